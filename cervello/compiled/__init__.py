@@ -1,0 +1,11 @@
+"""Compiled code: how a Python function becomes machine code, is kept on disk and is called.
+
+    lanes, memory, functions   what kernels are written with: 16-lane vectors, raw scalars, our own exp, tanh, …
+    compiler                   a function ▶ object code, through numba; the one place for compiler flags
+    cache                      object code ▶ a folder of our own
+    linker                     object code ▶ addresses, compiled when first needed
+    entry                      addresses ▶ Python callables
+
+Only `lanes`, `memory`, `functions` and `compiler` import numba, and they are imported only when something must be
+compiled: a process with a warm cache starts without numba.
+"""

@@ -1,0 +1,145 @@
+"""A folder of object code, one file per kernel, that survives the process.
+
+Why not numba's cache: it misses edits in another file, raises at import when nothing is writable and can mix up two CPUs
+that share a folder. The key here hashes every kernel source, the versions of numba, llvmlite and Python, and the CPU's
+name and features, so a stale file is never found rather than detected.
+
+    <root>/<key>/<kernel>.o     a line of JSON {symbol, arity, sha256}, then the object code
+    <root>/<key>/.lock          held while a process compiles, so that ten workers compile once
+
+The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder; with nothing writable the code
+stays in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SOURCES = ("compiled", "noise", "native/kernels", "agents", "wrappers")  # folders whose files may hold compiled functions
+
+
+class Entry(NamedTuple):
+    """What one cache file holds."""
+
+    symbol: str
+    arity: int
+    code: bytes
+
+
+def cpu() -> tuple[str, str]:
+    """Name and features of the CPU that code is compiled for, by numba's own environment variables or the host's."""
+    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    return name, llvm.get_host_cpu_features().flatten() if features is None else features
+
+
+@lru_cache(maxsize=1)
+def key() -> str:
+    """The hash that names this machine's and these sources' folder."""
+    digest = hashlib.sha256()
+    facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
+    facts += [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    digest.update("\0".join(str(fact) for fact in facts).encode())
+    for folder in _SOURCES:
+        for path in sorted((_PACKAGE / folder).glob("*.py")):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def _candidates() -> Iterator[Path]:
+    if named := os.environ.get("CERVELLO_CACHE_DIR"):
+        yield Path(named)
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        if local:
+            yield Path(local) / "cervello" / "code"
+    elif sys.platform == "darwin":
+        yield Path.home() / "Library" / "Caches" / "cervello"
+    else:
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cervello"
+    user = getattr(os, "getuid", lambda: os.environ.get("USERNAME", "user"))()
+    yield Path(tempfile.gettempdir()) / f"cervello-{user}"
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path | None:
+    """The folder for this key, private to the user; None when nothing is writable."""
+    for root in _candidates():
+        path = root / key()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+                continue  # code that somebody else can write is never loaded
+            with tempfile.NamedTemporaryFile(dir=path):
+                return path
+        except (OSError, RuntimeError):
+            continue
+    return None
+
+
+def _file(reference: str) -> Path | None:
+    base = folder()
+    return None if base is None else base / (reference.replace(":", ".") + ".o")
+
+
+def read(reference: str) -> Entry | None:
+    """The cached code of a kernel; None when it is absent or damaged."""
+    path = _file(reference)
+    if path is None:
+        return None
+    try:
+        head, _, code = path.read_bytes().partition(b"\n")
+        facts = json.loads(head)
+        if hashlib.sha256(code).hexdigest() == facts["sha256"]:
+            return Entry(facts["symbol"], facts["arity"], code)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def write(reference: str, entry: Entry) -> None:
+    """Stores code under a temporary name first, so that a reader never sees half a file. A full disk is not an error."""
+    path = _file(reference)
+    if path is None:
+        return
+    head = {"symbol": entry.symbol, "arity": entry.arity, "sha256": hashlib.sha256(entry.code).hexdigest()}
+    with contextlib.suppress(OSError):
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
+            temporary.write(json.dumps(head).encode() + b"\n" + entry.code)
+        os.replace(temporary.name, path)
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Held by one process at a time while it compiles; without a writable folder it holds nothing."""
+    base = folder()
+    if base is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock = stack.enter_context(open(base / ".lock", "a+b"))
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)
+                stack.callback(lambda: (lock.seek(0), msvcrt.locking(lock.fileno(), msvcrt.LK_UNLCK, 1)))
+            else:
+                import fcntl
+
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

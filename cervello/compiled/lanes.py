@@ -1,0 +1,322 @@
+"""Sixteen-lane vectors as numba types, so that a kernel is written once and gives the same bits on every CPU.
+
+Why not leave vectorising to the compiler: the order of a reduction and the treatment of the last few elements would then
+depend on the machine. Here a vector always has 16 lanes, whatever registers the CPU has (LLVM splits it into two of 8 or
+four of 4), and a remainder is the same code under a mask. Lanes never mix except through `sum_lanes` and `max_lanes`,
+whose tree is fixed.
+
+All values are float32, int32 or masks; addresses are int64 bytes.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, register_model
+
+LANES = 16
+F32, F64, I1, I8, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+VF, VI, VM, VL = (ir.VectorType(t, LANES) for t in (F32, I32, I1, I64))
+
+
+class Lanes(types.Type):
+    """Sixteen values of one LLVM type, held in registers."""
+
+    def __init__(self, name: str, vector: ir.VectorType):
+        self.vector = vector
+        super().__init__(name)
+
+
+f32s, i32s, mask = Lanes("f32s", VF), Lanes("i32s", VI), Lanes("mask", VM)
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Lanes):
+        super().__init__(dmm, fe_type, fe_type.vector)
+
+
+def _operators() -> None:
+    """Teaches numba the operators of the three types; cheaper to compile than overloads."""
+
+    def teach(op: Any, result: Lanes, operand: Lanes, emit: Any) -> None:
+        lower_builtin(op, operand, operand)(lambda context, builder, sig, args: emit(builder, *args))
+        cases.setdefault(op, []).append(signature(result, operand, operand))
+
+    def call(name: str, *extra: Any) -> Any:
+        return lambda builder, a, b: getattr(builder, name)(*extra, a, b)
+
+    cases: dict[Any, list[Any]] = {}
+    for op, name in [(operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")]:
+        teach(op, f32s, f32s, call(name))
+    for op, name in [(operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"), (operator.and_, "and_"),
+                     (operator.or_, "or_"), (operator.xor, "xor"), (operator.lshift, "shl"), (operator.rshift, "lshr")]:
+        teach(op, i32s, i32s, call(name))
+    for op, sign in [(operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")]:
+        teach(op, mask, f32s, call("fcmp_ordered", sign))
+        teach(op, mask, i32s, call("icmp_signed", sign))
+    teach(operator.ne, mask, f32s, call("fcmp_unordered", "!="))  # NaN differs from everything, itself included
+    teach(operator.and_, mask, mask, call("and_"))
+    teach(operator.or_, mask, mask, call("or_"))
+    teach(operator.xor, mask, mask, call("xor"))
+    for op, signatures in cases.items():
+        infer_global(op)(type(f"lanes_{op.__name__}", (ConcreteTemplate,), {"cases": signatures}))
+
+
+_operators()
+
+
+def splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(VI, [0] * LANES))
+
+
+def first_lanes(builder: Any, count: Any) -> Any:
+    """A mask of the first `count` lanes (int64, any value)."""
+    return builder.icmp_signed("<", ir.Constant(VL, list(range(LANES))), splat_value(builder, count, VL))
+
+
+def pointer(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def llvm_function(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def _unary(name: str, operand: Lanes = f32s) -> Any:
+    suffix = "v16f32" if operand is f32s else "v16i32"
+
+    @intrinsic
+    def function(typing_context, x):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            return builder.call(llvm_function(builder, f"llvm.{name}.{suffix}", operand.vector, [operand.vector]), args)
+        return operand(operand), codegen
+
+    return function
+
+
+absolute, root = _unary("fabs"), _unary("sqrt")
+round_even, round_down, round_up, round_zero = _unary("roundeven"), _unary("floor"), _unary("ceil"), _unary("trunc")
+
+
+@intrinsic
+def fma(typing_context, a, b, c):
+    """a * b + c with one rounding."""
+    def codegen(context, builder, sig, args):
+        return builder.call(llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3), args)
+    return f32s(f32s, f32s, f32s), codegen
+
+
+@intrinsic
+def select(typing_context, where, a, b):
+    """Lane by lane, a where the mask is true, else b."""
+    def codegen(context, builder, sig, args):
+        return builder.select(*args)
+    return a(mask, a, b), codegen
+
+
+@intrinsic
+def invert(typing_context, m):
+    def codegen(context, builder, sig, args):
+        return builder.not_(args[0])
+    return mask(mask), codegen
+
+
+@intrinsic
+def splat(typing_context, x):
+    """One float32 in all lanes."""
+    def codegen(context, builder, sig, args):
+        return splat_value(builder, args[0], VF)
+    return f32s(types.float32), codegen
+
+
+@intrinsic
+def splat_int(typing_context, x):
+    """The low 32 bits of one int64 in all lanes."""
+    def codegen(context, builder, sig, args):
+        return splat_value(builder, builder.trunc(args[0], I32), VI)
+    return i32s(types.int64), codegen
+
+
+@intrinsic
+def lane_index(typing_context):
+    """0 to 15."""
+    def codegen(context, builder, sig, args):
+        return ir.Constant(VI, list(range(LANES)))
+    return i32s(), codegen
+
+
+@intrinsic
+def as_int(typing_context, x):
+    """The bits of sixteen floats."""
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], VI)
+    return i32s(f32s), codegen
+
+
+@intrinsic
+def as_float(typing_context, x):
+    """The floats of sixteen bit patterns."""
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], VF)
+    return f32s(i32s), codegen
+
+
+@intrinsic
+def to_float(typing_context, x):
+    """Signed integers to the nearest float32."""
+    def codegen(context, builder, sig, args):
+        return builder.sitofp(args[0], VF)
+    return f32s(i32s), codegen
+
+
+@intrinsic
+def to_int(typing_context, x):
+    """Truncates toward zero, saturates, NaN gives 0: the same on every CPU."""
+    def codegen(context, builder, sig, args):
+        return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", VI, [VF]), args)
+    return i32s(f32s), codegen
+
+
+@intrinsic
+def shift_right_signed(typing_context, a, b):
+    def codegen(context, builder, sig, args):
+        return builder.ashr(*args)
+    return i32s(i32s, i32s), codegen
+
+
+@intrinsic
+def multiply_high(typing_context, a, b):
+    """The upper 32 bits of the unsigned 64-bit products."""
+    def codegen(context, builder, sig, args):
+        wide = builder.mul(builder.zext(args[0], VL), builder.zext(args[1], VL))
+        return builder.trunc(builder.lshr(wide, ir.Constant(VL, [32] * LANES)), VI)
+    return i32s(i32s, i32s), codegen
+
+
+@intrinsic
+def load(typing_context, address):
+    """Sixteen adjacent float32, any alignment."""
+    def codegen(context, builder, sig, args):
+        return builder.load(pointer(builder, args[0], VF), align=4)
+    return f32s(types.int64), codegen
+
+
+@intrinsic
+def load_first(typing_context, address, count):
+    """The first `count` of sixteen adjacent float32; the other lanes are 0 and not read."""
+    def codegen(context, builder, sig, args):
+        kind = VF.as_pointer()
+        function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [kind, I32, VM, VF])
+        zero = ir.Constant(VF, [0.0] * LANES)
+        return builder.call(function, [pointer(builder, args[0], VF), I32(4), first_lanes(builder, args[1]), zero])
+    return f32s(types.int64, types.int64), codegen
+
+
+@intrinsic
+def store(typing_context, address, value):
+    def codegen(context, builder, sig, args):
+        builder.store(args[1], pointer(builder, args[0], VF), align=4)
+        return context.get_dummy_value()
+    return types.void(types.int64, f32s), codegen
+
+
+@intrinsic
+def store_first(typing_context, address, value, count):
+    """Stores the first `count` lanes; the memory behind them is not touched."""
+    def codegen(context, builder, sig, args):
+        kind = VF.as_pointer()
+        function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, kind, I32, VM])
+        builder.call(function, [args[1], pointer(builder, args[0], VF), I32(4), first_lanes(builder, args[2])])
+        return context.get_dummy_value()
+    return types.void(types.int64, f32s, types.int64), codegen
+
+
+def _lane_addresses(builder: Any, address: Any, stride: Any) -> Any:
+    steps = builder.mul(ir.Constant(VL, list(range(LANES))), splat_value(builder, stride, VL))
+    return builder.inttoptr(builder.add(splat_value(builder, address, VL), steps), ir.VectorType(F32.as_pointer(), LANES))
+
+
+@intrinsic
+def gather(typing_context, address, stride, count):
+    """The first `count` float32 that lie `stride` bytes apart."""
+    def codegen(context, builder, sig, args):
+        pointers = _lane_addresses(builder, args[0], args[1])
+        function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", VF, [pointers.type, I32, VM, VF])
+        return builder.call(function, [pointers, I32(4), first_lanes(builder, args[2]), ir.Constant(VF, [0.0] * LANES)])
+    return f32s(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def scatter(typing_context, address, stride, value, count):
+    """Stores the first `count` lanes `stride` bytes apart."""
+    def codegen(context, builder, sig, args):
+        pointers = _lane_addresses(builder, args[0], args[1])
+        function = llvm_function(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), [VF, pointers.type, I32, VM])
+        builder.call(function, [args[2], pointers, I32(4), first_lanes(builder, args[3])])
+        return context.get_dummy_value()
+    return types.void(types.int64, types.int64, f32s, types.int64), codegen
+
+
+@intrinsic
+def load_bools(typing_context, address, count):
+    """The first `count` of sixteen adjacent bool bytes as a mask; other lanes are false."""
+    def codegen(context, builder, sig, args):
+        vector = ir.VectorType(I8, LANES)
+        function = llvm_function(builder, "llvm.masked.load.v16i8.p0", vector, [vector.as_pointer(), I32, VM, vector])
+        zero = ir.Constant(vector, [0] * LANES)
+        lanes = builder.call(function, [pointer(builder, args[0], vector), I32(1), first_lanes(builder, args[1]), zero])
+        return builder.icmp_unsigned("!=", lanes, zero)
+    return mask(types.int64, types.int64), codegen
+
+
+@intrinsic
+def store_bools(typing_context, address, value, count):
+    """Stores the first `count` lanes of a mask as bytes 0 or 1."""
+    def codegen(context, builder, sig, args):
+        vector = ir.VectorType(I8, LANES)
+        function = llvm_function(
+            builder, "llvm.masked.store.v16i8.p0", ir.VoidType(), [vector, vector.as_pointer(), I32, VM])
+        lanes = builder.zext(args[1], vector)
+        builder.call(function, [lanes, pointer(builder, args[0], vector), I32(1), first_lanes(builder, args[2])])
+        return context.get_dummy_value()
+    return types.void(types.int64, mask, types.int64), codegen
+
+
+@intrinsic
+def keep_first(typing_context, value, count, other):
+    """The first `count` lanes of `value`, then `other`."""
+    def codegen(context, builder, sig, args):
+        return builder.select(first_lanes(builder, args[1]), args[0], args[2])
+    return f32s(f32s, types.int64, f32s), codegen
+
+
+@intrinsic
+def lane(typing_context, value, index):
+    """One lane as a float32."""
+    def codegen(context, builder, sig, args):
+        return builder.extract_element(args[0], args[1])
+    return types.float32(f32s, types.int64), codegen
+
+
+def _moved_down(distance: int) -> Any:
+    @intrinsic
+    def moved(typing_context, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            order = [(i + distance) % LANES for i in range(LANES)]
+            return builder.shuffle_vector(args[0], args[0], ir.Constant(VI, order))
+        return f32s(f32s), codegen
+
+    return moved
+
+
+down_8, down_4, down_2, down_1 = (_moved_down(distance) for distance in (8, 4, 2, 1))  # for trees over lanes

@@ -1,0 +1,137 @@
+"""Scalars at raw addresses: what a kernel uses where sixteen lanes at a time are too many.
+
+Addresses are int64 bytes; indices count elements of the type named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+I8, I32, I64, F32, F64 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
+
+
+def _element(builder: Any, kind: Any, args: Any) -> Any:
+    return builder.gep(builder.inttoptr(args[0], kind.as_pointer()), [args[1]], inbounds=True)
+
+
+def _reader(kind: Any, numba_type: Any, align: int) -> Any:
+    @intrinsic
+    def read(typing_context, address, index):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            return builder.load(_element(builder, kind, args), align=align)
+        return numba_type(types.int64, types.int64), codegen
+
+    return read
+
+
+def _writer(kind: Any, numba_type: Any, align: int) -> Any:
+    @intrinsic
+    def write(typing_context, address, index, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            builder.store(args[2], _element(builder, kind, args), align=align)
+            return context.get_dummy_value()
+        return types.void(types.int64, types.int64, numba_type), codegen
+
+    return write
+
+
+read_f32, write_f32 = _reader(F32, types.float32, 4), _writer(F32, types.float32, 4)
+read_f64, write_f64 = _reader(F64, types.float64, 8), _writer(F64, types.float64, 8)
+read_i64, write_i64 = _reader(I64, types.int64, 8), _writer(I64, types.int64, 8)
+read_i32, write_i32 = _reader(I32, types.int32, 4), _writer(I32, types.int32, 4)
+read_u8, write_u8 = _reader(I8, types.uint8, 1), _writer(I8, types.uint8, 1)
+read_i8, write_i8 = _reader(I8, types.int8, 1), _writer(I8, types.int8, 1)
+word = read_i64  # one word of a step or of the run's context
+
+
+@intrinsic
+def word_f32(typing_context, address, index):
+    """A float32 kept in the low half of a word."""
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(builder.trunc(builder.load(_element(builder, I64, args), align=8), I32), F32)
+    return types.float32(types.int64, types.int64), codegen
+
+
+@intrinsic
+def fma_scalar(typing_context, a, b, c):
+    """a * b + c in float32 with one rounding."""
+    def codegen(context, builder, sig, args):
+        function = builder.module.declare_intrinsic("llvm.fma", [F32])
+        return builder.call(function, args)
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@intrinsic
+def copy_bytes(typing_context, target, source, count):
+    """memcpy of `count` bytes, not overlapping."""
+    def codegen(context, builder, sig, args):
+        kind = I8.as_pointer()
+        function = builder.module.declare_intrinsic("llvm.memcpy", [kind, kind, I64])
+        builder.call(function, [builder.inttoptr(args[0], kind), builder.inttoptr(args[1], kind), args[2], ir.IntType(1)(0)])
+        return context.get_dummy_value()
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def call_kernel(typing_context, function, a, b):
+    """Calls a compiled function of two words by address, by numba's own calling convention; returns its word."""
+    def codegen(context, builder, sig, args):
+        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
+        kind = ir.FunctionType(I32, [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64]).as_pointer()
+        builder.call(builder.inttoptr(args[0], kind), [result, error, *args[1:]])
+        return builder.load(result)
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def call_block(typing_context, function, target, source, count, parameters):
+    """Calls a compiled block function (target, source, count, address of parameters) by address."""
+    def codegen(context, builder, sig, args):
+        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
+        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64]
+        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
+        return builder.load(result)
+    return types.int64(*[types.int64] * 5), codegen
+
+
+@intrinsic
+def call_block_2(typing_context, function, target, a, b, count, parameters):
+    """Calls a compiled block function (target, a, b, count, parameters) by address."""
+    def codegen(context, builder, sig, args):
+        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
+        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64, I64]
+        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
+        return builder.load(result)
+    return types.int64(*[types.int64] * 6), codegen
+
+
+@intrinsic
+def call_block_3(typing_context, function, target, a, b, c, count, parameters):
+    """Calls a compiled block function (target, a, b, c, count, parameters) by address."""
+    def codegen(context, builder, sig, args):
+        result, error = cgutils.alloca_once(builder, I64), cgutils.alloca_once(builder, I8.as_pointer())
+        words = [I64.as_pointer(), I8.as_pointer().as_pointer(), I64, I64, I64, I64, I64, I64]
+        builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, words).as_pointer()), [result, error, *args[1:]])
+        return builder.load(result)
+    return types.int64(*[types.int64] * 7), codegen
+
+
+@intrinsic
+def call_c_0(typing_context, function):
+    """Calls a C function of no arguments by address; returns its word."""
+    def codegen(context, builder, sig, args):
+        return builder.call(builder.inttoptr(args[0], ir.FunctionType(I64, []).as_pointer()), [])
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def call_c_1(typing_context, function, a):
+    """Calls a C function of one word by address; returns its word."""
+    def codegen(context, builder, sig, args):
+        return builder.call(builder.inttoptr(args[0], ir.FunctionType(I64, [I64]).as_pointer()), [args[1]])
+    return types.int64(types.int64, types.int64), codegen

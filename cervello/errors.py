@@ -1,0 +1,86 @@
+"""Every error Cervello raises, in one tree.
+
+    CervelloError
+    ├── ModelError              a policy file cannot be used
+    │   ├── FormatError         the bytes are not a readable ONNX model
+    │   ├── GraphError          the graph contradicts itself (dangling names, cycles, shapes)
+    │   └── UnsupportedError    valid ONNX that Cervello refuses to run
+    ├── PlanError               a memory plan or program failed verification
+    ├── InputError              observations or arrays that do not fit (also a ValueError)
+    ├── AgentError              unknown, doubled, not begun or ended agents (also a KeyError)
+    ├── WrapperError            a wrapper stack that makes no sense
+    ├── ConfigurationError      an option with an impossible value (also a ValueError)
+    ├── ExecutionError          a kernel reported a failure while running
+    └── CompilationError        machine code could not be produced or loaded
+
+Messages read *where: expected X, got Y; remedy.*
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AgentError",
+    "CervelloError",
+    "CompilationError",
+    "ConfigurationError",
+    "ExecutionError",
+    "FormatError",
+    "GraphError",
+    "InputError",
+    "ModelError",
+    "PlanError",
+    "UnsupportedError",
+    "WrapperError",
+]
+
+
+class CervelloError(Exception):
+    """The root of the tree: `except cervello.CervelloError` catches everything the library raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError quotes its message; every class here prints it plainly.
+        return str(self.args[0]) if self.args else ""
+
+
+class ModelError(CervelloError):
+    """A policy file cannot be used."""
+
+
+class FormatError(ModelError):
+    """The bytes are not a readable ONNX model."""
+
+
+class GraphError(ModelError):
+    """The graph contradicts itself: dangling names, cycles, impossible shapes."""
+
+
+class UnsupportedError(ModelError):
+    """Valid ONNX that Cervello refuses to run, with the reason."""
+
+
+class PlanError(CervelloError):
+    """A memory plan or program failed verification: a defect of Cervello, never of the caller."""
+
+
+class InputError(CervelloError, ValueError):
+    """Observations or arrays that do not fit the policy."""
+
+
+class AgentError(CervelloError, KeyError):
+    """Unknown, doubled, not begun or ended agents."""
+
+
+class WrapperError(CervelloError):
+    """A wrapper stack that makes no sense for this policy."""
+
+
+class ConfigurationError(CervelloError, ValueError):
+    """An option with an impossible value."""
+
+
+class ExecutionError(CervelloError):
+    """A kernel reported a failure while running; the message names the node."""
+
+
+class CompilationError(CervelloError):
+    """Machine code could not be produced or loaded."""

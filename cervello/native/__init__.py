@@ -1,0 +1,14 @@
+"""ONNX to actions: graph, memory plan, program, executor.
+
+    importer, normalise, infer      file ▶ graph with known shapes
+    lowering, ops                   graph ▶ steps over buffers
+    memory, verifier, program       steps ▶ words
+    kernels                         what the words run
+    executor, model                 arrays in, arrays out
+    host                            slower tiers
+"""
+
+from cervello.native.model import Bound, Model
+from cervello.native.report import MemoryPlan
+
+__all__ = ["Bound", "MemoryPlan", "Model"]

@@ -1,0 +1,93 @@
+"""Arrays at the model's door: names, shapes, types; what must be copied and what must be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.spec import Specs, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+def check_names(where: str, specs: Specs, given: Mapping[str, Any]) -> None:
+    """Raises InputError unless exactly the named arrays are given."""
+    missing = [name for name in specs if name not in given]
+    unknown = [name for name in given if name not in specs]
+    if missing or unknown:
+        problem = "; ".join(([f"{missing} missing"] if missing else []) + ([f"{unknown} unknown"] if unknown else []))
+        raise InputError(f"policy {where!r}: expected {list(specs)}, got {problem}; give exactly these names")
+
+
+def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    """Whether values may be converted silently: any number to a float, integers to integers that hold them, never a float to an
+    integer or a bool."""
+    if source == target:
+        return True
+    if target.kind == "f":
+        return source.kind in "fiub"
+    return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
+
+
+def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Array:
+    """An array of the exact type and shape, C-contiguous and aligned; a copy when it has to be.
+
+    Args:
+      n_rows: rows it must have; None when that is what is being asked.
+    Raises:
+      InputError: it cannot be made to fit.
+    """
+    array = np.asarray(given)
+    rows: Any = "N" if n_rows is None else n_rows
+    expected = spec.batched(n_rows if n_rows is not None else -1)
+    if array.shape == spec.shape and spec.batch_axis is not None and n_rows == 1:
+        array = array.reshape(expected)  # one row without its batch axis
+    if array.shape != expected:
+        shown = tuple(rows if d == -1 else d for d in expected)
+        raise InputError(f"policy {where!r}, input {spec.name!r}: expected {_written(shown)} {spec.dtype}, got {_written(array.shape)} "
+                         f"{array.dtype}; check the environment's observation_space")
+    if not castable(array.dtype, spec.dtype):
+        raise InputError(f"policy {where!r}, input {spec.name!r}: expected {spec.dtype}, got {array.dtype}, which is never cast to it; "
+                         "convert it yourself")
+    plain = (type(array) is np.ndarray and array.dtype is spec.dtype and array.flags.c_contiguous and array.flags.aligned)
+    if plain:
+        return array
+    copy = np.empty(array.shape, spec.dtype)
+    with np.errstate(over="ignore"):
+        copy[...] = array
+    return copy
+
+
+def _written(shape: tuple[Any, ...]) -> str:
+    inner = ", ".join(str(d) for d in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def bind_outputs(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array] | None) -> dict[str, Array]:
+    """Result arrays by name: the caller's where given, else fresh ones.
+
+    Raises:
+      InputError: an unknown name, a wrong shape or type, or an array that cannot be written.
+    """
+    results: dict[str, Array] = {}
+    if out is None:
+        for spec in specs.values():
+            results[spec.name] = np.empty(spec.batched(n_rows), spec.dtype)
+        return results
+    unknown = [name for name in out if name not in specs]
+    if unknown:
+        raise InputError(f"policy {where!r}, out: expected names among {list(specs)}, got {unknown}")
+    for spec in specs.values():
+        array = out.get(spec.name)
+        if array is None:
+            array = np.empty(spec.batched(n_rows), spec.dtype)
+        elif not isinstance(array, np.ndarray) or array.shape != spec.batched(n_rows) or array.dtype != spec.dtype:
+            got = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise InputError(f"policy {where!r}, out {spec.name!r}: expected {spec.batched(n_rows)} {spec.dtype}, got {got}")
+        elif not array.flags.writeable:
+            raise InputError(f"policy {where!r}, out {spec.name!r}: expected an array that can be written, got a read-only one")
+        results[spec.name] = array
+    return results

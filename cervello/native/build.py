@@ -1,0 +1,141 @@
+"""A graph to a runnable program: infer, lower, plan, verify, encode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import GraphError
+from cervello.native import memory, verifier
+from cervello.native.batching import Batching, RowsMixed, check_rows_apart, declared, one_row
+from cervello.native.dims import Affine, product
+from cervello.native.graph import Graph
+from cervello.native.infer import infer
+from cervello.native.lowering import Lowering
+from cervello.native.normalise import normalise
+from cervello.native.ops import (  # noqa: F401  (each registers its ops)
+    convolution,
+    elementwise,
+    linear,
+    movement,
+    random,
+    recurrent,
+    reductions,
+)
+from cervello.native.program import Program
+from cervello.native.program import build as encode
+from cervello.native.tensors import Buffer, Space, dense
+from cervello.native.values import Value
+from cervello.native.weights import Weights
+from cervello.spec import PolicySpec, Specs, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A program with what callers need to know about it.
+
+    Attributes:
+      spec: inputs and outputs as one agent sees them.
+      batching: how rows enter.
+      slow: nodes outside the planned tier, with the reason.
+      loose: outputs whose shape depends on data.
+    """
+
+    program: Program
+    spec: PolicySpec
+    batching: Batching
+    slow: dict[str, str]
+    loose: tuple[str, ...]
+    random_nodes: tuple[str, ...]
+    fused: int
+
+
+def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None) -> Built:
+    """Builds a graph with N free where its nodes allow it, for one row at a time where not."""
+    graph = normalise(graph)
+    names = _chosen(graph, outputs)
+    batching = declared(graph)
+    if batching.free:
+        try:
+            values = infer(graph, batching.shapes)
+            check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input and values[n].data is None))
+        except RowsMixed as reason:
+            batching = one_row(graph, str(reason))
+        except GraphError as error:
+            batching = one_row(graph, str(error))
+    if not batching.free:
+        values = infer(graph, batching.shapes)
+    return _lower(graph, values, batching, names, weights)
+
+
+def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
+    if outputs is None:
+        return tuple(port.name for port in graph.outputs)
+    known = {name for node in graph.nodes for name in node.outputs} | set(graph.constants)
+    for name in outputs:
+        if name not in known:
+            declared_names = [port.name for port in graph.outputs]
+            raise GraphError(f"model {graph.name!r}: expected outputs among its tensors, got {name!r}; it declares {declared_names}")
+    return outputs
+
+
+def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
+    if axis is None or axis == -1:
+        return tuple(int(d) for d in shape)
+    return tuple(int(d) for i, d in enumerate(shape) if i != axis)
+
+
+def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], weights: Weights) -> Built:
+    constants: dict[str, Array] = {}
+    running: list[str] = []
+    for name in names:
+        value = values[name]
+        if value.constant is not None and not value.from_input:
+            constants[name] = value.constant
+        else:
+            running.append(name)
+    lowering = Lowering(graph, values, tuple(running))
+    inputs, outputs = [], []
+    for index, port in enumerate(graph.inputs):
+        value = values[port.name]
+        assert value.shape is not None and port.dtype is not None
+        axis = batching.axes[port.name]
+        buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
+        lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)
+        buffer.readers = lowering.uses[port.name]
+        inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis))
+    loose = []
+    for name in running:
+        value = values[name]
+        if value.shape is None or value.dtype is None:
+            loose.append(name)
+            continue
+        axis = _output_axis(value, batching)
+        spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis)
+        lowering.place(name, movement.output_tensor(name, value.dtype, value.shape, len(outputs)))
+        outputs.append(spec)
+    for name in running:
+        value = values[name]
+        if value.data is not None and value.from_input:
+            lowering.tensor(name)
+    lowering.run()
+    steps = [step for step in lowering.steps if step.alive]
+    layout = memory.plan(steps)
+    verifier.verify(steps, layout, batching.free)
+    program = encode(steps, layout, weights, len(inputs))
+    random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))
+    return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, dict(lowering.slow), tuple(loose),
+                 random_nodes, len(lowering._absorbed))
+
+
+def _output_axis(value: Value, batching: Batching) -> int | None:
+    assert value.shape is not None
+    if batching.free:
+        return next((i for i, d in enumerate(value.shape) if isinstance(d, Affine)), None)
+    if 0 in batching.axes.values() and value.shape and value.shape[0] == 1:
+        return 0
+    return -1

@@ -1,0 +1,49 @@
+"""The graph as imported: names, nodes, constants. Immutable; passes return new graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation. Inputs and outputs are value names, "" where an optional one is absent."""
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    name: str
+    domain: str = ""
+    opset: int = 0
+    index: int = 0  # position in the file; the noise site of random ops
+
+    def __str__(self) -> str:
+        return f"{self.op} {self.name!r}" if self.name else f"{self.op} → {self.outputs[0]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A graph input or output as the file declares it; dims are ints, symbol names or None."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A whole model. `constants` are initializers and Constant nodes."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, np.ndarray[Any, Any]]
+    opset: int
+    producer: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,48 @@
+"""The reference tier: onnx's own Python implementation of an op.
+
+Recurrent ops never come here: its LSTM and GRU ignore `activations`, `clip` and `sequence_lens`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cervello.errors import UnsupportedError
+from cervello.native.graph import Node
+
+NEVER = frozenset({"LSTM", "GRU", "RNN"})
+
+
+def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
+    """Runs one node on arrays.
+
+    Raises:
+      UnsupportedError: onnx does not know the op, or its implementation is not trusted.
+    """
+    from onnx.reference import ReferenceEvaluator  # slow to import, rarely needed
+
+    if node.op in NEVER:
+        raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got attributes {dict(node.attributes)}")
+    names = [f"i{k}" if array is not None else "" for k, array in enumerate(inputs)]
+    outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
+    attributes = {k: onnx.numpy_helper.from_array(v) if isinstance(v, np.ndarray) else v for k, v in node.attributes.items()}
+    proto = onnx.helper.make_node(node.op, names, outputs, domain=node.domain, **attributes)
+
+    def described(name: str, array: np.ndarray[Any, Any]) -> onnx.ValueInfoProto:
+        return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+
+    graph = onnx.helper.make_graph(
+        [proto], "one", [described(n, a) for n, a in zip(names, inputs, strict=True) if a is not None],
+        [onnx.helper.make_empty_tensor_value_info(name) for name in outputs if name])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)])
+    try:
+        evaluator = ReferenceEvaluator(model)
+        results = evaluator.run(None, {n: a for n, a in zip(names, inputs, strict=True) if a is not None})
+    except (NotImplementedError, onnx.checker.ValidationError) as error:
+        raise UnsupportedError(f"node {node}: expected an op that onnx implements, got {node.domain or 'ai.onnx'}.{node.op} "
+                               f"({error})") from error
+    found = iter(results)
+    return [np.asarray(next(found)) if name else np.zeros(0, np.float32) for name in outputs]

@@ -1,0 +1,208 @@
+"""ONNX bytes to a `Graph`, checked in Python.
+
+onnx's own checker and shape inference are C++ and can crash the process on a damaged file, so neither is called; declared
+shapes of intermediate and output values are not believed either (exporters get them wrong).
+
+Source: ONNX IR specification, ir_version 3 and later; operator sets from 8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from cervello.errors import FormatError, GraphError, ModelError, UnsupportedError
+from cervello.native.graph import Graph, Node, Port
+
+OLDEST_OPSET = 8
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+
+
+def read(source: Source) -> Graph:
+    """Reads a policy file.
+
+    Args:
+      source: a path, the bytes of a file, or a ModelProto.
+    Raises:
+      FormatError: empty, truncated or not ONNX.
+      GraphError: dangling or doubled names, a cycle.
+      UnsupportedError: an opset or construct Cervello does not run.
+      FileNotFoundError: no such file.
+    """
+    folder: Path | None = None
+    if isinstance(source, onnx.ModelProto):
+        model, name = source, source.graph.name or "model"
+    else:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data, name = bytes(source), "model"
+        else:
+            path = Path(source)
+            data, name, folder = path.read_bytes(), path.stem, path.resolve().parent
+        model = _parse(data, name)
+    return _graph(model, name, folder)
+
+
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
+    if not data:
+        raise FormatError(f"model {name!r}: expected an ONNX file, got 0 bytes; export it again")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except (DecodeError, ValueError) as error:
+        raise FormatError(
+            f"model {name!r}: expected an ONNX file, got {len(data)} bytes that are truncated or not ONNX ({error}); "
+            "export or copy it again") from error
+    if not model.HasField("graph") or not model.opset_import:
+        raise FormatError(f"model {name!r}: expected a graph and an opset, got {len(data)} bytes without; is it an ONNX file?")
+    return model
+
+
+def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
+    proto = model.graph
+    opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in model.opset_import}
+    opset = opsets.get("", 0)
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise UnsupportedError(
+            f"model {name!r}: expected opset {OLDEST_OPSET} to {newest}, got {opset}; export it with another opset")
+    constants: dict[str, np.ndarray[Any, Any]] = {}
+    for tensor in proto.initializer:
+        constants[tensor.name] = _array(tensor, folder, f"model {name!r}, initializer {tensor.name!r}")
+    if proto.sparse_initializer:
+        raise UnsupportedError(f"model {name!r}: expected dense initializers, got sparse ones; export it dense")
+    nodes: list[Node] = []
+    for index, node in enumerate(proto.node):
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            constants[node.output[0]] = _constant(node, folder, name)
+            continue
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if node.op_type in _CONTROL_FLOW and not domain:
+            raise UnsupportedError(f"model {name!r}, node {node.op_type} {node.name!r}: expected no control flow, got "
+                                   f"{node.op_type}; export the policy without branches or loops")
+        attributes = {a.name: _attribute(a, folder, f"model {name!r}, node {node.name!r}") for a in node.attribute}
+        nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
+                          opsets.get(domain, opset), index))
+    inputs = tuple(_port(v) for v in proto.input if v.name not in constants)
+    seen: dict[str, Port] = {}
+    for value in proto.output:  # a file may name an output twice
+        seen.setdefault(value.name, _port(value))
+    if not seen:
+        raise GraphError(f"model {name!r}: expected at least one output, got none")
+    known = set(constants) | {port.name for port in inputs}
+    ordered = _ordered(nodes, known, name)
+    for output in seen:
+        if output not in known:
+            raise GraphError(f"model {name!r}, output {output!r}: expected a node that produces it, found none "
+                             "(a dangling output); remove it from the graph's outputs or export the policy again")
+    return Graph(name, inputs, tuple(seen.values()), tuple(ordered), constants, opset, model.producer_name,
+                 {entry.key: entry.value for entry in model.metadata_props})
+
+
+def _ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
+    """Nodes in an order in which every input is known before it is read; `known` grows by all outputs."""
+    waiting, ordered = list(nodes), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(not i or i in known for i in node.inputs):
+                for output in node.outputs:
+                    if output and output in known:
+                        raise GraphError(f"model {name!r}, node {node}: expected a new name, got {output!r}, which is defined twice")
+                    known.add(output)
+                ordered.append(node)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            node = later[0]
+            produced = {output for n in later for output in n.outputs}
+            missing = next(i for i in node.inputs if i and i not in known)
+            if missing in produced:
+                raise GraphError(f"model {name!r}, node {node}: expected an acyclic graph, got a cycle through {missing!r}")
+            raise GraphError(f"model {name!r}, node {node}: expected its input {missing!r} to be produced by a node, an input or "
+                             "an initializer, found none (a dangling input)")
+        waiting = later
+    known.discard("")
+    return ordered
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    kind = value.type.tensor_type
+    dtype = None
+    if kind.elem_type:
+        try:
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        except (KeyError, TypeError) as error:
+            raise UnsupportedError(f"value {value.name!r}: expected a known element type, got {kind.elem_type}") from error
+    if not kind.HasField("shape"):
+        return Port(value.name, dtype, None)
+    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or None) for d in kind.shape.dim)
+    return Port(value.name, dtype, shape)
+
+
+def _attribute(attribute: onnx.AttributeProto, folder: Path | None, where: str) -> Any:
+    kind = attribute.type
+    if kind == onnx.AttributeProto.TENSOR:
+        return _array(attribute.t, folder, f"{where}, attribute {attribute.name!r}")
+    if kind in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+        raise UnsupportedError(f"{where}: expected no sub-graphs, got attribute {attribute.name!r}")
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return tuple(value)
+    if kind == onnx.AttributeProto.STRINGS:
+        return tuple(v.decode("utf-8", "replace") for v in value)
+    return value
+
+
+def _constant(node: onnx.NodeProto, folder: Path | None, name: str) -> np.ndarray[Any, Any]:
+    for attribute in node.attribute:
+        value = _attribute(attribute, folder, f"model {name!r}, Constant {node.output[0]!r}")
+        if attribute.name == "value":
+            return np.asarray(value)
+        if attribute.name in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if attribute.name in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+    raise UnsupportedError(f"model {name!r}, Constant {node.output[0]!r}: expected a numeric value, got "
+                           f"{[a.name for a in node.attribute]}")
+
+
+def _array(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.ndarray[Any, Any]:
+    try:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return _external(tensor, folder, where)
+        return np.asarray(numpy_helper.to_array(tensor))
+    except ModelError:
+        raise
+    except Exception as error:  # numpy_helper raises whatever its inputs provoke
+        raise FormatError(f"{where}: expected {list(tensor.dims)} elements of type {tensor.data_type}, got unreadable data "
+                          f"({error})") from error
+
+
+def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.ndarray[Any, Any]:
+    """Reads weights kept beside the model: never outside the model's own folder."""
+    facts = {entry.key: entry.value for entry in tensor.external_data}
+    location = facts.get("location", "")
+    if folder is None:
+        raise FormatError(f"{where}: expected its data in the model, got external file {location!r}; load the model by path")
+    path = (folder / location).resolve()
+    if not location or Path(location).is_absolute() or not path.is_relative_to(folder) or not path.is_file():
+        raise FormatError(f"{where}: expected a file inside the model's folder, got {location!r}")
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    count = 1
+    for dim in tensor.dims:
+        count *= dim
+    offset, n_bytes = int(facts.get("offset", 0)), count * dtype.itemsize
+    available = path.stat().st_size
+    if offset < 0 or count < 0 or offset + n_bytes > available or int(facts.get("length", n_bytes)) != n_bytes:
+        raise FormatError(f"{where}: expected {n_bytes} bytes at {offset} of {location!r}, got a file of {available} bytes")
+    return np.fromfile(path, dtype, count, offset=offset).reshape(tuple(tensor.dims))

@@ -1,0 +1,122 @@
+"""Follows shapes, dtypes and constants through a graph whose rows are N, folding what is known ahead.
+
+This is where shape arithmetic disappears: `Shape → Gather → Concat → Reshape` of a dynamic batch becomes a shape with N in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import GraphError, UnsupportedError
+from cervello.native.dims import Affine, NotAffine, Shape
+from cervello.native.graph import Graph, Node
+from cervello.native.host import NUMPY, run_numpy, run_reference
+from cervello.native.host.table import cast, symbolic
+from cervello.native.ops import windows as _windows  # noqa: F401  (registers its rules)
+from cervello.native.ops.shapes import RULES, Unknown
+from cervello.native.values import Array, Value, known
+
+RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
+_MOST_FOLDED = 1 << 26  # elements: a model that folds to more is refused before memory is spent
+
+
+def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
+    """All values of a graph.
+
+    Args:
+      shapes: the shape of every input, with N where the batch is.
+    """
+    values: dict[str, Value] = {"": Value("", None, None)}
+    for name, data in graph.constants.items():
+        values[name] = known(name, data)
+    for port in graph.inputs:
+        values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+    for node in graph.nodes:
+        inputs = [values[name] if name else None for name in node.inputs]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        for value in _results(node, inputs):
+            values[value.name] = value
+    return values
+
+
+def _results(node: Node, inputs: list[Value | None]) -> list[Value]:
+    reached = any(value is not None and value.from_input for value in inputs) or node.op in RANDOM
+    folded = _folded(node, inputs)
+    if folded is not None:
+        return [known(name, array, reached) for name, array in zip(node.outputs, folded, strict=False) if name]
+    infer_rule = RULES.get(node.op) if node.domain == "" else None
+    if infer_rule is not None:
+        try:
+            found = infer_rule(node, *inputs)
+            return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
+        except (NotAffine, Unknown):
+            pass
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+            raise GraphError(f"node {node}: expected operands that fit {node.op}, got {[i.shape if i else None for i in inputs]} "
+                             f"({error})") from error
+    return [Value(name, None, None, None, reached) for name in node.outputs if name]
+
+
+def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
+    """The outputs where they are known ahead."""
+    if node.domain or node.op in RANDOM:
+        return None
+    if node.op == "Shape" and inputs[0] is not None and inputs[0].shape is not None:
+        dims = inputs[0].shape[node.attributes.get("start", 0):node.attributes.get("end", None)]
+        return [_tidy(np.array(dims, object))]
+    if node.op == "Size" and inputs[0] is not None and inputs[0].shape is not None:
+        from cervello.native.dims import product
+
+        return [_tidy(np.array(product(inputs[0].shape), object))]
+    if node.op == "CastLike" and inputs[0] is not None and inputs[0].data is not None and inputs[1] is not None:
+        return None if inputs[1].dtype is None else [cast(inputs[0].data, inputs[1].dtype)]
+    arrays: list[Array | None] = []
+    for value in inputs:
+        if value is not None and value.data is None:
+            return None
+        arrays.append(None if value is None else value.data)
+    has_sizes = any(a is not None and a.dtype == object for a in arrays)
+    if node.op == "ConstantOfShape" and (has_sizes or arrays[0] is not None and _count(arrays[0]) > 4096):
+        return None  # one broadcast element, not an array
+    if node.op in ("Expand", "Tile", "Range") and has_sizes:
+        return None
+    try:
+        if node.op in NUMPY:
+            return [_tidy(a) for a in run_numpy(node, arrays)]
+        if has_sizes:
+            return None
+        return run_reference(node, arrays)
+    except NotAffine:
+        return None
+    except UnsupportedError:
+        if node.op in ("LSTM", "GRU", "RNN"):
+            return None
+        raise
+    except Exception as error:  # user data must not surface as a bare numpy error
+        raise GraphError(f"node {node}: expected constant operands that fit {node.op}, got "
+                         f"{[None if a is None else a.shape for a in arrays]} ({error})") from error
+
+
+def _count(dims: Array) -> int:
+    total = 1
+    for dim in dims.reshape(-1).tolist():
+        total *= max(int(dim), 0)
+    if total > _MOST_FOLDED:
+        raise GraphError(f"constant of {total} elements: expected at most {_MOST_FOLDED}")
+    return total
+
+
+def _tidy(array: Array) -> Array:
+    """An object array without N in it becomes an ordinary one."""
+    if array.dtype != object or symbolic(array):
+        return array
+    items: list[Any] = array.reshape(-1).tolist()
+    dtype = np.float64 if any(isinstance(i, float) for i in items) else np.int64
+    return array.astype(dtype)
+
+
+def mentions_rows(value: Value) -> bool:
+    return value.shape is not None and any(isinstance(d, Affine) for d in value.shape)

@@ -1,0 +1,219 @@
+"""Blocks of two and three operands. The first parameter tells how operands advance: bit 0: a, bit 1: b, bit 2: c stands still.
+
+A block never mixes elements, so its bits do not depend on where a row begins. Source: ONNX operator specification, opset 22.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled import functions as f
+from cervello.compiled.compiler import device
+from cervello.compiled.lanes import (
+    invert,
+    load_bools,
+    load_first,
+    select,
+    splat,
+    store_bools,
+    store_first,
+    store,
+    load,
+)
+from cervello.compiled.memory import read_f32, read_i64, read_u8, word, write_i64, write_u8
+
+_F = np.float32
+
+
+def _block(function):
+    """A float32 block around a device function of two vectors."""
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        i = 0
+        if still == 0:
+            while i + 16 <= count:
+                store(target + i * 4, function(load(a + i * 4), load(b + i * 4)))
+                i += 16
+            if i < count:
+                n = count - i
+                store_first(target + i * 4, function(load_first(a + i * 4, n), load_first(b + i * 4, n)), n)
+        elif still == 2:
+            fixed = splat(read_f32(b, 0))
+            while i + 16 <= count:
+                store(target + i * 4, function(load(a + i * 4), fixed))
+                i += 16
+            if i < count:
+                store_first(target + i * 4, function(load_first(a + i * 4, count - i), fixed), count - i)
+        else:
+            fixed = splat(read_f32(a, 0))
+            while i + 16 <= count:
+                store(target + i * 4, function(fixed, load(b + i * 4)))
+                i += 16
+            if i < count:
+                store_first(target + i * 4, function(fixed, load_first(b + i * 4, count - i)), count - i)
+        return 0
+
+    return block
+
+
+def _test(function):
+    """A block of two float32 operands and a bool result."""
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        i = 0
+        while i < count:
+            n = min(count - i, 16)
+            x = splat(read_f32(a, 0)) if still & 1 else load_first(a + i * 4, n)
+            y = splat(read_f32(b, 0)) if still & 2 else load_first(b + i * 4, n)
+            store_bools(target + i, function(x, y), n)
+            i += 16
+        return 0
+
+    return block
+
+
+def _logic(function):
+    """A block of two bool operands."""
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        for i in range(count):
+            x = read_u8(a, 0 if still & 1 else i) != 0
+            y = read_u8(b, 0 if still & 2 else i) != 0
+            write_u8(target, i, function(x, y))
+        return 0
+
+    return block
+
+
+def _whole(function):
+    """A block of two int64 operands."""
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        for i in range(count):
+            write_i64(target, i, function(read_i64(a, 0 if still & 1 else i), read_i64(b, 0 if still & 2 else i)))
+        return 0
+
+    return block
+
+
+@device
+def _add(a, b):
+    return a + b
+
+
+@device
+def _sub(a, b):
+    return a - b
+
+
+@device
+def _mul(a, b):
+    return a * b
+
+
+@device
+def _div(a, b):
+    return a / b
+
+
+@device
+def _max(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
+    return select(a != a, a, select(a > b, a, b))
+
+
+@device
+def _min(a, b):
+    return select(a != a, a, select(a < b, a, b))
+
+
+@device
+def _pow(a, b):
+    return f.power(a, b)
+
+
+@device
+def _prelu(a, b):
+    return select(a < splat(_F(0.0)), a * b, a)
+
+
+add, sub, mul, div, max_, min_ = (_block(g) for g in (_add, _sub, _mul, _div, _max, _min))
+pow_, prelu = _block(_pow), _block(_prelu)
+
+
+@device
+def _less(a, b):
+    return a < b
+
+
+@device
+def _less_equal(a, b):
+    return a <= b
+
+
+@device
+def _greater(a, b):
+    return a > b
+
+
+@device
+def _greater_equal(a, b):
+    return a >= b
+
+
+@device
+def _equal(a, b):
+    return a == b
+
+
+less, less_equal, greater = _test(_less), _test(_less_equal), _test(_greater)
+greater_equal, equal = _test(_greater_equal), _test(_equal)
+
+
+@device
+def _and(a, b):
+    return 1 if a and b else 0
+
+
+@device
+def _or(a, b):
+    return 1 if a or b else 0
+
+
+@device
+def _xor(a, b):
+    return 1 if a != b else 0
+
+
+and_, or_, xor = _logic(_and), _logic(_or), _logic(_xor)
+
+
+@device
+def _smaller(a, b):
+    return min(a, b)
+
+
+@device
+def _larger(a, b):
+    return max(a, b)
+
+
+add_i64, sub_i64, mul_i64 = _whole(_add), _whole(_sub), _whole(_mul)
+min_i64, max_i64 = _whole(_smaller), _whole(_larger)
+
+
+def where(target, condition, a, b, count, parameters):
+    """float32 a where the bool condition holds, else b."""
+    still = word(parameters, 0)
+    i = 0
+    while i < count:
+        n = min(count - i, 16)
+        c = load_bools(condition + i, n)
+        if still & 1:
+            c = load_bools(condition, 1)
+            first = splat(_F(1.0 if read_u8(condition, 0) != 0 else 0.0))
+            c = invert(first == splat(_F(0.0)))
+        x = splat(read_f32(a, 0)) if still & 2 else load_first(a + i * 4, n)
+        y = splat(read_f32(b, 0)) if still & 4 else load_first(b + i * 4, n)
+        store_first(target + i * 4, select(c, x, y), n)
+        i += 16
+    return 0

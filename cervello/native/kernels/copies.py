@@ -1,0 +1,78 @@
+"""Moving elements without changing them: strided copies (Transpose, Slice, Concat, Expand, Pad), and fills."""
+
+from __future__ import annotations
+
+from cervello.compiled.compiler import device
+from cervello.compiled.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
+
+
+@device
+def _run(target, target_stride, source, source_stride, count, itemsize):
+    """Copies `count` elements, strides in bytes."""
+    if source_stride == itemsize and target_stride == itemsize:
+        if itemsize == 4 and count <= 32:  # short rows: a loop beats the library call
+            for i in range(count):
+                write_i32(target, i, read_i32(source, i))
+        else:
+            copy_bytes(target, source, count * itemsize)
+    elif itemsize == 4:
+        for i in range(count):
+            write_i32(target + i * target_stride, 0, read_i32(source + i * source_stride, 0))
+    elif itemsize == 8:
+        for i in range(count):
+            write_i64(target + i * target_stride, 0, read_i64(source + i * source_stride, 0))
+    else:
+        for i in range(count):
+            for k in range(itemsize):
+                write_u8(target + i * target_stride, k, read_u8(source + i * source_stride, k))
+
+
+def copy(step, ctx):
+    """Words: source, target; itemsize, 5 sizes, 5 source strides, 5 target strides."""
+    source = word(ctx, word(step, 2)) + word(step, 3)
+    target = word(ctx, word(step, 4)) + word(step, 5)
+    itemsize, count = word(step, 6), word(step, 11)
+    for i in range(word(step, 7)):
+        for j in range(word(step, 8)):
+            for k in range(word(step, 9)):
+                s = source + i * word(step, 12) + j * word(step, 13) + k * word(step, 14)
+                t = target + i * word(step, 17) + j * word(step, 18) + k * word(step, 19)
+                for _ in range(word(step, 10)):
+                    _run(t, word(step, 21), s, word(step, 16), count, itemsize)
+                    s += word(step, 15)
+                    t += word(step, 20)
+    return 0
+
+
+def fill(step, ctx):
+    """Words: target; itemsize, count, the element's bits."""
+    target = word(ctx, word(step, 2)) + word(step, 3)
+    itemsize, count, bits = word(step, 4), word(step, 5), word(step, 6)
+    for i in range(count):
+        if itemsize == 4:
+            write_i32(target, i, bits)
+        elif itemsize == 8:
+            write_i64(target, i, bits)
+        else:
+            write_u8(target, i, bits)
+    return 0
+
+
+def gather(step, ctx):
+    """Rows of a table by index: words: source, indices, target; count, inner bytes, table rows, index itemsize, outer count.
+
+    A negative index counts from the end; one outside the table fails with status 1.
+    """
+    source = word(ctx, word(step, 2)) + word(step, 3)
+    indices = word(ctx, word(step, 4)) + word(step, 5)
+    target = word(ctx, word(step, 6)) + word(step, 7)
+    count, inner, rows, itemsize, outer = word(step, 8), word(step, 9), word(step, 10), word(step, 11), word(step, 12)
+    for o in range(outer):
+        for i in range(count):
+            index = read_i64(indices, i) if itemsize == 8 else read_i32(indices, i) + 0
+            if index < 0:
+                index += rows
+            if index < 0 or index >= rows:
+                return 1
+            copy_bytes(target + (o * count + i) * inner, source + (o * rows + index) * inner, inner)
+    return 0

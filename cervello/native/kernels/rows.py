@@ -1,0 +1,282 @@
+"""Blocks over one contiguous row: reductions, softmax, layer normalisation, arg max.
+
+Sums run in 16 virtual lanes (element i in lane i mod 16) and end in one fixed tree, whatever the CPU's registers and wherever the
+row begins (law 1). Source: ONNX operator specification, opset 22; softmax subtracts the row's maximum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled import functions as f
+from cervello.compiled.compiler import device
+from cervello.compiled.lanes import (
+    absolute,
+    down_1,
+    down_2,
+    down_4,
+    down_8,
+    fma,
+    keep_first,
+    lane,
+    load_first,
+    root,
+    select,
+    splat,
+    store_first,
+)
+from cervello.compiled.memory import read_f32, word, word_f32, write_f32, write_i64
+
+_F = np.float32
+_INF = _F(np.inf)
+
+
+@device
+def sum_lanes(x):
+    x = x + down_8(x)
+    x = x + down_4(x)
+    x = x + down_2(x)
+    x = x + down_1(x)
+    return lane(x, 0)
+
+
+@device
+def product_lanes(x):
+    x = x * down_8(x)
+    x = x * down_4(x)
+    x = x * down_2(x)
+    x = x * down_1(x)
+    return lane(x, 0)
+
+
+@device
+def _larger(a, b):  # NaN wins from either side
+    return select(a != a, a, select(a > b, a, b))
+
+
+@device
+def _smaller(a, b):
+    return select(a != a, a, select(a < b, a, b))
+
+
+@device
+def max_lanes(x):
+    x = _larger(x, down_8(x))
+    x = _larger(x, down_4(x))
+    x = _larger(x, down_2(x))
+    x = _larger(x, down_1(x))
+    return lane(x, 0)
+
+
+@device
+def min_lanes(x):
+    x = _smaller(x, down_8(x))
+    x = _smaller(x, down_4(x))
+    x = _smaller(x, down_2(x))
+    x = _smaller(x, down_1(x))
+    return lane(x, 0)
+
+
+@device
+def row_sum(source, count):
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        total = total + load_first(source + i * 4, count - i)
+        i += 16
+    return sum_lanes(total)
+
+
+@device
+def row_max(source, count):
+    best = splat(-_INF)
+    i = 0
+    while i < count:
+        best = _larger(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF)))
+        i += 16
+    return max_lanes(best)
+
+
+def sum_(target, source, count, parameters):
+    write_f32(target, 0, row_sum(source, count))
+    return 0
+
+
+def mean(target, source, count, parameters):
+    write_f32(target, 0, row_sum(source, count) / _F(count))
+    return 0
+
+
+def max_(target, source, count, parameters):
+    write_f32(target, 0, row_max(source, count))
+    return 0
+
+
+def min_(target, source, count, parameters):
+    best = splat(_INF)
+    i = 0
+    while i < count:
+        best = _smaller(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(_INF)))
+        i += 16
+    write_f32(target, 0, min_lanes(best))
+    return 0
+
+
+def prod(target, source, count, parameters):
+    total = splat(_F(1.0))
+    i = 0
+    while i < count:
+        total = total * keep_first(load_first(source + i * 4, count - i), count - i, splat(_F(1.0)))
+        i += 16
+    write_f32(target, 0, product_lanes(total))
+    return 0
+
+
+@device
+def _sum_of_squares(source, count):
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        x = load_first(source + i * 4, count - i)
+        total = fma(x, x, total)
+        i += 16
+    return sum_lanes(total)
+
+
+def sum_square(target, source, count, parameters):
+    write_f32(target, 0, _sum_of_squares(source, count))
+    return 0
+
+
+def l2(target, source, count, parameters):
+    write_f32(target, 0, lane(root(splat(_sum_of_squares(source, count))), 0))
+    return 0
+
+
+def l1(target, source, count, parameters):
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        total = total + absolute(load_first(source + i * 4, count - i))
+        i += 16
+    write_f32(target, 0, sum_lanes(total))
+    return 0
+
+
+def log_sum(target, source, count, parameters):
+    write_f32(target, 0, lane(f.log(splat(row_sum(source, count))), 0))
+    return 0
+
+
+@device
+def _shift(source, count):
+    """The row's maximum, 0 where it is not finite, so that inf - inf never makes a NaN of its own."""
+    best = row_max(source, count)
+    return best if abs(best) < _INF else (_F(0.0) if best == best else best)
+
+
+@device
+def _log_sum_exp(source, count, shift):
+    fixed = splat(shift)
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        x = f.exp(load_first(source + i * 4, count - i) - fixed)
+        total = total + keep_first(x, count - i, splat(_F(0.0)))
+        i += 16
+    return lane(f.log(splat(sum_lanes(total))), 0) + shift
+
+
+def log_sum_exp(target, source, count, parameters):
+    write_f32(target, 0, _log_sum_exp(source, count, _shift(source, count)))
+    return 0
+
+
+def softmax(target, source, count, parameters):
+    shift = splat(row_max(source, count))
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        x = f.exp(load_first(source + i * 4, count - i) - shift)
+        store_first(target + i * 4, x, count - i)
+        total = total + keep_first(x, count - i, splat(_F(0.0)))
+        i += 16
+    norm = splat(sum_lanes(total))
+    i = 0
+    while i < count:
+        store_first(target + i * 4, load_first(target + i * 4, count - i) / norm, count - i)
+        i += 16
+    return 0
+
+
+def log_softmax(target, source, count, parameters):
+    shift = row_max(source, count)
+    norm = splat(_log_sum_exp(source, count, shift))
+    i = 0
+    while i < count:
+        store_first(target + i * 4, load_first(source + i * 4, count - i) - norm, count - i)
+        i += 16
+    return 0
+
+
+def layer_norm(target, source, count, parameters):
+    """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
+    scale, bias, epsilon = word(parameters, 0), word(parameters, 1), word_f32(parameters, 2)
+    center = splat(row_sum(source, count) / _F(count))
+    squares = splat(_F(0.0))
+    i = 0
+    while i < count:
+        x = keep_first(load_first(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
+        squares = fma(x, x, squares)
+        i += 16
+    factor = splat(_F(1.0)) / root(splat(sum_lanes(squares) / _F(count) + epsilon))
+    i = 0
+    while i < count:
+        x = (load_first(source + i * 4, count - i) - center) * factor
+        if bias != 0:
+            x = fma(x, load_first(scale + i * 4, count - i), load_first(bias + i * 4, count - i))
+        else:
+            x = x * load_first(scale + i * 4, count - i)
+        store_first(target + i * 4, x, count - i)
+        i += 16
+    return 0
+
+
+def arg_max(target, source, count, parameters):
+    """The first of equal maxima, or the last when parameter 0 is 1; NaN counts as the largest."""
+    last = word(parameters, 0)
+    best, where = read_f32(source, 0), 0
+    for i in range(1, count):
+        x = read_f32(source, i)
+        better = x > best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
+        if better:
+            best, where = x, i
+    write_i64(target, 0, where)
+    return 0
+
+
+def arg_min(target, source, count, parameters):
+    last = word(parameters, 0)
+    best, where = read_f32(source, 0), 0
+    for i in range(1, count):
+        x = read_f32(source, i)
+        better = x < best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
+        if better:
+            best, where = x, i
+    write_i64(target, 0, where)
+    return 0
+
+
+def cum_sum(target, source, count, parameters):
+    """Parameters: exclusive, reverse. Adds in order."""
+    exclusive, reverse = word(parameters, 0), word(parameters, 1)
+    total = _F(0.0)
+    for k in range(count):
+        i = count - 1 - k if reverse else k
+        x = read_f32(source, i)
+        if exclusive:
+            write_f32(target, i, total)
+        total = total + x
+        if not exclusive:
+            write_f32(target, i, total)
+    return 0

@@ -1,0 +1,171 @@
+"""Register tiles: small products kept in registers, emitted as LLVM IR.
+
+    c[rows, 16 * vectors] = start + a[rows, K] @ b[K, 16 * vectors]
+
+Each element sums k = 0 … K-1 in order, one fma each, so every tile shape gives the same bits. `b` holds its rows `ldb` bytes
+apart (128 within a packed panel of 32 columns). Stores are cut to `columns` valid columns under a mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cervello.compiled import cache
+from cervello.compiled.lanes import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
+
+PANEL = 32  # columns of a packed panel; independent of the CPU, so stored weights are portable
+_WIDE = "+avx512f" in cache.cpu()[1]
+# Rows and vectors per tile that fill the registers: 32 of 16 lanes, or 16 of 8.
+ROWS_TALL, ROWS_LOW, VECTORS = (12, 4, 2) if _WIDE else (6, 2, 1)
+FROM_BIAS, FROM_ZERO_ADDED = 0, 1  # how a tile starts: from the bias row, or from zero and is then added to c
+
+
+def make_tile(rows: int, vectors: int, start: int) -> Any:
+    """An intrinsic tile(a, lda, b, ldb, bias, c, ldc, k, columns); addresses and strides in bytes, all int64."""
+
+    @intrinsic
+    def tile(typing_context, a, lda, b, ldb, bias, c, ldc, k, columns):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            a, lda, b, ldb, bias, c, ldc, k_end, columns = args
+            fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+
+            def moved(address: Any, n_bytes: int) -> Any:
+                return builder.add(address, I64(n_bytes)) if n_bytes else address
+
+            def load(address: Any, j: int) -> Any:
+                return builder.load(pointer(builder, moved(address, 4 * LANES * j), VF), align=4)
+
+            def apart(first: Any, stride: Any) -> list[Any]:
+                found = [first]
+                for _ in range(1, rows):
+                    found.append(builder.add(found[-1], stride))
+                return found
+
+            zero = ir.Constant(VF, [0.0] * LANES)
+            starts = [load(bias, j) if start == FROM_BIAS else zero for j in range(vectors)]
+            a_rows, c_rows = apart(a, lda), apart(c, ldc)
+            entry = builder.block
+            loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
+            builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), loop, done)
+
+            builder.position_at_end(loop)
+            k, b_row = builder.phi(I64), builder.phi(I64)
+            sums = [[builder.phi(VF) for _ in range(vectors)] for _ in range(rows)]
+            k.add_incoming(I64(0), entry)
+            b_row.add_incoming(b, entry)
+            b_vectors = [load(b_row, j) for j in range(vectors)]
+            k_bytes = builder.shl(k, I64(2))
+            new = []
+            for i in range(rows):
+                value = builder.load(pointer(builder, builder.add(a_rows[i], k_bytes), F32), align=4)
+                spread = splat_value(builder, value, VF)
+                new.append([builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])
+            k_next, b_next = builder.add(k, I64(1)), builder.add(b_row, ldb)
+            k.add_incoming(k_next, loop)
+            b_row.add_incoming(b_next, loop)
+            for i in range(rows):
+                for j in range(vectors):
+                    sums[i][j].add_incoming(starts[j], entry)
+                    sums[i][j].add_incoming(new[i][j], loop)
+            builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
+
+            builder.position_at_end(done)
+            results = []
+            for i in range(rows):
+                results.append([builder.phi(VF) for _ in range(vectors)])
+                for j in range(vectors):
+                    results[i][j].add_incoming(starts[j], entry)
+                    results[i][j].add_incoming(new[i][j], loop)
+            _store(builder, results, c_rows, columns, vectors, start == FROM_ZERO_ADDED)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 9), codegen
+
+    return tile
+
+
+def make_row(segments: int, vectors: int) -> Any:
+    """An intrinsic row(a, b, panel_bytes, bias, c, k, columns): one row against `vectors` / 2 packed panels.
+
+    The sum is cut into `segments` of ceil(K / segments) terms that run side by side: several additions in flight hide the latency
+    of one. The partial sums are added in order, exactly as tiles do that take the segments one after another.
+    """
+
+    @intrinsic
+    def row(typing_context, a, b, panel_bytes, bias, c, k, columns):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            a, b, panel_bytes, bias, c, k_end, columns = args
+            fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+            zero = ir.Constant(VF, [0.0] * LANES)
+            panels = [I64(0)]
+            for _ in range(1, (vectors + 1) // 2):
+                panels.append(builder.add(panels[-1], panel_bytes))
+
+            def load(address: Any, n_bytes: int) -> Any:
+                return builder.load(pointer(builder, builder.add(address, I64(n_bytes)), VF), align=4)
+
+            length = builder.sdiv(builder.add(k_end, I64(segments - 1)), I64(segments))
+            common = builder.sub(k_end, builder.mul(length, I64(segments - 1)))  # terms that all segments have
+            b_starts, a_starts = [b], [a]
+            for _ in range(1, segments):
+                b_starts.append(builder.add(b_starts[-1], builder.mul(length, I64(4 * PANEL))))
+                a_starts.append(builder.add(a_starts[-1], builder.shl(length, I64(2))))
+            sums = [[cgutils.alloca_once(builder, VF) for _ in range(vectors)] for _ in range(segments)]
+            for s in range(segments):
+                for j in range(vectors):
+                    builder.store(load(bias, 64 * j) if s == 0 else zero, sums[s][j])
+
+            def accumulate(first: Any, end: Any, n_segments: int) -> None:
+                with cgutils.for_range_slice(builder, first, end, I64(1), inc=True) as (k, _):
+                    offset, k_bytes = builder.mul(k, I64(4 * PANEL)), builder.shl(k, I64(2))
+                    for s in range(n_segments):
+                        value = builder.load(pointer(builder, builder.add(a_starts[s], k_bytes), F32), align=4)
+                        spread, at = splat_value(builder, value, VF), builder.add(b_starts[s], offset)
+                        for j in range(vectors):
+                            weights = load(builder.add(at, panels[j // 2]), 64 * (j % 2))
+                            builder.store(builder.call(fma, [spread, weights, builder.load(sums[s][j])]), sums[s][j])
+
+            accumulate(I64(0), common, segments)
+            if segments > 1:
+                accumulate(common, length, segments - 1)
+            totals = []
+            for j in range(vectors):
+                total = builder.load(sums[0][j])
+                for s in range(1, segments):
+                    total = builder.fadd(total, builder.load(sums[s][j]))
+                totals.append(total)
+            _store(builder, [totals], [c], columns, vectors, False)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 7), codegen
+
+    return row
+
+
+def _store(builder: Any, results: Any, c_rows: Any, columns: Any, vectors: int, added: bool) -> None:
+    """Stores whole vectors when all columns are valid, else under a mask."""
+    vector_p = VF.as_pointer()
+    masked_store = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, vector_p, I32, VM])
+    masked_load = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [vector_p, I32, VM, VF])
+    zero = ir.Constant(VF, [0.0] * LANES)
+    with builder.if_else(builder.icmp_signed(">=", columns, I64(LANES * vectors)), likely=True) as (whole, part):
+        with whole:
+            for row, c_row in zip(results, c_rows, strict=True):
+                for j, value in enumerate(row):
+                    target = pointer(builder, builder.add(c_row, I64(4 * LANES * j)), VF)
+                    total = builder.fadd(builder.load(target, align=4), value) if added else value
+                    builder.store(total, target, align=4)
+        with part:
+            masks = [first_lanes(builder, builder.sub(columns, I64(LANES * j))) for j in range(vectors)]
+            for row, c_row in zip(results, c_rows, strict=True):
+                for j, value in enumerate(row):
+                    target = pointer(builder, builder.add(c_row, I64(4 * LANES * j)), VF)
+                    total = value
+                    if added:
+                        total = builder.fadd(builder.call(masked_load, [target, I32(4), masks[j], zero]), value)
+                    builder.call(masked_store, [total, target, I32(4), masks[j]])

@@ -1,0 +1,175 @@
+"""Blocks of one operand: target[i] = f(source[i]) for i < count. `parameters` points to float words.
+
+Source: ONNX operator specification, opset 22.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled import functions as f
+from cervello.compiled.compiler import device
+from cervello.compiled.lanes import (
+    absolute,
+    fma,
+    invert,
+    load,
+    load_bools,
+    load_first,
+    root,
+    round_down,
+    round_even,
+    round_up,
+    select,
+    splat,
+    store,
+    store_bools,
+    store_first,
+)
+from cervello.compiled.memory import word_f32
+
+_F = np.float32
+
+
+@device
+def _c(x):
+    return splat(_F(x))
+
+
+@device
+def _p(parameters, i):
+    return splat(word_f32(parameters, i))
+
+
+def _block(function):
+    """A block around a device function (sixteen values, address of parameters)."""
+    def block(target, source, count, parameters):
+        i = 0
+        while i + 16 <= count:
+            store(target + i * 4, function(load(source + i * 4), parameters))
+            i += 16
+        if i < count:
+            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)
+        return 0
+
+    return block
+
+
+def _plain(function):
+    @device
+    def with_parameters(x, parameters):
+        return function(x)
+
+    return _block(with_parameters)
+
+
+tanh, sigmoid, exp, log = _plain(f.tanh), _plain(f.sigmoid), _plain(f.exp), _plain(f.log)
+erf, softplus, sin, cos, mish = _plain(f.erf), _plain(f.softplus), _plain(f.sin), _plain(f.cos), _plain(f.mish)
+sqrt, abs_, floor, ceil, round_ = _plain(root), _plain(absolute), _plain(round_down), _plain(round_up), _plain(round_even)
+
+
+@device
+def _relu(x, p):  # NaN stays: the comparison is false
+    return select(x < _c(0.0), _c(0.0), x)
+
+
+@device
+def _neg(x, p):
+    return _c(-0.0) - x
+
+
+@device
+def _reciprocal(x, p):
+    return _c(1.0) / x
+
+
+@device
+def _leaky_relu(x, p):
+    return select(x < _c(0.0), _p(p, 0) * x, x)
+
+
+@device
+def _elu(x, p):
+    return select(x < _c(0.0), _p(p, 0) * f.expm1(x), x)
+
+
+@device
+def _selu(x, p):
+    return _p(p, 1) * select(x > _c(0.0), x, _p(p, 0) * f.expm1(x))
+
+
+@device
+def _celu(x, p):
+    return select(x > _c(0.0), x, _p(p, 0) * f.expm1(x / _p(p, 0)))
+
+
+@device
+def _clip(x, p):
+    low, high = _p(p, 0), _p(p, 1)
+    x = select(x < low, low, x)
+    return select(x > high, high, x)
+
+
+@device
+def _hard_sigmoid(x, p):
+    y = fma(x, _p(p, 0), _p(p, 1))
+    y = select(y < _c(0.0), _c(0.0), y)
+    return select(y > _c(1.0), _c(1.0), y)
+
+
+@device
+def _hard_swish(x, p):
+    y = fma(x, _c(1.0 / 6.0), _c(0.5))
+    y = select(y < _c(0.0), _c(0.0), y)
+    return x * select(y > _c(1.0), _c(1.0), y)
+
+
+@device
+def _softsign(x, p):
+    return x / (_c(1.0) + absolute(x))
+
+
+@device
+def _gelu(x, p):
+    return _c(0.5) * x * (_c(1.0) + f.erf(x * _c(0.70710678118654752)))
+
+
+@device
+def _gelu_tanh(x, p):
+    inner = _c(0.79788456080286536) * fma(_c(0.044715) * x * x, x, x)
+    return _c(0.5) * x * (_c(1.0) + f.tanh(inner))
+
+
+@device
+def _swish(x, p):
+    return x * f.sigmoid(_p(p, 0) * x)
+
+
+@device
+def _thresholded_relu(x, p):
+    return select(x > _p(p, 0), x, select(x != x, x, _c(0.0)))
+
+
+@device
+def _sign(x, p):
+    return select(x > _c(0.0), _c(1.0), select(x < _c(0.0), _c(-1.0), x))
+
+
+@device
+def _scale(x, p):
+    return x * _p(p, 0)
+
+
+relu, neg, reciprocal, leaky_relu, elu, selu = (_block(g) for g in (_relu, _neg, _reciprocal, _leaky_relu, _elu, _selu))
+celu, clip, hard_sigmoid, hard_swish = (_block(g) for g in (_celu, _clip, _hard_sigmoid, _hard_swish))
+softsign, gelu, gelu_tanh, swish = (_block(g) for g in (_softsign, _gelu, _gelu_tanh, _swish))
+thresholded_relu, sign, scale = (_block(g) for g in (_thresholded_relu, _sign, _scale))
+
+
+def not_(target, source, count, parameters):
+    i = 0
+    while i < count:
+        n = min(count - i, 16)
+        store_bools(target + i, invert(load_bools(source + i, n)), n)
+        i += 16
+    return 0

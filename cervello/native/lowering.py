@@ -1,0 +1,245 @@
+"""From a graph with known shapes to steps over buffers.
+
+Ops ask a `Lowering` for operands in the layout their kernel reads and for a place to write; views stay views, a Concat's
+operands are written in place where their producers can, and an elementwise result takes over an operand nobody else reads.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cervello.native.dims import NotAffine, Shape, product
+from cervello.native.graph import Graph, Node
+from cervello.native.host.table import symbolic
+from cervello.native.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
+from cervello.native.values import Value
+
+Lower = Callable[["Lowering", Node], None]
+LOWER: dict[str, Lower] = {}
+
+
+class NotPlanned(Exception):
+    """This form of an op has no kernel; the reason goes to the report."""
+
+
+def lowers(*ops: str) -> Callable[[Lower], Lower]:
+    """Registers the planned form of ops."""
+    def register(function: Lower) -> Lower:
+        for op in ops:
+            LOWER[op] = function
+        return function
+
+    return register
+
+
+class Lowering:
+    """The state of one lowering; mutable, used once.
+
+    Attributes:
+      steps: what has been emitted so far.
+      tensors: where each value lives, by name.
+      slow: reasons by node, for ops outside the planned tier.
+    """
+
+    def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]):
+        self.graph, self.values = graph, values
+        self.steps: list[Step] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.buffers: list[Buffer] = []
+        self.slow: dict[str, str] = {}
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
+        self.uses.update(outputs)
+        self.outputs = outputs
+        self._places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
+        self._deferred: dict[str, Callable[[str], Tensor]] = {}
+        self._node: Node | None = None
+        self._readers: dict[str, list[Node]] = {}
+        self._absorbed: set[int] = set()
+
+    # Operands -----------------------------------------------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        return self.values[name]
+
+    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+        """The data of a value known ahead, None when it is not or when absent."""
+        return self.values[name].constant if name else None
+
+    def shape(self, name: str) -> Shape:
+        shape = self.values[name].shape
+        if shape is None:
+            raise NotPlanned(f"the shape of {name!r} depends on data")
+        return shape
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        dtype = self.values[name].dtype
+        if dtype is None:
+            raise NotPlanned(f"the type of {name!r} depends on data")
+        return dtype
+
+    def tensor(self, name: str) -> Tensor:
+        """Where a value lives; constants get a buffer when first asked for."""
+        found = self.tensors.get(name)
+        if found is not None:
+            return found
+        value = self.values[name]
+        if value.data is None:
+            raise NotPlanned(f"{name!r} comes from a slower tier with a shape that depends on data")
+        if symbolic(value.data):
+            raise NotPlanned(f"{name!r} holds sizes that depend on the batch")
+        return self.stored(name, value.data if value.data.dtype != object else value.data.astype(np.int64))
+
+    def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
+        """A constant as a tensor."""
+        data = np.ascontiguousarray(data)
+        buffer = Buffer(name, Space.CONSTANT, data.nbytes, data=data)
+        found = self.tensors[name] = Tensor(name, data.dtype, data.shape, buffer, 0, dense_strides(data.shape, data.itemsize))
+        return found
+
+    def contiguous(self, tensor: Tensor, axis: int = 0) -> Tensor:
+        """The tensor with its axes from `axis` on without gaps; copied when they are not."""
+        if tensor.contiguous_from(axis):
+            return tensor
+        target = self.scratch(tensor.shape, tensor.dtype)
+        self.copy(tensor, target)
+        return target
+
+    def single_use(self, name: str) -> bool:
+        """Whether the node being lowered is the only reader of a value."""
+        return self.uses[name] == 1
+
+    # Results ------------------------------------------------------------------------------------------------------------
+
+    def output(self, name: str, contiguous: bool = True, over: Tensor | None = None) -> Tensor:
+        """Where to write a result.
+
+        Args:
+          contiguous: the kernel cannot leave gaps; a place that has some is then filled by a copy later.
+          over: an operand that may be overwritten when nobody reads it afterwards.
+        """
+        place = self._places.get(name)
+        if place is not None and (place.contiguous or not contiguous):
+            self.tensors[name] = place
+            return place
+        shape, dtype = self.shape(name), self.dtype(name)
+        if (place is None and over is not None and over.buffer.space is Space.ARENA and over.contiguous and over.shape == shape
+                and over.dtype == dtype and over.buffer.readers == 1):
+            self.tensors[name] = over.viewed(name, shape, over.strides)
+            return self.tensors[name]
+        self.tensors[name] = tensor = self.scratch(shape, dtype, name)
+        return tensor
+
+    def alias(self, name: str, tensor: Tensor) -> None:
+        """The result is a view of an operand."""
+        self.tensors[name] = tensor
+
+    def scratch(self, shape: Shape, dtype: np.dtype[Any] | type[Any], name: str = "") -> Tensor:
+        """Fresh arena memory."""
+        dtype = np.dtype(dtype)
+        try:
+            n_bytes = product(shape) * dtype.itemsize
+        except NotAffine as error:
+            raise NotPlanned(f"a size grows faster than the batch: {error}") from error
+        buffer = Buffer(name or f"scratch of {self._node}", Space.ARENA, n_bytes)
+        self.buffers.append(buffer)
+        return dense(name or buffer.name, dtype, shape, buffer)
+
+    def only_reader(self, name: str) -> Node | None:
+        """The node that alone reads a value, when nobody outside the graph does."""
+        readers = self._readers.get(name, [])
+        return readers[0] if len(readers) == 1 and self.uses[name] == 1 else None
+
+    def absorb(self, node: Node) -> None:
+        """A node's work is done by the step being lowered."""
+        self._absorbed.add(node.index)
+
+    # Steps --------------------------------------------------------------------------------------------------------------
+
+    def emit(self, kernel: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], words: list[Any],
+             scratch: tuple[Tensor, ...] = (), op: str = "") -> Step:
+        """Adds a kernel call; operand words are (space, offset) of reads, writes, then scratch."""
+        node = self._node
+        step = Step(f"cervello.native.kernels.{kernel}", reads, writes, words, op or (node.op if node else "copy"),
+                    str(node) if node else "", scratch=scratch)
+        self.steps.append(step)
+        return step
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        from cervello.native.ops.movement import emit_copy  # noqa: PLC0415  (movement lowers through this class)
+
+        emit_copy(self, source, target)
+
+    # The walk -----------------------------------------------------------------------------------------------------------
+
+    def place(self, name: str, tensor: Tensor) -> None:
+        """Asks that a value be written to `tensor`."""
+        self._places[name] = tensor
+
+    def run(self) -> None:
+        """Lowers every node that something reads."""
+        from cervello.native.ops.host import lower_host  # noqa: PLC0415
+        from cervello.native.ops.movement import plan_concats  # noqa: PLC0415
+
+        live = self._live()
+        self.uses = Counter(name for node in live for name in set(node.inputs) if name)
+        self.uses.update(self.outputs)
+        for node in live:
+            for name in set(node.inputs):
+                self._readers.setdefault(name, []).append(node)
+        plan_concats(self, live)
+        for node in live:
+            self._node = node
+            if node.index in self._absorbed:
+                self._finish(node)
+                continue
+            before, absorbed = len(self.steps), set(self._absorbed)
+            lower = LOWER.get(node.op) if not node.domain else None
+            try:
+                if lower is None:
+                    raise NotPlanned("no kernel for this op")
+                lower(self, node)
+            except NotPlanned as reason:
+                del self.steps[before:]
+                self._absorbed = absorbed
+                self.slow[str(node)] = str(reason)
+                lower_host(self, node, str(reason))
+            self._finish(node)
+        self._node = None
+        self._finish_outputs()
+
+    def _finish(self, node: Node) -> None:
+        for name in node.outputs:
+            self._settle(name)
+        for name in set(node.inputs):
+            if name and name in self.tensors:
+                self.tensors[name].buffer.readers -= 1
+
+    def _live(self) -> list[Node]:
+        wanted, live = set(self.outputs), []
+        for node in reversed(self.graph.nodes):
+            if any(name in wanted and self.values[name].data is None for name in node.outputs):
+                live.append(node)
+                wanted.update(node.inputs)
+        return live[::-1]
+
+    def _settle(self, name: str) -> None:
+        """After a node: copies a result to the place that was asked for, and counts its readers."""
+        tensor = self.tensors.get(name) if name else None
+        if tensor is None:
+            return
+        place = self._places.get(name)
+        if place is not None and tensor is not place:
+            self.copy(tensor, place)
+            tensor = self.tensors[name] = place
+        tensor.buffer.readers += self.uses[name]
+
+    def _finish_outputs(self) -> None:
+        """Copies outputs that are inputs or constants as they stand."""
+        for name, place in self._places.items():
+            source = self.tensors.get(name)
+            if name in self.outputs and source is not None and source is not place:
+                self.copy(source, place)

@@ -1,0 +1,327 @@
+"""`Model`: a policy file as a stateless function of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from cervello.compiled import linker
+from cervello.errors import ConfigurationError, InputError
+from cervello.native import abi
+from cervello.native.arrays import bind_outputs, check_names, fitted
+from cervello.native.build import Built, build
+from cervello.native.executor import Run, fail, run_mixed
+from cervello.native.graph import Graph
+from cervello.native.importer import Source, read
+from cervello.native.program import Plan, Program
+from cervello.native.report import MemoryPlan
+from cervello.native.seeding import Draw
+from cervello.native.weights import Weights
+from cervello.spec import PolicySpec, Specs
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Any]
+_PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
+
+
+class Model:
+    """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
+
+    Use `Model.load`. `run` is stateless: agents, noise and recurrent state are the business of `cervello.Policy`.
+
+    Attributes:
+      name: the file's name without suffix.
+      spec: inputs, outputs and constants as one agent sees them.
+    """
+
+    def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
+                 progress: linker.Progress | None = None):
+        self.name = graph.name
+        self.weights = Weights(share.weights if share is not None else None)
+        with linker.progress(progress):
+            self._built: Built = build(graph, self.weights, None if outputs is None else tuple(outputs))
+        if strict and self._built.slow:
+            from cervello.errors import UnsupportedError
+
+            raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
+                                   f"{', '.join(f'{k} ({v})' for k, v in self._built.slow.items())}")
+        self.spec: PolicySpec = self._built.spec
+        self.program: Program = self._built.program
+        self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
+        self._idle: list[Run] = []
+        self._plans: dict[int, Plan] = {}
+
+    @classmethod
+    def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
+             progress: linker.Progress | None = None) -> Model:
+        """Reads a policy.
+
+        Args:
+          source: a path, the bytes of an ONNX file, or a ModelProto.
+          share: a model whose equal tensors are used instead of being stored again.
+          outputs: names of any tensors of the graph to give instead of the declared outputs.
+          strict: refuse ops outside the planned tier.
+          progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
+        Raises:
+          ModelError: the file cannot be used; the message says where and why.
+        """
+        return cls(read(source), share, outputs, strict, progress)
+
+    @property
+    def inputs(self) -> Specs:
+        return self.spec.inputs
+
+    @property
+    def outputs(self) -> Specs:
+        return self.spec.outputs
+
+    @property
+    def constants(self) -> Mapping[str, Array]:
+        """Outputs that no input reaches, by name."""
+        return MappingProxyType(dict(self.spec.constants))
+
+    @property
+    def batched(self) -> bool:
+        """Whether many rows run at once; else the model was exported for one row and rows run one after another."""
+        return self._built.batching.free
+
+    @property
+    def slow_nodes(self) -> Mapping[str, str]:
+        """Nodes outside the planned tier, with the reason."""
+        return MappingProxyType(self._built.slow)
+
+    @property
+    def random_nodes(self) -> tuple[str, ...]:
+        """Nodes that draw random numbers."""
+        return self._built.random_nodes
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, inputs={self.inputs!r}, outputs={self.outputs!r})"
+
+    # Plans --------------------------------------------------------------------------------------------------------------
+
+    def plan(self, n_rows: int = 1) -> MemoryPlan:
+        """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers."""
+        if n_rows < 1:
+            raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
+        return MemoryPlan(self.name, self._built, self.weights, n_rows if self.batched else 1)
+
+    def resolve(self, n_rows: int) -> Plan:
+        """The executable plan for n_rows rows."""
+        return self.program.resolve(n_rows)
+
+    def _plan(self, n_rows: int) -> Plan:
+        plan = self._plans.get(n_rows)
+        if plan is None:
+            plan = self.program.resolve(n_rows)
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[n_rows] = plan
+        return plan
+
+    # Running ------------------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> Run:
+        """An idle run, or a new one; give it back with `release`."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Run(self._ports, len(self.spec.inputs))
+
+    def release(self, run: Run) -> None:
+        self._idle.append(run)
+
+    def run(self, inputs: Arrays, out: Arrays | None = None, *, seed: int | None = None, deterministic: bool = False,
+            ) -> dict[str, Array]:
+        """Runs rows through the policy.
+
+        Args:
+          inputs: an array [N, ...] per input; float64 and integers are cast to a float32 input.
+          out: arrays to write to, by output name; the others are allocated.
+          seed: for random ops: row i draws from agent i of this seed.
+          deterministic: random ops take the mean or the mode.
+        Returns:
+          the outputs by name, [N, ...]; the arrays of `out` where given.
+        Raises:
+          InputError: arrays that do not fit, or a random op without seed.
+        """
+        run = self.acquire()
+        try:
+            draw = None
+            if self._built.random_nodes:
+                draw = self._draw(run, seed, deterministic)
+            arrays = self._columns(inputs)
+            n_rows = self._rows(arrays)
+            if draw is not None:
+                draw.aim(run, n_rows)
+            results = bind_outputs(self.name, self.spec.outputs, n_rows, out)
+            if n_rows:
+                self.run_rows(run, arrays, list(results.values()), n_rows, None)
+            for name in self._built.loose:
+                results[name] = run.values[name]
+            return results
+        finally:
+            self.release(run)
+
+    def _draw(self, run: Run, seed: int | None, deterministic: bool) -> Draw | None:
+        run.context[abi.CTX_ALL_DETERMINISTIC] = int(deterministic)
+        if deterministic:
+            return None
+        if seed is None:
+            raise InputError(f"model {self.name!r}: expected seed= or deterministic=True, got neither; "
+                             f"{self._built.random_nodes[0]} draws random numbers")
+        return Draw(seed)
+
+    def _columns(self, inputs: Arrays) -> list[Any]:
+        specs = self.spec.inputs
+        try:
+            arrays = [inputs[name] for name in specs]
+        except KeyError:
+            check_names(self.name, specs, inputs)
+            raise
+        if len(inputs) != len(arrays):
+            check_names(self.name, specs, inputs)
+        return arrays
+
+    def _rows(self, arrays: Sequence[Any]) -> int:
+        for spec, array in zip(self.spec.inputs.values(), arrays, strict=True):
+            if spec.batch_axis is not None:
+                shape = np.shape(array)
+                if len(shape) == len(spec.shape) and shape == spec.shape and not self.batched:
+                    return 1  # as exported, without a batch axis
+                if len(shape) != len(spec.shape) + 1:
+                    fitted(self.name, spec, array, None)
+                return int(shape[spec.batch_axis])
+        return 1
+
+    def run_rows(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], n_rows: int, plans: Callable[[int], Plan] | None,
+                 chunks: Sequence[int] | None = None) -> None:
+        """Runs all rows of checked or unchecked columns.
+
+        Args:
+          arrays, results: columns in the model's order; those that do not fit as they are, are copied.
+          plans: where plans come from; the model's own when None.
+          chunks: rows per run, in order; all at once when None.
+        """
+        plans = plans or self._plan
+        if not self.batched and n_rows > 1:
+            chunks = [1] * n_rows
+        if chunks is None and not self._built.slow:
+            plan = plans(n_rows)
+            if plan.arena_bytes > run.arena_bytes:
+                run.reserve(plan.arena_bytes)
+            status = run.call(plan.address, n_rows, *arrays, *results)
+            if status == 0:
+                return
+            if status > 0:
+                raise fail(self.program, status)
+        self._run_slowly(run, arrays, results, n_rows, plans, chunks or [n_rows])
+
+    def _run_slowly(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], n_rows: int, plans: Callable[[int], Plan],
+                    chunks: Sequence[int]) -> None:
+        """The way of arrays that must be copied first, of chunks, and of programs with slower tiers."""
+        specs = list(self.spec.inputs.values())
+        columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(specs, arrays, strict=True)]
+        targets = [self._target(r, spec, columns) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
+        if self._built.slow or any(spec.batch_axis not in (0, None) for spec in self._ports) and len(chunks) > 1:
+            self._run_pieces(run, columns, targets, plans, chunks)
+        else:
+            status = run.call(0, n_rows, *columns, *targets)
+            if status:
+                raise InputError(f"model {self.name!r}: expected arrays that fit after copying, got status {status}")
+            first = 0
+            for count in chunks:
+                plan = plans(count)
+                run.reserve(plan.arena_bytes)
+                status = run.call(plan.address, first)
+                if status:
+                    raise fail(self.program, status)
+                first += count
+        for target, result in zip(targets, results, strict=True):
+            if target is not result:
+                result[...] = target
+
+    def _run_pieces(self, run: Run, columns: list[Array], targets: list[Array], plans: Callable[[int], Plan], chunks: Sequence[int],
+                    ) -> None:
+        """Runs slices of the batch as arrays of their own."""
+        first = 0
+        for count in chunks:
+            plan = plans(count)
+            run.reserve(plan.arena_bytes)
+            run.context[abi.CTX_ROW] = first
+            pieces = [self._piece(a, spec.batch_axis, first, count, len(chunks) == 1)
+                      for a, spec in zip((*columns, *targets), self._ports, strict=True)]
+            if self.program.wholly_planned:
+                status = run.call(plan.address, count, *pieces)
+            else:
+                status = run_mixed(self.program, run, plan, pieces, len(columns))
+            if status:
+                raise fail(self.program, status)
+            for piece, target, spec in zip(pieces[len(columns):], targets, self.spec.outputs.values(), strict=True):
+                if piece is not target and spec.batch_axis is not None:
+                    target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = piece
+            first += count
+
+    @staticmethod
+    def _piece(array: Array, axis: int | None, first: int, count: int, whole: bool) -> Array:
+        if whole or axis is None:
+            return array
+        return np.ascontiguousarray(array[(slice(None),) * axis + (slice(first, first + count),)])
+
+    @staticmethod
+    def _target(result: Array, spec: Any, columns: Sequence[Array]) -> Array:
+        plain = type(result) is np.ndarray and result.dtype is spec.dtype and result.flags.c_contiguous and result.flags.aligned
+        if plain and not any(np.may_share_memory(result, column) for column in columns):
+            return result
+        return np.empty(result.shape, spec.dtype)
+
+    def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False) -> Bound:
+        """A handle for fixed buffers: `handle()` runs them again, in one compiled call.
+
+        Args:
+          inputs, out: C-contiguous arrays of the exact dtype, one per input and output; the handle keeps them alive.
+        Raises:
+          InputError: an array that would have to be copied.
+        """
+        return Bound(self, inputs, out, seed, deterministic)
+
+
+class Bound:
+    """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
+
+    __slots__ = ("_address", "_arrays", "_call", "_model", "_plan", "_run", "n_rows")
+
+    def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool):
+        check_names(model.name, model.spec.inputs, inputs)
+        check_names(model.name, model.spec.outputs, out)
+        if model.slow_nodes:
+            raise ConfigurationError(f"model {model.name!r}, bind: expected every op on the planned tier, got {dict(model.slow_nodes)}")
+        columns = [inputs[name] for name in model.spec.inputs]
+        self.n_rows = model._rows(columns)
+        if self.n_rows != 1 and not model.batched:
+            raise ConfigurationError(f"model {model.name!r}, bind: expected 1 row (exported for one row), got {self.n_rows}")
+        self._arrays = (*columns, *(out[name] for name in model.spec.outputs))
+        self._model, self._run = model, Run(model._ports, len(columns))
+        self._plan = model.program.resolve(self.n_rows)
+        self._run.reserve(self._plan.arena_bytes)
+        if model.random_nodes and (draw := model._draw(self._run, seed, deterministic)) is not None:
+            draw.aim(self._run, self.n_rows)
+        status = self._run.call(0, self.n_rows, *self._arrays)
+        if status:
+            names = (*model.spec.inputs, *model.spec.outputs)
+            name = names[-1 - status]
+            spec = (model.spec.inputs.get(name) or model.spec.outputs[name])
+            array = self._arrays[-1 - status]
+            raise InputError(f"model {model.name!r}, bind, {name!r}: expected a C-contiguous, aligned {spec.dtype} array of shape "
+                             f"{spec.batched(self.n_rows)}, got {getattr(array, 'dtype', type(array).__name__)} "
+                             f"{np.shape(array)}, or one that overlaps another; copy it first")
+        self._call, self._address = self._run.call, self._plan.address
+
+    def __call__(self) -> None:
+        """Runs the policy on the bound inputs and overwrites the bound outputs."""
+        status = self._call(self._address, 0)
+        if status:
+            raise fail(self._model.program, status)

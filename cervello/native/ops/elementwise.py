@@ -1,0 +1,207 @@
+"""Ops that treat every element alone: one block per op, loops shared by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cervello.compiled.bits import float_word
+from cervello.native.graph import Node
+from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.ops.loops import broadcast_strides, collapse, padded
+from cervello.native.tensors import Address, Tensor
+
+_K = "cervello.native.kernels."
+F32, I64, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)
+Parameters = Callable[[Lowering, Node], list[Any]]
+
+
+def _none(lowering: Lowering, node: Node) -> list[Any]:
+    return []
+
+
+def _attributes(**defaults: float) -> Parameters:
+    return lambda lowering, node: [float_word(node.attributes.get(name, default)) for name, default in defaults.items()]
+
+
+def _clip(lowering: Lowering, node: Node) -> list[Any]:
+    words = []
+    for index, missing in ((1, -np.inf), (2, np.inf)):
+        name = node.inputs[index] if len(node.inputs) > index else ""
+        bound = lowering.constant(name) if name else np.float32(missing)
+        if bound is None:
+            raise NotPlanned("bounds that are not constant")
+        words.append(float_word(float(np.asarray(bound).reshape(()))))
+    return words
+
+
+UNARY: dict[str, tuple[str, Parameters]] = {
+    "Relu": ("relu", _none), "Tanh": ("tanh", _none), "Sigmoid": ("sigmoid", _none), "Exp": ("exp", _none), "Log": ("log", _none),
+    "Erf": ("erf", _none), "Softplus": ("softplus", _none), "Sin": ("sin", _none), "Cos": ("cos", _none), "Mish": ("mish", _none),
+    "Sqrt": ("sqrt", _none), "Abs": ("abs_", _none), "Floor": ("floor", _none), "Ceil": ("ceil", _none), "Round": ("round_", _none),
+    "Neg": ("neg", _none), "Reciprocal": ("reciprocal", _none), "HardSwish": ("hard_swish", _none), "Sign": ("sign", _none),
+    "Softsign": ("softsign", _none), "Clip": ("clip", _clip), "LeakyRelu": ("leaky_relu", _attributes(alpha=0.01)),
+    "Elu": ("elu", _attributes(alpha=1.0)), "Celu": ("celu", _attributes(alpha=1.0)), "Swish": ("swish", _attributes(alpha=1.0)),
+    "Selu": ("selu", _attributes(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
+    "HardSigmoid": ("hard_sigmoid", _attributes(alpha=0.2, beta=0.5)),
+    "ThresholdedRelu": ("thresholded_relu", _attributes(alpha=1.0)),
+}
+
+
+def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
+    """The block and parameters of a node that maps float32 elements one by one; None when it is something else."""
+    if node.domain or lowering.values[node.outputs[0]].dtype != F32 or lowering.values[node.inputs[0]].dtype != F32:
+        return None
+    if node.op == "Gelu":
+        return _K + ("unary:gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "unary:gelu"), []
+    found = UNARY.get(node.op)
+    if found is None:
+        return None
+    try:
+        return f"{_K}unary:{found[0]}", found[1](lowering, node)
+    except NotPlanned:
+        return None
+
+
+def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, parameters: list[Any]) -> None:
+    """target = block(source), element by element."""
+    sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+    if sizes and (steps[0][-1] != source.itemsize or steps[1][-1] != target.itemsize):
+        source = _materialised(lowering, source, target)
+        sizes, steps = collapse(target.shape, [source.strides, target.strides])
+    if not sizes:
+        sizes, steps = [1], [[source.itemsize], [target.itemsize]]
+    sizes, (from_, to) = padded(sizes, steps, 4)
+    lowering.emit("maps:map1", (source,), (target,), [Address(block), sizes[3], *sizes[:3], *from_[:3], *to[:3], *parameters])
+
+
+def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
+    fresh = lowering.scratch(target.shape, source.dtype)
+    lowering.copy(source, fresh)
+    return fresh
+
+
+def _lower_unary(lowering: Lowering, node: Node) -> None:
+    found = activation(lowering, node)
+    if found is None:
+        raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
+    source = lowering.tensor(node.inputs[0])
+    target = lowering.output(node.outputs[0], contiguous=False, over=source)
+    emit_map(lowering, found[0], source, target, found[1])
+
+
+for _op in (*UNARY, "Gelu"):
+    lowers(_op)(_lower_unary)
+
+
+@lowers("Not")
+def _not(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
+
+
+_CASTS = {("float32", "int64"): "f32_to_i64", ("float32", "int32"): "f32_to_i32", ("float32", "bool"): "f32_to_bool",
+          ("float32", "float64"): "f32_to_f64", ("float64", "float32"): "f64_to_f32", ("int64", "float32"): "i64_to_f32",
+          ("int32", "float32"): "i32_to_f32", ("int64", "int32"): "i64_to_i32", ("int32", "int64"): "i32_to_i64",
+          ("bool", "float32"): "bool_to_f32", ("bool", "int64"): "bool_to_i64", ("int64", "bool"): "i64_to_bool",
+          ("uint8", "float32"): "u8_to_f32"}
+
+
+@lowers("Cast", "CastLike")
+def _cast(lowering: Lowering, node: Node) -> None:
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    dtype = lowering.dtype(name)
+    if dtype == source.dtype:
+        lowering.alias(name, source.viewed(name, source.shape, source.strides))
+        return
+    block = _CASTS.get((source.dtype.name, dtype.name))
+    if block is None:
+        raise NotPlanned(f"no kernel casts {source.dtype} to {dtype}")
+    emit_map(lowering, f"{_K}casts:{block}", source, lowering.output(name, contiguous=False), [])
+
+
+BINARY = {
+    F32: {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max_", "Min": "min_", "Pow": "pow_", "PRelu": "prelu",
+          "Less": "less", "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Equal": "equal"},
+    I64: {"Add": "add_i64", "Sub": "sub_i64", "Mul": "mul_i64", "Max": "max_i64", "Min": "min_i64"},
+    BOOL: {"And": "and_", "Or": "or_", "Xor": "xor"},
+}
+
+
+def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor) -> None:
+    """target = block(a, b[, c]) with broadcasting."""
+    operands = tuple(operands)
+    for _ in range(2):
+        sizes, steps = collapse(target.shape, [*(broadcast_strides(o, target.shape) for o in operands), target.strides])
+        if not sizes:
+            sizes, steps = [1], [[o.itemsize] for o in (*operands, target)]
+        last = [step[-1] for step in steps]
+        fits = [stride in (0, o.itemsize) for stride, o in zip(last, operands, strict=False)]
+        if all(fits) and any(stride != 0 for stride in last[:-1]) and last[-1] == target.itemsize:
+            break
+        all_still = not any(stride != 0 for stride in last[:-1])
+        operands = tuple(o if fit and not (all_still and i == 0) else _materialised(lowering, o, target)
+                         for i, (o, fit) in enumerate(zip(operands, fits, strict=True)))
+    else:
+        raise NotPlanned("strides that no loop covers")
+    still = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
+    sizes, steps = padded(sizes, steps, 4)
+    strides = [stride for step in steps for stride in step[:3]]
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), [Address(_K + block), sizes[3], *sizes[:3], *strides, still])
+
+
+def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:
+    shape = lowering.shape(name)
+    return next((o for o in operands if o.shape == shape and o.buffer.readers == 1), None)
+
+
+def _lower_binary(lowering: Lowering, node: Node) -> None:
+    name = node.outputs[0]
+    operands = [lowering.tensor(i) for i in node.inputs]
+    block = BINARY.get(operands[0].dtype, {}).get(node.op)
+    if block is None or any(o.dtype != operands[0].dtype for o in operands):
+        raise NotPlanned(f"no kernel for {' and '.join(str(o.dtype) for o in operands)}")
+    if len(operands) == 1:
+        lowering.alias(name, operands[0].viewed(name, operands[0].shape, operands[0].strides))
+        return
+    if node.op == "Pow" and lowering.constant(node.inputs[1]) is not None and np.all(lowering.constant(node.inputs[1]) == 2):
+        operands[1] = operands[0]
+        block = "mul"  # x ** 2 is x * x, bit for bit
+    target = lowering.output(name, contiguous=False, over=_over(lowering, tuple(operands), name) if len(operands) == 2 else None)
+    emit_binary(lowering, f"binary:{block}", (operands[0], operands[1]), target)
+    for operand in operands[2:]:  # Max and Min of many
+        emit_binary(lowering, f"binary:{block}", (target, operand), target)
+
+
+for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal",
+            "And", "Or", "Xor"):
+    lowers(_op)(_lower_binary)
+
+
+@lowers("Where")
+def _where(lowering: Lowering, node: Node) -> None:
+    operands = tuple(lowering.tensor(i) for i in node.inputs)
+    if operands[1].dtype != F32 or operands[2].dtype != F32:
+        raise NotPlanned(f"no kernel for {operands[1].dtype}")
+    emit_binary(lowering, "binary:where", operands, lowering.output(node.outputs[0], contiguous=False))
+
+
+@lowers("BatchNormalization")
+def _batch_normalization(lowering: Lowering, node: Node) -> None:
+    """y = x * scale + shift per channel, the two folded from four constants in float64."""
+    if node.attributes.get("training_mode", 0):
+        raise NotPlanned("training mode")
+    operands = [lowering.constant(name) for name in node.inputs[1:5]]
+    if any(o is None for o in operands):
+        raise NotPlanned("statistics that are not constant")
+    scale, bias, mean, variance = (np.asarray(o, np.float64) for o in operands)
+    factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+    shift = (bias - mean * factor).astype(F32)
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    shape = (-1,) + (1,) * (len(source.shape) - 2)
+    target = lowering.output(name, contiguous=False)
+    scale_tensor = lowering.stored(f"{name}/scale", factor.astype(F32).reshape(shape))
+    emit_binary(lowering, "binary:mul", (source, scale_tensor), target)
+    emit_binary(lowering, "binary:add", (target, lowering.stored(f"{name}/shift", shift.reshape(shape))), target)

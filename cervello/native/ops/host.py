@@ -1,0 +1,97 @@
+"""Ops without a kernel: a step that calls numpy, or onnx's reference implementation, on views of the arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import UnsupportedError
+from cervello.native.dims import NotAffine, product
+from cervello.native.graph import Node
+from cervello.native.host import NUMPY, run_numpy, run_reference
+from cervello.native.host.reference import NEVER
+from cervello.native.infer import RANDOM
+from cervello.native.lowering import Lowering
+from cervello.native.tensors import Step, Tensor
+from cervello.native.values import Value
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """One node on a slower tier.
+
+    Attributes:
+      operands: a tensor in the arena, a constant array, a name kept from an earlier host step, or None.
+      results: a tensor to copy to, or the name under which the array is kept.
+      tier: "numpy" or "reference".
+    """
+
+    node: Node
+    operands: tuple[Tensor | Array | str | None, ...]
+    results: tuple[Tensor | str | None, ...]
+    tier: str
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(r for r in self.results if isinstance(r, str))
+
+    def __call__(self, arrays: list[Array | None]) -> list[Array]:
+        return run_numpy(self.node, arrays) if self.tier == "numpy" else run_reference(self.node, arrays)
+
+
+def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
+    """Adds a host step for a node.
+
+    Raises:
+      UnsupportedError: neither numpy nor the reference implementation can run it.
+    """
+    if node.domain or node.op in NEVER or node.op in RANDOM:
+        raise UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
+    operands: list[Tensor | Array | str | None] = []
+    reads = []
+    for name in node.inputs:
+        operand = _operand(lowering, name)
+        operands.append(operand)
+        if isinstance(operand, Tensor):
+            reads.append(operand)
+    results: list[Tensor | str | None] = []
+    writes = []
+    for name in node.outputs:
+        if not name:
+            results.append(None)
+            continue
+        value = lowering.values[name]
+        if value.shape is None or not _fits(value):
+            results.append(name)
+            continue
+        tensor = lowering.output(name, contiguous=False)
+        results.append(tensor)
+        writes.append(tensor)
+    tier = "numpy" if node.op in NUMPY else "reference"
+    call = HostCall(node, tuple(operands), tuple(results), tier)
+    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call))
+
+
+def _fits(value: Value) -> bool:
+    try:
+        product(value.shape or ())
+    except NotAffine:
+        return False
+    return True
+
+
+def _operand(lowering: Lowering, name: str) -> Tensor | Array | str | None:
+    if not name:
+        return None
+    if name in lowering.tensors:
+        return lowering.tensors[name]
+    value = lowering.values[name]
+    if value.constant is not None:
+        return value.constant
+    if value.data is not None:
+        raise UnsupportedError(f"value {name!r}: expected sizes that are used as shapes only, got an op that computes with them")
+    return name

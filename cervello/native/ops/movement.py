@@ -1,0 +1,211 @@
+"""Ops that move or rename elements: views where strides can say it, one copy where not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.dims import Affine, Dim, Shape
+from cervello.native.graph import Node
+from cervello.native.host.table import slices
+from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.ops.loops import broadcast_strides, collapse, padded
+from cervello.native.ops.shapes import axis_of
+from cervello.native.tensors import Buffer, Space, Tensor, dense, reshaped
+
+
+def emit_copy(lowering: Lowering, source: Tensor, target: Tensor) -> None:
+    """Copies elements between two layouts of one shape."""
+    sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+    sizes, (from_, to) = padded(sizes, steps, 5)
+    lowering.emit("copies:copy", (source,), (target,), [target.itemsize, *sizes, *from_, *to], op="copy")
+
+
+def plan_concats(lowering: Lowering, nodes: list[Node]) -> None:
+    """Gives the operands of every Concat a place inside its result, so that their producers write there directly."""
+    makers = {name: node for node in nodes for name in node.outputs}
+    for node in reversed(nodes):  # outer Concats first: an inner one then lands inside them
+        if node.op != "Concat" or node.domain or len(node.inputs) == 1 or lowering.values[node.outputs[0]].shape is None:
+            continue
+        name = node.outputs[0]
+        if any(lowering.values[i].shape is None for i in node.inputs):
+            continue
+        whole = lowering._places.get(name)
+        if whole is None:
+            whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
+            lowering.place(name, whole)
+        for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
+            if operand in makers and operand not in lowering._places and lowering.values[operand].data is None:
+                lowering.place(operand, part)
+
+
+def _parts(lowering: Lowering, node: Node, whole: Tensor) -> list[Tensor]:
+    axis = axis_of(node, node.attributes["axis"], len(whole.shape))
+    at: Dim = 0
+    parts = []
+    for name in node.inputs:
+        shape = lowering.shape(name)
+        parts.append(whole.viewed(name, shape, whole.strides, whole.offset + _scaled(at, whole.strides[axis])))
+        at = at + shape[axis]
+    return parts
+
+
+def _scaled(count: Dim, stride: Dim) -> Dim:
+    return 0 if count == 0 else count * stride
+
+
+@lowers("Concat")
+def _concat(lowering: Lowering, node: Node) -> None:
+    if len(node.inputs) == 1:
+        _identity(lowering, node)
+        return
+    name = node.outputs[0]
+    whole = lowering.output(name, contiguous=False)
+    for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
+        source = lowering.tensor(operand)
+        if source.buffer is part.buffer and source.offset == part.offset:
+            continue  # its producer wrote it here
+        if 0 not in part.shape:
+            lowering.copy(source, part)
+
+
+@lowers("Identity")
+def _identity(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], source.shape, source.strides))
+
+
+@lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def _reshape(lowering: Lowering, node: Node) -> None:
+    name = node.outputs[0]
+    source, shape = lowering.tensor(node.inputs[0]), lowering.shape(name)
+    view = reshaped(source, name, shape)
+    if view is None:
+        target = lowering.scratch(source.shape, source.dtype)
+        lowering.copy(source, target)
+        view = reshaped(target, name, shape)
+        assert view is not None  # contiguous by construction
+    lowering.alias(name, view)
+
+
+@lowers("Transpose")
+def _transpose(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    order = node.attributes.get("perm") or tuple(reversed(range(len(source.shape))))
+    shape, strides = tuple(source.shape[i] for i in order), tuple(source.strides[i] for i in order)
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, strides))
+
+
+@lowers("Expand")
+def _expand(lowering: Lowering, node: Node) -> None:
+    source, shape = lowering.tensor(node.inputs[0]), lowering.shape(node.outputs[0])
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, broadcast_strides(source, shape)))
+
+
+@lowers("ConstantOfShape")
+def _constant_of_shape(lowering: Lowering, node: Node) -> None:
+    value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).reshape(-1)[:1]
+    one, shape = lowering.stored(node.outputs[0], value), lowering.shape(node.outputs[0])
+    lowering.alias(node.outputs[0], one.viewed(node.outputs[0], shape, (0,) * len(shape)))
+
+
+@lowers("Slice")
+def _slice(lowering: Lowering, node: Node) -> None:
+    source, shape = lowering.tensor(node.inputs[0]), lowering.shape(node.outputs[0])
+    operands = [lowering.value(name).data if name else None for name in (*node.inputs[1:], "", "")[:4]]
+    cuts = slices(len(source.shape), *operands)  # type: ignore[arg-type]
+    offset, strides = source.offset, list(source.strides)
+    for axis, cut in enumerate(cuts):
+        size = source.shape[axis]
+        if cut == slice(None) or isinstance(size, Affine):
+            continue
+        start, _, step = cut.indices(size)
+        if start:
+            offset = offset + source.strides[axis] * start
+        strides[axis] = source.strides[axis] * step
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, tuple(strides), offset))
+
+
+@lowers("Split")
+def _split(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
+    at: Dim = 0
+    for name in node.outputs:
+        shape = lowering.shape(name)
+        offset = source.offset + _scaled(at, source.strides[axis])
+        lowering.alias(name, source.viewed(name, shape, source.strides, offset))
+        at = at + shape[axis]
+
+
+@lowers("Gather")
+def _gather(lowering: Lowering, node: Node) -> None:
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
+    indices = lowering.constant(node.inputs[1])
+    size = source.shape[axis]
+    if indices is not None and not isinstance(size, Affine):
+        places = [int(i) + size if i < 0 else int(i) for i in indices.reshape(-1)]
+        steps = {b - a for a, b in zip(places, places[1:], strict=False)} or {1}
+        if places and all(0 <= p < size for p in places) and len(steps) == 1:  # evenly spaced: a view
+            shape = lowering.shape(name)
+            inner = [source.strides[axis] * next(iter(steps))] if indices.ndim == 1 else [source.strides[axis]] * indices.ndim
+            if indices.ndim <= 1:
+                strides = (*source.strides[:axis], *(inner if indices.ndim else []), *source.strides[axis + 1:])
+                lowering.alias(name, source.viewed(name, shape, strides, source.offset + source.strides[axis] * places[0]))
+                return
+    if isinstance(size, Affine):
+        raise NotPlanned("rows picked across the batch")
+    if source.dtype.itemsize * 0 or lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
+        raise NotPlanned("indices that are not int32 or int64")
+    table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
+    from cervello.native.dims import product
+
+    target = lowering.output(name)
+    inner_bytes = product(source.shape[axis + 1:]) * source.itemsize
+    lowering.emit("copies:gather", (table, index), (target,), [
+        product(index.shape), inner_bytes, size, index.itemsize, product(source.shape[:axis])])
+
+
+@lowers("Pad")
+def _pad(lowering: Lowering, node: Node) -> None:
+    mode = node.attributes.get("mode", "constant")
+    if mode != "constant":
+        raise NotPlanned(f"padding mode {mode!r}")
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    amounts = [int(p) for p in lowering.value(node.inputs[1]).data.tolist()]  # type: ignore[union-attr]
+    value = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1, source.dtype)
+    if value is None:
+        raise NotPlanned("a padding value that is not constant")
+    axes = range(len(source.shape))
+    if len(node.inputs) > 3 and node.inputs[3]:
+        axes = [axis_of(node, int(a), len(source.shape)) for a in lowering.value(node.inputs[3]).data]  # type: ignore[assignment,union-attr]
+    before, after = [0] * len(source.shape), [0] * len(source.shape)
+    half = len(amounts) // 2
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = amounts[i], amounts[half + i]
+    target = lowering.output(name)
+    bits = int(np.asarray(value, source.dtype).reshape(1).view(f"u{source.itemsize}")[0])
+    from cervello.native.dims import product
+
+    if any(p > 0 for p in amounts):
+        lowering.emit("copies:fill", (), (target,), [source.itemsize, product(target.shape), _signed(bits)], op="Pad")
+    offset, source_offset, shape = target.offset, source.offset, []
+    for axis, size in enumerate(source.shape):
+        offset = offset + _scaled(max(before[axis], 0), target.strides[axis])
+        source_offset = source_offset + _scaled(max(-before[axis], 0), source.strides[axis])
+        shape.append(size + min(before[axis], 0) + min(after[axis], 0) if before[axis] < 0 or after[axis] < 0 else size)
+    inside = target.viewed(name, tuple(shape), target.strides, offset)
+    lowering.copy(source.viewed(source.name, tuple(shape), source.strides, source_offset), inside)
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >= 1 << 63 else bits
+
+
+def output_tensor(name: str, dtype: np.dtype[Any], shape: Shape, index: int) -> Tensor:
+    """A caller's array."""
+    from cervello.native.dims import product
+
+    return dense(name, dtype, shape, Buffer(name, Space.OUTPUT, product(shape) * dtype.itemsize, index))

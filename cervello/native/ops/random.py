@@ -1,0 +1,58 @@
+"""RandomNormalLike, RandomUniformLike, RandomNormal, RandomUniform, Multinomial: drawn per agent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled.bits import float_word
+from cervello.native.dims import Affine, Dim, product
+from cervello.native.graph import Node
+from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.tensors import Tensor
+
+F32 = np.dtype(np.float32)
+
+
+def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
+    """(rows, elements per row) of a contiguous target whose rows lie in front."""
+    shape = tensor.shape
+    moving = [i for i, d in enumerate(shape) if isinstance(d, Affine)]
+    if not moving:
+        return 1, product(shape)
+    if product(shape[:moving[0]]) != 1 or shape[moving[0]] != Affine(0, 1):
+        raise NotPlanned("random numbers whose rows do not lie in front")
+    return shape[moving[0]], product(shape[moving[0] + 1:])
+
+
+def _normal(lowering: Lowering, node: Node) -> None:
+    if lowering.dtype(node.outputs[0]) != F32:
+        raise NotPlanned(f"no kernel draws {lowering.dtype(node.outputs[0])}")
+    target = lowering.output(node.outputs[0])
+    rows, width = _rows(target)
+    lowering.emit("random:normal", (), (target,), [
+        rows, width, float_word(node.attributes.get("mean", 0.0)), float_word(node.attributes.get("scale", 1.0)), node.index])
+
+
+def _uniform(lowering: Lowering, node: Node) -> None:
+    if lowering.dtype(node.outputs[0]) != F32:
+        raise NotPlanned(f"no kernel draws {lowering.dtype(node.outputs[0])}")
+    target = lowering.output(node.outputs[0])
+    rows, width = _rows(target)
+    low, high = node.attributes.get("low", 0.0), node.attributes.get("high", 1.0)
+    lowering.emit("random:uniform", (), (target,), [rows, width, float_word(low), float_word(high - low), node.index])
+
+
+lowers("RandomNormalLike")(_normal)
+lowers("RandomUniformLike")(_uniform)
+
+
+@lowers("Multinomial")
+def _multinomial(lowering: Lowering, node: Node) -> None:
+    source = lowering.contiguous(lowering.tensor(node.inputs[0]))
+    if source.dtype != F32:
+        raise NotPlanned(f"no kernel for {source.dtype}")
+    target = lowering.output(node.outputs[0])
+    rows, classes = source.shape
+    weights = lowering.scratch((classes,), F32)
+    lowering.emit("random:multinomial", (source,), (target,), [rows, classes, target.shape[1], target.itemsize, node.index],
+                  scratch=(weights,))

@@ -1,0 +1,182 @@
+"""The noise of many agents: a key and a step counter per slot, and fills of float32 rows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cervello.compiled import entry, linker
+from cervello.errors import ConfigurationError, InputError
+from cervello.noise import layout
+
+_NORMAL, _FAST_NORMAL, _UNIFORM = range(3)
+_FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal", "fast_normal", "uniform"))
+_DERIVE: Final = "cervello.noise.kernels:derive"
+_FILL_DOOR, _DERIVE_DOOR = "cervello.noise.door:fill", "cervello.noise.door:derive"
+
+KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)  # what `linker.link` may compile ahead
+DONE, _, UNLINKED = range(3)  # what a door answers
+
+
+class Streams:
+    """Draws for the agents of one table; immutable apart from the arrays it looks at, which their owner changes.
+
+    A draw is a function of the slot's key, its step, the site and the element alone: never of the row, of the other
+    rows or of the width. Nothing is advanced: whoever owns `steps` counts.
+
+    Args:
+      keys: [capacity, 2] uint64, C-contiguous; `derive_keys` writes it.
+      steps: [capacity] int64, contiguous, the agents' steps in their episodes.
+    Raises:
+      InputError: an array of another shape, type or layout.
+    """
+
+    __slots__ = ("_context", "_door", "keys", "steps")
+
+    def __init__(self, keys: NDArray[np.uint64], steps: NDArray[np.int64]):
+        _check_keys(keys)
+        good = isinstance(steps, np.ndarray) and steps.dtype == np.int64 and steps.shape == keys.shape[:1]
+        if not good or not steps.flags.c_contiguous or not steps.flags.aligned:
+            raise InputError(f"noise steps: expected a contiguous int64 ({len(keys)},) array, got {_described(steps)}")
+        self.keys, self.steps = keys, steps
+        self._door: Callable[..., int] | None = None
+        if layout.is_known():
+            self._context = _context(keys.ctypes.data, steps.ctypes.data, len(keys), 0, 0, 0)
+            self._door = entry.objects(_FILL_DOOR, self._context.ctypes.data, keep=(self._context, keys, steps))
+
+    def __reduce__(self) -> tuple[type[Streams], tuple[NDArray[np.uint64], NDArray[np.int64]]]:
+        return Streams, (self.keys, self.steps)
+
+    def fill_normal(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
+                    scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
+        """Fills rows with scale times standard normals (Box-Muller, tails to 6.66 standard deviations).
+
+        Args:
+          out: [n, width] float32; contiguous last axis and a Python float as `scale` are fastest.
+          slots: [n] int64, 0 <= slot < capacity; slots may repeat.
+          site: 0 <= site < 2**32, the graph node or wrapper that draws; two sites never share noise.
+          deterministic: [n] bool, rows that get zeros; None for no row.
+        Raises:
+          InputError: an argument that does not fit; `out` is untouched.
+        """
+        door = self._door
+        if door is None or door(_NORMAL, site, out, slots, scale, deterministic):
+            self._fill_carefully(_NORMAL, out, slots, site, scale, deterministic)
+
+    def fill_fast_normal(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
+                         scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
+        """Fills rows with scale times nearly normal numbers; their quality is described at `definition.fast_normal`.
+
+        Arguments and errors as in `fill_normal`.
+        """
+        door = self._door
+        if door is None or door(_FAST_NORMAL, site, out, slots, scale, deterministic):
+            self._fill_carefully(_FAST_NORMAL, out, slots, site, scale, deterministic)
+
+    def fill_uniform(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
+                     scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
+        """Fills rows with scale times multiples of 2**-24 in [0, 1). Arguments and errors as in `fill_normal`."""
+        door = self._door
+        if door is None or door(_UNIFORM, site, out, slots, scale, deterministic):
+            self._fill_carefully(_UNIFORM, out, slots, site, scale, deterministic)
+
+    def _fill_carefully(self, kind: int, out: NDArray[np.float32], slots: ArrayLike, site: int,
+                        scale: float, deterministic: ArrayLike | None) -> None:
+        """Converts what is unusual, names what is wrong, and fills by way of a copy."""
+        if self._door is not None and self._context[10 + kind] == 0:
+            self._context[10 + kind] = linker.address(_FILLS[kind])
+            if self._door(kind, site, out, slots, scale, deterministic) == DONE:
+                return
+        if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2 or not out.flags.writeable:
+            raise InputError(f"noise out: expected a writeable float32 (n, width) array, got {_described(out)}")
+        if not 0 <= site < 1 << 32:
+            raise InputError(f"noise site: expected 0 <= site < 2**32, got {site!r}")
+        rows = _slots(slots, len(out), len(self.keys))
+        zeroed = None
+        if deterministic is not None:
+            zeroed = np.ascontiguousarray(deterministic)
+            if zeroed.dtype != np.bool_ or zeroed.shape != rows.shape:
+                raise InputError(f"noise deterministic: expected bool {rows.shape}, got {_described(deterministic)}")
+        fresh = np.empty(out.shape, np.float32)
+        scale_word = int(np.float64(scale).view(np.int64))
+        _call(_FILLS[kind], fresh.ctypes.data, 4 * out.shape[1], *out.shape, rows.ctypes.data, self.keys.ctypes.data,
+              self.steps.ctypes.data, site, scale_word, 0 if zeroed is None else zeroed.ctypes.data)
+        out[...] = fresh
+
+
+def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[Any], seed: int,
+                slots: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+    """Writes the keys of n agents: `definition.agent_key` in bulk.
+
+    Args:
+      numbers, streams, episodes: [n] int64 or uint64 whose 64 bits count, or one int for all; `agent_number` makes
+        numbers.
+      seed: 0 <= seed < 2**64.
+      slots: [n] int64, rows of `keys`, different from each other.
+      keys: [capacity, 2] uint64, C-contiguous; word 0 is the key, word 1 holds 32 further bits.
+    Raises:
+      ConfigurationError: the seed is out of range.
+      InputError: an array that does not fit; `keys` is untouched.
+    """
+    if not 0 <= seed < 1 << 64:
+        raise ConfigurationError(f"noise seed: expected 0 <= seed < 2**64, got {seed!r}")
+    word = seed - (1 << 64) if seed >> 63 else seed
+    door = _derive_door()
+    if door is not None and door(word, 0, numbers, streams, episodes, slots, keys) == DONE:
+        return
+    _check_keys(keys)
+    rows = _slots(slots, len(slots), len(keys))
+    given = {"numbers": numbers, "streams": streams, "episodes": episodes}
+    columns = [_numbers(name, column, len(rows)) for name, column in given.items()]
+    _call(_DERIVE, word, *(column.ctypes.data for column in columns), rows.ctypes.data, len(rows), keys.ctypes.data)
+
+
+@lru_cache(maxsize=1)
+def _derive_door() -> Callable[..., int] | None:
+    if not layout.is_known():
+        return None
+    context = _context(0, 0, 0, linker.address(_DERIVE))
+    return entry.objects(_DERIVE_DOOR, context.ctypes.data, keep=(context,))
+
+
+def _context(*words: int) -> NDArray[np.int64]:
+    """The words that `door` reads."""
+    dtypes = [np.dtype(kind) for kind in (np.float32, np.int64, np.uint64, np.bool_)]
+    return np.array([id(np.ndarray), *map(id, dtypes), id(float), id(None), *words], np.int64)
+
+
+def _call(kernel: str, *words: int) -> None:
+    block = np.array(words, np.int64)
+    entry.ints(kernel)(block.ctypes.data, 0)
+
+
+def _described(thing: object) -> str:
+    return f"{thing.dtype} {thing.shape}" if isinstance(thing, np.ndarray) else type(thing).__name__
+
+
+def _check_keys(keys: object) -> None:
+    good = isinstance(keys, np.ndarray) and keys.dtype == np.uint64 and keys.ndim == 2 and keys.shape[1] == 2
+    if not good or not keys.flags.carray:  # type: ignore[attr-defined]
+        raise InputError(f"noise keys: expected a writeable contiguous uint64 (n, 2) array, got {_described(keys)}")
+
+
+def _slots(slots: ArrayLike, n: int, capacity: int) -> NDArray[np.int64]:
+    found = np.asarray(slots)
+    if found.shape != (n,) or (found.dtype.kind not in "iu" and n):
+        raise InputError(f"noise slots: expected int64 ({n},), got {found.dtype} {found.shape}")
+    outside = found[(found < 0) | (found >= capacity)]
+    if outside.size:
+        raise InputError(f"noise slots: expected 0 <= slot < {capacity}, got {outside[0]}")
+    return np.ascontiguousarray(found, np.int64)
+
+
+def _numbers(name: str, given: ArrayLike, n: int) -> NDArray[Any]:
+    found = np.asarray(given)
+    if (found.dtype.kind not in "iu" and n) or found.shape not in ((), (n,)):
+        raise InputError(f"noise {name}: expected int64 or uint64 ({n},), got {found.dtype} {found.shape}")
+    wide = np.uint64 if found.dtype.kind == "u" else np.int64
+    return np.ascontiguousarray(np.broadcast_to(found.astype(wide), (n,)))
