@@ -71,38 +71,59 @@ class PolicySpec:
     constants: Mapping[str, Array]
 
 
-@dataclass(slots=True)
-class AgentRows:
-    """Which agents the rows of a batch belong to.
+class AgentState(Protocol):
+    """What noise and wrappers may know of agents, by slot."""
 
-    Attributes:
-      slots: [N] int64, the agents' places in every slab.
-      table: state that noise and wrappers read by slot (`cervello.agents.table.AgentTable`).
-    """
+    @property
+    def streams(self) -> Any:
+        """The agents' noise (`cervello.noise.Streams`): keys and steps by slot."""
 
-    slots: Array
-    table: Any
+    @property
+    def steps(self) -> Array:
+        """[capacity] int64, decisions each agent has made in its episode."""
 
 
-@dataclass(slots=True)
 class View:
     """One batch on its way through the wrappers and the inferer. Row i of every array belongs to the same agent.
 
     Attributes:
       n_rows: rows in the batch.
-      inputs: columns by name, [N, ...]; wrappers inward add and replace.
-      outputs: columns by name, filled by the inferer; wrappers outward add, replace and remove.
-      rows: whose rows they are.
+      slots: [N] int64, the agents' places in every slab and in `agents`.
+      inputs: columns by name, [N, ...]; wrappers inward add, replace and remove.
+      outputs: columns by name. Before the run it may hold arrays to write to; the inferer fills it, wrappers outward change it.
+      agents: what is known of the agents by slot.
       deterministic: [N] bool, or None when every row may draw.
-      scratch: what a wrapper keeps from inward to outward and commit, by wrapper number.
+      kept: what a wrapper keeps from inward to commit, by a key of its own.
     """
 
-    n_rows: int
-    inputs: dict[str, Array]
-    outputs: dict[str, Array]
-    rows: AgentRows
-    deterministic: Array | None = None
-    scratch: dict[int, Any] = field(default_factory=dict)
+    __slots__ = ("agents", "deterministic", "inputs", "kept", "n_rows", "outputs", "slots")
+
+    def __init__(self, n_rows: int, slots: Array, inputs: dict[str, Array], outputs: dict[str, Array], agents: AgentState,
+                 deterministic: Array | None = None):
+        self.n_rows = n_rows
+        self.slots = slots
+        self.inputs = inputs
+        self.outputs = outputs
+        self.agents = agents
+        self.deterministic = deterministic
+        self.kept: dict[Any, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a wrapper does to one input or output, in a form that the executor does inside its one compiled call.
+
+    Attributes:
+      kind: "gather" (input from a slab), "scatter" (output to a slab), "fill" (input from one row), "start" (1 at step 0), or "noise".
+      port: name of the input or output.
+      words: address and bytes per row of slab or row; for noise: kernel, site, bits of a float64 scale, width.
+      hidden: the caller neither gives nor gets the port.
+    """
+
+    kind: str
+    port: str
+    words: tuple[int, ...] = ()
+    hidden: bool = True
 
 
 @runtime_checkable
@@ -131,22 +152,25 @@ class Inferer(Protocol):
     def infer_raw(self, view: View) -> None:
         """Runs every row of view.inputs and fills view.outputs."""
 
-    def begin_agent(self, slot: int) -> None: ...
+    def begin_agent(self, slot: int) -> None:
+        """An agent begins at a slot."""
 
-    def end_agent(self, slot: int) -> None: ...
+    def end_agent(self, slot: int) -> None:
+        """An agent ends."""
 
 
 @runtime_checkable
 class Wrapper(Protocol):
     """Changes what flows between agents and inferer. State lives in the wrapper, a slot per agent.
 
-    A stack is attached once: `attach` receives the specs on the inferer's side and returns those on the caller's side. A batch
-    passes `inward` from the outermost wrapper to the innermost, runs, and passes `outward` back; `commit` is called only when the
-    whole batch has succeeded, so state never changes for a failed one.
+    A wrapper given to a policy is attached first: `attach` receives the specs on the inferer's side and returns a wrapper bound to
+    them (a fresh one, so that one description may serve many policies) with the specs on the caller's side. A batch passes `inward`
+    from the outermost wrapper to the innermost, runs, and passes `outward` back; `commit` is called only when the whole batch has
+    succeeded, so state never changes for a failed one. `commit` must not fail.
     """
 
-    def attach(self, spec: PolicySpec, number: int) -> PolicySpec:
-        """Joins a stack; `number` is this wrapper's place, 0 next to the inferer. Raises WrapperError when it does not fit."""
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        """Joins a stack. Raises WrapperError when it does not fit, with the reason."""
 
     def reserve(self, capacity: int) -> None:
         """Makes room for slots below `capacity`."""

@@ -135,3 +135,11 @@ def call_c_1(typing_context, function, a):
     def codegen(context, builder, sig, args):
         return builder.call(builder.inttoptr(args[0], ir.FunctionType(I64, [I64]).as_pointer()), [args[1]])
     return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def call_c_2(typing_context, function, a, b):
+    """Calls a C function of two words by address; returns its word."""
+    def codegen(context, builder, sig, args):
+        return builder.call(builder.inttoptr(args[0], ir.FunctionType(I64, [I64, I64]).as_pointer()), args[1:])
+    return types.int64(types.int64, types.int64, types.int64), codegen

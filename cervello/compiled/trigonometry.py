@@ -148,11 +148,11 @@ def _turned(a, quarters):
 
 @device
 def sin(x):
-    """sin(x), within 1.5 ulp; NaN at ±inf."""
+    """sin(x), within 1.2 ulp; NaN at ±inf."""
     return as_float(_turned(absolute(x), 0) ^ (as_int(x) & splat_int(SIGN_BIT)))
 
 
 @device
 def cos(x):
-    """cos(x), within 1.5 ulp; NaN at ±inf."""
+    """cos(x), within 1.2 ulp; NaN at ±inf."""
     return as_float(_turned(absolute(x), 1))

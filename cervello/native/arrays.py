@@ -40,7 +40,10 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
     Raises:
       InputError: it cannot be made to fit.
     """
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError(f"policy {where!r}, input {spec.name!r}: expected an array, got something ragged") from error
     rows: Any = "N" if n_rows is None else n_rows
     expected = spec.batched(n_rows if n_rows is not None else -1)
     if array.shape == spec.shape and spec.batch_axis is not None and n_rows == 1:

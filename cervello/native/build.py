@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import GraphError
+from cervello.errors import CervelloError, GraphError
 from cervello.native import memory, verifier
 from cervello.native.batching import Batching, RowsMixed, check_rows_apart, declared, one_row
 from cervello.native.dims import Affine, product
@@ -55,7 +55,22 @@ class Built:
 
 
 def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None) -> Built:
-    """Builds a graph with N free where its nodes allow it, for one row at a time where not."""
+    """Builds a graph with N free where its nodes allow it, for one row at a time where not.
+
+    Raises:
+      ModelError: the graph cannot be run.
+    """
+    try:
+        return _built(graph, weights, outputs)
+    except CervelloError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+        # A file may contradict itself in more ways than ops look for; it is still the file that is wrong.
+        raise GraphError(f"model {graph.name!r}: expected a graph without contradictions, got one that fails with "
+                         f"{type(error).__name__}: {error}; export the policy again") from error
+
+
+def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None) -> Built:
     graph = normalise(graph)
     names = _chosen(graph, outputs)
     batching = declared(graph)

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from cervello.compiled import entry
-from cervello.errors import ExecutionError
+from cervello.errors import CervelloError, ExecutionError
 from cervello.native import abi
 from cervello.native.dims import at
 from cervello.native.program import Plan, Program
 from cervello.native.tensors import Tensor
 from cervello.noise import layout
-from cervello.spec import TensorSpec
+from cervello.spec import Move, TensorSpec
 
 Array = np.ndarray[Any, Any]
-_RUN, _SEGMENT = "cervello.native.kernels.control:run", "cervello.native.kernels.control:segment"
+_RUN, _NAMED, _SEGMENT = (f"cervello.native.kernels.control:{name}" for name in ("run", "run_named", "segment"))
 _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
 
@@ -35,51 +35,99 @@ class Run:
 
     Attributes:
       call: the compiled entry (plan, rows, *arrays) → status.
+      named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
       context: [.] int64, see `cervello.native.abi`.
+      room: bytes of the arena.
     """
 
-    __slots__ = ("_arena", "_room", "_start", "call", "context", "door", "segment", "values")
+    __slots__ = ("_arena", "_columns", "_hidden", "_moves", "_n_inputs", "_ports", "_start", "call", "context", "door", "named", "room", "segment", "values")
 
     def __init__(self, specs: Sequence[TensorSpec], n_inputs: int):
         n = len(specs)
         self.context = np.zeros(abi.CTX_SPACES + abi.FIRST_BUFFER + n, np.int64)
-        self.door = np.zeros(abi.DOOR_HEADER + abi.DOOR_WORDS * n, np.int64)
+        self.door = np.zeros(abi.DOOR_HEADER + (abi.DOOR_WORDS + 1) * n, np.int64)
         self.door[abi.DOOR_BUFFERS] = n
         self.door[abi.DOOR_ARRAY_TYPE] = id(np.ndarray)
-        self.door[abi.DOOR_INPUTS] = n_inputs
+        self.door[abi.DOOR_INPUTS] = self.door[abi.DOOR_GIVEN_INPUTS] = n_inputs
+        self.door[abi.DOOR_GIVEN_OUTPUTS] = n - n_inputs
         for i, spec in enumerate(specs):
-            record = self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * i:][:abi.DOOR_WORDS]
+            record = self._record(i)
             dims = spec.batched(-1)
             record[abi.DOOR_DESCR] = id(spec.dtype)
+            record[abi.DOOR_NAME] = id(spec.name)
             record[abi.DOOR_NDIM] = len(dims) if len(dims) <= abi.DOOR_MOST_DIMS and layout.is_known() else -1
             record[abi.DOOR_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if i >= n_inputs else 0)
             if spec.batch_axis is not None:
                 record[abi.DOOR_ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+            else:
+                record[abi.DOOR_FIXED_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             record[abi.DOOR_DIMS:abi.DOOR_DIMS + len(dims[:abi.DOOR_MOST_DIMS])] = dims[:abi.DOOR_MOST_DIMS]
         self.context[abi.CTX_DOOR] = self.door.ctypes.data
         self.context[abi.CTX_SAVE_THREAD] = _api("PyEval_SaveThread")
         self.context[abi.CTX_RESTORE_THREAD] = _api("PyEval_RestoreThread")
+        self.context[abi.CTX_DICT_GET] = _api("PyDict_GetItemWithError")
+        self.context[abi.CTX_DICT_SIZE] = _api("PyDict_Size")
+        self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
+        self._ports, self._n_inputs = tuple(spec.name for spec in specs), n_inputs
+        self._hidden: tuple[int, ...] = ()
+        self._moves: Array = np.zeros(0, np.int64)
+        self._columns: Array = np.empty(0, np.uint8)
         self._arena = np.empty(0, np.uint8)
-        self._start = self._room = 0
-        self.call = entry.objects(_RUN, self.context.ctypes.data, (self.context, self.door))
+        self._start = self.room = 0
+        keep = (self.context, self.door, tuple(specs))
+        self.call = entry.objects(_RUN, self.context.ctypes.data, keep)
+        self.named = entry.objects(_NAMED, self.context.ctypes.data, keep)
         self.segment = entry.ints(_SEGMENT)
         self.values: dict[str, Array] = {}
 
     def aim(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
         """Points random ops at addresses: slots by row, keys and step counters by slot, deterministic flags by row."""
         self.context[abi.CTX_SLOTS:abi.CTX_DETERMINISTIC + 1] = slots, keys, steps, deterministic
+        self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # whatever the run before wanted
+
+    def provide(self, moves: Sequence[Move]) -> None:
+        """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory."""
+        table = np.zeros((max(len(moves), 1), abi.MOVE_WORDS), np.int64)
+        hidden: set[int] = set()
+        for row, move in zip(table, moves, strict=False):
+            port = self._ports.index(move.port) if move.kind != "scatter" else self._n_inputs + self._ports[self._n_inputs:].index(move.port)
+            row[abi.MOVE_KIND], row[abi.MOVE_PORT] = abi.MOVE_KINDS[move.kind], port
+            if move.kind == "noise":
+                kernel, site, scale, width = move.words
+                row[abi.MOVE_ADDRESS] = kernel
+                row[abi.MOVE_NOISE:] = 0, 4 * width, 0, width, 0, 0, 0, site, scale, 0
+            elif move.words:
+                row[abi.MOVE_ADDRESS], row[abi.MOVE_ROW_BYTES] = move.words
+            if move.hidden:
+                hidden.add(port)
+        for port in hidden:
+            self._record(port)[abi.DOOR_HIDDEN] = 1
+        n_hidden_inputs = sum(port < self._n_inputs for port in hidden)
+        self.door[abi.DOOR_GIVEN_INPUTS] = self._n_inputs - n_hidden_inputs
+        self.door[abi.DOOR_GIVEN_OUTPUTS] = len(self._ports) - self._n_inputs - (len(hidden) - n_hidden_inputs)
+        self._moves, self._hidden = table, tuple(sorted(hidden))
+        self.context[abi.CTX_MOVES], self.context[abi.CTX_N_MOVES] = table.ctypes.data, len(moves)
+
+    def place(self, n_rows: int) -> None:
+        """Gives hidden ports memory for n_rows rows."""
+        sizes = [-(-int(self._record(port)[abi.DOOR_ROW_BYTES]) * n_rows // 64) * 64 for port in self._hidden]
+        if sum(sizes) + 64 > self._columns.nbytes:
+            self._columns = np.empty(sum(sizes) + 64, np.uint8)
+        at = self._columns.ctypes.data + -self._columns.ctypes.data % 64
+        for port, size in zip(self._hidden, sizes, strict=True):
+            self._record(port)[abi.DOOR_BASE] = at
+            at += size
+
+    def _record(self, port: int) -> Array:
+        return self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port:][:abi.DOOR_WORDS]
 
     def reserve(self, n_bytes: int) -> None:
         """Makes the arena at least this large."""
-        if n_bytes > self._room:
+        if n_bytes > self.room:
             self._arena = np.empty(n_bytes + 64, np.uint8)
             self._start = -self._arena.ctypes.data % 64
-            self._room = n_bytes
+            self.room = n_bytes
             self.context[abi.CTX_SPACES + abi.ARENA] = self._arena.ctypes.data + self._start
-
-    @property
-    def arena_bytes(self) -> int:
-        return self._room
 
     def poison(self) -> None:
         """Fills the arena with NaN, for tests: a read of stale memory then shows."""
@@ -119,7 +167,13 @@ def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n
                 return status + segment.first * 8 * 256
             continue
         operands = [_operand(program, run, plan, o, arrays, n_inputs) for o in segment.host.operands]
-        for target, result in zip(segment.host.results, segment.host(operands), strict=True):
+        try:
+            found = segment.host(operands)
+        except CervelloError:
+            raise
+        except Exception as error:  # user data must not surface as a bare numpy error
+            raise ExecutionError(f"node {segment.host.node}: expected to run, got {type(error).__name__}: {error}") from error
+        for target, result in zip(segment.host.results, found, strict=True):
             if isinstance(target, str):
                 run.values[target] = result
             elif target is not None:

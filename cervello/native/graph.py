@@ -23,7 +23,7 @@ class Node:
     index: int = 0  # position in the file; the noise site of random ops
 
     def __str__(self) -> str:
-        return f"{self.op} {self.name!r}" if self.name else f"{self.op} → {self.outputs[0]!r}"
+        return f"{self.op} {self.name!r}" if self.name else f"{self.op} → {next(iter(self.outputs), '')!r}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,10 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
         nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
                           opsets.get(domain, opset), index))
     inputs = tuple(_port(v) for v in proto.input if v.name not in constants)
+    names = [port.name for port in inputs]
+    for input_name in names:
+        if names.count(input_name) > 1:
+            raise GraphError(f"model {name!r}, input {input_name!r}: expected a new name, got one that is defined twice")
     seen: dict[str, Port] = {}
     for value in proto.output:  # a file may name an output twice
         seen.setdefault(value.name, _port(value))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError, UnsupportedError
-from cervello.native.dims import Affine, NotAffine, Shape
+from cervello.native.dims import Affine, NotAffine, Shape, at, written
 from cervello.native.graph import Graph, Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.table import cast, symbolic
@@ -51,6 +51,9 @@ def _results(node: Node, inputs: list[Value | None]) -> list[Value]:
     if infer_rule is not None:
         try:
             found = infer_rule(node, *inputs)
+            for shape, _ in found:
+                if any(at(dim, 1) < 0 for dim in shape):
+                    raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
             return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
         except (NotAffine, Unknown):
             pass
@@ -79,7 +82,7 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
             return None
         arrays.append(None if value is None else value.data)
     has_sizes = any(a is not None and a.dtype == object for a in arrays)
-    if node.op == "ConstantOfShape" and (has_sizes or arrays[0] is not None and _count(arrays[0]) > 4096):
+    if node.op == "ConstantOfShape" and (has_sizes or (arrays[0] is not None and _count(arrays[0]) > 4096)):
         return None  # one broadcast element, not an array
     if node.op in ("Expand", "Tile", "Range") and has_sizes:
         return None

@@ -24,6 +24,7 @@ from cervello.spec import PolicySpec, Specs
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
+_SPLIT_WORK = 20_000_000  # multiply-adds per thread from which splitting a batch pays; about 200 µs
 _PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
 
 
@@ -51,7 +52,7 @@ class Model:
         self.spec: PolicySpec = self._built.spec
         self.program: Program = self._built.program
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
-        self._idle: list[Run] = []
+        self.idle: list[Run] = []
         self._plans: dict[int, Plan] = {}
 
     @classmethod
@@ -118,7 +119,7 @@ class Model:
         if plan is None:
             plan = self.program.resolve(n_rows)
             if len(self._plans) >= _PLANS_KEPT:
-                self._plans.pop(next(iter(self._plans)), None)
+                self._plans.pop(list(self._plans)[0], None)  # noqa: RUF015  (one step, so that other threads may add meanwhile)
             self._plans[n_rows] = plan
         return plan
 
@@ -127,12 +128,16 @@ class Model:
     def acquire(self) -> Run:
         """An idle run, or a new one; give it back with `release`."""
         try:
-            return self._idle.pop()
+            return self.idle.pop()
         except IndexError:
             return Run(self._ports, len(self.spec.inputs))
 
     def release(self, run: Run) -> None:
-        self._idle.append(run)
+        self.idle.append(run)
+
+    def failure(self, status: int) -> Exception:
+        """The error for a status that a run returned."""
+        return fail(self.program, status)
 
     def run(self, inputs: Arrays, out: Arrays | None = None, *, seed: int | None = None, deterministic: bool = False,
             ) -> dict[str, Array]:
@@ -160,6 +165,8 @@ class Model:
             results = bind_outputs(self.name, self.spec.outputs, n_rows, out)
             if n_rows:
                 self.run_rows(run, arrays, list(results.values()), n_rows, None)
+            else:
+                self.fitted(arrays, list(results.values()), 0)
             for name in self._built.loose:
                 results[name] = run.values[name]
             return results
@@ -211,7 +218,7 @@ class Model:
             chunks = [1] * n_rows
         if chunks is None and not self._built.slow:
             plan = plans(n_rows)
-            if plan.arena_bytes > run.arena_bytes:
+            if plan.arena_bytes > run.room:
                 run.reserve(plan.arena_bytes)
             status = run.call(plan.address, n_rows, *arrays, *results)
             if status == 0:
@@ -220,26 +227,41 @@ class Model:
                 raise fail(self.program, status)
         self._run_slowly(run, arrays, results, n_rows, plans, chunks or [n_rows])
 
+    def worth_splitting(self, n_rows: int, threads: int) -> bool:
+        """Whether a batch is so large that handing part of it to another thread (75 µs) pays."""
+        fixed, per_row = self.program.work
+        rows_in_front = all(spec.batch_axis in (0, None) for spec in self._ports)
+        return rows_in_front and not self.slow_nodes and n_rows >= 2 * threads and fixed + per_row * n_rows > _SPLIT_WORK * threads
+
+    def fitted(self, arrays: Sequence[Any], results: Sequence[Array], n_rows: int) -> tuple[list[Array], list[Array]]:
+        """Columns and results that pass the door; copies of those that would not."""
+        columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(self.spec.inputs.values(), arrays, strict=True)]
+        return columns, [self._target(r, spec, columns) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
+
+    def run_part(self, run: Run, columns: Sequence[Array], targets: Sequence[Array], n_rows: int, first: int, chunks: Sequence[int],
+                 plans: Callable[[int], Plan]) -> None:
+        """Runs rows from `first` on, chunk by chunk, of fitted columns of n_rows rows."""
+        status = run.call(0, n_rows, *columns, *targets)
+        if status:
+            name = (*self.spec.inputs, *self.spec.outputs)[-1 - status]
+            raise InputError(f"policy {self.name!r}, {name!r}: expected memory of its own, got an array that overlaps another output; "
+                             "give every output its own")
+        for count in chunks if self.batched else [1] * sum(chunks):
+            plan = plans(count)
+            run.reserve(plan.arena_bytes)
+            status = run.call(plan.address, first)
+            if status:
+                raise fail(self.program, status)
+            first += count
+
     def _run_slowly(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], n_rows: int, plans: Callable[[int], Plan],
                     chunks: Sequence[int]) -> None:
         """The way of arrays that must be copied first, of chunks, and of programs with slower tiers."""
-        specs = list(self.spec.inputs.values())
-        columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(specs, arrays, strict=True)]
-        targets = [self._target(r, spec, columns) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
+        columns, targets = self.fitted(arrays, results, n_rows)
         if self._built.slow or any(spec.batch_axis not in (0, None) for spec in self._ports) and len(chunks) > 1:
             self._run_pieces(run, columns, targets, plans, chunks)
         else:
-            status = run.call(0, n_rows, *columns, *targets)
-            if status:
-                raise InputError(f"model {self.name!r}: expected arrays that fit after copying, got status {status}")
-            first = 0
-            for count in chunks:
-                plan = plans(count)
-                run.reserve(plan.arena_bytes)
-                status = run.call(plan.address, first)
-                if status:
-                    raise fail(self.program, status)
-                first += count
+            self.run_part(run, columns, targets, n_rows, 0, chunks, plans)
         for target, result in zip(targets, results, strict=True):
             if target is not result:
                 result[...] = target
@@ -248,10 +270,13 @@ class Model:
                     ) -> None:
         """Runs slices of the batch as arrays of their own."""
         first = 0
+        context, slots, flags = run.context, int(run.context[abi.CTX_SLOTS]), int(run.context[abi.CTX_DETERMINISTIC])
         for count in chunks:
             plan = plans(count)
             run.reserve(plan.arena_bytes)
-            run.context[abi.CTX_ROW] = first
+            # A piece is a batch of its own for the kernels: row 0 of it draws for row `first`.
+            context[abi.CTX_ROW] = 0
+            context[abi.CTX_SLOTS], context[abi.CTX_DETERMINISTIC] = slots and slots + first * 8, flags and flags + first
             pieces = [self._piece(a, spec.batch_axis, first, count, len(chunks) == 1)
                       for a, spec in zip((*columns, *targets), self._ports, strict=True)]
             if self.program.wholly_planned:
@@ -264,6 +289,7 @@ class Model:
                 if piece is not target and spec.batch_axis is not None:
                     target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = piece
             first += count
+        context[abi.CTX_SLOTS], context[abi.CTX_DETERMINISTIC] = slots, flags
 
     @staticmethod
     def _piece(array: Array, axis: int | None, first: int, count: int, whole: bool) -> Array:
@@ -292,7 +318,7 @@ class Model:
 class Bound:
     """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
 
-    __slots__ = ("_address", "_arrays", "_call", "_model", "_plan", "_run", "n_rows")
+    __slots__ = ("_address", "_arrays", "_call", "_draw", "_model", "_plan", "_run", "n_rows")
 
     def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool):
         check_names(model.name, model.spec.inputs, inputs)
@@ -307,8 +333,9 @@ class Bound:
         self._model, self._run = model, Run(model._ports, len(columns))
         self._plan = model.program.resolve(self.n_rows)
         self._run.reserve(self._plan.arena_bytes)
-        if model.random_nodes and (draw := model._draw(self._run, seed, deterministic)) is not None:
-            draw.aim(self._run, self.n_rows)
+        self._draw = model._draw(self._run, seed, deterministic) if model.random_nodes else None
+        if self._draw is not None:  # kept: the run knows the keys by address only
+            self._draw.aim(self._run, self.n_rows)
         status = self._run.call(0, self.n_rows, *self._arrays)
         if status:
             names = (*model.spec.inputs, *model.spec.outputs)

@@ -22,7 +22,7 @@ from cervello.native.weights import Weights
 
 Array = np.ndarray[Any, Any]
 _CONTROL = "cervello.native.kernels.control"
-LONG_WORK = 60_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
+LONG_WORK = 1_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,13 @@ class Plan:
     Attributes:
       address: of the plan's facts, for the compiled run.
       arena_bytes: memory a run of it needs.
+      long: whether other Python threads may run meanwhile.
     """
 
     n_rows: int
     address: int
     arena_bytes: int
+    long: bool
     words: Array
     facts: Array
 
@@ -99,8 +101,9 @@ class Program:
             base, table = self.address, self.const.nbytes
             _resolve()(start, base, base + table, base + 2 * table, words.size, n_rows, padded(n_rows))
         fixed, per_row = self.work
-        facts[:] = start, start + words.nbytes, n_rows, fixed + per_row * n_rows > LONG_WORK
-        return Plan(n_rows, address, self.layout.arena_bytes(n_rows), words, facts)
+        long = fixed + per_row * n_rows > LONG_WORK
+        facts[:] = start, start + words.nbytes, n_rows, long
+        return Plan(n_rows, address, self.layout.arena_bytes(n_rows), long, words, facts)
 
     def step_at(self, word: int) -> Step:
         """The step whose words begin at `word`."""
@@ -114,7 +117,7 @@ def _resolve() -> Any:
 
 def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:
     """Encodes steps; compiles the kernels they name where the cache lacks them."""
-    references = [f"{_CONTROL}:run", f"{_CONTROL}:resolve", f"{_CONTROL}:segment"]
+    references = [f"{_CONTROL}:{name}" for name in ("run", "run_named", "resolve", "segment")]
     for step in steps:
         if step.host is None:
             references.append(step.kernel)

@@ -79,7 +79,7 @@ def fill(context: int, kind: int, site: int, objects: int, count: int) -> int:
     if not _is_array(out, read_i64(context, 0), read_i64(context, 1), 2, _WRITEABLE):
         return 1
     n, width, row_stride = _shape(out, 0), _shape(out, 1), _stride(out, 0)
-    if (_stride(out, 1) != 4 and width > 1) or (abs(row_stride) < 4 * width and n > 1):
+    if _stride(out, 1) != 4 and width > 1:
         return 1
     if not _is_column(slots, context, read_i64(context, 2), n, 8) or read_i64(scale + TYPE, 0) != read_i64(context, 5):
         return 1

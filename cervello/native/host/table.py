@@ -276,6 +276,15 @@ def _gemm(node: Node, a: Array, b: Array, c: Array | None = None) -> Array:
     return y if c is None else (y + np.asarray(node.attributes.get("beta", 1.0) * c)).astype(a.dtype)
 
 
+@host("Softmax", "LogSoftmax")
+def _softmax(node: Node, x: Array) -> Array:
+    axis = node.attributes["axis"] % max(x.ndim, 1)
+    axes = tuple(range(axis, x.ndim)) if node.attributes.get("flatten") else axis
+    moved = x - x.max(axis=axes, keepdims=True)
+    total = np.exp(moved).sum(axis=axes, keepdims=True)
+    return np.asarray(np.exp(moved) / total if node.op == "Softmax" else moved - np.log(total)).astype(x.dtype)
+
+
 def symbolic(data: Array) -> bool:
     """Whether an array holds sizes that depend on N."""
     return data.dtype == object and any(isinstance(v, Affine) for v in data.reshape(-1))

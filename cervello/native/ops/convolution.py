@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.errors import GraphError
+from cervello.native.dims import written
 from cervello.native.graph import Node
 from cervello.native.lowering import Lowering, NotPlanned, lowers
 from cervello.native.ops.elementwise import activation
@@ -53,6 +55,10 @@ def _conv(lowering: Lowering, node: Node) -> None:
     found = _geometry(lowering, node, tuple(w.shape[2:]))
     groups = node.attributes.get("group", 1)
     filters, channels = w.shape[0] // groups, w.shape[1]
+    if (source.shape[1] != channels * groups or w.shape[0] % groups or tuple(found.kernel) != w.shape[2:]
+            or (b is not None and b.shape != w.shape[:1])):
+        raise GraphError(f"node {node}: expected weights and bias that fit {written(source.shape)} in {groups} groups, got {w.shape} and "
+                         f"{None if b is None else b.shape}")
     k = int(np.prod(w.shape[1:]))
     panels, biases = [], []
     for g in range(groups):

@@ -67,14 +67,25 @@ def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
 
 def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, parameters: list[Any]) -> None:
     """target = block(source), element by element."""
+    if _gappy(target):
+        fresh = lowering.scratch(target.shape, target.dtype)
+        emit_map(lowering, block, source, fresh, parameters)
+        lowering.copy(fresh, target)
+        return
     sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
-    if sizes and (steps[0][-1] != source.itemsize or steps[1][-1] != target.itemsize):
+    if sizes and steps[0][-1] != source.itemsize:
         source = _materialised(lowering, source, target)
         sizes, steps = collapse(target.shape, [source.strides, target.strides])
     if not sizes:
         sizes, steps = [1], [[source.itemsize], [target.itemsize]]
     sizes, (from_, to) = padded(sizes, steps, 4)
     lowering.emit("maps:map1", (source,), (target,), [Address(block), sizes[3], *sizes[:3], *from_[:3], *to[:3], *parameters])
+
+
+def _gappy(target: Tensor) -> bool:
+    """Whether neighbouring elements do not adjoin, as in one column of a wider row: no block can write that."""
+    sizes, steps = collapse(target.shape, [target.strides])
+    return bool(sizes) and steps[0][-1] != target.itemsize
 
 
 def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
@@ -99,6 +110,8 @@ for _op in (*UNARY, "Gelu"):
 @lowers("Not")
 def _not(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
+    if source.dtype != BOOL:
+        raise NotPlanned(f"no kernel for {source.dtype}")
     emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
 
 
@@ -132,6 +145,11 @@ BINARY = {
 
 def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor) -> None:
     """target = block(a, b[, c]) with broadcasting."""
+    if _gappy(target):
+        fresh = lowering.scratch(target.shape, target.dtype)
+        emit_binary(lowering, block, operands, fresh)
+        lowering.copy(fresh, target)
+        return
     operands = tuple(operands)
     for _ in range(2):
         sizes, steps = collapse(target.shape, [*(broadcast_strides(o, target.shape) for o in operands), target.strides])
@@ -139,7 +157,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
             sizes, steps = [1], [[o.itemsize] for o in (*operands, target)]
         last = [step[-1] for step in steps]
         fits = [stride in (0, o.itemsize) for stride, o in zip(last, operands, strict=False)]
-        if all(fits) and any(stride != 0 for stride in last[:-1]) and last[-1] == target.itemsize:
+        if all(fits) and any(stride != 0 for stride in last[:-1]):
             break
         all_still = not any(stride != 0 for stride in last[:-1])
         operands = tuple(o if fit and not (all_still and i == 0) else _materialised(lowering, o, target)
@@ -183,7 +201,7 @@ for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "L
 @lowers("Where")
 def _where(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(i) for i in node.inputs)
-    if operands[1].dtype != F32 or operands[2].dtype != F32:
+    if operands[0].dtype != BOOL or operands[1].dtype != F32 or operands[2].dtype != F32:
         raise NotPlanned(f"no kernel for {operands[1].dtype}")
     emit_binary(lowering, "binary:where", operands, lowering.output(node.outputs[0], contiguous=False))
 
@@ -196,6 +214,8 @@ def _batch_normalization(lowering: Lowering, node: Node) -> None:
     operands = [lowering.constant(name) for name in node.inputs[1:5]]
     if any(o is None for o in operands):
         raise NotPlanned("statistics that are not constant")
+    if lowering.dtype(node.inputs[0]) != F32:
+        raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])}")
     scale, bias, mean, variance = (np.asarray(o, np.float64) for o in operands)
     factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     shift = (bias - mean * factor).astype(F32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cervello.native.dims import Dim, NotAffine, Shape
+from cervello.errors import GraphError
+from cervello.native.dims import Dim, NotAffine, Shape, written
 from cervello.native.lowering import NotPlanned
 from cervello.native.tensors import Tensor
 
@@ -13,6 +14,8 @@ def broadcast_strides(tensor: Tensor, shape: Shape) -> Shape:
     """Strides with which a tensor is read as if it had `shape`; 0 where one element serves many."""
     missing = len(shape) - len(tensor.shape)
     own = (1,) * missing + tensor.shape
+    if missing < 0 or any(have not in (1, size) for have, size in zip(own, shape, strict=True)):
+        raise GraphError(f"{tensor.name!r}: expected a shape that broadcasts to {written(shape)}, got {written(tensor.shape)}")
     strides = (0,) * missing + tensor.strides
     return tuple(0 if have == 1 else stride for have, stride in zip(own, strides, strict=True))
 

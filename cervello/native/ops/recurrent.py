@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.errors import GraphError
 from cervello.native.dims import Dim, product
 from cervello.native.graph import Node
 from cervello.native.lowering import Lowering, NotPlanned, lowers
@@ -34,6 +35,13 @@ def _checked(lowering: Lowering, node: Node) -> tuple[np.ndarray[Any, Any], np.n
         raise NotPlanned("weights that are not constant float32")
     if b is None:
         b = np.zeros((w.shape[0], 2 * w.shape[1]), F32)
+    hidden = r.shape[-1]
+    width = (4 if node.op == "LSTM" else 3) * hidden
+    both = 2 if node.attributes.get("direction", "forward") == "bidirectional" else 1
+    features = lowering.shape(inputs[0])[-1]
+    if (w.shape, r.shape, b.shape) != ((both, width, features), (both, width, hidden), (both, 2 * width)):
+        raise GraphError(f"node {node}: expected weights {(both, width, features)}, {(both, width, hidden)} and {(both, 2 * width)}, "
+                         f"got {w.shape}, {r.shape} and {b.shape}")
     return w, r, b
 
 
@@ -61,8 +69,8 @@ def _state(lowering: Lowering, name: str, expected: tuple[Dim, ...], node: Node)
     if not name:
         return None
     state = lowering.tensor(name)
-    if state.shape != expected:
-        raise NotPlanned(f"an initial state of shape {state.shape} for {expected}")
+    if state.shape != expected or state.dtype != F32:
+        raise NotPlanned(f"an initial state of {state.dtype}, shape {state.shape}, for {expected}")
     return lowering.contiguous(state)
 
 

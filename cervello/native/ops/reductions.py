@@ -119,6 +119,8 @@ def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: 
 def _softmax(lowering: Lowering, node: Node) -> None:
     block = "rows:softmax" if node.op == "Softmax" else "rows:log_softmax"
     source = lowering.tensor(node.inputs[0])
+    if source.dtype != F32:
+        raise NotPlanned(f"no kernel for {source.dtype}")
     rank = len(source.shape)
     axis = axis_of(node, node.attributes["axis"], rank)
     if not node.attributes.get("flatten") or axis == rank - 1:

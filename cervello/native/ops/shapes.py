@@ -237,6 +237,8 @@ def _split(node: Node, x: Value, split: Value | None = None) -> Result:
         sizes = [min(each, size - each * i) for i in range(len(node.outputs))]
     else:
         sizes = [int(s) for s in data_of(split)]
+        if sum(sizes) != shape[axis] or min(sizes, default=0) < 0:
+            raise GraphError(f"node {node}: expected parts of {shape[axis]} on axis {axis}, got {sizes}")
     return [((*shape[:axis], size, *shape[axis + 1:]), dtype_of(x)) for size in sizes]
 
 
@@ -284,6 +286,9 @@ def _pad(node: Node, x: Value, pads: Value, value: Value | None = None, axes: Va
     half = len(amounts) // 2
     for i, axis in enumerate(places):
         if amounts[i] or amounts[half + i]:
+            kept = shape[axis] + min(amounts[i], 0) + min(amounts[half + i], 0)
+            if not isinstance(kept, Affine) and kept < 0:
+                raise GraphError(f"node {node}: expected to cut at most {shape[axis]} on axis {axis}, got {amounts}")
             shape[axis] = shape[axis] + amounts[i] + amounts[half + i]
     return [(tuple(shape), dtype_of(x))]
 

@@ -40,6 +40,9 @@ def window(node: Node, x: Value, kernel: tuple[int, ...] | None = None) -> Windo
     strides = tuple(node.attributes.get("strides") or (1,) * rank)
     dilations = tuple(node.attributes.get("dilations") or (1,) * rank)
     pads = tuple(node.attributes.get("pads") or (0,) * (2 * rank))
+    if not len(strides) == len(dilations) == len(pads) // 2 == rank or min(*kernel, *strides, *dilations) < 1:
+        raise GraphError(f"node {node}: expected kernel, strides and dilations of at least 1 on {rank} axes, got {kernel}, {strides}, "
+                         f"{dilations} and pads {pads}")
     auto = node.attributes.get("auto_pad", "NOTSET")
     before, outputs = [], []
     for i, size in enumerate(sizes):
