@@ -1,0 +1,67 @@
+"""Cervello runs reinforcement-learning policies (ONNX files) for many agents inside games and simulators.
+
+    policy = cervello.load("racer.onnx", wrappers="auto")
+    policy.begin_agents([1, 2])
+    actions = policy.infer({1: {"obs": x}, 2: {"obs": y}})
+
+See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers` and `cervello.wrappers` for the parts.
+"""
+
+from cervello import inferers, noise, wrappers
+from cervello.agents import Actions, Policy, load
+from cervello.batcher import Batched, Batcher
+from cervello.errors import (
+    AgentError,
+    CervelloError,
+    CompilationError,
+    ConfigurationError,
+    ExecutionError,
+    FormatError,
+    GraphError,
+    InputError,
+    ModelError,
+    PlanError,
+    UnsupportedError,
+    WrapperError,
+)
+from cervello.native import MemoryPlan, Model
+from cervello.spec import Inferer, PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.wrappers import EpisodeStart, Epsilon, Fill, PreviousAction, Recurrent
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Actions",
+    "AgentError",
+    "Batched",
+    "Batcher",
+    "CervelloError",
+    "CompilationError",
+    "ConfigurationError",
+    "EpisodeStart",
+    "Epsilon",
+    "ExecutionError",
+    "Fill",
+    "FormatError",
+    "GraphError",
+    "Inferer",
+    "InputError",
+    "MemoryPlan",
+    "Model",
+    "ModelError",
+    "PlanError",
+    "Policy",
+    "PolicySpec",
+    "PreviousAction",
+    "Recurrent",
+    "Specs",
+    "TensorSpec",
+    "UnsupportedError",
+    "View",
+    "Wrapper",
+    "WrapperError",
+    "inferers",
+    "load",
+    "noise",
+    "wrappers",
+]

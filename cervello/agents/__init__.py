@@ -1,0 +1,8 @@
+"""Agents over time: who is there, which slot is theirs, and the policy they share."""
+
+from cervello.agents.actions import Actions
+from cervello.agents.loading import load
+from cervello.agents.policy import Policy
+from cervello.agents.table import AgentTable
+
+__all__ = ["Actions", "AgentTable", "Policy", "load"]

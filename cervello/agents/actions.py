@@ -1,0 +1,32 @@
+"""What a policy decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from cervello.spec import AgentId
+
+
+class Actions(dict[Any, Any]):
+    """Results by agent (`infer`) or columns by output name (`infer_batch`), with what goes along.
+
+    Attributes:
+      version: of the policy that decided; grows by 1 at each swap.
+      skipped: agents that were not run.
+      errors: by agent, for those whose policy failed.
+    """
+
+    # Class attributes until set: this object is made on every call, and a plain dict is made in C.
+    version: int = 1
+    skipped: tuple[AgentId, ...] = ()
+    errors: Mapping[AgentId, Exception] = MappingProxyType({})
+
+    attributes: ClassVar[tuple[str, ...]] = ("version", "skipped", "errors")
+
+    def like(self, results: Mapping[Any, Any]) -> Actions:
+        """Other results with the same attributes."""
+        other = type(self)(results)
+        other.__dict__.update(self.__dict__)
+        return other

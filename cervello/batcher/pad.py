@@ -1,0 +1,145 @@
+"""The scratch pad: one column per input, a row per agent, grown and used again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.spec import Array, Specs, TensorSpec
+
+Observation = Mapping[str, Any]
+
+
+def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, Array]:
+    """One agent's observation as arrays of the right shape.
+
+    Raises:
+      InputError: a missing or unknown name, a wrong shape or type; the message names agent and input.
+    """
+    if not isinstance(observation, Mapping):
+        raise InputError(f"agent {agent!r}: expected a mapping of inputs {list(specs)}, got {type(observation).__name__}")
+    if observation.keys() != specs.keys():
+        missing, unknown = [n for n in specs if n not in observation], [n for n in observation if n not in specs]
+        raise InputError(f"agent {agent!r}: expected inputs {list(specs)}, got {missing or 'none'} missing and "
+                         f"{unknown or 'none'} unknown; give exactly these names")
+    found = {}
+    for name, spec in specs.items():
+        try:
+            row = np.asarray(observation[name])
+        except ValueError as error:
+            raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got something ragged") from error
+        if row.shape != spec.shape:
+            raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
+                             "check the environment's observation_space")
+        if row.dtype != spec.dtype and not _castable(row.dtype, spec.dtype):
+            raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
+                             "convert it yourself")
+        found[name] = row
+    return found
+
+
+def _castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    if target.kind == "f":
+        return source.kind in "fiub"
+    return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
+
+
+class ScratchPad:
+    """Columns for a growing number of rows. Mutable.
+
+    Args:
+      specs: what each column holds.
+    """
+
+    __slots__ = ("_capacity", "_columns", "specs")
+
+    def __init__(self, specs: Specs, capacity: int = 16):
+        self.specs = specs
+        self._capacity = 0
+        self._columns: dict[str, Array] = {}
+        self._grow(capacity)
+
+    def _grow(self, capacity: int) -> None:
+        columns = {}
+        for name, spec in self.specs.items():
+            column = np.empty((capacity, *spec.shape), spec.dtype)
+            if self._columns:
+                column[:self._capacity] = self._columns[name]
+            columns[name] = column
+        self._columns, self._capacity = columns, capacity
+
+    def put(self, row: int, arrays: Mapping[str, Array]) -> None:
+        """Writes one checked observation."""
+        if row >= self._capacity:
+            self._grow(max(2 * self._capacity, row + 1))
+        for name, column in self._columns.items():
+            column[row] = arrays[name]
+
+    def fill(self, observations: Sequence[Observation], agents: Sequence[object]) -> None:
+        """Writes rows 0 to n - 1; nothing is written when one of them does not fit.
+
+        Raises:
+          InputError: as `checked`.
+        """
+        n_rows = len(observations)
+        if n_rows > self._capacity:
+            self._grow(max(2 * self._capacity, n_rows))
+        stacked: dict[str, Array] = {}
+        for name, spec in self.specs.items():
+            column = self._stack(name, spec, observations)
+            if column is None or len(self.specs) != len(observations[0]):
+                for agent, observation in zip(agents, observations, strict=True):
+                    checked(self.specs, observation, agent)  # finds the one that does not fit
+                column = np.stack([np.asarray(o[name]) for o in observations])
+            stacked[name] = column
+        width = len(self.specs)
+        if any(len(o) != width for o in observations):
+            for agent, observation in zip(agents, observations, strict=True):
+                checked(self.specs, observation, agent)
+        for name, column in stacked.items():
+            self._columns[name][:n_rows] = column
+
+    @staticmethod
+    def _stack(name: str, spec: TensorSpec, observations: Sequence[Observation]) -> Array | None:
+        """All rows of one input when every one is an array of the exact type and shape; else None."""
+        try:
+            rows = [observation[name] for observation in observations]
+            shape, dtype = spec.shape, spec.dtype
+            for row in rows:
+                if row.shape != shape or row.dtype != dtype:
+                    return None
+            if not shape:
+                return np.array(rows, dtype)
+            return np.concatenate(rows).reshape(len(rows), *shape)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return None
+
+    def columns(self, n_rows: int) -> dict[str, Array]:
+        """The first n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0.
+
+        Raises:
+          InputError: agents differ in a value that they share.
+        """
+        found = {}
+        for name, spec in self.specs.items():
+            rows = self._columns[name][:n_rows]
+            if spec.batch_axis == 0:
+                found[name] = rows
+            elif spec.batch_axis is None:
+                found[name] = _only(spec, rows)
+            else:
+                found[name] = np.ascontiguousarray(np.moveaxis(rows, 0, spec.batch_axis))
+        return found
+
+
+def _only(spec: TensorSpec, rows: Array) -> Array:
+    """The one value of an input that all agents share."""
+    if not len(rows):
+        return np.zeros(spec.shape, spec.dtype)
+    if any(row.tobytes() != rows[0].tobytes() for row in rows):
+        raise InputError(f"input {spec.name!r}: expected one value, which all agents of a batch share, got different ones; "
+                         "give the same to all or run apart")
+    return np.array(rows[0], spec.dtype)

@@ -1,0 +1,17 @@
+"""How many rows run at once: four thin policies over one executor.
+
+    inferer      rows per run                  memory                       for
+    Basic        1                             one row's arena              one agent, steady latency
+    Fixed        listed sizes, largest first   arena of the largest size    a known crowd
+    Memoizing    all                           a bounded cache of plans     crowd sizes that repeat (default)
+    Dynamic      all                           one plan, resolved per call  crowd sizes that never repeat
+
+A policy takes one of these, or a name ("basic", "fixed", "memoizing", "dynamic"), or any object with the methods of
+`cervello.Inferer`. Results are the same, bit for bit, with each of them.
+"""
+
+from cervello.inferers.base import ModelInferer
+from cervello.inferers.choice import Choice, choose
+from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
+
+__all__ = ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"]

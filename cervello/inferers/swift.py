@@ -1,0 +1,73 @@
+"""The short way: one compiled call from the caller's dicts to the caller's dicts, wrappers included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cervello.native.executor import Run
+from cervello.native.program import Plan
+from cervello.spec import Move
+
+if TYPE_CHECKING:
+    from cervello.inferers.base import ModelInferer
+
+Array = np.ndarray[Any, Any]
+_empty = np.empty
+
+
+class Swift:
+    """Runs batches whose arrays fit as they are; the compiled door is the only check.
+
+    Wrappers take part by their moves, which do what their `inward`, `outward` and `commit` do, on the same memory. Python's lock is
+    held all along, so one run serves all threads and nobody can end an agent meanwhile.
+    """
+
+    __slots__ = ("_capacity", "_given", "_inferer", "_moves", "_plan", "_rows", "_run", "_shapes")
+
+    def __init__(self, inferer: ModelInferer, moves: Callable[[], Sequence[Move]]):
+        self._inferer, self._moves = inferer, moves
+        ports = (*inferer.raw_inputs.values(), *inferer.raw_outputs.values())
+        self._run = Run(ports, len(inferer.raw_inputs))
+        self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
+        self._given = inferer.out_specs
+        self._plan: Plan | None = None
+        self._rows = self._capacity = -1
+
+    def __call__(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array) -> Any:
+        """Runs a batch, stores the wrappers' state and advances the step counters.
+
+        Returns:
+          outputs by name; None when the long way must look (arrays that do not fit as they are, an empty, chunked or long batch), and
+          nothing has happened then.
+        """
+        if n_rows != self._rows or len(keys) != self._capacity:
+            self._choose(n_rows, len(keys))
+        plan = self._plan
+        if plan is None:
+            return None
+        if out is None:
+            out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
+        status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys)
+        if status > 0:
+            raise self._inferer.model.failure(status)
+        return out if status == 0 else None
+
+    def _choose(self, n_rows: int, capacity: int) -> None:
+        inferer, run = self._inferer, self._run
+        if capacity != self._capacity:
+            moves = self._moves()
+            run.provide(moves)
+            self._capacity, self._plan = capacity, None
+            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
+            self._given = tuple(spec for spec in inferer.out_specs if spec.name not in hidden)
+        self._rows, last, self._plan = n_rows, self._plan, None
+        if n_rows and inferer.chunks(n_rows) is None:
+            plan = inferer.swift_plan(n_rows, last)
+            if not plan.long:
+                self._plan = plan
+                run.reserve(plan.arena_bytes)
+                run.place(n_rows)
+                self._shapes = tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given)

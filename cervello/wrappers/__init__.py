@@ -1,0 +1,18 @@
+"""What flows between agents and inferer, and the state that flows along: one mechanism.
+
+    Recurrent        feeds an output back as the next input of the same agent
+    Epsilon          fills a noise input
+    Fill             fills an input that is no observation with a value
+    EpisodeStart     tells the policy that an agent's episode begins
+    PreviousAction   feeds the last action back
+
+A stack is a list, outermost first. `cervello.wrappers.testing` holds a suite for wrappers of your own.
+"""
+
+from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.proposal import propose
+from cervello.wrappers.recurrent import PreviousAction, Recurrent
+from cervello.wrappers.stack import Stack
+
+__all__ = ["EpisodeStart", "Epsilon", "Fill", "PreviousAction", "Recurrent", "Stack", "propose"]

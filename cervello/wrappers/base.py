@@ -1,0 +1,75 @@
+"""What most wrappers have in common: hooks that do nothing, and specs with names taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import WrapperError
+from cervello.spec import Move, PolicySpec, Specs, TensorSpec, View
+
+Array = np.ndarray[Any, Any]
+
+
+class Passive:
+    """Hooks that do nothing; a wrapper overrides what it needs and writes `attach`.
+
+    Attributes:
+      reads_inputs: whether `inward` looks at inputs the caller gave; they are then arrays of the right type and shape before.
+    """
+
+    reads_inputs = False
+
+    def moves(self) -> Sequence[Move] | None:
+        """The same as inward, outward and commit together, for the executor's compiled call; None when it cannot be said so."""
+        return None
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for slots below `capacity`."""
+
+    def begin(self, slots: Array) -> None:
+        """Agents begin at these slots."""
+
+    def end(self, slots: Array) -> None:
+        """Agents end."""
+
+    def inward(self, view: View) -> None:
+        """Turns the caller's inputs into the inferer's."""
+
+    def outward(self, view: View) -> None:
+        """Turns the inferer's outputs into the caller's."""
+
+    def commit(self, view: View) -> None:
+        """Stores the new state of the view's agents."""
+
+
+def take_input(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
+    """The spec of an input that a wrapper provides.
+
+    Raises:
+      WrapperError: no such input here, perhaps because another wrapper provides it already.
+    """
+    found = spec.inputs.get(name)
+    if found is None:
+        raise WrapperError(f"wrapper {wrapper!r}: expected an input among {list(spec.inputs)}, got {name!r}; it does not exist or a "
+                           "wrapper further in provides it")
+    return found
+
+
+def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
+    """The spec of an output that a wrapper reads."""
+    found = spec.outputs.get(name)
+    if found is None:
+        raise WrapperError(f"wrapper {wrapper!r}: expected an output among {list(spec.outputs)}, got {name!r}; it does not exist or a "
+                           "wrapper further in hides it")
+    return found
+
+
+def without(spec: PolicySpec, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> PolicySpec:
+    """Specs with names hidden from the caller."""
+    gone_in, gone_out = set(inputs), set(outputs)
+    return replace(spec, inputs=Specs([s for s in spec.inputs.values() if s.name not in gone_in]),
+                   outputs=Specs([s for s in spec.outputs.values() if s.name not in gone_out]))

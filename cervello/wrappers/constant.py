@@ -1,0 +1,101 @@
+"""Inputs that are no observation and need no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import WrapperError
+from cervello.spec import Move, PolicySpec, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, take_input, without
+
+Array = np.ndarray[Any, Any]
+
+
+class Fill(Passive):
+    """Fills an input with a value, the same for every agent: masks that allow everything, sequence lengths of 1.
+
+    Args:
+      key: the input.
+      value: a number, or an array of one agent's row.
+    """
+
+    def __init__(self, key: str, value: Any = 0.0):
+        self.key, self.value = key, value
+        self._column: Array = np.zeros(0)
+        self._spec: TensorSpec | None = None
+
+    def __repr__(self) -> str:
+        return f"Fill({self.key!r}, {self.value!r})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        found = take_input(spec, self, self.key)
+        try:
+            given = np.broadcast_to(np.asarray(self.value), found.shape)
+            row = np.array(given, found.dtype, order="C")
+        except ValueError as error:
+            raise WrapperError(f"wrapper {self!r}: expected a value that fits {found}, got {np.shape(self.value)}") from error
+        if found.dtype.kind != "f" and (row != given).any():
+            raise WrapperError(f"wrapper {self!r}: expected a value that {found} can hold, got {self.value!r}")
+        bound = Fill(self.key, self.value)
+        bound._spec = found
+        bound._row = row
+        bound._column = bound._filled(1)
+        return bound, without(spec, [self.key])
+
+    _row: Array
+
+    def _filled(self, n_rows: int) -> Array:
+        assert self._spec is not None
+        shape = self._spec.batched(n_rows)
+        axis = self._spec.batch_axis
+        row = self._row if axis is None else np.expand_dims(self._row, axis)
+        column = np.array(np.broadcast_to(row, shape), order="C")
+        column.flags.writeable = False
+        return column
+
+    def moves(self) -> Sequence[Move] | None:
+        if self._spec is None or self._spec.batch_axis != 0:
+            return None
+        return [Move("fill", self.key, (self._row.ctypes.data, self._row.nbytes))]
+
+    def inward(self, view: View) -> None:
+        column = self._column
+        if self._spec is None or self._spec.batch_axis != 0 or len(column) != view.n_rows:
+            column = self._column = self._filled(view.n_rows)
+        view.inputs[self.key] = column
+
+
+class EpisodeStart(Passive):
+    """Fills an input with 1 (or True) at an agent's first decision of an episode and 0 afterwards.
+
+    Args:
+      key: the input; one element per agent.
+    """
+
+    def __init__(self, key: str = "episode_starts"):
+        self.key = key
+        self._spec: TensorSpec | None = None
+
+    def __repr__(self) -> str:
+        return f"EpisodeStart({self.key!r})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        found = take_input(spec, self, self.key)
+        if int(np.prod(found.shape, dtype=np.int64)) != 1 or found.batch_axis is None:
+            raise WrapperError(f"wrapper {self!r}: expected an input of one element per agent, got {found}")
+        bound = EpisodeStart(self.key)
+        bound._spec = found
+        return bound, without(spec, [self.key])
+
+    def moves(self) -> Sequence[Move] | None:
+        if self._spec is None or self._spec.batch_axis != 0 or self._spec.dtype != np.float32:
+            return None
+        return [Move("start", self.key)]
+
+    def inward(self, view: View) -> None:
+        assert self._spec is not None
+        starts = view.agents.steps[view.slots] == 0
+        view.inputs[self.key] = starts.astype(self._spec.dtype).reshape(self._spec.batched(view.n_rows))

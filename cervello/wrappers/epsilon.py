@@ -1,0 +1,62 @@
+"""Noise inputs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.compiled import linker
+from cervello.errors import WrapperError
+from cervello.noise import Constant, FastNormal, Generator, Normal
+from cervello.spec import Move, PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive, take_input, without
+
+_KERNELS: dict[type, str] = {Normal: "cervello.noise.kernels:fill_normal", FastNormal: "cervello.noise.kernels:fill_fast_normal"}
+_NAMED = {"normal": Normal(), "fast": FastNormal(), "zeros": Constant(0.0)}
+
+
+class Epsilon(Passive):
+    """Fills a noise input; the caller no longer gives it. Rows that must be deterministic get zeros.
+
+    Args:
+      key: the input.
+      generator: "normal", "fast", "zeros", or an object of `cervello.noise.Generator`.
+      scale: factor for every number.
+    """
+
+    def __init__(self, key: str = "epsilon", generator: str | Generator = "normal", scale: float = 1.0):
+        found = _NAMED.get(generator) if isinstance(generator, str) else generator
+        if found is None or not isinstance(found, Generator):
+            raise WrapperError(f"Epsilon({key!r}): expected a generator among {sorted(_NAMED)} or an object with `fill`, got {generator!r}")
+        self.key, self.generator, self.scale = key, found, float(scale)
+        # The site depends on the name alone, so that another order of wrappers draws the same noise; nodes have small numbers.
+        self._site = zlib.crc32(key.encode()) | 0x80000000
+        self._width = 0
+        self._shape: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Epsilon({self.key!r})" if self.scale == 1.0 else f"Epsilon({self.key!r}, scale={self.scale})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        found = take_input(spec, self, self.key)
+        if found.dtype != np.float32 or found.batch_axis != 0:
+            raise WrapperError(f"wrapper {self!r}: expected a float32 input with rows in front, got {found}")
+        bound = Epsilon(self.key, self.generator, self.scale)
+        bound._shape = found.shape
+        bound._width = int(np.prod(found.shape, dtype=np.int64))
+        return bound, without(spec, [self.key])
+
+    def moves(self) -> Sequence[Move] | None:
+        kernel = _KERNELS.get(type(self.generator))
+        if kernel is None:
+            return None
+        scale = int(np.float64(self.scale).view(np.int64))
+        return [Move("noise", self.key, (linker.address(kernel), self._site, scale, self._width))]
+
+    def inward(self, view: View) -> None:
+        column: Any = np.empty((view.n_rows, self._width), np.float32)
+        self.generator.fill(column, view.slots, view.agents.streams, self._site, self.scale, view.deterministic)
+        view.inputs[self.key] = column if len(self._shape) == 1 else column.reshape(view.n_rows, *self._shape)

@@ -1,0 +1,148 @@
+"""State that an agent carries from one decision to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import WrapperError
+from cervello.spec import Move, PolicySpec, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, take_input, take_output, without
+from cervello.wrappers.pairs import recurrent_pairs
+from cervello.wrappers.slab import Slab
+
+Array = np.ndarray[Any, Any]
+
+
+class Recurrent(Passive):
+    """Feeds outputs back as the next inputs of the same agent. Both disappear from the caller's side; state begins anew with an agent.
+
+    Args:
+      pairs: output by input, {"h_in": "h_out"}; None pairs equal names and the suffixes exporters use, of equal row shape.
+      initial: the row an agent begins with, by input name; zeros where absent.
+    """
+
+    def __init__(self, pairs: Mapping[str, str] | None = None, initial: Mapping[str, Any] | None = None):
+        self.pairs = None if pairs is None else dict(pairs)
+        self.initial = dict(initial or {})
+        self._slabs: tuple[tuple[str, str, Slab], ...] = ()
+        self._turned: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
+
+    def __repr__(self) -> str:
+        return "Recurrent()" if self.pairs is None else f"Recurrent({self.pairs!r})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        pairs = recurrent_pairs(spec) if self.pairs is None else self.pairs
+        if not pairs:
+            raise WrapperError(f"wrapper {self!r}: expected inputs and outputs that pair by name and shape, got inputs "
+                               f"{list(spec.inputs)} and outputs {list(spec.outputs)}; name the pairs: Recurrent({{'h_in': 'h_out'}})")
+        if len(set(pairs.values())) != len(pairs):
+            raise WrapperError(f"wrapper {self!r}: expected every output at most once, got {pairs}")
+        slabs, turned = [], {}
+        for key, output in pairs.items():
+            into, out = take_input(spec, self, key), take_output(spec, self, output)
+            slabs.append((key, output, Slab(into, _initial(self, into, self.initial.get(key)))))
+            if into.shape != out.shape or into.dtype != out.dtype:
+                raise WrapperError(f"wrapper {self!r}: expected {key!r} and {output!r} of one shape, got {into} and {out}")
+            if into.batch_axis is None or out.batch_axis is None:
+                raise WrapperError(f"wrapper {self!r}: expected a row for every agent, got {into} and {out}")
+            if into.batch_axis != out.batch_axis:
+                turned[output] = out.batch_axis, into.batch_axis
+        unknown = set(self.initial) - set(pairs)
+        if unknown:
+            raise WrapperError(f"wrapper {self!r}: expected initial states for {list(pairs)}, got {sorted(unknown)}")
+        bound = Recurrent(pairs, self.initial)
+        bound._slabs, bound._turned = tuple(slabs), turned
+        return bound, without(spec, pairs, pairs.values())
+
+    def reserve(self, capacity: int) -> None:
+        for _, _, slab in self._slabs:
+            slab.reserve(capacity)
+
+    def begin(self, slots: Array) -> None:
+        for _, _, slab in self._slabs:
+            slab.begin(slots)
+
+    def moves(self) -> Sequence[Move] | None:
+        if self._turned or any(slab.axis for _, _, slab in self._slabs):
+            return None
+        gathers = [Move("gather", key, slab.words) for key, _, slab in self._slabs]
+        return gathers + [Move("scatter", output, slab.words) for _, output, slab in self._slabs]
+
+    def inward(self, view: View) -> None:
+        for key, _, slab in self._slabs:
+            view.inputs[key] = slab.gather(view.slots)
+
+    def outward(self, view: View) -> None:
+        columns = view.kept[self] = [view.outputs.pop(output) for _, output, _ in self._slabs]
+        if self._turned:
+            for i, (_, output, _) in enumerate(self._slabs):
+                if output in self._turned:
+                    columns[i] = np.moveaxis(columns[i], *self._turned[output])
+
+    def commit(self, view: View) -> None:
+        for (_, _, slab), column in zip(self._slabs, view.kept[self], strict=True):
+            slab.scatter(view.slots, column)
+
+
+class PreviousAction(Passive):
+    """Feeds the last value of an output back as an input; zeros at the first decision of an episode. The output stays visible.
+
+    Args:
+      key: the input.
+      output: the output that is remembered.
+    """
+
+    def __init__(self, key: str, output: str):
+        self.key, self.output = key, output
+        self._slab: Slab | None = None
+        self._same_type = False
+
+    def __repr__(self) -> str:
+        return f"PreviousAction({self.key!r}, {self.output!r})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        into, out = take_input(spec, self, self.key), take_output(spec, self, self.output)
+        size_in, size_out = (int(np.prod(s.shape, dtype=np.int64)) for s in (into, out))
+        if size_in != size_out or into.batch_axis != 0 or out.batch_axis != 0:
+            raise WrapperError(f"wrapper {self!r}: expected rows of one size, got {into} and {out}")
+        bound = PreviousAction(self.key, self.output)
+        bound._slab = Slab(into)
+        bound._same_type = into.dtype == out.dtype
+        return bound, without(spec, [self.key])
+
+    def reserve(self, capacity: int) -> None:
+        assert self._slab is not None
+        self._slab.reserve(capacity)
+
+    def begin(self, slots: Array) -> None:
+        assert self._slab is not None
+        self._slab.begin(slots)
+
+    def moves(self) -> Sequence[Move] | None:
+        if self._slab is None or not self._same_type:
+            return None
+        return [Move("gather", self.key, self._slab.words), Move("scatter", self.output, self._slab.words, hidden=False)]
+
+    def inward(self, view: View) -> None:
+        assert self._slab is not None
+        view.inputs[self.key] = self._slab.gather(view.slots)
+
+    def outward(self, view: View) -> None:
+        view.kept[self] = view.outputs[self.output]
+
+    def commit(self, view: View) -> None:
+        assert self._slab is not None
+        spec = self._slab.spec
+        self._slab.scatter(view.slots, view.kept[self].reshape(view.n_rows, *spec.shape).astype(spec.dtype, copy=False))
+
+
+def _initial(wrapper: object, spec: TensorSpec, value: Any) -> Array | None:
+    if value is None:
+        return None
+    try:
+        return np.broadcast_to(np.asarray(value), spec.shape).astype(spec.dtype)
+    except ValueError as error:
+        raise WrapperError(f"wrapper {wrapper!r}, initial {spec.name!r}: expected shape {spec.shape}, got {np.shape(value)}") from error

@@ -1,0 +1,69 @@
+"""State of many agents in one array: a row per slot, gathered and scattered by compiled code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.compiled import entry
+from cervello.noise import layout
+from cervello.spec import TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+
+class Slab:
+    """One wrapper's state: [capacity, *row]. Mutable.
+
+    Args:
+      initial: the row an agent begins with.
+    """
+
+    __slots__ = ("_context", "_gather", "_scatter", "axis", "initial", "rows", "spec")
+
+    def __init__(self, spec: TensorSpec, initial: Array | None = None):
+        self.spec = spec
+        self.axis = spec.batch_axis or 0
+        self.initial = np.zeros(spec.shape, spec.dtype) if initial is None else np.asarray(initial, spec.dtype)
+        self.rows: Array = np.empty((0, *spec.shape), spec.dtype)
+        self._gather = self._scatter = None
+        self._context = np.zeros(2, np.int64)
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for slots below `capacity`."""
+        if capacity <= len(self.rows):
+            return
+        rows = np.empty((capacity, *self.spec.shape), self.spec.dtype)
+        rows[:len(self.rows)] = self.rows
+        self.rows = rows
+        if layout.is_known() and self.axis == 0 and rows.nbytes:
+            facts = [rows.ctypes.data, rows.nbytes // capacity, id(np.ndarray), id(self.spec.dtype), rows.ndim, *self.spec.shape]
+            self._context = np.array(facts, np.int64)
+            keep = (self._context, rows)
+            self._gather = entry.objects("cervello.wrappers.kernels:gather", self._context.ctypes.data, keep)
+            self._scatter = entry.objects("cervello.wrappers.kernels:scatter", self._context.ctypes.data, keep)
+
+    @property
+    def words(self) -> tuple[int, int]:
+        """Address and bytes per row, for moves; (0, 0) when rows do not lie in front."""
+        address, row_bytes = self._context[:2].tolist()
+        return address, row_bytes
+
+    def begin(self, slots: Array) -> None:
+        self.rows[slots] = self.initial
+
+    def gather(self, slots: Array) -> Array:
+        """The rows of a batch as a fresh column, with the batch on the spec's axis."""
+        n_rows = len(slots)
+        if self._gather is not None:
+            column = np.empty(self.spec.batched(n_rows), self.spec.dtype)
+            self._gather(n_rows, 0, slots, column)
+            return column
+        taken = self.rows[slots]
+        return np.ascontiguousarray(np.moveaxis(taken, 0, self.axis)) if self.axis else taken
+
+    def scatter(self, slots: Array, column: Array) -> None:
+        """Stores a column of the batch's new rows."""
+        if self._scatter is None or self._scatter(len(slots), 0, slots, column):
+            self.rows[slots] = np.moveaxis(column, self.axis, 0) if self.axis else column

@@ -1,0 +1,317 @@
+"""A suite for wrappers: subclass it, say how yours is made, and run pytest.
+
+    from cervello.wrappers.testing import WrapperContract
+
+    class TestClip(WrapperContract):
+        def make_model(self):
+            return cervello.Model.load("racer.onnx")
+        def make_wrappers(self):
+            return [Clip("obs", -1.0, 1.0)]
+
+Every method whose name begins with `test_` states one thing that agents rely on. A stack of several wrappers is tested as one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import WrapperError
+from cervello.inferers.choice import Choice, choose
+from cervello.inferers.testing import SIZES, same_bits, sample_row, stack_rows, take_row
+from cervello.native import Model
+from cervello.spec import Array, Inferer, PolicySpec, Specs, Wrapper
+from cervello.wrappers.stand_ins import BreakdownError, FailingInferer, FailingWrapper, Watched
+
+_STEPS = 3
+_MANY = 150  # agents; more than a policy first makes room for
+
+
+Rows = dict[Any, dict[str, Array]]
+
+
+class WrapperContract:
+    """What agents rely on in every wrapper and stack. Override `make_model`, and `make_wrapper` or `make_wrappers`."""
+
+    def make_model(self) -> Model:
+        """A model that the wrappers fit."""
+        raise NotImplementedError("make_model")
+
+    def make_wrapper(self) -> Wrapper:
+        """The wrapper under test."""
+        raise NotImplementedError("make_wrapper")
+
+    def make_wrappers(self) -> Sequence[Wrapper]:
+        """The stack under test, outermost first."""
+        return [self.make_wrapper()]
+
+    def make_inferer(self, model: Model) -> str | Choice | Inferer:
+        """The inferer inside; any will do."""
+        return "memoizing"
+
+    def make_row(self, specs: Specs, agent: int, step: int) -> dict[str, Array]:
+        """What an agent observes at a step; override it where made-up numbers make no sense."""
+        return {name: sample_row(spec, agent, step) for name, spec in specs.items()}
+
+    # Playing ------------------------------------------------------------------------------------------------------------
+
+    def _policy(self, wrappers: Sequence[Any] | None = None, inferer: Any = None, seed: int = 3) -> Any:
+        model = self.make_model()
+        # Agents stand above wrappers, which import nothing from above; a test may look up.
+        policy = importlib.import_module("cervello.agents").Policy
+        return policy(model, wrappers=self.make_wrappers() if wrappers is None else wrappers,
+                      inferer=self.make_inferer(model) if inferer is None else inferer, seed=seed)
+
+    def _failing(self) -> tuple[Any, FailingInferer]:
+        model = self.make_model()
+        inferer = FailingInferer(choose(self.make_inferer(model), model))
+        return self._policy(inferer=inferer), inferer
+
+    def _columns(self, policy: Any, agents: Sequence[int], step: int) -> dict[str, Array]:
+        rows = [self.make_row(policy.inputs, agent, step) for agent in agents]
+        return {name: stack_rows(spec, [row[name] for row in rows]) for name, spec in policy.inputs.items()}
+
+    def _tick(self, policy: Any, agents: Iterable[int], step: int, **options: Any) -> Rows:
+        listed = [int(agent) for agent in agents]
+        found = policy.infer_batch(listed, self._columns(policy, listed, step), **options)
+        return {agent: {name: take_row(spec, found[name], i).copy() for name, spec in policy.outputs.items()}
+                for i, agent in enumerate(listed)}
+
+    def _play(self, policy: Any, agents: Iterable[int], steps: Iterable[int] = range(_STEPS), **options: Any) -> list[Rows]:
+        listed = list(agents)
+        return [self._tick(policy, listed, step, **options) for step in steps]
+
+    @staticmethod
+    def _expect(found: Mapping[Any, Mapping[str, Array]], expected: Mapping[Any, Mapping[str, Array]], when: str) -> None:
+        for agent, outputs in found.items():
+            for name, array in outputs.items():
+                assert same_bits(array, expected[agent][name]), f"{when}: agent {agent}, {name}: {array} instead of {expected[agent][name]}"
+
+    # Isolation ----------------------------------------------------------------------------------------------------------
+
+    def test_an_agent_decides_the_same_whoever_shares_its_batch(self) -> None:
+        alone: list[Rows] = [{} for _ in range(_STEPS)]
+        for agent in SIZES:
+            policy = self._policy()
+            policy.begin_agent(agent)
+            for step, rows in enumerate(self._play(policy, [agent])):
+                alone[step].update(rows)
+        random = np.random.default_rng(1)
+        for n_rows in SIZES:
+            policy = self._policy()
+            agents = random.permutation(SIZES)[:n_rows].tolist()
+            policy.begin_agents(agents)
+            for step in range(_STEPS):
+                self._expect(self._tick(policy, random.permutation(agents), step), alone[step], f"{n_rows} agents, step {step}")
+
+    def test_agents_may_come_and_go_between_batches(self) -> None:
+        policy, reference = self._policy(), self._policy()
+        policy.begin_agents(range(8))
+        reference.begin_agents(range(8))
+        expected = self._play(reference, range(8))
+        self._expect(self._tick(policy, [5, 0], 0), expected[0], "two of eight")
+        self._expect(self._tick(policy, [1, 2, 7], 0), expected[0], "three others")
+        self._expect(self._tick(policy, [2, 5, 1], 1), expected[1], "a mixture")
+        policy.end_agents([1, 0])
+        policy.begin_agents([20, 21, 22])
+        self._tick(policy, [20, 22], 0)
+        self._expect(self._tick(policy, [5, 2], 2), expected[2], "after others ended and began")
+
+    def test_a_nan_agent_disturbs_nobody(self) -> None:
+        policy, reference = self._policy(), self._policy()
+        policy.begin_agents(range(5))
+        reference.begin_agents(range(5))
+        for step in range(_STEPS):
+            columns = self._columns(policy, range(5), step)
+            for name, spec in policy.inputs.items():
+                if spec.dtype.kind == "f" and spec.batch_axis is not None:
+                    np.moveaxis(columns[name], spec.batch_axis, 0)[2] = np.nan
+            found = policy.infer_batch(range(5), columns)
+            expected = self._tick(reference, range(5), step)
+            rows = {i: {name: take_row(spec, found[name], i) for name, spec in policy.outputs.items()} for i in (0, 1, 3, 4)}
+            self._expect(rows, expected, f"step {step}, agent 2 observes NaN")
+
+    def test_a_slot_used_again_remembers_nothing(self) -> None:
+        policy, reference = self._policy(), self._policy()
+        policy.begin_agents(range(4))
+        self._play(policy, range(4))
+        policy.end_agents(range(4))
+        policy.begin_agents([10, 11, 12])
+        reference.begin_agents([10, 11, 12])
+        for step in range(_STEPS):
+            self._expect(self._tick(policy, [10, 11, 12], step), self._tick(reference, [10, 11, 12], step), "in used slots")
+
+    def test_an_agent_that_begins_again_remembers_nothing(self) -> None:
+        policy = self._policy()
+        policy.begin_agent(1)
+        first = self._play(policy, [1])
+        policy.end_agent(1)
+        policy.begin_agent(1)
+        for step, expected in enumerate(first):
+            self._expect(self._tick(policy, [1], step), expected, f"step {step} of the second life")
+
+    def test_restart_is_end_and_begin(self) -> None:
+        restarted, ended = self._policy(), self._policy()
+        for policy in (restarted, ended):
+            policy.begin_agents([1, 2], stream=4)
+            self._play(policy, [1, 2])
+        restarted.restart_agents([2])
+        ended.end_agents([2])
+        ended.begin_agents([2], stream=4, episode=1)
+        for step in range(_STEPS):
+            self._expect(self._tick(restarted, [1, 2], step), self._tick(ended, [1, 2], step), f"step {step} after the restart")
+
+    def test_state_survives_when_room_is_made_for_more_agents(self) -> None:
+        policy, reference = self._policy(), self._policy()
+        for each in (policy, reference):
+            each.begin_agents([1, 2])
+            self._tick(each, [1, 2], 0)
+        policy.begin_agents(range(10, 10 + _MANY))
+        for step in (1, 2):
+            found = self._tick(policy, [*range(10, 10 + _MANY), 1, 2], step)
+            self._expect({agent: found[agent] for agent in (1, 2)}, self._tick(reference, [1, 2], step), f"among {_MANY}")
+
+    # All or nothing -----------------------------------------------------------------------------------------------------
+
+    def test_a_failed_run_leaves_everything_as_it_was(self) -> None:
+        for place, moment in (("inside", "inward"), ("inferer", "before"), ("inferer", "after"), ("outside", "outward")):
+            model = self.make_model()
+            parts: dict[str, Any] = {"inside": FailingWrapper(), "outside": FailingWrapper(),
+                                     "inferer": FailingInferer(choose(self.make_inferer(model), model))}
+            policy = self._policy([parts["outside"], *self.make_wrappers(), parts["inside"]], parts["inferer"])
+            twin = self._policy()
+            for each in (policy, twin):
+                each.begin_agents([1, 2, 3])
+                self._tick(each, [1, 2, 3], 0)
+            parts[place].fail = moment
+            for agents in ([1, 2, 3], [2]):
+                self._breaks_down(policy, agents)
+            parts[place].fail = ""
+            for step in (1, 2):
+                self._expect(self._tick(policy, [3, 1, 2], step), self._tick(twin, [3, 1, 2], step), f"after a failure {moment} ({place})")
+
+    def _breaks_down(self, policy: Any, agents: Sequence[int]) -> None:
+        try:
+            self._tick(policy, agents, 9)
+        except BreakdownError:
+            return
+        raise AssertionError("expected the inferer's error to reach the caller")
+
+    def test_commit_is_called_once_per_success_and_never_for_a_failure(self) -> None:
+        model = self.make_model()
+        inferer = FailingInferer(choose(self.make_inferer(model), model))
+        watched = [Watched(wrapper) for wrapper in self.make_wrappers()]
+        policy = self._policy(watched, inferer)
+        policy.begin_agents([1, 2])
+        inferer.fail = "after"
+        self._breaks_down(policy, [1, 2])
+        assert all(("commit", 2) not in each.calls for each in watched), "commit was called for a failed batch"
+        inferer.fail = ""
+        self._tick(policy, [1, 2], 0)
+        for each in watched:
+            assert each.calls.count(("commit", 2)) == 1, f"commit was called {each.calls.count(('commit', 2))} times"
+
+    def test_the_model_runs_once_per_batch(self) -> None:
+        policy, inferer = self._failing()
+        policy.begin_agents([1, 2])
+        self._play(policy, [1, 2])
+        assert inferer.runs == _STEPS, f"{inferer.runs} runs for {_STEPS} batches"
+
+    # Specs --------------------------------------------------------------------------------------------------------------
+
+    def test_what_flows_is_what_the_specs_say(self) -> None:
+        watched = [Watched(wrapper) for wrapper in self.make_wrappers()]
+        policy = self._policy(watched)
+        policy.begin_agents(range(3))
+        self._play(policy, range(3))
+        for each in watched:
+            sides = {"inputs after": each.seen["inner"].inputs, "inputs before": each.seen["outer"].inputs,
+                     "outputs before": each.seen["inner"].outputs, "outputs after": each.seen["outer"].outputs}
+            for side, specs in sides.items():
+                flowing = each.seen[side]
+                assert set(flowing) == set(specs), f"{each.wrapper!r}, {side}: {sorted(flowing)} flow, the specs say {sorted(specs)}"
+                for name, spec in specs.items():
+                    assert flowing[name].shape == spec.batched(3), f"{each.wrapper!r}, {side}, {name}: {flowing[name].shape}, not {spec}"
+                    assert flowing[name].dtype == spec.dtype, f"{each.wrapper!r}, {side}, {name}: {flowing[name].dtype}, not {spec}"
+
+    def test_the_callers_arrays_are_left_as_they_were(self) -> None:
+        policy = self._policy()
+        policy.begin_agents(range(4))
+        for step in range(_STEPS):
+            columns = self._columns(policy, range(4), step)
+            before = {name: column.copy() for name, column in columns.items()}
+            policy.infer_batch(list(range(4)), columns)
+            assert columns.keys() == before.keys(), "names were added to the caller's mapping"
+            for name, column in before.items():
+                assert same_bits(columns[name], column), f"{name}: the caller's array was written"
+
+    def test_given_arrays_are_filled(self) -> None:
+        policy, reference = self._policy(), self._policy()
+        for each in (policy, reference):
+            each.begin_agents(range(3))
+        for step in range(_STEPS):
+            out = {name: np.zeros(spec.batched(3), spec.dtype) for name, spec in policy.outputs.items()}
+            found = policy.infer_batch(list(range(3)), self._columns(policy, range(3), step), out=out)
+            expected = reference.infer_batch(list(range(3)), self._columns(policy, range(3), step))
+            for name, array in out.items():
+                assert found[name] is array, f"{name}: another array than the one given"
+                assert same_bits(array, expected[name]), f"{name}: other results with out="
+
+    def test_it_refuses_what_it_does_not_fit_with_a_wrapper_error(self) -> None:
+        nothing = PolicySpec(Specs([]), Specs([]), {})
+        for wrapper in self.make_wrappers():
+            with contextlib.suppress(WrapperError):  # any other error fails the test
+                wrapper.attach(nothing)
+
+    def test_one_description_serves_many_policies(self) -> None:
+        wrappers = self.make_wrappers()
+        policies = [self._policy(wrappers), self._policy(wrappers)]
+        reference = self._policy()
+        for each in (*policies, reference):
+            each.begin_agents([1, 2])
+        self._play(policies[0], [1, 2])
+        for step in range(_STEPS):
+            self._expect(self._tick(policies[1], [1, 2], step), self._tick(reference, [1, 2], step), "beside another policy")
+
+    # Hooks and noise ----------------------------------------------------------------------------------------------------
+
+    def test_begin_and_end_reach_every_wrapper(self) -> None:
+        watched = [Watched(wrapper) for wrapper in self.make_wrappers()]
+        policy = self._policy(watched)
+        policy.begin_agents([1, 2, 3])
+        policy.end_agent(2)
+        policy.restart_agents([1, 3])
+        for each in watched:
+            assert each.calls == [("begin", 3), ("end", 1), ("end", 2), ("begin", 2)], f"{each.wrapper!r}: {each.calls}"
+
+    def test_the_same_seed_stream_agent_and_episode_replay(self) -> None:
+        first, second = self._policy(seed=5), self._policy(seed=5)
+        first.begin_agents([7, 8], stream=2, episode=9)
+        second.begin_agents([30, 31, 32])
+        second.begin_agents([8, 7], stream=2, episode=9)
+        for step in range(_STEPS):
+            expected, found = self._tick(first, [7, 8], step), self._tick(second, [31, 8, 32, 7], step)
+            self._expect(expected, found, f"replay of step {step}")
+
+    def test_deterministic_rows_do_not_depend_on_the_seed(self) -> None:
+        first, second = self._policy(seed=1), self._policy(seed=2)
+        for each in (first, second):
+            each.begin_agents(range(4))
+        for step in range(_STEPS):
+            self._expect(self._tick(first, range(4), step, deterministic=True), self._tick(second, range(4), step, deterministic=True),
+                         f"deterministic step {step}")
+
+    def test_deterministic_rows_leave_the_others_alone(self) -> None:
+        mixed, free, fixed = self._policy(), self._policy(), self._policy()
+        for each in (mixed, free, fixed):
+            each.begin_agents(range(4))
+        flags = np.array([True, False, False, True])
+        for step in range(_STEPS):
+            found = self._tick(mixed, range(4), step, deterministic=flags)
+            drawn, still = self._tick(free, range(4), step), self._tick(fixed, range(4), step, deterministic=True)
+            self._expect({agent: found[agent] for agent in (1, 2)}, drawn, f"step {step}, rows that draw")
+            self._expect({agent: found[agent] for agent in (0, 3)}, still, f"step {step}, rows that do not")
