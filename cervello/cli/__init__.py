@@ -1,0 +1,140 @@
+"""The `cervello` command: `main`, one module per subcommand, and the only place of tables and colours.
+
+    terminal     where a command speaks: results, remarks, progress bars
+    compiling    the bar shown while kernels compile for the first time
+    wording      numbers and names as people read them
+    options      argument types that commands share
+    demo, run, api, plan, warmup     the commands: SUMMARY, configure(parser), execute(options, terminal)
+
+Results go to stdout; progress, remarks and errors to stderr. Exit status: 0, 2 for an error of the user or the files,
+130 after Ctrl-C. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from cervello.cli import api, demo, plan, run, warmup
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import one_line
+from cervello.errors import CervelloError
+
+__all__ = ["main"]
+
+_FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
+
+
+class _Command(Protocol):
+    SUMMARY: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's arguments."""
+
+    def execute(self, options: argparse.Namespace, terminal: Terminal) -> None:
+        """Runs the command."""
+
+
+_COMMANDS: dict[str, _Command] = {"demo": demo, "run": run, "api": api, "plan": plan, "warmup": warmup}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status; `argv` is without the program's name, sys.argv's when None."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        return _run(argv)
+    except BrokenPipeError:  # `cervello plan … | head`
+        # Python flushes stdout at exit and would complain again.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except KeyboardInterrupt:
+        return _complain("interrupted", _INTERRUPTED)
+    except (CervelloError, MemoryError, OSError) as error:
+        return _complain(_message(error), _FAILED)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    try:
+        options = parser.parse_args(argv)
+    except _UsageError as error:
+        return _complain(str(error), _FAILED)
+    except SystemExit as stop:  # --help and --version
+        sys.stdout.flush()
+        return int(stop.code or 0)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return _FAILED
+    with Terminal(quiet=options.quiet) as terminal:
+        _COMMANDS[options.command].execute(options, terminal)
+    sys.stdout.flush()
+    return 0
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"cervello: {one_line(message)}", file=sys.stderr)
+    return status
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fspath(error.filename)!r}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    return str(error) or type(error).__name__
+
+
+class _UsageError(Exception):
+    """A command line that argparse refuses; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of leaving, so that every error is printed in one place and one form."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(f"{message}; see {self.prog} --help")
+
+
+class _Version(argparse.Action):
+    """Prints versions; argparse's own action would want the text in advance."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="print the version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import platform
+
+        from cervello import __version__
+
+        print(f"cervello {__version__}, Python {platform.python_version()}")
+        parser.exit(0)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="cervello", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Runs reinforcement-learning policies (ONNX files) for many agents.",
+        epilog="examples:\n"
+               "  cervello demo                        watch three policies play the arena game\n"
+               "  cervello api racer.onnx              what the policy takes and gives\n"
+               "  cervello run racer.onnx -b 64        run it for 64 agents, and time it\n"
+               "  cervello plan racer.onnx -b 64 --svg arena.svg\n")
+    parser.add_argument("--version", action=_Version)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks, only results and errors")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
+    for name, command in _COMMANDS.items():
+        summary = command.SUMMARY
+        child = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command.configure(child)
+        # After the command too; SUPPRESS keeps what stood before it.
+        child.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS,
+                           help="no progress and no remarks, only results and errors")
+        child.add_argument("--version", action=_Version)
+    return parser

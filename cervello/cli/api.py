@@ -1,0 +1,122 @@
+"""`cervello api`: what a policy takes and gives."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cervello.cli import compiling, options
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import one_line, plain, row_shape
+from cervello.spec import Specs, TensorSpec
+
+if TYPE_CHECKING:
+    from cervello.native import Model
+
+SUMMARY = "what a policy takes and gives: inputs, outputs, constants, proposed wrappers"
+_ELEMENTS_SHOWN = 8
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello.native import Model
+    from cervello.wrappers import propose
+
+    with compiling.shown(terminal):
+        model = Model.load(arguments.model)
+    wrappers = [repr(wrapper) for wrapper in propose(model.spec)]
+    reason = model.plan(1).one_row
+    if arguments.json:
+        terminal.write(json.dumps(_facts(model, wrappers, reason), indent=2))
+        return
+    terminal.print(plain(model.name), style="bold")
+    _print_specs(terminal, "inputs", model.inputs)
+    _print_specs(terminal, "outputs", model.outputs)
+    _print_constants(terminal, model.constants)
+
+    facts = terminal.grid()
+    if reason:
+        facts.add_row("batch", f"one row at a time: {plain(reason)}", style="yellow")
+    else:
+        facts.add_row("batch", "free, all rows run at once")
+    facts.add_row("wrappers", "\n".join(map(plain, wrappers)) or "none needed")
+    facts.add_row("random", "\n".join(map(plain, model.random_nodes)) or "no node draws random numbers")
+    if model.slow_nodes:
+        facts.add_row("slow", "\n".join(f"{plain(node)}: {plain(why)}" for node, why in model.slow_nodes.items()), style="yellow")
+    else:
+        facts.add_row("slow", "none, every step is on the planned tier")
+    terminal.print("")
+    terminal.print(facts)
+
+
+def _print_specs(terminal: Terminal, what: str, specs: Specs) -> None:
+    terminal.print("")
+    if not specs:
+        terminal.print(f"no {what}")
+        return
+    table = terminal.table(["~" + what, "row", "type", "batch axis"])
+    for spec in specs.values():
+        table.add_row(plain(spec.name), row_shape(spec), str(spec.dtype), _axis(spec))
+    terminal.print(table)
+
+
+def _axis(spec: TensorSpec) -> str:
+    if spec.batch_axis is None:
+        return "none, shared by all agents"
+    return str(spec.batch_axis) if spec.default is None else f"{spec.batch_axis}, may be left out"
+
+
+def _print_constants(terminal: Terminal, constants: Mapping[str, Any]) -> None:
+    if not constants:
+        return
+    table = terminal.table(["~constants", "shape", "type", "~value"])
+    for name, value in constants.items():
+        table.add_row(plain(name), "×".join(map(str, value.shape)) or "scalar", str(value.dtype), _value(value))
+    terminal.print("")
+    terminal.print(table)
+
+
+def _value(array: Any) -> str:
+    """The value, on one line; a long one is shortened."""
+    import numpy as np
+
+    flat = array.reshape(-1)
+    shown = ", ".join(str(each) for each in flat[:_ELEMENTS_SHOWN].tolist())
+    if flat.size > _ELEMENTS_SHOWN:
+        shown += f", … ({flat.size} in all)"
+    return one_line(shown if np.ndim(array) == 0 else f"[{shown}]")
+
+
+def _facts(model: Model, wrappers: list[str], reason: str) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "inputs": [_spec(spec) for spec in model.inputs.values()],
+        "outputs": [_spec(spec) for spec in model.outputs.values()],
+        "constants": [{"name": name, "shape": list(value.shape), "dtype": str(value.dtype), "value": _json_value(value)}
+                      for name, value in model.constants.items()],
+        "batched": model.batched,
+        "one_row": reason,
+        "wrappers": wrappers,
+        "random_nodes": list(model.random_nodes),
+        "slow_nodes": dict(model.slow_nodes),
+    }
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": str(spec.dtype), "batch_axis": spec.batch_axis,
+            "required": spec.default is None}
+
+
+def _json_value(array: Any) -> Any:
+    """Nested lists; JSON has no word for infinity and NaN, so those become text."""
+    import numpy as np
+
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.where(np.isfinite(array), array.astype(object), array.astype(str)).tolist()
+    return array.tolist()

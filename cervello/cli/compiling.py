@@ -1,0 +1,126 @@
+"""The bar shown while kernels compile for the first time on a machine, if that takes over a second."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import plural, size
+
+_PATIENCE_S = 1.0
+_LOOK_S = 0.2
+
+
+@contextmanager
+def shown(terminal: Terminal, patience_s: float = _PATIENCE_S) -> Iterator[Watch]:
+    """Shows compilation inside the block; yields the watch, which knows how many kernels were compiled."""
+    from cervello.compiled import linker
+
+    watch = Watch(terminal, patience_s)
+    try:
+        with linker.progress(watch.report), _postponed_interrupts(watch):
+            yield watch
+    finally:
+        watch.close()
+
+
+@contextmanager
+def _postponed_interrupts(watch: Watch) -> Iterator[None]:
+    """Ctrl-C takes effect between two kernels: LLVM calls Python back, and what is raised there is lost. A second one does not wait."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if watch.compiles and not watch.interrupted:
+            watch.interrupted = True
+        else:
+            signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Watch:
+    """Mutable: what the linker reported so far. A thread draws, since one kernel alone may take seconds.
+
+    Attributes:
+      compiled: kernels compiled so far.
+      interrupted: set to stop before the next kernel.
+    """
+
+    def __init__(self, terminal: Terminal, patience_s: float) -> None:
+        self._terminal, self._patience_s = terminal, patience_s
+        self._latest: tuple[int, int, str] | None = None  # None while nothing compiles
+        self._began_s = 0.0
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.compiled = 0
+        self.interrupted = False
+
+    @property
+    def compiles(self) -> bool:
+        """Whether a kernel is being compiled now."""
+        return self._latest is not None
+
+    def report(self, done: int, total: int, name: str) -> None:
+        """The linker's callback."""
+        if self._thread is None and not self._terminal.quiet:
+            self._began_s = time.monotonic()
+            self._thread = threading.Thread(target=self._draw, name="cervello-compiling", daemon=True)
+            self._thread.start()
+        self.compiled += done > 0
+        self._latest = (done, total, name) if done < total else None
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _draw(self) -> None:
+        while self._latest is None or time.monotonic() - self._began_s < self._patience_s:
+            if self._closed.wait(_LOOK_S):
+                return
+        if not self._terminal.draws_bars:
+            self._terminal.remark(f"compiling kernels for this machine, once{_kept()}")
+            return
+        with self._terminal.bar("compiling for this machine, once") as bar:
+            while not self._closed.wait(_LOOK_S):
+                latest = self._latest
+                if latest is None:
+                    bar.hide()
+                else:
+                    bar.show(latest[0], latest[1], kernel(latest[2]))
+
+
+def kernel(reference: str) -> str:
+    """`package.module:name` as people read it: `module:name`."""
+    return reference.rpartition(".")[2]
+
+
+def _kept() -> str:
+    from cervello.compiled import cache
+
+    folder = cache.folder()
+    return "" if folder is None else f"; kept in {folder}"
+
+
+def cache_line() -> str:
+    """Where compiled kernels are, and how much there is."""
+    from cervello.compiled import cache
+
+    folder = cache.folder()
+    if folder is None:
+        return "cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR"
+    files = list(folder.glob("*.o"))
+    return f"cache: {folder} ({plural(len(files), 'kernel')}, {size(sum(f.stat().st_size for f in files))})"

@@ -1,0 +1,72 @@
+"""`cervello plan`: what a run keeps in memory, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cervello.cli import compiling, options
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import plain, plural, size
+
+if TYPE_CHECKING:
+    from cervello.native import MemoryPlan
+
+SUMMARY = "the memory plan of a policy: arena, lifetimes, offsets, tiers"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    options.add_batch(parser)
+    parser.add_argument("--svg", metavar="FILE", type=Path, help="also draw the arena over time")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello.native import Model
+
+    with compiling.shown(terminal):
+        plan = Model.load(arguments.model).plan(arguments.batch)
+    if arguments.svg is not None:
+        arguments.svg.write_text(plan.to_svg(), encoding="utf-8")
+    if arguments.json:
+        terminal.write(json.dumps(dataclasses.asdict(plan) | {"usage": plan.usage}, indent=2))
+        return
+    _print(plan, terminal)
+    if arguments.svg is not None:
+        terminal.remark(f"picture: {plain(str(arguments.svg))}")
+
+
+def _print(plan: MemoryPlan, terminal: Terminal) -> None:
+    terminal.print(f"{plain(plan.name)}, {plural(plan.n_rows, 'row')}", style="bold")
+    facts = terminal.grid()
+    facts.add_row("arena", f"{size(plan.arena_bytes)} ({plan.arena_bytes:,} bytes)")
+    facts.add_row("peak", f"{size(plan.peak_bytes)} ({plan.peak_bytes:,} bytes): {plan.usage:.0%} of the arena in use at the fullest step")
+    facts.add_row("weights", f"{size(plan.weight_bytes)}, {size(plan.shared_bytes)} of them shared")
+    tiers = ", ".join(f"{count} {tier}" for tier, count in plan.tiers.items() if count)
+    facts.add_row("steps", f"{tiers or 'none'}; {plural(plan.fused, 'node')} fused into others")
+    if plan.one_row:
+        facts.add_row("one row", f"rows run one after another: {plain(plan.one_row)}", style="yellow")
+    for node, reason in plan.slow.items():
+        facts.add_row("slow", f"{plain(node)}: {plain(reason)}; batch invariance does not cover it", style="yellow")
+    terminal.print(facts)
+
+    if plan.steps:
+        steps = terminal.table([">step", "runs", ">live bytes", "~node"])
+        for number, step in enumerate(plan.steps):
+            slow = step.runs in plan.tiers
+            fullest = step.live_bytes == plan.peak_bytes and plan.peak_bytes > 0
+            steps.add_row(str(number), plain(step.runs), terminal.styled(f"{step.live_bytes:,}", "bold" if fullest else ""),
+                          plain(step.node or step.op), style="yellow" if slow else None)
+        terminal.print("")
+        terminal.print(steps)
+    if plan.buffers:
+        buffers = terminal.table([">offset", ">bytes", ">size", ">steps", "~buffer"])
+        for members in plan.partitions.values():
+            for b in members:
+                buffers.add_row(f"{b.offset:,}", f"{b.n_bytes:,}", b.size, f"{b.first}-{b.end}", plain(b.name))
+        terminal.print("")
+        terminal.print(buffers)

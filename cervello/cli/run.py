@@ -1,0 +1,149 @@
+"""`cervello run`: a policy on random observations, with a summary of what it says and how long it takes."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cervello.cli import compiling, options
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import duration, plain, plural, rate
+from cervello.spec import TensorSpec, Wrapper
+
+if TYPE_CHECKING:
+    from cervello.agents import Policy
+    from cervello.native import Model
+
+SUMMARY = "run a policy on random observations for N agents, and time it"
+_MOST_BATCHES = 16  # inputs in rotation, so that no call finds its own input in the cache
+_MOST_INPUT_BYTES = 1 << 28
+_INFERERS = ("basic", "fixed", "memoizing", "dynamic")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    options.add_batch(parser)
+    parser.add_argument("-n", "--calls", metavar="CALLS", type=options.calls, default=100,
+                        help="calls to time, after a first one whose outputs are shown (default: 100)")
+    options.add_seed(parser, "of the observations and of all noise")
+    parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
+    parser.add_argument("-w", "--epsilon", metavar="INPUT", action="append", default=[],
+                        help="fill this input with noise; inputs named epsilon or noise are found without it; may be repeated")
+    parser.add_argument("-r", "--recurrent", metavar="IN:OUT", action="append", default=[], type=_pair,
+                        help="feed output OUT back as input IN; usual names are found without it; may be repeated")
+    parser.add_argument("--inferer", choices=_INFERERS, default="memoizing", help="how many rows run at once (default: memoizing)")
+    parser.add_argument("--print-input", action="store_true", help="print the first call's observations")
+    parser.add_argument("--print-output", action="store_true", help="print the first call's outputs")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    parts = text.split(":")
+    if len(parts) % 2 or not all(parts):
+        raise argparse.ArgumentTypeError(f"expected IN:OUT, got {text!r}")
+    # Names may hold a colon themselves (`state:0`); the one in the middle separates.
+    half = len(parts) // 2
+    return ":".join(parts[:half]), ":".join(parts[half:])
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    import numpy as np
+
+    from cervello.agents import Policy
+    from cervello.native import Model
+
+    n_rows = arguments.batch
+    with compiling.shown(terminal):
+        model = Model.load(arguments.model)
+        policy = Policy(model, wrappers=_wrappers(model, arguments), inferer=arguments.inferer, seed=arguments.seed)
+        batches = _observations(policy, n_rows, min(_MOST_BATCHES, arguments.calls + 1), arguments.seed)
+        ids = np.arange(n_rows)
+        policy.begin_agents(ids)
+        start = time.perf_counter()
+        outputs = policy.infer_batch(ids, batches[0], arguments.deterministic)
+        first_s = time.perf_counter() - start
+    terminal.print(f"{plain(model.name)}, {plural(n_rows, 'agent')}", style="bold")
+    if policy.wrappers:
+        terminal.print("wrappers: " + ", ".join(plain(repr(wrapper)) for wrapper in policy.wrappers))
+    if arguments.print_input:
+        _print_arrays(terminal, "input", batches[0])
+    if arguments.print_output:
+        _print_arrays(terminal, "output", outputs)
+    terminal.print("")
+    terminal.print(_summary(terminal, outputs))
+
+    times = np.empty(arguments.calls)
+    with terminal.bar("running", arguments.calls) as bar:
+        for call in range(arguments.calls):
+            batch = batches[(call + 1) % len(batches)]
+            start = time.perf_counter()
+            policy.infer_batch(ids, batch, arguments.deterministic)
+            times[call] = time.perf_counter() - start
+            bar.show(call + 1, arguments.calls)
+    p50, p99 = (float(p) for p in np.percentile(times, (50, 99)))
+    facts = terminal.grid()
+    facts.add_row("first call", duration(first_s))
+    facts.add_row(f"{plural(arguments.calls, 'call')}", f"p50 {duration(p50)}, p99 {duration(p99)}, mean {duration(float(times.mean()))}")
+    facts.add_row("per agent", f"{duration(p50 / n_rows)}, {rate(n_rows / p50)} agent-steps per second")
+    terminal.print("")
+    terminal.print(facts)
+
+
+def _wrappers(model: Model, arguments: argparse.Namespace) -> list[Wrapper]:
+    """What is proposed, with what the command line says in its place."""
+    from cervello.wrappers import Epsilon, Recurrent, propose
+
+    pairs = dict(arguments.recurrent)
+    found: list[Wrapper] = []
+    for wrapper in propose(model.spec):
+        replaced = bool(pairs) if isinstance(wrapper, Recurrent) else isinstance(wrapper, Epsilon) and wrapper.key in arguments.epsilon
+        if not replaced:
+            found.append(wrapper)
+    found += [Epsilon(key) for key in dict.fromkeys(arguments.epsilon)]
+    if pairs:
+        found.append(Recurrent(pairs))
+    return found
+
+
+def _observations(policy: Policy, n_rows: int, count: int, seed: int) -> list[dict[str, Any]]:
+    """Random columns for what is left for the caller to give; fewer batches where they would fill the memory."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    one = {spec.name: _random_column(random, spec, n_rows) for spec in policy.inputs.values()}
+    n_bytes = max(1, sum(column.nbytes for column in one.values()))
+    count = max(1, min(count, _MOST_INPUT_BYTES // n_bytes))
+    return [one] + [{spec.name: _random_column(random, spec, n_rows) for spec in policy.inputs.values()} for _ in range(count - 1)]
+
+
+def _random_column(random: Any, spec: TensorSpec, n_rows: int) -> Any:
+    """Standard normal numbers; 0 or 1 for integers, which may be indices; all true for bools, which are mostly masks."""
+    import numpy as np
+
+    shape = spec.batched(n_rows)
+    if spec.dtype.kind == "f":
+        return random.standard_normal(shape, np.float32).astype(spec.dtype, copy=False)
+    if spec.dtype.kind == "b":
+        return np.ones(shape, spec.dtype)
+    return random.integers(0, 2, shape).astype(spec.dtype)
+
+
+def _print_arrays(terminal: Terminal, what: str, arrays: Mapping[str, Any]) -> None:
+    for name, array in arrays.items():
+        terminal.print("")
+        terminal.print(f"{what} {plain(name)} {array.shape} {array.dtype}", style="bold")
+        terminal.print(str(array))
+
+
+def _summary(terminal: Terminal, outputs: Mapping[str, Any]) -> Any:
+    import numpy as np
+
+    table = terminal.table(["~output", "shape", "type", ">mean", ">min", ">max", ">not finite"])
+    for name, array in outputs.items():
+        values = np.asarray(array).astype(np.float64)
+        finite = values[np.isfinite(values)]
+        figures = [f"{float(f(finite)):.4g}" for f in (np.mean, np.min, np.max)] if finite.size else ["-"] * 3
+        table.add_row(plain(name), "×".join(map(str, array.shape)), str(array.dtype), *figures,
+                      terminal.styled(f"{values.size - finite.size:,}", "red" if finite.size < values.size else ""))
+    return table

@@ -1,0 +1,69 @@
+"""`cervello warmup`: compiles ahead, so that the first action in a game is not the one that waits."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cervello.cli import compiling
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import duration, plain, plural
+
+SUMMARY = "compile ahead what policies need, so that the first action does not wait"
+
+# Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
+COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
+    "control:run", "control:resolve", "control:segment", "gemm:gemm", "products:product",
+    "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:fill", "copies:gather",
+    "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
+    "unary:scale", "unary:sqrt", "unary:neg",
+    "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
+    "rows:softmax", "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
+    "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
+    "convolution:conv", "convolution:max_pool", "recurrent:lstm", "recurrent:gru", "random:normal", "random:multinomial"))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", metavar="MODEL", nargs="*", type=Path,
+                        help="policy files; without any: the demo's policies and what most policies use")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello.compiled import linker
+
+    paths: Sequence[Path] = arguments.models
+    if not paths:
+        from cervello.demo import SPECIES, policy_path
+
+        paths = [policy_path(species.name) for species in SPECIES]
+    start = time.perf_counter()
+    with compiling.shown(terminal, patience_s=0.0) as watch:
+        with terminal.bar("policies", len(paths)) as bar:
+            for done, path in enumerate(paths):
+                bar.show(done, len(paths), plain(path.name))
+                _warm(path)
+        if not arguments.models:
+            from cervello.noise.streams import KERNELS
+
+            linker.link([*COMMON, *KERNELS])
+    if watch.compiled:
+        terminal.print(f"compiled {plural(watch.compiled, 'kernel')} in {duration(time.perf_counter() - start)}")
+    else:
+        terminal.print("nothing to compile: every kernel was there")
+    terminal.print(plain(compiling.cache_line()))
+
+
+def _warm(path: Path) -> None:
+    """Loads a policy and lets it decide for one agent and for two: wrappers and noise compile when they are first used."""
+    import numpy as np
+
+    import cervello
+
+    policy = cervello.load(path, wrappers="auto")
+    for n_rows in (1, 2):
+        ids = np.arange(n_rows)
+        policy.begin_agents(ids)
+        policy.infer_batch(ids, {spec.name: np.zeros(spec.batched(n_rows), spec.dtype) for spec in policy.inputs.values()})
+        policy.end_agents(ids)

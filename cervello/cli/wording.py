@@ -1,0 +1,52 @@
+"""Numbers and names as people read them. Names come from files of strangers, so nothing in them reaches a terminal unescaped."""
+
+from __future__ import annotations
+
+from cervello.spec import TensorSpec
+
+
+def plain(text: str) -> str:
+    """The text with everything that is not printable (escape sequences above all) spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def one_line(text: str) -> str:
+    """The text on one line and printable."""
+    return plain(" ".join(text.split()))
+
+
+def size(n_bytes: float) -> str:
+    """Bytes with a binary unit and three digits."""
+    if n_bytes < 1024:
+        return f"{n_bytes:.0f} byte{'' if n_bytes == 1 else 's'}"
+    for unit in ("KiB", "MiB", "GiB"):
+        n_bytes /= 1024
+        if n_bytes < 1024:
+            return f"{_three_digits(n_bytes)} {unit}"
+    return f"{n_bytes / 1024:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with the unit that suits them and three digits."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{_three_digits(seconds * factor)} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def rate(per_second: float) -> str:
+    """A count per second, thousands apart."""
+    return f"{per_second:,.0f}"
+
+
+def plural(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def row_shape(spec: TensorSpec) -> str:
+    """One agent's row: `16`, `3×11×11`, `scalar`."""
+    return "×".join(map(str, spec.shape)) or "scalar"
