@@ -1,0 +1,167 @@
+"""The folder of object code: what is found again, what never is, and what happens where nothing can be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import cervello
+from cervello.compiled import cache, compiler, linker
+from cervello.errors import CompilationError
+
+ROOT = Path(next(iter(cervello.__path__))).parent
+KERNEL = "cervello.native.kernels.unary:relu"
+ENTRY = cache.Entry("symbol", 2, b"\x7fELF\n\n code")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache of this test's own."""
+    monkeypatch.setenv("CERVELLO_CACHE_DIR", str(tmp_path))
+    cache.folder.cache_clear()
+    cache.key.cache_clear()
+    yield tmp_path
+    cache.folder.cache_clear()
+    cache.key.cache_clear()
+
+
+def _fresh(code: str, folder: Path, **variables: str) -> str:
+    """Runs Python in another process with this cache folder."""
+    environment = os.environ | {"CERVELLO_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    assert cache.read("a.b:c") is None
+    cache.write("a.b:c", ENTRY)
+    assert cache.read("a.b:c") == ENTRY
+    assert (folder / cache.key() / "a.b.c.o").is_file()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[:-1], lambda data: data + b"x", lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\n" + data,
+    lambda data: data.replace(b"code", b"c0de"), lambda data: b"{}\ncode", lambda data: b"[1]\ncode", lambda data: b"\xff\n\xff"])
+def test_a_damaged_file_is_as_good_as_absent(folder: Path, damage) -> None:
+    cache.write("a.b:c", ENTRY)
+    path = folder / cache.key() / "a.b.c.o"
+    path.write_bytes(damage(path.read_bytes()))
+    assert cache.read("a.b:c") is None
+
+
+def test_a_damaged_file_is_compiled_again(folder: Path) -> None:
+    program = f"from cervello.compiled import linker; print(linker.address('{KERNEL}') != 0)"
+    assert _fresh(program, folder) == "True"
+    (path,) = folder.glob("*/*relu.o")
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-9])
+    assert _fresh(program, folder) == "True"
+    assert json.loads(path.read_bytes().partition(b"\n")[0])["sha256"]
+    assert len(path.read_bytes()) == len(sound)
+
+
+def test_writing_leaves_no_half_files(folder: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: cache.write(f"a.b:k{i % 3}", ENTRY), range(60)))
+    assert sorted(p.name for p in (folder / cache.key()).iterdir()) == ["a.b.k0.o", "a.b.k1.o", "a.b.k2.o"]
+
+
+def test_the_key_names_the_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache.key()
+    for variable, value in (("NUMBA_CPU_NAME", "haswell"), ("NUMBA_CPU_FEATURES", "+avx2")):
+        monkeypatch.setenv(variable, value)
+        cache.key.cache_clear()
+        assert cache.key() != before
+        monkeypatch.delenv(variable)
+
+
+def test_the_key_changes_with_any_kernel_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache.key()
+    monkeypatch.setattr(cache, "_PACKAGE", folder / "copy")
+    for name in cache._SOURCES:
+        (folder / "copy" / name).mkdir(parents=True)
+        (folder / "copy" / name / "k.py").write_text("x = 1")
+    keys = {before}
+    for name in (None, *cache._SOURCES):
+        if name is not None:
+            (folder / "copy" / name / "k.py").write_text("x = 2")
+        cache.key.cache_clear()
+        keys.add(cache.key())
+    assert len(keys) == 2 + len(cache._SOURCES)
+
+
+def test_every_kernel_lies_in_a_folder_that_the_key_hashes() -> None:
+    package = Path(cache.__file__).parents[1]
+    hashed = {package / name for name in cache._SOURCES}
+    users = [p for p in package.rglob("*.py") if "from cervello.compiled.compiler import" in p.read_text(encoding="utf-8")]
+    assert users
+    assert [p for p in users if p.parent not in hashed] == []
+
+
+def test_without_a_writable_folder_code_stays_in_memory(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    variables = {"CERVELLO_CACHE_DIR": str(blocked), "XDG_CACHE_HOME": str(blocked), "HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
+    program = (f"import tempfile; tempfile.tempdir = {str(blocked)!r}\n"
+               "from cervello.compiled import cache, linker\n"
+               f"print(cache.folder(), linker.address({KERNEL!r}) != 0)")
+    assert _fresh(program, blocked, **variables) == "None True"
+
+
+def test_another_folder_serves_when_the_first_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    program = "from cervello.compiled import cache; print(cache.folder())"
+    home = str(tmp_path / "home")
+    assert _fresh(program, blocked, XDG_CACHE_HOME=home, LOCALAPPDATA=home, HOME=home).startswith(home)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners here")
+def test_the_folder_is_private_to_the_user(folder: Path) -> None:
+    assert cache.folder() is not None
+    assert cache.folder().stat().st_mode & 0o077 == 0
+
+
+def test_a_warm_process_compiles_nothing_and_imports_no_numba(tmp_path: Path) -> None:
+    program = (f"from cervello.compiled import linker; linker.address('{KERNEL}')\n"
+               "import sys; print('numba' in sys.modules)")
+    assert _fresh(program, tmp_path) == "True"
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.o")}
+    assert stamps
+    assert _fresh(program, tmp_path) == "False"
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.o")} == stamps
+
+
+def test_processes_that_start_together_compile_once(tmp_path: Path) -> None:
+    program = f"from cervello.compiled import linker; linker.address('{KERNEL}')\nimport sys; print('numba' in sys.modules)"
+    with ThreadPoolExecutor(3) as pool:
+        compiled = list(pool.map(lambda _: _fresh(program, tmp_path), range(3)))
+    assert sorted(compiled) == ["False", "False", "True"]
+
+
+def test_progress_names_each_kernel_and_ends(folder: Path) -> None:
+    name = "cervello.native.kernels.casts:u8_to_f32"
+    kept, seen = linker._linked.pop(name, None), []
+    try:
+        with linker.progress(lambda done, total, what: seen.append((done, total, what))):
+            linker.link([name])
+    finally:
+        if kept is not None:
+            linker._linked[name] = kept
+    assert seen == [(0, 1, name), (1, 1, "")]
+
+
+def test_a_kernel_that_is_not_there_is_named() -> None:
+    with pytest.raises(CompilationError, match=r"kernel 'cervello\.native\.kernels\.unary:nothing': expected a function of that name"):
+        compiler.compile_object("cervello.native.kernels.unary:nothing")
+
+
+def test_code_that_cannot_be_compiled_is_named() -> None:
+    with pytest.raises(CompilationError, match=r"kernel 'cervello\.native\.dims:written': expected compilable code, got"):
+        compiler.compile_object("cervello.native.dims:written")

@@ -1,0 +1,188 @@
+"""Applies small mutations to a copy of the package, one at a time; each must make its test fail.
+
+A law that no mutation can break is not tested. Run from the project root: `python tests/mutations.py [words to select by]`.
+Prints a line per mutation as it goes, then a table; exits with 1 when a mutation survives or does not apply.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+NATIVE = "tests/native"
+ELEMENTWISE, REDUCTIONS = f"{NATIVE}/test_operators_elementwise.py", f"{NATIVE}/test_operators_reductions.py"
+SAME_BITS = f"{NATIVE}/test_batch_invariance.py::test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking"
+
+
+class Mutation(NamedTuple):
+    """One change.
+
+    Attributes:
+      what: what is broken.
+      file: inside the package.
+      old, new: text that occurs exactly once, and what takes its place.
+      test: what must fail.
+    """
+
+    what: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = [
+    Mutation("one row adds its segments in another order", "native/kernels/tiles.py",
+             "                total = builder.load(sums[0][j])\n                for s in range(1, segments):\n",
+             "                total = builder.load(sums[0][j])\n                for s in reversed(range(1, segments)):\n",
+             f"{SAME_BITS}[Gemm-40-terms]"),
+    Mutation("segments depend on the number of rows", "native/kernels/gemm.py", "    length = (k + segments - 1) // segments\n    i = 0\n",
+             "    if n_rows > 30:\n        segments = 1\n    length = (k + segments - 1) // segments\n    i = 0\n",
+             f"{SAME_BITS}[Gemm-40-terms]"),
+    Mutation("tall tiles multiply and add with two roundings", "native/kernels/tiles.py",
+             "new.append([builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])",
+             "new.append([builder.fadd(builder.fmul(spread, b_vectors[j]), sums[i][j]) if rows > 4 else "
+             "builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])", f"{SAME_BITS}[Gemm-257-terms]"),
+    Mutation("tall tiles forget the bias of the first segment", "native/kernels/gemm.py",
+             "_tall(a_at, lda, b_at, PANEL * 4, bias + at * 4, c_at, ldc, terms, width - at)",
+             "_tall(a_at, lda, b_at, PANEL * 4, bias, c_at, ldc, terms, width - at)", f"{SAME_BITS}[Gemm-wide]"),
+    Mutation("remainders of a block come from another formula", "native/kernels/unary.py",
+             "            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)",
+             "            x = load_first(source + i * 4, count - i)\n"
+             "            y = function(x, parameters)\n"
+             "            store_first(target + i * 4, y + (x - x) + y * _c(1e-7), count - i)", f"{SAME_BITS}[Gemm-tanh]"),
+    Mutation("compiled with fastmath", "compiled/compiler.py", '"fastmath": False', '"fastmath": True',
+             f"{REDUCTIONS}::test_arg_max_takes_the_first_of_equals_and_nan_above_all"),
+    Mutation("compiled with reciprocals for divisions", "compiled/lanes.py",
+             '        teach(op, f32s, f32s, call(name))\n',
+             '        teach(op, f32s, f32s, call(name) if name != "fdiv" else (lambda builder, a, b: builder.fmul(a, builder.fdiv('
+             'ir.Constant(VF, [1.0] * LANES), b))))\n',
+             f"{REDUCTIONS}::test_softmax_with_masked_and_impossible_rows "
+             f"{ELEMENTWISE}::test_broadcasting_is_numpys "
+             f"{ELEMENTWISE}::test_binary_ops_follow_float64_over_all_pairs_of_special_values[Div]"),
+    Mutation("sums over lanes use as many lanes as the CPU has", "native/kernels/rows.py",
+             "def sum_lanes(x):\n    x = x + down_8(x)\n    x = x + down_4(x)\n",
+             "def sum_lanes(x):\n    x = x + down_4(x) if _NARROW else x + down_8(x)\n"
+             "    x = x + down_8(x) if _NARROW else x + down_4(x)\n",
+             f"{NATIVE}/test_other_cpus.py::test_code_for_haswell_gives_the_hosts_bits_and_touches_no_wider_register"),
+    Mutation("relu loses NaN", "native/kernels/unary.py", "    return select(x < _c(0.0), _c(0.0), x)\n",
+             "    return select(x > _c(0.0), x, _c(0.0))\n",
+             f"{ELEMENTWISE}::test_denormals_and_nan_pass_through[Relu]"),
+    Mutation("max keeps NaN from one side only", "native/kernels/binary.py",
+             "def _max(a, b):  # NaN wins from either side, as numpy and onnxruntime have it\n"
+             "    return select(a != a, a, select(a > b, a, b))",
+             "def _max(a, b):\n    return select(a > b, a, b)",
+             f"{ELEMENTWISE}::test_binary_ops_follow_float64_over_all_pairs_of_special_values[Max]"),
+    Mutation("lifetimes end a step early", "native/memory.py", "                end[key] = index + 1\n",
+             "                end[key] = max(index, first[key] + 1)\n",
+             f"{NATIVE}/test_memory.py::test_no_two_living_buffers_share_a_byte_and_the_arena_lies_between_peak_and_sum"),
+    Mutation("packing starts a row too low", "native/memory.py", "            at_byte = max(at_byte, offsets[j] + n_bytes[j])",
+             "            at_byte = max(at_byte, offsets[j] + n_bytes[j] - 4)",
+             f"{NATIVE}/test_memory.py::test_packing_keeps_neighbours_apart"),
+    Mutation("the verifier forgets lifetimes that touch", "native/verifier.py", "first[key] <= last[other] and",
+             "first[key] < last[other] and",
+             f"{NATIVE}/test_verifier.py"),
+    Mutation("the door does not look for overlaps", "native/kernels/control.py",
+             "            return False\n    return True\n\n\n@shared\ndef walk",
+             "            return True\n    return True\n\n\n@shared\ndef walk",
+             f"{NATIVE}/test_door.py::test_an_output_that_overlaps_an_input_is_right_all_the_same"),
+    Mutation("the door takes strided arrays for contiguous ones", "native/executor.py", "_CONTIGUOUS | layout.READABLE |",
+             "layout.READABLE |",
+             f"{NATIVE}/test_door.py::test_odd_inputs_give_the_same_bits_and_compile_nothing[strided]"),
+    Mutation("noise is keyed by row, not by slot", "native/kernels/random.py",
+             "    slot = word(word(ctx, CTX_SLOTS), word(ctx, CTX_ROW) + row)\n",
+             "    slot = word(ctx, CTX_ROW) + row\n", f"{SAME_BITS}[RandomUniformLike]"),
+    Mutation("rows that a reshape mixes run together", "native/batching.py",
+             "if not after or before % after or rows.const or rows.slope % (before // after):", "if not after:",
+             f"{NATIVE}/test_batching.py::test_a_graph_that_mixes_rows_runs_them_one_at_a_time"),
+]
+_BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
+_EXTRA = {"native/kernels/rows.py": ("_F = np.float32\n",
+                                     "_F = np.float32\n_NARROW = __import__('cervello.compiled.cache').compiled.cache.cpu()[0] "
+                                     "== 'haswell'\n")}
+
+
+def _copied(folder: Path) -> Path:
+    copy = folder / "copy"
+    for name in ("cervello", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+def _mutated(mutation: Mutation, folder: Path) -> Path:
+    """A copy of package and tests with one change.
+
+    Raises:
+      ValueError: the old text does not occur exactly once.
+    """
+    copy = _copied(folder)
+    path = copy / "cervello" / mutation.file
+    text = path.read_text(encoding="utf-8")
+    if text.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.file}: expected the old text once, found it {text.count(mutation.old)} times:\n{mutation.old}")
+    text = text.replace(mutation.old, mutation.new)
+    if "_NARROW" in mutation.new:
+        text = text.replace(*_EXTRA[mutation.file], 1)
+    path.write_text(text, encoding="utf-8")
+    return copy
+
+
+def _tested(tests: list[str], copy: Path) -> subprocess.CompletedProcess[str]:
+    """Runs tests on a copy, with an empty code cache."""
+    environment = os.environ | {"PYTHONPATH": str(copy), "CERVELLO_CACHE_DIR": str(copy / "code")}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+
+
+def _verdict(mutation: Mutation) -> tuple[str, str]:
+    """"killed" when the test fails, "survived" when it passes, else what went wrong; and the failure's own words."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            copy = _mutated(mutation, Path(folder))
+        except ValueError as error:
+            return "does not apply", str(error)
+        result = _tested(mutation.test.split(" "), copy)
+    reason = next((line[2:].strip() for line in result.stdout.splitlines() if line.startswith("E  ")), "")
+    if result.returncode == 0:
+        return ("survived" if " passed" in result.stdout else "skipped" if " skipped" in result.stdout else "no test ran"), ""
+    if any(word in result.stdout + result.stderr for word in _BROKEN):
+        return "does not compile", reason
+    if (result.returncode == 1 and " failed" in result.stdout) or result.returncode < 0:
+        return "killed", reason or "the process crashed"
+    return "no verdict", (result.stdout + result.stderr)[-800:]
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTATIONS if all(word in m.what for word in words)]
+    verdicts = []
+    print("without a mutation … ", end="", flush=True)
+    with tempfile.TemporaryDirectory() as folder:  # a test that fails anyway proves nothing
+        sound = _tested(sorted({test for m in chosen for test in m.test.split(" ")}), _copied(Path(folder)))
+    print("all pass" if sound.returncode == 0 else f"FAILS\n{sound.stdout[-3000:]}{sound.stderr[-1000:]}", flush=True)
+    if sound.returncode:
+        return 1
+    for i, mutation in enumerate(chosen):
+        start = time.perf_counter()
+        print(f"[{i + 1}/{len(chosen)}] {mutation.what} … ", end="", flush=True)
+        verdict, reason = _verdict(mutation)
+        verdicts.append(verdict)
+        print(f"{verdict} ({time.perf_counter() - start:.0f} s) {reason[:150]}", flush=True)
+    width = max((len(m.what) for m in chosen), default=0)
+    print()
+    for mutation, verdict in zip(chosen, verdicts, strict=True):
+        print(f"{mutation.what:<{width}}  {verdict:<10}  {mutation.file}  {mutation.test.rpartition('::')[2]}")
+    bad = sum(verdict not in ("killed", "skipped") for verdict in verdicts)  # skipped: this CPU cannot run that test
+    print(f"\n{verdicts.count('killed')} of {len(chosen)} mutations killed")
+    return 1 if bad or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

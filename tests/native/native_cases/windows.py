@@ -1,0 +1,46 @@
+"""Convolutions and poolings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from native_graphs import Chain, one, rows, weights
+
+from native_cases.case import Case
+
+
+def _conv(x: tuple[int, ...], w: tuple[int, ...], activation: str | None = None, bias: bool = True, **attributes: Any) -> Any:
+    c = Chain(x=rows(*x))
+    y = c.add("Conv", "x", weights(*w), *([weights(w[0], seed=1)] if bias else []), **attributes)
+    return c.model(c.add(activation, y) if activation else y)
+
+
+def _images_last(width: int) -> Any:
+    """NHWC through transposes, as keras exports have it."""
+    c = Chain(x=rows(5, 4, 3))
+    y = c.add("Conv", c.add("Transpose", "x", perm=[0, 3, 1, 2]), weights(width, 3, 2, 2), weights(width, seed=1))
+    return c.model(c.add("Flatten", c.add("Transpose", c.add("Relu", y), perm=[0, 2, 3, 1])))
+
+
+CASES = [Case(name, build, tolerance=1e-5) for name, build in {
+    "Conv-1d": lambda w: _conv((3, w + 2), (4, 3, 3)), "Conv-1d-filters": lambda w: _conv((2, 9), (w, 2, 3), "Tanh", strides=[2]),
+    "Conv": lambda w: _conv((2, 5, w + 2), (3, 2, 3, 3)), "Conv-filters": lambda w: _conv((3, 6, 7), (w, 3, 3, 3), "Relu"),
+    "Conv-strides": lambda w: _conv((2, 7, w + 3), (3, 2, 3, 2), strides=[2, 3]),
+    "Conv-pads": lambda w: _conv((2, 4, w), (5, 2, 3, 3), pads=[1, 0, 2, 3]),
+    "Conv-dilations": lambda w: _conv((2, 7, w + 4), (3, 2, 2, 3), dilations=[3, 2]),
+    "Conv-groups": lambda w: _conv((6, 4, w + 1), (9, 2, 2, 2), "Sigmoid", group=3),
+    "Conv-depthwise": lambda w: _conv((w, 4, 4), (w, 1, 3, 3), group=w, pads=[1, 1, 1, 1], bias=False),
+    "Conv-same-upper": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_UPPER", strides=[2, 2]),
+    "Conv-same-lower": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_LOWER"),
+    "Conv-valid": lambda w: _conv((2, 5, w + 2), (3, 2, 2, 3), auto_pad="VALID"), "Conv-images-last": _images_last,
+    "MaxPool": lambda w: one("MaxPool", rows(2, 5, w + 1), kernel_shape=[2, 2], strides=[2, 1]),
+    "MaxPool-1d": lambda w: one("MaxPool", rows(2, w + 2), kernel_shape=[3], dilations=[1], pads=[1, 1]),
+    "MaxPool-pads": lambda w: one("MaxPool", rows(2, 5, w), kernel_shape=[3, 3], pads=[1, 2, 0, 1]),
+    "MaxPool-dilations": lambda w: one("MaxPool", rows(2, 7, w + 2), kernel_shape=[3, 2], dilations=[2, 2]),
+    "MaxPool-ceil": lambda w: one("MaxPool", rows(2, 5, w + 1), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+    "MaxPool-same": lambda w: one("MaxPool", rows(2, 5, w), kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+    "AveragePool": lambda w: one("AveragePool", rows(2, 5, w + 1), kernel_shape=[2, 2], strides=[2, 1]),
+    "AveragePool-pads": lambda w: one("AveragePool", rows(2, 5, w), kernel_shape=[3, 3], pads=[1, 2, 0, 1]),
+    "AveragePool-counted": lambda w: one("AveragePool", rows(2, 5, w), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
+    "AveragePool-ceil": lambda w: one("AveragePool", rows(2, 5, w + 1), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+    "AveragePool-1d": lambda w: one("AveragePool", rows(3, w + 1), kernel_shape=[2], strides=[1])}.items()]

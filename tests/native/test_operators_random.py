@@ -1,0 +1,101 @@
+"""Random ops: what they draw, what rows and seeds share, what deterministic rows get."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from native_cases import named
+from native_graphs import Chain, one, rows
+
+from cervello.errors import InputError
+from cervello.native import Model
+
+N = 20_000
+
+
+def _noise(**attributes: float) -> Model:
+    return Model.load(one("RandomNormalLike", rows(2), **attributes))
+
+
+def test_normal_draws_have_the_asked_mean_and_scale() -> None:
+    drawn = _noise(mean=1.5, scale=0.5).run({"x0": np.zeros((N, 2), np.float32)}, seed=3)["y0"]
+    assert abs(drawn.mean() - 1.5) < 0.02
+    assert abs(drawn.std() - 0.5) < 0.02
+    assert len(np.unique(drawn)) > 1.9 * N
+
+
+def test_uniform_draws_fill_their_range() -> None:
+    model = Model.load(one("RandomUniformLike", rows(2), low=-1.0, high=3.0))
+    drawn = model.run({"x0": np.zeros((N, 2), np.float32)}, seed=3)["y0"]
+    assert drawn.min() >= -1
+    assert drawn.max() < 3
+    np.testing.assert_allclose(np.histogram(drawn, 8, (-1, 3))[0] / drawn.size, 1 / 8, atol=0.01)
+
+
+def test_multinomial_draws_classes_as_often_as_their_probability() -> None:
+    logits = np.tile(np.log(np.array([0.1, 0.0001, 0.6, 0.2999], np.float32)), (N, 1))
+    drawn = Model.load(one("Multinomial", rows(4), dtype=7)).run({"x0": logits}, seed=3)["y0"]
+    np.testing.assert_allclose(np.bincount(drawn.ravel(), minlength=4) / N, [0.1, 0.0001, 0.6, 0.2999], atol=0.015)
+
+
+def test_multinomial_never_draws_an_impossible_class() -> None:
+    logits = np.full((N, 3), -np.inf, np.float32)
+    logits[:, 1] = 2.0
+    drawn = Model.load(one("Multinomial", rows(3), sample_size=3)).run({"x0": logits}, seed=3)["y0"]
+    assert drawn.dtype == np.int32
+    assert (drawn == 1).all()
+
+
+def test_multinomial_survives_a_nan_row() -> None:
+    logits = np.zeros((3, 4), np.float32)
+    logits[1] = np.nan
+    drawn = Model.load(one("Multinomial", rows(4))).run({"x0": logits}, seed=3)["y0"]
+    assert ((drawn >= 0) & (drawn < 4)).all()
+
+
+def test_equal_seeds_draw_equally_and_others_differently() -> None:
+    model, x = _noise(), {"x0": np.zeros((50, 2), np.float32)}
+    first, again, other = (model.run(x, seed=seed)["y0"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+
+
+def test_two_nodes_draw_different_numbers() -> None:
+    c = Chain(x=rows(2))
+    model = Model.load(c.model(c.add("RandomNormalLike", "x"), c.add("RandomNormalLike", "x")))
+    a, b = model.run({"x": np.zeros((50, 2), np.float32)}, seed=1).values()
+    assert (a != b).all()
+
+
+def test_deterministic_runs_take_mean_middle_and_mode() -> None:
+    x = np.array([[0.0, 2.0, 2.0], [5.0, 1.0, 9.0]], np.float32)
+    assert (_noise(mean=1.5).run({"x0": x[:, :2]}, deterministic=True)["y0"] == 1.5).all()
+    uniform = Model.load(one("RandomUniformLike", rows(3), low=-1.0, high=3.0))
+    assert (uniform.run({"x0": x}, deterministic=True)["y0"] == 1.0).all()
+    multinomial = Model.load(one("Multinomial", rows(3), sample_size=2))
+    assert multinomial.run({"x0": x}, deterministic=True)["y0"].tolist() == [[1, 1], [2, 2]]
+
+
+def test_a_random_op_without_a_seed_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expected seed= or deterministic=True, got neither; .*RandomNormalLike"):
+        _noise().run({"x0": np.zeros((1, 2), np.float32)})
+    model = _noise()
+    with pytest.raises(InputError, match="expected seed="):
+        model.bind({"x0": np.zeros((1, 2), np.float32)}, {"y0": np.zeros((1, 2), np.float32)})
+
+
+def test_a_bound_handle_keeps_its_seed() -> None:
+    model, x = _noise(), np.zeros((300, 2), np.float32)
+    out = np.zeros((300, 2), np.float32)
+    handle = model.bind({"x0": x}, {"y0": out}, seed=4)
+    junk = [np.full(1 << k, -1, np.int64) for k in range(4, 12) for _ in range(8)]  # memory that a lost table would now hold
+    handle()
+    np.testing.assert_array_equal(out, model.run({"x0": x}, seed=4)["y0"])
+    assert junk
+
+
+def test_a_run_after_a_deterministic_one_draws_again() -> None:
+    model, x = Model.load(named("Multinomial").build(17)), np.random.default_rng(0).standard_normal((9, 17)).astype(np.float32)
+    before = model.run({"x0": x}, seed=1)["y0"]
+    model.run({"x0": x}, deterministic=True)
+    np.testing.assert_array_equal(model.run({"x0": x}, seed=1)["y0"], before)

@@ -1,0 +1,131 @@
+"""One tree of errors: each class is raised by something a user can do, with a message that names the place."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import small_models
+import stacks
+from small_models import FLOAT, graph, node
+
+import cervello
+from cervello import errors, inferers
+from cervello.compiled import linker
+from cervello.native.memory import pack
+
+COLUMN = (FLOAT, ("N", 2))
+
+
+def tiny(*nodes: onnx.NodeProto, inputs: Any = None, outputs: Any = None) -> bytes:
+    return graph(nodes, inputs or {"obs": COLUMN}, outputs or {"action": COLUMN}, {})
+
+
+def truncated() -> bytes:
+    whole = small_models.feed_forward()
+    return whole[:len(whole) // 2]
+
+
+def policy(name: str = "feed_forward", **options: Any) -> cervello.Policy:
+    found = cervello.Policy(stacks.model(name), **options)
+    found.begin_agents([1, 2])
+    return found
+
+
+TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
+    ("no bytes", lambda: cervello.load(b""), errors.FormatError, "model .*: expected an ONNX file, got 0 bytes"),
+    ("a file that is not ONNX", lambda: cervello.load(b"<html>not a policy</html>" * 9), errors.FormatError, "model .*: expected"),
+    ("half a file", lambda: cervello.load(truncated()), errors.FormatError, "model .*: expected"),
+    ("text", lambda: cervello.load(Path(__file__)), errors.FormatError, "model 'test_errors': expected"),
+    ("a dangling output", lambda: cervello.load(tiny(node("Tanh", "obs", "z"))), errors.GraphError,
+     "output 'action': expected a node that produces it, found none"),
+    ("a dangling input", lambda: cervello.load(tiny(node("Add", "obs ghost", "action"))), errors.GraphError, "input 'ghost'"),
+    ("a cycle", lambda: cervello.load(tiny(node("Add", "obs b", "a"), node("Tanh", "a", "b"), node("Tanh", "b", "action"))),
+     errors.GraphError, "expected an acyclic graph, got a cycle"),
+    ("no outputs", lambda: cervello.load(graph([], {"obs": COLUMN}, {}, {})), errors.GraphError, "expected at least one output, got none"),
+    ("shapes that do not meet", lambda: cervello.load(tiny(node("MatMul", "obs obs", "action"))), errors.GraphError, "equal inner sizes"),
+    ("an unknown output", lambda: cervello.load(small_models.feed_forward(), outputs=["logits"]), errors.GraphError,
+     "expected outputs among its tensors, got 'logits'"),
+    ("an unknown op", lambda: cervello.Model.load(tiny(node("Teleport", "obs", "action"))).run({"obs": np.zeros((1, 2))}),
+     errors.UnsupportedError,
+     r"expected an op .*, got ai\.onnx\.Teleport"),
+    ("strict", lambda: cervello.load(tiny(node("Det", "obs", "action"), inputs={"obs": (FLOAT, ("N", 2, 2))}, outputs={
+        "action": (FLOAT, ("N",))}), strict=True), errors.UnsupportedError, r"expected every op on the planned tier \(strict=True\), got"),
+    ("a plan of less than nothing", lambda: pack(np.array([[0, 1]]), np.array([-1])), errors.PlanError,
+     "memory plan: expected sizes of at least 0, got -1"),
+    ("a missing input", lambda: policy().infer_batch([1], {}), errors.InputError,
+     r"policy 'model': expected \['obs'\], got \['obs'\] missing"),
+    ("a wrong shape", lambda: policy().model.run({"obs": np.zeros((2, 5))}), errors.InputError,
+     r"policy 'model', input 'obs': expected \(2, 6\) float32, got \(2, 5\) float64"),
+    ("a wrong observation", lambda: policy().infer({1: {"obs": "left"}}), errors.InputError,
+     r"agent 1, input 'obs': expected \(6,\) float32"),
+    ("noise without a seed", lambda: stacks.model("random_normal").run({"obs": np.zeros((1, 4))}), errors.InputError,
+     r"expected seed= or deterministic=True, got neither"),
+    ("a buffer that must be copied", lambda: stacks.model("feed_forward").bind({"obs": np.zeros((1, 6))}, {"action": np.zeros((1, 3))}),
+     errors.InputError, "bind, 'obs': expected a C-contiguous, aligned float32 array"),
+    ("an unknown agent", lambda: policy().end_agent("scout"), errors.AgentError, r"got 'scout'; call begin_agent\('scout'\) first"),
+    ("an agent twice", lambda: policy().begin_agent(1), errors.AgentError, "expected an agent that has not begun, got 1; end it first"),
+    ("a push of an unknown agent", lambda: cervello.Batcher(policy()).push(3, {}), errors.AgentError, "got 3; call begin_agent"),
+    ("a wrapper that does not fit", lambda: policy(wrappers=[cervello.Epsilon("noise")]), errors.WrapperError,
+     r"wrapper Epsilon\('noise'\): expected an input among \['obs'\], got 'noise'; it does not exist or a wrapper further in provides it"),
+    ("recurrence without state", lambda: policy(wrappers=[cervello.Recurrent()]), errors.WrapperError, "name the pairs"),
+    ("an unknown inferer", lambda: policy(inferer="quick"), errors.ConfigurationError, "inferer: expected one of .*, got 'quick'"),
+    ("a fixed size of 0", lambda: inferers.Fixed([0]), errors.ConfigurationError, r"inferers\.Fixed: expected sizes of at least 1, got 0"),
+    ("a seed out of range", lambda: policy(seed=-1), errors.ConfigurationError, "expected a seed 0 ≤ seed < 2⁶⁴, got -1"),
+    ("a plan for no rows", lambda: stacks.model("feed_forward").plan(0), errors.ConfigurationError, "plan: expected at least 1 row, got 0"),
+    ("an index outside its table", lambda: policy("lookup").infer_batch([1], {"index": [99]}), errors.ExecutionError,
+     "node Gather → 'action': expected to run, got an index outside its table"),
+    ("a kernel that does not exist", lambda: linker.link(["cervello.native.kernels.gemm:nothing"]), errors.CompilationError,
+     r"kernel 'cervello\.native\.kernels\.gemm:nothing': expected a function of that name in cervello\.native\.kernels\.gemm, found none"),
+]
+ABSTRACT = {errors.CervelloError, errors.ModelError}  # for catching; what is raised says more
+CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.CervelloError)]
+
+
+@pytest.mark.parametrize(("trigger", "error", "message"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_a_mistake_raises_its_class_with_a_message_that_names_the_place(trigger: Callable[[], Any], error: type[Exception], message: str,
+                                                                       ) -> None:
+    with pytest.raises(errors.CervelloError, match=message) as caught:
+        trigger()
+    assert type(caught.value) is error
+    assert re.search(r": expected .+(, got|, found) ", str(caught.value)), f"not 'where: expected X, got Y': {caught.value}"
+    assert not str(caught.value).startswith(("'", '"')), "KeyError's quotes around the message"
+
+
+def test_every_class_is_raised_by_something_in_the_table() -> None:
+    assert {row[2] for row in TABLE} == set(CLASSES) - ABSTRACT
+
+
+def test_the_docstring_draws_the_tree_that_the_classes_form() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^( {4}[│├└─ ]*)([A-Z]\w+Error)\b", line)
+        if found:
+            depth = (len(found[1]) - 4) // 4
+            path[depth:] = [found[2]]
+            if depth:
+                drawn[found[2]] = path[depth - 1]
+    real = {each.__name__: next(base.__name__ for base in each.__mro__[1:] if issubclass(base, errors.CervelloError))
+            for each in CLASSES if each is not errors.CervelloError}
+    assert drawn == real
+
+
+def test_the_docstring_says_which_are_python_errors_too() -> None:
+    for each in CLASSES:
+        line = re.search(rf"{each.__name__} .*", errors.__doc__ or "")
+        for builtin in (ValueError, KeyError):
+            assert issubclass(each, builtin) == bool(line and f"(also a {builtin.__name__})" in line[0]), each
+
+
+def test_all_of_them_can_be_had_from_the_package() -> None:
+    assert sorted(errors.__all__) == sorted(each.__name__ for each in CLASSES)
+    for each in CLASSES:
+        assert getattr(cervello, each.__name__) is each
+        assert each.__doc__

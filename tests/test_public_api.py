@@ -1,0 +1,78 @@
+"""The names that may not change unnoticed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import cervello
+
+NAMES = [
+    "Actions", "AgentError", "Batched", "Batcher", "CervelloError", "CompilationError", "ConfigurationError", "EpisodeStart", "Epsilon",
+    "ExecutionError", "Fill", "FormatError", "GraphError", "Inferer", "InputError", "MemoryPlan", "Model", "ModelError", "PlanError",
+    "Policy",
+    "PolicySpec", "PreviousAction", "Recurrent", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "inferers",
+    "load", "noise", "wrappers"]
+ROOMS = {
+    "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
+    "cervello.wrappers": ["EpisodeStart", "Epsilon", "Fill", "PreviousAction", "Recurrent", "Stack", "propose"],
+    "cervello.batcher": ["Batched", "Batcher", "ScratchPad"],
+    "cervello.agents": ["Actions", "AgentTable", "Policy", "load"],
+}
+METHODS = {
+    cervello.Policy: {
+        "begin_agent": ["agent", "stream", "episode"], "begin_agents": ["ids", "stream", "episode"], "end_agent": ["agent"],
+        "end_agents": ["ids"], "restart_agents": ["ids", "stream", "episode"], "infer": ["observations", "deterministic"],
+        "infer_batch": ["ids", "inputs", "deterministic", "out"], "infer_single": ["agent", "observation", "deterministic"]},
+    cervello.Model: {"load": ["source", "share", "outputs", "strict", "progress"], "run": ["inputs", "out", "seed", "deterministic"],
+                     "bind": ["inputs", "out", "seed", "deterministic"], "plan": ["n_rows"]},
+    cervello.Batcher: {"push": ["agent", "observation"], "extend": ["observations"], "execute": [], "clear": [], "batched": []},
+}
+HOOKS = {
+    cervello.Inferer: ["begin_agent", "end_agent", "infer_raw", "inputs", "outputs", "raw_inputs", "raw_outputs", "select_batch_size"],
+    cervello.Wrapper: ["attach", "begin", "commit", "end", "inward", "outward", "reserve"],
+}
+
+
+def test_the_names_of_the_package_are_pinned() -> None:
+    assert sorted(cervello.__all__) == sorted(NAMES)
+    assert all(hasattr(cervello, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_names_of_the_rooms_are_pinned(room: str) -> None:
+    module = importlib.import_module(room)
+    assert sorted(module.__all__) == ROOMS[room]
+    assert all(hasattr(module, name) for name in ROOMS[room])
+
+
+@pytest.mark.parametrize("owner", METHODS, ids=lambda owner: owner.__name__)
+def test_arguments_are_only_ever_added(owner: type) -> None:
+    for name, arguments in METHODS[owner].items():
+        found = [argument for argument in inspect.signature(getattr(owner, name)).parameters if argument != "self"]
+        assert found[:len(arguments)] == arguments, f"{owner.__name__}.{name}"
+
+
+def test_load_takes_what_the_design_says() -> None:
+    found = list(inspect.signature(cervello.load).parameters)
+    assert found[:9] == ["source", "inferer", "wrappers", "seed", "threads", "precision", "outputs", "share", "strict"]
+
+
+@pytest.mark.parametrize("protocol", HOOKS, ids=lambda protocol: protocol.__name__)
+def test_a_protocol_grows_no_hook_that_users_classes_lack(protocol: type) -> None:
+    assert sorted(name for name in vars(protocol) if not name.startswith("_")) == HOOKS[protocol]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_is_described(name: str) -> None:
+    assert (getattr(cervello, name).__doc__ or "").strip(), name
+
+
+def test_importing_the_package_imports_neither_the_game_nor_gymnasium() -> None:
+    script = ("import sys, cervello; heavy = {'gymnasium', 'matplotlib', 'onnxruntime', 'scipy', 'pytest', 'rich', 'cervello.demo'}; "
+              "print(sorted(heavy & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
