@@ -12,8 +12,8 @@ Source: Python/C API, "Common Object Structures", METH_FASTCALL.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -96,7 +96,7 @@ def _shim(arity: int) -> ir.Module:
     return module
 
 
-@lru_cache(maxsize=None)
+@functools.cache
 def _shim_address(arity: int) -> int:
     if not _kept:
         llvm.initialize_native_target()
@@ -128,7 +128,7 @@ def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
     return create(ctypes.addressof(definition), self, None)  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=None)
+@functools.cache
 def ints(reference: str) -> Callable[..., int]:
     """A callable for a compiled function whose arguments are words."""
     found = linker.linked(reference)

@@ -96,8 +96,8 @@ def _unary(name: str, operand: Lanes = f32s) -> Any:
     suffix = "v16f32" if operand is f32s else "v16i32"
 
     @intrinsic
-    def function(typing_context, x):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def function(typing_context, x):
+        def codegen(context, builder, sig, args):
             return builder.call(llvm_function(builder, f"llvm.{name}.{suffix}", operand.vector, [operand.vector]), args)
         return operand(operand), codegen
 
@@ -310,8 +310,8 @@ def lane(typing_context, value, index):
 
 def _moved_down(distance: int) -> Any:
     @intrinsic
-    def moved(typing_context, value):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def moved(typing_context, value):
+        def codegen(context, builder, sig, args):
             order = [(i + distance) % LANES for i in range(LANES)]
             return builder.shuffle_vector(args[0], args[0], ir.Constant(VI, order))
         return f32s(f32s), codegen

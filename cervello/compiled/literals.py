@@ -28,8 +28,8 @@ def polynomial(*coefficients: float) -> Any:
     *lower, highest = (ir.Constant(VF, [float(np.float32(value))] * LANES) for value in coefficients)
 
     @intrinsic
-    def function(typing_context, x):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def function(typing_context, x):
+        def codegen(context, builder, sig, args):
             total, multiply_add = highest, llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
             for coefficient in reversed(lower):
                 total = builder.call(multiply_add, [total, args[0], coefficient])

@@ -21,8 +21,8 @@ def _element(builder: Any, kind: Any, args: Any) -> Any:
 
 def _reader(kind: Any, numba_type: Any, align: int) -> Any:
     @intrinsic
-    def read(typing_context, address, index):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def read(typing_context, address, index):
+        def codegen(context, builder, sig, args):
             return builder.load(_element(builder, kind, args), align=align)
         return numba_type(types.int64, types.int64), codegen
 
@@ -31,8 +31,8 @@ def _reader(kind: Any, numba_type: Any, align: int) -> Any:
 
 def _writer(kind: Any, numba_type: Any, align: int) -> Any:
     @intrinsic
-    def write(typing_context, address, index, value):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def write(typing_context, address, index, value):
+        def codegen(context, builder, sig, args):
             builder.store(args[2], _element(builder, kind, args), align=align)
             return context.get_dummy_value()
         return types.void(types.int64, types.int64, numba_type), codegen

@@ -81,8 +81,8 @@ def _digits(start: int) -> Any:
     words = [ir.Constant(VI, [word] * LANES) for word in DIGITS[start : start + 5]]
 
     @intrinsic
-    def digits(typing_context, position):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def digits(typing_context, position):
+        def codegen(context, builder, sig, args):
             head, tail = words[:2]
             for k in (1, 2, 3):
                 here = builder.icmp_signed(">=", args[0], ir.Constant(VI, [32 * k] * LANES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from cervello.errors import ConfigurationError
 from cervello.inferers.base import ModelInferer
@@ -79,10 +80,8 @@ class _MemoizingInferer(ModelInferer):
                 except KeyError:  # another thread was faster
                     break
         else:
-            try:
+            with suppress(KeyError):  # another thread has just let it go; this run still holds it
                 plans.move_to_end(n_rows)
-            except KeyError:  # another thread has just let it go; this run still holds it
-                pass
         return found
 
 

@@ -76,7 +76,7 @@ def one_row(graph: Graph, reason: str) -> Batching:
     """The graph as exported for a single row."""
     leading = all((port.shape and port.shape[0] in (1, None)) or (port.shape and isinstance(port.shape[0], str)) for port in graph.inputs)
     ranked = any(port.shape and len(port.shape) > 1 for port in graph.inputs)
-    shapes = {p.name: tuple(d if isinstance(d, int) else 1 for d in p.shape or ()) for p in graph.inputs}
+    shapes: dict[str, Shape] = {p.name: tuple(d if isinstance(d, int) else 1 for d in p.shape or ()) for p in graph.inputs}
     axis = 0 if leading and ranked else -1
     return Batching(False, shapes, dict.fromkeys(shapes, axis), reason)
 
@@ -119,7 +119,8 @@ def _moving(value: Value) -> set[int]:
 
 def _in_front(value: Value) -> int:
     """The product of the axes before the rows."""
-    return math.prod(int(d) for d in (value.shape or ())[:min(_moving(value))])
+    in_front: list[Any] = list((value.shape or ())[:min(_moving(value))])
+    return math.prod(in_front)
 
 
 def _follow(node: Node, inputs: list[Value], outputs: list[Value], stretches: dict[str, int]) -> None:

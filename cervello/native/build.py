@@ -114,10 +114,12 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
         else:
             running.append(name)
     lowering = Lowering(graph, values, tuple(running))
-    inputs, outputs = [], []
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
     for index, port in enumerate(graph.inputs):
         value = values[port.name]
-        assert value.shape is not None and port.dtype is not None
+        assert value.shape is not None
+        assert port.dtype is not None
         axis = batching.axes[port.name]
         buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
         lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)

@@ -32,10 +32,12 @@ class Affine:
         return affine(-self.const, -self.slope)
 
     def __sub__(self, other: Any) -> Dim:
-        return self + (-other)
+        negative: Dim = -other
+        return self + negative
 
     def __rsub__(self, other: Any) -> Dim:
-        return -self + other
+        const, slope = parts(other)
+        return affine(const - self.const, slope - self.slope)
 
     def __mul__(self, other: Any) -> Dim:
         if isinstance(other, Affine):

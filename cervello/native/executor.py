@@ -40,7 +40,8 @@ class Run:
       room: bytes of the arena.
     """
 
-    __slots__ = ("_arena", "_columns", "_hidden", "_moves", "_n_inputs", "_ports", "_start", "call", "context", "door", "named", "room", "segment", "values")
+    __slots__ = ("_arena", "_columns", "_hidden", "_moves", "_n_inputs", "_ports", "_start",
+                 "call", "context", "door", "named", "room", "segment", "values")
 
     def __init__(self, specs: Sequence[TensorSpec], n_inputs: int):
         n = len(specs)
@@ -90,7 +91,8 @@ class Run:
         table = np.zeros((max(len(moves), 1), abi.MOVE_WORDS), np.int64)
         hidden: set[int] = set()
         for row, move in zip(table, moves, strict=False):
-            port = self._ports.index(move.port) if move.kind != "scatter" else self._n_inputs + self._ports[self._n_inputs:].index(move.port)
+            first = self._n_inputs if move.kind == "scatter" else 0  # an output may have an input's name
+            port = self._ports.index(move.port, first)
             row[abi.MOVE_KIND], row[abi.MOVE_PORT] = abi.MOVE_KINDS[move.kind], port
             if move.kind == "noise":
                 kernel, site, scale, width = move.words

@@ -169,7 +169,7 @@ class Lowering:
         return step
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        from cervello.native.ops.movement import emit_copy  # noqa: PLC0415  (movement lowers through this class)
+        from cervello.native.ops.movement import emit_copy
 
         emit_copy(self, source, target)
 
@@ -181,8 +181,8 @@ class Lowering:
 
     def run(self) -> None:
         """Lowers every node that something reads."""
-        from cervello.native.ops.host import lower_host  # noqa: PLC0415
-        from cervello.native.ops.movement import plan_concats  # noqa: PLC0415
+        from cervello.native.ops.host import lower_host
+        from cervello.native.ops.movement import plan_concats
 
         live = self._live()
         self.uses = Counter(name for node in live for name in set(node.inputs) if name)

@@ -41,7 +41,7 @@ class Model:
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
                  progress: linker.Progress | None = None):
         self.name = graph.name
-        self.weights = Weights(share.weights if share is not None else None)
+        self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
             self._built: Built = build(graph, self.weights, None if outputs is None else tuple(outputs))
         if strict and self._built.slow:
@@ -258,7 +258,7 @@ class Model:
                     chunks: Sequence[int]) -> None:
         """The way of arrays that must be copied first, of chunks, and of programs with slower tiers."""
         columns, targets = self.fitted(arrays, results, n_rows)
-        if self._built.slow or any(spec.batch_axis not in (0, None) for spec in self._ports) and len(chunks) > 1:
+        if self._built.slow or (any(spec.batch_axis not in (0, None) for spec in self._ports) and len(chunks) > 1):
             self._run_pieces(run, columns, targets, plans, chunks)
         else:
             self.run_part(run, columns, targets, n_rows, 0, chunks, plans)

@@ -48,7 +48,7 @@ def _newest(node: Node, constant: Any) -> Node:
             value = attributes.pop(name, None)
             inputs.append("" if value is None else constant(node, name, value, dtype))
 
-    if node.op in _REDUCTIONS and "axes" in attributes or node.op in ("Squeeze", "Unsqueeze") and "axes" in attributes:
+    if (node.op in _REDUCTIONS and "axes" in attributes) or (node.op in ("Squeeze", "Unsqueeze") and "axes" in attributes):
         inputs = inputs[:1]
         moved("axes")
     elif node.op == "Clip" and node.opset < 11:

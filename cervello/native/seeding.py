@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
-from cervello.native import abi
 from cervello.native.executor import Run
 from cervello.noise import derive_keys
-
-Array = np.ndarray[Any, Any]
 
 
 class Draw:
@@ -20,12 +16,15 @@ class Draw:
 
     def __init__(self, seed: int):
         self.seed = seed
-        self.slots = self.keys = self.steps = np.zeros(0, np.int64)
+        self.slots: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.keys: NDArray[np.uint64] = np.zeros((0, 2), np.uint64)
+        self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def aim(self, run: Run, n_rows: int) -> None:
         """Points a run at keys for n_rows rows."""
         self.slots = np.arange(n_rows, dtype=np.int64)
-        self.keys, self.steps = np.zeros((n_rows, 2), np.uint64), np.zeros(n_rows, np.int64)
-        zeros = np.zeros(n_rows, np.int64)
-        derive_keys(self.slots, zeros, zeros, self.seed, self.slots, self.keys)
+        self.steps = zeros = np.zeros(n_rows, np.int64)
+        keys = np.zeros((n_rows, 2), np.uint64)
+        derive_keys(self.slots, zeros, zeros, self.seed, self.slots, keys)
+        self.keys = keys
         run.aim(self.slots.ctypes.data, self.keys.ctypes.data, self.steps.ctypes.data)

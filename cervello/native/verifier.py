@@ -39,7 +39,8 @@ def _inside(steps: Sequence[Step], n_rows: int) -> None:
                                 f"[0, {at(tensor.buffer.n_bytes, n_rows)}), got [{low}, {high})")
         for tensor in step.writes:
             if tensor.buffer.space in (Space.CONSTANT, Space.INPUT):
-                raise PlanError(f"step {step.node or step.op}: expected to write to the arena or an output, got {tensor.buffer.space.value}")
+                raise PlanError(f"step {step.node or step.op}: expected to write to the arena or an output, "
+                                f"got {tensor.buffer.space.value}")
 
 
 def _apart(steps: Sequence[Step], layout: Layout, n_rows: int) -> None:

@@ -36,7 +36,8 @@ class Weights:
         data = np.asarray(weight.data)
         contiguous = np.ascontiguousarray(data)
         digest = hashlib.sha256(f"{weight.kind}|{data.dtype.str}|{data.shape}|".encode())
-        digest.update(contiguous.view(np.uint8).reshape(-1) if contiguous.size else b"")
+        if contiguous.size:
+            digest.update(contiguous.view(np.uint8).reshape(-1).data)
         key = digest.digest()
         found = self._arrays.get(key)
         if found is not None:

@@ -12,8 +12,8 @@ def operations(step: Step) -> Dim:
         written = product(step.writes[0].shape) if step.writes else 0
         for word in step.words:
             if isinstance(word, Weight) and word.kind == "panels":
-                terms = word.data.shape[0]
-                return written * terms
+                terms: int = word.data.shape[0]
+                return terms * written
         if step.kernel.endswith("products:product"):
             return written * step.reads[0].shape[-1]
         return written * 4

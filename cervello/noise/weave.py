@@ -28,8 +28,8 @@ def _interleaver(start: int) -> Any:
     order = [start + i // 2 + i % 2 * LANES for i in range(LANES)]
 
     @intrinsic
-    def interleave(typing_context, a, b):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def interleave(typing_context, a, b):
+        def codegen(context, builder, sig, args):
             return builder.shuffle_vector(args[0], args[1], ir.Constant(VI, order))
         return f32s(f32s, f32s), codegen
 

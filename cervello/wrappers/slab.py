@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ class Slab:
         self.axis = spec.batch_axis or 0
         self.initial = np.zeros(spec.shape, spec.dtype) if initial is None else np.asarray(initial, spec.dtype)
         self.rows: Array = np.empty((0, *spec.shape), spec.dtype)
-        self._gather = self._scatter = None
+        self._gather: Callable[..., int] | None = None
+        self._scatter: Callable[..., int] | None = None
         self._context = np.zeros(2, np.int64)
 
     def reserve(self, capacity: int) -> None:

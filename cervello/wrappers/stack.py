@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from cervello.errors import WrapperError
-from cervello.spec import Move, PolicySpec, Wrapper
+from cervello.spec import Array, Move, PolicySpec, Wrapper
 
 
 class Stack:
@@ -44,19 +42,25 @@ class Stack:
         for wrapper in self.inner_first:
             wrapper.reserve(capacity)
 
-    def begin(self, slots: np.ndarray) -> None:  # type: ignore[type-arg]
+    def begin(self, slots: Array) -> None:
         for wrapper in self.inner_first:
             wrapper.begin(slots)
 
-    def end(self, slots: np.ndarray) -> None:  # type: ignore[type-arg]
+    def end(self, slots: Array) -> None:
         for wrapper in self.inner_first:
             wrapper.end(slots)
 
     @property
     def movable(self) -> bool:
         """Whether every wrapper can say what it does as moves."""
-        return all(getattr(wrapper, "moves", None) is not None and wrapper.moves() is not None for wrapper in self.inner_first)
+        return all(_moves(wrapper) is not None for wrapper in self.inner_first)
 
     def moves(self) -> list[Move]:
         """What the stack does, as the executor does it; asked again when slabs have grown."""
-        return [move for wrapper in self.inner_first for move in wrapper.moves()]  # type: ignore[attr-defined]
+        return [move for wrapper in self.inner_first for move in _moves(wrapper) or ()]
+
+
+def _moves(wrapper: Wrapper) -> Sequence[Move] | None:
+    """A wrapper's moves; the protocol does not ask for any."""
+    moves: Callable[[], Sequence[Move] | None] = getattr(wrapper, "moves", lambda: None)
+    return moves()

@@ -45,19 +45,21 @@ def _elementwise() -> None:
         return lambda node, x: function(x).astype(x.dtype, copy=False)
 
     one = np.float32(1)
-    for op, function in {
+    binaries: dict[str, Any] = {
         "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Equal": np.equal, "Less": np.less, "Greater": np.greater,
         "LessOrEqual": np.less_equal, "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or,
         "Xor": np.logical_xor,
-    }.items():
+    }
+    for op, function in binaries.items():
         NUMPY[op] = binary(function)
-    for op, function in {
+    unaries: dict[str, Any] = {
         "Neg": np.negative, "Abs": np.abs, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Sin": np.sin, "Cos": np.cos,
         "Tan": np.tan, "Atan": np.arctan, "Asin": np.arcsin, "Acos": np.arccos, "Sinh": np.sinh, "Cosh": np.cosh,
         "Tanh": np.tanh, "Floor": np.floor, "Ceil": np.ceil, "Round": np.rint, "Sign": np.sign, "Not": np.logical_not,
         "Reciprocal": lambda x: one / x, "Relu": lambda x: np.maximum(x, 0), "Identity": lambda x: x,
         "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Softplus": lambda x: np.logaddexp(x, 0), "Softsign": lambda x: x / (1 + abs(x)),
-    }.items():
+    }
+    for op, function in unaries.items():
         NUMPY[op] = unary(function)
 
 
@@ -69,7 +71,7 @@ def _div(node: Node, a: Array, b: Array) -> Array:
     if a.dtype == object or b.dtype == object:
         return np.asarray(np.floor_divide(a, b))
     if np.issubdtype(a.dtype, np.integer):  # ONNX divides integers toward zero
-        return np.asarray((np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b)))).astype(a.dtype)
+        return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))).astype(a.dtype)
     return np.asarray(np.divide(a, b))
 
 
@@ -241,7 +243,7 @@ def _axes(x: Array, axes: Array | None, node: Node) -> tuple[int, ...] | None:
 
 def _reductions() -> None:
     def product(x: Array, axis: Any, keepdims: bool) -> Array:
-        return np.multiply.reduce(x, axis=tuple(range(x.ndim)) if axis is None else axis, keepdims=keepdims)
+        return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
     def reducer(function: Any) -> Function:
         def reduce(node: Node, x: Array, axes: Array | None = None) -> Array:
@@ -265,7 +267,7 @@ _reductions()
 
 @host("MatMul")
 def _matmul(node: Node, a: Array, b: Array) -> Array:
-    return np.matmul(a, b)
+    return np.asarray(np.matmul(a, b))
 
 
 @host("Gemm")

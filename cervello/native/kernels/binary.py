@@ -11,14 +11,14 @@ from cervello.compiled import functions as f
 from cervello.compiled.compiler import device
 from cervello.compiled.lanes import (
     invert,
+    load,
     load_bools,
     load_first,
     select,
     splat,
+    store,
     store_bools,
     store_first,
-    store,
-    load,
 )
 from cervello.compiled.memory import read_f32, read_i64, read_u8, word, write_i64, write_u8
 

@@ -56,7 +56,7 @@ def conv(step, ctx):
                                 row = image + c * xc + h * xh + left * xw
                                 for j in range(kw):
                                     w = left + j * dw
-                                    if 0 <= h and h < height and 0 <= w and w < width:
+                                    if h >= 0 and h < height and w >= 0 and w < width:
                                         write_i32(at, j, read_i32(row + j * dw * xw, 0))
                                     else:
                                         write_f32(at, j, _F(0.0))

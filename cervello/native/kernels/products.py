@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cervello.compiled.memory import read_f32, read_i32, word, write_f32, write_i32
+import numpy as np
+
+from cervello.compiled.memory import read_i32, word, write_f32, write_i32
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.tiles import PANEL
-
-import numpy as np
 
 
 def product(step, ctx):

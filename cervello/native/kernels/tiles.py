@@ -29,8 +29,8 @@ def make_tile(rows: int, vectors: int, start: int) -> Any:
     """An intrinsic tile(a, lda, b, ldb, bias, c, ldc, k, columns); addresses and strides in bytes, all int64."""
 
     @intrinsic
-    def tile(typing_context, a, lda, b, ldb, bias, c, ldc, k, columns):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def tile(typing_context, a, lda, b, ldb, bias, c, ldc, k, columns):
+        def codegen(context, builder, sig, args):
             a, lda, b, ldb, bias, c, ldc, k_end, columns = args
             fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
 
@@ -97,8 +97,8 @@ def make_row(segments: int, vectors: int) -> Any:
     """
 
     @intrinsic
-    def row(typing_context, a, b, panel_bytes, bias, c, k, columns):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+    def row(typing_context, a, b, panel_bytes, bias, c, k, columns):
+        def codegen(context, builder, sig, args):
             a, b, panel_bytes, bias, c, k_end, columns = args
             fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
             zero = ir.Constant(VF, [0.0] * LANES)

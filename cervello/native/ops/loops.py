@@ -42,9 +42,9 @@ def collapse(shape: Shape, strides: Sequence[Shape]) -> tuple[list[Dim], list[li
     return sizes, steps
 
 
-def padded(sizes: list[Dim], steps: list[list[Dim]], depth: int) -> tuple[list[Dim], list[list[Dim]]]:
+def padded(sizes: Sequence[Dim], steps: Sequence[Sequence[Dim]], depth: int) -> tuple[list[Dim], list[list[Dim]]]:
     """Exactly `depth` loops, by outer loops of one turn."""
     missing = depth - len(sizes)
     if missing < 0:
         raise NotPlanned(f"{len(sizes)} nested loops, the kernel has {depth}")
-    return [1] * missing + sizes, [[0] * missing + step for step in steps]
+    return [*[1] * missing, *sizes], [[*[0] * missing, *step] for step in steps]

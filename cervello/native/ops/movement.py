@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,7 @@ def _gather(lowering: Lowering, node: Node) -> None:
     size = source.shape[axis]
     if indices is not None and not isinstance(size, Affine):
         places = [int(i) + size if i < 0 else int(i) for i in indices.reshape(-1)]
-        steps = {b - a for a, b in zip(places, places[1:], strict=False)} or {1}
+        steps = {b - a for a, b in pairwise(places)} or {1}
         if places and all(0 <= p < size for p in places) and len(steps) == 1:  # evenly spaced: a view
             shape = lowering.shape(name)
             inner = [source.strides[axis] * next(iter(steps))] if indices.ndim == 1 else [source.strides[axis]] * indices.ndim

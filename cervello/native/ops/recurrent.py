@@ -22,7 +22,7 @@ def _checked(lowering: Lowering, node: Node) -> tuple[np.ndarray[Any, Any], np.n
     inputs = (*node.inputs, *[""] * 8)
     activations = tuple(node.attributes.get("activations") or ())
     defaults = _DEFAULTS[node.op]
-    if activations and activations[:len(defaults)] * (len(activations) // len(defaults)) != activations or (
+    if (activations and activations[:len(defaults)] * (len(activations) // len(defaults)) != activations) or (
             activations and activations[:len(defaults)] != defaults):
         raise NotPlanned(f"activations {activations}")
     if node.attributes.get("clip") or node.attributes.get("layout", 0) or node.attributes.get("input_forget", 0):
@@ -104,7 +104,8 @@ def _lstm(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list
     w, r, b = constants
     steps, rows, features, hidden = sizes
     h0, c0, y, h, c = parts
-    assert h is not None and c is not None
+    assert h is not None
+    assert c is not None
     gates = lowering.scratch((product((steps, rows)), 4 * hidden), F32)
     again = lowering.scratch((rows, 4 * hidden), F32)
     writes = ((y, h, c) if y is not None else (h, h, c))

@@ -69,7 +69,7 @@ def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[in
     moved = source.viewed(source.name, tuple(source.shape[i] for i in order), tuple(source.strides[i] for i in order))
     rows_shape = tuple(source.shape[i] for i in kept)
     flat_view = reshaped(moved, source.name, (*rows_shape, terms))
-    if flat_view is None or flat_view.strides[-1] != 4 and terms != 1:
+    if flat_view is None or (flat_view.strides[-1] != 4 and terms != 1):
         fresh = lowering.contiguous(moved)
         if not fresh.contiguous:
             fresh = moved
@@ -152,7 +152,7 @@ def _arg(lowering: Lowering, node: Node) -> None:
     target = lowering.output(name, contiguous=False)
     shape = (*ready.shape[:-1], 1)
     if node.attributes.get("keepdims", 1):
-        strides = tuple(s for i, s in enumerate(target.strides) if i != axis) + (8,)
+        strides = (*(s for i, s in enumerate(target.strides) if i != axis), 8)
     else:
         strides = (*target.strides, 8)
     block = "rows:arg_max" if node.op == "ArgMax" else "rows:arg_min"
@@ -168,7 +168,7 @@ def _layer_normalization(lowering: Lowering, node: Node) -> None:
     if scale is None or (len(node.inputs) > 2 and node.inputs[2] and bias is None) or source.dtype != F32:
         raise NotPlanned("scale or bias that are not constant float32")
     count = product(source.shape[axis:])
-    tail = tuple(source.shape[axis:])
+    tail: Any = tuple(source.shape[axis:])
     flat = lowering.contiguous(source, axis)
     target = lowering.output(name)
     shape = (*source.shape[:axis], count)

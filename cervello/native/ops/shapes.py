@@ -251,8 +251,8 @@ def _slice(node: Node, x: Value, starts: Value, ends: Value, axes: Value | None 
             continue
         size = shape[i]
         if isinstance(size, Affine):
-            if cut.start in (0, None) and cut.step in (1, None) and (isinstance(cut.stop, Affine) and cut.stop == size or
-                                                                     isinstance(cut.stop, int) and cut.stop > 1 << 30):
+            if cut.start in (0, None) and cut.step in (1, None) and ((isinstance(cut.stop, Affine) and cut.stop == size) or
+                                                                     (isinstance(cut.stop, int) and cut.stop > 1 << 30)):
                 continue
             raise NotAffine("slice of the batch axis")
         if any(isinstance(v, Affine) for v in (cut.start, cut.stop, cut.step)):
