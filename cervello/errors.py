@@ -2,6 +2,7 @@
 
     CervelloError
     ├── ModelError              a policy file cannot be used
+    │   ├── MissingFileError    it is not there (also a FileNotFoundError)
     │   ├── FormatError         the bytes are not a readable ONNX model
     │   ├── GraphError          the graph contradicts itself (dangling names, cycles, shapes)
     │   └── UnsupportedError    valid ONNX that Cervello refuses to run
@@ -27,6 +28,7 @@ __all__ = [
     "FormatError",
     "GraphError",
     "InputError",
+    "MissingFileError",
     "ModelError",
     "PlanError",
     "UnsupportedError",
@@ -44,6 +46,10 @@ class CervelloError(Exception):
 
 class ModelError(CervelloError):
     """A policy file cannot be used."""
+
+
+class MissingFileError(ModelError, FileNotFoundError):
+    """There is no such policy file."""
 
 
 class FormatError(ModelError):

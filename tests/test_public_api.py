@@ -13,7 +13,8 @@ import cervello
 
 NAMES = [
     "Actions", "AgentError", "Batched", "Batcher", "CervelloError", "CompilationError", "ConfigurationError", "EpisodeStart", "Epsilon",
-    "ExecutionError", "Fill", "FormatError", "GraphError", "Inferer", "InputError", "MemoryPlan", "Model", "ModelError", "PlanError",
+    "ExecutionError", "Fill", "FormatError", "GraphError", "Inferer", "InputError", "MemoryPlan", "MissingFileError", "Model", "ModelError",
+    "PlanError",
     "Policy",
     "PolicySpec", "PreviousAction", "Recurrent", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "inferers",
     "load", "noise", "wrappers"]

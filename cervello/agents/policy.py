@@ -244,14 +244,18 @@ class Policy:
         idle = self._idle
         if idle and deterministic is False:
             # Whoever holds the short way has the table for itself: `_changing` waits for it, other batches go the long way.
-            swift = idle.pop()
             try:
-                slots = table.rows(ids)
-                results = swift(len(slots), inputs, out, slots, table.steps, table.keys)
-            finally:
-                idle.append(swift)
-            if results is not None:
-                return self._actions(results)
+                swift = idle.pop()
+            except IndexError:  # another thread was faster
+                swift = None
+            if swift is not None:
+                try:
+                    slots = table.rows(ids)
+                    results = swift(len(slots), inputs, out, slots, table.steps, table.keys)
+                finally:
+                    idle.append(swift)
+                if results is not None:
+                    return self._actions(results)
         with self._lock:
             slots = table.rows(ids)
             n_rows = len(slots)

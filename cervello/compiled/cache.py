@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -29,11 +30,11 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCES = ("compiled", "noise", "native/kernels", "agents", "wrappers")  # folders whose files may hold compiled functions
+_SOURCES = ("compiled/*.py", "noise/*.py", "native/kernels/*.py", "agents/kernels.py", "wrappers/kernels.py")  # all compiled functions
 
 
-class Entry(NamedTuple):
-    """What one cache file holds."""
+class ObjectCode(NamedTuple):
+    """Machine code for one function: `int64 symbol(int64, …)` of `arity` words in numba's calling convention."""
 
     symbol: str
     arity: int
@@ -54,8 +55,8 @@ def key() -> str:
     facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
     facts += [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
     digest.update("\0".join(str(fact) for fact in facts).encode())
-    for folder in _SOURCES:
-        for path in sorted((_PACKAGE / folder).glob("*.py")):
+    for pattern in _SOURCES:
+        for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
 
@@ -93,10 +94,24 @@ def folder() -> Path | None:
 
 def _file(reference: str) -> Path | None:
     base = folder()
-    return None if base is None else base / (reference.replace(":", ".") + ".o")
+    if base is None:
+        return None
+    module = reference.partition(":")[0]
+    version = "" if module.startswith("cervello.") else "." + _source_hash(module)
+    return base / (reference.replace(":", ".") + version + ".o")
 
 
-def read(reference: str) -> Entry | None:
+def _source_hash(module: str) -> str:
+    """Kernels of users lie outside of what `key` hashes."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    origin = spec.origin if spec is not None else None
+    return hashlib.sha256(Path(origin).read_bytes()).hexdigest()[:16] if origin and os.path.isfile(origin) else "unknown"
+
+
+def read(reference: str) -> ObjectCode | None:
     """The cached code of a kernel; None when it is absent or damaged."""
     path = _file(reference)
     if path is None:
@@ -105,13 +120,13 @@ def read(reference: str) -> Entry | None:
         head, _, code = path.read_bytes().partition(b"\n")
         facts = json.loads(head)
         if hashlib.sha256(code).hexdigest() == facts["sha256"]:
-            return Entry(facts["symbol"], facts["arity"], code)
+            return ObjectCode(facts["symbol"], facts["arity"], code)
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
-def write(reference: str, entry: Entry) -> None:
+def write(reference: str, entry: ObjectCode) -> None:
     """Stores code under a temporary name first, so that a reader never sees half a file. A full disk is not an error."""
     path = _file(reference)
     if path is None:

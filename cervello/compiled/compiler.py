@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 from numba import types
 
+from cervello.compiled.cache import ObjectCode
 from cervello.errors import CompilationError
 
 _FLAGS: dict[str, Any] = {
@@ -27,14 +28,6 @@ def device(function: Callable[..., Any]) -> Any:
 def shared(function: Callable[..., Any]) -> Any:
     """A function for kernels to call, large enough to be worth a call."""
     return numba.njit(**_FLAGS)(function)
-
-
-class ObjectCode(NamedTuple):
-    """Machine code for one function: `int64 symbol(int64, …)` of `arity` words in numba's calling convention."""
-
-    symbol: str
-    arity: int
-    code: bytes
 
 
 def find(reference: str) -> Callable[..., int]:
@@ -53,7 +46,7 @@ def compile_object(reference: str) -> ObjectCode:
     signature = types.int64(*[types.int64] * arity)
     try:
         dispatcher = numba.njit(signature, nogil=True, **_FLAGS)(function)
-    except numba.core.errors.NumbaError as error:
+    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
         raise CompilationError(f"kernel {reference!r}: expected compilable code, got {error}") from error
     result = dispatcher.overloads[dispatcher.signatures[0]]
     return ObjectCode(result.fndesc.llvm_func_name, arity, result.library._get_compiled_object())

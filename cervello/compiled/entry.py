@@ -111,7 +111,7 @@ def _shim_address(arity: int) -> int:
     if entry is None:
         module = llvm.parse_assembly(str(_shim(arity)))
         module.verify()
-        entry = cache.Entry("shim", arity, machine.emit_object(module))
+        entry = cache.ObjectCode("shim", arity, machine.emit_object(module))
         cache.write(reference, entry)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))

@@ -45,7 +45,7 @@ def progress(callback: Progress | None) -> Iterator[None]:
         _progress.remove(callback)
 
 
-def _load(entry: cache.Entry) -> Linked:
+def _load(entry: cache.ObjectCode) -> Linked:
     if not _engines:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
@@ -89,7 +89,7 @@ def link(references: Iterable[str]) -> None:
                 if entry is None:
                     from cervello.compiled import compiler
 
-                    entry = cache.Entry(*compiler.compile_object(name))
+                    entry = compiler.compile_object(name)
                     cache.write(name, entry)
                 _linked[name] = _load(entry)
             for report in _progress:

@@ -97,6 +97,8 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
         if any(value.data is not None for value in known):
             continue
         for value in known:
+            if value.shape is None and value.from_input:
+                raise RowsMixed(f"node {node} gives a shape that depends on data")
             if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
                 raise RowsMixed(f"node {node} relates rows to each other")
         inputs = [values[name] for name in node.inputs if name]

@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from cervello.errors import FormatError, GraphError, ModelError, UnsupportedError
+from cervello.errors import FormatError, GraphError, MissingFileError, ModelError, UnsupportedError
 from cervello.native.graph import Graph, Node, Port
 
 OLDEST_OPSET = 8
@@ -32,10 +32,10 @@ def read(source: Source) -> Graph:
     Args:
       source: a path, the bytes of a file, or a ModelProto.
     Raises:
-      FormatError: empty, truncated or not ONNX.
       GraphError: dangling or doubled names, a cycle.
       UnsupportedError: an opset or construct Cervello does not run.
-      FileNotFoundError: no such file.
+      MissingFileError: no such file.
+      FormatError: a file that cannot be read (a folder, say), is empty, truncated or not ONNX.
     """
     folder: Path | None = None
     if isinstance(source, onnx.ModelProto):
@@ -45,9 +45,19 @@ def read(source: Source) -> Graph:
             data, name = bytes(source), "model"
         else:
             path = Path(source)
-            data, name, folder = path.read_bytes(), path.stem, path.resolve().parent
+            data, name, folder = _bytes(path), path.stem, path.resolve().parent
         model = _parse(data, name)
     return _graph(model, name, folder)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        hint = "" if path.is_absolute() else f"; the working folder is {str(Path.cwd())!r}"
+        raise MissingFileError(f"model {str(path)!r}: expected a file, found none{hint}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise FormatError(f"model {str(path)!r}: expected a file that can be read, got {error}") from error
 
 
 def _parse(data: bytes, name: str) -> onnx.ModelProto:

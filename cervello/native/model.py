@@ -44,6 +44,7 @@ class Model:
         self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
             self._built: Built = build(graph, self.weights, None if outputs is None else tuple(outputs))
+        self.weights.seal()
         if strict and self._built.slow:
             from cervello.errors import UnsupportedError
 
@@ -54,6 +55,9 @@ class Model:
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
         self.idle: list[Run] = []
         self._plans: dict[int, Plan] = {}
+        leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
+        at_once = self.program.wholly_planned and not self._built.loose and not self._built.random_nodes
+        self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -155,11 +159,18 @@ class Model:
         """
         run = self.acquire()
         try:
+            if self._counted is not None:
+                swift = self._run_swiftly(run, inputs, out)
+                if swift is not None:
+                    return swift
             draw = None
             if self._built.random_nodes:
                 draw = self._draw(run, seed, deterministic)
             arrays = self._columns(inputs)
             n_rows = self._rows(arrays)
+            if self._built.loose and n_rows != 1:
+                raise InputError(f"model {self.name!r}: expected 1 row, got {n_rows}; the shape of output {self._built.loose[0]!r} depends "
+                                 "on data, so rows cannot be stacked: run them one at a time, or leave it out with outputs=")
             if draw is not None:
                 draw.aim(run, n_rows)
             results = bind_outputs(self.name, self.spec.outputs, n_rows, out)
@@ -172,6 +183,23 @@ class Model:
             return results
         finally:
             self.release(run)
+
+    def _run_swiftly(self, run: Run, inputs: Arrays, out: Arrays | None) -> dict[str, Array] | None:
+        """One compiled call for arrays that fit as they are and a size seen before; None when the long way must look."""
+        try:
+            n_rows = len(inputs[self._counted])  # type: ignore[index]
+        except (KeyError, TypeError):
+            return None
+        plan = self._plans.get(n_rows)
+        if plan is None or plan.long:
+            return None
+        if plan.arena_bytes > run.room:
+            run.reserve(plan.arena_bytes)
+        results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
+        status = run.named(plan.address, n_rows, inputs, results)
+        if status > 0:
+            raise fail(self.program, status)
+        return results if status == 0 else None
 
     def _draw(self, run: Run, seed: int | None, deterministic: bool) -> Draw | None:
         run.context[abi.CTX_ALL_DETERMINISTIC] = int(deterministic)

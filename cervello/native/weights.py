@@ -50,6 +50,10 @@ class Weights:
         self._arrays[key] = stored = _aligned(form)
         return stored
 
+    def seal(self) -> None:
+        """Ends loading: the store given as `share` is let go, only what is used of it stays alive."""
+        self._share = None
+
     def find(self, key: bytes) -> Array | None:
         return self._arrays.get(key)
 

@@ -18,7 +18,7 @@ from cervello.errors import CompilationError
 
 ROOT = Path(next(iter(cervello.__path__))).parent
 KERNEL = "cervello.native.kernels.unary:relu"
-ENTRY = cache.Entry("symbol", 2, b"\x7fELF\n\n code")
+ENTRY = cache.ObjectCode("symbol", 2, b"\x7fELF\n\n code")
 
 
 @pytest.fixture
@@ -39,20 +39,20 @@ def _fresh(code: str, folder: Path, **variables: str) -> str:
 
 
 def test_what_was_written_is_read(folder: Path) -> None:
-    assert cache.read("a.b:c") is None
-    cache.write("a.b:c", ENTRY)
-    assert cache.read("a.b:c") == ENTRY
-    assert (folder / cache.key() / "a.b.c.o").is_file()
+    assert cache.read("cervello.b:c") is None
+    cache.write("cervello.b:c", ENTRY)
+    assert cache.read("cervello.b:c") == ENTRY
+    assert (folder / cache.key() / "cervello.b.c.o").is_file()
 
 
 @pytest.mark.parametrize("damage", [
     lambda data: data[:-1], lambda data: data + b"x", lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\n" + data,
     lambda data: data.replace(b"code", b"c0de"), lambda data: b"{}\ncode", lambda data: b"[1]\ncode", lambda data: b"\xff\n\xff"])
 def test_a_damaged_file_is_as_good_as_absent(folder: Path, damage) -> None:
-    cache.write("a.b:c", ENTRY)
-    path = folder / cache.key() / "a.b.c.o"
+    cache.write("cervello.b:c", ENTRY)
+    path = folder / cache.key() / "cervello.b.c.o"
     path.write_bytes(damage(path.read_bytes()))
-    assert cache.read("a.b:c") is None
+    assert cache.read("cervello.b:c") is None
 
 
 def test_a_damaged_file_is_compiled_again(folder: Path) -> None:
@@ -68,8 +68,8 @@ def test_a_damaged_file_is_compiled_again(folder: Path) -> None:
 
 def test_writing_leaves_no_half_files(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: cache.write(f"a.b:k{i % 3}", ENTRY), range(60)))
-    assert sorted(p.name for p in (folder / cache.key()).iterdir()) == ["a.b.k0.o", "a.b.k1.o", "a.b.k2.o"]
+        list(pool.map(lambda i: cache.write(f"cervello.b:k{i % 3}", ENTRY), range(60)))
+    assert sorted(p.name for p in (folder / cache.key()).iterdir()) == ["cervello.b.k0.o", "cervello.b.k1.o", "cervello.b.k2.o"]
 
 
 def test_the_key_names_the_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,24 +84,34 @@ def test_the_key_names_the_cpu(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_key_changes_with_any_kernel_source(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache.key()
     monkeypatch.setattr(cache, "_PACKAGE", folder / "copy")
-    for name in cache._SOURCES:
-        (folder / "copy" / name).mkdir(parents=True)
-        (folder / "copy" / name / "k.py").write_text("x = 1")
+    files = [folder / "copy" / pattern.replace("*", "k") for pattern in cache._SOURCES]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x = 1")
     keys = {before}
-    for name in (None, *cache._SOURCES):
-        if name is not None:
-            (folder / "copy" / name / "k.py").write_text("x = 2")
+    for changed in (None, *files):
+        if changed is not None:
+            changed.write_text("x = 2")
         cache.key.cache_clear()
         keys.add(cache.key())
     assert len(keys) == 2 + len(cache._SOURCES)
 
 
-def test_every_kernel_lies_in_a_folder_that_the_key_hashes() -> None:
+def test_every_kernel_lies_in_a_file_that_the_key_hashes() -> None:
     package = Path(cache.__file__).parents[1]
-    hashed = {package / name for name in cache._SOURCES}
+    hashed = {path for pattern in cache._SOURCES for path in package.glob(pattern)}
     users = [p for p in package.rglob("*.py") if "from cervello.compiled.compiler import" in p.read_text(encoding="utf-8")]
     assert users
-    assert [p for p in users if p.parent not in hashed] == []
+    assert [p for p in users if p not in hashed] == []
+
+
+def test_a_users_kernel_is_compiled_again_when_its_file_changes(folder: Path) -> None:
+    program = "import linked_twice; from cervello.compiled import entry; print(entry.ints('linked_twice:answer')(1))"
+    module = folder / "modules" / "linked_twice.py"
+    module.parent.mkdir()
+    for number in (41, 42):
+        module.write_text(f"def answer(x):\n    return x + {number}\n")
+        assert _fresh(program, folder, PYTHONPATH=os.pathsep.join([str(ROOT), str(module.parent)])) == str(number + 1)
 
 
 def test_without_a_writable_folder_code_stays_in_memory(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from native_graphs import Chain, In, one, rows, weights
 from native_oracle import foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one
 
-from cervello.errors import GraphError
+from cervello.errors import GraphError, InputError
 from cervello.native import Model
 
 
@@ -147,3 +147,13 @@ def test_ops_on_float64_never_reach_a_float32_kernel(op: str) -> None:
     assert found.dtype == np.float64
     true = (x - 1) / np.sqrt(1 + 1e-5) + 1 if extra else np.exp(x) / np.exp(x).sum(axis=(1, 2), keepdims=True)
     np.testing.assert_allclose(found, true, rtol=1e-9)
+
+
+def test_an_output_whose_shape_depends_on_data_is_given_for_one_row_and_refused_for_more() -> None:
+    c = Chain(x=rows(3))
+    model = Model.load(c.model(c.add("NonZero", "x")))
+    assert not model.batched
+    assert [array.tolist() for array in model.run({"x": np.float32([[0, 2, 3]])}).values()] == [[[0, 0], [1, 2]]]
+    for count in (0, 2, 5):
+        with pytest.raises(InputError, match=f"expected 1 row, got {count}; the shape of output .* depends on data"):
+            model.run({"x": np.ones((count, 3), np.float32)})

@@ -60,7 +60,9 @@ def test_damaged_files_raise_nothing_but_model_errors() -> None:
     assert refused > 300
 
 
-def test_a_file_that_is_not_there_is_an_ordinary_error() -> None:
+def test_a_file_that_is_not_there_is_a_model_error_and_an_ordinary_one() -> None:
+    with pytest.raises(ModelError, match=r"nowhere\.onnx.: expected a file, found none"):
+        Model.load("nowhere.onnx")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         Model.load("nowhere.onnx")
 

@@ -234,6 +234,8 @@ def run_named(ctx, plan, n, objects, n_objects):
     """As `run`, with arrays found by name in two dicts, inputs and outputs. Looking names up here and not in Python saves half of the
     time that a small policy takes.
 
+    The dicts alone are a run without agents; `Run.aim` has said where random ops draw from.
+
     Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
     rows are deterministic (bools, or None); without it no row is, the wrappers' moves are made, and every agent's counter is advanced
     after a success.
@@ -257,6 +259,8 @@ def run_named(ctx, plan, n, objects, n_objects):
     status = _door(ctx, arrays, n)
     if status != 0:
         return status
+    if n_objects == 2:
+        return _execute(ctx, plan, 0)
     write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
     write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
     write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))

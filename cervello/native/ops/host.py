@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 
 from cervello.errors import UnsupportedError
 from cervello.native.dims import NotAffine, product
@@ -51,6 +52,9 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
     """
     if node.domain or node.op in NEVER or node.op in RANDOM:
         raise UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
+    tier = "numpy" if node.op in NUMPY else "reference"
+    if tier == "reference" and not onnx.defs.has(node.op):
+        raise UnsupportedError(f"node {node}: expected an op of ONNX, got {node.op!r}; is its domain missing, or onnx older than the file?")
     operands: list[Tensor | Array | str | None] = []
     reads = []
     for name in node.inputs:
@@ -71,7 +75,6 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
         tensor = lowering.output(name, contiguous=False)
         results.append(tensor)
         writes.append(tensor)
-    tier = "numpy" if node.op in NUMPY else "reference"
     call = HostCall(node, tuple(operands), tuple(results), tier)
     lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call))
 
