@@ -1,0 +1,203 @@
+"""What one decision costs, beside onnxruntime: a call, a crowd, a size never seen, the first one in a process, ten thousand.
+
+    python benchmarks/decisions.py [--models FOLDER] [--output FILE]
+
+One thread; contenders in alternation, 16 inputs in rotation, medians of several rounds, three runs of each table (the medians of the runs
+are printed; times vary with the machine, ratios less). Needs onnxruntime (`pip install cervello[test]`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from contenders import Crowd, bound, running, session
+from generated import mlp
+from rich.console import Console
+from rich.table import Table
+from timing import Call, alternate, machine, models_folder, write_json
+
+REAL = ("cervo_test", "mlagents_3DBall", "godot_BallChase")
+RUNS = 3
+CALLS = 10_000
+
+
+class Figure(NamedTuple):
+    """One line of the report.
+
+    Attributes:
+      goal: what it should be, None for a figure that is only shown.
+      least: whether the goal is a lower bound.
+    """
+
+    what: str
+    value: float
+    unit: str
+    goal: float | None = None
+    least: bool = True
+    beside: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.least else self.value <= self.goal
+
+
+def _median(contenders: Mapping[str, Sequence[Call]]) -> dict[str, float]:
+    runs = [alternate(contenders) for _ in range(RUNS)]
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def small_policy() -> list[Figure]:
+    """The 4-64-64-2 tanh policy."""
+    model = mlp((4, 64, 64, 2))
+    one, runtime = Crowd(model, 1), session(model)
+    times = _median({
+        "bind": one.handles(), "run": one.runs_out(), "batch": one.batches_out(), "fresh": one.batches(),
+        "peer": running(runtime, one.given), "binding": bound(runtime, one.given, one.out)})
+    many = Crowd(model, 256)
+    large = _median({
+        "batch": many.batches_out(), "dictionaries": many.dictionaries(), "peer": running(runtime, many.given),
+        "binding": bound(runtime, many.given, many.out)})
+    us = {name: f"{value * 1e6:.2f} µs" for name, value in times.items()}
+    beside = f"onnxruntime run {us['peer']}, io-binding {us['binding']}"
+    return [
+        Figure("batch 1: bind() handle, times faster than run", times["peer"] / times["bind"], "×", 6, beside=f"{us['bind']}; {beside}"),
+        Figure("batch 1: bind() handle, times faster than io-binding", times["binding"] / times["bind"], "×"),
+        Figure("batch 1: run(out=), times faster than run", times["peer"] / times["run"], "×", 6, beside=us["run"]),
+        Figure("batch 1: infer_batch(out=), times faster than run", times["peer"] / times["batch"], "×", 4, beside=us["batch"]),
+        Figure("batch 1: infer_batch, times faster than run", times["peer"] / times["fresh"], "×", beside=us["fresh"]),
+        Figure("batch 256: infer_batch(out=), times faster than run", large["peer"] / large["batch"], "×", 1,
+               beside=f"{large['batch'] * 1e6:.1f} µs; onnxruntime run {large['peer'] * 1e6:.1f} µs"),
+        Figure("batch 256: infer_batch(out=), times faster than io-binding", large["binding"] / large["batch"], "×"),
+        Figure("256 dictionaries: infer above infer_batch, per agent", (large["dictionaries"] - large["batch"]) / 256 * 1e6, "µs", 0.8,
+               least=False),
+    ]
+
+
+def real_policies(folder: Path) -> list[Figure]:
+    """Policies that people have exported, through infer_batch with the wrappers that `cervello api` proposes."""
+    found = []
+    for name in REAL:
+        path = folder / f"{name}.onnx"
+        crowd, runtime = Crowd(path, 1, wrappers="auto"), session(path.read_bytes())
+        times = _median({"fresh": crowd.batches(), "out": crowd.batches_out(), "peer": running(runtime, crowd.given)})
+        beside = f"{times['fresh'] * 1e6:.2f} µs; onnxruntime run {times['peer'] * 1e6:.2f} µs"
+        found += [
+            Figure(f"{name}, batch 1: infer_batch, times faster than run", times["peer"] / times["fresh"], "×", 3.5, beside=beside),
+            Figure(f"{name}, batch 1: infer_batch(out=), times faster than run", times["peer"] / times["out"], "×")]
+    return found
+
+
+def new_sizes() -> list[Figure]:
+    """A batch size that the policy has not seen before beside the same size again."""
+    crowd = Crowd(mlp((4, 64, 64, 2)), 1024)
+    policy, sizes, extra = crowd.policy, list(range(2, 402)), []
+    np.random.default_rng(0).shuffle(sizes)
+    policy.infer_batch(crowd.ids, crowd.visible[0])  # the arena is as large as it will be
+    for size in sizes:
+        ids, feed = crowd.ids[:size], {name: column[:size] for name, column in crowd.visible[0].items()}
+        taken = []
+        for _ in range(6):
+            start = time.perf_counter()
+            policy.infer_batch(ids, feed)
+            taken.append(time.perf_counter() - start)
+        extra.append((taken[0] - statistics.median(taken[1:])) * 1e6)
+    extra.sort()
+    return [Figure("a batch size never seen: extra, median of 400 sizes", statistics.median(extra), "µs", 50, least=False,
+                   beside=f"99th percentile {extra[-4]:.0f} µs")]
+
+
+_FIRST = """
+import sys, cervello, numpy
+policy = cervello.load(sys.argv[1], wrappers="auto", progress=lambda done, total, kernel: print(done, total, kernel))
+policy.begin_agent(0)
+policy.infer_batch([0], {name: numpy.zeros(spec.batched(1), spec.dtype) for name, spec in policy.inputs.items()})
+"""
+
+
+def first_actions() -> list[Figure]:
+    """From the start of a new process to its first action: import, load, compile or read the cache, run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.onnx"
+        path.write_bytes(mlp((4, 64, 64, 2)))
+        environment = os.environ | {"CERVELLO_CACHE_DIR": folder}
+
+        def start() -> tuple[float, int]:
+            begun = time.perf_counter()
+            said = subprocess.run([sys.executable, "-c", _FIRST, str(path)], env=environment, check=True, capture_output=True, text=True)
+            return time.perf_counter() - begun, len(said.stdout.splitlines())
+
+        cold, reports = start()
+        warm = statistics.median(start()[0] for _ in range(7))
+    return [Figure("first action of a new process, cold cache", cold, "s", 6, least=False, beside=f"{reports} reports of progress"),
+            Figure("first action of a new process, warm cache", warm, "s", 0.8, least=False)]
+
+
+def steady_state() -> list[Figure]:
+    """Ten thousand calls with out=: what numpy and Python have allocated afterwards."""
+    crowd = Crowd(mlp((4, 64, 64, 2)), 8)
+    infer, ids, feed, out = crowd.policy.infer_batch, crowd.ids, crowd.visible[0], crowd.out
+
+    def calls() -> None:
+        for _ in range(CALLS):
+            infer(ids, feed, out=out)
+
+    calls()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    calls()
+    gc.collect()
+    blocks = sys.getallocatedblocks() - before
+    tracemalloc.start()
+    calls()
+    kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
+    tracemalloc.stop()
+    return [Figure(f"{CALLS} calls with out=: bytes in numpy's domain", sum(trace.size for trace in kept.traces), "bytes", 0, least=False),
+            Figure(f"{CALLS} calls with out=: blocks that Python has more", blocks, "blocks", 10, least=False)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", help="folder of real policies with a manifest.json (default: ../shared/models beside the project)")
+    parser.add_argument("--output", type=Path, default=Path("decisions.json"), help="where to write the figures (default: %(default)s)")
+    arguments = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    facts = machine(["cervello", "numpy", "numba", "onnxruntime"])
+    console.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
+    folder = models_folder(arguments.models)
+    parts = [("a small policy", small_policy), ("sizes never seen", new_sizes), ("first actions", first_actions),
+             ("steady state", steady_state)]
+    if folder is not None:
+        parts.insert(1, ("real policies", lambda: real_policies(folder)))
+    else:
+        console.print("real policies: not found, their figures are left out; give --models")
+    figures: list[Figure] = []
+    for what, measure in parts:
+        with console.status(f"measuring {what} …"):
+            figures += measure()
+    table = Table("figure", "value", "goal", "", "beside")
+    for figure in figures:
+        goal = "" if figure.goal is None else f"{'≥' if figure.least else '≤'} {figure.goal:g}"
+        verdict = {None: "", True: "holds", False: "MISSED"}[figure.holds]
+        table.add_row(figure.what, f"{figure.value:.2f} {figure.unit}", goal, verdict, figure.beside)
+    console.print(table)
+    write_json(arguments.output, {"machine": facts, "figures": [figure._asdict() | {"holds": figure.holds} for figure in figures]})
+    console.print(f"written to {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
