@@ -83,11 +83,11 @@ class ModelInferer:
         Args:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
         """
-        return Swift(self, moves) if self._at_once and layout.is_known() else None
+        return Swift(self.model, self.swift_plan, moves) if self._at_once and layout.is_known() else None
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
-        """A plan that only the short way uses, or a shared one that never changes."""
-        return self.plan(n_rows)
+    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan | None:
+        """A plan that only the short way uses, or a shared one that never changes; None when the rows run in chunks."""
+        return self.plan(n_rows) if self.chunks(n_rows) is None else None
 
     def infer_raw(self, view: View) -> None:
         """Runs all rows of view.inputs; writes to the arrays in view.outputs, fresh ones where there are none."""

@@ -97,7 +97,7 @@ class _DynamicInferer(ModelInferer):
             plan = self._own.plan = self.model.program.resolve(n_rows, plan)
         return plan
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
+    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan | None:
         return self.model.program.resolve(n_rows, last)
 
     def __getstate__(self) -> dict[str, object]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cervello.native import Model
 from cervello.native.executor import Run
 from cervello.native.program import Plan
 from cervello.spec import Move
-
-if TYPE_CHECKING:
-    from cervello.inferers.base import ModelInferer
 
 Array = np.ndarray[Any, Any]
 _empty = np.empty
@@ -23,16 +21,19 @@ class Swift:
 
     Wrappers take part by their moves, which do what their `inward`, `outward` and `commit` do, on the same memory. Python's lock is
     held all along, so one run serves all threads and nobody can end an agent meanwhile.
+
+    Args:
+      plans: the plan for a number of rows, given the last one; None when they do not run at once.
+      moves: what the wrappers do, asked again whenever their slabs have grown.
     """
 
-    __slots__ = ("_capacity", "_given", "_inferer", "_moves", "_plan", "_rows", "_run", "_shapes")
+    __slots__ = ("_capacity", "_given", "_model", "_moves", "_plan", "_plans", "_rows", "_run", "_shapes")
 
-    def __init__(self, inferer: ModelInferer, moves: Callable[[], Sequence[Move]]):
-        self._inferer, self._moves = inferer, moves
-        ports = (*inferer.raw_inputs.values(), *inferer.raw_outputs.values())
-        self._run = Run(ports, len(inferer.raw_inputs))
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan | None], moves: Callable[[], Sequence[Move]]):
+        self._model, self._plans, self._moves = model, plans, moves
+        self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
-        self._given = inferer.out_specs
+        self._given = tuple(model.outputs.values())
         self._plan: Plan | None = None
         self._rows = self._capacity = -1
 
@@ -52,22 +53,21 @@ class Swift:
             out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
         status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys)
         if status > 0:
-            raise self._inferer.model.failure(status)
+            raise self._model.failure(status)
         return out if status == 0 else None
 
     def _choose(self, n_rows: int, capacity: int) -> None:
-        inferer, run = self._inferer, self._run
+        run = self._run
         if capacity != self._capacity:
             moves = self._moves()
             run.provide(moves)
             self._capacity, self._plan = capacity, None
             hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
-            self._given = tuple(spec for spec in inferer.out_specs if spec.name not in hidden)
+            self._given = tuple(spec for spec in self._model.outputs.values() if spec.name not in hidden)
         self._rows, last, self._plan = n_rows, self._plan, None
-        if n_rows and inferer.chunks(n_rows) is None:
-            plan = inferer.swift_plan(n_rows, last)
-            if not plan.long:
-                self._plan = plan
-                run.reserve(plan.arena_bytes)
-                run.place(n_rows)
-                self._shapes = tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given)
+        plan = self._plans(n_rows, last) if n_rows else None
+        if plan is not None and not plan.long:
+            self._plan = plan
+            run.reserve(plan.arena_bytes)
+            run.place(n_rows)
+            self._shapes = tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given)

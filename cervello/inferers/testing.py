@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import CervelloError
-from cervello.inferers.choice import Choice, choose
+from cervello.inferers.choice import Choice
+from cervello.inferers.named import choose
 from cervello.native import Model
 from cervello.noise import Streams, derive_keys
 from cervello.spec import Array, Inferer, Specs, TensorSpec, View

@@ -28,6 +28,7 @@ from cervello.native.program import Program
 from cervello.native.program import build as encode
 from cervello.native.tensors import Buffer, Space, dense
 from cervello.native.values import Value
+from cervello.native.walk import walk
 from cervello.native.weights import Weights
 from cervello.spec import PolicySpec, Specs, TensorSpec
 
@@ -139,14 +140,14 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
         value = values[name]
         if value.data is not None and value.from_input:
             lowering.tensor(name)
-    lowering.run()
+    walk(lowering)
     steps = [step for step in lowering.steps if step.alive]
     layout = memory.plan(steps)
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))
     return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, dict(lowering.slow), tuple(loose),
-                 random_nodes, len(lowering._absorbed))
+                 random_nodes, len(lowering.absorbed))
 
 
 def _output_axis(value: Value, batching: Batching) -> int | None:

@@ -7,7 +7,6 @@ operands are written in place where their producers can, and an elementwise resu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,25 +14,10 @@ import numpy as np
 from cervello.native.dims import NotAffine, Shape, product
 from cervello.native.graph import Graph, Node
 from cervello.native.host.table import symbolic
+from cervello.native.loops import broadcast_strides, collapse, padded
+from cervello.native.planned import NotPlanned
 from cervello.native.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.values import Value
-
-Lower = Callable[["Lowering", Node], None]
-LOWER: dict[str, Lower] = {}
-
-
-class NotPlanned(Exception):
-    """This form of an op has no kernel; the reason goes to the report."""
-
-
-def lowers(*ops: str) -> Callable[[Lower], Lower]:
-    """Registers the planned form of ops."""
-    def register(function: Lower) -> Lower:
-        for op in ops:
-            LOWER[op] = function
-        return function
-
-    return register
 
 
 class Lowering:
@@ -54,11 +38,10 @@ class Lowering:
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
         self.uses.update(outputs)
         self.outputs = outputs
-        self._places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
-        self._deferred: dict[str, Callable[[str], Tensor]] = {}
-        self._node: Node | None = None
-        self._readers: dict[str, list[Node]] = {}
-        self._absorbed: set[int] = set()
+        self.places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
+        self.node: Node | None = None
+        self.readers: dict[str, list[Node]] = {}
+        self.absorbed: set[int] = set()
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
@@ -121,7 +104,7 @@ class Lowering:
           contiguous: the kernel cannot leave gaps; a place that has some is then filled by a copy later.
           over: an operand that may be overwritten when nobody reads it afterwards.
         """
-        place = self._places.get(name)
+        place = self.places.get(name)
         if place is not None and (place.contiguous or not contiguous):
             self.tensors[name] = place
             return place
@@ -144,102 +127,36 @@ class Lowering:
             n_bytes = product(shape) * dtype.itemsize
         except NotAffine as error:
             raise NotPlanned(f"a size grows faster than the batch: {error}") from error
-        buffer = Buffer(name or f"scratch of {self._node}", Space.ARENA, n_bytes)
+        buffer = Buffer(name or f"scratch of {self.node}", Space.ARENA, n_bytes)
         self.buffers.append(buffer)
         return dense(name or buffer.name, dtype, shape, buffer)
 
     def only_reader(self, name: str) -> Node | None:
         """The node that alone reads a value, when nobody outside the graph does."""
-        readers = self._readers.get(name, [])
+        readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and self.uses[name] == 1 else None
 
     def absorb(self, node: Node) -> None:
         """A node's work is done by the step being lowered."""
-        self._absorbed.add(node.index)
+        self.absorbed.add(node.index)
 
     # Steps --------------------------------------------------------------------------------------------------------------
 
     def emit(self, kernel: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], words: list[Any],
              scratch: tuple[Tensor, ...] = (), op: str = "") -> Step:
         """Adds a kernel call; operand words are (space, offset) of reads, writes, then scratch."""
-        node = self._node
+        node = self.node
         step = Step(f"cervello.native.kernels.{kernel}", reads, writes, words, op or (node.op if node else "copy"),
                     str(node) if node else "", scratch=scratch)
         self.steps.append(step)
         return step
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        from cervello.native.ops.movement import emit_copy
-
-        emit_copy(self, source, target)
-
-    # The walk -----------------------------------------------------------------------------------------------------------
+        """Copies elements between two layouts of one shape."""
+        sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+        sizes, (from_, to) = padded(sizes, steps, 5)
+        self.emit("copies:copy", (source,), (target,), [target.itemsize, *sizes, *from_, *to], op="copy")
 
     def place(self, name: str, tensor: Tensor) -> None:
         """Asks that a value be written to `tensor`."""
-        self._places[name] = tensor
-
-    def run(self) -> None:
-        """Lowers every node that something reads."""
-        from cervello.native.ops.host import lower_host
-        from cervello.native.ops.movement import plan_concats
-
-        live = self._live()
-        self.uses = Counter(name for node in live for name in set(node.inputs) if name)
-        self.uses.update(self.outputs)
-        for node in live:
-            for name in set(node.inputs):
-                self._readers.setdefault(name, []).append(node)
-        plan_concats(self, live)
-        for node in live:
-            self._node = node
-            if node.index in self._absorbed:
-                self._finish(node)
-                continue
-            before, absorbed = len(self.steps), set(self._absorbed)
-            lower = LOWER.get(node.op) if not node.domain else None
-            try:
-                if lower is None:
-                    raise NotPlanned("no kernel for this op")
-                lower(self, node)
-            except NotPlanned as reason:
-                del self.steps[before:]
-                self._absorbed = absorbed
-                self.slow[str(node)] = str(reason)
-                lower_host(self, node, str(reason))
-            self._finish(node)
-        self._node = None
-        self._finish_outputs()
-
-    def _finish(self, node: Node) -> None:
-        for name in node.outputs:
-            self._settle(name)
-        for name in set(node.inputs):
-            if name and name in self.tensors:
-                self.tensors[name].buffer.readers -= 1
-
-    def _live(self) -> list[Node]:
-        wanted, live = set(self.outputs), []
-        for node in reversed(self.graph.nodes):
-            if any(name in wanted and self.values[name].data is None for name in node.outputs):
-                live.append(node)
-                wanted.update(node.inputs)
-        return live[::-1]
-
-    def _settle(self, name: str) -> None:
-        """After a node: copies a result to the place that was asked for, and counts its readers."""
-        tensor = self.tensors.get(name) if name else None
-        if tensor is None:
-            return
-        place = self._places.get(name)
-        if place is not None and tensor is not place:
-            self.copy(tensor, place)
-            tensor = self.tensors[name] = place
-        tensor.buffer.readers += self.uses[name]
-
-    def _finish_outputs(self) -> None:
-        """Copies outputs that are inputs or constants as they stand."""
-        for name, place in self._places.items():
-            source = self.tensors.get(name)
-            if name in self.outputs and source is not None and source is not place:
-                self.copy(source, place)
+        self.places[name] = tensor

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.inferers.choice import Choice, choose
+from cervello.inferers.choice import Choice
+from cervello.inferers.named import choose
 from cervello.inferers.testing import SIZES, same_bits, sample_row, stack_rows, take_row
 from cervello.native import Model
 from cervello.spec import Array, Inferer, PolicySpec, Specs, Wrapper

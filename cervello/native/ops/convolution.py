@@ -9,10 +9,11 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.dims import written
 from cervello.native.graph import Node
-from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import activation
 from cervello.native.ops.linear import PANEL, packed, segments_for
 from cervello.native.ops.windows import Window, window
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight
 
 F32 = np.dtype(np.float32)

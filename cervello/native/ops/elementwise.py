@@ -9,8 +9,9 @@ import numpy as np
 
 from cervello.compiled.bits import float_word
 from cervello.native.graph import Node
-from cervello.native.lowering import Lowering, NotPlanned, lowers
-from cervello.native.ops.loops import broadcast_strides, collapse, padded
+from cervello.native.loops import broadcast_strides, collapse, padded
+from cervello.native.lowering import Lowering
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor
 
 _K = "cervello.native.kernels."

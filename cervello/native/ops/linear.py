@@ -8,8 +8,9 @@ import numpy as np
 
 from cervello.native.dims import Affine, Dim, product
 from cervello.native.graph import Node
-from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import activation, emit_binary
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight, dense_strides, reshaped
 
 F32 = np.dtype(np.float32)
@@ -178,7 +179,7 @@ def _product(lowering: Lowering, node: Node) -> None:
         left = lowering.contiguous(left)
     target = lowering.output(name)
     lead = target.shape[:len(target.shape) - (len(lowering.shape(node.inputs[0])) > 1) - (len(lowering.shape(node.inputs[1])) > 1)]
-    from cervello.native.ops.loops import broadcast_strides, collapse, padded
+    from cervello.native.loops import broadcast_strides, collapse, padded
 
     def outer(tensor: Tensor) -> tuple[Dim, ...]:
         part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])

@@ -10,17 +10,11 @@ import numpy as np
 from cervello.native.dims import Affine, Dim, Shape
 from cervello.native.graph import Node
 from cervello.native.host.table import slices
-from cervello.native.lowering import Lowering, NotPlanned, lowers
-from cervello.native.ops.loops import broadcast_strides, collapse, padded
+from cervello.native.loops import broadcast_strides
+from cervello.native.lowering import Lowering
 from cervello.native.ops.shapes import axis_of
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Buffer, Space, Tensor, dense, reshaped
-
-
-def emit_copy(lowering: Lowering, source: Tensor, target: Tensor) -> None:
-    """Copies elements between two layouts of one shape."""
-    sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
-    sizes, (from_, to) = padded(sizes, steps, 5)
-    lowering.emit("copies:copy", (source,), (target,), [target.itemsize, *sizes, *from_, *to], op="copy")
 
 
 def plan_concats(lowering: Lowering, nodes: list[Node]) -> None:
@@ -32,12 +26,12 @@ def plan_concats(lowering: Lowering, nodes: list[Node]) -> None:
         name = node.outputs[0]
         if any(lowering.values[i].shape is None for i in node.inputs):
             continue
-        whole = lowering._places.get(name)
+        whole = lowering.places.get(name)
         if whole is None:
             whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
             lowering.place(name, whole)
         for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
-            if operand in makers and operand not in lowering._places and lowering.values[operand].data is None:
+            if operand in makers and operand not in lowering.places and lowering.values[operand].data is None:
                 lowering.place(operand, part)
 
 

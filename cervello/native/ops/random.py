@@ -7,7 +7,8 @@ import numpy as np
 from cervello.compiled.bits import float_word
 from cervello.native.dims import Affine, Dim, product
 from cervello.native.graph import Node
-from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.lowering import Lowering
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Tensor
 
 F32 = np.dtype(np.float32)

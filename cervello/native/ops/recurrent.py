@@ -9,8 +9,9 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.dims import Dim, product
 from cervello.native.graph import Node
-from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.lowering import Lowering
 from cervello.native.ops.linear import padded_bias, segments_for
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Tensor, Weight, reshaped
 
 F32 = np.dtype(np.float32)

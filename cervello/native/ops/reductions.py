@@ -13,10 +13,11 @@ import numpy as np
 from cervello.compiled.bits import float_word
 from cervello.native.dims import Affine, Dim, product
 from cervello.native.graph import Node
-from cervello.native.lowering import Lowering, NotPlanned, lowers
+from cervello.native.loops import collapse, padded
+from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import emit_binary, emit_map
-from cervello.native.ops.loops import collapse, padded
 from cervello.native.ops.shapes import axis_of
+from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight, dense_strides, reshaped
 
 _K = "cervello.native.kernels."

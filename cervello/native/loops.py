@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cervello.errors import GraphError
 from cervello.native.dims import Dim, NotAffine, Shape, written
-from cervello.native.lowering import NotPlanned
+from cervello.native.planned import NotPlanned
 from cervello.native.tensors import Tensor
 
 
