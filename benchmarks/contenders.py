@@ -1,9 +1,11 @@
-"""One policy in Cervello and in onnxruntime, as calls on the same inputs in rotation."""
+"""One policy in Cervello and in its peers, as calls on the same inputs in rotation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import cervello
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
+OURS = "cervello"
 
 
 def session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -24,34 +27,102 @@ def session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def columns(policy: cervello.Policy, n_rows: int, seed: int) -> dict[str, Array]:
+def sample(model: cervello.Model, n_rows: int, seed: int) -> dict[str, Array]:
     """Random observations for everything the model takes, inputs that wrappers provide included."""
     rng = np.random.default_rng(seed)
     found = {}
-    for name, spec in policy.model.inputs.items():
+    for name, spec in model.inputs.items():
         shape = spec.batched(n_rows)
         found[name] = (rng.standard_normal(shape) if spec.dtype.kind == "f" else np.ones(shape)).astype(spec.dtype)
     return found
 
 
-def running(runtime: onnxruntime.InferenceSession, given: list[dict[str, Array]]) -> list[Call]:
+def running(runtime: onnxruntime.InferenceSession, given: list[Columns]) -> list[Call]:
     """`run`: arrays in, fresh arrays out."""
-    declared = {port.name: port.shape for port in runtime.get_inputs()}
-    feeds = [{name: array[0] if len(declared[name]) < array.ndim else array for name, array in feed.items()} for feed in given]
-    return [partial(runtime.run, None, feed) for feed in feeds]
+    return [partial(runtime.run, None, feed) for feed in _as_declared(runtime, given)]
 
 
-def bound(runtime: onnxruntime.InferenceSession, given: list[dict[str, Array]], outputs: Mapping[str, Array]) -> list[Call]:
+def bound(runtime: onnxruntime.InferenceSession, given: list[Columns]) -> list[Call]:
     """io-binding: inputs and outputs stay where they are."""
     calls = []
-    for feed in given:
+    feeds = _as_declared(runtime, given)
+    results = runtime.run(None, feeds[0])
+    for feed in feeds:
         binding = runtime.io_binding()
         for name, array in feed.items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        for name, array in outputs.items():
-            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(np.empty_like(array)))
+        for port, result in zip(runtime.get_outputs(), results, strict=True):
+            binding.bind_ortvalue_output(port.name, onnxruntime.OrtValue.ortvalue_from_numpy(np.empty_like(result)))
         calls.append(partial(runtime.run_with_iobinding, binding))
     return calls
+
+
+def _as_declared(runtime: onnxruntime.InferenceSession, given: list[Columns]) -> list[Columns]:
+    """Without the batch axis where the file has none."""
+    ranks = {port.name: len(port.shape) for port in runtime.get_inputs()}
+    return [{name: array[0] if ranks[name] < array.ndim else array for name, array in feed.items()} for feed in given]
+
+
+def _openvino(data: bytes, given: list[Columns], threads: int, precision: str | None) -> list[Call]:
+    import openvino
+
+    core = openvino.Core()
+    options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    if precision is not None:
+        options["INFERENCE_PRECISION_HINT"] = precision
+    network = core.read_model(data)
+    shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in given[0].items()}
+    ports = {next(iter(port.get_names() & shapes.keys())): port for port in network.inputs}
+    network.reshape({port: shapes[name] if len(port.get_partial_shape()) == len(given[0][name].shape) else port.get_partial_shape()
+                     for name, port in ports.items()})
+    compiled = core.compile_model(network, "CPU", options)
+    calls = []
+    for feed in given:
+        request = compiled.create_infer_request()
+        for index, port in enumerate(compiled.inputs):
+            array = next(feed[name] for name in port.get_names() if name in feed)
+            array = array.reshape(tuple(port.shape))
+            request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
+        calls.append(partial(_infer, request, array))
+    return calls
+
+
+def _infer(request: Any, kept: Array) -> None:
+    request.infer()
+
+
+def _tract(data: bytes, given: list[Columns]) -> list[Call]:
+    import tract
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(data)
+        model = tract.onnx().load(str(path))
+    names = [model.input_name(i) for i in range(model.input_count())]
+    for i, name in enumerate(names):
+        array = given[0][name]
+        kind = {"f": "f", "i": "i", "b": "bool"}[array.dtype.kind]
+        written = kind if kind == "bool" else f"{kind}{array.itemsize * 8}"
+        model.set_input_fact(i, ",".join([*map(str, array.shape), written]))
+    runnable = model.into_model().into_runnable()
+    return [partial(runnable.run, [tract.Tensor.from_numpy(feed[name]) for name in names]) for feed in given]
+
+
+def _handles(model: cervello.Model, given: list[Columns]) -> list[Call]:
+    n_rows = next(array.shape[model.inputs[name].batch_axis or 0] for name, array in given[0].items())
+    out = {name: np.empty(spec.batched(n_rows), spec.dtype) for name, spec in model.outputs.items()}
+    return [model.bind(feed, out, seed=0 if model.random_nodes else None) for feed in given]
+
+
+def opened(threads: int) -> dict[str, Callable[[bytes, cervello.Model, list[Columns]], list[Call]]]:
+    """Every contender: from a model's bytes and inputs in rotation to calls."""
+    return {
+        OURS: lambda data, model, given: _handles(model, given),
+        "onnxruntime": lambda data, model, given: running(session(data, threads), given),
+        "onnxruntime io-binding": lambda data, model, given: bound(session(data, threads), given),
+        "openvino": lambda data, model, given: _openvino(data, given, threads, "f32"),
+        "openvino bf16": lambda data, model, given: _openvino(data, given, threads, "bf16"),
+        "tract": lambda data, model, given: _tract(data, given)}
 
 
 class Crowd:
@@ -61,7 +132,7 @@ class Crowd:
         self.policy = cervello.load(source, **options)
         self.ids = list(range(n_rows))
         self.policy.begin_agents(self.ids)
-        self.given = [columns(self.policy, n_rows, seed) for seed in range(ROTATION)]
+        self.given = [sample(self.policy.model, n_rows, seed) for seed in range(ROTATION)]
         self.visible = [{name: feed[name] for name in self.policy.inputs} for feed in self.given]
         self.out = {name: np.empty(spec.batched(n_rows), spec.dtype) for name, spec in self.policy.outputs.items()}
 

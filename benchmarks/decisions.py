@@ -66,11 +66,11 @@ def small_policy() -> list[Figure]:
     one, runtime = Crowd(model, 1), session(model)
     times = _median({
         "bind": one.handles(), "run": one.runs_out(), "batch": one.batches_out(), "fresh": one.batches(),
-        "peer": running(runtime, one.given), "binding": bound(runtime, one.given, one.out)})
+        "peer": running(runtime, one.given), "binding": bound(runtime, one.given)})
     many = Crowd(model, 256)
     large = _median({
         "batch": many.batches_out(), "dictionaries": many.dictionaries(), "peer": running(runtime, many.given),
-        "binding": bound(runtime, many.given, many.out)})
+        "binding": bound(runtime, many.given)})
     us = {name: f"{value * 1e6:.2f} µs" for name, value in times.items()}
     beside = f"onnxruntime run {us['peer']}, io-binding {us['binding']}"
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -28,14 +29,15 @@ def alternate(contenders: Mapping[str, Sequence[Call]], rounds: int = 11, block_
     Returns:
       seconds per call by name: the median of the blocks.
     """
-    repeats = {name: _repeats(calls, block_s) for name, calls in contenders.items()}
+    counts = {name: _calls_per_block(calls, block_s) for name, calls in contenders.items()}
+    turns = {name: itertools.cycle(calls) for name, calls in contenders.items()}
     found: dict[str, list[float]] = {name: [] for name in contenders}
     enabled = gc.isenabled()
     gc.disable()
     try:
         for _ in range(rounds):
-            for name, calls in contenders.items():
-                found[name].append(_block(calls, repeats[name]))
+            for name, count in counts.items():
+                found[name].append(_block(list(itertools.islice(turns[name], min(count, ROTATION))), max(1, count // ROTATION)))
     finally:
         if enabled:
             gc.enable()
@@ -50,13 +52,19 @@ def _block(calls: Sequence[Call], repeats: int) -> float:
     return (time.perf_counter() - start) / (repeats * len(calls))
 
 
-def _repeats(calls: Sequence[Call], block_s: float) -> int:
-    _block(calls, 1)  # what is slow the first time
+def _calls_per_block(calls: Sequence[Call], block_s: float) -> int:
+    """How many calls a block takes: whole rotations of short ones, a part of one of long ones."""
+    start = time.perf_counter()
+    calls[0]()  # what is slow the first time
+    if time.perf_counter() - start > block_s:
+        return max(1, round(block_s / _block(calls[:1], 1)))
+    _block(calls, 1)
     repeats = 1
     while True:
-        taken = _block(calls, repeats) * repeats * len(calls)
-        if taken > block_s / 4 or repeats > 1 << 20:
-            return max(1, round(repeats * block_s / max(taken, 1e-9)))
+        each = _block(calls, repeats)
+        if each * repeats * len(calls) > block_s / 4 or repeats > 1 << 20:
+            count = max(1, round(block_s / each))
+            return count if count < ROTATION else count // ROTATION * ROTATION
         repeats *= 2
 
 
