@@ -11,8 +11,8 @@ def operations(step: Step) -> Dim:
     try:
         written = product(step.writes[0].shape) if step.writes else 0
         for word in step.words:
-            if isinstance(word, Weight) and word.kind == "panels":
-                terms: int = word.data.shape[0]
+            if isinstance(word, Weight) and word.kind in ("panels", "filters"):
+                terms: int = word.data.shape[0 if word.kind == "panels" else 1]
                 return terms * written
         if step.kernel.endswith("products:product"):
             return written * step.reads[0].shape[-1]

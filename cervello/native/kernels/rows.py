@@ -50,7 +50,7 @@ def product_lanes(x):
 
 
 @device
-def _larger(a, b):  # NaN wins from either side
+def larger(a, b):  # NaN wins from either side
     return select(a != a, a, select(a > b, a, b))
 
 
@@ -61,10 +61,10 @@ def _smaller(a, b):
 
 @device
 def max_lanes(x):
-    x = _larger(x, down_8(x))
-    x = _larger(x, down_4(x))
-    x = _larger(x, down_2(x))
-    x = _larger(x, down_1(x))
+    x = larger(x, down_8(x))
+    x = larger(x, down_4(x))
+    x = larger(x, down_2(x))
+    x = larger(x, down_1(x))
     return lane(x, 0)
 
 
@@ -92,7 +92,7 @@ def row_max(source, count):
     best = splat(-_INF)
     i = 0
     while i < count:
-        best = _larger(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF)))
+        best = larger(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF)))
         i += 16
     return max_lanes(best)
 

@@ -1,0 +1,88 @@
+"""Register tiles of convolutions: a few filters against vectors of neighbouring pixels, emitted as LLVM IR.
+
+    out[filters, pixels] = bias[filters] + sum over k of w[k, filters] * x[offset[k] + pixel]
+
+Lanes are pixels, so nothing is copied into columns: a tap of the window is the same pixels moved by an offset. Each element sums
+k = 0 … K-1 in order, one fma each, so every tile shape gives the same bits. The last vector is cut under a mask, loads included:
+no byte outside the pixels is ever touched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cervello.compiled.lanes import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
+
+FILTERS = 8  # filters of a packed block; independent of the CPU, so stored weights are portable
+
+
+def make_filter_tile(filters: int, vectors: int) -> Any:
+    """An intrinsic tile(w, x, offsets, k, bias, out, ldo, pixels).
+
+    w: K rows of FILTERS weights of which the first `filters` are used; x: address of the first pixel; offsets: K int64 bytes;
+    out: rows ldo bytes apart; pixels: valid ones, more than 16 * (vectors - 1).
+    """
+
+    @intrinsic
+    def tile(typing_context, w, x, offsets, k, bias, out, ldo, pixels):
+        def codegen(context, builder, sig, args):
+            w, x, offsets, k_end, bias, out, ldo, pixels = args
+            fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+            vector_p = VF.as_pointer()
+            masked_load = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [vector_p, I32, VM, VF])
+            masked_store = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, vector_p, I32, VM])
+            zero = ir.Constant(VF, [0.0] * LANES)
+            mask = first_lanes(builder, builder.sub(pixels, I64(LANES * (vectors - 1))))
+
+            def at(address: Any, n_bytes: int, kind: Any) -> Any:
+                return pointer(builder, builder.add(address, I64(n_bytes)) if n_bytes else address, kind)
+
+            starts = [splat_value(builder, builder.load(at(bias, 4 * i, F32), align=4), VF) for i in range(filters)]
+            entry = builder.block
+            loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
+            builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), loop, done)
+
+            builder.position_at_end(loop)
+            k, w_row, tap = builder.phi(I64), builder.phi(I64), builder.phi(I64)
+            sums = [[builder.phi(VF) for _ in range(vectors)] for _ in range(filters)]
+            for phi, first in ((k, I64(0)), (w_row, w), (tap, offsets)):
+                phi.add_incoming(first, entry)
+            moved = builder.add(x, builder.load(pointer(builder, tap, I64), align=8))
+            pixels_now = [builder.load(at(moved, 64 * j, VF), align=4) for j in range(vectors - 1)]
+            pixels_now.append(builder.call(masked_load, [at(moved, 64 * (vectors - 1), VF), I32(4), mask, zero]))
+            new = []
+            for i in range(filters):
+                weight = splat_value(builder, builder.load(at(w_row, 4 * i, F32), align=4), VF)
+                new.append([builder.call(fma, [weight, pixels_now[j], sums[i][j]]) for j in range(vectors)])
+            k_next = builder.add(k, I64(1))
+            k.add_incoming(k_next, loop)
+            w_row.add_incoming(builder.add(w_row, I64(4 * FILTERS)), loop)
+            tap.add_incoming(builder.add(tap, I64(8)), loop)
+            for i in range(filters):
+                for j in range(vectors):
+                    sums[i][j].add_incoming(starts[i], entry)
+                    sums[i][j].add_incoming(new[i][j], loop)
+            builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
+
+            builder.position_at_end(done)
+            row = out
+            for i in range(filters):
+                for j in range(vectors):
+                    result = builder.phi(VF)
+                    result.add_incoming(starts[i], entry)
+                    result.add_incoming(new[i][j], loop)
+                    new[i][j] = result
+            for i in range(filters):
+                for j in range(vectors - 1):
+                    builder.store(new[i][j], at(row, 64 * j, VF), align=4)
+                builder.call(masked_store, [new[i][-1], at(row, 64 * (vectors - 1), VF), I32(4), mask])
+                row = builder.add(row, ldo)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 8), codegen
+
+    return tile
