@@ -83,6 +83,6 @@ def test_the_drawing_is_what_the_command_draws() -> None:
 
 
 def test_what_it_names_is_there() -> None:
-    named = set(re.findall(r"\b((?:tests|examples|docs|scripts)/[\w./-]*\w|(?<=\]\()[\w./-]+(?=\)))", TEXT))
+    named = set(re.findall(r"\b((?:benchmarks|docs|examples|scripts|tests)/[\w./-]*\w|(?<=\]\()[\w./-]+(?=\)))", TEXT))
     assert len(named) > 20
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
