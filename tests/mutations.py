@@ -99,9 +99,17 @@ MUTATIONS = [
     Mutation("noise is keyed by row, not by slot", "native/kernels/random.py",
              "    slot = word(word(ctx, CTX_SLOTS), word(ctx, CTX_ROW) + row)\n",
              "    slot = word(ctx, CTX_ROW) + row\n", f"{SAME_BITS}[RandomUniformLike]"),
-    Mutation("rows that a reshape mixes run together", "native/batching.py",
+    Mutation("rows that a reshape mixes run together", "native/rows_apart.py",
              "if not after or before % after or rows.const or rows.slope % (before // after):", "if not after:",
              f"{NATIVE}/test_batching.py::test_a_graph_that_mixes_rows_runs_them_one_at_a_time"),
+    Mutation("ops on no list run all rows together", "native/rows_apart.py", "    return None\n\n\ndef _operand",
+             "    return set()\n\n\ndef _operand",
+             f"{NATIVE}/test_rows_apart.py::test_ops_that_may_mix_rows_get_one_row_at_a_time[Trilu]"),
+    Mutation("noise without rows is drawn once for all", "native/rows_apart.py",
+             'raise RowsMixed(f"node {node} draws one noise for all rows")', "continue",
+             f"{NATIVE}/test_rows_apart.py::test_noise_without_rows_is_drawn_for_each_agent"),
+    Mutation("results of slower tiers stay views", "native/executor.py", "run.values[target] = np.array(result)",
+             "run.values[target] = result", f"{NATIVE}/test_slower_tiers.py::test_what_a_slower_tier_gives_is_kept_as_a_copy"),
 ]
 _BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
 _EXTRA = {"native/kernels/rows.py": ("_F = np.float32\n",

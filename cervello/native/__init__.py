@@ -8,7 +8,8 @@
     host                            slower tiers
 """
 
-from cervello.native.model import Bound, Model
+from cervello.native.bound import Bound
+from cervello.native.model import Model
 from cervello.native.report import MemoryPlan
 
 __all__ = ["Bound", "MemoryPlan", "Model"]

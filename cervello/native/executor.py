@@ -173,18 +173,25 @@ def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n
         operands = [_operand(program, run, plan, o, arrays, n_inputs) for o in segment.host.operands]
         try:
             found = segment.host(operands)
+            for target, result in zip(segment.host.results, found, strict=True):
+                if isinstance(target, str):
+                    run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
+                elif target is not None:
+                    view = _operand(program, run, plan, target, arrays, n_inputs)
+                    assert view is not None
+                    _write(view, result, str(segment.host.node))
         except CervelloError:
             raise
         except Exception as error:  # user data must not surface as a bare numpy error
             raise ExecutionError(f"node {segment.host.node}: expected to run, got {type(error).__name__}: {error}") from error
-        for target, result in zip(segment.host.results, found, strict=True):
-            if isinstance(target, str):
-                run.values[target] = result
-            elif target is not None:
-                view = _operand(program, run, plan, target, arrays, n_inputs)
-                assert view is not None
-                view[...] = result.reshape(view.shape)
     return 0
+
+
+def _write(target: Array, result: Array, node: str) -> None:
+    """Copies a result of a slower tier to the place that was planned for it."""
+    if result.shape != target.shape or not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise ExecutionError(f"node {node}: expected a result {target.shape} {target.dtype}, got {result.shape} {result.dtype}")
+    target[...] = result
 
 
 def _operand(program: Program, run: Run, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
