@@ -16,17 +16,18 @@ def advance(steps, slots, n_rows):
 
 
 def alike(size_at, inline, unused, objects, n_objects):
-    """Compares two lists, or two tuples, element by element, without asking the elements.
+    """Compares a list with another, or a tuple with another, element by element, without asking the elements.
 
     Args:
       size_at: bytes from an object to its length; the elements, or the address of them, follow.
       inline: 1 for tuples, whose elements lie in the object itself.
     Returns:
-      2 when they hold the same objects, 1 when they hold objects of the same types, else 0.
+      2 when they hold the same objects, 1 when they hold objects of the same types, else 0, also when
+      the second object is of another type than the first.
     """
     a, b = word(objects, 0), word(objects, 1)
     n = word(a + size_at, 0)
-    if word(b + size_at, 0) != n:
+    if word(b + TYPE, 0) != word(a + TYPE, 0) or word(b + size_at, 0) != n:
         return 0
     a, b = a + size_at + 8, b + size_at + 8
     if inline == 0:

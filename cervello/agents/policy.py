@@ -209,9 +209,9 @@ class Policy:
                 owner = holder.setdefault(0, mine)
                 if owner is mine:
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    if changes != table.changes or kind is not list or type(last) is not list or table.alike(0, 0, ids, last) != 2:
+                    if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids)
-                    results = swift(len(slots), inputs, out, slots, table.steps, table.keys)
+                    results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     del holder[0]
                     if results is not None:
                         actions = Actions(results)

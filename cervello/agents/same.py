@@ -35,14 +35,15 @@ def _as_expected() -> bool:
 
 @lru_cache(maxsize=1)
 def comparer() -> Callable[[int, int, Any, Any], int]:
-    """f(is_tuple, 0, a, b) for two lists, or two tuples: 2 when they hold the same objects, 1 when of the same types, else 0."""
+    """f(is_tuple, 0, a, b) for a list or tuple a and anything b: 2 when b is one too and holds the same objects, 1 when it holds objects of
+    the same types, else 0."""
     if layout.is_known() and _as_expected():
         return entry.objects("cervello.agents.kernels:alike", _SIZE)
     return _alike
 
 
 def _alike(is_tuple: int, unused: int, a: Sequence[Any], b: Sequence[Any]) -> int:
-    if len(a) != len(b):
+    if type(a) is not type(b) or len(a) != len(b):
         return 0
     if all(map(is_, a, b)):
         return 2

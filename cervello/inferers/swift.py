@@ -37,7 +37,7 @@ class Swift:
         self._plan: Plan | None = None
         self._rows = self._capacity = -1
 
-    def __call__(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array) -> Any:
+    def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array) -> Any:
         """Runs a batch, stores the wrappers' state and advances the step counters.
 
         Returns:

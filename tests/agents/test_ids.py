@@ -86,6 +86,8 @@ def test_compiled_and_plain_comparison_agree(a: Any, b: Any, form: Any) -> None:
     compare, x, y = same.comparer(), form(a), form(b)
     assert compare(form is tuple, 0, x, y) == same._alike(form is tuple, 0, x, y)
     assert compare(form is tuple, 0, x, x) == 2
+    for other in (tuple(a) if form is list else list(a), np.array([1]), None):
+        assert compare(form is tuple, 0, x, other) == same._alike(form is tuple, 0, x, other) == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ids", [b"ab", bytearray(b"ab"), memoryview(b"ab")])
