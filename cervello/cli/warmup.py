@@ -15,7 +15,7 @@ SUMMARY = "compile ahead what policies need, so that the first action does not w
 
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
-    "control:run", "control:resolve", "control:segment", "gemm:gemm", "products:product",
+    "control:run", "control:resolve", "control:segment", "gemm:gemm", "narrow:gemm", "products:product",
     "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",

@@ -11,7 +11,7 @@ def operations(step: Step) -> Dim:
     try:
         written = product(step.writes[0].shape) if step.writes else 0
         for word in step.words:
-            if isinstance(word, Weight) and word.kind in ("panels", "filters"):
+            if isinstance(word, Weight) and word.kind in ("panels", "filters", "columns"):
                 terms: int = word.data.shape[0 if word.kind == "panels" else 1]
                 return terms * written
         if step.kernel.endswith("products:product"):
