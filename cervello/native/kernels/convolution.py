@@ -20,17 +20,22 @@ from cervello.native.kernels.images import padded_pixels, planes, planes_of_pixe
 from cervello.native.kernels.tiles import PANEL, ROWS_TALL
 from cervello.native.kernels.transpose import turn
 
-BLOCK = 48  # pixels whose results are turned together: four tall tiles of the widest kind
+BLOCK = 48  # pixels whose results are turned together
 WIDE = ROWS_TALL > 8  # 32 registers of 16 lanes; else 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
+# Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.
+_NEVER = 1 << 30
+_TALL_ABOVE, _THREE_ABOVE, _TWO_ABOVE, _WIDE_ABOVE = (4, 32, 16, 16) if WIDE else (_NEVER, _NEVER, _NEVER, _NEVER)
 _tall, _low = make_filter_tile(_TALL, _VECTORS), make_filter_tile(4, _VECTORS)
 _tall_2, _low_2 = make_filter_tile(_TALL, min(2, _VECTORS)), make_filter_tile(4, min(2, _VECTORS))
 _tall_1, _low_1 = make_filter_tile(_TALL, 1), make_filter_tile(4, 1)
 _LONG = 8 if WIDE else 4
 _single, _single_1 = make_filter_tile(1, _LONG), make_filter_tile(1, 1)
-_PIXELS = 12 if WIDE else 4
+# Pixels per tile against 32 and against 16 filters; more would spill, for a broadcast value per pixel waits for its products.
+_PIXELS, _PIXELS_HALF = (8, 12) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
-_many_half, _few_half = make_pixel_tile(_PIXELS, 1), make_pixel_tile(4, 1)
+_many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
+_WHOLE = 24  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
 
 
 @shared
@@ -54,19 +59,19 @@ def _filters(w, filters, x, offsets, k, bias, out, ldo, pixels):
         return _single_filter(w, x, offsets, k, bias, out, ldo, pixels)
     first = 0
     while first < filters:
-        tall = _TALL > 4 and filters - first > 4
+        tall = filters - first > _TALL_ABOVE
         at, base, row = w + first * 4, bias + first * 4, out + first * ldo
         done = 0
         while done < pixels:
             left = pixels - done
             source, target = x + done * 4, row + done * 4
-            if _VECTORS > 2 and left > 32:
+            if left > _THREE_ABOVE:
                 left = min(48, left)
                 if tall:
                     _tall(at, source, offsets, k, base, target, ldo, left)
                 else:
                     _low(at, source, offsets, k, base, target, ldo, left)
-            elif _VECTORS > 1 and left > 16:
+            elif left > _TWO_ABOVE:
                 left = min(32, left)
                 if tall:
                     _tall_2(at, source, offsets, k, base, target, ldo, left)
@@ -128,27 +133,25 @@ def by_pixels(step, ctx):
 
 @shared
 def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
-    """`count` pixels against all filters; rows of out up to the next multiple of 4 are written, whole vectors of filters."""
-    p = 0
-    while p < count:
-        tall = count - p > 4
-        first = 0
-        while first < filters:
-            panel = w + (first // PANEL * k * PANEL + first % PANEL) * 4
-            at, row, base = places + p * 8, out + p * ldo + first * 4, bias + first * 4
-            if WIDE and filters - first > 16:
-                if tall:
-                    _many(at, offsets, panel, k, base, row, ldo)
-                else:
-                    _few(at, offsets, panel, k, base, row, ldo)
-                first += 32
+    """`count` pixels against all filters; up to 11 rows of out behind them are written, whole vectors of filters."""
+    first = 0
+    while first < filters:
+        wide = filters - first > _WIDE_ABOVE
+        panel, base = w + (first // PANEL * k * PANEL + first % PANEL) * 4, bias + first * 4
+        p = 0
+        while p < count:
+            at, row = places + p * 8, out + p * ldo + first * 4
+            few = count - p <= 4
+            if wide and few:
+                _few(at, offsets, panel, k, base, row, ldo)
+            elif wide:
+                _many(at, offsets, panel, k, base, row, ldo)
+            elif few:
+                _few_half(at, offsets, panel, k, base, row, ldo)
             else:
-                if tall:
-                    _many_half(at, offsets, panel, k, base, row, ldo)
-                else:
-                    _few_half(at, offsets, panel, k, base, row, ldo)
-                first += 16
-        p += _PIXELS if tall else 4
+                _many_half(at, offsets, panel, k, base, row, ldo)
+            p += 4 if few else _PIXELS if wide else _PIXELS_HALF
+        first += 32 if wide else 16
     return 0
 
 
@@ -212,10 +215,12 @@ def by_filters(step, ctx):
                     q += 1
                     if q == out_width:
                         r, q = r + 1, 0
-                for p in range(count, (count + _PIXELS - 1) // _PIXELS * _PIXELS):  # a tile's idle rows take the last pixel again
+                for p in range(count, (count + _WHOLE - 1) // _WHOLE * _WHOLE):  # a tile's idle rows take the last pixel again
                     write_i64(places, p, word(places, count - 1))
                 _panels(places, count, offsets, w, filters, k, base, results, ldo)
-                if activation != 0:
+                if activation != 0 and ldo == filters * 4:
+                    call_block(activation, results, results, count * filters, parameters)
+                elif activation != 0:
                     for p in range(count):
                         call_block(activation, results + p * ldo, results + p * ldo, filters, parameters)
                 _deliver(to, yc, yh, yw, results, ldo, first, count, filters, out_width)

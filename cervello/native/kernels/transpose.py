@@ -61,11 +61,10 @@ def make_split(step: int) -> Any:
     def split(typing_context, source, low, high, target, part_bytes, count):
         def codegen(context, builder, sig, args):
             source, low, high, target, part_bytes, count = args
-            kind = ir.VectorType(I64, LANES)
-            lows, highs = splat_value(builder, low, kind), splat_value(builder, high, kind)
+            lows, highs = (splat_value(builder, builder.trunc(edge, I32), VI) for edge in (low, high))
             parts = []
             for v in range(step):
-                place = ir.Constant(kind, [LANES * v + i for i in range(LANES)])
+                place = ir.Constant(VI, [LANES * v + i for i in range(LANES)])
                 mask = builder.and_(builder.icmp_signed(">=", place, lows), builder.icmp_signed("<", place, highs))
                 parts.append(_masked_load(builder, builder.add(source, I64(64 * v)), mask))
             evens, odds = (ir.Constant(VI, list(range(first, 2 * LANES, 2))) for first in (0, 1))

@@ -82,7 +82,7 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     (sh, sw), (ph, pw) = _two(found.strides, 1), _two(found.pads, 0)
     strides = [*_planar(source), *_planar(target)]
     if pixels.cycles(filters, k) <= places.cycles(filters, k):
-        yc, yh, yw = _planar(target)[1:]
+        yh, yw = _planar(target)[2:]
         out_height, out_width = _two(found.outputs, 1)
         direct = yw == 4 and (out_height == 1 or (pixels.columns == out_width and yh == out_width * 4))
         results = lowering.scratch((FILTERS * -(-pixels.pixels // 16) * 16,), F32)

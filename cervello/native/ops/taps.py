@@ -41,7 +41,7 @@ class OverPixels:
         vectors = -(-self.pixels // 16)
         each = vectors // 3 * 12 + _FEW[vectors % 3]
         blocks = filters // FILTERS + (0 if filters % FILTERS == 0 else 0.6 if filters % FILTERS <= 4 else 1)
-        return blocks * k * each + 6 * self.lines + filters * vectors * 6
+        return blocks * k * each + 12 * self.lines + filters * vectors * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,11 @@ class OverFilters:
 
     def cycles(self, filters: int, k: int) -> float:
         """An estimate for one image."""
-        tall, rest = divmod(self.pixels, 12)
-        few = rest if rest <= 4 else 0
-        tall += rest > 4
         wide, left = divmod(filters, 32)
-        half, wide = (1, wide) if 0 < left <= 16 else (0, wide + (left > 0))
-        each = tall * (12.5 * wide + 8 * half) + (few > 0) * (5 * wide + 3 * half)
-        return k * each + 6 * self.lines + self.pixels * filters * 0.6
+        half = 0 < left <= 16
+        wide += left > 16
+        each = 8.5 * wide * -(-self.pixels // 8) + 9 * half * -(-self.pixels // 12)
+        return k * each + 12 * self.lines + self.pixels * filters * 0.6
 
 
 FILTERS = 8
@@ -93,7 +91,7 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
         channel, row = plane * sh * sw, columns * 4
     offsets = [c * channel + (i * dh % sh * sw + j * dw % sw) * plane * (not in_place) + i * dh // sh * row + j * dw // sw * 4
                for c in range(channels) for i in range(kh) for j in range(kw)]
-    lines = 0 if in_place else channels * sh * rows * -(-columns // 16) * (sw if sw > 1 else 1)
+    lines = 0 if in_place else channels * sh * rows * -(-columns // 16) * (4 if sw > 1 else 1)
     return OverPixels(in_place, np.array(offsets, np.int64), rows, columns, (out_height - 1) * columns + out_width,
                       0 if in_place else channels * sh * sw * rows * columns, lines)
 
