@@ -22,7 +22,8 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
     "rows:softmax", "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
-    "convolution:conv", "convolution:conv_pixels", "pooling:max_pool", "recurrent:lstm", "recurrent:gru", "random:normal", "random:multinomial"))
+    "convolution:conv", "convolution:conv_pixels", "pooling:max_pool", "recurrent:lstm", "recurrent:gru",
+    "random:normal", "random:multinomial"))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
