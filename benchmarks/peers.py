@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import generated
-import limits
 from contenders import OURS, opened, sample
 from rich.console import Console
 from rich.progress import Progress
@@ -32,6 +31,7 @@ from rich.table import Table
 from timing import ROTATION, alternate, machine, models_folder, write_json
 
 import cervello
+from cervello.native import limits
 
 BESIDE = ("openvino bf16",)
 _EMPTY_CALL_S = 0.2e-6
@@ -53,9 +53,8 @@ def sources(folder: Path | None, words: Sequence[str], scratch: Path) -> Iterato
 def limit_s(model: cervello.Model, n_rows: int, threads: int) -> float:
     """The least time the machine needs."""
     fixed, per_row = model.program.work
-    compute = 2 * (fixed + per_row * n_rows) / (limits.flops() * threads)
-    weights = model.weights.n_bytes
-    return max(compute, weights / limits.bandwidth(weights)) + _EMPTY_CALL_S
+    compute = limits.least_s(fixed + per_row * n_rows, 0) / threads
+    return max(compute, limits.least_s(0, model.weights.n_bytes)) + _EMPTY_CALL_S
 
 
 def cell(path: Path, model: cervello.Model, n_rows: int, threads: int, rounds: int) -> dict[str, Any]:

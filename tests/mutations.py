@@ -102,6 +102,10 @@ MUTATIONS = [
     Mutation("rows that a reshape mixes run together", "native/batching.py",
              "if not after or before % after or rows.const or rows.slope % (before // after):", "if not after:",
              f"{NATIVE}/test_batching.py::test_a_graph_that_mixes_rows_runs_them_one_at_a_time"),
+    Mutation("a profile leaves the results of repeated steps", "native/bench.py", "            view[...] = data\n", "            pass\n",
+             f"{NATIVE}/test_profile.py::test_steps_that_were_timed_one_by_one_leave_the_results_of_a_run"),
+    Mutation("the leak check does not look at arrays", "native/leaks.py", "self.array_bytes > _SLACK_ARRAY_BYTES or ", "",
+             f"{NATIVE}/test_leaks.py::test_any_of_the_three_is_enough"),
 ]
 _BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
 _EXTRA = {"native/kernels/rows.py": ("_F = np.float32\n",
