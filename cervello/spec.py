@@ -132,6 +132,9 @@ class Inferer(Protocol):
 
     `raw_inputs` and `raw_outputs` are the model's own; `inputs` and `outputs` are what remains for a caller after wrappers (equal
     for a bare inferer). `begin_agent` and `end_agent` are hooks that containers pass through.
+
+    A policy gives whole batches to `infer_raw` and calls nothing else to decide: how many rows run at once is up to the inferer.
+    `select_batch_size` is its answer for those who drive an inferer themselves.
     """
 
     @property
@@ -164,9 +167,13 @@ class Wrapper(Protocol):
     """Changes what flows between agents and inferer. State lives in the wrapper, a slot per agent.
 
     A wrapper given to a policy is attached first: `attach` receives the specs on the inferer's side and returns a wrapper bound to
-    them (a fresh one, so that one description may serve many policies) with the specs on the caller's side. A batch passes `inward`
+    them (a fresh one, so that one description may serve many policies; one that returns itself serves one policy only, since slots of
+    two would be mixed up) with the specs on the caller's side. A batch passes `inward`
     from the outermost wrapper to the innermost, runs, and passes `outward` back; `commit` is called only when the whole batch has
-    succeeded, so state never changes for a failed one. `commit` must not fail.
+    succeeded, so state never changes for a failed one. `commit` must not fail; those of the library's own wrappers come last.
+
+    When agents are restarted, their next episode begins at other slots before the last one ends. When `begin` raises, nobody has
+    begun, and the wrappers that were told so are told of the end. When `end` raises, the others are told all the same.
     """
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:

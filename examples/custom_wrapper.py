@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import cervello
-from cervello.wrappers.base import Passive, take_output
+from cervello.wrappers import Passive, take_output
 from cervello.wrappers.testing import WrapperContract
 
 MODEL = cervello.Model.load(Path(__file__).parent / "cartpole.onnx")

@@ -20,7 +20,8 @@ NAMES = [
     "load", "noise", "wrappers"]
 ROOMS = {
     "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
-    "cervello.wrappers": ["EpisodeStart", "Epsilon", "Fill", "PreviousAction", "Recurrent", "Stack", "propose"],
+    "cervello.wrappers": ["EpisodeStart", "Epsilon", "Fill", "Passive", "PreviousAction", "Recurrent", "Stack", "propose", "take_input",
+                          "take_output", "without"],
     "cervello.batcher": ["Batched", "Batcher", "ScratchPad"],
     "cervello.agents": ["Actions", "AgentTable", "Policy", "load"],
 }
@@ -31,7 +32,8 @@ METHODS = {
         "infer_batch": ["ids", "inputs", "deterministic", "out"], "infer_single": ["agent", "observation", "deterministic"]},
     cervello.Model: {"load": ["source", "share", "outputs", "strict", "progress"], "run": ["inputs", "out", "seed", "deterministic"],
                      "bind": ["inputs", "out", "seed", "deterministic"], "plan": ["n_rows"]},
-    cervello.Batcher: {"push": ["agent", "observation"], "extend": ["observations"], "execute": [], "clear": [], "batched": []},
+    cervello.Batcher: {"push": ["agent", "observation"], "extend": ["observations"], "execute": ["deterministic"], "clear": [],
+                       "discard": ["agent"], "batched": []},
 }
 HOOKS = {
     cervello.Inferer: ["begin_agent", "end_agent", "infer_raw", "inputs", "outputs", "raw_inputs", "raw_outputs", "select_batch_size"],

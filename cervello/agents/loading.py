@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+import onnx
 
 from cervello.agents.policy import Policy
 from cervello.compiled import linker
@@ -25,7 +28,7 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
       seed: of all noise, 0 ≤ seed < 2⁶⁴.
       threads: large batches are split over this many.
       precision: "float32", the only one so far.
-      outputs: tensors of the graph to give instead of the declared outputs.
+      outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
       share: a model or policy whose equal tensors are not stored twice.
       strict: refuse ops outside the planned tier.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
@@ -34,9 +37,20 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
     """
     if precision != "float32":
         raise ConfigurationError(f"precision: expected 'float32', got {precision!r}; no other is available yet")
+    shared = share.model if isinstance(share, Policy) else share
+    if shared is not None and not isinstance(shared, Model):
+        raise ConfigurationError(f"share: expected a cervello.Model or Policy, got {share!r}")
+    if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs):
+        raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
     if isinstance(source, Model):
+        if outputs is not None or share is not None or strict:
+            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share= and strict= for a file, got them for a model that "
+                                     "is loaded; give them to Model.load")
         model = source
+    elif not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, onnx.ModelProto)):
+        raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "
+                                 f"{source!r}")
     else:
-        model = Model.load(source, share=share.model if isinstance(share, Policy) else share, outputs=outputs, strict=strict,
+        model = Model.load(source, share=shared, outputs=outputs, strict=strict,
                            progress=progress)
     return Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from cervello.agents.actions import Actions
-from cervello.agents.results import check_results, hand_over
-from cervello.agents.table import AgentTable, listed
+from cervello.agents.ids import Ids, listed
+from cervello.agents.membership import Membership, Numbers
+from cervello.agents.results import check_nothing_more, check_out, hand_over
+from cervello.agents.table import AgentTable
+from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
-from cervello.batcher.batcher import by_agent, odd_axes
+from cervello.batcher.deterministic import by_row
+from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.errors import ConfigurationError, InputError
 from cervello.inferers import Choice, ModelInferer, choose
-from cervello.inferers.swift import Swift
 from cervello.native import Model
 from cervello.native.arrays import bind_outputs, check_names, fitted
 from cervello.spec import AgentId, Array, Inferer, Specs, View, Wrapper
 from cervello.wrappers import Stack, propose
+from cervello.wrappers.flow import check_flow
 
 Observation = Mapping[str, Any]
-Ids = Sequence[AgentId] | Array
 
 
 class Policy:
@@ -36,41 +37,36 @@ class Policy:
       wrappers: outermost first; "auto" takes what `cervello api` proposes.
       seed: of all noise; an agent's noise depends only on seed, stream, agent, episode and its step.
       threads: large batches are split over this many.
+    Raises:
+      ConfigurationError, WrapperError: the options make no sense, or not for this model.
     """
 
     def __init__(self, model: Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
                  seed: int = 0, threads: int = 1):
-        if isinstance(wrappers, str):
-            if wrappers != "auto":
-                raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}")
-            wrappers = propose(model.spec)
+        if not isinstance(model, Model):
+            raise ConfigurationError(f"policy: expected a cervello.Model, got {model!r}; cervello.load makes a policy from a file")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
-        if isinstance(wrappers, Wrapper):
-            raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
         self.model = model
         self.name = model.name
-        self.wrappers = tuple(wrappers)
+        self.wrappers = _listed(wrappers, model)
         self.inferer = choose(inferer, model, threads)
         self.version = 1
         self._stack = Stack(self.wrappers, model.spec)
         self._foreign = not isinstance(self.inferer, ModelInferer)
-        self._lock = threading.RLock()  # for membership and the storing of state; never held while an inferer runs
+        self._turn = Turn(self.name)
+        self._holder = self._turn.holder
         self._table = AgentTable(int(seed))
-        self._stack.reserve(self._table.capacity)
+        # The short way, when there is one: a single compiled call, wrappers included.
+        self._swift = self.inferer.swift(self._stack.moves) if isinstance(self.inferer, ModelInferer) and self._stack.movable else None
+        self._membership = Membership(self._table, self._stack, self.inferer, self._turn, self._swift)
         spec = self._stack.spec
         self._inputs, self._outputs = spec.inputs, spec.outputs
         self._keys = frozenset(spec.inputs)
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
-        self._looks = self._foreign or any(getattr(wrapper, "reads_inputs", True) for wrapper in self._stack.inner_first)
+        self._looks = self._foreign or self._stack.looks
         self._pads: list[ScratchPad] = []
         self._odd = odd_axes(spec.outputs)
-        self._idle: list[Swift] = []  # the short way, when there is one and nobody uses it
-        if isinstance(self.inferer, ModelInferer) and self._stack.movable:
-            swift = self.inferer.swift(self._stack.moves)
-            self._idle += [] if swift is None else [swift]
-        self._short_ways = len(self._idle)
-        self._changes_open = 0
 
     # What it takes and gives --------------------------------------------------------------------------------------------
 
@@ -109,23 +105,6 @@ class Policy:
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Alone with the table: no short way is under way, nobody else begins, ends or stores state."""
-        with self._lock:
-            held: list[Swift] = []
-            self._changes_open += 1
-            while self._changes_open == 1 and len(held) < self._short_ways:
-                try:
-                    held.append(self._idle.pop())
-                except IndexError:
-                    time.sleep(0)  # another thread is about to make its one compiled call
-            try:
-                yield
-            finally:
-                self._changes_open -= 1
-                self._idle += held
-
     def begin_agent(self, agent: AgentId, stream: int = 0, episode: int = 0) -> None:
         """An agent's episode begins: fresh state, noise of (seed, stream, agent, episode) from step 0.
 
@@ -134,21 +113,10 @@ class Policy:
         """
         self.begin_agents((agent,), stream, episode)
 
-    def begin_agents(self, ids: Ids, stream: int | Sequence[int] = 0, episode: int | Sequence[int] = 0) -> None:
-        """Begins many, or none when one cannot begin. Streams and episodes: one number for all or one per agent."""
-        names = listed(ids)
-        streams, episodes = _spread("stream", stream, len(names)), _spread("episode", episode, len(names))
-        with self._changing():
-            numbers = self._table.check_begin(names)
-            if names:
-                self._begin(names, numbers, streams, episodes)
-
-    def _begin(self, names: list[AgentId], numbers: list[int], streams: list[int], episodes: list[int]) -> None:
-        slots = self._table.begin(names, numbers, streams, episodes)
-        self._stack.reserve(self._table.capacity)
-        self._stack.begin(slots)
-        for slot in slots.tolist():
-            self.inferer.begin_agent(slot)
+    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers = 0) -> None:
+        """Begins many, or none when one cannot begin or a wrapper's hook fails. Streams and episodes: one number for all or one per
+        agent."""
+        self._membership.begin(ids, stream, episode)
 
     def end_agent(self, agent: AgentId) -> None:
         """An agent's episode ends; its state is forgotten.
@@ -159,39 +127,25 @@ class Policy:
         self.end_agents((agent,))
 
     def end_agents(self, ids: Ids) -> None:
-        """Ends many, or none when one has not begun."""
-        names = listed(ids)
-        if not names:
-            return
-        with self._changing():
-            slots = self._table.end(names)
-            self._stack.end(slots)
-            for slot in slots.tolist():
-                self.inferer.end_agent(slot)
+        """Ends many, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails."""
+        self._membership.end(ids)
 
-    def restart_agents(self, ids: Ids, stream: int | Sequence[int] | None = None, episode: int | Sequence[int] | None = None) -> None:
-        """Ends and begins at once: the next episode of the same agents.
+    def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
+        """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
 
         Args:
           stream, episode: as in `begin_agents`; None keeps an agent's stream and takes its next episode.
         """
-        names = listed(ids)
-        if not names:
-            return
-        with self._changing():
-            old_streams, old_episodes = self._table.history(self._table.rows(names))
-            streams = old_streams if stream is None else _spread("stream", stream, len(names))
-            episodes = _spread("episode", [e + 1 for e in old_episodes] if episode is None else episode, len(names))
-            numbers = [_agent_number(name) for name in names]
-            self.end_agents(names)
-            self._begin(names, numbers, streams, episodes)
+        self._membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
-        slots = self._table.slots
-        for agent in ids:
-            if agent not in slots:
-                self._table.rows(list(ids))
+        if None in (births := self._table.births(ids)):
+            self._table.rows([ids[births.index(None)]])
+
+    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
+        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+        return self._table.births(ids)
 
     # Deciding -----------------------------------------------------------------------------------------------------------
 
@@ -206,23 +160,26 @@ class Policy:
         Raises:
           AgentError, InputError: nothing has changed then.
         """
-        if not observations:
-            return self._actions(None)
+        if type(observations) is not dict and not isinstance(observations, Mapping):
+            raise InputError(f"policy {self.name!r}: expected {{agent: {{input: row}}}}, got {type(observations).__name__}")
         ids = tuple(observations)
-        flags: Any = deterministic
-        if isinstance(deterministic, Mapping):
-            flags = np.array([bool(deterministic.get(agent, False)) for agent in ids])
+        flags = deterministic if deterministic is False else by_row(ids, deterministic)
+        if not ids:
+            self._flags(flags, 0)
+            return self._actions({})
         pads = self._pads  # a pad for every thread that decides just now
         pad = pads.pop() if pads else ScratchPad(self._inputs)
         try:
             pad.fill(list(observations.values()), ids)
-            results = self.infer_batch(ids, pad.columns(len(ids)), flags)
+            columns = pad.columns(len(ids))
+            results = owned(self.infer_batch(ids, columns, flags), columns)
         finally:
             pads.append(pad)
         return by_agent(ids, results, self._odd)  # type: ignore[no-any-return]
 
     def infer_single(self, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
         """Decides for one agent: {output: row}."""
+        self.check_agents((agent,))
         found: dict[str, Array] = self.infer({agent: observation}, deterministic)[agent]
         return found
 
@@ -240,108 +197,101 @@ class Policy:
         Raises:
           AgentError, InputError: nothing has changed then.
         """
-        table = self._table
-        idle = self._idle
-        if idle and deterministic is False:
-            # Whoever holds the short way has the table for itself: `_changing` waits for it, other batches go the long way.
+        kind = type(ids)
+        if kind is not list and kind is not tuple and kind is not np.ndarray:
+            ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
+        table, swift = self._table, self._swift
+        if swift is not None and deterministic is False:
+            # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
+            holder = self._holder
+            owner = mine = get_ident()
             try:
-                swift = idle.pop()
-            except IndexError:  # another thread was faster
-                swift = None
-            if swift is not None:
-                try:
-                    slots = table.rows(ids)
+                owner = holder.setdefault(0, mine)
+                if owner is mine:
+                    last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
+                    if changes != table.changes or kind is not list or type(last) is not list or table.alike(0, 0, ids, last) != 2:
+                        slots = table.rows(ids)
                     results = swift(len(slots), inputs, out, slots, table.steps, table.keys)
-                finally:
-                    idle.append(swift)
-                if results is not None:
-                    return self._actions(results)
-        with self._lock:
-            slots = table.rows(ids)
-            n_rows = len(slots)
-            table.enter()
+                    del holder[0]
+                    if results is not None:
+                        actions = Actions(results)
+                        if self.version != 1:
+                            actions.version = self.version
+                        return actions
+            except BaseException:
+                if owner is mine and 0 in holder and holder[0] is mine:  # see `turn`: nothing here is a call
+                    del holder[0]
+                raise
+        lock = self._turn.lock
+        batch = object()
         try:
-            return self._decide(slots, n_rows, inputs, deterministic, out)
+            with lock:
+                table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
+                slots = table.rows(ids)
+            return self._decide(slots, inputs, deterministic, out)
         finally:
-            with self._lock:
-                table.leave()
+            with lock:
+                table.leave(batch)
 
-    def _decide(self, slots: Array, n_rows: int, inputs: Mapping[str, Any], deterministic: bool | Array, out: Mapping[str, Array] | None,
-                ) -> Actions:
+    def _decide(self, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array, out: Mapping[str, Array] | None) -> Actions:
         """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
-        table = self._table
+        table, n_rows = self._table, len(slots)
+        if not (type(inputs) is dict or isinstance(inputs, Mapping)) or not (out is None or isinstance(out, Mapping)):
+            raise InputError(f"policy {self.name!r}: expected arrays by name, inputs as {{name: column}} and out as {{name: array}}, got "
+                             f"{type(inputs).__name__} and {type(out).__name__}")
         if inputs.keys() != self._keys:
             check_names(self.name, self._inputs, inputs)
         columns = dict(inputs)
+        flags = None if deterministic is False else self._flags(deterministic, n_rows)
         if n_rows == 0:
-            return self._nothing(columns, out)
-        if out is not None and not self._fresh(out, n_rows):
-            bind_outputs(self.name, self._outputs, n_rows, out)
+            for name, column in columns.items():
+                fitted(self.name, self._inputs[name], column, 0)
+            return self._actions(bind_outputs(self.name, self._outputs, 0, out))
+        if out is not None:
+            check_out(self.name, self._outputs, n_rows, out)
         if self._looks:
             for name, spec in self._inputs.items():
                 columns[name] = fitted(self.name, spec, columns[name], n_rows)
-        flags = None
-        if deterministic is not False:
-            flags = self._flags(deterministic, n_rows)
         results = {} if out is None else dict(out)
         view = View(n_rows, slots, columns, results, table, flags)
-        for wrapper in self._stack.outer_first:
-            wrapper.inward(view)
+        self._stack.inward(view)
         self.inferer.infer_raw(view)
         if self._foreign:
-            check_results(repr(self.inferer), self.inferer.raw_outputs, view)
-        for wrapper in self._stack.inner_first:
-            wrapper.outward(view)
+            check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
+                       "infer_raw must fill view.outputs")
+        self._stack.outward(view)
+        if self._foreign or self._stack.foreign:
+            check_nothing_more(self.name, self._outputs, results)
         if out is not None:
             hand_over(results, out)
-        with self._lock:
-            for wrapper in self._stack.inner_first:
-                wrapper.commit(view)
+        with self._turn.lock:
+            self._stack.commit(view)
             table.advance(slots, n_rows)
         return self._actions(results)
 
-    def _actions(self, results: Mapping[str, Array] | None) -> Actions:
-        actions = Actions() if results is None else Actions(results)
+    def _actions(self, results: Mapping[str, Array]) -> Actions:
+        actions = Actions(results)
         if self.version != 1:
             actions.version = self.version
         return actions
 
-    def _fresh(self, out: Mapping[str, Array], n_rows: int) -> bool:
-        """Whether `out` needs no second look: plain arrays of the right shape for every output."""
-        specs = self._outputs
-        for name, array in out.items():
-            spec = specs.get(name)
-            if spec is None or type(array) is not np.ndarray or array.shape != spec.batched(n_rows) or array.dtype != spec.dtype:
-                return False
-            if not array.flags.writeable:
-                return False
-        return True
-
-    def _nothing(self, columns: dict[str, Any], out: Mapping[str, Array] | None) -> Actions:
-        for name, column in columns.items():
-            fitted(self.name, self._inputs[name], column, 0)
-        return self._actions(bind_outputs(self.name, self._outputs, 0, out))
-
     def _flags(self, deterministic: bool | Array, n_rows: int) -> Array | None:
         if isinstance(deterministic, (bool, np.bool_)):
             return np.ones(n_rows, np.bool_) if deterministic else None
-        flags = np.ascontiguousarray(deterministic)
+        try:
+            flags = np.ascontiguousarray(deterministic)
+            got = f"{flags.shape} {flags.dtype}"
+        except ValueError:
+            flags, got = np.zeros(0), "something ragged"
         if flags.shape != (n_rows,) or flags.dtype != np.bool_:
-            raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {flags.shape} {flags.dtype}")
+            raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {got}")
         return flags
 
 
-def _agent_number(agent: AgentId) -> int:
-    from cervello.noise import agent_number
-
-    return agent_number(agent)
-
-
-def _spread(what: str, value: int | Sequence[int], n: int) -> list[int]:
-    values = list(value) if isinstance(value, (Sequence, np.ndarray)) else [value] * n
-    if len(values) != n:
-        raise InputError(f"{what}: expected one number or {n}, got {len(values)}")
-    for number in values:
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < 1 << 63:
-            raise InputError(f"{what}: expected 0 ≤ {what} < 2⁶³, got {number!r}")
-    return [int(number) for number in values]
+def _listed(wrappers: Any, model: Model) -> tuple[Wrapper, ...]:
+    if isinstance(wrappers, str):
+        if wrappers == "auto":
+            return tuple(propose(model.spec))
+    elif isinstance(wrappers, Sequence):
+        return tuple(wrappers)
+    raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")

@@ -1,19 +1,22 @@
 """Who is there: agent ids to slots, noise keys, step counters.
 
-A slot is an agent's row in every slab. Slots of agents that end are used again, but never while a batch is in flight: a run that
-finishes late then writes to nobody's row.
+A slot is an agent's row in every slab. Slots of agents that end are used again, but not before every batch has finished that was
+running then: a run that finishes late writes to nobody's row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
+from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, number_of
+from cervello.agents.same import comparer
 from cervello.compiled import entry
 from cervello.errors import AgentError
-from cervello.noise import Streams, agent_number, derive_keys, layout
+from cervello.noise import Streams, derive_keys, layout
 from cervello.spec import AgentId
 
 Array = np.ndarray[Any, Any]
@@ -23,38 +26,37 @@ _FIRST_CAPACITY = 64
 class AgentTable:
     """The agents of one policy. Mutable; changed by one thread at a time (Python's lock suffices).
 
+    Whoever lets agents begin takes slots, reserves, prepares them and publishes last: until then nothing that counts has changed.
+
     Attributes:
       seed: of all noise.
       slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
-      in_flight: batches running now.
+      changes: grows with every change of `slots`.
+      last: ids, their slots and `changes` when they were looked up last; one tuple, so that threads never mix them.
+      alike: see `same.comparer`.
     """
 
     def __init__(self, seed: int = 0):
         self.seed = seed
         self.slots: dict[AgentId, int] = {}
         self.changes = 0
-        self.in_flight = 0
         self._free: list[int] = []
-        self._limbo: list[int] = []
+        self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
+        self._running: dict[Hashable, int] = {}  # batches that run, by the caller's token, numbered in the order they began
+        self._entered = 0
         self._used = 0
-        self._last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)  # ids, slots, changes: one tuple, so that threads never mix
+        self._begun = 0
+        self._births: list[int] = []
+        self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
+        self.alike = comparer()
         self._count = entry.ints("cervello.agents.kernels:advance") if layout.is_known() else None
         self.capacity = 0
         self.keys: Array = np.zeros((0, 2), np.uint64)
         self.steps: Array = np.zeros(0, np.int64)
         self._noise: Array = np.zeros((2, 0), np.int64)  # stream and episode by slot
-        self._grow(_FIRST_CAPACITY)
-
-    def _grow(self, capacity: int) -> None:
-        keys, steps = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64)
-        noise = np.zeros((2, capacity), np.int64)
-        keys[:self._used], steps[:self._used] = self.keys[:self._used], self.steps[:self._used]
-        noise[:, :self._used] = self._noise[:, :self._used]
-        self.keys, self.steps, self._noise, self.capacity = keys, steps, noise, capacity
-        self.streams = Streams(keys, steps)
-        self._steps_address = steps.ctypes.data
+        self.reserve(_FIRST_CAPACITY)
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -70,94 +72,151 @@ class AgentTable:
         Raises:
           AgentError: an id of a wrong kind, one that has begun, or one named twice.
         """
-        numbers = [_number(agent) for agent in ids]
+        numbers = [number_of(agent) for agent in ids]
         if len(set(ids)) != len(ids):
-            raise AgentError(f"begin: expected distinct agents, got {_doubled(ids)!r} twice")
+            raise AgentError(f"begin: expected distinct agents, got {doubled(ids)!r} twice")
         for agent in ids:
             if agent in self.slots:
                 raise AgentError(f"begin: expected an agent that has not begun, got {agent!r}; end it first or use restart_agents")
         return numbers
 
-    def begin(self, ids: Sequence[AgentId], numbers: Sequence[int], streams: Sequence[int], episodes: Sequence[int]) -> Array:
-        """Gives checked agents slots; returns them, [n] int64."""
-        n = len(ids)
-        need = self._used + max(0, n - len(self._free))
-        if need > self.capacity:
-            self._grow(max(2 * self.capacity, need))
-        taken = [self._free.pop() for _ in range(min(n, len(self._free)))]
-        fresh = n - len(taken)
-        taken += range(self._used, self._used + fresh)
-        self._used += fresh
-        slots = np.array(taken, np.int64)
-        words = np.array(numbers, np.uint64)
+    def unused(self, n: int) -> Array:
+        """[n] int64 slots that nobody has; they stay free until `publish`."""
+        taken = self._free[:-n - 1:-1]
+        taken += range(self._used, self._used + n - len(taken))
+        return np.array(taken, np.int64)
+
+    def wanted(self, slots: Array) -> int:
+        """The capacity that slots need: as it is, or at least twice as much."""
+        need = int(slots.max(initial=-1)) + 1
+        return self.capacity if need <= self.capacity else max(2 * self.capacity, need)
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for slots below `capacity`."""
+        if capacity <= self.capacity:
+            return
+        keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
+        n = self.capacity
+        keys[:n], steps[:n], noise[:, :n] = self.keys, self.steps, self._noise
+        births = self._births + [0] * (capacity - n)
+        streams, address = Streams(keys, steps), steps.ctypes.data
+        self.keys, self.steps, self._noise, self._births, self.capacity = keys, steps, noise, births, capacity
+        self.streams, self._steps_address = streams, address
+
+    def prepare(self, slots: Array, numbers: Sequence[int], streams: Sequence[int], episodes: Sequence[int]) -> None:
+        """Sets noise and step of unused slots."""
         stream_words, episode_words = np.array(streams, np.int64), np.array(episodes, np.int64)
-        derive_keys(words, stream_words, episode_words, self.seed, slots, self.keys)
+        derive_keys(np.array(numbers, np.uint64), stream_words, episode_words, self.seed, slots, self.keys)
         self.steps[slots] = 0
         self._noise[0, slots], self._noise[1, slots] = stream_words, episode_words
-        self.slots.update(zip((a if isinstance(a, (int, str)) else int(a) for a in ids), taken, strict=True))
-        self.changes += 1
-        return slots
+        for slot in slots.tolist():
+            self._begun += 1
+            self._births[slot] = self._begun
 
-    def end(self, ids: Sequence[AgentId]) -> Array:
-        """Frees the slots of agents; returns them.
+    def publish(self, ids: Sequence[AgentId], slots: Array, old: Array | None = None) -> None:
+        """Agents have begun at unused slots; all of them or, on any exception, none.
 
-        Raises:
-          AgentError: an agent that has not begun, or one named twice; nothing changed.
+        Args:
+          old: slots of the same agents' episodes before, which end now.
         """
-        slots = self.rows(ids)
-        for agent in ids:
-            del self.slots[agent]
-        (self._limbo if self.in_flight else self._free).extend(slots.tolist())
+        names = [agent if isinstance(agent, (int, str)) else int(agent) for agent in ids]
+        ending = None if old is None else (self._entered, old.tolist())
+        fresh = slots[slots >= self._used].size
+        reused = len(self._free) - (len(names) - fresh)
+        try:
+            if old is not None:
+                for agent in names:
+                    del self.slots[agent]
+            self.slots.update(zip(names, slots.tolist(), strict=True))
+        except BaseException:
+            for agent in names:
+                self.slots.pop(agent, None)
+            if old is not None:
+                self.slots.update(zip(names, old.tolist(), strict=True))
+            raise
         self.changes += 1
-        return slots.copy()
+        self._used += fresh
+        del self._free[reused:]
+        if ending is not None:
+            self._limbo.append(ending)
+            self._settle()
 
-    def enter(self) -> None:
-        """A batch begins to run."""
-        self.in_flight += 1
+    def end(self, ids: Sequence[AgentId], slots: Array) -> None:
+        """Agents at their slots, as `rows` found them, are no longer there."""
+        ended = slots.tolist()
+        try:
+            for agent in ids:
+                del self.slots[agent]
+        except BaseException:
+            self.slots.update(zip(ids, ended, strict=True))
+            raise
+        self.changes += 1
+        self._limbo.append((self._entered, ended))
+        self._settle()
 
-    def leave(self) -> None:
-        """A batch has ended, well or not."""
-        self.in_flight -= 1
-        if not self.in_flight and self._limbo:
-            self._free += self._limbo
-            self._limbo.clear()
+    def enter(self, batch: Hashable) -> None:
+        """A batch begins to run; `batch` is any token of its own."""
+        self._entered += 1
+        self._running[batch] = self._entered
+
+    def leave(self, batch: Hashable) -> None:
+        """A batch has ended, well or not, or has never begun."""
+        self._running.pop(batch, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Frees slots that no running batch can know: the oldest one began after their agents had ended."""
+        oldest = next(iter(self._running.values()), self._entered + 1)
+        while self._limbo and self._limbo[0][0] < oldest:
+            self._free += self._limbo.popleft()[1]
 
     def history(self, slots: Array) -> tuple[list[int], list[int]]:
         """Stream and episode of agents, by slot."""
         return self._noise[0, slots].tolist(), self._noise[1, slots].tolist()
 
+    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
+        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+        births, slots = self._births, self.slots
+        return [births[slots[agent]] if is_id(agent) and agent in slots else None for agent in ids]
+
     # Rows ---------------------------------------------------------------------------------------------------------------
 
-    def rows(self, ids: Sequence[AgentId] | Array) -> Array:
-        """[n] int64 slots of distinct agents that have begun. A crowd that comes again in the same order costs a comparison.
+    def rows(self, ids: Ids) -> Array:
+        """[n] int64, read-only: slots of distinct agents that have begun. A crowd that comes again in the same order costs a comparison.
 
         Raises:
           AgentError: an unknown agent, or one named twice.
         """
-        last, last_slots, changes = self._last
-        kind = ids.__class__
-        if changes == self.changes and kind is last.__class__:
+        last, last_slots, changes = self.last
+        kind = type(ids)
+        if changes == self.changes and kind is type(last):
             if kind is np.ndarray:
                 if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
                     return last_slots
-            elif ids == last:
-                return last_slots
-        names = listed(ids)
+            else:
+                alike = self.alike(kind is tuple, 0, ids, last)
+                if alike == 2 or (alike and ids == last):
+                    return last_slots
+        return self._found(ids)
+
+    def _found(self, ids: Ids) -> Array:
+        changes, names = self.changes, listed(ids)
         try:
             found = [self.slots[agent] for agent in names]
         except (KeyError, TypeError):
             unknown = next((a for a in names if not _known(self.slots, a)), None)
             raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; call begin_agent({unknown!r}) first") from None
-        if bool in map(type, names):
-            raise AgentError(f"agents: expected ints or strings, got {next(a for a in names if isinstance(a, bool))!r}")
+        check_kinds(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
-            raise AgentError(f"agents: expected distinct agents, got {_doubled(names)!r} twice")
+            raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
+        slots.flags.writeable = False  # it is handed to every wrapper, and out again for the next batch of the same agents
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
+        kind = type(ids)
         if kind is np.ndarray:
-            self._last = ids.copy(), slots, self.changes  # type: ignore[union-attr]
+            self.last = ids.copy(), slots, changes  # type: ignore[union-attr]
         elif kind is list or kind is tuple:
-            self._last = names if kind is list else tuple(names), slots, self.changes
+            self.last = names if kind is list else tuple(names), slots, changes
         return slots
 
     def advance(self, slots: Array, n_rows: int) -> None:
@@ -168,40 +227,8 @@ class AgentTable:
             self._count(self._steps_address, id(slots), n_rows)
 
 
-def listed(ids: Iterable[AgentId] | Array) -> list[AgentId]:
-    """Ids one by one.
-
-    Raises:
-      AgentError: one id instead of a sequence, or an array that cannot hold ids.
-    """
-    if isinstance(ids, np.ndarray):
-        if ids.ndim != 1 or (ids.dtype.kind not in "iuUO" and ids.size):
-            raise AgentError(f"agents: expected a vector of ints or strings, got {ids.dtype} {ids.shape}")
-        return ids.tolist()  # type: ignore[no-any-return]
-    if isinstance(ids, (str, int, np.generic)) or not isinstance(ids, Iterable):
-        raise AgentError(f"agents: expected a sequence of ids, got {ids!r}; one agent is [{ids!r}]")
-    return list(ids)
-
-
 def _known(slots: dict[AgentId, int], agent: Any) -> bool:
     try:
         return agent in slots
     except TypeError:
         return False
-
-
-def _number(agent: AgentId) -> int:
-    if isinstance(agent, bool) or not isinstance(agent, (int, str, np.integer)):
-        raise AgentError(f"agent id: expected an int (0 ≤ id < 2⁶³) or a string, got {agent!r}")
-    if not isinstance(agent, str) and not 0 <= agent < 1 << 63:
-        raise AgentError(f"agent id: expected 0 ≤ id < 2⁶³, got {agent}")
-    return agent_number(agent if isinstance(agent, str) else int(agent))
-
-
-def _doubled(ids: Iterable[AgentId]) -> AgentId | None:
-    seen: set[AgentId] = set()
-    for agent in ids:
-        if agent in seen:
-            return agent
-        seen.add(agent)
-    return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
+from cervello.batcher.deterministic import by_row
 from cervello.batcher.pad import Observation, ScratchPad, checked
-from cervello.errors import AgentError
+from cervello.batcher.rows import by_agent, odd_axes, owned
+from cervello.errors import AgentError, InputError
 from cervello.spec import AgentId, Array, Specs
 
 
@@ -22,10 +22,13 @@ class Decider(Protocol):
     @property
     def outputs(self) -> Specs: ...
 
-    def check_agents(self, ids: list[AgentId]) -> None:
+    def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
 
-    def infer_batch(self, ids: Any, inputs: Mapping[str, Any]) -> Any: ...
+    def births(self, ids: Sequence[AgentId]) -> Sequence[int | None]:
+        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+
+    def infer_batch(self, ids: Any, inputs: Mapping[str, Any], deterministic: Any = False) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,15 @@ class Batcher:
 
     def __init__(self, policy: Decider):
         self.policy = policy
-        self._ids: dict[AgentId, int] = {}
+        self._births: dict[AgentId, int] = {}  # who waits, in the order of rows, and when they had begun
         self._pad = ScratchPad(policy.inputs)
         self._odd = odd_axes(policy.outputs)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._births)
 
     def __contains__(self, agent: AgentId) -> bool:
-        return agent in self._ids
+        return agent in self._births
 
     def push(self, agent: AgentId, observation: Observation) -> None:
         """Adds one agent's observation.
@@ -61,68 +64,67 @@ class Batcher:
           AgentError: it has not begun, or waits already.
           InputError: names, shapes or types that do not fit.
         """
-        self._check(agent)
-        arrays = checked(self._pad.specs, observation, agent)
-        self._pad.put(len(self._ids), arrays)
-        self._ids[agent] = len(self._ids)
+        birth = self._birth(agent)
+        self._pad.put(len(self._births), checked(self._pad.specs, observation, agent))
+        self._births[agent] = birth
 
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
         """Adds many; none when one does not fit."""
-        ready = []
+        if not isinstance(observations, Mapping):
+            raise InputError(f"extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
+        births, ready = {}, []
         for agent, observation in observations.items():
-            self._check(agent)
-            ready.append((agent, checked(self._pad.specs, observation, agent)))
-        for agent, arrays in ready:
-            self._pad.put(len(self._ids), arrays)
-            self._ids[agent] = len(self._ids)
+            births[agent] = self._birth(agent)
+            ready.append(checked(self._pad.specs, observation, agent))
+        for row, arrays in enumerate(ready, len(self._births)):
+            self._pad.put(row, arrays)
+        self._births.update(births)
 
-    def _check(self, agent: AgentId) -> None:
-        self.policy.check_agents([agent])
-        if agent in self._ids:
+    def _birth(self, agent: AgentId) -> int:
+        birth = self.policy.births((agent,))[0]
+        if birth is None:
+            self.policy.check_agents((agent,))
+            raise AgentError(f"push: expected an agent that has begun, got {agent!r}")
+        if agent in self._births:
             raise AgentError(f"push: expected one observation per agent and run, got {agent!r} twice; execute first")
+        return birth
 
     def batched(self) -> Batched:
         """What waits, as one batch; the columns are the pad's own memory."""
-        return Batched(tuple(self._ids), self._pad.columns(len(self._ids)))
+        return Batched(tuple(self._births), self._pad.columns(len(self._births)))
 
-    def execute(self) -> Any:
+    def execute(self, deterministic: bool | Mapping[AgentId, bool] = False) -> Any:
         """Runs what waits and empties the queue; with nothing waiting the result is empty.
 
+        Args:
+          deterministic: no noise, for all or by agent.
         Returns:
           Actions by agent.
+        Raises:
+          AgentError: agents have ended, or begun anew, since they were pushed. Whatever is raised, the queue is as before; `discard`
+            takes single agents out.
         """
         batch = self.batched()
-        results = self.policy.infer_batch(batch.ids, batch.columns)
-        self._ids.clear()
-        return by_agent(batch.ids, results, self._odd)
+        births = self.policy.births(batch.ids)
+        if births != list(self._births.values()):
+            gone = [agent for agent, birth in zip(batch.ids, births, strict=True) if birth != self._births[agent]]
+            raise AgentError(f"execute: expected agents that have not ended since their push, got {gone}; discard them, and push anew "
+                             "those that have begun again")
+        results = self.policy.infer_batch(batch.ids, batch.columns, by_row(batch.ids, deterministic))
+        found = by_agent(batch.ids, owned(results, batch.columns), self._odd)
+        self._births.clear()
+        return found
+
+    def discard(self, agent: AgentId) -> bool:
+        """Forgets what one agent waits with; returns whether it waited."""
+        if agent not in self._births:
+            return False
+        self._pad.remove(list(self._births).index(agent), len(self._births))
+        del self._births[agent]
+        return True
 
     def clear(self) -> tuple[AgentId, ...]:
         """Forgets what waits; returns whose it was."""
-        ids = tuple(self._ids)
-        self._ids.clear()
+        ids = tuple(self._births)
+        self._births.clear()
         return ids
-
-
-def odd_axes(specs: Specs) -> dict[str, int | None]:
-    """The batch axis of outputs whose rows do not lie in front; nearly always empty."""
-    return {name: spec.batch_axis for name, spec in specs.items() if spec.batch_axis != 0}
-
-
-def by_agent(ids: tuple[AgentId, ...], results: Any, odd: Mapping[str, int | None]) -> Any:
-    """Columns of results as one mapping per agent, of the same type with the same attributes.
-
-    Args:
-      odd: as `odd_axes` says; what has no rows goes to every agent.
-    """
-    names, columns = list(results), list(results.values())
-    for i, name in enumerate(names):
-        if name in odd:
-            axis = odd[name]
-            columns[i] = [columns[i]] * len(ids) if axis is None else np.moveaxis(columns[i], axis, 0)
-    if len(names) == 1:
-        name = names[0]
-        split = {agent: {name: row} for agent, row in zip(ids, columns[0], strict=True)}
-    else:
-        rows = zip(*columns, strict=True)
-        split = {agent: dict(zip(names, row, strict=True)) for agent, row in zip(ids, rows, strict=True)}
-    return results.like(split)

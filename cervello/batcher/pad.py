@@ -19,7 +19,7 @@ def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, 
     Raises:
       InputError: a missing or unknown name, a wrong shape or type; the message names agent and input.
     """
-    if not isinstance(observation, Mapping):
+    if type(observation) is not dict and not isinstance(observation, Mapping):
         raise InputError(f"agent {agent!r}: expected a mapping of inputs {list(specs)}, got {type(observation).__name__}")
     if observation.keys() != specs.keys():
         missing, unknown = [n for n in specs if n not in observation], [n for n in observation if n not in specs]
@@ -76,7 +76,17 @@ class ScratchPad:
         if row >= self._capacity:
             self._grow(max(2 * self._capacity, row + 1))
         for name, column in self._columns.items():
-            column[row] = arrays[name]
+            given = arrays[name]
+            if given.dtype == column.dtype:
+                column[row] = given
+            else:
+                with np.errstate(all="ignore"):  # a float64 may be too large for a float32, whatever the caller makes of warnings
+                    column[row] = given
+
+    def remove(self, row: int, n_rows: int) -> None:
+        """Takes one of the first n_rows rows out; those behind it move up."""
+        for column in self._columns.values():
+            column[row:n_rows - 1] = column[row + 1:n_rows]
 
     def fill(self, observations: Sequence[Observation], agents: Sequence[object]) -> None:
         """Writes rows 0 to n - 1; nothing is written when one of them does not fit.
@@ -87,20 +97,30 @@ class ScratchPad:
         n_rows = len(observations)
         if n_rows > self._capacity:
             self._grow(max(2 * self._capacity, n_rows))
-        stacked: dict[str, Array] = {}
+        stacked = self._stacked(observations)
+        if stacked is None:
+            ready = [checked(self.specs, observation, agent) for agent, observation in zip(agents, observations, strict=True)]
+            for row, arrays in enumerate(ready):
+                self.put(row, arrays)
+        else:
+            for name, column in stacked.items():
+                self._columns[name][:n_rows] = column
+
+    def _stacked(self, observations: Sequence[Observation]) -> dict[str, Array] | None:
+        """All rows of every input, when every one is an array of the exact type and shape; else None."""
+        width, found = len(self.specs), {}
+        try:
+            for observation in observations:
+                if len(observation) != width:
+                    return None
+        except TypeError:
+            return None
         for name, spec in self.specs.items():
             column = self._stack(name, spec, observations)
-            if column is None or len(self.specs) != len(observations[0]):
-                for agent, observation in zip(agents, observations, strict=True):
-                    checked(self.specs, observation, agent)  # finds the one that does not fit
-                column = np.stack([np.asarray(o[name]) for o in observations])
-            stacked[name] = column
-        width = len(self.specs)
-        if any(len(o) != width for o in observations):
-            for agent, observation in zip(agents, observations, strict=True):
-                checked(self.specs, observation, agent)
-        for name, column in stacked.items():
-            self._columns[name][:n_rows] = column
+            if column is None:
+                return None
+            found[name] = column
+        return found or None
 
     @staticmethod
     def _stack(name: str, spec: TensorSpec, observations: Sequence[Observation]) -> Array | None:

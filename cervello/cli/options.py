@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 MOST_ROWS = 1_000_000_000  # a plan's bytes stay far below 2**63
-_MOST_SEED = 2**63 - 1
+_MOST_SEED = 2**64 - 1
 _MOST_COUNTS = 10_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -35,6 +36,7 @@ class ModelInferer:
         self.out_specs = tuple(model.spec.outputs.values())
         self._random = bool(model.random_nodes)
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
         self._last_rows = -1
         self._last_shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
         self._at_once = model.batched and not model.slow_nodes and threads == 1
@@ -132,8 +134,9 @@ class ModelInferer:
     def _split(self, run: Run, view: View, columns: list[Array], results: list[Array]) -> None:
         """Hands each thread a stretch of rows; bits do not change (law 1)."""
         n_rows = view.n_rows
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads - 1, "cervello")
+        if self._pool is None or self._pool_process != os.getpid():  # a fork copies the pool and not its threads
+            self._pool, self._pool_process = ThreadPoolExecutor(self.threads - 1, "cervello"), os.getpid()
+        pool = self._pool
         edges = [n_rows * i // self.threads for i in range(self.threads + 1)]
 
         def part(index: int, own: Run) -> None:
@@ -152,7 +155,7 @@ class ModelInferer:
 
         given = results
         columns, results = self.model.fitted(columns, results, n_rows)  # before the others start: they read these names
-        waiting = [self._pool.submit(elsewhere, i) for i in range(1, self.threads)]
+        waiting = [pool.submit(elsewhere, i) for i in range(1, self.threads)]
         errors = []
         try:
             part(0, run)

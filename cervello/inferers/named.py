@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cervello.errors import ConfigurationError
+from cervello.inferers.base import ModelInferer
 from cervello.inferers.choice import Choice
+from cervello.inferers.counts import count
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
 from cervello.native import Model
 from cervello.spec import Inferer
+
+MOST_THREADS = 1024
 
 
 def choose(wanted: str | Choice | Inferer, model: Model, threads: int = 1) -> Inferer:
     """An inferer from a name, a description or an inferer of the user's own.
 
     Raises:
-      ConfigurationError: an unknown name, an object without the methods of an inferer, or an impossible number of threads.
+      ConfigurationError: an unknown name, an object without the methods of an inferer or with the specs of another model, or an
+        impossible number of threads.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ConfigurationError(f"threads: expected at least 1, got {threads!r}")
+    threads = count("threads: expected", threads, MOST_THREADS)
     named: dict[str, Choice] = {
         "basic": Basic(), "fixed": Fixed(), "memoizing": Memoizing(), "dynamic": Dynamic()}
     if isinstance(wanted, str):
         if wanted not in named:
             raise ConfigurationError(f"inferer: expected one of {sorted(named)}, got {wanted!r}")
-        return named[wanted].open(model, threads)
-    if isinstance(wanted, Choice):
-        return wanted.open(model, threads)
-    if isinstance(wanted, Inferer) and not isinstance(wanted, type):
-        return wanted
-    raise ConfigurationError(f"inferer: expected one of {sorted(named)} or an object with the methods of cervello.Inferer, got {wanted!r}")
+        wanted = named[wanted]
+    found = wanted.open(model, threads) if isinstance(wanted, Choice) else wanted
+    if not isinstance(found, Inferer) or isinstance(found, type):
+        raise ConfigurationError(f"inferer: expected one of {sorted(named)} or an object with the methods of cervello.Inferer, got "
+                                 f"{found!r}")
+    _check_fit(found, model)
+    return found
+
+
+def _check_fit(inferer: Inferer, model: Model) -> None:
+    """The inside trusts the specs of the model: whoever runs it must have the same ones."""
+    if isinstance(inferer, ModelInferer):
+        if inferer.model is not model:
+            raise ConfigurationError(f"inferer: expected one that was opened for model {model.name!r}, got {type(inferer).__name__} for "
+                                     f"another, {inferer.model.name!r}; give its description, as cervello.inferers.Memoizing()")
+        return
+    for side, given, expected in (("raw_inputs", inferer.raw_inputs, model.inputs), ("raw_outputs", inferer.raw_outputs, model.outputs)):
+        if not isinstance(given, Mapping) or dict(given) != dict(expected):
+            raise ConfigurationError(f"inferer {inferer!r}, {side}: expected those of model {model.name!r}, {expected!r}, got {given!r}")

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from cervello.errors import ConfigurationError
 from cervello.inferers.base import ModelInferer
 from cervello.inferers.choice import Choice
+from cervello.inferers.counts import count, counts
 from cervello.native import Model
 from cervello.native.program import Plan
 
@@ -123,11 +123,7 @@ class Fixed(Choice):
     """
 
     def __init__(self, sizes: Iterable[int] = DEFAULT_SIZES):
-        given = list(sizes)
-        for size in given:
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigurationError(f"inferers.Fixed: expected sizes of at least 1, got {size!r}")
-        self.sizes = tuple(sorted({1, *given}, reverse=True))
+        self.sizes = tuple(sorted({1, *counts("inferers.Fixed: expected sizes of", sizes)}, reverse=True))
 
     def __repr__(self) -> str:
         return f"Fixed(sizes={list(self.sizes)})"
@@ -145,11 +141,8 @@ class Memoizing(Choice):
     """
 
     def __init__(self, capacity: int = 128, preload: Iterable[int] = ()):
-        if capacity < 1:
-            raise ConfigurationError(f"inferers.Memoizing: expected a capacity of at least 1, got {capacity!r}")
-        self.capacity, self.preload = capacity, tuple(preload)
-        if any(size < 1 for size in self.preload):
-            raise ConfigurationError(f"inferers.Memoizing: expected sizes of at least 1 to preload, got {self.preload}")
+        self.capacity = count("inferers.Memoizing: expected a capacity of", capacity)
+        self.preload = tuple(counts("inferers.Memoizing: expected sizes to preload of", preload))
 
     def __repr__(self) -> str:
         return f"Memoizing(capacity={self.capacity})"

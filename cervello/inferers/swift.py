@@ -56,18 +56,26 @@ class Swift:
             raise self._model.failure(status)
         return out if status == 0 else None
 
+    def forget(self) -> None:
+        """What is known of slabs is no longer true; the next batch asks again."""
+        self._rows = self._capacity = -1
+
     def _choose(self, n_rows: int, capacity: int) -> None:
+        """Prepares for another size. Whatever fails on the way, or interrupts it, leaves nothing half prepared to be trusted."""
+        last, self._rows, self._plan = self._plan, -1, None
         run = self._run
         if capacity != self._capacity:
+            self._capacity = -1
             moves = self._moves()
             run.provide(moves)
-            self._capacity, self._plan = capacity, None
             hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
             self._given = tuple(spec for spec in self._model.outputs.values() if spec.name not in hidden)
-        self._rows, last, self._plan = n_rows, self._plan, None
+            self._capacity, last = capacity, None
         plan = self._plans(n_rows, last) if n_rows else None
-        if plan is not None and not plan.long:
-            self._plan = plan
+        if plan is not None and plan.long:
+            plan = None
+        if plan is not None:
             run.reserve(plan.arena_bytes)
             run.place(n_rows)
             self._shapes = tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given)
+        self._plan, self._rows = plan, n_rows

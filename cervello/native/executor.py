@@ -127,10 +127,12 @@ class Run:
     def reserve(self, n_bytes: int) -> None:
         """Makes the arena at least this large."""
         if n_bytes > self.room:
-            self._arena = np.empty(n_bytes + 64, np.uint8)
-            self._start = -self._arena.ctypes.data % 64
-            self.room = n_bytes
-            self.context[abi.CTX_SPACES + abi.ARENA] = self._arena.ctypes.data + self._start
+            arena = np.empty(n_bytes + 64, np.uint8)
+            address = arena.ctypes.data
+            start = -address % 64
+            # From here on nothing is called, so nothing can come between, not even an interrupt.
+            self.context[abi.CTX_SPACES + abi.ARENA] = address + start
+            self._arena, self._start, self.room = arena, start, n_bytes
 
     def poison(self) -> None:
         """Fills the arena with NaN, for tests: a read of stale memory then shows."""

@@ -77,6 +77,7 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
 
 def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
     proto = model.graph
+    _check_names(proto, name)
     opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in model.opset_import}
     opset = opsets.get("", 0)
     newest = onnx.defs.onnx_opset_version()
@@ -118,6 +119,16 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
                              "(a dangling output); remove it from the graph's outputs or export the policy again")
     return Graph(name, inputs, tuple(seen.values()), tuple(ordered), constants, opset, model.producer_name,
                  {entry.key: entry.value for entry in model.metadata_props})
+
+
+def _check_names(proto: onnx.GraphProto, name: str) -> None:
+    """Raises FormatError for a name that is not UTF-8; protobuf hands it on as bytes."""
+    dims = (d.dim_param for v in (*proto.input, *proto.output) for d in v.type.tensor_type.shape.dim)
+    ports = (thing.name for thing in (*proto.input, *proto.output, *proto.initializer))
+    nodes = (text for n in proto.node for text in (n.name, n.op_type, n.domain, *n.input, *n.output, *(a.name for a in n.attribute)))
+    for text in (proto.name, *dims, *ports, *nodes):
+        if not isinstance(text, str):
+            raise FormatError(f"model {name!r}: expected names in UTF-8, got {text!r}; export or copy the file again")
 
 
 def _ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:

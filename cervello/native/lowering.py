@@ -78,7 +78,7 @@ class Lowering:
 
     def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
         """A constant as a tensor."""
-        data = np.ascontiguousarray(data)
+        data = np.ascontiguousarray(data).reshape(data.shape)  # a scalar stays one
         buffer = Buffer(name, Space.CONSTANT, data.nbytes, data=data)
         found = self.tensors[name] = Tensor(name, data.dtype, data.shape, buffer, 0, dense_strides(data.shape, data.itemsize))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 
@@ -264,6 +265,10 @@ class Model:
     def fitted(self, arrays: Sequence[Any], results: Sequence[Array], n_rows: int) -> tuple[list[Array], list[Array]]:
         """Columns and results that pass the door; copies of those that would not."""
         columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(self.spec.inputs.values(), arrays, strict=True)]
+        for (first, a), (second, b) in combinations(zip(self.spec.outputs, results, strict=True), 2):  # the door sees copies of these only
+            if np.may_share_memory(a, b) and np.shares_memory(a, b):
+                raise InputError(f"policy {self.name!r}, out {second!r}: expected memory of its own, got an array that overlaps {first!r}; "
+                                 "give every output its own")
         return columns, [self._target(r, spec, columns) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
 
     def run_part(self, run: Run, columns: Sequence[Array], targets: Sequence[Array], n_rows: int, first: int, chunks: Sequence[int],

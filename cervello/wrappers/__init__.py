@@ -6,13 +6,16 @@
     EpisodeStart     tells the policy that an agent's episode begins
     PreviousAction   feeds the last action back
 
-A stack is a list, outermost first. `cervello.wrappers.testing` holds a suite for wrappers of your own.
+A stack is a list, outermost first. For wrappers of your own there are `Passive` (hooks that do nothing), `take_input`, `take_output` and
+`without` (for `attach`), and a suite of tests in `cervello.wrappers.testing`.
 """
 
+from cervello.wrappers.base import Passive, take_input, take_output, without
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.proposal import propose
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.stack import Stack
 
-__all__ = ["EpisodeStart", "Epsilon", "Fill", "PreviousAction", "Recurrent", "Stack", "propose"]
+__all__ = ["EpisodeStart", "Epsilon", "Fill", "Passive", "PreviousAction", "Recurrent", "Stack", "propose", "take_input", "take_output",
+           "without"]

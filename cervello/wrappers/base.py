@@ -1,4 +1,4 @@
-"""What most wrappers have in common: hooks that do nothing, and specs with names taken out."""
+"""What most wrappers have in common: hooks that do nothing, specs with names taken out, rows that a user gives."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ class Passive:
     """Hooks that do nothing; a wrapper overrides what it needs and writes `attach`.
 
     Attributes:
-      reads_inputs: whether `inward` looks at inputs the caller gave; they are then arrays of the right type and shape before.
+      reads_inputs: whether a hook looks at inputs the caller gave; they are then arrays of the right type and shape before. A class that
+        overrides a hook and does not say is taken to look.
     """
 
     reads_inputs = False
 
     def moves(self) -> Sequence[Move] | None:
-        """The same as inward, outward and commit together, for the executor's compiled call; None when it cannot be said so."""
+        """The same as inward, outward and commit together, for the executor's compiled call; None when it cannot be said so. A subclass
+        that overrides one of them is no longer described by the moves it inherits, so they are not used."""
         return None
 
     def reserve(self, capacity: int) -> None:
@@ -44,6 +46,41 @@ class Passive:
 
     def commit(self, view: View) -> None:
         """Stores the new state of the view's agents."""
+
+
+def named(wrapper: str, what: str, value: Any) -> str:
+    """The name of an input or output, as given to a wrapper.
+
+    Raises:
+      WrapperError: it is no string.
+    """
+    if not isinstance(value, str):
+        raise WrapperError(f"{wrapper}: expected the name of an {what}, got {value!r}")
+    return value
+
+
+def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
+    """A value that a user gave for an input, as one agent's row.
+
+    Raises:
+      WrapperError: it does not fit, or the input cannot hold it as it is.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise WrapperError(f"wrapper {wrapper!r}: expected a value that fits {spec}, got something ragged") from error
+    try:
+        given = np.broadcast_to(array, spec.shape)
+    except ValueError as error:
+        raise WrapperError(f"wrapper {wrapper!r}: expected a value that fits {spec}, got {array.shape}") from error
+    if given.dtype.kind in "fiub":
+        with np.errstate(all="ignore"):
+            row = np.array(given, spec.dtype, order="C")
+            # A number may lose digits to a float; it may not lose its value, as 0.5 to an integer or 1e300 to a float32.
+            kept = np.isfinite(row) == np.isfinite(given) if spec.dtype.kind == "f" else row == given
+        if kept.all():
+            return row
+    raise WrapperError(f"wrapper {wrapper!r}: expected a value that {spec} can hold, got {value!r}")
 
 
 def take_input(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import Move, PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, take_input, without
+from cervello.wrappers.base import Passive, named, row_for, take_input, without
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +24,8 @@ class Fill(Passive):
     """
 
     def __init__(self, key: str, value: Any = 0.0):
-        self.key, self.value = key, value
+        self.key, self.value = named("Fill", "input", key), value
+        self._row: Array = np.zeros(0)
         self._column: Array = np.zeros(0)
         self._spec: TensorSpec | None = None
 
@@ -32,20 +34,11 @@ class Fill(Passive):
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         found = take_input(spec, self, self.key)
-        try:
-            given = np.broadcast_to(np.asarray(self.value), found.shape)
-            row = np.array(given, found.dtype, order="C")
-        except ValueError as error:
-            raise WrapperError(f"wrapper {self!r}: expected a value that fits {found}, got {np.shape(self.value)}") from error
-        if found.dtype.kind != "f" and (row != given).any():
-            raise WrapperError(f"wrapper {self!r}: expected a value that {found} can hold, got {self.value!r}")
-        bound = Fill(self.key, self.value)
+        bound = copy.copy(self)
+        bound._row = row_for(self, found, self.value)
         bound._spec = found
-        bound._row = row
         bound._column = bound._filled(1)
         return bound, without(spec, [self.key])
-
-    _row: Array
 
     def _filled(self, n_rows: int) -> Array:
         assert self._spec is not None
@@ -76,7 +69,7 @@ class EpisodeStart(Passive):
     """
 
     def __init__(self, key: str = "episode_starts"):
-        self.key = key
+        self.key = named("EpisodeStart", "input", key)
         self._spec: TensorSpec | None = None
 
     def __repr__(self) -> str:
@@ -86,7 +79,7 @@ class EpisodeStart(Passive):
         found = take_input(spec, self, self.key)
         if int(np.prod(found.shape, dtype=np.int64)) != 1 or found.batch_axis is None:
             raise WrapperError(f"wrapper {self!r}: expected an input of one element per agent, got {found}")
-        bound = EpisodeStart(self.key)
+        bound = copy.copy(self)
         bound._spec = found
         return bound, without(spec, [self.key])
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import zlib
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,10 @@ from cervello.compiled import linker
 from cervello.errors import WrapperError
 from cervello.noise import Constant, FastNormal, Generator, Normal
 from cervello.spec import Move, PolicySpec, View, Wrapper
-from cervello.wrappers.base import Passive, take_input, without
+from cervello.wrappers.base import Passive, named, take_input, without
 
 _KERNELS: dict[type, str] = {Normal: "cervello.noise.kernels:fill_normal", FastNormal: "cervello.noise.kernels:fill_fast_normal"}
+_OWN = frozenset({Normal, FastNormal, Constant})
 _NAMED = {"normal": Normal(), "fast": FastNormal(), "zeros": Constant(0.0)}
 
 
@@ -29,9 +33,13 @@ class Epsilon(Passive):
 
     def __init__(self, key: str = "epsilon", generator: str | Generator = "normal", scale: float = 1.0):
         found = _NAMED.get(generator) if isinstance(generator, str) else generator
-        if found is None or not isinstance(found, Generator):
+        if found is None or not isinstance(found, Generator) or isinstance(found, type):
             raise WrapperError(f"Epsilon({key!r}): expected a generator among {sorted(_NAMED)} or an object with `fill`, got {generator!r}")
-        self.key, self.generator, self.scale = key, found, float(scale)
+        finite = isinstance(scale, Real) and not isinstance(scale, bool) and math.isfinite(scale)
+        if not finite:
+            raise WrapperError(f"Epsilon({key!r}): expected a finite number as scale, got {scale!r}")
+        self.key = named("Epsilon", "input", key)
+        self.generator, self.scale = found, float(scale)
         # The site depends on the name alone, so that another order of wrappers draws the same noise; nodes have small numbers.
         self._site = zlib.crc32(key.encode()) | 0x80000000
         self._width = 0
@@ -44,7 +52,7 @@ class Epsilon(Passive):
         found = take_input(spec, self, self.key)
         if found.dtype != np.float32 or found.batch_axis != 0:
             raise WrapperError(f"wrapper {self!r}: expected a float32 input with rows in front, got {found}")
-        bound = Epsilon(self.key, self.generator, self.scale)
+        bound = copy.copy(self)
         bound._shape = found.shape
         bound._width = int(np.prod(found.shape, dtype=np.int64))
         return bound, without(spec, [self.key])
@@ -57,6 +65,9 @@ class Epsilon(Passive):
         return [Move("noise", self.key, (linker.address(kernel), self._site, scale, self._width))]
 
     def inward(self, view: View) -> None:
-        column: Any = np.empty((view.n_rows, self._width), np.float32)
+        own = type(self.generator) in _OWN
+        column: Any = (np.empty if own else np.zeros)((view.n_rows, self._width), np.float32)  # a user's may leave elements out
         self.generator.fill(column, view.slots, view.agents.streams, self._site, self.scale, view.deterministic)
+        if not own and view.deterministic is not None:
+            column[view.deterministic] = 0.0
         view.inputs[self.key] = column if len(self._shape) == 1 else column.reshape(view.n_rows, *self._shape)

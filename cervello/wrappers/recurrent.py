@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import Move, PolicySpec, TensorSpec, View, Wrapper
-from cervello.wrappers.base import Passive, take_input, take_output, without
+from cervello.native.arrays import castable
+from cervello.spec import Move, PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
 from cervello.wrappers.pairs import recurrent_pairs
 from cervello.wrappers.slab import Slab
 
@@ -25,7 +27,11 @@ class Recurrent(Passive):
     """
 
     def __init__(self, pairs: Mapping[str, str] | None = None, initial: Mapping[str, Any] | None = None):
-        self.pairs = None if pairs is None else dict(pairs)
+        for what, given in (("pairs {'h_in': 'h_out'}", pairs), ("initial rows {'h_in': row}", initial)):
+            if given is not None and not isinstance(given, Mapping):
+                raise WrapperError(f"Recurrent: expected {what}, got {given!r}")
+        self.pairs = None if pairs is None else {
+            named("Recurrent", "input", key): named("Recurrent", "output", output) for key, output in pairs.items()}
         self.initial = dict(initial or {})
         self._slabs: tuple[tuple[str, str, Slab], ...] = ()
         self._turned: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
@@ -43,7 +49,7 @@ class Recurrent(Passive):
         slabs, turned = [], {}
         for key, output in pairs.items():
             into, out = take_input(spec, self, key), take_output(spec, self, output)
-            slabs.append((key, output, Slab(into, _initial(self, into, self.initial.get(key)))))
+            slabs.append((key, output, Slab(into, row_for(self, into, self.initial.get(key, 0)))))
             if into.shape != out.shape or into.dtype != out.dtype:
                 raise WrapperError(f"wrapper {self!r}: expected {key!r} and {output!r} of one shape, got {into} and {out}")
             if into.batch_axis is None or out.batch_axis is None:
@@ -52,8 +58,9 @@ class Recurrent(Passive):
                 turned[output] = out.batch_axis, into.batch_axis
         unknown = set(self.initial) - set(pairs)
         if unknown:
-            raise WrapperError(f"wrapper {self!r}: expected initial states for {list(pairs)}, got {sorted(unknown)}")
-        bound = Recurrent(pairs, self.initial)
+            raise WrapperError(f"wrapper {self!r}: expected initial states for {list(pairs)}, got {sorted(map(str, unknown))}")
+        bound = copy.copy(self)
+        bound.pairs = dict(pairs)
         bound._slabs, bound._turned = tuple(slabs), turned
         return bound, without(spec, pairs, pairs.values())
 
@@ -96,7 +103,7 @@ class PreviousAction(Passive):
     """
 
     def __init__(self, key: str, output: str):
-        self.key, self.output = key, output
+        self.key, self.output = named("PreviousAction", "input", key), named("PreviousAction", "output", output)
         self._slab: Slab | None = None
         self._same_type = False
 
@@ -108,7 +115,10 @@ class PreviousAction(Passive):
         size_in, size_out = (int(np.prod(s.shape, dtype=np.int64)) for s in (into, out))
         if size_in != size_out or into.batch_axis != 0 or out.batch_axis != 0:
             raise WrapperError(f"wrapper {self!r}: expected rows of one size, got {into} and {out}")
-        bound = PreviousAction(self.key, self.output)
+        if not castable(out.dtype, into.dtype):
+            raise WrapperError(f"wrapper {self!r}: expected an output that {into} can hold, got {out}; a float never silently becomes an "
+                               "integer or a bool")
+        bound = copy.copy(self)
         bound._slab = Slab(into)
         bound._same_type = into.dtype == out.dtype
         return bound, without(spec, [self.key])
@@ -131,18 +141,12 @@ class PreviousAction(Passive):
         view.inputs[self.key] = self._slab.gather(view.slots)
 
     def outward(self, view: View) -> None:
-        view.kept[self] = view.outputs[self.output]
+        assert self._slab is not None
+        spec = self._slab.spec
+        with np.errstate(all="ignore"):  # a float64 may be too large for a float32
+            # A copy: wrappers further out may change the column in place.
+            view.kept[self] = view.outputs[self.output].reshape(spec.batched(view.n_rows)).astype(spec.dtype)
 
     def commit(self, view: View) -> None:
         assert self._slab is not None
-        spec = self._slab.spec
-        self._slab.scatter(view.slots, view.kept[self].reshape(view.n_rows, *spec.shape).astype(spec.dtype, copy=False))
-
-
-def _initial(wrapper: object, spec: TensorSpec, value: Any) -> Array | None:
-    if value is None:
-        return None
-    try:
-        return np.broadcast_to(np.asarray(value), spec.shape).astype(spec.dtype)
-    except ValueError as error:
-        raise WrapperError(f"wrapper {wrapper!r}, initial {spec.name!r}: expected shape {spec.shape}, got {np.shape(value)}") from error
+        self._slab.scatter(view.slots, view.kept[self])

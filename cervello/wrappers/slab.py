@@ -38,13 +38,14 @@ class Slab:
             return
         rows = np.empty((capacity, *self.spec.shape), self.spec.dtype)
         rows[:len(self.rows)] = self.rows
-        self.rows = rows
+        context, gather, scatter = self._context, None, None
         if layout.is_known() and self.axis == 0 and rows.nbytes:
             facts = [rows.ctypes.data, rows.nbytes // capacity, id(np.ndarray), id(self.spec.dtype), rows.ndim, *self.spec.shape]
-            self._context = np.array(facts, np.int64)
-            keep = (self._context, rows)
-            self._gather = entry.objects("cervello.wrappers.kernels:gather", self._context.ctypes.data, keep)
-            self._scatter = entry.objects("cervello.wrappers.kernels:scatter", self._context.ctypes.data, keep)
+            context = np.array(facts, np.int64)
+            keep = (context, rows)
+            gather = entry.objects("cervello.wrappers.kernels:gather", context.ctypes.data, keep)
+            scatter = entry.objects("cervello.wrappers.kernels:scatter", context.ctypes.data, keep)
+        self.rows, self._context, self._gather, self._scatter = rows, context, gather, scatter  # last: whatever fails above changes nothing
 
     @property
     def words(self) -> tuple[int, int]:

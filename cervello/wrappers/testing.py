@@ -14,88 +14,28 @@ Every method whose name begins with `test_` states one thing that agents rely on
 from __future__ import annotations
 
 import contextlib
-import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.inferers.choice import Choice
 from cervello.inferers.named import choose
-from cervello.inferers.testing import SIZES, same_bits, sample_row, stack_rows, take_row
-from cervello.native import Model
-from cervello.spec import Array, Inferer, PolicySpec, Specs, Wrapper
+from cervello.inferers.testing import SIZES, same_bits, take_row
+from cervello.spec import PolicySpec, Specs
+from cervello.wrappers.playing import STEPS, Playing, Rows
 from cervello.wrappers.stand_ins import BreakdownError, FailingInferer, FailingWrapper, Watched
 
-_STEPS = 3
 _MANY = 150  # agents; more than a policy first makes room for
 
 
-Rows = dict[Any, dict[str, Array]]
-
-
-class WrapperContract:
+class WrapperContract(Playing):
     """What agents rely on in every wrapper and stack. Override `make_model`, and `make_wrapper` or `make_wrappers`."""
-
-    def make_model(self) -> Model:
-        """A model that the wrappers fit."""
-        raise NotImplementedError("make_model")
-
-    def make_wrapper(self) -> Wrapper:
-        """The wrapper under test."""
-        raise NotImplementedError("make_wrapper")
-
-    def make_wrappers(self) -> Sequence[Wrapper]:
-        """The stack under test, outermost first."""
-        return [self.make_wrapper()]
-
-    def make_inferer(self, model: Model) -> str | Choice | Inferer:
-        """The inferer inside; any will do."""
-        return "memoizing"
-
-    def make_row(self, specs: Specs, agent: int, step: int) -> dict[str, Array]:
-        """What an agent observes at a step; override it where made-up numbers make no sense."""
-        return {name: sample_row(spec, agent, step) for name, spec in specs.items()}
-
-    # Playing ------------------------------------------------------------------------------------------------------------
-
-    def _policy(self, wrappers: Sequence[Any] | None = None, inferer: Any = None, seed: int = 3) -> Any:
-        model = self.make_model()
-        # Agents stand above wrappers, which import nothing from above; a test may look up.
-        policy = importlib.import_module("cervello.agents").Policy
-        return policy(model, wrappers=self.make_wrappers() if wrappers is None else wrappers,
-                      inferer=self.make_inferer(model) if inferer is None else inferer, seed=seed)
-
-    def _failing(self) -> tuple[Any, FailingInferer]:
-        model = self.make_model()
-        inferer = FailingInferer(choose(self.make_inferer(model), model))
-        return self._policy(inferer=inferer), inferer
-
-    def _columns(self, policy: Any, agents: Sequence[int], step: int) -> dict[str, Array]:
-        rows = [self.make_row(policy.inputs, agent, step) for agent in agents]
-        return {name: stack_rows(spec, [row[name] for row in rows]) for name, spec in policy.inputs.items()}
-
-    def _tick(self, policy: Any, agents: Iterable[int], step: int, **options: Any) -> Rows:
-        listed = [int(agent) for agent in agents]
-        found = policy.infer_batch(listed, self._columns(policy, listed, step), **options)
-        return {agent: {name: take_row(spec, found[name], i).copy() for name, spec in policy.outputs.items()}
-                for i, agent in enumerate(listed)}
-
-    def _play(self, policy: Any, agents: Iterable[int], steps: Iterable[int] = range(_STEPS), **options: Any) -> list[Rows]:
-        listed = list(agents)
-        return [self._tick(policy, listed, step, **options) for step in steps]
-
-    @staticmethod
-    def _expect(found: Mapping[Any, Mapping[str, Array]], expected: Mapping[Any, Mapping[str, Array]], when: str) -> None:
-        for agent, outputs in found.items():
-            for name, array in outputs.items():
-                assert same_bits(array, expected[agent][name]), f"{when}: agent {agent}, {name}: {array} instead of {expected[agent][name]}"
 
     # Isolation ----------------------------------------------------------------------------------------------------------
 
     def test_an_agent_decides_the_same_whoever_shares_its_batch(self) -> None:
-        alone: list[Rows] = [{} for _ in range(_STEPS)]
+        alone: list[Rows] = [{} for _ in range(STEPS)]
         for agent in SIZES:
             policy = self._policy()
             policy.begin_agent(agent)
@@ -106,7 +46,7 @@ class WrapperContract:
             policy = self._policy()
             agents = random.permutation(SIZES)[:n_rows].tolist()
             policy.begin_agents(agents)
-            for step in range(_STEPS):
+            for step in range(STEPS):
                 self._expect(self._tick(policy, random.permutation(agents), step), alone[step], f"{n_rows} agents, step {step}")
 
     def test_agents_may_come_and_go_between_batches(self) -> None:
@@ -126,7 +66,7 @@ class WrapperContract:
         policy, reference = self._policy(), self._policy()
         policy.begin_agents(range(5))
         reference.begin_agents(range(5))
-        for step in range(_STEPS):
+        for step in range(STEPS):
             columns = self._columns(policy, range(5), step)
             for name, spec in policy.inputs.items():
                 if spec.dtype.kind == "f" and spec.batch_axis is not None:
@@ -143,7 +83,7 @@ class WrapperContract:
         policy.end_agents(range(4))
         policy.begin_agents([10, 11, 12])
         reference.begin_agents([10, 11, 12])
-        for step in range(_STEPS):
+        for step in range(STEPS):
             self._expect(self._tick(policy, [10, 11, 12], step), self._tick(reference, [10, 11, 12], step), "in used slots")
 
     def test_an_agent_that_begins_again_remembers_nothing(self) -> None:
@@ -163,7 +103,7 @@ class WrapperContract:
         restarted.restart_agents([2])
         ended.end_agents([2])
         ended.begin_agents([2], stream=4, episode=1)
-        for step in range(_STEPS):
+        for step in range(STEPS):
             self._expect(self._tick(restarted, [1, 2], step), self._tick(ended, [1, 2], step), f"step {step} after the restart")
 
     def test_state_survives_when_room_is_made_for_more_agents(self) -> None:
@@ -220,7 +160,7 @@ class WrapperContract:
         policy, inferer = self._failing()
         policy.begin_agents([1, 2])
         self._play(policy, [1, 2])
-        assert inferer.runs == _STEPS, f"{inferer.runs} runs for {_STEPS} batches"
+        assert inferer.runs == STEPS, f"{inferer.runs} runs for {STEPS} batches"
 
     # Specs --------------------------------------------------------------------------------------------------------------
 
@@ -242,7 +182,7 @@ class WrapperContract:
     def test_the_callers_arrays_are_left_as_they_were(self) -> None:
         policy = self._policy()
         policy.begin_agents(range(4))
-        for step in range(_STEPS):
+        for step in range(STEPS):
             columns = self._columns(policy, range(4), step)
             before = {name: column.copy() for name, column in columns.items()}
             policy.infer_batch(list(range(4)), columns)
@@ -250,11 +190,24 @@ class WrapperContract:
             for name, column in before.items():
                 assert same_bits(columns[name], column), f"{name}: the caller's array was written"
 
+    def test_deciding_by_name_gives_the_same_rows_and_they_stay_as_they_are(self) -> None:
+        named, reference = self._policy(), self._policy()
+        for each in (named, reference):
+            each.begin_agents(range(3))
+        kept: list[tuple[Rows, Rows]] = []
+        for step in range(STEPS):
+            found = named.infer({agent: self.make_row(named.inputs, agent, step) for agent in range(3)})
+            expected = self._tick(reference, range(3), step)
+            self._expect(found, expected, f"step {step} by name")
+            kept.append((found, expected))
+        for step, (found, expected) in enumerate(kept):
+            self._expect(found, expected, f"step {step}, after later decisions")
+
     def test_given_arrays_are_filled(self) -> None:
         policy, reference = self._policy(), self._policy()
         for each in (policy, reference):
             each.begin_agents(range(3))
-        for step in range(_STEPS):
+        for step in range(STEPS):
             out = {name: np.zeros(spec.batched(3), spec.dtype) for name, spec in policy.outputs.items()}
             found = policy.infer_batch(list(range(3)), self._columns(policy, range(3), step), out=out)
             expected = reference.infer_batch(list(range(3)), self._columns(policy, range(3), step))
@@ -275,7 +228,7 @@ class WrapperContract:
         for each in (*policies, reference):
             each.begin_agents([1, 2])
         self._play(policies[0], [1, 2])
-        for step in range(_STEPS):
+        for step in range(STEPS):
             self._expect(self._tick(policies[1], [1, 2], step), self._tick(reference, [1, 2], step), "beside another policy")
 
     # Hooks and noise ----------------------------------------------------------------------------------------------------
@@ -287,14 +240,14 @@ class WrapperContract:
         policy.end_agent(2)
         policy.restart_agents([1, 3])
         for each in watched:
-            assert each.calls == [("begin", 3), ("end", 1), ("end", 2), ("begin", 2)], f"{each.wrapper!r}: {each.calls}"
+            assert each.calls == [("begin", 3), ("end", 1), ("begin", 2), ("end", 2)], f"{each.wrapper!r}: {each.calls}"
 
     def test_the_same_seed_stream_agent_and_episode_replay(self) -> None:
         first, second = self._policy(seed=5), self._policy(seed=5)
         first.begin_agents([7, 8], stream=2, episode=9)
         second.begin_agents([30, 31, 32])
         second.begin_agents([8, 7], stream=2, episode=9)
-        for step in range(_STEPS):
+        for step in range(STEPS):
             expected, found = self._tick(first, [7, 8], step), self._tick(second, [31, 8, 32, 7], step)
             self._expect(expected, found, f"replay of step {step}")
 
@@ -302,7 +255,7 @@ class WrapperContract:
         first, second = self._policy(seed=1), self._policy(seed=2)
         for each in (first, second):
             each.begin_agents(range(4))
-        for step in range(_STEPS):
+        for step in range(STEPS):
             self._expect(self._tick(first, range(4), step, deterministic=True), self._tick(second, range(4), step, deterministic=True),
                          f"deterministic step {step}")
 
@@ -311,7 +264,7 @@ class WrapperContract:
         for each in (mixed, free, fixed):
             each.begin_agents(range(4))
         flags = np.array([True, False, False, True])
-        for step in range(_STEPS):
+        for step in range(STEPS):
             found = self._tick(mixed, range(4), step, deterministic=flags)
             drawn, still = self._tick(free, range(4), step), self._tick(fixed, range(4), step, deterministic=True)
             self._expect({agent: found[agent] for agent in (1, 2)}, drawn, f"step {step}, rows that draw")

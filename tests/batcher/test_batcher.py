@@ -240,19 +240,6 @@ def test_a_failure_inside_the_graph_keeps_queue_state_and_counters() -> None:
     assert all(np.array_equal(found[agent]["action"], expected[agent]["action"]) for agent in (1, 2))
 
 
-def test_an_agent_that_ended_while_it_waited_is_named_and_nothing_is_lost(counting: Any) -> None:
-    policy, inferer, batch = counting
-    batch.push(1, total(1))
-    batch.push(2, total(10))
-    policy.end_agent(1)
-    with pytest.raises(AgentError, match="expected agents that have begun, got 1"):
-        batch.execute()
-    assert batch.batched().ids == (1, 2)
-    assert inferer.runs == 0
-    policy.begin_agent(1)
-    assert {agent: found["action"].item() for agent, found in batch.execute().items()} == {1: 1, 2: 10}
-
-
 def test_a_nan_observation_is_legal_and_stays_with_its_agent(policy: Policy, batch: Batcher) -> None:
     x = rows(3)
     x[1, 2] = np.nan

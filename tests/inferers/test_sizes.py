@@ -224,7 +224,7 @@ def test_a_memoizing_cache_of_nothing_is_refused(capacity: int) -> None:
 
 
 def test_preloading_no_rows_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"inferers\.Memoizing: expected sizes of at least 1 to preload, got \(4, 0\)"):
+    with pytest.raises(ConfigurationError, match=r"inferers\.Memoizing: expected sizes to preload of at least 1, got 0"):
         inferers.Memoizing(preload=[4, 0])
 
 
@@ -237,3 +237,23 @@ def test_a_number_of_threads_that_makes_no_sense_is_refused(threads: Any) -> Non
 def test_descriptions_say_what_they_are() -> None:
     assert [repr(each) for each in (inferers.Basic(), inferers.Fixed([8]), inferers.Memoizing(), inferers.Dynamic())] == [
         "Basic()", "Fixed(sizes=[8, 1])", "Memoizing(capacity=128)", "Dynamic()"]
+
+
+def test_numpys_integers_are_numbers_too() -> None:
+    model = stacks.model("feed_forward")
+    assert inferers.Fixed(np.array([4, 16])).sizes == (16, 4, 1)
+    assert inferers.Memoizing(np.int64(3), preload=np.array([2])).preload == (2,)
+    assert inferers.choose("basic", model, np.int32(2)).threads == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: inferers.Fixed(8), "inferers.Fixed: expected sizes of at least 1, got 8; give a list"),
+    (lambda: inferers.Fixed([2**70]), "inferers.Fixed: expected sizes of at most 1,000,000,000, got"),
+    (lambda: inferers.Memoizing("a"), "inferers.Memoizing: expected a capacity of at least 1, got 'a'"),
+    (lambda: inferers.Memoizing(preload=5), "expected sizes to preload of at least 1, got 5; give a list"),
+    (lambda: inferers.Memoizing(preload=[1.5]), "expected sizes to preload of at least 1, got 1.5"),
+    (lambda: inferers.choose("basic", stacks.model("feed_forward"), 2**40), "threads: expected at most 1,024, got"),
+])
+def test_sizes_that_make_no_sense_are_refused_in_words(make: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        make()

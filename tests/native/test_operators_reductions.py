@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_graphs import one, rows, weights
+from native_graphs import Chain, In, one, rows, weights
 from native_rows import assert_same_bits, execute, one_by_one
 
 from cervello.native import Model
@@ -101,3 +101,21 @@ def test_a_reduction_over_the_batch_runs_one_row_at_a_time_and_says_so() -> None
     model = Model.load(one("ReduceSum", rows(3), np.array([0]), opset=18))
     assert not model.batched
     assert "batch" in model.plan().one_row
+
+
+@pytest.mark.parametrize("shift", [0, 1e3, 1e4, 1e6, 3e38])
+def test_the_logarithm_of_a_softmax_stays_exact_far_from_zero(shift: float) -> None:
+    x = (np.float64([[0, 0.5, 1, -1], [3, 2, 3, 3]]) + shift).astype(np.float32)
+    found = Model.load(one("LogSoftmax", rows(4), axis=1)).run({"x0": x})["y0"]
+    np.testing.assert_allclose(found, scipy.special.log_softmax(x.astype(np.float64), axis=1), rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize("op", list(TRUE))
+@pytest.mark.parametrize("number", [-5, 3])
+def test_a_scalar_is_reduced_too(op: str, number: float) -> None:
+    c = Chain(x=In((1, 3)))
+    model = Model.load(c.model(c.add(op, c.add("ReduceMax", "x", keepdims=0), keepdims=0)))
+    assert not model.slow_nodes
+    found = next(iter(model.run({"x": np.full((1, 3), number, np.float32)}).values()))
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(found.reshape(()), TRUE[op](np.float64(number)), rtol=1e-6)

@@ -168,7 +168,7 @@ def test_names_that_pair_but_shapes_that_do_not_are_left_alone() -> None:
     ("full", [Recurrent({"h_in": "action"})], "expected 'h_in' and 'action' of one shape, got h_in: (N, 8) float32 and action: (N, 3)"),
     ("full", [Recurrent({"epsilon": "action", "prev_action": "action"})], "expected every output at most once"),
     ("full", [Recurrent(initial={"obs": 1})], "expected initial states for ['h_in'], got ['obs']"),
-    ("full", [Recurrent(initial={"h_in": np.zeros(3)})], "initial 'h_in': expected shape (8,), got (3,)"),
+    ("full", [Recurrent(initial={"h_in": np.zeros(3)})], "expected a value that fits h_in: (N, 8) float32, got (3,)"),
     ("full", [Recurrent(), Recurrent()], "expected inputs and outputs that pair"),
     ("full", [Epsilon("h_in"), Recurrent()], "wrapper Epsilon('h_in'): expected an input among ['obs', 'epsilon', 'prev_action', 'start', "
                                              "'mask'], got 'h_in'; it does not exist or a wrapper further in provides it"),

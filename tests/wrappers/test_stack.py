@@ -139,4 +139,4 @@ def test_hooks_reach_wrappers_with_any_inferer_and_any_container() -> None:
         policy.restart_agents(["a"])
         policy.end_agents(["a", "b"])
         for each in watched:
-            assert each.calls == [("begin", 1), ("begin", 2), ("end", 1), ("begin", 1), ("end", 2)]
+            assert each.calls == [("begin", 1), ("begin", 2), ("begin", 1), ("end", 1), ("end", 2)]

@@ -45,7 +45,7 @@ def copy(step, ctx):
 
 
 def fill(step, ctx):
-    """Words: target; itemsize, count, the element's bits."""
+    """Words: target; itemsize (1, 2, 4 or 8), count, the element's bits."""
     target = word(ctx, word(step, 2)) + word(step, 3)
     itemsize, count, bits = word(step, 4), word(step, 5), word(step, 6)
     for i in range(count):
@@ -53,6 +53,9 @@ def fill(step, ctx):
             write_i32(target, i, bits)
         elif itemsize == 8:
             write_i64(target, i, bits)
+        elif itemsize == 2:
+            write_u8(target, 2 * i, bits & 255)
+            write_u8(target, 2 * i + 1, bits >> 8 & 255)
         else:
             write_u8(target, i, bits)
     return 0

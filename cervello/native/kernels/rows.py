@@ -176,7 +176,8 @@ def _shift(source, count):
 
 
 @device
-def _log_sum_exp(source, count, shift):
+def _log_of_sum(source, count, shift):
+    """log Σ exp(x - shift)"""
     fixed = splat(shift)
     total = splat(_F(0.0))
     i = 0
@@ -184,11 +185,12 @@ def _log_sum_exp(source, count, shift):
         x = f.exp(load_first(source + i * 4, count - i) - fixed)
         total = total + keep_first(x, count - i, splat(_F(0.0)))
         i += 16
-    return lane(f.log(splat(sum_lanes(total))), 0) + shift
+    return lane(f.log(splat(sum_lanes(total))), 0)
 
 
 def log_sum_exp(target, source, count, parameters):
-    write_f32(target, 0, _log_sum_exp(source, count, _shift(source, count)))
+    shift = _shift(source, count)
+    write_f32(target, 0, _log_of_sum(source, count, shift) + shift)
     return 0
 
 
@@ -210,11 +212,12 @@ def softmax(target, source, count, parameters):
 
 
 def log_softmax(target, source, count, parameters):
-    shift = row_max(source, count)
-    norm = splat(_log_sum_exp(source, count, shift))
+    """The logarithm is small beside a large maximum, so the maximum goes first."""
+    highest = row_max(source, count)
+    shift, norm = splat(highest), splat(_log_of_sum(source, count, highest))
     i = 0
     while i < count:
-        store_first(target + i * 4, load_first(source + i * 4, count - i) - norm, count - i)
+        store_first(target + i * 4, load_first(source + i * 4, count - i) - shift - norm, count - i)
         i += 16
     return 0
 

@@ -29,7 +29,7 @@ def _attributes(**defaults: float) -> Parameters:
 
 def _clip(lowering: Lowering, node: Node) -> list[Any]:
     words = []
-    for index, missing in ((1, -np.inf), (2, np.inf)):
+    for index, missing in ((1, np.finfo(F32).min), (2, np.finfo(F32).max)):  # as the specification has it
         name = node.inputs[index] if len(node.inputs) > index else ""
         bound = lowering.constant(name) if name else np.float32(missing)
         if bound is None:

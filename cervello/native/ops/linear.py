@@ -146,7 +146,10 @@ def _gemm(lowering: Lowering, node: Node) -> None:
     if c and bias is None and beta != 0:
         extra = lowering.tensor(c)
         if beta != 1:
-            raise NotPlanned("a scaled C that is not constant")
+            extra = extra if extra.shape else extra.viewed(c, (1,), (4,))
+            scaled = lowering.scratch(extra.shape, F32)
+            emit_binary(lowering, "binary:mul", (extra, lowering.stored(f"{name}/beta", np.array([beta], F32))), scaled)
+            extra = scaled
         target = _place(lowering, name, matrix.shape[0], w.shape[1])
         emit_gemm(lowering, matrix, w, None, target, None, matrix.shape[0])
         whole = lowering.tensors[name]

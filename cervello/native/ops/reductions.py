@@ -36,7 +36,10 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:
-    data = lowering.value(node.inputs[1]).data if len(node.inputs) > 1 and node.inputs[1] else None
+    given = len(node.inputs) > 1 and node.inputs[1]
+    data = lowering.value(node.inputs[1]).data if given else None
+    if given and data is None:
+        raise NotPlanned("axes that are not constant")
     if data is None or data.size == 0:
         return [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
     return sorted({axis_of(node, int(a), rank) for a in data.reshape(-1)})
@@ -47,6 +50,8 @@ def _reduce(lowering: Lowering, node: Node) -> None:
     if source.dtype != F32:
         raise NotPlanned(f"no kernel for {source.dtype}")
     axes = _axes(lowering, node, len(source.shape))
+    if not source.shape and not node.attributes.get("noop_with_empty_axes", 0):
+        source, axes = source.viewed(name, (1,), (source.itemsize,)), [0]  # |x|, x² and the like change even a scalar
     if not axes:
         lowering.alias(name, source.viewed(name, source.shape, source.strides))
         return

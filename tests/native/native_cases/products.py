@@ -46,8 +46,8 @@ def _residual(width: int) -> Any:
     return c.model(c.add("Add", c.dense(h, width, width, 3), "x"))
 
 
-def _added(width: int) -> Any:
-    return one("Gemm", rows(5), weights(5, width), rows(width))
+def _added(width: int, **attributes: Any) -> Any:
+    return one("Gemm", rows(5), weights(5, width), rows(width), **attributes)
 
 
 def _attention(width: int) -> Any:
@@ -63,6 +63,7 @@ CASES = [
     Case("Gemm-relu-no-bias", partial(_gemm, 5, False, "Relu")), Case("Gemm-softplus", partial(_gemm, 33, True, "Softplus")),
     Case("Gemm-transB", partial(_gemm, 13, True, None, transB=1)), Case("Gemm-scaled", partial(_gemm, 13, True, None, alpha=0.5, beta=2.0)),
     Case("Gemm-wide", _wide), Case("Gemm-into-windows", _into_a_window), Case("Gemm-residual", _residual), Case("Gemm-computed-c", _added),
+    Case("Gemm-computed-c-scaled", partial(_added, alpha=0.3, beta=-1.75)),
     Case("MatMul", lambda w: one("MatMul", rows(w), weights(w, 19))),
     Case("MatMul-vector", lambda w: one("MatMul", rows(w), weights(w))),
     Case("MatMul-3d", lambda w: one("MatMul", rows(3, 11), weights(11, w))), Case("MatMul-turned", _turned),

@@ -1,0 +1,94 @@
+"""What callers may name agents by, and the numbers that go with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import AgentError, InputError
+from cervello.noise import agent_number
+from cervello.spec import AgentId
+
+Array = np.ndarray[Any, Any]
+Ids = Sequence[AgentId] | Array
+_KINDS = frozenset({int, str})
+_ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # what may be meant as one id, or as none
+
+
+def listed(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId]:
+    """Ids one by one; asked once, so that iterators may be given.
+
+    Args:
+      ordered: whether the order means something, which a set does not have.
+    Raises:
+      AgentError: one id instead of many, an array that cannot hold ids, or a set where the order counts.
+    """
+    if isinstance(ids, np.ndarray):
+        if ids.ndim != 1 or (ids.dtype.kind not in "iuUO" and ids.size):
+            raise AgentError(f"agents: expected a vector of ints or strings, got {ids.dtype} {ids.shape}")
+        return ids.tolist()  # type: ignore[no-any-return]
+    if isinstance(ids, _ONE) or not isinstance(ids, Iterable):
+        raise AgentError(f"agents: expected a sequence of ids, got {ids!r}; one agent is [{ids!r}]")
+    if ordered and isinstance(ids, (set, frozenset)):
+        raise AgentError("agents: expected a sequence of ids, got a set; row i belongs to ids[i], so give a list")
+    return list(ids)
+
+
+def is_id(agent: object) -> bool:
+    """Whether this is of a kind that names agents."""
+    return type(agent) in _KINDS or (isinstance(agent, (int, str, np.integer)) and not isinstance(agent, bool))
+
+
+def check_kinds(ids: Sequence[Any]) -> None:
+    """Raises AgentError unless all are ints or strings: 1.0 and True are equal to 1 and yet nobody's name."""
+    if not _KINDS.issuperset(map(type, ids)):
+        strange = [agent for agent in ids if not is_id(agent)]
+        if strange:
+            raise AgentError(f"agents: expected ints or strings, got {strange[0]!r}")
+
+
+def number_of(agent: Any) -> int:
+    """The number an agent's noise is keyed by.
+
+    Raises:
+      AgentError: this cannot be an agent's id.
+    """
+    if not is_id(agent):
+        raise AgentError(f"agent id: expected an int (0 ≤ id < 2⁶³) or a string, got {agent!r}")
+    if not isinstance(agent, str) and not 0 <= agent < 1 << 63:
+        raise AgentError(f"agent id: expected 0 ≤ id < 2⁶³, got {agent}")
+    return agent_number(agent if isinstance(agent, str) else int(agent))
+
+
+def doubled(ids: Iterable[AgentId]) -> AgentId | None:
+    """The first id that comes twice."""
+    seen: set[AgentId] = set()
+    for agent in ids:
+        if agent in seen:
+            return agent
+        seen.add(agent)
+    return None
+
+
+def spread(what: str, value: int | Sequence[int] | Array, n: int) -> list[int]:
+    """Streams or episodes of n agents.
+
+    Raises:
+      InputError: neither one number nor n, or a number out of range.
+    """
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
+    values = list(value) if isinstance(value, (Sequence, np.ndarray)) else [value] * n
+    if len(values) != n:
+        raise InputError(f"{what}: expected one number or {n}, got {len(values)}")
+    for number in values:
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < 1 << 63:
+            raise InputError(f"{what}: expected 0 ≤ {what} < 2⁶³, got {number!r}")
+    return [int(number) for number in values]
+
+
+def is_many(value: object) -> bool:
+    """Whether streams or episodes are given one by one."""
+    return isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) > 0

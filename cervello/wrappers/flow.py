@@ -1,0 +1,30 @@
+"""Whether what flows is what the specs say, where a wrapper or an inferer of a user's own had its hands on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cervello.errors import ExecutionError
+from cervello.native.arrays import castable
+from cervello.spec import Array, Specs
+
+
+def check_flow(where: str, kind: str, specs: Specs, columns: Mapping[str, Array], n_rows: int, remedy: str) -> None:
+    """Raises ExecutionError unless every spec has an array of its shape and type.
+
+    Args:
+      where: whose work it is, for people.
+      kind: "input" or "output". An input may be of a type that is cast to the promised one.
+      remedy: what to do.
+    """
+    for name, spec in specs.items():
+        array = columns.get(name)
+        shape = spec.batched(n_rows)
+        fits = isinstance(array, np.ndarray) and array.shape == shape and (
+            array.dtype == spec.dtype or (kind == "input" and castable(array.dtype, spec.dtype)))
+        if fits:
+            continue
+        got = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ExecutionError(f"{where}, {kind} {name!r}: expected {shape} {spec.dtype}, got {got}; {remedy}")

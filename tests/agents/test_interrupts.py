@@ -1,0 +1,128 @@
+"""Ctrl-C may come after any call: the policy goes on as if the interrupted call had happened, or had not."""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+import small_models
+
+from cervello import Model, Policy
+from cervello.agents import policy as home
+
+# Where CPython looks for signals: when a function begins, after calls, and when a loop jumps back.
+_PLACES = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
+_FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("policy", "turn", "membership", "table")}
+_FILES.add(str(Path(home.__file__).parents[1] / "inferers" / "swift.py"))
+
+
+class Interrupt(KeyboardInterrupt):
+    """As Ctrl-C raises it."""
+
+
+@cache
+def names(code: CodeType) -> dict[int, str]:
+    """Instructions by offset."""
+    return {i.offset: i.opname for i in dis.get_instructions(code)}
+
+
+def interrupted(call: Callable[[], Any], at: int) -> bool:
+    """Makes a call and interrupts it at the at-th place; returns whether there was one."""
+    left, before = at, dict[FrameType, str]()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in _FILES or left < 0:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if before.get(frame, "") in _PLACES:
+                left -= 1
+                if left < 0:
+                    raise Interrupt
+            before[frame] = names(frame.f_code)[frame.f_lasti]
+        return trace
+
+    tracer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(tracer)
+    return False
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.load(small_models.counter())
+
+
+def everywhere(make: Callable[[], tuple[Policy, Callable[[], Any]]]) -> Iterator[Policy]:
+    """Policies whose call was interrupted, at each place in turn; the last one was not."""
+    for at in range(10_000):
+        policy, call = make()
+        done = not interrupted(call, at)
+        yield policy
+        if done:
+            assert at > 5, "nothing was interrupted"
+            return
+
+
+def summed(policy: Policy, agents: list[int]) -> list[float]:
+    """What each agent has summed up, found by adding 0."""
+    return [float(policy.infer_batch([agent], {"obs": np.zeros((1, 1), np.float32)})["action"].item()) for agent in agents]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("out", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_decision_that_is_interrupted_is_made_for_all_or_for_none(model: Model, prepared: bool, out: bool, dtype: Any) -> None:
+    def make() -> tuple[Policy, Callable[[], Any]]:
+        policy = Policy(model, wrappers="auto")
+        policy.begin_agents(range(5))
+        x = {"obs": np.ones((5, 1), dtype)}
+        if prepared:
+            policy.infer_batch([0, 1, 2, 3, 4], {"obs": np.zeros((5, 1), dtype)})
+        given = {"action": np.zeros((5, 1), np.float32)} if out else None
+        return policy, lambda: policy.infer_batch([0, 1, 2, 3, 4], x, out=given)
+
+    for policy in everywhere(make):
+        first = summed(policy, [0])[0]
+        assert first in (0, 1)
+        found = policy.infer_batch([0, 1, 2, 3, 4], {"obs": np.ones((5, 1), np.float32)})["action"]
+        assert (found == first + 1).all()
+        policy.end_agent(0)  # would wait for ever for a turn that was lost
+        policy.begin_agents(range(100, 300))
+        assert summed(policy, [1, 299]) == [first + 1, 0]
+
+
+@pytest.mark.parametrize("change", ["begin", "end", "restart"])
+def test_a_change_that_is_interrupted_is_made_for_all_or_for_none(model: Model, change: str) -> None:
+    some = [900, 901, 902]
+
+    def make() -> tuple[Policy, Callable[[], Any]]:
+        policy = Policy(model, wrappers="auto")
+        policy.begin_agents(range(62))  # for three more, room has to be made
+        if change != "begin":
+            policy.begin_agents(some)
+        policy.infer_batch(policy.agents, {"obs": np.full((len(policy), 1), 7, np.float32)})
+        return policy, lambda: getattr(policy, f"{change}_agents")(some)
+
+    for policy in everywhere(make):
+        assert len(policy) in ((65,) if change == "restart" else (62, 65))
+        there = [agent for agent in some if agent in policy]
+        found = set(summed(policy, there))
+        assert len(found) <= 1
+        assert found <= {"begin": {0}, "end": {7}, "restart": {0, 7}}[change]
+        policy.end_agents(there)  # would wait for ever for a turn that was lost
+        policy.begin_agents(range(1000, 1200))
+        assert summed(policy, [0, 61, 1000, 1199]) == [7, 7, 0, 0]

@@ -1,0 +1,176 @@
+"""Batches that overlap, calls from inside calls, and processes that fork."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_models
+import stacks
+
+import cervello
+from cervello import AgentError, Policy, PolicySpec, Recurrent
+from cervello.agents import AgentTable
+from cervello.agents.turn import Turn
+from cervello.spec import Wrapper
+from cervello.wrappers import Passive
+
+X = {"obs": np.ones((1, 1), np.float32)}
+
+
+def begin(table: AgentTable, *ids: int) -> list[int]:
+    slots = table.unused(len(ids))
+    table.reserve(table.wanted(slots))
+    table.prepare(slots, ids, [0] * len(ids), [0] * len(ids))
+    table.publish(ids, slots)
+    return slots.tolist()  # type: ignore[no-any-return]
+
+
+def end(table: AgentTable, *ids: int) -> None:
+    table.end(ids, table.rows(list(ids)))
+
+
+def test_slots_of_a_batch_in_flight_are_given_to_nobody() -> None:
+    table = AgentTable()
+    first, _ = begin(table, 1, 2)
+    table.enter("a")
+    table.enter("b")
+    end(table, 1)
+    assert first not in begin(table, 3, 4, 5)
+    table.leave("a")
+    assert first not in begin(table, 6)
+    table.leave("b")
+    assert begin(table, 7) == [first]
+
+
+def test_slots_are_used_again_though_batches_overlap_without_a_pause() -> None:
+    table = AgentTable()
+    table.enter(-1)
+    for k in range(1000):
+        begin(table, k)
+        end(table, k)
+        table.enter(k)
+        table.leave(k - 1)
+    assert table.capacity == 64
+    assert max(begin(table, *range(60))) < 64
+
+
+def test_a_batch_that_never_began_may_leave() -> None:
+    table = AgentTable()
+    table.leave("nobody")
+    assert begin(table, 1) == [0]
+
+
+@pytest.mark.parametrize("hook", ["begin", "end"])
+def test_a_change_from_inside_a_change_is_refused_and_never_waits_for_itself(hook: str) -> None:
+    class Eager(Passive):
+        active = False
+
+        def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+            return self, spec
+
+        def _change(self, when: str) -> None:
+            if self.active and hook == when:
+                policy.begin_agent("more")
+
+        def begin(self, slots: Any) -> None:
+            self._change("begin")
+
+        def end(self, slots: Any) -> None:
+            self._change("end")
+
+    wrapper = Eager()
+    policy = Policy(stacks.model("counter"), wrappers=[wrapper, Recurrent()])
+    policy.begin_agent("a")
+    wrapper.active = True
+    with pytest.raises(AgentError, match="expected agents to begin and end before or after a decision, got a change from inside"):
+        policy.restart_agents(["a"])
+    wrapper.active = False
+    policy.begin_agent("b")
+    assert set(policy.agents) == {"a", "b"}
+
+
+def test_an_id_that_changes_the_table_while_it_is_looked_up_is_refused_in_the_short_way_too() -> None:
+    policy = Policy(stacks.model("counter"), wrappers=[Recurrent()])
+    policy.begin_agents(["a", "b"])
+
+    class Sneaky(str):
+        active = True
+
+        def __hash__(self) -> int:
+            if Sneaky.active:
+                policy.end_agent("a")
+            return str.__hash__(self)
+
+        __eq__ = str.__eq__
+
+    with pytest.raises(AgentError, match="change them outside"):
+        policy.infer_batch([Sneaky("a")], X)
+    Sneaky.active = False
+    assert policy.infer_batch(["a"], X)["action"].item() == 1
+
+
+def test_a_decision_from_inside_a_decision_goes_the_long_way() -> None:
+    policy = Policy(stacks.model("counter"), wrappers=[Recurrent()])
+    policy.begin_agents(["a", "b"])
+
+    class Asking(str):
+        def __hash__(self) -> int:
+            policy.infer_batch(["a"], X)
+            return str.__hash__(self)
+
+        __eq__ = str.__eq__
+
+    policy.infer_batch([Asking("b")], X)
+    assert policy.infer_batch(["a"], X)["action"].item() > 1
+
+
+def test_a_change_waits_for_another_threads_turn() -> None:
+    turn, done = Turn("policy"), threading.Event()
+    turn.holder[0] = -1
+    thread = threading.Thread(target=lambda: turn.alone(done.set))
+    thread.start()
+    assert not done.wait(0.05)
+    del turn.holder[0]
+    assert done.wait(5)
+    thread.join()
+    assert not turn.holder
+
+
+_FORK = """
+import os, sys, signal, threading
+sys.path.insert(0, sys.argv[1])
+import numpy as np, small_models
+from cervello import Model, Policy
+signal.alarm(60)
+policy = Policy(Model.load(small_models.feed_forward(64, 512, 8)), threads=2)
+policy.begin_agents(range(301))
+x = {"obs": np.ones((301, 64), np.float32)}
+expected = policy.infer_batch(range(301), x)["action"]
+assert policy.inferer._pool is not None
+policy._turn.holder[0] = -1  # a thread that is not in the child has the turn, and the lock
+holding = threading.Event()
+threading.Thread(target=lambda: (policy._turn.lock.acquire(), holding.set(), threading.Event().wait(3600)), daemon=True).start()
+holding.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    same = np.array_equal(policy.infer_batch(range(301), x)["action"], expected)
+    policy.end_agents(range(300))
+    os._exit(0 if same and len(policy) == 1 else 1)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_threads_and_a_turn_of_its_own() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(cervello.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _FORK, str(Path(small_models.__file__).parent)], timeout=120,
+                          env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

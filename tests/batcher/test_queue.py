@@ -1,0 +1,131 @@
+"""What waits: agents that end meanwhile, observations taken out, and pushes that are all or nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import stacks
+
+from cervello import AgentError, Batcher, Epsilon, InputError, Policy, Recurrent
+
+
+def total(value: float) -> dict[str, Any]:
+    return {"obs": np.array([value], np.float32)}
+
+
+def results(actions: Any) -> dict[Any, float]:
+    return {agent: found["action"].item() for agent, found in actions.items()}
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Sums up observations."""
+    found = Policy(stacks.model("counter"), wrappers=[Recurrent()])
+    found.begin_agents([1, 2, 3, "scout"])
+    return found
+
+
+@pytest.fixture
+def batch(policy: Policy) -> Batcher:
+    found = Batcher(policy)
+    for agent, value in ((1, 1), (2, 10), (3, 100), ("scout", 1000)):
+        found.push(agent, total(value))  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_agents_that_ended_while_they_waited_are_all_named_and_can_be_taken_out(policy: Policy, batch: Batcher, back: bool) -> None:
+    policy.end_agents([1, 3])
+    if back:  # the observation is still one of the episode before
+        policy.begin_agents([3, 1])
+    for _ in range(2):
+        with pytest.raises(AgentError, match=r"execute: expected agents that have not ended since their push, got \[1, 3\]; discard them"):
+            batch.execute()
+        assert batch.batched().ids == (1, 2, 3, "scout")
+    assert batch.discard(1)
+    with pytest.raises(AgentError, match=r"got \[3\]"):
+        batch.execute()
+    assert batch.discard(3)
+    if back:
+        batch.push(1, total(5))
+    assert results(batch.execute()) == {2: 10, "scout": 1000} | ({1: 5} if back else {})
+
+
+def test_an_observation_of_the_episode_before_decides_nothing_in_the_next(policy: Policy, batch: Batcher) -> None:
+    policy.restart_agents(["scout"])
+    with pytest.raises(AgentError, match=r"got \['scout'\]"):
+        batch.execute()
+    batch.discard("scout")
+    batch.push("scout", total(2))
+    assert results(batch.execute()) == {1: 1, 2: 10, 3: 100, "scout": 2}
+
+
+@pytest.mark.parametrize("gone", [1, 2, 3, "scout"])
+def test_those_behind_a_discarded_agent_keep_their_observations(batch: Batcher, gone: Any) -> None:
+    assert batch.discard(gone)
+    assert not batch.discard(gone)
+    assert gone not in batch
+    expected: dict[Any, float] = {1: 1, 2: 10, 3: 100, "scout": 1000}
+    del expected[gone]
+    assert batch.batched().ids == tuple(expected)
+    batch.push(gone, total(7))
+    assert results(batch.execute()) == expected | {gone: 7}
+
+
+@pytest.mark.parametrize("agent", [True, 1.0, [1], None, 9, np.array([1])])
+def test_only_ids_of_agents_that_have_begun_can_be_pushed(policy: Policy, agent: Any) -> None:
+    batch = Batcher(policy)
+    for push in (lambda: batch.push(agent, total(1)), lambda: batch.extend({agent: total(1)})):
+        with pytest.raises((AgentError, TypeError) if isinstance(agent, (list, np.ndarray)) else AgentError):
+            push()
+    with pytest.raises(AgentError, match=r"agents: expected .*, got"):
+        batch.push(agent, total(1))
+    assert len(batch) == 0
+
+
+def test_extend_takes_a_mapping(policy: Policy) -> None:
+    with pytest.raises(InputError, match=r"extend: expected a mapping \{agent: observation\}, got list"):
+        Batcher(policy).extend([(1, total(1))])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strict", [lambda: np.errstate(all="raise"), lambda: warnings.catch_warnings(action="error")])
+def test_numbers_too_large_for_a_float32_raise_nothing_whatever_numpy_is_told(policy: Policy, strict: Callable[[], Any]) -> None:
+    batch, large = Batcher(policy), {"obs": np.array([1e300])}
+    with strict():
+        batch.extend({1: total(1), 2: large})
+        batch.push(3, large)
+        assert results(batch.execute()) == {1: 1, 2: np.inf, 3: np.inf}
+        assert results(policy.infer({1: {"obs": [1.0]}, "scout": large})) == {1: 2, "scout": np.inf}
+
+
+def test_rows_of_several_types_are_each_cast_as_if_alone() -> None:
+    # Through a common float64 an int64 would be rounded twice.
+    policy = Policy(stacks.model("counter"), wrappers=[Recurrent()])
+    policy.begin_agents([1, 2])
+    number = (1 << 60) + (1 << 36) + 1
+    alone = policy.infer({1: {"obs": np.array([number])}})[1]["action"]
+    policy.restart_agents([1])
+    assert policy.infer({1: {"obs": np.array([number])}, 2: {"obs": np.array([0.5])}})[1]["action"] == alone == np.float32(np.int64(number))
+
+
+def test_deterministic_may_differ_by_agent() -> None:
+    policy, free = (Policy(stacks.model("noise_alone"), wrappers=[Epsilon()]) for _ in range(2))
+    zeros = {"obs": np.zeros(4, np.float32)}
+    for each in (policy, free):
+        each.begin_agents([1, 2, 3])
+    batch = Batcher(policy)
+    drawn = free.infer(dict.fromkeys((1, 2, 3), zeros))
+    batch.extend(dict.fromkeys((1, 2, 3), zeros))
+    for flags, error in (({9: True}, AgentError), ({1: 1}, InputError), (1, InputError), ("yes", InputError)):
+        with pytest.raises(error, match="deterministic: expected"):
+            batch.execute(flags)  # type: ignore[arg-type]
+    found = batch.execute(deterministic={1: True, 3: np.True_})  # type: ignore[dict-item]
+    assert not found[1]["action"].any()
+    assert not found[3]["action"].any()
+    assert np.array_equal(found[2]["action"], drawn[2]["action"])
+    batch.push(2, zeros)
+    assert not batch.execute(deterministic=True)[2]["action"].any()
