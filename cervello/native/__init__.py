@@ -9,7 +9,8 @@
     profile, bench, limits, leaks   where the time of a run goes, what the machine allows, what calls keep
 """
 
-from cervello.native.model import Bound, Model
+from cervello.native.bound import Bound
+from cervello.native.model import Model
 from cervello.native.report import MemoryPlan
 
 __all__ = ["Bound", "MemoryPlan", "Model"]

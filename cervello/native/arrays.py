@@ -15,11 +15,18 @@ Array = np.ndarray[Any, Any]
 
 def check_names(where: str, specs: Specs, given: Mapping[str, Any]) -> None:
     """Raises InputError unless exactly the named arrays are given."""
+    check_mapping(where, given)
     missing = [name for name in specs if name not in given]
     unknown = [name for name in given if name not in specs]
     if missing or unknown:
         problem = "; ".join(([f"{missing} missing"] if missing else []) + ([f"{unknown} unknown"] if unknown else []))
         raise InputError(f"policy {where!r}: expected {list(specs)}, got {problem}; give exactly these names")
+
+
+def check_mapping(where: str, given: Any) -> None:
+    """Raises InputError unless arrays are given by name."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"policy {where!r}: expected arrays by name, as a dict, got {type(given).__name__}")
 
 
 def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
@@ -32,6 +39,18 @@ def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
     return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
 
 
+def as_array(where: str, spec: TensorSpec, given: Any) -> Array:
+    """What was given for an input, as numpy has it.
+
+    Raises:
+      InputError: it is no array.
+    """
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"policy {where!r}, input {spec.name!r}: expected an array, got something ragged") from error
+
+
 def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Array:
     """An array of the exact type and shape, C-contiguous and aligned; a copy when it has to be.
 
@@ -40,10 +59,7 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
     Raises:
       InputError: it cannot be made to fit.
     """
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise InputError(f"policy {where!r}, input {spec.name!r}: expected an array, got something ragged") from error
+    array = as_array(where, spec, given)
     rows: Any = "N" if n_rows is None else n_rows
     expected = spec.batched(n_rows if n_rows is not None else -1)
     if array.shape == spec.shape and spec.batch_axis is not None and n_rows == 1:
@@ -80,6 +96,7 @@ def bind_outputs(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]
         for spec in specs.values():
             results[spec.name] = np.empty(spec.batched(n_rows), spec.dtype)
         return results
+    check_mapping(f"{where}, out", out)
     unknown = [name for name in out if name not in specs]
     if unknown:
         raise InputError(f"policy {where!r}, out: expected names among {list(specs)}, got {unknown}")

@@ -9,8 +9,9 @@ import numpy as np
 
 from cervello.errors import CervelloError, GraphError
 from cervello.native import memory, verifier
-from cervello.native.batching import Batching, RowsMixed, check_rows_apart, declared, one_row
-from cervello.native.dims import Affine, product
+from cervello.native.batching import Batching, declared, one_row
+from cervello.native.dead_code import without_dead_code
+from cervello.native.dims import ROWS, Affine, product
 from cervello.native.graph import Graph
 from cervello.native.infer import infer
 from cervello.native.lowering import Lowering
@@ -26,6 +27,7 @@ from cervello.native.ops import (  # noqa: F401  (each registers its ops)
 )
 from cervello.native.program import Program
 from cervello.native.program import build as encode
+from cervello.native.rows_apart import RowsMixed, check_rows_apart
 from cervello.native.tensors import Buffer, Space, dense
 from cervello.native.values import Value
 from cervello.native.walk import walk
@@ -65,27 +67,27 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
         return _built(graph, weights, outputs)
     except CervelloError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         # A file may contradict itself in more ways than ops look for; it is still the file that is wrong.
         raise GraphError(f"model {graph.name!r}: expected a graph without contradictions, got one that fails with "
                          f"{type(error).__name__}: {error}; export the policy again") from error
 
 
 def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None) -> Built:
-    graph = normalise(graph)
     names = _chosen(graph, outputs)
+    graph = without_dead_code(normalise(graph), names)
     batching = declared(graph)
+    axes: dict[str, int] = {}
     if batching.free:
         try:
             values = infer(graph, batching.shapes)
-            check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input and values[n].data is None))
-        except RowsMixed as reason:
-            batching = one_row(graph, str(reason))
-        except GraphError as error:
-            batching = one_row(graph, str(error))
+            axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
+            check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
+        except (RowsMixed, GraphError) as reason:
+            batching = one_row(graph, str(reason), batching)
     if not batching.free:
         values = infer(graph, batching.shapes)
-    return _lower(graph, values, batching, names, weights)
+    return _lower(graph, values, batching, names, axes, weights)
 
 
 def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
         if name not in known:
             declared_names = [port.name for port in graph.outputs]
             raise GraphError(f"model {graph.name!r}: expected outputs among its tensors, got {name!r}; it declares {declared_names}")
-    return outputs
+    return tuple(dict.fromkeys(outputs))
 
 
 def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
@@ -105,7 +107,8 @@ def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
     return tuple(int(d) for i, d in enumerate(shape) if i != axis)
 
 
-def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], weights: Weights) -> Built:
+def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], axes: dict[str, int],
+           weights: Weights) -> Built:
     constants: dict[str, Array] = {}
     running: list[str] = []
     for name in names:
@@ -132,7 +135,7 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
         if value.shape is None or value.dtype is None:
             loose.append(name)
             continue
-        axis = _output_axis(value, batching)
+        axis = _output_axis(value, batching, axes.get(name))
         spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis)
         lowering.place(name, movement.output_tensor(name, value.dtype, value.shape, len(outputs)))
         outputs.append(spec)
@@ -150,10 +153,13 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
                  random_nodes, len(lowering.absorbed))
 
 
-def _output_axis(value: Value, batching: Batching) -> int | None:
+def _output_axis(value: Value, batching: Batching, found: int | None) -> int | None:
+    """Where an output's rows lie; `found`: where they lay while N was free."""
     assert value.shape is not None
     if batching.free:
         return next((i for i, d in enumerate(value.shape) if isinstance(d, Affine)), None)
+    if found is not None and value.shape[found:found + 1] == (1,):
+        return found
     if 0 in batching.axes.values() and value.shape and value.shape[0] == 1:
         return 0
     return -1

@@ -42,7 +42,8 @@ class Affine:
     def __mul__(self, other: Any) -> Dim:
         if isinstance(other, Affine):
             raise NotAffine(f"({self}) * ({other})")
-        return affine(self.const * int(other), self.slope * int(other))
+        times, _ = parts(other)
+        return affine(self.const * times, self.slope * times)
 
     __rmul__ = __mul__
 
@@ -80,7 +81,13 @@ def affine(const: int, slope: int) -> Dim:
 
 
 def parts(dim: Any) -> tuple[int, int]:
-    """(const, slope) of a size."""
+    """(const, slope) of a size.
+
+    Raises:
+      NotAffine: a number that is not whole.
+    """
+    if isinstance(dim, float) and not dim.is_integer():
+        raise NotAffine(f"{dim} is not a size")
     return (dim.const, dim.slope) if isinstance(dim, Affine) else (int(dim), 0)
 
 

@@ -183,18 +183,24 @@ def run_host(program: Program, run: Run, plan: Plan, host: HostCall, arrays: Seq
     """Runs one call of a slower tier on a settled run."""
     operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
     try:
-        found = host(operands)
+        for target, result in zip(host.results, host(operands), strict=True):
+            if isinstance(target, str):
+                run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
+            elif target is not None:
+                view = operand_view(program, run, plan, target, arrays, n_inputs)
+                assert view is not None
+                _write(view, result, str(host.node))
     except CervelloError:
         raise
     except Exception as error:  # user data must not surface as a bare numpy error
         raise ExecutionError(f"node {host.node}: expected to run, got {type(error).__name__}: {error}") from error
-    for target, result in zip(host.results, found, strict=True):
-        if isinstance(target, str):
-            run.values[target] = result
-        elif target is not None:
-            view = operand_view(program, run, plan, target, arrays, n_inputs)
-            assert view is not None
-            view[...] = result.reshape(view.shape)
+
+
+def _write(target: Array, result: Array, node: str) -> None:
+    """Copies a result of a slower tier to the place that was planned for it."""
+    if result.shape != target.shape or not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise ExecutionError(f"node {node}: expected a result {target.shape} {target.dtype}, got {result.shape} {result.dtype}")
+    target[...] = result
 
 
 def operand_view(program: Program, run: Run, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:

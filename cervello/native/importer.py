@@ -9,7 +9,7 @@ Source: ONNX IR specification, ir_version 3 and later; operator sets from 8.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from onnx import numpy_helper
 
 from cervello.errors import FormatError, GraphError, MissingFileError, ModelError, UnsupportedError
 from cervello.native.graph import Graph, Node, Port
+from cervello.native.signatures import check_signature
 
 OLDEST_OPSET = 8
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
@@ -32,7 +33,7 @@ def read(source: Source) -> Graph:
     Args:
       source: a path, the bytes of a file, or a ModelProto.
     Raises:
-      GraphError: dangling or doubled names, a cycle.
+      GraphError: dangling or doubled names, a cycle, operands that are missing.
       UnsupportedError: an opset or construct Cervello does not run.
       MissingFileError: no such file.
       FormatError: a file that cannot be read (a folder, say), is empty, truncated or not ONNX.
@@ -43,6 +44,8 @@ def read(source: Source) -> Graph:
     else:
         if isinstance(source, (bytes, bytearray, memoryview)):
             data, name = bytes(source), "model"
+        elif not isinstance(source, (str, os.PathLike)):
+            raise FormatError(f"model: expected a path, the bytes of a file or a ModelProto, got {type(source).__name__}")
         else:
             path = Path(source)
             data, name, folder = _bytes(path), path.stem, path.resolve().parent
@@ -86,12 +89,18 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
             f"model {name!r}: expected opset {OLDEST_OPSET} to {newest}, got {opset}; export it with another opset")
     constants: dict[str, np.ndarray[Any, Any]] = {}
     for tensor in proto.initializer:
+        _check_new(tensor.name, constants, f"model {name!r}, initializer")
         constants[tensor.name] = _array(tensor, folder, f"model {name!r}, initializer {tensor.name!r}")
     if proto.sparse_initializer:
         raise UnsupportedError(f"model {name!r}: expected dense initializers, got sparse ones; export it dense")
     nodes: list[Node] = []
+    declared = {value.name for value in proto.input}
     for index, node in enumerate(proto.node):
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            if not any(node.output):
+                raise GraphError(f"model {name!r}, Constant {node.name!r}: expected a result, got none")
+            _check_new(node.output[0], constants, f"model {name!r}, Constant")
+            _check_new(node.output[0], declared, f"model {name!r}, Constant")
             constants[node.output[0]] = _constant(node, folder, name)
             continue
         domain = "" if node.domain == "ai.onnx" else node.domain
@@ -101,6 +110,7 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
         attributes = {a.name: _attribute(a, folder, f"model {name!r}, node {node.name!r}") for a in node.attribute}
         nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
                           opsets.get(domain, opset), index))
+        check_signature(f"model {name!r}", nodes[-1])
     inputs = tuple(_port(v) for v in proto.input if v.name not in constants)
     names = [port.name for port in inputs]
     for input_name in names:
@@ -129,6 +139,11 @@ def _check_names(proto: onnx.GraphProto, name: str) -> None:
     for text in (proto.name, *dims, *ports, *nodes):
         if not isinstance(text, str):
             raise FormatError(f"model {name!r}: expected names in UTF-8, got {text!r}; export or copy the file again")
+
+
+def _check_new(tensor: str, known: Collection[str], where: str) -> None:
+    if tensor in known:
+        raise GraphError(f"{where} {tensor!r}: expected a new name, got one that is defined twice")
 
 
 def _ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
@@ -166,9 +181,11 @@ def _port(value: onnx.ValueInfoProto) -> Port:
             dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         except (KeyError, TypeError) as error:
             raise UnsupportedError(f"value {value.name!r}: expected a known element type, got {kind.elem_type}") from error
+        if dtype.kind == "O":
+            raise UnsupportedError(f"value {value.name!r}: expected numbers, got strings")
     if not kind.HasField("shape"):
         return Port(value.name, dtype, None)
-    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or None) for d in kind.shape.dim)
+    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else (d.dim_param or None) for d in kind.shape.dim)
     return Port(value.name, dtype, shape)
 
 
@@ -205,7 +222,10 @@ def _array(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.ndar
     try:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             return _external(tensor, folder, where)
-        return np.asarray(numpy_helper.to_array(tensor))
+        array = np.asarray(numpy_helper.to_array(tensor))
+        if array.dtype.kind == "O":
+            raise UnsupportedError(f"{where}: expected numbers, got strings")
+        return array
     except ModelError:
         raise
     except Exception as error:  # numpy_helper raises whatever its inputs provoke

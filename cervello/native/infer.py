@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError, UnsupportedError
-from cervello.native.dims import Affine, NotAffine, Shape, at, written
+from cervello.native.dims import Affine, NotAffine, Shape, at, parts, product, written
 from cervello.native.graph import Graph, Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
+from cervello.native.host.reference import NEVER
 from cervello.native.host.table import cast, symbolic
+from cervello.native.ops import moved_shapes as _moved  # noqa: F401  (registers its rules)
 from cervello.native.ops import windows as _windows  # noqa: F401  (registers its rules)
-from cervello.native.ops.shapes import RULES, Unknown
+from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.values import Array, Value, known
 
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
-_MOST_FOLDED = 1 << 26  # elements: a model that folds to more is refused before memory is spent
+_MOST_FOLDED = 1 << 26  # elements: a node that folds to more is refused before memory is spent
+_GROWING = frozenset({"BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "HammingWindow", "HannWindow", "MaxUnpool",
+                      "MelWeightMatrix", "Resize", "Upsample"})  # no rule says how large their results become
 
 
 def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
@@ -47,20 +51,30 @@ def _results(node: Node, inputs: list[Value | None]) -> list[Value]:
     folded = _folded(node, inputs)
     if folded is not None:
         return [known(name, array, reached) for name, array in zip(node.outputs, folded, strict=False) if name]
+    found = _ruled(node, inputs)
+    if found is None:
+        return [Value(name, None, None, None, reached) for name in node.outputs if name]
+    if any(node.outputs[len(found):]):
+        raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
+    return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
+
+
+def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
+    """Shapes and types by the op's rule; None when they depend on data."""
     infer_rule = RULES.get(node.op) if node.domain == "" else None
-    if infer_rule is not None:
-        try:
-            found = infer_rule(node, *inputs)
-            for shape, _ in found:
-                if any(at(dim, 1) < 0 for dim in shape):
-                    raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
-            return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
-        except (NotAffine, Unknown):
-            pass
-        except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-            raise GraphError(f"node {node}: expected operands that fit {node.op}, got {[i.shape if i else None for i in inputs]} "
-                             f"({error})") from error
-    return [Value(name, None, None, None, reached) for name in node.outputs if name]
+    if infer_rule is None:
+        return None
+    try:
+        found = infer_rule(node, *inputs)
+    except (NotAffine, Unknown):
+        return None
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, OverflowError) as error:
+        raise GraphError(f"node {node}: expected operands that fit {node.op}, got {[i.shape if i else None for i in inputs]} "
+                         f"({error})") from error
+    for shape, _ in found:
+        if any(at(dim, 1) < 0 for dim in shape):
+            raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
+    return found
 
 
 def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
@@ -71,8 +85,6 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
         dims = inputs[0].shape[node.attributes.get("start", 0):node.attributes.get("end", None)]
         return [_tidy(np.array(dims, object))]
     if node.op == "Size" and inputs[0] is not None and inputs[0].shape is not None:
-        from cervello.native.dims import product
-
         return [_tidy(np.array(product(inputs[0].shape), object))]
     if node.op == "CastLike" and inputs[0] is not None and inputs[0].data is not None and inputs[1] is not None:
         return None if inputs[1].dtype is None else [cast(inputs[0].data, inputs[1].dtype)]
@@ -82,7 +94,8 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
             return None
         arrays.append(None if value is None else value.data)
     has_sizes = any(a is not None and a.dtype == object for a in arrays)
-    if node.op == "ConstantOfShape" and (has_sizes or (arrays[0] is not None and _count(arrays[0]) > 4096)):
+    count = _count(node, inputs, arrays)
+    if node.op == "ConstantOfShape" and (has_sizes or count > 4096):
         return None  # one broadcast element, not an array
     if node.op in ("Expand", "Tile", "Range") and has_sizes:
         return None
@@ -95,7 +108,7 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
     except NotAffine:
         return None
     except UnsupportedError:
-        if node.op in ("LSTM", "GRU", "RNN"):
+        if node.op in NEVER:
             return None
         raise
     except Exception as error:  # user data must not surface as a bare numpy error
@@ -103,12 +116,17 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
                          f"{[None if a is None else a.shape for a in arrays]} ({error})") from error
 
 
-def _count(dims: Array) -> int:
-    total = 1
-    for dim in dims.reshape(-1).tolist():
-        total *= max(int(dim), 0)
-    if total > _MOST_FOLDED:
-        raise GraphError(f"constant of {total} elements: expected at most {_MOST_FOLDED}")
+def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -> int:
+    """Elements that folding a node makes.
+
+    Raises:
+      GraphError: more than memory should be spent on; a file of a few hundred bytes can ask for any number.
+    """
+    found = _ruled(node, inputs) or []
+    total = sum(parts(product(shape))[0] for shape, _ in found)
+    most = max(_MOST_FOLDED, sum(a.size for a in arrays if a is not None))
+    if total > most or (not found and node.op in _GROWING):
+        raise GraphError(f"node {node}: expected a constant of at most {most} elements, got {total or 'any number'}")
     return total
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from cervello.compiled import linker
 from cervello.errors import ConfigurationError, InputError
 from cervello.native import abi
-from cervello.native.arrays import bind_outputs, check_names, fitted
+from cervello.native.arrays import as_array, bind_outputs, check_mapping, check_names, fitted
+from cervello.native.bound import Bound
 from cervello.native.build import Built, build
 from cervello.native.executor import Run, fail, run_mixed
 from cervello.native.graph import Graph
@@ -138,6 +139,7 @@ class Model:
             return Run(self._ports, len(self.spec.inputs))
 
     def release(self, run: Run) -> None:
+        run.values.clear()
         self.idle.append(run)
 
     def failure(self, status: int) -> Exception:
@@ -178,24 +180,40 @@ class Model:
             if n_rows:
                 self.run_rows(run, arrays, list(results.values()), n_rows, None)
             else:
-                self.fitted(arrays, list(results.values()), 0)
+                self._without_rows(run, arrays, results)
             for name in self._built.loose:
                 results[name] = run.values[name]
             return results
         finally:
             self.release(run)
 
+    def _without_rows(self, run: Run, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
+        """No rows: only the outputs that all rows share have something to hold; a row of zeros brings them about."""
+        columns, _ = self.fitted(arrays, list(results.values()), 0)
+        shared = [spec.name for spec in self.spec.outputs.values() if spec.batch_axis is None]
+        if not shared:
+            return
+        columns = [c if spec.batch_axis is None else np.zeros(spec.batched(1), spec.dtype)
+                   for c, spec in zip(columns, self.spec.inputs.values(), strict=True)]
+        found = {spec.name: np.empty(spec.batched(1), spec.dtype) for spec in self.spec.outputs.values()}
+        run.context[abi.CTX_ALL_DETERMINISTIC] = 1  # there is no row to draw for
+        self.run_rows(run, columns, list(found.values()), 1, None)
+        for name in shared:
+            results[name][...] = found[name]
+
     def _run_swiftly(self, run: Run, inputs: Arrays, out: Arrays | None) -> dict[str, Array] | None:
         """One compiled call for arrays that fit as they are and a size seen before; None when the long way must look."""
         try:
             n_rows = len(inputs[self._counted])  # type: ignore[index]
-        except (KeyError, TypeError):
+        except (LookupError, TypeError):
             return None
         plan = self._plans.get(n_rows)
         if plan is None or plan.long:
             return None
         if plan.arena_bytes > run.room:
             run.reserve(plan.arena_bytes)
+        if out is not None and not isinstance(out, dict):
+            return None
         results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
         status = run.named(plan.address, n_rows, inputs, results)
         if status > 0:
@@ -203,16 +221,21 @@ class Model:
         return results if status == 0 else None
 
     def _draw(self, run: Run, seed: int | None, deterministic: bool) -> Draw | None:
+        if not isinstance(deterministic, (bool, np.bool_)):
+            raise InputError(f"model {self.name!r}: expected deterministic=True or False, got {deterministic!r}")
         run.context[abi.CTX_ALL_DETERMINISTIC] = int(deterministic)
         if deterministic:
             return None
         if seed is None:
             raise InputError(f"model {self.name!r}: expected seed= or deterministic=True, got neither; "
                              f"{self._built.random_nodes[0]} draws random numbers")
-        return Draw(seed)
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 1 << 64:
+            raise InputError(f"model {self.name!r}: expected a seed, 0 <= seed < 2**64, got {seed!r}")
+        return Draw(int(seed))
 
     def _columns(self, inputs: Arrays) -> list[Any]:
         specs = self.spec.inputs
+        check_mapping(self.name, inputs)
         try:
             arrays = [inputs[name] for name in specs]
         except KeyError:
@@ -225,7 +248,7 @@ class Model:
     def _rows(self, arrays: Sequence[Any]) -> int:
         for spec, array in zip(self.spec.inputs.values(), arrays, strict=True):
             if spec.batch_axis is not None:
-                shape = np.shape(array)
+                shape = as_array(self.name, spec, array).shape
                 if len(shape) == len(spec.shape) and shape == spec.shape and not self.batched:
                     return 1  # as exported, without a batch axis
                 if len(shape) != len(spec.shape) + 1:
@@ -346,42 +369,3 @@ class Model:
           InputError: an array that would have to be copied.
         """
         return Bound(self, inputs, out, seed, deterministic)
-
-
-class Bound:
-    """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
-
-    __slots__ = ("_address", "_arrays", "_call", "_draw", "_model", "_plan", "_run", "n_rows")
-
-    def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool):
-        check_names(model.name, model.spec.inputs, inputs)
-        check_names(model.name, model.spec.outputs, out)
-        if model.slow_nodes:
-            raise ConfigurationError(f"model {model.name!r}, bind: expected every op on the planned tier, got {dict(model.slow_nodes)}")
-        columns = [inputs[name] for name in model.spec.inputs]
-        self.n_rows = model._rows(columns)
-        if self.n_rows != 1 and not model.batched:
-            raise ConfigurationError(f"model {model.name!r}, bind: expected 1 row (exported for one row), got {self.n_rows}")
-        self._arrays = (*columns, *(out[name] for name in model.spec.outputs))
-        self._model, self._run = model, Run(model._ports, len(columns))
-        self._plan = model.program.resolve(self.n_rows)
-        self._run.reserve(self._plan.arena_bytes)
-        self._draw = model._draw(self._run, seed, deterministic) if model.random_nodes else None
-        if self._draw is not None:  # kept: the run knows the keys by address only
-            self._draw.aim(self._run, self.n_rows)
-        status = self._run.call(0, self.n_rows, *self._arrays)
-        if status:
-            names = (*model.spec.inputs, *model.spec.outputs)
-            name = names[-1 - status]
-            spec = (model.spec.inputs.get(name) or model.spec.outputs[name])
-            array = self._arrays[-1 - status]
-            raise InputError(f"model {model.name!r}, bind, {name!r}: expected a C-contiguous, aligned {spec.dtype} array of shape "
-                             f"{spec.batched(self.n_rows)}, got {getattr(array, 'dtype', type(array).__name__)} "
-                             f"{np.shape(array)}, or one that overlaps another; copy it first")
-        self._call, self._address = self._run.call, self._plan.address
-
-    def __call__(self) -> None:
-        """Runs the policy on the bound inputs and overwrites the bound outputs."""
-        status = self._call(self._address, 0)
-        if status:
-            raise fail(self._model.program, status)

@@ -68,7 +68,9 @@ class Tensor:
         return self.contiguous_from(0)
 
     def contiguous_from(self, axis: int) -> bool:
-        """Whether the axes from `axis` on lie without gaps."""
+        """Whether the axes from `axis` on lie without gaps; without elements there are none."""
+        if 0 in self.shape[axis:]:
+            return True
         expected: Dim = self.itemsize
         for size, stride in zip(reversed(self.shape[axis:]), reversed(self.strides[axis:]), strict=True):
             if size == 1:

@@ -126,7 +126,7 @@ _LSTM = (weights(1, 8, 3), weights(1, 8, 2), weights(1, 16))
     (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), dilations=[-1]), "dilations of at least 1 on 1 axes"),
     (lambda: one("MaxPool", rows(3, 5), kernel_shape=[2], strides=[0]), "strides and dilations of at least 1"),
     (lambda: one("MaxPool", rows(3, 5), kernel_shape=[2], pads=[1]), "on 1 axes"),
-    (lambda: one("Gemm", rows(3), weights(3, 5), weights(4)), r"expected a shape that broadcasts to \(N, 5\), got \(4,\)"),
+    (lambda: one("Gemm", rows(3), weights(3, 5), weights(4)), r"expected a shape that broadcasts to \(1, 5\), got \(4,\)"),
     (lambda: one("BatchNormalization", rows(3), *[np.ones(2, np.float32)] * 4), r"expected a shape that broadcasts to \(N, 3\)")])
 def test_weights_that_do_not_fit_their_op_never_reach_a_kernel(model: Any, message: str) -> None:
     with pytest.raises(GraphError, match=message):

@@ -40,7 +40,8 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)])
     try:
         evaluator = ReferenceEvaluator(model)
-        results = evaluator.run(None, {n: a for n, a in zip(names, inputs, strict=True) if a is not None})
+        with np.errstate(all="ignore"):
+            results = evaluator.run(None, {n: a for n, a in zip(names, inputs, strict=True) if a is not None})
     except (NotImplementedError, onnx.checker.ValidationError) as error:
         raise UnsupportedError(f"node {node}: expected an op that onnx implements, got {node.domain or 'ai.onnx'}.{node.op} "
                                f"({error})") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.native.dims import Affine, Dim, Shape
 from cervello.native.graph import Node
-from cervello.native.host.table import slices
+from cervello.native.host.movement import slices
 from cervello.native.loops import broadcast_strides
 from cervello.native.lowering import Lowering
 from cervello.native.ops.shapes import axis_of
@@ -169,13 +169,16 @@ def _pad(lowering: Lowering, node: Node) -> None:
     if mode != "constant":
         raise NotPlanned(f"padding mode {mode!r}")
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
-    amounts = [int(p) for p in lowering.value(node.inputs[1]).data.tolist()]  # type: ignore[union-attr]
+    if source.itemsize not in (1, 2, 4, 8):
+        raise NotPlanned(f"no kernel fills {source.dtype}")
+    pads, places = (lowering.constant(name) for name in (node.inputs[1], (*node.inputs, "", "")[3]))
+    if pads is None or (len(node.inputs) > 3 and node.inputs[3] and places is None):
+        raise NotPlanned("amounts that are not constant")
+    amounts = [int(p) for p in pads]
     value = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1, source.dtype)
     if value is None:
         raise NotPlanned("a padding value that is not constant")
-    axes = range(len(source.shape))
-    if len(node.inputs) > 3 and node.inputs[3]:
-        axes = [axis_of(node, int(a), len(source.shape)) for a in lowering.value(node.inputs[3]).data]  # type: ignore[assignment,union-attr]
+    axes = list(range(len(source.shape))) if places is None else [axis_of(node, int(a), len(source.shape)) for a in places]
     before, after = [0] * len(source.shape), [0] * len(source.shape)
     half = len(amounts) // 2
     for i, axis in enumerate(axes):

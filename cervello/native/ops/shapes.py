@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import GraphError
-from cervello.native.dims import Affine, Dim, NotAffine, Shape, product, written
+from cervello.errors import GraphError, UnsupportedError
+from cervello.native.dims import Dim, Shape, written
+from cervello.native.einsum import letters
 from cervello.native.graph import Node
-from cervello.native.host.table import slices
 from cervello.native.values import Value
 
 Result = list[tuple[Shape, np.dtype[Any]]]
@@ -57,6 +57,20 @@ def data_of(value: Value | None) -> Any:
     return value.data
 
 
+def one_type(node: Node, *values: Value | None) -> np.dtype[Any]:
+    """The element type that operands share.
+
+    Raises:
+      GraphError: they differ.
+    """
+    dtypes = [dtype_of(value) for value in values if value is not None and not (value.data is not None and value.data.dtype == object)]
+    if not dtypes:
+        return I64
+    if any(dtype != dtypes[0] for dtype in dtypes):
+        raise GraphError(f"node {node}: expected operands of one element type, got {' and '.join(map(str, dtypes))}")
+    return dtypes[0]
+
+
 def broadcast(node: Node, *shapes: Shape) -> Shape:
     """numpy broadcasting of sizes."""
     rank = max((len(shape) for shape in shapes), default=0)
@@ -86,17 +100,32 @@ def _same(node: Node, x: Value, *rest: Value | None) -> Result:
 for _op in ("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Neg", "Sqrt", "Abs", "Elu", "Selu", "Celu", "LeakyRelu", "ThresholdedRelu",
             "Softplus", "Softsign", "Mish", "HardSigmoid", "HardSwish", "Erf", "Gelu", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
             "Sinh", "Cosh", "Floor", "Ceil", "Round", "Sign", "Reciprocal", "Not", "Identity", "Clip", "Softmax", "LogSoftmax",
-            "BatchNormalization", "InstanceNormalization", "LpNormalization", "CumSum", "Hardmax", "LRN", "Swish"):
+            "InstanceNormalization", "LpNormalization", "CumSum", "Hardmax", "LRN", "Swish", "Trilu", "ScatterElements", "ScatterND",
+            "MeanVarianceNormalization", "ReverseSequence"):
     RULES[_op] = _same
 
 
-@rule("Add", "Sub", "Mul", "Div", "Pow", "Mod", "PRelu", "Max", "Min", "Sum", "Mean", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
+@rule("BatchNormalization")
+def _batch_normalization(node: Node, x: Value, *statistics: Value) -> Result:
+    if node.attributes.get("training_mode", 0) or any(node.outputs[1:]):
+        raise UnsupportedError(f"node {node}: expected statistics that are fixed, got training mode (training_mode=1, or statistics among "
+                               "its results), in which an agent's result depends on the others; export the policy for inference")
+    return [(shape_of(x), dtype_of(x))]
+
+
+@rule("Add", "Sub", "Mul", "Div", "Mod", "PRelu", "Max", "Min", "Sum", "Mean", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 def _arithmetic(node: Node, *xs: Value) -> Result:
-    return [(broadcast(node, *(shape_of(x) for x in xs)), dtype_of(xs[0]))]
+    return [(broadcast(node, *(shape_of(x) for x in xs)), one_type(node, *xs))]
+
+
+@rule("Pow")
+def _power(node: Node, x: Value, exponent: Value) -> Result:
+    return [(broadcast(node, shape_of(x), shape_of(exponent)), dtype_of(x))]
 
 
 @rule("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor")
 def _comparison(node: Node, a: Value, b: Value) -> Result:
+    one_type(node, a, b)
     return [(broadcast(node, shape_of(a), shape_of(b)), BOOL)]
 
 
@@ -107,7 +136,7 @@ def _test(node: Node, x: Value) -> Result:
 
 @rule("Where")
 def _where(node: Node, condition: Value, a: Value, b: Value) -> Result:
-    return [(broadcast(node, shape_of(condition), shape_of(a), shape_of(b)), dtype_of(a))]
+    return [(broadcast(node, shape_of(condition), shape_of(a), shape_of(b)), one_type(node, a, b))]
 
 
 @rule("Cast")
@@ -136,7 +165,11 @@ def _gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Result:
     right = right[::-1] if node.attributes.get("transB", 0) else right
     if left[1] != right[0]:
         raise GraphError(f"node {node}: expected equal inner sizes, got {written(left)} and {written(right)}")
-    return [((left[0], right[1]), dtype_of(a))]
+    result = (left[0], right[1])
+    added = () if c is None else shape_of(c)
+    if len(added) > 2 or any(have not in (1, size) for have, size in zip(added[::-1], result[::-1], strict=False)):
+        raise GraphError(f"node {node}: expected a shape that broadcasts to {written(result)}, got {written(added)}")
+    return [(result, one_type(node, a, b, c))]
 
 
 @rule("MatMul")
@@ -150,147 +183,7 @@ def _matmul(node: Node, a: Value, b: Value) -> Result:
         raise GraphError(f"node {node}: expected equal inner sizes, got {written(left)} and {written(right)}")
     shape = broadcast(node, left[:-2], right[:-2])
     shape += () if row else (left[-2],)
-    return [(shape + (() if column else (right[-1],)), dtype_of(a))]
-
-
-@rule("Transpose")
-def _transpose(node: Node, x: Value) -> Result:
-    shape = shape_of(x)
-    order = node.attributes.get("perm") or tuple(reversed(range(len(shape))))
-    return [(tuple(shape[i] for i in order), dtype_of(x))]
-
-
-@rule("Reshape")
-def _reshape(node: Node, x: Value, target: Value) -> Result:
-    source, wanted = shape_of(x), list(data_of(target).tolist())
-    if not node.attributes.get("allowzero", 0):
-        wanted = [source[i] if d == 0 and i < len(source) else d for i, d in enumerate(wanted)]
-    total = product(source)
-    if -1 in wanted:
-        free = wanted.index(-1)
-        rest = product(d for i, d in enumerate(wanted) if i != free)
-        if not isinstance(total, Affine) and not isinstance(rest, Affine) and (rest == 0 or total % rest):
-            raise GraphError(f"node {node}: expected {written(source)} to fit {written(wanted)}, got {total} elements")
-        wanted[free] = total // rest
-    if product(wanted) != total:
-        if isinstance(total, Affine) or isinstance(product(wanted), Affine):
-            raise GraphError(
-                f"node {node}: expected {written(source)} to fit {written(wanted)}: the target has a batch size baked in; "
-                "export the policy with a dynamic batch axis")
-        raise GraphError(f"node {node}: expected {written(source)} to fit {written(wanted)}, got {total} elements")
-    return [(tuple(wanted), dtype_of(x))]
-
-
-@rule("Flatten")
-def _flatten(node: Node, x: Value) -> Result:
-    shape = shape_of(x)
-    axis = node.attributes.get("axis", 1)
-    axis = axis + len(shape) if axis < 0 else axis
-    return [((product(shape[:axis]), product(shape[axis:])), dtype_of(x))]
-
-
-@rule("Squeeze")
-def _squeeze(node: Node, x: Value, axes: Value | None = None) -> Result:
-    shape = shape_of(x)
-    if axes is None:
-        return [(tuple(d for d in shape if d != 1), dtype_of(x))]
-    gone = {axis_of(node, int(a), len(shape)) for a in data_of(axes).reshape(-1)}
-    for axis in gone:
-        if shape[axis] != 1:
-            if isinstance(shape[axis], Affine):
-                raise GraphError(f"node {node}: expected size 1 on axis {axis}, got {shape[axis]}: a batch of 1 is baked in")
-            raise GraphError(f"node {node}: expected size 1 on axis {axis}, got {written(shape)}")
-    return [(tuple(d for i, d in enumerate(shape) if i not in gone), dtype_of(x))]
-
-
-@rule("Unsqueeze")
-def _unsqueeze(node: Node, x: Value, axes: Value) -> Result:
-    shape, places = shape_of(x), [int(a) for a in data_of(axes).reshape(-1)]
-    rank = len(shape) + len(places)
-    new = {axis_of(node, a, rank) for a in places}
-    rest = iter(shape)
-    return [(tuple(1 if i in new else next(rest) for i in range(rank)), dtype_of(x))]
-
-
-@rule("Concat")
-def _concat(node: Node, *xs: Value) -> Result:
-    shapes = [shape_of(x) for x in xs]
-    axis = axis_of(node, node.attributes["axis"], len(shapes[0]))
-    for shape in shapes[1:]:
-        if len(shape) != len(shapes[0]) or any(a != b for i, (a, b) in enumerate(zip(shape, shapes[0], strict=True)) if i != axis):
-            raise GraphError(f"node {node}: expected equal sizes off axis {axis}, got {' and '.join(map(written, shapes))}")
-    total: Dim = 0
-    for shape in shapes:
-        total = total + shape[axis]
-    return [((*shapes[0][:axis], total, *shapes[0][axis + 1:]), dtype_of(xs[0]))]
-
-
-@rule("Split")
-def _split(node: Node, x: Value, split: Value | None = None) -> Result:
-    shape = shape_of(x)
-    axis = axis_of(node, node.attributes.get("axis", 0), len(shape))
-    if split is None:
-        size = shape[axis]
-        if isinstance(size, Affine):
-            raise NotAffine("split of the batch axis")
-        each = -(-size // len(node.outputs))
-        sizes = [min(each, size - each * i) for i in range(len(node.outputs))]
-    else:
-        sizes = [int(s) for s in data_of(split)]
-        if sum(sizes) != shape[axis] or min(sizes, default=0) < 0:
-            raise GraphError(f"node {node}: expected parts of {shape[axis]} on axis {axis}, got {sizes}")
-    return [((*shape[:axis], size, *shape[axis + 1:]), dtype_of(x)) for size in sizes]
-
-
-@rule("Slice")
-def _slice(node: Node, x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None) -> Result:
-    shape = list(shape_of(x))
-    operands = [data_of(v) for v in (starts, ends, axes, steps)]
-    for i, cut in enumerate(slices(len(shape), *operands)):
-        if cut == slice(None):
-            continue
-        size = shape[i]
-        if isinstance(size, Affine):
-            if cut.start in (0, None) and cut.step in (1, None) and ((isinstance(cut.stop, Affine) and cut.stop == size) or
-                                                                     (isinstance(cut.stop, int) and cut.stop > 1 << 30)):
-                continue
-            raise NotAffine("slice of the batch axis")
-        if any(isinstance(v, Affine) for v in (cut.start, cut.stop, cut.step)):
-            raise NotAffine("slice bounds")
-        shape[i] = len(range(*cut.indices(size)))
-    return [(tuple(shape), dtype_of(x))]
-
-
-@rule("Expand")
-def _expand(node: Node, x: Value, shape: Value) -> Result:
-    return [(broadcast(node, shape_of(x), tuple(data_of(shape).tolist())), dtype_of(x))]
-
-
-@rule("Gather")
-def _gather(node: Node, x: Value, indices: Value) -> Result:
-    shape, index = shape_of(x), shape_of(indices)
-    axis = axis_of(node, node.attributes.get("axis", 0), len(shape))
-    return [((*shape[:axis], *index, *shape[axis + 1:]), dtype_of(x))]
-
-
-@rule("ConstantOfShape")
-def _constant_of_shape(node: Node, shape: Value) -> Result:
-    value = node.attributes.get("value")
-    return [(tuple(data_of(shape).tolist()), np.dtype(np.float32) if value is None else value.dtype)]
-
-
-@rule("Pad")
-def _pad(node: Node, x: Value, pads: Value, value: Value | None = None, axes: Value | None = None) -> Result:
-    shape, amounts = list(shape_of(x)), [int(p) for p in data_of(pads)]
-    places = list(range(len(shape))) if axes is None else [axis_of(node, int(a), len(shape)) for a in data_of(axes)]
-    half = len(amounts) // 2
-    for i, axis in enumerate(places):
-        if amounts[i] or amounts[half + i]:
-            kept = shape[axis] + min(amounts[i], 0) + min(amounts[half + i], 0)
-            if not isinstance(kept, Affine) and kept < 0:
-                raise GraphError(f"node {node}: expected to cut at most {shape[axis]} on axis {axis}, got {amounts}")
-            shape[axis] = shape[axis] + amounts[i] + amounts[half + i]
-    return [(tuple(shape), dtype_of(x))]
+    return [(shape + (() if column else (right[-1],)), one_type(node, a, b))]
 
 
 @rule("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
@@ -343,3 +236,16 @@ def _recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) ->
         if given is not None and given.shape is not None and given.shape != state:
             raise GraphError(f"node {node}: expected an initial state of shape {written(state)}, got {written(given.shape)}")
     return [((steps, directions, rows, hidden), dtype_of(x)), (state, dtype_of(x)), (state, dtype_of(x))][:len(node.outputs)]
+
+
+@rule("Einsum")
+def _einsum(node: Node, *xs: Value) -> Result:
+    terms, result = letters(node)
+    if any("." in term for term in (*terms, result)):
+        raise Unknown("an equation with dots")
+    sizes: dict[str, Dim] = {}
+    for term, x in zip(terms, xs, strict=True):
+        for letter, size in zip(term, shape_of(x), strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise GraphError(f"node {node}: expected one size for {letter!r}, got {sizes[letter]} and {size}")
+    return [(tuple(sizes[letter] for letter in result), one_type(node, *xs))]

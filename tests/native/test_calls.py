@@ -1,0 +1,62 @@
+"""Calls with things that are no arrays, names, seeds or flags raise errors of the tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from native_graphs import one, rows
+
+from cervello.errors import InputError
+from cervello.native import Model
+
+X = np.zeros((1, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model.load(one("Relu", rows(3)))
+
+
+@pytest.fixture(scope="module")
+def drawing() -> Model:
+    return Model.load(one("RandomNormalLike", rows(3)))
+
+
+@pytest.mark.parametrize(("inputs", "message"), [
+    (None, "expected arrays by name, as a dict, got NoneType"), ([X], "expected arrays by name, as a dict, got list"),
+    (X, "expected arrays by name, as a dict, got ndarray"), ({"x0": [[1], [1, 2]]}, "input 'x0': expected an array, got something ragged")])
+def test_inputs_that_are_no_arrays_by_name_are_refused(model: Model, inputs: Any, message: str) -> None:
+    for _ in range(2):  # before and after the model has seen a batch of this size
+        with pytest.raises(InputError, match=message):
+            model.run(inputs)
+        model.run({"x0": X})
+    with pytest.raises(InputError):
+        model.bind(inputs, {"y0": X.copy()})
+
+
+@pytest.mark.parametrize("out", [[X.copy()], X.copy(), "y0"])
+def test_outputs_that_are_no_arrays_by_name_are_refused(model: Model, out: Any) -> None:
+    model.run({"x0": X})
+    with pytest.raises(InputError, match=f"out.: expected arrays by name, as a dict, got {type(out).__name__}"):
+        model.run({"x0": X}, out=out)
+    with pytest.raises(InputError, match="expected arrays by name, as a dict"):
+        model.bind({"x0": X}, out)
+
+
+@pytest.mark.parametrize("seed", [1.5, "a", True, -1, 1 << 64, None])
+def test_what_is_no_seed_is_refused(drawing: Model, seed: Any) -> None:
+    with pytest.raises(InputError, match=r"expected (a seed|seed=)"):
+        drawing.run({"x0": X}, seed=seed)
+
+
+def test_seeds_of_any_integer_type_draw_the_same(drawing: Model) -> None:
+    first = drawing.run({"x0": X}, seed=1 << 63)["y0"]
+    np.testing.assert_array_equal(drawing.run({"x0": X}, seed=np.uint64(1 << 63))["y0"], first)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flag", [None, 2, "yes", np.array([True, False])])
+def test_what_is_no_flag_is_refused(drawing: Model, flag: Any) -> None:
+    with pytest.raises(InputError, match="expected deterministic=True or False, got"):
+        drawing.run({"x0": X}, seed=1, deterministic=flag)

@@ -1,0 +1,149 @@
+"""Ops without a kernel: their results are right, are the caller's own, and fail by the tree."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from native_graphs import I64, Chain, In, one, rows, weights
+from native_oracle import assert_near, foreign
+from native_rows import columns
+
+from cervello.errors import ExecutionError, UnsupportedError
+from cervello.native import Model
+from cervello.native.host.table import NUMPY
+
+F64, I8 = np.dtype(np.float64), np.dtype(np.int8)
+
+
+def _kept(op: str) -> Any:
+    """A value that an op of a slower tier gives as a view, read after the memory it looks at has been used again."""
+    c = Chain(x=In((1, 4)), start=In((1,), I64), end=In((1,), I64))
+    view = c.add(op, c.add("Tanh", "x"), "start", "end", np.array([1]))
+    return c.model(c.add("Add", view, c.add("MatMul", c.add("Exp", "x"), np.eye(4, dtype=np.float32))))
+
+
+def test_what_a_slower_tier_gives_is_kept_as_a_copy() -> None:
+    proto, given = _kept("Slice"), {"x": np.full((1, 4), 0.5, np.float32), "start": np.array([0]), "end": np.array([4])}
+    for key, expected in foreign(proto, given).items():
+        assert_near(Model.load(proto).run(given)[key], expected, 1e-6, key)
+
+
+@pytest.mark.parametrize("before", ["Relu", None])
+def test_results_of_slower_tiers_belong_to_the_caller(before: str | None) -> None:
+    c = Chain(x=In((1, 4)), start=In((1,), I64), end=In((1,), I64))
+    c.nodes.append(one("Slice", In((1,)), outputs=["y"]).graph.node[0])
+    c.nodes[0].input[:] = ["x", "start", "end", c.const(np.array([1]))]
+    if before:
+        c.nodes[0].input[0] = c.add(before, "x")
+        c.nodes.reverse()
+    model = Model.load(c.model("y"))
+    x, cut = np.full((1, 4), 5, np.float32), {"start": np.array([1]), "end": np.array([3])}
+    first = model.run({"x": x, **cut})["y"]
+    x[...] = 9
+    model.run({"x": x, **cut})
+    assert first.tolist() == [[5, 5]]
+    assert all(not run.values for run in model.idle)
+
+
+def test_a_slower_tier_that_gives_another_shape_or_type_fails_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given = Model.load(one("Sinh", rows(3))), {"x0": np.ones((2, 3), np.float32)}
+    for result, got in ((np.zeros((3, 2), np.float32), r"\(3, 2\) float32"), (np.zeros((2, 3), complex), r"\(2, 3\) complex128")):
+        monkeypatch.setitem(NUMPY, "Sinh", lambda node, x, result=result: result)
+        with pytest.raises(ExecutionError, match=rf"node Sinh.* expected a result \(2, 3\) float32, got {got}"):
+            model.run(given)
+
+
+def _average(**attributes: Any) -> Any:
+    return one("AveragePool", rows(2, 7, 8), kernel_shape=[3, 3], opset=19, **attributes)
+
+
+RIGHT: dict[str, Any] = {
+    "LRN": lambda: one("LRN", rows(5, 2, 2), size=3, alpha=1.0),
+    "LRN-image": lambda: one("LRN", rows(6, 2, 3), size=5, alpha=0.5, bias=2.0),
+    "Hardmax": lambda: one("Hardmax", rows(3, 5), axis=1), "Hardmax-opset-11": lambda: one("Hardmax", rows(3, 5), opset=11),
+    "MaxPool-float64": lambda: one("MaxPool", rows(2, 7, 8, dtype=F64), kernel_shape=[2, 3], strides=[3, 2], auto_pad="SAME_LOWER"),
+    "MaxPool-int8": lambda: one("MaxPool", rows(2, 7, 8, dtype=I8), kernel_shape=[2, 2], pads=[1, 0, 0, 1]),
+    "MaxPool-dilated": lambda: one("MaxPool", rows(2, 9, dtype=F64), kernel_shape=[3], dilations=[2], ceil_mode=1, strides=[2]),
+    "AveragePool-ceil-counted": lambda: _average(strides=[3, 3], pads=[2, 2, 0, 0], ceil_mode=1, count_include_pad=1),
+    "AveragePool-ceil-counted-behind": lambda: _average(strides=[2, 3], pads=[0, 1, 1, 2], ceil_mode=1, count_include_pad=1),
+    "Pad-reflect-opset-10": lambda: one("Pad", rows(5), pads=[0, 2, 0, 1], mode="reflect", opset=10),
+    "Pad-edge-opset-10": lambda: one("Pad", rows(5), pads=[0, 2, 0, 1], mode="edge", opset=10),
+    "Pad-edge-cut": lambda: one("Pad", rows(5, 4), np.array([0, -1, 2, 0, 1, -1]), mode="edge"),
+    "Pad-half": lambda: one("Pad", rows(5, dtype=np.float16), np.array([0, 1, 0, 1]), np.float16(-2.5)),
+    "Pad-bool": lambda: one("Pad", rows(5, dtype=np.dtype(bool)), np.array([0, 1, 0, 1]), np.array(True)),
+    "Pad-int64": lambda: one("Pad", rows(5, dtype=I64), np.array([0, 1, 0, 1]), np.array(-3)),
+    "ReduceLogSumExp": lambda: one("ReduceLogSumExp", rows(5, dtype=F64), axes=[1], opset=13),
+    "ReduceLogSumExp-folded": lambda: _folded("ReduceLogSumExp"),
+    "Gemm-of-computed": lambda: one("Gemm", In((3, 4)), In((4, 5)), In((5,)), beta=0.5),
+    "Clip-high-only": lambda: one("Clip", rows(4, dtype=F64), None, np.float64(0.5))}
+
+
+def _folded(op: str) -> Any:
+    c = Chain(opset=13, x=rows(5))
+    return c.model(c.add("Add", "x", c.add(op, weights(5), axes=[0])))
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_slower_tiers_give_what_onnxruntime_gives(name: str) -> None:
+    proto = RIGHT[name]()
+    model = Model.load(proto)
+    n_rows = 4 if model.batched else 1
+    given = columns(model, n_rows, special=False)
+    if not model.batched:
+        given = {key: array[0] for key, array in given.items()}
+    found = model.run(given, out={spec.name: np.ones(spec.batched(n_rows), spec.dtype) for spec in model.outputs.values()})
+    for key, expected in foreign(proto, given).items():
+        assert_near(found[key].reshape(expected.shape), expected, 2e-6, name)
+
+
+def test_old_forms_of_ops_that_changed_are_run_as_their_newest() -> None:
+    found = Model.load(one("Hardmax", rows(2, 2), opset=12)).run({"x0": np.float32([[[1, 2], [4, 3]]])})["y0"]
+    assert found.tolist() == [[[0, 0], [1, 0]]]
+
+
+def test_the_indices_of_a_pooling_are_refused_and_ignored_when_nobody_reads_them() -> None:
+    proto = one("MaxPool", rows(2, 6), kernel_shape=[2], outputs=2)
+    with pytest.raises(UnsupportedError, match="got a reader of their indices"):
+        Model.load(proto)
+    del proto.graph.output[1]
+    assert not Model.load(proto).slow_nodes
+
+
+def test_a_negative_exponent_of_an_integer_concerns_its_own_row_only() -> None:
+    model = Model.load(one("Pow", rows(1, dtype=I64), rows(1, dtype=I64)))
+    base, exponent = np.array([[2], [2], [1], [-1], [-1], [3]]), np.array([[3], [-1], [-5], [-3], [-2], [0]])
+    assert model.run({"x0": base, "x1": exponent})["y0"].reshape(-1).tolist() == [8, 0, 1, -1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_bound_that_clip_lacks_is_the_types_own(dtype: Any) -> None:
+    model = Model.load(one("Clip", rows(2, dtype=np.dtype(dtype)), None, np.ones((), dtype)))
+    assert model.run({"x0": np.array([[-np.inf, 3]], dtype)})["y0"].tolist() == [[np.finfo(dtype).min, 1]]
+
+
+@pytest.mark.parametrize("op", ["Acosh", "Atanh"])
+def test_numbers_outside_an_ops_range_warn_nobody(op: str) -> None:
+    model = Model.load(one(op, rows(2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(model.run({"x0": np.float32([[-2, np.nan]])})["y0"]).all()
+
+
+def test_amounts_and_axes_that_come_with_the_inputs_are_obeyed() -> None:
+    x = np.float32([[1, 2]])
+    padded = Model.load(one("Pad", In((1, 2)), In((4,), I64)))
+    assert padded.run({"x0": x, "x1": np.array([0, 1, 0, 2])})["y0"].tolist() == [[0, 1, 2, 0, 0]]
+    kept = Model.load(one("ReduceSum", In((1, 2)), In((0,), I64), noop_with_empty_axes=1))
+    assert kept.run({"x0": x, "x1": np.zeros(0, np.int64)})["y0"].tolist() == [[1, 2]]
+    summed = Model.load(one("ReduceSum", In((1, 2)), In((1,), I64)))
+    assert summed.run({"x0": x, "x1": np.array([1])})["y0"].tolist() == [[3]]
+
+
+@pytest.mark.parametrize(("op", "dtype", "expected"), [("ReduceMax", F64, -np.inf), ("ReduceMin", F64, np.inf), ("ReduceMax", I64, -2**63),
+                                                       ("ReduceMin", np.dtype(bool), True), ("ReduceMax", np.float32, -np.inf)])
+def test_the_extreme_of_nothing_is_beyond_every_number(op: str, dtype: Any, expected: Any) -> None:
+    model = Model.load(one(op, rows(0, dtype=dtype), np.array([1]), opset=20))
+    assert model.run({"x0": np.zeros((2, 0), dtype)})["y0"].tolist() == [[expected]] * 2
