@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ Columns = Mapping[str, Array]
 OURS = "cervello"
 
 
-def session(model: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
+def session(model: bytes | str, threads: int = 1) -> onnxruntime.InferenceSession:
     """An onnxruntime session with as many threads as Cervello gets, and none that spins beside."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -63,14 +62,14 @@ def _as_declared(runtime: onnxruntime.InferenceSession, given: list[Columns]) ->
     return [{name: array[0] if ranks[name] < array.ndim else array for name, array in feed.items()} for feed in given]
 
 
-def _openvino(data: bytes, given: list[Columns], threads: int, precision: str | None) -> list[Call]:
+def _openvino(path: Path, given: list[Columns], threads: int, precision: str | None) -> list[Call]:
     import openvino
 
     core = openvino.Core()
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
     if precision is not None:
         options["INFERENCE_PRECISION_HINT"] = precision
-    network = core.read_model(data)
+    network = core.read_model(path)
     shapes = {name: openvino.PartialShape(list(array.shape)) for name, array in given[0].items()}
     ports = {next(iter(port.get_names() & shapes.keys())): port for port in network.inputs}
     network.reshape({port: shapes[name] if len(port.get_partial_shape()) == len(given[0][name].shape) else port.get_partial_shape()
@@ -91,13 +90,10 @@ def _infer(request: Any, kept: Array) -> None:
     request.infer()
 
 
-def _tract(data: bytes, given: list[Columns]) -> list[Call]:
+def _tract(path: Path, given: list[Columns]) -> list[Call]:
     import tract
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(data)
-        model = tract.onnx().load(str(path))
+    model = tract.onnx().load(str(path))
     names = [model.input_name(i) for i in range(model.input_count())]
     for i, name in enumerate(names):
         array = given[0][name]
@@ -114,15 +110,15 @@ def _handles(model: cervello.Model, given: list[Columns]) -> list[Call]:
     return [model.bind(feed, out, seed=0 if model.random_nodes else None) for feed in given]
 
 
-def opened(threads: int) -> dict[str, Callable[[bytes, cervello.Model, list[Columns]], list[Call]]]:
-    """Every contender: from a model's bytes and inputs in rotation to calls."""
+def opened(threads: int) -> dict[str, Callable[[Path, cervello.Model, list[Columns]], list[Call]]]:
+    """Every contender: from a model's file and inputs in rotation to calls."""
     return {
-        OURS: lambda data, model, given: _handles(model, given),
-        "onnxruntime": lambda data, model, given: running(session(data, threads), given),
-        "onnxruntime io-binding": lambda data, model, given: bound(session(data, threads), given),
-        "openvino": lambda data, model, given: _openvino(data, given, threads, "f32"),
-        "openvino bf16": lambda data, model, given: _openvino(data, given, threads, "bf16"),
-        "tract": lambda data, model, given: _tract(data, given)}
+        OURS: lambda path, model, given: _handles(model, given),
+        "onnxruntime": lambda path, model, given: running(session(str(path), threads), given),
+        "onnxruntime io-binding": lambda path, model, given: bound(session(str(path), threads), given),
+        "openvino": lambda path, model, given: _openvino(path, given, threads, "f32"),
+        "openvino bf16": lambda path, model, given: _openvino(path, given, threads, "bf16"),
+        "tract": lambda path, model, given: _tract(path, given)}
 
 
 class Crowd:

@@ -9,14 +9,12 @@ are printed; times vary with the machine, ratios less). Needs onnxruntime (`pip 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +25,8 @@ from generated import mlp
 from rich.console import Console
 from rich.table import Table
 from timing import Call, alternate, machine, models_folder, write_json
+
+from cervello.native.leaks import growth
 
 REAL = ("cervo_test", "mlagents_3DBall", "godot_BallChase")
 RUNS = 3
@@ -150,23 +150,9 @@ def steady_state() -> list[Figure]:
     """Ten thousand calls with out=: what numpy and Python have allocated afterwards."""
     crowd = Crowd(mlp((4, 64, 64, 2)), 8)
     infer, ids, feed, out = crowd.policy.infer_batch, crowd.ids, crowd.visible[0], crowd.out
-
-    def calls() -> None:
-        for _ in range(CALLS):
-            infer(ids, feed, out=out)
-
-    calls()
-    gc.collect()
-    before = sys.getallocatedblocks()
-    calls()
-    gc.collect()
-    blocks = sys.getallocatedblocks() - before
-    tracemalloc.start()
-    calls()
-    kept = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
-    tracemalloc.stop()
-    return [Figure(f"{CALLS} calls with out=: bytes in numpy's domain", sum(trace.size for trace in kept.traces), "bytes", 0, least=False),
-            Figure(f"{CALLS} calls with out=: blocks that Python has more", blocks, "blocks", 10, least=False)]
+    grown = growth(lambda: infer(ids, feed, out=out), CALLS)
+    return [Figure(f"{CALLS} calls with out=: bytes in numpy's domain", grown.array_bytes, "bytes", 0, least=False),
+            Figure(f"{CALLS} calls with out=: blocks that Python has more", grown.blocks, "blocks", 10, least=False)]
 
 
 def main() -> int:

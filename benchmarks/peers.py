@@ -17,13 +17,13 @@ import json
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import generated
-import limits
 from contenders import OURS, opened, sample
 from rich.console import Console
 from rich.progress import Progress
@@ -31,37 +31,39 @@ from rich.table import Table
 from timing import ROTATION, alternate, machine, models_folder, write_json
 
 import cervello
+from cervello.native import limits
 
 BESIDE = ("openvino bf16",)
 _EMPTY_CALL_S = 0.2e-6
 
 
-def sources(folder: Path | None, words: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """(name, ONNX bytes) of every policy whose name holds one of the words."""
+def sources(folder: Path | None, words: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path]]:
+    """(name, file) of every policy whose name holds one of the words; generated ones are written to `scratch`."""
     for name, make in generated.POLICIES.items():
         if not words or any(word in name for word in words):
-            yield name, make()
+            path = scratch / f"{name}.onnx"
+            path.write_bytes(make())
+            yield name, path
     if folder is not None:
         for record in json.loads((folder / "manifest.json").read_text(encoding="utf-8")):
             if record["kind"] == "valid" and (not words or any(word in record["id"] for word in words)):
-                yield record["id"], (folder / record["file"]).read_bytes()
+                yield record["id"], folder / record["file"]
 
 
 def limit_s(model: cervello.Model, n_rows: int, threads: int) -> float:
     """The least time the machine needs."""
     fixed, per_row = model.program.work
-    compute = 2 * (fixed + per_row * n_rows) / (limits.flops() * threads)
-    weights = model.weights.n_bytes
-    return max(compute, weights / limits.bandwidth(weights)) + _EMPTY_CALL_S
+    compute = limits.least_s(fixed + per_row * n_rows, 0) / threads
+    return max(compute, limits.least_s(0, model.weights.n_bytes)) + _EMPTY_CALL_S
 
 
-def cell(data: bytes, model: cervello.Model, n_rows: int, threads: int, rounds: int) -> dict[str, Any]:
+def cell(path: Path, model: cervello.Model, n_rows: int, threads: int, rounds: int) -> dict[str, Any]:
     """Times of one model at one batch size."""
     given = [sample(model, n_rows, seed) for seed in range(ROTATION)]
     contenders, refused = {}, {}
     for name, make in opened(threads).items():
         try:
-            calls = make(data, model, given)
+            calls = make(path, model, given)
             calls[0]()
             contenders[name] = calls
         except Exception as error:  # a peer may refuse in any way it likes; the report says which and why
@@ -110,6 +112,21 @@ def draw(console: Console, cells: Sequence[dict[str, Any]], threads: int) -> Non
     console.print(table)
 
 
+def measure(policies: Sequence[tuple[str, Path]], arguments: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """Every cell of every policy, with progress."""
+    cells: list[dict[str, Any]] = []
+    with Progress(console=console, transient=True, disable=not sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=len(policies))
+        for name, path in policies:
+            progress.update(task, description=name)
+            model = cervello.Model.load(path)
+            for n_rows in arguments.batch if model.batched else [1]:
+                for threads in arguments.threads:
+                    cells.append({"model": name, "planned": not model.slow_nodes} | cell(path, model, n_rows, threads, arguments.rounds))
+            progress.advance(task)
+    return cells
+
+
 def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
@@ -131,18 +148,9 @@ def main() -> int:
     folder = models_folder(arguments.models)
     if folder is None:
         console.print("real policies: not found, only generated ones; give --models")
-    policies = list(sources(folder, arguments.only))
-    cells: list[dict[str, Any]] = []
     started = time.perf_counter()
-    with Progress(console=console, transient=True, disable=not sys.stdout.isatty()) as progress:
-        task = progress.add_task("", total=len(policies))
-        for name, data in policies:
-            progress.update(task, description=name)
-            model = cervello.Model.load(data)
-            for n_rows in arguments.batch if model.batched else [1]:
-                for threads in arguments.threads:
-                    cells.append({"model": name, "planned": not model.slow_nodes} | cell(data, model, n_rows, threads, arguments.rounds))
-            progress.advance(task)
+    with tempfile.TemporaryDirectory() as scratch:
+        cells = measure(list(sources(folder, arguments.only, Path(scratch))), arguments, console)
     summaries = {}
     for threads in arguments.threads:
         own = [c for c in cells if c["threads"] == threads]

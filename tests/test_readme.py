@@ -62,7 +62,7 @@ def test_the_commands_run(command: str, tmp_path: Path) -> None:
 
 
 def test_every_command_is_shown() -> None:
-    assert {line.split()[1] for line in commands()} == {"api", "demo", "plan", "run", "warmup"}
+    assert {line.split()[1] for line in commands()} == {"api", "benchmark", "demo", "plan", "profile", "run", "warmup"}
 
 
 def numberless(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 MOST_ROWS = 1_000_000_000  # a plan's bytes stay far below 2**63
 _MOST_SEED = 2**64 - 1
+_MOST_COUNTS = 10_000
 
 
 def whole(text: str, low: int, high: int) -> int:
@@ -29,8 +30,57 @@ def calls(text: str) -> int:
     return whole(text, 1, 1_000_000_000)
 
 
+def rounds(text: str) -> int:
+    return whole(text, 1, 1_000_000)
+
+
 def seed(text: str) -> int:
     return whole(text, 0, _MOST_SEED)
+
+
+def pair(text: str) -> tuple[str, str]:
+    """IN:OUT."""
+    parts = text.split(":")
+    if len(parts) % 2 or not all(parts):
+        raise argparse.ArgumentTypeError(f"expected IN:OUT, got {text!r}")
+    # Names may hold a colon themselves (`state:0`); the one in the middle separates.
+    half = len(parts) // 2
+    return ":".join(parts[:half]), ":".join(parts[half:])
+
+
+def recurrent(text: str) -> str | dict[str, str]:
+    """`auto`, or IN:OUT pairs by comma."""
+    if text.lower() == "auto":
+        return "auto"
+    parts = text.split(",")
+    if any(part.lower() == "auto" for part in parts):
+        raise argparse.ArgumentTypeError(f"expected auto or IN:OUT,IN:OUT, got both in {text!r}")
+    try:
+        pairs = [pair(part) for part in parts]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected auto or IN:OUT,IN:OUT, got {text!r}") from None
+    if len(dict(pairs)) != len(pairs):
+        raise argparse.ArgumentTypeError(f"expected every input once, got {text!r}")
+    return dict(pairs)
+
+
+def row_counts(text: str) -> list[int]:
+    """Numbers of rows: N and LOW-HIGH, by comma, in the order given."""
+    counts: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        try:
+            first = rows(low)
+            last = rows(high) if dash else first
+        except argparse.ArgumentTypeError:
+            raise argparse.ArgumentTypeError(f"expected numbers and ranges such as 1-4,8, each from 1 to {MOST_ROWS:,}, got {part!r}"
+                                             + (f" in {text!r}" if part != text else "")) from None
+        if last < first:
+            raise argparse.ArgumentTypeError(f"expected ranges LOW-HIGH, got {part!r}; did you mean {last}-{first}?")
+        if len(counts) + last - first >= _MOST_COUNTS:
+            raise argparse.ArgumentTypeError(f"expected at most {_MOST_COUNTS:,} sizes, got more in {text!r}")
+        counts += range(first, last + 1)
+    return counts
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -43,3 +93,8 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--seed", metavar="S", type=seed, default=0, help=f"{what} (default: 0)")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", choices=("text", "json"), default="text", help="tables or JSON (default: text)")
+    parser.add_argument("--json", action="store_const", dest="output", const="json", help="the same as --output json")

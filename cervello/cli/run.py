@@ -7,18 +7,15 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cervello.cli import compiling, options
+from cervello.cli import compiling, observations, options
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import duration, plain, plural, rate
-from cervello.spec import TensorSpec, Wrapper
+from cervello.spec import Wrapper
 
 if TYPE_CHECKING:
-    from cervello.agents import Policy
     from cervello.native import Model
 
 SUMMARY = "run a policy on random observations for N agents, and time it"
-_MOST_BATCHES = 16  # inputs in rotation, so that no call finds its own input in the cache
-_MOST_INPUT_BYTES = 1 << 28
 _INFERERS = ("basic", "fixed", "memoizing", "dynamic")
 
 
@@ -31,20 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
     parser.add_argument("-w", "--epsilon", metavar="INPUT", action="append", default=[],
                         help="fill this input with noise; inputs named epsilon or noise are found without it; may be repeated")
-    parser.add_argument("-r", "--recurrent", metavar="IN:OUT", action="append", default=[], type=_pair,
+    parser.add_argument("-r", "--recurrent", metavar="IN:OUT", action="append", default=[], type=options.pair,
                         help="feed output OUT back as input IN; usual names are found without it; may be repeated")
     parser.add_argument("--inferer", choices=_INFERERS, default="memoizing", help="how many rows run at once (default: memoizing)")
     parser.add_argument("--print-input", action="store_true", help="print the first call's observations")
     parser.add_argument("--print-output", action="store_true", help="print the first call's outputs")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    parts = text.split(":")
-    if len(parts) % 2 or not all(parts):
-        raise argparse.ArgumentTypeError(f"expected IN:OUT, got {text!r}")
-    # Names may hold a colon themselves (`state:0`); the one in the middle separates.
-    half = len(parts) // 2
-    return ":".join(parts[:half]), ":".join(parts[half:])
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -57,7 +45,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     with compiling.shown(terminal):
         model = Model.load(arguments.model)
         policy = Policy(model, wrappers=_wrappers(model, arguments), inferer=arguments.inferer, seed=arguments.seed)
-        batches = _observations(policy, n_rows, min(_MOST_BATCHES, arguments.calls + 1), arguments.seed)
+        batches = observations.batches(policy.inputs, n_rows, arguments.calls + 1, arguments.seed)
         ids = np.arange(n_rows)
         policy.begin_agents(ids)
         start = time.perf_counter()
@@ -104,29 +92,6 @@ def _wrappers(model: Model, arguments: argparse.Namespace) -> list[Wrapper]:
     if pairs:
         found.append(Recurrent(pairs))
     return found
-
-
-def _observations(policy: Policy, n_rows: int, count: int, seed: int) -> list[dict[str, Any]]:
-    """Random columns for what is left for the caller to give; fewer batches where they would fill the memory."""
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    one = {spec.name: _random_column(random, spec, n_rows) for spec in policy.inputs.values()}
-    n_bytes = max(1, sum(column.nbytes for column in one.values()))
-    count = max(1, min(count, _MOST_INPUT_BYTES // n_bytes))
-    return [one] + [{spec.name: _random_column(random, spec, n_rows) for spec in policy.inputs.values()} for _ in range(count - 1)]
-
-
-def _random_column(random: Any, spec: TensorSpec, n_rows: int) -> Any:
-    """Standard normal numbers; 0 or 1 for integers, which may be indices; all true for bools, which are mostly masks."""
-    import numpy as np
-
-    shape = spec.batched(n_rows)
-    if spec.dtype.kind == "f":
-        return random.standard_normal(shape, np.float32).astype(spec.dtype, copy=False)
-    if spec.dtype.kind == "b":
-        return np.ones(shape, spec.dtype)
-    return random.integers(0, 2, shape).astype(spec.dtype)
 
 
 def _print_arrays(terminal: Terminal, what: str, arrays: Mapping[str, Any]) -> None:

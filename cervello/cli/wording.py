@@ -43,6 +43,21 @@ def rate(per_second: float) -> str:
     return f"{per_second:,.0f}"
 
 
+def count(number: int) -> str:
+    """A count with a decimal unit and three digits; 0 is a dash."""
+    if number < 1000:
+        return str(number) if number else "-"
+    for unit, factor in (("k", 1e3), ("M", 1e6)):
+        if number / factor < 999.5:
+            return f"{_three_digits(number / factor)} {unit}"
+    return f"{_three_digits(number / 1e9)} G"
+
+
+def share(part: float) -> str:
+    """A part of a whole in percent, with a digit more below ten."""
+    return f"{part:.0%}" if part >= 0.0995 else f"{part:.1%}"
+
+
 def plural(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 

@@ -6,6 +6,7 @@
     kernels                         what the words run
     executor, model                 arrays in, arrays out
     host                            slower tiers
+    profile, bench, limits, leaks   where the time of a run goes, what the machine allows, what calls keep
 """
 
 from cervello.native.bound import Bound

@@ -16,6 +16,7 @@ from cervello.compiled import entry
 from cervello.errors import CervelloError, ExecutionError
 from cervello.native import abi
 from cervello.native.dims import at
+from cervello.native.ops.host import HostCall
 from cervello.native.program import Plan, Program
 from cervello.native.tensors import Tensor
 from cervello.noise import layout
@@ -158,33 +159,41 @@ def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n
 
     The arrays have passed the door. Outputs whose shape depends on data are left in run.values.
     """
-    context = run.context
-    for i, array in enumerate(arrays):
-        context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
-    context[abi.CTX_ROWS] = plan.n_rows
-    start, address = int(plan.facts[abi.PLAN_PROGRAM]), context.ctypes.data
-    run.values.clear()
+    settle(run, plan, arrays)
+    start, address = int(plan.facts[abi.PLAN_PROGRAM]), run.context.ctypes.data
     for segment in program.segments:
         if segment.host is None:
             status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
             if status:
                 return status + segment.first * 8 * 256
-            continue
-        operands = [_operand(program, run, plan, o, arrays, n_inputs) for o in segment.host.operands]
-        try:
-            found = segment.host(operands)
-            for target, result in zip(segment.host.results, found, strict=True):
-                if isinstance(target, str):
-                    run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
-                elif target is not None:
-                    view = _operand(program, run, plan, target, arrays, n_inputs)
-                    assert view is not None
-                    _write(view, result, str(segment.host.node))
-        except CervelloError:
-            raise
-        except Exception as error:  # user data must not surface as a bare numpy error
-            raise ExecutionError(f"node {segment.host.node}: expected to run, got {type(error).__name__}: {error}") from error
+        else:
+            run_host(program, run, plan, segment.host, arrays, n_inputs)
     return 0
+
+
+def settle(run: Run, plan: Plan, arrays: Sequence[Array]) -> None:
+    """Aims a run at arrays that have passed the door, so that stretches of a program can run one by one."""
+    for i, array in enumerate(arrays):
+        run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
+    run.context[abi.CTX_ROWS] = plan.n_rows
+    run.values.clear()
+
+
+def run_host(program: Program, run: Run, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
+    """Runs one call of a slower tier on a settled run."""
+    operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
+    try:
+        for target, result in zip(host.results, host(operands), strict=True):
+            if isinstance(target, str):
+                run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
+            elif target is not None:
+                view = operand_view(program, run, plan, target, arrays, n_inputs)
+                assert view is not None
+                _write(view, result, str(host.node))
+    except CervelloError:
+        raise
+    except Exception as error:  # user data must not surface as a bare numpy error
+        raise ExecutionError(f"node {host.node}: expected to run, got {type(error).__name__}: {error}") from error
 
 
 def _write(target: Array, result: Array, node: str) -> None:
@@ -194,7 +203,8 @@ def _write(target: Array, result: Array, node: str) -> None:
     target[...] = result
 
 
-def _operand(program: Program, run: Run, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
+def operand_view(program: Program, run: Run, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
+    """What an operand of a settled run names: an array, a value kept by name, or a window into the arena or a caller's array."""
     if operand is None or isinstance(operand, np.ndarray):
         return operand
     if isinstance(operand, str):

@@ -17,7 +17,7 @@ import pytest
 import cervello as package
 from cervello.cli import main
 
-COMMANDS = ("demo", "run", "api", "plan", "warmup")
+COMMANDS = ("demo", "run", "api", "plan", "benchmark", "profile", "warmup")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")} | {
     "PYTHONPATH": str(Path(package.__file__).parents[1])}
 
@@ -79,13 +79,13 @@ def test_a_wrong_command_line_is_one_line_and_status_2(arguments: tuple[str, ...
     assert message in said.err
 
 
-@pytest.mark.parametrize("command", ["run", "api", "plan", "warmup"])
+@pytest.mark.parametrize("command", ["run", "api", "plan", "benchmark", "profile", "warmup"])
 def test_a_missing_file_is_named(command: str, tmp_path: Path, cervello: Callable[..., Any]) -> None:
     path = tmp_path / "nobody.onnx"
     assert cervello(command, path) == (2, "", f"cervello: model {str(path)!r}: expected a file, found none\n")
 
 
-@pytest.mark.parametrize("command", ["run", "api", "plan", "warmup"])
+@pytest.mark.parametrize("command", ["run", "api", "plan", "benchmark", "profile", "warmup"])
 def test_a_truncated_file_is_refused(command: str, scout: Path, cervello: Callable[..., Any]) -> None:
     scout.write_bytes(scout.read_bytes()[:-20])
     said = cervello(command, scout)
@@ -134,7 +134,7 @@ def test_a_defect_of_cervello_keeps_its_traceback(scout: Path, monkeypatch: pyte
 
 
 def test_names_from_files_reach_the_terminal_spelled_out(hostile: Path, cervello: Callable[..., Any]) -> None:
-    for command in ("api", "plan", "run"):
+    for command in ("api", "plan", "run", "benchmark", "profile"):
         said = cervello(command, hostile)
         assert said.status == 0
         assert not {"\x1b", "\x07", "\u202e"} & set(said.out + said.err)

@@ -36,3 +36,12 @@ def test_row_shapes() -> None:
 def test_what_cannot_be_printed_is_spelled_out() -> None:
     assert wording.plain("a\x1b[0mβ\u202e") == r"a\x1b[0mβ\u202e"
     assert wording.one_line("two\n  lines\x00") == r"two lines\x00"
+
+
+def test_counts_have_three_digits() -> None:
+    assert [wording.count(n) for n in (0, 7, 999, 1000, 999_499, 999_500, 1_234_567, 2_500_000_000)] == [
+        "-", "7", "999", "1.00 k", "999 k", "1.00 M", "1.23 M", "2.50 G"]
+
+
+def test_shares_are_percent() -> None:
+    assert [wording.share(part) for part in (0, 0.0123, 0.0994, 0.0996, 0.5, 1)] == ["0.0%", "1.2%", "9.9%", "10%", "50%", "100%"]

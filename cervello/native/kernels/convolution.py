@@ -1,135 +1,77 @@
-"""Convolutions over images [N, C, H, W] of any strides; one-dimensional ones have H = 1.
+"""Convolutions over images [N, C, H, W] of any strides; one-dimensional ones have H = 1. No columns are made.
 
-Lanes are output pixels that follow each other. Over an image of row length L (padding included) output pixel (r, q) counts as
-pixel r * L + q, and a tap of the window is the same pixels moved by a constant, whatever the row: the pixels between the rows'
-ends are computed and dropped. A stride is taken out first: the image is split into one plane per remainder of row and column.
-Padding is copied as zeros, so the order of a sum never depends on the place. Where there is neither padding nor stride the image is
-read where it lies. Outputs of a few pixels use `conv_pixels`, whose lanes are filters.
+`by_pixels` has lanes over output pixels that follow each other. Over an image of row length L (padding included) output pixel (r, q)
+counts as pixel r * L + q, and a tap of the window is the same pixels moved by a constant, whatever the row: the pixels between the
+rows' ends are computed and dropped. A stride is taken out first: the image is split into a plane per remainder of row and column.
+
+`by_filters` has lanes over filters: a tile takes a few pixels, wherever they lie, against a panel of weights, and its result is turned
+into planes. It wastes nothing on strides and rows' ends, but needs filters for its lanes. The planner chooses by the sizes.
+
+Where there is no padding (and, over pixels, no stride) the image is read where it lies. Padding is copied as zeros, so the order of a
+sum never depends on the place.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from cervello.compiled.compiler import shared
-from cervello.compiled.lanes import every_2, every_4, gather, load_first, splat, store_first
-from cervello.compiled.memory import call_block, read_i32, word, write_f32, write_i32
-from cervello.native.kernels.filters import FILTERS, make_filter_tile
-from cervello.native.kernels.gemm import many_rows
-from cervello.native.kernels.tiles import ROWS_TALL
+from cervello.compiled.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
+from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
+from cervello.native.kernels.images import padded_pixels, planes, planes_of_pixels, rows_together
+from cervello.native.kernels.tiles import PANEL, ROWS_TALL
+from cervello.native.kernels.transpose import turn
 
-_F = np.float32
-PIXELS = 24  # output pixels gathered at once by `conv_pixels`
-WIDE = ROWS_TALL > 8  # 32 registers of 16 lanes: tiles of 8 x 3; else 4 x 1 vectors of two registers
+BLOCK = 48  # pixels whose results are turned together
+WIDE = ROWS_TALL > 8  # 32 registers of 16 lanes; else 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
+# Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.
+_NEVER = 1 << 30
+_TALL_ABOVE, _THREE_ABOVE, _TWO_ABOVE, _WIDE_ABOVE = (4, 32, 16, 16) if WIDE else (_NEVER, _NEVER, _NEVER, _NEVER)
 _tall, _low = make_filter_tile(_TALL, _VECTORS), make_filter_tile(4, _VECTORS)
 _tall_2, _low_2 = make_filter_tile(_TALL, min(2, _VECTORS)), make_filter_tile(4, min(2, _VECTORS))
 _tall_1, _low_1 = make_filter_tile(_TALL, 1), make_filter_tile(4, 1)
-_single, _single_1 = make_filter_tile(1, 8 if WIDE else 4), make_filter_tile(1, 1)
-_SINGLE = 16 * (8 if WIDE else 4)
+_LONG = 8 if WIDE else 4
+_single, _single_1 = make_filter_tile(1, _LONG), make_filter_tile(1, 1)
+# Pixels per tile against 32 and against 16 filters; more would spill, for a broadcast value per pixel waits for its products.
+_PIXELS, _PIXELS_HALF = (8, 12) if WIDE else (4, 4)
+_many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
+_many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
+_WHOLE = 24  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
 
 
 @shared
-def _fill_row(target, count, image, xw, first, step, width):
-    """target[r] = image row at first + r * step, 0 outside [0, width)."""
-    start = 0
-    if first < 0:
-        start = min(count, (-first + step - 1) // step)
-    end = start
-    if first + start * step < width:
-        end = min(count, (width - 1 - first) // step + 1)
-    zero = splat(_F(0.0))
-    if start > 0 or end < count:
-        r = 0
-        while r < count:
-            store_first(target + r * 4, zero, count - r)
-            r += 16
-    source, stride = image + (first + start * step) * xw, step * xw
-    r = start
-    while r < end:
-        left = end - r
-        if stride == 4:
-            values = load_first(source, left)
-        elif stride == 8:
-            values = every_2(source, min(left, 16))
-        elif stride == 16:
-            values = every_4(source, min(left, 16))
-        else:
-            values = gather(source, stride, left)
-        store_first(target + r * 4, values, left)
-        source += 16 * stride
-        r += 16
-    return 0
-
-
-@shared
-def _planes(target, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw, phases, n_phases):
-    """Copies an image into planes [channels, phases, rows, columns]: plane (a, b) holds rows a, a + sh, … and columns b, b + sw, …"""
-    for c in range(channels):
-        for p in range(n_phases):
-            a, b = word(phases, 2 * p), word(phases, 2 * p + 1)
-            for r in range(rows):
-                h = r * sh + a - ph
-                if h >= 0 and h < height:
-                    _fill_row(target, columns, image + c * xc + h * xh, xw, b - pw, sw, width)
-                else:
-                    q = 0
-                    while q < columns:
-                        store_first(target + q * 4, splat(_F(0.0)), columns - q)
-                        q += 16
-                target += columns * 4
-    return 0
-
-
-@shared
-def _planes_of_pixels(target, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw, phases, n_phases):
-    """The same for images whose channels lie side by side: a pixel at a time, so that every line of memory is read once."""
-    plane = rows * columns * 4
-    for p in range(n_phases):
-        a, b = word(phases, 2 * p), word(phases, 2 * p + 1)
-        for r in range(rows):
-            h = r * sh + a - ph
-            for q in range(columns):
-                w = q * sw + b - pw
-                inside = h >= 0 and h < height and w >= 0 and w < width
-                source, to = image + h * xh + w * xw, target + p * plane + (r * columns + q) * 4
-                for c in range(channels):  # one by one: a scatter of lanes takes longer
-                    write_i32(to, 0, read_i32(source, c) if inside else 0)
-                    to += plane * n_phases
-    return 0
-
-
-@shared
-def _filter_block(w, filters, x, offsets, k, bias, out, ldo, pixels):
-    """Up to 8 filters over all pixels; rows of out up to the next multiple of 4 are written."""
+def _single_filter(w, x, offsets, k, bias, out, ldo, pixels):
     done = 0
+    while pixels - done > 16 * (_LONG - 1):
+        left = min(16 * _LONG, pixels - done)
+        _single(w, x + done * 4, offsets, k, bias, out + done * 4, ldo, left)
+        done += left
+    while done < pixels:
+        left = min(16, pixels - done)
+        _single_1(w, x + done * 4, offsets, k, bias, out + done * 4, ldo, left)
+        done += left
+    return 0
+
+
+@shared
+def _filters(w, filters, x, offsets, k, bias, out, ldo, pixels):
+    """Up to 8 filters over all pixels; rows of out up to the next multiple of 4 are written."""
     if filters == 1:
-        while pixels - done > 16:
-            if pixels - done > _SINGLE - 16:
-                left = min(_SINGLE, pixels - done)
-                _single(w, x + done * 4, offsets, k, bias, out + done * 4, ldo, left)
-                done += left
-            else:
-                _single_1(w, x + done * 4, offsets, k, bias, out + done * 4, ldo, 16)
-                done += 16
-        if done < pixels:
-            _single_1(w, x + done * 4, offsets, k, bias, out + done * 4, ldo, pixels - done)
-        return 0
+        return _single_filter(w, x, offsets, k, bias, out, ldo, pixels)
     first = 0
     while first < filters:
-        tall = _TALL > 4 and filters - first > 4
+        tall = filters - first > _TALL_ABOVE
         at, base, row = w + first * 4, bias + first * 4, out + first * ldo
         done = 0
         while done < pixels:
             left = pixels - done
             source, target = x + done * 4, row + done * 4
-            if _VECTORS > 2 and left > 32:
+            if left > _THREE_ABOVE:
                 left = min(48, left)
                 if tall:
                     _tall(at, source, offsets, k, base, target, ldo, left)
                 else:
                     _low(at, source, offsets, k, base, target, ldo, left)
-            elif _VECTORS > 1 and left > 16:
+            elif left > _TWO_ABOVE:
                 left = min(32, left)
                 if tall:
                     _tall_2(at, source, offsets, k, base, target, ldo, left)
@@ -146,119 +88,141 @@ def _filter_block(w, filters, x, offsets, k, bias, out, ldo, pixels):
     return 0
 
 
-@shared
-def _spread(target, yh, yw, source, out_height, out_width, row):
-    """Copies a filter's pixels without those between the rows."""
-    for r in range(out_height):
-        at, to = source + r * row * 4, target + r * yh
-        if yw == 4:
-            q = 0
-            while q < out_width:
-                store_first(to + q * 4, load_first(at + q * 4, out_width - q), out_width - q)
-                q += 16
-        else:
-            for q in range(out_width):
-                write_i32(to + q * yw, 0, read_i32(at, q))
-    return 0
-
-
-def conv(step, ctx):
-    """Words: x, y, planes, results; weights, bias, offsets, phases; then the sizes, see `ops.convolution`."""
+def by_pixels(step, ctx):
+    """Words: x, y, planes, results; weights, bias, offsets; then the sizes, see `ops.convolution`."""
     x = word(ctx, word(step, 2)) + word(step, 3)
     y = word(ctx, word(step, 4)) + word(step, 5)
-    planes = word(ctx, word(step, 6)) + word(step, 7)
+    copied = word(ctx, word(step, 6)) + word(step, 7)
     results = word(ctx, word(step, 8)) + word(step, 9)
-    weights, bias, offsets, phases, n_phases = word(step, 10), word(step, 11), word(step, 12), word(step, 13), word(step, 14)
-    n_rows, groups, channels, filters, k = word(step, 15), word(step, 16), word(step, 17), word(step, 18), word(step, 19)
-    height, width, out_height, out_width = word(step, 20), word(step, 21), word(step, 22), word(step, 23)
-    rows, columns, sh, sw, ph, pw = (word(step, 24), word(step, 25), word(step, 26), word(step, 27), word(step, 28), word(step, 29))
-    xn, xc, xh, xw = word(step, 30), word(step, 31), word(step, 32), word(step, 33)
-    yn, yc, yh, yw = word(step, 34), word(step, 35), word(step, 36), word(step, 37)
-    in_place, direct, activation, parameters = word(step, 38), word(step, 39), word(step, 40), step + 41 * 8
+    weights, bias, offsets = word(step, 10), word(step, 11), word(step, 12)
+    n_rows, groups, channels, filters, k = word(step, 13), word(step, 14), word(step, 15), word(step, 16), word(step, 17)
+    height, width, out_height, out_width = word(step, 18), word(step, 19), word(step, 20), word(step, 21)
+    rows, columns, sh, sw, ph, pw = (word(step, 22), word(step, 23), word(step, 24), word(step, 25), word(step, 26), word(step, 27))
+    xn, xc, xh, xw = word(step, 28), word(step, 29), word(step, 30), word(step, 31)
+    yn, yc, yh, yw = word(step, 32), word(step, 33), word(step, 34), word(step, 35)
+    in_place, direct, activation, parameters = word(step, 36), word(step, 37), word(step, 38), step + 39 * 8
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
     for n in range(n_rows):
         for g in range(groups):
             image = x + n * xn + g * channels * xc
-            if in_place == 0 and xc == 4 and channels >= 8:
-                _planes_of_pixels(planes, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw, phases, n_phases)
-                image = planes
-            elif in_place == 0:
-                _planes(planes, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw, phases, n_phases)
-                image = planes
+            if in_place == 0:
+                if xc == 4 and channels >= 8:
+                    planes_of_pixels(copied, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
+                else:
+                    planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
+                image = copied
             for b in range(blocks):
                 count = min(FILTERS, filters - b * FILTERS)
                 w, base = weights + (g * blocks + b) * k * FILTERS * 4, bias + (g * blocks + b) * FILTERS * 4
                 to = y + n * yn + (g * filters + b * FILTERS) * yc
                 if direct != 0 and (count == FILTERS or count == 4 or count == 1):
-                    _filter_block(w, count, image, offsets, k, base, to, yc, pixels)
+                    _filters(w, count, image, offsets, k, base, to, yc, pixels)
                     if activation != 0:
                         for f in range(count):
                             call_block(activation, to + f * yc, to + f * yc, pixels, parameters)
                 else:
-                    _filter_block(w, count, image, offsets, k, base, results, ldo, pixels)
+                    _filters(w, count, image, offsets, k, base, results, ldo, pixels)
                     for f in range(count):
                         if activation != 0:
                             call_block(activation, results + f * ldo, results + f * ldo, pixels, parameters)
-                        _spread(to + f * yc, yh, yw, results + f * ldo, out_height, out_width, columns)
+                        rows_together(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
     return 0
 
 
 @shared
-def _window(target, image, channels, kh, kw, dh, dw, top, left, height, width, xc, xh, xw):
-    """The window of one output pixel as a row, zeros outside the image."""
-    inside = left >= 0 and left + (kw - 1) * dw < width and top >= 0 and top + (kh - 1) * dh < height
-    for c in range(channels):
-        for i in range(kh):
-            h = top + i * dh
-            row = image + c * xc + h * xh + left * xw
-            for j in range(kw):
-                w = left + j * dw
-                if inside or (h >= 0 and h < height and w >= 0 and w < width):
-                    write_i32(target, j, read_i32(row + j * dw * xw, 0))
-                else:
-                    write_f32(target, j, _F(0.0))
-            target += kw * 4
+def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
+    """`count` pixels against all filters; up to 11 rows of out behind them are written, whole vectors of filters."""
+    first = 0
+    while first < filters:
+        wide = filters - first > _WIDE_ABOVE
+        panel, base = w + (first // PANEL * k * PANEL + first % PANEL) * 4, bias + first * 4
+        p = 0
+        while p < count:
+            at, row = places + p * 8, out + p * ldo + first * 4
+            few = count - p <= 4
+            if wide and few:
+                _few(at, offsets, panel, k, base, row, ldo)
+            elif wide:
+                _many(at, offsets, panel, k, base, row, ldo)
+            elif few:
+                _few_half(at, offsets, panel, k, base, row, ldo)
+            else:
+                _many_half(at, offsets, panel, k, base, row, ldo)
+            p += 4 if few else _PIXELS if wide else _PIXELS_HALF
+        first += 32 if wide else 16
     return 0
 
 
-def conv_pixels(step, ctx):
-    """Words: x, y, columns, results; see `ops.convolution` for the attributes, in order."""
+@shared
+def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
+    """Results [count, filters] of pixels from `first` on to their planes."""
+    if yc == 4:  # channels side by side
+        for p in range(count):
+            pixel = first + p
+            copy_bytes(y + pixel // out_width * yh + pixel % out_width * yw, results + p * ldo, filters * 4)
+    elif yw == 4 and yh == out_width * 4:  # pixels side by side
+        f = 0
+        while f < filters:
+            p = 0
+            while p < count:
+                turn(results + p * ldo + f * 4, ldo, y + f * yc + (first + p) * 4, yc, min(16, count - p), min(16, filters - f))
+                p += 16
+            f += 16
+    else:
+        for p in range(count):
+            pixel = first + p
+            to = y + pixel // out_width * yh + pixel % out_width * yw
+            for f in range(filters):
+                write_i32(to + f * yc, 0, read_i32(results + p * ldo, f))
+    return 0
+
+
+def by_filters(step, ctx):
+    """Words: x, y, padded image, results, places; weights, bias, offsets; then the sizes, see `ops.convolution`."""
     x = word(ctx, word(step, 2)) + word(step, 3)
     y = word(ctx, word(step, 4)) + word(step, 5)
-    columns = word(ctx, word(step, 6)) + word(step, 7)
+    copied = word(ctx, word(step, 6)) + word(step, 7)
     results = word(ctx, word(step, 8)) + word(step, 9)
-    weights, bias, n_rows, groups = word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    channels, filters = word(step, 14), word(step, 15)  # per group
-    height, width, out_height, out_width = word(step, 16), word(step, 17), word(step, 18), word(step, 19)
-    kh, kw, sh, sw, dh, dw, ph, pw = (word(step, 20), word(step, 21), word(step, 22), word(step, 23), word(step, 24),
-                                      word(step, 25), word(step, 26), word(step, 27))
-    xn, xc, xh, xw = word(step, 28), word(step, 29), word(step, 30), word(step, 31)
-    yn, yc, yh, yw = word(step, 32), word(step, 33), word(step, 34), word(step, 35)
-    segments, activation, parameters = word(step, 36), word(step, 37), step + 38 * 8
-    k = channels * kh * kw
-    padded = (filters + 31) // 32 * 32
-    pixels = out_height * out_width
-    for g in range(groups):
-        w, base = weights + g * padded * k * 4, bias + g * padded * 4
-        first = 0
-        while first < n_rows * pixels:  # pixels of all rows: a product sees as many as it can at once
-            count = min(PIXELS, n_rows * pixels - first)
-            for p in range(count):
-                n, pixel = (first + p) // pixels, (first + p) % pixels
-                top, left = pixel // out_width * sh - ph, pixel % out_width * sw - pw
-                _window(columns + p * k * 4, x + n * xn + g * channels * xc, channels, kh, kw, dh, dw, top, left, height, width,
-                        xc, xh, xw)
-            many_rows(columns, k * 4, w, base, results, filters * 4, count, k, filters, segments)
-            if activation != 0:
-                call_block(activation, results, results, count * filters, parameters)
-            for p in range(count):
-                n, pixel = (first + p) // pixels, (first + p) % pixels
-                to = y + n * yn + g * filters * yc + pixel // out_width * yh + pixel % out_width * yw
-                for o in range(filters):
-                    write_i32(to + o * yc, 0, read_i32(results, p * filters + o))
-            first += count
+    places = word(ctx, word(step, 10)) + word(step, 11)
+    weights, bias, offsets = word(step, 12), word(step, 13), word(step, 14)
+    n_rows, groups, channels, filters, k = word(step, 15), word(step, 16), word(step, 17), word(step, 18), word(step, 19)
+    height, width, out_height, out_width = word(step, 20), word(step, 21), word(step, 22), word(step, 23)
+    rows, columns, ph, pw = word(step, 24), word(step, 25), word(step, 26), word(step, 27)
+    down, right = word(step, 28), word(step, 29)  # bytes from one output pixel's window to the next one's
+    xn, xc, xh, xw = word(step, 30), word(step, 31), word(step, 32), word(step, 33)
+    yn, yc, yh, yw = word(step, 34), word(step, 35), word(step, 36), word(step, 37)
+    in_place, by_pixel, activation, parameters = word(step, 38), word(step, 39), word(step, 40), step + 41 * 8
+    panels = (filters + PANEL - 1) // PANEL
+    ldo, pixels = panels * PANEL * 4, out_height * out_width
+    for n in range(n_rows):
+        for g in range(groups):
+            image = x + n * xn + g * channels * xc
+            if in_place == 0:
+                if by_pixel != 0:
+                    padded_pixels(copied, image, channels, xh, height, width, rows, columns, ph, pw)
+                else:
+                    planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, 1, 1, ph, pw)
+                image = copied
+            w, base, to = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4, y + n * yn + g * filters * yc
+            first = 0
+            while first < pixels:
+                count = min(BLOCK, pixels - first)
+                r, q = first // out_width, first % out_width
+                for p in range(count):
+                    write_i64(places, p, image + r * down + q * right)
+                    q += 1
+                    if q == out_width:
+                        r, q = r + 1, 0
+                for p in range(count, (count + _WHOLE - 1) // _WHOLE * _WHOLE):  # a tile's idle rows take the last pixel again
+                    write_i64(places, p, word(places, count - 1))
+                _panels(places, count, offsets, w, filters, k, base, results, ldo)
+                if activation != 0 and ldo == filters * 4:
+                    call_block(activation, results, results, count * filters, parameters)
+                elif activation != 0:
+                    for p in range(count):
+                        call_block(activation, results + p * ldo, results + p * ldo, filters, parameters)
+                _deliver(to, yc, yh, yw, results, ldo, first, count, filters, out_width)
+                first += count
     return 0
-
-

@@ -1,10 +1,10 @@
-"""Register tiles of convolutions: a few filters against vectors of neighbouring pixels, emitted as LLVM IR.
+"""Register tiles of convolutions, emitted as LLVM IR: lanes over pixels, or lanes over filters.
 
     out[filters, pixels] = bias[filters] + sum over k of w[k, filters] * x[offset[k] + pixel]
 
-Lanes are pixels, so nothing is copied into columns: a tap of the window is the same pixels moved by an offset. Each element sums
-k = 0 … K-1 in order, one fma each, so every tile shape gives the same bits. The last vector is cut under a mask, loads included:
-no byte outside the pixels is ever touched.
+Nothing is copied into columns: a tap of the window is the same pixels moved by an offset. Each element sums k = 0 … K-1 in order, one
+fma each, so every tile shape gives the same bits. The last vector is cut under a mask, loads included: no byte outside the pixels is
+ever touched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cervello.compiled.lanes import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
+from cervello.native.kernels.tiles import PANEL
 
 FILTERS = 8  # filters of a packed block; independent of the CPU, so stored weights are portable
 
@@ -84,5 +85,67 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 8), codegen
+
+    return tile
+
+
+def make_pixel_tile(pixels: int, vectors: int) -> Any:
+    """An intrinsic tile(places, offsets, w, k, bias, out, ldo): `pixels` pixels against 16 * vectors filters of a packed panel.
+
+    places: int64 addresses of the pixels' windows; offsets: K int64 bytes; w: K rows of PANEL weights; out: rows ldo bytes apart, of
+    which 16 * vectors filters are written.
+    """
+
+    @intrinsic
+    def tile(typing_context, places, offsets, w, k, bias, out, ldo):
+        def codegen(context, builder, sig, args):
+            places, offsets, w, k_end, bias, out, ldo = args
+            fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+
+            def at(address: Any, n_bytes: int, kind: Any) -> Any:
+                return pointer(builder, builder.add(address, I64(n_bytes)) if n_bytes else address, kind)
+
+            windows = [builder.load(at(places, 8 * i, I64), align=8) for i in range(pixels)]
+            starts = [builder.load(at(bias, 64 * j, VF), align=4) for j in range(vectors)]
+            entry = builder.block
+            loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
+            builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), loop, done)
+
+            builder.position_at_end(loop)
+            k, w_row, tap = builder.phi(I64), builder.phi(I64), builder.phi(I64)
+            sums = [[builder.phi(VF) for _ in range(vectors)] for _ in range(pixels)]
+            for phi, first in ((k, I64(0)), (w_row, w), (tap, offsets)):
+                phi.add_incoming(first, entry)
+            offset = builder.load(pointer(builder, tap, I64), align=8)
+            weights = [builder.load(at(w_row, 64 * j, VF), align=4) for j in range(vectors)]
+            new = []
+            for i in range(pixels):
+                value = splat_value(builder, builder.load(pointer(builder, builder.add(windows[i], offset), F32), align=4), VF)
+                new.append([builder.call(fma, [value, weights[j], sums[i][j]]) for j in range(vectors)])
+            k_next = builder.add(k, I64(1))
+            k.add_incoming(k_next, loop)
+            w_row.add_incoming(builder.add(w_row, I64(4 * PANEL)), loop)
+            tap.add_incoming(builder.add(tap, I64(8)), loop)
+            for i in range(pixels):
+                for j in range(vectors):
+                    sums[i][j].add_incoming(starts[j], entry)
+                    sums[i][j].add_incoming(new[i][j], loop)
+            builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
+
+            builder.position_at_end(done)
+            for i in range(pixels):
+                for j in range(vectors):
+                    result = builder.phi(VF)
+                    result.add_incoming(starts[j], entry)
+                    result.add_incoming(new[i][j], loop)
+                    new[i][j] = result
+            row = out
+            for i in range(pixels):
+                for j in range(vectors):
+                    builder.store(new[i][j], at(row, 64 * j, VF), align=4)
+                row = builder.add(row, ldo)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 7), codegen
 
     return tile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,15 @@ from cervello.native.dims import written
 from cervello.native.graph import Node
 from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import activation
-from cervello.native.ops.linear import PANEL, packed, padded_bias, segments_for
+from cervello.native.ops.linear import PANEL, packed
+from cervello.native.ops.taps import over_filters, over_pixels
+from cervello.native.ops.taps import two as _two
 from cervello.native.ops.windows import Window, window
 from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight
 
 F32 = np.dtype(np.float32)
-PIXELS = 24  # as the kernel's
-FILTERS = 8
-FEW_PIXELS = 8  # outputs so small that lanes over pixels would stay empty
+FILTERS, BLOCK = 8, 48  # as the kernels'
 Array = np.ndarray[Any, Any]
 Act = tuple[str, list[Any]] | None
 
@@ -33,10 +32,6 @@ def _planar(tensor: Tensor) -> tuple[Any, ...]:
     if len(tensor.shape) == 4:
         return tensor.strides
     raise NotPlanned(f"{len(tensor.shape) - 2} spatial dimensions")
-
-
-def _two(sizes: tuple[int, ...], fill: int) -> tuple[int, int]:
-    return (fill, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
 def _geometry(lowering: Lowering, node: Node, kernel: tuple[int, ...] | None = None) -> Window:
@@ -72,57 +67,53 @@ def _conv(lowering: Lowering, node: Node) -> None:
         lowering.absorb(reader)
         name = reader.outputs[0]
     target = lowering.output(name, contiguous=False)
-    emit = _emit_pixels if math.prod(found.outputs) < FEW_PIXELS else _emit_planes
-    emit(lowering, source, target, w.astype(F32), np.zeros(w.shape[0], F32) if b is None else b.astype(F32), groups, found, act)
+    _emit(lowering, source, target, w.astype(F32), np.zeros(w.shape[0], F32) if b is None else b.astype(F32), groups, found, act)
 
 
-def _emit_planes(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window, act: Act) -> None:
-    """Lanes over pixels."""
-    filters, channels = w.shape[0] // groups, w.shape[1]
+def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window, act: Act) -> None:
+    """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
+    filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))
-    (kh, kw), (sh, sw), (dh, dw) = _two(found.kernel, 1), _two(found.strides, 1), _two(found.dilations, 1)
-    (height, width), (out_height, out_width), (ph, pw) = _two(found.sizes, 1), _two(found.outputs, 1), _two(found.pads, 0)
-    xn, xc, xh, xw = _planar(source)
-    yn, yc, yh, yw = _planar(target)
-    inside = (out_height - 1) * sh + (kh - 1) * dh < height and (out_width - 1) * sw + (kw - 1) * dw < width
-    in_place = (sh, sw, ph, pw, xw) == (1, 1, 0, 0, 4) and inside and xh % 4 == 0
-    phases = sorted({(i * dh % sh, j * dw % sw) for i in range(kh) for j in range(kw)})
-    rows, columns = out_height + (kh - 1) * dh // sh, out_width + (kw - 1) * dw // sw
-    if in_place:
-        row_bytes = xh if height > 1 else width * 4
-        plane_bytes, columns = xc, row_bytes // 4
-    else:
-        row_bytes, plane_bytes = columns * 4, rows * columns * 4 * len(phases)
-    offsets = [c * plane_bytes + phases.index((i * dh % sh, j * dw % sw)) * (0 if in_place else rows * columns * 4)
-               + i * dh // sh * row_bytes + j * dw // sw * 4 for c in range(channels) for i in range(kh) for j in range(kw)]
+    block, parameters = act or (None, [])
+    address = Address(block) if block else 0
+    pixels = over_pixels(found, w.shape[1], _planar(source))
+    places = over_filters(found, w.shape[1], _planar(source), groups)
+    common = [source.shape[0], groups, w.shape[1], filters, k, *_two(found.sizes, 1), *_two(found.outputs, 1)]
+    (sh, sw), (ph, pw) = _two(found.strides, 1), _two(found.pads, 0)
+    strides = [*_planar(source), *_planar(target)]
+    if pixels.cycles(filters, k) <= places.cycles(filters, k):
+        yh, yw = _planar(target)[2:]
+        out_height, out_width = _two(found.outputs, 1)
+        direct = yw == 4 and (out_height == 1 or (pixels.columns == out_width and yh == out_width * 4))
+        results = lowering.scratch((FILTERS * -(-pixels.pixels // 16) * 16,), F32)
+        copied = results if pixels.in_place else lowering.scratch((pixels.copied,), F32)
+        lowering.emit("convolution:by_pixels", (source,), (target,), [
+            Weight(_in_blocks(w.reshape(groups, filters, k)), "filters"), Weight(_padded(bias.reshape(groups, filters), FILTERS)),
+            Weight(pixels.offsets), *common, pixels.rows, pixels.columns, sh, sw, ph, pw, *strides, int(pixels.in_place), int(direct),
+            address, *parameters], scratch=(copied, results))
+        return
+    panels = np.concatenate([packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T) for g in range(groups)])
+    results, addresses = lowering.scratch((BLOCK * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((BLOCK,), np.int64)
+    copied = results if places.in_place else lowering.scratch((places.copied,), F32)
+    lowering.emit("convolution:by_filters", (source,), (target,), [
+        Weight(panels, "filters"), Weight(_padded(bias.reshape(groups, filters), PANEL)), Weight(places.offsets), *common,
+        places.rows, places.columns, ph, pw, places.down, places.right, *strides, int(places.in_place), int(places.by_pixel),
+        address, *parameters], scratch=(copied, results, addresses))
+
+
+def _in_blocks(w: Array) -> Array:
+    """[groups, filters, K] as blocks [., K, FILTERS]."""
+    groups, filters, k = w.shape
     blocks = -(-filters // FILTERS)
-    packed_w, packed_b = np.zeros((groups, blocks * FILTERS, k), F32), np.zeros((groups, blocks * FILTERS), F32)
-    packed_w[:, :filters], packed_b[:, :filters] = w.reshape(groups, filters, k), bias.reshape(groups, filters)
-    packed_w = packed_w.reshape(groups * blocks, FILTERS, k).transpose(0, 2, 1)
-    direct = yw == 4 and (out_height == 1 or (columns == out_width and yh == columns * 4))
-    pixels = (out_height - 1) * columns + out_width
-    results = lowering.scratch((FILTERS * -(-pixels // 16) * 16,), F32)
-    planes = results if in_place else lowering.scratch((channels * len(phases) * rows * columns,), F32)
-    block, parameters = act or (None, [])
-    lowering.emit("convolution:conv", (source,), (target,), [
-        Weight(np.ascontiguousarray(packed_w), "filters"), Weight(packed_b), Weight(np.array(offsets, np.int64)),
-        Weight(np.array(phases, np.int64)), len(phases), source.shape[0], groups, channels, filters, k, height, width,
-        out_height, out_width, rows, columns, sh, sw, ph, pw, xn, xc, xh, xw, yn, yc, yh, yw, int(in_place), int(direct),
-        Address(block) if block else 0, *parameters], scratch=(planes, results))
+    full = np.zeros((groups, blocks * FILTERS, k), F32)
+    full[:, :filters] = w
+    return np.ascontiguousarray(full.reshape(groups * blocks, FILTERS, k).transpose(0, 2, 1))
 
 
-def _emit_pixels(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window, act: Act) -> None:
-    """Lanes over filters."""
-    filters, channels = w.shape[0] // groups, w.shape[1]
-    k = int(np.prod(w.shape[1:]))
-    panels = [packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T).reshape(-1) for g in range(groups)]
-    biases = [padded_bias(bias[g * filters:(g + 1) * filters], filters) for g in range(groups)]
-    columns, results = lowering.scratch((PIXELS * k,), F32), lowering.scratch((PIXELS * filters,), F32)
-    block, parameters = act or (None, [])
-    lowering.emit("convolution:conv_pixels", (source,), (target,), [
-        Weight(np.concatenate(panels).reshape(-1, k, PANEL), "filters"), Weight(np.concatenate(biases)),
-        source.shape[0], groups, channels, filters, *_two(found.sizes, 1), *_two(found.outputs, 1), *_words(found), *_planar(source),
-        *_planar(target), segments_for(k, filters), Address(block) if block else 0, *parameters], scratch=(columns, results))
+def _padded(bias: Array, width: int) -> Array:
+    full = np.zeros((bias.shape[0], -(-bias.shape[1] // width) * width), F32)
+    full[:, :bias.shape[1]] = bias
+    return full
 
 
 @lowers("MaxPool", "AveragePool")

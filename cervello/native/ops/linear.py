@@ -15,6 +15,7 @@ from cervello.native.tensors import Address, Tensor, Weight, dense_strides, resh
 
 F32 = np.dtype(np.float32)
 PANEL = 32
+NARROW, LONG = 8, 24  # up to this many columns of at least that many terms have lanes along K
 
 
 def segments_for(k: int, width: int) -> int:
@@ -50,6 +51,13 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias:
     lda = source.strides[-2] if len(source.shape) > 1 else k * 4
     ldc = target.strides[-2] if len(target.shape) > 1 else width * 4
     block, parameters = act or (None, [])
+    if width <= NARROW and k >= LONG:
+        columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
+        columns[:width, :k] = w.T
+        lowering.emit("narrow:gemm", (source,), (target,), [
+            Weight(columns, "columns"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, columns.shape[1] * 4,
+            Address(block) if block else 0, *parameters])
+        return
     lowering.emit("gemm:gemm", (source,), (target,), [
         Weight(w, "panels"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, segments_for(k, width),
         Address(block) if block else 0, *parameters])

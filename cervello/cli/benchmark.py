@@ -1,0 +1,126 @@
+"""`cervello benchmark`: the time per agent by batch size. Flags and JSON fields are those of `cervo benchmark`.
+
+As there, a call is what a game does in a tick: every agent's observation, by name, goes into a batcher, and the actions come back by
+name. Inputs that hold state or noise are observations too unless -r and -w say otherwise.
+Source: EmbarkStudios/cervo 0.9.2, crates/cervo-cli.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from cervello.cli import compiling, observations, options
+from cervello.cli.terminal import Bar, Terminal
+from cervello.cli.wording import duration, plain, rate
+
+if TYPE_CHECKING:
+    from cervello.agents import Policy
+    from cervello.spec import AgentId, Wrapper
+
+SUMMARY = "time a policy by batch size, with the flags and JSON fields of cervo's benchmark"
+_WARM_CALLS = 10
+_Record = dict[str, int | float]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    parser.add_argument("-b", "--batch-sizes", metavar="N1-N2,N3", type=options.row_counts, default=[1],
+                        help="batch sizes to time: numbers and ranges by comma, such as 1-4,8 (default: 1)")
+    parser.add_argument("-r", "--recurrent", metavar="auto|IN:OUT,IN:OUT", type=options.recurrent,
+                        help="feed outputs back as inputs: by their usual names, or the pairs named; without it states are observations")
+    parser.add_argument("-c", "--count", metavar="COUNT", type=options.calls, default=1000,
+                        help="agent-steps to time per batch size; at least one batch is timed (default: 1000)")
+    parser.add_argument("-w", "--with-epsilon", metavar="INPUT", action="append", default=[],
+                        help="fill this input with noise; may be repeated; without it noise is an observation")
+    parser.add_argument("--columns", action="store_true", help="time infer_batch on columns instead of a batcher with observations by name")
+    options.add_seed(parser, "of the observations and of all noise")
+    options.add_output(parser)
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello.agents import Policy
+    from cervello.native import Model
+
+    sizes: list[int] = arguments.batch_sizes
+    total = sum(max(1, arguments.count // n_rows) for n_rows in sizes)
+    with compiling.shown(terminal):
+        model = Model.load(arguments.model)
+        policy = Policy(model, wrappers=_wrappers(arguments), seed=arguments.seed)
+        with terminal.bar("timing", total) as bar:
+            records: list[_Record] = []
+            done = 0
+            for n_rows in sizes:
+                bar.show(done, total, f"batch size {n_rows:,}")
+                calls = max(1, arguments.count // n_rows)
+                records.append(_record(policy, n_rows, calls, arguments, bar, done, total))
+                done += calls
+    if arguments.output == "json":
+        terminal.write(json.dumps(records, indent=2))
+        return
+    terminal.print(plain(model.name), style="bold")
+    if policy.wrappers:
+        terminal.print("wrappers: " + ", ".join(plain(repr(wrapper)) for wrapper in policy.wrappers))
+    table = terminal.table([">batch size", ">per agent", ">±", ">per batch", ">agent-steps/s"])
+    for record in records:
+        mean_s, stddev_s, total_s = (record[key] / 1000 for key in ("mean", "stddev", "total"))
+        table.add_row(f"{record['batch_size']:,}", duration(mean_s), duration(stddev_s), duration(total_s), rate(1 / mean_s))
+    terminal.print("")
+    terminal.print(table)
+
+
+def _wrappers(arguments: argparse.Namespace) -> list[Wrapper]:
+    from cervello.wrappers import Epsilon, Recurrent
+
+    wrappers: list[Wrapper] = [Epsilon(key) for key in dict.fromkeys(arguments.with_epsilon)]
+    if arguments.recurrent is not None:
+        wrappers.append(Recurrent(None if arguments.recurrent == "auto" else arguments.recurrent))
+    return wrappers
+
+
+def _record(policy: Policy, n_rows: int, calls: int, arguments: argparse.Namespace, bar: Bar, done: int, total: int) -> _Record:
+    """One batch size: mean and standard deviation over the calls of ms per agent, and ms per batch."""
+    from cervello.native.bench import undisturbed
+
+    given = observations.batches(policy.inputs, n_rows, calls + _WARM_CALLS, arguments.seed)
+    ids = range(n_rows)
+    policy.begin_agents(ids)
+    try:
+        ticks = _ticks(policy, given, n_rows, arguments.columns)
+        for _ in range(_WARM_CALLS):
+            next(ticks)()
+        times_ms = []
+        with undisturbed():
+            for call in range(calls):
+                tick = next(ticks)
+                start = time.perf_counter()
+                tick()
+                times_ms.append((time.perf_counter() - start) * 1000 / n_rows)
+                bar.show(done + call + 1, total)
+    finally:
+        policy.end_agents(ids)
+    mean = statistics.fmean(times_ms)
+    return {"batch_size": n_rows, "mean": mean, "stddev": statistics.pstdev(times_ms, mean), "total": mean * n_rows}
+
+
+def _ticks(policy: Policy, given: list[dict[str, Any]], n_rows: int, columns: bool) -> Iterator[Callable[[], object]]:
+    """Calls, with the batches in rotation."""
+    import numpy as np
+
+    from cervello.batcher import Batcher
+
+    ids, batcher = np.arange(n_rows), Batcher(policy)
+
+    def by_name(observed: dict[AgentId, dict[str, Any]]) -> None:
+        batcher.extend(observed)
+        batcher.execute()
+
+    if columns:
+        return itertools.cycle([lambda batch=batch: policy.infer_batch(ids, batch) for batch in given])
+    named = [observations.by_agent(policy.inputs, batch, n_rows) for batch in given]
+    return itertools.cycle([lambda observed=observed: by_name(observed) for observed in named])

@@ -1,0 +1,107 @@
+"""Copies of images with padding: by rows for convolutions with lanes over filters, split by stride for lanes over pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled.compiler import shared
+from cervello.compiled.lanes import gather, load_first, splat, store_first
+from cervello.compiled.memory import read_i32, write_i32
+from cervello.native.kernels.transpose import make_split
+
+_F = np.float32
+_copy, _halve, _quarter = make_split(1), make_split(2), make_split(4)
+
+
+@shared
+def padded_row(target, part_bytes, columns, source, before, width, stride_bytes, step):
+    """One row behind `before` zeros: column u goes to part u % step, place u // step; `columns` places a part, zeros behind."""
+    if stride_bytes == 4 and (step == 1 or step == 2 or step == 4):
+        at, u = 0, 0
+        while at < columns:
+            first, left = source + (u - before) * 4, columns - at
+            if step == 1:
+                _copy(first, before - u, before + width - u, target + at * 4, part_bytes, left)
+            elif step == 2:
+                _halve(first, before - u, before + width - u, target + at * 4, part_bytes, left)
+            else:
+                _quarter(first, before - u, before + width - u, target + at * 4, part_bytes, left)
+            at += 16
+            u += 16 * step
+        return 0
+    for part in range(step):
+        first = part - before  # the image's column of place 0
+        start = 0 if first >= 0 else (-first + step - 1) // step
+        end = 0 if first >= width else (width - 1 - first) // step + 1
+        at = 0
+        while at < columns:
+            store_first(target + at * 4, splat(_F(0.0)), columns - at)
+            at += 16
+        at, end = min(start, columns), min(end, columns)
+        while at < end:
+            values = gather(source + (first + at * step) * stride_bytes, step * stride_bytes, end - at)
+            store_first(target + at * 4, values, end - at)
+            at += 16
+        target += part_bytes
+    return 0
+
+
+@shared
+def planes(target, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
+    """An image as planes [channels, sh, sw, rows, columns]: plane (a, b) holds padded rows a, a + sh, … and columns b, b + sw, …"""
+    plane = rows * columns * 4
+    for c in range(channels):
+        for r in range(rows):
+            for a in range(sh):
+                h = r * sh + a - ph
+                to = target + a * sw * plane + r * columns * 4
+                if h >= 0 and h < height:
+                    padded_row(to, plane, columns, image + c * xc + h * xh, pw, width, xw, sw)
+                else:
+                    padded_row(to, plane, columns, image, 0, 0, 4, sw)
+        target += sh * sw * plane
+    return 0
+
+
+@shared
+def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
+    """The same for an image whose channels lie side by side: pixel by pixel, so that every line of memory is read once."""
+    plane = rows * columns * 4
+    for r in range(rows * sh):
+        for q in range(columns * sw):
+            h, w = r - ph, q - pw
+            inside = h >= 0 and h < height and w >= 0 and w < width
+            source, to = image + h * xh + w * xw, target + (r % sh * sw + q % sw) * plane + (r // sh * columns + q // sw) * 4
+            for c in range(channels):  # one by one: a scatter of lanes takes longer
+                write_i32(to, 0, read_i32(source, c) if inside else 0)
+                to += plane * sh * sw
+    return 0
+
+
+@shared
+def padded_pixels(target, image, channels, xh, height, width, rows, columns, ph, pw):
+    """An image of adjoining pixels [height, width, channels] as [rows, columns, channels], zeros around."""
+    for r in range(rows):
+        h = r - ph
+        if h >= 0 and h < height:
+            padded_row(target, 0, columns * channels, image + h * xh, pw * channels, width * channels, 4, 1)
+        else:
+            padded_row(target, 0, columns * channels, image, 0, 0, 4, 1)
+        target += columns * channels * 4
+    return 0
+
+
+@shared
+def rows_together(target, source, row, out_height, out_width, yh, yw):
+    """Copies rows of pixels that lie `row` pixels apart to where they belong."""
+    for r in range(out_height):
+        at, to = source + r * row * 4, target + r * yh
+        if yw == 4:
+            q = 0
+            while q < out_width:
+                store_first(to + q * 4, load_first(at + q * 4, out_width - q), out_width - q)
+                q += 16
+        else:
+            for q in range(out_width):
+                write_i32(to + q * yw, 0, read_i32(at, q))
+    return 0

@@ -1,0 +1,86 @@
+"""Turns blocks of up to 16 x 16 float32, and splits rows by remainder: moves that need shuffles, emitted as LLVM IR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cervello.compiled.lanes import I32, I64, LANES, VF, VI, VM, first_lanes, llvm_function, pointer, splat_value
+
+
+def _masked_load(builder: Any, address: Any, mask: Any) -> Any:
+    function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [VF.as_pointer(), I32, VM, VF])
+    return builder.call(function, [pointer(builder, address, VF), I32(4), mask, ir.Constant(VF, [0.0] * LANES)])
+
+
+def _masked_store(builder: Any, address: Any, value: Any, mask: Any) -> None:
+    function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, VF.as_pointer(), I32, VM])
+    builder.call(function, [value, pointer(builder, address, VF), I32(4), mask])
+
+
+@intrinsic
+def turn(typing_context, source, row_bytes, target, column_bytes, rows, columns):
+    """target[j][i] = source[i][j] for i < rows, j < columns, both at most 16; nothing beyond is read or written."""
+    def codegen(context, builder, sig, args):
+        source, row_bytes, target, column_bytes, rows, columns = args
+        wanted, empty = first_lanes(builder, columns), ir.Constant(VM, [0] * LANES)
+        block = []
+        for i in range(LANES):
+            mask = builder.select(builder.icmp_signed("<", I64(i), rows), wanted, empty)
+            block.append(_masked_load(builder, builder.add(source, builder.mul(row_bytes, I64(i))), mask))
+        distance = LANES // 2
+        while distance:  # swaps the off-diagonal blocks of halves, quarters, …
+            for i in range(LANES):
+                if not i & distance:
+                    a, b = block[i], block[i + distance]
+                    low = [j if not j & distance else LANES + j - distance for j in range(LANES)]
+                    high = [j + distance if not j & distance else LANES + j for j in range(LANES)]
+                    block[i] = builder.shuffle_vector(a, b, ir.Constant(VI, low))
+                    block[i + distance] = builder.shuffle_vector(a, b, ir.Constant(VI, high))
+            distance //= 2
+        wanted = first_lanes(builder, rows)
+        for j in range(LANES):
+            mask = builder.select(builder.icmp_signed("<", I64(j), columns), wanted, empty)
+            _masked_store(builder, builder.add(target, builder.mul(column_bytes, I64(j))), block[j], mask)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), codegen
+
+
+def make_split(step: int) -> Any:
+    """An intrinsic split(source, low, high, target, part_bytes, count) for step 1, 2 or 4.
+
+    Element u of the source, zero unless low <= u < high, goes to part u % step at place u // step, for the first `count` places of
+    at most 16. Parts lie part_bytes apart.
+    """
+
+    @intrinsic
+    def split(typing_context, source, low, high, target, part_bytes, count):
+        def codegen(context, builder, sig, args):
+            source, low, high, target, part_bytes, count = args
+            lows, highs = (splat_value(builder, builder.trunc(edge, I32), VI) for edge in (low, high))
+            parts = []
+            for v in range(step):
+                place = ir.Constant(VI, [LANES * v + i for i in range(LANES)])
+                mask = builder.and_(builder.icmp_signed(">=", place, lows), builder.icmp_signed("<", place, highs))
+                parts.append(_masked_load(builder, builder.add(source, I64(64 * v)), mask))
+            evens, odds = (ir.Constant(VI, list(range(first, 2 * LANES, 2))) for first in (0, 1))
+            if step == 2:
+                parts = [builder.shuffle_vector(*parts, evens), builder.shuffle_vector(*parts, odds)]
+            elif step == 4:
+                even = [builder.shuffle_vector(*parts[:2], evens), builder.shuffle_vector(*parts[2:], evens)]
+                odd = [builder.shuffle_vector(*parts[:2], odds), builder.shuffle_vector(*parts[2:], odds)]
+                parts = [builder.shuffle_vector(*even, evens), builder.shuffle_vector(*odd, evens),
+                         builder.shuffle_vector(*even, odds), builder.shuffle_vector(*odd, odds)]
+            wanted = first_lanes(builder, count)
+            for value in parts:
+                _masked_store(builder, target, value, wanted)
+                target = builder.add(target, part_bytes)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 6), codegen
+
+    return split

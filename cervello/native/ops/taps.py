@@ -1,0 +1,122 @@
+"""Where a convolution's taps lie, for either of its kernels, and what each kernel would cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.native.ops.windows import Window
+
+Array = np.ndarray[Any, Any]
+_FEW = {0: 0, 1: 5, 2: 8}  # cycles a term costs 8 filters in one or two vectors of pixels; three take 12
+
+
+def two(sizes: tuple[int, ...], fill: int) -> tuple[int, int]:
+    """Rows and columns; a one-dimensional image is one row."""
+    return (fill, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+@dataclass(frozen=True, slots=True)
+class OverPixels:
+    """Lanes over pixels: planes [channels, sh, sw, rows, columns], or the image itself.
+
+    Attributes:
+      offsets: [K] int64 bytes from a pixel to each of its taps.
+      pixels: those between the rows' ends included.
+      copied: float32 of the padded image; 0 in place.
+    """
+
+    in_place: bool
+    offsets: Array
+    rows: int
+    columns: int
+    pixels: int
+    copied: int
+    lines: int
+
+    def cycles(self, filters: int, k: int) -> float:
+        """An estimate for one image."""
+        vectors = -(-self.pixels // 16)
+        each = vectors // 3 * 12 + _FEW[vectors % 3]
+        blocks = filters // FILTERS + (0 if filters % FILTERS == 0 else 0.6 if filters % FILTERS <= 4 else 1)
+        return blocks * k * each + 12 * self.lines + filters * vectors * 6
+
+
+@dataclass(frozen=True, slots=True)
+class OverFilters:
+    """Lanes over filters: a padded image of one plane per channel or of pixels, or the image itself.
+
+    Attributes:
+      down, right: bytes from one output pixel's window to the next one's.
+      by_pixel: whether channels lie side by side.
+    """
+
+    in_place: bool
+    by_pixel: bool
+    offsets: Array
+    rows: int
+    columns: int
+    down: int
+    right: int
+    pixels: int
+    copied: int
+    lines: int
+
+    def cycles(self, filters: int, k: int) -> float:
+        """An estimate for one image."""
+        wide, left = divmod(filters, 32)
+        half = 0 < left <= 16
+        wide += left > 16
+        each = 8.5 * wide * -(-self.pixels // 8) + 9 * half * -(-self.pixels // 12)
+        return k * each + 12 * self.lines + self.pixels * filters * 0.6
+
+
+FILTERS = 8
+
+
+def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverPixels:
+    """Taps for lanes over pixels."""
+    (kh, kw), (sh, sw), (dh, dw) = two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1)
+    out_height, out_width = two(found.outputs, 1)
+    _, xc, xh, xw = strides
+    in_place = _inside(found) and (sh, sw, xw) == (1, 1, 4) and xh % 4 == 0
+    rows, columns = out_height + (kh - 1) * dh // sh, out_width + (kw - 1) * dw // sw
+    plane = rows * columns * 4
+    if in_place:
+        columns = xh // 4 if two(found.sizes, 1)[0] > 1 else columns
+        channel, row = xc, columns * 4
+    else:
+        channel, row = plane * sh * sw, columns * 4
+    offsets = [c * channel + (i * dh % sh * sw + j * dw % sw) * plane * (not in_place) + i * dh // sh * row + j * dw // sw * 4
+               for c in range(channels) for i in range(kh) for j in range(kw)]
+    lines = 0 if in_place else channels * sh * rows * -(-columns // 16) * (4 if sw > 1 else 1)
+    return OverPixels(in_place, np.array(offsets, np.int64), rows, columns, (out_height - 1) * columns + out_width,
+                      0 if in_place else channels * sh * sw * rows * columns, lines)
+
+
+def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups: int) -> OverFilters:
+    """Taps for lanes over filters."""
+    (kh, kw), (sh, sw), (dh, dw) = two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1)
+    out_height, out_width = two(found.outputs, 1)
+    _, xc, xh, xw = strides
+    rows, columns = (out_height - 1) * sh + (kh - 1) * dh + 1, (out_width - 1) * sw + (kw - 1) * dw + 1
+    in_place = _inside(found)
+    by_pixel = not in_place and groups == 1 and xc == 4 and xw == channels * 4
+    if in_place:
+        channel, row, column = xc, xh, xw
+    elif by_pixel:
+        channel, row, column = 4, columns * channels * 4, channels * 4
+    else:
+        channel, row, column = rows * columns * 4, columns * 4, 4
+    offsets = [c * channel + i * dh * row + j * dw * column for c in range(channels) for i in range(kh) for j in range(kw)]
+    lines = 0 if in_place else channels * rows * -(-columns // 16)
+    return OverFilters(in_place, by_pixel, np.array(offsets, np.int64), rows, columns, sh * row, sw * column, out_height * out_width,
+                       0 if in_place else channels * rows * columns, lines)
+
+
+def _inside(found: Window) -> bool:
+    """Whether every window lies in the image."""
+    return not any(found.pads) and all((out - 1) * stride + (kernel - 1) * dilation < size for size, out, kernel, stride, dilation in zip(
+        found.sizes, found.outputs, found.kernel, found.strides, found.dilations, strict=True))
