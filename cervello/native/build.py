@@ -107,17 +107,18 @@ def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
     return tuple(int(d) for i, d in enumerate(shape) if i != axis)
 
 
-def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], axes: dict[str, int],
-           weights: Weights) -> Built:
-    constants: dict[str, Array] = {}
-    running: list[str] = []
-    for name in names:
-        value = values[name]
-        if value.constant is not None and not value.from_input:
-            constants[name] = value.constant
-        else:
-            running.append(name)
-    lowering = Lowering(graph, values, tuple(running))
+def _leaner(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
+    """The second of two ways to run a graph where it takes less memory at some N and at none more, else the first."""
+    lives = [memory.lifetimes([step for step in way.steps if step.alive]) for way in (first, second)]
+    peaks = [[memory.peak_bytes(each, n_rows) for n_rows in ((1, 7, 64, 1000) if rows_vary else (1,))] for each in lives]
+    never_more = all(b <= a for a, b in zip(*peaks, strict=True))
+    return second if never_more and peaks[0] != peaks[1] else first
+
+
+def _prepared(graph: Graph, values: dict[str, Value], batching: Batching, running: tuple[str, ...], axes: dict[str, int],
+              ) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
+    """A lowering whose inputs and outputs have their places, what callers give and get, and the outputs whose shape depends on data."""
+    lowering = Lowering(graph, values, running)
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for index, port in enumerate(graph.inputs):
@@ -143,9 +144,21 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
         value = values[name]
         if value.data is not None and value.from_input:
             lowering.tensor(name)
+    return lowering, inputs, outputs, loose
+
+
+def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], axes: dict[str, int],
+           weights: Weights) -> Built:
+    constants = {name: data for name in names if (data := values[name].constant) is not None and not values[name].from_input}
+    running = tuple(name for name in names if name not in constants)
+    lowering, inputs, outputs, loose = _prepared(graph, values, batching, running, axes)
     walk(lowering)
+    if any(node.op == "Concat" for node in graph.nodes):
+        other = _prepared(graph, values, batching, running, axes)[0]
+        walk(other, early=False)
+        lowering = _leaner(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]
-    layout = memory.plan(steps)
+    layout = memory.plan(steps, batching.free)
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))

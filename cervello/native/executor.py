@@ -209,17 +209,11 @@ def operand_view(program: Program, run: Run, plan: Plan, operand: Any, arrays: S
         return operand
     if isinstance(operand, str):
         return run.values[operand]
-    from cervello.native.memory import padded
     from cervello.native.tensors import Space
 
     buffer, n = operand.buffer, plan.n_rows
     if buffer.space is Space.ARENA:
-        if n == 1:
-            offset = program.layout.offsets_one[id(buffer)]
-        else:
-            const, slope = program.layout.offsets[id(buffer)]
-            offset = const + slope * padded(n)
-        return run.arena_view(operand, offset, n)
+        return run.arena_view(operand, int(plan.places[1 + program.layout.index[id(buffer)]]), n)
     if buffer.space is Space.CONSTANT:
         base = buffer.data
     else:

@@ -1,24 +1,27 @@
-"""Assigns every intermediate buffer its place in one arena.
+"""Assigns every intermediate buffer its place in one arena, for every number of rows.
 
-Lifetimes are half-open: from the first step that touches a buffer to one past the last. Offsets are packed greedily, largest
-buffer first, each at the lowest offset that no living neighbour covers. Sizes are `const + slope · N`; buffers that grow with N are
-packed once, in bytes per row, and hold for every N (rounded up to 16 rows, so that every offset is a multiple of 64 bytes); the
-others lie in front of them. One row is packed on its own.
+Lifetimes are half-open: from the first step that touches a buffer to one past the last. Sizes are `const + slope · N`, rounded up to 64
+bytes for the N that runs. What is planned is not offsets but which buffer lies on which: a pile. For a given N each buffer then sits on
+the highest of those beneath it, so a pile is right for every N, exact for every N, and settles in one pass. Because no single pile is
+best for every N (some buffers grow with it, others do not), a few are kept, searched for at several N; the lowest is taken.
 
-Source: tract's memory schema (symbolic sizes, half-open lifetimes); greedy by size after Pisarchyk & Lee 2020.
+Source: tract's memory schema (symbolic sizes, half-open lifetimes); the search is in `packing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cervello.errors import PlanError
-from cervello.native.dims import Affine, Dim, at, parts
+from cervello.native.dims import at, parts
+from cervello.native.packing import Budget, Pile, Span, by_partitions, fill, neighbours, peak, pile, search
 from cervello.native.tensors import Buffer, Space, Step, Tensor
 
 ALIGNMENT = 64
-PADDED_ROWS = 16
+_PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # the row counts at which a plan should be tight
+_MOST_PILES = 6
+_BUDGET = 1_500_000  # neighbours looked at: 0.3 s, spent only where hundreds of buffers come nowhere near the peak
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +38,36 @@ class Layout:
     """Where every arena buffer lies.
 
     Attributes:
-      offsets_one: bytes from the arena's start for one row, by buffer.
-      offsets: (bytes, bytes per padded row) for any N.
-      one_bytes: arena bytes for one row.
-      fixed_bytes, row_bytes: arena bytes for N are fixed_bytes + row_bytes * padded(N).
+      lifetimes: of all arena buffers, in the order of `piles`' indices.
+      piles: which buffer lies on which, in several ways; for each N the lowest counts, the first of equals.
+      index: place in `lifetimes`, by id of the buffer.
     """
 
     lifetimes: tuple[Lifetime, ...]
-    offsets_one: dict[int, int]
-    offsets: dict[int, tuple[int, int]]
-    one_bytes: int
-    fixed_bytes: int
-    row_bytes: int
+    piles: tuple[Pile, ...]
+    index: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", {id(life.buffer): i for i, life in enumerate(self.lifetimes)})
+
+    def offsets(self, n_rows: int) -> tuple[list[int], int]:
+        """Bytes from the arena's start by buffer, and the arena's bytes, for N = n_rows."""
+        sizes = _sizes(self.lifetimes, n_rows)
+        settled = [pile.settle(sizes) for pile in self.piles]
+        return min(settled, key=lambda found: found[1]) if settled else ([], 0)
+
+    def table(self) -> list[int]:
+        """The layout in words, as `kernels.placing` reads them."""
+        words = [len(self.lifetimes), len(self.piles)]
+        for life in self.lifetimes:
+            words += parts(life.buffer.n_bytes)
+        for kept in self.piles:
+            listed = [word for i in kept.order for word in (i, len(kept.beneath[i]), *kept.beneath[i])]
+            words += [len(listed), *listed]
+        return words
 
     def arena_bytes(self, n_rows: int) -> int:
-        return self.one_bytes if n_rows == 1 else self.fixed_bytes + self.row_bytes * padded(n_rows)
-
-    def peak_bytes(self, n_rows: int, n_steps: int) -> int:
-        """The largest sum of sizes that live at one step: no layout can be smaller."""
-        live = [0] * (n_steps + 1)
-        for life in self.lifetimes:
-            for step in range(life.first, life.end):
-                live[step] += at(life.buffer.n_bytes, n_rows)
-        return max(live, default=0)
-
-
-def padded(n_rows: int) -> int:
-    return -(-n_rows // PADDED_ROWS) * PADDED_ROWS
+        return self.offsets(n_rows)[1]
 
 
 def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
@@ -79,56 +85,55 @@ def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
     return tuple(Lifetime(buffers[key], first[key], end[key]) for key in buffers)
 
 
-def pack(lives: Sequence[Lifetime], n_bytes: Sequence[int]) -> tuple[list[int], int]:
-    """Offsets for sizes, and the bytes they take in all; sizes are multiples of the alignment already.
+def peak_bytes(lives: Sequence[Lifetime], n_rows: int) -> int:
+    """The arena below which no layout of these buffers can go for N = n_rows."""
+    return peak(_spans(lives), _sizes(lives, n_rows))
+
+
+def _spans(lives: Sequence[Lifetime]) -> list[Span]:
+    return [(life.first, life.end) for life in lives]
+
+
+def rounded(n_bytes: int) -> int:
+    """Bytes a buffer takes in the arena."""
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def _sizes(lives: Sequence[Lifetime], n_rows: int) -> list[int]:
+    return [rounded(at(life.buffer.n_bytes, n_rows)) for life in lives]
+
+
+def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
+    """A layout for every N, or for one row alone.
 
     Raises:
       PlanError: a size is negative.
     """
-    if any(size < 0 for size in n_bytes):
-        raise PlanError(f"memory plan: expected sizes of at least 0, got {min(n_bytes)}")
-    order = sorted(range(len(lives)), key=lambda i: (-n_bytes[i], lives[i].first))
-    offsets = [0] * len(lives)
-    placed: list[int] = []
-    total = 0
-    for i in order:
-        if n_bytes[i] == 0:
-            continue
-        neighbours = sorted((j for j in placed if lives[j].first < lives[i].end and lives[i].first < lives[j].end),
-                            key=lambda j: offsets[j])
-        at_byte = 0
-        for j in neighbours:
-            if offsets[j] - at_byte >= n_bytes[i]:
-                break
-            at_byte = max(at_byte, offsets[j] + n_bytes[j])
-        offsets[i] = at_byte
-        placed.append(i)
-        total = max(total, at_byte + n_bytes[i])
-    return offsets, total
-
-
-def _rounded(n_bytes: int, unit: int) -> int:
-    return -(-n_bytes // unit) * unit
-
-
-def plan(steps: Sequence[Step]) -> Layout:
-    """A layout for every N."""
     lives = lifetimes(steps)
-    one, one_bytes = pack(lives, [_rounded(at(life.buffer.n_bytes, 1), ALIGNMENT) for life in lives])
-    fixed = [life for life in lives if not isinstance(life.buffer.n_bytes, Affine)]
-    moving = [life for life in lives if isinstance(life.buffer.n_bytes, Affine)]
-    fixed_at, fixed_bytes = pack(fixed, [_rounded(at(life.buffer.n_bytes, 1), ALIGNMENT) for life in fixed])
-    moving_at, row_bytes = pack(moving, [_rounded(_per_row(life.buffer.n_bytes), ALIGNMENT // PADDED_ROWS) for life in moving])
-    offsets = {id(life.buffer): (offset, 0) for life, offset in zip(fixed, fixed_at, strict=True)}
-    offsets.update({id(life.buffer): (fixed_bytes, offset) for life, offset in zip(moving, moving_at, strict=True)})
-    return Layout(lives, {id(life.buffer): offset for life, offset in zip(lives, one, strict=True)}, offsets,
-                  one_bytes, fixed_bytes, row_bytes)
-
-
-def _per_row(n_bytes: Dim) -> int:
-    """Bytes per row that suffice for every N ≥ 1."""
-    const, slope = parts(n_bytes)
-    return slope + max(const, 0)
+    if not lives:
+        return Layout((), ())
+    spans = _spans(lives)
+    near = neighbours(spans)
+    budget = Budget(_BUDGET)
+    piles: list[Pile] = []
+    hardest = 1.0
+    for n_rows in _PROBES if rows_vary else (1,):
+        least = min(at(life.buffer.n_bytes, n_rows) for life in lives)
+        if least < 0:
+            raise PlanError(f"memory plan: expected sizes of at least 0, got {least}")
+        sizes = _sizes(lives, n_rows)
+        best = min((kept.settle(sizes) for kept in piles), key=lambda found: found[1], default=None)
+        least = peak(spans, sizes)
+        if best is not None and (best[1] <= least or len(piles) == _MOST_PILES):
+            continue
+        if best is None or best[1] > least * (hardest + 0.002):
+            found = search(spans, sizes, near, budget, best)
+            hardest = max(hardest, found[1] / max(least, 1))
+        else:  # as near to the peak as a search came elsewhere; it has only to be no larger than partitions would be
+            found = fill(by_partitions(spans, sizes), sizes, near)
+        if best is None or found[1] < best[1]:
+            piles.append(pile(found[0], sizes, near))
+    return Layout(lives, tuple(piles))
 
 
 def extent(tensor: Tensor, n_rows: int) -> tuple[int, int]:

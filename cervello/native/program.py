@@ -1,7 +1,7 @@
 """Steps as int64 words: symbolic tables once per model, resolved words for each N.
 
-`words = const + by_row * N + by_padded * padded(N)`; one row has a table of its own. Resolving is one compiled pass over the
-tables, so a batch size that was never seen costs microseconds, not a compilation.
+`words = const + by_row * N + places[owners]`, where the places are the offsets of the arena's buffers for that N. Resolving is two
+compiled passes, one over the layout and one over the words, so a batch size that was never seen costs microseconds, not a compilation.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import numpy as np
 from cervello.compiled import entry, linker
 from cervello.native import abi
 from cervello.native.dims import parts
-from cervello.native.memory import Layout, padded
+from cervello.native.memory import Layout
 from cervello.native.ops.host import HostCall
 from cervello.native.tensors import Address, Buffer, Space, Step, Tensor, Weight
 from cervello.native.weights import Weights
 
 Array = np.ndarray[Any, Any]
 _CONTROL = "cervello.native.kernels.control"
+_RESOLVE = f"{_CONTROL}:resolve"
+_PLACE = "cervello.native.kernels.placing:place"
 LONG_WORK = 1_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
 
 
@@ -43,6 +45,7 @@ class Plan:
       address: of the plan's facts, for the compiled run.
       arena_bytes: memory a run of it needs.
       long: whether other Python threads may run meanwhile.
+      places: [1 + 2 B] int64, a zero, the offsets of B buffers in the arena, and their sizes.
     """
 
     n_rows: int
@@ -51,6 +54,7 @@ class Plan:
     long: bool
     words: Array
     facts: Array
+    places: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,9 @@ class Program:
     """A model's steps in the form the executor runs. Immutable.
 
     Attributes:
-      const, by_row, by_padded: [W] int64, the words for any N.
-      one: [W] int64, the words for one row.
+      const, by_row, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
       offsets: word at which each step begins.
-      address: of the tables, one behind the other.
+      address: of the tables, one behind the other; table_address: of the layout's.
       kept: arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
     """
@@ -70,14 +73,15 @@ class Program:
     layout: Layout
     const: Array
     by_row: Array
-    by_padded: Array
-    one: Array
+    owners: Array
     offsets: tuple[int, ...]
     segments: tuple[Segment, ...]
     address: int
     kept: tuple[Any, ...]
     n_inputs: int
     work: tuple[int, int]
+    table: Array
+    table_address: int
 
     @property
     def wholly_planned(self) -> bool:
@@ -89,21 +93,21 @@ class Program:
         Args:
           into: a plan whose memory is used again; nobody may be running it.
         """
+        n_words, n_places = self.const.size, 1 + 2 * len(self.layout.lifetimes)
         if into is None:
-            words, facts = np.empty(self.const.size, np.int64), np.empty(abi.PLAN_WORDS, np.int64)
-            address, start = facts.ctypes.data, words.ctypes.data
+            room = np.empty(abi.PLAN_WORDS + n_words + n_places, np.int64)
+            facts, words, places = room[:abi.PLAN_WORDS], room[abi.PLAN_WORDS:abi.PLAN_WORDS + n_words], room[abi.PLAN_WORDS + n_words:]
+            address = room.ctypes.data
         else:
-            words, facts, address = into.words, into.facts, into.address
-            start = int(facts[abi.PLAN_PROGRAM])
-        if n_rows == 1:
-            words[:] = self.one
-        elif words.size:
-            base, table = self.address, self.const.nbytes
-            _resolve()(start, base, base + table, base + 2 * table, words.size, n_rows, padded(n_rows))
+            facts, words, places, address = into.facts, into.words, into.places, into.address
+        start = address + abi.PLAN_WORDS * 8
+        end, base, table = start + n_words * 8, self.address, n_words * 8
+        arena_bytes = entry.ints(_PLACE)(end, self.table_address, n_rows)
+        entry.ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
         fixed, per_row = self.work
         long = fixed + per_row * n_rows > LONG_WORK
-        facts[:] = start, start + words.nbytes, n_rows, long
-        return Plan(n_rows, address, self.layout.arena_bytes(n_rows), long, words, facts)
+        facts[:] = start, end, n_rows, long
+        return Plan(n_rows, address, arena_bytes, long, words, facts, places)
 
     def step_at(self, word: int) -> Step:
         """The step whose words begin at `word`."""
@@ -111,20 +115,16 @@ class Program:
         return planned[self.offsets.index(word)]
 
 
-def _resolve() -> Any:
-    return entry.ints(f"{_CONTROL}:resolve")
-
-
 def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:
     """Encodes steps; compiles the kernels they name where the cache lacks them."""
-    references = [f"{_CONTROL}:{name}" for name in ("run", "run_named", "resolve", "segment")]
+    references = [f"{_CONTROL}:{name}" for name in ("run", "run_named", "resolve", "segment")] + [_PLACE]
     for step in steps:
         if step.host is None:
             references.append(step.kernel)
             references += [word.reference for word in step.words if isinstance(word, Address)]
     linker.link(references)
 
-    tables: list[tuple[int, int, int, int]] = []  # const, by row, by padded row, for one row
+    tables: list[tuple[int, int, int]] = []  # const, by row, owner
     kept: list[Any] = []
     offsets: list[int] = []
     segments: list[Segment] = []
@@ -144,10 +144,11 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
         work[0], work[1] = work[0] + const, work[1] + slope
     if len(tables) > first:
         segments.append(Segment(first, len(tables)))
-    block = np.array(tables, np.int64).reshape(-1, 4).T.copy()
-    block.flags.writeable = False
-    return Program(tuple(steps), layout, block[0], block[1], block[2], block[3], tuple(offsets), tuple(segments), block.ctypes.data,
-                   tuple(kept), n_inputs, (work[0], work[1]))
+    block = np.array(tables, np.int64).reshape(-1, 3).T.copy()
+    table = np.array(layout.table(), np.int64)
+    block.flags.writeable = table.flags.writeable = False
+    return Program(tuple(steps), layout, block[0], block[1], block[2], tuple(offsets), tuple(segments), block.ctypes.data,
+                   tuple(kept), n_inputs, (work[0], work[1]), table, table.ctypes.data)
 
 
 def _work(step: Step) -> Any:
@@ -156,10 +157,10 @@ def _work(step: Step) -> Any:
     return operations(step)
 
 
-def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int, int]]:
+def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int]]:
     operands = (*step.reads, *step.writes, *step.scratch)
     length = abi.STEP_OPERANDS + 2 * len(operands) + len(step.words)
-    words: list[tuple[int, int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(length)]
+    words: list[tuple[int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(length)]
     for tensor in operands:
         words += _operand(tensor, layout, weights, n_inputs, kept)
     for word in step.words:
@@ -171,23 +172,22 @@ def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: l
             words.append(_fixed(array.ctypes.data))
         else:
             const, slope = parts(word)
-            words.append((const, slope, 0, const + slope))
+            words.append((const, slope, 0))
     return words
 
 
-def _fixed(value: int) -> tuple[int, int, int, int]:
-    return value, 0, 0, value
+def _fixed(value: int) -> tuple[int, int, int]:
+    return value, 0, 0
 
 
-def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int, int]]:
+def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int]]:
     const, slope = parts(tensor.offset)
     buffer: Buffer = tensor.buffer
     if buffer.space is Space.ARENA:
-        base, by_padded = layout.offsets[id(buffer)]
-        return [_fixed(abi.CTX_SPACES + abi.ARENA), (base + const, slope, by_padded, layout.offsets_one[id(buffer)] + const + slope)]
+        return [_fixed(abi.CTX_SPACES + abi.ARENA), (const, slope, 1 + layout.index[id(buffer)])]
     if buffer.space is Space.CONSTANT:
         array = weights.store(Weight(buffer.data))  # type: ignore[arg-type]
         kept.append(array)
         return [_fixed(abi.CTX_SPACES + abi.ABSOLUTE), _fixed(array.ctypes.data + const)]
     index = buffer.index + (n_inputs if buffer.space is Space.OUTPUT else 0)
-    return [_fixed(abi.CTX_SPACES + abi.FIRST_BUFFER + index), (const, slope, 0, const + slope)]
+    return [_fixed(abi.CTX_SPACES + abi.FIRST_BUFFER + index), (const, slope, 0)]

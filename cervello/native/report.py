@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cervello.native.dims import at
-from cervello.native.memory import padded
 from cervello.native.weights import Weights
 
 if TYPE_CHECKING:
@@ -64,12 +63,9 @@ class MemoryPlan:
 
     def __init__(self, name: str, built: Built, weights: Weights, n_rows: int):
         program, layout = built.program, built.program.layout
-        buffers = []
-        for life in layout.lifetimes:
-            const, slope = layout.offsets[id(life.buffer)]
-            offset = layout.offsets_one[id(life.buffer)] if n_rows == 1 else const + slope * padded(n_rows)
-            buffers.append(PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, n_rows),
-                                         str(life.buffer.n_bytes), offset))
+        offsets, arena_bytes = layout.offsets(n_rows)
+        buffers = [PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, n_rows), str(life.buffer.n_bytes), offset)
+                   for life, offset in zip(layout.lifetimes, offsets, strict=True)]
         live = [sum(b.n_bytes for b in buffers if b.first <= i < b.end) for i in range(len(program.steps))]
         steps = []
         tiers = {"planned": 0, "numpy": 0, "reference": 0}
@@ -77,7 +73,7 @@ class MemoryPlan:
             tier = "planned" if step.host is None else step.host.tier
             tiers[tier] += 1
             steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.host is None else tier, live[i]))
-        values = {"name": name, "n_rows": n_rows, "arena_bytes": layout.arena_bytes(n_rows), "peak_bytes": max(live, default=0),
+        values = {"name": name, "n_rows": n_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
                   "weight_bytes": weights.n_bytes, "shared_bytes": weights.shared_bytes, "buffers": tuple(buffers),
                   "steps": tuple(steps), "tiers": tiers, "slow": dict(built.slow),
                   "one_row": "" if built.batching.free else built.batching.reason, "fused": built.fused}

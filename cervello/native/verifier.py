@@ -1,8 +1,9 @@
 """Proves of a program, before it first runs, that it stays inside its memory.
 
-Independent of the planner: lifetimes are recomputed from what each step reads and writes. Sizes, offsets and extents are affine
-in N with N ≥ 1, so an inequality that holds at N = 1 and has a slope that does not shrink holds for every N; it is checked at
-several N and, for the layout, at every residue of the padding.
+Independent of the planner: lifetimes are recomputed from what each step reads and writes. Of a layout it proves that in each pile one
+of any two living neighbours lies on the other, directly or through others, so that they are apart for every N; offsets themselves are
+checked at several N. Extents are affine in N with N ≥ 1, so an inequality that holds at N = 1 and has a slope that does not shrink
+holds for every N; it too is checked at several.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 
 from cervello.errors import PlanError
 from cervello.native.dims import at
-from cervello.native.memory import Layout, extent, padded
-from cervello.native.tensors import Space, Step
+from cervello.native.memory import Layout, extent
+from cervello.native.packing import Pile
+from cervello.native.tensors import Buffer, Space, Step
 
 _PROBES = (1, 2, 3, 15, 16, 17, 31, 64, 1000, 1 << 20)
 
@@ -23,10 +25,23 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
     Raises:
       PlanError: a step touches memory outside its operand's buffer, reads what nothing wrote, or two live buffers overlap.
     """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for index, step in enumerate(steps):
+        for tensor in (*step.reads, *step.writes, *step.scratch):
+            if tensor.buffer.space is Space.ARENA:
+                key = layout.index[id(tensor.buffer)]
+                buffers[key] = tensor.buffer
+                first.setdefault(key, index)
+                last[key] = index
+    spans = {key: (first[key], last[key]) for key in buffers}
     probes = _PROBES if rows_vary else (1,)
     for n_rows in probes:
         _inside(steps, n_rows)
-        _apart(steps, layout, n_rows)
+        _apart(buffers, spans, layout, n_rows)
+    for pile in layout.piles:
+        _apart_for_all(buffers, spans, pile)
     _defined(steps)
 
 
@@ -43,34 +58,40 @@ def _inside(steps: Sequence[Step], n_rows: int) -> None:
                                 f"got {tensor.buffer.space.value}")
 
 
-def _apart(steps: Sequence[Step], layout: Layout, n_rows: int) -> None:
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    spans: dict[int, tuple[int, int, str]] = {}
-    for index, step in enumerate(steps):
-        for tensor in (*step.reads, *step.writes, *step.scratch):
-            if tensor.buffer.space is not Space.ARENA:
-                continue
-            key = id(tensor.buffer)
-            first.setdefault(key, index)
-            last[key] = index
-            if n_rows == 1:
-                start = layout.offsets_one[key]
-            else:
-                const, slope = layout.offsets[key]
-                start = const + slope * padded(n_rows)
-            spans[key] = (start, start + at(tensor.buffer.n_bytes, n_rows), tensor.buffer.name)
-    total = layout.arena_bytes(n_rows)
-    keys = sorted(spans, key=lambda key: spans[key][0])
+def _apart(buffers: dict[int, Buffer], spans: dict[int, tuple[int, int]], layout: Layout, n_rows: int) -> None:
+    offsets, total = layout.offsets(n_rows)
+    keys = sorted(buffers, key=lambda key: offsets[key])
     for i, key in enumerate(keys):
-        start, end, name = spans[key]
+        start, name = offsets[key], buffers[key].name
+        end = start + at(buffers[key].n_bytes, n_rows)
         if start < 0 or end > total:
             raise PlanError(f"buffer {name!r} at N = {n_rows}: expected bytes within [0, {total}), got [{start}, {end})")
         for other in keys[i + 1:]:
-            if spans[other][0] >= end:
+            if offsets[other] >= end:
                 break
-            if first[key] <= last[other] and first[other] <= last[key] and end > start:
-                raise PlanError(f"buffers {name!r} and {spans[other][2]!r} at N = {n_rows}: expected them apart, got an overlap")
+            if _meet(spans[key], spans[other]) and end > start and at(buffers[other].n_bytes, n_rows) > 0:
+                raise PlanError(f"buffers {name!r} and {buffers[other].name!r} at N = {n_rows}: expected them apart, got an overlap")
+
+
+def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two buffers are in use at one step."""
+    return one[0] <= other[1] and other[0] <= one[1]
+
+
+def _apart_for_all(buffers: dict[int, Buffer], spans: dict[int, tuple[int, int]], pile: Pile) -> None:
+    above: dict[int, int] = {}  # as bits: what a buffer's place lies above, whatever the sizes
+    for key in pile.order:
+        if any(below not in above for below in pile.beneath[key]) or key in above:
+            raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those beneath it, got another order")
+        above[key] = 0
+        for below in pile.beneath[key]:
+            above[key] |= above[below] | 1 << below
+        for other in above:
+            if other != key and not above[key] >> other & 1 and _meet(spans[key], spans[other]):
+                raise PlanError(f"buffers {buffers[other].name!r} and {buffers[key].name!r}: expected one to lie on the other for every N, "
+                                "got neither")
+    if len(above) != len(buffers):
+        raise PlanError(f"pile: expected {len(buffers)} buffers, got {len(above)}")
 
 
 def _defined(steps: Sequence[Step]) -> None:

@@ -11,15 +11,15 @@ from cervello.native.ops.movement import plan_concats
 from cervello.native.planned import LOWER, NotPlanned
 
 
-def walk(lowering: Lowering) -> None:
-    """Lowers every node that something reads."""
+def walk(lowering: Lowering, early: bool = True) -> None:
+    """Lowers every node that something reads; `early`: see `plan_concats`."""
     live = _live(lowering)
     lowering.uses = Counter(name for node in live for name in set(node.inputs) if name)
     lowering.uses.update(lowering.outputs)
     for node in live:
         for name in set(node.inputs):
             lowering.readers.setdefault(name, []).append(node)
-    plan_concats(lowering, live)
+    plan_concats(lowering, live, early)
     for node in live:
         lowering.node = node
         if node.index not in lowering.absorbed:

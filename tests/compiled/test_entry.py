@@ -15,20 +15,20 @@ RESOLVE = "cervello.native.kernels.control:resolve"  # seven words
 
 
 def _tables() -> tuple[np.ndarray, ...]:
-    return np.zeros(3, np.int64), np.array([1, -2, 1 << 40]), np.array([1, 2, 3]), np.array([0, 10, -10])
+    return np.zeros(3, np.int64), np.array([1, -2, 1 << 40]), np.array([1, 2, 3]), np.array([0, 1, 1]), np.array([0, -640])
 
 
 def test_words_pass_in_both_directions() -> None:
-    target, const, by_row, by_padded = _tables()
-    call = entry.ints(RESOLVE)
-    assert call(target.ctypes.data, const.ctypes.data, by_row.ctypes.data, by_padded.ctypes.data, 3, 5, 16) == 0
-    np.testing.assert_array_equal(target, const + by_row * 5 + by_padded * 16)
+    target, const, by_row, owners, places = _tables()
+    addresses = [table.ctypes.data for table in (target, const, by_row, owners, places)]
+    assert entry.ints(RESOLVE)(*addresses, 3, 5) == 0
+    np.testing.assert_array_equal(target, const + by_row * 5 + places[owners])
 
 
 def test_minus_one_is_a_legal_word() -> None:
-    target, const, by_row, by_padded = _tables()
-    entry.ints(RESOLVE)(target.ctypes.data, const.ctypes.data, by_row.ctypes.data, by_padded.ctypes.data, 3, -1, -1)
-    np.testing.assert_array_equal(target, const - by_row - by_padded)
+    target, const, by_row, owners, places = _tables()
+    entry.ints(RESOLVE)(*[table.ctypes.data for table in (target, const, by_row, owners, places)], 3, -1)
+    np.testing.assert_array_equal(target, const - by_row + places[owners])
 
 
 @pytest.mark.parametrize("arguments", [(), (0,), (0,) * 6, (0,) * 8])

@@ -13,8 +13,8 @@ from native_graphs import Chain, policy, rows
 
 from cervello.errors import ConfigurationError, PlanError
 from cervello.native import Model, memory
-from cervello.native.dims import ROWS, Affine, at
-from cervello.native.memory import Layout, Lifetime, pack
+from cervello.native.dims import ROWS, at
+from cervello.native.memory import Layout
 from cervello.native.tensors import Buffer, Space, Step, Tensor, dense
 
 F32 = np.dtype(np.float32)
@@ -52,13 +52,12 @@ def _painted(steps: list[Step], layout: Layout, n_rows: int) -> None:
         for tensor in (*step.reads, *step.writes, *step.scratch):
             used.setdefault(id(tensor.buffer), []).append(i)
             buffers[id(tensor.buffer)] = tensor.buffer
-    arena = layout.arena_bytes(n_rows)
+    offsets, arena = layout.offsets(n_rows)
     for i in range(len(steps)):
         paint = np.zeros(arena, np.int16)
         for key, when in used.items():
             if min(when) <= i <= max(when):
-                const, slope = layout.offsets[key]
-                start = layout.offsets_one[key] if n_rows == 1 else const + slope * (-(-n_rows // 16) * 16)
+                start = offsets[layout.index[key]]
                 size = at(buffers[key].n_bytes, n_rows)
                 assert start % 64 == 0
                 assert 0 <= start <= start + size <= arena
@@ -73,32 +72,10 @@ def test_no_two_living_buffers_share_a_byte_and_the_arena_lies_between_peak_and_
     lives = memory.lifetimes(steps)
     for n_rows in ROW_COUNTS:
         _painted(steps, layout, n_rows)
-        sizes = [at(life.buffer.n_bytes, n_rows) for life in lives]
+        sizes = [-(-at(life.buffer.n_bytes, n_rows) // 64) * 64 for life in lives]
         peak = max(sum(s for s, life in zip(sizes, lives, strict=True) if life.first <= i < life.end) for i in range(len(steps)))
-        padded = -(-n_rows // 16) * 16
-        rounded = [-(-s // 64) * 64 if n_rows == 1 else _padded_size(life, padded) for s, life in zip(sizes, lives, strict=True)]
-        assert layout.peak_bytes(n_rows, len(steps)) == peak
-        assert peak <= layout.arena_bytes(n_rows) <= sum(rounded)
-
-
-def _padded_size(life: Lifetime, padded: int) -> int:
-    size = life.buffer.n_bytes
-    if isinstance(size, Affine):
-        return -(-(size.slope + max(size.const, 0)) // 4) * 4 * padded
-    return -(-size // 64) * 64
-
-
-@settings(max_examples=60, deadline=None)
-@given(spans=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 8), st.integers(0, 20)), min_size=1, max_size=20))
-def test_packing_keeps_neighbours_apart(spans: list[tuple[int, int, int]]) -> None:
-    lives = [Lifetime(Buffer(str(i), Space.ARENA, size * 64), first, first + length) for i, (first, length, size) in enumerate(spans)]
-    sizes = [size * 64 for _, _, size in spans]
-    offsets, total = pack(lives, sizes)
-    for i, a in enumerate(lives):
-        assert offsets[i] + sizes[i] <= total or sizes[i] == 0
-        for j, b in enumerate(lives[:i]):
-            if a.first < b.end and b.first < a.end and sizes[i] and sizes[j]:
-                assert offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
+        assert memory.peak_bytes(lives, n_rows) == peak
+        assert peak <= layout.arena_bytes(n_rows) <= sum(sizes)
 
 
 def test_a_chain_reuses_two_places() -> None:
@@ -114,14 +91,16 @@ def test_half_open_lifetimes_let_a_buffer_follow_where_another_ended() -> None:
 
 
 def test_a_negative_size_is_refused() -> None:
+    tensor = dense("b", F32, (1, 16), Buffer("b", Space.ARENA, -64))
     with pytest.raises(PlanError, match="expected sizes of at least 0, got -64"):
-        pack([Lifetime(Buffer("b", Space.ARENA, -64), 0, 1)], [-64])
+        memory.plan([_step([], [tensor])])
 
 
 def test_nothing_to_plan_needs_nothing() -> None:
     layout = memory.plan([])
     assert [layout.arena_bytes(n) for n in (1, 64)] == [0, 0]
-    assert layout.peak_bytes(8, 0) == 0
+    assert memory.peak_bytes((), 8) == 0
+    assert layout.offsets(8) == ([], 0)
 
 
 def test_sizes_are_reported_as_formulas_in_n() -> None:

@@ -13,7 +13,6 @@ from cervello.compiled import linker
 from cervello.errors import ExecutionError
 from cervello.native import Model, abi
 from cervello.native.dims import at
-from cervello.native.memory import padded
 from cervello.native.tensors import Address, Space, Weight
 
 NAMES = ("Gemm-tanh", "attention", "LSTM-bidirectional-state", "Conv-groups", "Softmax-middle", "shape-arithmetic", "Concat",
@@ -23,14 +22,13 @@ NAMES = ("Gemm-tanh", "attention", "LSTM-bidirectional-state", "Conv-groups", "S
 def _symbolic(model: Model, n_rows: int) -> list[int]:
     """The words of a program, evaluated from its steps in plain Python."""
     program, words = model.program, []
+    offsets, _ = program.layout.offsets(n_rows)
     for step in program.steps:
         operands: list[int] = []
         for tensor in (*step.reads, *step.writes, *step.scratch):
             buffer, offset = tensor.buffer, at(tensor.offset, n_rows)
             if buffer.space is Space.ARENA:
-                const, slope = program.layout.offsets[id(buffer)]
-                start = program.layout.offsets_one[id(buffer)] if n_rows == 1 else const + slope * padded(n_rows)
-                operands += [abi.CTX_SPACES + abi.ARENA, start + offset]
+                operands += [abi.CTX_SPACES + abi.ARENA, offsets[program.layout.index[id(buffer)]] + offset]
             elif buffer.space is Space.CONSTANT:
                 operands += [abi.CTX_SPACES, model.weights.store(Weight(buffer.data)).ctypes.data + offset]
             else:
@@ -52,7 +50,9 @@ def _symbolic(model: Model, n_rows: int) -> list[int]:
 def test_resolved_words_are_those_of_symbolic_evaluation(name: str) -> None:
     model = Model.load(named(name).build(17))
     for n_rows in (1, 2, 15, 16, 17, 63, 100, 12_345):
-        assert model.resolve(n_rows).words.tolist() == _symbolic(model, n_rows)
+        plan = model.resolve(n_rows)
+        assert plan.words.tolist() == _symbolic(model, n_rows)
+        assert plan.arena_bytes == model.program.layout.arena_bytes(n_rows)
 
 
 def test_a_plan_is_resolved_into_the_memory_of_another() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from cervello.errors import PlanError
 from cervello.native import Model, memory
 from cervello.native.dims import ROWS
+from cervello.native.packing import Pile
 from cervello.native.tensors import Buffer, Space, Step, Tensor, dense
 from cervello.native.verifier import verify
 
@@ -32,10 +34,29 @@ def _program() -> tuple[list[Step], list[Tensor]]:
     return [_step([source], [a]), _step([a], [b]), _step([b], [c]), _step([a, c], [result])], [a, b, c]
 
 
-def _moved(layout: memory.Layout, tensor: Tensor, one: int | None = None, many: tuple[int, int] | None = None) -> memory.Layout:
-    key = id(tensor.buffer)
-    return replace(layout, offsets_one=layout.offsets_one | ({} if one is None else {key: one}),
-                   offsets=layout.offsets | ({} if many is None else {key: many}))
+def _piled(layout: memory.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> memory.Layout:
+    """The layout with a single pile of this order, in which buffer i lies on those of `beneath[i]`."""
+    return replace(layout, piles=(Pile(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
+
+
+@dataclass(frozen=True)
+class _Wrong(memory.Layout):
+    """A layout that shifts buffers, or its size, by bytes at every N but one."""
+
+    shift: dict[int, int] = field(default_factory=dict)
+    larger: int = 0
+    spared: int = 0
+
+    def offsets(self, n_rows: int) -> tuple[list[int], int]:
+        offsets, total = super().offsets(n_rows)
+        if n_rows == self.spared:
+            return offsets, total
+        return [offset + self.shift.get(i, 0) for i, offset in enumerate(offsets)], total + self.larger
+
+
+def _shifted(steps: list[Step], **wrong: Any) -> memory.Layout:
+    layout = memory.plan(steps)
+    return _Wrong(layout.lifetimes, layout.piles, **wrong)
 
 
 def test_the_planners_layout_passes() -> None:
@@ -43,27 +64,53 @@ def test_the_planners_layout_passes() -> None:
     verify(steps, memory.plan(steps), True)
 
 
-def test_an_overlap_at_one_row_is_refused() -> None:
-    steps, (a, b, _) = _program()
+def test_any_pile_that_keeps_neighbours_on_each_other_passes() -> None:
+    steps, _ = _program()  # a meets b and c, b meets c
+    for order, beneath in (((0, 1, 2), ((), (0,), (1,))), ((2, 1, 0), ((1,), (2,), ())), ((0, 1, 2), ((), (0,), (0, 1)))):
+        verify(steps, _piled(memory.plan(steps), *beneath, order=order), True)
+
+
+@pytest.mark.parametrize("beneath", [((), (), (1,)), ((), (0,), (0,)), ((), (0,), ())])
+def test_a_pile_in_which_neighbours_do_not_lie_on_each_other_is_refused(beneath: tuple[tuple[int, ...], ...]) -> None:
+    steps, _ = _program()
+    with pytest.raises(PlanError, match=r"buffers '[abc]' and '[abc]' at N = 1: expected them apart, got an overlap"):
+        verify(steps, _piled(memory.plan(steps), *beneath), True)
+
+
+def test_neighbours_that_are_apart_by_chance_only_are_refused() -> None:
+    low, high, support = _tensor("low", 16), _tensor("high", 16), _tensor("support", 32)
+    steps = [_step([], [support]), _step([], [low, high])]  # support ended before the two begin
     layout = memory.plan(steps)
-    with pytest.raises(PlanError, match=r"buffers '[ab]' and '[ab]' at N = 1: expected them apart, got an overlap"):
-        verify(steps, _moved(layout, b, one=layout.offsets_one[id(a.buffer)]), True)
+    support_index, low_index, high_index = (layout.index[id(t.buffer)] for t in (support, low, high))
+    beneath: list[tuple[int, ...]] = [(), (), ()]
+    beneath[high_index] = (support_index,)
+    with pytest.raises(PlanError, match=r"buffers 'low' and 'high': expected one to lie on the other for every N, got neither"):
+        verify(steps, _piled(layout, *beneath, order=(support_index, low_index, high_index)), True)
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 1, 1), (0, 0, 1, 2)])
+def test_a_pile_in_an_order_that_does_not_settle_is_refused(order: tuple[int, ...]) -> None:
+    steps, _ = _program()
+    layout = _piled(memory.plan(steps), (), (0,), (1,), order=order)
+    with pytest.raises(PlanError, match="expected"):
+        verify(steps, layout, True)
+
+
+def test_a_pile_without_some_buffer_is_refused() -> None:
+    steps, _ = _program()
+    with pytest.raises(PlanError, match="expected"):
+        verify(steps, _piled(memory.plan(steps), (), (0,), (), order=(0, 1)), True)
 
 
 def test_an_overlap_at_many_rows_is_refused() -> None:
-    steps, (a, b, _) = _program()
-    layout = memory.plan(steps)
-    with pytest.raises(PlanError, match=r"buffers '[ab]' and '[ab]' at N = 2: expected them apart"):
-        verify(steps, _moved(layout, b, many=layout.offsets[id(a.buffer)]), True)
+    steps, _ = _program()
+    with pytest.raises(PlanError, match=r"buffers '[abc]' and '[abc]' at N = 2: expected them apart"):
+        verify(steps, _shifted(steps, shift={_lowest(steps): 64}, larger=64, spared=1), True)
 
 
-def test_an_overlap_by_a_single_row_is_refused() -> None:
-    steps, (_, b, c) = _program()
-    layout = memory.plan(steps)
-    const, slope = layout.offsets[id(b.buffer)]
-    other = layout.offsets[id(c.buffer)][1]
-    with pytest.raises(PlanError, match="expected them apart"):
-        verify(steps, _moved(layout, b, many=(const, slope + (4 if slope < other else -4))), True)
+def _lowest(steps: list[Step]) -> int:
+    """The buffer at the arena's start."""
+    return int(np.argmin(memory.plan(steps).offsets(64)[0]))
 
 
 @pytest.mark.parametrize("earlier_is_lower", [True, False])
@@ -72,31 +119,28 @@ def test_an_overlap_at_the_one_step_where_lifetimes_touch_is_refused(earlier_is_
     source, result = _tensor("in", space=Space.INPUT), _tensor("out", space=Space.OUTPUT)
     steps = [_step([source], [a]), _step([a], [b]), _step([b], [result])]
     layout = memory.plan(steps)
-    low, high = (a, b) if earlier_is_lower else (b, a)
+    low, high = ((layout.index[id(t.buffer)]) for t in ((a, b) if earlier_is_lower else (b, a)))
+    beneath: list[tuple[int, ...]] = [(), ()]
+    beneath[high] = (low,)
+    verify(steps, _piled(layout, *beneath, order=(low, high)), True)
     with pytest.raises(PlanError, match="at N = 1: expected them apart"):
-        verify(steps, _moved(_moved(layout, low, one=0), high, one=32), True)
+        verify(steps, _Wrong(layout.lifetimes, _piled(layout, *beneath, order=(low, high)).piles, shift={high: -32}), True)
 
 
 def test_bytes_behind_the_arena_are_refused() -> None:
     steps, (a, *_) = _program()
-    layout = memory.plan(steps)
-    with pytest.raises(PlanError, match=r"buffer 'a' at N = 1: expected bytes within \[0, \d+\)"):
-        verify(steps, _moved(layout, a, one=layout.one_bytes), True)
-    with pytest.raises(PlanError, match=r"buffer 'a' at N = 2: expected bytes within"):
-        verify(steps, _moved(layout, a, many=(0, layout.row_bytes)), True)
+    for larger in (-1, -64):
+        with pytest.raises(PlanError, match=r"buffer '[abc]' at N = 1: expected bytes within \[0, \d+\)"):
+            verify(steps, _shifted(steps, larger=larger), True)
+        with pytest.raises(PlanError, match=r"buffer '[abc]' at N = 2: expected bytes within"):
+            verify(steps, _shifted(steps, larger=larger, spared=1), True)
+    assert a.buffer.space is Space.ARENA
 
 
 def test_bytes_before_the_arena_are_refused() -> None:
-    steps, (a, *_) = _program()
-    with pytest.raises(PlanError, match=r"buffer 'a' at N = 1: .* got \[-64"):
-        verify(steps, _moved(memory.plan(steps), a, one=-64), True)
-
-
-def test_an_arena_too_small_by_a_byte_is_refused() -> None:
     steps, _ = _program()
-    layout = memory.plan(steps)
-    with pytest.raises(PlanError, match="expected bytes within"):
-        verify(steps, replace(layout, one_bytes=layout.one_bytes - 1), True)
+    with pytest.raises(PlanError, match=r"buffer '[abc]' at N = 1: .* got \[-64"):
+        verify(steps, _shifted(steps, shift={_lowest(steps): -64}), True)
 
 
 def test_a_tensor_that_leaves_its_buffer_is_refused() -> None:
@@ -132,9 +176,9 @@ def test_a_write_to_inputs_or_constants_is_refused(space: Space) -> None:
 def test_every_loaded_program_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     from native_graphs import policy
 
-    def spoiled(steps: Any) -> memory.Layout:
-        layout = plan(steps)
-        return replace(layout, offsets_one=dict.fromkeys(layout.offsets_one, 0))
+    def spoiled(steps: Any, rows_vary: bool) -> memory.Layout:
+        layout = plan(steps, rows_vary)
+        return _piled(layout, *[()] * len(layout.lifetimes))
 
     plan = memory.plan
     monkeypatch.setattr(memory, "plan", spoiled)

@@ -286,8 +286,8 @@ def segment(ctx, program, end):
     return status
 
 
-def resolve(target, const, by_row, by_padded, n_words, n_rows, padded):
-    """target[i] = const[i] + by_row[i] * n_rows + by_padded[i] * padded: a program's words for one N."""
+def resolve(target, const, by_row, owners, places, n_words, n_rows):
+    """target[i] = const[i] + by_row[i] * n_rows + places[owners[i]]: a program's words for one N."""
     for i in range(n_words):
-        write_i64(target, i, word(const, i) + word(by_row, i) * n_rows + word(by_padded, i) * padded)
+        write_i64(target, i, word(const, i) + word(by_row, i) * n_rows + word(places, word(owners, i)))
     return 0

@@ -17,8 +17,13 @@ from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Buffer, Space, Tensor, dense, reshaped
 
 
-def plan_concats(lowering: Lowering, nodes: list[Node]) -> None:
-    """Gives the operands of every Concat a place inside its result, so that their producers write there directly."""
+def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
+    """Gives the operands of every Concat a place inside its result, so that their producers write there directly.
+
+    Args:
+      early: all operands, which keeps the whole result alive from its first operand on; else only the one that is made last, unless
+        the result is a caller's array.
+    """
     makers = {name: node for node in nodes for name in node.outputs}
     for node in reversed(nodes):  # outer Concats first: an inner one then lands inside them
         if node.op != "Concat" or node.domain or len(node.inputs) == 1 or lowering.values[node.outputs[0]].shape is None:
@@ -30,8 +35,11 @@ def plan_concats(lowering: Lowering, nodes: list[Node]) -> None:
         if whole is None:
             whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
             lowering.place(name, whole)
+        made = [i for i in node.inputs if i in makers and i not in lowering.places and lowering.values[i].data is None]
+        if not early and whole.buffer.space is Space.ARENA:
+            made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
         for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
-            if operand in makers and operand not in lowering.places and lowering.values[operand].data is None:
+            if operand in made:
                 lowering.place(operand, part)
 
 
