@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE / "support"))  # small policies that the tests of several rooms share
 _NEEDS_MODELS = pytest.StashKey[int]()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a suite that a shell started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def models_folder() -> Path | None:
