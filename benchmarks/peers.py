@@ -3,11 +3,11 @@
     python benchmarks/peers.py [--models FOLDER] [--only WORD …] [--batch 1,8,64,512] [--threads 1,2] [--output FILE] [--picture FILE]
 
 Every contender gets the same inputs (16 in rotation), the same number of threads and its turn in every round; medians. Ours is a `bind`
-handle, theirs is the fastest way they have on fixed buffers: onnxruntime's io-binding (and `run`), OpenVINO's infer request on shared
-tensors in float32, tract's `run`. OpenVINO's own choice of precision is shown beside and not counted. A share of the limit is the time
-that the machine needs at least (multiply-adds at the register-only rate, weights once at the bandwidth of their footprint, one empty call)
-over the time taken. Needs `pip install onnxruntime openvino tract`; a peer that is not installed, or refuses a model, is left out of its
-cells and the report says so.
+handle (with threads, `infer_batch` of a policy), theirs is the fastest way they have on fixed buffers: onnxruntime's io-binding (and
+`run`), OpenVINO's infer request on shared tensors in float32, tract's `run`. OpenVINO's own choice of precision is shown beside and not
+counted. A share of the limit is the time that the machine needs at least (multiply-adds at the register-only rate, weights once at the
+bandwidth of their footprint, one empty call) over the time taken. Needs `pip install onnxruntime openvino tract`; a peer that is not
+installed, or refuses a model, is left out of its cells and the report says so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import chart
 import generated
 from contenders import OURS, opened, sample
 from rich.console import Console
@@ -139,6 +140,7 @@ def main() -> int:
     parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, by comma (default: 1)")
     parser.add_argument("--rounds", type=int, default=7, help="blocks per contender (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("peers.json"), help="where to write the figures (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="where to draw the ratios of the first number of threads, an SVG")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 170)
     facts = machine(["cervello", "numpy", "numba", "onnxruntime", "openvino", "tract"])
@@ -165,6 +167,11 @@ def main() -> int:
     write_json(arguments.output, {"machine": facts, "register_only_flops": limits.flops(), "bandwidths": limits.bandwidths(),
                                   "taken_s": time.perf_counter() - started, "summaries": summaries, "cells": cells})
     console.print(f"written to {arguments.output}")
+    if arguments.picture is not None:
+        threads = arguments.threads[0]
+        drawn = [cell for cell in cells if cell["threads"] == threads]
+        chart.ratios(arguments.picture, drawn, f"Times faster than the best peer, {threads} thread(s)")
+        console.print(f"drawn to {arguments.picture}")
     return 0
 
 

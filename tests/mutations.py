@@ -91,15 +91,21 @@ MUTATIONS = [
              "if rank[i] < best_rank and ends[i] <= right + 1:",
              f"{NATIVE}/test_packing.py::test_the_skyline_keeps_neighbours_apart"),
     Mutation("piles of the memory plan drop a support", "native/packing.py", "                covered |= below[j] | 1 << j",
-             "                covered |= below[j] | 1 << j | 1", f"{NATIVE}/test_packing.py::test_a_pile_is_apart_for_all_sizes"),
+             "                covered |= -1", f"{NATIVE}/test_packing.py::test_a_pile_is_apart_for_all_sizes"),
+    Mutation("short rows add their terms in another order", "native/kernels/short_rows.py",
+             "load(turned + i * 64) + load(turned + (i + 8) * 64)", "load(turned + i * 64) + load(turned + (15 - i) * 64)",
+             f"{NATIVE}/test_fusion.py::test_softmax_of_short_rows_has_the_bits_of_single_rows"),
+    Mutation("fused attention reads the mask of the first rows for all", "native/kernels/attention.py",
+             "j * word(at, 4) + first * word(at, 5)", "j * word(at, 4)",
+             f"{NATIVE}/test_fusion.py::test_attention_in_one_step_has_the_bits_of_its_parts"),
     Mutation("the memory plan settles for the last pile", "native/kernels/placing.py", "        if least < 0 or total < least:",
              "        if True:", f"{NATIVE}/test_memory_bounds.py"),
     Mutation("the verifier of memory plans trusts piles", "native/verifier.py", "if other != key and not above[key] >> other & 1 and",
              "if other > key and not above[key] >> other & 1 and", f"{NATIVE}/test_verifier.py"),
     Mutation("the memory plan is searched for at one row count only", "native/memory.py", "_PROBES = (64, 1,", "_PROBES = (64,) or (64, 1,",
              f"{NATIVE}/test_memory_bounds.py"),
-    Mutation("the verifier forgets lifetimes that touch", "native/verifier.py", "first[key] <= last[other] and",
-             "first[key] < last[other] and",
+    Mutation("the verifier forgets lifetimes that touch", "native/verifier.py", "return one[0] <= other[1] and other[0] <= one[1]",
+             "return one[0] < other[1] and other[0] < one[1]",
              f"{NATIVE}/test_verifier.py"),
     Mutation("the door does not look for overlaps", "native/kernels/control.py",
              "            return False\n    return True\n\n\n@shared\ndef walk",
@@ -186,6 +192,9 @@ def _verdict(mutation: Mutation) -> tuple[str, str]:
 
 def main(words: list[str]) -> int:
     chosen = [m for m in MUTATIONS if all(word in m.what for word in words)]
+    if not chosen:
+        print(f"expected a mutation whose description has all of {words}, found none")
+        return 2
     verdicts = []
     print("without a mutation … ", end="", flush=True)
     with tempfile.TemporaryDirectory() as folder:  # a test that fails anyway proves nothing

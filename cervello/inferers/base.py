@@ -39,7 +39,7 @@ class ModelInferer:
         self._pool_process = 0
         self._last_rows = -1
         self._last_shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
-        self._at_once = model.batched and not model.slow_nodes and threads == 1
+        self._at_once = model.batched and not model.slow_nodes
 
     @property
     def raw_inputs(self) -> Specs:
@@ -105,7 +105,8 @@ class ModelInferer:
         idle = model.idle
         run = idle.pop() if idle else model.acquire()
         try:
-            if self._at_once and self.chunks(n_rows) is None:
+            splits = self.threads > 1 and model.worth_splitting(n_rows, self.threads)
+            if self._at_once and not splits and self.chunks(n_rows) is None:
                 plan = self.plan(n_rows)
                 if plan.arena_bytes > run.room:
                     run.reserve(plan.arena_bytes)
@@ -119,7 +120,7 @@ class ModelInferer:
             if self._random:
                 self._aim(run, view)
             columns, results = [view.inputs[name] for name in self._names_in], [outputs[name] for name in self._names_out]
-            if self.threads > 1 and self.model.worth_splitting(n_rows, self.threads):
+            if splits:
                 self._split(run, view, columns, results)
             else:
                 self.model.run_rows(run, columns, results, n_rows, self.plan, self.chunks(n_rows))

@@ -17,6 +17,7 @@ from cervello.native.infer import infer
 from cervello.native.lowering import Lowering
 from cervello.native.normalise import normalise
 from cervello.native.ops import (  # noqa: F401  (each registers its ops)
+    attention,
     convolution,
     elementwise,
     linear,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cervello.native.fusion import fused
 from cervello.native.graph import Node
 from cervello.native.lowering import Lowering
 from cervello.native.ops.host import lower_host
@@ -13,7 +14,7 @@ from cervello.native.planned import LOWER, NotPlanned
 
 def walk(lowering: Lowering, early: bool = True) -> None:
     """Lowers every node that something reads; `early`: see `plan_concats`."""
-    live = _live(lowering)
+    live = fused(_live(lowering), lowering.values, lowering.outputs)
     lowering.uses = Counter(name for node in live for name in set(node.inputs) if name)
     lowering.uses.update(lowering.outputs)
     for node in live:

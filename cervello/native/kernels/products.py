@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from cervello.compiled.memory import read_i32, word, write_f32, write_i32
+from cervello.compiled.memory import word
 from cervello.native.kernels.gemm import many_rows
-from cervello.native.kernels.tiles import PANEL
+from cervello.native.kernels.packing import pack
 
 
 def product(step, ctx):
@@ -23,14 +21,6 @@ def product(step, ctx):
                 left = a + h * word(step, 13) + i * word(step, 14) + j * word(step, 15)
                 right = b + h * word(step, 16) + i * word(step, 17) + j * word(step, 18)
                 target = c + h * word(step, 19) + i * word(step, 20) + j * word(step, 21)
-                for p in range((n + PANEL - 1) // PANEL):
-                    at = panel + p * k * PANEL * 4
-                    width = min(PANEL, n - p * PANEL)
-                    for r in range(k):
-                        row = right + r * ldb + p * PANEL * column
-                        for q in range(width):
-                            write_i32(at + r * PANEL * 4, q, read_i32(row + q * column, 0))
-                        for q in range(width, PANEL):
-                            write_f32(at + r * PANEL * 4, q, np.float32(0.0))
+                pack(panel, right, k, n, ldb, column)
                 many_rows(left, lda, panel, zeros, target, n * 4, m, k, n, segments)
     return 0

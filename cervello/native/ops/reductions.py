@@ -20,6 +20,7 @@ from cervello.native.ops.shapes import axis_of
 from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight, dense_strides, reshaped
 
+SHORT = 16  # numbers in rows that run sixteen at a time
 _K = "cervello.native.kernels."
 F32 = np.dtype(np.float32)
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
@@ -32,6 +33,10 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
+    if block == "rows:softmax" and not isinstance(count, Affine) and count <= SHORT:
+        scratch = lowering.scratch((24 * 16,), F32)
+        lowering.emit("short_rows:softmax", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to], scratch=(scratch,))
+        return
     lowering.emit("maps:map1", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to, *parameters])
 
 

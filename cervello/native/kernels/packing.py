@@ -1,0 +1,34 @@
+"""Packs a computed matrix into panels of 32 columns, as stored weights are."""
+
+from __future__ import annotations
+
+from cervello.compiled.compiler import shared
+from cervello.compiled.lanes import load_first, store_first
+from cervello.compiled.memory import read_i32, write_i32
+from cervello.native.kernels.tiles import PANEL
+from cervello.native.kernels.transpose import turn
+
+
+@shared
+def pack(target, source, k, n, row_bytes, column_bytes):
+    """[K, n] with any strides as [ceil(n / 32), K, 32]; columns behind n keep what was there, no sum ever meets them."""
+    for p in range((n + PANEL - 1) // PANEL):
+        width, first = min(PANEL, n - p * PANEL), source + p * PANEL * column_bytes
+        if column_bytes == 4:
+            for r in range(k):
+                store_first(target + r * PANEL * 4, load_first(first + r * row_bytes, width), width)
+                store_first(target + r * PANEL * 4 + 64, load_first(first + r * row_bytes + 64, width - 16), width - 16)
+        elif row_bytes == 4:
+            r = 0
+            while r < k:
+                turn(first + r * 4, column_bytes, target + r * PANEL * 4, PANEL * 4, min(16, width), min(16, k - r))
+                if width > 16:
+                    turn(first + 16 * column_bytes + r * 4, column_bytes, target + r * PANEL * 4 + 64, PANEL * 4, width - 16,
+                         min(16, k - r))
+                r += 16
+        else:
+            for r in range(k):
+                for q in range(width):
+                    write_i32(target + r * PANEL * 4, q, read_i32(first + r * row_bytes + q * column_bytes, 0))
+        target += k * PANEL * 4
+    return 0
