@@ -20,7 +20,8 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
-    "rows:softmax", "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
+    "rows:softmax", "short_rows:softmax", "attention:attend",
+    "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
     "recurrent:lstm", "recurrent:gru", "random:normal", "random:multinomial"))
