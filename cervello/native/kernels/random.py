@@ -10,8 +10,8 @@ import numpy as np
 
 from cervello.compiled import functions as f
 from cervello.compiled.compiler import device
-from cervello.compiled.lanes import fma, lane, load_first, splat, store_first
-from cervello.compiled.memory import read_f32, read_u8, word, word_f32, write_f32, write_i32, write_i64
+from cervello.compiled.lanes import fma, load_first, splat, store_first
+from cervello.compiled.memory import call_kernel, read_f32, read_u8, word, word_f32, write_f32, write_f64, write_i32, write_i64
 from cervello.native.abi import (
     CTX_ALL_DETERMINISTIC,
     CTX_DETERMINISTIC,
@@ -21,7 +21,6 @@ from cervello.native.abi import (
     CTX_STEPS,
 )
 from cervello.native.kernels.rows import row_max
-from cervello.noise.draws import normals, uniforms
 
 _F = np.float32
 
@@ -35,99 +34,84 @@ def _is_deterministic(ctx, row):
 
 
 @device
-def _key(ctx, row):
-    slot = word(word(ctx, CTX_SLOTS), word(ctx, CTX_ROW) + row)
-    keys = word(ctx, CTX_KEYS) + slot * 16
-    return word(keys, 0), word(keys, 1), word(word(ctx, CTX_STEPS), slot)
+def _draw(ctx, fill, block, target, rows, width, site):
+    """Fills [rows, width] with standard noise by a kernel of `noise`, zeros in deterministic rows; whether it could."""
+    if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
+        for i in range(rows * width):
+            write_f32(target, i, _F(0.0))
+        return True
+    first, flags = word(ctx, CTX_ROW), word(ctx, CTX_DETERMINISTIC)
+    if word(ctx, CTX_KEYS) == 0:
+        for r in range(rows):
+            if not _is_deterministic(ctx, r):
+                return False
+        for i in range(rows * width):
+            write_f32(target, i, _F(0.0))
+        return True
+    write_i64(block, 0, target)
+    write_i64(block, 1, width * 4)
+    write_i64(block, 2, rows)
+    write_i64(block, 3, width)
+    write_i64(block, 4, word(ctx, CTX_SLOTS) + first * 8)
+    write_i64(block, 5, word(ctx, CTX_KEYS))
+    write_i64(block, 6, word(ctx, CTX_STEPS))
+    write_i64(block, 7, site)
+    write_f64(block, 8, 1.0)
+    write_i64(block, 9, flags + first if flags != 0 else 0)
+    call_kernel(fill, block, 0)
+    return True
 
 
 @device
-def _affine(values, mean, scale):
-    return fma(values, splat(scale), splat(mean))
-
-
-@device
-def _put(target, at, width, values, mean, scale):
-    if at < width:
-        store_first(target + at * 4, _affine(values, mean, scale), width - at)
+def _affine(target, count, scale, offset):
+    """target = target * scale + offset, in place."""
+    i = 0
+    while i < count:
+        store_first(target + i * 4, fma(load_first(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
+        i += 16
 
 
 def normal(step, ctx):
-    """Words: target [rows, width]; rows, width, mean, scale, site."""
-    target = word(ctx, word(step, 2)) + word(step, 3)
-    rows, width, site = word(step, 4), word(step, 5), word(step, 8)
-    mean, scale = word_f32(step, 6), word_f32(step, 7)
-    for r in range(rows):
-        at = target + r * width * 4
-        if _is_deterministic(ctx, r):
-            for i in range(width):
-                write_f32(at, i, mean)
-            continue
-        if word(ctx, CTX_KEYS) == 0:
-            return 2
-        key, high, count = _key(ctx, r)
-        for block in range((width + 63) // 64):
-            a, b, c, d = normals(key, high, count, site, block)
-            first = block * 64
-            _put(at, first, width, a, mean, scale)
-            _put(at, first + 16, width, b, mean, scale)
-            _put(at, first + 32, width, c, mean, scale)
-            _put(at, first + 48, width, d, mean, scale)
+    """Words: target [rows, width], block; rows, width, mean, scale, site, fill."""
+    target, block = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
+    rows, width = word(step, 6), word(step, 7)
+    if not _draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
+        return 2
+    _affine(target, rows * width, word_f32(step, 9), word_f32(step, 8))
     return 0
 
 
 def uniform(step, ctx):
-    """Words: target [rows, width]; rows, width, low, span, site. Deterministic rows take the middle."""
-    target = word(ctx, word(step, 2)) + word(step, 3)
-    rows, width, site = word(step, 4), word(step, 5), word(step, 8)
-    low, span = word_f32(step, 6), word_f32(step, 7)
+    """Words: target [rows, width], block; rows, width, low, span, site, fill. Deterministic rows take the middle."""
+    target, block = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
+    rows, width, low, span = word(step, 6), word(step, 7), word_f32(step, 8), word_f32(step, 9)
+    if not _draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
+        return 2
+    _affine(target, rows * width, span, low)
     for r in range(rows):
-        at = target + r * width * 4
         if _is_deterministic(ctx, r):
             for i in range(width):
-                write_f32(at, i, low + span * _F(0.5))
-            continue
-        if word(ctx, CTX_KEYS) == 0:
-            return 2
-        key, high, count = _key(ctx, r)
-        for block in range((width + 63) // 64):
-            a, b, c, d = uniforms(key, high, count, site, block)
-            first = block * 64
-            _put(at, first, width, a, low, span)
-            _put(at, first + 16, width, b, low, span)
-            _put(at, first + 32, width, c, low, span)
-            _put(at, first + 48, width, d, low, span)
+                write_f32(target, r * width + i, low + span * _F(0.5))
     return 0
 
 
-@device
-def _pick(draw, element):
-    a, b, c, d = draw
-    at = element % 16
-    part = (element % 64) // 16
-    if part == 0:
-        return lane(a, at)
-    if part == 1:
-        return lane(b, at)
-    if part == 2:
-        return lane(c, at)
-    return lane(d, at)
-
-
 def multinomial(step, ctx):
-    """Words: logits [rows, classes], target [rows, samples], weights [classes]; rows, classes, samples, itemsize, site.
+    """Words: logits [rows, classes], target [rows, samples], weights [classes], draws [rows, samples], block; rows, classes, samples,
+    itemsize, site, fill.
 
     Draws class i with probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals.
     """
     logits = word(ctx, word(step, 2)) + word(step, 3)
     target = word(ctx, word(step, 4)) + word(step, 5)
     weights = word(ctx, word(step, 6)) + word(step, 7)
-    rows, classes, samples, itemsize, site = word(step, 8), word(step, 9), word(step, 10), word(step, 11), word(step, 12)
+    draws = word(ctx, word(step, 8)) + word(step, 9)
+    block = word(ctx, word(step, 10)) + word(step, 11)
+    rows, classes, samples, itemsize = word(step, 12), word(step, 13), word(step, 14), word(step, 15)
+    if not _draw(ctx, word(step, 17), block, draws, rows, samples, word(step, 16)):
+        return 2
     for r in range(rows):
         row = logits + r * classes * 4
         deterministic = _is_deterministic(ctx, r)
-        if not deterministic and word(ctx, CTX_KEYS) == 0:
-            return 2
         shift = splat(row_max(row, classes))
         i = 0
         while i < classes:
@@ -143,8 +127,7 @@ def multinomial(step, ctx):
                     if read_f32(row, c) > read_f32(row, chosen):
                         chosen = c
             else:
-                key, high, count = _key(ctx, r)
-                goal = _pick(uniforms(key, high, count, site, s // 64), s) * total
+                goal = read_f32(draws, r * samples + s) * total
                 reached = _F(0.0)
                 chosen = -1
                 last = 0

@@ -9,7 +9,7 @@ from cervello.native.dims import Affine, Dim, product
 from cervello.native.graph import Node
 from cervello.native.lowering import Lowering
 from cervello.native.planned import NotPlanned, lowers
-from cervello.native.tensors import Tensor
+from cervello.native.tensors import Address, Tensor
 
 F32 = np.dtype(np.float32)
 
@@ -31,7 +31,8 @@ def _normal(lowering: Lowering, node: Node) -> None:
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
     lowering.emit("random:normal", (), (target,), [
-        rows, width, float_word(node.attributes.get("mean", 0.0)), float_word(node.attributes.get("scale", 1.0)), node.index])
+        rows, width, float_word(node.attributes.get("mean", 0.0)), float_word(node.attributes.get("scale", 1.0)), node.index,
+        Address("cervello.noise.kernels:fill_normal")], scratch=(_block(lowering),))
 
 
 def _uniform(lowering: Lowering, node: Node) -> None:
@@ -40,7 +41,14 @@ def _uniform(lowering: Lowering, node: Node) -> None:
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
     low, high = node.attributes.get("low", 0.0), node.attributes.get("high", 1.0)
-    lowering.emit("random:uniform", (), (target,), [rows, width, float_word(low), float_word(high - low), node.index])
+    lowering.emit("random:uniform", (), (target,), [
+        rows, width, float_word(low), float_word(high - low), node.index, Address("cervello.noise.kernels:fill_uniform")],
+        scratch=(_block(lowering),))
+
+
+def _block(lowering: Lowering) -> Tensor:
+    """Room for the words of a noise kernel."""
+    return lowering.scratch((10,), np.int64)
 
 
 lowers("RandomNormalLike")(_normal)
@@ -54,6 +62,7 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
         raise NotPlanned(f"no kernel for {source.dtype}")
     target = lowering.output(node.outputs[0])
     rows, classes = source.shape
-    weights = lowering.scratch((classes,), F32)
-    lowering.emit("random:multinomial", (source,), (target,), [rows, classes, target.shape[1], target.itemsize, node.index],
-                  scratch=(weights,))
+    weights, draws = lowering.scratch((classes,), F32), lowering.scratch(target.shape, F32)
+    lowering.emit("random:multinomial", (source,), (target,), [
+        rows, classes, target.shape[1], target.itemsize, node.index, Address("cervello.noise.kernels:fill_uniform")],
+        scratch=(weights, draws, _block(lowering)))
