@@ -15,7 +15,7 @@ from cervello.native.tensors import Address, Tensor, Weight, dense_strides, resh
 
 F32 = np.dtype(np.float32)
 PANEL = 32
-NARROW, LONG = 8, 24  # up to this many columns of at least that many terms have lanes along K
+NARROW, LONG = 8, 4  # up to this many columns of at least that many terms have lanes along K
 
 
 def segments_for(k: int, width: int) -> int:
@@ -23,9 +23,10 @@ def segments_for(k: int, width: int) -> int:
 
     A narrow product has too few sums in flight to hide the latency of an addition; cutting K gives it more.
     """
-    if k < 8:
+    if k < 16:
         return 1
-    return {1: 4, 2: 2}.get(-(-width // PANEL), 1)
+    most = 2 if k < 64 else 4  # a segment costs tall tiles a pass over their results
+    return min(most, {1: 4, 2: 2}.get(-(-width // PANEL), 1))
 
 
 def packed(w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
