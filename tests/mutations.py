@@ -42,7 +42,7 @@ MUTATIONS = [
     Mutation("one row adds its segments in another order", "native/kernels/tiles.py",
              "                total = builder.load(sums[0][j])\n                for s in range(1, segments):\n",
              "                total = builder.load(sums[0][j])\n                for s in reversed(range(1, segments)):\n",
-             f"{SAME_BITS}[Gemm-40-terms]"),
+             f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("segments depend on the number of rows", "native/kernels/gemm.py", "    length = (k + segments - 1) // segments\n    i = 0\n",
              "    if n_rows > 30:\n        segments = 1\n    length = (k + segments - 1) // segments\n    i = 0\n",
              f"{SAME_BITS}[Gemm-40-terms]"),
