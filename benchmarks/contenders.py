@@ -105,14 +105,10 @@ def _tract(path: Path, given: list[Columns]) -> list[Call]:
 
 
 def _ours(model: cervello.Model, given: list[Columns], threads: int) -> list[Call]:
-    """Handles on fixed buffers; with threads, batches of a policy on fixed buffers (a handle belongs to one thread)."""
+    """Handles on fixed buffers."""
     n_rows = next(array.shape[model.inputs[name].batch_axis or 0] for name, array in given[0].items())
     out = {name: np.empty(spec.batched(n_rows), spec.dtype) for name, spec in model.outputs.items()}
-    if threads > 1:
-        policy, ids = cervello.Policy(model, threads=threads), list(range(n_rows))
-        policy.begin_agents(ids)
-        return [partial(policy.infer_batch, ids, feed, out=out) for feed in given]
-    return [model.bind(feed, out, seed=0 if model.random_nodes else None) for feed in given]
+    return [model.bind(feed, out, seed=0 if model.random_nodes else None, threads=threads) for feed in given]
 
 
 def opened(threads: int) -> dict[str, Callable[[Path, cervello.Model, list[Columns]], list[Call]]]:

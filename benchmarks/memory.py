@@ -46,7 +46,7 @@ def policy(path: Path) -> dict[str, Any]:
     rows = {}
     for n_rows in ROW_COUNTS if model.batched else (1,):
         buffers = sized(executed(steps), n_rows)
-        rows[n_rows] = {"arena": model.resolve(n_rows).arena_bytes, "peak": peak(buffers), "tract": tract(buffers),
+        rows[n_rows] = {"arena": model.program.resolve(n_rows).arena_bytes, "peak": peak(buffers), "tract": tract(buffers),
                         "static_runtime": static_runtime(buffers), "unfused": nodes.peak(n_rows),
                         "unfused_without_scratch": nodes.peak(n_rows, scratch=False)}
     return {"steps": len(steps), "buffers": len(model.program.layout.lifetimes), "piles": len(model.program.layout.piles),
@@ -57,7 +57,7 @@ def resolving(model: Model) -> float:
     """Microseconds that a row count never seen takes, median."""
     counts, taken = list(range(2, SIZES + 2)), []
     random.Random(0).shuffle(counts)
-    resolve = model.program.resolve
+    resolve = model.resolve
     for n_rows in counts:
         start = time.perf_counter()
         resolve(n_rows)

@@ -3,7 +3,7 @@
     python benchmarks/peers.py [--models FOLDER] [--only WORD …] [--batch 1,8,64,512] [--threads 1,2] [--output FILE] [--picture FILE]
 
 Every contender gets the same inputs (16 in rotation), the same number of threads and its turn in every round; medians. Ours is a `bind`
-handle (with threads, `infer_batch` of a policy), theirs is the fastest way they have on fixed buffers: onnxruntime's io-binding (and
+handle, theirs is the fastest way they have on fixed buffers: onnxruntime's io-binding (and
 `run`), OpenVINO's infer request on shared tensors in float32, tract's `run`. OpenVINO's own choice of precision is shown beside and not
 counted. A share of the limit is the time that the machine needs at least (multiply-adds at the register-only rate, weights once at the
 bandwidth of their footprint, one empty call) over the time taken. Needs `pip install onnxruntime openvino tract`; a peer that is not

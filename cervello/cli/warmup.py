@@ -15,7 +15,7 @@ SUMMARY = "compile ahead what policies need, so that the first action does not w
 
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
-    "control:run", "control:resolve", "control:segment", "gemm:gemm", "narrow:gemm", "products:product",
+    "control:run", "control:run_named", "control:resolve", "execution:segment", "gemm:gemm", "narrow:gemm", "products:product",
     "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",
@@ -24,7 +24,7 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
-    "recurrent:lstm", "recurrent:gru", "random:normal", "random:multinomial"))
+    "recurrent:lstm", "recurrent:gru", "random:normal", "random:multinomial", "crew:work", "crew:lead"))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

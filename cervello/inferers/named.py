@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from cervello.errors import ConfigurationError
 from cervello.inferers.base import ModelInferer
 from cervello.inferers.choice import Choice
-from cervello.inferers.counts import count
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
 from cervello.native import Model
+from cervello.native.counts import thread_count
 from cervello.spec import Inferer
-
-MOST_THREADS = 1024
 
 
 def choose(wanted: str | Choice | Inferer, model: Model, threads: int = 1) -> Inferer:
@@ -22,7 +20,7 @@ def choose(wanted: str | Choice | Inferer, model: Model, threads: int = 1) -> In
       ConfigurationError: an unknown name, an object without the methods of an inferer or with the specs of another model, or an
         impossible number of threads.
     """
-    threads = count("threads: expected", threads, MOST_THREADS)
+    threads = thread_count("threads", threads)
     named: dict[str, Choice] = {
         "basic": Basic(), "fixed": Fixed(), "memoizing": Memoizing(), "dynamic": Dynamic()}
     if isinstance(wanted, str):

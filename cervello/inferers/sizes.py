@@ -4,67 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 from cervello.inferers.base import ModelInferer
 from cervello.inferers.choice import Choice
-from cervello.inferers.counts import count, counts
 from cervello.native import Model
+from cervello.native.counts import count, counts
 from cervello.native.program import Plan
 
+_KEPT = 128  # plans an inferer keeps when nobody says how many
 DEFAULT_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class _BasicInferer(ModelInferer):
-    def __init__(self, model: Model, threads: int = 1):
-        super().__init__(model, threads)
-        self._one = model.resolve(1)
+class _KeepingInferer(ModelInferer):
+    """Keeps the plans of the sizes used last.
 
-    def select_batch_size(self, max_rows: int) -> int:
-        """One row."""
-        return 1
+    Args:
+      capacity: plans kept.
+    """
 
-    def plan(self, n_rows: int) -> Plan:
-        return self._one
-
-    def chunks(self, n_rows: int) -> Sequence[int] | None:
-        return None if n_rows == 1 else [1] * n_rows
-
-
-class _FixedInferer(ModelInferer):
-    def __init__(self, model: Model, sizes: tuple[int, ...], threads: int = 1):
-        super().__init__(model, threads)
-        self.sizes = sizes
-        self._plans = {size: model.resolve(size) for size in (sizes if model.batched else (1,))}
-
-    def select_batch_size(self, max_rows: int) -> int:
-        """The largest listed size that is not more than max_rows."""
-        return next(size for size in self.sizes if size <= max_rows)
-
-    def plan(self, n_rows: int) -> Plan:
-        return self._plans[n_rows]
-
-    def chunks(self, n_rows: int) -> Sequence[int] | None:
-        if n_rows in self._plans:
-            return None
-        found = []
-        for size in self.sizes:
-            count, n_rows = divmod(n_rows, size)
-            found += [size] * count
-        return found
-
-
-class _MemoizingInferer(ModelInferer):
-    def __init__(self, model: Model, capacity: int, preload: tuple[int, ...], threads: int = 1):
+    def __init__(self, model: Model, capacity: int, threads: int = 1):
         super().__init__(model, threads)
         self.capacity = capacity
         self._plans: OrderedDict[int, Plan] = OrderedDict()
-        for size in preload:
-            self.plan(size)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
+    def kept(self) -> tuple[int, ...]:
         """Batch sizes whose plans are kept, least recently used first."""
         return tuple(self._plans)
 
@@ -73,7 +39,7 @@ class _MemoizingInferer(ModelInferer):
         plans = self._plans
         found = plans.get(n_rows)
         if found is None:
-            found = plans[n_rows] = self.model.resolve(n_rows)
+            found = plans[n_rows] = self._resolve(n_rows)
             while len(plans) > self.capacity:
                 try:
                     plans.popitem(last=False)
@@ -83,6 +49,49 @@ class _MemoizingInferer(ModelInferer):
             with suppress(KeyError):  # another thread has just let it go; this run still holds it
                 plans.move_to_end(n_rows)
         return found
+
+    def _resolve(self, n_rows: int) -> Plan:
+        raise NotImplementedError
+
+
+class _ListedInferer(_KeepingInferer):
+    """Runs listed sizes only.
+
+    Args:
+      sizes: from the largest to 1.
+    """
+
+    def __init__(self, model: Model, sizes: tuple[int, ...], threads: int = 1):
+        super().__init__(model, _KEPT, threads)
+        self.sizes = sizes
+        self._of_size = {size: model.resolve(size, threads) for size in sizes if size == 1 or model.batched}
+
+    def select_batch_size(self, max_rows: int) -> int:
+        """The largest listed size that is not more than max_rows."""
+        return next(size for size in self.sizes if size <= max_rows)
+
+    def _resolve(self, n_rows: int) -> Plan:
+        parts, rest = [], n_rows
+        for size, plan in self._of_size.items():
+            times, rest = divmod(rest, size)
+            if times:
+                parts.append((plan, times))
+        return self.model.combine(parts, self.threads)
+
+
+class _MemoizingInferer(_KeepingInferer):
+    def __init__(self, model: Model, capacity: int, preload: tuple[int, ...], threads: int = 1):
+        super().__init__(model, capacity, threads)
+        for size in preload:
+            self.plan(size)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Batch sizes whose plans are kept, least recently used first."""
+        return self.kept
+
+    def _resolve(self, n_rows: int) -> Plan:
+        return self.model.resolve(n_rows, self.threads)
 
 
 class _DynamicInferer(ModelInferer):
@@ -94,14 +103,14 @@ class _DynamicInferer(ModelInferer):
         """One plan per thread, resolved again whenever the size changes."""
         plan: Plan | None = getattr(self._own, "plan", None)
         if plan is None or plan.n_rows != n_rows:
-            plan = self._own.plan = self.model.program.resolve(n_rows, plan)
+            plan = self._own.plan = self.swift_plan(n_rows, plan)
         return plan
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan | None:
-        return self.model.program.resolve(n_rows, last)
+    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
+        return self.model.resolve(n_rows, self.threads, into=last)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "_own": None}
+        return {**self.__dict__, "_own": None}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -112,7 +121,7 @@ class Basic(Choice):
     """One row per run."""
 
     def open(self, model: Model, threads: int = 1) -> ModelInferer:
-        return _BasicInferer(model, threads)
+        return _ListedInferer(model, (1,), threads)
 
 
 class Fixed(Choice):
@@ -129,7 +138,7 @@ class Fixed(Choice):
         return f"Fixed(sizes={list(self.sizes)})"
 
     def open(self, model: Model, threads: int = 1) -> ModelInferer:
-        return _FixedInferer(model, self.sizes, threads)
+        return _ListedInferer(model, self.sizes, threads)
 
 
 class Memoizing(Choice):
@@ -140,7 +149,7 @@ class Memoizing(Choice):
       preload: sizes to resolve now.
     """
 
-    def __init__(self, capacity: int = 128, preload: Iterable[int] = ()):
+    def __init__(self, capacity: int = _KEPT, preload: Iterable[int] = ()):
         self.capacity = count("inferers.Memoizing: expected a capacity of", capacity)
         self.preload = tuple(counts("inferers.Memoizing: expected sizes to preload of", preload))
 

@@ -23,13 +23,13 @@ class Swift:
     held all along, so one run serves all threads and nobody can end an agent meanwhile.
 
     Args:
-      plans: the plan for a number of rows, given the last one; None when they do not run at once.
+      plans: the plan for a number of rows, given the last one.
       moves: what the wrappers do, asked again whenever their slabs have grown.
     """
 
     __slots__ = ("_capacity", "_given", "_model", "_moves", "_plan", "_plans", "_rows", "_run", "_shapes")
 
-    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan | None], moves: Callable[[], Sequence[Move]]):
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]]):
         self._model, self._plans, self._moves = model, plans, moves
         self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
@@ -72,7 +72,7 @@ class Swift:
             self._given = tuple(spec for spec in self._model.outputs.values() if spec.name not in hidden)
             self._capacity, last = capacity, None
         plan = self._plans(n_rows, last) if n_rows else None
-        if plan is not None and plan.long:
+        if plan is not None and (plan.long or not self._model.compiled(plan)):
             plan = None
         if plan is not None:
             run.reserve(plan.arena_bytes)

@@ -42,7 +42,32 @@ PLAN_PROGRAM: Final = 0  # address of the resolved words
 PLAN_END: Final = 1  # address behind them
 PLAN_ROWS: Final = 2
 PLAN_LONG: Final = 3  # 1: long enough to release the interpreter's lock
-PLAN_WORDS: Final = 4
+PLAN_PARTS: Final = 4  # a batch in pieces has no words of its own but parts: (address of a plan's facts, times it runs) each
+PLAN_PIECES: Final = 5  # runs of all parts together
+PLAN_WORDS: Final = 6  # parts begin here
+
+# A job for a crew: a batch in pieces that several threads take one after another.
+JOB_NEXT: Final = 0  # the piece that is taken next
+JOB_PENDING: Final = 1  # workers that have not said that they are done
+JOB_STATUS: Final = 2  # of a piece that failed
+JOB_SLEEPING: Final = 3  # 1: the leader sleeps, or is about to
+JOB_LOCK: Final = 4  # what it sleeps on
+JOB_PLAN: Final = 5  # address of the facts
+JOB_CONTEXT: Final = 6  # the leader's
+JOB_ACQUIRE: Final = 7  # addresses of PyThread_acquire_lock and PyThread_release_lock
+JOB_RELEASE: Final = 8
+JOB_CREW: Final = 9  # workers asked; then their addresses and the contexts they may use, two words each
+JOB_WORDS: Final = 10
+
+# A worker.
+WORKER_JOB: Final = 0  # 0: none, -1: stop
+WORKER_CONTEXT: Final = 1
+WORKER_SLEEPING: Final = 2
+WORKER_LOCK: Final = 3
+WORKER_ACQUIRE: Final = 4
+WORKER_SAVE_THREAD: Final = 5
+WORKER_RESTORE_THREAD: Final = 6
+WORKER_WORDS: Final = 8  # a cache line
 
 # The door: a header, then a record per array, inputs before outputs.
 DOOR_BUFFERS: Final = 0

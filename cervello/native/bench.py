@@ -33,9 +33,10 @@ class Bench:
     """One run that is taken apart; mutable, used once."""
 
     def __init__(self, model: Model, run: Run, plan: Plan, arrays: Sequence[Array], n_inputs: int):
-        self._model, self._run, self._resolved, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs
+        self._model, self._run, self._whole_plan, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs
         run.reserve(plan.arena_bytes)
         run.context[abi.CTX_ROW] = 0
+        self._resolved = plan = next(plan.pieces)  # the first is the largest
         address, start = run.context.ctypes.data, int(plan.facts[abi.PLAN_PROGRAM])
         self._empty = partial(run.segment, address, start, start)
         ends = iter([*model.program.offsets[1:], plan.words.size])
@@ -46,6 +47,11 @@ class Bench:
                 self._calls.append(partial(run.segment, address, start + next(starts) * 8, start + next(ends) * 8))
             else:
                 self._calls.append(partial(run_host, model.program, run, plan, step.host, arrays, n_inputs))
+
+    @property
+    def piece_rows(self) -> int:
+        """Rows that the steps are timed with."""
+        return self._resolved.n_rows
 
     def measure(self, rounds: int, progress: Progress | None) -> tuple[float, list[list[float]]]:
         """Seconds of the whole (median), and [steps][rounds] seconds of each step."""
@@ -77,7 +83,7 @@ class Bench:
         return statistics.median(wholes), taken
 
     def _whole(self) -> Callable[[], Any]:
-        program, plan = self._model.program, self._resolved
+        program, plan = self._model.program, self._whole_plan
         if program.wholly_planned:
             call = partial(self._run.call, plan.address, plan.n_rows, *self._arrays)
             if call() >= 0:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cervello.compiled import linker
 from cervello.errors import ConfigurationError, InputError
+from cervello.native import crew
 from cervello.native.arrays import check_names
 from cervello.native.executor import Run, fail
 
@@ -22,7 +24,7 @@ class Bound:
 
     __slots__ = ("_address", "_arrays", "_call", "_draw", "_model", "_plan", "_run", "n_rows")
 
-    def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool):
+    def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool, threads: int):
         check_names(model.name, model.spec.inputs, inputs)
         check_names(model.name, model.spec.outputs, out)
         if model.slow_nodes:
@@ -33,7 +35,7 @@ class Bound:
             raise ConfigurationError(f"model {model.name!r}, bind: expected 1 row (exported for one row), got {self.n_rows}")
         self._arrays = (*columns, *(out[name] for name in model.spec.outputs))
         self._model, self._run = model, Run(model._ports, len(columns))
-        self._plan = model.program.resolve(self.n_rows)
+        self._plan = model.resolve(self.n_rows, threads)
         self._run.reserve(self._plan.arena_bytes)
         self._draw = model._draw(self._run, seed, deterministic) if model.random_nodes else None
         if self._draw is not None:  # kept: the run knows the keys by address only
@@ -48,6 +50,12 @@ class Bound:
                              f"{spec.batched(self.n_rows)}, got {getattr(array, 'dtype', type(array).__name__)} "
                              f"{np.shape(array)}, or one that overlaps another; copy it first")
         self._call, self._address = self._run.call, self._plan.address
+        if self._plan.helpers:
+            linker.link(crew.REFERENCES)
+            self._call = self._call_shared
+
+    def _call_shared(self, address: int, first: int) -> int:
+        return self._model.execute(self._run, self._plan, self._run.call, (first,))
 
     def __call__(self) -> None:
         """Runs the policy on the bound inputs and overwrites the bound outputs."""

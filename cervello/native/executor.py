@@ -23,11 +23,12 @@ from cervello.noise import layout
 from cervello.spec import Move, TensorSpec
 
 Array = np.ndarray[Any, Any]
-_RUN, _NAMED, _SEGMENT = (f"cervello.native.kernels.control:{name}" for name in ("run", "run_named", "segment"))
+_KERNELS = "cervello.native.kernels"
+_RUN, _NAMED, _SEGMENT = f"{_KERNELS}.control:run", f"{_KERNELS}.control:run_named", f"{_KERNELS}.execution:segment"
 _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
 
-def _api(name: str) -> int:
+def api(name: str) -> int:
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
 
 
@@ -37,12 +38,27 @@ class Run:
     Attributes:
       call: the compiled entry (plan, rows, *arrays) → status.
       named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
-      context: [.] int64, see `cervello.native.abi`.
+      context: [.] int64 at `address`, see `cervello.native.abi`.
       room: bytes of the arena.
     """
 
-    __slots__ = ("_arena", "_columns", "_hidden", "_moves", "_n_inputs", "_ports", "_start",
-                 "call", "context", "door", "named", "room", "segment", "values")
+    __slots__ = (
+        "_arena",
+        "_columns",
+        "_hidden",
+        "_moves",
+        "_n_inputs",
+        "_ports",
+        "_start",
+        "address",
+        "call",
+        "context",
+        "door",
+        "named",
+        "room",
+        "segment",
+        "values",
+    )
 
     def __init__(self, specs: Sequence[TensorSpec], n_inputs: int):
         n = len(specs)
@@ -65,10 +81,10 @@ class Run:
                 record[abi.DOOR_FIXED_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             record[abi.DOOR_DIMS:abi.DOOR_DIMS + len(dims[:abi.DOOR_MOST_DIMS])] = dims[:abi.DOOR_MOST_DIMS]
         self.context[abi.CTX_DOOR] = self.door.ctypes.data
-        self.context[abi.CTX_SAVE_THREAD] = _api("PyEval_SaveThread")
-        self.context[abi.CTX_RESTORE_THREAD] = _api("PyEval_RestoreThread")
-        self.context[abi.CTX_DICT_GET] = _api("PyDict_GetItemWithError")
-        self.context[abi.CTX_DICT_SIZE] = _api("PyDict_Size")
+        self.context[abi.CTX_SAVE_THREAD] = api("PyEval_SaveThread")
+        self.context[abi.CTX_RESTORE_THREAD] = api("PyEval_RestoreThread")
+        self.context[abi.CTX_DICT_GET] = api("PyDict_GetItemWithError")
+        self.context[abi.CTX_DICT_SIZE] = api("PyDict_Size")
         self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
         self._ports, self._n_inputs = tuple(spec.name for spec in specs), n_inputs
         self._hidden: tuple[int, ...] = ()
@@ -76,9 +92,10 @@ class Run:
         self._columns: Array = np.empty(0, np.uint8)
         self._arena = np.empty(0, np.uint8)
         self._start = self.room = 0
+        self.address: int = self.context.ctypes.data
         keep = (self.context, self.door, tuple(specs))
-        self.call = entry.objects(_RUN, self.context.ctypes.data, keep)
-        self.named = entry.objects(_NAMED, self.context.ctypes.data, keep)
+        self.call = entry.objects(_RUN, self.address, keep)
+        self.named = entry.objects(_NAMED, self.address, keep)
         self.segment = entry.ints(_SEGMENT)
         self.values: dict[str, Array] = {}
 

@@ -11,13 +11,15 @@ import numpy as np
 
 from cervello.compiled import linker
 from cervello.errors import ConfigurationError, InputError
-from cervello.native import abi
+from cervello.native import abi, crew
 from cervello.native.arrays import as_array, bind_outputs, check_mapping, check_names, fitted
 from cervello.native.bound import Bound
 from cervello.native.build import Built, build
+from cervello.native.counts import thread_count
 from cervello.native.executor import Run, fail, run_mixed
 from cervello.native.graph import Graph
 from cervello.native.importer import Source, read
+from cervello.native.pieces import compose, divide
 from cervello.native.program import Plan, Program
 from cervello.native.report import MemoryPlan
 from cervello.native.seeding import Draw
@@ -26,7 +28,6 @@ from cervello.spec import PolicySpec, Specs
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
-_SPLIT_WORK = 20_000_000  # multiply-adds per thread from which splitting a batch pays; about 200 µs
 _PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
 
 
@@ -57,6 +58,8 @@ class Model:
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
         self.idle: list[Run] = []
         self._plans: dict[int, Plan] = {}
+        in_front = all(spec.batch_axis in (0, None) for spec in self._ports)
+        self._divisible = self.program.wholly_planned and in_front  # pieces of a batch are stretches of its arrays
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
         at_once = self.program.wholly_planned and not self._built.loose and not self._built.random_nodes
         self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are
@@ -114,16 +117,30 @@ class Model:
         """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers."""
         if n_rows < 1:
             raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
-        return MemoryPlan(self.name, self._built, self.weights, n_rows if self.batched else 1)
+        if not self.batched:
+            n_rows = 1
+        largest = max(part.n_rows for part in self.resolve(n_rows).pieces)
+        return MemoryPlan(self.name, self._built, self.weights, n_rows, largest)
 
-    def resolve(self, n_rows: int) -> Plan:
-        """The executable plan for n_rows rows."""
-        return self.program.resolve(n_rows)
+    def resolve(self, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
+        """The executable plan for n_rows rows; in pieces where cache or threads like it.
+
+        Args:
+          threads: that may share the rows.
+          into: a plan whose memory may be used again; nobody runs it.
+        """
+        if not self.batched and n_rows > 1:
+            return self.combine([(self.program.resolve(1), n_rows)], threads)
+        return divide(self.program, n_rows, threads, into) if self._divisible else self.program.resolve(n_rows, into)
+
+    def combine(self, parts: Sequence[tuple[Plan, int]], threads: int = 1) -> Plan:
+        """One plan of several for consecutive rows, each with the number of times it runs."""
+        return compose(self.program, parts, threads if self._divisible else 1)
 
     def _plan(self, n_rows: int) -> Plan:
         plan = self._plans.get(n_rows)
         if plan is None:
-            plan = self.program.resolve(n_rows)
+            plan = self.resolve(n_rows)
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.pop(list(self._plans)[0], None)  # noqa: RUF015  (one step, so that other threads may add meanwhile)
             self._plans[n_rows] = plan
@@ -178,7 +195,7 @@ class Model:
                 draw.aim(run, n_rows)
             results = bind_outputs(self.name, self.spec.outputs, n_rows, out)
             if n_rows:
-                self.run_rows(run, arrays, list(results.values()), n_rows, None)
+                self.run_rows(run, arrays, list(results.values()), self._plan(n_rows))
             else:
                 self._without_rows(run, arrays, results)
             for name in self._built.loose:
@@ -197,7 +214,7 @@ class Model:
                    for c, spec in zip(columns, self.spec.inputs.values(), strict=True)]
         found = {spec.name: np.empty(spec.batched(1), spec.dtype) for spec in self.spec.outputs.values()}
         run.context[abi.CTX_ALL_DETERMINISTIC] = 1  # there is no row to draw for
-        self.run_rows(run, columns, list(found.values()), 1, None)
+        self.run_rows(run, columns, list(found.values()), self._plan(1))
         for name in shared:
             results[name][...] = found[name]
 
@@ -256,34 +273,46 @@ class Model:
                 return int(shape[spec.batch_axis])
         return 1
 
-    def run_rows(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], n_rows: int, plans: Callable[[int], Plan] | None,
-                 chunks: Sequence[int] | None = None) -> None:
-        """Runs all rows of checked or unchecked columns.
+    def run_rows(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
+        """Runs a plan on checked or unchecked columns.
 
         Args:
           arrays, results: columns in the model's order; those that do not fit as they are, are copied.
-          plans: where plans come from; the model's own when None.
-          chunks: rows per run, in order; all at once when None.
         """
-        plans = plans or self._plan
-        if not self.batched and n_rows > 1:
-            chunks = [1] * n_rows
-        if chunks is None and not self._built.slow:
-            plan = plans(n_rows)
-            if plan.arena_bytes > run.room:
-                run.reserve(plan.arena_bytes)
-            status = run.call(plan.address, n_rows, *arrays, *results)
+        if self.compiled(plan):
+            status = self.execute(run, plan, run.call, (plan.n_rows, *arrays, *results))
             if status == 0:
                 return
             if status > 0:
                 raise fail(self.program, status)
-        self._run_slowly(run, arrays, results, n_rows, plans, chunks or [n_rows])
+        self._run_slowly(run, arrays, results, plan)
 
-    def worth_splitting(self, n_rows: int, threads: int) -> bool:
-        """Whether a batch is so large that handing part of it to another thread (75 µs) pays."""
-        fixed, per_row = self.program.work
-        rows_in_front = all(spec.batch_axis in (0, None) for spec in self._ports)
-        return rows_in_front and not self.slow_nodes and n_rows >= 2 * threads and fixed + per_row * n_rows > _SPLIT_WORK * threads
+    def compiled(self, plan: Plan) -> bool:
+        """Whether a plan runs in one compiled call."""
+        return self._divisible or (not plan.parts and self.program.wholly_planned)
+
+    def execute(self, run: Run, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
+        """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
+
+        Args:
+          given: what the call takes after the plan's address.
+        Returns:
+          0; below, an array does not fit as it is and nothing has happened; above, see `failure`.
+        """
+        if plan.arena_bytes > run.room:
+            run.reserve(plan.arena_bytes)
+        workers = crew.take(plan) if plan.helpers else None
+        if not workers:
+            return call((plan.alone or plan).address, *given)
+        runs = [run, *(self.acquire() for _ in workers)]
+        try:
+            for other in runs:
+                other.reserve(plan.arena_bytes)
+            return call(0, *given) or crew.lead(workers, runs, plan)
+        finally:
+            for other in runs[1:]:
+                self.release(other)
+            crew.give_back(workers)
 
     def fitted(self, arrays: Sequence[Any], results: Sequence[Array], n_rows: int) -> tuple[list[Array], list[Array]]:
         """Columns and results that pass the door; copies of those that would not."""
@@ -294,46 +323,34 @@ class Model:
                                  "give every output its own")
         return columns, [self._target(r, spec, columns) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
 
-    def run_part(self, run: Run, columns: Sequence[Array], targets: Sequence[Array], n_rows: int, first: int, chunks: Sequence[int],
-                 plans: Callable[[int], Plan]) -> None:
-        """Runs rows from `first` on, chunk by chunk, of fitted columns of n_rows rows."""
-        status = run.call(0, n_rows, *columns, *targets)
-        if status:
-            name = (*self.spec.inputs, *self.spec.outputs)[-1 - status]
-            raise InputError(f"policy {self.name!r}, {name!r}: expected memory of its own, got an array that overlaps another output; "
-                             "give every output its own")
-        for count in chunks if self.batched else [1] * sum(chunks):
-            plan = plans(count)
-            run.reserve(plan.arena_bytes)
-            status = run.call(plan.address, first)
-            if status:
+    def _run_slowly(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
+        """The way of arrays that must be copied first, and of programs with slower tiers or batches on another axis."""
+        columns, targets = self.fitted(arrays, results, plan.n_rows)
+        if self.compiled(plan):
+            status = self.execute(run, plan, run.call, (plan.n_rows, *columns, *targets))
+            if status > 0:
                 raise fail(self.program, status)
-            first += count
-
-    def _run_slowly(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], n_rows: int, plans: Callable[[int], Plan],
-                    chunks: Sequence[int]) -> None:
-        """The way of arrays that must be copied first, of chunks, and of programs with slower tiers."""
-        columns, targets = self.fitted(arrays, results, n_rows)
-        if self._built.slow or (any(spec.batch_axis not in (0, None) for spec in self._ports) and len(chunks) > 1):
-            self._run_pieces(run, columns, targets, plans, chunks)
+            if status < 0:
+                name = (*self.spec.inputs, *self.spec.outputs)[-1 - status]
+                raise InputError(f"policy {self.name!r}, {name!r}: expected memory of its own, got an array that overlaps another output; "
+                                 "give every output its own")
         else:
-            self.run_part(run, columns, targets, n_rows, 0, chunks, plans)
+            self._run_pieces(run, columns, targets, list(plan.pieces))
         for target, result in zip(targets, results, strict=True):
             if target is not result:
                 result[...] = target
 
-    def _run_pieces(self, run: Run, columns: list[Array], targets: list[Array], plans: Callable[[int], Plan], chunks: Sequence[int],
-                    ) -> None:
+    def _run_pieces(self, run: Run, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
         """Runs slices of the batch as arrays of their own."""
         first = 0
         context, slots, flags = run.context, int(run.context[abi.CTX_SLOTS]), int(run.context[abi.CTX_DETERMINISTIC])
-        for count in chunks:
-            plan = plans(count)
+        for plan in plans:
+            count = plan.n_rows
             run.reserve(plan.arena_bytes)
             # A piece is a batch of its own for the kernels: row 0 of it draws for row `first`.
             context[abi.CTX_ROW] = 0
             context[abi.CTX_SLOTS], context[abi.CTX_DETERMINISTIC] = slots and slots + first * 8, flags and flags + first
-            pieces = [self._piece(a, spec.batch_axis, first, count, len(chunks) == 1)
+            pieces = [self._piece(a, spec.batch_axis, first, count, len(plans) == 1)
                       for a, spec in zip((*columns, *targets), self._ports, strict=True)]
             if self.program.wholly_planned:
                 status = run.call(plan.address, count, *pieces)
@@ -360,12 +377,14 @@ class Model:
             return result
         return np.empty(result.shape, spec.dtype)
 
-    def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False) -> Bound:
+    def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False, threads: int = 1) -> Bound:
         """A handle for fixed buffers: `handle()` runs them again, in one compiled call.
 
         Args:
           inputs, out: C-contiguous arrays of the exact dtype, one per input and output; the handle keeps them alive.
+          seed, deterministic: for random ops, as `run` takes them.
+          threads: that may share a large batch, the caller's among them.
         Raises:
           InputError: an array that would have to be copied.
         """
-        return Bound(self, inputs, out, seed, deterministic)
+        return Bound(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))

@@ -83,7 +83,7 @@ class Profile:
     Attributes:
       whole_s: seconds of one run as `Model.run` makes it, without Python's part; less than the steps' sum where they overlap in the
         CPU, more where weights do not stay in its caches from one run to the next.
-      steps: in the program's order.
+      steps: in the program's order; where the batch runs in pieces, of one piece and multiplied.
       plan: managed bytes (arena, peak, weights) and steps by tier.
     """
 
@@ -165,10 +165,13 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
         draw = Draw(seed)  # kept: the run knows the keys by address only
         if model.random_nodes:
             draw.aim(run, n_rows)
-        whole_s, taken = Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns)).measure(rounds, progress)
+        bench = Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns))
+        whole_s, taken = bench.measure(rounds, progress)
     finally:
         run.aim(0, 0, 0)
         model.release(run)
+    times = n_rows / bench.piece_rows
+    taken = [[one * times for one in own] for own in taken]
     seconds = [statistics.median(own) for own in taken]
     total = sum(seconds)
     steps = tuple(_described(model, step, n_rows, one, one / total, tuple(own))

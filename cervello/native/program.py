@@ -6,8 +6,9 @@ compiled passes, one over the layout and one over the words, so a batch size tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from cervello.native.tensors import Address, Buffer, Space, Step, Tensor, Weight
 from cervello.native.weights import Weights
 
 Array = np.ndarray[Any, Any]
-_CONTROL = "cervello.native.kernels.control"
+_CONTROL, _EXECUTION = "cervello.native.kernels.control", "cervello.native.kernels.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
 _PLACE = "cervello.native.kernels.placing:place"
 LONG_WORK = 1_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
@@ -39,13 +40,18 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A program resolved for one N; immutable once built.
+    """A program resolved for one N, or a batch in pieces; immutable once built.
 
     Attributes:
       address: of the plan's facts, for the compiled run.
       arena_bytes: memory a run of it needs.
       long: whether other Python threads may run meanwhile.
+      words: [W] int64, the resolved program; empty when the plan has parts.
       places: [1 + 2 B] int64, a zero, the offsets of B buffers in the arena, and their sizes.
+      parts: plans without parts and how many times each runs, for consecutive rows; () for all rows at once.
+      work: multiply-adds and elements, where the plan has parts.
+      helpers: threads beside the caller's that are worth having.
+      alone: the better plan when there are none.
     """
 
     n_rows: int
@@ -55,6 +61,16 @@ class Plan:
     words: Array
     facts: Array
     places: Array
+    parts: tuple[tuple[Plan, int], ...] = ()
+    work: int = 0
+    helpers: int = 0
+    alone: Plan | None = None
+
+    @property
+    def pieces(self) -> Iterator[Plan]:
+        """The plans of the runs, in order."""
+        for part, times in self.parts or ((self, 1),):
+            yield from repeat(part, times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,7 @@ class Program:
       address: of the tables, one behind the other; table_address: of the layout's.
       kept: arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
+      bytes_per_row: about what a row adds to the arena.
     """
 
     steps: tuple[Step, ...]
@@ -82,13 +99,14 @@ class Program:
     work: tuple[int, int]
     table: Array
     table_address: int
+    bytes_per_row: int
 
     @property
     def wholly_planned(self) -> bool:
         return all(segment.host is None for segment in self.segments)
 
     def resolve(self, n_rows: int, into: Plan | None = None) -> Plan:
-        """The plan for n_rows rows (≥ 1); microseconds.
+        """The plan for n_rows rows (≥ 1) at once; microseconds.
 
         Args:
           into: a plan whose memory is used again; nobody may be running it.
@@ -104,10 +122,18 @@ class Program:
         end, base, table = start + n_words * 8, self.address, n_words * 8
         arena_bytes = entry.ints(_PLACE)(end, self.table_address, n_rows)
         entry.ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
-        fixed, per_row = self.work
-        long = fixed + per_row * n_rows > LONG_WORK
-        facts[:] = start, end, n_rows, long
+        long = self.is_long(n_rows)
+        facts[:] = start, end, n_rows, long, 0, 1
         return Plan(n_rows, address, arena_bytes, long, words, facts, places)
+
+    def operations(self, n_rows: int) -> int:
+        """Multiply-adds and elements of a run, as `work` counts them."""
+        fixed, per_row = self.work
+        return fixed + per_row * n_rows
+
+    def is_long(self, n_rows: int) -> bool:
+        """Whether other Python threads may run meanwhile."""
+        return self.operations(n_rows) > LONG_WORK
 
     def step_at(self, word: int) -> Step:
         """The step whose words begin at `word`."""
@@ -117,7 +143,7 @@ class Program:
 
 def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:
     """Encodes steps; compiles the kernels they name where the cache lacks them."""
-    references = [f"{_CONTROL}:{name}" for name in ("run", "run_named", "resolve", "segment")] + [_PLACE]
+    references = [f"{_CONTROL}:run", f"{_CONTROL}:run_named", f"{_EXECUTION}:segment", _RESOLVE, _PLACE]
     for step in steps:
         if step.host is None:
             references.append(step.kernel)
@@ -148,7 +174,7 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
     table = np.array(layout.table(), np.int64)
     block.flags.writeable = table.flags.writeable = False
     return Program(tuple(steps), layout, block[0], block[1], block[2], tuple(offsets), tuple(segments), block.ctypes.data,
-                   tuple(kept), n_inputs, (work[0], work[1]), table, table.ctypes.data)
+                   tuple(kept), n_inputs, (work[0], work[1]), table, table.ctypes.data, layout.arena_bytes(64) // 64)
 
 
 def _work(step: Step) -> Any:

@@ -39,6 +39,7 @@ class MemoryPlan:
     """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` a picture.
 
     Attributes:
+      piece_rows: rows at once; fewer than n_rows where the batch runs in pieces, so that they fit the cache. All bytes are for these.
       arena_bytes: memory of one run; peak_bytes: the largest sum of sizes alive at one step, below which no plan can go.
       usage: peak / arena (1.0 for an empty arena).
       weight_bytes: constants in packed form; shared_bytes of them belong to a model given as `share`.
@@ -50,6 +51,7 @@ class MemoryPlan:
 
     name: str
     n_rows: int
+    piece_rows: int
     arena_bytes: int
     peak_bytes: int
     weight_bytes: int
@@ -61,11 +63,11 @@ class MemoryPlan:
     one_row: str
     fused: int
 
-    def __init__(self, name: str, built: Built, weights: Weights, n_rows: int):
+    def __init__(self, name: str, built: Built, weights: Weights, n_rows: int, piece_rows: int):
         program, layout = built.program, built.program.layout
-        offsets, arena_bytes = layout.offsets(n_rows)
-        buffers = [PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, n_rows), str(life.buffer.n_bytes), offset)
-                   for life, offset in zip(layout.lifetimes, offsets, strict=True)]
+        offsets, arena_bytes = layout.offsets(piece_rows)
+        buffers = [PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, piece_rows), str(life.buffer.n_bytes),
+                                 offset) for life, offset in zip(layout.lifetimes, offsets, strict=True)]
         live = [sum(b.n_bytes for b in buffers if b.first <= i < b.end) for i in range(len(program.steps))]
         steps = []
         tiers = {"planned": 0, "numpy": 0, "reference": 0}
@@ -73,12 +75,17 @@ class MemoryPlan:
             tier = "planned" if step.host is None else step.host.tier
             tiers[tier] += 1
             steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.host is None else tier, live[i]))
-        values = {"name": name, "n_rows": n_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
+        values = {"name": name, "n_rows": n_rows, "piece_rows": piece_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
                   "weight_bytes": weights.n_bytes, "shared_bytes": weights.shared_bytes, "buffers": tuple(buffers),
                   "steps": tuple(steps), "tiers": tiers, "slow": dict(built.slow),
                   "one_row": "" if built.batching.free else built.batching.reason, "fused": built.fused}
         for key, value in values.items():
             object.__setattr__(self, key, value)
+
+    @property
+    def title(self) -> str:
+        """Which model, how many rows, how many at once."""
+        return f"{self.name}, N = {self.n_rows}" + (f" in pieces of {self.piece_rows}" if self.piece_rows < self.n_rows else "")
 
     @property
     def usage(self) -> float:
@@ -93,7 +100,7 @@ class MemoryPlan:
         return {offset: tuple(members) for offset, members in found.items()}
 
     def __str__(self) -> str:
-        lines = [f"{self.name}, N = {self.n_rows}: arena {self.arena_bytes} bytes, peak {self.peak_bytes} ({self.usage:.0%} used), "
+        lines = [f"{self.title}: arena {self.arena_bytes} bytes, peak {self.peak_bytes} ({self.usage:.0%} used), "
                  f"weights {self.weight_bytes} ({self.shared_bytes} shared)",
                  "steps: " + ", ".join(f"{count} {tier}" for tier, count in self.tiers.items() if count) +
                  f"; {self.fused} nodes fused"]
@@ -117,4 +124,4 @@ class MemoryPlan:
         from cervello.pictures.svg import arena_chart
 
         boxes = [(b.first, b.end, b.offset, b.n_bytes, b.name) for b in self.buffers]
-        return arena_chart(f"{self.name}, N = {self.n_rows}", boxes, len(self.steps), self.arena_bytes)
+        return arena_chart(self.title, boxes, len(self.steps), self.arena_bytes)

@@ -112,7 +112,7 @@ def wide() -> Model:
 @pytest.mark.parametrize("inferer", ["basic", "fixed", "memoizing", "dynamic"])
 def test_a_split_batch_has_the_same_bits(wide: Model, inferer: str) -> None:
     n_rows = 301
-    assert wide.worth_splitting(n_rows, 2)
+    assert wide.resolve(n_rows, threads=2).helpers == 1
     x = np.random.default_rng(0).standard_normal((n_rows, 64)).astype(np.float32)
     ids = list(range(n_rows))
     results = []

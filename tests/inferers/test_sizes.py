@@ -40,12 +40,17 @@ class CountedModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def resolve(self, n_rows: int) -> Any:
+    def resolve(self, n_rows: int, threads: int = 1, into: Any = None) -> Any:
         self.resolved.append(n_rows)
         if n_rows == self.slow_size:
             self.entered.set()
             assert self.go_on.wait(20)
-        return self._model.resolve(n_rows)
+        return self._model.resolve(n_rows, threads, into)
+
+
+def runs(inferer: Any, n_rows: int) -> list[int]:
+    """Rows per run."""
+    return [plan.n_rows for plan in inferer.plan(n_rows).pieces]
 
 
 # Basic and fixed ----------------------------------------------------------------------------------------------------------
@@ -54,8 +59,8 @@ class CountedModel:
 def test_basic_runs_one_row_at_a_time() -> None:
     inferer = opened("basic")
     assert inferer.select_batch_size(100) == 1
-    assert inferer.chunks(5) == [1] * 5
-    assert inferer.chunks(1) is None
+    assert runs(inferer, 5) == [1] * 5
+    assert runs(inferer, 1) == [1]
     run(inferer, 5)
 
 
@@ -63,7 +68,7 @@ def test_basic_runs_one_row_at_a_time() -> None:
                                                            ([1, 8, 64], 73, [64, 8, 1]), ([], 3, [1, 1, 1]), ([4, 2], 7, [4, 2, 1])])
 def test_fixed_is_greedy_with_the_largest_first_and_one_always_among_them(sizes: list[int], n_rows: int, expected: list[int]) -> None:
     inferer = opened(inferers.Fixed(sizes))
-    assert list(inferer.chunks(n_rows)) == expected
+    assert runs(inferer, n_rows) == expected
     chosen, left = [], n_rows
     while left:
         chosen.append(inferer.select_batch_size(left))
@@ -77,7 +82,6 @@ def test_fixed_resolves_its_sizes_once() -> None:
     inferer = inferers.Fixed([4, 2, 4]).open(counted)  # type: ignore[arg-type]
     assert sorted(counted.resolved) == [1, 2, 4]
     for n_rows in (1, 2, 3, 4, 7, 100):
-        inferer.chunks(n_rows)
         run(inferer, n_rows)
     assert sorted(counted.resolved) == [1, 2, 4]
 
@@ -159,7 +163,7 @@ def test_threads_share_a_small_cache_without_harm() -> None:
 
 def test_dynamic_resolves_again_whenever_the_size_changes() -> None:
     inferer = opened("dynamic")
-    assert inferer.chunks(99) is None
+    assert runs(inferer, 99) == [99]
     for n_rows in (3, 40, 3, 1, 40, 2):
         run(inferer, n_rows)
 

@@ -79,7 +79,7 @@ def poisoned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Array, Array
 
 
 def execute(model: Model, given: Mapping[str, Array], rows: Sequence[int], *, chunks: Sequence[int] | None = None,
-            deterministic: Array | None = None) -> dict[str, Array]:
+            deterministic: Array | None = None, threads: int = 1) -> dict[str, Array]:
     """Runs the rows of `given` named by `rows`; row i draws noise as agent i. Arena and outputs are poisoned first."""
     index = np.asarray(rows, np.int64)
     n_rows = len(index)
@@ -98,9 +98,10 @@ def execute(model: Model, given: Mapping[str, Array], rows: Sequence[int], *, ch
     try:
         run.context[abi.CTX_ALL_DETERMINISTIC] = 0
         run.aim(slots.ctypes.data, keys.ctypes.data, steps.ctypes.data, 0 if flags is None else flags.ctypes.data)
-        run.reserve(max(model.resolve(count).arena_bytes for count in {*(chunks or ()), n_rows, 1}))
+        plan = model.resolve(n_rows, threads) if chunks is None else model.combine([(model.resolve(count), 1) for count in chunks])
+        run.reserve(plan.arena_bytes)
         run.poison()
-        model.run_rows(run, arrays, results, n_rows, None, chunks)
+        model.run_rows(run, arrays, results, plan)
     finally:
         run.aim(0, 0, 0, 0)
         model.release(run)

@@ -27,7 +27,7 @@ def _row_counts(model: Model) -> tuple[int, ...]:
 def test_real_policies_need_hardly_more_than_their_peak(shared_models: Any, valid_model: str) -> None:
     model = Model.load(shared_models.path(valid_model))
     for n_rows in (*_row_counts(model), *((2, 3, 15, 16, 17, 33, 100, 4097) if model.batched else ())):
-        arena, least = model.resolve(n_rows).arena_bytes, peak(sized(executed(model.program.steps), n_rows))
+        arena, least = model.program.resolve(n_rows).arena_bytes, peak(sized(executed(model.program.steps), n_rows))
         assert least <= arena <= 1.02 * least, f"N = {n_rows}"
 
 
@@ -35,7 +35,7 @@ def test_real_policies_need_no_more_than_other_planners_give_them(shared_models:
     model = Model.load(shared_models.path(valid_model))
     for n_rows in _row_counts(model):
         buffers = sized(executed(model.program.steps), n_rows)
-        assert model.resolve(n_rows).arena_bytes <= min(tract(buffers), static_runtime(buffers)), f"N = {n_rows}"
+        assert model.program.resolve(n_rows).arena_bytes <= min(tract(buffers), static_runtime(buffers)), f"N = {n_rows}"
 
 
 def test_real_policies_have_no_higher_peak_than_unfused(shared_models: Any, valid_model: str) -> None:

@@ -50,7 +50,7 @@ def _symbolic(model: Model, n_rows: int) -> list[int]:
 def test_resolved_words_are_those_of_symbolic_evaluation(name: str) -> None:
     model = Model.load(named(name).build(17))
     for n_rows in (1, 2, 15, 16, 17, 63, 100, 12_345):
-        plan = model.resolve(n_rows)
+        plan = model.program.resolve(n_rows)
         assert plan.words.tolist() == _symbolic(model, n_rows)
         assert plan.arena_bytes == model.program.layout.arena_bytes(n_rows)
 

@@ -1,4 +1,4 @@
-"""The run itself: checking arrays at the door, resolving a program for N rows, walking its steps.
+"""The run itself: checking arrays at the door, resolving a program for N rows, handing it over to be executed.
 
 The door reads numpy's array struct directly (data, nd, dimensions, descr and flags are part of numpy's stable binary interface),
 because asking an array for its address from Python costs 1 µs. What it does not recognise it reports, and Python takes over.
@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.compiled.compiler import device, shared
-from cervello.compiled.floats import pin_float_mode, restore_float_mode
 from cervello.compiled.memory import (
-    call_c_0,
     call_c_1,
     call_c_2,
     call_kernel,
@@ -32,12 +30,7 @@ from cervello.native.abi import (
     CTX_KEYS,
     CTX_MOVES,
     CTX_N_MOVES,
-    CTX_RESTORE_THREAD,
-    CTX_ROW,
-    CTX_ROWS,
-    CTX_SAVE_THREAD,
     CTX_SLOTS,
-    CTX_SPACES,
     CTX_STEPS,
     DOOR_ARRAY_TYPE,
     DOOR_BASE,
@@ -55,18 +48,14 @@ from cervello.native.abi import (
     DOOR_NDIM,
     DOOR_ROW_BYTES,
     DOOR_WORDS,
-    FIRST_BUFFER,
     MOVE_ADDRESS,
     MOVE_KIND,
     MOVE_NOISE,
     MOVE_PORT,
     MOVE_ROW_BYTES,
     MOVE_WORDS,
-    PLAN_END,
-    PLAN_LONG,
-    PLAN_PROGRAM,
-    PLAN_ROWS,
 )
+from cervello.native.kernels.execution import execute
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 
@@ -104,18 +93,6 @@ def _apart(door, output, n_rows):
 
 
 @shared
-def walk(program, end, ctx):
-    """Runs the steps in order; 0, or the offset of the failing step * 256 + its status."""
-    step = program
-    while step < end:
-        status = call_kernel(word(step, 0), step, ctx)
-        if status != 0:
-            return (step - program) * 256 + status
-        step += word(step, 1) * 8
-    return 0
-
-
-@shared
 def _door(ctx, objects, n_rows):
     """Checks arrays and notes their addresses; 0, or -1 - i when array i does not fit as it is."""
     door = word(ctx, CTX_DOOR)
@@ -131,27 +108,6 @@ def _door(ctx, objects, n_rows):
                 return -1 - i
         entry += DOOR_WORDS * 8
     return 0
-
-
-@shared
-def _execute(ctx, plan, first):
-    """Runs a plan on the noted arrays from row `first` on."""
-    door = word(ctx, CTX_DOOR)
-    entry = door + DOOR_HEADER * 8
-    for i in range(word(door, DOOR_BUFFERS)):
-        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, DOOR_BASE) + first * word(entry, DOOR_ROW_BYTES))
-        entry += DOOR_WORDS * 8
-    write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
-    write_i64(ctx, CTX_ROW, first)
-    mode = pin_float_mode()
-    if word(plan, PLAN_LONG) != 0:  # long enough to let other Python threads run meanwhile
-        thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
-        status = walk(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
-        call_c_1(word(ctx, CTX_RESTORE_THREAD), thread)
-    else:
-        status = walk(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
-    restore_float_mode(mode)
-    return status
 
 
 def run(ctx, plan, n, objects, n_objects):
@@ -172,7 +128,7 @@ def run(ctx, plan, n, objects, n_objects):
         status = _door(ctx, objects, n)
         if status != 0:
             return status
-    return _execute(ctx, plan, first) if plan != 0 else 0
+    return execute(ctx, plan, first) if plan != 0 else 0
 
 
 @device
@@ -234,6 +190,8 @@ def run_named(ctx, plan, n, objects, n_objects):
     """As `run`, with arrays found by name in two dicts, inputs and outputs. Looking names up here and not in Python saves half of the
     time that a small policy takes.
 
+    A plan of 0 only checks the arrays and notes whose rows they are; the form that makes the wrappers' moves needs a plan.
+
     The dicts alone are a run without agents; `Run.aim` has said where random ops draw from.
 
     Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
@@ -260,7 +218,7 @@ def run_named(ctx, plan, n, objects, n_objects):
     if status != 0:
         return status
     if n_objects == 2:
-        return _execute(ctx, plan, 0)
+        return execute(ctx, plan, 0) if plan != 0 else 0
     write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
     write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
     write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
@@ -270,19 +228,11 @@ def run_named(ctx, plan, n, objects, n_objects):
         flags = word(word(objects, 5) + DATA, 0)
     write_i64(ctx, CTX_DETERMINISTIC, flags)
     if n_objects > 5:
-        return _execute(ctx, plan, 0)
+        return execute(ctx, plan, 0) if plan != 0 else 0
     _inward(ctx, n)
-    status = _execute(ctx, plan, 0)
+    status = execute(ctx, plan, 0)
     if status == 0:
         _commit(ctx, n)
-    return status
-
-
-def segment(ctx, program, end):
-    """Runs a stretch of a program between two steps of a slower tier."""
-    mode = pin_float_mode()
-    status = walk(program, end, ctx)
-    restore_float_mode(mode)
     return status
 
 

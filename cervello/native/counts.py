@@ -8,6 +8,7 @@ from typing import Any
 from cervello.errors import ConfigurationError
 
 MOST_ROWS = 1_000_000_000  # a plan's bytes stay far below 2⁶³
+_MOST_THREADS = 1024
 
 
 def count(what: str, value: Any, most: int = MOST_ROWS) -> int:
@@ -36,3 +37,12 @@ def counts(what: str, values: Any) -> list[int]:
     except TypeError as error:
         raise ConfigurationError(f"{what} at least 1, got {values!r}; give a list") from error
     return [count(what, value) for value in given]
+
+
+def thread_count(where: str, value: Any) -> int:
+    """How many threads may share a batch, the caller's among them.
+
+    Raises:
+      ConfigurationError: a number that makes no sense.
+    """
+    return count(f"{where}: expected", value, _MOST_THREADS)
