@@ -16,6 +16,7 @@ import cervello
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
 OURS = "cervello"
+_MANY_ROWS = 64  # from here on one infer request serves all inputs in rotation: each would keep all intermediate values
 
 
 def session(model: bytes | str, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -76,17 +77,30 @@ def _openvino(path: Path, given: list[Columns], threads: int, precision: str | N
                      for name, port in ports.items()})
     compiled = core.compile_model(network, "CPU", options)
     calls = []
+    shared = compiled.create_infer_request() if _rows_of(given) >= _MANY_ROWS else None
     for feed in given:
-        request = compiled.create_infer_request()
+        request = shared or compiled.create_infer_request()
+        tensors = []
         for index, port in enumerate(compiled.inputs):
             array = next(feed[name] for name in port.get_names() if name in feed)
             array = array.reshape(tuple(port.shape))
-            request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
-        calls.append(partial(_infer, request, array))
+            tensors.append(openvino.Tensor(array, shared_memory=True))
+            request.set_input_tensor(index, tensors[-1])
+        calls.append(partial(_infer, request, array) if shared is None else partial(_infer_with, request, tensors))
     return calls
 
 
+def _rows_of(given: list[Columns]) -> int:
+    return max(array.shape[0] if array.ndim else 1 for array in given[0].values())
+
+
 def _infer(request: Any, kept: Array) -> None:
+    request.infer()
+
+
+def _infer_with(request: Any, tensors: list[Any]) -> None:
+    for index, tensor in enumerate(tensors):
+        request.set_input_tensor(index, tensor)
     request.infer()
 
 

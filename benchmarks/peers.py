@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import sys
 import tempfile
@@ -33,8 +34,14 @@ from timing import ROTATION, alternate, machine, models_folder, write_json
 
 import cervello
 from cervello.native import limits
+from cervello.native.importer import read
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+
+from yardsticks import unfused
 
 BESIDE = ("openvino bf16",)
+PEERS_AT_ONCE = 6  # copies of a graph's intermediate values that are alive while a cell is timed, or nearly
 _EMPTY_CALL_S = 0.2e-6
 
 
@@ -120,12 +127,29 @@ def measure(policies: Sequence[tuple[str, Path]], arguments: argparse.Namespace,
         task = progress.add_task("", total=len(policies))
         for name, path in policies:
             progress.update(task, description=name)
-            model = cervello.Model.load(path)
+            model, nodes = cervello.Model.load(path), None
             for n_rows in arguments.batch if model.batched else [1]:
+                nodes = nodes or unfused(read(path), model)
+                if PEERS_AT_ONCE * nodes.peak(n_rows) > memory_bytes():
+                    print(f"left out: {name}, batch {n_rows}: without fusion it keeps {nodes.peak(n_rows) / 2**30:.1f} GiB, which does "
+                          f"not fit this machine {PEERS_AT_ONCE} times", flush=True)
+                    continue
                 for threads in arguments.threads:
-                    cells.append({"model": name, "planned": not model.slow_nodes} | cell(path, model, n_rows, threads, arguments.rounds))
+                    found = cell(path, model, n_rows, threads, arguments.rounds)
+                    cells.append({"model": name, "planned": not model.slow_nodes} | found)
+                    if not sys.stdout.isatty():  # a log shows how far it is
+                        ratio = "alone" if found["ratio"] is None else f"{found['ratio']:.2f}"
+                        print(f"{name}, batch {n_rows}, {threads} thread(s): {ratio}", flush=True)
             progress.advance(task)
     return cells
+
+
+def memory_bytes() -> int:
+    """Of the machine; where nobody can say, enough for anything."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 60
 
 
 def numbers(text: str) -> list[int]:

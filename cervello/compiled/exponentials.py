@@ -91,6 +91,14 @@ def exp(x):
 
 
 @device
+def exp_of_fall(x):
+    """e^x for x <= 0, within 1 ulp; 0 below -80, which no sum with a 1 in it notices and which keeps denormals out of products."""
+    shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
+    r = reduced(x, shifted - constant(ROUNDER))
+    return select(x < constant(-80.0), constant(0.0), exp_reduced(r) * two_to(as_int(shifted)))
+
+
+@device
 def expm1(x):
     """e^x - 1, within 1.6 ulp."""
     inner = clamp(x, constant(-30.0), constant(89.0))

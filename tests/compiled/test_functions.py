@@ -97,6 +97,14 @@ def test_circular_functions_are_right_next_to_multiples_of_half_pi(name):
     _assert_within(run(name, x), TRUE[name](x.astype(np.float64)), _promised_ulp(name), x)
 
 
+def test_the_exponential_of_a_fall_ends_before_denormals():
+    x = -np.abs(np.concatenate([USUAL, np.linspace(0, 80, 200_001, dtype=np.float32)]))
+    x = x[x >= -80]
+    _assert_within(run("exp_of_fall", x), np.exp(x.astype(np.float64)), _promised_ulp("exp_of_fall"), x)
+    below = np.array([np.nextafter(np.float32(-80), np.float32(-81)), -104, -1e9, -3e38, -INF, NAN, -0.0, -TINY], np.float32)
+    _assert_same(run("exp_of_fall", below), [0, 0, 0, 0, 0, NAN, 1, 1])
+
+
 @pytest.mark.parametrize("name", UNARY)
 def test_special_values(name):
     _assert_same(run(name, np.array([-INF, -0.0, 0.0, TINY, INF], np.float32)), SPECIAL[name])

@@ -19,10 +19,12 @@ from cervello.compiled.lanes import (
     fma,
     keep_first,
     lane,
+    load,
     load_first,
     root,
     select,
     splat,
+    store,
     store_first,
 )
 from cervello.compiled.memory import read_f32, word, word_f32, write_f32, write_i64
@@ -89,12 +91,16 @@ def row_sum(source, count):
 
 @device
 def row_max(source, count):
-    best = splat(-_INF)
+    a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
     i = 0
+    while count - i >= 64:
+        a, b = larger(a, load(source + i * 4)), larger(b, load(source + i * 4 + 64))
+        c, d = larger(c, load(source + i * 4 + 128)), larger(d, load(source + i * 4 + 192))
+        i += 64
     while i < count:
-        best = larger(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF)))
+        a = larger(a, keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF)))
         i += 16
-    return max_lanes(best)
+    return max_lanes(larger(larger(a, b), larger(c, d)))
 
 
 def sum_(target, source, count, parameters):
@@ -198,16 +204,22 @@ def softmax(target, source, count, parameters):
     shift = splat(row_max(source, count))
     total = splat(_F(0.0))
     i = 0
-    while i < count:
-        x = f.exp(load_first(source + i * 4, count - i) - shift)
+    while count - i >= 16:
+        x = f.exp_of_fall(load(source + i * 4) - shift)
+        store(target + i * 4, x)
+        total = total + x
+        i += 16
+    if i < count:
+        x = f.exp_of_fall(load_first(source + i * 4, count - i) - shift)
         store_first(target + i * 4, x, count - i)
         total = total + keep_first(x, count - i, splat(_F(0.0)))
-        i += 16
-    norm = splat(sum_lanes(total))
+    factor = splat(_F(1.0) / sum_lanes(total))
     i = 0
-    while i < count:
-        store_first(target + i * 4, load_first(target + i * 4, count - i) / norm, count - i)
+    while count - i >= 16:
+        store(target + i * 4, load(target + i * 4) * factor)
         i += 16
+    if i < count:
+        store_first(target + i * 4, load_first(target + i * 4, count - i) * factor, count - i)
     return 0
 
 

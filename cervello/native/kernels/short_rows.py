@@ -52,12 +52,12 @@ def softmax_of(target, target_row, source, source_row, rows, count, scratch):
     shift = _maximum(scratch, pairs)
     zero = splat(_F(0.0))
     for j in range(count):
-        store(scratch + j * 64, zero + f.exp(load(scratch + j * 64) - shift))
+        store(scratch + j * 64, f.exp_of_fall(load(scratch + j * 64) - shift))
     for j in range(count, 16):
         store(scratch + j * 64, zero)
-    norm = _sum(scratch, pairs)
+    factor = splat(_F(1.0)) / _sum(scratch, pairs)
     for j in range(count):
-        store(scratch + j * 64, load(scratch + j * 64) / norm)
+        store(scratch + j * 64, load(scratch + j * 64) * factor)
     turn(scratch, 64, target, target_row, count, rows)
     return 0
 
