@@ -1,4 +1,4 @@
-"""Chains of nodes that one kernel runs: x * Sigmoid(x), and attention.
+"""Chains of nodes that one kernel runs: x * Sigmoid(x), attention, a rectifier spelled with masks.
 
 A chain is fused only if nobody else reads what lies between. The fused node stands where the chain's last node stood, so all its
 operands are there. Results keep every bit.
@@ -19,10 +19,12 @@ from cervello.native.values import Value
 
 F32 = np.dtype(np.float32)
 Inner = Callable[[str], Node | None]
+_ELEMENTWISE = frozenset({"Abs", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg", "Relu", "Selu", "Sigmoid",
+                          "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"})
 _SCORES = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
-def fused(nodes: Sequence[Node], values: Mapping[str, Value], outputs: Sequence[str]) -> list[Node]:
+def fused(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str]) -> list[Node]:
     """The nodes with chains replaced; `outputs` are names that callers see."""
     reads = Counter(name for node in nodes for name in node.inputs if name)
     reads.update(outputs)
@@ -37,7 +39,9 @@ def fused(nodes: Sequence[Node], values: Mapping[str, Value], outputs: Sequence[
     for node in nodes:
         if node.domain:
             continue
-        if node.op == "Mul":
+        if node.op == "Add":
+            found = _rectifier(node, inner, makers, reads, values)
+        elif node.op == "Mul":
             found = _swish(node, makers, reads, values)
         elif node.op == "MatMul":
             found = _attention(node, inner, values)
@@ -46,7 +50,27 @@ def fused(nodes: Sequence[Node], values: Mapping[str, Value], outputs: Sequence[
         if found is not None:
             replaced[node.index], chain = found
             gone.update(member.index for member in chain)
-    return [replaced.get(node.index, node) for node in nodes if node.index not in gone]
+    return _transposed_late([replaced.get(node.index, node) for node in nodes if node.index not in gone], values, outputs)
+
+
+def _transposed_late(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str]) -> list[Node]:
+    """Elementwise nodes before the transposes they read: what makes the value can then take them in, and transposes meet and vanish."""
+    reads = Counter(name for node in nodes for name in node.inputs if name)
+    reads.update(outputs)
+    moved: dict[int, Node] = {}
+    found: dict[str, Node] = {}
+    for node in nodes:
+        turn = found.get(node.inputs[0]) if node.op in _ELEMENTWISE and not node.domain and len(node.inputs) == 1 else None
+        if turn is not None and reads[node.inputs[0]] == 1:
+            before = values[turn.inputs[0]]
+            name = f"{node.outputs[0]} before {turn.outputs[0]}"
+            values[name] = replace(before, name=name, dtype=values[node.outputs[0]].dtype)
+            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,))
+            moved[node.index] = turn = replace(turn, inputs=(name,), outputs=node.outputs)
+            node = turn
+        if node.op == "Transpose" and not node.domain:
+            found[node.outputs[0]] = node
+    return [moved.get(node.index, node) for node in nodes]
 
 
 def _swish(node: Node, makers: Mapping[str, Node], reads: Counter[str], values: Mapping[str, Value]) -> tuple[Node, list[Node]] | None:
@@ -58,6 +82,33 @@ def _swish(node: Node, makers: Mapping[str, Node], reads: Counter[str], values: 
                 return None
             return replace(node, op="Swish", inputs=(x,), attributes={"alpha": 1.0}), [maker]
     return None
+
+
+def _rectifier(node: Node, inner: Inner, makers: Mapping[str, Node], reads: Counter[str], values: Mapping[str, Value],
+               ) -> tuple[Node, list[Node]] | None:
+    """max(x, 0) spelled with masks: x * Cast(x > 0) + 0 * Cast(not x > 0), as tf2onnx writes a select; -inf gives 0 and not NaN."""
+    for kept, zeroed in (node.inputs, node.inputs[::-1]):
+        product, nothing = inner(kept), inner(zeroed)
+        if product is None or nothing is None or product.op != "Mul" or nothing.op != "Mul":
+            continue
+        for mask, x in (product.inputs, product.inputs[::-1]):
+            for zero, rest in (nothing.inputs, nothing.inputs[::-1]):
+                casts = inner(mask), inner(rest)
+                if not _is_zero(values, zero) or any(cast is None or cast.op != "Cast" for cast in casts):
+                    continue
+                test, negated = makers.get(casts[0].inputs[0]), inner(casts[1].inputs[0])  # type: ignore[union-attr]
+                if test is None or negated is None or test.op != "Greater" or negated.op != "Not" or reads[test.outputs[0]] != 2:
+                    continue
+                if test.inputs[0] == x and negated.inputs[0] == test.outputs[0] and _is_zero(values, test.inputs[1]) and values[
+                        x].dtype == F32 and values[x].shape == values[node.outputs[0]].shape:
+                    chain = [product, nothing, *casts, test, negated]
+                    return replace(node, op="Relu", inputs=(x,), attributes={}), chain  # type: ignore[return-value]
+    return None
+
+
+def _is_zero(values: Mapping[str, Value], name: str) -> bool:
+    data = values[name].constant
+    return data is not None and data.dtype == F32 and data.size == 1 and not data.any()
 
 
 def _attention(node: Node, inner: Inner, values: Mapping[str, Value]) -> tuple[Node, list[Node]] | None:

@@ -16,6 +16,7 @@ from cervello.native.program import Plan, Program
 CACHE_BYTES = 1 << 20  # an arena that a core's second-level cache holds; half of it or twice as much is as good within 3%
 _STEP_ROWS = 16  # of fewer rows, products read their weights too often
 SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared out with workers that are awake: 100 to 200 µs
+_LEAST_ROWS = ((20_000_000, 1), (2_000_000, 4))  # multiply-adds per row, and the rows that are then enough at once
 _PIECE_WORK = 1_000_000  # multiply-adds of a piece worth taking
 _EACH = 4  # pieces per thread: who is late takes fewer
 
@@ -55,8 +56,10 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
 
 
 def rows_in_cache(program: Program) -> int:
-    """Rows whose arena is no larger than the cache, or as few as products like."""
-    return max(_STEP_ROWS, CACHE_BYTES // max(1, program.bytes_per_row) // _STEP_ROWS * _STEP_ROWS)
+    """Rows whose arena is no larger than the cache, or as few as make it worth reading the weights again."""
+    fits, per_row = CACHE_BYTES // max(1, program.bytes_per_row), program.work[1]
+    least = next((rows for work, rows in _LEAST_ROWS if per_row >= work), _STEP_ROWS)
+    return max(least, fits // _STEP_ROWS * _STEP_ROWS if fits >= _STEP_ROWS else fits // 4 * 4)
 
 
 def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:

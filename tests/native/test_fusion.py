@@ -111,3 +111,48 @@ def _exact(x: Any) -> Any:
         x = x.astype(np.float64)
         e = np.exp(x - x.max(axis=-1, keepdims=True))
         return (e / e.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _masked_rectifier(c: Chain, x: str) -> str:
+    """max(x, 0) as tf2onnx writes it."""
+    above = c.add("Greater", x, np.float32(0))
+    kept = c.add("Mul", c.add("Cast", above, to=1), x)
+    return c.add("Add", kept, c.add("Mul", np.float32(0), c.add("Cast", c.add("Not", above), to=1)))
+
+
+def test_a_rectifier_of_masks_is_one_step_with_the_bits_of_relu() -> None:
+    masked, plain = (Chain(x=rows(33)) for _ in range(2))
+    whole = Model.load(masked.model(_masked_rectifier(masked, "x")))
+    relu = Model.load(plain.model(plain.add("Relu", "x")))
+    assert kinds(whole) == kinds(relu) == ["maps:map1"]
+    given = columns(whole, 9, special=False)
+    given["x"][0, :4] = np.nan, np.inf, -1e-45, 3e38
+    found, expected = (next(iter(execute(model, given, range(9)).values())) for model in (whole, relu))
+    assert_same_bits({"y": found}, {"y": expected}, "masks")
+
+
+def test_a_rectifier_whose_mask_is_seen_stays_as_it_is() -> None:
+    c = Chain(x=rows(5))
+    above = c.add("Greater", "x", np.float32(0))
+    kept = c.add("Mul", c.add("Cast", above, to=1), "x")
+    y = c.add("Add", kept, c.add("Mul", np.float32(0), c.add("Cast", c.add("Not", above), to=1)))
+    assert len(kinds(Model.load(c.model(y, above)))) > 2
+
+
+def test_an_activation_between_transposes_joins_the_convolution() -> None:
+    def graph(op: str, seen: bool) -> Any:
+        c = Chain(x=rows(3, 6, 7))
+        turned = c.add("Transpose", c.add("Conv", "x", weights(5, 3, 2, 2)), perm=[0, 2, 3, 1])
+        active = _masked_rectifier(c, turned) if op == "masks" else c.add(op, turned)
+        y = c.add("Conv", c.add("Transpose", active, perm=[0, 3, 1, 2]), weights(4, 5, 2, 2))
+        return c.model(y, *([turned] if seen else []))
+
+    for op in ("Tanh", "masks"):
+        fused, apart = Model.load(graph(op, False)), Model.load(graph(op, True))
+        assert len(kinds(fused)) == 2
+        assert len(kinds(apart)) > 2
+        given = columns(fused, 4, special=False)
+        name = next(iter(fused.outputs))
+        found = execute(fused, given, range(4))
+        assert_same_bits({"y": found[name]}, {"y": execute(apart, given, range(4))[name]}, op)
+        assert_near(found[name], foreign(graph(op, False), given)[name], 1e-4, op)

@@ -31,8 +31,8 @@ _tall_2, _low_2 = make_filter_tile(_TALL, min(2, _VECTORS)), make_filter_tile(4,
 _tall_1, _low_1 = make_filter_tile(_TALL, 1), make_filter_tile(4, 1)
 _LONG = 8 if WIDE else 4
 _single, _single_1 = make_filter_tile(1, _LONG), make_filter_tile(1, 1)
-# Pixels per tile against 32 and against 16 filters; more would spill, for a broadcast value per pixel waits for its products.
-_PIXELS, _PIXELS_HALF = (8, 12) if WIDE else (4, 4)
+# Pixels per tile against 32 and against 16 filters; more would spill: a broadcast value or an address per pixel waits for its turn.
+_PIXELS, _PIXELS_HALF = (8, 8) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
 _many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
 _WHOLE = 24  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows

@@ -2,7 +2,7 @@
 
 Weights lie in panels of 32 columns ([panels, K, 32], zero-padded), the bias is padded to whole panels. The order of every sum
 depends only on K and the width (law 1): narrow products cut K into segments, which single rows run side by side while taller
-tiles run them one after another.
+tiles run them one after another, with what they have so far in other registers.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from cervello.native.kernels.tiles import (
     FROM_BIAS,
     FROM_ZERO_ADDED,
     PANEL,
+    ROWS_CUT,
     ROWS_LOW,
     ROWS_TALL,
     VECTORS,
+    make_cut_tile,
     make_row,
     make_tile,
 )
 
-_tall, _tall_added = make_tile(ROWS_TALL, VECTORS, FROM_BIAS), make_tile(ROWS_TALL, VECTORS, FROM_ZERO_ADDED)
+_tall = make_tile(ROWS_TALL, VECTORS, FROM_BIAS)
 _low, _low_added = make_tile(ROWS_LOW, VECTORS, FROM_BIAS), make_tile(ROWS_LOW, VECTORS, FROM_ZERO_ADDED)
+# The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
+_HALF = 16 if VECTORS > 1 else 0
+_half, _half_cut = make_tile(ROWS_TALL, 1, FROM_BIAS), make_cut_tile(ROWS_TALL, 1)
+_cut = make_cut_tile(ROWS_CUT, VECTORS)
 _row, _row_2, _row_4, _row_wide = make_row(1, 2), make_row(2, 4), make_row(4, 2), make_row(1, 8)
 _COLUMNS = 16 * VECTORS
 
@@ -48,29 +54,52 @@ def one_row(a, w, bias, c, k, width, segments):
 
 
 @shared
+def _cut_rows(a, lda, w, bias, c, ldc, n_rows, k, width, length):
+    """Rows of a product whose sums are cut, as many as tiles take; returns how many. Partial sums stay in registers."""
+    tiled = n_rows // ROWS_CUT * ROWS_CUT
+    at = 0
+    while at < width:
+        panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
+        i = 0
+        while i < tiled:
+            if width - at <= _HALF and tiled - i >= ROWS_TALL:
+                _half_cut(a + i * lda, lda, panel, PANEL * 4, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
+                i += ROWS_TALL
+            else:
+                _cut(a + i * lda, lda, panel, PANEL * 4, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
+                i += ROWS_CUT
+        at += _COLUMNS
+    return tiled
+
+
+@shared
 def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
     """c[n_rows, width] = bias + a[n_rows, k] @ w; strides in bytes. Tall tiles, then low ones, then single rows."""
     length = (k + segments - 1) // segments
     i = 0
+    if segments > 1:
+        i = _cut_rows(a, lda, w, bias, c, ldc, n_rows, k, width, length)
+        a, c = a + i * lda, c + i * ldc
     while n_rows - i >= ROWS_LOW:
         tall = n_rows - i >= ROWS_TALL
         at = 0
         while at < width:
             panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
-            first = 0
-            while first < k or first == 0:
-                terms = min(length, k - first)
-                a_at, b_at, c_at = a + first * 4, panel + first * PANEL * 4, c + at * 4
-                if tall:
+            c_at = c + at * 4
+            if tall and width - at <= _HALF:
+                _half(a, lda, panel, PANEL * 4, bias + at * 4, c_at, ldc, k, width - at)
+            elif tall:
+                _tall(a, lda, panel, PANEL * 4, bias + at * 4, c_at, ldc, k, width - at)
+            else:
+                first = 0
+                while first < k or first == 0:
+                    terms = min(length, k - first)
+                    a_at, b_at = a + first * 4, panel + first * PANEL * 4
                     if first == 0:
-                        _tall(a_at, lda, b_at, PANEL * 4, bias + at * 4, c_at, ldc, terms, width - at)
+                        _low(a_at, lda, b_at, PANEL * 4, bias + at * 4, c_at, ldc, terms, width - at)
                     else:
-                        _tall_added(a_at, lda, b_at, PANEL * 4, bias, c_at, ldc, terms, width - at)
-                elif first == 0:
-                    _low(a_at, lda, b_at, PANEL * 4, bias + at * 4, c_at, ldc, terms, width - at)
-                else:
-                    _low_added(a_at, lda, b_at, PANEL * 4, bias, c_at, ldc, terms, width - at)
-                first += max(terms, 1)
+                        _low_added(a_at, lda, b_at, PANEL * 4, bias, c_at, ldc, terms, width - at)
+                    first += max(terms, 1)
             at += _COLUMNS
         done = ROWS_TALL if tall else ROWS_LOW
         a, c, i = a + done * lda, c + done * ldc, i + done

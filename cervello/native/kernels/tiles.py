@@ -22,6 +22,7 @@ PANEL = 32  # columns of a packed panel; independent of the CPU, so stored weigh
 _WIDE = "+avx512f" in cache.cpu()[1]
 # Rows and vectors per tile that fill the registers: 32 of 16 lanes, or 16 of 8.
 ROWS_TALL, ROWS_LOW, VECTORS = (12, 4, 2) if _WIDE else (6, 2, 1)
+ROWS_CUT = ROWS_TALL // 2  # where every sum takes two registers
 FROM_BIAS, FROM_ZERO_ADDED = 0, 1  # how a tile starts: from the bias row, or from zero and is then added to c
 
 
@@ -85,6 +86,92 @@ def make_tile(rows: int, vectors: int, start: int) -> Any:
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 9), codegen
+
+    return tile
+
+
+def make_cut_tile(rows: int, vectors: int) -> Any:
+    """An intrinsic tile(a, lda, b, ldb, bias, c, ldc, k, length, columns) whose sums are cut into segments of `length` terms.
+
+    The first segment starts from the bias, the others from zero; they are added in order, as single rows add theirs.
+    """
+
+    @intrinsic
+    def tile(typing_context, a, lda, b, ldb, bias, c, ldc, k, length, columns):
+        def codegen(context, builder, sig, args):
+            a, lda, b, ldb, bias, c, ldc, k_end, length, columns = args
+            fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+
+            def load(address: Any, j: int) -> Any:
+                return builder.load(pointer(builder, builder.add(address, I64(4 * LANES * j)) if j else address, VF), align=4)
+
+            def phis() -> list[list[Any]]:
+                return [[builder.phi(VF) for _ in range(vectors)] for _ in range(rows)]
+
+            def joined(found: list[list[Any]], values: Any, block: Any) -> None:
+                for i in range(rows):
+                    for j in range(vectors):
+                        found[i][j].add_incoming(values[i][j], block)
+
+            def apart(first: Any, stride: Any) -> list[Any]:
+                found = [first]
+                for _ in range(1, rows):
+                    found.append(builder.add(found[-1], stride))
+                return found
+
+            zeros = [[ir.Constant(VF, [0.0] * LANES)] * vectors] * rows
+            starts = [[load(bias, j) for j in range(vectors)]] * rows
+            a_rows, c_rows = apart(a, lda), apart(c, ldc)
+            entry = builder.block
+            segment, loop, added = (builder.append_basic_block(name) for name in ("segment", "k", "added"))
+            builder.branch(segment)
+
+            builder.position_at_end(segment)  # k_end > 0
+            first = builder.phi(I64)
+            b_first = builder.phi(I64)
+            begins, totals = phis(), phis()
+            first.add_incoming(I64(0), entry)
+            b_first.add_incoming(b, entry)
+            joined(begins, starts, entry)
+            joined(totals, zeros, entry)
+            limit = builder.add(first, length)
+            end = builder.select(builder.icmp_signed("<", limit, k_end), limit, k_end)
+            builder.branch(loop)
+
+            builder.position_at_end(loop)
+            k, b_row = builder.phi(I64), builder.phi(I64)
+            sums = phis()
+            k.add_incoming(first, segment)
+            b_row.add_incoming(b_first, segment)
+            joined(sums, begins, segment)
+            b_vectors = [load(b_row, j) for j in range(vectors)]
+            k_bytes = builder.shl(k, I64(2))
+            new = []
+            for i in range(rows):
+                spread = splat_value(builder, builder.load(pointer(builder, builder.add(a_rows[i], k_bytes), F32), align=4), VF)
+                new.append([builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])
+            k_next, b_next = builder.add(k, I64(1)), builder.add(b_row, ldb)
+            k.add_incoming(k_next, loop)
+            b_row.add_incoming(b_next, loop)
+            joined(sums, new, loop)
+            builder.cbranch(builder.icmp_signed("<", k_next, end), loop, added)
+
+            builder.position_at_end(added)
+            whole = builder.icmp_signed("==", first, I64(0))
+            sums_now = [[builder.select(whole, new[i][j], builder.fadd(totals[i][j], new[i][j])) for j in range(vectors)]
+                        for i in range(rows)]
+            first.add_incoming(end, added)
+            b_first.add_incoming(b_next, added)
+            joined(begins, zeros, added)
+            joined(totals, sums_now, added)
+            done = builder.append_basic_block("k_done")
+            builder.cbranch(builder.icmp_signed("<", end, k_end), segment, done)
+
+            builder.position_at_end(done)
+            _store(builder, sums_now, c_rows, columns, vectors, False)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 10), codegen
 
     return tile
 

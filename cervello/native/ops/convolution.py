@@ -12,6 +12,7 @@ from cervello.native.graph import Node
 from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import activation
 from cervello.native.ops.linear import PANEL, packed
+from cervello.native.ops.reductions import emit_reduction
 from cervello.native.ops.taps import over_filters, over_pixels
 from cervello.native.ops.taps import two as _two
 from cervello.native.ops.windows import Window, window
@@ -124,6 +125,9 @@ def _pool(lowering: Lowering, node: Node) -> None:
     found = _geometry(lowering, node)
     if node.op == "AveragePool" and node.attributes.get("count_include_pad", 0) and node.attributes.get("ceil_mode", 0):
         raise NotPlanned("counted padding together with ceil_mode")
+    if node.op == "MaxPool" and tuple(found.kernel) == tuple(found.sizes) and not any(found.pads) and set(found.dilations) <= {1}:
+        emit_reduction(lowering, "max_", source, list(range(2, len(source.shape))), lowering.output(node.outputs[0]))
+        return
     target = lowering.output(node.outputs[0], contiguous=False)
     row = lowering.scratch((_two(found.sizes, 1)[1],), F32)
     words = [*source.shape[:2], *_two(found.sizes, 1), *_two(found.outputs, 1), *_words(found), *_planar(source), *_planar(target)]

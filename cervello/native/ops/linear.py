@@ -25,7 +25,7 @@ def segments_for(k: int, width: int) -> int:
     """
     if k < 16:
         return 1
-    most = 2 if k < 64 else 4  # a segment costs tall tiles a pass over their results
+    most = 2 if k < 64 else 4
     return min(most, {1: 4, 2: 2}.get(-(-width // PANEL), 1))
 
 

@@ -33,9 +33,9 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
-    if block == "rows:softmax" and not isinstance(count, Affine) and count <= SHORT:
+    if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
         scratch = lowering.scratch((24 * 16,), F32)
-        lowering.emit("short_rows:softmax", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to], scratch=(scratch,))
+        lowering.emit(f"short_{block}", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to], scratch=(scratch,))
         return
     lowering.emit("maps:map1", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to, *parameters])
 

@@ -69,7 +69,7 @@ class OverFilters:
         wide, left = divmod(filters, 32)
         half = 0 < left <= 16
         wide += left > 16
-        each = 8.5 * wide * -(-self.pixels // 8) + 9 * half * -(-self.pixels // 12)
+        each = 8.5 * wide * -(-self.pixels // 8) + 5.5 * half * -(-self.pixels // 8)
         return k * each + 12 * self.lines + self.pixels * filters * 0.6
 
 
