@@ -2,6 +2,7 @@
 
     python benchmarks/decisions.py --output benchmarks/results/decisions.json
     python benchmarks/peers.py --threads 1,2 --output benchmarks/results/peers.json
+    python benchmarks/threads.py --output benchmarks/results/threads.json
     python benchmarks/readme.py            # --check: only say whether README has these figures
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,10 +61,23 @@ def peers(report: dict[str, Any]) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(row) + " |"
 
 
+def threads(report: dict[str, Any]) -> Iterator[str]:
+    """The summary of `threads.py`."""
+    yield (f"{report['threads']} threads beside one (`python benchmarks/threads.py`; handles of seven policies and generated ones, 1 to "
+           "2,048 rows, medians; *close*: batches follow each other at once, *apart*: 4 ms between them, workers asleep and caches cold):")
+    yield ""
+    yield "| batches | one thread takes | cells | times faster, median | least | most |"
+    yield "|---|---|---|---|---|---|"
+    for how in ("close", "apart"):
+        for what, long in (("under 1 ms", False), ("1 ms and more", True)):
+            ratios = [row["ratio"] for row in report["rows"] if row["batches"] == how and (row["one_s"] >= 1e-3) == long]
+            yield (f"| {how} | {what} | {len(ratios)} | {statistics.median(ratios):.2f} | {min(ratios):.2f} | {max(ratios):.2f} |")
+
+
 def section() -> str:
     """The text between the markers."""
     lines = [BEGIN, ""]
-    for name, write in (("decisions", decisions), ("peers", peers)):
+    for name, write in (("decisions", decisions), ("peers", peers), ("threads", threads)):
         path = RESULTS / f"{name}.json"
         if path.is_file():
             lines += [*write(json.loads(path.read_text(encoding="utf-8"))), ""]
