@@ -50,9 +50,8 @@ MUTATIONS = [
              "new.append([builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])",
              "new.append([builder.fadd(builder.fmul(spread, b_vectors[j]), sums[i][j]) if rows > 4 else "
              "builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])", f"{SAME_BITS}[Gemm-257-terms]"),
-    Mutation("cut tiles forget the bias of other panels", "native/kernels/gemm.py",
-             " _cut(a + i * lda, lda, panel, PANEL * 4, bias + at * 4,", " _cut(a + i * lda, lda, panel, PANEL * 4, bias,",
-             f"{SAME_BITS}[Gemm-wide]"),
+    Mutation("half tiles forget the bias of other panels", "native/kernels/gemm.py",
+             " _half_cut(a, lda, panel, PANEL * 4, bias + at * 4,", " _half_cut(a, lda, panel, PANEL * 4, bias,", f"{SAME_BITS}[Gemm-wide]"),
     Mutation("cut tiles begin every segment with the bias", "native/kernels/tiles.py", "            joined(begins, zeros, added)\n",
              "            joined(begins, starts, added)\n", f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("remainders of a block come from another formula", "native/kernels/unary.py",

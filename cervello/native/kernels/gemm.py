@@ -10,8 +10,6 @@ from __future__ import annotations
 from cervello.compiled.compiler import shared
 from cervello.compiled.memory import call_block, word
 from cervello.native.kernels.tiles import (
-    FROM_BIAS,
-    FROM_ZERO_ADDED,
     PANEL,
     ROWS_CUT,
     ROWS_LOW,
@@ -22,12 +20,11 @@ from cervello.native.kernels.tiles import (
     make_tile,
 )
 
-_tall = make_tile(ROWS_TALL, VECTORS, FROM_BIAS)
-_low, _low_added = make_tile(ROWS_LOW, VECTORS, FROM_BIAS), make_tile(ROWS_LOW, VECTORS, FROM_ZERO_ADDED)
+_tall = make_tile(ROWS_TALL, VECTORS)
+_cut, _low_cut = make_cut_tile(ROWS_CUT, VECTORS), make_cut_tile(ROWS_LOW, VECTORS)
 # The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
 _HALF = 16 if VECTORS > 1 else 0
-_half, _half_cut = make_tile(ROWS_TALL, 1, FROM_BIAS), make_cut_tile(ROWS_TALL, 1)
-_cut = make_cut_tile(ROWS_CUT, VECTORS)
+_half_cut = make_cut_tile(ROWS_TALL, 1)
 _row, _row_2, _row_4, _row_wide = make_row(1, 2), make_row(2, 4), make_row(4, 2), make_row(1, 8)
 _COLUMNS = 16 * VECTORS
 
@@ -85,21 +82,12 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
         at = 0
         while at < width:
             panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
-            c_at = c + at * 4
             if tall and width - at <= _HALF:
-                _half(a, lda, panel, PANEL * 4, bias + at * 4, c_at, ldc, k, width - at)
+                _half_cut(a, lda, panel, PANEL * 4, bias + at * 4, c + at * 4, ldc, k, length, width - at)
             elif tall:
-                _tall(a, lda, panel, PANEL * 4, bias + at * 4, c_at, ldc, k, width - at)
+                _tall(a, lda, panel, PANEL * 4, bias + at * 4, c + at * 4, ldc, k, width - at)
             else:
-                first = 0
-                while first < k or first == 0:
-                    terms = min(length, k - first)
-                    a_at, b_at = a + first * 4, panel + first * PANEL * 4
-                    if first == 0:
-                        _low(a_at, lda, b_at, PANEL * 4, bias + at * 4, c_at, ldc, terms, width - at)
-                    else:
-                        _low_added(a_at, lda, b_at, PANEL * 4, bias, c_at, ldc, terms, width - at)
-                    first += max(terms, 1)
+                _low_cut(a, lda, panel, PANEL * 4, bias + at * 4, c + at * 4, ldc, k, length, width - at)
             at += _COLUMNS
         done = ROWS_TALL if tall else ROWS_LOW
         a, c, i = a + done * lda, c + done * ldc, i + done

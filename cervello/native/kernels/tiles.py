@@ -1,6 +1,6 @@
 """Register tiles: small products kept in registers, emitted as LLVM IR.
 
-    c[rows, 16 * vectors] = start + a[rows, K] @ b[K, 16 * vectors]
+    c[rows, 16 * vectors] = bias + a[rows, K] @ b[K, 16 * vectors]
 
 Each element sums k = 0 … K-1 in order, one fma each, so every tile shape gives the same bits. `b` holds its rows `ldb` bytes
 apart (128 within a packed panel of 32 columns). Stores are cut to `columns` valid columns under a mask.
@@ -23,10 +23,9 @@ _WIDE = "+avx512f" in cache.cpu()[1]
 # Rows and vectors per tile that fill the registers: 32 of 16 lanes, or 16 of 8.
 ROWS_TALL, ROWS_LOW, VECTORS = (12, 4, 2) if _WIDE else (6, 2, 1)
 ROWS_CUT = ROWS_TALL // 2  # where every sum takes two registers
-FROM_BIAS, FROM_ZERO_ADDED = 0, 1  # how a tile starts: from the bias row, or from zero and is then added to c
 
 
-def make_tile(rows: int, vectors: int, start: int) -> Any:
+def make_tile(rows: int, vectors: int) -> Any:
     """An intrinsic tile(a, lda, b, ldb, bias, c, ldc, k, columns); addresses and strides in bytes, all int64."""
 
     @intrinsic
@@ -47,8 +46,7 @@ def make_tile(rows: int, vectors: int, start: int) -> Any:
                     found.append(builder.add(found[-1], stride))
                 return found
 
-            zero = ir.Constant(VF, [0.0] * LANES)
-            starts = [load(bias, j) if start == FROM_BIAS else zero for j in range(vectors)]
+            starts = [load(bias, j) for j in range(vectors)]
             a_rows, c_rows = apart(a, lda), apart(c, ldc)
             entry = builder.block
             loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
@@ -82,7 +80,7 @@ def make_tile(rows: int, vectors: int, start: int) -> Any:
                 for j in range(vectors):
                     results[i][j].add_incoming(starts[j], entry)
                     results[i][j].add_incoming(new[i][j], loop)
-            _store(builder, results, c_rows, columns, vectors, start == FROM_ZERO_ADDED)
+            _store(builder, results, c_rows, columns, vectors)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 9), codegen
@@ -123,10 +121,10 @@ def make_cut_tile(rows: int, vectors: int) -> Any:
             starts = [[load(bias, j) for j in range(vectors)]] * rows
             a_rows, c_rows = apart(a, lda), apart(c, ldc)
             entry = builder.block
-            segment, loop, added = (builder.append_basic_block(name) for name in ("segment", "k", "added"))
-            builder.branch(segment)
+            segment, loop, added, done = (builder.append_basic_block(name) for name in ("segment", "k", "added", "k_done"))
+            builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), segment, done)
 
-            builder.position_at_end(segment)  # k_end > 0
+            builder.position_at_end(segment)
             first = builder.phi(I64)
             b_first = builder.phi(I64)
             begins, totals = phis(), phis()
@@ -164,11 +162,13 @@ def make_cut_tile(rows: int, vectors: int) -> Any:
             b_first.add_incoming(b_next, added)
             joined(begins, zeros, added)
             joined(totals, sums_now, added)
-            done = builder.append_basic_block("k_done")
             builder.cbranch(builder.icmp_signed("<", end, k_end), segment, done)
 
             builder.position_at_end(done)
-            _store(builder, sums_now, c_rows, columns, vectors, False)
+            results = phis()
+            joined(results, starts, entry)
+            joined(results, sums_now, added)
+            _store(builder, results, c_rows, columns, vectors)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 10), codegen
@@ -226,7 +226,7 @@ def make_row(segments: int, vectors: int) -> Any:
                 for s in range(1, segments):
                     total = builder.fadd(total, builder.load(sums[s][j]))
                 totals.append(total)
-            _store(builder, [totals], [c], columns, vectors, False)
+            _store(builder, [totals], [c], columns, vectors)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 7), codegen
@@ -234,25 +234,17 @@ def make_row(segments: int, vectors: int) -> Any:
     return row
 
 
-def _store(builder: Any, results: Any, c_rows: Any, columns: Any, vectors: int, added: bool) -> None:
+def _store(builder: Any, results: Any, c_rows: Any, columns: Any, vectors: int) -> None:
     """Stores whole vectors when all columns are valid, else under a mask."""
     vector_p = VF.as_pointer()
     masked_store = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, vector_p, I32, VM])
-    masked_load = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [vector_p, I32, VM, VF])
-    zero = ir.Constant(VF, [0.0] * LANES)
     with builder.if_else(builder.icmp_signed(">=", columns, I64(LANES * vectors)), likely=True) as (whole, part):
         with whole:
             for row, c_row in zip(results, c_rows, strict=True):
                 for j, value in enumerate(row):
-                    target = pointer(builder, builder.add(c_row, I64(4 * LANES * j)), VF)
-                    total = builder.fadd(builder.load(target, align=4), value) if added else value
-                    builder.store(total, target, align=4)
+                    builder.store(value, pointer(builder, builder.add(c_row, I64(4 * LANES * j)), VF), align=4)
         with part:
             masks = [first_lanes(builder, builder.sub(columns, I64(LANES * j))) for j in range(vectors)]
             for row, c_row in zip(results, c_rows, strict=True):
                 for j, value in enumerate(row):
-                    target = pointer(builder, builder.add(c_row, I64(4 * LANES * j)), VF)
-                    total = value
-                    if added:
-                        total = builder.fadd(builder.call(masked_load, [target, I32(4), masks[j], zero]), value)
-                    builder.call(masked_store, [total, target, I32(4), masks[j]])
+                    builder.call(masked_store, [value, pointer(builder, builder.add(c_row, I64(4 * LANES * j)), VF), I32(4), masks[j]])
