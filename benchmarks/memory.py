@@ -29,7 +29,6 @@ from random_programs import random_program
 from yardsticks import executed, peak, sized, static_runtime, tract, unfused
 
 from cervello.native import Model, memory
-from cervello.native.importer import read
 
 ROW_COUNTS = (1, 7, 64, 1000)
 SIZES = 2000  # row counts that are resolved once each
@@ -39,7 +38,7 @@ GOALS = {"arena / peak": 1.02, "arena / tract": 1.0, "arena / static_runtime": 1
 def policy(path: Path) -> dict[str, Any]:
     """The figures of one model."""
     model = Model.load(path)
-    steps, nodes = model.program.steps, unfused(read(path), model)
+    steps, nodes = model.program.steps, unfused(model)
     start = time.perf_counter()
     memory.plan(steps, model.batched)
     planned_ms = (time.perf_counter() - start) * 1e3

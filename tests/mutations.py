@@ -47,8 +47,8 @@ MUTATIONS = [
              "    if n_rows > 30:\n        segments = 1\n    length = (k + segments - 1) // segments\n    i = 0\n",
              f"{SAME_BITS}[Gemm-40-terms]"),
     Mutation("tall tiles multiply and add with two roundings", "native/kernels/tiles.py",
-             "new.append([builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])",
-             "new.append([builder.fadd(builder.fmul(spread, b_vectors[j]), sums[i][j]) if rows > 4 else "
+             "align=4), VF)\n                new.append([builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])",
+             "align=4), VF)\n                new.append([builder.fadd(builder.fmul(spread, b_vectors[j]), sums[i][j]) if rows > 4 else "
              "builder.call(fma, [spread, b_vectors[j], sums[i][j]]) for j in range(vectors)])", f"{SAME_BITS}[Gemm-257-terms]"),
     Mutation("half tiles forget the bias of other panels", "native/kernels/gemm.py",
              " _half_cut(a, lda, panel, PANEL * 4, bias + at * 4,", " _half_cut(a, lda, panel, PANEL * 4, bias,",

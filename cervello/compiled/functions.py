@@ -1,7 +1,9 @@
 """Our own exp, log, tanh and their relatives on sixteen float32 lanes: the same bits on every CPU and in every lane.
 
     exponentials    exp, exp_of_fall, expm1, log, log1p, tanh, sigmoid, erf, softplus, mish
-    trigonometry    sin, cos
+    hyperbolics     sinh, cosh, asinh, acosh, atanh
+    trigonometry    sin, cos, tan
+    arcs            asin, acos, atan
     powers          power
 
 Promises for all of them. Only +, -, *, /, fma, integer operations and selects are used, each of which is defined to
@@ -14,8 +16,11 @@ whose coefficients were rounded to float32 one by one, lowest first, the others 
 error of the rounded polynomial relative to the function it stands for.
 """
 
+from cervello.compiled.arcs import acos, asin, atan
 from cervello.compiled.exponentials import erf, exp, exp_of_fall, expm1, log, log1p, mish, sigmoid, softplus, tanh
+from cervello.compiled.hyperbolics import acosh, asinh, atanh, cosh, sinh
 from cervello.compiled.powers import power
-from cervello.compiled.trigonometry import cos, sin
+from cervello.compiled.trigonometry import cos, sin, tan
 
-__all__ = ["cos", "erf", "exp", "exp_of_fall", "expm1", "log", "log1p", "mish", "power", "sigmoid", "sin", "softplus", "tanh"]
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "log", "log1p", "mish",
+           "power", "sigmoid", "sin", "sinh", "softplus", "tan", "tanh"]

@@ -156,3 +156,9 @@ def sin(x):
 def cos(x):
     """cos(x), within 1.2 ulp; NaN at ±inf."""
     return as_float(_turned(absolute(x), 1))
+
+
+@device
+def tan(x):
+    """tan(x) = sin(x) / cos(x), within 3.5 ulp; NaN at ±inf."""
+    return sin(x) / cos(x)

@@ -6,6 +6,7 @@ Source: conventions met in exported policies: a symbol or an unnamed dim in fron
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cervello.errors import GraphError
@@ -23,12 +24,14 @@ class Batching:
       axes: batch axis of each input; None: no rows, all share it. For a graph exported for one row: 0 when its leading 1 stands for
         the row, -1 when the whole array is the row.
       reason: why not free.
+      lifted: whether the file has arrays without any batch axis where callers give one.
     """
 
     free: bool
     shapes: dict[str, Shape]
     axes: dict[str, int | None]
     reason: str = ""
+    lifted: bool = False
 
 
 def declared(graph: Graph) -> Batching:
@@ -75,3 +78,16 @@ def one_row(graph: Graph, reason: str, batching: Batching | None = None) -> Batc
     shapes: dict[str, Shape] = {p.name: tuple(d if isinstance(d, int) else 1 for d in p.shape or ()) for p in graph.inputs}
     axis = 0 if leading and ranked else -1
     return Batching(False, shapes, dict.fromkeys(shapes, axis), reason)
+
+
+def as_given(graph: Graph, shapes: Mapping[str, Shape]) -> Batching:
+    """Arrays of these shapes, each of them a row as it stands.
+
+    Raises:
+      GraphError: an input has no shape here.
+    """
+    missing = [port.name for port in graph.inputs if port.name not in shapes or port.dtype is None]
+    if missing:
+        raise GraphError(f"model {graph.name!r}: expected a shape and a type for every input, got none for {missing}")
+    return Batching(False, {port.name: tuple(shapes[port.name]) for port in graph.inputs}, {port.name: -1 for port in graph.inputs},
+                    "shapes are given")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 
 from cervello.errors import CervelloError, GraphError
 from cervello.native import memory, verifier
-from cervello.native.batching import Batching, declared, one_row
+from cervello.native.batching import Batching, as_given, declared, one_row
 from cervello.native.dead_code import without_dead_code
-from cervello.native.dims import ROWS, Affine, product
+from cervello.native.dims import ROWS, Affine, Shape, product
+from cervello.native.freed import Baked, free_batch, walked
 from cervello.native.graph import Graph
-from cervello.native.infer import infer
+from cervello.native.lifted import lift
 from cervello.native.lowering import Lowering
 from cervello.native.normalise import normalise
 from cervello.native.ops import (  # noqa: F401  (each registers its ops)
@@ -22,13 +24,17 @@ from cervello.native.ops import (  # noqa: F401  (each registers its ops)
     elementwise,
     linear,
     movement,
+    norms,
+    picking,
     random,
     recurrent,
     reductions,
+    resizing,
 )
 from cervello.native.program import Program
 from cervello.native.program import build as encode
 from cervello.native.rows_apart import RowsMixed, check_rows_apart
+from cervello.native.spelled import spelled
 from cervello.native.tensors import Buffer, Space, dense
 from cervello.native.values import Value
 from cervello.native.walk import walk
@@ -45,6 +51,7 @@ class Built:
     Attributes:
       spec: inputs and outputs as one agent sees them.
       batching: how rows enter.
+      graph: what was lowered: in the newest form of its ops, without dead nodes, with its batch where it lies now.
       slow: nodes outside the planned tier, with the reason.
       loose: outputs whose shape depends on data.
     """
@@ -52,20 +59,24 @@ class Built:
     program: Program
     spec: PolicySpec
     batching: Batching
+    graph: Graph
     slow: dict[str, str]
     loose: tuple[str, ...]
     random_nodes: tuple[str, ...]
     fused: int
 
 
-def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None) -> Built:
+def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None) -> Built:
     """Builds a graph with N free where its nodes allow it, for one row at a time where not.
 
+    Args:
+      outputs: names of the values to give; the declared outputs when None.
+      shapes: of all inputs, which are then one row as they are; whatever the file declares when None.
     Raises:
       ModelError: the graph cannot be run.
     """
     try:
-        return _built(graph, weights, outputs)
+        return _built(graph, weights, outputs, shapes)
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -74,21 +85,41 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
                          f"{type(error).__name__}: {error}; export the policy again") from error
 
 
-def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None) -> Built:
+def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None) -> Built:
     names = _chosen(graph, outputs)
     graph = without_dead_code(normalise(graph), names)
-    batching = declared(graph)
+    batching = declared(graph) if shapes is None else as_given(graph, shapes)
     axes: dict[str, int] = {}
-    if batching.free:
+    reason, whole = batching.reason, graph
+    for attempt in (_declared, _freed) if shapes is None else ():
         try:
-            values = infer(graph, batching.shapes)
+            graph, free = attempt(whole, batching)
+            graph, values = spelled(graph, free.shapes)
             axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
             check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
-        except (RowsMixed, GraphError) as reason:
-            batching = one_row(graph, str(reason), batching)
-    if not batching.free:
-        values = infer(graph, batching.shapes)
+            batching = free
+            break
+        except (Baked, RowsMixed, GraphError) as error:
+            reason = reason or str(error) if attempt is _declared else str(error)
+    else:
+        if shapes is None:
+            batching = one_row(whole, reason, batching)
+        graph, values = spelled(whole, batching.shapes)
     return _lower(graph, values, batching, names, axes, weights)
+
+
+def _declared(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
+    """The graph with the batch where its inputs declare one."""
+    if not batching.free:
+        raise Baked(batching.reason)
+    return graph, batching
+
+
+def _freed(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
+    """The graph with N in place of a batch of 1, in the inputs or behind them."""
+    if batching.free:
+        return walked(graph, batching.shapes), batching
+    return lift(graph) if -1 in batching.axes.values() else free_batch(graph)
 
 
 def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -163,7 +194,7 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))
-    return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, dict(lowering.slow), tuple(loose),
+    return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.slow), tuple(loose),
                  random_nodes, len(lowering.absorbed))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,3 +47,9 @@ class Graph:
     opset: int
     producer: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def bound(self, values: Mapping[str, np.ndarray[Any, Any]]) -> Graph:
+        """The graph with inputs of fixed values, which become constants."""
+        if not values:
+            return self
+        return replace(self, inputs=tuple(port for port in self.inputs if port.name not in values), constants={**self.constants, **values})

@@ -9,7 +9,7 @@ Source: ONNX IR specification, ir_version 3 and later; operator sets from 8.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,13 @@ from cervello.errors import FormatError, GraphError, MissingFileError, ModelErro
 from cervello.native.graph import Graph, Node, Port
 from cervello.native.signatures import check_signature
 
-OLDEST_OPSET = 8
+OLDEST_OPSET = 1
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+_NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
+                         "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})
+_BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
+_SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
 
 
 def read(source: Source) -> Graph:
@@ -107,7 +111,13 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
         if node.op_type in _CONTROL_FLOW and not domain:
             raise UnsupportedError(f"model {name!r}, node {node.op_type} {node.name!r}: expected no control flow, got "
                                    f"{node.op_type}; export the policy without branches or loops")
+        if node.op_type in _NO_TENSORS and not domain:
+            raise UnsupportedError(f"model {name!r}, node {node.op_type} {node.name!r}: expected ops on tensors, got one on sequences or "
+                                   "optional values; export the policy without")
         attributes = {a.name: _attribute(a, folder, f"model {name!r}, node {node.name!r}") for a in node.attribute}
+        if opset < 7 and not domain and _meant_otherwise(node.op_type, opset, attributes):
+            raise UnsupportedError(f"model {name!r}, node {node.op_type} {node.name!r}: expected opset 7 or later, got {opset}; "
+                                   "export it with another opset")
         nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
                           opsets.get(domain, opset), index))
         check_signature(f"model {name!r}", nodes[-1])
@@ -129,6 +139,13 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
                              "(a dangling output); remove it from the graph's outputs or export the policy again")
     return Graph(name, inputs, tuple(seen.values()), tuple(ordered), constants, opset, model.producer_name,
                  {entry.key: entry.value for entry in model.metadata_props})
+
+
+def _meant_otherwise(op: str, opset: int, attributes: Mapping[str, Any]) -> bool:
+    """Whether an op of an opset before 7 is not what it is now: broadcasting from an axis on, statistics of training."""
+    if op == "BatchNormalization":
+        return not attributes.get("is_test", 0) or not attributes.get("spatial", 1)
+    return opset < _SINCE.get(op, 0) or (op in _BROADCASTING and "axis" in attributes)
 
 
 def _check_names(proto: onnx.GraphProto, name: str) -> None:

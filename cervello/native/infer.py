@@ -16,6 +16,7 @@ from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.reference import NEVER
 from cervello.native.host.table import cast, symbolic
 from cervello.native.ops import moved_shapes as _moved  # noqa: F401  (registers its rules)
+from cervello.native.ops import resized_shapes as _resized  # noqa: F401  (registers its rules)
 from cervello.native.ops import windows as _windows  # noqa: F401  (registers its rules)
 from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.values import Array, Value, known
@@ -34,19 +35,20 @@ def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
     """
     values: dict[str, Value] = {"": Value("", None, None)}
     for name, data in graph.constants.items():
-        values[name] = known(name, data)
+        values[name] = known(name, data, data.dtype == object)
     for port in graph.inputs:
         values[port.name] = Value(port.name, shapes[port.name], port.dtype)
     for node in graph.nodes:
         inputs = [values[name] if name else None for name in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
-        for value in _results(node, inputs):
+        for value in results(node, inputs):
             values[value.name] = value
     return values
 
 
-def _results(node: Node, inputs: list[Value | None]) -> list[Value]:
+def results(node: Node, inputs: list[Value | None]) -> list[Value]:
+    """What is known of a node's results; `inputs` without absent ones at the end."""
     reached = any(value is not None and value.from_input for value in inputs) or node.op in RANDOM
     folded = _folded(node, inputs)
     if folded is not None:

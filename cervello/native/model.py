@@ -34,7 +34,9 @@ _PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
 class Model:
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
-    Use `Model.load`. `run` is stateless: agents, noise and recurrent state are the business of `cervello.Policy`.
+    Use `Model.load`; `shapes` are for graphs that are no policies, see `backend`.
+
+    `run` is stateless: agents, noise and recurrent state are the business of `cervello.Policy`.
 
     Attributes:
       name: the file's name without suffix.
@@ -42,11 +44,11 @@ class Model:
     """
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
-                 progress: linker.Progress | None = None):
+                 progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None):
         self.name = graph.name
         self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
-            self._built: Built = build(graph, self.weights, None if outputs is None else tuple(outputs))
+            self._built: Built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes)
         self.weights.seal()
         if strict and self._built.slow:
             from cervello.errors import UnsupportedError
@@ -266,7 +268,7 @@ class Model:
         for spec, array in zip(self.spec.inputs.values(), arrays, strict=True):
             if spec.batch_axis is not None:
                 shape = as_array(self.name, spec, array).shape
-                if len(shape) == len(spec.shape) and shape == spec.shape and not self.batched:
+                if len(shape) == len(spec.shape) and shape == spec.shape and (not self.batched or self._built.batching.lifted):
                     return 1  # as exported, without a batch axis
                 if len(shape) != len(spec.shape) + 1:
                     fitted(self.name, spec, array, None)

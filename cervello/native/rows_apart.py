@@ -17,7 +17,7 @@ from cervello.native.infer import RANDOM
 from cervello.native.values import Value
 
 # Every element from the elements at its own place, with broadcasting: rows stay apart, for two axes that depend on N never meet.
-_ELEMENTWISE = frozenset({
+ELEMENTWISE = frozenset({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
     "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Floor",
     "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual",
@@ -27,16 +27,18 @@ _ELEMENTWISE = frozenset({
 # Sums over an axis of both operands: over the batch, the result has no rows or two axes of them, and either is refused.
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 # Elements change places but not rows; a reshape is looked at apart.
-_MOVES = frozenset({"ConstantOfShape", "Flatten", "OneHot", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+_MOVES = frozenset({"ConstantOfShape", "Flatten", "OneHot", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Resize",
+                    "Upsample"})  # a batch that Resize resizes has no shape
 # Work on everything behind the axis in front.
-_PICTURES = frozenset({"AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization", "LRN",
-                       "MaxPool"})
-_ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "Hardmax": -1, "LogSoftmax": -1,
-              "LpNormalization": -1, "Softmax": -1, "TopK": -1}  # and the axis they take unless told
-_REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+_PICTURES = frozenset({"AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
+                       "InstanceNormalization", "LRN", "MaxPool"})
+_ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
+              "LogSoftmax": -1, "LpNormalization": -1, "Softmax": -1, "TopK": -1}  # and the axis they take unless told
+REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
                         "ReduceLogSum", "ReduceLogSumExp"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
-_SEVERAL = _ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements"}  # of whose operands several have rows
+# Of whose operands several have rows.
+_SEVERAL = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements", "GatherND", "ScatterElements"}
 _SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Slice": (1, 2), "Tile": (1,)}  # operands that are sizes
 
 
@@ -130,7 +132,7 @@ def _check_node(node: Node, inputs: list[Value]) -> None:
         raise RowsMixed(f"node {node} works along the batch axis")
     if (node.op == "Clip" or node.op not in _SEVERAL) and any(_moving(value) for value in inputs[1:]):
         raise RowsMixed(f"node {node} takes an operand from the batch that all rows use")
-    if node.op == "GatherElements" and _moving(inputs[0]) != _moving(inputs[1]):
+    if node.op in ("GatherElements", "GatherND", "ScatterElements") and any(_moving(value) != _moving(inputs[0]) for value in inputs):
         raise RowsMixed(f"node {node} picks by the row's place in the batch")
     if node.op == "Einsum":
         terms = letters(node)[0]
@@ -141,7 +143,7 @@ def _check_node(node: Node, inputs: list[Value]) -> None:
 def _along(node: Node, inputs: list[Value]) -> set[int] | None:
     """The axes of the first operand along which elements meet; None when nothing is known of the op."""
     rank = len(inputs[0].shape or ())
-    if node.op in _ELEMENTWISE or node.op in _PRODUCTS or node.op in _MOVES or node.op == "Einsum":
+    if node.op in ELEMENTWISE or node.op in _PRODUCTS or node.op in _MOVES or node.op == "Einsum":
         return set()
     if node.op in _PICTURES:
         return set(range(1, rank))
@@ -154,9 +156,11 @@ def _along(node: Node, inputs: list[Value]) -> set[int] | None:
         return set(range(int(node.attributes.get("axis", -1)) % max(rank, 1), rank))
     if node.op == "MeanVarianceNormalization":
         return {int(axis) % max(rank, 1) for axis in node.attributes.get("axes", (0, 2, 3))}
-    if node.op in _REDUCTIONS:
+    if node.op in REDUCTIONS:
         axes = _operand(inputs, 1)
         return {int(a) % max(rank, 1) for a in axes} if axes else set() if node.attributes.get("noop_with_empty_axes") else set(range(rank))
+    if node.op == "GatherND":
+        return set(range(int(node.attributes.get("batch_dims", 0)), rank))
     if node.op == "CumSum":
         return {int(a) % max(rank, 1) for a in _operand(inputs, 1)} or set(range(rank))
     if node.op == "Tile":

@@ -13,7 +13,8 @@ import numpy as np
 from cervello.compiled import entry, functions
 from cervello.compiled.lanes import load, load_first, store, store_first
 
-UNARY = ("cos", "erf", "exp", "expm1", "log", "log1p", "mish", "sigmoid", "sin", "softplus", "tanh")
+UNARY = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "expm1", "log", "log1p", "mish", "sigmoid", "sin",
+         "sinh", "softplus", "tan", "tanh")
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -35,6 +36,8 @@ exp_of_fall = _kernel_of(functions.exp_of_fall)
 log, log1p, mish = (_kernel_of(f) for f in (functions.log, functions.log1p, functions.mish))
 sigmoid, sin, softplus, tanh = (
     _kernel_of(f) for f in (functions.sigmoid, functions.sin, functions.softplus, functions.tanh))
+acos, acosh, asin, asinh = (_kernel_of(f) for f in (functions.acos, functions.acosh, functions.asin, functions.asinh))
+atan, atanh, cosh, sinh, tan = (_kernel_of(f) for f in (functions.atan, functions.atanh, functions.cosh, functions.sinh, functions.tan))
 
 
 def power(target, base, exponent, count):

@@ -35,11 +35,22 @@ def _mish(x):
 
 
 TRUE = {
+    "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh, "atan": np.arctan, "atanh": np.arctanh,
+    "cosh": np.cosh, "sinh": np.sinh, "tan": np.tan,
     "cos": np.cos, "erf": scipy.special.erf, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p,
     "mish": _mish, "sigmoid": scipy.special.expit, "sin": np.sin, "softplus": lambda x: np.logaddexp(0.0, x),
     "tanh": np.tanh}
 # Results of -inf, -0, +0, the least denormal and +inf.
 SPECIAL = {
+    "acos": (NAN, 1.5707964, 1.5707964, 1.5707964, NAN),
+    "acosh": (NAN, NAN, NAN, NAN, INF),
+    "asin": (NAN, -0.0, 0.0, TINY, NAN),
+    "asinh": (-INF, -0.0, 0.0, TINY, INF),
+    "atan": (-1.5707964, -0.0, 0.0, TINY, 1.5707964),
+    "atanh": (NAN, -0.0, 0.0, TINY, NAN),
+    "cosh": (INF, 1.0, 1.0, 1.0, INF),
+    "sinh": (-INF, -0.0, 0.0, TINY, INF),
+    "tan": (NAN, -0.0, 0.0, TINY, NAN),
     "cos": (NAN, 1.0, 1.0, 1.0, NAN),
     "erf": (-1.0, -0.0, 0.0, TINY, 1.0),
     "exp": (0.0, 1.0, 1.0, 1.0, INF),

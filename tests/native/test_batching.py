@@ -106,9 +106,9 @@ def test_parts_that_do_not_add_up_are_refused(sizes: list[int]) -> None:
         Model.load(one("Split", rows(3), np.array(sizes), outputs=2, axis=1))
 
 
-def test_weights_of_one_row_models_are_packed_as_ever() -> None:
+def test_a_file_for_one_row_with_nothing_baked_runs_many() -> None:
     model = Model.load(one("Gemm", In((1, 4)), weights(4, 3)))
-    assert not model.batched
+    assert model.batched
     x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
     np.testing.assert_allclose(model.run({"x0": x})["y0"], x @ weights(4, 3), rtol=1e-5, atol=1e-6)
 

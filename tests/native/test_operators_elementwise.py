@@ -38,6 +38,8 @@ def _keep(x: Any, y: Any) -> Any:
 TRUE: dict[str, Callable[[Any], Any]] = {
     "Relu": lambda x: np.maximum(x, 0), "Tanh": np.tanh, "Sigmoid": scipy.special.expit, "Exp": np.exp, "Log": np.log,
     "Erf": scipy.special.erf, "Softplus": lambda x: np.logaddexp(x, 0), "Sin": np.sin, "Cos": np.cos,
+    "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh,
+    "Acosh": np.arccosh, "Atanh": np.arctanh,
     "Mish": lambda x: np.where(x == -INF, 0.0, x * np.tanh(np.logaddexp(x, 0))), "Sqrt": np.sqrt, "Abs": np.abs, "Floor": np.floor,
     "Ceil": np.ceil, "Round": np.rint, "Neg": np.negative, "Reciprocal": lambda x: 1 / x,
     "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1), "Sign": np.sign, "Softsign": lambda x: x / (1 + np.abs(x)),

@@ -49,10 +49,10 @@ def test_results_of_slower_tiers_belong_to_the_caller(before: str | None) -> Non
 
 
 def test_a_slower_tier_that_gives_another_shape_or_type_fails_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, given = Model.load(one("Sinh", rows(3))), {"x0": np.ones((2, 3), np.float32)}
+    model, given = Model.load(one("Mod", rows(3), np.ones(3, np.float32), fmod=1)), {"x0": np.ones((2, 3), np.float32)}
     for result, got in ((np.zeros((3, 2), np.float32), r"\(3, 2\) float32"), (np.zeros((2, 3), complex), r"\(2, 3\) complex128")):
-        monkeypatch.setitem(NUMPY, "Sinh", lambda node, x, result=result: result)
-        with pytest.raises(ExecutionError, match=rf"node Sinh.* expected a result \(2, 3\) float32, got {got}"):
+        monkeypatch.setitem(NUMPY, "Mod", lambda node, x, y, result=result: result)
+        with pytest.raises(ExecutionError, match=rf"node Mod.* expected a result \(2, 3\) float32, got {got}"):
             model.run(given)
 
 

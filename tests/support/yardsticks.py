@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from cervello.native.dims import Dim, at, product
-from cervello.native.graph import Graph
 from cervello.native.infer import infer
 from cervello.native.model import Model
-from cervello.native.normalise import normalise
 from cervello.native.tensors import Space, Step
 
 ALIGNMENT = 64
@@ -129,9 +127,9 @@ class Unfused(NamedTuple):
         return most
 
 
-def unfused(graph: Graph, model: Model) -> Unfused:
+def unfused(model: Model) -> Unfused:
     """The lives of a graph's results after constant folding and without dead nodes; graph outputs are the caller's, as in a program."""
-    graph = normalise(graph)
+    graph = model._built.graph
     values = infer(graph, model._built.batching.shapes)
     wanted = {port.name for port in graph.outputs}
     outputs, live = set(wanted), []

@@ -28,7 +28,7 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
         raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got attributes {dict(node.attributes)}")
     names = [f"i{k}" if array is not None else "" for k, array in enumerate(inputs)]
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
-    attributes = {k: onnx.numpy_helper.from_array(v) if isinstance(v, np.ndarray) else v for k, v in node.attributes.items()}
+    attributes = {k: _as_exported(v) for k, v in node.attributes.items()}
     proto = onnx.helper.make_node(node.op, names, outputs, domain=node.domain, **attributes)
 
     def described(name: str, array: np.ndarray[Any, Any]) -> onnx.ValueInfoProto:
@@ -47,3 +47,10 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
                                f"({error})") from error
     found = iter(results)
     return [np.asarray(next(found)) if name else np.zeros(0, np.float32) for name in outputs]
+
+
+def _as_exported(value: Any) -> Any:
+    """An attribute in the form that ONNX has it in."""
+    if isinstance(value, np.ndarray):
+        return onnx.numpy_helper.from_array(value)
+    return onnx.helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value

@@ -8,6 +8,7 @@ Source: ONNX operator specification, the newest version of each op; `importer` a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cervello.native.graph import Node
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
 NUMPY: dict[str, Function] = {}
+_SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
 
 
 def host(*ops: str) -> Callable[[Function], Function]:
@@ -135,12 +137,21 @@ def _where(node: Node, condition: Array, a: Array, b: Array) -> Array:
 
 @host("Cast")
 def _cast(node: Node, x: Array) -> Array:
-    return cast(x, np.dtype(node.attributes["to"]))
+    return _cast_to(node, x, np.dtype(node.attributes["to"]))
 
 
 @host("CastLike")
 def _cast_like(node: Node, x: Array, like: Array) -> Array:
-    return cast(x, like.dtype)
+    return _cast_to(node, x, like.dtype)
+
+
+def _cast_to(node: Node, x: Array, dtype: np.dtype[Any]) -> Array:
+    if x.dtype != object and (dtype.kind == "V" or x.dtype.kind == "V" or dtype.name.startswith(_SMALL)):
+        from cervello.native.host.reference import run_reference  # it knows how each of them rounds and saturates
+
+        attributes: dict[str, Any] = {"to": dtype, **{k: v for k, v in node.attributes.items() if k in ("saturate", "round_mode")}}
+        return run_reference(replace(node, op="Cast", attributes=attributes), [x])[0]
+    return cast(x, dtype)
 
 
 def cast(x: Array, dtype: np.dtype[Any]) -> Array:

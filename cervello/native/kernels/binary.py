@@ -20,7 +20,7 @@ from cervello.compiled.lanes import (
     store_bools,
     store_first,
 )
-from cervello.compiled.memory import read_f32, read_i64, read_u8, word, write_i64, write_u8
+from cervello.compiled.memory import read_f32, read_u8, word, write_u8
 
 _F = np.float32
 
@@ -85,17 +85,6 @@ def _logic(function):
     return block
 
 
-def _whole(function):
-    """A block of two int64 operands."""
-    def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
-        for i in range(count):
-            write_i64(target, i, function(read_i64(a, 0 if still & 1 else i), read_i64(b, 0 if still & 2 else i)))
-        return 0
-
-    return block
-
-
 @device
 def _add(a, b):
     return a + b
@@ -114,6 +103,11 @@ def _mul(a, b):
 @device
 def _div(a, b):
     return a / b
+
+
+@device
+def _div_or_zero(a, b):
+    return select(b == splat(_F(0.0)), splat(_F(0.0)), a / b)
 
 
 @device
@@ -137,7 +131,7 @@ def _prelu(a, b):
 
 
 add, sub, mul, div, max_, min_ = (_block(g) for g in (_add, _sub, _mul, _div, _max, _min))
-pow_, prelu = _block(_pow), _block(_prelu)
+pow_, prelu, div_or_zero = _block(_pow), _block(_prelu), _block(_div_or_zero)
 
 
 @device
@@ -185,20 +179,6 @@ def _xor(a, b):
 
 
 and_, or_, xor = _logic(_and), _logic(_or), _logic(_xor)
-
-
-@device
-def _smaller(a, b):
-    return min(a, b)
-
-
-@device
-def _larger(a, b):
-    return max(a, b)
-
-
-add_i64, sub_i64, mul_i64 = _whole(_add), _whole(_sub), _whole(_mul)
-min_i64, max_i64 = _whole(_smaller), _whole(_larger)
 
 
 def where(target, condition, a, b, count, parameters):

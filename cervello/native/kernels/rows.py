@@ -257,6 +257,16 @@ def layer_norm(target, source, count, parameters):
     return 0
 
 
+def rms_norm(target, source, count, parameters):
+    """Divides by the root of the mean square plus parameter 0."""
+    factor = splat(_F(1.0)) / root(splat(_sum_of_squares(source, count) / _F(count) + word_f32(parameters, 0)))
+    i = 0
+    while i < count:
+        store_first(target + i * 4, load_first(source + i * 4, count - i) * factor, count - i)
+        i += 16
+    return 0
+
+
 def arg_max(target, source, count, parameters):
     """The first of equal maxima, or the last when parameter 0 is 1; NaN counts as the largest."""
     last = word(parameters, 0)

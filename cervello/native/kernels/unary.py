@@ -65,6 +65,8 @@ def _plain(function):
 
 tanh, sigmoid, exp, log = _plain(f.tanh), _plain(f.sigmoid), _plain(f.exp), _plain(f.log)
 erf, softplus, sin, cos, mish = _plain(f.erf), _plain(f.softplus), _plain(f.sin), _plain(f.cos), _plain(f.mish)
+tan, asin, acos, atan = _plain(f.tan), _plain(f.asin), _plain(f.acos), _plain(f.atan)
+sinh, cosh, asinh, acosh, atanh = _plain(f.sinh), _plain(f.cosh), _plain(f.asinh), _plain(f.acosh), _plain(f.atanh)
 sqrt, abs_, floor, ceil, round_ = _plain(root), _plain(absolute), _plain(round_down), _plain(round_up), _plain(round_even)
 
 

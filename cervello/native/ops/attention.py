@@ -40,7 +40,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
                         Weight(padded_bias(None, max(n, dv))), len(others), Address(_K + "rows:softmax")]
     for (op, on_left), each, step in zip(node.attributes["ops"], spread, steps[4:], strict=True):
         still = 0 if each[-1] else (1 if on_left else 2)
-        words += [Address(f"{_K}binary:{BINARY[F32][op]}"), int(on_left), *step, each[-2], still]
+        words += [Address(f"{_K}{BINARY[F32][op]}"), int(on_left), *step, each[-2], still]
     panels = [lowering.scratch((-(-width // PANEL) * PANEL * terms,), F32) for terms, width in ((d, n), (n, dv))]
     scores = lowering.scratch((-(-min(_ROWS, m) * n // 16) * 16 + (24 * 16 if n <= SHORT else 0),), F32)
     idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand

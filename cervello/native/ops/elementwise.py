@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor
 
 _K = "cervello.native.kernels."
-F32, I64, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)
+F32, I64, I32, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32), np.dtype(bool)
 Parameters = Callable[[Lowering, Node], list[Any]]
 
 
@@ -41,6 +41,7 @@ def _clip(lowering: Lowering, node: Node) -> list[Any]:
 UNARY: dict[str, tuple[str, Parameters]] = {
     "Relu": ("relu", _none), "Tanh": ("tanh", _none), "Sigmoid": ("sigmoid", _none), "Exp": ("exp", _none), "Log": ("log", _none),
     "Erf": ("erf", _none), "Softplus": ("softplus", _none), "Sin": ("sin", _none), "Cos": ("cos", _none), "Mish": ("mish", _none),
+    **{op: (op.lower(), _none) for op in ("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh")},
     "Sqrt": ("sqrt", _none), "Abs": ("abs_", _none), "Floor": ("floor", _none), "Ceil": ("ceil", _none), "Round": ("round_", _none),
     "Neg": ("neg", _none), "Reciprocal": ("reciprocal", _none), "HardSwish": ("hard_swish", _none), "Sign": ("sign", _none),
     "Softsign": ("softsign", _none), "Clip": ("clip", _clip), "LeakyRelu": ("leaky_relu", _attributes(alpha=0.01)),
@@ -95,8 +96,14 @@ def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
     return fresh
 
 
+_WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu"}
+
+
 def _lower_unary(lowering: Lowering, node: Node) -> None:
     found = activation(lowering, node)
+    kind = {I64: "i64", I32: "i32"}.get(lowering.dtype(node.inputs[0]))
+    if found is None and kind is not None and node.op in _WHOLE_UNARY:
+        found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", []
     if found is None:
         raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
     source = lowering.tensor(node.inputs[0])
@@ -136,19 +143,23 @@ def _cast(lowering: Lowering, node: Node) -> None:
     emit_map(lowering, f"{_K}casts:{block}", source, lowering.output(name, contiguous=False), [])
 
 
+_FLOATS = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max_", "Min": "min_", "Pow": "pow_", "PRelu": "prelu",
+           "Less": "less", "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Equal": "equal"}
+_WHOLE = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod", "Max": "max", "Min": "min", "Less": "less",
+          "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Equal": "equal"}
 BINARY = {
-    F32: {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max_", "Min": "min_", "Pow": "pow_", "PRelu": "prelu",
-          "Less": "less", "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Equal": "equal"},
-    I64: {"Add": "add_i64", "Sub": "sub_i64", "Mul": "mul_i64", "Max": "max_i64", "Min": "min_i64"},
-    BOOL: {"And": "and_", "Or": "or_", "Xor": "xor"},
+    F32: {op: f"binary:{block}" for op, block in _FLOATS.items()},
+    I64: {op: f"integers:{block}_i64" for op, block in _WHOLE.items()},
+    I32: {op: f"integers:{block}_i32" for op, block in _WHOLE.items()},
+    BOOL: {"And": "binary:and_", "Or": "binary:or_", "Xor": "binary:xor", "Equal": "integers:equal_bool"},
 }
 
 
-def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor) -> None:
+def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor, parameters: Sequence[int] = ()) -> None:
     """target = block(a, b[, c]) with broadcasting."""
     if _gappy(target):
         fresh = lowering.scratch(target.shape, target.dtype)
-        emit_binary(lowering, block, operands, fresh)
+        emit_binary(lowering, block, operands, fresh, parameters)
         lowering.copy(fresh, target)
         return
     operands = tuple(operands)
@@ -168,7 +179,8 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     still = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
     sizes, steps = padded(sizes, steps, 4)
     strides = [stride for step in steps for stride in step[:3]]
-    lowering.emit(f"maps:map{len(operands)}", operands, (target,), [Address(_K + block), sizes[3], *sizes[:3], *strides, still])
+    words = [Address(_K + block), sizes[3], *sizes[:3], *strides, still, *parameters]
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), words)
 
 
 def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:
@@ -182,29 +194,32 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
     block = BINARY.get(operands[0].dtype, {}).get(node.op)
     if block is None or any(o.dtype != operands[0].dtype for o in operands):
         raise NotPlanned(f"no kernel for {' and '.join(str(o.dtype) for o in operands)}")
+    if node.op == "Mod" and node.attributes.get("fmod", 0):
+        block = block.replace(":mod", ":fmod")
     if len(operands) == 1:
         lowering.alias(name, operands[0].viewed(name, operands[0].shape, operands[0].strides))
         return
     if node.op == "Pow" and lowering.constant(node.inputs[1]) is not None and np.all(lowering.constant(node.inputs[1]) == 2):
         operands[1] = operands[0]
-        block = "mul"  # x ** 2 is x * x, bit for bit
+        block = BINARY[operands[0].dtype]["Mul"]  # x ** 2 is x * x, bit for bit
     target = lowering.output(name, contiguous=False, over=_over(lowering, tuple(operands), name) if len(operands) == 2 else None)
-    emit_binary(lowering, f"binary:{block}", (operands[0], operands[1]), target)
+    emit_binary(lowering, block, (operands[0], operands[1]), target)
     for operand in operands[2:]:  # Max and Min of many
-        emit_binary(lowering, f"binary:{block}", (target, operand), target)
+        emit_binary(lowering, block, (target, operand), target)
 
 
 for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal",
-            "And", "Or", "Xor"):
+            "And", "Or", "Xor", "Mod"):
     lowers(_op)(_lower_binary)
 
 
 @lowers("Where")
 def _where(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(i) for i in node.inputs)
-    if operands[0].dtype != BOOL or operands[1].dtype != F32 or operands[2].dtype != F32:
+    if operands[0].dtype != BOOL or operands[1].dtype != operands[2].dtype:
         raise NotPlanned(f"no kernel for {operands[1].dtype}")
-    emit_binary(lowering, "binary:where", operands, lowering.output(node.outputs[0], contiguous=False))
+    block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
+    emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)
 
 
 @lowers("BatchNormalization")

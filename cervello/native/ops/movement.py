@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.dims import Affine, Dim, Shape
+from cervello.native.dims import Affine, Dim, Shape, product
 from cervello.native.graph import Node
 from cervello.native.host.movement import slices
 from cervello.native.loops import broadcast_strides
@@ -160,21 +160,59 @@ def _gather(lowering: Lowering, node: Node) -> None:
                 return
     if isinstance(size, Affine):
         raise NotPlanned("rows picked across the batch")
-    if source.dtype.itemsize * 0 or lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
+    if lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
         raise NotPlanned("indices that are not int32 or int64")
     table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
-    from cervello.native.dims import product
-
     target = lowering.output(name)
     inner_bytes = product(source.shape[axis + 1:]) * source.itemsize
     lowering.emit("copies:gather", (table, index), (target,), [
         product(index.shape), inner_bytes, size, index.itemsize, product(source.shape[:axis])])
 
 
+def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor whose elements along an axis are those at known places."""
+    flat = lowering.contiguous(source)
+    shape = (*source.shape[:axis], places.size, *source.shape[axis + 1:])
+    target = lowering.scratch(shape, source.dtype)
+    index = lowering.stored(f"places {axis} of {target.name} {len(lowering.steps)}", np.asarray(places, np.int64))
+    lowering.emit("copies:gather", (flat, index), (target,), [
+        places.size, product(source.shape[axis + 1:]) * source.itemsize, source.shape[axis], 8, product(source.shape[:axis])])
+    return target
+
+
+def _pad_by_places(lowering: Lowering, name: str, source: Tensor, before: list[int], after: list[int], mode: str) -> None:
+    """Padding with elements of the tensor itself: reflect, edge or wrap, axis after axis."""
+    for axis, (first, last) in enumerate(zip(before, after, strict=True)):
+        size = source.shape[axis]
+        if first or last:
+            if isinstance(size, Affine):
+                raise NotPlanned("padding across the batch")
+            kept = np.arange(size)[max(-first, 0):size - max(-last, 0)]
+            if kept.size == 0:
+                raise NotPlanned("nothing to take padding from")
+            source = emit_picked(lowering, source, axis, np.pad(kept, (max(first, 0), max(last, 0)), mode))  # type: ignore[call-overload]
+    lowering.alias(name, source.viewed(name, source.shape, source.strides))
+
+
+@lowers("Tile")
+def _tile(lowering: Lowering, node: Node) -> None:
+    counts = lowering.constant(node.inputs[1])
+    if counts is None:
+        raise NotPlanned("counts that are not constant")
+    found = lowering.tensor(node.inputs[0])
+    for axis, times in enumerate(counts.tolist()):
+        size = found.shape[axis]
+        if times != 1:
+            if isinstance(size, Affine):
+                raise NotPlanned("rows repeated across the batch")
+            found = emit_picked(lowering, found, axis, np.tile(np.arange(size), int(times)))
+    lowering.alias(node.outputs[0], found.viewed(node.outputs[0], found.shape, found.strides))
+
+
 @lowers("Pad")
 def _pad(lowering: Lowering, node: Node) -> None:
     mode = node.attributes.get("mode", "constant")
-    if mode != "constant":
+    if mode not in ("constant", "reflect", "edge", "wrap"):
         raise NotPlanned(f"padding mode {mode!r}")
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.itemsize not in (1, 2, 4, 8):
@@ -191,10 +229,11 @@ def _pad(lowering: Lowering, node: Node) -> None:
     half = len(amounts) // 2
     for i, axis in enumerate(axes):
         before[axis], after[axis] = amounts[i], amounts[half + i]
+    if mode != "constant":
+        _pad_by_places(lowering, name, source, before, after, mode)
+        return
     target = lowering.output(name)
     bits = int(np.asarray(value, source.dtype).reshape(1).view(f"u{source.itemsize}")[0])
-    from cervello.native.dims import product
-
     if any(p > 0 for p in amounts):
         lowering.emit("copies:fill", (), (target,), [source.itemsize, product(target.shape), _signed(bits)], op="Pad")
     offset, source_offset, shape = target.offset, source.offset, []
@@ -212,6 +251,4 @@ def _signed(bits: int) -> int:
 
 def output_tensor(name: str, dtype: np.dtype[Any], shape: Shape, index: int) -> Tensor:
     """A caller's array."""
-    from cervello.native.dims import product
-
     return dense(name, dtype, shape, Buffer(name, Space.OUTPUT, product(shape) * dtype.itemsize, index))

@@ -101,7 +101,7 @@ for _op in ("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Neg", "Sqrt", "Abs", "Elu"
             "Softplus", "Softsign", "Mish", "HardSigmoid", "HardSwish", "Erf", "Gelu", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
             "Sinh", "Cosh", "Floor", "Ceil", "Round", "Sign", "Reciprocal", "Not", "Identity", "Clip", "Softmax", "LogSoftmax",
             "InstanceNormalization", "LpNormalization", "CumSum", "Hardmax", "LRN", "Swish", "Trilu", "ScatterElements", "ScatterND",
-            "MeanVarianceNormalization", "ReverseSequence"):
+            "MeanVarianceNormalization", "ReverseSequence", "GroupNormalization", "Asinh", "Acosh", "Atanh", "Shrink", "Scatter"):
     RULES[_op] = _same
 
 
@@ -170,6 +170,16 @@ def _gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Result:
     if len(added) > 2 or any(have not in (1, size) for have, size in zip(added[::-1], result[::-1], strict=False)):
         raise GraphError(f"node {node}: expected a shape that broadcasts to {written(result)}, got {written(added)}")
     return [(result, one_type(node, a, b, c))]
+
+
+@rule("GatherND")
+def _gather_nd(node: Node, x: Value, indices: Value) -> Result:
+    shape, index = shape_of(x), shape_of(indices)
+    lead = node.attributes.get("batch_dims", 0)
+    depth = index[-1] if index else None
+    if not isinstance(depth, int) or not index or lead + depth > len(shape) or index[:lead] != shape[:lead]:
+        raise GraphError(f"node {node}: expected tuples of at most {len(shape) - lead} indices, got {written(index)}")
+    return [((*index[:-1], *shape[lead + depth:]), dtype_of(x))]
 
 
 @rule("MatMul")

@@ -1,0 +1,204 @@
+"""Blocks on int64, int32 and bool elements. For two and three operands the first parameter tells which stand still, as in `binary`.
+
+Sums and products wrap around. Division goes towards zero, and by zero gives 0. Source: ONNX operator specification, opset 22.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled.compiler import device
+from cervello.compiled.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
+
+_I32 = np.int32
+
+
+def _wide(function):
+    """A block of two int64 operands."""
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        for i in range(count):
+            write_i64(target, i, function(read_i64(a, 0 if still & 1 else i), read_i64(b, 0 if still & 2 else i)))
+        return 0
+
+    return block
+
+
+def _narrow(function):
+    """A block of two int32 operands, computed in int64."""
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        for i in range(count):
+            x, y = np.int64(read_i32(a, 0 if still & 1 else i)), np.int64(read_i32(b, 0 if still & 2 else i))
+            write_i32(target, i, _I32(function(x, y)))
+        return 0
+
+    return block
+
+
+def _wide_test(function):
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        for i in range(count):
+            write_u8(target, i, function(read_i64(a, 0 if still & 1 else i), read_i64(b, 0 if still & 2 else i)))
+        return 0
+
+    return block
+
+
+def _narrow_test(function):
+    def block(target, a, b, count, parameters):
+        still = word(parameters, 0)
+        for i in range(count):
+            x, y = np.int64(read_i32(a, 0 if still & 1 else i)), np.int64(read_i32(b, 0 if still & 2 else i))
+            write_u8(target, i, function(x, y))
+        return 0
+
+    return block
+
+
+def equal_bool(target, a, b, count, parameters):
+    still = word(parameters, 0)
+    for i in range(count):
+        x, y = read_u8(a, 0 if still & 1 else i) != 0, read_u8(b, 0 if still & 2 else i) != 0
+        write_u8(target, i, 1 if x == y else 0)
+    return 0
+
+
+def _unary(function):
+    def wide(target, source, count, parameters):
+        for i in range(count):
+            write_i64(target, i, function(read_i64(source, i)))
+        return 0
+
+    def narrow(target, source, count, parameters):
+        for i in range(count):
+            write_i32(target, i, _I32(function(np.int64(read_i32(source, i)))))
+        return 0
+
+    return wide, narrow
+
+
+@device
+def _add(a, b):
+    return a + b
+
+
+@device
+def _sub(a, b):
+    return a - b
+
+
+@device
+def _mul(a, b):
+    return a * b
+
+
+@device
+def _div(a, b):
+    if b == 0:
+        return 0
+    if b == -1:  # the least integer has no opposite
+        return 0 - a
+    quotient = a // b
+    if quotient < 0 and quotient * b != a:
+        quotient += 1
+    return quotient
+
+
+@device
+def _mod(a, b):  # takes the sign of the divisor
+    return 0 if b == 0 or b == -1 else a % b
+
+
+@device
+def _fmod(a, b):  # takes the sign of the dividend
+    return 0 if b == 0 or b == -1 else a - _div(a, b) * b
+
+
+@device
+def _max(a, b):
+    return a if a > b else b
+
+
+@device
+def _min(a, b):
+    return a if a < b else b
+
+
+add_i64, sub_i64, mul_i64, div_i64 = _wide(_add), _wide(_sub), _wide(_mul), _wide(_div)
+mod_i64, fmod_i64, max_i64, min_i64 = _wide(_mod), _wide(_fmod), _wide(_max), _wide(_min)
+add_i32, sub_i32, mul_i32, div_i32 = _narrow(_add), _narrow(_sub), _narrow(_mul), _narrow(_div)
+mod_i32, fmod_i32, max_i32, min_i32 = _narrow(_mod), _narrow(_fmod), _narrow(_max), _narrow(_min)
+
+
+@device
+def _less(a, b):
+    return 1 if a < b else 0
+
+
+@device
+def _less_equal(a, b):
+    return 1 if a <= b else 0
+
+
+@device
+def _greater(a, b):
+    return 1 if a > b else 0
+
+
+@device
+def _greater_equal(a, b):
+    return 1 if a >= b else 0
+
+
+@device
+def _equal(a, b):
+    return 1 if a == b else 0
+
+
+less_i64, less_equal_i64, greater_i64 = _wide_test(_less), _wide_test(_less_equal), _wide_test(_greater)
+greater_equal_i64, equal_i64 = _wide_test(_greater_equal), _wide_test(_equal)
+less_i32, less_equal_i32, greater_i32 = _narrow_test(_less), _narrow_test(_less_equal), _narrow_test(_greater)
+greater_equal_i32, equal_i32 = _narrow_test(_greater_equal), _narrow_test(_equal)
+
+
+@device
+def _neg(a):
+    return 0 - a
+
+
+@device
+def _abs(a):
+    return 0 - a if a < 0 else a
+
+
+@device
+def _sign(a):
+    return (1 if a > 0 else 0) - (1 if a < 0 else 0)
+
+
+@device
+def _relu(a):
+    return a if a > 0 else 0
+
+
+neg_i64, neg_i32 = _unary(_neg)
+abs_i64, abs_i32 = _unary(_abs)
+sign_i64, sign_i32 = _unary(_sign)
+relu_i64, relu_i32 = _unary(_relu)
+
+
+def where(target, condition, a, b, count, parameters):
+    """Elements of any size: a where the bool condition holds, else b. The second parameter is the size in bytes."""
+    still, n_bytes = word(parameters, 0), word(parameters, 1)
+    for i in range(count):
+        x, y = a + (0 if still & 2 else i * n_bytes), b + (0 if still & 4 else i * n_bytes)
+        source = x if read_u8(condition, 0 if still & 1 else i) != 0 else y
+        if n_bytes == 8:
+            write_i64(target, i, read_i64(source, 0))
+        elif n_bytes == 4:
+            write_i32(target, i, read_i32(source, 0))
+        else:
+            copy_bytes(target + i * n_bytes, source, n_bytes)
+    return 0

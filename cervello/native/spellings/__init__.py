@@ -1,0 +1,1 @@
+"""Ops that are spelled in others, by family."""
