@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import resource
@@ -167,9 +168,9 @@ def one(data: bytes, folder: Path) -> str:
     try:
         model = Model.load(path)
         for n_rows in (1, 3):
-            given = {name: np.ones(spec.batched(n_rows), spec.dtype) for name, spec in model.inputs.items()}
-            if sum(array.nbytes for array in given.values()) > 1 << 26:
+            if sum(math.prod(spec.batched(n_rows)) * spec.dtype.itemsize for spec in model.inputs.values()) > 1 << 26:
                 return "too large to run"
+            given = {name: np.ones(spec.batched(n_rows), spec.dtype) for name, spec in model.inputs.items()}
             model.run(given, seed=0 if model.random_nodes else None)
         outcome = "runs"
     except CervelloError as error:
