@@ -24,7 +24,7 @@ Parts = Sequence[tuple[Plan, int]]
 
 
 def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
-    """A plan for rows that may run apart, in pieces of nearly equal size; in one when nothing is won by more.
+    """A plan for rows that may run apart: in pieces of one size and a rest, in one when nothing is won by more.
 
     Args:
       n_rows: at least 1.
@@ -38,14 +38,13 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
         size = min(size, max(-(-n_rows // (threads * _EACH)), least), -(-n_rows // threads))
     if size >= n_rows:
         return program.resolve(n_rows, into if into is not None and not into.parts else None)
-    count = -(-n_rows // size)
-    if shared:
+    if shared:  # as many pieces for each thread
+        count = -(-n_rows // size)
         count = -(-count // threads) * threads
-    size = -(-n_rows // count)
-    if size > _STEP_ROWS:
-        size = min(n_rows, -(-size // _STEP_ROWS) * _STEP_ROWS)
+        size = -(-n_rows // count)
+        size = size if size <= _STEP_ROWS else min(n_rows, -(-size // _STEP_ROWS) * _STEP_ROWS)
     times, rest = divmod(n_rows, size)
-    parts = [(program.resolve(size), times)]
+    parts = [(program.resolve(size) if shared else _kept(program, size), times)]
     if rest:
         parts.append((program.resolve(rest), 1))
     plan = compose(program, parts, threads)
@@ -53,6 +52,14 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
         return plan
     alone = divide(program, n_rows)
     return replace(plan, alone=alone, arena_bytes=max(plan.arena_bytes, alone.arena_bytes))
+
+
+def _kept(program: Program, size: int) -> Plan:
+    """The plan for a piece, which batches of all sizes share."""
+    found = program.pieces.get(size)
+    if found is None:
+        found = program.pieces.setdefault(size, program.resolve(size))
+    return found
 
 
 def rows_in_cache(program: Program) -> int:

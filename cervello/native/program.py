@@ -7,7 +7,7 @@ compiled passes, one over the layout and one over the words, so a batch size tha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
@@ -84,6 +84,7 @@ class Program:
       kept: arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
       bytes_per_row: about what a row adds to the arena.
+      pieces: plans of the sizes that large batches are cut into, filled by `pieces.divide`.
     """
 
     steps: tuple[Step, ...]
@@ -100,6 +101,7 @@ class Program:
     table: Array
     table_address: int
     bytes_per_row: int
+    pieces: dict[int, Plan] = field(default_factory=dict, compare=False)
 
     @property
     def wholly_planned(self) -> bool:
