@@ -63,8 +63,8 @@ def peers(report: dict[str, Any]) -> Iterator[str]:
 
 def threads(report: dict[str, Any]) -> Iterator[str]:
     """The summary of `threads.py`."""
-    yield (f"{report['threads']} threads beside one (`python benchmarks/threads.py`; handles of seven policies and generated ones, 1 to "
-           "2,048 rows, medians; *close*: batches follow each other at once, *apart*: 4 ms between them, workers asleep and caches cold):")
+    yield (f"{report['threads']} threads beside one (`python benchmarks/threads.py`; handles of five real and five generated policies, 1 "
+           "to 2,048 rows, medians; *close*: batches follow each other at once, *apart*: 4 ms between them, workers asleep, caches cold):")
     yield ""
     yield "| batches | one thread takes | cells | times faster, median | least | most |"
     yield "|---|---|---|---|---|---|"

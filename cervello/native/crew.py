@@ -63,10 +63,7 @@ class Worker:
         self._avoided = -1
 
     def avoid(self, cpu: int) -> None:
-        """Keeps off the CPU that the leading thread is busy on: Linux likes to wake a thread where its waker runs, and there it waits.
-
-        Measured on two cores with a tick every 2 ms: a worker that sleeps begins after 20 µs, else after 500 to 1,000.
-        """
+        """Keeps off the CPU that the leading thread is busy on: Linux likes to wake a thread where its waker runs, and there it waits."""
         if cpu != self._avoided:
             self._avoided = cpu
             others = os.sched_getaffinity(0) - {cpu}
@@ -93,7 +90,7 @@ _hired: list[Worker] = []
 _jobs: list[_Job] = []
 _hiring = threading.Lock()
 _last_s = 0.0  # when the last batch below WAKING_WORK that workers could have helped with was done
-WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker pays: 300 to 400 µs; it needs 20, and its cache is cold
+WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker pays, whose cache is cold
 _CLOSE_S = 1e-4
 _S_PER_WORK = 1.2e-11
 
@@ -117,7 +114,10 @@ def take(plan: Plan) -> list[Worker]:
             with _hiring:
                 if len(_hired) >= plan.helpers:
                     break
-                worker = Worker()
+                try:
+                    worker = Worker()
+                except RuntimeError:  # no more threads to be had here: the batch runs with those there are
+                    break
                 _hired.append(worker)
             taken.append(worker)
     return taken

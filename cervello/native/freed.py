@@ -7,8 +7,9 @@ initial states. Each change leaves the graph as it was for N = 1, which is check
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
@@ -38,27 +39,7 @@ def free_batch(graph: Graph) -> tuple[Graph, Batching]:
         if port.dtype is None or not port.shape or port.shape[0] != 1 or any(not isinstance(size, int) for size in port.shape):
             raise Baked(f"input {port.name!r} of shape {port.shape} has no batch in front")
         shapes[port.name] = (ROWS, *(size for size in port.shape[1:] if isinstance(size, int)))
-    try:
-        return walked(graph, shapes), Batching(True, shapes, dict.fromkeys(shapes, 0))
-    except Baked:
-        states = _states(graph)
-        if not states:
-            raise
-        shapes |= {name: (1, ROWS, *shapes[name][2:]) for name in states}  # states are [layers, rows, size]
-        return walked(graph, shapes), Batching(True, shapes, {name: int(name in states) for name in shapes})
-
-
-def _states(graph: Graph) -> list[str]:
-    """Inputs from which a recurrent layer takes a state, through whatever keeps the axes."""
-    makers = {name: node for node in graph.nodes for name in node.outputs}
-    found = []
-    for node in graph.nodes:
-        for place in _STATES.get(node.op, ()):
-            name = node.inputs[place] if place < len(node.inputs) else ""
-            while name in makers and makers[name].op in ("Split", "Slice", "Identity", "Cast"):
-                name = makers[name].inputs[0]
-            found += [port.name for port in graph.inputs if port.name == name and (port.shape or ())[:2] == (1, 1)]
-    return found
+    return walked(graph, shapes), Batching(True, shapes, dict.fromkeys(shapes, 0))
 
 
 def walked(graph: Graph, shapes: dict[str, Shape]) -> Graph:
@@ -67,33 +48,108 @@ def walked(graph: Graph, shapes: dict[str, Shape]) -> Graph:
     Raises:
       Baked: with the node that stands in the way.
     """
-    constants = dict(graph.constants)
-    free: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data) for name, data in constants.items()}}
-    single = dict(free)
-    for port in graph.inputs:
-        free[port.name] = Value(port.name, shapes[port.name], port.dtype)
-        single[port.name] = Value(port.name, tuple(at(size, 1) for size in shapes[port.name]), port.dtype)
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        for value in results(node, _operands(node, single)):
-            single[value.name] = value
-        for piece in _rewritten(node, free, constants):
-            try:
-                found = results(piece, _operands(piece, free))
-            except GraphError as error:
-                raise Baked(str(error)) from error
-            nodes.append(piece)
-            for value in found:
-                free[value.name] = value
-        _check(node, free, single)
-    return replace(graph, nodes=tuple(nodes), constants=constants)
+    return _Walk(graph, shapes).done()
 
 
-def _operands(node: Node, values: dict[str, Value]) -> list[Value | None]:
-    inputs = [values[name] if name else None for name in node.inputs]
-    while inputs and inputs[-1] is None:
-        inputs.pop()
-    return inputs
+class _Walk:
+    """The state of one walk through a graph; `values`: what everything is with N rows."""
+
+    def __init__(self, graph: Graph, shapes: dict[str, Shape]):
+        self.graph = graph
+        self.constants = dict(graph.constants)
+        self.values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data) for name, data in graph.constants.items()}}
+        self.single = dict(self.values)
+        for port in graph.inputs:
+            self.values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+            self.single[port.name] = Value(port.name, tuple(at(size, 1) for size in shapes[port.name]), port.dtype)
+        self.nodes: list[Node] = []
+        self._numbers = count(1 << 41)
+
+    def done(self) -> Graph:
+        for node in self.graph.nodes:
+            self.single |= {value.name: value for value in results(node, self.single)}
+            self.place(self.rewritten(node))
+            _check(node, self.values, self.single)
+        return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
+
+    def place(self, node: Node) -> None:
+        """Puts a node behind the others."""
+        try:
+            found = results(node, self.values)
+        except GraphError as error:
+            raise Baked(str(error)) from error
+        self.nodes.append(node)
+        self.values |= {value.name: value for value in found}
+
+    def shape(self, name: str) -> Shape:
+        return self.values[name].shape or ()
+
+    def sized(self, op: str, name: str, shape: Sequence[Dim]) -> str:
+        """A Reshape or Expand of a value; its name."""
+        number = next(self._numbers)
+        made = f"{name}/{number}"
+        self.place(Node(op, (name, self.sizes(shape)), (made,), {}, index=number, name=""))
+        return made
+
+    def sizes(self, shape: Sequence[Dim]) -> str:
+        """A constant that holds sizes, N among them."""
+        name = f"sizes/{next(self._numbers)}"
+        moving = any(isinstance(size, Affine) for size in shape)
+        self.constants[name] = np.array(shape, object if moving else np.int64)
+        self.values[name] = known(name, self.constants[name], from_input=True)
+        return name
+
+    def rewritten(self, node: Node) -> Node:
+        """The node in a form that N rows pass; what it needs for that is placed before it."""
+        if node.domain or all(_rows_axis(self.shape(name)) is None for name in node.inputs):
+            return node
+        if node.op == "Reshape":
+            target = self.values[node.inputs[1]].constant
+            if target is None or (node.attributes.get("allowzero", 0) and 0 in target):
+                return node
+            wanted = _target(self.shape(node.inputs[0]), target.tolist())
+            return node if wanted is None else replace(node, inputs=(node.inputs[0], self.sizes(wanted)))
+        if node.op == "Concat":
+            rows = next(shape for name in node.inputs if _rows_axis(shape := self.shape(name)) is not None)
+            axis = _rows_axis(rows)
+            assert axis is not None
+            return node if axis == node.attributes["axis"] % len(rows) else self.with_rows(node, range(len(node.inputs)), axis)
+        if node.op in _STATES:
+            return self.with_rows(self.turned(node), _STATES[node.op], 1)
+        return self.aligned(node) if node.op in ELEMENTWISE else node
+
+    def with_rows(self, node: Node, places: Iterable[int], axis: int) -> Node:
+        """Constants that stand beside rows get as many of them."""
+        inputs = list(node.inputs)
+        for place in places:
+            name = inputs[place] if place < len(inputs) else ""
+            shape = self.shape(name)
+            if _rows_axis(shape) is None and shape[axis:axis + 1] == (1,):
+                inputs[place] = self.sized("Expand", name, (*shape[:axis], ROWS, *shape[axis + 1:]))
+        return replace(node, inputs=tuple(inputs))
+
+    def turned(self, node: Node) -> Node:
+        """States with their rows in front, where a layer has its directions; for one row both are 1."""
+        inputs = list(node.inputs)
+        for place in _STATES[node.op]:
+            name = inputs[place] if place < len(inputs) else ""
+            shape = self.shape(name)
+            if len(shape) == 3 and shape[:2] == (ROWS, 1):
+                inputs[place] = self.sized("Reshape", name, (1, ROWS, shape[2]))
+        return replace(node, inputs=tuple(inputs))
+
+    def aligned(self, node: Node) -> Node:
+        """Rows that an operand of lower rank has lost their axes beside: for one row, [1] fits [1, 256]; for N, it has to be [N, 1]."""
+        shapes = [self.shape(name) for name in node.inputs]
+        rank = max(map(len, shapes))
+        axis = next((own for shape in shapes if len(shape) == rank and (own := _rows_axis(shape)) is not None), None)
+        inputs = list(node.inputs)
+        for place, (name, shape) in enumerate(zip(node.inputs, shapes, strict=True)):
+            own = _rows_axis(shape)
+            lost = own is not None and axis is not None and own + rank - len(shape) != axis
+            if lost and all(size in (1, ROWS) for size in shape):
+                inputs[place] = self.sized("Reshape", name, [ROWS if i == axis else 1 for i in range(rank)])
+        return replace(node, inputs=tuple(inputs))
 
 
 def _check(node: Node, free: dict[str, Value], single: dict[str, Value]) -> None:
@@ -104,72 +160,6 @@ def _check(node: Node, free: dict[str, Value], single: dict[str, Value]) -> None
             continue
         if (a.shape is None) != (b.shape is None) or (a.shape is not None and tuple(at(d, 1) for d in a.shape) != b.shape):
             raise Baked(f"node {node} gives another shape once the batch is free")
-
-
-def _moving(value: Value | None) -> bool:
-    return value is not None and value.shape is not None and any(isinstance(size, Affine) for size in value.shape)
-
-
-def _rewritten(node: Node, values: dict[str, Value], constants: dict[str, np.ndarray]) -> list[Node]:
-    """The node, or what takes its place so that N rows pass."""
-    operands = [values[name] if name else None for name in node.inputs]
-    if node.domain or not any(_moving(value) for value in operands):
-        return [node]
-    if node.op == "Reshape":
-        target = operands[1].constant if operands[1] is not None else None
-        literal = node.attributes.get("allowzero", 0) and target is not None and 0 in target
-        shape = None if operands[0] is None or target is None or literal else _target(operands[0].shape or (), target.tolist())
-        if shape is not None:
-            name = f"{node.outputs[0]}/free shape"
-            data = np.array(shape, object if any(isinstance(size, Affine) for size in shape) else np.int64)
-            values[name] = known(name, data, from_input=True)
-            constants[name] = data
-            return [replace(node, inputs=(node.inputs[0], name))]
-    elif node.op == "Concat":
-        rank = next(len(value.shape or ()) for value in operands if value is not None and _moving(value))
-        axis = node.attributes["axis"] % rank
-        return _with_rows(node, values, constants, range(len(operands)), axis)
-    elif node.op in _STATES:
-        turned = _turned(node, values, constants)
-        return [*turned[:-1], *_with_rows(turned[-1], values, constants, _STATES[node.op], 0)]
-    elif node.op in ELEMENTWISE:
-        return _aligned(node, values, constants)
-    return [node]
-
-
-def _turned(node: Node, values: dict[str, Value], constants: dict[str, np.ndarray]) -> list[Node]:
-    """States with their rows in front, where a layer has its directions; for one row both are 1."""
-    made, inputs = [], list(node.inputs)
-    for place in _STATES[node.op]:
-        name = inputs[place] if place < len(inputs) else ""
-        shape = (values[name].shape or ()) if name else ()
-        if len(shape) == 3 and shape[0] == ROWS and shape[1] == 1:
-            sizes, wide = f"{node.name or node.outputs[-1]}/rows {place}", f"{node.name or node.outputs[-1]}/turned {place}"
-            constants[sizes] = np.array([1, ROWS, shape[2]], object)
-            values[sizes] = known(sizes, constants[sizes], from_input=True)
-            values[wide] = Value(wide, (1, ROWS, shape[2]), values[name].dtype)
-            made.append(Node("Reshape", (name, sizes), (wide,), {}, node.name, index=(1 << 41) + node.index * 64 + place))
-            inputs[place] = wide
-    return [*made, replace(node, inputs=tuple(inputs))]
-
-
-def _aligned(node: Node, values: dict[str, Value], constants: dict[str, np.ndarray]) -> list[Node]:
-    """Rows that an operand of lower rank has lost their axes beside: for one row, [1] fits [1, 256]; for N, it has to be [N, 1]."""
-    shapes = [values[name].shape or () for name in node.inputs if name]
-    rank = max(map(len, shapes))
-    axis = next((_rows_axis(shape) for shape in shapes if len(shape) == rank and _rows_axis(shape) is not None), None)
-    made, inputs = [], list(node.inputs)
-    for place, name in enumerate(node.inputs):
-        shape = (values[name].shape or ()) if name else ()
-        own = _rows_axis(shape)
-        if own is None or axis is None or own + rank - len(shape) == axis or any(size not in (1, ROWS) for size in shape):
-            continue
-        sizes, wide = f"{node.outputs[0]}/rows {place}", f"{node.outputs[0]}/wide {place}"
-        constants[sizes] = np.array([ROWS if i == axis else 1 for i in range(rank)], object)
-        values[sizes] = known(sizes, constants[sizes], from_input=True)
-        made.append(Node("Reshape", (name, sizes), (wide,), {}, node.name, index=(1 << 41) + node.index * 64 + place))
-        inputs[place] = wide
-    return [*made, replace(node, inputs=tuple(inputs))]
 
 
 def _rows_axis(shape: Shape) -> int | None:
@@ -203,25 +193,3 @@ def _target(source: Shape, target: list[int]) -> list[Dim] | None:
 def _front(source: Shape) -> Dim:
     """What lies in front of the batch."""
     return product(source[:next(i for i, size in enumerate(source) if isinstance(size, Affine))])
-
-
-def _with_rows(node: Node, values: dict[str, Value], constants: dict[str, np.ndarray], places: Iterable[int], along: int,
-               ) -> list[Node]:
-    """Constants that stand beside rows get as many of them."""
-    rows = next(values[name] for name in node.inputs if name and _moving(values[name]))
-    assert rows.shape is not None
-    axis = 1 if node.op in _STATES else next(i for i, size in enumerate(rows.shape) if isinstance(size, Affine))
-    made, inputs = [], list(node.inputs)
-    for place in places:
-        value = values[inputs[place] if place < len(inputs) else ""]
-        if _moving(value) or value.shape is None or (axis == along and node.op == "Concat"):
-            continue
-        if len(value.shape) <= axis or value.shape[axis] != 1:
-            continue
-        shape = np.array([*value.shape[:axis], ROWS, *value.shape[axis + 1:]], object)
-        sizes, wide = f"{node.outputs[0] or node.name}/rows {place}", f"{node.outputs[0] or node.name}/wide {place}"
-        constants[sizes] = shape
-        values[sizes] = known(sizes, shape, from_input=True)
-        made.append(Node("Expand", (inputs[place], sizes), (wide,), {}, node.name, index=(1 << 41) + node.index * 64 + place))
-        inputs[place] = wide
-    return [*made, replace(node, inputs=tuple(inputs))]

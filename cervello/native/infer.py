@@ -5,6 +5,7 @@ This is where shape arithmetic disappears: `Shape → Gather → Concat → Resh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -39,16 +40,16 @@ def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
     for port in graph.inputs:
         values[port.name] = Value(port.name, shapes[port.name], port.dtype)
     for node in graph.nodes:
-        inputs = [values[name] if name else None for name in node.inputs]
-        while inputs and inputs[-1] is None:
-            inputs.pop()
-        for value in results(node, inputs):
+        for value in results(node, values):
             values[value.name] = value
     return values
 
 
-def results(node: Node, inputs: list[Value | None]) -> list[Value]:
-    """What is known of a node's results; `inputs` without absent ones at the end."""
+def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
+    """What is known of a node's results, from what is known of its inputs."""
+    inputs = [values[name] if name else None for name in node.inputs]
+    while inputs and inputs[-1] is None:
+        inputs.pop()
     reached = any(value is not None and value.from_input for value in inputs) or node.op in RANDOM
     folded = _folded(node, inputs)
     if folded is not None:

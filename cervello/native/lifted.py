@@ -57,11 +57,8 @@ class _Lift:
 
     def done(self) -> Graph:
         for node in self.graph.nodes:
-            operands: list[Value | None] = [self.values[name] if name else None for name in node.inputs]
-            while operands and operands[-1] is None:
-                operands.pop()
             try:
-                found = results(node, operands)
+                found = results(node, self.values)
             except GraphError as error:
                 raise Baked(str(error)) from error
             self.values |= {value.name: value for value in found}

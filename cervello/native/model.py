@@ -121,8 +121,8 @@ class Model:
             raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
         if not self.batched:
             n_rows = 1
-        largest = max(part.n_rows for part in self.resolve(n_rows).pieces)
-        return MemoryPlan(self.name, self._built, self.weights, n_rows, largest)
+        largest = next(self.resolve(n_rows).pieces)
+        return MemoryPlan(self.name, self._built, self.weights, n_rows, largest.n_rows)
 
     def resolve(self, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
         """The executable plan for n_rows rows; in pieces where cache or threads like it.
@@ -306,8 +306,9 @@ class Model:
         workers = crew.take(plan) if plan.helpers else None
         if not workers:
             return call((plan.alone or plan).address, *given)
-        runs = [run, *(self.acquire() for _ in workers)]
+        runs = [run]
         try:
+            runs += [self.acquire() for _ in workers]
             for other in runs:
                 other.reserve(plan.arena_bytes)
             return call(0, *given) or crew.lead(workers, runs, plan)

@@ -13,9 +13,9 @@ import numpy as np
 
 from cervello.native.program import Plan, Program
 
-CACHE_BYTES = 1 << 20  # an arena that a core's second-level cache holds; half of it or twice as much is as good within 3%
+CACHE_BYTES = 1 << 20  # an arena that a core's second-level cache holds
 _STEP_ROWS = 16  # of fewer rows, products read their weights too often
-SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared out with workers that are awake: 100 to 200 µs
+SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared out with workers that are awake
 _LEAST_ROWS = ((20_000_000, 1), (2_000_000, 4))  # multiply-adds per row, and the rows that are then enough at once
 _PIECE_WORK = 1_000_000  # multiply-adds of a piece worth taking
 _EACH = 4  # pieces per thread: who is late takes fewer

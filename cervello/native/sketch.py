@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,12 @@ class Sketch:
         names = [f"{self.node.outputs[0] or self.node.name}/{number}.{i}" for i in range(outputs)]
         self.nodes.append(Node(op, inputs, tuple(names), attributes, self.node.name, "", onnx.defs.onnx_opset_version(), number))
         return names[0] if outputs == 1 else names
+
+    def draw(self, op: str, *inputs: str) -> str:
+        """A node that draws noise in place of the one that is replaced: its place in the file, which is part of the noise's key."""
+        name = str(self.add(op, *inputs))
+        self.nodes[-1] = replace(self.nodes[-1], index=self.node.index)
+        return name
 
     def reshape(self, x: str, *shape: int) -> str:
         """Sizes of 0 stay, as Reshape has it."""

@@ -10,73 +10,40 @@ import numpy as np
 from cervello.compiled.compiler import device
 from cervello.compiled.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
 
-_I32 = np.int32
 
-
-def _wide(function):
-    """A block of two int64 operands."""
+def _pairs(function, read, write, kind):
+    """A block of two operands of a type, computed in int64 and written as `kind`."""
     def block(target, a, b, count, parameters):
         still = word(parameters, 0)
         for i in range(count):
-            write_i64(target, i, function(read_i64(a, 0 if still & 1 else i), read_i64(b, 0 if still & 2 else i)))
+            x, y = np.int64(read(a, 0 if still & 1 else i)), np.int64(read(b, 0 if still & 2 else i))
+            write(target, i, kind(function(x, y)))
         return 0
 
     return block
 
 
-def _narrow(function):
-    """A block of two int32 operands, computed in int64."""
-    def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
-        for i in range(count):
-            x, y = np.int64(read_i32(a, 0 if still & 1 else i)), np.int64(read_i32(b, 0 if still & 2 else i))
-            write_i32(target, i, _I32(function(x, y)))
-        return 0
-
-    return block
+def _arithmetic(function):
+    """Blocks for int64 and int32."""
+    return _pairs(function, read_i64, write_i64, np.int64), _pairs(function, read_i32, write_i32, np.int32)
 
 
-def _wide_test(function):
-    def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
-        for i in range(count):
-            write_u8(target, i, function(read_i64(a, 0 if still & 1 else i), read_i64(b, 0 if still & 2 else i)))
-        return 0
-
-    return block
+def _test(function):
+    """Blocks for int64 and int32 with bool results."""
+    return _pairs(function, read_i64, write_u8, np.uint8), _pairs(function, read_i32, write_u8, np.uint8)
 
 
-def _narrow_test(function):
-    def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
-        for i in range(count):
-            x, y = np.int64(read_i32(a, 0 if still & 1 else i)), np.int64(read_i32(b, 0 if still & 2 else i))
-            write_u8(target, i, function(x, y))
-        return 0
+def _singles(function):
+    """Blocks of one operand for int64 and int32."""
+    def of(read, write, kind):
+        def block(target, source, count, parameters):
+            for i in range(count):
+                write(target, i, kind(function(np.int64(read(source, i)))))
+            return 0
 
-    return block
+        return block
 
-
-def equal_bool(target, a, b, count, parameters):
-    still = word(parameters, 0)
-    for i in range(count):
-        x, y = read_u8(a, 0 if still & 1 else i) != 0, read_u8(b, 0 if still & 2 else i) != 0
-        write_u8(target, i, 1 if x == y else 0)
-    return 0
-
-
-def _unary(function):
-    def wide(target, source, count, parameters):
-        for i in range(count):
-            write_i64(target, i, function(read_i64(source, i)))
-        return 0
-
-    def narrow(target, source, count, parameters):
-        for i in range(count):
-            write_i32(target, i, _I32(function(np.int64(read_i32(source, i)))))
-        return 0
-
-    return wide, narrow
+    return of(read_i64, write_i64, np.int64), of(read_i32, write_i32, np.int32)
 
 
 @device
@@ -126,10 +93,14 @@ def _min(a, b):
     return a if a < b else b
 
 
-add_i64, sub_i64, mul_i64, div_i64 = _wide(_add), _wide(_sub), _wide(_mul), _wide(_div)
-mod_i64, fmod_i64, max_i64, min_i64 = _wide(_mod), _wide(_fmod), _wide(_max), _wide(_min)
-add_i32, sub_i32, mul_i32, div_i32 = _narrow(_add), _narrow(_sub), _narrow(_mul), _narrow(_div)
-mod_i32, fmod_i32, max_i32, min_i32 = _narrow(_mod), _narrow(_fmod), _narrow(_max), _narrow(_min)
+add_i64, add_i32 = _arithmetic(_add)
+sub_i64, sub_i32 = _arithmetic(_sub)
+mul_i64, mul_i32 = _arithmetic(_mul)
+div_i64, div_i32 = _arithmetic(_div)
+mod_i64, mod_i32 = _arithmetic(_mod)
+fmod_i64, fmod_i32 = _arithmetic(_fmod)
+max_i64, max_i32 = _arithmetic(_max)
+min_i64, min_i32 = _arithmetic(_min)
 
 
 @device
@@ -157,10 +128,20 @@ def _equal(a, b):
     return 1 if a == b else 0
 
 
-less_i64, less_equal_i64, greater_i64 = _wide_test(_less), _wide_test(_less_equal), _wide_test(_greater)
-greater_equal_i64, equal_i64 = _wide_test(_greater_equal), _wide_test(_equal)
-less_i32, less_equal_i32, greater_i32 = _narrow_test(_less), _narrow_test(_less_equal), _narrow_test(_greater)
-greater_equal_i32, equal_i32 = _narrow_test(_greater_equal), _narrow_test(_equal)
+less_i64, less_i32 = _test(_less)
+less_equal_i64, less_equal_i32 = _test(_less_equal)
+greater_i64, greater_i32 = _test(_greater)
+greater_equal_i64, greater_equal_i32 = _test(_greater_equal)
+equal_i64, equal_i32 = _test(_equal)
+
+
+def equal_bool(target, a, b, count, parameters):
+    """Any byte but 0 is true."""
+    still = word(parameters, 0)
+    for i in range(count):
+        x, y = read_u8(a, 0 if still & 1 else i) != 0, read_u8(b, 0 if still & 2 else i) != 0
+        write_u8(target, i, 1 if x == y else 0)
+    return 0
 
 
 @device
@@ -183,10 +164,10 @@ def _relu(a):
     return a if a > 0 else 0
 
 
-neg_i64, neg_i32 = _unary(_neg)
-abs_i64, abs_i32 = _unary(_abs)
-sign_i64, sign_i32 = _unary(_sign)
-relu_i64, relu_i32 = _unary(_relu)
+neg_i64, neg_i32 = _singles(_neg)
+abs_i64, abs_i32 = _singles(_abs)
+sign_i64, sign_i32 = _singles(_sign)
+relu_i64, relu_i32 = _singles(_relu)
 
 
 def where(target, condition, a, b, count, parameters):

@@ -65,58 +65,49 @@ def _put(target, source, n_bytes, mode, kind):
     return 0
 
 
-def gather_elements(step, ctx):
-    """Words: data, indices, target; itemsize, index itemsize, axis size, axis stride, 5 sizes, 5 strides each of data (0 on the axis),
-    indices, target."""
-    data = word(ctx, word(step, 2)) + word(step, 3)
-    indices = word(ctx, word(step, 4)) + word(step, 5)
-    target = word(ctx, word(step, 6)) + word(step, 7)
+@shared
+def _elements(step, named, indices, other, mode, kind):
+    """Walks over all indices; each names an element of `named`, which is moved to `other` when the mode is below 0, else put from there.
+
+    Words from 8: itemsize, index itemsize, axis size, axis stride, 5 sizes, 5 strides each of named (0 on the axis), indices, other.
+    """
     itemsize, index_bytes, size, stride = word(step, 8), word(step, 9), word(step, 10), word(step, 11)
     for i in range(word(step, 12)):
         for j in range(word(step, 13)):
             for k in range(word(step, 14)):
                 for m in range(word(step, 15)):
-                    d = data + i * word(step, 17) + j * word(step, 18) + k * word(step, 19) + m * word(step, 20)
+                    d = named + i * word(step, 17) + j * word(step, 18) + k * word(step, 19) + m * word(step, 20)
                     x = indices + i * word(step, 22) + j * word(step, 23) + k * word(step, 24) + m * word(step, 25)
-                    t = target + i * word(step, 27) + j * word(step, 28) + k * word(step, 29) + m * word(step, 30)
+                    t = other + i * word(step, 27) + j * word(step, 28) + k * word(step, 29) + m * word(step, 30)
                     for _ in range(word(step, 16)):
                         at = _index(x, index_bytes)
                         if at < 0:
                             at += size
                         if at < 0 or at >= size:
                             return 1
-                        _move(t, d + at * stride, itemsize)
+                        if mode < 0:
+                            _move(t, d + at * stride, itemsize)
+                        else:
+                            _put(d + at * stride, t, itemsize, mode, kind)
                         d += word(step, 21)
                         x += word(step, 26)
                         t += word(step, 31)
     return 0
 
 
+@device
+def _operand(step, ctx, i):
+    return word(ctx, word(step, 2 + 2 * i)) + word(step, 3 + 2 * i)
+
+
+def gather_elements(step, ctx):
+    """Words: data, indices, target; see `_elements`."""
+    return _elements(step, _operand(step, ctx, 0), _operand(step, ctx, 1), _operand(step, ctx, 2), -1, 0)
+
+
 def scatter_elements(step, ctx):
-    """Words: updates, indices, target (holds the data already); itemsize, index itemsize, axis size, axis stride, 5 sizes, 5 strides each
-    of target (0 on the axis), indices, updates, mode, kind."""
-    updates = word(ctx, word(step, 2)) + word(step, 3)
-    indices = word(ctx, word(step, 4)) + word(step, 5)
-    target = word(ctx, word(step, 6)) + word(step, 7)
-    itemsize, index_bytes, size, stride = word(step, 8), word(step, 9), word(step, 10), word(step, 11)
-    for i in range(word(step, 12)):
-        for j in range(word(step, 13)):
-            for k in range(word(step, 14)):
-                for m in range(word(step, 15)):
-                    d = target + i * word(step, 17) + j * word(step, 18) + k * word(step, 19) + m * word(step, 20)
-                    x = indices + i * word(step, 22) + j * word(step, 23) + k * word(step, 24) + m * word(step, 25)
-                    u = updates + i * word(step, 27) + j * word(step, 28) + k * word(step, 29) + m * word(step, 30)
-                    for _ in range(word(step, 16)):
-                        at = _index(x, index_bytes)
-                        if at < 0:
-                            at += size
-                        if at < 0 or at >= size:
-                            return 1
-                        _put(d + at * stride, u, itemsize, word(step, 32), word(step, 33))
-                        d += word(step, 21)
-                        x += word(step, 26)
-                        u += word(step, 31)
-    return 0
+    """Words: updates, indices, target, which holds the data already; see `_elements`; mode, kind."""
+    return _elements(step, _operand(step, ctx, 2), _operand(step, ctx, 1), _operand(step, ctx, 0), word(step, 32), word(step, 33))
 
 
 @device
@@ -133,42 +124,37 @@ def _offset(indices, depth, index_bytes, sizes, strides):
     return offset
 
 
-def gather_nd(step, ctx):
-    """Words: data, indices, target; batches, tuples per batch, depth, index itemsize, block bytes, bytes of a batch of data, 5 sizes, 5
-    strides of the indexed axes."""
-    data = word(ctx, word(step, 2)) + word(step, 3)
-    indices = word(ctx, word(step, 4)) + word(step, 5)
-    target = word(ctx, word(step, 6)) + word(step, 7)
+@shared
+def _blocks(step, named, indices, other, mode, kind):
+    """Walks over all tuples of indices; each names a block of `named`, moved to `other` when the mode is below 0, else put from there.
+
+    Words from 8: batches, tuples per batch, depth, index itemsize, block bytes, bytes of a batch of `named`, 5 sizes, 5 strides of the
+    indexed axes.
+    """
     tuples, depth, index_bytes, block, batch = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
     for _ in range(word(step, 8)):
         for _ in range(tuples):
             offset = _offset(indices, depth, index_bytes, step + 14 * 8, step + 19 * 8)
             if offset < 0:
                 return 1
-            copy_bytes(target, data + offset, block)
+            if mode < 0:
+                copy_bytes(other, named + offset, block)
+            else:
+                _put(named + offset, other, block, mode, kind)
             indices += depth * index_bytes
-            target += block
-        data += batch
+            other += block
+        named += batch
     return 0
+
+
+def gather_nd(step, ctx):
+    """Words: data, indices, target; see `_blocks`."""
+    return _blocks(step, _operand(step, ctx, 0), _operand(step, ctx, 1), _operand(step, ctx, 2), -1, 0)
 
 
 def scatter_nd(step, ctx):
-    """Words: updates, indices, target (holds the data already); batches, tuples per batch, depth, index itemsize, block bytes, bytes of a
-    batch of the target, 5 sizes, 5 strides of the indexed axes, mode, kind."""
-    updates = word(ctx, word(step, 2)) + word(step, 3)
-    indices = word(ctx, word(step, 4)) + word(step, 5)
-    target = word(ctx, word(step, 6)) + word(step, 7)
-    tuples, depth, index_bytes, block, batch = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    for _ in range(word(step, 8)):
-        for _ in range(tuples):
-            offset = _offset(indices, depth, index_bytes, step + 14 * 8, step + 19 * 8)
-            if offset < 0:
-                return 1
-            _put(target + offset, updates, block, word(step, 24), word(step, 25))
-            indices += depth * index_bytes
-            updates += block
-        target += batch
-    return 0
+    """Words: updates, indices, target, which holds the data already; see `_blocks`; mode, kind."""
+    return _blocks(step, _operand(step, ctx, 2), _operand(step, ctx, 1), _operand(step, ctx, 0), word(step, 24), word(step, 25))
 
 
 @device

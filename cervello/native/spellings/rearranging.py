@@ -32,13 +32,20 @@ def _mean(s: Sketch) -> bool:
     return True
 
 
-@spells("DepthToSpace")
-def _depth_to_space(s: Sketch) -> bool:
+def _picture(s: Sketch) -> list[int] | None:
+    """Channels, rows and columns of the first input, where they are known."""
     value = s.value(0)
     shape = () if value is None or value.shape is None else value.shape
-    if len(shape) != 4 or any(isinstance(size, Affine) for size in shape[1:]):
+    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    return sizes if len(shape) == 4 and len(sizes) == 3 else None
+
+
+@spells("DepthToSpace")
+def _depth_to_space(s: Sketch) -> bool:
+    picture = _picture(s)
+    if picture is None:
         return False
-    c, h, w = (int(size) for size in shape[1:])  # type: ignore[arg-type]
+    c, h, w = picture
     b = s.attribute("blocksize")
     if s.attribute("mode", "DCR") == "DCR":
         x = s.transpose(s.reshape(s.input(0), 0, b, b, c // (b * b), h, w), 0, 3, 4, 1, 5, 2)
@@ -50,11 +57,10 @@ def _depth_to_space(s: Sketch) -> bool:
 
 @spells("SpaceToDepth")
 def _space_to_depth(s: Sketch) -> bool:
-    value = s.value(0)
-    shape = () if value is None or value.shape is None else value.shape
-    if len(shape) != 4 or any(isinstance(size, Affine) for size in shape[1:]):
+    picture = _picture(s)
+    if picture is None:
         return False
-    c, h, w = (int(size) for size in shape[1:])  # type: ignore[arg-type]
+    c, h, w = picture
     b = s.attribute("blocksize")
     order = (0, 3, 5, 1, 2, 4) if s.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     x = s.transpose(s.reshape(s.input(0), 0, c, h // b, b, w // b, b), *order)
@@ -118,9 +124,7 @@ def _bernoulli(s: Sketch) -> bool:
     value = s.value(0)
     if value is None or value.dtype != F32 or s.attribute("dtype", 1) not in (1, 7, 6, 9):
         return False
-    number = s.node.index  # the place in the file is part of the noise's key
-    drawn = s.add("RandomUniformLike", s.input(0))
-    s.nodes[-1] = type(s.node)("RandomUniformLike", (s.input(0),), (drawn,), {}, s.node.name, "", s.node.opset, number)
+    drawn = s.draw("RandomUniformLike", s.input(0))
     kinds: dict[int, np.dtype[Any]] = {1: F32, 7: I64, 6: np.dtype(np.int32), 9: np.dtype(bool)}
     dtype = kinds[s.attribute("dtype", 1)]
     hit = s.add("Less", drawn, s.input(0))
