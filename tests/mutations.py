@@ -55,6 +55,9 @@ MUTATIONS = [
              f"{SAME_BITS}[Gemm-wide]"),
     Mutation("cut tiles begin every segment with the bias", "native/kernels/tiles.py", "            joined(begins, zeros, added)\n",
              "            joined(begins, starts, added)\n", f"{SAME_BITS}[Gemm-257-terms]"),
+    Mutation("a block of taps begins again with the bias", "native/kernels/convolution.py",
+             "            start, start_stride = out + first * 4, ldo\n", "            pass\n",
+             f"{NATIVE}/test_operators_onnxruntime.py::test_outputs_are_those_of_onnxruntime[Conv-many-taps]"),
     Mutation("remainders of a block come from another formula", "native/kernels/unary.py",
              "            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)",
              "            x = load_first(source + i * 4, count - i)\n"

@@ -35,6 +35,7 @@ _single, _single_1 = make_filter_tile(1, _LONG), make_filter_tile(1, 1)
 _PIXELS, _PIXELS_HALF = (8, 8) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
 _many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
+TAPS = 128  # terms at a time against a panel: its weights and their pixels stay in the first-level cache
 _WHOLE = 24  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
 
 
@@ -119,7 +120,9 @@ def by_pixels(step, ctx):
                 to = y + n * yn + (g * filters + b * FILTERS) * yc
                 if direct != 0 and (count == FILTERS or count == 4 or count == 1):
                     _filters(w, count, image, offsets, k, base, to, yc, pixels)
-                    if activation != 0:
+                    if activation != 0 and yc == pixels * 4:
+                        call_block(activation, to, to, count * pixels, parameters)
+                    elif activation != 0:
                         for f in range(count):
                             call_block(activation, to + f * yc, to + f * yc, pixels, parameters)
                 else:
@@ -137,20 +140,26 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
     first = 0
     while first < filters:
         wide = filters - first > _WIDE_ABOVE
-        panel, base = w + (first // PANEL * k * PANEL + first % PANEL) * 4, bias + first * 4
-        p = 0
-        while p < count:
-            at, row = places + p * 8, out + p * ldo + first * 4
-            few = count - p <= 4
-            if wide and few:
-                _few(at, offsets, panel, k, base, row, ldo)
-            elif wide:
-                _many(at, offsets, panel, k, base, row, ldo)
-            elif few:
-                _few_half(at, offsets, panel, k, base, row, ldo)
-            else:
-                _many_half(at, offsets, panel, k, base, row, ldo)
-            p += 4 if few else _PIXELS if wide else _PIXELS_HALF
+        start, start_stride = bias + first * 4, 0
+        term = 0
+        while term < k:
+            terms = min(TAPS, k - term) if k - term >= 2 * TAPS else k - term
+            panel, taps = w + (first // PANEL * k * PANEL + term * PANEL + first % PANEL) * 4, offsets + term * 8
+            p = 0
+            while p < count:
+                at, row, begin = places + p * 8, out + p * ldo + first * 4, start + p * start_stride
+                few = count - p <= 4
+                if wide and few:
+                    _few(at, taps, panel, terms, begin, start_stride, row, ldo)
+                elif wide:
+                    _many(at, taps, panel, terms, begin, start_stride, row, ldo)
+                elif few:
+                    _few_half(at, taps, panel, terms, begin, start_stride, row, ldo)
+                else:
+                    _many_half(at, taps, panel, terms, begin, start_stride, row, ldo)
+                p += 4 if few else _PIXELS if wide else _PIXELS_HALF
+            start, start_stride = out + first * 4, ldo
+            term += terms
         first += 32 if wide else 16
     return 0
 

@@ -90,23 +90,27 @@ def make_filter_tile(filters: int, vectors: int) -> Any:
 
 
 def make_pixel_tile(pixels: int, vectors: int) -> Any:
-    """An intrinsic tile(places, offsets, w, k, bias, out, ldo): `pixels` pixels against 16 * vectors filters of a packed panel.
+    """An intrinsic tile(places, offsets, w, k, start, start_stride, out, ldo): `pixels` pixels against 16 * vectors filters of a panel.
 
-    places: int64 addresses of the pixels' windows; offsets: K int64 bytes; w: K rows of PANEL weights; out: rows ldo bytes apart, of
-    which 16 * vectors filters are written.
+    places: int64 addresses of the pixels' windows; offsets: K int64 bytes; w: K rows of PANEL weights; start: rows start_stride bytes
+    apart that the sums start from, the bias with a stride of 0 or what earlier taps have left in out; out: rows ldo bytes apart, of which
+    16 * vectors filters are written.
     """
 
     @intrinsic
-    def tile(typing_context, places, offsets, w, k, bias, out, ldo):
+    def tile(typing_context, places, offsets, w, k, start, start_stride, out, ldo):
         def codegen(context, builder, sig, args):
-            places, offsets, w, k_end, bias, out, ldo = args
+            places, offsets, w, k_end, start, start_stride, out, ldo = args
             fma = llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
 
             def at(address: Any, n_bytes: int, kind: Any) -> Any:
                 return pointer(builder, builder.add(address, I64(n_bytes)) if n_bytes else address, kind)
 
             windows = [builder.load(at(places, 8 * i, I64), align=8) for i in range(pixels)]
-            starts = [builder.load(at(bias, 64 * j, VF), align=4) for j in range(vectors)]
+            starts = []
+            for i in range(pixels):
+                starts.append([builder.load(at(start, 64 * j, VF), align=4) for j in range(vectors)])
+                start = builder.add(start, start_stride) if i + 1 < pixels else start
             entry = builder.block
             loop, done = builder.append_basic_block("k"), builder.append_basic_block("k_done")
             builder.cbranch(builder.icmp_signed(">", k_end, I64(0)), loop, done)
@@ -128,7 +132,7 @@ def make_pixel_tile(pixels: int, vectors: int) -> Any:
             tap.add_incoming(builder.add(tap, I64(8)), loop)
             for i in range(pixels):
                 for j in range(vectors):
-                    sums[i][j].add_incoming(starts[j], entry)
+                    sums[i][j].add_incoming(starts[i][j], entry)
                     sums[i][j].add_incoming(new[i][j], loop)
             builder.cbranch(builder.icmp_signed("<", k_next, k_end), loop, done)
 
@@ -136,7 +140,7 @@ def make_pixel_tile(pixels: int, vectors: int) -> Any:
             for i in range(pixels):
                 for j in range(vectors):
                     result = builder.phi(VF)
-                    result.add_incoming(starts[j], entry)
+                    result.add_incoming(starts[i][j], entry)
                     result.add_incoming(new[i][j], loop)
                     new[i][j] = result
             row = out
@@ -146,6 +150,6 @@ def make_pixel_tile(pixels: int, vectors: int) -> Any:
                 row = builder.add(row, ldo)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), codegen
+        return types.void(*[types.int64] * 8), codegen
 
     return tile

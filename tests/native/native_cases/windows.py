@@ -25,6 +25,7 @@ def _images_last(width: int) -> Any:
 CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-1d": lambda w: _conv((3, w + 2), (4, 3, 3)), "Conv-1d-filters": lambda w: _conv((2, 9), (w, 2, 3), "Tanh", strides=[2]),
     "Conv": lambda w: _conv((2, 5, w + 2), (3, 2, 3, 3)), "Conv-filters": lambda w: _conv((3, 6, 7), (w, 3, 3, 3), "Relu"),
+    "Conv-many-taps": lambda w: _conv((35, 4, 5), (w + 17, 35, 3, 3), "Relu", strides=[2, 1]),
     "Conv-strides": lambda w: _conv((2, 7, w + 3), (3, 2, 3, 2), strides=[2, 3]),
     "Conv-pads": lambda w: _conv((2, 4, w), (5, 2, 3, 3), pads=[1, 0, 2, 3]),
     "Conv-dilations": lambda w: _conv((2, 7, w + 4), (3, 2, 2, 3), dilations=[3, 2]),
