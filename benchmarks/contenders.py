@@ -58,8 +58,11 @@ def bound(runtime: onnxruntime.InferenceSession, given: list[Columns]) -> list[C
 
 
 def _as_declared(runtime: onnxruntime.InferenceSession, given: list[Columns]) -> list[Columns]:
-    """Without the batch axis where the file has none."""
+    """Without the batch axis where the file has none; a peer can then run one row only."""
     ranks = {port.name: len(port.shape) for port in runtime.get_inputs()}
+    for name, array in given[0].items():
+        if ranks[name] < array.ndim and array.shape[0] != 1:
+            raise ValueError(f"cannot give {array.shape[0]} rows to input {name!r}, which has no batch axis")
     return [{name: array[0] if ranks[name] < array.ndim else array for name, array in feed.items()} for feed in given]
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 
 ROOT = Path(__file__).resolve().parent.parent
 HANG_S = 5
@@ -40,6 +41,18 @@ _SECRET = b"\xab"  # what the file outside the model's folder is full of, and no
 _PLACES = ("../secret.bin", "/etc/passwd", "link.bin", "", "a/../../secret.bin", "C:\\secret.bin", "\0", "x" * 5000)
 
 
+_FLOW = """<ir_version: 10, opset_import: ["" : 21, "mine" : 1]>
+g (float[N, 4] x, bool[1] c) => (float[N, 4] y, float[N, 3, 4] z) <int64 m = {3}, float[4] w = {1, 2, 3, 4}>
+{ h = mine.twice(x)
+  a, all = Loop(m, , h) <body = b (int64 i, bool go, float[N, 4] s) => (bool on, float[N, 4] t, float[N, 4] o)
+    { on = Identity(go) u = Mul(s, w) t = Tanh(u) k = Equal(i, m)
+      o = If(k) <then_branch = th () => (float[N, 4] p) { p = Add(t, x) }, else_branch = el () => (float[N, 4] q) { q = Relu(t) }> }>
+  b = Transpose<perm = [1, 0, 2]>(all)
+  y, z = Scan<num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1], body = sc (float[N, 4] s1, float[N, 4] e) =>
+    (float[N, 4] t1, float[N, 4] o1) { t1 = Add(s1, e) o1 = Neg(t1) }>(a, b) }
+<domain: "mine", opset_import: ["" : 21]> twice <alpha: float = 0.5> (v) => (r) { l = LeakyRelu<alpha: float = @alpha>(v) r = Add(l, v) }"""
+
+
 class Hang(BaseException):
     """A file took longer than it may."""
 
@@ -49,7 +62,9 @@ def corpus(folder: Path | None) -> list[bytes]:
     paths = [*sorted((ROOT / "cervello" / "demo" / "policies").glob("*.onnx")), *sorted((ROOT / "examples").glob("*.onnx"))]
     if folder is not None:
         paths += sorted(folder.glob("*.onnx"))
-    return [data for path in paths if len(data := path.read_bytes()) <= _LARGEST]
+    found = [data for path in paths if len(data := path.read_bytes()) <= _LARGEST]
+    flow = onnx.parser.parse_model(_FLOW).SerializeToString()
+    return found + [flow] * (len(found) // 4)  # branches, loops and functions, often enough
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
@@ -90,7 +105,8 @@ def _bytes_changed(data: bytes, rng: random.Random) -> bytes:
 
 
 def _edited(model: onnx.ModelProto, rng: random.Random) -> None:
-    graph = model.graph
+    inner = [a.g for node in model.graph.node for a in node.attribute if a.HasField("g")]
+    graph = rng.choice(inner) if inner and rng.random() < 0.5 else model.graph
     nodes, ports = list(graph.node), [*graph.input, *graph.output]
     names = [name for node in nodes for name in (*node.input, *node.output)] or ["x"]
     kind = rng.randrange(14)

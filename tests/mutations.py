@@ -18,6 +18,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = "tests/native"
 ELEMENTWISE, REDUCTIONS = f"{NATIVE}/test_operators_elementwise.py", f"{NATIVE}/test_operators_reductions.py"
+FLOW = f"{NATIVE}/test_flow.py"
 SAME_BITS = f"{NATIVE}/test_batch_invariance.py::test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking"
 
 
@@ -55,6 +56,15 @@ MUTATIONS = [
              f"{SAME_BITS}[Gemm-wide]"),
     Mutation("cut tiles begin every segment with the bias", "native/kernels/tiles.py", "            joined(begins, zeros, added)\n",
              "            joined(begins, starts, added)\n", f"{SAME_BITS}[Gemm-257-terms]"),
+    Mutation("what turns read from around them lasts for one turn", "native/ops/flow.py",
+             "    again.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)\n", "",
+             f"{FLOW}::test_rows_run_as_in_onnxruntime[7-loop-that-reads-around-it]"),
+    Mutation("states that change places overwrite each other", "native/ops/flow.py",
+             "any(last.buffer is other.buffer for other in states)", "False",
+             f"{FLOW}::test_rows_run_as_in_onnxruntime[7-states-that-change-places]"),
+    Mutation("results of turns lie where a turn works", "native/ops/flow.py",
+             "            loop.begin.keeps += (sequence,)", "            pass",
+             f"{FLOW}::test_rows_run_as_in_onnxruntime[7-loop-that-collects]"),
     Mutation("a block of taps begins again with the bias", "native/kernels/convolution.py",
              "            start, start_stride = out + first * 4, ldo\n", "            pass\n",
              f"{NATIVE}/test_operators_onnxruntime.py::test_outputs_are_those_of_onnxruntime[Conv-many-taps]"),

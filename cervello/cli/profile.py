@@ -112,7 +112,8 @@ def _print(found: Profile, terminal: Terminal) -> None:
     steps = terminal.table([">step", "runs", ">time", ">share", ">of limit", ">multiply-adds", ">elements", ">read", ">written", "~node"])
     longest = max(step.seconds for step in found.steps)
     for number, step in enumerate(found.steps):
-        steps.add_row(str(number), plain(step.runs), duration(step.seconds),
+        runs = plain(step.runs) if step.times == 1 else f"{plain(step.runs)} × {step.times}"
+        steps.add_row(str(number), runs, duration(step.seconds),
                       terminal.styled(share(step.share), "bold" if step.seconds == longest else ""),
                       "-" if step.limit_share is None else share(step.limit_share), count(step.multiply_adds), count(step.elements),
                       size(step.read_bytes), size(step.written_bytes), plain(step.node or step.op),

@@ -25,7 +25,8 @@ CTX_DICT_SIZE: Final = 12
 CTX_DICT_TYPE: Final = 13
 CTX_MOVES: Final = 14  # address of the wrappers' moves, and how many
 CTX_N_MOVES: Final = 15
-CTX_SPACES: Final = 16  # base addresses start here
+CTX_TURNS: Final = 16  # turns that loops have begun again in this run
+CTX_SPACES: Final = 17  # base addresses start here
 
 # Spaces.
 ABSOLUTE: Final = 0  # weights and other constants: offset is an address
@@ -35,6 +36,7 @@ FIRST_BUFFER: Final = 2  # inputs, then outputs
 # Words of a step.
 STEP_KERNEL: Final = 0
 STEP_WORDS: Final = 1
+JUMP: Final = -1 << 40  # a kernel's status for going on elsewhere: this, and the words from its step to that one
 STEP_OPERANDS: Final = 2
 
 # Words of a plan's facts.

@@ -91,10 +91,11 @@ class Bench:
         return partial(run_mixed, program, self._run, plan, self._arrays, self._n_inputs)
 
     def _check(self, status: int | None, step: Step | None) -> None:
-        if status and step is not None:
+        if status is None or status <= 0:  # below 0, the step says to go on elsewhere
+            return
+        if step is not None:
             status += self._model.program.offsets[[s for s in self._model.program.steps if s.host is None].index(step)] * 8 * 256
-        if status:
-            raise fail(self._model.program, status)
+        raise fail(self._model.program, status)
 
     @contextmanager
     def _kept(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:

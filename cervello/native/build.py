@@ -13,8 +13,11 @@ from cervello.native import memory, verifier
 from cervello.native.batching import Batching, as_given, declared, one_row
 from cervello.native.dead_code import without_dead_code
 from cervello.native.dims import ROWS, Affine, Shape, product
+from cervello.native.flow import BRANCH
+from cervello.native.flow_values import decided
 from cervello.native.freed import Baked, free_batch, walked
 from cervello.native.graph import Graph
+from cervello.native.infer import infer
 from cervello.native.lifted import lift
 from cervello.native.lowering import Lowering
 from cervello.native.normalise import normalise
@@ -22,6 +25,7 @@ from cervello.native.ops import (  # noqa: F401  (each registers its ops)
     attention,
     convolution,
     elementwise,
+    flow,
     linear,
     movement,
     norms,
@@ -89,6 +93,7 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
     names = _chosen(graph, outputs)
     graph = without_dead_code(normalise(graph), names)
     batching = declared(graph) if shapes is None else as_given(graph, shapes)
+    graph = _without_branches(graph, batching)
     axes: dict[str, int] = {}
     reason, whole = batching.reason, graph
     for attempt in (_declared, _freed) if shapes is None else ():
@@ -106,6 +111,19 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
             batching = one_row(whole, reason, batching)
         graph, values = spelled(whole, batching.shapes)
     return _lower(graph, values, batching, names, axes, weights)
+
+
+def _without_branches(graph: Graph, batching: Batching) -> Graph:
+    """The graph without branches that its shapes alone rule out."""
+    if not any(node.op == BRANCH for node in graph.nodes):
+        return graph
+    try:
+        values = infer(graph, batching.shapes)
+    except GraphError:
+        if not batching.free:
+            raise
+        values = infer(graph, one_row(graph, "", batching).shapes)
+    return decided(graph, values)
 
 
 def _declared(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:

@@ -166,7 +166,8 @@ class Run:
 def fail(program: Program, status: int) -> ExecutionError:
     """The error for a status that a program returned."""
     step = program.step_at((status // 256) // 8)
-    reason = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True"}.get(
+    reason = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True",
+              3: "a loop that does not end"}.get(
         status % 256, f"status {status % 256}")
     return ExecutionError(f"node {step.node or step.op}: expected to run, got {reason}")
 
@@ -178,13 +179,18 @@ def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n
     """
     settle(run, plan, arrays)
     start, address = int(plan.facts[abi.PLAN_PROGRAM]), run.context.ctypes.data
-    for segment in program.segments:
-        if segment.host is None:
-            status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
-            if status:
-                return status + segment.first * 8 * 256
-        else:
+    at = 0
+    while at < len(program.segments):
+        segment = program.segments[at]
+        at += 1
+        if segment.host is not None:
             run_host(program, run, plan, segment.host, arrays, n_inputs)
+            continue
+        status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
+        if status > 0:
+            return status + segment.first * 8 * 256
+        if status < 0:  # a jump to the label that another segment begins with
+            at = program.labels[segment.first + status - abi.JUMP]
     return 0
 
 
@@ -193,6 +199,7 @@ def settle(run: Run, plan: Plan, arrays: Sequence[Array]) -> None:
     for i, array in enumerate(arrays):
         run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
     run.context[abi.CTX_ROWS] = plan.n_rows
+    run.context[abi.CTX_TURNS] = 0
     run.values.clear()
 
 

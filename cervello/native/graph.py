@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+CALL = "(the function's nodes)"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -24,6 +26,33 @@ class Node:
 
     def __str__(self) -> str:
         return f"{self.op} {self.name!r}" if self.name else f"{self.op} → {next(iter(self.outputs), '')!r}"
+
+    def bodies(self) -> dict[str, Body]:
+        """What lies inside it."""
+        return {key: value for key, value in self.attributes.items() if isinstance(value, Body)}
+
+    def outer(self) -> set[str]:
+        """The names that its bodies read beside its inputs."""
+        return {name for body in self.bodies().values() for name in body.outer()}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Nodes inside a node: a branch, the turns of a loop, a function that the file defines (then it is the attribute `CALL`)."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, np.ndarray[Any, Any]]
+
+    def own(self) -> set[str]:
+        """The names it defines."""
+        return {*self.inputs, *self.constants, *(name for node in self.nodes for name in node.outputs)} - {""}
+
+    def outer(self) -> set[str]:
+        """The names it reads from around it."""
+        read = {*self.outputs, *(name for node in self.nodes for name in (*node.inputs, *node.outer()))}
+        return read - self.own() - {""}
 
 
 @dataclass(frozen=True, slots=True)

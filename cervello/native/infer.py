@@ -12,6 +12,8 @@ import numpy as np
 
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native.dims import Affine, NotAffine, Shape, at, parts, product, written
+from cervello.native.flow import FLOW, RANDOM
+from cervello.native.flow_values import ending, flow_values, never_run
 from cervello.native.graph import Graph, Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.reference import NEVER
@@ -22,7 +24,6 @@ from cervello.native.ops import windows as _windows  # noqa: F401  (registers it
 from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.values import Array, Value, known
 
-RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 _MOST_FOLDED = 1 << 26  # elements: a node that folds to more is refused before memory is spent
 _GROWING = frozenset({"BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "HammingWindow", "HannWindow", "MaxUnpool",
                       "MelWeightMatrix", "Resize", "Upsample"})  # no rule says how large their results become
@@ -39,14 +40,21 @@ def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
         values[name] = known(name, data, data.dtype == object)
     for port in graph.inputs:
         values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+    until = ""  # ends a stretch that never runs
     for node in graph.nodes:
+        if never_run(node, until):
+            values.update((name, Value(name, None, None)) for name in node.outputs if name)
+            continue
         for value in results(node, values):
             values[value.name] = value
+        until = ending(node, values)
     return values
 
 
 def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     """What is known of a node's results, from what is known of its inputs."""
+    if node.op in FLOW and not node.domain:
+        return flow_values(node, values)
     inputs = [values[name] if name else None for name in node.inputs]
     while inputs and inputs[-1] is None:
         inputs.pop()

@@ -7,6 +7,7 @@ operands are written in place where their producers can, and an elementwise resu
 from __future__ import annotations
 
 from collections import Counter
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ class Lowering:
         self.node: Node | None = None
         self.readers: dict[str, list[Node]] = {}
         self.absorbed: set[int] = set()
+        self.open: dict[str, Any] = {}  # what marks of branches and loops tell each other
+        self.turns: list[int] = []  # of the loops around the next step
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
@@ -147,16 +150,21 @@ class Lowering:
         """Adds a kernel call; operand words are (space, offset) of reads, writes, then scratch."""
         node = self.node
         step = Step(f"cervello.native.kernels.{kernel}", reads, writes, words, op or (node.op if node else "copy"),
-                    str(node) if node else "", scratch=scratch)
+                    str(node) if node else "", scratch=scratch, times=prod(self.turns))
         self.steps.append(step)
         return step
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copies elements between two layouts of one shape."""
-        sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
-        sizes, (from_, to) = padded(sizes, steps, 5)
-        self.emit("copies:copy", (source,), (target,), [target.itemsize, *sizes, *from_, *to], op="copy")
+        self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
 
     def place(self, name: str, tensor: Tensor) -> None:
         """Asks that a value be written to `tensor`."""
         self.places[name] = tensor
+
+
+def copy_words(source: Tensor, target: Tensor) -> list[Any]:
+    """The words of `kernels.copies.copy_strided`."""
+    sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+    sizes, (from_, to) = padded(sizes, steps, 5)
+    return [target.itemsize, *sizes, *from_, *to]

@@ -76,7 +76,7 @@ def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
     end: dict[int, int] = {}
     buffers: dict[int, Buffer] = {}
     for index, step in enumerate(steps):
-        for tensor in (*step.reads, *step.writes, *step.scratch):
+        for tensor in step.touched:
             if tensor.buffer.space is Space.ARENA:
                 key = id(tensor.buffer)
                 buffers[key] = tensor.buffer

@@ -32,6 +32,7 @@ class StepTime:
     Attributes:
       node: the node it stands for; op: the node's type, the kind by which steps are summed.
       runs: kernel ("gemm:gemm") or slower tier ("numpy", "reference"); tier: "planned" or that tier.
+      times: how often it runs in loops of a known number of turns, else 1; all that follows is of all times together.
       seconds: median of `rounds_s`, [rounds] seconds; share: of the sum over all steps.
       multiply_adds: of products, else 0; elements: written to its first result.
       read_bytes: distinct bytes of operands and weights; weight_bytes of them are weights and other constants.
@@ -42,6 +43,7 @@ class StepTime:
     op: str
     runs: str
     tier: str
+    times: int
     seconds: float
     share: float
     multiply_adds: int
@@ -170,8 +172,8 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     finally:
         run.aim(0, 0, 0)
         model.release(run)
-    times = n_rows / bench.piece_rows
-    taken = [[one * times for one in own] for own in taken]
+    pieces = n_rows / bench.piece_rows
+    taken = [[one * pieces * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
     seconds = [statistics.median(own) for own in taken]
     total = sum(seconds)
     steps = tuple(_described(model, step, n_rows, one, one / total, tuple(own))
@@ -184,10 +186,11 @@ def _described(model: Model, step: Step, n_rows: int, seconds: float, share: flo
     weight += sum(_bytes(tensor, n_rows) for tensor in step.reads if tensor.buffer.space is Space.CONSTANT)
     reads = {(id(t.buffer), t.offset, t.shape, t.strides): t for t in step.reads if t.buffer.space is not Space.CONSTANT}
     tier = "planned" if step.host is None else step.host.tier
+    read, written = sum(_bytes(tensor, n_rows) for tensor in reads.values()) + weight, sum(_bytes(tensor, n_rows) for tensor in step.writes)
+    n = step.times
     return StepTime(
-        step.node, step.op, step.kernel.rpartition(".")[2] or tier, tier, seconds, share, at(multiply_adds(step), n_rows),
-        at(elements(step), n_rows), sum(_bytes(tensor, n_rows) for tensor in reads.values()) + weight, weight,
-        sum(_bytes(tensor, n_rows) for tensor in step.writes), rounds_s)
+        step.node, step.op, step.kernel.rpartition(".")[2] or tier, tier, n, seconds, share, at(multiply_adds(step), n_rows) * n,
+        at(elements(step), n_rows) * n, read * n, weight * n, written * n, rounds_s)
 
 
 def _bytes(tensor: Tensor, n_rows: int) -> int:

@@ -6,9 +6,9 @@ compiled passes, one over the layout and one over the words, so a batch size tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import accumulate, repeat
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,14 @@ from cervello.native import abi
 from cervello.native.dims import parts
 from cervello.native.memory import Layout
 from cervello.native.ops.host import HostCall
-from cervello.native.tensors import Address, Buffer, Space, Step, Tensor, Weight
+from cervello.native.tensors import Address, Buffer, Jump, Space, Step, Tensor, Weight
 from cervello.native.weights import Weights
 
 Array = np.ndarray[Any, Any]
 _CONTROL, _EXECUTION = "cervello.native.kernels.control", "cervello.native.kernels.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
 _PLACE = "cervello.native.kernels.placing:place"
+LABEL = "cervello.native.kernels.flow:here"
 LONG_WORK = 1_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
 
 
@@ -104,6 +105,11 @@ class Program:
     pieces: dict[int, Plan] = field(default_factory=dict, compare=False)
 
     @property
+    def labels(self) -> dict[int, int]:
+        """The stretch of steps that begins at a word."""
+        return {segment.first: i for i, segment in enumerate(self.segments) if segment.host is None}
+
+    @property
     def wholly_planned(self) -> bool:
         return all(segment.host is None for segment in self.segments)
 
@@ -152,6 +158,7 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
             references += [word.reference for word in step.words if isinstance(word, Address)]
     linker.link(references)
 
+    mixed, starts = any(step.host is not None for step in steps), _starts(steps)
     tables: list[tuple[int, int, int]] = []  # const, by row, owner
     kept: list[Any] = []
     offsets: list[int] = []
@@ -165,11 +172,13 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
             segments.append(Segment(len(tables), len(tables), step.host, step))
             first = len(tables)
             continue
+        if mixed and step.kernel == LABEL and len(tables) > first:  # steps of a slower tier may lie on the way to it
+            segments.append(Segment(first, len(tables)))
+            first = len(tables)
         offsets.append(len(tables))
-        words = _encode(step, layout, weights, n_inputs, kept)
-        tables += words
+        tables += _encode(step, layout, weights, n_inputs, kept, starts)
         const, slope = parts(_work(step))
-        work[0], work[1] = work[0] + const, work[1] + slope
+        work[0], work[1] = work[0] + const * step.times, work[1] + slope * step.times
     if len(tables) > first:
         segments.append(Segment(first, len(tables)))
     block = np.array(tables, np.int64).reshape(-1, 3).T.copy()
@@ -185,15 +194,25 @@ def _work(step: Step) -> Any:
     return operations(step)
 
 
-def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int]]:
-    operands = (*step.reads, *step.writes, *step.scratch)
-    length = abi.STEP_OPERANDS + 2 * len(operands) + len(step.words)
-    words: list[tuple[int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(length)]
-    for tensor in operands:
+def _length(step: Step) -> int:
+    return 0 if step.host is not None else abi.STEP_OPERANDS + 2 * len(step.operands) + len(step.words)
+
+
+def _starts(steps: Sequence[Step]) -> dict[int, int]:
+    """The word at which each step begins, by its id."""
+    return dict(zip(map(id, steps), accumulate(map(_length, steps), initial=0), strict=False))
+
+
+def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any], starts: Mapping[int, int],
+            ) -> list[tuple[int, int, int]]:
+    words: list[tuple[int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(_length(step))]
+    for tensor in step.operands:
         words += _operand(tensor, layout, weights, n_inputs, kept)
     for word in step.words:
         if isinstance(word, Address):
             words.append(_fixed(linker.address(word.reference)))
+        elif isinstance(word, Jump):
+            words.append(_fixed(starts[id(word.step)] - starts[id(step)]))
         elif isinstance(word, Weight):
             array = weights.store(word)
             kept.append(array)

@@ -11,9 +11,9 @@ from typing import Any
 
 from cervello.native.dims import ROWS, Affine, product, written
 from cervello.native.einsum import letters
+from cervello.native.flow import FLOW, RANDOM
 from cervello.native.graph import Graph, Node
 from cervello.native.host.table import symbolic
-from cervello.native.infer import RANDOM
 from cervello.native.values import Value
 
 # Every element from the elements at its own place, with broadcasting: rows stay apart, for two axes that depend on N never meet.
@@ -67,6 +67,9 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
         inputs = [values[name] for name in node.inputs]
         if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
             raise RowsMixed(f"node {node} computes with the number of rows")
+        if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
+            _follow(node, inputs, known, stretches)
+            continue
         if node.op in RANDOM and not node.domain:
             _check_random(node, known)
         elif any(_moving(value) for value in inputs):

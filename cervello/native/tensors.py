@@ -170,6 +170,13 @@ class Weight:
     kind: str = "plain"
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A word that becomes the words from its own step to another."""
+
+    step: Step
+
+
 @dataclass(eq=False, slots=True)
 class Step:
     """One kernel call.
@@ -179,6 +186,8 @@ class Step:
       reads, writes: operands in the order of the kernel's words, writes last.
       words: attributes behind the operands.
       node: what it does for, as the report says it.
+      keeps: tensors that are no operands but have to last until here, since steps before this one may run again.
+      times: how often it runs in a loop of a known number of turns; else 1.
     """
 
     kernel: str
@@ -190,3 +199,15 @@ class Step:
     host: Any = None  # a function of the slower tiers instead of a kernel
     scratch: tuple[Tensor, ...] = ()
     alive: bool = True
+    keeps: tuple[Tensor, ...] = ()
+    times: int = 1
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """In the order of the kernel's words."""
+        return (*self.reads, *self.writes, *self.scratch)
+
+    @property
+    def touched(self) -> tuple[Tensor, ...]:
+        """All tensors that have to be in memory."""
+        return (*self.operands, *self.keeps)

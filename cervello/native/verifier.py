@@ -29,7 +29,7 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
     last: dict[int, int] = {}
     buffers: dict[int, Buffer] = {}
     for index, step in enumerate(steps):
-        for tensor in (*step.reads, *step.writes, *step.scratch):
+        for tensor in step.touched:
             if tensor.buffer.space is Space.ARENA:
                 key = layout.index[id(tensor.buffer)]
                 buffers[key] = tensor.buffer
@@ -47,7 +47,7 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
 
 def _inside(steps: Sequence[Step], n_rows: int) -> None:
     for step in steps:
-        for tensor in (*step.reads, *step.writes, *step.scratch):
+        for tensor in step.touched:
             low, high = extent(tensor, n_rows)
             if low < 0 or high > at(tensor.buffer.n_bytes, n_rows):
                 raise PlanError(f"step {step.node or step.op}, {tensor.name!r} at N = {n_rows}: expected bytes within "

@@ -56,6 +56,8 @@ def _lower(lowering: Lowering, node: Node) -> None:
     except NotPlanned as reason:
         del lowering.steps[before:]
         lowering.absorbed = absorbed
+        for name in node.outputs:  # what was begun
+            lowering.tensors.pop(name, None)
         lowering.slow[str(node)] = str(reason)
         lower_host(lowering, node, str(reason))
 

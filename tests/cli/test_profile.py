@@ -15,7 +15,7 @@ from cervello.native.leaks import Growth
 
 FIELDS = ["name", "n_rows", "rounds", "whole_s", "steps_s", "limit_s", "limit_share", "machine", "arena_bytes", "peak_bytes",
           "weight_bytes", "shared_bytes", "slow", "one_row", "fused", "tiers", "kinds", "steps", "leaks"]
-STEP_FIELDS = ["node", "op", "runs", "tier", "seconds", "share", "multiply_adds", "elements", "read_bytes", "weight_bytes",
+STEP_FIELDS = ["node", "op", "runs", "tier", "times", "seconds", "share", "multiply_adds", "elements", "read_bytes", "weight_bytes",
                "written_bytes", "rounds_s", "limit_s", "limit_share"]
 KIND_FIELDS = ["kind", "steps", "seconds", "share", "multiply_adds", "elements", "read_bytes", "written_bytes"]
 

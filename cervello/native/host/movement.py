@@ -39,7 +39,7 @@ def _squeeze(node: Node, x: Array, axes: Array | None = None) -> Array:
 
 @host("Unsqueeze")
 def _unsqueeze(node: Node, x: Array, axes: Array) -> Array:
-    return np.expand_dims(x, tuple(int(a) for a in axes))
+    return np.expand_dims(x, tuple(int(a) for a in axes.reshape(-1)))
 
 
 @host("Transpose")

@@ -27,20 +27,24 @@ def _run(target, target_stride, source, source_stride, count, itemsize):
                 write_u8(target + i * target_stride, k, read_u8(source + i * source_stride, k))
 
 
+@device
+def copy_strided(source, target, words):
+    """Words: itemsize, 5 sizes, 5 source strides, 5 target strides."""
+    itemsize, count = word(words, 0), word(words, 5)
+    for i in range(word(words, 1)):
+        for j in range(word(words, 2)):
+            for k in range(word(words, 3)):
+                s = source + i * word(words, 6) + j * word(words, 7) + k * word(words, 8)
+                t = target + i * word(words, 11) + j * word(words, 12) + k * word(words, 13)
+                for _ in range(word(words, 4)):
+                    _run(t, word(words, 15), s, word(words, 10), count, itemsize)
+                    s += word(words, 9)
+                    t += word(words, 14)
+
+
 def copy(step, ctx):
-    """Words: source, target; itemsize, 5 sizes, 5 source strides, 5 target strides."""
-    source = word(ctx, word(step, 2)) + word(step, 3)
-    target = word(ctx, word(step, 4)) + word(step, 5)
-    itemsize, count = word(step, 6), word(step, 11)
-    for i in range(word(step, 7)):
-        for j in range(word(step, 8)):
-            for k in range(word(step, 9)):
-                s = source + i * word(step, 12) + j * word(step, 13) + k * word(step, 14)
-                t = target + i * word(step, 17) + j * word(step, 18) + k * word(step, 19)
-                for _ in range(word(step, 10)):
-                    _run(t, word(step, 21), s, word(step, 16), count, itemsize)
-                    s += word(step, 15)
-                    t += word(step, 20)
+    """Words: source, target; then see `copy_strided`."""
+    copy_strided(word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5), step + 6 * 8)
     return 0
 
 

@@ -12,12 +12,14 @@ from cervello.native.abi import (
     CTX_ROWS,
     CTX_SAVE_THREAD,
     CTX_SPACES,
+    CTX_TURNS,
     DOOR_BASE,
     DOOR_BUFFERS,
     DOOR_HEADER,
     DOOR_ROW_BYTES,
     DOOR_WORDS,
     FIRST_BUFFER,
+    JUMP,
     PLAN_END,
     PLAN_LONG,
     PLAN_PARTS,
@@ -29,13 +31,22 @@ from cervello.native.abi import (
 
 @shared
 def walk(program, end, ctx):
-    """Runs the steps in order; 0, or the offset of the failing step * 256 + its status."""
+    """Runs the steps in order; 0, or the offset of the failing step * 256 + its status.
+
+    A status below 0 is a jump: JUMP + words from the step to the next one. One that leads out of the program is handed on, as JUMP +
+    words from the program's start.
+    """
     step = program
     while step < end:
         status = call_kernel(word(step, 0), step, ctx)
-        if status != 0:
+        if status > 0:
             return (step - program) * 256 + status
-        step += word(step, 1) * 8
+        if status < 0:
+            step += (status - JUMP) * 8
+            if step < program or step >= end:  # words of a slower tier's steps there are none, so the end is another stretch's beginning
+                return JUMP + (step - program) // 8
+        else:
+            step += word(step, 1) * 8
     return 0
 
 
@@ -48,6 +59,7 @@ def piece(ctx, door, plan, first):
         entry += DOOR_WORDS * 8
     write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
     write_i64(ctx, CTX_ROW, first)
+    write_i64(ctx, CTX_TURNS, 0)
     return walk(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import onnx
 
 from cervello.errors import UnsupportedError
 from cervello.native.dims import NotAffine, product
+from cervello.native.flow import RANDOM
 from cervello.native.graph import Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.reference import NEVER
-from cervello.native.infer import RANDOM
 from cervello.native.lowering import Lowering
 from cervello.native.tensors import Step, Tensor
 from cervello.native.values import Value
@@ -76,7 +77,7 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
         results.append(tensor)
         writes.append(tensor)
     call = HostCall(node, tuple(operands), tuple(results), tier)
-    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call))
+    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.turns)))
 
 
 def _fits(value: Value) -> bool:

@@ -1,0 +1,211 @@
+"""Nodes as a policy file lists them, sub-graphs and functions included: attributes read, operands checked, each behind what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cervello.errors import FormatError, GraphError, UnsupportedError
+from cervello.native.flow import FLOW
+from cervello.native.graph import CALL, Body, Node
+from cervello.native.signatures import check_signature
+from cervello.native.stored import read_array
+
+_NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
+                         "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})
+_BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
+_SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
+_FIRST_INNER = 1 << 24  # numbers of nodes inside others, behind those of any file's own
+_MOST_NODES = 1_000_000  # functions that call functions can make any number of a few bytes
+
+
+class NodeReader:
+    """Reads nodes, those inside others included; mutable, used once."""
+
+    def __init__(self, model: onnx.ModelProto, name: str, folder: Path | None, opset: int):
+        self._name, self._folder, self._opset = name, folder, opset
+        self._functions = {(function.domain, function.name): function for function in model.functions}
+        self._calls: list[tuple[str, str]] = []
+        self._inner = count(_FIRST_INNER)
+        self._left = _MOST_NODES
+        self._depth = 0  # of sub-graphs
+
+    def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
+              declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, np.ndarray[Any, Any]]]:
+        """Nodes and constants.
+
+        Args:
+          given: attributes of the call, inside a function.
+        """
+        name, folder = self._name, self._folder
+        constants: dict[str, np.ndarray[Any, Any]] = {}
+        for tensor in initializers:
+            _check_new(tensor.name, constants, f"model {name!r}, initializer")
+            constants[tensor.name] = read_array(tensor, folder, f"model {name!r}, initializer {tensor.name!r}")
+        nodes: list[Node] = []
+        outside = not self._calls and given is None
+        for index, node in enumerate(protos):
+            self._left -= 1
+            if self._left < 0:
+                raise UnsupportedError(f"model {name!r}: expected at most {_MOST_NODES} nodes, got more; do its functions call each other?")
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            attributes = {a.name: value for a in node.attribute if (value := self._attribute(a, node, opsets, given)) is not None}
+            if node.op_type == "Constant" and not domain:
+                if not any(node.output):
+                    raise GraphError(f"model {name!r}, Constant {node.name!r}: expected a result, got none")
+                _check_new(node.output[0], constants, f"model {name!r}, Constant")
+                _check_new(node.output[0], declared, f"model {name!r}, Constant")
+                constants[node.output[0]] = _constant(node, attributes, name)
+                continue
+            self._check(node, domain, attributes)
+            if (domain, node.op_type) in self._functions:
+                attributes = {CALL: self._called(domain, node, attributes)}
+            number = index if outside and not self._depth else next(self._inner)
+            nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
+                              opsets.get(domain, self._opset), number))
+            check_signature(f"model {name!r}", nodes[-1])
+        return nodes, constants
+
+    def _check(self, node: onnx.NodeProto, domain: str, attributes: Mapping[str, Any]) -> None:
+        where = f"model {self._name!r}, node {node.op_type} {node.name!r}"
+        if (node.op_type in _NO_TENSORS or node.op_type in FLOW) and not domain:
+            raise UnsupportedError(f"{where}: expected ops on tensors, got one on sequences or optional values; export the policy without")
+        if self._opset < 7 and not domain and _meant_otherwise(node.op_type, self._opset, attributes):
+            raise UnsupportedError(f"{where}: expected opset 7 or later, got {self._opset}; export it with another opset")
+        if node.op_type == "Scan" and not domain and self._opset < 9:
+            raise UnsupportedError(f"{where}: expected opset 9 or later, got {self._opset}; export it with another opset")
+
+    def _attribute(self, attribute: onnx.AttributeProto, node: onnx.NodeProto, opsets: Mapping[str, int],
+                   given: Mapping[str, Any] | None) -> Any:
+        """An attribute's value; None when a function's caller has not given it."""
+        if attribute.ref_attr_name:
+            return (given or {}).get(attribute.ref_attr_name)
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            return self._body(attribute.g, opsets, given)
+        return _attribute(attribute, self._folder, f"model {self._name!r}, node {node.name!r}")
+
+    def _body(self, graph: onnx.GraphProto, opsets: Mapping[str, int], given: Mapping[str, Any] | None) -> Body:
+        check_names(graph, self._name)
+        inputs = tuple(value.name for value in graph.input)
+        self._depth += 1
+        try:
+            nodes, constants = self.nodes(graph.node, opsets, graph.initializer, inputs, given)
+        finally:
+            self._depth -= 1
+        return _settled(Body(inputs, tuple(value.name for value in graph.output), tuple(nodes), constants), self._name)
+
+    def _called(self, domain: str, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Body:
+        """The nodes of a function of the file, with the attributes of a call."""
+        key, where = (domain, node.op_type), f"model {self._name!r}, node {node.op_type} {node.name!r}"
+        if key in self._calls:
+            raise GraphError(f"{where}: expected a function that ends, got one that calls itself")
+        function = self._functions[key]
+        if len(node.input) > len(function.input) or len(node.output) > len(function.output):
+            raise GraphError(f"{where}: expected at most {len(function.input)} operands and {len(function.output)} results, got "
+                             f"{len(node.input)} and {len(node.output)}")
+        defaults = {a.name: self._attribute(a, node, {}, None) for a in function.attribute_proto}
+        opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in function.opset_import}
+        check_texts((node.name, *function.input, *function.output), function.node, self._name)
+        self._calls.append(key)
+        try:
+            nodes, constants = self.nodes(function.node, opsets, (), function.input, defaults | dict(attributes))
+        finally:
+            self._calls.pop()
+        body = _settled(Body(tuple(function.input), tuple(function.output), tuple(nodes), constants), self._name)
+        if outside := sorted(body.outer()):
+            raise GraphError(f"{where}: expected a function that reads its inputs alone, got one that reads {outside[0]!r}")
+        return body
+
+
+def _settled(body: Body, name: str) -> Body:
+    """The body with its nodes in order."""
+    known = {*body.inputs, *body.constants, *body.outer()}
+    return replace(body, nodes=tuple(ordered(body.nodes, known, name)))
+
+
+def _meant_otherwise(op: str, opset: int, attributes: Mapping[str, Any]) -> bool:
+    """Whether an op of an opset before 7 is not what it is now: broadcasting from an axis on, statistics of training."""
+    if op == "BatchNormalization":
+        return not attributes.get("is_test", 0) or not attributes.get("spatial", 1)
+    return opset < _SINCE.get(op, 0) or (op in _BROADCASTING and "axis" in attributes)
+
+
+def check_names(proto: onnx.GraphProto, name: str) -> None:
+    """Raises FormatError for a name that is not UTF-8; protobuf hands it on as bytes."""
+    dims = (d.dim_param for v in (*proto.input, *proto.output) for d in v.type.tensor_type.shape.dim)
+    ports = (thing.name for thing in (*proto.input, *proto.output, *proto.initializer))
+    check_texts((proto.name, *dims, *ports), proto.node, name)
+
+
+def check_texts(texts: Iterable[str], nodes: Iterable[onnx.NodeProto], name: str) -> None:
+    """As `check_names`, for texts and all names in nodes."""
+    inside = (text for n in nodes for text in (n.name, n.op_type, n.domain, *n.input, *n.output, *(a.name for a in n.attribute)))
+    for text in (*texts, *inside):
+        if not isinstance(text, str):
+            raise FormatError(f"model {name!r}: expected names in UTF-8, got {text!r}; export or copy the file again")
+
+
+def _check_new(tensor: str, known: Collection[str], where: str) -> None:
+    if tensor in known:
+        raise GraphError(f"{where} {tensor!r}: expected a new name, got one that is defined twice")
+
+
+def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
+    """Nodes in an order in which every input is known before it is read; `known` grows by all outputs."""
+    waiting, ordered = list(nodes), []
+    while waiting:
+        later = []
+        for node in waiting:
+            if all(not i or i in known for i in (*node.inputs, *node.outer())):
+                for output in node.outputs:
+                    if output and output in known:
+                        raise GraphError(f"model {name!r}, node {node}: expected a new name, got {output!r}, which is defined twice")
+                    known.add(output)
+                ordered.append(node)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            node = later[0]
+            produced = {output for n in later for output in n.outputs}
+            missing = next(i for i in (*node.inputs, *sorted(node.outer())) if i and i not in known)
+            if missing in produced:
+                raise GraphError(f"model {name!r}, node {node}: expected an acyclic graph, got a cycle through {missing!r}")
+            raise GraphError(f"model {name!r}, node {node}: expected its input {missing!r} to be produced by a node, an input or "
+                             "an initializer, found none (a dangling input)")
+        waiting = later
+    known.discard("")
+    return ordered
+
+
+def _attribute(attribute: onnx.AttributeProto, folder: Path | None, where: str) -> Any:
+    kind = attribute.type
+    if kind == onnx.AttributeProto.TENSOR:
+        return read_array(attribute.t, folder, f"{where}, attribute {attribute.name!r}")
+    if kind == onnx.AttributeProto.GRAPHS:
+        raise UnsupportedError(f"{where}: expected no sub-graphs, got attribute {attribute.name!r}")
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return tuple(value)
+    if kind == onnx.AttributeProto.STRINGS:
+        return tuple(v.decode("utf-8", "replace") for v in value)
+    return value
+
+
+def _constant(node: onnx.NodeProto, attributes: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
+    for attribute, value in attributes.items():
+        if attribute == "value":
+            return np.asarray(value)
+        if attribute in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if attribute in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+    raise UnsupportedError(f"model {name!r}, Constant {node.output[0]!r}: expected a numeric value, got "
+                           f"{[a.name for a in node.attribute]}")
