@@ -38,7 +38,7 @@ GOALS = {"arena / peak": 1.02, "arena / tract": 1.0, "arena / static_runtime": 1
 def policy(path: Path) -> dict[str, Any]:
     """The figures of one model."""
     model = Model.load(path)
-    steps, nodes = model.program.steps, unfused(model)
+    steps, nodes = model.program.steps, unfused(model, path)
     start = time.perf_counter()
     memory.plan(steps, model.batched)
     planned_ms = (time.perf_counter() - start) * 1e3

@@ -128,7 +128,7 @@ def measure(policies: Sequence[tuple[str, Path]], arguments: argparse.Namespace,
             progress.update(task, description=name)
             model, nodes = cervello.Model.load(path), None
             for n_rows in arguments.batch if model.batched else [1]:
-                nodes = nodes or unfused(model)
+                nodes = nodes or unfused(model, path)
                 if PEERS_AT_ONCE * nodes.peak(n_rows) > memory_bytes():
                     print(f"left out: {name}, batch {n_rows}: without fusion it keeps {nodes.peak(n_rows) / 2**30:.1f} GiB, which does "
                           f"not fit this machine {PEERS_AT_ONCE} times", flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.errors import CervelloError, GraphError
+from cervello.errors import CervelloError, GraphError, UnsupportedError
 from cervello.native import memory, verifier
 from cervello.native.batching import Batching, as_given, declared, one_row
 from cervello.native.dead_code import without_dead_code
@@ -46,6 +46,7 @@ from cervello.native.weights import Weights
 from cervello.spec import PolicySpec, Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
+_MOST_ROW_BYTES = 1 << 29  # no policy is near it; a few damaged bytes ask for any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class Built:
     Attributes:
       spec: inputs and outputs as one agent sees them.
       batching: how rows enter.
-      graph: what was lowered: in the newest form of its ops, without dead nodes, with its batch where it lies now.
+      graph: what was lowered: in the newest form of its ops, without dead nodes, with its batch where it lies now; a model lets it go,
+        with its copy of the weights.
       slow: nodes outside the planned tier, with the reason.
       loose: outputs whose shape depends on data.
     """
@@ -63,7 +65,7 @@ class Built:
     program: Program
     spec: PolicySpec
     batching: Batching
-    graph: Graph
+    graph: Graph | None
     slow: dict[str, str]
     loose: tuple[str, ...]
     random_nodes: tuple[str, ...]
@@ -209,6 +211,9 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
         lowering = _leaner(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]
     layout = memory.plan(steps, batching.free)
+    if (arena_bytes := layout.arena_bytes(1)) > _MOST_ROW_BYTES:
+        raise UnsupportedError(f"model {graph.name!r}: expected at most {_MOST_ROW_BYTES >> 20} MiB of intermediate values for one row, "
+                               f"got {arena_bytes >> 20} MiB; are its sizes right?")
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))

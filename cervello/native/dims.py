@@ -86,6 +86,8 @@ def parts(dim: Any) -> tuple[int, int]:
     Raises:
       NotAffine: a number that is not whole.
     """
+    if type(dim) is int:
+        return dim, 0
     if isinstance(dim, float) and not dim.is_integer():
         raise NotAffine(f"{dim} is not a size")
     return (dim.const, dim.slope) if isinstance(dim, Affine) else (int(dim), 0)
@@ -93,6 +95,8 @@ def parts(dim: Any) -> tuple[int, int]:
 
 def at(dim: Dim, n_rows: int) -> int:
     """The size for N = n_rows."""
+    if type(dim) is int:
+        return dim
     const, slope = parts(dim)
     return const + slope * n_rows
 

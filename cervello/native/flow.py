@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph import CALL, Body, Graph, Node
 
 BRANCH, OTHERWISE, JOINED, TURNS, TURNED = "If begins", "If turns", "If ends", "Loop begins", "Loop ends"
+_FIRST_NUMBER = 1 << 36  # of marks, which no node of a file has
 FLOW = frozenset({BRANCH, OTHERWISE, JOINED, TURNS, TURNED})
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 
@@ -42,6 +44,7 @@ class _Flat:
         self._where = f"model {graph.name!r}"
         self.nodes: list[Node] = []
         self.constants = dict(graph.constants)
+        self._numbers = count(_FIRST_NUMBER)
         self._taken = {*graph.constants, *(port.name for port in graph.inputs), *(name for node in graph.nodes for name in node.outputs)}
 
     def add(self, node: Node, names: Mapping[str, str], turning: str) -> None:
@@ -92,7 +95,7 @@ class _Flat:
     def _identities(self, node: Node, given: tuple[str, ...]) -> None:
         for source, name in zip(given, node.outputs, strict=False):
             if name:
-                self.nodes.append(Node("Identity", (source,), (name,), {}, node.name, index=-node.index))
+                self.nodes.append(Node("Identity", (source,), (name,), {}, node.name, index=next(self._numbers)))
 
     def _call(self, node: Node, names: Mapping[str, str], turning: str) -> None:
         body = node.bodies()[CALL]
@@ -108,11 +111,11 @@ class _Flat:
         n = len(node.outputs)
         here, there = self._fresh(node, "if"), self._fresh(node, "else")
         copies = tuple(self._fresh(node, f"result {i}") for i in range(n))
-        self.nodes.append(Node(BRANCH, node.inputs, (here,), {}, node.name, index=node.index))
+        self.nodes.append(Node(BRANCH, node.inputs, (here,), {}, node.name, index=next(self._numbers)))
         then = self._inside(node, first, {}, names, turning)[:n]
-        self.nodes.append(Node(OTHERWISE, (here, *then), (there, *copies), {}, node.name, index=-node.index - 1))
+        self.nodes.append(Node(OTHERWISE, (here, *then), (there, *copies), {}, node.name, index=next(self._numbers)))
         otherwise = self._inside(node, second, {}, names, turning)[:n]
-        self.nodes.append(Node(JOINED, (there, *copies, *otherwise), node.outputs, {}, node.name, index=-node.index - 2))
+        self.nodes.append(Node(JOINED, (there, *copies, *otherwise), node.outputs, {}, node.name, index=next(self._numbers)))
 
     def _loop(self, node: Node, names: Mapping[str, str]) -> None:
         body = node.attributes.get("body")
@@ -133,7 +136,7 @@ class _Flat:
         taken = tuple(self._fresh(node, name) for name in (body.inputs if scan else body.inputs[2:]))
         self.nodes.append(Node(TURNS, (trips, condition, *initial, *sequences), (counter, count, turn, going, *taken), {
             "states": n_states, "axes": _each(node, "scan_input_axes", n_sequences),
-            "reverse": _each(node, "scan_input_directions", n_sequences)}, node.name, index=node.index))
+            "reverse": _each(node, "scan_input_directions", n_sequences)}, node.name, index=next(self._numbers)))
         first = len(self.nodes)
         bound = dict(zip(body.inputs, taken if scan else (turn, going, *taken), strict=True))
         given = self._inside(node, body, bound, names, turning=str(node))
@@ -144,7 +147,7 @@ class _Flat:
         results = (*node.outputs, *[""] * (n_states + n_given - len(node.outputs)))
         self.nodes.append(Node(TURNED, (counter, count, condition, goes_on, *given, turn, going, *taken, *outer), results, {
             "states": n_states, "axes": _each(node, "scan_output_axes", n_given),
-            "reverse": _each(node, "scan_output_directions", n_given)}, node.name, index=-node.index - 1))
+            "reverse": _each(node, "scan_output_directions", n_given)}, node.name, index=next(self._numbers)))
 
 
 def _each(node: Node, attribute: str, count: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from cervello.errors import FormatError, GraphError, MissingFileError, UnsupportedError
+from cervello.errors import CervelloError, FormatError, GraphError, MissingFileError, UnsupportedError
 from cervello.native.flow import flattened
 from cervello.native.graph import Graph, Port
 from cervello.native.nodes import NodeReader, check_names, ordered
@@ -47,7 +47,14 @@ def read(source: Source) -> Graph:
             path = Path(source)
             data, name, folder = _bytes(path), path.stem, path.resolve().parent
         model = _parse(data, name)
-    return _graph(model, name, folder)
+    try:
+        return _graph(model, name, folder)
+    except CervelloError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # Attributes of another type than their op's, say: a file may contradict itself in more ways than are looked for.
+        raise GraphError(f"model {name!r}: expected a graph without contradictions, got one that fails with "
+                         f"{type(error).__name__}: {error}; export the policy again") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any
@@ -48,7 +49,8 @@ class Model:
         self.name = graph.name
         self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
-            self._built: Built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes)
+            built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes)
+        self._built: Built = replace(built, graph=None)
         self.weights.seal()
         if strict and self._built.slow:
             from cervello.errors import UnsupportedError

@@ -18,7 +18,7 @@ from cervello.native.dims import at
 from cervello.native.model import Model
 from cervello.native.report import MemoryPlan
 from cervello.native.seeding import Draw
-from cervello.native.tensors import Space, Step, Tensor, Weight
+from cervello.native.tensors import Space, Step, Stored, Tensor
 from cervello.native.work import elements, multiply_adds
 
 ROUNDS = 9
@@ -182,7 +182,7 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
 
 
 def _described(model: Model, step: Step, n_rows: int, seconds: float, share: float, rounds_s: tuple[float, ...]) -> StepTime:
-    weight = sum(model.weights.store(word).nbytes for word in step.words if isinstance(word, Weight))
+    weight = sum(word.array.nbytes for word in step.words if isinstance(word, Stored))
     weight += sum(_bytes(tensor, n_rows) for tensor in step.reads if tensor.buffer.space is Space.CONSTANT)
     reads = {(id(t.buffer), t.offset, t.shape, t.strides): t for t in step.reads if t.buffer.space is not Space.CONSTANT}
     tier = "planned" if step.host is None else step.host.tier

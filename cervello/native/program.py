@@ -18,7 +18,7 @@ from cervello.native import abi
 from cervello.native.dims import parts
 from cervello.native.memory import Layout
 from cervello.native.ops.host import HostCall
-from cervello.native.tensors import Address, Buffer, Jump, Space, Step, Tensor, Weight
+from cervello.native.tensors import Address, Buffer, Jump, Space, Step, Stored, Tensor, Weight
 from cervello.native.weights import Weights
 
 Array = np.ndarray[Any, Any]
@@ -208,7 +208,7 @@ def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: l
     words: list[tuple[int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(_length(step))]
     for tensor in step.operands:
         words += _operand(tensor, layout, weights, n_inputs, kept)
-    for word in step.words:
+    for i, word in enumerate(step.words):
         if isinstance(word, Address):
             words.append(_fixed(linker.address(word.reference)))
         elif isinstance(word, Jump):
@@ -217,6 +217,7 @@ def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: l
             array = weights.store(word)
             kept.append(array)
             words.append(_fixed(array.ctypes.data))
+            step.words[i] = Stored(array, word.shape, word.kind)  # so that the original can go
         else:
             const, slope = parts(word)
             words.append((const, slope, 0))
@@ -233,7 +234,8 @@ def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, ke
     if buffer.space is Space.ARENA:
         return [_fixed(abi.CTX_SPACES + abi.ARENA), (const, slope, 1 + layout.index[id(buffer)])]
     if buffer.space is Space.CONSTANT:
-        array = weights.store(Weight(buffer.data))  # type: ignore[arg-type]
+        assert buffer.data is not None
+        buffer.data = array = weights.store(Weight(buffer.data))
         kept.append(array)
         return [_fixed(abi.CTX_SPACES + abi.ABSOLUTE), _fixed(array.ctypes.data + const)]
     index = buffer.index + (n_inputs if buffer.space is Space.OUTPUT else 0)

@@ -169,6 +169,19 @@ class Weight:
     data: Array = field(hash=False, compare=False)
     kind: str = "plain"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a `Weight` has become: the array in the form its kernel reads, and the shape it had."""
+
+    array: Array = field(hash=False, compare=False)
+    shape: tuple[int, ...]
+    kind: str
+
 
 @dataclass(frozen=True, slots=True)
 class Jump:

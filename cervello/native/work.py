@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from cervello.native.dims import Dim, NotAffine, product
-from cervello.native.tensors import Step, Weight
+from cervello.native.tensors import Step, Stored, Weight
 
 _PER_ELEMENT = 4  # multiply-adds that an element of anything else counts for; an estimate
 
@@ -17,11 +19,11 @@ def multiply_adds(step: Step) -> Dim:
     """Multiply-adds of products, convolutions and recurrent layers; 0 for anything else."""
     try:
         if step.kernel.rpartition(".")[2].startswith("recurrent:"):  # reads[0] is [time steps * rows, features]
-            size = sum(int(word.data.size) for word in step.words if _kind(word) == "panels")
+            size: int = sum(prod(word.shape) for word in step.words if _kind(word) == "panels")
             return step.reads[0].shape[0] * size
         for word in step.words:
             if _kind(word) in ("panels", "filters", "columns"):
-                terms: int = word.data.shape[0 if _kind(word) == "panels" else 1]
+                terms: int = word.shape[0 if _kind(word) == "panels" else 1]
                 return terms * product(step.writes[0].shape)
         if step.kernel.endswith("products:product"):
             return product(step.writes[0].shape) * step.reads[0].shape[-1]
@@ -39,4 +41,4 @@ def elements(step: Step) -> Dim:
 
 
 def _kind(word: object) -> str:
-    return word.kind if isinstance(word, Weight) else ""
+    return word.kind if isinstance(word, (Weight, Stored)) else ""

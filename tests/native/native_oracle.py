@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ Array = np.ndarray[Any, Any]
 
 def foreign(model: onnx.ModelProto | str, given: Mapping[str, Array]) -> dict[str, Array]:
     """What onnxruntime gives; skips the test when it is not installed."""
+    return running(model)(given)
+
+
+def running(model: onnx.ModelProto | str) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """A graph in onnxruntime, to be run; skips the test when it is not installed."""
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: nothing to compare with")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -21,7 +26,7 @@ def foreign(model: onnx.ModelProto | str, given: Mapping[str, Array]) -> dict[st
     session = runtime.InferenceSession(model if isinstance(model, str) else model.SerializeToString(), options,
                                        providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, dict(given)), strict=True))
+    return lambda given: dict(zip(names, session.run(None, dict(given)), strict=True))
 
 
 def assert_near(found: Array, expected: Array, relative: float, where: str, absolute: float = 0.0) -> None:

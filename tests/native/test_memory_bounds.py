@@ -40,7 +40,7 @@ def test_real_policies_need_no_more_than_other_planners_give_them(shared_models:
 def test_real_policies_have_no_higher_peak_than_unfused(shared_models: Any, valid_model: str) -> None:
     path = shared_models.path(valid_model)
     model = Model.load(path)
-    nodes = unfused(model)
+    nodes = unfused(model, path)
     assert nodes.complete
     for n_rows in _row_counts(model):
         assert peak(sized(executed(model.program.steps), n_rows)) <= nodes.peak(n_rows), f"N = {n_rows}"
@@ -129,7 +129,7 @@ def test_unfused_nodes_write_buffers_of_their_own() -> None:
     h = c.add("Reshape", c.add("Relu", c.add("Tanh", "x")), np.array([-1, 4, 4]))
     proto = c.model(c.add("Exp", h))
     model = Model.load(proto)
-    nodes = unfused(model)
+    nodes = unfused(model, proto)
     assert nodes.peak(1) == 2 * 64
     assert nodes.peak(10) == 2 * 640
     assert len(nodes.lives) == 3  # the fourth result is the caller's

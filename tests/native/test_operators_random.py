@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from native_cases import named
-from native_graphs import Chain, one, rows
+from native_graphs import Chain, In, one, rows
 
 from cervello.errors import InputError
 from cervello.native import Model
@@ -99,3 +99,36 @@ def test_a_run_after_a_deterministic_one_draws_again() -> None:
     before = model.run({"x0": x}, seed=1)["y0"]
     model.run({"x0": x}, deterministic=True)
     np.testing.assert_array_equal(model.run({"x0": x}, seed=1)["y0"], before)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 1 << 63])
+def test_draws_have_their_distributions(seed: int) -> None:
+    """Kolmogorov–Smirnov for numbers, chi-square for classes; over agents, and over the elements of a row."""
+    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed: no distributions to compare with")
+    x = {"x0": np.zeros((N, 3), np.float32)}
+    normal = Model.load(one("RandomNormalLike", rows(3), mean=-2.0, scale=3.0)).run(x, seed=seed)["y0"]
+    uniform = Model.load(one("RandomUniformLike", rows(3), low=-1.0, high=3.0)).run(x, seed=seed)["y0"]
+    for i in range(3):
+        assert stats.kstest(normal[:, i], stats.norm(-2, 3).cdf).pvalue > 1e-4
+        assert stats.kstest(uniform[:, i], stats.uniform(-1, 4).cdf).pvalue > 1e-4
+    assert abs(np.corrcoef(normal[:, 0], normal[:, 1])[0, 1]) < 4 / N ** 0.5
+    p = np.array([0.05, 0.6, 0.25, 0.1])
+    logits = {"x0": np.tile(np.log(p).astype(np.float32), (N, 1))}
+    drawn = Model.load(one("Multinomial", rows(4), sample_size=2, dtype=7)).run(logits, seed=seed)["y0"]
+    for i in range(2):
+        assert stats.chisquare(np.bincount(drawn[:, i], minlength=4), p * N).pvalue > 1e-4
+    table = np.histogram2d(drawn[:, 0], drawn[:, 1], bins=4)[0]
+    assert stats.chi2_contingency(table).pvalue > 1e-4  # the draws of a row know nothing of each other
+    ones = Model.load(one("Bernoulli", rows(2))).run({"x0": np.full((N, 2), 0.3, np.float32)}, seed=seed)["y0"]
+    assert stats.chisquare([(ones == 0).sum(), (ones == 1).sum()], [0.7 * 2 * N, 0.3 * 2 * N]).pvalue > 1e-4
+
+
+def test_all_lines_of_a_graph_for_one_agent_draw_for_that_agent() -> None:
+    """A model for one row may hold many lines; noise keys and counters there are for one agent only."""
+    logits = np.log(np.array([0.25, 0.5, 0.25], np.float32))
+    c = Chain(x=In((1, 1)))
+    y = c.add("Multinomial", c.add("Add", np.tile(logits, (4000, 1)), c.add("Squeeze", "x")), sample_size=2)
+    model = Model.load(c.model(y))
+    assert not model.batched
+    drawn = model.run({"x": np.zeros((1, 1), np.float32)}, seed=5)[y].reshape(-1)
+    np.testing.assert_allclose(np.bincount(drawn, minlength=3) / drawn.size, [0.25, 0.5, 0.25], atol=0.03)

@@ -13,7 +13,7 @@ from cervello.compiled import linker
 from cervello.errors import ExecutionError
 from cervello.native import Model, abi
 from cervello.native.dims import at
-from cervello.native.tensors import Address, Space, Weight
+from cervello.native.tensors import Address, Space, Stored, Weight
 
 NAMES = ("Gemm-tanh", "attention", "LSTM-bidirectional-state", "Conv-groups", "Softmax-middle", "shape-arithmetic", "Concat",
          "Slice-negative-steps", "RandomNormalLike", "LayerNormalization-two-axes", "Pad")
@@ -38,8 +38,8 @@ def _symbolic(model: Model, n_rows: int) -> list[int]:
         for word in step.words:
             if isinstance(word, Address):
                 rest.append(linker.address(word.reference))
-            elif isinstance(word, Weight):
-                rest.append(model.weights.store(word).ctypes.data)
+            elif isinstance(word, Stored):
+                rest.append(word.array.ctypes.data)
             else:
                 rest.append(at(word, n_rows))
         words += [linker.address(step.kernel), 2 + len(operands) + len(rest), *operands, *rest]

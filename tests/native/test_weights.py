@@ -89,3 +89,19 @@ def test_packed_panels_hold_32_columns_padded_with_zeros() -> None:
     assert panels.shape == (2, 5, 32)
     np.testing.assert_array_equal(np.concatenate(panels, axis=1)[:, :33], w)
     assert not panels[1, :, 1:].any()
+
+
+def test_a_loaded_model_holds_its_weights_once() -> None:
+    """Not as the file has them beside the form that kernels read; what else a model holds is small."""
+    tracemalloc = pytest.importorskip("tracemalloc")
+    c = Chain(x=rows(256))
+    image = c.add("Conv", c.add("Reshape", "x", np.array([-1, 64, 2, 2])), weights(128, 64, 2, 2))
+    proto = c.model(c.dense(c.dense(c.add("Flatten", image), 128, 512, 1), 512, 512, 2)).SerializeToString()
+    Model.load(proto)
+    gc.collect()
+    tracemalloc.start()
+    model = Model.load(proto)
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert model.weights.n_bytes < held < 1.05 * model.weights.n_bytes

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from cervello.native.build import build
 from cervello.native.dims import Dim, at, product
+from cervello.native.importer import Source, read
 from cervello.native.infer import infer
 from cervello.native.model import Model
 from cervello.native.tensors import Space, Step
+from cervello.native.weights import Weights
 
 ALIGNMENT = 64
 
@@ -127,10 +130,12 @@ class Unfused(NamedTuple):
         return most
 
 
-def unfused(model: Model) -> Unfused:
+def unfused(model: Model, source: Source) -> Unfused:
     """The lives of a graph's results after constant folding and without dead nodes; graph outputs are the caller's, as in a program."""
-    graph = model._built.graph
-    values = infer(graph, model._built.batching.shapes)
+    built = build(read(source), Weights())
+    graph = built.graph
+    assert graph is not None
+    values = infer(graph, built.batching.shapes)
     wanted = {port.name for port in graph.outputs}
     outputs, live = set(wanted), []
     for node in reversed(graph.nodes):

@@ -96,8 +96,8 @@ def uniform(step, ctx):
 
 
 def multinomial(step, ctx):
-    """Words: logits [rows, classes], target [rows, samples], weights [classes], draws [rows, samples], block; rows, classes, samples,
-    itemsize, site, fill.
+    """Words: logits [rows * lines, classes], target [rows * lines, samples], weights [classes], draws [rows * lines, samples], block;
+    rows (agents), lines of each, classes, samples, itemsize, site, fill.
 
     Draws class i with probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals.
     """
@@ -106,12 +106,12 @@ def multinomial(step, ctx):
     weights = word(ctx, word(step, 6)) + word(step, 7)
     draws = word(ctx, word(step, 8)) + word(step, 9)
     block = word(ctx, word(step, 10)) + word(step, 11)
-    rows, classes, samples, itemsize = word(step, 12), word(step, 13), word(step, 14), word(step, 15)
-    if not _draw(ctx, word(step, 17), block, draws, rows, samples, word(step, 16)):
+    rows, lines, classes, samples, itemsize = word(step, 12), word(step, 13), word(step, 14), word(step, 15), word(step, 16)
+    if not _draw(ctx, word(step, 18), block, draws, rows, lines * samples, word(step, 17)):
         return 2
-    for r in range(rows):
+    for r in range(rows * lines):
         row = logits + r * classes * 4
-        deterministic = _is_deterministic(ctx, r)
+        deterministic = _is_deterministic(ctx, r // lines)
         shift = splat(row_max(row, classes))
         i = 0
         while i < classes:

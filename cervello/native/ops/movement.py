@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import Counter
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
         if whole is None:
             whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
             lowering.place(name, whole)
-        made = [i for i in node.inputs if i in makers and i not in lowering.places and lowering.values[i].data is None]
+        times = Counter(node.inputs)
+        made = [i for i in node.inputs if times[i] == 1 and i in makers and i not in lowering.places and lowering.values[i].data is None]
         if not early and whole.buffer.space is Space.ARENA:
             made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
         for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
@@ -65,12 +67,27 @@ def _concat(lowering: Lowering, node: Node) -> None:
         return
     name = node.outputs[0]
     whole = lowering.output(name, contiguous=False)
-    for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
-        source = lowering.tensor(operand)
-        if source.buffer is part.buffer and source.offset == part.offset:
-            continue  # its producer wrote it here
-        if 0 not in part.shape:
-            lowering.copy(source, part)
+    axis = node.attributes["axis"] % len(whole.shape)
+    for operand, group in groupby(zip(node.inputs, _parts(lowering, node, whole), strict=True), lambda pair: pair[0]):
+        source, parts = lowering.tensor(operand), [part for _, part in group]
+        if len(parts) > 1 and len(whole.shape) < _MOST_AXES and 0 not in parts[0].shape:  # the same, many times: one copy
+            lowering.copy(_repeated(source, axis, len(parts), 0), _repeated(
+                parts[0], axis, len(parts), parts[0].shape[axis] * parts[0].strides[axis]))
+            continue
+        for part in parts:
+            if source.buffer is part.buffer and source.offset == part.offset:
+                continue  # its producer wrote it here
+            if 0 not in part.shape:
+                lowering.copy(source, part)
+
+
+_MOST_AXES = 5  # of a strided copy
+
+
+def _repeated(tensor: Tensor, axis: int, times: int, stride: Dim) -> Tensor:
+    """A view with an axis more in front of `axis`."""
+    return tensor.viewed(tensor.name, (*tensor.shape[:axis], times, *tensor.shape[axis:]),
+                         (*tensor.strides[:axis], stride, *tensor.strides[axis:]))
 
 
 @lowers("Identity")

@@ -61,8 +61,9 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
     if source.dtype != F32:
         raise NotPlanned(f"no kernel for {source.dtype}")
     target = lowering.output(node.outputs[0])
-    rows, classes = source.shape
+    all_lines, classes = source.shape
+    rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
     weights, draws = lowering.scratch((classes,), F32), lowering.scratch(target.shape, F32)
     lowering.emit("random:multinomial", (source,), (target,), [
-        rows, classes, target.shape[1], target.itemsize, node.index, Address("cervello.noise.kernels:fill_uniform")],
+        rows, lines, classes, target.shape[1], target.itemsize, node.index, Address("cervello.noise.kernels:fill_uniform")],
         scratch=(weights, draws, _block(lowering)))

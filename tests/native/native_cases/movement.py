@@ -16,6 +16,13 @@ def _a(*numbers: int) -> Any:
     return np.array(numbers, np.int64)
 
 
+def _again(width: int) -> Any:
+    """Operands that occur several times, one after the other and not."""
+    c = Chain(x=rows(2, width), z=rows(2, 1))
+    h = c.add("Tanh", "x")
+    return c.model(c.add("Concat", h, h, h, "z", "z", h, "z", axis=2))
+
+
 def _concat(width: int) -> Any:
     c = Chain(x=rows(width), y=rows(2))
     inner = c.add("Concat", c.add("Tanh", "x"), "y", axis=1)
@@ -68,6 +75,7 @@ def _shape_arithmetic(width: int) -> Any:
 
 
 CASES = [Case(name, build) for name, build in {
+    "Concat-same": _again,
     "Concat": _concat, "Concat-middle": lambda w: one("Concat", rows(2, w), rows(3, w), weights(1, 1, w) if w < 0 else rows(1, w), axis=1),
     "Split": _split, "Split-opset-11": _split_twice, "Slice-negative-steps": _backwards, "Slice-opset-9": _cut_old,
     "Slice-empty": _empty_cut, "Slice-steps": lambda w: one("Slice", rows(w + 4, 3), _a(1), _a(_END), _a(1), _a(3)),
