@@ -205,7 +205,7 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
     running = tuple(name for name in names if name not in constants)
     lowering, inputs, outputs, loose = _prepared(graph, values, batching, running, axes)
     walk(lowering)
-    if any(node.op == "Concat" for node in graph.nodes):
+    if lowering.early_matters:
         other = _prepared(graph, values, batching, running, axes)[0]
         walk(other, early=False)
         lowering = _leaner(lowering, other, batching.free)

@@ -43,6 +43,7 @@ class Lowering:
         self.node: Node | None = None
         self.readers: dict[str, list[Node]] = {}
         self.absorbed: set[int] = set()
+        self.early_matters = False  # whether Concats could leave their operands where they are for longer
         self.open: dict[str, Any] = {}  # what marks of branches and loops tell each other
         self.turns: list[int] = []  # of the loops around the next step
 

@@ -5,7 +5,7 @@ A view (Reshape, Slice, Transpose, Expand, …) is another tensor on the same bu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -81,7 +81,7 @@ class Tensor:
         return True
 
     def viewed(self, name: str, shape: Shape, strides: Shape, offset: Dim | None = None) -> Tensor:
-        return replace(self, name=name, shape=shape, strides=strides, offset=self.offset if offset is None else offset)
+        return Tensor(name, self.dtype, shape, self.buffer, self.offset if offset is None else offset, strides)
 
 
 def dense_strides(shape: Shape, itemsize: int) -> Shape:

@@ -38,6 +38,7 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
             lowering.place(name, whole)
         times = Counter(node.inputs)
         made = [i for i in node.inputs if times[i] == 1 and i in makers and i not in lowering.places and lowering.values[i].data is None]
+        lowering.early_matters |= whole.buffer.space is Space.ARENA and len(made) > 1
         if not early and whole.buffer.space is Space.ARENA:
             made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
         for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):

@@ -89,10 +89,11 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
         channel, row = xc, columns * 4
     else:
         channel, row = plane * sh * sw, columns * 4
-    offsets = [c * channel + (i * dh % sh * sw + j * dw % sw) * plane * (not in_place) + i * dh // sh * row + j * dw // sw * 4
-               for c in range(channels) for i in range(kh) for j in range(kw)]
+    i, j = np.arange(kh)[:, None] * dh, np.arange(kw) * dw
+    planes = 0 if in_place else (i % sh * sw + j % sw) * plane
+    offsets = _over_channels(channels, channel, planes + i // sh * row + j // sw * 4)
     lines = 0 if in_place else channels * sh * rows * -(-columns // 16) * (4 if sw > 1 else 1)
-    return OverPixels(in_place, np.array(offsets, np.int64), rows, columns, (out_height - 1) * columns + out_width,
+    return OverPixels(in_place, offsets, rows, columns, (out_height - 1) * columns + out_width,
                       0 if in_place else channels * sh * sw * rows * columns, lines)
 
 
@@ -110,10 +111,15 @@ def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups:
         channel, row, column = 4, columns * channels * 4, channels * 4
     else:
         channel, row, column = rows * columns * 4, columns * 4, 4
-    offsets = [c * channel + i * dh * row + j * dw * column for c in range(channels) for i in range(kh) for j in range(kw)]
+    offsets = _over_channels(channels, channel, np.arange(kh)[:, None] * dh * row + np.arange(kw) * dw * column)
     lines = 0 if in_place else channels * rows * -(-columns // 16)
-    return OverFilters(in_place, by_pixel, np.array(offsets, np.int64), rows, columns, sh * row, sw * column, out_height * out_width,
+    return OverFilters(in_place, by_pixel, offsets, rows, columns, sh * row, sw * column, out_height * out_width,
                        0 if in_place else channels * rows * columns, lines)
+
+
+def _over_channels(channels: int, step: Any, window: Array) -> Array:
+    """[channels * window] offsets, channel by channel, in the order of the weights."""
+    return (np.arange(channels, dtype=np.int64)[:, None] * int(step) + window.reshape(-1)).reshape(-1)
 
 
 def _inside(found: Window) -> bool:
