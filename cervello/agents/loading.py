@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -18,7 +18,7 @@ from cervello.spec import Inferer, Wrapper
 
 def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
-         strict: bool = False, progress: linker.Progress | None = None) -> Policy:
+         strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None) -> Policy:
     """Loads a policy.
 
     Args:
@@ -31,6 +31,7 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
       outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
       share: a model or policy whose equal tensors are not stored twice.
       strict: refuse ops outside the planned tier.
+      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given are 1.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
     Raises:
       ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
@@ -43,14 +44,14 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
     if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs):
         raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
     if isinstance(source, Model):
-        if outputs is not None or share is not None or strict:
-            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share= and strict= for a file, got them for a model that "
-                                     "is loaded; give them to Model.load")
+        if outputs is not None or share is not None or strict or dims:
+            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict= and dims= for a file, got them for one "
+                                     "that is loaded; give them to Model.load")
         model = source
     elif not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, onnx.ModelProto)):
         raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "
                                  f"{source!r}")
     else:
         model = Model.load(source, share=shared, outputs=outputs, strict=strict,
-                           progress=progress)
+                           progress=progress, dims=dims)
     return Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads)

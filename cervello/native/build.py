@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product as product_of
 from typing import Any
 
 import numpy as np
@@ -72,17 +73,19 @@ class Built:
     fused: int
 
 
-def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None) -> Built:
+def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None,
+          dims: Mapping[str, int] | None = None) -> Built:
     """Builds a graph with N free where its nodes allow it, for one row at a time where not.
 
     Args:
       outputs: names of the values to give; the declared outputs when None.
       shapes: of all inputs, which are then one row as they are; whatever the file declares when None.
+      dims: sizes for symbols of the file.
     Raises:
       ModelError: the graph cannot be run.
     """
     try:
-        return _built(graph, weights, outputs, shapes)
+        return _built(graph, weights, outputs, shapes, dims or {})
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -91,28 +94,41 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
                          f"{type(error).__name__}: {error}; export the policy again") from error
 
 
-def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None) -> Built:
+def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int],
+           ) -> Built:
     names = _chosen(graph, outputs)
     graph = without_dead_code(normalise(graph), names)
-    batching = declared(graph) if shapes is None else as_given(graph, shapes)
-    graph = _without_branches(graph, batching)
+    choices = [(graph, as_given(graph, shapes))] if shapes is not None else declared(graph, dims)
     axes: dict[str, int] = {}
-    reason, whole = batching.reason, graph
-    for attempt in (_declared, _freed) if shapes is None else ():
+    whole, batching = choices[0]
+    reason = batching.reason
+    for attempt, (one, taken) in product_of((_declared, _freed), choices) if shapes is None else ():
         try:
-            graph, free = attempt(whole, batching)
+            graph, free = attempt(_without_branches(one, taken), taken)
             graph, values = spelled(graph, free.shapes)
             axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
             check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
-            batching = free
+            batching = replace(free, others=taken.others)
             break
         except (Baked, RowsMixed, GraphError) as error:
-            reason = reason or str(error) if attempt is _declared else str(error)
+            if taken is batching:  # what the likeliest meaning of the symbols runs into
+                reason = reason or str(error) if attempt is _declared else str(error)
     else:
         if shapes is None:
             batching = one_row(whole, reason, batching)
-        graph, values = spelled(whole, batching.shapes)
+        try:
+            graph, values = spelled(_without_branches(whole, batching), batching.shapes)
+        except GraphError as error:
+            raise _with_sizes(error, batching) from error
     return _lower(graph, values, batching, names, axes, weights)
+
+
+def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
+    """The error, and which sizes may be to blame."""
+    if not batching.others:
+        return error
+    sizes = ", ".join(f"{name!r}: {size}" for name, size in batching.others.items())
+    return GraphError(f"{error}; sizes that the file leaves open were taken as {{{sizes}}}: give others with dims=")
 
 
 def _without_branches(graph: Graph, batching: Batching) -> Graph:

@@ -20,6 +20,7 @@ from cervello.native.counts import thread_count
 from cervello.native.executor import Run, fail, run_mixed
 from cervello.native.graph import Graph
 from cervello.native.importer import Source, read
+from cervello.native.open_dims import Open, checked_dims
 from cervello.native.pieces import compose, divide
 from cervello.native.program import Plan, Program
 from cervello.native.report import MemoryPlan
@@ -45,11 +46,13 @@ class Model:
     """
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
-                 progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None):
+                 progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None,
+                 dims: Mapping[str, int] | None = None):
         self.name = graph.name
+        sizes = checked_dims(graph, dims)
         self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
-            built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes)
+            built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes, sizes)
         self._built: Built = replace(built, graph=None)
         self.weights.seal()
         if strict and self._built.slow:
@@ -57,6 +60,9 @@ class Model:
 
             raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
                                    f"{', '.join(f'{k} ({v})' for k, v in self._built.slow.items())}")
+        others = self._built.batching.others
+        self._open: Open[Model] | None = Open(graph, sizes, others) if others else None
+        self._asked = outputs, strict
         self.spec: PolicySpec = self._built.spec
         self.program: Program = self._built.program
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
@@ -70,7 +76,7 @@ class Model:
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
-             progress: linker.Progress | None = None) -> Model:
+             progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None) -> Model:
         """Reads a policy.
 
         Args:
@@ -79,10 +85,12 @@ class Model:
           outputs: names of any tensors of the graph to give instead of the declared outputs.
           strict: refuse ops outside the planned tier.
           progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
+          dims: sizes by symbol, for axes that the file leaves open beside the batch. Those not given count as 1 in the specs, and a run
+            takes whatever its arrays have there.
         Raises:
-          ModelError: the file cannot be used; the message says where and why.
+          ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have.
         """
-        return cls(read(source), share, outputs, strict, progress)
+        return cls(read(source), share, outputs, strict, progress, dims=dims)
 
     @property
     def inputs(self) -> Specs:
@@ -191,6 +199,9 @@ class Model:
             if self._built.random_nodes:
                 draw = self._draw(run, seed, deterministic)
             arrays = self._columns(inputs)
+            if self._open is not None and (other := self._open.other(
+                    dict(zip(self.spec.inputs, arrays, strict=True)), self._resized)) is not None:
+                return other.run(inputs, out, seed=seed, deterministic=deterministic)
             n_rows = self._rows(arrays)
             if self._built.loose and n_rows != 1:
                 raise InputError(f"model {self.name!r}: expected 1 row, got {n_rows}; the shape of output {self._built.loose[0]!r} depends "
@@ -207,6 +218,10 @@ class Model:
             return results
         finally:
             self.release(run)
+
+    def _resized(self, graph: Graph, sizes: dict[str, int]) -> Model:
+        """The model with other sizes where the file leaves them open; it shares the weights."""
+        return Model(graph, self, *self._asked, dims=sizes)
 
     def _without_rows(self, run: Run, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
         """No rows: only the outputs that all rows share have something to hold; a row of zeros brings them about."""
