@@ -79,6 +79,10 @@ def test_the_custom_wrapper_is_also_a_test_file() -> None:
     assert "20 passed" in done.stdout
 
 
+def test_ops_of_ones_own_run_planned() -> None:
+    assert "equal to numpy; steps: ['MatMul', 'com.example.SquaredRelu', 'Add']" in run("own_ops.py")
+
+
 def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"any_model.py", "cartpole_vector.py", "custom_wrapper.py",
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"any_model.py", "cartpole_vector.py", "custom_wrapper.py", "own_ops.py",
                                                              "shared_weights.py", "train_cartpole.py"}

@@ -97,18 +97,20 @@ def _file(reference: str) -> Path | None:
     if base is None:
         return None
     module = reference.partition(":")[0]
-    version = "" if module.startswith("cervello.") else "." + _source_hash(module)
+    version = "" if module.startswith("cervello.") else _source_hash(module)
+    if version is None:
+        return None
     return base / (reference.replace(":", ".") + version + ".o")
 
 
-def _source_hash(module: str) -> str:
-    """Kernels of users lie outside of what `key` hashes."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    origin = spec.origin if spec is not None else None
-    return hashlib.sha256(Path(origin).read_bytes()).hexdigest()[:16] if origin and os.path.isfile(origin) else "unknown"
+def _source_hash(module: str) -> str | None:
+    """Kernels of users lie outside of what `key` hashes; None where there is no file, as in a notebook: that code is not kept."""
+    origin = getattr(sys.modules.get(module), "__file__", None)
+    if origin is None and module not in sys.modules:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(module)
+            origin = spec.origin if spec is not None else None
+    return "." + hashlib.sha256(Path(origin).read_bytes()).hexdigest()[:16] if origin and os.path.isfile(origin) else None
 
 
 def read(reference: str) -> ObjectCode | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product as product_of
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -227,9 +228,10 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
         lowering = _leaner(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]
     layout = memory.plan(steps, batching.free)
-    if (arena_bytes := layout.arena_bytes(1)) > _MOST_ROW_BYTES:
-        raise UnsupportedError(f"model {graph.name!r}: expected at most {_MOST_ROW_BYTES >> 20} MiB of intermediate values for one row, "
-                               f"got {arena_bytes >> 20} MiB; are its sizes right?")
+    ports = sum(prod(spec.shape) * spec.dtype.itemsize for spec in (*inputs, *outputs))
+    if (row_bytes := layout.arena_bytes(1) + ports) > _MOST_ROW_BYTES:
+        raise UnsupportedError(f"model {graph.name!r}: expected at most {_MOST_ROW_BYTES >> 20} MiB of values for one row, "
+                               f"got {row_bytes >> 20} MiB; are its sizes right?")
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))

@@ -22,7 +22,7 @@ _NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert",
 _BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
 _SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
 _FIRST_INNER = 1 << 24  # numbers of nodes inside others, behind those of any file's own
-_MOST_NODES = 1_000_000  # functions that call functions can make any number of a few bytes
+_MOST_INNER = 10_000  # of them: functions that call functions can make any number of a few bytes
 
 
 class NodeReader:
@@ -33,7 +33,7 @@ class NodeReader:
         self._functions = {(function.domain, function.name): function for function in model.functions}
         self._calls: list[tuple[str, str]] = []
         self._inner = count(_FIRST_INNER)
-        self._left = _MOST_NODES
+        self._left = _MOST_INNER
         self._depth = 0  # of sub-graphs
 
     def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
@@ -51,9 +51,9 @@ class NodeReader:
         nodes: list[Node] = []
         outside = not self._calls and given is None
         for index, node in enumerate(protos):
-            self._left -= 1
+            self._left -= not outside or self._depth > 0
             if self._left < 0:
-                raise UnsupportedError(f"model {name!r}: expected at most {_MOST_NODES} nodes, got more; do its functions call each other?")
+                raise UnsupportedError(f"model {name!r}: expected at most {_MOST_INNER} nodes in branches, loops and functions, got more")
             domain = "" if node.domain == "ai.onnx" else node.domain
             attributes = {a.name: value for a in node.attribute if (value := self._attribute(a, node, opsets, given)) is not None}
             if node.op_type == "Constant" and not domain:

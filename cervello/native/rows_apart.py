@@ -17,7 +17,7 @@ from cervello.native.host.table import symbolic
 from cervello.native.values import Value
 
 # Every element from the elements at its own place, with broadcasting: rows stay apart, for two axes that depend on N never meet.
-ELEMENTWISE = frozenset({
+ELEMENTWISE = set({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
     "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Floor",
     "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +23,9 @@ class Sketch:
       node: what is replaced; values: of its inputs, None where absent.
     """
 
-    def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int]):
+    def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int], makers: Mapping[str, Node] | None = None):
         self.node, self.values = node, values
+        self._makers = makers or {}
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self._numbers = numbers
@@ -32,6 +33,10 @@ class Sketch:
     def input(self, index: int) -> str:
         """The name of an input, "" where it is absent."""
         return self.node.inputs[index] if index < len(self.node.inputs) else ""
+
+    def maker(self, index: int) -> Node | None:
+        """The node that makes an input, where this node alone reads it: it goes when nothing of the sketch reads it any more."""
+        return self._makers.get(self.input(index))
 
     def value(self, index: int) -> Value | None:
         return self.values[index] if index < len(self.values) else None
@@ -48,11 +53,11 @@ class Sketch:
         self.constants[name] = data
         return name
 
-    def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
         """A node in the newest form of its op; the name of its result, or a list of several."""
         number = next(self._numbers)
         names = [f"{self.node.outputs[0] or self.node.name}/{number}.{i}" for i in range(outputs)]
-        self.nodes.append(Node(op, inputs, tuple(names), attributes, self.node.name, "", onnx.defs.onnx_opset_version(), number))
+        self.nodes.append(Node(op, inputs, tuple(names), attributes, self.node.name, domain, onnx.defs.onnx_opset_version(), number))
         return names[0] if outputs == 1 else names
 
     def draw(self, op: str, *inputs: str) -> str:
@@ -71,20 +76,34 @@ class Sketch:
     def give(self, *results: str) -> None:
         """What the node's outputs are."""
         for name, result in zip(self.node.outputs, results, strict=False):
-            if name and result:
+            if not name or not result:
+                continue
+            if results.count(result) == 1 and any(result in node.outputs for node in self.nodes):  # made here: made under that name
+                self.nodes = [replace(node, inputs=_renamed(node.inputs, result, name), outputs=_renamed(node.outputs, result, name))
+                              for node in self.nodes]
+            else:
                 number = next(self._numbers)
                 self.nodes.append(Node("Identity", (result,), (name,), {}, self.node.name, "", onnx.defs.onnx_opset_version(), number))
 
 
+def _renamed(names: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
+    return tuple(new if name == old else name for name in names)
+
+
 Spelling = Callable[[Sketch], bool]  # gives the sketch its nodes; False: not in this form, or not with what is known of the inputs
-SPELLINGS: dict[tuple[str, str], Spelling] = {}
+SPELLINGS: dict[tuple[str, str], tuple[Spelling, ...]] = {}  # by domain and op, in the order in which they are asked
 
 
 def spells(*ops: str, domain: str = "") -> Callable[[Spelling], Spelling]:
     """Registers how ops are spelled."""
     def register(function: Spelling) -> Spelling:
         for op in ops:
-            SPELLINGS[domain, op] = function
+            SPELLINGS[domain, op] = (*SPELLINGS.get((domain, op), ()), function)
         return function
 
     return register
+
+
+def own(domain: str, op: str, function: Spelling) -> None:
+    """Registers a user's form of an op: asked before all others."""
+    SPELLINGS[domain, op] = (function, *(other for other in SPELLINGS.get((domain, op), ()) if other is not function))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import count
 
 from cervello.native.dims import Shape
-from cervello.native.graph import Graph
+from cervello.native.graph import Graph, Node
 from cervello.native.infer import infer
 from cervello.native.sketch import SPELLINGS, Sketch
 from cervello.native.spellings import attention, convolution, einsum, rearranging, recurrent  # noqa: F401  (each registers its ops)
@@ -26,19 +27,26 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
         values = infer(graph, shapes)
         nodes, constants = [], dict(graph.constants)
         changed = False
+        makers = _makers(graph)
         for node in graph.nodes:
-            spelling = SPELLINGS.get((node.domain, node.op))
             operands = [values[name] if name else None for name in node.inputs]
-            if spelling is None or any(value is not None and value.shape is None for value in operands):
+            unknown = any(value is not None and value.shape is None for value in operands)
+            for spelling in () if unknown else SPELLINGS.get((node.domain, node.op), ()):
+                sketch = Sketch(node, operands, numbers, makers)
+                if spelling(sketch):
+                    changed = True
+                    nodes += sketch.nodes
+                    constants |= sketch.constants
+                    break
+            else:
                 nodes.append(node)
-                continue
-            sketch = Sketch(node, operands, numbers)
-            if not spelling(sketch):
-                nodes.append(node)
-                continue
-            changed = True
-            nodes += sketch.nodes
-            constants |= sketch.constants
         if not changed:
             return graph, values
         graph = replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _makers(graph: Graph) -> dict[str, Node]:
+    """By name, the nodes whose result one other node alone reads."""
+    reads = Counter(name for node in graph.nodes for name in set(node.inputs))
+    reads.update(port.name for port in graph.outputs)
+    return {name: node for node in graph.nodes for name in node.outputs if name and reads[name] == 1}

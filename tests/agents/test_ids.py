@@ -123,6 +123,7 @@ DOOR: dict[str, tuple[Callable[[Policy], Any], type[Exception], str]] = {
     "outputs of a model": (lambda p: cervello.load(MODEL, outputs=["action"]), ConfigurationError, "for a model that is loaded"),
     "share of a model": (lambda p: cervello.load(MODEL, share=MODEL), ConfigurationError, "for a model that is loaded"),
     "a strict model": (lambda p: cervello.load(MODEL, strict=True), ConfigurationError, "for a model that is loaded"),
+    "dims of a model": (lambda p: cervello.load(MODEL, dims={"N": 1}), ConfigurationError, "for a model that is loaded"),
     "wrappers are None": (lambda p: Policy(MODEL, wrappers=None), ConfigurationError, "expected a list of wrappers or 'auto', got None"),  # type: ignore[arg-type]
 }
 

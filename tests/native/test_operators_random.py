@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from native_cases import named
@@ -121,6 +123,30 @@ def test_draws_have_their_distributions(seed: int) -> None:
     assert stats.chi2_contingency(table).pvalue > 1e-4  # the draws of a row know nothing of each other
     ones = Model.load(one("Bernoulli", rows(2))).run({"x0": np.full((N, 2), 0.3, np.float32)}, seed=seed)["y0"]
     assert stats.chisquare([(ones == 0).sum(), (ones == 1).sum()], [0.7 * 2 * N, 0.3 * 2 * N]).pvalue > 1e-4
+
+
+def test_deterministic_runs_take_the_mode_of_a_gumbel_sampler() -> None:
+    """argmax(logits - log(-log(u))): with one u for all classes, what is left is the likeliest class."""
+    c = Chain(x=rows(5))
+    u = c.add("RandomUniformLike", "x", low=1e-6, high=1 - 1e-6)
+    noise = c.add("Neg", c.add("Log", c.add("Neg", c.add("Log", u))))
+    y = c.add("ArgMax", c.add("Add", "x", noise), axis=1, keepdims=0)
+    model, x = Model.load(c.model(y)), np.random.default_rng(0).standard_normal((64, 5)).astype(np.float32)
+    np.testing.assert_array_equal(model.run({"x": x}, deterministic=True)[y], x.argmax(1))
+    assert (model.run({"x": x}, seed=1)[y] != x.argmax(1)).any()
+
+
+def test_deterministic_actions_of_real_policies_are_the_means_that_they_give_themselves(shared_models: Any) -> None:
+    """ML-Agents exports both: sampled actions, and those without noise."""
+    pairs = 0
+    for name in shared_models.of_kind("valid"):
+        model = Model.load(shared_models.path(name))
+        if model.random_nodes and {"continuous_actions", "deterministic_continuous_actions"} <= set(model.outputs):
+            x = {k: np.random.default_rng(0).standard_normal(s.batched(9)).astype(s.dtype) for k, s in model.inputs.items()}
+            found = model.run(x, deterministic=True)
+            np.testing.assert_allclose(found["continuous_actions"], found["deterministic_continuous_actions"], rtol=1e-5, atol=1e-6)
+            pairs += 1
+    assert pairs
 
 
 def test_all_lines_of_a_graph_for_one_agent_draw_for_that_agent() -> None:

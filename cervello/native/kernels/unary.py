@@ -8,23 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.compiled import functions as f
+from cervello.compiled.blocks import block_of
 from cervello.compiled.compiler import device
 from cervello.compiled.lanes import (
     absolute,
     fma,
     invert,
-    load,
     load_bools,
-    load_first,
     root,
     round_down,
     round_even,
     round_up,
     select,
     splat,
-    store,
     store_bools,
-    store_first,
 )
 from cervello.compiled.memory import word_f32
 
@@ -41,26 +38,12 @@ def _p(parameters, i):
     return splat(word_f32(parameters, i))
 
 
-def _block(function):
-    """A block around a device function (sixteen values, address of parameters)."""
-    def block(target, source, count, parameters):
-        i = 0
-        while i + 16 <= count:
-            store(target + i * 4, function(load(source + i * 4), parameters))
-            i += 16
-        if i < count:
-            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)
-        return 0
-
-    return block
-
-
 def _plain(function):
     @device
     def with_parameters(x, parameters):
         return function(x)
 
-    return _block(with_parameters)
+    return block_of(with_parameters)
 
 
 tanh, sigmoid, exp, log = _plain(f.tanh), _plain(f.sigmoid), _plain(f.exp), _plain(f.log)
@@ -162,10 +145,10 @@ def _scale(x, p):
     return x * _p(p, 0)
 
 
-relu, neg, reciprocal, leaky_relu, elu, selu = (_block(g) for g in (_relu, _neg, _reciprocal, _leaky_relu, _elu, _selu))
-celu, clip, hard_sigmoid, hard_swish = (_block(g) for g in (_celu, _clip, _hard_sigmoid, _hard_swish))
-softsign, gelu, gelu_tanh, swish = (_block(g) for g in (_softsign, _gelu, _gelu_tanh, _swish))
-thresholded_relu, sign, scale = (_block(g) for g in (_thresholded_relu, _sign, _scale))
+relu, neg, reciprocal, leaky_relu, elu, selu = (block_of(g) for g in (_relu, _neg, _reciprocal, _leaky_relu, _elu, _selu))
+celu, clip, hard_sigmoid, hard_swish = (block_of(g) for g in (_celu, _clip, _hard_sigmoid, _hard_swish))
+softsign, gelu, gelu_tanh, swish = (block_of(g) for g in (_softsign, _gelu, _gelu_tanh, _swish))
+thresholded_relu, sign, scale = (block_of(g) for g in (_thresholded_relu, _sign, _scale))
 
 
 def not_(target, source, count, parameters):

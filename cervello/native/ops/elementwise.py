@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from cervello.compiled import entry
 from cervello.compiled.bits import float_word
 from cervello.native.graph import Node
+from cervello.native.host.table import NUMPY
 from cervello.native.loops import broadcast_strides, collapse, padded
 from cervello.native.lowering import Lowering
+from cervello.native.ops.shapes import RULES
 from cervello.native.planned import NotPlanned, lowers
+from cervello.native.rows_apart import ELEMENTWISE
 from cervello.native.tensors import Address, Tensor
 
 _K = "cervello.native.kernels."
@@ -62,7 +66,7 @@ def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
     if found is None:
         return None
     try:
-        return f"{_K}unary:{found[0]}", found[1](lowering, node)
+        return found[0] if ":" in found[0] else f"{_K}unary:{found[0]}", found[1](lowering, node)
     except NotPlanned:
         return None
 
@@ -113,6 +117,23 @@ def _lower_unary(lowering: Lowering, node: Node) -> None:
 
 for _op in (*UNARY, "Gelu"):
     lowers(_op)(_lower_unary)
+
+
+def register_map(op: str, reference: str, attributes: Mapping[str, float]) -> None:
+    """Makes an op, by a name no file has, of a block "module:name" and its float attributes."""
+    UNARY[op] = reference, _attributes(**attributes)
+    RULES[op] = RULES["Relu"]
+    ELEMENTWISE.add(op)
+    NUMPY[op] = lambda node, x: _applied(reference, x, [node.attributes.get(name, default) for name, default in attributes.items()])
+    lowers(op)(_lower_unary)
+
+
+def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float]) -> np.ndarray[Any, Any]:
+    """A block on an array, to fold constants."""
+    source = np.ascontiguousarray(x, F32)
+    target, words = np.empty_like(source), np.array([float_word(p) for p in parameters] or [0], np.int64)
+    entry.ints(reference)(target.ctypes.data, source.ctypes.data, source.size, words.ctypes.data)
+    return target.reshape(x.shape)
 
 
 @lowers("Not")
