@@ -38,7 +38,8 @@ class Exported(torch.nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, obs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, episode_starts: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, obs: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, episode_starts: torch.Tensor,
+                ) -> tuple[torch.Tensor, ...]:
         keep = (1.0 - episode_starts).view(1, -1, 1)
         features, (hidden, cell) = self.policy.lstm_actor(obs.unsqueeze(0), (keep * hidden, keep * cell))
         latent = self.policy.mlp_extractor.forward_actor(features.squeeze(0))
