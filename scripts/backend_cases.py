@@ -43,11 +43,11 @@ POLICY_OPS = frozenset("""
 # Cases that fail for a reason that stays, by the beginning of their names.
 KNOWN = {
     "test_bernoulli": "wants the numbers of one generator; Cervello draws from its own, per agent",
-    "test_if_opt": "control flow runs on onnx's reference implementation, which gives this",
-    "test_range_float": "control flow runs on onnx's reference implementation, which gives this",
-    "test_range_bfloat16": "control flow runs on onnx's reference implementation, which gives this",
-    "test_range_int32": "control flow runs on onnx's reference implementation, which gives this",
-    "test_scan_sum": "control flow runs on onnx's reference implementation, which refuses opset 8",
+    "test_if_opt": "its branches give optional values, so onnx's reference implementation runs it, which gives this",
+    "test_range_float": "its number of turns depends on data, so onnx's reference implementation runs it, which gives this",
+    "test_range_bfloat16": "its number of turns depends on data, so onnx's reference implementation runs it, which gives this",
+    "test_range_int32": "its number of turns depends on data, so onnx's reference implementation runs it, which gives this",
+    "test_scan_sum": "Scan of opset 8 means something else and is refused, by onnx's reference implementation too",
     "test_gradient": "computes gradients: Cervello does not train"}
 
 
