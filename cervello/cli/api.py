@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.wrappers import propose
 
     with compiling.shown(terminal):
-        model = Model.load(arguments.model)
+        model = Model.load(arguments.model, dims=dict(arguments.dims))
     wrappers = [repr(wrapper) for wrapper in propose(model.spec)]
     reason = model.plan(1).one_row
     if arguments.json:
@@ -45,6 +45,9 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         facts.add_row("batch", f"one row at a time: {plain(reason)}", style="yellow")
     else:
         facts.add_row("batch", "free, all rows run at once")
+    if model.open_dims:
+        sizes = ", ".join(f"{plain(name)} {size}" for name, size in model.open_dims.items())
+        facts.add_row("open sizes", f"{sizes}; a run takes what its arrays have, and --dim NAME=SIZE or dims= give others")
     facts.add_row("wrappers", "\n".join(map(plain, wrappers)) or "none needed")
     facts.add_row("random", "\n".join(map(plain, model.random_nodes)) or "no node draws random numbers")
     if model.slow_nodes:
@@ -102,6 +105,7 @@ def _facts(model: Model, wrappers: list[str], reason: str) -> dict[str, Any]:
                       for name, value in model.constants.items()],
         "batched": model.batched,
         "one_row": reason,
+        "open_dims": dict(model.open_dims),
         "wrappers": wrappers,
         "random_nodes": list(model.random_nodes),
         "slow_nodes": dict(model.slow_nodes),

@@ -83,8 +83,18 @@ def row_counts(text: str) -> list[int]:
     return counts
 
 
+def dim(text: str) -> tuple[str, int]:
+    """NAME=SIZE."""
+    name, equals, size = text.rpartition("=")
+    if not equals or not name or not size.isdecimal() or int(size) < 1:
+        raise argparse.ArgumentTypeError(f"expected NAME=SIZE with a size of at least 1, got {text!r}")
+    return name, int(size)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="policy file (.onnx)")
+    parser.add_argument("--dim", metavar="NAME=SIZE", type=dim, action="append", default=[], dest="dims",
+                        help="a size that the file leaves open beside the batch; 1 without it; may be repeated")
 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:

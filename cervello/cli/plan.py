@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native import Model
 
     with compiling.shown(terminal):
-        plan = Model.load(arguments.model).plan(arguments.batch)
+        plan = Model.load(arguments.model, dims=dict(arguments.dims)).plan(arguments.batch)
     if arguments.svg is not None:
         arguments.svg.write_text(plan.to_svg(), encoding="utf-8")
     if arguments.json:

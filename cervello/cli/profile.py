@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native.profile import profile
 
     with compiling.shown(terminal):
-        model = Model.load(arguments.model)
+        model = Model.load(arguments.model, dims=dict(arguments.dims))
         linker.link(limits.REFERENCES)
     n_rows = arguments.batch if model.batched else 1
     given = observations.batches(model.inputs, n_rows, 1, arguments.seed)[0]

@@ -43,7 +43,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
     n_rows = arguments.batch
     with compiling.shown(terminal):
-        model = Model.load(arguments.model)
+        model = Model.load(arguments.model, dims=dict(arguments.dims))
         policy = Policy(model, wrappers=_wrappers(model, arguments), inferer=arguments.inferer, seed=arguments.seed)
         batches = observations.batches(policy.inputs, n_rows, arguments.calls + 1, arguments.seed)
         ids = np.arange(n_rows)

@@ -111,6 +111,11 @@ class Model:
         return self._built.batching.free
 
     @property
+    def open_dims(self) -> Mapping[str, int]:
+        """Symbols of the file that are neither the batch nor given as `dims`, and the sizes that the specs show for them."""
+        return MappingProxyType(dict(self._built.batching.others))
+
+    @property
     def slow_nodes(self) -> Mapping[str, str]:
         """Nodes outside the planned tier, with the reason."""
         return MappingProxyType(self._built.slow)
