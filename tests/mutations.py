@@ -68,11 +68,11 @@ MUTATIONS = [
     Mutation("a block of taps begins again with the bias", "native/kernels/convolution.py",
              "            start, start_stride = out + first * 4, ldo\n", "            pass\n",
              f"{NATIVE}/test_operators_onnxruntime.py::test_outputs_are_those_of_onnxruntime[Conv-many-taps]"),
-    Mutation("remainders of a block come from another formula", "native/kernels/unary.py",
+    Mutation("remainders of a block come from another formula", "compiled/blocks.py",
              "            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)",
              "            x = load_first(source + i * 4, count - i)\n"
              "            y = function(x, parameters)\n"
-             "            store_first(target + i * 4, y + (x - x) + y * _c(1e-7), count - i)", f"{SAME_BITS}[Gemm-tanh]"),
+             "            store_first(target + i * 4, (y + x) - x, count - i)", f"{SAME_BITS}[Gemm-tanh]"),
     Mutation("compiled with fastmath", "compiled/compiler.py", '"fastmath": False', '"fastmath": True',
              f"{REDUCTIONS}::test_arg_max_takes_the_first_of_equals_and_nan_above_all"),
     Mutation("compiled with reciprocals for divisions", "compiled/lanes.py",

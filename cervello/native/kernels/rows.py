@@ -90,6 +90,12 @@ def row_sum(source, count):
 
 
 @device
+def _rest(source, i, count):
+    """Sixteen elements from i on, -inf from `count` on."""
+    return keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF))
+
+
+@device
 def row_max(source, count):
     a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
     i = 0
@@ -97,9 +103,11 @@ def row_max(source, count):
         a, b = larger(a, load(source + i * 4)), larger(b, load(source + i * 4 + 64))
         c, d = larger(c, load(source + i * 4 + 128)), larger(d, load(source + i * 4 + 192))
         i += 64
-    while i < count:
-        a = larger(a, keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF)))
-        i += 16
+    if count - i > 16:
+        a, b = larger(a, _rest(source, i, count)), larger(b, _rest(source, i + 16, count))
+        c, d = larger(c, _rest(source, i + 32, count)), larger(d, _rest(source, i + 48, count))
+    elif i < count:
+        a = larger(a, _rest(source, i, count))
     return max_lanes(larger(larger(a, b), larger(c, d)))
 
 
