@@ -48,7 +48,7 @@ M = TypeVar("M")  # a model
 
 
 class Open(Generic[M]):
-    """The open sizes of a model, and models of other sizes; mutable."""
+    """The open sizes of a model, and models of other sizes; mutable. It keeps the graph, and with it the weights as the file has them."""
 
     def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int]):
         places = symbols(graph)
