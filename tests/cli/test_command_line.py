@@ -109,7 +109,7 @@ def test_quiet_stands_before_or_after_the_command(scout: Path, cervello: Callabl
 
 
 def test_lack_of_memory_is_an_error_message(scout: Path, cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError("Unable to allocate 7 EiB")
 
     monkeypatch.setattr("cervello.native.Model.load", fail)
@@ -117,7 +117,7 @@ def test_lack_of_memory_is_an_error_message(scout: Path, cervello: Callable[...,
 
 
 def test_an_interrupt_gives_130(scout: Path, cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cervello.native.Model.load", fail)
@@ -125,7 +125,7 @@ def test_an_interrupt_gives_130(scout: Path, cervello: Callable[..., Any], monke
 
 
 def test_a_defect_of_cervello_keeps_its_traceback(scout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a defect")
 
     monkeypatch.setattr("cervello.native.Model.load", fail)
