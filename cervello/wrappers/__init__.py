@@ -15,7 +15,8 @@ from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.proposal import propose
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
+from cervello.wrappers.slab import Slab
 from cervello.wrappers.stack import Stack
 
-__all__ = ["EpisodeStart", "Epsilon", "Fill", "Passive", "PreviousAction", "Recurrent", "Stack", "propose", "take_input", "take_output",
-           "without"]
+__all__ = ["EpisodeStart", "Epsilon", "Fill", "Passive", "PreviousAction", "Recurrent", "Slab", "Stack", "propose", "take_input",
+           "take_output", "without"]

@@ -1,27 +1,32 @@
-"""What most wrappers have in common: hooks that do nothing, specs with names taken out, rows that a user gives."""
+"""What most wrappers have in common: hooks that do nothing, state in slabs, specs with names taken out, rows that a user gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.spec import Move, PolicySpec, Specs, TensorSpec, View
+from cervello.wrappers.slab import Slab
 
 Array = np.ndarray[Any, Any]
 
 
 class Passive:
-    """Hooks that do nothing; a wrapper overrides what it needs and writes `attach`.
+    """Hooks that do nothing beside keeping slabs; a wrapper overrides what it needs and writes `attach`.
 
     Attributes:
+      slabs: the agents' state by name, set by `attach` on what it returns and read from here in every hook. State in slabs is part of
+        snapshots and survives a swap of the policy; for state kept otherwise, override `get_state` and `set_state`.
       reads_inputs: whether a hook looks at inputs the caller gave; they are then arrays of the right type and shape before. A class that
         overrides a hook and does not say is taken to look.
     """
 
+    slabs: Mapping[str, Slab] = MappingProxyType({})
     reads_inputs = False
 
     def moves(self) -> Sequence[Move] | None:
@@ -31,9 +36,13 @@ class Passive:
 
     def reserve(self, capacity: int) -> None:
         """Makes room for slots below `capacity`."""
+        for slab in self.slabs.values():
+            slab.reserve(capacity)
 
     def begin(self, slots: Array) -> None:
-        """Agents begin at these slots."""
+        """Agents begin at these slots, with their slabs' initial rows."""
+        for slab in self.slabs.values():
+            slab.begin(slots)
 
     def end(self, slots: Array) -> None:
         """Agents end."""
@@ -46,6 +55,15 @@ class Passive:
 
     def commit(self, view: View) -> None:
         """Stores the new state of the view's agents."""
+
+    def get_state(self, slots: Array) -> dict[str, Array]:
+        """The state of agents, [N, ...] by name."""
+        return {name: slab.rows[slots] for name, slab in self.slabs.items()}
+
+    def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
+        """Gives agents a state that `get_state` gave. Called after `begin`, with the names, shapes and types that `get_state` gives."""
+        for name, slab in self.slabs.items():
+            slab.rows[slots] = state[name]
 
 
 def named(wrapper: str, what: str, value: Any) -> str:

@@ -33,7 +33,7 @@ class Recurrent(Passive):
         self.pairs = None if pairs is None else {
             named("Recurrent", "input", key): named("Recurrent", "output", output) for key, output in pairs.items()}
         self.initial = dict(initial or {})
-        self._slabs: tuple[tuple[str, str, Slab], ...] = ()
+        self._ports: tuple[tuple[str, str], ...] = ()
         self._turned: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
 
     def __repr__(self) -> str:
@@ -46,10 +46,10 @@ class Recurrent(Passive):
                                f"{list(spec.inputs)} and outputs {list(spec.outputs)}; name the pairs: Recurrent({{'h_in': 'h_out'}})")
         if len(set(pairs.values())) != len(pairs):
             raise WrapperError(f"wrapper {self!r}: expected every output at most once, got {pairs}")
-        slabs, turned = [], {}
+        slabs, turned = {}, {}
         for key, output in pairs.items():
             into, out = take_input(spec, self, key), take_output(spec, self, output)
-            slabs.append((key, output, Slab(into, row_for(self, into, self.initial.get(key, 0)))))
+            slabs[key] = Slab(into, row_for(self, into, self.initial.get(key, 0)))
             if into.shape != out.shape or into.dtype != out.dtype:
                 raise WrapperError(f"wrapper {self!r}: expected {key!r} and {output!r} of one shape, got {into} and {out}")
             if into.batch_axis is None or out.batch_axis is None:
@@ -61,36 +61,28 @@ class Recurrent(Passive):
             raise WrapperError(f"wrapper {self!r}: expected initial states for {list(pairs)}, got {sorted(map(str, unknown))}")
         bound = copy.copy(self)
         bound.pairs = dict(pairs)
-        bound._slabs, bound._turned = tuple(slabs), turned
+        bound.slabs, bound._ports, bound._turned = slabs, tuple(pairs.items()), turned
         return bound, without(spec, pairs, pairs.values())
 
-    def reserve(self, capacity: int) -> None:
-        for _, _, slab in self._slabs:
-            slab.reserve(capacity)
-
-    def begin(self, slots: Array) -> None:
-        for _, _, slab in self._slabs:
-            slab.begin(slots)
-
     def moves(self) -> Sequence[Move] | None:
-        if self._turned or any(slab.axis for _, _, slab in self._slabs):
+        if self._turned or any(slab.axis for slab in self.slabs.values()):
             return None
-        gathers = [Move("gather", key, slab.words) for key, _, slab in self._slabs]
-        return gathers + [Move("scatter", output, slab.words) for _, output, slab in self._slabs]
+        gathers = [Move("gather", key, slab.words) for key, slab in self.slabs.items()]
+        return gathers + [Move("scatter", output, self.slabs[key].words) for key, output in self._ports]
 
     def inward(self, view: View) -> None:
-        for key, _, slab in self._slabs:
+        for key, slab in self.slabs.items():
             view.inputs[key] = slab.gather(view.slots)
 
     def outward(self, view: View) -> None:
-        columns = view.kept[self] = [view.outputs.pop(output) for _, output, _ in self._slabs]
+        columns = view.kept[self] = [view.outputs.pop(output) for _, output in self._ports]
         if self._turned:
-            for i, (_, output, _) in enumerate(self._slabs):
+            for i, (_, output) in enumerate(self._ports):
                 if output in self._turned:
                     columns[i] = np.moveaxis(columns[i], *self._turned[output])
 
     def commit(self, view: View) -> None:
-        for (_, _, slab), column in zip(self._slabs, view.kept[self], strict=True):
+        for slab, column in zip(self.slabs.values(), view.kept[self], strict=True):
             slab.scatter(view.slots, column)
 
 
@@ -104,7 +96,6 @@ class PreviousAction(Passive):
 
     def __init__(self, key: str, output: str):
         self.key, self.output = named("PreviousAction", "input", key), named("PreviousAction", "output", output)
-        self._slab: Slab | None = None
         self._same_type = False
 
     def __repr__(self) -> str:
@@ -119,34 +110,24 @@ class PreviousAction(Passive):
             raise WrapperError(f"wrapper {self!r}: expected an output that {into} can hold, got {out}; a float never silently becomes an "
                                "integer or a bool")
         bound = copy.copy(self)
-        bound._slab = Slab(into)
+        bound.slabs = {self.key: Slab(into)}
         bound._same_type = into.dtype == out.dtype
         return bound, without(spec, [self.key])
 
-    def reserve(self, capacity: int) -> None:
-        assert self._slab is not None
-        self._slab.reserve(capacity)
-
-    def begin(self, slots: Array) -> None:
-        assert self._slab is not None
-        self._slab.begin(slots)
-
     def moves(self) -> Sequence[Move] | None:
-        if self._slab is None or not self._same_type:
+        if not self._same_type:
             return None
-        return [Move("gather", self.key, self._slab.words), Move("scatter", self.output, self._slab.words, hidden=False)]
+        words = self.slabs[self.key].words
+        return [Move("gather", self.key, words), Move("scatter", self.output, words, hidden=False)]
 
     def inward(self, view: View) -> None:
-        assert self._slab is not None
-        view.inputs[self.key] = self._slab.gather(view.slots)
+        view.inputs[self.key] = self.slabs[self.key].gather(view.slots)
 
     def outward(self, view: View) -> None:
-        assert self._slab is not None
-        spec = self._slab.spec
+        spec = self.slabs[self.key].spec
         with np.errstate(all="ignore"):  # a float64 may be too large for a float32
             # A copy: wrappers further out may change the column in place.
             view.kept[self] = view.outputs[self.output].reshape(spec.batched(view.n_rows)).astype(spec.dtype)
 
     def commit(self, view: View) -> None:
-        assert self._slab is not None
-        self._slab.scatter(view.slots, view.kept[self])
+        self.slabs[self.key].scatter(view.slots, view.kept[self])

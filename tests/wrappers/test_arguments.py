@@ -83,7 +83,7 @@ def test_what_is_remembered_is_the_action_at_its_place_in_the_stack() -> None:
         each.begin_agent(1)
         for _ in range(3):
             each.infer_single(1, {"obs": [1.0]})
-    assert policy._stack.inner_first[0]._slab.rows[0] == plain._stack.inner_first[0]._slab.rows[0] == 3  # type: ignore[attr-defined]
+    assert policy._stack.inner_first[0].slabs["prev"].rows[0] == plain._stack.inner_first[0].slabs["prev"].rows[0] == 3  # type: ignore[attr-defined]
 
 
 # Generators of a user's own -----------------------------------------------------------------------------------------------
