@@ -22,6 +22,7 @@ from cervello.errors import (
     MissingFileError,
     ModelError,
     PlanError,
+    SnapshotError,
     UnsupportedError,
     WrapperError,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "PolicySpec",
     "PreviousAction",
     "Recurrent",
+    "SnapshotError",
     "Specs",
     "TensorSpec",
     "UnsupportedError",

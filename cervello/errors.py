@@ -10,6 +10,7 @@
     ├── InputError              observations or arrays that do not fit (also a ValueError)
     ├── AgentError              unknown, doubled, not begun or ended agents (also a KeyError)
     ├── WrapperError            a wrapper stack that makes no sense
+    ├── SnapshotError           bytes that are no snapshot, or not one of this policy (also a ValueError)
     ├── ConfigurationError      an option with an impossible value (also a ValueError)
     ├── ExecutionError          a kernel reported a failure while running
     └── CompilationError        machine code could not be produced or loaded
@@ -31,6 +32,7 @@ __all__ = [
     "MissingFileError",
     "ModelError",
     "PlanError",
+    "SnapshotError",
     "UnsupportedError",
     "WrapperError",
 ]
@@ -78,6 +80,10 @@ class AgentError(CervelloError, KeyError):
 
 class WrapperError(CervelloError):
     """A wrapper stack that makes no sense for this policy."""
+
+
+class SnapshotError(CervelloError, ValueError):
+    """Bytes that are no snapshot, are damaged, or belong to another policy."""
 
 
 class ConfigurationError(CervelloError, ValueError):

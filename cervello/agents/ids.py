@@ -62,6 +62,23 @@ def number_of(agent: Any) -> int:
     return agent_number(agent if isinstance(agent, str) else int(agent))
 
 
+def numbers_of(ids: Sequence[Any]) -> Array:
+    """[n] uint64, `number_of` for many: ints at once, strings one by one.
+
+    Raises:
+      AgentError: one of them cannot be an agent's id.
+    """
+    if set(map(type, ids)) == {int}:
+        try:
+            found = np.array(ids, np.int64)
+        except OverflowError:
+            pass  # found below, and named
+        else:
+            if found.min() >= 0:
+                return found.view(np.uint64)
+    return np.array([number_of(agent) for agent in ids], np.uint64)
+
+
 def doubled(ids: Iterable[AgentId]) -> AgentId | None:
     """The first id that comes twice."""
     seen: set[AgentId] = set()
@@ -72,12 +89,16 @@ def doubled(ids: Iterable[AgentId]) -> AgentId | None:
     return None
 
 
-def spread(what: str, value: int | Sequence[int] | Array, n: int) -> list[int]:
-    """Streams or episodes of n agents.
+def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
+    """[n] int64, streams or episodes of n agents.
 
     Raises:
       InputError: neither one number nor n, or a number out of range.
     """
+    if type(value) is int and 0 <= value < 1 << 63:
+        return np.full(n, value, np.int64)
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "i" and len(value) == n and value.min(initial=0) >= 0:
+        return value.astype(np.int64)
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value.item()
     values = list(value) if isinstance(value, (Sequence, np.ndarray)) else [value] * n
@@ -86,7 +107,7 @@ def spread(what: str, value: int | Sequence[int] | Array, n: int) -> list[int]:
     for number in values:
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < 1 << 63:
             raise InputError(f"{what}: expected 0 ≤ {what} < 2⁶³, got {number!r}")
-    return [int(number) for number in values]
+    return np.array([int(number) for number in values], np.int64)
 
 
 def is_many(value: object) -> bool:

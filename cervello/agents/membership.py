@@ -6,26 +6,32 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from cervello.agents.ids import Ids, is_many, listed, number_of, spread
+import numpy as np
+
+from cervello.agents import saving, snapshot
+from cervello.agents.engine import Engine
+from cervello.agents.ids import Ids, is_many, listed, numbers_of, spread
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
-from cervello.inferers.swift import Swift
+from cervello.errors import SnapshotError
+from cervello.inferers import ModelInferer
 from cervello.spec import AgentId, Array, Inferer
-from cervello.wrappers import Stack
 
+_LAST = (1 << 63) - 1
 Numbers = int | Sequence[int] | Array
 
 
 class Membership:
     """Who is there, and whom it has to be told. Mutable; every change is made alone.
 
-    Args:
-      swift: the policy's short way, which knows slabs by address; None when there is none.
+    Attributes:
+      engine: what decides for the agents just now.
     """
 
-    def __init__(self, table: AgentTable, stack: Stack, inferer: Inferer, turn: Turn, swift: Swift | None):
-        self._table, self._stack, self._inferer, self._turn, self._swift = table, stack, inferer, turn, swift
-        stack.reserve(table.capacity)
+    def __init__(self, table: AgentTable, engine: Engine, turn: Turn):
+        self.engine = engine
+        self._table, self._turn = table, turn
+        engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers) -> None:
         """As `Policy.begin_agents`."""
@@ -35,7 +41,7 @@ class Membership:
         def change() -> None:
             numbers = self._table.check_begin(names)
             if names:
-                self._begin(names, numbers, streams, episodes, None)
+                self._begin(names, numbers, streams, episodes)
 
         self._turn.alone(change)
 
@@ -59,36 +65,68 @@ class Membership:
             old = self._table.rows(names)
             old_streams, old_episodes = self._table.history(old)
             streams = old_streams if stream is None else spread("stream", stream, len(names))
-            episodes = spread("episode", [e + 1 for e in old_episodes] if episode is None else episode, len(names))
-            self._begin(names, [number_of(name) for name in names], streams, episodes, old)
+            following = [e + 1 for e in old_episodes.tolist()] if old_episodes.max() == _LAST else old_episodes + 1
+            episodes = spread("episode", following if episode is None else episode, len(names))
+            self._begin(names, numbers_of(names), streams, episodes, names, old)
             self._say_end(old)
 
         if names:
             self._turn.alone(change)
 
-    def _begin(self, names: Sequence[AgentId], numbers: Sequence[int], streams: Sequence[int], episodes: Sequence[int],
-               old: Array | None) -> None:
-        """Room first, then hooks, then the table: whatever fails, nobody has begun, and who was told of a begin is told of the end."""
-        table = self._table
+    def save(self, ids: Ids | None, out: saving.Buffer | None) -> bytes | memoryview:
+        """As `Policy.snapshot`."""
+        names = None if ids is None else listed(ids)
+        return self._turn.alone(lambda: saving.save(self._table, self.engine, names, out))
+
+    def restore(self, given: saving.Buffer) -> None:
+        """As `Policy.restore`."""
+        saved = snapshot.read(given)
+
+        def change() -> None:
+            table = self._table
+            saving.check(saved, table, self.engine)
+            there = table.slots
+            ending = tuple(there) if saved.whole else [agent for agent in saved.ids if agent in there]
+            old = np.array([there[agent] for agent in ending], np.int64)
+            numbers = numbers_of(saved.ids)
+            if len(set(saved.ids)) != len(saved.ids):
+                raise SnapshotError(f"policy {self.engine.name!r}, restore: expected distinct agents, got one twice")
+            self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
+            self._say_end(old)
+
+        self._turn.alone(change)
+
+    def _begin(self, names: Sequence[AgentId], numbers: Array, streams: Array, episodes: Array, ending: Sequence[AgentId] = (),
+               old: Array | None = None, saved: snapshot.Saved | None = None) -> None:
+        """Room first, then hooks, then the table: whatever fails, nobody has begun, and who was told of a begin is told of the end.
+
+        Args:
+          ending: whose episodes end when these begin, at the slots `old`.
+          saved: what the agents remember, and at which step they are.
+        """
+        table, engine = self._table, self.engine
         slots = table.unused(len(names))
         capacity = table.wanted(slots)
         if capacity > table.capacity:
-            if self._swift is not None:
-                self._swift.forget()  # also when the reserving fails halfway: slabs may have moved
-            self._stack.reserve(capacity)
+            if engine.swift is not None:
+                engine.swift.forget()  # also when the reserving fails halfway: slabs may have moved
+            engine.stack.reserve(capacity)
             table.reserve(capacity)
-        table.prepare(slots, numbers, streams, episodes)
+        table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)
+        changes = table.changes
         undo: list[Callable[[], None]] = []
         try:
-            for wrapper in self._stack.inner_first:
+            for wrapper in engine.stack.inner_first:
                 wrapper.begin(slots.copy())
                 undo.append(partial(wrapper.end, slots))
-            for slot in slots.tolist():
-                self._inferer.begin_agent(slot)
-                undo.append(partial(self._inferer.end_agent, slot))
-            table.publish(names, slots, old)
+            for slot in _told(engine.inferer, slots):
+                engine.inferer.begin_agent(slot)
+                undo.append(partial(engine.inferer.end_agent, slot))
+            if saved is not None:
+                engine.stack.set_state(slots, saved.state)
+            table.publish(names, slots, ending, old)
         except BaseException:
-            if table.slots.get(names[0]) != slots[0]:  # an interrupt may also come when all is done
+            if table.changes == changes:  # an interrupt may also come when all is done
                 for hook in reversed(undo):
                     with suppress(Exception):  # the first error is the one to tell of
                         hook()
@@ -96,8 +134,9 @@ class Membership:
 
     def _say_end(self, slots: Array) -> None:
         """Calls every hook, whatever the others do, then raises the first error."""
-        hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in self._stack.inner_first]
-        hooks += [partial(self._inferer.end_agent, slot) for slot in slots.tolist()]
+        engine = self.engine
+        hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
+        hooks += [partial(engine.inferer.end_agent, slot) for slot in _told(engine.inferer, slots)]
         errors: list[BaseException] = []
         for hook in hooks:
             try:
@@ -106,3 +145,9 @@ class Membership:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+
+def _told(inferer: Inferer, slots: Array) -> list[int]:
+    """The slots that an inferer must be told of: none where it would do nothing."""
+    deaf = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
+    return [] if deaf else slots.tolist()

@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.actions import Actions
+from cervello.agents.engine import Engine
 from cervello.agents.ids import Ids, listed
 from cervello.agents.membership import Membership, Numbers
-from cervello.agents.results import check_nothing_more, check_out, hand_over
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.rows import by_agent, odd_axes, owned
+from cervello.batcher.rows import by_agent, owned
 from cervello.errors import ConfigurationError, InputError
-from cervello.inferers import Choice, ModelInferer, choose
+from cervello.inferers import Choice
 from cervello.native import Model
-from cervello.native.arrays import bind_outputs, check_names, fitted
-from cervello.spec import AgentId, Array, Inferer, Specs, View, Wrapper
-from cervello.wrappers import Stack, propose
-from cervello.wrappers.flow import check_flow
+from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
+from cervello.wrappers import propose
 
 Observation = Mapping[str, Any]
 
@@ -47,38 +45,44 @@ class Policy:
             raise ConfigurationError(f"policy: expected a cervello.Model, got {model!r}; cervello.load makes a policy from a file")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
-        self.model = model
         self.name = model.name
-        self.wrappers = _listed(wrappers, model)
-        self.inferer = choose(inferer, model, threads)
-        self.version = 1
-        self._stack = Stack(self.wrappers, model.spec)
-        self._foreign = not isinstance(self.inferer, ModelInferer)
+        self._engine = Engine(model, self.name, inferer, _listed(wrappers, model), threads)
         self._turn = Turn(self.name)
         self._holder = self._turn.holder
         self._table = AgentTable(int(seed))
-        # The short way, when there is one: a single compiled call, wrappers included.
-        self._swift = self.inferer.swift(self._stack.moves) if isinstance(self.inferer, ModelInferer) and self._stack.movable else None
-        self._membership = Membership(self._table, self._stack, self.inferer, self._turn, self._swift)
-        spec = self._stack.spec
-        self._inputs, self._outputs = spec.inputs, spec.outputs
-        self._keys = frozenset(spec.inputs)
-        # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
-        self._looks = self._foreign or self._stack.looks
+        self._membership = Membership(self._table, self._engine, self._turn)
         self._pads: list[ScratchPad] = []
-        self._odd = odd_axes(spec.outputs)
 
     # What it takes and gives --------------------------------------------------------------------------------------------
 
     @property
+    def model(self) -> Model:
+        """The model that decides; another one after a swap."""
+        return self._engine.model
+
+    @property
+    def inferer(self) -> Inferer:
+        return self._engine.inferer
+
+    @property
+    def wrappers(self) -> tuple[Wrapper, ...]:
+        """The wrappers as they were given, outermost first."""
+        return self._engine.wrappers
+
+    @property
+    def version(self) -> int:
+        """1 at first; every swap counts one more."""
+        return self._engine.version
+
+    @property
     def inputs(self) -> Specs:
         """What the caller gives: the model's inputs less those that wrappers provide."""
-        return self._inputs
+        return self._engine.inputs
 
     @property
     def outputs(self) -> Specs:
         """What the caller gets."""
-        return self._outputs
+        return self._engine.outputs
 
     @property
     def constants(self) -> Mapping[str, Array]:
@@ -147,6 +151,31 @@ class Policy:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         return self._table.births(ids)
 
+    # Snapshots ----------------------------------------------------------------------------------------------------------
+
+    def snapshot(self, ids: Ids | None = None, out: Any = None) -> bytes | memoryview:
+        """Agents as bytes: who is there, where their noise stands, what their wrappers remember. See `agents.snapshot` for the format.
+
+        Args:
+          ids: agents to save; None for all, and then all others end when it is restored.
+          out: a buffer to write to, at least as large as the snapshot.
+        Returns:
+          bytes, or a view of what was written of `out`.
+        Raises:
+          AgentError: an unknown agent. WrapperError: a wrapper that does not show its state. InputError: `out` does not fit.
+        """
+        return self._membership.save(ids, out)
+
+    def restore(self, state: Any) -> None:
+        """Puts agents back where a snapshot has them: what they decide from here is bitwise what they decided from there.
+
+        A snapshot of all agents brings back exactly those; one of some agents puts these back, or lets them begin, and leaves others alone.
+
+        Raises:
+          SnapshotError: damaged bytes, or a snapshot of another policy, seed or other wrappers; nothing has changed then.
+        """
+        self._membership.restore(state)
+
     # Deciding -----------------------------------------------------------------------------------------------------------
 
     def infer(self, observations: Mapping[AgentId, Observation], deterministic: bool | Mapping[AgentId, bool] = False) -> Actions:
@@ -165,17 +194,17 @@ class Policy:
         ids = tuple(observations)
         flags = deterministic if deterministic is False else by_row(ids, deterministic)
         if not ids:
-            self._flags(flags, 0)
-            return self._actions({})
+            self._engine.flags(flags, 0)
+            return self._engine.actions({})
         pads = self._pads  # a pad for every thread that decides just now
-        pad = pads.pop() if pads else ScratchPad(self._inputs)
+        pad = pads.pop() if pads else ScratchPad(self.inputs)
         try:
             pad.fill(list(observations.values()), ids)
             columns = pad.columns(len(ids))
             results = owned(self.infer_batch(ids, columns, flags), columns)
         finally:
             pads.append(pad)
-        return by_agent(ids, results, self._odd)  # type: ignore[no-any-return]
+        return by_agent(ids, results, self._engine.odd)  # type: ignore[no-any-return]
 
     def infer_single(self, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
         """Decides for one agent: {output: row}."""
@@ -200,23 +229,25 @@ class Policy:
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
-        table, swift = self._table, self._swift
-        if swift is not None and deterministic is False:
+        table = self._table
+        if self._engine.swift is not None and deterministic is False:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
             owner = mine = get_ident()
             try:
                 owner = holder.setdefault(0, mine)
                 if owner is mine:
+                    engine = self._engine  # read here: a swap waits for its turn too
+                    swift = engine.swift
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
                     if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids)
-                    results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                    results = None if swift is None else swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     del holder[0]
                     if results is not None:
                         actions = Actions(results)
-                        if self.version != 1:
-                            actions.version = self.version
+                        if engine.version != 1:
+                            actions.version = engine.version
                         return actions
             except BaseException:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `turn`: nothing here is a call
@@ -227,65 +258,11 @@ class Policy:
         try:
             with lock:
                 table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
-                slots = table.rows(ids)
-            return self._decide(slots, inputs, deterministic, out)
+                slots, engine = table.rows(ids), self._engine
+            return engine.decide(table, self._turn, slots, inputs, deterministic, out)
         finally:
             with lock:
                 table.leave(batch)
-
-    def _decide(self, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array, out: Mapping[str, Array] | None) -> Actions:
-        """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
-        table, n_rows = self._table, len(slots)
-        if not (type(inputs) is dict or isinstance(inputs, Mapping)) or not (out is None or isinstance(out, Mapping)):
-            raise InputError(f"policy {self.name!r}: expected arrays by name, inputs as {{name: column}} and out as {{name: array}}, got "
-                             f"{type(inputs).__name__} and {type(out).__name__}")
-        if inputs.keys() != self._keys:
-            check_names(self.name, self._inputs, inputs)
-        columns = dict(inputs)
-        flags = None if deterministic is False else self._flags(deterministic, n_rows)
-        if n_rows == 0:
-            for name, column in columns.items():
-                fitted(self.name, self._inputs[name], column, 0)
-            return self._actions(bind_outputs(self.name, self._outputs, 0, out))
-        if out is not None:
-            check_out(self.name, self._outputs, n_rows, out)
-        if self._looks:
-            for name, spec in self._inputs.items():
-                columns[name] = fitted(self.name, spec, columns[name], n_rows)
-        results = {} if out is None else dict(out)
-        view = View(n_rows, slots, columns, results, table, flags)
-        self._stack.inward(view)
-        self.inferer.infer_raw(view)
-        if self._foreign:
-            check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
-                       "infer_raw must fill view.outputs")
-        self._stack.outward(view)
-        if self._foreign or self._stack.foreign:
-            check_nothing_more(self.name, self._outputs, results)
-        if out is not None:
-            hand_over(results, out)
-        with self._turn.lock:
-            self._stack.commit(view)
-            table.advance(slots, n_rows)
-        return self._actions(results)
-
-    def _actions(self, results: Mapping[str, Array]) -> Actions:
-        actions = Actions(results)
-        if self.version != 1:
-            actions.version = self.version
-        return actions
-
-    def _flags(self, deterministic: bool | Array, n_rows: int) -> Array | None:
-        if isinstance(deterministic, (bool, np.bool_)):
-            return np.ones(n_rows, np.bool_) if deterministic else None
-        try:
-            flags = np.ascontiguousarray(deterministic)
-            got = f"{flags.shape} {flags.dtype}"
-        except ValueError:
-            flags, got = np.zeros(0), "something ragged"
-        if flags.shape != (n_rows,) or flags.dtype != np.bool_:
-            raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {got}")
-        return flags
 
 
 def _listed(wrappers: Any, model: Model) -> tuple[Wrapper, ...]:

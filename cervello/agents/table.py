@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, number_of
+from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, numbers_of
 from cervello.agents.same import comparer
 from cervello.compiled import entry
 from cervello.errors import AgentError
@@ -48,7 +48,7 @@ class AgentTable:
         self._entered = 0
         self._used = 0
         self._begun = 0
-        self._births: list[int] = []
+        self._births: Array = np.zeros(0, np.int64)
         self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
         self.alike = comparer()
         self._count = entry.ints("cervello.agents.kernels:advance") if layout.is_known() else None
@@ -66,18 +66,18 @@ class AgentTable:
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
-    def check_begin(self, ids: Sequence[AgentId]) -> list[int]:
-        """Noise numbers of agents that may begin.
+    def check_begin(self, ids: Sequence[AgentId]) -> Array:
+        """[n] uint64, noise numbers of agents that may begin.
 
         Raises:
           AgentError: an id of a wrong kind, one that has begun, or one named twice.
         """
-        numbers = [number_of(agent) for agent in ids]
+        numbers = numbers_of(ids)
         if len(set(ids)) != len(ids):
             raise AgentError(f"begin: expected distinct agents, got {doubled(ids)!r} twice")
-        for agent in ids:
-            if agent in self.slots:
-                raise AgentError(f"begin: expected an agent that has not begun, got {agent!r}; end it first or use restart_agents")
+        if not self.slots.keys().isdisjoint(ids):
+            there = next(agent for agent in ids if agent in self.slots)
+            raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")
         return numbers
 
     def unused(self, n: int) -> Array:
@@ -98,47 +98,45 @@ class AgentTable:
         keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
         n = self.capacity
         keys[:n], steps[:n], noise[:, :n] = self.keys, self.steps, self._noise
-        births = self._births + [0] * (capacity - n)
+        births = np.zeros(capacity, np.int64)
+        births[:n] = self._births
         streams, address = Streams(keys, steps), steps.ctypes.data
         self.keys, self.steps, self._noise, self._births, self.capacity = keys, steps, noise, births, capacity
         self.streams, self._steps_address = streams, address
 
-    def prepare(self, slots: Array, numbers: Sequence[int], streams: Sequence[int], episodes: Sequence[int]) -> None:
+    def prepare(self, slots: Array, numbers: Array, streams: Array, episodes: Array, steps: Array | int = 0) -> None:
         """Sets noise and step of unused slots."""
-        stream_words, episode_words = np.array(streams, np.int64), np.array(episodes, np.int64)
-        derive_keys(np.array(numbers, np.uint64), stream_words, episode_words, self.seed, slots, self.keys)
-        self.steps[slots] = 0
-        self._noise[0, slots], self._noise[1, slots] = stream_words, episode_words
-        for slot in slots.tolist():
-            self._begun += 1
-            self._births[slot] = self._begun
+        derive_keys(numbers, streams, episodes, self.seed, slots, self.keys)
+        self.steps[slots] = steps
+        self._noise[0, slots], self._noise[1, slots] = streams, episodes
+        self._births[slots] = np.arange(self._begun + 1, self._begun + 1 + len(slots))
+        self._begun += len(slots)
 
-    def publish(self, ids: Sequence[AgentId], slots: Array, old: Array | None = None) -> None:
+    def publish(self, ids: Sequence[AgentId], slots: Array, ending: Sequence[AgentId] = (), old: Array | None = None) -> None:
         """Agents have begun at unused slots; all of them or, on any exception, none.
 
         Args:
-          old: slots of the same agents' episodes before, which end now.
+          ending: agents whose episodes end now, at the slots `old`; they may be the same.
         """
-        names = [agent if isinstance(agent, (int, str)) else int(agent) for agent in ids]
-        ending = None if old is None else (self._entered, old.tolist())
+        names = ids if set(map(type, ids)) <= {int, str} else [a if isinstance(a, (int, str)) else int(a) for a in ids]
+        ended = [] if old is None else old.tolist()
+        limbo = (self._entered, ended)
         fresh = slots[slots >= self._used].size
         reused = len(self._free) - (len(names) - fresh)
         try:
-            if old is not None:
-                for agent in names:
-                    del self.slots[agent]
+            for agent in ending:
+                del self.slots[agent]
             self.slots.update(zip(names, slots.tolist(), strict=True))
         except BaseException:
             for agent in names:
                 self.slots.pop(agent, None)
-            if old is not None:
-                self.slots.update(zip(names, old.tolist(), strict=True))
+            self.slots.update(zip(ending, ended, strict=True))
             raise
         self.changes += 1
         self._used += fresh
         del self._free[reused:]
-        if ending is not None:
-            self._limbo.append(ending)
+        if ended:
+            self._limbo.append(limbo)
             self._settle()
 
     def end(self, ids: Sequence[AgentId], slots: Array) -> None:
@@ -170,14 +168,14 @@ class AgentTable:
         while self._limbo and self._limbo[0][0] < oldest:
             self._free += self._limbo.popleft()[1]
 
-    def history(self, slots: Array) -> tuple[list[int], list[int]]:
-        """Stream and episode of agents, by slot."""
-        return self._noise[0, slots].tolist(), self._noise[1, slots].tolist()
+    def history(self, slots: Array) -> tuple[Array, Array]:
+        """Stream and episode of agents, by slot: [n] int64 each."""
+        return self._noise[0, slots], self._noise[1, slots]
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         births, slots = self._births, self.slots
-        return [births[slots[agent]] if is_id(agent) and agent in slots else None for agent in ids]
+        return [int(births[slots[agent]]) if is_id(agent) and agent in slots else None for agent in ids]
 
     # Rows ---------------------------------------------------------------------------------------------------------------
 
@@ -202,7 +200,7 @@ class AgentTable:
     def _found(self, ids: Ids) -> Array:
         changes, names = self.changes, listed(ids)
         try:
-            found = [self.slots[agent] for agent in names]
+            found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):
             unknown = next((a for a in names if not _known(self.slots, a)), None)
             raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; call begin_agent({unknown!r}) first") from None

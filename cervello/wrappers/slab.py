@@ -66,6 +66,10 @@ class Slab:
         taken = self.rows[slots]
         return np.ascontiguousarray(np.moveaxis(taken, 0, self.axis)) if self.axis else taken
 
+    def take(self, slots: Array, out: Array) -> None:
+        """Writes the rows of agents, [n, *row], to `out`."""
+        np.take(self.rows, slots, 0, out=out, mode="clip")  # slots are in range; the mode that checks takes a copy
+
     def scatter(self, slots: Array, column: Array) -> None:
         """Stores a column of the batch's new rows."""
         if self._scatter is None or self._scatter(len(slots), 0, slots, column):

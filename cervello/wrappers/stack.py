@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import Move, PolicySpec, View, Wrapper
+from cervello.spec import Array, Move, PolicySpec, View, Wrapper
+from cervello.wrappers.base import Passive
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.flow import check_flow
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
+from cervello.wrappers.slab import Slab
 
 _OWN = frozenset({EpisodeStart, Epsilon, Fill, PreviousAction, Recurrent})  # the library's own; a subclass is its author's
 _HOOKS = ("inward", "outward", "commit")
@@ -83,6 +87,79 @@ class Stack:
         for wrapper in self._by_trust:
             wrapper.commit(view)
 
+    # State --------------------------------------------------------------------------------------------------------------
+
+    def slabs(self) -> dict[str, Slab]:
+        """The slabs of all wrappers, by place in the stack and name."""
+        return {f"{i} {name}": slab for i, wrapper in enumerate(self.inner_first) if not _has_own_state(wrapper)
+                for name, slab in getattr(wrapper, "slabs", {}).items()}
+
+    def others_state(self, slots: Array) -> dict[str, Array]:
+        """What wrappers remember that keep it in a way of their own, [n, ...] by place in the stack and name.
+
+        Raises:
+          WrapperError: one of them cannot say it.
+        """
+        found = {}
+        for i, wrapper in enumerate(self.inner_first):
+            if not _has_own_state(wrapper):
+                continue
+            if not _can_say_state(wrapper):
+                raise WrapperError(f"wrapper {wrapper!r}: expected state in slabs, or get_state and set_state, got a wrapper with hooks "
+                                   "of its own and neither; its state cannot be saved")
+            for name, array in wrapper.get_state(slots).items():  # type: ignore[attr-defined]
+                rows = np.ascontiguousarray(array)
+                if rows.shape[:1] != slots.shape or rows.dtype.kind not in "fiub":
+                    raise WrapperError(f"wrapper {wrapper!r}, get_state {name!r}: expected numbers, ({len(slots)}, ...), got {rows.dtype} "
+                                       f"{rows.shape}")
+                found[f"{i} {name}"] = rows
+        return found
+
+    def is_others(self, name: str) -> bool:
+        """Whether a name of a state belongs to a wrapper that keeps it in a way of its own."""
+        place = name.partition(" ")[0]
+        return place.isdecimal() and int(place) < len(self) and _has_own_state(self.inner_first[int(place)])
+
+    def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
+        """Gives agents, which have just begun, what `slabs` and `others_state` gave of them."""
+        slabs = self.slabs()
+        others: dict[int, dict[str, Array]] = {i: {} for i, wrapper in enumerate(self.inner_first) if _has_own_state(wrapper)}
+        for name, array in state.items():
+            if name in slabs:
+                slabs[name].rows[slots] = array
+            else:
+                place, _, own = name.partition(" ")
+                others[int(place)][own] = array
+        for i, own_state in others.items():
+            self.inner_first[i].set_state(slots, own_state)  # type: ignore[attr-defined]
+
+    def adopt(self, old: Stack) -> None:
+        """Takes over the slabs of a stack that this one replaces: batches that still run with the old one store where this one reads.
+
+        Raises:
+          WrapperError: the stacks differ in more than parameters; nothing has changed then.
+        """
+        pairs = list(zip(self.inner_first, old.inner_first, strict=False))
+        kinds = [[type(wrapper).__name__ for wrapper in stack.outer_first] for stack in (self, old)]
+        if len(self) != len(old) or any(type(a) is not type(b) for a, b in pairs):
+            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {kinds[1]}, got {kinds[0]}; state survives "
+                               "only where a wrapper finds its own")
+        for new, was in pairs:
+            mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
+            same = mine.keys() == theirs.keys() and all(
+                (a.spec.shape, a.spec.dtype, a.axis) == (theirs[name].spec.shape, theirs[name].spec.dtype, theirs[name].axis)
+                for name, a in mine.items())
+            if not same or (new is not was and _has_own_state(new)):
+                raise WrapperError(f"wrapper {new!r}: expected state in slabs of the same names and shapes as {was!r} has, got others; "
+                                   "agents cannot keep their state")
+        for new, was in pairs:
+            if new is not was and getattr(was, "slabs", None):
+                for name, slab in was.slabs.items():  # type: ignore[attr-defined]
+                    slab.initial = new.slabs[name].initial  # type: ignore[attr-defined]
+                new.slabs = was.slabs  # type: ignore[attr-defined]
+
+    # Moves --------------------------------------------------------------------------------------------------------------
+
     @property
     def movable(self) -> bool:
         """Whether every wrapper can say what it does as moves."""
@@ -114,6 +191,24 @@ def _outdated(wrapper: Wrapper, name: str) -> bool:
     """Whether a subclass has overridden a hook and left what is said of it, under `name`, as it was."""
     place = _place(wrapper, name)
     return any(_place(wrapper, hook) < place for hook in _HOOKS)
+
+
+def _can_say_state(wrapper: Wrapper) -> bool:
+    """Whether a wrapper has methods of its own for its state, which are at least as new as the hooks that change it."""
+    if not hasattr(wrapper, "get_state") or not hasattr(wrapper, "set_state"):
+        return False
+    says = getattr(type(wrapper), "get_state", None) is not Passive.get_state
+    return says and not any(_place(wrapper, hook) < _place(wrapper, "get_state") for hook in ("begin", "commit"))
+
+
+def _has_own_state(wrapper: Wrapper) -> bool:
+    """Whether a wrapper remembers agents in another way than by slabs, as far as its hooks tell."""
+    if type(wrapper) in _OWN:
+        return False
+    if getattr(type(wrapper), "get_state", None) is not Passive.get_state:
+        return True
+    return not wrapper.slabs and any(  # type: ignore[attr-defined]
+        getattr(type(wrapper), hook, None) is not getattr(Passive, hook) for hook in ("reserve", "begin", "commit"))
 
 
 def _looks(wrapper: Wrapper) -> bool:

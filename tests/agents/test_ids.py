@@ -147,7 +147,8 @@ def test_no_observation_at_all_is_refused_for_agents_without_inputs() -> None:
 
 def test_one_stream_may_be_an_array_without_axes(policy: Policy) -> None:
     policy.begin_agents([3, 4], stream=np.array(3), episode=np.array([1, 2]))
-    assert policy._table.history(policy._table.rows([3, 4])) == ([3, 3], [1, 2])
+    streams, episodes = policy._table.history(policy._table.rows([3, 4]))
+    assert (streams.tolist(), episodes.tolist()) == ([3, 3], [1, 2])
 
 
 def test_numpys_bools_are_bools(policy: Policy) -> None:

@@ -1,0 +1,106 @@
+"""What decides: a model, its inferer and the wrappers around them, as one immutable thing that a policy swaps as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.actions import Actions
+from cervello.agents.results import check_nothing_more, check_out, hand_over
+from cervello.agents.table import AgentTable
+from cervello.agents.turn import Turn
+from cervello.batcher.rows import odd_axes
+from cervello.errors import InputError
+from cervello.inferers import Choice, ModelInferer, choose
+from cervello.native import Model
+from cervello.native.arrays import bind_outputs, check_names, fitted
+from cervello.spec import Array, Inferer, View, Wrapper
+from cervello.wrappers import Stack
+from cervello.wrappers.flow import check_flow
+
+
+class Engine:
+    """One version of a policy. Immutable: a batch that runs keeps the engine it began with.
+
+    Attributes:
+      choice: what the inferer was made from.
+      stack: the wrappers, attached.
+      swift: the short way, when there is one: a single compiled call, wrappers included.
+      version: 1 for the first; every swap counts one more.
+    """
+
+    __slots__ = ("_foreign", "_keys", "_looks", "choice", "inferer", "inputs", "model", "name", "odd", "outputs", "stack", "swift",
+                 "threads", "version", "wrappers")
+
+    def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
+                 stack: Stack | None = None):
+        self.model, self.name, self.choice, self.wrappers = model, name, choice, tuple(wrappers)
+        self.threads, self.version = threads, version
+        self.inferer = choose(choice, model, threads)
+        self.stack = stack = Stack(self.wrappers, model.spec) if stack is None else stack
+        spec = stack.spec
+        self.inputs, self.outputs, self.odd = spec.inputs, spec.outputs, odd_axes(spec.outputs)
+        self._keys = frozenset(spec.inputs)
+        self._foreign = not isinstance(self.inferer, ModelInferer)
+        # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
+        self._looks = self._foreign or stack.looks
+        self.swift = self.inferer.swift(stack.moves) if isinstance(self.inferer, ModelInferer) and stack.movable else None
+
+    def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
+               out: Mapping[str, Array] | None) -> Actions:
+        """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
+        n_rows = len(slots)
+        if not (type(inputs) is dict or isinstance(inputs, Mapping)) or not (out is None or isinstance(out, Mapping)):
+            raise InputError(f"policy {self.name!r}: expected arrays by name, inputs as {{name: column}} and out as {{name: array}}, got "
+                             f"{type(inputs).__name__} and {type(out).__name__}")
+        if inputs.keys() != self._keys:
+            check_names(self.name, self.inputs, inputs)
+        columns = dict(inputs)
+        flags = None if deterministic is False else self.flags(deterministic, n_rows)
+        if n_rows == 0:
+            for name, column in columns.items():
+                fitted(self.name, self.inputs[name], column, 0)
+            return self.actions(bind_outputs(self.name, self.outputs, 0, out))
+        if out is not None:
+            check_out(self.name, self.outputs, n_rows, out)
+        if self._looks:
+            for name, spec in self.inputs.items():
+                columns[name] = fitted(self.name, spec, columns[name], n_rows)
+        results = {} if out is None else dict(out)
+        view = View(n_rows, slots, columns, results, table, flags)
+        self.stack.inward(view)
+        self.inferer.infer_raw(view)
+        if self._foreign:
+            check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
+                       "infer_raw must fill view.outputs")
+        self.stack.outward(view)
+        if self._foreign or self.stack.foreign:
+            check_nothing_more(self.name, self.outputs, results)
+        if out is not None:
+            hand_over(results, out)
+        with turn.lock:
+            self.stack.commit(view)
+            table.advance(slots, n_rows)
+        return self.actions(results)
+
+    def actions(self, results: Mapping[str, Array]) -> Actions:
+        """Results, with the version that decided."""
+        actions = Actions(results)
+        if self.version != 1:
+            actions.version = self.version
+        return actions
+
+    def flags(self, deterministic: bool | Array, n_rows: int) -> Array | None:
+        """[N] bool, or None when every row may draw."""
+        if isinstance(deterministic, (bool, np.bool_)):
+            return np.ones(n_rows, np.bool_) if deterministic else None
+        try:
+            flags = np.ascontiguousarray(deterministic)
+            got = f"{flags.shape} {flags.dtype}"
+        except ValueError:
+            flags, got = np.zeros(0), "something ragged"
+        if flags.shape != (n_rows,) or flags.dtype != np.bool_:
+            raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {got}")
+        return flags

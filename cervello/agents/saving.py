@@ -1,0 +1,77 @@
+"""A policy's agents to a snapshot and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.engine import Engine
+from cervello.agents.snapshot import Saved, Writing
+from cervello.agents.table import AgentTable
+from cervello.errors import InputError, SnapshotError
+from cervello.spec import AgentId, Array
+
+Buffer = Any  # bytearray, memoryview, numpy array, shared memory: whatever can be written to
+
+
+def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: Buffer | None) -> bytes | memoryview:
+    """A snapshot of agents; of all when ids is None. Nobody changes the table meanwhile.
+
+    Returns:
+      bytes, or what of `out` was written to.
+    """
+    if ids is None:
+        names: Sequence[AgentId] = tuple(table.slots)
+        slots = np.fromiter(table.slots.values(), np.int64, len(names))
+    else:
+        slots = table.rows(ids)
+        names = [agent if isinstance(agent, str) else int(agent) for agent in ids]
+    streams, episodes = table.history(slots)
+    saved = Saved(engine.name, table.seed, ids is None, names, streams, episodes, table.steps[slots], {})
+    slabs, others = engine.stack.slabs(), engine.stack.others_state(slots)
+    writing = Writing(saved, {**{name: ((len(names), *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()},
+                              **{name: (array.shape, array.dtype) for name, array in others.items()}})
+    target = np.empty(writing.n_bytes, np.uint8) if out is None else _target(out, writing.n_bytes)
+    for name, window in writing.begin(target).items():
+        if name in slabs:
+            slabs[name].take(slots, window)
+        else:
+            window[...] = others[name]
+    writing.finish(target)
+    return target.tobytes() if out is None else memoryview(target)  # type: ignore[arg-type]
+
+
+def _target(out: Buffer, n_bytes: int) -> Array:
+    try:
+        view = memoryview(out).cast("B")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"snapshot, out: expected a contiguous buffer of bytes, got {type(out).__name__}") from error
+    if view.readonly or len(view) < n_bytes:
+        raise InputError(f"snapshot, out: expected a writeable buffer of at least {n_bytes} bytes, got "
+                         f"{'a read-only one' if view.readonly else len(view)}; snapshot() without out says how many it takes now")
+    return np.frombuffer(view, np.uint8)[:n_bytes]
+
+
+def check(saved: Saved, table: AgentTable, engine: Engine) -> None:
+    """Raises SnapshotError unless a snapshot is of this policy, or of one that differs in its weights only."""
+    where = f"policy {engine.name!r}, restore"
+    if saved.policy != engine.name:
+        raise SnapshotError(f"{where}: expected a snapshot of {engine.name!r}, got one of {saved.policy!r}; restore it there")
+    if saved.seed != table.seed:
+        raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise goes on "
+                            f"otherwise; load the policy with seed={saved.seed}")
+    n = len(saved.ids)
+    slabs = engine.stack.slabs()
+    expected = {name: ((n, *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()}
+    found = {name: (array.shape, array.dtype) for name, array in saved.state.items()}
+    unknown = [name for name in found if name not in expected and not engine.stack.is_others(name)]
+    for name in [*expected, *unknown]:
+        if found.get(name) != expected.get(name):
+            raise SnapshotError(f"{where}, state {name!r}: expected {_described(expected.get(name))}, got {_described(found.get(name))}; "
+                                "the wrappers are others than when it was taken")
+
+
+def _described(what: tuple[tuple[int, ...], np.dtype[Any]] | None) -> str:
+    return "none" if what is None else f"{what[0]} {what[1]}"

@@ -1,0 +1,180 @@
+"""Agents as bytes: who is there, where their noise stands, what their wrappers remember.
+
+    "CRVS"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 length of the header
+    header  msgpack: policy, seed, whole, n, ids (a list, or null when they are a block), blocks [[name, dtype, shape], …]
+    blocks  each at the next multiple of 64 bytes from the start, rows in the order of ids
+
+Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so bytes of a stranger may
+be restored: they can give agents a strange state and nothing else. The checksum finds accidents, not forgeries.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from cervello.errors import SnapshotError
+from cervello.spec import AgentId, Array
+
+MAGIC, VERSION = b"CRVS", 1
+_HEAD = struct.Struct("<4sHHQQI")
+_ALIGNMENT = 64
+_SUMMED = 1024  # words per line of the checksum's table
+_OWN = ("streams", "episodes", "steps")
+_KINDS = "fiub"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a snapshot says.
+
+    Attributes:
+      policy, seed: whose it is.
+      whole: all agents of the policy, so that others end when it is restored.
+      ids: the agents, oldest first.
+      streams, episodes, steps: [n] int64, where their noise stands.
+      state: [n, ...] by name, what wrappers remember.
+    """
+
+    policy: str
+    seed: int
+    whole: bool
+    ids: Sequence[AgentId]
+    streams: Array
+    episodes: Array
+    steps: Array
+    state: Mapping[str, Array]
+
+
+def checksum(data: memoryview) -> int:
+    """A 64-bit sum that notices changed, missing and exchanged words: CRC-32 of the sums of lines and of columns of a table of words."""
+    n_words = len(data) // 8
+    words = np.frombuffer(data, "<u8", n_words)
+    rest = bytes(data[8 * n_words:])
+    n_lines = n_words // _SUMMED
+    table = words[:n_lines * _SUMMED].reshape(n_lines, _SUMMED)
+    crc = zlib.crc32(rest, zlib.crc32(words[n_lines * _SUMMED:].tobytes()))
+    lines = zlib.crc32(table.sum(1, np.uint64).tobytes(), crc)
+    columns = zlib.crc32(table.sum(0, np.uint64).tobytes(), lines)
+    return columns << 32 | lines
+
+
+def _narrow(values: Array) -> Array:
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
+def _after(at: int) -> int:
+    return -(-at // _ALIGNMENT) * _ALIGNMENT
+
+
+class Writing:
+    """A snapshot's header and the places of its blocks, so that blocks are written where they belong and not copied.
+
+    Attributes:
+      n_bytes: of the whole snapshot.
+    """
+
+    def __init__(self, saved: Saved, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]):
+        numbered = set(map(type, saved.ids)) <= {int}
+        own = {name: _narrow(getattr(saved, name)) for name in _OWN}
+        if numbered:
+            own = {"ids": _narrow(np.array(saved.ids, np.int64)), **own}
+        self._own = own
+        blocks = [(name, (*array.shape,), array.dtype) for name, array in own.items()]
+        blocks += [(f"state {name}", shape, dtype) for name, (shape, dtype) in shapes.items()]
+        self._header: bytes = msgpack.packb({
+            "policy": saved.policy, "seed": saved.seed, "whole": saved.whole, "n": len(saved.ids),
+            "ids": None if numbered else list(saved.ids),
+            "blocks": [[name, dtype.newbyteorder("<").str, list(shape)] for name, shape, dtype in blocks]})
+        self._places: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+        at = _HEAD.size + len(self._header)
+        for name, shape, dtype in blocks:
+            at = _after(at)
+            self._places[name] = at, shape, dtype
+            at += prod(shape) * dtype.itemsize
+        self.n_bytes = at
+
+    def begin(self, target: Array) -> dict[str, Array]:
+        """Writes everything but the state, and returns where that goes, by name.
+
+        Args:
+          target: [n_bytes] uint8.
+        """
+        target[_HEAD.size:_HEAD.size + len(self._header)] = np.frombuffer(self._header, np.uint8)
+        at = _HEAD.size + len(self._header)
+        windows = {}
+        for name, (start, shape, dtype) in self._places.items():
+            target[at:start] = 0
+            at = start + prod(shape) * dtype.itemsize
+            windows[name] = target[start:at].view(dtype).reshape(shape)
+        for name, array in self._own.items():
+            windows.pop(name)[...] = array
+        return {name.removeprefix("state "): window for name, window in windows.items()}
+
+    def finish(self, target: Array) -> None:
+        """Writes the head, with the checksum of all that follows it."""
+        body = memoryview(target)[_HEAD.size:]  # type: ignore[arg-type]
+        head = _HEAD.pack(MAGIC, VERSION, 0, self.n_bytes, checksum(body), len(self._header))
+        target[:_HEAD.size] = np.frombuffer(head, np.uint8)
+
+
+def read(given: Any) -> Saved:
+    """A snapshot from bytes, or from anything with a buffer of them.
+
+    Raises:
+      SnapshotError: it is damaged, cut off, of another version, or no snapshot at all.
+    """
+    try:
+        data = memoryview(given).cast("B")
+    except (TypeError, ValueError) as error:
+        raise SnapshotError(f"snapshot: expected the bytes that snapshot() gave, got {type(given).__name__}") from error
+    if len(data) < _HEAD.size or bytes(data[:4]) != MAGIC:
+        raise SnapshotError(f"snapshot: expected bytes that begin with {MAGIC!r}, got {len(data)} bytes that begin with "
+                            f"{bytes(data[:4])!r}; is it what snapshot() gave?")
+    _, version, _, length, expected, n_header = _HEAD.unpack_from(data)
+    if version != VERSION:
+        raise SnapshotError(f"snapshot: expected version {VERSION}, got {version}; restore it with the Cervello that wrote it")
+    if length != len(data):
+        raise SnapshotError(f"snapshot: expected {length} bytes, got {len(data)}; it was cut off or something was added")
+    found = checksum(data[_HEAD.size:])
+    if found != expected:
+        raise SnapshotError(f"snapshot: expected the checksum {expected:#x}, got {found:#x}; it is damaged, restore another one")
+    try:
+        return _read(data, n_header)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise SnapshotError(f"snapshot: expected a header of policy, seed and blocks, got one that fails with {type(error).__name__}: "
+                            f"{error}") from error
+
+
+def _read(data: memoryview, n_header: int) -> Saved:
+    if n_header > len(data) - _HEAD.size:
+        raise ValueError("a header longer than the snapshot")
+    header = msgpack.unpackb(data[_HEAD.size:_HEAD.size + n_header], strict_map_key=True)
+    n, at = header["n"], _HEAD.size + n_header
+    if not isinstance(n, int) or not isinstance(header["policy"], str) or not isinstance(header["seed"], int):
+        raise ValueError("fields of other types")
+    arrays: dict[str, Array] = {}
+    for name, kind, shape in header["blocks"]:
+        dtype = np.dtype(kind)
+        sizes = tuple(shape)
+        if dtype.kind not in _KINDS or not sizes or sizes[0] != n or any(type(d) is not int or d < 0 for d in sizes):
+            raise ValueError(f"block {name!r} of {kind} {sizes}")
+        at = _after(at)
+        end = at + prod(sizes) * dtype.itemsize
+        if end > len(data):
+            raise ValueError(f"block {name!r} beyond the end")
+        arrays[name] = np.frombuffer(data[at:end], dtype).reshape(sizes)
+        at = end
+    ids = header["ids"] if header["ids"] is not None else arrays.pop("ids").tolist()
+    own = {name: arrays.pop(name).astype(np.int64) for name in _OWN}
+    if len(ids) != n or any(array.shape != (n,) or array.min(initial=0) < 0 for array in own.values()):
+        raise ValueError("columns of other lengths")
+    return Saved(header["policy"], header["seed"], bool(header["whole"]), ids, own["streams"], own["episodes"], own["steps"],
+                 {name.removeprefix("state "): array for name, array in arrays.items()})
