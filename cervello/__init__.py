@@ -8,7 +8,7 @@ See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers` and `
 """
 
 from cervello import inferers, noise, wrappers
-from cervello.agents import Actions, Policy, load
+from cervello.agents import Actions, Policy, Watch, load, watch
 from cervello.batcher import Batched, Batcher
 from cervello.errors import (
     AgentError,
@@ -62,10 +62,12 @@ __all__ = [
     "TensorSpec",
     "UnsupportedError",
     "View",
+    "Watch",
     "Wrapper",
     "WrapperError",
     "inferers",
     "load",
     "noise",
+    "watch",
     "wrappers",
 ]

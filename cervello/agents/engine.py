@@ -48,6 +48,10 @@ class Engine:
         self._looks = self._foreign or stack.looks
         self.swift = self.inferer.swift(stack.moves) if isinstance(self.inferer, ModelInferer) and stack.movable else None
 
+    def as_version(self, version: int, name: str) -> Engine:
+        """The same under another number and name."""
+        return Engine(self.model, name, self.choice, self.wrappers, self.threads, version, self.stack)
+
     def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
         """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""

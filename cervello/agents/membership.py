@@ -50,9 +50,7 @@ class Membership:
         names = listed(ids, ordered=False)
 
         def change() -> None:
-            slots = self._table.rows(names)
-            self._table.end(names, slots)
-            self._say_end(slots)
+            self._say_end(self._table.end(names))
 
         if names:
             self._turn.alone(change)
@@ -119,7 +117,7 @@ class Membership:
             for wrapper in engine.stack.inner_first:
                 wrapper.begin(slots.copy())
                 undo.append(partial(wrapper.end, slots))
-            for slot in _told(engine.inferer, slots):
+            for slot in told(engine.inferer, slots.tolist()):
                 engine.inferer.begin_agent(slot)
                 undo.append(partial(engine.inferer.end_agent, slot))
             if saved is not None:
@@ -136,7 +134,7 @@ class Membership:
         """Calls every hook, whatever the others do, then raises the first error."""
         engine = self.engine
         hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
-        hooks += [partial(engine.inferer.end_agent, slot) for slot in _told(engine.inferer, slots)]
+        hooks += [partial(engine.inferer.end_agent, slot) for slot in told(engine.inferer, slots.tolist())]
         errors: list[BaseException] = []
         for hook in hooks:
             try:
@@ -147,7 +145,7 @@ class Membership:
             raise errors[0]
 
 
-def _told(inferer: Inferer, slots: Array) -> list[int]:
+def told(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
     """The slots that an inferer must be told of: none where it would do nothing."""
     deaf = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
-    return [] if deaf else slots.tolist()
+    return () if deaf else slots

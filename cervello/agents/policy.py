@@ -11,7 +11,8 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.engine import Engine
 from cervello.agents.ids import Ids, listed
-from cervello.agents.membership import Membership, Numbers
+from cervello.agents.membership import Membership, Numbers, told
+from cervello.agents.swap import successor
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
@@ -20,6 +21,7 @@ from cervello.batcher.rows import by_agent, owned
 from cervello.errors import ConfigurationError, InputError
 from cervello.inferers import Choice
 from cervello.native import Model
+from cervello.native.importer import Source
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 from cervello.wrappers import propose
 
@@ -104,6 +106,10 @@ class Policy:
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self._table
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        engine = self._engine
+        return _again, (engine.model, engine.choice, engine.wrappers, self.seed, engine.threads, engine.version, self.name, self.snapshot())
+
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
 
@@ -150,6 +156,47 @@ class Policy:
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         return self._table.births(ids)
+
+    # Swaps --------------------------------------------------------------------------------------------------------------
+
+    def replace(self, new: Model | Source, *, wrappers: Sequence[Wrapper] | None = None,
+                inferer: str | Choice | Inferer | None = None) -> None:
+        """Another model decides from the next batch on; agents, their state and their noise stay. Other threads go on deciding meanwhile.
+
+        Args:
+          new: a model, or a file to load as this policy's was.
+          wrappers: the same ones with other parameters (statistics of `Normalize`, say), which swap together with the model.
+          inferer: another one than the one chosen at first.
+        Raises:
+          ModelError: the file cannot be used. ConfigurationError: the model takes or gives something else than the old one.
+          WrapperError: the wrappers are others. The old policy goes on then.
+        """
+        model = new if isinstance(new, Model) else self.model.loaded(new)
+        with self._turn.swapping:
+            self._swap(successor(self._engine, model, wrappers, inferer))
+
+    def update_weights(self, weights: Mapping[str, Any]) -> None:
+        """Other weights in the same plan, from the next batch on; agents, their state and their noise stay.
+
+        Args:
+          weights: arrays by the names of the file's constants, all or some.
+        Raises:
+          ConfigurationError: a name, shape or type that the file does not have; nothing has changed then.
+        """
+        with self._turn.swapping:
+            self._swap(successor(self._engine, self.model.updated(weights), None, None))
+
+    def _swap(self, new: Engine) -> None:
+        def change() -> None:
+            old, slots = self._engine, list(self._table.slots.values())
+            if new.stack is not old.stack:
+                new.stack.adopt(old.stack)
+                new.stack.reserve(self._table.capacity)
+            for slot in told(new.inferer, slots):
+                new.inferer.begin_agent(slot)
+            self._engine = self._membership.engine = new
+
+        self._turn.alone(change)
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -272,3 +319,13 @@ def _listed(wrappers: Any, model: Model) -> tuple[Wrapper, ...]:
     elif isinstance(wrappers, Sequence):
         return tuple(wrappers)
     raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
+
+
+def _again(model: Model, inferer: Any, wrappers: tuple[Wrapper, ...], seed: int, threads: int, version: int, name: str,
+           state: bytes) -> Policy:
+    """A pickled policy in the process that unpickles it: the file is loaded, the agents are restored."""
+    policy = Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads)
+    policy.name = name
+    policy._engine = policy._membership.engine = policy._engine.as_version(version, name)
+    policy.restore(state)
+    return policy

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -139,18 +140,37 @@ class AgentTable:
             self._limbo.append(limbo)
             self._settle()
 
-    def end(self, ids: Sequence[AgentId], slots: Array) -> None:
-        """Agents at their slots, as `rows` found them, are no longer there."""
-        ended = slots.tolist()
+    def end(self, ids: Sequence[AgentId]) -> Array:
+        """Agents are no longer there; all of them or, on any exception, none.
+
+        Returns:
+          slots: [n] int64, where they were.
+        Raises:
+          AgentError: an unknown agent, or one named twice.
+        """
+        check_kinds(ids)
+        ended: list[Any] = []
         try:
-            for agent in ids:
-                del self.slots[agent]
-        except BaseException:
-            self.slots.update(zip(ids, ended, strict=True))
+            # One look per agent, since in a large crowd each is a cache miss; and one call, which notes all that it takes out.
+            ended.extend(map(self.slots.pop, ids, repeat(None)))
+            if None in ended:
+                raise KeyError
+            slots = np.array(ended, np.int64)
+            ending = self._entered, ended
+            self.changes += 1
+            self._limbo.append(ending)
+        except BaseException as error:
+            if self._limbo and self._limbo[-1][1] is ended:
+                raise  # an interrupt, when all was done
+            taken = {agent: slot for agent, slot in zip(ids, ended, strict=False) if slot is not None}
+            there = sorted({**self.slots, **taken}.items(), key=lambda item: int(self._births[item[1]]))  # oldest first, as before
+            self.slots.clear()
+            self.slots.update(there)
+            if isinstance(error, KeyError):
+                self._found(ids)  # says who is missing or named twice
             raise
-        self.changes += 1
-        self._limbo.append((self._entered, ended))
         self._settle()
+        return slots
 
     def enter(self, batch: Hashable) -> None:
         """A batch begins to run; `batch` is any token of its own."""

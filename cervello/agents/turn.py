@@ -29,12 +29,14 @@ class Turn:
 
     Attributes:
       lock: for the storing of state; never held while an inferer runs.
+      swapping: one swap after the other; decisions do not wait for it.
       holder: {} or {0: word of whoever has the turn}.
     """
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.lock = threading.RLock()
+        self.swapping = threading.RLock()
         self.holder: dict[int, int] = {}
         _turns.add(self)
 
@@ -65,7 +67,7 @@ class Turn:
 
     def reset(self) -> None:
         """After a fork: the threads that may have had the turn are not in this process."""
-        self.lock = threading.RLock()
+        self.lock, self.swapping = threading.RLock(), threading.RLock()
         self.holder.clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cervello.compiled import linker
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import ConfigurationError, FormatError, InputError
 from cervello.native import abi, crew
 from cervello.native.arrays import as_array, bind_outputs, check_mapping, check_names, fitted
 from cervello.native.bound import Bound
@@ -21,6 +22,7 @@ from cervello.native.executor import Run, fail, run_mixed
 from cervello.native.graph import Graph
 from cervello.native.importer import Source, read
 from cervello.native.open_dims import Open, checked_dims
+from cervello.native.origin import Origin
 from cervello.native.pieces import compose, divide
 from cervello.native.program import Plan, Program
 from cervello.native.report import MemoryPlan
@@ -47,8 +49,9 @@ class Model:
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
                  progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None,
-                 dims: Mapping[str, int] | None = None):
+                 dims: Mapping[str, int] | None = None, origin: Origin | None = None):
         self.name = graph.name
+        self._origin = origin
         sizes = checked_dims(graph, dims)
         self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
@@ -62,7 +65,7 @@ class Model:
                                    f"{', '.join(f'{k} ({v})' for k, v in self._built.slow.items())}")
         others = self._built.batching.others
         self._open: Open[Model] | None = Open(graph, sizes, others) if others else None
-        self._asked = outputs, strict
+        self._asked, self._sizes = (outputs, strict), sizes
         self.spec: PolicySpec = self._built.spec
         self.program: Program = self._built.program
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
@@ -90,7 +93,47 @@ class Model:
         Raises:
           ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have.
         """
-        return cls(read(source), share, outputs, strict, progress, dims=dims)
+        origin = Origin.of(source)  # before it is read: a file that is written meanwhile is another one
+        return cls(read(source), share, outputs, strict, progress, dims=dims, origin=origin)
+
+    def updated(self, weights: Mapping[str, Any]) -> Model:
+        """The same model with other weights; what stays equal is not stored again.
+
+        Args:
+          weights: arrays by the names of the file's constants, of their shapes and types; the others stay as they are.
+        Raises:
+          ConfigurationError: a name, shape or type that does not fit, or a model that was not loaded from a file or bytes.
+        """
+        check_mapping(self.name, weights)
+        graph = self._source().graph()
+        origin = self._source().updated(graph, weights)
+        graph = replace(graph, constants={**graph.constants, **origin.updates})
+        outputs, strict = self._asked
+        return Model(graph, self, outputs, strict, dims=self._sizes, origin=origin)
+
+    def loaded(self, source: Source) -> Model:
+        """Another file, with the outputs and sizes that were asked for here; equal weights are shared."""
+        outputs, strict = self._asked
+        return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes)
+
+    def _source(self) -> Origin:
+        if self._origin is None:
+            raise ConfigurationError(f"model {self.name!r}: expected one from Model.load, got one made from a graph; its file is not known")
+        return self._origin
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of specs, steps and weights: equal for models that decide alike."""
+        digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs, [step.kernel for step in self.program.steps])).encode())
+        for key in sorted(self.weights.keys()):
+            digest.update(key)
+        for name, value in sorted(self.spec.constants.items()):
+            digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        outputs, strict = self._asked
+        return _again, (self._source(), outputs, strict, self._sizes, self.fingerprint)
 
     @property
     def inputs(self) -> Specs:
@@ -413,3 +456,13 @@ class Model:
           InputError: an array that would have to be copied.
         """
         return Bound(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))
+
+
+def _again(origin: Origin, outputs: Sequence[str] | None, strict: bool, dims: Mapping[str, int], fingerprint: str) -> Model:
+    """A pickled model in the process that unpickles it."""
+    origin = origin.moved()
+    model = Model(origin.graph(), None, outputs, strict, dims=dims, origin=origin)
+    if model.fingerprint != fingerprint:
+        raise FormatError(f"model {model.name!r}: expected {origin.path!r} as it was when the model was pickled, got another policy; "
+                          "pickles name files, so keep the file, or load the model from bytes, which are pickled with it")
+    return model

@@ -57,6 +57,10 @@ class Weights:
     def find(self, key: bytes) -> Array | None:
         return self._arrays.get(key)
 
+    def keys(self) -> list[bytes]:
+        """The hashes of all constants."""
+        return list(self._arrays)
+
     @property
     def n_bytes(self) -> int:
         """Bytes of all constants this store refers to, shared ones included."""

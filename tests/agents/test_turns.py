@@ -17,6 +17,7 @@ import stacks
 import cervello
 from cervello import AgentError, Policy, PolicySpec, Recurrent
 from cervello.agents import AgentTable
+from cervello.agents.ids import numbers_of
 from cervello.agents.turn import Turn
 from cervello.spec import Wrapper
 from cervello.wrappers import Passive
@@ -27,13 +28,13 @@ X = {"obs": np.ones((1, 1), np.float32)}
 def begin(table: AgentTable, *ids: int) -> list[int]:
     slots = table.unused(len(ids))
     table.reserve(table.wanted(slots))
-    table.prepare(slots, ids, [0] * len(ids), [0] * len(ids))
+    table.prepare(slots, numbers_of(ids), np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64))
     table.publish(ids, slots)
     return slots.tolist()  # type: ignore[no-any-return]
 
 
 def end(table: AgentTable, *ids: int) -> None:
-    table.end(ids, table.rows(list(ids)))
+    table.end(ids)
 
 
 def test_slots_of_a_batch_in_flight_are_given_to_nobody() -> None:

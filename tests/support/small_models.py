@@ -200,3 +200,13 @@ def state_named(into: str, out: str) -> bytes:
     nodes = [helper.make_node("Add", [into, "obs"], ["sum"]), helper.make_node("Identity", ["sum"], [out]),
              helper.make_node("Identity", ["sum"], ["action"])]
     return graph(nodes, {"obs": (FLOAT, ("N", 2)), into: (FLOAT, ("N", 2))}, {"action": (FLOAT, ("N", 2)), out: (FLOAT, ("N", 2))}, {})
+
+
+def scaled(data: bytes, factor: float) -> bytes:
+    """The same graph with other weights."""
+    proto = onnx.load_from_string(data)
+    for tensor in proto.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array((array * np.float32(factor)).astype(np.float32), tensor.name))
+    return proto.SerializeToString()
