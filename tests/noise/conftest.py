@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 import cervello.noise
 from cervello.noise import Streams, derive_keys
+
+sys.path.insert(0, str(Path(__file__).parent))  # samples that several files share
 
 CAPACITY, SEED = 400, 11
 POISON = np.float32(-12345.0)

@@ -1,4 +1,4 @@
-"""Moments, distributions and independence, on fixed seeds: nothing here can fail by chance."""
+"""Moments and distributions, on fixed seeds: nothing here can fail by chance. `test_independence` and `test_series` go on."""
 
 from __future__ import annotations
 
@@ -6,38 +6,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from cervello.noise import Streams, definition, derive_keys
+from noise_samples import FAST_VALUES, draws, fast_odds
 
 AGENTS, WIDTH = 2000, 640
 
 
-def table(numbers: Any, streams: Any = 0, episodes: Any = 0, steps: Any = 0, seed: int = 7) -> Streams:
-    n = len(numbers)
-    keys = np.zeros((n, 2), np.uint64)
-    derive_keys(numbers, np.broadcast_to(streams, n), np.broadcast_to(episodes, n), seed, np.arange(n), keys)
-    return Streams(keys, np.ascontiguousarray(np.broadcast_to(steps, n), np.int64))
-
-
-def sample(streams: Streams, kind: str, width: int = WIDTH, site: int = 1) -> Any:
-    out = np.full((len(streams.keys), width), np.nan, np.float32)
-    getattr(streams, kind)(out, np.arange(len(out)), site)
-    return out.astype(np.float64)
-
-
 @pytest.fixture(scope="module")
 def normals() -> Any:
-    return sample(table(np.arange(AGENTS)), "fill_normal")
+    return draws("normal", WIDTH, agent=np.arange(AGENTS))
 
 
 @pytest.fixture(scope="module")
 def fast_normals() -> Any:
-    return sample(table(np.arange(AGENTS)), "fill_fast_normal")
+    return draws("fast_normal", WIDTH, agent=np.arange(AGENTS))
 
 
 @pytest.fixture(scope="module")
 def uniforms() -> Any:
-    return sample(table(np.arange(AGENTS)), "fill_uniform")
+    return draws("uniform", WIDTH, agent=np.arange(AGENTS))
 
 
 def moments(x: Any) -> tuple[float, float, float, float]:
@@ -127,13 +113,44 @@ def test_fast_normals_of_one_draw_are_uncorrelated_and_their_squares_nearly(fast
 
 def test_fast_normals_of_the_definition_have_exact_moments() -> None:
     """A sum of 16 independent uniform bytes: computed by convolution, not by sampling."""
-    odds = np.ones(1)
-    for _ in range(16):
-        odds = np.convolve(odds, np.full(256, 1 / 256))
-    x = (np.arange(len(odds)) - 16 * 127.5) * definition.FAST_SCALE
+    x, odds = FAST_VALUES, fast_odds()
     assert abs((odds * x**2).sum() - 1.0) < 1e-9
+    assert abs((odds * x**3).sum()) < 1e-9
     assert abs((odds * x**4).sum() - 3.0 + 0.075) < 1e-4
     assert 6.90 < x[-1] < 6.91
+    assert np.diff(x).max() < 0.0034
+
+
+def p_of_fast_normals(drawn: Any) -> float:
+    """p of Kolmogorov and Smirnov against the exact distribution; compared between its steps only, so p is rather too large."""
+    middles = FAST_VALUES[:-1] + np.diff(FAST_VALUES) / 2
+    seen = np.searchsorted(np.sort(drawn.ravel()), middles) / drawn.size
+    distance = np.abs(seen - np.cumsum(fast_odds())[:-1]).max()
+    return float(pytest.importorskip("scipy.stats").kstwobign.sf(distance * np.sqrt(drawn.size)))
+
+
+def test_fast_normals_have_exactly_their_distribution_by_kolmogorov_and_smirnov(fast_normals: Any) -> None:
+    assert p_of_fast_normals(fast_normals) > 0.01
+    for element in (0, 1, 2, 3, 63, 64):
+        assert p_of_fast_normals(fast_normals[:, element]) > 0.001
+
+
+def test_a_fast_normal_is_below_a_limit_as_often_as_a_normal_within_a_four_hundredth() -> None:
+    """For every limit, by the exact distribution, not by sampling."""
+    truth = pytest.importorskip("scipy.stats").norm.cdf(FAST_VALUES)
+    assert np.abs(np.cumsum(fast_odds()) - truth).max() < 0.0025
+    assert np.abs(np.cumsum(fast_odds()) - fast_odds() - truth).max() < 0.0025
+
+
+def test_moments_and_distances_tell_normals_from_fast_normals_and_from_wider_ones(normals: Any, fast_normals: Any) -> None:
+    """Had one fill the other's numbers, or were they two percent too wide, the tests above would fail."""
+    stats = pytest.importorskip("scipy.stats")
+    assert not within_deviations(moments(fast_normals)[3], 0.0, 24.0, fast_normals.size)
+    assert not within_deviations(moments(normals)[3], -0.075, 24.0, normals.size)
+    assert stats.kstest(fast_normals.ravel(), "norm").pvalue < 0.01
+    assert p_of_fast_normals(normals) < 0.01
+    assert stats.kstest(1.02 * normals.ravel(), "norm").pvalue < 1e-6
+    assert p_of_fast_normals(1.02 * fast_normals) < 1e-6
 
 
 def test_uniforms_are_uniform(uniforms: Any) -> None:
@@ -152,33 +169,3 @@ def test_uniforms_are_uniform(uniforms: Any) -> None:
 def test_uniforms_are_uniform_by_kolmogorov_and_smirnov(uniforms: Any) -> None:
     stats = pytest.importorskip("scipy.stats")
     assert stats.kstest(uniforms.ravel(), "uniform").pvalue > 0.01
-
-
-@pytest.mark.parametrize("neighbour", ["agents", "streams", "episodes", "steps", "sites", "seeds", "elements"])
-def test_neighbours_are_uncorrelated(kind: str, neighbour: str) -> None:
-    n, width = 300, 256
-    here = np.arange(n)
-    if neighbour == "sites":
-        a, b = (sample(table(here), kind, width, site) for site in (1, 2))
-    elif neighbour == "seeds":
-        a, b = (sample(table(here, seed=seed), kind, width) for seed in (1, 2))
-    elif neighbour == "elements":
-        drawn = sample(table(here), kind, width + 1)
-        a, b = drawn[:, :-1], drawn[:, 1:]
-    else:
-        fixed = np.full(n, 5)
-        drawn = sample({
-            "agents": table(here), "streams": table(fixed, streams=here), "episodes": table(fixed, episodes=here),
-            "steps": table(fixed, steps=here)}[neighbour], kind, width)
-        a, b = drawn[:-1], drawn[1:]
-    assert within_deviations(np.corrcoef(a.ravel(), b.ravel())[0, 1], 0.0, 1.0, a.size)
-    centred_a, centred_b = (a - a.mean()) ** 2, (b - b.mean()) ** 2
-    if not (kind == "fill_fast_normal" and neighbour == "elements"):  # there the definition promises no more
-        assert within_deviations(np.corrcoef(centred_a.ravel(), centred_b.ravel())[0, 1], 0.0, 1.0, a.size)
-
-
-def test_a_thousand_streams_share_no_draw() -> None:
-    """96 numbers of 24 bits each: equal rows would mean equal keys."""
-    drawn = sample(table(np.arange(1000) % 10, np.arange(1000) // 10 % 10, np.arange(1000) // 100), "fill_uniform", 96)
-    assert len(np.unique(drawn, axis=0)) == 1000
-    assert len(np.unique(drawn)) > drawn.size * 0.99
