@@ -54,27 +54,29 @@ class ScratchPad:
       specs: what each column holds.
     """
 
-    __slots__ = ("_capacity", "_columns", "specs")
+    __slots__ = ("_columns", "capacity", "specs")
 
     def __init__(self, specs: Specs, capacity: int = 16):
         self.specs = specs
-        self._capacity = 0
+        self.capacity = 0
         self._columns: dict[str, Array] = {}
-        self._grow(capacity)
+        self.grow(capacity)
 
-    def _grow(self, capacity: int) -> None:
+    def grow(self, wanted: int) -> None:
+        """Makes room for at least so many rows, and for twice as many as before."""
+        capacity = max(2 * self.capacity, wanted)
         columns = {}
         for name, spec in self.specs.items():
             column = np.empty((capacity, *spec.shape), spec.dtype)
             if self._columns:
-                column[:self._capacity] = self._columns[name]
+                column[:self.capacity] = self._columns[name]
             columns[name] = column
-        self._columns, self._capacity = columns, capacity
+        self._columns, self.capacity = columns, capacity
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
         """Writes one checked observation."""
-        if row >= self._capacity:
-            self._grow(max(2 * self._capacity, row + 1))
+        if row >= self.capacity:
+            self.grow(row + 1)
         for name, column in self._columns.items():
             given = arrays[name]
             if given.dtype == column.dtype:
@@ -82,6 +84,24 @@ class ScratchPad:
             else:
                 with np.errstate(all="ignore"):  # a float64 may be too large for a float32, whatever the caller makes of warnings
                     column[row] = given
+
+    def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
+        """Writes many checked observations at once; what all rows share is written to each."""
+        for name, spec in self.specs.items():
+            column = columns[name]
+            with np.errstate(all="ignore"):
+                self._columns[name][rows] = np.moveaxis(column, spec.batch_axis, 0) if spec.batch_axis else column
+
+    def move(self, first: int, n_rows: int) -> None:
+        """Moves rows to the pad's beginning."""
+        if first:
+            for column in self._columns.values():
+                column[:n_rows] = column[first:first + n_rows]
+
+    def arrange(self, first: int, order: Array) -> None:
+        """Puts the rows from `first` on in another order: row first + order[i] goes to first + i."""
+        for column in self._columns.values():
+            column[first:first + len(order)] = column[first + order]
 
     def remove(self, row: int, n_rows: int) -> None:
         """Takes one of the first n_rows rows out; those behind it move up."""
@@ -95,8 +115,8 @@ class ScratchPad:
           InputError: as `checked`.
         """
         n_rows = len(observations)
-        if n_rows > self._capacity:
-            self._grow(max(2 * self._capacity, n_rows))
+        if n_rows > self.capacity:
+            self.grow(n_rows)
         stacked = self._stacked(observations)
         if stacked is None:
             ready = [checked(self.specs, observation, agent) for agent, observation in zip(agents, observations, strict=True)]
@@ -137,15 +157,15 @@ class ScratchPad:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             return None
 
-    def columns(self, n_rows: int) -> dict[str, Array]:
-        """The first n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0.
+    def columns(self, n_rows: int, first: int = 0) -> dict[str, Array]:
+        """n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0.
 
         Raises:
           InputError: agents differ in a value that they share.
         """
         found = {}
         for name, spec in self.specs.items():
-            rows = self._columns[name][:n_rows]
+            rows = self._columns[name][first:first + n_rows]
             if spec.batch_axis == 0:
                 found[name] = rows
             elif spec.batch_axis is None:

@@ -1,0 +1,123 @@
+"""Observations that wait for their turn, a row per agent. Those in front run first; the others keep their places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from cervello.batcher.pad import ScratchPad
+from cervello.spec import AgentId, Array, Specs
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """A batch that has been checked: row i of every column belongs to ids[i]."""
+
+    ids: tuple[AgentId, ...]
+    columns: Mapping[str, Array]
+
+
+class Queue:
+    """Agents in the order of their rows. Mutable, one thread; it trusts what it is given.
+
+    Rows leave in front and come at the back, so the used part moves through the pad and is put back to its beginning when the end is
+    reached.
+
+    Attributes:
+      births: who waits, in the order of rows, and when they had begun.
+      pad: the rows.
+    """
+
+    def __init__(self, specs: Specs):
+        self.births: dict[AgentId, int] = {}
+        self.pad = ScratchPad(specs)
+        self._rows: dict[AgentId, int] = {}  # of the pad
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self.births)
+
+    def __contains__(self, agent: AgentId) -> bool:
+        return agent in self.births
+
+    def put(self, agent: AgentId, birth: int, arrays: Mapping[str, Array]) -> None:
+        """An agent's row: at the back, or in the place of the one that it waits with already.
+
+        Args:
+          arrays: as `pad.checked` gave them.
+        """
+        row = self._rows.get(agent)
+        if row is None:
+            row = self._room(1)
+            self.pad.put(row, arrays)
+            self._rows[agent] = row
+        else:
+            self.pad.put(row, arrays)
+        self.births[agent] = birth
+
+    def put_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array]) -> None:
+        """Rows of distinct agents at once.
+
+        Args:
+          columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it.
+        """
+        fresh = [agent for agent in ids if agent not in self._rows]
+        start = self._room(len(fresh))
+        for row, agent in enumerate(fresh, start):
+            self._rows[agent] = row
+        if len(fresh) == len(ids):
+            self.pad.put_columns(slice(start, start + len(ids)), columns)
+        else:
+            self.pad.put_columns(np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids)), columns)
+        self.births.update(zip(ids, births, strict=True))
+
+    def _room(self, n: int) -> int:
+        """The first of n free rows at the back."""
+        n_rows = len(self.births)
+        if self._first + n_rows + n > self.pad.capacity:
+            self.pad.move(self._first, n_rows)
+            self._first = 0
+            self._rows = {agent: row for row, agent in enumerate(self.births)}
+            if n_rows + n > self.pad.capacity:
+                self.pad.grow(n_rows + n)
+        return self._first + n_rows
+
+    def head(self, n: int) -> Batched:
+        """The first n rows; the columns are the pad's own memory."""
+        return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
+
+    def drop(self, n: int) -> None:
+        """Forgets the first n rows."""
+        if n >= len(self.births):
+            self.clear()
+            return
+        for agent in list(islice(self.births, n)):
+            del self.births[agent], self._rows[agent]
+        self._first += n
+
+    def discard(self, agent: AgentId) -> bool:
+        """Forgets one agent's row; those behind it move up. Returns whether there was one."""
+        if agent not in self.births:
+            return False
+        row, n_rows = self._rows[agent], len(self.births)
+        self.pad.remove(row, self._first + n_rows)
+        del self.births[agent], self._rows[agent]
+        for other in islice(self.births, row - self._first, None):
+            self._rows[other] -= 1
+        return True
+
+    def arrange(self, order: Sequence[int] | Array) -> None:
+        """Puts rows in another order: `order[i]` is the place, from the front, of the row that comes to place i."""
+        names = list(self.births)
+        self.pad.arrange(self._first, np.asarray(order, np.int64))
+        self.births = {names[place]: self.births[names[place]] for place in order}
+        self._rows = {agent: row for row, agent in enumerate(self.births, self._first)}
+
+    def clear(self) -> None:
+        """Forgets all rows."""
+        self.births.clear()
+        self._rows.clear()
+        self._first = 0
