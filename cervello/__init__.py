@@ -8,7 +8,7 @@ See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers` and `
 """
 
 from cervello import inferers, noise, wrappers
-from cervello.agents import Actions, Policy, Watch, load, watch
+from cervello.agents import Actions, Frame, Policy, Runtime, Watch, load, watch
 from cervello.batcher import Batched, Batcher
 from cervello.errors import (
     AgentError,
@@ -45,6 +45,7 @@ __all__ = [
     "ExecutionError",
     "Fill",
     "FormatError",
+    "Frame",
     "GraphError",
     "Inferer",
     "InputError",
@@ -57,6 +58,7 @@ __all__ = [
     "PolicySpec",
     "PreviousAction",
     "Recurrent",
+    "Runtime",
     "SnapshotError",
     "Specs",
     "TensorSpec",

@@ -13,7 +13,6 @@ from cervello.agents.engine import Engine
 from cervello.agents.ids import Ids, is_many, listed, numbers_of, spread
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
-from cervello.errors import SnapshotError
 from cervello.inferers import ModelInferer
 from cervello.spec import AgentId, Array, Inferer
 
@@ -76,20 +75,23 @@ class Membership:
         names = None if ids is None else listed(ids)
         return self._turn.alone(lambda: saving.save(self._table, self.engine, names, out))
 
+    def checked(self, given: saving.Buffer) -> snapshot.Saved:
+        """A snapshot that fits; raises SnapshotError otherwise."""
+        saved = snapshot.read(given)
+        saving.check(saved, self._table, self.engine)
+        return saved
+
     def restore(self, given: saving.Buffer) -> None:
         """As `Policy.restore`."""
-        saved = snapshot.read(given)
+        saved = self.checked(given)
 
         def change() -> None:
             table = self._table
-            saving.check(saved, table, self.engine)
+            saving.check(saved, table, self.engine)  # again: it may have been swapped
             there = table.slots
             ending = tuple(there) if saved.whole else [agent for agent in saved.ids if agent in there]
             old = np.array([there[agent] for agent in ending], np.int64)
-            numbers = numbers_of(saved.ids)
-            if len(set(saved.ids)) != len(saved.ids):
-                raise SnapshotError(f"policy {self.engine.name!r}, restore: expected distinct agents, got one twice")
-            self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
+            self._begin(saved.ids, numbers_of(saved.ids), saved.streams, saved.episodes, ending, old, saved)
             self._say_end(old)
 
         self._turn.alone(change)

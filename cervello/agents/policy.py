@@ -10,15 +10,16 @@ import numpy as np
 
 from cervello.agents.actions import Actions
 from cervello.agents.engine import Engine
-from cervello.agents.ids import Ids, listed
+from cervello.agents.ids import Ids, doubled, listed
 from cervello.agents.membership import Membership, Numbers, told
+from cervello.agents.snapshot import Saved
 from cervello.agents.swap import successor
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, owned
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import AgentError, ConfigurationError, InputError
 from cervello.inferers import Choice
 from cervello.native import Model
 from cervello.native.importer import Source
@@ -157,6 +158,23 @@ class Policy:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         return self._table.births(ids)
 
+    @property
+    def changes(self) -> int:
+        """Grows whenever agents begin or end."""
+        return self._table.changes
+
+    def check_distinct(self, ids: Sequence[AgentId]) -> None:
+        """Raises AgentError when an agent is named twice."""
+        if len(set(ids)) != len(ids):
+            raise AgentError(f"agents: expected distinct agents, got {doubled(ids)!r} twice")
+
+    def twin(self) -> Policy | None:
+        """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice."""
+        engine = self._engine
+        if engine.stack.foreign or not isinstance(engine.choice, (str, Choice)):
+            return None
+        return Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+
     # Swaps --------------------------------------------------------------------------------------------------------------
 
     def replace(self, new: Model | Source, *, wrappers: Sequence[Wrapper] | None = None,
@@ -222,6 +240,10 @@ class Policy:
           SnapshotError: damaged bytes, or a snapshot of another policy, seed or other wrappers; nothing has changed then.
         """
         self._membership.restore(state)
+
+    def checked_snapshot(self, state: Any) -> Saved:
+        """What a snapshot says, when it is one of this policy; raises as `restore` does, and changes nothing."""
+        return self._membership.checked(state)
 
     # Deciding -----------------------------------------------------------------------------------------------------------
 

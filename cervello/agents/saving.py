@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.engine import Engine
+from cervello.agents.ids import doubled, numbers_of
 from cervello.agents.snapshot import Saved, Writing
 from cervello.agents.table import AgentTable
-from cervello.errors import InputError, SnapshotError
+from cervello.errors import AgentError, InputError, SnapshotError
 from cervello.spec import AgentId, Array
 
 Buffer = Any  # bytearray, memoryview, numpy array, shared memory: whatever can be written to
@@ -62,7 +63,13 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> None:
     if saved.seed != table.seed:
         raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise goes on "
                             f"otherwise; load the policy with seed={saved.seed}")
-    n = len(saved.ids)
+    try:
+        numbers_of(saved.ids)
+        n = len(set(saved.ids))
+    except (AgentError, TypeError) as error:
+        raise SnapshotError(f"{where}: expected ids of agents, got something else: {error}") from error
+    if n != len(saved.ids):
+        raise SnapshotError(f"{where}: expected distinct agents, got {doubled(saved.ids)!r} twice")
     slabs = engine.stack.slabs()
     expected = {name: ((n, *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()}
     found = {name: (array.shape, array.dtype) for name, array in saved.state.items()}

@@ -121,8 +121,45 @@ class Writing:
     def finish(self, target: Array) -> None:
         """Writes the head, with the checksum of all that follows it."""
         body = memoryview(target)[_HEAD.size:]  # type: ignore[arg-type]
-        head = _HEAD.pack(MAGIC, VERSION, 0, self.n_bytes, checksum(body), len(self._header))
-        target[:_HEAD.size] = np.frombuffer(head, np.uint8)
+        target[:_HEAD.size] = np.frombuffer(_head(MAGIC, VERSION, body, len(self._header)), np.uint8)
+
+
+def _head(magic: bytes, version: int, body: memoryview, n_header: int) -> bytes:
+    return _HEAD.pack(magic, version, 0, _HEAD.size + len(body), checksum(body), n_header)
+
+
+def sealed(magic: bytes, version: int, body: bytes) -> bytes:
+    """A body behind a head."""
+    return _head(magic, version, memoryview(body), 0) + body
+
+
+def unsealed(given: Any, magic: bytes, newest: int, source: str) -> memoryview:
+    """The body of anything with a buffer of bytes.
+
+    Raises:
+      SnapshotError: it is damaged, cut off, of another version, or nothing of the kind at all.
+    """
+    return _opened(given, magic, newest, source)[0]
+
+
+def _opened(given: Any, magic: bytes, newest: int, source: str) -> tuple[memoryview, int]:
+    """The body and the length of its header."""
+    try:
+        data = memoryview(given).cast("B")
+    except (TypeError, ValueError) as error:
+        raise SnapshotError(f"snapshot: expected the bytes that {source} gave, got {type(given).__name__}") from error
+    if len(data) < _HEAD.size or bytes(data[:4]) != magic:
+        raise SnapshotError(f"snapshot: expected bytes that begin with {magic!r}, got {len(data)} bytes that begin with "
+                            f"{bytes(data[:4])!r}; is it what {source} gave?")
+    _, version, reserved, length, expected, n_header = _HEAD.unpack_from(data)
+    if version != newest or reserved:
+        raise SnapshotError(f"snapshot: expected version {newest}, got {version}; restore it with the Cervello that wrote it")
+    if length != len(data):
+        raise SnapshotError(f"snapshot: expected {length} bytes, got {len(data)}; it was cut off or something was added")
+    found = checksum(data[_HEAD.size:])
+    if found != expected:
+        raise SnapshotError(f"snapshot: expected the checksum {expected:#x}, got {found:#x}; it is damaged, restore another one")
+    return data[_HEAD.size:], n_header
 
 
 def read(given: Any) -> Saved:
@@ -131,32 +168,18 @@ def read(given: Any) -> Saved:
     Raises:
       SnapshotError: it is damaged, cut off, of another version, or no snapshot at all.
     """
+    body, n_header = _opened(given, MAGIC, VERSION, "Policy.snapshot()")
     try:
-        data = memoryview(given).cast("B")
-    except (TypeError, ValueError) as error:
-        raise SnapshotError(f"snapshot: expected the bytes that snapshot() gave, got {type(given).__name__}") from error
-    if len(data) < _HEAD.size or bytes(data[:4]) != MAGIC:
-        raise SnapshotError(f"snapshot: expected bytes that begin with {MAGIC!r}, got {len(data)} bytes that begin with "
-                            f"{bytes(data[:4])!r}; is it what snapshot() gave?")
-    _, version, _, length, expected, n_header = _HEAD.unpack_from(data)
-    if version != VERSION:
-        raise SnapshotError(f"snapshot: expected version {VERSION}, got {version}; restore it with the Cervello that wrote it")
-    if length != len(data):
-        raise SnapshotError(f"snapshot: expected {length} bytes, got {len(data)}; it was cut off or something was added")
-    found = checksum(data[_HEAD.size:])
-    if found != expected:
-        raise SnapshotError(f"snapshot: expected the checksum {expected:#x}, got {found:#x}; it is damaged, restore another one")
-    try:
-        return _read(data, n_header)
+        return _read(body, n_header)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SnapshotError(f"snapshot: expected a header of policy, seed and blocks, got one that fails with {type(error).__name__}: "
                             f"{error}") from error
 
 
-def _read(data: memoryview, n_header: int) -> Saved:
-    if n_header > len(data) - _HEAD.size:
+def _read(body: memoryview, n_header: int) -> Saved:
+    if n_header > len(body):
         raise ValueError("a header longer than the snapshot")
-    header = msgpack.unpackb(data[_HEAD.size:_HEAD.size + n_header], strict_map_key=True)
+    header = msgpack.unpackb(body[:n_header], strict_map_key=True)
     n, at = header["n"], _HEAD.size + n_header
     if not isinstance(n, int) or not isinstance(header["policy"], str) or not isinstance(header["seed"], int):
         raise ValueError("fields of other types")
@@ -168,9 +191,9 @@ def _read(data: memoryview, n_header: int) -> Saved:
             raise ValueError(f"block {name!r} of {kind} {sizes}")
         at = _after(at)
         end = at + prod(sizes) * dtype.itemsize
-        if end > len(data):
+        if end > len(body) + _HEAD.size:
             raise ValueError(f"block {name!r} beyond the end")
-        arrays[name] = np.frombuffer(data[at:end], dtype).reshape(sizes)
+        arrays[name] = np.frombuffer(body[at - _HEAD.size:end - _HEAD.size], dtype).reshape(sizes)
         at = end
     ids = header["ids"] if header["ids"] is not None else arrays.pop("ids").tolist()
     own = {name: arrays.pop(name).astype(np.int64) for name in _OWN}

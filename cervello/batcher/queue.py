@@ -29,11 +29,13 @@ class Queue:
     Attributes:
       births: who waits, in the order of rows, and when they had begun.
       pad: the rows.
+      changes: grows whenever others wait, or in another order.
     """
 
     def __init__(self, specs: Specs):
         self.births: dict[AgentId, int] = {}
         self.pad = ScratchPad(specs)
+        self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
 
@@ -54,6 +56,7 @@ class Queue:
             row = self._room(1)
             self.pad.put(row, arrays)
             self._rows[agent] = row
+            self.changes += 1
         else:
             self.pad.put(row, arrays)
         self.births[agent] = birth
@@ -65,6 +68,7 @@ class Queue:
           columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it.
         """
         fresh = [agent for agent in ids if agent not in self._rows]
+        self.changes += len(fresh)
         start = self._room(len(fresh))
         for row, agent in enumerate(fresh, start):
             self._rows[agent] = row
@@ -94,6 +98,7 @@ class Queue:
         if n >= len(self.births):
             self.clear()
             return
+        self.changes += 1
         for agent in list(islice(self.births, n)):
             del self.births[agent], self._rows[agent]
         self._first += n
@@ -102,6 +107,7 @@ class Queue:
         """Forgets one agent's row; those behind it move up. Returns whether there was one."""
         if agent not in self.births:
             return False
+        self.changes += 1
         row, n_rows = self._rows[agent], len(self.births)
         self.pad.remove(row, self._first + n_rows)
         del self.births[agent], self._rows[agent]
@@ -111,6 +117,7 @@ class Queue:
 
     def arrange(self, order: Sequence[int] | Array) -> None:
         """Puts rows in another order: `order[i]` is the place, from the front, of the row that comes to place i."""
+        self.changes += 1
         names = list(self.births)
         self.pad.arrange(self._first, np.asarray(order, np.int64))
         self.births = {names[place]: self.births[names[place]] for place in order}
@@ -118,6 +125,7 @@ class Queue:
 
     def clear(self) -> None:
         """Forgets all rows."""
+        self.changes += 1
         self.births.clear()
         self._rows.clear()
         self._first = 0

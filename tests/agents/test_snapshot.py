@@ -189,8 +189,6 @@ def test_a_changed_bit_is_noticed(at: int, bit: int) -> None:
     policy.begin_agents(range(5))
     spoilt = bytearray(policy.snapshot())
     spoilt[at % len(spoilt)] ^= 1 << bit
-    if at % len(spoilt) in (6, 7):  # reserved
-        return
     refused(policy, spoilt, "snapshot: expected")
 
 
@@ -237,7 +235,7 @@ def test_ids_that_name_nobody_are_refused(state: bytes, ids: Any) -> None:
     policy = make()
     policy.begin_agents(range(5))
     before = bytes(policy.snapshot())
-    with pytest.raises((SnapshotError, AgentError)):
+    with pytest.raises(SnapshotError, match=r"expected distinct agents, got 1 twice|expected ids of agents, got something else"):
         policy.restore(forged(state, ids=ids))
     assert bytes(policy.snapshot()) == before
 

@@ -1,0 +1,263 @@
+"""One policy's place in a runtime: who waits for it, whose turn it is, and what its batches cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.actions import Actions
+from cervello.agents.costs import CostModel
+from cervello.agents.levels import Level
+from cervello.agents.policy import Policy
+from cervello.batcher import Queue
+from cervello.batcher.pad import checked
+from cervello.batcher.rows import by_agent, odd_axes
+from cervello.native.arrays import check_names, fitted
+from cervello.spec import AgentId, Array
+
+_PROBE_ROWS = 32
+_PROBE_S = 0.02  # a probe of many rows takes about this long at most
+_PLAIN = Level()
+
+
+@dataclass(slots=True)
+class Taken:
+    """A batch on its way: who, what they observe, when they had begun, how long they have waited, and whether they may draw."""
+
+    ids: tuple[AgentId, ...]
+    columns: Mapping[str, Array]
+    births: list[int]
+    since: list[int]
+    deterministic: bool | Array
+
+
+class Brain:
+    """Mutable; whoever calls it holds the runtime's lock, except in `decide`.
+
+    Attributes:
+      queue: the newest observation of everybody who waits, longest waiting first where all have one priority.
+      since: the frame in which each of them began to wait.
+      levels: of agents that are not treated as all others.
+      resting: agents that were pushed in this frame and whose turn it is not.
+      held: last decisions of agents that want them repeated.
+      phases: the phase that the next agent gets, by `every`.
+      costs: what batches take.
+      busy: whether a batch of it is under way.
+      last_frame: when it was run last, for those that wait equally long.
+      picked_s: the clock when its batch was chosen; what it costs is counted from here.
+      seen: the policy's changes when it was looked for agents that are gone.
+    """
+
+    def __init__(self, name: str, policy: Policy):
+        self.name, self.policy = name, policy
+        self.queue = Queue(policy.inputs)
+        self.since: dict[AgentId, int] = {}
+        self.levels: dict[AgentId, Level] = {}
+        self.resting: dict[AgentId, None] = {}
+        self.held: dict[AgentId, dict[str, Array]] = {}
+        self.deterministic: set[AgentId] = set()
+        self.costs = CostModel()
+        self.busy = False
+        self.last_frame = -1
+        self._odd = odd_axes(policy.outputs)
+        self.phases: dict[int, int] = {}
+        self.seen = policy.changes
+        self.picked_s = 0.0
+        self._skipped: tuple[int, tuple[AgentId, ...]] = (-1, ())
+
+    # Who waits ----------------------------------------------------------------------------------------------------------
+
+    def begin(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
+        """Sets an agent's level; its phase is the next in turn, so that a crowd does not decide in one frame."""
+        was = self.levels.get(agent, _PLAIN)
+        if (every, priority, hold) == (1, 1.0, "none"):
+            self.levels.pop(agent, None)
+            self.held.pop(agent, None)
+            return
+        phase = was.phase
+        if every != was.every or agent not in self.levels:
+            phase = self.phases.get(every, 0)
+            self.phases[every] = (phase + 1) % every
+        level = Level(every, phase, priority, hold, was.next_frame)
+        if agent in self.levels and every != was.every:
+            level.next_frame = min(was.next_frame, was.next_frame - was.every + every)
+        self.levels[agent] = level
+        if hold == "none":
+            self.held.pop(agent, None)
+
+    def forget(self, agent: AgentId) -> bool:
+        """Everything about an agent; returns whether an observation of it waited."""
+        for kept in (self.since, self.levels, self.resting, self.held):
+            kept.pop(agent, None)
+        self.deterministic.discard(agent)
+        return self.queue.discard(agent)
+
+    def push(self, agent: AgentId, observation: Mapping[str, Any], frame: int, deterministic: bool) -> None:
+        """The newest observation of an agent, which keeps its place when it waits already."""
+        birth = self.policy.births((agent,))[0]
+        if birth is None:
+            self.policy.check_agents((agent,))
+        arrays = checked(self.queue.pad.specs, observation, agent)
+        if not self._is_due(agent, frame):
+            self.resting[agent] = None
+            return
+        assert birth is not None
+        self.queue.put(agent, birth, arrays)
+        self.since.setdefault(agent, frame)
+        self._flag((agent,), deterministic)
+
+    def push_batch(self, ids: Sequence[AgentId], columns: Mapping[str, Any], frame: int, deterministic: bool) -> None:
+        """Newest observations of many, all or none."""
+        policy, n_rows = self.policy, len(ids)
+        births = policy.births(ids)
+        if None in births:
+            policy.check_agents(ids)
+        policy.check_distinct(ids)
+        check_names(policy.name, policy.inputs, columns)
+        arrays = {name: fitted(policy.name, spec, columns[name], n_rows) for name, spec in policy.inputs.items()}
+        if self.levels:
+            due = [self._is_due(agent, frame) for agent in ids]
+            if not all(due):
+                self.resting.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
+                keep = [row for row, yes in enumerate(due) if yes]
+                ids, births = [ids[i] for i in keep], [births[i] for i in keep]
+                arrays = {name: array if spec.batch_axis is None else np.take(array, keep, spec.batch_axis)
+                          for (name, spec), array in zip(policy.inputs.items(), arrays.values(), strict=True)}
+        self.queue.put_columns(ids, births, arrays)  # type: ignore[arg-type]
+        for agent in ids:
+            self.since.setdefault(agent, frame)
+        self._flag(ids, deterministic)
+
+    def _is_due(self, agent: AgentId, frame: int) -> bool:
+        level = self.levels.get(agent)
+        return level is None or level.next_frame <= frame or agent in self.queue
+
+    def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
+        if deterministic:
+            self.deterministic.update(ids)
+        elif self.deterministic:
+            self.deterministic.difference_update(ids)
+
+    def drop_the_gone(self) -> list[AgentId]:
+        """Takes out those who ended, or began anew, behind the runtime's back; returns them."""
+        if self.policy.changes == self.seen:
+            return []
+        self.seen = self.policy.changes
+        pushed = self.queue.births
+        births = self.policy.births(list(pushed))
+        gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
+        for agent in gone:
+            self.forget(agent)
+        return gone
+
+    def skipped(self) -> tuple[AgentId, ...]:
+        """Those who wait or rest; mostly the same as in the frame before."""
+        if self._skipped[0] != self.queue.changes:
+            self._skipped = self.queue.changes, tuple(self.queue.births)
+        return (*self._skipped[1], *self.resting) if self.resting else self._skipped[1]
+
+    # Whose turn it is ---------------------------------------------------------------------------------------------------
+
+    def urgency(self, frame: int) -> float:
+        """The most urgent agent's: frames waited, this one included, times priority."""
+        if not self.levels:
+            return float(frame + 1 - self.since[next(iter(self.queue.births))])
+        return max(self._urgencies(frame))
+
+    def _urgencies(self, frame: int) -> list[float]:
+        levels, since = self.levels, self.since
+        return [(frame + 1 - since[agent]) * levels.get(agent, _PLAIN).priority for agent in self.queue.births]
+
+    def bring_forward(self, n_rows: int, frame: int) -> None:
+        """Puts the most urgent agents in front, when fewer than all run."""
+        if not self.levels or n_rows >= len(self.queue):
+            return
+        urgencies = np.array(self._urgencies(frame))
+        order = np.argsort(-urgencies, kind="stable")
+        if (order[:-1] > order[1:]).any():
+            self.queue.arrange(order)
+
+    # Running ------------------------------------------------------------------------------------------------------------
+
+    def take(self, n_rows: int, frame: int) -> Taken:
+        """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame."""
+        self.bring_forward(n_rows, frame)
+        batch = self.queue.head(n_rows)
+        births, since = self.queue.births, self.since
+        flags: bool | Array = False
+        if self.deterministic:
+            flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
+            self.deterministic.difference_update(batch.ids)
+        taken = Taken(batch.ids, {name: column.copy() for name, column in batch.columns.items()}, [births[agent] for agent in batch.ids],
+                      [since.pop(agent) for agent in batch.ids], flags)
+        self.queue.drop(n_rows)
+        self.busy, self.last_frame = True, frame
+        return taken
+
+    def decide(self, taken: Taken) -> Actions:
+        """{agent: {output: row}}."""
+        results = self.policy.infer_batch(taken.ids, taken.columns, taken.deterministic)
+        return by_agent(taken.ids, results, self._odd)  # type: ignore[no-any-return]
+
+    def decided(self, taken: Taken, actions: Actions, frame: int) -> None:
+        """A batch has run."""
+        self.busy = False
+        if self.levels:
+            for agent in taken.ids:
+                level = self.levels.get(agent)
+                if level is not None:
+                    level.decided(frame)
+                    if level.hold == "last":
+                        # Copies: a row is a window into its whole batch, which would live as long.
+                        self.held[agent] = {name: np.array(row) for name, row in actions[agent].items()}
+
+    def put_back(self, taken: Taken, since: int | None) -> None:
+        """A batch could not run: those who have not been pushed anew meanwhile wait again.
+
+        Args:
+          since: the frame they wait from, behind those who have not been tried; None for the places they had.
+        """
+        self.busy = False
+        now = self.policy.births(taken.ids)
+        rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[row] and agent not in self.queue]
+        if not rows:
+            return
+        ids = [taken.ids[row] for row in rows]
+        columns = {name: column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
+                   for (name, spec), column in zip(self.policy.inputs.items(), taken.columns.values(), strict=True)}
+        before = len(self.queue)
+        self.queue.put_columns(ids, [taken.births[row] for row in rows], columns)
+        self.since.update((agent, taken.since[row] if since is None else since) for agent, row in zip(ids, rows, strict=True))
+        if not isinstance(taken.deterministic, bool):
+            self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
+        if since is None and before:
+            self.queue.arrange([*range(before, len(self.queue)), *range(before)])
+
+    # Costs --------------------------------------------------------------------------------------------------------------
+
+    def measure(self) -> None:
+        """Times batches of made-up agents, without touching the real ones, before costs are asked for."""
+        twin = self.policy.twin()
+        if twin is None:
+            return
+        small = _timed(twin, 1)
+        n_rows = max(2, min(_PROBE_ROWS, int(_PROBE_S / small)))
+        self.costs.set((1, small), (n_rows, _timed(twin, n_rows)))
+
+
+def _timed(policy: Policy, n_rows: int) -> float:
+    """Seconds of one batch, as `Brain.decide` runs it: the median of three, after one to warm up."""
+    ids = tuple(range(n_rows))
+    policy.begin_agents([agent for agent in ids if agent not in policy])
+    columns = {name: np.zeros(spec.batched(n_rows), spec.dtype) for name, spec in policy.inputs.items()}
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        by_agent(ids, policy.infer_batch(ids, columns, True), odd_axes(policy.outputs))
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])

@@ -1,0 +1,85 @@
+"""What a batch of a policy will cost, learnt while it runs.
+
+A batch of n rows is expected to take fixed + per_row · n seconds. Every measured batch moves both parts by the share they had in the
+prediction, so that they stay positive and forget what is long ago; an odd batch (the machine was busy elsewhere) moves them by a bounded
+step only. Next to the expectation stands a high quantile of measured over expected, by which a frame is planned: a batch that would
+break the budget one time in twenty does not begin.
+
+Source: the quantile moves by the rule of stochastic quantile estimation (Robbins and Monro, 1951).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_RATE = 0.08  # how much of an error the expectation takes over
+_MOST_ERROR = 1.0  # measured may count as this many times more than expected
+_QUANTILE = 0.95
+_STEP = 0.04  # how far the quantile moves when it was too low
+_RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
+
+
+@dataclass(slots=True)
+class CostModel:
+    """Mutable. Seconds of batches of one policy.
+
+    Attributes:
+      fixed_s, per_row_s: the expectation's parts; 0 as long as nothing was measured.
+      quantile: measured over expected, of one batch in twenty.
+      measured: batches so far.
+    """
+
+    fixed_s: float = 0.0
+    per_row_s: float = 0.0
+    quantile: float = 1.1
+    measured: int = 0
+
+    def expected_s(self, n_rows: int) -> float:
+        """The expectation for n rows."""
+        return self.fixed_s + self.per_row_s * n_rows
+
+    def bound_s(self, n_rows: int) -> float:
+        """What n rows take nineteen times out of twenty."""
+        return self.expected_s(n_rows) * self.quantile
+
+    def rows_within(self, seconds: float) -> int:
+        """The most rows whose bound is within so many seconds; 1 when nothing is known yet, since one row has to be tried."""
+        if not self.measured:
+            return 1
+        left_s = seconds / self.quantile - self.fixed_s
+        if left_s < self.per_row_s:
+            return 0
+        return int(left_s / self.per_row_s) if self.per_row_s > 0 else 1 << 62
+
+    def set(self, small: tuple[int, float], large: tuple[int, float]) -> None:
+        """Starts from two measurements, (rows, seconds) each."""
+        (n, a), (m, b) = small, large
+        if m > n:
+            self.per_row_s = max((b - a) / (m - n), 0.02 * a / m)
+            self.fixed_s = max(a - self.per_row_s * n, 0.02 * a)
+        else:
+            self.fixed_s = self.per_row_s = a / (1 + n)
+        self.measured += 1
+
+    def observe(self, n_rows: int, seconds: float) -> None:
+        """Learns from a batch that has run."""
+        if not self.measured:
+            self.set((n_rows, seconds), (n_rows, seconds))
+            return
+        expected = self.expected_s(n_rows)
+        ratio = seconds / expected
+        if ratio > self.quantile:
+            self.quantile += _STEP * _QUANTILE
+        else:
+            self.quantile = max(1.0, self.quantile - _STEP * (1 - _QUANTILE))
+        error = _RATE * min(ratio - 1.0, _MOST_ERROR) / expected
+        self.fixed_s += self.fixed_s * self.fixed_s * error
+        self.per_row_s += self.per_row_s * self.per_row_s * n_rows * error
+        self.measured += 1
+
+    def relax(self) -> None:
+        """Forgets some of an estimate that leaves no room for a single row in a whole frame: what never runs is never measured again, so a
+        policy that was slow once would wait for ever."""
+        self.fixed_s *= _RELAX
+        self.per_row_s *= _RELAX
+        self.quantile = max(1.0, self.quantile * _RELAX)

@@ -1,0 +1,127 @@
+"""One run of a runtime: what was decided, and who gets the time that there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cervello.agents.actions import Actions
+from cervello.agents.brain import Brain, Taken
+from cervello.spec import AgentId
+
+_SIZES = 16
+Picked = tuple[Brain, Taken]
+
+
+class Frame(dict[str, Actions]):
+    """What the policies of a runtime decided in one run: {policy: {agent: {output: row}}}. One that decided nothing is not among the keys,
+    and still answers: `frame["npc"]` is empty then, with those it skipped.
+
+    Attributes:
+      number: of the frame; the first is 0.
+      n_rows: decisions made.
+      budget_s, elapsed_s: seconds asked for and taken; no budget is None.
+      skipped: by policy, the agents that were pushed and did not decide.
+      errors: by policy, what it failed with; the agents concerned are in its `Actions.errors`.
+    """
+
+    def __init__(self, number: int, budget_s: float | None = None):
+        super().__init__()
+        self.number, self.budget_s = number, budget_s
+        self.n_rows = 0
+        self.elapsed_s = 0.0
+        self.skipped: dict[str, tuple[AgentId, ...]] = {}
+        self.errors: dict[str, Exception] = {}
+
+    def __missing__(self, name: str) -> Actions:
+        actions = Actions()
+        actions.skipped = self.skipped.get(name, ())
+        return actions
+
+    def add(self, name: str, actions: Actions) -> None:
+        """More decisions of a policy."""
+        self.n_rows += len(actions)
+        there = self.get(name)
+        if there is None:
+            self[name] = actions
+        else:
+            there.update(actions)
+            there.version = actions.version
+
+    def skip(self, brain: Brain) -> None:
+        """Notes who was skipped, and what those hold who want that."""
+        skipped = brain.skipped()
+        if not skipped:
+            return
+        name, held = brain.name, brain.held
+        self.skipped[name] = skipped
+        brain.resting.clear()
+        if held:
+            repeated = {agent: held[agent] for agent in skipped if agent in held}
+            if repeated:
+                self.setdefault(name, Actions()).update(repeated)
+        actions = self.get(name)
+        if actions is not None:
+            actions.skipped = skipped
+
+    def fail(self, name: str, agents: Sequence[Any], error: Exception) -> None:
+        """A policy has failed for some agents."""
+        there = self.setdefault(name, Actions())
+        there.errors = {**there.errors, **dict.fromkeys(agents, error)}
+        self.errors[name] = error
+
+
+def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
+    """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
+    found = [brain for brain in brains if brain.queue.births and not brain.busy]
+    found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
+    return found
+
+
+def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
+    """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many."""
+    left = 1 << 62 if rows is None else rows
+    for brain in waiting(brains, frame):
+        n_rows = min(len(brain.queue), left)
+        if not n_rows:
+            return
+        left -= n_rows
+        yield brain, brain.take(n_rows, frame)
+
+
+def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float) -> Iterator[Picked]:
+    """Batches that are expected to end before the deadline.
+
+    Policies come in the order of their most urgent agent. Each takes as many rows as fit in what is left of the time, its whole crowd
+    where that fits; what remains of the crowd is more urgent in the next frame. When all have had their turn, what time is left goes round
+    again. A policy of which not one row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn
+    comes.
+    """
+    left = 1 << 62 if rows is None else rows
+    first, order = True, waiting(brains, frame)
+    while left and order:
+        some = False
+        for brain in order:
+            n_waiting = len(brain.queue.births)
+            if not n_waiting or brain.busy:
+                continue  # they have ended meanwhile, or a part of them is under way
+            brain.picked_s = time.perf_counter()
+            n_rows = min(n_waiting, left, brain.costs.rows_within(deadline - brain.picked_s))
+            if _SIZES < n_rows < n_waiting:
+                n_rows -= n_rows % _SIZES  # a part of a crowd: few sizes, so that their plans are kept
+            if n_rows <= 0:
+                if first:
+                    brain.costs.relax()
+                    first = False
+                continue
+            if not brain.costs.measured and not first:
+                continue  # nobody knows what it costs: it is tried at the beginning of a frame
+            first, some = False, True
+            left -= n_rows
+            yield brain, brain.take(n_rows, frame)
+            if not left:
+                return
+        if not some:
+            return
+        order = [brain for brain in order if brain.queue.births]

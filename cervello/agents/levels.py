@@ -1,0 +1,48 @@
+"""Level of detail: how often an agent decides, how urgent it is, and what stands for the decisions it does not make."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError
+
+HOLDS = ("last", "none")
+
+
+@dataclass(slots=True)
+class Level:
+    """How an agent is treated. Mutable.
+
+    Attributes:
+      every: frames from one turn to the next; 1 is every frame.
+      phase: frame numbers that leave this remainder are the agent's turns, so that a crowd's are spread.
+      priority: urgency grows by this much per frame of waiting.
+      hold: "last" repeats the last decision where none is made, "none" gives nothing.
+      next_frame: when it is the agent's turn again; at once for one that has never decided.
+    """
+
+    every: int = 1
+    phase: int = 0
+    priority: float = 1.0
+    hold: str = "none"
+    next_frame: int = 0
+
+    def decided(self, frame: int) -> None:
+        """Takes the agent's turn: the next one is the first of its phase after this frame."""
+        self.next_frame = frame + 1 + (self.phase - frame - 1) % self.every
+
+
+def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
+    """Raises ConfigurationError for values that make no level."""
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
+        raise ConfigurationError(f"{where}, every: expected a whole number of frames, at least 1, got {every!r}")
+    number = isinstance(priority, (int, float, np.integer, np.floating)) and not isinstance(priority, bool)
+    if not number or not math.isfinite(priority) or priority <= 0:
+        raise ConfigurationError(f"{where}, priority: expected a finite number above 0, got {priority!r}; an agent that never decides is "
+                                 "one that is not pushed")
+    if hold not in HOLDS:
+        raise ConfigurationError(f"{where}, hold: expected one of {list(HOLDS)}, got {hold!r}")

@@ -1,0 +1,388 @@
+"""`Runtime`: many policies, many agents, one frame."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from cervello.agents import levels, runtime_snapshot
+from cervello.agents.brain import Brain
+from cervello.agents.frame import Frame, Picked, counted, timed
+from cervello.agents.ids import Ids, listed
+from cervello.agents.membership import Numbers
+from cervello.agents.policy import Policy
+from cervello.errors import AgentError, ConfigurationError, InputError
+from cervello.native.counts import thread_count
+from cervello.spec import AgentId, Array
+
+Observation = Mapping[str, Any]
+_WORTH_HELP_S = 1e-3  # work from which a second thread pays: waking one through Python takes a tenth of that
+
+
+class Runtime:
+    """Named policies and the agents that wait for them. Observations are pushed one by one, `run` decides for everybody, or for as many as
+    a budget allows; who is left out is longer in waiting, and so more urgent, in the next frame.
+
+        runtime = cervello.Runtime()
+        runtime.add("npc", policy)
+        runtime.begin_agent("npc", 7)
+        runtime.push("npc", 7, {"obs": x})
+        frame = runtime.run(budget_s=0.001)
+        frame["npc"][7]["action"]
+
+    A policy that fails harms no other: its agents keep waiting, its error is in the frame. Several threads may push while a frame runs.
+
+    No agent starves: as long as every frame decides for somebody, an agent of priority p among n waiting ones decides within
+    2 (n - 1 + Σ pᵢ / p) frames, whatever the others do.
+
+    Args:
+      threads: policies may run on this many threads at once, when there is at least a millisecond of work; those within a policy are
+        `Policy(threads=…)`.
+    """
+
+    def __init__(self, *, threads: int = 1):
+        self.threads = thread_count("runtime, threads", threads)
+        self.frame = 0  # the number of the next frame
+        self._brains: dict[str, Brain] = {}
+        self._lock = threading.Lock()  # of queues; not held while a policy runs
+        self._under_way = False
+        self._closing_s = 5e-5  # what it takes to close a frame, lately
+        self._submitting: ThreadPoolExecutor | None = None
+        self._helping: ThreadPoolExecutor | None = None
+
+    # Policies -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """The policies by name."""
+        return {name: brain.policy for name, brain in self._brains.items()}
+
+    def __len__(self) -> int:
+        return len(self._brains)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._brains
+
+    def __repr__(self) -> str:
+        return f"Runtime({list(self._brains)}, frame={self.frame})"
+
+    def add(self, name: str, policy: Policy, *, measure: bool = True) -> None:
+        """Adds a policy.
+
+        Args:
+          measure: time a few batches of made-up agents now, so that budgets are kept from the first frame on; without, and where a part of
+            your own cannot be made twice, the first row that runs is the measurement.
+        Raises:
+          ConfigurationError: the name is taken, or this is no policy.
+        """
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
+        if not isinstance(policy, Policy):
+            raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
+        brain = Brain(name, policy)
+        if measure:
+            brain.measure()
+        with self._lock:
+            if name in self._brains:
+                raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
+            if any(policy is other.policy for other in self._brains.values()):
+                raise ConfigurationError(f"runtime, add {name!r}: expected a policy of its own, got one that is here under another name; "
+                                         "make a second Policy of the same model, the weights are shared")
+            self._brains = {**self._brains, name: brain}
+
+    def remove(self, name: str) -> tuple[AgentId, ...]:
+        """Takes a policy out; it keeps its agents.
+
+        Returns:
+          agents whose observations waited and are now orphaned.
+        """
+        with self._lock:
+            brain = self._brain(name)
+            self._brains = {key: other for key, other in self._brains.items() if key != name}
+        return tuple(brain.queue.births)
+
+    def clear(self) -> dict[str, tuple[AgentId, ...]]:
+        """Takes all policies out; returns the orphaned agents by policy."""
+        with self._lock:
+            brains, self._brains = self._brains, {}
+        return {name: tuple(brain.queue.births) for name, brain in brains.items() if brain.queue.births}
+
+    def _brain(self, name: str) -> Brain:
+        brain = self._brains.get(name) if isinstance(name, str) else None
+        if brain is None:
+            raise ConfigurationError(f"runtime: expected a policy among {list(self._brains)}, got {name!r}; add it first")
+        return brain
+
+    # Agents -------------------------------------------------------------------------------------------------------------
+
+    def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int = 0, *, every: int = 1, priority: float = 1.0,
+                    hold: str = "none") -> None:
+        """An agent begins with a policy.
+
+        Args:
+          stream, episode: as `Policy.begin_agent`.
+          every, priority, hold: as `set_level`.
+        """
+        self.begin_agents(name, (agent,), stream, episode, every=every, priority=priority, hold=hold)
+
+    def begin_agents(self, name: str, ids: Ids, stream: Numbers = 0, episode: Numbers = 0, *, every: int = 1, priority: float = 1.0,
+                     hold: str = "none") -> None:
+        """Begins many, or none."""
+        brain = self._brain(name)
+        levels.checked(f"policy {name!r}, begin", every, priority, hold)
+        names = listed(ids, ordered=False) if isinstance(ids, (set, frozenset)) else listed(ids)
+        brain.policy.begin_agents(names, stream, episode)
+        if (every, priority, hold) != (1, 1.0, "none"):
+            with self._lock:
+                for agent in names:
+                    brain.begin(agent, int(every), float(priority), hold)
+
+    def end_agent(self, name: str, agent: AgentId) -> None:
+        """An agent ends; what it waits with is forgotten."""
+        self.end_agents(name, (agent,))
+
+    def end_agents(self, name: str, ids: Ids) -> None:
+        """Ends many, or none."""
+        brain, names = self._brain(name), listed(ids, ordered=False)
+        brain.policy.end_agents(names)
+        with self._lock:
+            for agent in names:
+                brain.forget(agent)
+
+    def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
+        """Ends and begins at once, as `Policy.restart_agents`; levels stay, what waits is forgotten."""
+        brain, names = self._brain(name), listed(ids)
+        brain.policy.restart_agents(names, stream, episode)
+        with self._lock:
+            for agent in names:
+                kept = brain.levels.get(agent)
+                brain.forget(agent)
+                if kept is not None:
+                    kept.next_frame = self.frame
+                    brain.levels[agent] = kept
+
+    def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
+        """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
+
+        Args:
+          every: frames from one of its turns to the next; turns of a crowd are spread. Observations pushed in between are not kept.
+          priority: urgency grows by this much per frame of waiting.
+          hold: "last" puts its last decision into the results of frames in which it was pushed and did not decide; "none" leaves it out.
+        """
+        brain = self._brain(name)
+        levels.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
+        brain.policy.check_agents((agent,))
+        with self._lock:
+            brain.begin(agent, int(every), float(priority), hold)
+
+    # Observations -------------------------------------------------------------------------------------------------------
+
+    def push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> None:
+        """An agent's newest observation. One that waits already keeps its place, and decides on the newest.
+
+        Raises:
+          ConfigurationError: an unknown policy. AgentError, InputError: an unknown agent, an observation that does not fit; nothing has
+          changed then.
+        """
+        brain = self._brain(name)
+        _check_flag(name, deterministic)
+        with self._lock:
+            brain.push(agent, observation, self.frame, bool(deterministic))
+
+    def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
+        """Newest observations of many agents, as columns: row i belongs to ids[i]. All are pushed or none."""
+        brain, names = self._brain(name), listed(ids)
+        _check_flag(name, deterministic)
+        with self._lock:
+            brain.push_batch(names, inputs, self.frame, bool(deterministic))
+
+    def waiting(self, name: str) -> tuple[AgentId, ...]:
+        """Agents that wait, in the order of their turn as it is now."""
+        with self._lock:
+            return tuple(self._brain(name).queue.births)
+
+    def infer_single(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
+        """Decides for one agent at once, outside of frames; what it waits with stays."""
+        return self._brain(name).policy.infer_single(agent, observation, deterministic)
+
+    # Frames -------------------------------------------------------------------------------------------------------------
+
+    def run(self, budget_s: float | None = None, rows: int | None = None) -> Frame:
+        """Decides for agents that wait, longest waiting first.
+
+        Args:
+          budget_s: seconds that it may take; None takes what it takes.
+          rows: at most so many decisions, for games in lockstep: which ones depends on nothing but what was pushed.
+        Returns:
+          Frame {policy: {agent: {output: row}}}; `frame[policy].skipped` names those who wait on, `.errors` those whose policy failed.
+        Raises:
+          ConfigurationError: a budget or a number of rows that is not above 0, or a frame is under way already.
+        """
+        start = time.perf_counter()
+        frame = self._open(budget_s, rows)
+        try:
+            deadline = None if budget_s is None else start + budget_s - self._closing_s
+            self._fill(frame, self._picks(frame, rows, deadline), deadline)
+        finally:
+            self._close(frame)
+        frame.elapsed_s = time.perf_counter() - start
+        return frame
+
+    def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
+        """`run` on a thread of its own: the game goes on and asks the future for the frame. What is pushed meanwhile is for the next one;
+        with a budget, agents whose turn has not come yet decide on the newest."""
+        start = time.perf_counter()
+        frame = self._open(budget_s, rows)
+        try:
+            deadline = None if budget_s is None else start + budget_s - self._closing_s
+            picks = self._picks(frame, rows, deadline)
+            if self._submitting is None:
+                self._submitting = ThreadPoolExecutor(1, "cervello runtime")
+            return self._submitting.submit(self._finish, frame, picks, deadline, start)
+        except BaseException:
+            self._close(frame)
+            raise
+
+    def _finish(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, start: float) -> Frame:
+        try:
+            self._fill(frame, picks, deadline)
+        finally:
+            self._close(frame)
+        frame.elapsed_s = time.perf_counter() - start
+        return frame
+
+    def _open(self, budget_s: float | None, rows: int | None) -> Frame:
+        if budget_s is not None and not _above_zero(budget_s):
+            raise ConfigurationError(f"runtime, budget_s: expected seconds above 0, got {budget_s!r}; None is no budget")
+        if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
+            raise ConfigurationError(f"runtime, rows: expected at least 1, got {rows!r}; None is no limit")
+        with self._lock:
+            if self._under_way:
+                raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its future")
+            self._under_way = True
+            frame = Frame(self.frame, budget_s)
+            self.frame += 1  # what is pushed from here on is for the next one
+            for name, brain in self._brains.items():
+                gone = brain.drop_the_gone()
+                if gone:
+                    frame.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; "
+                                                      "end them with the runtime, or push anew those that have begun again"))
+        return frame
+
+    def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
+        brains = list(self._brains.values())
+        if deadline is not None:
+            return timed(brains, frame.number, rows, deadline)
+        with self._lock:
+            return iter(list(counted(brains, frame.number, rows)))
+
+    def _fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
+        helpers: list[Future[None]] = []
+        if self.threads > 1 and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S) and self._work_s() > _WORTH_HELP_S:
+            if self._helping is None:
+                self._helping = ThreadPoolExecutor(self.threads - 1, "cervello runtime helper")
+            helpers = [self._helping.submit(self._work, frame, picks, deadline) for _ in range(self.threads - 1)]
+        try:
+            self._work(frame, picks, deadline)
+            for helper in helpers:
+                helper.result()
+        except BaseException:  # an interrupt: whoever has not run waits as before
+            for helper in helpers:
+                helper.cancel()
+            if deadline is None:
+                with self._lock:
+                    for brain, taken in picks:
+                        brain.put_back(taken, None)
+            raise
+
+    def _work_s(self) -> float:
+        return sum(brain.costs.expected_s(len(brain.queue)) for brain in self._brains.values() if brain.queue.births)
+
+    def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
+        """Runs one batch after the other, whichever comes next, until there is none left."""
+        while True:
+            with self._lock:
+                picked = next(picks, None)
+            if picked is None:
+                return
+            brain, taken = picked
+            try:
+                actions = brain.decide(taken)
+            except Exception as error:
+                with self._lock:
+                    brain.put_back(taken, frame.number + 1)
+                    frame.fail(brain.name, taken.ids, error)
+                continue
+            except BaseException:
+                with self._lock:
+                    brain.put_back(taken, None)
+                raise
+            with self._lock:
+                brain.decided(taken, actions, frame.number)
+                frame.add(brain.name, actions)
+                if deadline is not None:
+                    brain.costs.observe(len(taken.ids), time.perf_counter() - brain.picked_s)
+
+    def _close(self, frame: Frame) -> None:
+        """Says who was skipped, and what those hold who want that."""
+        with self._lock:
+            start = time.perf_counter()
+            self._under_way = False
+            for brain in self._brains.values():
+                frame.skip(brain)
+            self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
+
+    # Snapshots ----------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """Everything that later frames depend on, but for clocks: every policy's agents, who waits with what, levels, the frame's number.
+
+        Raises:
+          ConfigurationError: a frame is under way. WrapperError: a wrapper that does not show its state.
+        """
+        with self._lock:
+            self._check_idle("snapshot")
+            return runtime_snapshot.save(self.frame, list(self._brains.values()))
+
+    def restore(self, state: Any) -> None:
+        """Goes back to a snapshot: frames by `rows` from here on are bitwise those that followed it.
+
+        Raises:
+          SnapshotError: damaged bytes, or one of a runtime with other policies; nothing has changed then.
+        """
+        with self._lock:
+            self._check_idle("restore")
+            self.frame = runtime_snapshot.restore(state, list(self._brains.values()))
+
+    def _check_idle(self, what: str) -> None:
+        if self._under_way:
+            raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
+
+    def close(self) -> None:
+        """Ends the threads; a later frame makes new ones."""
+        for pool in (self._submitting, self._helping):
+            if pool is not None:
+                pool.shutdown()
+        self._submitting = self._helping = None
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _above_zero(seconds: Any) -> bool:
+    number = isinstance(seconds, (int, float, np.integer, np.floating)) and not isinstance(seconds, bool)
+    return bool(number and seconds > 0 and math.isfinite(seconds))
+
+
+def _check_flag(name: str, deterministic: Any) -> None:
+    if not isinstance(deterministic, (bool, np.bool_)):
+        raise InputError(f"policy {name!r}, push, deterministic: expected True or False, got {deterministic!r}")

@@ -1,0 +1,150 @@
+"""A runtime as bytes: the snapshots of its policies, and what waits between them and the frames.
+
+    "CRVR"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 0
+    msgpack {frame, brains: [{name, policy, waiting, levels, phases, held}]}; arrays are [dtype, shape, bytes]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from cervello.agents import levels, snapshot
+from cervello.agents.brain import Brain
+from cervello.agents.levels import Level
+from cervello.errors import CervelloError, SnapshotError
+from cervello.spec import Array
+
+MAGIC, VERSION = b"CRVR", 1
+
+
+def save(frame: int, brains: Sequence[Brain]) -> bytes:
+    """Everything that later frames depend on."""
+    body: bytes = msgpack.packb({"frame": frame, "brains": [_saved(brain) for brain in brains]})
+    return snapshot.sealed(MAGIC, VERSION, body)
+
+
+def _saved(brain: Brain) -> dict[str, Any]:
+    queue = brain.queue
+    waiting = queue.head(len(queue))
+    return {
+        "name": brain.name,
+        "policy": bytes(brain.policy.snapshot()),
+        "waiting": {"ids": list(waiting.ids), "since": [brain.since[agent] for agent in waiting.ids],
+                    "deterministic": [agent in brain.deterministic for agent in waiting.ids],
+                    "columns": [_packed(column) for column in waiting.columns.values()]},
+        "resting": list(brain.resting),
+        "levels": [[agent, level.every, level.phase, level.priority, level.hold, level.next_frame]
+                   for agent, level in brain.levels.items()],
+        "phases": list(brain.phases.items()),
+        "held": [[agent, [[name, *_packed(row)] for name, row in rows.items()]] for agent, rows in brain.held.items()],
+        "last_frame": brain.last_frame,
+    }
+
+
+def restore(given: Any, brains: Sequence[Brain]) -> int:
+    """Puts everything back; returns the number of the next frame.
+
+    Raises:
+      SnapshotError: damaged bytes, or those of another runtime; nothing has changed then.
+    """
+    body = snapshot.unsealed(given, MAGIC, VERSION, "Runtime.snapshot()")
+    try:
+        saved = msgpack.unpackb(body, strict_map_key=True)
+        entries, frame = saved["brains"], saved["frame"]
+        names = [entry["name"] for entry in entries]
+        if names != [brain.name for brain in brains]:
+            raise SnapshotError(f"runtime, restore: expected a snapshot of the policies {[brain.name for brain in brains]}, got one of "
+                                f"{names}; add the same ones in the same order")
+        if type(frame) is not int or frame < 0:
+            raise ValueError(f"frame {frame!r}")
+        ready = [_checked(brain, entry) for brain, entry in zip(brains, entries, strict=True)]
+    except CervelloError:
+        raise
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
+                            f"{error}") from error
+    _restore_policies(brains, [entry["policy"] for entry in entries])
+    for brain, entry, columns in zip(brains, entries, ready, strict=True):
+        _put(brain, entry, columns)
+    return frame
+
+
+def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
+    """All of them or none, even when a hook of a user's own fails on the way."""
+    undo = [brain.policy.snapshot() for brain in brains]
+    done: list[Brain] = []
+    try:
+        for brain, state in zip(brains, states, strict=True):
+            brain.policy.restore(state)
+            done.append(brain)
+    except BaseException:
+        for brain, state in zip(done, undo, strict=False):
+            brain.policy.restore(state)
+            waiting = list(brain.queue.births)
+            births = brain.policy.births(waiting)
+            brain.queue.births = {agent: birth for agent, birth in zip(waiting, births, strict=True) if birth is not None}
+            brain.seen = brain.policy.changes
+        raise
+
+
+def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
+    """The columns that waited, when everything in an entry fits the policy."""
+    waiting = entry["waiting"]
+    ids, specs = waiting["ids"], brain.policy.inputs
+    columns = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["columns"], strict=True)}
+    for name, spec in specs.items():
+        if columns[name].shape != spec.batched(len(ids)) or columns[name].dtype != spec.dtype:
+            raise ValueError(f"column {name!r} of {columns[name].shape} {columns[name].dtype}")
+    for what in ("since", "deterministic"):
+        if len(waiting[what]) != len(ids):
+            raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
+    if len(set(ids)) != len(ids) or not all(type(frame) is int for frame in waiting["since"]):
+        raise ValueError("agents that wait twice, or since no frame")
+    named = [*ids, *entry["resting"], *(level[0] for level in entry["levels"]), *(agent for agent, _ in entry["held"])]
+    saved = brain.policy.checked_snapshot(entry["policy"])
+    if not saved.whole or not set(named) <= set(saved.ids):
+        raise ValueError("agents that have not begun")
+    for _, every, phase, priority, hold, next_frame in entry["levels"]:
+        levels.checked("runtime, restore", every, priority, hold)
+        if type(phase) is not int or type(next_frame) is not int:
+            raise ValueError(f"phase {phase!r} and next frame {next_frame!r}")
+    for _, rows in entry["held"]:
+        for name, *packed in rows:
+            spec, row = brain.policy.outputs[name], _unpacked(*packed)
+            if row.shape != spec.shape or row.dtype != spec.dtype:
+                raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
+    if type(entry["last_frame"]) is not int or not all(type(a) is type(b) is int for a, b in entry["phases"]):
+        raise ValueError("numbers of other types")
+    return columns
+
+
+def _put(brain: Brain, entry: Any, columns: dict[str, Array]) -> None:
+    waiting = entry["waiting"]
+    ids = waiting["ids"]
+    brain.queue.clear()
+    brain.queue.put_columns(ids, brain.policy.births(ids), columns)  # type: ignore[arg-type]
+    brain.since = dict(zip(ids, waiting["since"], strict=True))
+    brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
+    brain.resting = dict.fromkeys(entry["resting"])
+    brain.levels = {agent: Level(every, phase, float(priority), hold, next_frame)
+                    for agent, every, phase, priority, hold, next_frame in entry["levels"]}
+    brain.phases = dict(entry["phases"])
+    brain.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
+    brain.last_frame = entry["last_frame"]
+    brain.seen = brain.policy.changes
+
+
+def _packed(array: Any) -> list[Any]:
+    plain = np.ascontiguousarray(array)
+    return [plain.dtype.newbyteorder("<").str, list(np.shape(array)), plain.tobytes()]
+
+
+def _unpacked(kind: Any, shape: Any, data: Any) -> Array:
+    dtype = np.dtype(kind)
+    if dtype.kind not in "fiub" or not isinstance(data, bytes):
+        raise ValueError(f"an array of {kind!r}")
+    return np.frombuffer(data, dtype).reshape(tuple(shape)).copy()
