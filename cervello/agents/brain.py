@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -49,6 +50,7 @@ class Brain:
       costs: what batches take.
       busy: whether a batch of it is under way.
       last_frame: when it was run last, for those that wait equally long.
+      eligible: how many of the queue, from the front, were pushed before the frame that is under way began.
       picked_s: the clock when its batch was chosen; what it costs is counted from here.
       seen: the policy's changes when it was looked for agents that are gone.
     """
@@ -67,6 +69,7 @@ class Brain:
         self._odd = odd_axes(policy.outputs)
         self.phases: dict[int, int] = {}
         self.seen = policy.changes
+        self.eligible = 0
         self.picked_s = 0.0
         self._skipped: tuple[int, tuple[AgentId, ...]] = (-1, ())
 
@@ -92,6 +95,8 @@ class Brain:
 
     def forget(self, agent: AgentId) -> bool:
         """Everything about an agent; returns whether an observation of it waited."""
+        if agent in self.queue and list(self.queue.births).index(agent) < self.eligible:
+            self.eligible -= 1
         for kept in (self.since, self.levels, self.resting, self.held):
             kept.pop(agent, None)
         self.deterministic.discard(agent)
@@ -143,8 +148,10 @@ class Brain:
         elif self.deterministic:
             self.deterministic.difference_update(ids)
 
-    def drop_the_gone(self) -> list[AgentId]:
-        """Takes out those who ended, or began anew, behind the runtime's back; returns them."""
+    def open(self) -> list[AgentId]:
+        """A frame begins: those who wait now may run in it. Returns those who ended, or began anew, behind the runtime's back; they are
+        taken out."""
+        self.eligible = len(self.queue)
         if self.policy.changes == self.seen:
             return []
         self.seen = self.policy.changes
@@ -167,20 +174,21 @@ class Brain:
         """The most urgent agent's: frames waited, this one included, times priority."""
         if not self.levels:
             return float(frame + 1 - self.since[next(iter(self.queue.births))])
-        return max(self._urgencies(frame))
+        return max(self.urgencies(frame))
 
-    def _urgencies(self, frame: int) -> list[float]:
+    def urgencies(self, frame: int) -> list[float]:
+        """Of all that may run in this frame, in the order of the queue."""
         levels, since = self.levels, self.since
-        return [(frame + 1 - since[agent]) * levels.get(agent, _PLAIN).priority for agent in self.queue.births]
+        return [(frame + 1 - since[agent]) * levels.get(agent, _PLAIN).priority for agent in islice(self.queue.births, self.eligible)]
 
     def bring_forward(self, n_rows: int, frame: int) -> None:
         """Puts the most urgent agents in front, when fewer than all run."""
-        if not self.levels or n_rows >= len(self.queue):
+        if not self.levels or n_rows >= self.eligible:
             return
-        urgencies = np.array(self._urgencies(frame))
+        urgencies = np.array(self.urgencies(frame))
         order = np.argsort(-urgencies, kind="stable")
         if (order[:-1] > order[1:]).any():
-            self.queue.arrange(order)
+            self.queue.arrange(np.concatenate([order, np.arange(self.eligible, len(self.queue))]))
 
     # Running ------------------------------------------------------------------------------------------------------------
 
@@ -196,6 +204,7 @@ class Brain:
         taken = Taken(batch.ids, {name: column.copy() for name, column in batch.columns.items()}, [births[agent] for agent in batch.ids],
                       [since.pop(agent) for agent in batch.ids], flags)
         self.queue.drop(n_rows)
+        self.eligible -= n_rows
         self.busy, self.last_frame = True, frame
         return taken
 

@@ -6,11 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from cervello.agents.actions import Actions
 from cervello.agents.brain import Brain, Taken
 from cervello.spec import AgentId
 
 _SIZES = 16
+_TRIAL_SHARE = 0.5
 Picked = tuple[Brain, Taken]
 
 
@@ -74,40 +77,43 @@ class Frame(dict[str, Actions]):
 
 def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
     """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
-    found = [brain for brain in brains if brain.queue.births and not brain.busy]
+    found = [brain for brain in brains if brain.eligible and not brain.busy]
     found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
     return found
 
 
 def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
-    """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many."""
-    left = 1 << 62 if rows is None else rows
-    for brain in waiting(brains, frame):
-        n_rows = min(len(brain.queue), left)
-        if not n_rows:
-            return
-        left -= n_rows
-        yield brain, brain.take(n_rows, frame)
+    """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
+    order = waiting(brains, frame)
+    counts = [brain.eligible for brain in order]
+    if rows is not None and rows < sum(counts):
+        urgencies = np.concatenate([brain.urgencies(frame) for brain in order])
+        whose = np.repeat(np.arange(len(order)), counts)
+        counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()
+    for brain, n_rows in zip(order, counts, strict=True):
+        if n_rows:
+            yield brain, brain.take(n_rows, frame)
 
 
-def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float) -> Iterator[Picked]:
+def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
     """Batches that are expected to end before the deadline.
 
     Policies come in the order of their most urgent agent. Each takes as many rows as fit in what is left of the time, its whole crowd
     where that fits; what remains of the crowd is more urgent in the next frame. When all have had their turn, what time is left goes round
-    again. A policy of which not one row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn
-    comes.
+    again. A policy of which nobody knows what it costs is tried with one row, while most of the time is left. One of which not a single
+    row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
     """
     left = 1 << 62 if rows is None else rows
     first, order = True, waiting(brains, frame)
     while left and order:
         some = False
         for brain in order:
-            n_waiting = len(brain.queue.births)
+            n_waiting = brain.eligible
             if not n_waiting or brain.busy:
                 continue  # they have ended meanwhile, or a part of them is under way
             brain.picked_s = time.perf_counter()
-            n_rows = min(n_waiting, left, brain.costs.rows_within(deadline - brain.picked_s))
+            seconds = deadline - brain.picked_s
+            n_rows = min(n_waiting, left, brain.costs.rows_within(seconds))
             if _SIZES < n_rows < n_waiting:
                 n_rows -= n_rows % _SIZES  # a part of a crowd: few sizes, so that their plans are kept
             if n_rows <= 0:
@@ -115,8 +121,8 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
                     brain.costs.relax()
                     first = False
                 continue
-            if not brain.costs.measured and not first:
-                continue  # nobody knows what it costs: it is tried at the beginning of a frame
+            if not brain.costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
+                continue
             first, some = False, True
             left -= n_rows
             yield brain, brain.take(n_rows, frame)
@@ -124,4 +130,4 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
                 return
         if not some:
             return
-        order = [brain for brain in order if brain.queue.births]
+        order = [brain for brain in order if brain.eligible]

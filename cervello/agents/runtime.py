@@ -269,7 +269,7 @@ class Runtime:
             frame = Frame(self.frame, budget_s)
             self.frame += 1  # what is pushed from here on is for the next one
             for name, brain in self._brains.items():
-                gone = brain.drop_the_gone()
+                gone = brain.open()
                 if gone:
                     frame.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; "
                                                       "end them with the runtime, or push anew those that have begun again"))
@@ -278,7 +278,7 @@ class Runtime:
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         brains = list(self._brains.values())
         if deadline is not None:
-            return timed(brains, frame.number, rows, deadline)
+            return timed(brains, frame.number, rows, deadline, frame.budget_s or 0.0)
         with self._lock:
             return iter(list(counted(brains, frame.number, rows)))
 
@@ -302,7 +302,7 @@ class Runtime:
             raise
 
     def _work_s(self) -> float:
-        return sum(brain.costs.expected_s(len(brain.queue)) for brain in self._brains.values() if brain.queue.births)
+        return sum(brain.costs.expected_s(brain.eligible) for brain in self._brains.values() if brain.eligible)
 
     def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
         """Runs one batch after the other, whichever comes next, until there is none left."""

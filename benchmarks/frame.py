@@ -1,0 +1,216 @@
+"""Frame budgets: twenty real policies, two thousand agents that all want to decide in every frame, and too little time.
+
+    python benchmarks/frame.py [--models FOLDER] [--frames 1000] [--budgets 0.5,1,2,5] [--output FILE]
+
+Every agent is pushed in every frame, outside of the budget; `Runtime.run(budget_s)` decides for as many as it can. Reported per budget:
+
+    over      frames that took more than 1.1 times the budget; the goal is at most 1%
+    work      decisions made, each counted with what it costs in the largest batch of its crowd that fits into one budget, over the
+              budget; the goal is at least 90%
+    stalls    the machine's own: how often a loop that does nothing but look at the clock misses the same mark
+    longest   frames that the agent waited who waited longest
+
+Beside it the rule of cervo 0.9 (a policy runs with its whole crowd or not at all, oldest ticket first, the first one always, by the mean
+time of batches of this size), on the same policies. Exits with 1 when a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from timing import machine, models_folder
+
+import cervello
+from cervello.batcher.rows import by_agent
+from cervello.inferers.testing import sample_columns
+
+CROWD, N_POLICIES, MOST_ONE_ROW_S = 100, 20, 0.25e-3
+MOST_OVER, LEAST_WORK, SLACK = 0.01, 0.9, 1.1
+WARM_FRAMES = 200
+
+
+class Crowd:
+    """A policy with its agents and what they observe."""
+
+    def __init__(self, path: Path):
+        self.name = path.stem
+        self.policy = cervello.load(path, wrappers="auto", seed=1)
+        self.ids = list(range(CROWD))
+        self.policy.begin_agents(self.ids)
+        self.columns = sample_columns(self.policy.inputs, self.ids)
+
+    def seconds(self, n_rows: int, rounds: int = 5) -> float:
+        """What a batch takes, results by agent included."""
+        ids = tuple(self.ids[:n_rows])
+        columns = {name: np.ascontiguousarray(np.take(self.columns[name], range(n_rows), spec.batch_axis)) if spec.batch_axis is not None
+                   else self.columns[name] for name, spec in self.policy.inputs.items()}
+        found = []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            by_agent(ids, self.policy.infer_batch(ids, columns), {})
+            found.append(time.perf_counter() - start)
+        return median(found[1:])
+
+    def row_seconds(self, budget_s: float) -> float:
+        """What a decision costs in the largest batch that fits into the budget."""
+        n_rows = CROWD
+        while n_rows > 1 and self.seconds(n_rows, 1) > budget_s:
+            n_rows = max(1, n_rows * 3 // 4)
+        return self.seconds(n_rows) / n_rows
+
+
+class Cervo:
+    """The rule of cervo's `run_for`, on policies of this library."""
+
+    def __init__(self, crowds: list[Crowd]):
+        self.crowds = crowds
+        self.tickets = list(range(len(crowds)))  # oldest first
+        self.means: list[tuple[float, int]] = [(0.0, 0)] * len(crowds)
+        self.waited = [0] * len(crowds)
+
+    def run(self, budget_s: float) -> dict[str, int]:
+        left_s, ran, order = budget_s, [], list(self.tickets)
+        for k in order:
+            crowd, (mean_s, n) = self.crowds[k], self.means[k]
+            if ran and n and mean_s > left_s:
+                continue
+            start = time.perf_counter()
+            by_agent(tuple(crowd.ids), crowd.policy.infer_batch(crowd.ids, crowd.columns), {})
+            took_s = time.perf_counter() - start
+            left_s = max(0.0, left_s - took_s)
+            self.means[k] = mean_s + (took_s - mean_s) / (n + 1), n + 1
+            ran.append(k)
+        self.tickets = [k for k in order if k not in ran] + ran
+        for k in range(len(self.crowds)):
+            self.waited[k] = 0 if k in ran else self.waited[k] + 1
+        return {self.crowds[k].name: CROWD for k in ran}
+
+    def longest(self) -> int:
+        return max(self.waited)
+
+
+class Ours:
+    """`cervello.Runtime`."""
+
+    def __init__(self, crowds: list[Crowd]):
+        self.crowds = crowds
+        self.runtime = cervello.Runtime()
+        for crowd in crowds:
+            self.runtime.add(crowd.name, crowd.policy)
+        self.last = {crowd.name: np.zeros(CROWD, np.int64) for crowd in crowds}
+        self.number = 0
+
+    def push(self) -> None:
+        for crowd in self.crowds:
+            self.runtime.push_batch(crowd.name, crowd.ids, crowd.columns)
+
+    def run(self, budget_s: float) -> Any:
+        return self.runtime.run(budget_s=budget_s)
+
+    def counts(self, frame: Any) -> dict[str, int]:
+        self.number += 1
+        for name, actions in frame.items():
+            self.last[name][list(actions)] = self.number
+        return {name: len(actions) for name, actions in frame.items()}
+
+    def longest(self) -> int:
+        return int(self.number - min(last.min() for last in self.last.values()))
+
+
+def stall_share(budget_s: float, frames: int) -> float:
+    """How often the machine itself takes more than the slack."""
+    over = 0
+    for _ in range(frames):
+        start = now = time.perf_counter()
+        while now - start < budget_s:
+            now = time.perf_counter()
+        over += now - start > SLACK * budget_s
+    return over / frames
+
+
+def play(who: Any, push: Callable[[], None], count: Callable[[Any], dict[str, int]], cost_s: dict[str, float], budget_s: float, frames: int,
+         ) -> dict[str, Any]:
+    """Frames of one budget."""
+    elapsed, work, longest, rows = [], 0.0, 0, 0
+    for number in range(WARM_FRAMES + frames):
+        push()
+        start = time.perf_counter()
+        frame = who.run(budget_s)
+        took_s = time.perf_counter() - start
+        counts = count(frame)
+        if number < WARM_FRAMES:
+            continue
+        elapsed.append(took_s)
+        rows += sum(counts.values())
+        work += sum(cost_s[name] * n for name, n in counts.items())
+        longest = max(longest, who.longest())
+    times = np.array(elapsed)
+    return {"over": float((times > SLACK * budget_s).mean()), "median": float(np.median(times) / budget_s),
+            "slowest": float(times.max() / budget_s), "work": work / (frames * budget_s), "rows": rows / frames, "longest": longest}
+
+
+def chosen(folder: Path) -> list[Crowd]:
+    """Twenty of the policies whose single row fits into half of the smallest budget, drawn with a fixed seed."""
+    crowds = []
+    for path in track(sorted(p for p in folder.rglob("*.onnx") if "dangling" not in p.stem), "loading", transient=True):
+        crowd = Crowd(path)
+        if crowd.seconds(1) <= MOST_ONE_ROW_S:
+            crowds.append(crowd)
+    return sorted(random.Random(0).sample(crowds, min(N_POLICIES, len(crowds))), key=lambda crowd: crowd.name)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=None, help="folder of policy files")
+    parser.add_argument("--frames", type=int, default=1000, help="frames per budget (default: 1000)")
+    parser.add_argument("--budgets", default="0.5,1,2,5", help="milliseconds (default: 0.5,1,2,5)")
+    parser.add_argument("--output", type=Path, help="write JSON here")
+    arguments = parser.parse_args()
+    console = Console()
+    facts = machine(["numpy", "numba"])
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
+    crowds = chosen(models_folder(arguments.models))
+    whole_s = sum(crowd.seconds(CROWD) for crowd in crowds)
+    console.print(f"{len(crowds)} policies, {CROWD} agents each; all of them take {whole_s * 1e3:.1f} ms")
+    console.print(", ".join(crowd.name for crowd in crowds))
+    ours, yardstick = Ours(crowds), Cervo(crowds)
+    results, good = [], True
+    table = Table("budget", "", "over 110%", "median", "slowest", "work", "decisions", "longest wait")
+    gc.collect()
+    gc.freeze()  # the benchmark's own objects are not the game's
+    for budget_ms in [float(text) for text in arguments.budgets.split(",")]:
+        budget_s = budget_ms * 1e-3
+        cost_s = {crowd.name: crowd.row_seconds(budget_s) for crowd in crowds}
+        stalls = stall_share(budget_s, arguments.frames)
+        found = play(ours, ours.push, ours.counts, cost_s, budget_s, arguments.frames)
+        theirs = play(yardstick, lambda: None, lambda counts: counts, cost_s, budget_s, arguments.frames)
+        good = good and found["over"] <= MOST_OVER and found["work"] >= LEAST_WORK
+        results.append({"budget_s": budget_s, "stalls": stalls, "cervello": found, "cervo_rule": theirs})
+        for name, row in (("cervello", found), ("cervo's rule", theirs)):
+            table.add_row(f"{budget_ms:g} ms", name, f"{row['over']:.1%}", f"{row['median']:.2f}", f"{row['slowest']:.2f}",
+                          f"{row['work']:.0%}", f"{row['rows']:.0f}", str(row["longest"]))
+        table.add_row(f"{budget_ms:g} ms", "only the clock", f"{stalls:.1%}", "", "", "", "", "")
+    console.print(table)
+    console.print("goals hold" if good else f"missed: at most {MOST_OVER:.0%} over, at least {LEAST_WORK:.0%} of the work", style="bold")
+    if arguments.output:
+        report = {"machine": facts, "policies": [crowd.name for crowd in crowds], "agents": CROWD * len(crowds), "whole_s": whole_s,
+                  "budgets": results}
+        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

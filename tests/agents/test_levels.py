@@ -1,0 +1,286 @@
+"""Level of detail, priorities and budgets: whose turn it is, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stacks import model
+
+from cervello import AgentError, ConfigurationError, Policy, Recurrent, Runtime
+from cervello.agents import frame as frames
+from cervello.agents.costs import CostModel
+
+
+def make(n_agents: int = 8, **level: Any) -> Runtime:
+    runtime = Runtime()
+    runtime.add("a", Policy(model("counter"), wrappers=[Recurrent()]), measure=False)
+    runtime.begin_agents("a", range(n_agents), **level)
+    return runtime
+
+
+def push(runtime: Runtime, agents: Any, value: float = 1.0) -> None:
+    runtime.push_batch("a", list(agents), {"obs": np.full((len(list(agents)), 1), value, np.float32)})
+
+
+# Level of detail ----------------------------------------------------------------------------------------------------------
+
+
+def test_agents_decide_at_once_and_then_in_every_fourth_frame_each_in_its_own() -> None:
+    runtime = make(8, every=4)
+    ran = []
+    for _ in range(13):
+        push(runtime, range(8))
+        ran.append(set(runtime.run()["a"]))
+    assert ran[0] == set(range(8))
+    for agent in range(8):
+        frames_of = [number for number, agents in enumerate(ran) if agent in agents][1:]
+        assert frames_of == [number for number in range(1, 13) if number % 4 == agent % 4]
+    assert all(len(agents) == 2 for agents in ran[1:])
+
+
+def test_in_between_the_last_decision_is_repeated_or_nothing_is() -> None:
+    runtime = make(0)
+    runtime.begin_agent("a", 1, every=3, hold="last")
+    runtime.begin_agent("a", 2, every=3, hold="none")
+    runtime.begin_agent("a", 3)
+    found: list[Any] = []
+    for value in range(1, 7):
+        push(runtime, [1, 2, 3], value)
+        found.append(runtime.run()["a"])
+    turns = [[number for number in range(6) if agent in found[number] and agent not in found[number].skipped] for agent in (1, 2, 3)]
+    assert turns == [[0, 3], [0, 1, 4], [0, 1, 2, 3, 4, 5]]
+    values = [float(actions[1]["action"][0]) for actions in found]
+    assert values == [1, 1, 1, 5, 5, 5]  # of the frames in between, only the observations of its turns count
+    assert 2 not in found[2]
+    assert found[2].skipped == (1, 2)
+
+
+def test_an_agent_that_missed_its_turn_decides_at_its_next_push() -> None:
+    runtime = make(1, every=4)
+    push(runtime, [0])
+    assert runtime.run()["a"]
+    for _ in range(5):
+        runtime.run()
+    push(runtime, [0])
+    assert runtime.run()["a"]
+    push(runtime, [0])
+    assert not runtime.run()["a"]
+
+
+def test_a_level_may_change_from_frame_to_frame() -> None:
+    runtime = make(1, every=8)
+    ran = []
+    for number in range(12):
+        if number == 3:
+            runtime.set_level("a", 0, every=1)
+        if number == 6:
+            runtime.set_level("a", 0, every=2)
+        push(runtime, [0])
+        ran.append(bool(runtime.run()["a"]))
+    assert ran[:3] == [True, False, False]
+    assert ran[3:6] == [True] * 3
+    assert sum(ran[6:]) == 3
+
+
+def test_a_held_decision_is_a_copy_of_the_row_alone() -> None:
+    runtime = make(4, every=4, hold="last")
+    push(runtime, range(4))
+    first = runtime.run()["a"]
+    push(runtime, range(4))
+    held = runtime.run()["a"]
+    skipped = held.skipped[0]
+    assert held[skipped]["action"].base is None
+    assert held[skipped]["action"] == first[skipped]["action"]
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"every": 0}, "every: expected a whole number of frames, at least 1, got 0"), ({"every": 1.5}, "got 1.5"),
+    ({"every": True}, "got True"),
+    ({"priority": 0}, "priority: expected a finite number above 0, got 0"), ({"priority": float("inf")}, "got inf"),
+    ({"priority": "high"}, "got 'high'"), ({"hold": "first"}, r"hold: expected one of \['last', 'none'\], got 'first'")])
+def test_a_level_that_makes_no_sense_is_refused(options: Any, message: str) -> None:
+    runtime = make(1)
+    for call in (lambda: runtime.begin_agent("a", 7, **options), lambda: runtime.set_level("a", 0, **options)):
+        with pytest.raises(ConfigurationError, match=message):
+            call()
+    assert runtime.policies["a"].agents == (0,)
+    with pytest.raises(AgentError, match="got 9"):
+        runtime.set_level("a", 9)
+
+
+# Nobody starves -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(crowds=st.lists(st.lists(st.sampled_from([0.1, 0.5, 1.0, 3.0, 10.0]), min_size=1, max_size=6), min_size=1, max_size=4),
+       rows=st.integers(1, 4))
+def test_no_agent_waits_longer_than_the_bound(crowds: list[list[float]], rows: int) -> None:
+    """The bound of `Runtime`: in the second half of the frames that an agent i waits, somebody at least as urgent runs in each. Agent j is
+    that urgent again only after it has waited pᵢ / pⱼ times half as long, so it runs at most 1 + pⱼ / pᵢ times in them."""
+    runtime = Runtime()
+    priorities: dict[Any, float] = {}
+    for k, crowd in enumerate(crowds):
+        runtime.add(str(k), Policy(model("counter"), wrappers=[Recurrent()]), measure=False)
+        for agent, priority in enumerate(crowd):
+            runtime.begin_agent(str(k), agent, priority=priority)
+            priorities[str(k), agent] = priority
+    n = len(priorities)
+    bound = {key: 2 * (n - 1 + sum(p / own for other, p in priorities.items() if other != key)) for key, own in priorities.items()}
+    last = dict.fromkeys(priorities, -1)
+    for number in range(150):
+        for name, agent in priorities:
+            runtime.push(name, agent, {"obs": np.zeros(1, np.float32)})
+        frame = runtime.run(rows=rows)
+        assert frame.n_rows == min(rows, n)
+        for name, actions in frame.items():
+            for agent in actions:
+                last[name, agent] = number
+        for key, seen in last.items():
+            assert number - seen <= bound[key] + 1, f"{key} of {priorities}"
+
+
+def test_priorities_share_turns_in_their_proportion() -> None:
+    runtime = make(0)
+    for agent, priority in enumerate([1.0, 2.0, 5.0]):
+        runtime.begin_agent("a", agent, priority=priority)
+    count = [0, 0, 0]
+    for _ in range(800):
+        push(runtime, range(3))
+        for agent in runtime.run(rows=1)["a"]:
+            count[agent] += 1
+    # In a cycle, waiting times stand in the inverse proportion of priorities, as far as whole frames allow.
+    assert count[2] > count[1] > count[0] > 80
+
+
+# Costs --------------------------------------------------------------------------------------------------------------------
+
+
+def test_costs_are_learnt_from_batches_of_any_size() -> None:
+    costs = CostModel()
+    random = np.random.default_rng(0)
+    for _ in range(600):
+        n = int(random.integers(1, 200))
+        costs.observe(n, (20e-6 + 1e-6 * n) * random.uniform(0.98, 1.02))
+    assert costs.fixed_s == pytest.approx(20e-6, rel=0.25)
+    assert costs.per_row_s == pytest.approx(1e-6, rel=0.1)
+    assert 1.0 <= costs.quantile < 1.2
+
+
+def test_costs_follow_a_machine_that_becomes_slower() -> None:
+    costs = CostModel()
+    costs.set((1, 10e-6), (32, 41e-6))
+    for _ in range(60):
+        costs.observe(32, 120e-6)
+    assert costs.expected_s(32) == pytest.approx(120e-6, rel=0.05)
+
+
+def test_one_stall_moves_costs_by_a_bounded_step() -> None:
+    costs = CostModel()
+    costs.set((1, 10e-6), (32, 41e-6))
+    costs.observe(32, 1.0)
+    assert costs.expected_s(32) < 50e-6
+
+
+def test_the_bound_holds_for_most_batches() -> None:
+    costs = CostModel()
+    random = np.random.default_rng(1)
+    over = 0
+    for number in range(4000):
+        seconds = (10e-6 + 1e-6 * 50) * random.lognormal(0, 0.15)
+        if number >= 1000:
+            over += seconds > costs.bound_s(50)
+        costs.observe(50, seconds)
+    assert 0.02 < over / 3000 < 0.09  # one in twenty
+
+
+def test_rows_within_a_time_are_those_whose_bound_fits() -> None:
+    costs = CostModel()
+    assert costs.rows_within(1e-9) == 1  # nothing is known: one row has to be tried
+    costs.set((1, 11e-6), (101, 111e-6))
+    costs.quantile = 1.0
+    assert costs.rows_within(60e-6) == 50
+    assert costs.rows_within(10.9e-6) == 0
+    for seconds in (20e-6, 55e-6, 1e-3):
+        n = costs.rows_within(seconds)
+        assert costs.bound_s(n) <= seconds < costs.bound_s(n + 1)
+
+
+class Clock:
+    """A clock that moves when policies run: a frame's plan without a machine's noise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cost_s: Any):
+        self.now = 0.0
+        monkeypatch.setattr(frames.time, "perf_counter", lambda: self.now)
+        from cervello.agents.brain import Brain
+
+        decide = Brain.decide
+
+        def slow(brain: Any, taken: Any) -> Any:
+            self.now += cost_s(brain.name, len(taken.ids))
+            return decide(brain, taken)
+
+        monkeypatch.setattr(Brain, "decide", slow)
+
+
+def test_a_crowd_is_split_over_frames_and_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, lambda name, n: 50e-6 + 2e-6 * n)
+    runtime = make(1000)
+    runtime._brains["a"].costs.set((1, 52e-6), (101, 252e-6))
+    runtime._brains["a"].costs.quantile = 1.0
+    done: set[int] = set()
+    for _ in range(4):
+        push(runtime, range(1000))
+        start = clock.now
+        frame = runtime.run(budget_s=1e-3)
+        assert clock.now - start <= 1e-3
+        assert len(frame["a"]) >= 0.9 * (1e-3 - 50e-6) / 2e-6
+        assert not done & set(frame["a"]) or len(done) > 900
+        done |= set(frame["a"])
+    assert done == set(range(1000))
+
+
+def test_a_cold_policy_is_tried_with_one_row_at_the_beginning_of_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch, lambda name, n: 10e-6 + 5e-6 * n)
+    runtime = make(100)
+    ran = []
+    for _ in range(6):
+        push(runtime, range(100))
+        frame = runtime.run(budget_s=1e-3)
+        ran.append(len(frame["a"]))
+    assert ran[0] >= 1
+    assert ran[-1] == 100
+
+
+def test_a_policy_too_slow_for_any_frame_runs_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch, lambda name, n: 3e-3 if name == "slow" else 1e-5)
+    runtime = make(4)
+    runtime.add("slow", Policy(model("counter"), wrappers=[Recurrent()]), measure=False)
+    runtime.begin_agent("slow", 1)
+    runtime._brains["slow"].costs.set((1, 3e-3), (1, 3e-3))
+    ran = []
+    for number in range(80):
+        push(runtime, range(4))
+        runtime.push("slow", 1, {"obs": np.zeros(1, np.float32)})
+        frame = runtime.run(budget_s=1e-3)
+        if "slow" in frame:
+            ran.append(number)
+        assert frame["a"] or "slow" in frame
+    assert ran
+    assert ran[0] < 40
+
+
+def test_policies_are_measured_when_they_are_added_and_agents_do_not_notice() -> None:
+    policy = Policy(model("counter"), wrappers=[Recurrent()])
+    policy.begin_agent(0)
+    policy.infer_single(0, {"obs": [5.0]})
+    state = policy.snapshot()
+    runtime = Runtime()
+    runtime.add("a", policy)
+    costs = runtime._brains["a"].costs
+    assert costs.measured
+    assert 0 < costs.expected_s(1) < costs.expected_s(100) < 0.1
+    assert policy.snapshot() == state
