@@ -4,10 +4,10 @@
     policy.begin_agents([1, 2])
     actions = policy.infer({1: {"obs": x}, 2: {"obs": y}})
 
-See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers` and `cervello.wrappers` for the parts.
+See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers`, `cervello.wrappers` and `cervello.heads` for the parts.
 """
 
-from cervello import inferers, noise, wrappers
+from cervello import heads, inferers, noise, wrappers
 from cervello.agents import Actions, Policy, load
 from cervello.batcher import Batched, Batcher
 from cervello.errors import (
@@ -27,7 +27,19 @@ from cervello.errors import (
 )
 from cervello.native import MemoryPlan, Model
 from cervello.spec import Inferer, PolicySpec, Specs, TensorSpec, View, Wrapper
-from cervello.wrappers import EpisodeStart, Epsilon, Fill, PreviousAction, Recurrent
+from cervello.wrappers import (
+    Clip,
+    EpisodeStart,
+    Epsilon,
+    Fill,
+    FrameStack,
+    Guard,
+    Image,
+    Normalize,
+    PreviousAction,
+    Recurrent,
+    Sample,
+)
 
 __version__ = "0.1.0"
 
@@ -37,6 +49,7 @@ __all__ = [
     "Batched",
     "Batcher",
     "CervelloError",
+    "Clip",
     "CompilationError",
     "ConfigurationError",
     "EpisodeStart",
@@ -44,24 +57,30 @@ __all__ = [
     "ExecutionError",
     "Fill",
     "FormatError",
+    "FrameStack",
     "GraphError",
+    "Guard",
+    "Image",
     "Inferer",
     "InputError",
     "MemoryPlan",
     "MissingFileError",
     "Model",
     "ModelError",
+    "Normalize",
     "PlanError",
     "Policy",
     "PolicySpec",
     "PreviousAction",
     "Recurrent",
+    "Sample",
     "Specs",
     "TensorSpec",
     "UnsupportedError",
     "View",
     "Wrapper",
     "WrapperError",
+    "heads",
     "inferers",
     "load",
     "noise",
