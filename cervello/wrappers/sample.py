@@ -100,9 +100,8 @@ class Sample(Passive):
             if mask not in inputs:
                 given[mask] = found
         bound.reads_inputs = bound._mask_flows or bound._mask_is_extra
-        for name in self.names.values():
+        for what, name in self.names.items():
             if name in spec.outputs:
-                what = next(key for key, value in self.names.items() if value == name)
                 raise WrapperError(f"wrapper {self!r}: expected a new name for an output, got {name!r}, which there is already; give "
                                    f"another one, Sample(…, {what}='sampled_{what}'), or {what}=None")
         bound._sources = {name: None if name in spec.outputs and found.batch_axis == 0 else np.asarray(spec.constants.get(name, 0))
