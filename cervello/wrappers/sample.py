@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from cervello.compiled import linker
 from cervello.errors import ConfigurationError, WrapperError
 from cervello.heads import Head
 from cervello.spec import PolicySpec, Specs, TensorSpec, View, Wrapper
@@ -109,7 +110,19 @@ class Sample(Passive):
         bound._hidden = tuple(name for name in self.tensors if name in spec.outputs and (self.hide or name in self._undeclared))
         outer = without(spec, outputs=bound._hidden)
         new = [replace(added[what], name=name) for what, name in self.names.items()]
+        bound._rehearse(given)
         return bound, replace(outer, inputs=inputs, outputs=Specs([*outer.outputs.values(), *new]))
+
+    def _rehearse(self, given: Mapping[str, TensorSpec]) -> None:
+        """Decides for one made-up row: what has to be compiled is compiled now, and not when the first batch comes."""
+        columns = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in given.items()}
+        noise = None
+        if self.head.noise is not None:
+            linker.address(f"cervello.noise.kernels:fill_{self.head.noise}")
+            noise = np.zeros((1, self._width), np.float32)
+        if self.head.mask is not None and self.reads_inputs:
+            columns[self.head.mask] = np.ones((1, self.head.mask_width(Specs(list(given.values())))), np.bool_)
+        self.head.act(columns, noise, None, tuple(self.names))
 
     def _source(self, spec: PolicySpec, name: str) -> TensorSpec:
         found = spec.outputs.get(name)

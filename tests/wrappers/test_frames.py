@@ -81,7 +81,7 @@ def test_agents_that_begin_at_different_ticks_have_frames_of_their_own() -> None
     policy.begin_agent(1)
     policy.infer({1: {"obs": 1.0}})
     policy.begin_agent(2)
-    found = policy.infer({2: {"obs": 5.0}, 1: {"obs": 2.0}})
+    found = policy.infer({1: {"obs": 2.0}, 2: {"obs": 5.0}})
     assert (found[1]["action"].tolist(), found[2]["action"].tolist()) == ([1, 1, 2], [5, 5, 5])
     policy.restart_agents([1])
     found = policy.infer({1: {"obs": 7.0}, 2: {"obs": 6.0}})
