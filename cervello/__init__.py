@@ -4,10 +4,10 @@
     policy.begin_agents([1, 2])
     actions = policy.infer({1: {"obs": x}, 2: {"obs": y}})
 
-See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers` and `cervello.wrappers` for the parts.
+See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers`, `cervello.wrappers` and `cervello.heads` for the parts.
 """
 
-from cervello import inferers, noise, wrappers
+from cervello import heads, inferers, noise, wrappers
 from cervello.agents import Actions, Frame, Policy, Runtime, Watch, load, watch
 from cervello.batcher import Batched, Batcher
 from cervello.errors import (
@@ -28,7 +28,19 @@ from cervello.errors import (
 )
 from cervello.native import MemoryPlan, Model
 from cervello.spec import Inferer, PolicySpec, Specs, TensorSpec, View, Wrapper
-from cervello.wrappers import EpisodeStart, Epsilon, Fill, PreviousAction, Recurrent
+from cervello.wrappers import (
+    Clip,
+    EpisodeStart,
+    Epsilon,
+    Fill,
+    FrameStack,
+    Guard,
+    Image,
+    Normalize,
+    PreviousAction,
+    Recurrent,
+    Sample,
+)
 
 __version__ = "0.1.0"
 
@@ -38,6 +50,7 @@ __all__ = [
     "Batched",
     "Batcher",
     "CervelloError",
+    "Clip",
     "CompilationError",
     "ConfigurationError",
     "EpisodeStart",
@@ -46,19 +59,24 @@ __all__ = [
     "Fill",
     "FormatError",
     "Frame",
+    "FrameStack",
     "GraphError",
+    "Guard",
+    "Image",
     "Inferer",
     "InputError",
     "MemoryPlan",
     "MissingFileError",
     "Model",
     "ModelError",
+    "Normalize",
     "PlanError",
     "Policy",
     "PolicySpec",
     "PreviousAction",
     "Recurrent",
     "Runtime",
+    "Sample",
     "SnapshotError",
     "Specs",
     "TensorSpec",
@@ -67,6 +85,7 @@ __all__ = [
     "Watch",
     "Wrapper",
     "WrapperError",
+    "heads",
     "inferers",
     "load",
     "noise",

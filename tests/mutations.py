@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NATIVE = "tests/native"
 ELEMENTWISE, REDUCTIONS = f"{NATIVE}/test_operators_elementwise.py", f"{NATIVE}/test_operators_reductions.py"
 FLOW = f"{NATIVE}/test_flow.py"
+HEADS = "tests/heads"
 SAME_BITS = f"{NATIVE}/test_batch_invariance.py::test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking"
 
 
@@ -166,6 +167,48 @@ MUTATIONS = [
              f"{NATIVE}/test_rows_apart.py::test_noise_without_rows_is_drawn_for_each_agent"),
     Mutation("results of slower tiers stay views", "native/executor.py", "run.values[target] = np.array(result)",
              "run.values[target] = result", f"{NATIVE}/test_slower_tiers.py::test_what_a_slower_tier_gives_is_kept_as_a_copy"),
+    # Heads and the wrappers around them
+    Mutation("head: a threshold is passed one action late", "heads/categorical.py", 'g.add("LessOrEqual", sums, ', 'g.add("Less", sums, ',
+             f"{HEADS}/test_categorical.py::test_a_masked_action_is_never_drawn"),
+    Mutation("head: the uniform number is not scaled to the last sum", "heads/categorical.py", 'g.add("Mul", uniform, last))',
+             'g.add("Mul", uniform, self.total))', f"{HEADS}/test_categorical.py::test_a_masked_action_is_never_drawn"),
+    Mutation("head: a row that allows nothing allows nothing", "heads/categorical.py", '            allowed = g.add("Or", mask, nothing)\n',
+             '            allowed = g.add("And", mask, g.add("Not", nothing))\n',
+             f"{HEADS}/test_categorical.py::test_a_row_that_allows_nothing_allows_everything"),
+    Mutation("head: a weight of zero makes the entropy NaN", "heads/categorical.py",
+             'g.add("Where", g.add("Equal", self.weights, 0.0), 0.0, g.add("Mul", self.weights, self.apart))',
+             'g.add("Mul", self.weights, self.apart)',
+             f"{HEADS}/test_categorical.py::test_probabilities_and_entropy_are_those_of_scipy"),
+    Mutation("head: the noise of a deterministic row counts", "heads/gaussian.py",
+             'action = g.add("Where", g.input("deterministic", "bool", 1), normal.mean, drawn)',
+             'action = g.add("Where", g.add("Not", g.add("Or", g.input("deterministic", "bool", 1), g.add("Equal", drawn, drawn))), '
+             'normal.mean, drawn)', f"{HEADS}/test_gaussian.py::test_rows_that_draw_and_rows_that_do_not_share_a_batch"),
+    Mutation("head: the slope of tanh as it is written", "heads/gaussian.py",
+             '    return g.add("Mul", g.add("Sub", g.add("Sub", math.log(2), size), tail), 2.0)\n',
+             '    t = g.add("Tanh", value)\n    return g.add("Log", g.add("Sub", 1.0, g.add("Mul", t, t)))\n',
+             f"{HEADS}/test_gaussian.py::test_a_squashed_density_is_finite_wherever_tanh_is_one"),
+    Mutation("wrapper: all that sample draw the same noise", "wrappers/sample.py", 'f"Sample {self.names.get(\'action\', head.tensors)}"',
+             'f"Sample {head.tensors}"', "tests/wrappers/test_sample.py::test_two_samples_draw_independently"),
+    Mutation("wrapper: undeclared sources are shown", "wrappers/sample.py", "(self.hide or name in self._undeclared)", "self.hide",
+             "tests/wrappers/test_sample.py::test_any_tensor_of_the_file_is_a_source_and_stays_hidden"),
+    Mutation("wrapper: what the caller gives is read without being checked", "wrappers/stack.py",
+             'bool(getattr(w, "reads_inputs", True))', "False",
+             "tests/wrappers/test_image.py::test_what_the_caller_gives_is_bytes"),
+    Mutation("wrapper: a frame counts although its batch failed", "wrappers/frames.py",
+             "        view.inputs[self.key] = view.kept[self] = stack\n",
+             "        view.inputs[self.key] = view.kept[self] = stack\n        slab.scatter(view.slots, stack)\n",
+             "tests/wrappers/test_frames.py::test_a_failed_batch_is_no_frame"),
+    Mutation("wrapper: first frames of others", "wrappers/frames.py", "np.tile(frame[starts],", "np.tile(frame[:len(starts)],",
+             "tests/wrappers/test_frames.py::test_agents_that_begin_at_different_ticks_have_frames_of_their_own"),
+    Mutation("wrapper: a guard trips for its whole batch", "wrappers/guard.py", ".reshape(view.n_rows, -1).all(1)", ".all()",
+             "tests/wrappers/test_guard.py::test_a_row_that_is_not_finite_gets_the_fallback_in_all_its_floats_and_no_other_row_does"),
+    Mutation("wrapper: a guard remembers what is changed further out", "wrappers/guard.py",
+             "kept = {name: view.outputs[name].copy() for name in self.slabs}", "kept = {name: view.outputs[name] for name in self.slabs}",
+             "tests/wrappers/test_guard.py::test_what_is_remembered_does_not_change_further_out"),
+    Mutation("wrapper: statistics may name any function", "wrappers/vecnormalize.py",
+             '        raise FormatError(f"expected objects of', '        return super().find_class(module, name)\n        '
+             'raise FormatError(f"expected objects of',
+             "tests/wrappers/test_normalize.py::test_nothing_in_a_file_is_run"),
 ]
 _BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
 _EXTRA = {"native/kernels/rows.py": ("_F = np.float32\n",

@@ -12,16 +12,16 @@ import pytest
 import cervello
 
 NAMES = [
-    "Actions", "AgentError", "Batched", "Batcher", "CervelloError", "CompilationError", "ConfigurationError", "EpisodeStart", "Epsilon",
-    "ExecutionError", "Fill", "FormatError", "GraphError", "Inferer", "InputError", "MemoryPlan", "MissingFileError", "Model", "ModelError",
-    "PlanError",
-    "Policy",
-    "PolicySpec", "PreviousAction", "Recurrent", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "inferers",
-    "load", "noise", "wrappers"]
+    "Actions", "AgentError", "Batched", "Batcher", "CervelloError", "Clip", "CompilationError", "ConfigurationError", "EpisodeStart",
+    "Epsilon", "ExecutionError", "Fill", "FormatError", "FrameStack", "GraphError", "Guard", "Image", "Inferer", "InputError",
+    "MemoryPlan", "MissingFileError", "Model", "ModelError", "Normalize", "PlanError", "Policy", "PolicySpec", "PreviousAction",
+    "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads", "inferers", "load",
+    "noise", "wrappers"]
 ROOMS = {
     "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
-    "cervello.wrappers": ["EpisodeStart", "Epsilon", "Fill", "Passive", "PreviousAction", "Recurrent", "Stack", "propose", "take_input",
-                          "take_output", "without"],
+    "cervello.heads": ["Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"],
+    "cervello.wrappers": ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive",
+                          "PreviousAction", "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"],
     "cervello.batcher": ["Batched", "Batcher", "ScratchPad"],
     "cervello.agents": ["Actions", "AgentTable", "Policy", "load"],
 }

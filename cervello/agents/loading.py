@@ -12,8 +12,11 @@ from cervello.compiled import linker
 from cervello.errors import ConfigurationError
 from cervello.inferers import Choice
 from cervello.native import Model
-from cervello.native.importer import Source
+from cervello.native.graph import Graph
+from cervello.native.importer import Source, read
+from cervello.native.origin import Origin
 from cervello.spec import Inferer, Wrapper
+from cervello.wrappers import Sample
 
 
 def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
@@ -52,6 +55,25 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
         raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "
                                  f"{source!r}")
     else:
-        model = Model.load(source, share=shared, outputs=outputs, strict=strict,
-                           progress=progress, dims=dims)
+        origin = Origin.of(source)  # before it is read: a file that is written meanwhile is another one
+        graph = read(source)
+        wrappers, outputs = _with_sources(graph, wrappers, outputs)
+        model = Model(graph, shared, outputs, strict, progress, dims=dims, origin=origin)
     return Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads)
+
+
+def _with_sources(graph: Graph, wrappers: Sequence[Wrapper] | str, outputs: Sequence[str] | None,
+                  ) -> tuple[Sequence[Wrapper] | str, Sequence[str] | None]:
+    """Wrappers and outputs when tensors that `Sample` reads are given too; the outermost that reads one hides it from the caller."""
+    listed: list[Wrapper] = [] if isinstance(wrappers, str) or not isinstance(wrappers, Sequence) else [*wrappers]
+    if not any(isinstance(each, Sample) for each in listed):
+        return wrappers, outputs
+    given = [port.name for port in graph.outputs] if outputs is None else list(outputs)
+    known = {*graph.constants, *(name for node in graph.nodes for name in node.outputs)} - {*given, "", *(p.name for p in graph.inputs)}
+    for i, wrapper in enumerate(listed):
+        if isinstance(wrapper, Sample):
+            found = [name for name in wrapper.tensors if name in known]
+            known -= set(found)
+            given += dict.fromkeys(found)
+            listed[i] = wrapper.hiding(found)
+    return listed, given

@@ -114,7 +114,9 @@ def _play(ticks: int, seed: int, painter: Any, terminal: Terminal) -> _Result:
     n_matches = 1 + len(SPECIES)
     most_agents = 0
     with compiling.shown(terminal), terminal.bar("playing", n_matches * ticks) as bar:
-        policies = {species.name: cervello.load(policy_path(species.name), wrappers="auto", seed=seed) for species in SPECIES}
+        # Who answers with logits goes where the largest points: nothing is to be drawn.
+        policies = {species.name: cervello.load(policy_path(species.name), wrappers=() if species.output_name == "logits" else "auto",
+                                                seed=seed) for species in SPECIES}
 
         def watch(tick: Tick) -> None:
             nonlocal most_agents

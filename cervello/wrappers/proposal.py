@@ -6,23 +6,33 @@ import re
 
 import numpy as np
 
-from cervello.spec import PolicySpec, Wrapper
+from cervello.heads import Categorical
+from cervello.spec import PolicySpec, TensorSpec, Wrapper
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.pairs import recurrent_pairs
-from cervello.wrappers.recurrent import Recurrent
+from cervello.wrappers.recurrent import PreviousAction, Recurrent
+from cervello.wrappers.sample import Sample
 
 _NOISE = re.compile(r"(^|[/_.:])(epsilon|eps|noise)($|[/_.:\d])", re.IGNORECASE)
 _MASK = re.compile(r"(action_?masks?|^mask$)", re.IGNORECASE)
 _LENGTHS = re.compile(r"^seq_?lens?$", re.IGNORECASE)
 _STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
+_PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
+_LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
+_DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs beside which nothing need be drawn
 
 
 def propose(spec: PolicySpec) -> list[Wrapper]:
-    """Wrappers for the inputs that are no observation, outermost first.
+    """Wrappers for the inputs that are no observation, and for logits that are no action yet; outermost first.
 
     Noise inputs get `Epsilon`, state that an output feeds gets `Recurrent`, action masks allow everything, sequence lengths are 1,
-    episode starts are told. A mask that the game knows should be given by the game: leave the Fill out of your own list.
+    episode starts are told, previous actions are the output of that name. A mask that the game knows should be given by the game: leave
+    the Fill out of your own list.
+
+    `Sample` draws from the only output that is called logits, where no output is an action; the logits stay. Whether pictures come as
+    bytes or as floats, and whether observations are to be normalised, no name of a graph says: `Image`, `Normalize`, `FrameStack`,
+    `Clip` and `Guard` are never proposed.
     """
     found: list[Wrapper] = []
     pairs = recurrent_pairs(spec)
@@ -38,6 +48,22 @@ def propose(spec: PolicySpec) -> list[Wrapper]:
             found.append(Fill(item.name, 1.0))
         elif _STARTS.match(item.name) and size == 1 and item.batch_axis is not None:
             found.append(EpisodeStart(item.name))
+        elif (output := _previous(spec, item)) is not None:
+            found.append(PreviousAction(item.name, output))
     if pairs:
         found.append(Recurrent(pairs))
+    logits = [item for item in spec.outputs.values() if _LOGITS.match(item.name)]
+    if len(logits) == 1 and not any(_DECIDED.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
+        item = logits[0]
+        if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
+            found.insert(0, Sample(Categorical(item.name)))
     return found
+
+
+def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:
+    """The output that an input remembers by its name, when it has the same rows."""
+    matched = _PREVIOUS.match(into.name)
+    out = spec.outputs.get(matched["output"]) if matched else None
+    if out is None or out.batch_axis != 0:
+        return None
+    return out.name if (out.shape, out.dtype, out.batch_axis) == (into.shape, into.dtype, into.batch_axis) else None

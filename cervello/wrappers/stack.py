@@ -9,13 +9,20 @@ import numpy as np
 from cervello.errors import WrapperError
 from cervello.spec import Array, Move, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive
+from cervello.wrappers.clip import Clip
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.flow import check_flow
+from cervello.wrappers.frames import FrameStack
+from cervello.wrappers.guard import Guard
+from cervello.wrappers.image import Image
+from cervello.wrappers.normalize import Normalize
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
+from cervello.wrappers.sample import Sample
 from cervello.wrappers.slab import Slab
 
-_OWN = frozenset({EpisodeStart, Epsilon, Fill, PreviousAction, Recurrent})  # the library's own; a subclass is its author's
+# The library's own; a subclass is its author's.
+_OWN = frozenset({Clip, EpisodeStart, Epsilon, Fill, FrameStack, Guard, Image, Normalize, PreviousAction, Recurrent, Sample})
 _HOOKS = ("inward", "outward", "commit")
 
 
@@ -57,7 +64,7 @@ class Stack:
         self.spec = spec
         foreign = [type(wrapper) not in _OWN for wrapper in inner]
         self.foreign = any(foreign)
-        self.looks = any(f and _looks(w) for w, f in zip(inner, foreign, strict=True))
+        self.looks = any(_looks(w) if f else bool(getattr(w, "reads_inputs", True)) for w, f in zip(inner, foreign, strict=True))
         # With each wrapper, the specs on the side to which its hook leads; None where its work is trusted.
         self._outward = tuple((w, outer.outputs if f else None) for w, (_, outer), f in zip(inner, sides, foreign, strict=True))
         self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, foreign, strict=True))[::-1]

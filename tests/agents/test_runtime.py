@@ -253,11 +253,11 @@ def test_agents_that_ended_behind_the_runtimes_back_are_named_and_harm_nobody(ru
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"rows": 100}, {"budget_s": 5.0}])
+@pytest.mark.parametrize("options", [{}, {"rows": 100}, {"budget_s": 60.0}])
 def test_a_policy_that_fails_harms_no_other_and_keeps_its_queue(threads: int, options: Any) -> None:
     runtime = Runtime(threads=threads)
     for name in ("a", "lookup", "b"):
-        runtime.add(name, Policy(model("lookup")) if name == "lookup" else counting(), measure=False)
+        runtime.add(name, Policy(model("lookup")) if name == "lookup" else counting())
         runtime.begin_agents(name, [1, 2])
     for name in ("a", "b"):
         runtime.push_batch(name, [1, 2], {"obs": np.ones((2, 1))})

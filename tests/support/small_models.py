@@ -210,3 +210,26 @@ def scaled(data: bytes, factor: float) -> bytes:
         if array.dtype == np.float32:
             tensor.CopyFrom(numpy_helper.from_array((array * np.float32(factor)).astype(np.float32), tensor.name))
     return proto.SerializeToString()
+
+
+def stochastic(width: int = 5, actions: int = 4) -> bytes:
+    """obs → logits [N, actions], mean [N, 2] and log_std, a row that all agents share and that no input reaches."""
+    constants: dict[str, Any] = {"spread": np.array([-1.0, 0.5], np.float32)}
+    nodes = [*_mlp("obs", "logits", (width, actions), constants), *_mlp("obs", "mean", (width, 8, 2), constants, seed=3),
+             node("Identity", "spread", "log_std")]
+    return graph(nodes, {"obs": (FLOAT, ("N", width))},
+                 {"logits": (FLOAT, ("N", actions)), "mean": (FLOAT, ("N", 2)), "log_std": (FLOAT, (2,))}, constants)
+
+
+def picture(channels: int = 4, size: int = 6) -> bytes:
+    """image [N, channels, size, size] → action [N, 3], every element of it weighted."""
+    constants: dict[str, Any] = {}
+    nodes = [node("Flatten", "image", "flat"), *_mlp("flat", "action", (channels * size * size, 3), constants)]
+    return graph(nodes, {"image": (FLOAT, ("N", channels, size, size))}, {"action": (FLOAT, ("N", 3))}, constants)
+
+
+def fragile() -> bytes:
+    """obs [N, 2], h_in [N, 2] → action = log(obs), h_out = h_in + action, count [N, 1] int64: not finite where obs is not positive."""
+    nodes = [node("Log", "obs", "action"), node("Add", "h_in action", "h_out"), node("ArgMax", "obs", "count", axis=1)]
+    pair = (FLOAT, ("N", 2))
+    return graph(nodes, {"obs": pair, "h_in": pair}, {"action": pair, "h_out": pair, "count": (INT64, ("N", 1))}, {})

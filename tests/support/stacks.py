@@ -10,7 +10,20 @@ import numpy as np
 import small_models
 
 import cervello
-from cervello import EpisodeStart, Epsilon, Fill, PreviousAction, Recurrent
+from cervello import (
+    Clip,
+    EpisodeStart,
+    Epsilon,
+    Fill,
+    FrameStack,
+    Guard,
+    Image,
+    Normalize,
+    PreviousAction,
+    Recurrent,
+    Sample,
+)
+from cervello.heads import Categorical, Deterministic, Gaussian, MultiDiscrete, TanhGaussian
 from cervello.spec import PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive, take_input
 
@@ -109,6 +122,23 @@ _EVERYTHING = [Averaged("obs"), Recurrent(), Epsilon(), Fill("mask", [True, Fals
 
 STACKS: dict[str, tuple[tuple[Any, ...], Sequence[Wrapper]]] = {
     "nothing": (("feed_forward",), []),
+    "sample": (("stochastic",), [Sample(Categorical("logits"), entropy="surprise")]),
+    "sample_masked": (("stochastic",), [Sample(Categorical("logits", "allowed"), hide=True)]),
+    "sample_masked_by_an_input": (("full",), [Recurrent(), Sample(MultiDiscrete("action", [2, 1], "mask"), "picked"), Epsilon()]),
+    "sample_normal": (("stochastic",), [Sample(Gaussian("mean", log_std="log_std"), "move", None, None),
+                                        Sample(TanhGaussian("mean", 0.3), "squashed", "density")]),
+    "sample_nothing": (("feed_forward",), [Sample(Deterministic("action"), "same")]),
+    "normalize": (("feed_forward",), [Normalize("obs", [0, 1, 2, 3, 4, 5], 0.25, clip=1.5)]),
+    "frames": (("feed_forward",), [FrameStack("obs", 3)]),
+    "frames_after_zeros": (("feed_forward",), [FrameStack("obs", 6, "zeros", drop_axis=True)]),
+    "pictures": (("picture",), [Image("image"), FrameStack("image", 2)]),
+    "pictures_as_they_are": (("picture",), [Image("image", 0.5, "CHW")]),
+    "clip": (("full",), [Clip("action", [-0.1, 0.0, -np.inf], 0.2), Clip("obs", -1, 1), Recurrent(), Clip("h_in", -0.05, None)]),
+    "clip_layers": (("stacked_state",), [Recurrent(), Clip("h_out", -0.5, 0.5)]),
+    "guard": (("fragile",), [Guard()]),
+    "guard_last": (("fragile",), [Guard("last"), Recurrent(), Guard({"h_out": 0.5})]),
+    "sampled_action_fed_back": (("full",), [PreviousAction("prev_action", "move"), Recurrent(), Sample(Gaussian("action", 0.1), "move"),
+                                            Guard("last")]),
     "recurrent": (("counter",), [Recurrent()]),
     "gru": (("recurrent", "GRU"), [Recurrent()]),
     "lstm_of_two_layers": (("recurrent", "LSTM", 5, 7, 2), [Recurrent()]),

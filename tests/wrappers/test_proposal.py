@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cervello import Epsilon, Fill, Model, Policy, PolicySpec, Recurrent, Specs, TensorSpec
+from cervello import Epsilon, Fill, Model, Policy, PolicySpec, Recurrent, Specs, TensorSpec, load
+from cervello.inferers.testing import same_bits, sample_columns
 from cervello.wrappers import propose
 
 EXPECTED = {
@@ -62,3 +64,58 @@ def test_kinds_of_values_follow_the_type() -> None:
     assert found[0].value is True
     assert isinstance(found[1], Epsilon)
     assert isinstance(found[3], Recurrent)
+
+
+def test_logits_are_sampled_where_nothing_else_is_an_action() -> None:
+    logits = ("logits", (7,))
+    for outputs in ((logits,), (logits, ("value", ())), (("action_logits", (7,)),), (("Logits:0", (7,)),)):
+        found = propose(spec(("obs", (2,), np.float32), outputs=outputs))
+        assert [repr(each) for each in found] == [f"Sample(Categorical({outputs[0][0]!r}))"]
+
+
+@pytest.mark.parametrize("outputs", [
+    (("logits", (7,)), ("action", ())), (("logits", (7,)), ("discrete_actions", (1,))), (("logits", (7,)), ("log_prob", ())),
+    (("logits", (7,)), ("action_logits", (7,))), (("logits", (1,)),), (("logits", (3, 4)),), (("value_logits", (3,)),),
+    (("logits_mean", (3,)),)], ids=str)
+def test_what_may_be_something_else_is_not_sampled(outputs: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
+    assert propose(spec(("obs", (2,), np.float32), outputs=outputs)) == []
+
+
+def test_a_previous_action_is_the_output_of_that_name_and_shape() -> None:
+    inputs = [("obs", (2,), np.float32), ("prev_actions.1", (3,), np.float32), ("last_action", (3,), np.float32)]
+    outputs = (("actions", (3,)), ("actions_scaled", (3,)))
+    assert [repr(each) for each in propose(spec(*inputs, outputs=outputs))] == ["PreviousAction('prev_actions.1', 'actions')"]
+    assert propose(spec(*inputs, outputs=(("actions", (4,)),))) == []
+    assert propose(spec(("obs", (2,), np.float32), ("prev_actions", (3,), np.int64), outputs=outputs)) == []
+
+
+@pytest.mark.parametrize("name", ["overcooked_cogrid_unnamed_dims"])
+def test_sampled_actions_of_a_real_policy_come_beside_its_logits(shared_models: Any, name: str) -> None:
+    policy, plain = (load(shared_models.path(name), wrappers=wrappers) for wrappers in ("auto", ()))
+    assert list(policy.outputs) == ["logits", "value", "action", "log_prob", "entropy"]
+    for each in (policy, plain):
+        each.begin_agents(range(5))
+    columns = sample_columns(policy.inputs, range(5))
+    found, expected = policy.infer_batch(list(range(5)), columns), plain.infer_batch(list(range(5)), columns)
+    assert all(same_bits(found[key], expected[key]) for key in plain.outputs)
+    assert ((found["action"] >= 0) & (found["action"] < 7)).all()
+
+
+# Inputs that agents carry on from step to step although no name says so.
+UNNAMED = {"robot_kinfer_multiinput": {"buffer.1"}}
+OBSERVED = re.compile(r"obs|observation|input|feature|image|point_cloud|policy|grid_map|mask"
+                      r"|^(x_vel|y_vel|rot|t|dof_pos|dof_vel|projected_gravity)\b", re.IGNORECASE)
+
+
+def test_every_real_policy_plays_with_what_is_proposed_and_asks_for_observations_alone(shared_models: Any, valid_model: str) -> None:
+    policy, plain = (load(shared_models.path(valid_model), wrappers=wrappers) for wrappers in ("auto", ()))
+    for name in set(policy.inputs) - UNNAMED.get(valid_model, set()):
+        assert OBSERVED.search(name), f"{name} is no observation"
+        assert policy.inputs[name] == plain.inputs[name]
+    fed_back = {output for each in policy.wrappers if isinstance(each, Recurrent) for output in (each.pairs or {}).values()}
+    assert set(policy.outputs) >= set(plain.outputs) - fed_back
+    policy.begin_agents([1, 2, 3])
+    for step in range(2):
+        found = policy.infer_batch([3, 1], sample_columns(policy.inputs, [3, 1], step))
+        assert {name: column.shape for name, column in found.items()} == {
+            name: item.batched(2) for name, item in policy.outputs.items()}

@@ -1,0 +1,17 @@
+"""Action distributions that a policy's tensors describe: sample, log_prob, entropy, mode.
+
+    Categorical      one action of K, from logits and perhaps a mask
+    MultiDiscrete    several such choices, their logits side by side
+    Gaussian         normal actions
+    TanhGaussian     normal actions squashed to (-1, 1)
+    Deterministic    a tensor is the action
+
+They are pure: noise goes in, and a row's results are the same bit for bit whoever shares its batch. `cervello.Sample` draws with them.
+"""
+
+from cervello.heads.base import Head
+from cervello.heads.categorical import Categorical, MultiDiscrete
+from cervello.heads.deterministic import Deterministic
+from cervello.heads.gaussian import Gaussian, TanhGaussian
+
+__all__ = ["Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]

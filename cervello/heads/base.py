@@ -1,0 +1,201 @@
+"""What all heads have in common: tensors by name in, columns out, and the checks at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, InputError
+from cervello.native import Model
+from cervello.spec import Specs, TensorSpec
+
+Array = np.ndarray[Any, Any]
+FLOAT32 = np.dtype(np.float32)
+EVERYTHING = ("action", "log_prob", "entropy")
+
+
+class Head:
+    """A distribution of actions that a policy's tensors describe. Immutable and stateless: noise is given, and what is computed of a
+    row depends on this row alone, bit for bit.
+
+    Columns are [N, …] arrays by name of tensor, row i for agent i; a tensor that all rows share may come without N.
+
+    Attributes:
+      tensors: names of the tensors it reads, the mask not among them.
+      mask: name of a mask of allowed actions, bool or numbers of which nonzero ones allow; None without.
+      noise: "uniform" or "normal" numbers that a draw needs, or None.
+      offers: which of "action", "log_prob" and "entropy" it has.
+    """
+
+    tensors: tuple[str, ...] = ()
+    mask: str | None = None
+    noise: str | None = None
+    offers: tuple[str, ...] = EVERYTHING
+
+    # What a head of its own kind says ------------------------------------------------------------------------------------
+
+    def specs(self, given: Specs) -> Specs:
+        """Rows of "action", "log_prob" and "entropy", those that it offers.
+
+        Args:
+          given: the specs of its tensors.
+        Raises:
+          ConfigurationError: tensors that do not fit.
+        """
+        raise NotImplementedError
+
+    def noise_width(self, given: Specs) -> int:
+        """How many random numbers a row's draw needs."""
+        raise NotImplementedError
+
+    def mask_width(self, given: Specs) -> int:
+        """Elements of a row's mask."""
+        raise NotImplementedError
+
+    def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
+            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+        """Actions with their log-probabilities and the distributions' entropies.
+
+        Args:
+          columns: [N, …] by name of tensor and mask.
+          noise: [N, width] float32 of the head's kind; may be left out when no row draws.
+          deterministic: [N] bool, rows that take the mode; None for no row.
+          wanted: of "action", "log_prob" and "entropy"; None for all that it offers.
+        Returns:
+          action [N, …]; log_prob [N] float32, of the action as it is given; entropy [N] float32, in nats.
+        Raises:
+          InputError: arrays that do not fit.
+        """
+        raise NotImplementedError
+
+    def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
+        """[N] float32, log-probability (or log-density) of given actions, rows as `act` gives them.
+
+        Raises:
+          InputError: arrays that do not fit. ConfigurationError: the head has no probabilities.
+        """
+        raise NotImplementedError
+
+    # What follows from it -------------------------------------------------------------------------------------------------
+
+    def sample(self, columns: Mapping[str, Any], noise: Array, deterministic: Array | None = None) -> Array:
+        """Actions alone, see `act`."""
+        return self.act(columns, noise, deterministic, ("action",))["action"]
+
+    def mode(self, columns: Mapping[str, Any]) -> Array:
+        """The actions that deterministic rows take."""
+        n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
+        return self.act(columns, None, np.ones(n_rows, np.bool_), ("action",))["action"]
+
+    def entropy(self, columns: Mapping[str, Any]) -> Array:
+        """[N] float32, in nats.
+
+        Raises:
+          ConfigurationError: the head offers none.
+        """
+        self._offered("entropy")
+        n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
+        return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
+
+    # Doors ----------------------------------------------------------------------------------------------------------------
+
+    def _offered(self, what: str) -> None:
+        if what not in self.offers:
+            raise ConfigurationError(f"head {self!r}: expected one of {list(self.offers)}, got {what!r}, which it does not have; "
+                                     "leave it out")
+
+    def _wanted(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+        if wanted is None:
+            return self.offers
+        for each in wanted:
+            self._offered(each)
+        return tuple(wanted)
+
+    def _column(self, columns: Mapping[str, Any], name: str) -> Any:
+        if name not in columns:
+            raise InputError(f"head {self!r}: expected columns of {[*self.tensors, *filter(None, [self.mask])]}, got {list(columns)}")
+        return columns[name]
+
+    def _rows(self, columns: Mapping[str, Any], name: str) -> Array:
+        """A tensor as float32 [N, width]."""
+        column = np.asarray(self._column(columns, name))
+        if column.ndim < 1 or column.dtype.kind not in "fiub":
+            raise InputError(f"head {self!r}, {name!r}: expected numbers [N, …], got {column.shape} {column.dtype}")
+        with np.errstate(over="ignore"):  # a float64 may be too large for a float32
+            return np.ascontiguousarray(column, np.float32).reshape(len(column), row_size(column.shape[1:]))
+
+    def _like(self, columns: Mapping[str, Any], name: str, first: Array) -> Array:
+        """A tensor with an element for each of `first`'s, [N, width]; one without N is every row's."""
+        column = np.asarray(self._column(columns, name))
+        if column.size == first.shape[1]:  # of one row too: it is the same then
+            column = np.broadcast_to(column.reshape(1, -1), first.shape)
+        if column.ndim and len(column) == len(first) and column.size == first.size:
+            return self._rows({name: column}, name)
+        raise InputError(f"head {self!r}, {name!r}: expected {first.shape} or ({first.shape[1]},), got {column.shape}")
+
+    def _mask(self, columns: Mapping[str, Any], shape: tuple[int, int]) -> Array | None:
+        """[N, width] bool, or None without a mask."""
+        if self.mask is None:
+            return None
+        mask = np.asarray(self._column(columns, self.mask))
+        if mask.dtype.kind not in "fiub" or mask.ndim < 1 or len(mask) != shape[0] or mask.size != shape[0] * shape[1]:
+            raise InputError(f"head {self!r}, mask {self.mask!r}: expected {shape} bool or numbers, got {mask.shape} {mask.dtype}")
+        return np.ascontiguousarray(mask.reshape(shape) != 0)
+
+    def _noise(self, noise: Array | None, flags: Array, width: int) -> Array:
+        """[N, width] float32; zeros where nobody draws."""
+        shape = (len(flags), width)
+        if noise is None:
+            if not flags.all():
+                raise InputError(f"head {self!r}, noise: expected {shape} {self.noise} numbers, got none; give them, or let all rows be "
+                                 "deterministic")
+            return np.zeros(shape, np.float32)
+        if not isinstance(noise, np.ndarray) or noise.shape != shape or noise.dtype != np.float32:
+            got = f"{noise.shape} {noise.dtype}" if isinstance(noise, np.ndarray) else type(noise).__name__
+            raise InputError(f"head {self!r}, noise: expected {shape} float32, got {got}")
+        return noise
+
+    def _flags(self, deterministic: Array | None, n_rows: int) -> Array:
+        if deterministic is None:
+            return np.zeros(n_rows, np.bool_)
+        flags = np.asarray(deterministic)
+        if flags.shape != (n_rows,) or flags.dtype != np.bool_:
+            raise InputError(f"head {self!r}, deterministic: expected ({n_rows},) bool, got {flags.shape} {flags.dtype}")
+        return flags
+
+    def _spec(self, given: Specs, name: str) -> TensorSpec:
+        spec = given.get(name)
+        if spec is None:
+            raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {name!r}")
+        if spec.dtype.kind != "f" or spec.batch_axis not in (0, None):
+            raise ConfigurationError(f"head {self!r}: expected floats with rows in front, got {spec}")
+        return spec
+
+
+def scalars(action: TensorSpec, offers: tuple[str, ...]) -> Specs:
+    """Specs of what a head gives: an action, and numbers."""
+    every = {"action": action, "log_prob": TensorSpec("log_prob", (), FLOAT32), "entropy": TensorSpec("entropy", (), FLOAT32)}
+    return Specs([every[name] for name in offers])
+
+
+def row_size(shape: tuple[int, ...]) -> int:
+    """Elements of a row."""
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def text(head: str, what: str, value: Any) -> str:
+    """The name of a tensor, as given to a head.
+
+    Raises:
+      ConfigurationError: it is no string.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{head}: expected the name of a tensor as {what}, got {value!r}")
+    return value
+
+
+def run(model: Model, **columns: Array | None) -> dict[str, Array]:
+    """Runs a head's graph on columns; those that it does not take are left out."""
+    return model.run({name: column for name, column in columns.items() if name in model.inputs})

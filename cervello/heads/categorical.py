@@ -1,0 +1,237 @@
+"""One choice among several, or several such choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, InputError
+from cervello.heads.base import Array, Head, row_size, run, scalars, text
+from cervello.heads.drawing import Drawing, Port
+from cervello.native import Model
+from cervello.spec import Specs, TensorSpec
+
+_INT64 = np.dtype(np.int64)
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class _Choices(Head):
+    """Independent choices, each with logits of its own, side by side in one tensor."""
+
+    noise = "uniform"
+    name: str
+
+    def _sizes(self, width: int) -> tuple[int, ...]:
+        """How many logits each choice has, of so many in all."""
+        raise NotImplementedError
+
+    def _shaped(self, actions: Array) -> Array:
+        """Actions [N, choices] as the caller sees them."""
+        return actions
+
+    def noise_width(self, given: Specs) -> int:
+        """One number per choice."""
+        return len(self._sizes(self.mask_width(given)))
+
+    def mask_width(self, given: Specs) -> int:
+        """One element per logit."""
+        return row_size(self._spec(given, self.name).shape)
+
+    def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
+            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+        logits, sizes, mask = self._given(columns)
+        flags = self._flags(deterministic, len(logits))
+        model = _acting(sizes, mask is not None, self._wanted(wanted))
+        found = run(model, logits=logits, mask=mask, uniform=self._noise(noise, flags, len(sizes)), deterministic=flags[:, None])
+        if "action" in found:
+            found["action"] = self._shaped(found["action"])
+        return found
+
+    def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
+        logits, sizes, mask = self._given(columns)
+        actions = np.asarray(action)
+        if actions.dtype.kind not in "iu" or actions.ndim < 1 or actions.size != len(logits) * len(sizes) or len(actions) != len(logits):
+            raise InputError(f"head {self!r}, action: expected integers of {len(logits)} rows, {len(sizes)} each, got {actions.shape} "
+                             f"{actions.dtype}")
+        rows = np.ascontiguousarray(actions.reshape(len(logits), len(sizes)), np.int64)
+        if ((rows < 0) | (rows >= np.array(sizes))).any():
+            raise InputError(f"head {self!r}, action: expected 0 ≤ action < {', '.join(map(str, sizes))}, got {rows.min(0).tolist()} to "
+                             f"{rows.max(0).tolist()}")
+        return run(_judging(sizes, mask is not None), logits=logits, mask=mask, action=rows)["log_prob"]
+
+    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
+        logits = self._rows(columns, self.name)
+        try:
+            sizes = self._sizes(logits.shape[1])
+        except ConfigurationError as error:
+            raise InputError(str(error)) from error
+        return logits, sizes, self._mask(columns, (len(logits), logits.shape[1]))
+
+
+class Categorical(_Choices):
+    """One of K actions, with probabilities softmax(logits). Actions are int64 [N].
+
+    A draw takes one uniform number per row: the action is the first whose cumulated probability exceeds it, so that an action of
+    probability 0, a masked one among them, is never drawn. A row whose mask allows nothing is treated as if it allowed everything.
+    A row in which a logit is NaN gets an allowed action, with NaN as log-probability and entropy.
+
+    Args:
+      logits: name of a tensor [N, K] (or with further axes, which are flattened).
+      mask: name of a mask [N, K].
+    """
+
+    def __init__(self, logits: str, mask: str | None = None):
+        self.name = text("Categorical", "logits", logits)
+        self.mask = None if mask is None else text("Categorical", "mask", mask)
+        self.tensors = (self.name,)
+
+    def __repr__(self) -> str:
+        return f"Categorical({self.name!r})" if self.mask is None else f"Categorical({self.name!r}, mask={self.mask!r})"
+
+    def specs(self, given: Specs) -> Specs:
+        self._sizes(self.mask_width(given))
+        return scalars(TensorSpec("action", (), _INT64), self.offers)
+
+    def _sizes(self, width: int) -> tuple[int, ...]:
+        if width < 1:
+            raise ConfigurationError(f"head {self!r}: expected at least one logit, got none")
+        return (width,)
+
+    def _shaped(self, actions: Array) -> Array:
+        return actions.reshape(len(actions))
+
+
+class MultiDiscrete(_Choices):
+    """Several choices at once, their logits side by side in one tensor. Actions are int64 [N, len(sizes)].
+
+    Each choice is as in `Categorical`, with a uniform number of its own; log-probabilities and entropies are summed.
+
+    Args:
+      name: of a tensor [N, sum(sizes)].
+      sizes: how many actions each choice has.
+      mask: name of a mask [N, sum(sizes)].
+    """
+
+    def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None):
+        self.name = text("MultiDiscrete", "logits", name)
+        self.mask = None if mask is None else text("MultiDiscrete", "mask", mask)
+        self.tensors = (self.name,)
+        plain = isinstance(sizes, (Sequence, np.ndarray)) and not isinstance(sizes, str) and len(sizes) > 0
+        if not plain or not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n > 0 for n in sizes):
+            raise ConfigurationError(f"MultiDiscrete({name!r}): expected sizes as a list of integers from 1, got {sizes!r}")
+        self.sizes = tuple(int(n) for n in sizes)
+
+    def __repr__(self) -> str:
+        masked = "" if self.mask is None else f", mask={self.mask!r}"
+        return f"MultiDiscrete({self.name!r}, {list(self.sizes)}{masked})"
+
+    def specs(self, given: Specs) -> Specs:
+        self._sizes(self.mask_width(given))
+        return scalars(TensorSpec("action", (len(self.sizes),), _INT64), self.offers)
+
+    def _sizes(self, width: int) -> tuple[int, ...]:
+        if width != sum(self.sizes):
+            raise ConfigurationError(f"head {self!r}: expected {sum(self.sizes)} logits, got {width}; sizes must add up to them")
+        return self.sizes
+
+
+# Graphs -------------------------------------------------------------------------------------------------------------------
+
+
+class _Choice:
+    """The nodes of one choice; what is asked for is drawn, and nothing else.
+
+    Logits are made finite first, so that a maximum always is; what is masked then gets -∞, whose weight is exactly 0.
+    """
+
+    def __init__(self, g: Drawing, logits: str, mask: str | None):
+        self.g = g
+        whole = g.add("Equal", logits, logits)  # not NaN
+        finite = g.add("Clip", g.add("Where", whole, logits, -_LARGEST), -_LARGEST, _LARGEST)
+        broken = g.add("Where", whole, 0.0, logits)
+        if mask is not None:
+            nothing = g.add("Equal", g.along("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0)
+            allowed = g.add("Or", mask, nothing)
+            finite = g.add("Where", allowed, finite, -np.inf)
+            broken = g.add("Where", allowed, broken, 0.0)
+        self.scores = finite
+        self.spoilt = g.along("ReduceSum", broken)  # NaN when a logit that counts is, else 0
+        self.apart = g.add("Sub", finite, g.along("ReduceMax", finite, keep=True))
+        self.weights = g.add("Exp", self.apart)  # the largest is 1
+        self.total = g.along("ReduceSum", self.weights)
+
+    def mode(self) -> str:
+        """[N, 1] int64."""
+        return self.g.along("ArgMax", self.scores, keep=True)
+
+    def drawn(self, uniform: str) -> str:
+        """[N, 1] int64 for uniform [N, 1], multiples of 2⁻²⁴ below 1.
+
+        Sums of weights that are not negative never fall, and a weight of 0 leaves them as they are: the first sum above a threshold
+        belongs to a positive weight. The threshold is below the last sum, for (1 - 2⁻²⁴) times a float32 rounds to one below it.
+        """
+        g = self.g
+        sums = g.add("CumSum", self.weights, np.array(1, np.int64))
+        last = g.add("Slice", sums, np.array([-1], np.int64), np.array([np.iinfo(np.int64).max], np.int64), np.array([1], np.int64))
+        passed = g.add("LessOrEqual", sums, g.add("Mul", uniform, last))
+        return g.cast(g.along("ReduceSum", g.cast(passed, "float32"), keep=True), "int64")
+
+    def log_prob(self, action: str) -> str:
+        """[N] for [N, 1] int64."""
+        g = self.g
+        chosen = g.add("Squeeze", g.add("GatherElements", self.apart, action, axis=1), np.array([1], np.int64))
+        return g.add("Add", g.add("Sub", chosen, g.add("Log", self.total)), self.spoilt)
+
+    def entropy(self) -> str:
+        """[N]: log Z - Σ w log w / Z, where w log w is 0 for w = 0."""
+        g = self.g
+        terms = g.add("Where", g.add("Equal", self.weights, 0.0), 0.0, g.add("Mul", self.weights, self.apart))
+        return g.add("Add", g.add("Sub", g.add("Log", self.total), g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
+
+
+def _choices(g: Drawing, sizes: tuple[int, ...], masked: bool) -> list[_Choice]:
+    width = sum(sizes)
+    logits = _parts(g, g.input("logits", "float32", width), sizes)
+    masks = _parts(g, g.input("mask", "bool", width), sizes) if masked else [None] * len(sizes)
+    return [_Choice(g, *each) for each in zip(logits, masks, strict=True)]
+
+
+def _parts(g: Drawing, value: str, sizes: tuple[int, ...]) -> list[str]:
+    return [value] if len(sizes) == 1 else g.split("Split", len(sizes), value, np.array(sizes, np.int64), axis=1)
+
+
+def _summed(g: Drawing, values: list[str]) -> str:
+    total = values[0]
+    for value in values[1:]:
+        total = g.add("Add", total, value)
+    return total
+
+
+@lru_cache(maxsize=128)
+def _acting(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]) -> Model:
+    g = Drawing()
+    choices = _choices(g, sizes, masked)
+    outputs: dict[str, Port] = {}
+    if "action" in wanted or "log_prob" in wanted:
+        uniforms = _parts(g, g.input("uniform", "float32", len(sizes)), (1,) * len(sizes))
+        flag = g.input("deterministic", "bool", 1)
+        actions = [g.add("Where", flag, choice.mode(), choice.drawn(u)) for choice, u in zip(choices, uniforms, strict=True)]
+        if "action" in wanted:
+            outputs["action"] = (g.add("Concat", *actions, axis=1) if len(actions) > 1 else actions[0]), "int64", (len(sizes),)
+        if "log_prob" in wanted:
+            outputs["log_prob"] = _summed(g, [c.log_prob(a) for c, a in zip(choices, actions, strict=True)]), "float32", ()
+    if "entropy" in wanted:
+        outputs["entropy"] = _summed(g, [choice.entropy() for choice in choices]), "float32", ()
+    return g.model("categorical head", outputs)
+
+
+@lru_cache(maxsize=128)
+def _judging(sizes: tuple[int, ...], masked: bool) -> Model:
+    g = Drawing()
+    choices = _choices(g, sizes, masked)
+    actions = _parts(g, g.input("action", "int64", len(sizes)), (1,) * len(sizes))
+    found = _summed(g, [choice.log_prob(action) for choice, action in zip(choices, actions, strict=True)])
+    return g.model("categorical head", {"log_prob": (found, "float32", ())})

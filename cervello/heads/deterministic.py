@@ -1,0 +1,50 @@
+"""No distribution at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError
+from cervello.heads.base import Array, Head, scalars, text
+from cervello.spec import Specs, TensorSpec
+
+
+class Deterministic(Head):
+    """A tensor is the action, as it is. There is nothing to draw, and no probability.
+
+    Args:
+      name: of a tensor [N, …].
+    """
+
+    offers = ("action",)
+
+    def __init__(self, name: str):
+        self.name = text("Deterministic", "action", name)
+        self.tensors = (self.name,)
+
+    def __repr__(self) -> str:
+        return f"Deterministic({self.name!r})"
+
+    def specs(self, given: Specs) -> Specs:
+        spec = given.get(self.name)
+        if spec is None:
+            raise ConfigurationError(f"head {self!r}: expected a tensor among {list(given)}, got {self.name!r}")
+        if spec.batch_axis not in (0, None):
+            raise ConfigurationError(f"head {self!r}: expected rows in front, got {spec}")
+        return scalars(TensorSpec("action", spec.shape, spec.dtype), self.offers)
+
+    def noise_width(self, given: Specs) -> int:
+        """None at all."""
+        return 0
+
+    def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
+            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+        column = np.asarray(self._column(columns, self.name))
+        return {name: column.copy() for name in self._wanted(wanted)}
+
+    def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
+        self._offered("log_prob")
+        raise AssertionError  # it never is

@@ -1,0 +1,73 @@
+"""Small graphs drawn node by node: what a head computes runs on the executor that runs policies, so its bits obey the same law.
+
+numpy would not do: its vector bodies and remainders may round differently, so a row's bits would depend on who shares its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from cervello.native import Model
+
+Array = np.ndarray[Any, Any]
+Port = tuple[str, str, tuple[int, ...]]  # value, dtype, row
+_KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
+
+
+class Drawing:
+    """A graph in the making. Values are names; numbers and arrays become constants."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._inputs: list[Any] = []
+        self._constants: list[Any] = []
+
+    def input(self, name: str, dtype: str, *row: int) -> str:
+        """An input [N, *row]."""
+        self._inputs.append(helper.make_tensor_value_info(name, _KINDS[dtype], ["N", *row]))
+        return name
+
+    def add(self, op: str, *operands: str | float | Array, **attributes: Any) -> str:
+        """A node's only output. A Python number is a float32 constant."""
+        return self.split(op, 1, *operands, **attributes)[0]
+
+    def split(self, op: str, count: int, *operands: str | float | Array, **attributes: Any) -> list[str]:
+        """A node's outputs."""
+        names = [f"{op}_{len(self._nodes)}_{k}" for k in range(count)]
+        self._nodes.append(helper.make_node(op, [self._named(each) for each in operands], names, **attributes))
+        return names
+
+    def cast(self, value: str, dtype: str) -> str:
+        return self.add("Cast", value, to=_KINDS[dtype])
+
+    def along(self, op: str, value: str, keep: bool = False) -> str:
+        """A reduction of each row's last axis."""
+        if op == "ReduceSum":  # its axes are an operand
+            return self.add(op, value, np.array([-1], np.int64), keepdims=int(keep))
+        return self.add(op, value, **({"axis": -1} if op == "ArgMax" else {"axes": [-1]}), keepdims=int(keep))
+
+    def model(self, name: str, outputs: Mapping[str, Port]) -> Model:
+        """The graph, loaded; every op of it runs on the planned tier.
+
+        Args:
+          outputs: by name.
+        """
+        ports = []
+        for key, (value, dtype, row) in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value], [key]))
+            ports.append(helper.make_tensor_value_info(key, _KINDS[dtype], ["N", *row]))
+        graph = helper.make_graph(self._nodes, name, self._inputs, ports, self._constants)
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        return Model.load(proto, strict=True)
+
+    def _named(self, operand: str | float | Array) -> str:
+        if isinstance(operand, str):
+            return operand
+        name = f"constant_{len(self._constants)}"
+        array = operand if isinstance(operand, np.ndarray) else np.array(operand, np.float32)
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name

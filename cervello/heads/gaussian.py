@@ -1,0 +1,179 @@
+"""Normal distributions with independent elements, as they are and squashed by tanh."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, InputError
+from cervello.heads.base import FLOAT32, Array, Head, row_size, run, scalars, text
+from cervello.heads.drawing import Drawing, Port
+from cervello.native import Model
+from cervello.spec import Specs, TensorSpec
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_ALMOST_ONE = 1.0 - 2.0 ** -24  # the largest float32 below 1: what tanh of a finite number is taken to be at most
+
+
+class Gaussian(Head):
+    """Normal actions, float32 of the mean's shape: mean + std · noise.
+
+    The log-probability is that of the action as it is rounded to float32: `log_prob` of an action that `act` gave is the same, bit for
+    bit. It is a density, so it may be positive.
+
+    Args:
+      mean: name of a tensor [N, …].
+      std: positive standard deviations: name of a tensor like the mean (or a row that all agents share), a number, or an array of one
+        row.
+      log_std: their logarithms instead; exactly one of the two is given.
+    """
+
+    noise = "normal"
+    _squashed = False
+
+    def __init__(self, mean: str, std: str | float | Array | None = None, log_std: str | float | Array | None = None):
+        kind = type(self).__name__
+        self.mean = text(kind, "mean", mean)
+        if (std is None) == (log_std is None):
+            raise ConfigurationError(f"{kind}({mean!r}): expected either std or log_std, got {'both' if std is not None else 'neither'}")
+        self._logarithmic = std is None
+        spread = log_std if std is None else std
+        self.spread: str | Array = spread if isinstance(spread, str) else _constant(kind, mean, spread, self._logarithmic)
+        self.tensors = (mean, spread) if isinstance(spread, str) else (mean,)
+
+    def __repr__(self) -> str:
+        name = "log_std" if self._logarithmic else "std"
+        value = repr(self.spread) if isinstance(self.spread, str) else self.spread.tolist()
+        return f"{type(self).__name__}({self.mean!r}, {name}={value})"
+
+    def specs(self, given: Specs) -> Specs:
+        spec = self._spec(given, self.mean)
+        width = row_size(spec.shape)
+        spread = row_size(self._spec(given, self.spread).shape) if isinstance(self.spread, str) else self.spread.size
+        if spread != width and (spread != 1 or isinstance(self.spread, str)):
+            raise ConfigurationError(f"head {self!r}: expected a deviation for each of {width} elements, got {spread}")
+        return scalars(TensorSpec("action", spec.shape, FLOAT32), self.offers)
+
+    def noise_width(self, given: Specs) -> int:
+        """One number per element of the action."""
+        return row_size(self._spec(given, self.mean).shape)
+
+    def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
+            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+        mean, spread = self._given(columns)
+        flags = self._flags(deterministic, len(mean))
+        model = _acting(mean.shape[1], self._logarithmic, self._squashed, self._wanted(wanted))
+        found = run(model, mean=mean, spread=spread, normal=self._noise(noise, flags, mean.shape[1]), deterministic=flags[:, None])
+        if "action" in found:
+            found["action"] = found["action"].reshape(np.shape(columns[self.mean]))
+        return found
+
+    def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
+        mean, spread = self._given(columns)
+        actions = np.asarray(action)
+        if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != mean.size or len(actions) != len(mean):
+            raise InputError(f"head {self!r}, action: expected numbers of {np.shape(columns[self.mean])}, got {actions.shape} "
+                             f"{actions.dtype}")
+        rows = np.ascontiguousarray(actions, np.float32).reshape(mean.shape)
+        return run(_judging(mean.shape[1], self._logarithmic, self._squashed), mean=mean, spread=spread, action=rows)["log_prob"]
+
+    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
+        mean = self._rows(columns, self.mean)
+        if isinstance(self.spread, str):
+            return mean, self._like(columns, self.spread, mean)
+        if self.spread.size not in (1, mean.shape[1]):
+            raise InputError(f"head {self!r}: expected a deviation for each of {mean.shape[1]} elements, got {self.spread.size}")
+        return mean, np.ascontiguousarray(np.broadcast_to(self.spread.reshape(1, -1), mean.shape))
+
+
+class TanhGaussian(Gaussian):
+    """Normal actions squashed to (-1, 1): tanh(mean + std · noise), as soft actor-critic has them. Deterministic rows take tanh(mean).
+
+    `act` knows the number before tanh and gives the log-probability of exactly this; `log_prob` of a given action has to turn tanh
+    around, which loses digits near ±1: an action there counts as the float32 next to it. There is no closed form of the entropy, so
+    there is none; -log_prob is an estimate of it.
+
+    Args:
+      mean, std, log_std: as in `Gaussian`, before tanh.
+    """
+
+    offers = ("action", "log_prob")
+    _squashed = True
+
+
+def _constant(kind: str, mean: str, value: Any, logarithmic: bool) -> Array:
+    try:
+        row = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        row = np.array(np.nan)
+    if row.size == 0 or not np.isfinite(row).all() or (not logarithmic and not (row > 0).all()):
+        name, what = ("log_std", "finite") if logarithmic else ("std", "positive, finite")
+        raise ConfigurationError(f"{kind}({mean!r}): expected {name} as a tensor's name, a {what} number or an array of such, got "
+                                 f"{value!r}")
+    with np.errstate(over="ignore", under="ignore"):
+        return row.astype(np.float32)
+
+
+# Graphs -------------------------------------------------------------------------------------------------------------------
+
+
+class _Normal:
+    """The nodes of a normal distribution [N, width]."""
+
+    def __init__(self, g: Drawing, width: int, logarithmic: bool):
+        self.g = g
+        self.mean = g.input("mean", "float32", width)
+        spread = g.input("spread", "float32", width)
+        self.std = g.add("Exp", spread) if logarithmic else spread
+        self.log_std = spread if logarithmic else g.add("Log", spread)
+
+    def log_density(self, value: str) -> str:
+        """[N, width]."""
+        g = self.g
+        z = g.add("Div", g.add("Sub", value, self.mean), self.std)
+        return g.add("Sub", g.add("Mul", g.add("Mul", z, z), -0.5), g.add("Add", self.log_std, _HALF_LOG_2PI))
+
+    def entropy(self) -> str:
+        """[N]."""
+        return self.g.along("ReduceSum", self.g.add("Add", self.log_std, 0.5 + _HALF_LOG_2PI))
+
+
+def _log_slope(g: Drawing, value: str) -> str:
+    """log(1 - tanh²u) as 2 (log 2 - |u| - softplus(-2 |u|)), which loses nothing where tanh is ±1."""
+    size = g.add("Abs", value)
+    tail = g.add("Softplus", g.add("Mul", size, -2.0))
+    return g.add("Mul", g.add("Sub", g.add("Sub", math.log(2), size), tail), 2.0)
+
+
+@lru_cache(maxsize=128)
+def _acting(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ...]) -> Model:
+    g = Drawing()
+    normal = _Normal(g, width, logarithmic)
+    outputs: dict[str, Port] = {}
+    if "action" in wanted or "log_prob" in wanted:
+        drawn = g.add("Add", normal.mean, g.add("Mul", normal.std, g.input("normal", "float32", width)))
+        action = g.add("Where", g.input("deterministic", "bool", 1), normal.mean, drawn)
+        if "action" in wanted:
+            outputs["action"] = (g.add("Tanh", action) if squashed else action), "float32", (width,)
+        if "log_prob" in wanted:
+            density = normal.log_density(action)
+            outputs["log_prob"] = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, action)) if squashed else density), "float32", ()
+    if "entropy" in wanted:
+        outputs["entropy"] = normal.entropy(), "float32", ()
+    return g.model("normal head", outputs)
+
+
+@lru_cache(maxsize=128)
+def _judging(width: int, logarithmic: bool, squashed: bool) -> Model:
+    g = Drawing()
+    normal = _Normal(g, width, logarithmic)
+    value = action = g.input("action", "float32", width)
+    if squashed:
+        value = g.add("Atanh", g.add("Clip", action, -_ALMOST_ONE, _ALMOST_ONE))
+    density = normal.log_density(value)
+    found = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, value)) if squashed else density)
+    return g.model("normal head", {"log_prob": (found, "float32", ())})

@@ -1,0 +1,73 @@
+"""Bounds for what flows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import WrapperError
+from cervello.spec import PolicySpec, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, named, row_for, take_input, take_output
+
+Array = np.ndarray[Any, Any]
+
+
+def clipped(column: Array, low: Array | None, high: Array | None) -> Array:
+    """A column within bounds; NaN stays NaN. Comparisons and choices, for a minimum of 0 and -0 is either, as numpy's loop likes it."""
+    if low is not None:
+        column = np.where(column < low, low, column)
+    if high is not None:
+        column = np.where(column > high, high, column)
+    return column
+
+
+class Clip(Passive):
+    """Bounds an output, or an input. NaN stays NaN; for that there is `Guard`.
+
+    Args:
+      name: of an output, else of an input.
+      low, high: numbers or rows; None for no bound.
+      where: "output" or "input", where both have the name.
+    """
+
+    def __init__(self, name: str, low: Any = None, high: Any = None, where: str | None = None):
+        self.name, self.low, self.high, self.where = named("Clip", "output or input", name), low, high, where
+        if where not in (None, "output", "input"):
+            raise WrapperError(f"Clip({name!r}): expected where='output' or 'input', got {where!r}")
+        if low is None and high is None:
+            raise WrapperError(f"Clip({name!r}): expected a bound, got neither low nor high")
+        self._low: Array | None = None
+        self._high: Array | None = None
+        self._inside = False
+
+    def __repr__(self) -> str:
+        where = "" if self.where is None else f", where={self.where!r}"
+        return f"Clip({self.name!r}, {self.low!r}, {self.high!r}{where})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        inside = self.where == "input" or (self.where is None and self.name in spec.inputs and self.name not in spec.outputs)
+        found = take_input(spec, self, self.name) if inside else take_output(spec, self, self.name)
+        bound = copy.copy(self)
+        bound._inside = bound.reads_inputs = inside
+        bound._low, bound._high = self._bound(found, self.low), self._bound(found, self.high)
+        if bound._low is not None and bound._high is not None and (bound._low > bound._high).any():
+            raise WrapperError(f"wrapper {self!r}: expected low ≤ high, got more")
+        return bound, spec
+
+    def _bound(self, spec: TensorSpec, value: Any) -> Array | None:
+        if value is None:
+            return None
+        row = row_for(self, spec, value)
+        if (row != row).any():
+            raise WrapperError(f"wrapper {self!r}: expected a bound that is a number, got NaN")
+        return row if spec.batch_axis is None else np.expand_dims(row, spec.batch_axis)
+
+    def inward(self, view: View) -> None:
+        if self._inside:
+            view.inputs[self.name] = clipped(view.inputs[self.name], self._low, self._high)
+
+    def outward(self, view: View) -> None:
+        if not self._inside:
+            view.outputs[self.name] = clipped(view.outputs[self.name], self._low, self._high)

@@ -1,0 +1,58 @@
+"""Pictures as games have them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import WrapperError
+from cervello.spec import PolicySpec, Specs, View, Wrapper
+from cervello.wrappers.base import Passive, named, take_input
+
+Array = np.ndarray[Any, Any]
+
+
+class Image(Passive):
+    """Gives the model float32 pictures (C, H, W); the caller gives uint8, (H, W, C).
+
+    Args:
+      key: the input.
+      scale: factor for every element.
+      layout: "HWC"; or "CHW" for a caller whose pictures have the model's own order of axes, whichever this is.
+    """
+
+    reads_inputs = True
+
+    def __init__(self, key: str, scale: float = 1 / 255, layout: str = "HWC"):
+        self.key = named("Image", "input", key)
+        if not isinstance(scale, Real) or isinstance(scale, bool) or not math.isfinite(scale):
+            raise WrapperError(f"Image({key!r}): expected a finite number as scale, got {scale!r}")
+        if layout not in ("HWC", "CHW"):
+            raise WrapperError(f"Image({key!r}): expected layout='HWC' or 'CHW', got {layout!r}")
+        self.scale: float = float(scale)
+        self.layout: str = layout
+
+    def __repr__(self) -> str:
+        options = ("" if self.scale == 1 / 255 else f", scale={self.scale}") + ("" if self.layout == "HWC" else f", layout={self.layout!r}")
+        return f"Image({self.key!r}{options})"
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        found = take_input(spec, self, self.key)
+        if found.dtype != np.float32 or found.batch_axis != 0 or len(found.shape) != 3:
+            raise WrapperError(f"wrapper {self!r}: expected a float32 input (N, C, H, W), got {found}")
+        shape = (*found.shape[1:], found.shape[0]) if self.layout == "HWC" else found.shape
+        pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None)
+        inputs = [pixels if each.name == self.key else each for each in spec.inputs.values()]
+        return copy.copy(self), replace(spec, inputs=Specs(inputs))
+
+    def inward(self, view: View) -> None:
+        given = view.inputs[self.key]
+        picture = np.moveaxis(given, 3, 1) if self.layout == "HWC" else given
+        column = np.array(picture, np.float32, order="C")
+        column *= np.float32(self.scale)
+        view.inputs[self.key] = column

@@ -1,0 +1,161 @@
+"""Actions drawn from the distributions that a policy's tensors describe."""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cervello.compiled import linker
+from cervello.errors import ConfigurationError, WrapperError
+from cervello.heads import Head
+from cervello.spec import PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.wrappers.base import Passive, named, without
+
+Array = np.ndarray[Any, Any]
+_DEFAULTS = {"action": "action", "log_prob": "log_prob", "entropy": "entropy"}
+
+
+class Sample(Passive):
+    """Draws actions; deterministic rows take the mode. Adds outputs: the action, its log-probability, the distribution's entropy.
+
+    `cervello.load` lets any tensor of the file be a source; one that the file does not declare as an output stays hidden. For a `Model`
+    of one's own, name it in `Model.load(outputs=…)`.
+
+    A mask that names an input is what flows inward there, at this place in the stack, and the model gets it too. One that names an
+    output is read from the policy. Any other becomes an input more, int8 or bool, nonzero for what is allowed, which the model never
+    sees.
+
+    The noise depends on the name of the action, and not on the place in the stack.
+
+    Args:
+      head: the distribution, see `cervello.heads`.
+      action, log_prob, entropy: names of the outputs; None leaves one out. What the head does not offer is left out as long as it keeps
+        its usual name.
+      hide: whether the sources that are outputs disappear from the caller's side.
+    """
+
+    def __init__(self, head: Head, action: str | None = "action", log_prob: str | None = "log_prob", entropy: str | None = "entropy",
+                 hide: bool = False):
+        if not isinstance(head, Head):
+            raise WrapperError(f"Sample: expected a head, as cervello.heads.Categorical('logits'), got {head!r}")
+        self.head, self.hide = head, hide
+        self.names: dict[str, str] = {}
+        for what, name in (("action", action), ("log_prob", log_prob), ("entropy", entropy)):
+            if name is None:
+                continue
+            if what in head.offers:
+                self.names[what] = named("Sample", "output", name)
+            elif name != _DEFAULTS[what]:
+                raise WrapperError(f"Sample({head!r}): expected {what}=None, got {name!r}; the head offers {list(head.offers)} only")
+        if not self.names:
+            raise WrapperError(f"Sample({head!r}): expected a name for at least one of {list(head.offers)}, got None for all")
+        if len(set(self.names.values())) != len(self.names):
+            raise WrapperError(f"Sample({head!r}): expected different names, got {list(self.names.values())}")
+        # The site depends on names alone, so that another order of wrappers draws the same noise.
+        self._site = zlib.crc32(f"Sample {self.names.get('action', head.tensors)}".encode()) | 0x80000000
+        self._undeclared: frozenset[str] = frozenset()
+        self._sources: dict[str, Array | None] = {}  # a constant's row, None where a column flows
+        self._hidden: tuple[str, ...] = ()
+        self._mask_flows = self._mask_is_extra = False
+        self._width = 0
+
+    def __repr__(self) -> str:
+        options = [f"{what}={self.names.get(what)!r}" for what in self.head.offers if self.names.get(what) != _DEFAULTS[what]]
+        return f"Sample({', '.join([repr(self.head), *options, *(['hide=True'] if self.hide else [])])})"
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The tensors that it reads, the mask among them."""
+        return (*self.head.tensors, *(() if self.head.mask is None else (self.head.mask,)))
+
+    def hiding(self, names: Iterable[str]) -> Sample:
+        """The same, with outputs that are there for its sake alone and that nobody further out sees."""
+        other = copy.copy(self)
+        other._undeclared = frozenset(names)
+        return other
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        bound = copy.copy(self)
+        given = {name: self._source(spec, name) for name in self.head.tensors}
+        inputs, mask = spec.inputs, self.head.mask
+        try:
+            added = self.head.specs(Specs(list(given.values())))
+            bound._width = self.head.noise_width(Specs(list(given.values()))) if self.head.noise else 0
+            if mask is not None:
+                width = self.head.mask_width(Specs(list(given.values())))
+        except ConfigurationError as error:
+            raise WrapperError(f"wrapper {self!r}: {error}") from error
+        if mask is not None:
+            bound._mask_flows = mask in spec.inputs
+            bound._mask_is_extra = not bound._mask_flows and mask not in spec.outputs and mask not in spec.constants
+            if bound._mask_is_extra:
+                inputs = Specs([*inputs.values(), TensorSpec(mask, (width,), np.dtype(np.int8))])
+            found = inputs[mask] if mask in inputs else self._source(spec, mask)
+            if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
+                raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with rows in front, got {found}")
+            if mask not in inputs:
+                given[mask] = found
+        bound.reads_inputs = bound._mask_flows or bound._mask_is_extra
+        for what, name in self.names.items():
+            if name in spec.outputs:
+                raise WrapperError(f"wrapper {self!r}: expected a new name for an output, got {name!r}, which there is already; give "
+                                   f"another one, Sample(…, {what}='sampled_{what}'), or {what}=None")
+        bound._sources = {name: None if name in spec.outputs and found.batch_axis == 0 else np.asarray(spec.constants.get(name, 0))
+                          for name, found in given.items()}
+        bound._hidden = tuple(name for name in self.tensors if name in spec.outputs and (self.hide or name in self._undeclared))
+        outer = without(spec, outputs=bound._hidden)
+        new = [replace(added[what], name=name) for what, name in self.names.items()]
+        bound._rehearse(given)
+        return bound, replace(outer, inputs=inputs, outputs=Specs([*outer.outputs.values(), *new]))
+
+    def _rehearse(self, given: Mapping[str, TensorSpec]) -> None:
+        """Decides for one made-up row: what has to be compiled is compiled now, and not when the first batch comes."""
+        columns = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in given.items()}
+        noise = None
+        if self.head.noise is not None:
+            linker.address(f"cervello.noise.kernels:fill_{self.head.noise}")
+            noise = np.zeros((1, self._width), np.float32)
+        if self.head.mask is not None and self.reads_inputs:
+            columns[self.head.mask] = np.ones((1, self.head.mask_width(Specs(list(given.values())))), np.bool_)
+        self.head.act(columns, noise, None, tuple(self.names))
+
+    def _source(self, spec: PolicySpec, name: str) -> TensorSpec:
+        found = spec.outputs.get(name)
+        if found is not None:
+            return found
+        constant = spec.constants.get(name)
+        if constant is None:
+            raise WrapperError(f"wrapper {self!r}: expected a tensor among {[*spec.outputs, *spec.constants]}, got {name!r}; cervello.load "
+                               "finds any tensor of a file by its name there, for a Model of your own name it in Model.load(outputs=…)")
+        return TensorSpec(name, constant.shape, constant.dtype, None)
+
+    def inward(self, view: View) -> None:
+        mask = self.head.mask
+        if mask is not None and self.reads_inputs:
+            given = view.inputs.pop(mask) if self._mask_is_extra else view.inputs[mask]
+            view.kept[self] = given != 0  # a copy: wrappers further in may change the column in place
+
+    def outward(self, view: View) -> None:
+        n_rows, outputs = view.n_rows, view.outputs
+        columns = {}
+        for name, constant in self._sources.items():
+            shared = outputs.get(name, constant) if constant is not None else None
+            columns[name] = outputs[name] if shared is None else np.broadcast_to(shared, (n_rows, *shared.shape))
+        if self.head.mask is not None and self.reads_inputs:
+            columns[self.head.mask] = view.kept[self]
+        noise: Any = None
+        if self.head.noise is not None:
+            noise = np.empty((n_rows, self._width), np.float32)
+            streams = view.agents.streams
+            fill = streams.fill_uniform if self.head.noise == "uniform" else streams.fill_normal
+            fill(noise, view.slots, self._site, 1.0, view.deterministic)
+        found = self.head.act(columns, noise, view.deterministic, tuple(self.names))
+        for name in self._hidden:
+            del outputs[name]
+        for what, name in self.names.items():
+            outputs[name] = found[what]

@@ -1,0 +1,154 @@
+"""Statistics out of Stable-Baselines3's VecNormalize files, which are pickles, without running anything that is in them.
+
+A pickle is a program. Here each function or class that it names, numpy's too, is replaced by an inert record of how it was called; what
+is an array is then read from the record. What has no business in such a file is refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import FormatError, MissingFileError
+
+Array = np.ndarray[Any, Any]
+_KNOWN = ("numpy", "stable_baselines3", "gymnasium", "gym")
+_DTYPE = re.compile(r"[<>|=]?([fiu][1248])")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and variance of an observation, float64 arrays; bound and epsilon of the normalisation."""
+
+    mean: Array
+    var: Array
+    clip: float
+    epsilon: float
+
+
+class _Inert:
+    """Stands for an object that the pickle would have made."""
+
+    origin = ""
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __new__(cls, *arguments: Any, **_: Any) -> _Inert:
+        made = object.__new__(cls)
+        made.arguments = arguments
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def get(self, name: str) -> Any:
+        """An attribute, as its state has it."""
+        return self.state.get(name) if isinstance(self.state, dict) else None
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module.split(".")[0] in _KNOWN:
+            return type("_Inert", (_Inert,), {"origin": f"{module}.{name}"})
+        raise FormatError(f"expected objects of {', '.join(_KNOWN)} only, got {module}.{name}; such a file could run any code, so it is "
+                          "not read")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise FormatError("expected a file that is complete, got a reference to something outside it")
+
+
+def read_statistics(path: str | os.PathLike[str], observation: str) -> Statistics:
+    """Reads what `VecNormalize.save` wrote.
+
+    Args:
+      observation: which entry of a Dict observation; of no meaning for others.
+    Raises:
+      MissingFileError: no such file. FormatError: it is no such file, or contains something that is not needed.
+    """
+    where = f"statistics {os.fspath(path)!r}"
+    try:
+        with Path(path).open("rb") as file:
+            found = _Reader(file).load()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{where}: expected a file, found none") from error
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from error
+    except Exception as error:  # an unpickler fails in whatever way the bytes make it fail
+        raise FormatError(f"{where}: expected what VecNormalize.save wrote, got a file that fails with {type(error).__name__}: {error}"
+                          ) from error
+    try:
+        return _statistics(found, observation)
+    except FormatError as error:
+        raise FormatError(f"{where}: {error}") from error
+
+
+def _statistics(found: Any, observation: str) -> Statistics:
+    if not isinstance(found, _Inert) or not found.origin.endswith(".VecNormalize"):
+        raise FormatError(f"expected a VecNormalize, got {_what(found)}; save it with VecNormalize.save")
+    moments = found.get("obs_rms")
+    keys = found.get("norm_obs_keys")
+    if isinstance(moments, dict):
+        if observation not in moments:
+            raise FormatError(f"expected an observation among {list(moments)}, got {observation!r}")
+        moments = moments[observation]
+    elif isinstance(keys, list) and keys:
+        raise FormatError(f"expected statistics of {keys}, got none by name")
+    if not isinstance(moments, _Inert):
+        raise FormatError("expected running means of observations, got none; was norm_obs off?")
+    return Statistics(_array(moments.get("mean")), _array(moments.get("var")), _number(found.get("clip_obs"), "clip_obs"),
+                      _number(found.get("epsilon"), "epsilon"))
+
+
+def _what(record: Any) -> str:
+    return record.origin if isinstance(record, _Inert) else type(record).__name__
+
+
+def _number(value: Any, what: str) -> float:
+    array = _array(value)
+    if array.size != 1:
+        raise FormatError(f"expected a number as {what}, got {array.shape}")
+    return float(array.reshape(()))
+
+
+def _array(record: Any) -> Array:
+    """An array of float64 from the record of how numpy would have made it: `_reconstruct` (pickle protocols to 4), `_frombuffer` (from 5)
+    or `scalar`."""
+    if isinstance(record, (int, float)) and not isinstance(record, bool):
+        return np.array(record, np.float64)
+    if isinstance(record, _Inert) and record.origin.startswith("numpy."):
+        name, given = record.origin.rpartition(".")[2], record.arguments
+        if name == "_reconstruct" and isinstance(record.state, tuple) and len(record.state) == 5:
+            _, shape, dtype, fortran, raw = record.state
+            return _filled(raw, dtype, shape, "F" if fortran is True else "C")
+        if name == "_frombuffer" and len(given) == 4:
+            return _filled(given[0], given[1], given[2], "F" if given[3] == "F" else "C")
+        if name == "scalar" and len(given) == 2:
+            return _filled(given[1], given[0], (), "C")
+    raise FormatError(f"expected an array of numbers, got {_what(record)}")
+
+
+def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
+    spelled = dtype.arguments[0] if isinstance(dtype, _Inert) and dtype.origin.startswith("numpy") and dtype.arguments else None
+    kind = _DTYPE.fullmatch(spelled) if isinstance(spelled, str) else None
+    if kind is None:
+        raise FormatError(f"expected an array of numbers, got one of {spelled!r}")
+    # What a dtype was pickled with says in its state which byte comes first.
+    state = dtype.state
+    swapped = isinstance(state, tuple) and len(state) > 1 and state[1] == ">"
+    sound = isinstance(raw, (bytes, bytearray)) and isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    try:
+        flat = np.frombuffer(raw, np.dtype((">" if swapped else "<") + kind[1])) if sound else np.zeros(0)
+        if sound:
+            return flat.reshape(shape, order=order).astype(np.float64)
+    except ValueError:
+        pass
+    raise FormatError(f"expected {shape!r} numbers of {spelled}, got {len(raw) if sound else type(raw).__name__} bytes")
