@@ -5,8 +5,8 @@
 Every agent is pushed in every frame, outside of the budget; `Runtime.run(budget_s)` decides for as many as it can. Reported per budget:
 
     over      frames that took more than 1.1 times the budget; the goal is at most 1%
-    work      decisions made, each counted with what it costs in the largest batch of its crowd that fits into one budget, over the
-              budget; the goal is at least 90%
+    work      decisions made, each counted with what it costs in the largest batch of its crowd that fits into one budget (after the game
+              has pushed everybody, so with caches as they are in a frame), over the budget; the goal is at least 90%
     stalls    the machine's own: how often a loop that does nothing but look at the clock misses the same mark
     longest   frames that the agent waited who waited longest
 
@@ -52,24 +52,31 @@ class Crowd:
         self.policy.begin_agents(self.ids)
         self.columns = sample_columns(self.policy.inputs, self.ids)
 
-    def seconds(self, n_rows: int, rounds: int = 5) -> float:
-        """What a batch takes, results by agent included."""
-        ids = tuple(self.ids[:n_rows])
-        columns = {name: np.ascontiguousarray(np.take(self.columns[name], range(n_rows), spec.batch_axis)) if spec.batch_axis is not None
-                   else self.columns[name] for name, spec in self.policy.inputs.items()}
+    def part(self, n_rows: int) -> dict[str, Any]:
+        """The first rows of the columns."""
+        found = {}
+        for name, spec in self.policy.inputs.items():
+            column = self.columns[name]
+            found[name] = column if spec.batch_axis is None else np.ascontiguousarray(np.take(column, range(n_rows), spec.batch_axis))
+        return found
+
+    def seconds(self, n_rows: int, between: Callable[[], None], rounds: int = 3) -> float:
+        """What a batch takes, results by agent included, when a game has been at work before it."""
+        ids, columns = tuple(self.ids[:n_rows]), self.part(n_rows)
         found = []
         for _ in range(rounds + 1):
+            between()
             start = time.perf_counter()
             by_agent(ids, self.policy.infer_batch(ids, columns), {})
             found.append(time.perf_counter() - start)
         return median(found[1:])
 
-    def row_seconds(self, budget_s: float) -> float:
+    def row_seconds(self, budget_s: float, between: Callable[[], None]) -> float:
         """What a decision costs in the largest batch that fits into the budget."""
         n_rows = CROWD
-        while n_rows > 1 and self.seconds(n_rows, 1) > budget_s:
+        while n_rows > 1 and self.seconds(n_rows, between, 1) > budget_s:
             n_rows = max(1, n_rows * 3 // 4)
-        return self.seconds(n_rows) / n_rows
+        return self.seconds(n_rows, between, 9) / n_rows
 
 
 class Cervo:
@@ -167,7 +174,7 @@ def chosen(folder: Path) -> list[Crowd]:
     crowds = []
     for path in track(sorted(p for p in folder.rglob("*.onnx") if "dangling" not in p.stem), "loading", transient=True):
         crowd = Crowd(path)
-        if crowd.seconds(1) <= MOST_ONE_ROW_S:
+        if crowd.seconds(1, lambda: None) <= MOST_ONE_ROW_S:
             crowds.append(crowd)
     return sorted(random.Random(0).sample(crowds, min(N_POLICIES, len(crowds))), key=lambda crowd: crowd.name)
 
@@ -183,20 +190,20 @@ def main() -> int:
     facts = machine(["numpy", "numba"])
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
     crowds = chosen(models_folder(arguments.models))
-    whole_s = sum(crowd.seconds(CROWD) for crowd in crowds)
+    ours, yardstick = Ours(crowds), Cervo(crowds)
+    whole_s = sum(crowd.seconds(CROWD, ours.push) for crowd in crowds)
     console.print(f"{len(crowds)} policies, {CROWD} agents each; all of them take {whole_s * 1e3:.1f} ms")
     console.print(", ".join(crowd.name for crowd in crowds))
-    ours, yardstick = Ours(crowds), Cervo(crowds)
     results, good = [], True
     table = Table("budget", "", "over 110%", "median", "slowest", "work", "decisions", "longest wait")
     gc.collect()
     gc.freeze()  # the benchmark's own objects are not the game's
     for budget_ms in [float(text) for text in arguments.budgets.split(",")]:
         budget_s = budget_ms * 1e-3
-        cost_s = {crowd.name: crowd.row_seconds(budget_s) for crowd in crowds}
+        cost_s = {crowd.name: crowd.row_seconds(budget_s, ours.push) for crowd in crowds}
         stalls = stall_share(budget_s, arguments.frames)
         found = play(ours, ours.push, ours.counts, cost_s, budget_s, arguments.frames)
-        theirs = play(yardstick, lambda: None, lambda counts: counts, cost_s, budget_s, arguments.frames)
+        theirs = play(yardstick, ours.push, lambda counts: counts, cost_s, budget_s, arguments.frames)
         good = good and found["over"] <= MOST_OVER and found["work"] >= LEAST_WORK
         results.append({"budget_s": budget_s, "stalls": stalls, "cervello": found, "cervo_rule": theirs})
         for name, row in (("cervello", found), ("cervo's rule", theirs)):

@@ -17,24 +17,30 @@ from cervello.agents.levels import Level
 from cervello.agents.policy import Policy
 from cervello.batcher import Queue
 from cervello.batcher.pad import checked
-from cervello.batcher.rows import by_agent, odd_axes
+from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.native.arrays import check_names, fitted
 from cervello.spec import AgentId, Array
 
 _PROBE_ROWS = 32
 _PROBE_S = 0.02  # a probe of many rows takes about this long at most
+_GAME_BYTES = 16 << 20
 _PLAIN = Level()
 
 
 @dataclass(slots=True)
 class Taken:
-    """A batch on its way: who, what they observe, when they had begun, how long they have waited, and whether they may draw."""
+    """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
+
+    Attributes:
+      queue: whose memory the columns are, when a whole crowd was taken with its queue.
+    """
 
     ids: tuple[AgentId, ...]
     columns: Mapping[str, Array]
-    births: list[int]
-    since: list[int]
+    births: Mapping[AgentId, int]
+    since: Mapping[AgentId, int]
     deterministic: bool | Array
+    queue: Queue | None
 
 
 class Brain:
@@ -50,7 +56,7 @@ class Brain:
       costs: what batches take.
       busy: whether a batch of it is under way.
       last_frame: when it was run last, for those that wait equally long.
-      eligible: how many of the queue, from the front, were pushed before the frame that is under way began.
+      gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
       picked_s: the clock when its batch was chosen; what it costs is counted from here.
       seen: the policy's changes when it was looked for agents that are gone.
     """
@@ -69,8 +75,10 @@ class Brain:
         self._odd = odd_axes(policy.outputs)
         self.phases: dict[int, int] = {}
         self.seen = policy.changes
-        self.eligible = 0
+        self.gone: list[AgentId] = []
         self.picked_s = 0.0
+        self._spare: list[Queue] = []
+        self._fresh = (-1, 0)
         self._skipped: tuple[int, tuple[AgentId, ...]] = (-1, ())
 
     # Who waits ----------------------------------------------------------------------------------------------------------
@@ -95,8 +103,9 @@ class Brain:
 
     def forget(self, agent: AgentId) -> bool:
         """Everything about an agent; returns whether an observation of it waited."""
-        if agent in self.queue and list(self.queue.births).index(agent) < self.eligible:
-            self.eligible -= 1
+        newest, n_fresh = self._fresh
+        if self.since.get(agent) == newest:
+            self._fresh = newest, n_fresh - 1
         for kept in (self.since, self.levels, self.resting, self.held):
             kept.pop(agent, None)
         self.deterministic.discard(agent)
@@ -113,7 +122,7 @@ class Brain:
             return
         assert birth is not None
         self.queue.put(agent, birth, arrays)
-        self.since.setdefault(agent, frame)
+        self._wait((agent,), frame)
         self._flag((agent,), deterministic)
 
     def push_batch(self, ids: Sequence[AgentId], columns: Mapping[str, Any], frame: int, deterministic: bool) -> None:
@@ -134,13 +143,26 @@ class Brain:
                 arrays = {name: array if spec.batch_axis is None else np.take(array, keep, spec.batch_axis)
                           for (name, spec), array in zip(policy.inputs.items(), arrays.values(), strict=True)}
         self.queue.put_columns(ids, births, arrays)  # type: ignore[arg-type]
-        for agent in ids:
-            self.since.setdefault(agent, frame)
+        self._wait(ids, frame)
         self._flag(ids, deterministic)
 
     def _is_due(self, agent: AgentId, frame: int) -> bool:
         level = self.levels.get(agent)
         return level is None or level.next_frame <= frame or agent in self.queue
+
+    def _wait(self, ids: Iterable[AgentId], frame: int) -> None:
+        """Notes since when agents wait; those of the newest frame lie at the back of the queue and are counted."""
+        since = self.since
+        before = len(since)
+        for agent in ids:
+            since.setdefault(agent, frame)
+        newest, n_fresh = self._fresh
+        self._fresh = frame, len(since) - before + (n_fresh if newest == frame else 0)
+
+    def eligible(self, frame: int) -> int:
+        """How many of the queue, from the front, may run in a frame: those who were pushed before the next one began."""
+        newest, n_fresh = self._fresh
+        return len(self.queue.births) - (n_fresh if newest > frame else 0)
 
     def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
         if deterministic:
@@ -148,19 +170,17 @@ class Brain:
         elif self.deterministic:
             self.deterministic.difference_update(ids)
 
-    def open(self) -> list[AgentId]:
-        """A frame begins: those who wait now may run in it. Returns those who ended, or began anew, behind the runtime's back; they are
-        taken out."""
-        self.eligible = len(self.queue)
+    def drop_the_gone(self) -> None:
+        """Takes out those who ended, or began anew, behind the runtime's back."""
         if self.policy.changes == self.seen:
-            return []
+            return
         self.seen = self.policy.changes
         pushed = self.queue.births
         births = self.policy.births(list(pushed))
         gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
         for agent in gone:
             self.forget(agent)
-        return gone
+        self.gone += gone
 
     def skipped(self) -> tuple[AgentId, ...]:
         """Those who wait or rest; mostly the same as in the frame before."""
@@ -178,44 +198,52 @@ class Brain:
 
     def urgencies(self, frame: int) -> list[float]:
         """Of all that may run in this frame, in the order of the queue."""
-        levels, since = self.levels, self.since
-        return [(frame + 1 - since[agent]) * levels.get(agent, _PLAIN).priority for agent in islice(self.queue.births, self.eligible)]
+        levels, since, agents = self.levels, self.since, islice(self.queue.births, self.eligible(frame))
+        return [(frame + 1 - since[agent]) * levels.get(agent, _PLAIN).priority for agent in agents]
 
     def bring_forward(self, n_rows: int, frame: int) -> None:
         """Puts the most urgent agents in front, when fewer than all run."""
-        if not self.levels or n_rows >= self.eligible:
+        n_eligible = self.eligible(frame)
+        if not self.levels or n_rows >= n_eligible:
             return
         urgencies = np.array(self.urgencies(frame))
         order = np.argsort(-urgencies, kind="stable")
         if (order[:-1] > order[1:]).any():
-            self.queue.arrange(np.concatenate([order, np.arange(self.eligible, len(self.queue))]))
+            self.queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.queue))]))
 
     # Running ------------------------------------------------------------------------------------------------------------
 
     def take(self, n_rows: int, frame: int) -> Taken:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame."""
         self.bring_forward(n_rows, frame)
-        batch = self.queue.head(n_rows)
-        births, since = self.queue.births, self.since
+        self.busy, self.last_frame = True, frame
+        queue = self.queue
+        whole = n_rows == len(queue.births)
+        batch = queue.head(n_rows)
         flags: bool | Array = False
         if self.deterministic:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
-        taken = Taken(batch.ids, {name: column.copy() for name, column in batch.columns.items()}, [births[agent] for agent in batch.ids],
-                      [since.pop(agent) for agent in batch.ids], flags)
-        self.queue.drop(n_rows)
-        self.eligible -= n_rows
-        self.busy, self.last_frame = True, frame
+        if whole:  # with its memory: nothing is copied
+            since, self.since = self.since, {}
+            self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
+            return Taken(batch.ids, batch.columns, queue.births, since, flags, queue)
+        births, since = queue.births, self.since
+        taken = Taken(batch.ids, {name: column.copy() for name, column in batch.columns.items()},
+                      {agent: births[agent] for agent in batch.ids}, {agent: since.pop(agent) for agent in batch.ids}, flags, None)
+        queue.drop(n_rows)
         return taken
 
     def decide(self, taken: Taken) -> Actions:
         """{agent: {output: row}}."""
         results = self.policy.infer_batch(taken.ids, taken.columns, taken.deterministic)
+        if taken.queue is not None:
+            results = owned(results, taken.columns)
         return by_agent(taken.ids, results, self._odd)  # type: ignore[no-any-return]
 
     def decided(self, taken: Taken, actions: Actions, frame: int) -> None:
         """A batch has run."""
-        self.busy = False
+        self._give_back(taken)
         if self.levels:
             for agent in taken.ids:
                 level = self.levels.get(agent)
@@ -231,21 +259,30 @@ class Brain:
         Args:
           since: the frame they wait from, behind those who have not been tried; None for the places they had.
         """
-        self.busy = False
         now = self.policy.births(taken.ids)
-        rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[row] and agent not in self.queue]
-        if not rows:
-            return
+        rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[agent] and agent not in self.queue]
         ids = [taken.ids[row] for row in rows]
-        columns = {name: column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
-                   for (name, spec), column in zip(self.policy.inputs.items(), taken.columns.values(), strict=True)}
-        before = len(self.queue)
-        self.queue.put_columns(ids, [taken.births[row] for row in rows], columns)
-        self.since.update((agent, taken.since[row] if since is None else since) for agent, row in zip(ids, rows, strict=True))
-        if not isinstance(taken.deterministic, bool):
-            self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
-        if since is None and before:
-            self.queue.arrange([*range(before, len(self.queue)), *range(before)])
+        if ids:
+            columns = {name: column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
+                       for (name, spec), column in zip(self.policy.inputs.items(), taken.columns.values(), strict=True)}
+            before = len(self.queue)
+            self.queue.put_columns(ids, [taken.births[agent] for agent in ids], columns)
+            if since is None:
+                self.since.update((agent, taken.since[agent]) for agent in ids)
+                if before:
+                    self.queue.arrange([*range(before, len(self.queue)), *range(before)])
+            else:
+                self._wait(ids, since)
+            if not isinstance(taken.deterministic, bool):
+                self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
+        self._give_back(taken)
+
+    def _give_back(self, taken: Taken) -> None:
+        """The batch is over: its queue's memory is used again."""
+        self.busy = False
+        if taken.queue is not None:
+            taken.queue.clear()
+            self._spare.append(taken.queue)
 
     # Costs --------------------------------------------------------------------------------------------------------------
 
@@ -260,12 +297,17 @@ class Brain:
 
 
 def _timed(policy: Policy, n_rows: int) -> float:
-    """Seconds of one batch, as `Brain.decide` runs it: the median of three, after one to warm up."""
+    """Seconds of one batch, as `Brain.decide` runs it: the median of three, after one to warm up.
+
+    Before each, memory is touched as a game does between two frames: then weights come from farther away than in a loop of batches.
+    """
     ids = tuple(range(n_rows))
     policy.begin_agents([agent for agent in ids if agent not in policy])
     columns = {name: np.zeros(spec.batched(n_rows), spec.dtype) for name, spec in policy.inputs.items()}
+    game = np.zeros(_GAME_BYTES, np.uint8)
     seconds = []
     for _ in range(4):
+        game += 1
         start = time.perf_counter()
         by_agent(ids, policy.infer_batch(ids, columns, True), odd_axes(policy.outputs))
         seconds.append(time.perf_counter() - start)

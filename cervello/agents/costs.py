@@ -86,8 +86,11 @@ class CostModel:
     def _learn(self, n_rows: int, seconds: float) -> None:
         """Moves the line."""
         weight = 1.0 / (seconds * seconds)
-        terms = (weight, weight * n_rows, weight * n_rows * n_rows, weight * seconds, weight * n_rows * seconds)
-        w, wn, wnn, wt, wnt = self._sums = tuple(_KEEP * s + t for s, t in zip(self._sums, terms, strict=True))  # type: ignore[assignment]
+        weight_n = weight * n_rows
+        w, wn, wnn, wt, wnt = self._sums
+        w, wn, wnn = _KEEP * w + weight, _KEEP * wn + weight_n, _KEEP * wnn + weight_n * n_rows
+        wt, wnt = _KEEP * wt + weight * seconds, _KEEP * wnt + weight_n * seconds
+        self._sums = w, wn, wnn, wt, wnt
         left, right = w * (1 + _RIDGE), wnn * (1 + _RIDGE)
         top, bottom = wt + _RIDGE * w * self.fixed_s, wnt + _RIDGE * wnn * self.per_row_s
         determinant = left * right - wn * wn

@@ -10,6 +10,7 @@ import numpy as np
 
 from cervello.agents.actions import Actions
 from cervello.agents.brain import Brain, Taken
+from cervello.errors import AgentError
 from cervello.spec import AgentId
 
 _SIZES = 16
@@ -54,10 +55,14 @@ class Frame(dict[str, Actions]):
 
     def skip(self, brain: Brain) -> None:
         """Notes who was skipped, and what those hold who want that."""
-        skipped = brain.skipped()
-        if not skipped:
-            return
         name, held = brain.name, brain.held
+        if brain.gone:
+            gone, brain.gone = brain.gone, []
+            self.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end them "
+                                             "with the runtime, or push anew those that have begun again"))
+        if not brain.queue.births and not brain.resting:
+            return
+        skipped = brain.skipped()
         self.skipped[name] = skipped
         brain.resting.clear()
         if held:
@@ -77,15 +82,21 @@ class Frame(dict[str, Actions]):
 
 def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
     """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
-    found = [brain for brain in brains if brain.eligible and not brain.busy]
-    found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
-    return found
+    found: list[tuple[float, int, int, Brain]] = []
+    for brain in brains:
+        if brain.busy or not brain.queue.births:
+            continue
+        brain.drop_the_gone()
+        if brain.eligible(frame):
+            found.append((-brain.urgency(frame), brain.last_frame, len(found), brain))
+    found.sort()
+    return [entry[-1] for entry in found]
 
 
 def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
     order = waiting(brains, frame)
-    counts = [brain.eligible for brain in order]
+    counts = [brain.eligible(frame) for brain in order]
     if rows is not None and rows < sum(counts):
         urgencies = np.concatenate([brain.urgencies(frame) for brain in order])
         whose = np.repeat(np.arange(len(order)), counts)
@@ -108,7 +119,7 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     while left and order:
         some = False
         for brain in order:
-            n_waiting = brain.eligible
+            n_waiting = brain.eligible(frame)
             if not n_waiting or brain.busy:
                 continue  # they have ended meanwhile, or a part of them is under way
             brain.picked_s = time.perf_counter()
@@ -130,4 +141,4 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
                 return
         if not some:
             return
-        order = [brain for brain in order if brain.eligible]
+        order = [brain for brain in order if brain.eligible(frame)]

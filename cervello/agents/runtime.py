@@ -17,7 +17,7 @@ from cervello.agents.frame import Frame, Picked, counted, timed
 from cervello.agents.ids import Ids, listed
 from cervello.agents.membership import Numbers
 from cervello.agents.policy import Policy
-from cervello.errors import AgentError, ConfigurationError, InputError
+from cervello.errors import ConfigurationError, InputError
 from cervello.native.counts import thread_count
 from cervello.spec import AgentId, Array
 
@@ -268,11 +268,6 @@ class Runtime:
             self._under_way = True
             frame = Frame(self.frame, budget_s)
             self.frame += 1  # what is pushed from here on is for the next one
-            for name, brain in self._brains.items():
-                gone = brain.open()
-                if gone:
-                    frame.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; "
-                                                      "end them with the runtime, or push anew those that have begun again"))
         return frame
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
@@ -302,7 +297,7 @@ class Runtime:
             raise
 
     def _work_s(self) -> float:
-        return sum(brain.costs.expected_s(brain.eligible) for brain in self._brains.values() if brain.eligible)
+        return sum(brain.costs.expected_s(len(brain.queue)) for brain in self._brains.values() if brain.queue.births)
 
     def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
         """Runs one batch after the other, whichever comes next, until there is none left."""
