@@ -24,6 +24,7 @@ from cervello.spec import AgentId, Array
 _PROBE_ROWS = 32
 _PROBE_S = 0.02  # a probe of many rows takes about this long at most
 _GAME_BYTES = 16 << 20
+_NOBODY = 1 << 62
 _PLAIN = Level()
 
 
@@ -56,6 +57,8 @@ class Brain:
       costs: what batches take.
       busy: whether a batch of it is under way.
       last_frame: when it was run last, for those that wait equally long.
+      head_since: the frame from which the first of the queue waits; a number beyond all frames when nobody does. Kept up to date by every
+        change, most of which happen between frames, so that a frame need not ask for it.
       gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
       picked_s: the clock when its batch was chosen; what it costs is counted from here.
       seen: the policy's changes when it was looked for agents that are gone.
@@ -75,6 +78,7 @@ class Brain:
         self._odd = odd_axes(policy.outputs)
         self.phases: dict[int, int] = {}
         self.seen = policy.changes
+        self.head_since = _NOBODY
         self.gone: list[AgentId] = []
         self.picked_s = 0.0
         self._spare: list[Queue] = []
@@ -109,7 +113,9 @@ class Brain:
         for kept in (self.since, self.levels, self.resting, self.held):
             kept.pop(agent, None)
         self.deterministic.discard(agent)
-        return self.queue.discard(agent)
+        waited = self.queue.discard(agent)
+        self.look_at_head()
+        return waited
 
     def push(self, agent: AgentId, observation: Mapping[str, Any], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
@@ -158,6 +164,13 @@ class Brain:
             since.setdefault(agent, frame)
         newest, n_fresh = self._fresh
         self._fresh = frame, len(since) - before + (n_fresh if newest == frame else 0)
+        if not before:
+            self.look_at_head()
+
+    def look_at_head(self) -> None:
+        """Notes since when the first of the queue waits."""
+        births = self.queue.births
+        self.head_since = self.since[next(iter(births))] if births else _NOBODY
 
     def eligible(self, frame: int) -> int:
         """How many of the queue, from the front, may run in a frame: those who were pushed before the next one began."""
@@ -169,6 +182,14 @@ class Brain:
             self.deterministic.update(ids)
         elif self.deterministic:
             self.deterministic.difference_update(ids)
+
+    def fill(self, ids: Sequence[AgentId], since: Sequence[int], columns: Mapping[str, Array]) -> None:
+        """Those who wait, as a snapshot has them; whoever waited before does no longer."""
+        self.queue.clear()
+        self.queue.put_columns(ids, self.policy.births(ids), columns)  # type: ignore[arg-type]
+        self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
+        self.gone, self.seen = [], self.policy.changes
+        self.look_at_head()
 
     def drop_the_gone(self) -> None:
         """Takes out those who ended, or began anew, behind the runtime's back."""
@@ -193,7 +214,7 @@ class Brain:
     def urgency(self, frame: int) -> float:
         """The most urgent agent's: frames waited, this one included, times priority."""
         if not self.levels:
-            return float(frame + 1 - self.since[next(iter(self.queue.births))])
+            return float(frame + 1 - self.head_since)
         return max(self.urgencies(frame))
 
     def urgencies(self, frame: int) -> list[float]:
@@ -210,6 +231,7 @@ class Brain:
         order = np.argsort(-urgencies, kind="stable")
         if (order[:-1] > order[1:]).any():
             self.queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.queue))]))
+            self.look_at_head()
 
     # Running ------------------------------------------------------------------------------------------------------------
 
@@ -226,12 +248,14 @@ class Brain:
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
             since, self.since = self.since, {}
+            self.head_since = _NOBODY
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
             return Taken(batch.ids, batch.columns, queue.births, since, flags, queue)
         births, since = queue.births, self.since
         taken = Taken(batch.ids, {name: column.copy() for name, column in batch.columns.items()},
                       {agent: births[agent] for agent in batch.ids}, {agent: since.pop(agent) for agent in batch.ids}, flags, None)
         queue.drop(n_rows)
+        self.look_at_head()
         return taken
 
     def decide(self, taken: Taken) -> Actions:
@@ -271,6 +295,7 @@ class Brain:
                 self.since.update((agent, taken.since[agent]) for agent in ids)
                 if before:
                     self.queue.arrange([*range(before, len(self.queue)), *range(before)])
+                self.look_at_head()
             else:
                 self._wait(ids, since)
             if not isinstance(taken.deterministic, bool):

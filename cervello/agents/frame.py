@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from cervello.spec import AgentId
 
 _SIZES = 16
 _TRIAL_SHARE = 0.5
+_by_head = attrgetter("head_since", "last_frame")
 Picked = tuple[Brain, Taken]
 
 
@@ -55,23 +57,23 @@ class Frame(dict[str, Actions]):
 
     def skip(self, brain: Brain) -> None:
         """Notes who was skipped, and what those hold who want that."""
-        name, held = brain.name, brain.held
+        name = brain.name
         if brain.gone:
             gone, brain.gone = brain.gone, []
             self.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end them "
                                              "with the runtime, or push anew those that have begun again"))
         if not brain.queue.births and not brain.resting:
             return
-        skipped = brain.skipped()
-        self.skipped[name] = skipped
-        brain.resting.clear()
-        if held:
+        self.skipped[name] = skipped = brain.skipped()
+        if brain.held:
+            held = brain.held
             repeated = {agent: held[agent] for agent in skipped if agent in held}
             if repeated:
                 self.setdefault(name, Actions()).update(repeated)
-        actions = self.get(name)
-        if actions is not None:
-            actions.skipped = skipped
+        if brain.resting:
+            brain.resting.clear()
+        if name in self:
+            self[name].skipped = skipped
 
     def fail(self, name: str, agents: Sequence[Any], error: Exception) -> None:
         """A policy has failed for some agents."""
@@ -82,19 +84,18 @@ class Frame(dict[str, Actions]):
 
 def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
     """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
-    found: list[tuple[float, int, int, Brain]] = []
-    for brain in brains:
-        if brain.busy or not brain.queue.births:
-            continue
-        brain.drop_the_gone()
-        if brain.eligible(frame):
-            found.append((-brain.urgency(frame), brain.last_frame, len(found), brain))
-    found.sort()
-    return [entry[-1] for entry in found]
+    found = [brain for brain in brains if brain.head_since <= frame and not brain.busy]
+    if any(brain.levels for brain in found):
+        found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
+    else:
+        found.sort(key=_by_head)
+    return found
 
 
 def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
+    for brain in brains:
+        brain.drop_the_gone()
     order = waiting(brains, frame)
     counts = [brain.eligible(frame) for brain in order]
     if rows is not None and rows < sum(counts):
@@ -119,6 +120,7 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     while left and order:
         some = False
         for brain in order:
+            brain.drop_the_gone()
             n_waiting = brain.eligible(frame)
             if not n_waiting or brain.busy:
                 continue  # they have ended meanwhile, or a part of them is under way

@@ -125,9 +125,7 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
 def _put(brain: Brain, entry: Any, columns: dict[str, Array]) -> None:
     waiting = entry["waiting"]
     ids = waiting["ids"]
-    brain.queue.clear()
-    brain.queue.put_columns(ids, brain.policy.births(ids), columns)  # type: ignore[arg-type]
-    brain.since = dict(zip(ids, waiting["since"], strict=True))
+    brain.fill(ids, waiting["since"], columns)
     brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
     brain.resting = dict.fromkeys(entry["resting"])
     brain.levels = {agent: Level(every, phase, float(priority), hold, next_frame)
@@ -135,7 +133,6 @@ def _put(brain: Brain, entry: Any, columns: dict[str, Array]) -> None:
     brain.phases = dict(entry["phases"])
     brain.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
     brain.last_frame = entry["last_frame"]
-    brain.seen = brain.policy.changes
 
 
 def _packed(array: Any) -> list[Any]:
