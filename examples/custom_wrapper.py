@@ -2,8 +2,9 @@
 
     python examples/custom_wrapper.py
 
-The wrapper keeps the held actions by slot, replaces the model's output on the way out, and stores what it has decided in `commit`,
-which is called only when the whole batch has succeeded. Then the suite that ships with Cervello checks that it keeps what agents
+The wrapper keeps the held actions in a slab, a row per agent, so that they are part of snapshots and survive a swap of the model. It
+replaces the model's output on the way out, and stores what it has decided in `commit`, which is called only when the whole batch has
+succeeded. Then the suite that ships with Cervello checks that it keeps what agents
 rely on: isolation, all or nothing, fresh state at begin, replay. Under pytest, `TestHoldAction` alone is all one writes.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import cervello
-from cervello.wrappers import Passive, take_output
+from cervello.wrappers import Passive, Slab, take_output
 from cervello.wrappers.testing import WrapperContract
 
 MODEL = cervello.Model.load(Path(__file__).parent / "cartpole.onnx")
@@ -34,21 +35,17 @@ class HoldAction(Passive):
     def attach(self, spec: cervello.PolicySpec) -> tuple[cervello.Wrapper, cervello.PolicySpec]:
         found = take_output(spec, self, self.output)  # a WrapperError with the reason when there is none
         bound = HoldAction(self.output, self.ticks)
-        bound.held = np.zeros((0, *found.shape), found.dtype)
+        bound.slabs = {"held": Slab(found)}
         return bound, spec
-
-    def reserve(self, capacity: int) -> None:
-        more = max(0, capacity - len(self.held))
-        self.held = np.concatenate([self.held, np.zeros((more, *self.held.shape[1:]), self.held.dtype)])
 
     def outward(self, view: cervello.View) -> None:
         decides = view.agents.steps[view.slots] % self.ticks == 0
         column = view.outputs[self.output]
         mask = decides.reshape(-1, *[1] * (column.ndim - 1))
-        view.outputs[self.output] = view.kept[self] = np.where(mask, column, self.held[view.slots])
+        view.outputs[self.output] = view.kept[self] = np.where(mask, column, self.slabs["held"].gather(view.slots))
 
     def commit(self, view: cervello.View) -> None:
-        self.held[view.slots] = view.kept[self]
+        self.slabs["held"].scatter(view.slots, view.kept[self])
 
 
 class TestHoldAction(WrapperContract):

@@ -87,6 +87,12 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
      "node Gather → 'action': expected to run, got an index outside its table"),
     ("a kernel that does not exist", lambda: linker.link(["cervello.native.kernels.gemm:nothing"]), errors.CompilationError,
      r"kernel 'cervello\.native\.kernels\.gemm:nothing': expected a function of that name in cervello\.native\.kernels\.gemm, found none"),
+    ("no snapshot", lambda: policy().restore(b"CRVSxyz"), errors.SnapshotError, "snapshot: expected bytes that begin with b'CRVS'"),
+    ("a snapshot of another seed", lambda: policy().restore(policy(seed=3).snapshot()), errors.SnapshotError,
+     "restore: expected a snapshot of seed 0, got one of seed 3"),
+    ("another model", lambda: policy().replace(stacks.model("counter")), errors.ConfigurationError, "replace, inputs: expected"),
+    ("a watch of nothing", lambda: cervello.watch("nowhere.onnx"), errors.MissingFileError, "watch 'nowhere.onnx': expected a file"),
+    ("a budget of nothing", lambda: cervello.Runtime().run(budget_s=0), errors.ConfigurationError, "budget_s: expected seconds above 0"),
 ]
 ABSTRACT = {errors.CervelloError, errors.ModelError}  # for catching; what is raised says more
 CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.CervelloError)]

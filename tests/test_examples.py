@@ -76,7 +76,7 @@ def test_the_custom_wrapper_is_also_a_test_file() -> None:
                           capture_output=True, text=True, timeout=300, cwd=ROOT,
                           env={**os.environ, "PYTHONPATH": str(Path(cervello.__file__).parent.parent)})
     assert done.returncode == 0, done.stdout
-    assert "20 passed" in done.stdout
+    assert "22 passed" in done.stdout
 
 
 def test_ops_of_ones_own_run_planned() -> None:

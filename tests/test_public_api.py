@@ -12,7 +12,8 @@ import pytest
 import cervello
 
 NAMES = [
-    "Actions", "AgentError", "Batched", "Batcher", "CervelloError", "Clip", "CompilationError", "ConfigurationError", "EpisodeStart",
+    "Actions", "AgentError", "Batched", "Batcher", "Frame", "Runtime", "SnapshotError", "Watch", "watch", "CervelloError", "Clip",
+    "CompilationError", "ConfigurationError", "EpisodeStart",
     "Epsilon", "ExecutionError", "Fill", "FormatError", "FrameStack", "GraphError", "Guard", "Image", "Inferer", "InputError",
     "MemoryPlan", "MissingFileError", "Model", "ModelError", "Normalize", "PlanError", "Policy", "PolicySpec", "PreviousAction",
     "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads", "inferers", "load",
@@ -22,14 +23,21 @@ ROOMS = {
     "cervello.heads": ["Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"],
     "cervello.wrappers": ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive",
                           "PreviousAction", "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"],
-    "cervello.batcher": ["Batched", "Batcher", "ScratchPad"],
-    "cervello.agents": ["Actions", "AgentTable", "Policy", "load"],
+    "cervello.batcher": ["Batched", "Batcher", "Queue", "ScratchPad"],
+    "cervello.agents": ["Actions", "AgentTable", "Frame", "Policy", "Runtime", "Watch", "load", "watch"],
 }
 METHODS = {
     cervello.Policy: {
         "begin_agent": ["agent", "stream", "episode"], "begin_agents": ["ids", "stream", "episode"], "end_agent": ["agent"],
         "end_agents": ["ids"], "restart_agents": ["ids", "stream", "episode"], "infer": ["observations", "deterministic"],
-        "infer_batch": ["ids", "inputs", "deterministic", "out"], "infer_single": ["agent", "observation", "deterministic"]},
+        "infer_batch": ["ids", "inputs", "deterministic", "out"], "infer_single": ["agent", "observation", "deterministic"],
+        "replace": ["new", "wrappers", "inferer"], "update_weights": ["weights"], "snapshot": ["ids", "out"], "restore": ["state"]},
+    cervello.Runtime: {
+        "add": ["name", "policy", "measure"], "remove": ["name"], "clear": [], "begin_agent": ["name", "agent", "stream", "episode"],
+        "end_agent": ["name", "agent"], "push": ["name", "agent", "observation", "deterministic"],
+        "push_batch": ["name", "ids", "inputs", "deterministic"], "infer_single": ["name", "agent", "observation", "deterministic"],
+        "run": ["budget_s", "rows"], "submit": ["budget_s", "rows"], "snapshot": [], "restore": ["state"],
+        "set_level": ["name", "agent", "every", "priority", "hold"]},
     cervello.Model: {"load": ["source", "share", "outputs", "strict", "progress"], "run": ["inputs", "out", "seed", "deterministic"],
                      "bind": ["inputs", "out", "seed", "deterministic"], "plan": ["n_rows"]},
     cervello.Batcher: {"push": ["agent", "observation"], "extend": ["observations"], "execute": ["deterministic"], "clear": [],

@@ -231,6 +231,34 @@ class WrapperContract(Playing):
         for step in range(STEPS):
             self._expect(self._tick(policies[1], [1, 2], step), self._tick(reference, [1, 2], step), "beside another policy")
 
+    # Snapshots and swaps ------------------------------------------------------------------------------------------------
+
+    def test_a_restored_snapshot_decides_the_same_again(self) -> None:
+        policy, fresh = self._policy(), self._policy()
+        policy.begin_agents(range(4))
+        self._tick(policy, range(4), 0)
+        self._tick(policy, [2, 0], 1)
+        try:
+            state = policy.snapshot()
+        except WrapperError:
+            return  # it says that its state cannot be saved
+        expected = [self._tick(policy, range(4), step) for step in (2, 3)]
+        policy.end_agents([0, 1])
+        policy.begin_agents(range(10, 30))
+        for target in (policy, fresh):
+            target.restore(state)
+            for step, rows in zip((2, 3), expected, strict=True):
+                self._expect(self._tick(target, range(4), step), rows, f"step {step} after a restore")
+
+    def test_a_swap_of_the_model_keeps_the_agents_state(self) -> None:
+        policy, twin = self._policy(), self._policy()
+        for each in (policy, twin):
+            each.begin_agents(range(4))
+            self._tick(each, range(4), 0)
+        policy.replace(self.make_model(), inferer=self.make_inferer(policy.model))
+        for step in (1, 2):
+            self._expect(self._tick(policy, range(4), step), self._tick(twin, range(4), step), f"step {step} after a swap")
+
     # Hooks and noise ----------------------------------------------------------------------------------------------------
 
     def test_begin_and_end_reach_every_wrapper(self) -> None:
