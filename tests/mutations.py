@@ -20,6 +20,7 @@ NATIVE = "tests/native"
 ELEMENTWISE, REDUCTIONS = f"{NATIVE}/test_operators_elementwise.py", f"{NATIVE}/test_operators_reductions.py"
 FLOW = f"{NATIVE}/test_flow.py"
 HEADS = "tests/heads"
+AGENTS = "tests/agents"
 SAME_BITS = f"{NATIVE}/test_batch_invariance.py::test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking"
 
 
@@ -209,6 +210,41 @@ MUTATIONS = [
              '        raise FormatError(f"expected objects of', '        return super().find_class(module, name)\n        '
              'raise FormatError(f"expected objects of',
              "tests/wrappers/test_normalize.py::test_nothing_in_a_file_is_run"),
+    # Snapshots, swaps and the runtime
+    Mutation("agents: a restored agent begins its noise again", "agents/membership.py", "0 if saved is None else saved.steps", "0",
+             f"{AGENTS}/test_snapshot.py::test_after_a_restore_everything_is_decided_again_bit_for_bit[recurrent_epsilon]"),
+    Mutation("agents: a snapshot has the state of others", "agents/saving.py", "slabs[name].take(slots, window)",
+             "slabs[name].take(slots[::-1], window)",
+             f"{AGENTS}/test_snapshot.py::test_after_a_restore_everything_is_decided_again_bit_for_bit[recurrent]"),
+    Mutation("agents: a damaged snapshot is believed", "agents/snapshot.py", "    if found != expected:\n", "    if False:\n",
+             f"{AGENTS}/test_snapshot.py::test_a_changed_bit_is_noticed"),
+    Mutation("agents: a part of a snapshot ends the others", "agents/membership.py", "tuple(there) if saved.whole else",
+             "tuple(there) if True else",
+             f"{AGENTS}/test_snapshot.py::test_a_snapshot_of_some_agents_leaves_the_others_alone"),
+    Mutation("agents: state of a batch in flight is lost in a swap", "wrappers/stack.py", "                new.slabs = was.slabs",
+             "                pass", f"{AGENTS}/test_swap.py::test_batches_that_run_during_a_swap_keep_their_state"),
+    Mutation("agents: a model with other shapes takes over", "agents/swap.py", "    if found != expected:\n",
+             "    if len(found) != len(expected):\n",
+             f"{AGENTS}/test_swap.py::test_a_model_that_takes_or_gives_something_else_is_refused"),
+    Mutation("agents: a half-written file is read", "agents/watch.py",
+             "if facts == self._seen or self._stopping.wait(self._settle_s) or facts != _facts(self.path):", "if facts == self._seen:",
+             f"{AGENTS}/test_watch.py::test_a_file_that_is_still_being_written_is_left_alone"),
+    Mutation("runtime: a policy that fails loses its queue", "agents/runtime.py",
+             "                    brain.put_back(taken, frame.number + 1)\n",
+             "", f"{AGENTS}/test_runtime.py::test_a_policy_that_fails_harms_no_other_and_keeps_its_queue"),
+    Mutation("runtime: what is pushed during a frame decides in it", "agents/brain.py",
+             "(n_fresh if newest > frame else 0)", "0",
+             f"{AGENTS}/test_runtime.py::test_a_submitted_frame_is_decided_while_the_game_goes_on"),
+    Mutation("runtime: a policy too slow for a frame never runs", "agents/costs.py", "        self.fixed_s *= _RELAX\n", "",
+             f"{AGENTS}/test_levels.py::test_a_policy_too_slow_for_any_frame_runs_in_the_end"),
+    Mutation("runtime: the newest push goes to the front", "agents/frame.py", "-urgencies, kind", "urgencies, kind",
+             f"{AGENTS}/test_levels.py::test_no_agent_waits_longer_than_the_bound"),
+    Mutation("runtime: turns of a crowd fall into one frame", "agents/brain.py",
+             "            self.phases[every] = (phase + 1) % every\n", "",
+             f"{AGENTS}/test_levels.py::test_agents_decide_at_once_and_then_in_every_fourth_frame_each_in_its_own"),
+    Mutation("runtime: deterministic flags stay", "agents/brain.py", "            self.deterministic.difference_update(ids)\n",
+             "            pass\n",
+             f"{AGENTS}/test_runtime.py::test_deterministic_is_said_agent_by_agent"),
 ]
 _BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
 _EXTRA = {"native/kernels/rows.py": ("_F = np.float32\n",

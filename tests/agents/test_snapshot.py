@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 import small_models
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stacks import STACKS, Averaged, Pairwise, model
 
@@ -183,6 +183,7 @@ def refused(policy: Policy, given: Any, message: str) -> None:
     assert bytes(policy.snapshot()) == before
 
 
+@settings(deadline=None)
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_changed_bit_is_noticed(at: int, bit: int) -> None:
     policy = make()
