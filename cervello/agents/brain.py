@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.actions import Actions
-from cervello.agents.costs import CostModel
+from cervello.agents.costs import CostModel, Pace
 from cervello.agents.levels import Level
 from cervello.agents.policy import Policy
 from cervello.batcher import Queue
@@ -64,7 +64,7 @@ class Brain:
       seen: the policy's changes when it was looked for agents that are gone.
     """
 
-    def __init__(self, name: str, policy: Policy):
+    def __init__(self, name: str, policy: Policy, pace: Pace):
         self.name, self.policy = name, policy
         self.queue = Queue(policy.inputs)
         self.since: dict[AgentId, int] = {}
@@ -72,7 +72,7 @@ class Brain:
         self.resting: dict[AgentId, None] = {}
         self.held: dict[AgentId, dict[str, Array]] = {}
         self.deterministic: set[AgentId] = set()
-        self.costs = CostModel()
+        self.costs = CostModel(pace)
         self.busy = False
         self.last_frame = -1
         self._odd = odd_axes(policy.outputs)

@@ -13,6 +13,7 @@ import numpy as np
 
 from cervello.agents import levels, runtime_snapshot
 from cervello.agents.brain import Brain
+from cervello.agents.costs import Pace
 from cervello.agents.frame import Frame, Picked, counted, timed
 from cervello.agents.ids import Ids, listed
 from cervello.agents.membership import Numbers
@@ -52,6 +53,7 @@ class Runtime:
         self._brains: dict[str, Brain] = {}
         self._lock = threading.Lock()  # of queues; not held while a policy runs
         self._under_way = False
+        self._pace = Pace()
         self._closing_s = 5e-5  # what it takes to close a frame, lately
         self._submitting: ThreadPoolExecutor | None = None
         self._helping: ThreadPoolExecutor | None = None
@@ -85,7 +87,7 @@ class Runtime:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        brain = Brain(name, policy)
+        brain = Brain(name, policy, self._pace)
         if measure:
             brain.measure()
         with self._lock:
