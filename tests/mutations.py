@@ -229,7 +229,7 @@ MUTATIONS = [
     Mutation("agents: a half-written file is read", "agents/watch.py",
              "if facts == self._seen or self._stopping.wait(self._settle_s) or facts != _facts(self.path):", "if facts == self._seen:",
              f"{AGENTS}/test_watch.py::test_a_file_that_is_still_being_written_is_left_alone"),
-    Mutation("runtime: a policy that fails loses its queue", "agents/runtime.py",
+    Mutation("runtime: a policy that fails loses its queue", "agents/loop.py",
              "                    brain.put_back(taken, frame.number + 1)\n",
              "", f"{AGENTS}/test_runtime.py::test_a_policy_that_fails_harms_no_other_and_keeps_its_queue"),
     Mutation("runtime: what is pushed during a frame decides in it", "agents/brain.py",

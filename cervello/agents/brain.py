@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,6 @@ from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.native.arrays import check_names, fitted
 from cervello.spec import AgentId, Array
 
-_PROBE_ROWS = 32
-_PROBE_S = 0.02  # a probe of many rows takes about this long at most
-_GAME_BYTES = 16 << 20
 _NOBODY = 1 << 62
 _PLAIN = Level()
 
@@ -308,32 +303,3 @@ class Brain:
         if taken.queue is not None:
             taken.queue.clear()
             self._spare.append(taken.queue)
-
-    # Costs --------------------------------------------------------------------------------------------------------------
-
-    def measure(self) -> None:
-        """Times batches of made-up agents, without touching the real ones, before costs are asked for."""
-        twin = self.policy.twin()
-        if twin is None:
-            return
-        small = _timed(twin, 1)
-        n_rows = max(2, min(_PROBE_ROWS, int(_PROBE_S / small)))
-        self.costs.set((1, small), (n_rows, _timed(twin, n_rows)))
-
-
-def _timed(policy: Policy, n_rows: int) -> float:
-    """Seconds of one batch, as `Brain.decide` runs it: the median of three, after one to warm up.
-
-    Before each, memory is touched as a game does between two frames: then weights come from farther away than in a loop of batches.
-    """
-    ids = tuple(range(n_rows))
-    policy.begin_agents([agent for agent in ids if agent not in policy])
-    columns = {name: np.zeros(spec.batched(n_rows), spec.dtype) for name, spec in policy.inputs.items()}
-    game = np.zeros(_GAME_BYTES, np.uint8)
-    seconds = []
-    for _ in range(4):
-        game += 1
-        start = time.perf_counter()
-        by_agent(ids, policy.infer_batch(ids, columns, True), odd_axes(policy.outputs))
-        seconds.append(time.perf_counter() - start)
-    return median(seconds[1:])

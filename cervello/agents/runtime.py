@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from cervello.agents import levels, runtime_snapshot
+from cervello.agents import levels, measuring, runtime_snapshot
 from cervello.agents.brain import Brain
 from cervello.agents.costs import Pace
 from cervello.agents.frame import Frame, Picked, counted, timed
 from cervello.agents.ids import Ids, listed
+from cervello.agents.loop import Loop
 from cervello.agents.membership import Numbers
 from cervello.agents.policy import Policy
 from cervello.errors import ConfigurationError, InputError
@@ -23,7 +26,7 @@ from cervello.native.counts import thread_count
 from cervello.spec import AgentId, Array
 
 Observation = Mapping[str, Any]
-_WORTH_HELP_S = 1e-3  # work from which a second thread pays: waking one through Python takes a tenth of that
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime:
@@ -51,12 +54,17 @@ class Runtime:
         self.threads = thread_count("runtime, threads", threads)
         self.frame = 0  # the number of the next frame
         self._brains: dict[str, Brain] = {}
-        self._lock = threading.Lock()  # of queues; not held while a policy runs
-        self._under_way = False
         self._pace = Pace()
         self._closing_s = 5e-5  # what it takes to close a frame, lately
+        self._start()
+        _runtimes.add(self)
+
+    def _start(self) -> None:
+        """No thread and no frame under way, as at first and in the child of a fork."""
+        self._lock = threading.Lock()  # of queues; not held while a policy runs
+        self._under_way = False
         self._submitting: ThreadPoolExecutor | None = None
-        self._helping: ThreadPoolExecutor | None = None
+        self._loop = Loop(self._lock, self.threads)
 
     # Policies -----------------------------------------------------------------------------------------------------------
 
@@ -88,8 +96,8 @@ class Runtime:
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
         brain = Brain(name, policy, self._pace)
-        if measure:
-            brain.measure()
+        if measure and (measured := measuring.measure(policy)) is not None:
+            brain.costs.set(*measured)
         with self._lock:
             if name in self._brains:
                 raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
@@ -230,7 +238,7 @@ class Runtime:
         frame = self._open(budget_s, rows)
         try:
             deadline = None if budget_s is None else start + budget_s - self._closing_s
-            self._fill(frame, self._picks(frame, rows, deadline), deadline)
+            self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
         finally:
             self._close(frame)
         frame.elapsed_s = time.perf_counter() - start
@@ -253,7 +261,7 @@ class Runtime:
 
     def _finish(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, start: float) -> Frame:
         try:
-            self._fill(frame, picks, deadline)
+            self._loop.fill(frame, picks, deadline, self._expected_s())
         finally:
             self._close(frame)
         frame.elapsed_s = time.perf_counter() - start
@@ -279,52 +287,11 @@ class Runtime:
         with self._lock:
             return iter(list(counted(brains, frame.number, rows)))
 
-    def _fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
-        helpers: list[Future[None]] = []
-        if self.threads > 1 and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S) and self._work_s() > _WORTH_HELP_S:
-            if self._helping is None:
-                self._helping = ThreadPoolExecutor(self.threads - 1, "cervello runtime helper")
-            helpers = [self._helping.submit(self._work, frame, picks, deadline) for _ in range(self.threads - 1)]
-        try:
-            self._work(frame, picks, deadline)
-            for helper in helpers:
-                helper.result()
-        except BaseException:  # an interrupt: whoever has not run waits as before
-            for helper in helpers:
-                helper.cancel()
-            if deadline is None:
-                with self._lock:
-                    for brain, taken in picks:
-                        brain.put_back(taken, None)
-            raise
-
-    def _work_s(self) -> float:
+    def _expected_s(self) -> float:
+        """Seconds of work that waits."""
+        if self.threads == 1:
+            return 0.0
         return sum(brain.costs.expected_s(len(brain.queue)) for brain in self._brains.values() if brain.queue.births)
-
-    def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
-        """Runs one batch after the other, whichever comes next, until there is none left."""
-        while True:
-            with self._lock:
-                picked = next(picks, None)
-            if picked is None:
-                return
-            brain, taken = picked
-            try:
-                actions = brain.decide(taken)
-            except Exception as error:
-                with self._lock:
-                    brain.put_back(taken, frame.number + 1)
-                    frame.fail(brain.name, taken.ids, error)
-                continue
-            except BaseException:
-                with self._lock:
-                    brain.put_back(taken, None)
-                raise
-            with self._lock:
-                brain.decided(taken, actions, frame.number)
-                frame.add(brain.name, actions)
-                if deadline is not None:
-                    brain.costs.observe(len(taken.ids), time.perf_counter() - brain.picked_s)
 
     def _close(self, frame: Frame) -> None:
         """Says who was skipped, and what those hold who want that."""
@@ -363,10 +330,10 @@ class Runtime:
 
     def close(self) -> None:
         """Ends the threads; a later frame makes new ones."""
-        for pool in (self._submitting, self._helping):
-            if pool is not None:
-                pool.shutdown()
-        self._submitting = self._helping = None
+        if self._submitting is not None:
+            self._submitting.shutdown()
+            self._submitting = None
+        self._loop.close()
 
     def __enter__(self) -> Runtime:
         return self
@@ -383,3 +350,12 @@ def _above_zero(seconds: Any) -> bool:
 def _check_flag(name: str, deterministic: Any) -> None:
     if not isinstance(deterministic, (bool, np.bool_)):
         raise InputError(f"policy {name!r}, push, deterministic: expected True or False, got {deterministic!r}")
+
+
+def _start_all() -> None:
+    for runtime in list(_runtimes):
+        runtime._start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_all)

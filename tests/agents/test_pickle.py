@@ -192,3 +192,33 @@ def test_pools_work_after_a_fork_in_the_midst_of_a_swap() -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, support], timeout=120, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(Path(cervello.__file__).parent.parent)})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_runtime_goes_on_after_a_fork() -> None:
+    program = """if True:
+        import os, sys, threading
+        import numpy as np
+        import cervello
+        sys.path.insert(0, sys.argv[1])
+        import small_models
+        runtime = cervello.Runtime(threads=2)
+        runtime.add("a", cervello.load(small_models.feed_forward()))
+        runtime.begin_agents("a", range(8))
+        x = {"obs": np.ones((8, 6), np.float32)}
+        runtime.push_batch("a", range(8), x)
+        expected = runtime.submit().result(30)["a"][3]["action"]
+        runtime.push_batch("a", range(8), x)
+        held = threading.Event()
+        threading.Thread(target=lambda: (runtime._lock.acquire(), held.set(), threading.Event().wait(60)), daemon=True).start()
+        held.wait()
+        child = os.fork()
+        if child == 0:
+            frames = [runtime.run(), runtime.push_batch("a", range(8), x) or runtime.submit().result(30)]
+            os._exit(0 if all((frame["a"][3]["action"] == expected).all() for frame in frames) else 3)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    support = Path(__file__).resolve().parent.parent / "support"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, support], timeout=120, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(cervello.__file__).parent.parent)})
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,81 @@
+"""The loop of a frame: one batch after the other, on one thread or several."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from cervello.agents.frame import Frame, Picked
+
+_WORTH_HELP_S = 1e-3  # work from which a second thread pays: waking one through Python takes a tenth of that
+
+
+class Loop:
+    """Runs what is picked. Mutable; one frame at a time.
+
+    Args:
+      lock: of the queues; not held while a policy runs.
+      threads: policies that may run at once.
+    """
+
+    def __init__(self, lock: threading.Lock, threads: int):
+        self._lock, self._threads = lock, threads
+        self._helping: ThreadPoolExecutor | None = None
+
+    def fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
+        """Runs all picks. On an interrupt, those that have not run wait again as before.
+
+        Args:
+          deadline: on the clock `time.perf_counter`; None for none.
+          expected_s: seconds of work; helpers are woken where they pay.
+        """
+        helpers: list[Future[None]] = []
+        if self._threads > 1 and expected_s > _WORTH_HELP_S and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S):
+            if self._helping is None:
+                self._helping = ThreadPoolExecutor(self._threads - 1, "cervello runtime helper")
+            helpers = [self._helping.submit(self._work, frame, picks, deadline) for _ in range(self._threads - 1)]
+        try:
+            self._work(frame, picks, deadline)
+            for helper in helpers:
+                helper.result()
+        except BaseException:
+            for helper in helpers:
+                helper.cancel()
+            if deadline is None:
+                with self._lock:
+                    for brain, taken in picks:
+                        brain.put_back(taken, None)
+            raise
+
+    def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
+        """Whichever comes next, until there is none left."""
+        while True:
+            with self._lock:
+                picked = next(picks, None)
+            if picked is None:
+                return
+            brain, taken = picked
+            try:
+                actions = brain.decide(taken)
+            except Exception as error:
+                with self._lock:
+                    brain.put_back(taken, frame.number + 1)
+                    frame.fail(brain.name, taken.ids, error)
+                continue
+            except BaseException:
+                with self._lock:
+                    brain.put_back(taken, None)
+                raise
+            with self._lock:
+                brain.decided(taken, actions, frame.number)
+                frame.add(brain.name, actions)
+                if deadline is not None:
+                    brain.costs.observe(len(taken.ids), time.perf_counter() - brain.picked_s)
+
+    def close(self) -> None:
+        """Ends the threads; a later frame makes new ones."""
+        if self._helping is not None:
+            self._helping.shutdown()
+            self._helping = None
