@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgpack
@@ -16,7 +16,7 @@ from cervello.agents import levels, snapshot
 from cervello.agents.brain import Brain
 from cervello.agents.levels import Level
 from cervello.errors import CervelloError, SnapshotError
-from cervello.spec import Array
+from cervello.spec import AgentId, Array
 
 MAGIC, VERSION = b"CRVR", 1
 
@@ -28,21 +28,37 @@ def save(frame: int, brains: Sequence[Brain]) -> bytes:
 
 
 def _saved(brain: Brain) -> dict[str, Any]:
-    queue = brain.queue
+    """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
+    queue, policy = brain.queue, brain.policy
+    births = queue.births
+    stale = {agent for (agent, birth), now in zip(births.items(), policy.births(list(births)), strict=True) if birth != now}
     waiting = queue.head(len(queue))
+    rows = [row for row, agent in enumerate(waiting.ids) if agent not in stale]
+    ids = [waiting.ids[row] for row in rows]
+    columns = [column if not stale or spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
+               for spec, column in zip(policy.inputs.values(), waiting.columns.values(), strict=True)]
+
+    def there(agents: Iterable[AgentId]) -> list[AgentId]:
+        return [agent for agent in agents if agent in policy and agent not in stale]
+
     return {
         "name": brain.name,
-        "policy": bytes(brain.policy.snapshot()),
-        "waiting": {"ids": list(waiting.ids), "since": [brain.since[agent] for agent in waiting.ids],
-                    "deterministic": [agent in brain.deterministic for agent in waiting.ids],
-                    "columns": [_packed(column) for column in waiting.columns.values()]},
-        "resting": list(brain.resting),
-        "levels": [[agent, level.every, level.phase, level.priority, level.hold, level.next_frame]
-                   for agent, level in brain.levels.items()],
+        "policy": bytes(policy.snapshot()),
+        "waiting": {"ids": _plain(ids), "since": [brain.since[agent] for agent in ids],
+                    "deterministic": [agent in brain.deterministic for agent in ids],
+                    "columns": [_packed(column) for column in columns]},
+        "resting": _plain(there(brain.resting)),
+        "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
+                   for agent, level in ((agent, brain.levels[agent]) for agent in there(brain.levels))],
         "phases": list(brain.phases.items()),
-        "held": [[agent, [[name, *_packed(row)] for name, row in rows.items()]] for agent, rows in brain.held.items()],
+        "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in brain.held[agent].items()]] for agent in there(brain.held)],
         "last_frame": brain.last_frame,
     }
+
+
+def _plain(ids: Iterable[AgentId]) -> list[AgentId]:
+    """Ids as Python's own ints and strings: numpy's are equal to them and cannot be packed."""
+    return [str(agent) if isinstance(agent, str) else int(agent) for agent in ids]
 
 
 def restore(given: Any, brains: Sequence[Brain]) -> int:
