@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -91,19 +92,23 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
 
 def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
     """All of them or none, even when a hook of a user's own fails on the way."""
-    undo = [brain.policy.snapshot() for brain in brains]
-    done: list[Brain] = []
+    policies = [brain.policy for brain in brains]
+    undo = [policy.snapshot() for policy in policies]
+    changes = [policy.changes for policy in policies]
+    waited = [dict(brain.queue.births) for brain in brains]
+    births = [policy.births(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
     try:
-        for brain, state in zip(brains, states, strict=True):
-            brain.policy.restore(state)
-            done.append(brain)
+        for policy, state in zip(policies, states, strict=True):
+            policy.restore(state)
     except BaseException:
-        for brain, state in zip(done, undo, strict=False):
-            brain.policy.restore(state)
-            waiting = list(brain.queue.births)
-            births = brain.policy.births(waiting)
-            brain.queue.births = {agent: birth for agent, birth in zip(waiting, births, strict=True) if birth is not None}
-            brain.seen = brain.policy.changes
+        for brain, state, before, pushed, then in zip(brains, undo, changes, waited, births, strict=True):
+            if brain.policy.changes != before:  # also one whose agents were there already when a hook failed at an end
+                with suppress(Exception):  # the first error is the one to tell of
+                    brain.policy.restore(state)
+                # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
+                now = brain.policy.births(list(pushed))
+                brain.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
+                                      for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
         raise
 
 
