@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from plain_runtime import FACTORS, Failed, Full, Lookup, PlainPolicy, PlainRuntime, chosen, model, source, weights
 
-from cervello import AgentError, CervelloError, ExecutionError, InputError, Policy, Runtime, SnapshotError
+from cervello import AgentError, CervelloError, ExecutionError, Policy, Runtime, SnapshotError
 from cervello.agents import snapshot
 from cervello.inferers.testing import same_bits
 
@@ -223,7 +223,7 @@ class Life(RuleBasedStateMachine):
                  lambda: real.push(name, 17, KINDS[name].observation(1)), lambda: real.begin_agents(name, ["new", 3.5]),
                  lambda: real.begin_agents(name, [50, 51, 50]), lambda: real.begin_agent(name, -1),
                  lambda: real.begin_agents(name, [50, 51], stream=[1]), lambda: real.run(rows=0), lambda: real.end_agents(name, ["nobody"]),
-                 lambda: policy.update_weights({"nothing": 1.0}), lambda: policy.replace(source("full" if name == "lookup" else "lookup", 1)),
+                 lambda: policy.update_weights({"nothing": 1.0}), lambda: policy.replace(source(self.other(name), 1)),
                  lambda: policy.snapshot(["nobody"]), lambda: policy.restore(real.snapshot()), lambda: real.restore(policy.snapshot())]
         if there:
             calls += [lambda: policy.infer_batch([there[0], there[0]], {spec.name: np.zeros(spec.batched(2), spec.dtype)}),
@@ -251,9 +251,13 @@ class Life(RuleBasedStateMachine):
     def snapshot_of_the_other_policy(self, data: st.DataObject) -> None:
         name, state, _, _ = data.draw(st.sampled_from(self.snapshots), label="snapshot")
         with self.unchanged(SnapshotError):
-            self.real.policies["full" if name == "lookup" else "lookup"].restore(state)
+            self.real.policies[self.other(name)].restore(state)
 
     # Both are alike
+
+    @staticmethod
+    def other(name: str) -> str:
+        return "full" if name == "lookup" else "lookup"
 
     def those(self, name: str, ids: Sequence[Any]) -> list[Any]:
         return chosen(ids, self.plain.policies[name].agents)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -65,10 +65,11 @@ class Level:
 
 def noise(seed: int, agent: Any, life: Life, width: int) -> Any:
     """[width] float32: one agent's draw, from a stream of one slot."""
-    keys, out = np.zeros((1, 2), np.uint64), np.zeros((1, width), np.float32)
-    derive_keys(np.array([agent_number(agent)], np.uint64), np.array([life.stream]), np.array([life.episode]), seed, np.zeros(1, np.int64), keys)
-    Streams(keys, np.array([life.step], np.int64)).fill_normal(out, np.zeros(1, np.int64), _SITE)
-    key = agent_key(seed, life.stream, agent_number(agent), life.episode)
+    keys, out, slot = np.zeros((1, 2), np.uint64), np.zeros((1, width), np.float32), np.zeros(1, np.int64)
+    number = agent_number(agent)
+    derive_keys(np.array([number], np.uint64), np.array([life.stream]), np.array([life.episode]), seed, slot, keys)
+    Streams(keys, np.array([life.step], np.int64)).fill_normal(out, slot, _SITE)
+    key = agent_key(seed, life.stream, number, life.episode)
     assert np.allclose(out[0], [definition.normal(*key, life.step, _SITE, i) for i in range(width)], rtol=1e-5, atol=1e-5)
     return out[0]
 
@@ -93,7 +94,7 @@ def weights(kind: str, factor: float) -> dict[str, Any]:
 class Full:
     """`small_models.full`: state, noise, previous action, episode start."""
 
-    memory = {"h_in": 8, "prev_action": 3}
+    memory: ClassVar = {"h_in": 8, "prev_action": 3}
     noise_width = 3
     outputs = ("action", "value")
 
@@ -117,7 +118,7 @@ class Full:
 class Lookup:
     """`small_models.remembered_lookup`, by arithmetic; an index outside the table fails."""
 
-    memory = {"h_in": 2, "prev": 2}
+    memory: ClassVar = {"h_in": 2, "prev": 2}
     noise_width = 2
     outputs = ("action",)
 
