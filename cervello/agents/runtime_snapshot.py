@@ -15,6 +15,7 @@ import numpy as np
 
 from cervello.agents import levels, snapshot
 from cervello.agents.brain import Brain
+from cervello.agents.ids import check_kinds
 from cervello.agents.levels import Level
 from cervello.errors import CervelloError, SnapshotError
 from cervello.spec import AgentId, Array
@@ -71,17 +72,17 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
     body = snapshot.unsealed(given, MAGIC, VERSION, "Runtime.snapshot()")
     try:
         saved = msgpack.unpackb(body, strict_map_key=True)
-        entries, frame = saved["brains"], saved["frame"]
+        entries = saved["brains"]
+        frame: int = saved["frame"]
         names = [entry["name"] for entry in entries]
         if names != [brain.name for brain in brains]:
             raise SnapshotError(f"runtime, restore: expected a snapshot of the policies {[brain.name for brain in brains]}, got one of "
                                 f"{names}; add the same ones in the same order")
-        if type(frame) is not int or frame < 0:
-            raise ValueError(f"frame {frame!r}")
+        _check_frames([frame])
         ready = [_checked(brain, entry) for brain, entry in zip(brains, entries, strict=True)]
-    except CervelloError:
+    except SnapshotError:
         raise
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
+    except (CervelloError, AttributeError, LookupError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
                             f"{error}") from error
     _restore_policies(brains, [entry["policy"] for entry in entries])
@@ -123,24 +124,41 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
     for what in ("since", "deterministic"):
         if len(waiting[what]) != len(ids):
             raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
-    if len(set(ids)) != len(ids) or not all(type(frame) is int for frame in waiting["since"]):
-        raise ValueError("agents that wait twice, or since no frame")
-    named = [*ids, *entry["resting"], *(level[0] for level in entry["levels"]), *(agent for agent, _ in entry["held"])]
+    if not all(type(flag) is bool for flag in waiting["deterministic"]):
+        raise ValueError("deterministic that is neither true nor false")
+    held = [agent for agent, _ in entry["held"]]
+    treated = [level[0] for level in entry["levels"]]
     saved = brain.policy.checked_snapshot(entry["policy"])
-    if not saved.whole or not set(named) <= set(saved.ids):
-        raise ValueError("agents that have not begun")
+    for agents in (ids, entry["resting"], treated, held):
+        if type(agents) is not list or len(set(agents)) != len(agents):
+            raise ValueError("agents that come twice")
+        check_kinds(agents)
+        if not saved.whole or not set(agents) <= set(saved.ids):
+            raise ValueError("agents that have not begun")
+    if not set(held) <= set(treated):
+        raise ValueError("decisions held for agents that do not ask for it")
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         levels.checked("runtime, restore", every, priority, hold)
-        if type(phase) is not int or type(next_frame) is not int:
-            raise ValueError(f"phase {phase!r} and next frame {next_frame!r}")
+        _check_frames([phase, next_frame])
     for _, rows in entry["held"]:
+        if [name for name, *_ in rows] != list(brain.policy.outputs):
+            raise ValueError("decisions held of other outputs")
         for name, *packed in rows:
             spec, row = brain.policy.outputs[name], _unpacked(*packed)
             if row.shape != spec.shape or row.dtype != spec.dtype:
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
-    if type(entry["last_frame"]) is not int or not all(type(a) is type(b) is int for a, b in entry["phases"]):
-        raise ValueError("numbers of other types")
+    _check_frames([*waiting["since"], entry["last_frame"] + 1, *(phase for _, phase in entry["phases"])])
+    if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
+        raise ValueError("two phases for one number of frames")
+    _check_frames([every for every, _ in entry["phases"]])
     return columns
+
+
+def _check_frames(numbers: Sequence[Any]) -> None:
+    """Raises ValueError unless all may be numbers of frames."""
+    for number in numbers:
+        if type(number) is not int or not 0 <= number < 1 << 62:
+            raise ValueError(f"a number of frames of {number!r}")
 
 
 def _put(brain: Brain, entry: Any, columns: dict[str, Array]) -> None:
