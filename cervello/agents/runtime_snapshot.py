@@ -139,7 +139,7 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
         raise ValueError("decisions held for agents that do not ask for it")
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         levels.checked("runtime, restore", every, priority, hold)
-        _check_frames([phase, next_frame])
+        _check_frames([phase, next_frame, every - 1 - phase])
     for _, rows in entry["held"]:
         if [name for name, *_ in rows] != list(brain.policy.outputs):
             raise ValueError("decisions held of other outputs")
@@ -147,10 +147,11 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
             spec, row = brain.policy.outputs[name], _unpacked(*packed)
             if row.shape != spec.shape or row.dtype != spec.dtype:
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
-    _check_frames([*waiting["since"], entry["last_frame"] + 1, *(phase for _, phase in entry["phases"])])
+    _check_frames([*waiting["since"], entry["last_frame"] + 1])
+    for every, phase in entry["phases"]:
+        _check_frames([every, phase, every - 1 - phase])
     if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
         raise ValueError("two phases for one number of frames")
-    _check_frames([every for every, _ in entry["phases"]])
     return columns
 
 
