@@ -96,7 +96,7 @@ class Life(RuleBasedStateMachine):
     def set_level(self, name: str, agent: Any, level: Any) -> None:
         plain = self.plain.policies[name]
         if agent in plain.resting:
-            return
+            return  # in the frame of a push that was not its turn: one more push, and it decides and is named as skipped
         if agent not in plain.agents:
             with self.unchanged(AgentError):
                 self.real.set_level(name, agent, **level)
