@@ -83,6 +83,37 @@ def test_ops_of_ones_own_run_planned() -> None:
     assert "equal to numpy; steps: ['MatMul', 'com.example.SquaredRelu', 'Add']" in run("own_ops.py")
 
 
+def test_rollback_ends_where_a_game_without_latency_does() -> None:
+    printed = run("rollback.py")
+    rollbacks = re.search(r"(\d+) rollbacks, (\d+) ticks simulated again, (\d+) hunters came", printed)
+    assert rollbacks, printed
+    assert all(int(count) > 10 for count in rollbacks.groups())
+    assert "were bitwise those without latency; at the end all 240 are" in printed
+    assert re.search(r"a snapshot takes \d+ µs and [0-9,]+ bytes, a restore \d+ µs", printed)
+
+
+def test_environments_play_better_and_better_while_a_policy_is_trained() -> None:
+    printed = run("swap_while_training.py")
+    means = re.search(r"mean return ([0-9.]+) at first, ([0-9.]+) at last", printed)
+    assert means, printed
+    assert float(means[1]) < 60
+    assert float(means[2]) > 300
+    assert "15 versions, errors of the watch: None" in printed
+    turned = [float(mean) for mean in re.findall(r"update_weights, last layer times .*mean return ([0-9.]+)", printed)]
+    assert turned[0] < 60
+    assert turned[1] > 300
+
+
+def test_agents_near_the_player_decide_more_often() -> None:
+    printed = run("level_of_detail.py")
+    shares = [float(share) for share in re.findall(r"decided in +([0-9.]+)% of frames", printed)]
+    assert len(shares) == 4, printed
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 2 * shares[-1]
+    assert re.search(r"frames of 6.0 ms: median [0-9.]+ ms, 95 of 100 within", printed)
+
+
 def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"any_model.py", "cartpole_vector.py", "custom_wrapper.py", "own_ops.py",
-                                                             "shared_weights.py", "train_cartpole.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "any_model.py", "cartpole_vector.py", "custom_wrapper.py", "level_of_detail.py", "own_ops.py", "rollback.py", "shared_weights.py",
+        "swap_while_training.py", "train_cartpole.py"}

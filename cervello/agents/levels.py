@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from cervello.errors import ConfigurationError
 
 HOLDS = ("last", "none")
+_MOST_FRAMES = 1 << 32  # from turn to turn, so that frame numbers stay within the 64 bits of a snapshot
 
 
 @dataclass(slots=True)
@@ -38,10 +39,10 @@ class Level:
 
 def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
     """Raises ConfigurationError for values that make no level."""
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
-        raise ConfigurationError(f"{where}, every: expected a whole number of frames, at least 1, got {every!r}")
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or not 1 <= every <= _MOST_FRAMES:
+        raise ConfigurationError(f"{where}, every: expected a whole number of frames, at least 1, got {every!r}; at most 2³²")
     number = isinstance(priority, (int, float, np.integer, np.floating)) and not isinstance(priority, bool)
-    if not number or not math.isfinite(priority) or priority <= 0:
+    if not number or not 0 < priority <= sys.float_info.max:
         raise ConfigurationError(f"{where}, priority: expected a finite number above 0, got {priority!r}; an agent that never decides is "
                                  "one that is not pushed")
     if hold not in HOLDS:

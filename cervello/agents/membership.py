@@ -83,11 +83,13 @@ class Membership:
 
     def restore(self, given: saving.Buffer) -> None:
         """As `Policy.restore`."""
+        engine = self.engine
         saved = self.checked(given)
 
         def change() -> None:
             table = self._table
-            saving.check(saved, table, self.engine)  # again: it may have been swapped
+            if self.engine is not engine:
+                saving.check(saved, table, self.engine)  # again: it was swapped meanwhile
             there = table.slots
             ending = tuple(there) if saved.whole else [agent for agent in saved.ids if agent in there]
             old = np.array([there[agent] for agent in ending], np.int64)

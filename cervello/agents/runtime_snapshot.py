@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -14,9 +15,10 @@ import numpy as np
 
 from cervello.agents import levels, snapshot
 from cervello.agents.brain import Brain
+from cervello.agents.ids import check_kinds
 from cervello.agents.levels import Level
 from cervello.errors import CervelloError, SnapshotError
-from cervello.spec import Array
+from cervello.spec import AgentId, Array
 
 MAGIC, VERSION = b"CRVR", 1
 
@@ -28,21 +30,37 @@ def save(frame: int, brains: Sequence[Brain]) -> bytes:
 
 
 def _saved(brain: Brain) -> dict[str, Any]:
-    queue = brain.queue
+    """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
+    queue, policy = brain.queue, brain.policy
+    births = queue.births
+    stale = {agent for (agent, birth), now in zip(births.items(), policy.births(list(births)), strict=True) if birth != now}
     waiting = queue.head(len(queue))
+    rows = [row for row, agent in enumerate(waiting.ids) if agent not in stale]
+    ids = [waiting.ids[row] for row in rows]
+    columns = [column if not stale or spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
+               for spec, column in zip(policy.inputs.values(), waiting.columns.values(), strict=True)]
+
+    def there(agents: Iterable[AgentId]) -> list[AgentId]:
+        return [agent for agent in agents if agent in policy and agent not in stale]
+
     return {
         "name": brain.name,
-        "policy": bytes(brain.policy.snapshot()),
-        "waiting": {"ids": list(waiting.ids), "since": [brain.since[agent] for agent in waiting.ids],
-                    "deterministic": [agent in brain.deterministic for agent in waiting.ids],
-                    "columns": [_packed(column) for column in waiting.columns.values()]},
-        "resting": list(brain.resting),
-        "levels": [[agent, level.every, level.phase, level.priority, level.hold, level.next_frame]
-                   for agent, level in brain.levels.items()],
+        "policy": bytes(policy.snapshot()),
+        "waiting": {"ids": _plain(ids), "since": [brain.since[agent] for agent in ids],
+                    "deterministic": [agent in brain.deterministic for agent in ids],
+                    "columns": [_packed(column) for column in columns]},
+        "resting": _plain(there(brain.resting)),
+        "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
+                   for agent, level in ((agent, brain.levels[agent]) for agent in there(brain.levels))],
         "phases": list(brain.phases.items()),
-        "held": [[agent, [[name, *_packed(row)] for name, row in rows.items()]] for agent, rows in brain.held.items()],
+        "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in brain.held[agent].items()]] for agent in there(brain.held)],
         "last_frame": brain.last_frame,
     }
+
+
+def _plain(ids: Iterable[AgentId]) -> list[AgentId]:
+    """Ids as Python's own ints and strings: numpy's are equal to them and cannot be packed."""
+    return [str(agent) if isinstance(agent, str) else int(agent) for agent in ids]
 
 
 def restore(given: Any, brains: Sequence[Brain]) -> int:
@@ -54,17 +72,17 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
     body = snapshot.unsealed(given, MAGIC, VERSION, "Runtime.snapshot()")
     try:
         saved = msgpack.unpackb(body, strict_map_key=True)
-        entries, frame = saved["brains"], saved["frame"]
+        entries = saved["brains"]
+        frame: int = saved["frame"]
         names = [entry["name"] for entry in entries]
         if names != [brain.name for brain in brains]:
             raise SnapshotError(f"runtime, restore: expected a snapshot of the policies {[brain.name for brain in brains]}, got one of "
                                 f"{names}; add the same ones in the same order")
-        if type(frame) is not int or frame < 0:
-            raise ValueError(f"frame {frame!r}")
+        _check_frames([frame])
         ready = [_checked(brain, entry) for brain, entry in zip(brains, entries, strict=True)]
-    except CervelloError:
+    except SnapshotError:
         raise
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
+    except (CervelloError, AttributeError, LookupError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
                             f"{error}") from error
     _restore_policies(brains, [entry["policy"] for entry in entries])
@@ -75,19 +93,23 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
 
 def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
     """All of them or none, even when a hook of a user's own fails on the way."""
-    undo = [brain.policy.snapshot() for brain in brains]
-    done: list[Brain] = []
+    policies = [brain.policy for brain in brains]
+    undo = [policy.snapshot() for policy in policies]
+    changes = [policy.changes for policy in policies]
+    waited = [dict(brain.queue.births) for brain in brains]
+    births = [policy.births(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
     try:
-        for brain, state in zip(brains, states, strict=True):
-            brain.policy.restore(state)
-            done.append(brain)
+        for policy, state in zip(policies, states, strict=True):
+            policy.restore(state)
     except BaseException:
-        for brain, state in zip(done, undo, strict=False):
-            brain.policy.restore(state)
-            waiting = list(brain.queue.births)
-            births = brain.policy.births(waiting)
-            brain.queue.births = {agent: birth for agent, birth in zip(waiting, births, strict=True) if birth is not None}
-            brain.seen = brain.policy.changes
+        for brain, state, before, pushed, then in zip(brains, undo, changes, waited, births, strict=True):
+            if brain.policy.changes != before:  # also one whose agents were there already when a hook failed at an end
+                with suppress(Exception):  # the first error is the one to tell of
+                    brain.policy.restore(state)
+                # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
+                now = brain.policy.births(list(pushed))
+                brain.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
+                                      for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
         raise
 
 
@@ -102,24 +124,42 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
     for what in ("since", "deterministic"):
         if len(waiting[what]) != len(ids):
             raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
-    if len(set(ids)) != len(ids) or not all(type(frame) is int for frame in waiting["since"]):
-        raise ValueError("agents that wait twice, or since no frame")
-    named = [*ids, *entry["resting"], *(level[0] for level in entry["levels"]), *(agent for agent, _ in entry["held"])]
+    if not all(type(flag) is bool for flag in waiting["deterministic"]):
+        raise ValueError("deterministic that is neither true nor false")
+    held = [agent for agent, _ in entry["held"]]
+    treated = [level[0] for level in entry["levels"]]
     saved = brain.policy.checked_snapshot(entry["policy"])
-    if not saved.whole or not set(named) <= set(saved.ids):
-        raise ValueError("agents that have not begun")
+    for agents in (ids, entry["resting"], treated, held):
+        if type(agents) is not list or len(set(agents)) != len(agents):
+            raise ValueError("agents that come twice")
+        check_kinds(agents)
+        if not saved.whole or not set(agents) <= set(saved.ids):
+            raise ValueError("agents that have not begun")
+    if not set(held) <= set(treated):
+        raise ValueError("decisions held for agents that do not ask for it")
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         levels.checked("runtime, restore", every, priority, hold)
-        if type(phase) is not int or type(next_frame) is not int:
-            raise ValueError(f"phase {phase!r} and next frame {next_frame!r}")
+        _check_frames([phase, next_frame, every - 1 - phase])
     for _, rows in entry["held"]:
+        if [name for name, *_ in rows] != list(brain.policy.outputs):
+            raise ValueError("decisions held of other outputs")
         for name, *packed in rows:
             spec, row = brain.policy.outputs[name], _unpacked(*packed)
             if row.shape != spec.shape or row.dtype != spec.dtype:
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
-    if type(entry["last_frame"]) is not int or not all(type(a) is type(b) is int for a, b in entry["phases"]):
-        raise ValueError("numbers of other types")
+    _check_frames([*waiting["since"], entry["last_frame"] + 1])
+    for every, phase in entry["phases"]:
+        _check_frames([every, phase, every - 1 - phase])
+    if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
+        raise ValueError("two phases for one number of frames")
     return columns
+
+
+def _check_frames(numbers: Sequence[Any]) -> None:
+    """Raises ValueError unless all may be numbers of frames."""
+    for number in numbers:
+        if type(number) is not int or not 0 <= number < 1 << 62:
+            raise ValueError(f"a number of frames of {number!r}")
 
 
 def _put(brain: Brain, entry: Any, columns: dict[str, Array]) -> None:

@@ -139,7 +139,10 @@ def unsealed(given: Any, magic: bytes, newest: int, source: str) -> memoryview:
     Raises:
       SnapshotError: it is damaged, cut off, of another version, or nothing of the kind at all.
     """
-    return _opened(given, magic, newest, source)[0]
+    body, n_header = _opened(given, magic, newest, source)
+    if n_header:
+        raise SnapshotError(f"snapshot: expected no header of its own, got one of {n_header} bytes; it is damaged, restore another one")
+    return body
 
 
 def _opened(given: Any, magic: bytes, newest: int, source: str) -> tuple[memoryview, int]:
