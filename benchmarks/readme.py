@@ -3,6 +3,9 @@
     python benchmarks/decisions.py --output benchmarks/results/decisions.json
     python benchmarks/peers.py --threads 1,2 --output benchmarks/results/peers.json
     python benchmarks/threads.py --output benchmarks/results/threads.json
+    python benchmarks/frame.py --output benchmarks/results/frame.json
+    python benchmarks/crowd.py --output benchmarks/results/crowd.json
+    python benchmarks/noise.py --output benchmarks/results/noise.json
     python benchmarks/readme.py            # --check: only say whether README has these figures
 """
 
@@ -74,10 +77,53 @@ def threads(report: dict[str, Any]) -> Iterator[str]:
             yield (f"| {how} | {what} | {len(ratios)} | {statistics.median(ratios):.2f} | {min(ratios):.2f} | {max(ratios):.2f} |")
 
 
+def frames(report: dict[str, Any]) -> Iterator[str]:
+    """The table of `frame.py`."""
+    yield (f"Frame budgets (`python benchmarks/frame.py`; {_machine(report)}; {len(report['policies'])} real policies, "
+           f"{report['agents']:,} agents pushed in every frame, which would take {report['whole_s'] * 1e3:.1f} ms). *Work* counts each "
+           "decision with what it costs in the largest batch of its crowd that fits into the budget; beside it cervo's rule on the same "
+           "policies:")
+    yield ""
+    yield ("| budget | frames over 110% [at most 1%] | work [at least 90%] | median frame | slowest | the clock alone over 110% | "
+           "cervo's rule: over | slowest |")
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in report["budgets"]:
+        ours, theirs = row["cervello"], row["cervo_rule"]
+        yield (f"| {row['budget_s'] * 1e3:g} ms | {_marked(ours['over'], ours['over'] <= 0.01)} | "
+               f"{_marked(ours['work'], ours['work'] >= 0.9)} | {ours['median']:.2f} | {ours['slowest']:.2f} | {row['stalls']:.1%} | {theirs['over']:.1%} | {theirs['slowest']:.1f} |")
+
+
+def _marked(share: float, holds: bool) -> str:
+    return f"{share:.1%}" if holds else f"**{share:.1%}**"
+
+
+def crowd(report: dict[str, Any]) -> Iterator[str]:
+    """The figures of `crowd.py`."""
+    times, memory, saved = report["time"], report["memory"], report["snapshot"]
+    yield (f"A crowd (`python benchmarks/crowd.py`): {report['agents']:,} recurrent agents begin in {times['begin_us']:.2f} µs each, decide "
+           f"in {times['tick_us']:.2f} µs and end, in random order, in {times['end_us']:.2f} µs; {memory['bytes_per_agent']:.0f} bytes each, "
+           f"the same after {report['generations']} generations. 10,000 agents of 256 floats are saved in {saved['save_ms']:.1f} ms "
+           f"({saved['save_to_buffer_ms']:.1f} ms into a buffer) and restored in {saved['restore_ms']:.1f} ms.")
+
+
+def noise(report: dict[str, Any]) -> Iterator[str]:
+    """The figures of `noise.py`."""
+    yield ("Noise (`python benchmarks/noise.py`), nanoseconds per number, and times faster than the fastest of numpy's PCG64, Philox and "
+           "SFC64, none of which can give every agent numbers of its own in one call:")
+    yield ""
+    yield "| agents × numbers | normal | fast normal | uniform |"
+    yield "|---|---|---|---|"
+    cells = {(c["rows"], c["width"], c["fill"]): c for c in report["cells"]}
+    for rows, width in dict.fromkeys((c["rows"], c["width"]) for c in report["cells"]):
+        found = [cells[rows, width, fill] for fill in ("normal", "fast normal", "uniform")]
+        yield f"| {rows} × {width} | " + " | ".join(f"{c['ns_per_number']:.2f} ns, {c['ratio']:.1f} ×" for c in found) + " |"
+
+
 def section() -> str:
     """The text between the markers."""
     lines = [BEGIN, ""]
-    for name, write in (("decisions", decisions), ("peers", peers), ("threads", threads)):
+    for name, write in (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("noise", noise), ("peers", peers),
+                        ("threads", threads)):
         path = RESULTS / f"{name}.json"
         if path.is_file():
             lines += [*write(json.loads(path.read_text(encoding="utf-8"))), ""]
