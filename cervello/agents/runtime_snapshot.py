@@ -139,7 +139,9 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
         raise ValueError("decisions held for agents that do not ask for it")
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         levels.checked("runtime, restore", every, priority, hold)
-        _check_frames([phase, next_frame, every - 1 - phase])
+        _check_frames([phase, every - 1 - phase])
+        if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # below 0 for one whose level has changed before it ever decided
+            raise ValueError(f"a next frame of {next_frame!r}")
     for _, rows in entry["held"]:
         if [name for name, *_ in rows] != list(brain.policy.outputs):
             raise ValueError("decisions held of other outputs")

@@ -117,6 +117,16 @@ def test_levels_holds_and_flags_are_part_of_it() -> None:
         assert set(runtime.run()["counter"]) == set(twin.run()["counter"])
 
 
+def test_a_level_that_changed_before_its_agent_ever_decided_is_saved_too() -> None:
+    runtime = make()
+    runtime.begin_agent("counter", 1, every=4)
+    runtime.set_level("counter", 1, every=1, priority=4.0)  # as if it had decided three frames before the first
+    state = runtime.snapshot()
+    twin = make()
+    twin.restore(state)
+    assert twin.snapshot() == state
+
+
 def test_who_waits_longest_is_remembered() -> None:
     runtime = make()
     for name, agent in (("counter", 3), ("noisy", 2), ("counter", 1)):

@@ -296,7 +296,7 @@ class PlainRuntime:
         turns = {}
         for _, _, name, urgencies in order:
             mine = [agent for _, owner, agent in chosen if owner == name]
-            if len(mine) < len(urgencies):
+            if mine and len(mine) < len(urgencies):  # who has no turn at all is not put in order either
                 self.policies[name].waiting = self._arranged(self.policies[name], urgencies)
             if mine:
                 turns[name] = list(itertools.islice(self.policies[name].waiting, len(mine)))
