@@ -90,7 +90,8 @@ def frames(report: dict[str, Any]) -> Iterator[str]:
     for row in report["budgets"]:
         ours, theirs = row["cervello"], row["cervo_rule"]
         yield (f"| {row['budget_s'] * 1e3:g} ms | {_marked(ours['over'], ours['over'] <= 0.01)} | "
-               f"{_marked(ours['work'], ours['work'] >= 0.9)} | {ours['median']:.2f} | {ours['slowest']:.2f} | {row['stalls']:.1%} | {theirs['over']:.1%} | {theirs['slowest']:.1f} |")
+               f"{_marked(ours['work'], ours['work'] >= 0.9)} | {ours['median']:.2f} | {ours['slowest']:.2f} | {row['stalls']:.1%} | "
+               f"{theirs['over']:.1%} | {theirs['slowest']:.1f} |")
 
 
 def _marked(share: float, holds: bool) -> str:
@@ -100,10 +101,11 @@ def _marked(share: float, holds: bool) -> str:
 def crowd(report: dict[str, Any]) -> Iterator[str]:
     """The figures of `crowd.py`."""
     times, memory, saved = report["time"], report["memory"], report["snapshot"]
-    yield (f"A crowd (`python benchmarks/crowd.py`): {report['agents']:,} recurrent agents begin in {times['begin_us']:.2f} µs each, decide "
-           f"in {times['tick_us']:.2f} µs and end, in random order, in {times['end_us']:.2f} µs; {memory['bytes_per_agent']:.0f} bytes each, "
-           f"the same after {report['generations']} generations. 10,000 agents of 256 floats are saved in {saved['save_ms']:.1f} ms "
-           f"({saved['save_to_buffer_ms']:.1f} ms into a buffer) and restored in {saved['restore_ms']:.1f} ms.")
+    yield (f"A crowd (`python benchmarks/crowd.py`): {report['agents']:,} recurrent agents begin in {times['begin_us']:.2f} µs each, "
+           f"decide in {times['tick_us']:.2f} µs and end, in random order, in {times['end_us']:.2f} µs; "
+           f"{memory['bytes_per_agent']:.0f} bytes each, the same after {report['generations']} generations. 10,000 agents of 256 floats "
+           f"are saved in {saved['save_ms']:.1f} ms ({saved['save_to_buffer_ms']:.1f} ms into a buffer) and restored in "
+           f"{saved['restore_ms']:.1f} ms.")
 
 
 def noise(report: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -77,6 +77,7 @@ class Brain:
         self.gone: list[AgentId] = []
         self.picked_s = 0.0
         self._spare: list[Queue] = []
+        self._mixed = False  # whether the queue may be in another order than that of waiting
         self._fresh = (-1, 0)
         self._skipped: tuple[int, tuple[AgentId, ...]] = (-1, ())
 
@@ -86,6 +87,7 @@ class Brain:
         """Sets an agent's level; its phase is the next in turn, so that a crowd does not decide in one frame."""
         was = self.levels.get(agent, _PLAIN)
         if (every, priority, hold) == (1, 1.0, "none"):
+            self._mixed = self._mixed or agent in self.levels
             self.levels.pop(agent, None)
             self.held.pop(agent, None)
             return
@@ -100,17 +102,20 @@ class Brain:
         if hold == "none":
             self.held.pop(agent, None)
 
-    def forget(self, agent: AgentId) -> bool:
-        """Everything about an agent; returns whether an observation of it waited."""
-        newest, n_fresh = self._fresh
-        if self.since.get(agent) == newest:
-            self._fresh = newest, n_fresh - 1
-        for kept in (self.since, self.levels, self.resting, self.held):
+    def forget(self, agent: AgentId) -> None:
+        """Everything about an agent."""
+        for kept in (self.levels, self.resting, self.held):
             kept.pop(agent, None)
+        self._forget_waiting(agent)
+
+    def _forget_waiting(self, agent: AgentId) -> None:
+        if not self.queue.discard(agent):
+            return
+        newest, n_fresh = self._fresh
+        if self.since.pop(agent) == newest:
+            self._fresh = newest, n_fresh - 1
         self.deterministic.discard(agent)
-        waited = self.queue.discard(agent)
         self.look_at_head()
-        return waited
 
     def push(self, agent: AgentId, observation: Mapping[str, Any], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
@@ -121,6 +126,7 @@ class Brain:
         if not self._is_due(agent, frame):
             self.resting[agent] = None
             return
+        self.resting.pop(agent, None)
         assert birth is not None
         self.queue.put(agent, birth, arrays)
         self._wait((agent,), frame)
@@ -143,6 +149,9 @@ class Brain:
                 ids, births = [ids[i] for i in keep], [births[i] for i in keep]
                 arrays = {name: array if spec.batch_axis is None else np.take(array, keep, spec.batch_axis)
                           for (name, spec), array in zip(policy.inputs.items(), arrays.values(), strict=True)}
+        if self.resting:
+            for agent in ids:
+                self.resting.pop(agent, None)
         self.queue.put_columns(ids, births, arrays)  # type: ignore[arg-type]
         self._wait(ids, frame)
         self._flag(ids, deterministic)
@@ -178,16 +187,24 @@ class Brain:
         elif self.deterministic:
             self.deterministic.difference_update(ids)
 
-    def fill(self, ids: Sequence[AgentId], since: Sequence[int], columns: Mapping[str, Array]) -> None:
+    def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
         self.queue.clear()
-        self.queue.put_columns(ids, self.policy.births(ids), columns)  # type: ignore[arg-type]
+        self.queue.put_rows(ids, self.policy.births(ids), rows)  # type: ignore[arg-type]
+        self._mixed = True
         self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
         self.gone, self.seen = [], self.policy.changes
         self.look_at_head()
 
+    def changed(self, change: Callable[[], None]) -> None:
+        """Lets agents begin or end by way of the runtime, which is nothing to look after."""
+        known = self.policy.changes == self.seen
+        change()
+        if known:
+            self.seen = self.policy.changes
+
     def drop_the_gone(self) -> None:
-        """Takes out those who ended, or began anew, behind the runtime's back."""
+        """Takes out those who ended, or began anew, behind the runtime's back. Who began anew keeps its level."""
         if self.policy.changes == self.seen:
             return
         self.seen = self.policy.changes
@@ -195,6 +212,8 @@ class Brain:
         births = self.policy.births(list(pushed))
         gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
         for agent in gone:
+            self._forget_waiting(agent)
+        for agent in [agent for agent in {**self.levels, **self.resting} if agent not in self.policy]:
             self.forget(agent)
         self.gone += gone
 
@@ -206,9 +225,14 @@ class Brain:
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
 
+    @property
+    def plain(self) -> bool:
+        """Whether the queue is in the order of urgency as it stands."""
+        return not self.levels and not self._mixed
+
     def urgency(self, frame: int) -> float:
         """The most urgent agent's: frames waited, this one included, times priority."""
-        if not self.levels:
+        if self.plain:
             return float(frame + 1 - self.head_since)
         return max(self.urgencies(frame))
 
@@ -220,21 +244,23 @@ class Brain:
     def bring_forward(self, n_rows: int, frame: int) -> None:
         """Puts the most urgent agents in front, when fewer than all run."""
         n_eligible = self.eligible(frame)
-        if not self.levels or n_rows >= n_eligible:
+        if self.plain or n_rows >= n_eligible:
             return
-        urgencies = np.array(self.urgencies(frame))
-        order = np.argsort(-urgencies, kind="stable")
+        order = np.argsort(-np.array(self.urgencies(frame)), kind="stable")
         if (order[:-1] > order[1:]).any():
             self.queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.queue))]))
             self.look_at_head()
+        self._mixed = bool(self.levels)
 
     # Running ------------------------------------------------------------------------------------------------------------
 
     def take(self, n_rows: int, frame: int) -> Taken:
-        """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame."""
+        """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
+        they differ in a value that all rows of a batch share: those run in a batch of their own."""
         self.bring_forward(n_rows, frame)
         self.busy, self.last_frame = True, frame
         queue = self.queue
+        n_rows = queue.alike(n_rows)
         whole = n_rows == len(queue.births)
         batch = queue.head(n_rows)
         flags: bool | Array = False
@@ -243,7 +269,7 @@ class Brain:
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
             since, self.since = self.since, {}
-            self.head_since = _NOBODY
+            self.head_since, self._mixed = _NOBODY, False
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
             return Taken(batch.ids, batch.columns, queue.births, since, flags, queue)
         births, since = queue.births, self.since
@@ -290,6 +316,7 @@ class Brain:
                 self.since.update((agent, taken.since[agent]) for agent in ids)
                 if before:
                     self.queue.arrange([*range(before, len(self.queue)), *range(before)])
+                    self._mixed = True
                 self.look_at_head()
             else:
                 self._wait(ids, since)

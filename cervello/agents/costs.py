@@ -82,6 +82,10 @@ class CostModel:
             return 0
         return int(left_s / self.per_row_s) if self.per_row_s > 0 else 1 << 62
 
+    def pays(self, n_rows: int) -> bool:
+        """Whether a part of a crowd is worth a batch: its rows cost at least what the batch costs whatever its size."""
+        return not self.measured or n_rows * self.per_row_s >= self.fixed_s
+
     def set(self, small: tuple[int, float], large: tuple[int, float]) -> None:
         """Starts from two measurements, (rows, seconds) each."""
         (n, a), (m, b) = small, large

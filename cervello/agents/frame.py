@@ -69,7 +69,10 @@ class Frame(dict[str, Actions]):
             held = brain.held
             repeated = {agent: held[agent] for agent in skipped if agent in held}
             if repeated:
-                self.setdefault(name, Actions()).update(repeated)
+                if name not in self:
+                    self[name] = Actions()
+                    self[name].version = brain.policy.version
+                self[name].update(repeated)
         if brain.resting:
             brain.resting.clear()
         if name in self:
@@ -85,7 +88,7 @@ class Frame(dict[str, Actions]):
 def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
     """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
     found = [brain for brain in brains if brain.head_since <= frame and not brain.busy]
-    if any(brain.levels for brain in found):
+    if not all(brain.plain for brain in found):
         found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
     else:
         found.sort(key=_by_head)
@@ -103,44 +106,52 @@ def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[P
         whose = np.repeat(np.arange(len(order)), counts)
         counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()
     for brain, n_rows in zip(order, counts, strict=True):
-        if n_rows:
-            yield brain, brain.take(n_rows, frame)
+        left = n_rows
+        while left:
+            taken = brain.take(left, frame)
+            left -= len(taken.ids)
+            yield brain, taken
 
 
 def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
     """Batches that are expected to end before the deadline.
 
-    Policies come in the order of their most urgent agent. Each takes as many rows as fit in what is left of the time, its whole crowd
-    where that fits; what remains of the crowd is more urgent in the next frame. When all have had their turn, what time is left goes round
-    again. A policy of which nobody knows what it costs is tried with one row, while most of the time is left. One of which not a single
+    Policies come in the order of their most urgent agent. The first takes as many rows as fit; of the others, those whose whole crowd
+    fits come before parts of crowds, since a batch costs something whatever its size. What remains of a crowd is more urgent in the next
+    frame. A policy of which nobody knows what it costs is tried with one row, while most of the time is left. One of which not a single
     row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
     """
     left = 1 << 62 if rows is None else rows
-    first, order = True, waiting(brains, frame)
+    order = waiting(brains, frame)
+    first, whole = True, True
     while left and order:
         some = False
         for brain in order:
             brain.drop_the_gone()
-            n_waiting = brain.eligible(frame)
+            n_waiting, costs = brain.eligible(frame), brain.costs
             if not n_waiting or brain.busy:
                 continue  # they have ended meanwhile, or a part of them is under way
             brain.picked_s = time.perf_counter()
             seconds = deadline - brain.picked_s
-            n_rows = min(n_waiting, left, brain.costs.rows_within(seconds))
+            n_rows = min(n_waiting, left, costs.rows_within(seconds))
+            if first and not n_rows:
+                costs.relax()
+            elif not first and n_rows < n_waiting and (whole or not costs.pays(n_rows)):
+                n_rows = 0
+            if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
+                n_rows = 0
             if _SIZES < n_rows < n_waiting:
                 n_rows -= n_rows % _SIZES  # a part of a crowd: few sizes, so that their plans are kept
-            if n_rows <= 0:
-                if first:
-                    brain.costs.relax()
-                    first = False
+            first = False
+            if not n_rows:
                 continue
-            if not brain.costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
-                continue
-            first, some = False, True
-            left -= n_rows
-            yield brain, brain.take(n_rows, frame)
+            some = True
+            taken = brain.take(n_rows, frame)
+            left -= len(taken.ids)
+            yield brain, taken
             if not left:
                 return
-        if not some:
+        if not some and not whole:
             return
+        whole = False
         order = [brain for brain in order if brain.eligible(frame)]

@@ -147,8 +147,8 @@ class Runtime:
         brain = self._brain(name)
         levels.checked(f"policy {name!r}, begin", every, priority, hold)
         names = listed(ids, ordered=False) if isinstance(ids, (set, frozenset)) else listed(ids)
-        brain.policy.begin_agents(names, stream, episode)
-        if (every, priority, hold) != (1, 1.0, "none"):
+        brain.changed(lambda: brain.policy.begin_agents(names, stream, episode))
+        if brain.levels or (every, priority, hold) != (1, 1.0, "none"):
             with self._lock:
                 for agent in names:
                     brain.begin(agent, int(every), float(priority), hold)
@@ -160,7 +160,7 @@ class Runtime:
     def end_agents(self, name: str, ids: Ids) -> None:
         """Ends many, or none."""
         brain, names = self._brain(name), listed(ids, ordered=False)
-        brain.policy.end_agents(names)
+        brain.changed(lambda: brain.policy.end_agents(names))
         with self._lock:
             for agent in names:
                 brain.forget(agent)
@@ -168,7 +168,7 @@ class Runtime:
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins at once, as `Policy.restart_agents`; levels stay, what waits is forgotten."""
         brain, names = self._brain(name), listed(ids)
-        brain.policy.restart_agents(names, stream, episode)
+        brain.changed(lambda: brain.policy.restart_agents(names, stream, episode))
         with self._lock:
             for agent in names:
                 kept = brain.levels.get(agent)
@@ -214,8 +214,13 @@ class Runtime:
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Agents that wait, in the order of their turn as it is now."""
+        brain = self._brain(name)
         with self._lock:
-            return tuple(self._brain(name).queue.births)
+            agents = list(brain.queue.births)
+            if brain.plain:
+                return tuple(agents)
+            urgencies = brain.urgencies(self.frame)
+            return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
 
     def infer_single(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
         """Decides for one agent at once, outside of frames; what it waits with stays."""

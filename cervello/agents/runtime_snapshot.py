@@ -34,11 +34,9 @@ def _saved(brain: Brain) -> dict[str, Any]:
     queue, policy = brain.queue, brain.policy
     births = queue.births
     stale = {agent for (agent, birth), now in zip(births.items(), policy.births(list(births)), strict=True) if birth != now}
-    waiting = queue.head(len(queue))
-    rows = [row for row, agent in enumerate(waiting.ids) if agent not in stale]
-    ids = [waiting.ids[row] for row in rows]
-    columns = [column if not stale or spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
-               for spec, column in zip(policy.inputs.values(), waiting.columns.values(), strict=True)]
+    kept = [row for row, agent in enumerate(births) if agent not in stale]
+    ids = [agent for agent in births if agent not in stale]
+    rows = [array[kept] if stale else array for array in queue.rows(len(births)).values()]
 
     def there(agents: Iterable[AgentId]) -> list[AgentId]:
         return [agent for agent in agents if agent in policy and agent not in stale]
@@ -48,7 +46,7 @@ def _saved(brain: Brain) -> dict[str, Any]:
         "policy": bytes(policy.snapshot()),
         "waiting": {"ids": _plain(ids), "since": [brain.since[agent] for agent in ids],
                     "deterministic": [agent in brain.deterministic for agent in ids],
-                    "columns": [_packed(column) for column in columns]},
+                    "rows": [_packed(array) for array in rows]},
         "resting": _plain(there(brain.resting)),
         "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
                    for agent, level in ((agent, brain.levels[agent]) for agent in there(brain.levels))],
@@ -86,8 +84,8 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
         raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
                             f"{error}") from error
     _restore_policies(brains, [entry["policy"] for entry in entries])
-    for brain, entry, columns in zip(brains, entries, ready, strict=True):
-        _put(brain, entry, columns)
+    for brain, entry, rows in zip(brains, entries, ready, strict=True):
+        _put(brain, entry, rows)
     return frame
 
 
@@ -114,13 +112,13 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
 
 
 def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
-    """The columns that waited, when everything in an entry fits the policy."""
+    """The rows that waited, when everything in an entry fits the policy."""
     waiting = entry["waiting"]
     ids, specs = waiting["ids"], brain.policy.inputs
-    columns = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["columns"], strict=True)}
+    rows = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["rows"], strict=True)}
     for name, spec in specs.items():
-        if columns[name].shape != spec.batched(len(ids)) or columns[name].dtype != spec.dtype:
-            raise ValueError(f"column {name!r} of {columns[name].shape} {columns[name].dtype}")
+        if rows[name].shape != (len(ids), *spec.shape) or rows[name].dtype != spec.dtype:
+            raise ValueError(f"rows of {name!r}, {rows[name].shape} {rows[name].dtype}")
     for what in ("since", "deterministic"):
         if len(waiting[what]) != len(ids):
             raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
@@ -142,10 +140,10 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
         _check_frames([phase, every - 1 - phase])
         if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # below 0 for one whose level has changed before it ever decided
             raise ValueError(f"a next frame of {next_frame!r}")
-    for _, rows in entry["held"]:
-        if [name for name, *_ in rows] != list(brain.policy.outputs):
+    for _, outputs in entry["held"]:
+        if [name for name, *_ in outputs] != list(brain.policy.outputs):
             raise ValueError("decisions held of other outputs")
-        for name, *packed in rows:
+        for name, *packed in outputs:
             spec, row = brain.policy.outputs[name], _unpacked(*packed)
             if row.shape != spec.shape or row.dtype != spec.dtype:
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
@@ -154,7 +152,7 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
         _check_frames([every, phase, every - 1 - phase])
     if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
         raise ValueError("two phases for one number of frames")
-    return columns
+    return rows
 
 
 def _check_frames(numbers: Sequence[Any]) -> None:
@@ -164,10 +162,10 @@ def _check_frames(numbers: Sequence[Any]) -> None:
             raise ValueError(f"a number of frames of {number!r}")
 
 
-def _put(brain: Brain, entry: Any, columns: dict[str, Array]) -> None:
+def _put(brain: Brain, entry: Any, rows: dict[str, Array]) -> None:
     waiting = entry["waiting"]
     ids = waiting["ids"]
-    brain.fill(ids, waiting["since"], columns)
+    brain.fill(ids, waiting["since"], rows)
     brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
     brain.resting = dict.fromkeys(entry["resting"])
     brain.levels = {agent: Level(every, phase, float(priority), hold, next_frame)

@@ -92,6 +92,15 @@ class ScratchPad:
             with np.errstate(all="ignore"):
                 self._columns[name][rows] = np.moveaxis(column, spec.batch_axis, 0) if spec.batch_axis else column
 
+    def put_rows(self, first: int, rows: Mapping[str, Array]) -> None:
+        """Writes [n, *row] of every input from a row on; there is room."""
+        for name, column in self._columns.items():
+            column[first:first + len(rows[name])] = rows[name]
+
+    def rows(self, n_rows: int, first: int = 0) -> dict[str, Array]:
+        """[n_rows, *row] of every input, as they lie here."""
+        return {name: column[first:first + n_rows] for name, column in self._columns.items()}
+
     def move(self, first: int, n_rows: int) -> None:
         """Moves rows to the pad's beginning."""
         if first:
@@ -102,11 +111,6 @@ class ScratchPad:
         """Puts the rows from `first` on in another order: row first + order[i] goes to first + i."""
         for column in self._columns.values():
             column[first:first + len(order)] = column[first + order]
-
-    def remove(self, row: int, n_rows: int) -> None:
-        """Takes one of the first n_rows rows out; those behind it move up."""
-        for column in self._columns.values():
-            column[row:n_rows - 1] = column[row + 1:n_rows]
 
     def fill(self, observations: Sequence[Observation], agents: Sequence[object]) -> None:
         """Writes rows 0 to n - 1; nothing is written when one of them does not fit.

@@ -24,7 +24,7 @@ class Queue:
     """Agents in the order of their rows. Mutable, one thread; it trusts what it is given.
 
     Rows leave in front and come at the back, so the used part moves through the pad and is put back to its beginning when the end is
-    reached.
+    reached. Rows of agents that are discarded stay as holes until rows are looked at: a crowd may end one by one.
 
     Attributes:
       births: who waits, in the order of rows, and when they had begun.
@@ -38,6 +38,8 @@ class Queue:
         self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
+        self._holes = False
+        self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
 
     def __len__(self) -> int:
         return len(self.births)
@@ -78,8 +80,18 @@ class Queue:
             self.pad.put_columns(np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids)), columns)
         self.births.update(zip(ids, births, strict=True))
 
+    def put_rows(self, ids: Sequence[AgentId], births: Sequence[int], rows: Mapping[str, Array]) -> None:
+        """As `put_columns`, for what `rows` gave: [n, *row] whatever the specs say of axes. The agents are new here."""
+        start = self._room(len(ids))
+        self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
+        self.pad.put_rows(start, rows)
+        self.births.update(zip(ids, births, strict=True))
+        self.changes += 1
+
     def _room(self, n: int) -> int:
         """The first of n free rows at the back."""
+        if self._holes:
+            self._close_holes()
         n_rows = len(self.births)
         if self._first + n_rows + n > self.pad.capacity:
             self.pad.move(self._first, n_rows)
@@ -89,15 +101,45 @@ class Queue:
                 self.pad.grow(n_rows + n)
         return self._first + n_rows
 
+    def _close_holes(self) -> None:
+        self.pad.arrange(self._first, np.fromiter((self._rows[agent] for agent in self.births), np.int64, len(self.births)) - self._first)
+        self._rows = {agent: row for row, agent in enumerate(self.births, self._first)}
+        self._holes = False
+
     def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory."""
+        """The first n rows; the columns are the pad's own memory.
+
+        Raises:
+          InputError: they differ in a value that they share; see `alike`.
+        """
+        if self._holes:
+            self._close_holes()
         return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
+
+    def alike(self, n: int) -> int:
+        """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""
+        if not self._shared:
+            return n
+        rows = self.rows(n)
+        for name in self._shared:
+            flat = np.ascontiguousarray(rows[name][:n]).view(np.uint8).reshape(n, -1)
+            same = (flat == flat[0]).all(1)
+            n = n if same.all() else int(same.argmin())
+        return n
+
+    def rows(self, n: int) -> dict[str, Array]:
+        """The first n rows, [n, *row] of every input; the pad's own memory."""
+        if self._holes:
+            self._close_holes()
+        return self.pad.rows(n, self._first)
 
     def drop(self, n: int) -> None:
         """Forgets the first n rows."""
         if n >= len(self.births):
             self.clear()
             return
+        if self._holes:
+            self._close_holes()
         self.changes += 1
         for agent in list(islice(self.births, n)):
             del self.births[agent], self._rows[agent]
@@ -108,15 +150,14 @@ class Queue:
         if agent not in self.births:
             return False
         self.changes += 1
-        row, n_rows = self._rows[agent], len(self.births)
-        self.pad.remove(row, self._first + n_rows)
+        self._holes = True
         del self.births[agent], self._rows[agent]
-        for other in islice(self.births, row - self._first, None):
-            self._rows[other] -= 1
         return True
 
     def arrange(self, order: Sequence[int] | Array) -> None:
         """Puts rows in another order: `order[i]` is the place, from the front, of the row that comes to place i."""
+        if self._holes:
+            self._close_holes()
         self.changes += 1
         names = list(self.births)
         self.pad.arrange(self._first, np.asarray(order, np.int64))
@@ -128,4 +169,4 @@ class Queue:
         self.changes += 1
         self.births.clear()
         self._rows.clear()
-        self._first = 0
+        self._first, self._holes = 0, False

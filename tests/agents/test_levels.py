@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stacks import model
@@ -95,6 +96,54 @@ def test_a_held_decision_is_a_copy_of_the_row_alone() -> None:
     skipped = held.skipped[0]
     assert held[skipped]["action"].base is None
     assert held[skipped]["action"] == first[skipped]["action"]
+
+
+def test_an_agent_that_rested_and_decides_after_all_is_not_skipped() -> None:
+    runtime = make(1, every=4)
+    push(runtime, [0])
+    runtime.run()
+    push(runtime, [0])  # not its turn
+    runtime.set_level("a", 0, every=1)
+    push(runtime, [0])
+    frame = runtime.run()
+    assert set(frame["a"]) == {0}
+    assert frame["a"].skipped == ()
+
+
+def test_an_agent_that_begins_again_has_the_level_it_begins_with() -> None:
+    runtime = make(1, every=4)
+    runtime.policies["a"].end_agent(0)  # behind the runtime's back
+    runtime.begin_agent("a", 0)
+    ran = []
+    for _ in range(4):
+        push(runtime, [0])
+        ran.append(set(runtime.run()["a"]))
+    assert ran == [{0}] * 4
+
+
+def test_the_longest_waiting_is_first_again_when_levels_are_gone() -> None:
+    runtime = make(2)
+    runtime.begin_agent("a", 2, priority=100.0)
+    push(runtime, [0], 1)
+    push(runtime, [2], 1)
+    assert set(runtime.run(rows=1)["a"]) == {2}
+    runtime.set_level("a", 1, priority=4.0)
+    push(runtime, [1, 2], 1)
+    assert runtime.waiting("a") == (2, 1, 0)
+    assert set(runtime.run(rows=1)["a"]) == {2}
+    for agent in (1, 2):
+        runtime.set_level("a", agent)
+    assert runtime.waiting("a") == (0, 1)
+    assert set(runtime.run(rows=1)["a"]) == {0}
+
+
+def test_held_decisions_say_which_version_stands_now() -> None:
+    runtime = make(1, every=4, hold="last")
+    push(runtime, [0])
+    runtime.run()
+    runtime.policies["a"].replace(small_models.counter())
+    push(runtime, [0])
+    assert runtime.run()["a"].version == 2
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -95,8 +95,6 @@ class Life(RuleBasedStateMachine):
     @rule(name=names, agent=agents, level=maybe_levels)
     def set_level(self, name: str, agent: Any, level: Any) -> None:
         plain = self.plain.policies[name]
-        if agent in plain.resting:
-            return  # in the frame of a push that was not its turn: one more push, and it decides and is named as skipped
         if agent not in plain.agents:
             with self.unchanged(AgentError):
                 self.real.set_level(name, agent, **level)
@@ -203,8 +201,6 @@ class Life(RuleBasedStateMachine):
     def restore_agents(self, data: st.DataObject) -> None:
         name, state, then, whole = data.draw(st.sampled_from(self.snapshots), label="snapshot")
         plain = self.plain.policies[name]
-        for agent in plain.agents.keys() - then.keys() if whole else ():
-            self.set_level(name, agent, {"every": 1, "priority": 1.0, "hold": "none"})  # the runtime does not hear of their end
         self.real.policies[name].restore(state)
         plain.restore(then, whole)
 
@@ -282,7 +278,9 @@ class Life(RuleBasedStateMachine):
         assert self.real.frame == self.plain.frame
         for name, plain in self.plain.policies.items():
             policy = self.real.policies[name]
-            assert self.real.waiting(name) == tuple(plain.waiting)
+            urgencies = [-plain.urgency(agent, self.plain.frame) for agent in plain.waiting]
+            turns = sorted(zip(urgencies, plain.waiting, strict=True), key=lambda pair: pair[0])
+            assert self.real.waiting(name) == tuple(agent for _, agent in turns)
             assert policy.agents == tuple(plain.agents)
             saved = snapshot.read(policy.snapshot())
             assert list(saved.ids) == list(plain.agents)

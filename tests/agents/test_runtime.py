@@ -145,6 +145,24 @@ def test_a_swap_between_frames_shows_in_the_version(runtime: Runtime) -> None:
     assert sums(frame, "a") == {1: 2}
 
 
+@pytest.mark.parametrize("options", [{}, {"rows": 3}, {"budget_s": 60.0}])
+def test_agents_that_differ_in_a_value_all_rows_share_run_in_batches_of_their_own(runtime: Runtime, options: Any) -> None:
+    data = small_models.graph([small_models.node("Mul", "obs gain", "action")],
+                              {"obs": (small_models.FLOAT, ("N", 2)), "gain": (small_models.FLOAT, (1,))},
+                              {"action": (small_models.FLOAT, ("N", 2))}, {})
+    policy = cervello.load(data)
+    assert policy.inputs["gain"].batch_axis is None
+    runtime.add("shared", policy)
+    runtime.begin_agents("shared", range(3))
+    for agent, gain in enumerate((2.0, 3.0, 2.0)):
+        runtime.push("shared", agent, {"obs": np.ones(2), "gain": np.array([gain])})
+    runtime.snapshot()
+    found = {}
+    for _ in range(3):
+        found.update({agent: row["action"].tolist() for agent, row in runtime.run(**options)["shared"].items()})
+    assert found == {0: [2, 2], 1: [3, 3], 2: [2, 2]}
+
+
 # Adding and removing ------------------------------------------------------------------------------------------------------
 
 

@@ -245,7 +245,7 @@ def test_other_policies_or_another_order_are_named(state: bytes) -> None:
 PLACES: dict[str, Any] = {
     "frame": (), "brains": (), "policy": ("brains", 1), "name": ("brains", 0), "waiting": ("brains", 1), "resting": ("brains", 0),
     "levels": ("brains", 1), "phases": ("brains", 1), "held": ("brains", 0), "last_frame": ("brains", 1), "ids": ("brains", 1, "waiting"),
-    "since": ("brains", 1, "waiting"), "deterministic": ("brains", 0, "waiting"), "columns": ("brains", 1, "waiting")}
+    "since": ("brains", 1, "waiting"), "deterministic": ("brains", 0, "waiting"), "rows": ("brains", 1, "waiting")}
 WRONG = [None, -2, 1 << 63, 1.5, "x", b"abc", [99], [[]], [[1, 2]], {"a": 1}, [[99, 2, 0, 1.0, "none", 0]], [[1, 0, 0, 1.0, "none", 0]],
          [[1, 2, 0, 1.0, "none", 0]] * 2, [[1, 2, 0, -1.0, "none", 0]], [[1, 2, 0, 1.0, "some", 0]], [[1, 2, -1, 1.0, "none", 0]],
          [["<f4", [1], b"abcd"]], [["|O", [5, 1], b""]], [[1, [["action", "<f8", [1], bytes(8)]]]],

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import stacks
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cervello import AgentError, Batcher, Epsilon, InputError, Policy, Recurrent
+from cervello.batcher import Queue
+from cervello.spec import Specs, TensorSpec
 
 
 def total(value: float) -> dict[str, Any]:
@@ -77,6 +81,39 @@ def test_those_behind_a_discarded_agent_keep_their_observations(batch: Batcher, 
 
 
 @pytest.mark.parametrize("agent", [True, 1.0, [1], None, 9, np.array([1])])
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["put", "again", "discard", "drop", "arrange", "columns", "clear"]), st.integers(0, 9)), max_size=60))
+def test_rows_stay_with_their_agents_whatever_comes_and_goes(moves: list[tuple[str, int]]) -> None:
+    queue = Queue(Specs([TensorSpec("x", (2,), np.dtype(np.float32))]))
+    plain: dict[int, float] = {}
+    for number, (what, k) in enumerate(moves):
+        value = float(number)
+        if what in ("put", "again"):
+            queue.put(k, number, {"x": np.full(2, value, np.float32)})
+            plain[k] = value
+        elif what == "columns":
+            ids = [(k + i) % 30 for i in range(8)]
+            queue.put_columns(ids, [number] * 8, {"x": np.array([[value + i] * 2 for i in range(8)], np.float32)})
+            plain.update({agent: value + i for i, agent in enumerate(ids)})
+        elif what == "discard":
+            assert queue.discard(k) == (plain.pop(k, None) is not None)
+        elif what == "drop":
+            queue.drop(k)
+            plain = dict(list(plain.items())[k:])
+        elif what == "arrange":
+            order = np.random.default_rng(k).permutation(len(plain))
+            queue.arrange(order)
+            items = list(plain.items())
+            plain = dict(items[i] for i in order)
+        else:
+            queue.clear()
+            plain.clear()
+        if k % 3 == 0:
+            batch = queue.head(len(queue))
+            assert (list(batch.ids), batch.columns["x"][:, 0].tolist()) == (list(plain), list(plain.values()))
+    assert queue.rows(len(queue))["x"][:, 1].tolist() == list(plain.values())
+
+
 def test_only_ids_of_agents_that_have_begun_can_be_pushed(policy: Policy, agent: Any) -> None:
     batch = Batcher(policy)
     for push in (lambda: batch.push(agent, total(1)), lambda: batch.extend({agent: total(1)})):
