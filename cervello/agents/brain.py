@@ -51,6 +51,7 @@ class Brain:
       phases: the phase that the next agent gets, by `every`.
       costs: what batches take.
       busy: whether a batch of it is under way.
+      plain: whether the queue is in the order of urgency as it stands: no levels, and nobody was put in another order.
       last_frame: when it was run last, for those that wait equally long.
       head_since: the frame from which the first of the queue waits; a number beyond all frames when nobody does. Kept up to date by every
         change, most of which happen between frames, so that a frame need not ask for it.
@@ -77,17 +78,17 @@ class Brain:
         self.gone: list[AgentId] = []
         self.picked_s = 0.0
         self._spare: list[Queue] = []
-        self._mixed = False  # whether the queue may be in another order than that of waiting
+        self.plain = True
         self._fresh = (-1, 0)
-        self._skipped: tuple[int, tuple[AgentId, ...]] = (-1, ())
+        self._skipped = -1
 
     # Who waits ----------------------------------------------------------------------------------------------------------
 
     def begin(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """Sets an agent's level; its phase is the next in turn, so that a crowd does not decide in one frame."""
         was = self.levels.get(agent, _PLAIN)
+        self.plain = False
         if (every, priority, hold) == (1, 1.0, "none"):
-            self._mixed = self._mixed or agent in self.levels
             self.levels.pop(agent, None)
             self.held.pop(agent, None)
             return
@@ -191,7 +192,7 @@ class Brain:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
         self.queue.clear()
         self.queue.put_rows(ids, self.policy.births(ids), rows)  # type: ignore[arg-type]
-        self._mixed = True
+        self.plain = False
         self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
         self.gone, self.seen = [], self.policy.changes
         self.look_at_head()
@@ -217,18 +218,17 @@ class Brain:
             self.forget(agent)
         self.gone += gone
 
+    @property
+    def told(self) -> bool:
+        """Whether the last `skipped` still says who is skipped: nobody else waits, nobody rests, holds a decision or is gone."""
+        return self._skipped == self.queue.changes and not self.resting and not self.held and not self.gone
+
     def skipped(self) -> tuple[AgentId, ...]:
-        """Those who wait or rest; mostly the same as in the frame before."""
-        if self._skipped[0] != self.queue.changes:
-            self._skipped = self.queue.changes, tuple(self.queue.births)
-        return (*self._skipped[1], *self.resting) if self.resting else self._skipped[1]
+        """Those who wait or rest."""
+        self._skipped = self.queue.changes
+        return (*self.queue.births, *self.resting)
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
-
-    @property
-    def plain(self) -> bool:
-        """Whether the queue is in the order of urgency as it stands."""
-        return not self.levels and not self._mixed
 
     def urgency(self, frame: int) -> float:
         """The most urgent agent's: frames waited, this one included, times priority."""
@@ -250,7 +250,7 @@ class Brain:
         if (order[:-1] > order[1:]).any():
             self.queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.queue))]))
             self.look_at_head()
-        self._mixed = bool(self.levels)
+        self.plain = not self.levels
 
     # Running ------------------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Brain:
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
             since, self.since = self.since, {}
-            self.head_since, self._mixed = _NOBODY, False
+            self.head_since, self.plain, self._skipped = _NOBODY, not self.levels, -1
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
             return Taken(batch.ids, batch.columns, queue.births, since, flags, queue)
         births, since = queue.births, self.since
@@ -316,7 +316,7 @@ class Brain:
                 self.since.update((agent, taken.since[agent]) for agent in ids)
                 if before:
                     self.queue.arrange([*range(before, len(self.queue)), *range(before)])
-                    self._mixed = True
+                    self.plain = False
                 self.look_at_head()
             else:
                 self._wait(ids, since)

@@ -20,6 +20,7 @@ _RIDGE = 0.01
 _LEAST_SHARE = 0.02  # each part of the line is at least this share of an expectation
 _MOST_RATIO = 2.0  # measured may count as this many times what was expected
 _RATE = 0.05  # of the pace
+_LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
 _QUANTILE = 0.97
 _STEP = 0.03  # how far the quantile moves when it was too low
 _RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
@@ -43,7 +44,7 @@ class Pace:
             self.quantile += _STEP * _QUANTILE
         else:
             self.quantile = max(1.0, self.quantile - _STEP * (1 - _QUANTILE))
-        self.factor *= 1.0 + _RATE * (min(ratio, _MOST_RATIO) - 1.0)
+        self.factor = self.factor**_LEAK * (1.0 + _RATE * (min(ratio, _MOST_RATIO) - 1.0))
 
 
 class CostModel:

@@ -16,6 +16,7 @@ from cervello.spec import AgentId
 
 _SIZES = 16
 _TRIAL_SHARE = 0.5
+_LEAST_S = 15e-6  # no batch is over sooner
 _by_head = attrgetter("head_since", "last_frame")
 Picked = tuple[Brain, Taken]
 
@@ -33,7 +34,6 @@ class Frame(dict[str, Actions]):
     """
 
     def __init__(self, number: int, budget_s: float | None = None):
-        super().__init__()
         self.number, self.budget_s = number, budget_s
         self.n_rows = 0
         self.elapsed_s = 0.0
@@ -62,9 +62,11 @@ class Frame(dict[str, Actions]):
             gone, brain.gone = brain.gone, []
             self.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end them "
                                              "with the runtime, or push anew those that have begun again"))
-        if not brain.queue.births and not brain.resting:
+        skipped = brain.skipped()
+        if not skipped:
+            self.skipped.pop(name, None)
             return
-        self.skipped[name] = skipped = brain.skipped()
+        self.skipped[name] = skipped
         if brain.held:
             held = brain.held
             repeated = {agent: held[agent] for agent in skipped if agent in held}
@@ -73,10 +75,7 @@ class Frame(dict[str, Actions]):
                     self[name] = Actions()
                     self[name].version = brain.policy.version
                 self[name].update(repeated)
-        if brain.resting:
-            brain.resting.clear()
-        if name in self:
-            self[name].skipped = skipped
+        brain.resting.clear()
 
     def fail(self, name: str, agents: Sequence[Any], error: Exception) -> None:
         """A policy has failed for some agents."""
@@ -87,11 +86,15 @@ class Frame(dict[str, Actions]):
 
 def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
     """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
-    found = [brain for brain in brains if brain.head_since <= frame and not brain.busy]
-    if not all(brain.plain for brain in found):
-        found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
-    else:
+    found, plain = [], True
+    for brain in brains:
+        if brain.head_since <= frame and not brain.busy:
+            found.append(brain)
+            plain = plain and brain.plain
+    if plain:
         found.sort(key=_by_head)
+    else:
+        found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
     return found
 
 
@@ -133,6 +136,8 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
                 continue  # they have ended meanwhile, or a part of them is under way
             brain.picked_s = time.perf_counter()
             seconds = deadline - brain.picked_s
+            if seconds < _LEAST_S and not first:
+                return
             n_rows = min(n_waiting, left, costs.rows_within(seconds))
             if first and not n_rows:
                 costs.relax()

@@ -55,6 +55,7 @@ class Runtime:
         self.frame = 0  # the number of the next frame
         self._brains: dict[str, Brain] = {}
         self._pace = Pace()
+        self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
         self._start()
         _runtimes.add(self)
@@ -115,12 +116,14 @@ class Runtime:
         with self._lock:
             brain = self._brain(name)
             self._brains = {key: other for key, other in self._brains.items() if key != name}
+            self._skipped.pop(name, None)
         return tuple(brain.queue.births)
 
     def clear(self) -> dict[str, tuple[AgentId, ...]]:
         """Takes all policies out; returns the orphaned agents by policy."""
         with self._lock:
             brains, self._brains = self._brains, {}
+            self._skipped.clear()
         return {name: tuple(brain.queue.births) for name, brain in brains.items() if brain.queue.births}
 
     def _brain(self, name: str) -> Brain:
@@ -303,8 +306,13 @@ class Runtime:
         with self._lock:
             start = time.perf_counter()
             self._under_way = False
+            frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
             for brain in self._brains.values():
-                frame.skip(brain)
+                if not brain.told:
+                    frame.skip(brain)
+            for name in frame:
+                frame[name].skipped = frame.skipped.get(name, ())
+            self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
@@ -328,6 +336,7 @@ class Runtime:
         with self._lock:
             self._check_idle("restore")
             self.frame = runtime_snapshot.restore(state, list(self._brains.values()))
+            self._skipped.clear()
 
     def _check_idle(self, what: str) -> None:
         if self._under_way:

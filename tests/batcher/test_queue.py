@@ -80,9 +80,9 @@ def test_those_behind_a_discarded_agent_keep_their_observations(batch: Batcher, 
     assert results(batch.execute()) == expected | {gone: 7}
 
 
-@pytest.mark.parametrize("agent", [True, 1.0, [1], None, 9, np.array([1])])
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["put", "again", "discard", "drop", "arrange", "columns", "clear"]), st.integers(0, 9)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["put", "again", "discard", "drop", "arrange", "columns", "clear"]), st.integers(0, 9)),
+                max_size=60))
 def test_rows_stay_with_their_agents_whatever_comes_and_goes(moves: list[tuple[str, int]]) -> None:
     queue = Queue(Specs([TensorSpec("x", (2,), np.dtype(np.float32))]))
     plain: dict[int, float] = {}
@@ -114,6 +114,7 @@ def test_rows_stay_with_their_agents_whatever_comes_and_goes(moves: list[tuple[s
     assert queue.rows(len(queue))["x"][:, 1].tolist() == list(plain.values())
 
 
+@pytest.mark.parametrize("agent", [True, 1.0, [1], None, 9, np.array([1])])
 def test_only_ids_of_agents_that_have_begun_can_be_pushed(policy: Policy, agent: Any) -> None:
     batch = Batcher(policy)
     for push in (lambda: batch.push(agent, total(1)), lambda: batch.extend({agent: total(1)})):
