@@ -63,7 +63,7 @@ class Passive:
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
         """Gives agents a state that `get_state` gave. Called after `begin`, with the names, shapes and types that `get_state` gives."""
         for name, slab in self.slabs.items():
-            slab.rows[slots] = state[name]
+            slab.put(slots, state[name])
 
 
 def named(wrapper: str, what: str, value: Any) -> str:

@@ -12,6 +12,7 @@ from cervello.noise import layout
 from cervello.spec import TensorSpec
 
 Array = np.ndarray[Any, Any]
+_LEAST_STRETCH = 64
 
 
 class Slab:
@@ -54,7 +55,12 @@ class Slab:
         return address, row_bytes
 
     def begin(self, slots: Array) -> None:
-        self.rows[slots] = self.initial
+        """Gives agents the initial row."""
+        self.rows[_stretch(slots)] = self.initial
+
+    def put(self, slots: Array, rows: Array) -> None:
+        """Gives agents rows of their own, [n, *row]."""
+        self.rows[_stretch(slots)] = rows
 
     def gather(self, slots: Array) -> Array:
         """The rows of a batch as a fresh column, with the batch on the spec's axis."""
@@ -74,3 +80,16 @@ class Slab:
         """Stores a column of the batch's new rows."""
         if self._scatter is None or self._scatter(len(slots), 0, slots, column):
             self.rows[slots] = np.moveaxis(column, self.axis, 0) if self.axis else column
+
+
+def _stretch(slots: Array) -> Array | slice:
+    """Slots as a slice, where they follow each other upward or downward, as those of a crowd do: copied as a whole then."""
+    n = len(slots)
+    if n < _LEAST_STRETCH:
+        return slots
+    first, last = int(slots[0]), int(slots[-1])
+    step = 1 if last > first else -1
+    if last - first != step * (n - 1) or (np.diff(slots) != step).any():
+        return slots
+    end = last + step
+    return slice(first, None if end < 0 else end, step)

@@ -133,7 +133,7 @@ class Stack:
         others: dict[int, dict[str, Array]] = {i: {} for i, wrapper in enumerate(self.inner_first) if _has_own_state(wrapper)}
         for name, array in state.items():
             if name in slabs:
-                slabs[name].rows[slots] = array
+                slabs[name].put(slots, array)
             else:
                 place, _, own = name.partition(" ")
                 others[int(place)][own] = array
