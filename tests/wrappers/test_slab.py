@@ -8,8 +8,9 @@ import pytest
 from cervello.spec import TensorSpec
 from cervello.wrappers import Slab
 
-CROWDS = {"upward": np.arange(5, 105), "downward to the first": np.arange(99, -1, -1), "downward": np.arange(150, 50, -1), "few": np.arange(3),
-          "with gaps": np.arange(0, 200, 2), "mixed": np.random.default_rng(0).permutation(200)[:100], "nearly": np.r_[0:50, 51:101, 50]}
+CROWDS = {"upward": np.arange(5, 105), "downward to the first": np.arange(99, -1, -1), "downward": np.arange(150, 50, -1),
+          "few": np.arange(3), "with gaps": np.arange(0, 200, 2), "mixed": np.random.default_rng(0).permutation(200)[:100],
+          "nearly": np.r_[0:50, 51:101, 50]}
 
 
 @pytest.mark.parametrize("crowd", CROWDS)
