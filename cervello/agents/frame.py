@@ -11,6 +11,7 @@ import numpy as np
 
 from cervello.agents.actions import Actions
 from cervello.agents.brain import Brain, Taken
+from cervello.agents.costs import CostModel
 from cervello.errors import AgentError
 from cervello.spec import AgentId
 
@@ -127,36 +128,51 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     left = 1 << 62 if rows is None else rows
     order = waiting(brains, frame)
     first, whole = True, True
+    now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
     while left and order:
         some = False
         for brain in order:
-            brain.drop_the_gone()
-            n_waiting, costs = brain.eligible(frame), brain.costs
-            if not n_waiting or brain.busy:
-                continue  # they have ended meanwhile, or a part of them is under way
-            brain.picked_s = time.perf_counter()
-            seconds = deadline - brain.picked_s
+            seconds = deadline - now
             if seconds < _LEAST_S and not first:
                 return
-            n_rows = min(n_waiting, left, costs.rows_within(seconds))
-            if first and not n_rows:
-                costs.relax()
-            elif not first and n_rows < n_waiting and (whole or not costs.pays(n_rows)):
+            n_waiting = brain.eligible(frame)
+            if not n_waiting or brain.busy:
+                continue  # they have ended meanwhile, or a part of them is under way
+            n_rows = _rows(brain.costs, min(n_waiting, left), seconds, first, whole)
+            if not brain.costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
-            if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
-                n_rows = 0
-            if _SIZES < n_rows < n_waiting:
-                n_rows -= n_rows % _SIZES  # a part of a crowd: few sizes, so that their plans are kept
             first = False
+            if n_rows:
+                brain.drop_the_gone()
+                n_rows = min(n_rows, brain.eligible(frame))
             if not n_rows:
                 continue
-            some = True
+            some, brain.picked_s = True, now
             taken = brain.take(n_rows, frame)
             left -= len(taken.ids)
             yield brain, taken
+            now = time.perf_counter()
             if not left:
                 return
         if not some and not whole:
             return
         whole = False
         order = [brain for brain in order if brain.eligible(frame)]
+
+
+def _rows(costs: CostModel, n_waiting: int, seconds: float, first: bool, whole: bool) -> int:
+    """How many rows of a crowd run; 0 for none.
+
+    Args:
+      first: of the frame, so that it takes what fits.
+      whole: crowds run as a whole or not at all.
+    """
+    n_fits = costs.rows_within(seconds)
+    if n_fits >= n_waiting:
+        return n_waiting
+    if first:
+        if not n_fits:
+            costs.relax()
+    elif whole or not costs.pays(n_fits):
+        return 0
+    return n_fits - n_fits % _SIZES if n_fits > _SIZES else n_fits  # few sizes, so that their plans are kept

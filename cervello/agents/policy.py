@@ -207,11 +207,11 @@ class Policy:
     def _swap(self, new: Engine) -> None:
         def change() -> None:
             old, slots = self._engine, list(self._table.slots.values())
+            for slot in told(new.inferer, slots):
+                new.inferer.begin_agent(slot)
             if new.stack is not old.stack:
                 new.stack.adopt(old.stack)
                 new.stack.reserve(self._table.capacity)
-            for slot in told(new.inferer, slots):
-                new.inferer.begin_agent(slot)
             self._engine = self._membership.engine = new
 
         self._turn.alone(change)

@@ -310,8 +310,8 @@ class Runtime:
             for brain in self._brains.values():
                 if not brain.told:
                     frame.skip(brain)
-            for name in frame:
-                frame[name].skipped = frame.skipped.get(name, ())
+            for name in frame.keys() & frame.skipped.keys():
+                frame[name].skipped = frame.skipped[name]
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
 

@@ -34,6 +34,8 @@ def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inf
                  old.stack if wrappers is None else None)
     for side, now, was in (("inputs", new.inputs, old.inputs), ("outputs", new.outputs, old.outputs)):
         _check_specs(f"policy {old.name!r}, replace, {side} with the new wrappers", now, was)
+    if new.stack is not old.stack:
+        new.stack.check_heir(old.stack)
     if isinstance(new.inferer, ModelInferer):
         for n_rows in getattr(old.inferer, "kept", ())[-_WARMED:]:
             new.inferer.plan(n_rows)

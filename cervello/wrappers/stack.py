@@ -140,12 +140,8 @@ class Stack:
         for i, own_state in others.items():
             self.inner_first[i].set_state(slots, own_state)  # type: ignore[attr-defined]
 
-    def adopt(self, old: Stack) -> None:
-        """Takes over the slabs of a stack that this one replaces: batches that still run with the old one store where this one reads.
-
-        Raises:
-          WrapperError: the stacks differ in more than parameters; nothing has changed then.
-        """
+    def check_heir(self, old: Stack) -> None:
+        """Raises WrapperError when stacks differ in more than parameters, so that this one cannot adopt the other's state."""
         pairs = list(zip(self.inner_first, old.inner_first, strict=False))
         kinds = [[type(wrapper).__name__ for wrapper in stack.outer_first] for stack in (self, old)]
         if len(self) != len(old) or any(type(a) is not type(b) for a, b in pairs):
@@ -159,7 +155,10 @@ class Stack:
             if not same or (new is not was and _has_own_state(new)):
                 raise WrapperError(f"wrapper {new!r}: expected state in slabs of the same names and shapes as {was!r} has, got others; "
                                    "agents cannot keep their state")
-        for new, was in pairs:
+
+    def adopt(self, old: Stack) -> None:
+        """Takes over the slabs of a stack that this one replaces: batches that still run with the old one store where this one reads."""
+        for new, was in zip(self.inner_first, old.inner_first, strict=True):
             if new is not was and getattr(was, "slabs", None):
                 for name, slab in was.slabs.items():  # type: ignore[attr-defined]
                     slab.initial = new.slabs[name].initial  # type: ignore[attr-defined]
