@@ -47,7 +47,7 @@ class Origin:
         if isinstance(source, (str, os.PathLike)):
             path = os.path.abspath(source)
             return cls(path, _written(path))
-        return cls(None, data=bytes(source))
+        return cls(None, data=bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else b"")  # `read` refuses the rest
 
     def graph(self) -> Graph:
         """The graph with its updates.

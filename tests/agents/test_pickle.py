@@ -119,24 +119,23 @@ def test_another_process_decides_the_same(path: Path, tmp_path: Path) -> None:
     assert all(same_bits(found[name], expected[name]) for name in expected)
 
 
-class Steered(gymnasium.Wrapper):  # type: ignore[type-arg]
-    """An environment that is steered by a policy from within: actions are only nudges."""
+def steered(policy: cervello.Policy) -> Any:
+    """A CartPole that is steered by a policy from within: actions are only nudges."""
 
-    def __init__(self, env: Any, policy: cervello.Policy):
-        super().__init__(env)
-        self.policy = policy
+    class Steered(gymnasium.Wrapper):  # type: ignore[type-arg]  # here, so that it is pickled by value: no process can import this file
+        def reset(self, **options: Any) -> Any:
+            if 0 in policy:
+                policy.end_agent(0)
+            policy.begin_agent(0)
+            self.last, info = self.env.reset(**options)
+            return self.last, info
 
-    def reset(self, **options: Any) -> Any:
-        if 0 in self.policy:
-            self.policy.end_agent(0)
-        self.policy.begin_agent(0)
-        self.last, info = self.env.reset(**options)
-        return self.last, info
+        def step(self, action: Any) -> Any:
+            chosen = policy.infer_single(0, {"obs": self.last})["action"]
+            self.last, *rest = self.env.step(int(chosen))
+            return self.last, *rest
 
-    def step(self, action: Any) -> Any:
-        chosen = self.policy.infer_single(0, {"obs": self.last})["action"]
-        self.last, *rest = self.env.step(int(chosen))
-        return self.last, *rest
+    return lambda: Steered(gymnasium.make("CartPole-v1"))
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -149,10 +148,7 @@ def test_a_policy_works_in_an_async_vector_environment(context: str) -> None:
     policy.begin_agent(5)  # the pools have threads, and the policy an agent, before the environments are made
     policy.infer_single(5, {"obs": np.zeros(4, np.float32)})
 
-    def make() -> Any:
-        return Steered(gymnasium.make("CartPole-v1"), policy)
-
-    envs = gymnasium.vector.AsyncVectorEnv([make, make], context=context)
+    envs = gymnasium.vector.AsyncVectorEnv([steered(policy), steered(policy)], context=context)
     try:
         envs.reset(seed=[1, 2])
         total = np.zeros(2)
