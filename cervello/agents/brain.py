@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,9 +13,11 @@ from cervello.agents.actions import Actions
 from cervello.agents.costs import CostModel, Pace
 from cervello.agents.levels import Level
 from cervello.agents.policy import Policy
+from cervello.agents.table import ChangedError
 from cervello.batcher import Queue
 from cervello.batcher.pad import checked
 from cervello.batcher.rows import by_agent, odd_axes, owned
+from cervello.errors import AgentError
 from cervello.native.arrays import check_names, fitted
 from cervello.spec import AgentId, Array
 
@@ -28,6 +30,7 @@ class Taken:
     """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
 
     Attributes:
+      changes: the policy's, when everybody was looked at last.
       queue: whose memory the columns are, when a whole crowd was taken with its queue.
     """
 
@@ -36,6 +39,7 @@ class Taken:
     births: Mapping[AgentId, int]
     since: Mapping[AgentId, int]
     deterministic: bool | Array
+    changes: int
     queue: Queue | None
 
 
@@ -50,7 +54,8 @@ class Brain:
       held: last decisions of agents that want them repeated.
       phases: the phase that the next agent gets, by `every`.
       costs: what batches take.
-      busy: whether a batch of it is under way.
+      under_way: batches that were taken and are neither decided nor put back.
+      leaving: agents that the runtime itself is about to end or restart.
       plain: whether the queue is in the order of urgency as it stands: no levels, and nobody was put in another order.
       last_frame: when it was run last, for those that wait equally long.
       head_since: the frame from which the first of the queue waits; a number beyond all frames when nobody does. Kept up to date by every
@@ -69,7 +74,8 @@ class Brain:
         self.held: dict[AgentId, dict[str, Array]] = {}
         self.deterministic: set[AgentId] = set()
         self.costs = CostModel(pace)
-        self.busy = False
+        self.under_way: list[Taken] = []
+        self.leaving: set[AgentId] = set()
         self.last_frame = -1
         self._odd = odd_axes(policy.outputs)
         self.phases: dict[int, int] = {}
@@ -96,7 +102,7 @@ class Brain:
         if every != was.every or agent not in self.levels:
             phase = self.phases.get(every, 0)
             self.phases[every] = (phase + 1) % every
-        level = Level(every, phase, priority, hold, was.next_frame)
+        level = Level(every, phase, priority, hold, was.next_frame, was.birth)
         if agent in self.levels and every != was.every:
             level.next_frame = min(was.next_frame, was.next_frame - was.every + every)
         self.levels[agent] = level
@@ -118,48 +124,67 @@ class Brain:
         self.deterministic.discard(agent)
         self.look_at_head()
 
-    def push(self, agent: AgentId, observation: Mapping[str, Any], frame: int, deterministic: bool) -> None:
+    def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
+        """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
+        return checked(self.queue.pad.specs, observation, agent)
+
+    def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
+        """Columns that fit distinct agents; as `checked`."""
+        self.policy.check_distinct(ids)
+        check_names(self.policy.name, self.policy.inputs, columns)
+        return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.inputs.items()}
+
+    def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
-        birth = self.policy.births((agent,))[0]
-        if birth is None:
-            self.policy.check_agents((agent,))
-        arrays = checked(self.queue.pad.specs, observation, agent)
-        if not self._is_due(agent, frame):
+        birth = self._births((agent,))[0]
+        if not self._is_due(agent, birth, frame):
             self.resting[agent] = None
             return
         self.resting.pop(agent, None)
-        assert birth is not None
         self.queue.put(agent, birth, arrays)
         self._wait((agent,), frame)
         self._flag((agent,), deterministic)
 
-    def push_batch(self, ids: Sequence[AgentId], columns: Mapping[str, Any], frame: int, deterministic: bool) -> None:
+    def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
-        policy, n_rows = self.policy, len(ids)
-        births = policy.births(ids)
-        if None in births:
-            policy.check_agents(ids)
-        policy.check_distinct(ids)
-        check_names(policy.name, policy.inputs, columns)
-        arrays = {name: fitted(policy.name, spec, columns[name], n_rows) for name, spec in policy.inputs.items()}
+        births = self._births(ids)
         if self.levels:
-            due = [self._is_due(agent, frame) for agent in ids]
+            due = [self._is_due(agent, birth, frame) for agent, birth in zip(ids, births, strict=True)]
             if not all(due):
                 self.resting.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
                 keep = [row for row, yes in enumerate(due) if yes]
                 ids, births = [ids[i] for i in keep], [births[i] for i in keep]
-                arrays = {name: array if spec.batch_axis is None else np.take(array, keep, spec.batch_axis)
-                          for (name, spec), array in zip(policy.inputs.items(), arrays.values(), strict=True)}
+                arrays = self._taken(arrays, keep)
         if self.resting:
             for agent in ids:
                 self.resting.pop(agent, None)
-        self.queue.put_columns(ids, births, arrays)  # type: ignore[arg-type]
+        self.queue.put_columns(ids, births, arrays)
         self._wait(ids, frame)
         self._flag(ids, deterministic)
 
-    def _is_due(self, agent: AgentId, frame: int) -> bool:
+    def _births(self, ids: Sequence[AgentId]) -> list[int]:
+        """When agents began; raises AgentError for one that is not there."""
+        births = self.policy.births(ids)
+        if None in births:
+            self.policy.check_agents(ids)
+            raise AgentError(f"agents: expected agents that have begun, got {ids[births.index(None)]!r}")
+        return births  # type: ignore[return-value]
+
+    def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
+        """Some rows of columns, as columns of their own."""
+        return {name: columns[name] if spec.batch_axis is None else np.take(columns[name], rows, spec.batch_axis)
+                for name, spec in self.policy.inputs.items()}
+
+    def _is_due(self, agent: AgentId, birth: int, frame: int) -> bool:
         level = self.levels.get(agent)
-        return level is None or level.next_frame <= frame or agent in self.queue
+        if level is None:
+            return True
+        if level.birth != birth:  # another episode than the one it decided in last
+            if level.birth is not None:
+                level.next_frame = frame
+                self.held.pop(agent, None)
+            level.birth = birth
+        return level.next_frame <= frame or agent in self.queue
 
     def _wait(self, ids: Iterable[AgentId], frame: int) -> None:
         """Notes since when agents wait; those of the newest frame lie at the back of the queue and are counted."""
@@ -197,12 +222,10 @@ class Brain:
         self.gone, self.seen = [], self.policy.changes
         self.look_at_head()
 
-    def changed(self, change: Callable[[], None]) -> None:
-        """Lets agents begin or end by way of the runtime, which is nothing to look after."""
-        known = self.policy.changes == self.seen
-        change()
-        if known:
-            self.seen = self.policy.changes
+    def saw(self, before: int) -> None:
+        """The runtime itself has let agents begin or end, when the policy's changes were `before`: nothing to look after."""
+        if self.seen == before and self.policy.changes == before + 1:
+            self.seen = before + 1
 
     def drop_the_gone(self) -> None:
         """Takes out those who ended, or began anew, behind the runtime's back. Who began anew keeps its level."""
@@ -216,7 +239,12 @@ class Brain:
             self._forget_waiting(agent)
         for agent in [agent for agent in {**self.levels, **self.resting} if agent not in self.policy]:
             self.forget(agent)
-        self.gone += gone
+        self.gone += [agent for agent in gone if agent not in self.leaving]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch of it is under way."""
+        return bool(self.under_way)
 
     @property
     def told(self) -> bool:
@@ -225,7 +253,7 @@ class Brain:
 
     def skipped(self) -> tuple[AgentId, ...]:
         """Those who wait or rest."""
-        self._skipped = self.queue.changes
+        self._skipped = -1 if self.resting else self.queue.changes
         return (*self.queue.births, *self.resting)
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
@@ -258,7 +286,7 @@ class Brain:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
         they differ in a value that all rows of a batch share: those run in a batch of their own."""
         self.bring_forward(n_rows, frame)
-        self.busy, self.last_frame = True, frame
+        self.last_frame = frame
         queue = self.queue
         n_rows = queue.alike(n_rows)
         whole = n_rows == len(queue.births)
@@ -271,32 +299,53 @@ class Brain:
             since, self.since = self.since, {}
             self.head_since, self.plain, self._skipped = _NOBODY, not self.levels, -1
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
-            return Taken(batch.ids, batch.columns, queue.births, since, flags, queue)
+            return self._under_way(Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue))
         births, since = queue.births, self.since
-        taken = Taken(batch.ids, {name: column.copy() for name, column in batch.columns.items()},
-                      {agent: births[agent] for agent in batch.ids}, {agent: since.pop(agent) for agent in batch.ids}, flags, None)
+        columns = {name: column.copy() for name, column in batch.columns.items()}
+        taken = Taken(batch.ids, columns, {agent: births[agent] for agent in batch.ids}, {agent: since.pop(agent) for agent in batch.ids},
+                      flags, self.seen, None)
         queue.drop(n_rows)
         self.look_at_head()
+        return self._under_way(taken)
+
+    def _under_way(self, taken: Taken) -> Taken:
+        self.under_way.append(taken)
         return taken
 
     def decide(self, taken: Taken) -> Actions:
-        """{agent: {output: row}}."""
-        results = self.policy.infer_batch(taken.ids, taken.columns, taken.deterministic)
-        if taken.queue is not None:
-            results = owned(results, taken.columns)
-        return by_agent(taken.ids, results, self._odd)  # type: ignore[no-any-return]
+        """{agent: {output: row}}. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
+        while taken.ids:
+            try:
+                results = self.policy.infer_batch(taken.ids, taken.columns, taken.deterministic, unchanged=taken.changes)
+            except ChangedError:
+                self._leave_out_the_gone(taken)
+                continue
+            if taken.queue is not None:
+                results = owned(results, taken.columns)
+            return by_agent(taken.ids, results, self._odd)  # type: ignore[no-any-return]
+        return Actions()
+
+    def _leave_out_the_gone(self, taken: Taken) -> None:
+        taken.changes = self.policy.changes
+        now = self.policy.births(taken.ids)
+        rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[agent]]
+        if len(rows) == len(taken.ids):
+            return
+        taken.ids, taken.columns = tuple(taken.ids[row] for row in rows), self._taken(taken.columns, rows)
+        if not isinstance(taken.deterministic, bool):
+            taken.deterministic = taken.deterministic[rows]
 
     def decided(self, taken: Taken, actions: Actions, frame: int) -> None:
         """A batch has run."""
-        self._give_back(taken)
         if self.levels:
             for agent in taken.ids:
                 level = self.levels.get(agent)
-                if level is not None:
+                if level is not None and level.birth == taken.births[agent]:
                     level.decided(frame)
                     if level.hold == "last":
                         # Copies: a row is a window into its whole batch, which would live as long.
                         self.held[agent] = {name: np.array(row) for name, row in actions[agent].items()}
+        self._give_back(taken)
 
     def put_back(self, taken: Taken, since: int | None) -> None:
         """A batch could not run: those who have not been pushed anew meanwhile wait again.
@@ -308,8 +357,7 @@ class Brain:
         rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[agent] and agent not in self.queue]
         ids = [taken.ids[row] for row in rows]
         if ids:
-            columns = {name: column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
-                       for (name, spec), column in zip(self.policy.inputs.items(), taken.columns.values(), strict=True)}
+            columns = self._taken(taken.columns, rows)
             before = len(self.queue)
             self.queue.put_columns(ids, [taken.births[agent] for agent in ids], columns)
             if since is None:
@@ -326,7 +374,7 @@ class Brain:
 
     def _give_back(self, taken: Taken) -> None:
         """The batch is over: its queue's memory is used again."""
-        self.busy = False
+        self.under_way = [other for other in self.under_way if other is not taken]
         if taken.queue is not None:
             taken.queue.clear()
             self._spare.append(taken.queue)

@@ -35,11 +35,11 @@ class Engine:
                  "threads", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
-                 stack: Stack | None = None):
+                 stack: Stack | None = None, before: Stack | None = None):
         self.model, self.name, self.choice, self.wrappers = model, name, choice, tuple(wrappers)
         self.threads, self.version = threads, version
         self.inferer = choose(choice, model, threads)
-        self.stack = stack = Stack(self.wrappers, model.spec) if stack is None else stack
+        self.stack = stack = Stack(self.wrappers, model.spec, before) if stack is None else stack
         spec = stack.spec
         self.inputs, self.outputs, self.odd = spec.inputs, spec.outputs, odd_axes(spec.outputs)
         self._keys = frozenset(spec.inputs)

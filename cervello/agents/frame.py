@@ -48,6 +48,8 @@ class Frame(dict[str, Actions]):
 
     def add(self, name: str, actions: Actions) -> None:
         """More decisions of a policy."""
+        if not actions:
+            return
         self.n_rows += len(actions)
         there = self.get(name)
         if there is None:
@@ -70,7 +72,7 @@ class Frame(dict[str, Actions]):
         self.skipped[name] = skipped
         if brain.held:
             held = brain.held
-            repeated = {agent: held[agent] for agent in skipped if agent in held}
+            repeated = {agent: {key: row.copy() for key, row in held[agent].items()} for agent in skipped if agent in held}
             if repeated:
                 if name not in self:
                     self[name] = Actions()

@@ -112,4 +112,4 @@ def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
 
 def is_many(value: object) -> bool:
     """Whether streams or episodes are given one by one."""
-    return isinstance(value, (Sequence, np.ndarray)) and np.ndim(value) > 0
+    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)

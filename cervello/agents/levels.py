@@ -23,6 +23,7 @@ class Level:
       phase: frame numbers that leave this remainder are the agent's turns, so that a crowd's are spread.
       priority: urgency grows by this much per frame of waiting.
       hold: "last" repeats the last decision where none is made, "none" gives nothing.
+      birth: of the episode that `next_frame` is about.
       next_frame: when it is the agent's turn again; at once for one that has never decided.
     """
 
@@ -31,6 +32,7 @@ class Level:
     priority: float = 1.0
     hold: str = "none"
     next_frame: int = 0
+    birth: int | None = None
 
     def decided(self, frame: int) -> None:
         """Takes the agent's turn: the next one is the first of its phase after this frame."""

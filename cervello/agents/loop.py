@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from cervello.agents.frame import Frame, Picked
 
@@ -25,7 +25,7 @@ class Loop:
         self._helping: ThreadPoolExecutor | None = None
 
     def fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
-        """Runs all picks. On an interrupt, those that have not run wait again as before.
+        """Runs all picks. Who closes the frame puts back what an interrupt has left under way.
 
         Args:
           deadline: on the clock `time.perf_counter`; None for none.
@@ -40,14 +40,10 @@ class Loop:
             self._work(frame, picks, deadline)
             for helper in helpers:
                 helper.result()
-        except BaseException:
+        finally:
             for helper in helpers:
                 helper.cancel()
-            if deadline is None:
-                with self._lock:
-                    for brain, taken in picks:
-                        brain.put_back(taken, None)
-            raise
+            wait(helpers)
 
     def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
         """Whichever comes next, until there is none left."""
@@ -64,10 +60,6 @@ class Loop:
                     brain.put_back(taken, frame.number + 1)
                     frame.fail(brain.name, taken.ids, error)
                 continue
-            except BaseException:
-                with self._lock:
-                    brain.put_back(taken, None)
-                raise
             with self._lock:
                 brain.decided(taken, actions, frame.number)
                 frame.add(brain.name, actions)

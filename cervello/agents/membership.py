@@ -149,6 +149,20 @@ class Membership:
             raise errors[0]
 
 
+def tell(inferer: Inferer, slots: Sequence[int]) -> None:
+    """Tells an inferer of agents that it decides for from now on, all or none."""
+    begun: list[int] = []
+    try:
+        for slot in told(inferer, slots):
+            inferer.begin_agent(slot)
+            begun.append(slot)
+    except BaseException:
+        for slot in reversed(begun):
+            with suppress(Exception):
+                inferer.end_agent(slot)
+        raise
+
+
 def told(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
     """The slots that an inferer must be told of: none where it would do nothing."""
     deaf = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent

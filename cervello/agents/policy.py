@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from threading import get_ident
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.engine import Engine
 from cervello.agents.ids import Ids, doubled, listed
-from cervello.agents.membership import Membership, Numbers, told
+from cervello.agents.membership import Membership, Numbers, tell, told
 from cervello.agents.snapshot import Saved
 from cervello.agents.swap import successor
-from cervello.agents.table import AgentTable
+from cervello.agents.table import AgentTable, ChangedError
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
@@ -53,6 +54,7 @@ class Policy:
         self._turn = Turn(self.name)
         self._holder = self._turn.holder
         self._table = AgentTable(int(seed))
+        self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
         self._pads: list[ScratchPad] = []
 
@@ -151,12 +153,13 @@ class Policy:
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
-        if None in (births := self._table.births(ids)):
+        if None in (births := self.births(ids)):
             self._table.rows([ids[births.index(None)]])
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
-        return self._table.births(ids)
+        with self._turn.lock:  # not in the midst of a change
+            return self._table.births(ids)
 
     @property
     def changes(self) -> int:
@@ -207,12 +210,14 @@ class Policy:
     def _swap(self, new: Engine) -> None:
         def change() -> None:
             old, slots = self._engine, list(self._table.slots.values())
-            for slot in told(new.inferer, slots):
-                new.inferer.begin_agent(slot)
+            tell(new.inferer, slots)
             if new.stack is not old.stack:
                 new.stack.adopt(old.stack)
                 new.stack.reserve(self._table.capacity)
             self._engine = self._membership.engine = new
+            for slot in told(old.inferer, slots):
+                with suppress(Exception):  # it no longer decides; what it makes of the end is its own business
+                    old.inferer.end_agent(slot)
 
         self._turn.alone(change)
 
@@ -282,7 +287,7 @@ class Policy:
         return found
 
     def infer_batch(self, ids: Ids, inputs: Mapping[str, Any], deterministic: bool | Array = False,
-                    out: Mapping[str, Array] | None = None) -> Actions:
+                    out: Mapping[str, Array] | None = None, *, unchanged: int | None = None) -> Actions:
         """Decides for rows.
 
         Args:
@@ -290,9 +295,11 @@ class Policy:
           inputs: a column [N, ...] per input; row i belongs to ids[i].
           deterministic: no noise, for all or [N] bool by row.
           out: arrays to write to, by output name; others are allocated.
+          unchanged: the number of `changes` that the caller knows of: when agents have begun or ended since, nothing is decided.
         Returns:
           Actions: columns by output name.
         Raises:
+          ChangedError: agents have begun or ended since `unchanged`.
           AgentError, InputError: nothing has changed then.
         """
         kind = type(ids)
@@ -306,6 +313,8 @@ class Policy:
             try:
                 owner = holder.setdefault(0, mine)
                 if owner is mine:
+                    if unchanged is not None and unchanged != table.changes:
+                        raise ChangedError
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
@@ -327,6 +336,8 @@ class Policy:
         try:
             with lock:
                 table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
+                if unchanged is not None and unchanged != table.changes:
+                    raise ChangedError
                 slots, engine = table.rows(ids), self._engine
             return engine.decide(table, self._turn, slots, inputs, deterministic, out)
         finally:

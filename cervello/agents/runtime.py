@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from cervello.native.counts import thread_count
 from cervello.spec import AgentId, Array
 
 Observation = Mapping[str, Any]
+Flight = FrameType | Future[Frame]
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -63,7 +67,8 @@ class Runtime:
     def _start(self) -> None:
         """No thread and no frame under way, as at first and in the child of a fork."""
         self._lock = threading.Lock()  # of queues; not held while a policy runs
-        self._under_way = False
+        self._flight: Flight | None = None  # the frame that is under way
+        self._recover()
         self._submitting: ThreadPoolExecutor | None = None
         self._loop = Loop(self._lock, self.threads)
 
@@ -150,9 +155,11 @@ class Runtime:
         brain = self._brain(name)
         levels.checked(f"policy {name!r}, begin", every, priority, hold)
         names = listed(ids, ordered=False) if isinstance(ids, (set, frozenset)) else listed(ids)
-        brain.changed(lambda: brain.policy.begin_agents(names, stream, episode))
-        if brain.levels or (every, priority, hold) != (1, 1.0, "none"):
-            with self._lock:
+        before = brain.policy.changes
+        brain.policy.begin_agents(names, stream, episode)
+        with self._lock:
+            brain.saw(before)
+            if brain.levels or (every, priority, hold) != (1, 1.0, "none"):
                 for agent in names:
                     brain.begin(agent, int(every), float(priority), hold)
 
@@ -163,22 +170,34 @@ class Runtime:
     def end_agents(self, name: str, ids: Ids) -> None:
         """Ends many, or none."""
         brain, names = self._brain(name), listed(ids, ordered=False)
-        brain.changed(lambda: brain.policy.end_agents(names))
-        with self._lock:
-            for agent in names:
-                brain.forget(agent)
+        with self._leaving(brain, names):
+            brain.policy.end_agents(names)
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins at once, as `Policy.restart_agents`; levels stay, what waits is forgotten."""
         brain, names = self._brain(name), listed(ids)
-        brain.changed(lambda: brain.policy.restart_agents(names, stream, episode))
+        with self._leaving(brain, names, keep_levels=True):
+            brain.policy.restart_agents(names, stream, episode)
+
+    @contextmanager
+    def _leaving(self, brain: Brain, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
+        """Agents end or begin anew inside; what they waited with is forgotten when they have."""
         with self._lock:
-            for agent in names:
-                kept = brain.levels.get(agent)
-                brain.forget(agent)
-                if kept is not None:
-                    kept.next_frame = self.frame
-                    brain.levels[agent] = kept
+            brain.leaving.update(names)
+        try:
+            before = brain.policy.changes
+            yield
+            with self._lock:
+                for agent in names:
+                    kept = brain.levels.get(agent)
+                    brain.forget(agent)
+                    if keep_levels and kept is not None:
+                        kept.next_frame = self.frame
+                        brain.levels[agent] = kept
+                brain.saw(before)
+        finally:
+            with self._lock:
+                brain.leaving -= set(names)
 
     def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
         """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
@@ -205,15 +224,17 @@ class Runtime:
         """
         brain = self._brain(name)
         _check_flag(name, deterministic)
+        arrays = brain.checked(agent, observation)
         with self._lock:
-            brain.push(agent, observation, self.frame, bool(deterministic))
+            brain.push(agent, arrays, self.frame, bool(deterministic))
 
     def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
         """Newest observations of many agents, as columns: row i belongs to ids[i]. All are pushed or none."""
         brain, names = self._brain(name), listed(ids)
         _check_flag(name, deterministic)
+        arrays = brain.fitted(names, inputs)
         with self._lock:
-            brain.push_batch(names, inputs, self.frame, bool(deterministic))
+            brain.push_batch(names, arrays, self.frame, bool(deterministic))
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Agents that wait, in the order of their turn as it is now."""
@@ -243,7 +264,7 @@ class Runtime:
           ConfigurationError: a budget or a number of rows that is not above 0, or a frame is under way already.
         """
         start = time.perf_counter()
-        frame = self._open(budget_s, rows)
+        frame = self._open(budget_s, rows, sys._getframe())
         try:
             deadline = None if budget_s is None else start + budget_s - self._closing_s
             self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
@@ -256,37 +277,54 @@ class Runtime:
         """`run` on a thread of its own: the game goes on and asks the future for the frame. What is pushed meanwhile is for the next one;
         with a budget, agents whose turn has not come yet decide on the newest."""
         start = time.perf_counter()
-        frame = self._open(budget_s, rows)
+        future: Future[Frame] = Future()
+        frame = self._open(budget_s, rows, future)
         try:
+            future.set_running_or_notify_cancel()  # from here on it cannot be cancelled: its agents no longer wait
             deadline = None if budget_s is None else start + budget_s - self._closing_s
             picks = self._picks(frame, rows, deadline)
             if self._submitting is None:
                 self._submitting = ThreadPoolExecutor(1, "cervello runtime")
-            return self._submitting.submit(self._finish, frame, picks, deadline, start)
+            self._submitting.submit(self._finish, future, frame, picks, deadline, start)
         except BaseException:
             self._close(frame)
             raise
+        return future
 
-    def _finish(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, start: float) -> Frame:
+    def _finish(self, future: Future[Frame], frame: Frame, picks: Iterator[Picked], deadline: float | None, start: float) -> None:
         try:
-            self._loop.fill(frame, picks, deadline, self._expected_s())
-        finally:
-            self._close(frame)
+            try:
+                self._loop.fill(frame, picks, deadline, self._expected_s())
+            finally:
+                self._close(frame)
+        except BaseException as error:
+            future.set_exception(error)
+            return
         frame.elapsed_s = time.perf_counter() - start
-        return frame
+        future.set_result(frame)
 
-    def _open(self, budget_s: float | None, rows: int | None) -> Frame:
+    def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
         if budget_s is not None and not _above_zero(budget_s):
             raise ConfigurationError(f"runtime, budget_s: expected seconds above 0, got {budget_s!r}; None is no budget")
         if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
             raise ConfigurationError(f"runtime, rows: expected at least 1, got {rows!r}; None is no limit")
         with self._lock:
-            if self._under_way:
-                raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its future")
-            self._under_way = True
+            if self._flight is not None:
+                if _flies(self._flight):
+                    raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its "
+                                             "future")
+                self._recover()  # an interrupt came before the frame could be closed
             frame = Frame(self.frame, budget_s)
             self.frame += 1  # what is pushed from here on is for the next one
+            self._flight = flight
         return frame
+
+    def _recover(self) -> None:
+        """Whoever was taken and has not decided waits as before."""
+        self._flight = None
+        for brain in self._brains.values():
+            for taken in brain.under_way[::-1]:
+                brain.put_back(taken, None)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         brains = list(self._brains.values())
@@ -305,7 +343,7 @@ class Runtime:
         """Says who was skipped, and what those hold who want that."""
         with self._lock:
             start = time.perf_counter()
-            self._under_way = False
+            self._recover()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
             for brain in self._brains.values():
                 if not brain.told:
@@ -339,14 +377,14 @@ class Runtime:
             self._skipped.clear()
 
     def _check_idle(self, what: str) -> None:
-        if self._under_way:
+        if self._flight is not None and _flies(self._flight):
             raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
 
     def close(self) -> None:
         """Ends the threads; a later frame makes new ones."""
-        if self._submitting is not None:
-            self._submitting.shutdown()
-            self._submitting = None
+        pool, self._submitting = self._submitting, None
+        if pool is not None:
+            pool.shutdown()
         self._loop.close()
 
     def __enter__(self) -> Runtime:
@@ -354,6 +392,19 @@ class Runtime:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _flies(flight: Flight) -> bool:
+    """Whether a frame is still under way: its future is not done, or its call is on the stack of some thread."""
+    if isinstance(flight, Future):
+        return not flight.done()
+    for top in sys._current_frames().values():
+        call: FrameType | None = top
+        while call is not None:
+            if call is flight:
+                return True
+            call = call.f_back
+    return False
 
 
 def _above_zero(seconds: Any) -> bool:

@@ -25,7 +25,7 @@ MAGIC, VERSION = b"CRVR", 1
 
 def save(frame: int, brains: Sequence[Brain]) -> bytes:
     """Everything that later frames depend on."""
-    body: bytes = msgpack.packb({"frame": frame, "brains": [_saved(brain) for brain in brains]})
+    body: bytes = msgpack.packb({"frame": frame, "brains": [_saved(brain) for brain in brains]}, unicode_errors="surrogatepass")
     return snapshot.sealed(MAGIC, VERSION, body)
 
 
@@ -69,7 +69,7 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
     """
     body = snapshot.unsealed(given, MAGIC, VERSION, "Runtime.snapshot()")
     try:
-        saved = msgpack.unpackb(body, strict_map_key=True)
+        saved = msgpack.unpackb(body, strict_map_key=True, unicode_errors="surrogatepass")
         entries = saved["brains"]
         frame: int = saved["frame"]
         names = [entry["name"] for entry in entries]
@@ -96,11 +96,12 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
     changes = [policy.changes for policy in policies]
     waited = [dict(brain.queue.births) for brain in brains]
     births = [policy.births(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
+    levels_of = [policy.births(list(brain.levels)) for policy, brain in zip(policies, brains, strict=True)]
     try:
         for policy, state in zip(policies, states, strict=True):
             policy.restore(state)
     except BaseException:
-        for brain, state, before, pushed, then in zip(brains, undo, changes, waited, births, strict=True):
+        for brain, state, before, pushed, then, level_births in zip(brains, undo, changes, waited, births, levels_of, strict=True):
             if brain.policy.changes != before:  # also one whose agents were there already when a hook failed at an end
                 with suppress(Exception):  # the first error is the one to tell of
                     brain.policy.restore(state)
@@ -108,6 +109,9 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
                 now = brain.policy.births(list(pushed))
                 brain.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
                                       for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
+                for level, was, birth_now in zip(brain.levels.values(), level_births, brain.policy.births(list(brain.levels)), strict=True):
+                    if level.birth == was:
+                        level.birth = birth_now
         raise
 
 
@@ -168,8 +172,9 @@ def _put(brain: Brain, entry: Any, rows: dict[str, Array]) -> None:
     brain.fill(ids, waiting["since"], rows)
     brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
     brain.resting = dict.fromkeys(entry["resting"])
-    brain.levels = {agent: Level(every, phase, float(priority), hold, next_frame)
-                    for agent, every, phase, priority, hold, next_frame in entry["levels"]}
+    births = brain.policy.births([level[0] for level in entry["levels"]])
+    brain.levels = {agent: Level(every, phase, float(priority), hold, next_frame, birth)
+                    for (agent, every, phase, priority, hold, next_frame), birth in zip(entry["levels"], births, strict=True)}
     brain.phases = dict(entry["phases"])
     brain.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
     brain.last_frame = entry["last_frame"]

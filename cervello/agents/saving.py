@@ -70,10 +70,11 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> None:
         raise SnapshotError(f"{where}: expected ids of agents, got something else: {error}") from error
     if n != len(saved.ids):
         raise SnapshotError(f"{where}: expected distinct agents, got {doubled(saved.ids)!r} twice")
-    slabs = engine.stack.slabs()
-    expected = {name: ((n, *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()}
+    others = engine.stack.others_state(np.zeros(0, np.int64))
+    expected = {**{name: ((n, *slab.spec.shape), slab.spec.dtype) for name, slab in engine.stack.slabs().items()},
+                **{name: ((n, *array.shape[1:]), array.dtype) for name, array in others.items()}}
     found = {name: (array.shape, array.dtype) for name, array in saved.state.items()}
-    unknown = [name for name in found if name not in expected and not engine.stack.is_others(name)]
+    unknown = [name for name in found if name not in expected]
     for name in [*expected, *unknown]:
         if found.get(name) != expected.get(name):
             raise SnapshotError(f"{where}, state {name!r}: expected {_described(expected.get(name))}, got {_described(found.get(name))}; "

@@ -92,7 +92,7 @@ class Writing:
         self._header: bytes = msgpack.packb({
             "policy": saved.policy, "seed": saved.seed, "whole": saved.whole, "n": len(saved.ids),
             "ids": None if numbered else list(saved.ids),
-            "blocks": [[name, dtype.newbyteorder("<").str, list(shape)] for name, shape, dtype in blocks]})
+            "blocks": [[name, dtype.newbyteorder("<").str, list(shape)] for name, shape, dtype in blocks]}, unicode_errors="surrogatepass")
         self._places: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
         at = _HEAD.size + len(self._header)
         for name, shape, dtype in blocks:
@@ -182,7 +182,7 @@ def read(given: Any) -> Saved:
 def _read(body: memoryview, n_header: int) -> Saved:
     if n_header > len(body):
         raise ValueError("a header longer than the snapshot")
-    header = msgpack.unpackb(body[:n_header], strict_map_key=True)
+    header = msgpack.unpackb(body[:n_header], strict_map_key=True, unicode_errors="surrogatepass")
     n, at = header["n"], _HEAD.size + n_header
     if not isinstance(n, int) or not isinstance(header["policy"], str) or not isinstance(header["seed"], int):
         raise ValueError("fields of other types")

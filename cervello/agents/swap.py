@@ -31,7 +31,7 @@ def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inf
         raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer= for the new model, got none; {choice!r} is an object of "
                                  "your own, which only you can make again")
     new = Engine(model, old.name, choice, old.wrappers if wrappers is None else wrappers, old.threads, old.version + 1,
-                 old.stack if wrappers is None else None)
+                 old.stack if wrappers is None else None, old.stack)
     for side, now, was in (("inputs", new.inputs, old.inputs), ("outputs", new.outputs, old.outputs)):
         _check_specs(f"policy {old.name!r}, replace, {side} with the new wrappers", now, was)
     if new.stack is not old.stack:

@@ -22,6 +22,11 @@ from cervello.spec import AgentId
 
 Array = np.ndarray[Any, Any]
 _FIRST_CAPACITY = 64
+_LOOKED_AT_TWICE = 4096
+
+
+class ChangedError(Exception):
+    """Agents have begun or ended since the caller looked."""
 
 
 class AgentTable:
@@ -149,6 +154,8 @@ class AgentTable:
           AgentError: an unknown agent, or one named twice.
         """
         check_kinds(ids)
+        if len(ids) <= _LOOKED_AT_TWICE:
+            self._found(ids)  # a refusal, so that nobody is missing for a moment to those who look meanwhile
         ended: list[Any] = []
         try:
             # One look per agent, since in a large crowd each is a cache miss; and one call, which notes all that it takes out.
@@ -176,6 +183,11 @@ class AgentTable:
         """A batch begins to run; `batch` is any token of its own."""
         self._entered += 1
         self._running[batch] = self._entered
+
+    def forget_running(self) -> None:
+        """After a fork: the threads whose batches ran are not in this process."""
+        self._running.clear()
+        self._settle()
 
     def leave(self, batch: Hashable) -> None:
         """A batch has ended, well or not, or has never begun."""

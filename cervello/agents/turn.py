@@ -29,6 +29,7 @@ class Turn:
 
     Attributes:
       lock: for the storing of state; never held while an inferer runs.
+      after_fork: called in the child.
       swapping: one swap after the other; decisions do not wait for it.
       holder: {} or {0: word of whoever has the turn}.
     """
@@ -38,6 +39,7 @@ class Turn:
         self.lock = threading.RLock()
         self.swapping = threading.RLock()
         self.holder: dict[int, int] = {}
+        self.after_fork: Callable[[], None] | None = None
         _turns.add(self)
 
     def alone(self, change: Callable[[], T]) -> T:
@@ -69,6 +71,8 @@ class Turn:
         """After a fork: the threads that may have had the turn are not in this process."""
         self.lock, self.swapping = threading.RLock(), threading.RLock()
         self.holder.clear()
+        if self.after_fork is not None:
+            self.after_fork()
 
 
 def _reset_all() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ class Watch:
                  on_swap: Callable[[Policy], object] | None, on_error: Callable[[Exception], object] | None, seen: Facts | None):
         self.path, self.policy = Path(path), policy
         self.error: Exception | None = None
+        self._earlier: Exception | None = None  # before the file went missing
         self._interval_s, self._settle_s = interval_s, settle_s
         self._on_swap, self._on_error = on_swap, on_error
         self._seen = seen  # the file that was looked at last, taken or not
@@ -52,10 +54,15 @@ class Watch:
         facts = _facts(self.path)
         if facts is None:
             if not isinstance(self.error, MissingFileError):
+                self._earlier = self.error
                 self._failed(MissingFileError(f"watch {str(self.path)!r}: expected a file, found none; the policy of version "
                                               f"{self.policy.version} goes on"))
             return False
-        if facts == self._seen or self._stopping.wait(self._settle_s) or facts != _facts(self.path):
+        if facts == self._seen:
+            if isinstance(self.error, MissingFileError):  # the same file is back
+                self.error = self._earlier
+            return False
+        if self._changes_within(self._settle_s, facts):
             return False
         try:
             model = self.policy.model.loaded(self.path)
@@ -73,6 +80,10 @@ class Watch:
         if self._on_swap is not None:
             self._on_swap(self.policy)
         return True
+
+    def _changes_within(self, seconds: float, facts: Facts) -> bool:
+        time.sleep(seconds)
+        return facts != _facts(self.path)
 
     def _failed(self, error: Exception) -> None:
         self.error = error
@@ -94,7 +105,6 @@ class Watch:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
-        self._stopping.clear()
 
     def _look(self) -> None:
         while not self._stopping.wait(self._interval_s):

@@ -26,6 +26,7 @@ from cervello.native.origin import Origin
 from cervello.native.program import Plan
 from cervello.native.report import MemoryPlan
 from cervello.native.seeding import Draw
+from cervello.native.stepwise import described
 from cervello.native.weights import Weights
 from cervello.spec import Specs
 
@@ -116,9 +117,9 @@ class Model(Executable):
     @property
     def fingerprint(self) -> str:
         """A hash of specs, steps and weights: equal for models that decide alike."""
-        digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs, [step.kernel for step in self.program.steps])).encode())
-        for key in sorted(self.weights.keys()):
-            digest.update(key)
+        digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs)).encode())
+        for facts in described(self.program, self.weights.hashes()):
+            digest.update(facts.encode())
         for name, value in sorted(self.spec.constants.items()):
             digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()

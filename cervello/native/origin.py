@@ -79,7 +79,10 @@ class Origin:
                 more = f" and {len(known) - _NAMES_SHOWN} more" if len(known) > _NAMES_SHOWN else ""
                 shown = ", ".join(map(repr, known[:_NAMES_SHOWN])) + more
                 raise ConfigurationError(f"{where}: expected a constant of the file ({shown}), got a name that it does not have")
-            array = np.asarray(given)
+            try:
+                array = np.asarray(given)
+            except ValueError as error:
+                raise ConfigurationError(f"{where}: expected {was.shape} {was.dtype}, got something ragged") from error
             if array.shape != was.shape or array.dtype != was.dtype:
                 raise ConfigurationError(f"{where}: expected {was.shape} {was.dtype}, got {array.shape} {array.dtype}; transpose or "
                                          "convert it as the exporter did")

@@ -57,9 +57,9 @@ class Weights:
     def find(self, key: bytes) -> Array | None:
         return self._arrays.get(key)
 
-    def keys(self) -> list[bytes]:
-        """The hashes of all constants."""
-        return list(self._arrays)
+    def hashes(self) -> dict[int, str]:
+        """The hash of every constant by the identity of its array."""
+        return {id(array): key.hex() for key, array in self._arrays.items()}
 
     @property
     def n_bytes(self) -> int:

@@ -37,7 +37,7 @@ class Slab:
         """Makes room for slots below `capacity`."""
         if capacity <= len(self.rows):
             return
-        rows = np.empty((capacity, *self.spec.shape), self.spec.dtype)
+        rows = np.zeros((capacity, *self.spec.shape), self.spec.dtype)
         rows[:len(self.rows)] = self.rows
         context, gather, scatter = self._context, None, None
         if layout.is_known() and self.axis == 0 and rows.nbytes:

@@ -40,19 +40,20 @@ class Stack:
     Args:
       wrappers: outermost first.
       spec: of the bare model.
+      before: the stack that this one replaces; a wrapper that is attached there itself, and stands at its place, is not attached again.
     Raises:
       WrapperError: a wrapper does not fit where it stands.
     """
 
-    __slots__ = ("_by_trust", "_inward", "_outward", "foreign", "inner_first", "looks", "outer_first", "spec")
+    __slots__ = ("_by_trust", "_inward", "_outward", "_sides", "foreign", "inner_first", "looks", "outer_first", "spec")
 
-    def __init__(self, wrappers: Sequence[Wrapper], spec: PolicySpec):
+    def __init__(self, wrappers: Sequence[Wrapper], spec: PolicySpec, before: Stack | None = None):
         inner: list[Wrapper] = []
         sides: list[tuple[PolicySpec, PolicySpec]] = []
         for wrapper in reversed(wrappers):
             if not isinstance(wrapper, Wrapper) or isinstance(wrapper, type):
                 raise WrapperError(f"wrappers: expected objects with the methods of cervello.Wrapper, got {wrapper!r}")
-            attached, outer = _attached(wrapper, spec)
+            attached, outer = (None if before is None else before._kept(wrapper, spec)) or _attached(wrapper, spec)
             if any(attached is other for other in inner):
                 raise WrapperError(f"wrappers: expected every wrapper once, got {wrapper!r} twice, whose state would be stored twice; make "
                                    "two, or let attach return a fresh one")
@@ -60,6 +61,7 @@ class Stack:
             sides.append((spec, outer))
             spec = outer
         self.inner_first = tuple(inner)
+        self._sides = tuple(sides)
         self.outer_first = tuple(reversed(inner))
         self.spec = spec
         foreign = [type(wrapper) not in _OWN for wrapper in inner]
@@ -70,6 +72,15 @@ class Stack:
         self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, foreign, strict=True))[::-1]
         # Foreign ones first: should one fail all the same, the library's state and the step counters are as before.
         self._by_trust = tuple(w for _, w in sorted(zip(foreign, inner, strict=True), key=lambda pair: not pair[0]))
+
+    def _kept(self, wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec] | None:
+        """A wrapper that is attached in this stack itself, with its outer side, when its inner side is as it was."""
+        for attached, (inner, outer) in zip(self.inner_first, self._sides, strict=True):
+            if attached is wrapper:
+                if dict(inner.inputs) == dict(spec.inputs) and dict(inner.outputs) == dict(spec.outputs):
+                    return attached, outer
+                raise WrapperError(f"wrapper {wrapper!r}: expected its place in the stack that it serves, got another; make a new one")
+        return None
 
     def __len__(self) -> int:
         return len(self.inner_first)
@@ -121,11 +132,6 @@ class Stack:
                                        f"{rows.shape}")
                 found[f"{i} {name}"] = rows
         return found
-
-    def is_others(self, name: str) -> bool:
-        """Whether a name of a state belongs to a wrapper that keeps it in a way of its own."""
-        place = name.partition(" ")[0]
-        return place.isdecimal() and int(place) < len(self) and _has_own_state(self.inner_first[int(place)])
 
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
         """Gives agents, which have just begun, what `slabs` and `others_state` gave of them."""

@@ -156,3 +156,19 @@ def test_numpys_bools_are_bools(policy: Policy) -> None:
     assert np.array_equal(policy.infer_batch([1, 2], {"obs": X}, np.True_)["action"], expected)  # type: ignore[arg-type]
     found = policy.infer({1: {"obs": X[0]}}, {1: np.True_})  # type: ignore[dict-item]
     assert np.array_equal(found[1]["action"], expected[0])
+
+
+def test_streams_that_are_no_numbers_are_refused_by_name() -> None:
+    policy = Policy(stacks.model("counter"))
+    with pytest.raises(InputError, match="stream: expected 0 ≤ stream"):
+        policy.begin_agents([1, 2], stream=[[1], [1, 2]])  # type: ignore[list-item]
+    assert policy.agents == ()
+
+
+def test_a_name_of_half_a_character_is_a_name() -> None:
+    policy = Policy(stacks.model("counter"))
+    policy.begin_agent("\ud800")
+    state = policy.snapshot()
+    policy.end_agent("\ud800")
+    policy.restore(state)
+    assert policy.agents == ("\ud800",)

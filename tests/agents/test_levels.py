@@ -146,6 +146,41 @@ def test_held_decisions_say_which_version_stands_now() -> None:
     assert runtime.run()["a"].version == 2
 
 
+def test_what_was_held_ends_with_the_episode() -> None:
+    for again in ("end_agent", "restart_agents"):
+        runtime = make(1, every=8, hold="last")
+        push(runtime, [0], 5)
+        runtime.run()
+        policy = runtime.policies["a"]
+        if again == "end_agent":
+            policy.end_agent(0)  # behind the runtime's back
+            runtime.begin_agent("a", 0, every=8, hold="last")
+        else:
+            policy.restart_agents([0])
+        push(runtime, [0], 1)
+        assert runtime.run()["a"][0]["action"] == 1
+
+
+def test_a_repeated_decision_may_be_written_to() -> None:
+    runtime = make(1, every=4, hold="last")
+    push(runtime, [0], 5)
+    runtime.run()
+    for _ in range(2):
+        push(runtime, [0])
+        row = runtime.run()["a"][0]["action"]
+        assert row == 5
+        row[...] = 99
+
+
+def test_who_rested_once_is_skipped_once() -> None:
+    runtime = make(1, every=8)
+    for _ in range(2):
+        push(runtime, [0])
+        frame = runtime.run()
+    assert frame.skipped == {"a": (0,)}
+    assert runtime.run().skipped == runtime.run().skipped == {}
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"every": 0}, "every: expected a whole number of frames, at least 1, got 0"), ({"every": 1.5}, "got 1.5"),
     ({"every": True}, "got True"), ({"every": 10**30}, "got 10+; at most 2³²"), ({"priority": 10**400}, "finite number above 0, got 10+"),

@@ -85,6 +85,19 @@ def test_a_file_that_became_another_policy_is_noticed(path: Path) -> None:
         pickle.loads(data)
 
 
+def test_models_that_decide_otherwise_have_other_fingerprints() -> None:
+    a, b = small_models.dense(4, 4, seed=1), small_models.dense(4, 4, seed=2)
+
+    def net(first: Any, second: Any, slope: float) -> str:
+        nodes = [small_models.node("MatMul", "obs a", "h"), small_models.node("LeakyRelu", "h", "r", alpha=slope),
+                 small_models.node("MatMul", "r b", "action")]
+        column = (small_models.FLOAT, ("N", 4))
+        return cervello.Model.load(small_models.graph(nodes, {"obs": column}, {"action": column}, {"a": first, "b": second})).fingerprint
+
+    assert net(a, b, 0.1) == net(a, b, 0.1)
+    assert len({net(a, b, 0.1), net(b, a, 0.1), net(a, b, 0.9), net(a, a, 0.1)}) == 4
+
+
 def test_policies_that_share_a_model_share_it_again(path: Path) -> None:
     shared = cervello.Model.load(path)
     first, second = pickle.loads(pickle.dumps([cervello.Policy(shared), cervello.Policy(shared)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import Any
 
@@ -388,6 +389,95 @@ def test_a_submitted_frame_that_fails_puts_back_only_those_without_a_newer_obser
     brain.put_back(taken, 1)
     assert runtime.waiting("broken") == (2, 3)
     assert brain.queue.head(2).columns["index"].tolist() == [1, 99]
+
+
+@pytest.mark.parametrize("change", ["end", "restart"])
+def test_agents_that_leave_during_a_frame_are_left_out_of_it(change: str) -> None:
+    gate = Gate()
+    with Runtime() as runtime:
+        runtime.add("slow", Policy(model("counter"), wrappers=[gate, Recurrent()]), measure=False)
+        runtime.add("a", counting(), measure=False)
+        runtime.begin_agent("slow", 1)
+        runtime.begin_agents("a", range(50))
+        runtime.push("slow", 1, one(1))
+        runtime.push_batch("a", range(50), {"obs": np.full((50, 1), 7, np.float32)})
+        future = runtime.submit()
+        assert gate.entered.wait(20)
+        (runtime.end_agents if change == "end" else runtime.restart_agents)("a", [3, 4])
+        gate.go.set()
+        frame = future.result(20)
+        assert set(frame["a"]) == set(range(50)) - {3, 4}
+        assert not frame.errors
+        if change == "restart":
+            runtime.push("a", 3, one(1))
+            assert sums(runtime.run(), "a") == {3: 1}
+
+
+def test_a_frame_that_was_submitted_cannot_be_cancelled() -> None:
+    gate = Gate()
+    with Runtime() as runtime:
+        runtime.add("slow", Policy(model("counter"), wrappers=[gate, Recurrent()]), measure=False)
+        runtime.begin_agent("slow", 1)
+        runtime.push("slow", 1, one(1))
+        future = runtime.submit()
+        assert not future.cancel()
+        gate.go.set()
+        assert sums(future.result(20), "slow") == {1: 1}
+        runtime.push("slow", 1, one(1))
+        assert sums(runtime.run(), "slow") == {1: 2}
+
+
+def test_frames_may_be_submitted_from_a_futures_callback(runtime: Runtime) -> None:
+    found: list[Any] = []
+
+    def again(future: Any) -> None:
+        runtime.push("a", 2, one(5))
+        found.append(runtime.submit())
+
+    runtime.push("a", 1, one(1))
+    future = runtime.submit()
+    future.add_done_callback(again)
+    future.result(20)
+    while not found:
+        threading.Event().wait(0.01)
+    assert sums(found[0].result(20), "a") == {2: 5}
+    runtime.close()
+    runtime.push("a", 2, one(1))
+    assert sums(runtime.submit().result(20), "a") == {2: 6}
+    runtime.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_an_interrupt_at_any_moment_leaves_a_runtime_that_goes_on() -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    runtime = Runtime()
+    for name in ("a", "b"):
+        runtime.add(name, counting(), measure=False)
+        runtime.begin_agents(name, range(3))
+    x = {"obs": np.ones((3, 1), np.float32)}
+    before = signal.signal(signal.SIGALRM, interrupt)
+    hits = 0
+    try:
+        for attempt in range(3000):
+            for name in ("a", "b"):
+                runtime.push_batch(name, range(3), x)
+            try:  # the timer rings once
+                signal.setitimer(signal.ITIMER_REAL, 5e-6 + attempt % 150 * 1e-6)
+                runtime.run()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                hits += 1
+            for name in ("a", "b"):
+                runtime.push_batch(name, range(3), x)
+            assert runtime.run().n_rows == 6
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert hits > 20
 
 
 def test_policies_run_on_several_threads_with_the_same_results() -> None:

@@ -15,6 +15,8 @@ from stacks import STACKS, Averaged, Pairwise, model
 import cervello
 from cervello import ConfigurationError, Epsilon, Fill, Policy, PreviousAction, Recurrent, WrapperError
 from cervello.inferers.testing import same_bits, sample_columns
+from cervello.spec import PolicySpec, TensorSpec, View, Wrapper
+from cervello.wrappers import Passive, Slab
 
 
 def tick(policy: Policy, agents: Any, step: int) -> Any:
@@ -75,6 +77,7 @@ def test_updated_weights_keep_the_plan_and_share_what_is_equal() -> None:
 @pytest.mark.parametrize(("weights", "message"), [
     ({"nothing": np.zeros(3, np.float32)}, r"update_weights 'nothing': expected a constant of the file \('action.b0'"),
     ({"action.b0": np.zeros(15, np.float32)}, r"update_weights 'action.b0': expected \(16,\) float32, got \(15,\) float32"),
+    ({"action.b0": [[1.0], [2.0, 3.0]]}, "got something ragged"),
     ({"action.b0": np.zeros(16)}, r"expected \(16,\) float32, got \(16,\) float64"),
 ])
 def test_weights_that_do_not_fit_change_nothing(weights: Any, message: str) -> None:
@@ -239,3 +242,61 @@ def test_every_stack_survives_a_swap(stack: str) -> None:
     for step in (1, 2):
         found, expected = tick(policy, range(4), step), tick(twin, range(4), step)
         assert all(same_bits(found[name], expected[name]) for name in expected)
+
+
+class Counter(Passive):
+    """A wrapper that is its own bound self: it adds how often its agent has decided."""
+
+    def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
+        self.slabs = {"n": Slab(TensorSpec("n", (1,), np.dtype(np.float32)))}
+        return self, spec
+
+    def outward(self, view: View) -> None:
+        view.kept[self] = self.slabs["n"].gather(view.slots) + 1
+        view.outputs["action"] = view.outputs["action"] * 0 + view.kept[self]
+
+    def commit(self, view: View) -> None:
+        self.slabs["n"].scatter(view.slots, view.kept[self])
+
+
+def test_a_wrapper_that_is_its_own_bound_self_keeps_its_state() -> None:
+    policy = Policy(model("feed_forward"), wrappers=[Counter()])
+    policy.begin_agents(range(3))
+    for step in range(5):
+        tick(policy, range(3), step)
+    policy.replace(small_models.feed_forward(), wrappers=policy.wrappers)
+    assert (tick(policy, range(3), 5)["action"] == 6).all()
+    with pytest.raises(WrapperError):
+        policy.replace(small_models.feed_forward(), wrappers=[policy.wrappers[0], Counter()])
+    assert (tick(policy, range(3), 6)["action"] == 7).all()
+
+
+def test_a_swap_that_fails_in_an_inferers_hook_changes_nothing_and_is_taken_back() -> None:
+    log: list[tuple[str, int]] = []
+    first, second = model("counter"), cervello.Model.load(small_models.counter())
+
+    class Listening(Pairwise):
+        fail_at = -1
+
+        def begin_agent(self, slot: int) -> None:
+            if slot == self.fail_at:
+                raise RuntimeError("no")
+            log.append(("begin", slot))
+
+        def end_agent(self, slot: int) -> None:
+            log.append(("end", slot))
+
+    policy = Policy(first, inferer=Listening(first), wrappers=[Recurrent()])
+    policy.begin_agents(range(3))
+    log.clear()
+    failing = Listening(second)
+    failing.fail_at = 2
+    with pytest.raises(RuntimeError, match="no"):
+        policy.replace(second, inferer=failing, wrappers=[Recurrent(initial={"h_in": 7})])
+    assert log == [("begin", 0), ("begin", 1), ("end", 1), ("end", 0)]
+    assert policy.version == 1
+    policy.begin_agent(9)
+    assert policy.infer_single(9, {"obs": [1.0]})["action"] == 1
+    log.clear()
+    policy.replace(second, inferer="basic")
+    assert log == [("end", slot) for slot in range(4)]

@@ -67,11 +67,7 @@ def test_a_file_that_is_still_being_written_is_left_alone(path: Path, monkeypatc
     whole = small_models.scaled(small_models.feed_forward(), 0.5)
     path.write_bytes(whole[:300])
 
-    def wait(seconds: float) -> bool:
-        path.write_bytes(whole)
-        return False
-
-    monkeypatch.setattr(watch._stopping, "wait", wait)
+    monkeypatch.setattr(time, "sleep", lambda seconds: path.write_bytes(whole))
     assert not watch.check()
     assert watch.error is None
     monkeypatch.undo()
@@ -152,3 +148,26 @@ def test_a_callback_that_fails_does_not_end_the_watch(path: Path) -> None:
             while watch.policy.version < version and time.monotonic() < deadline:
                 time.sleep(0.01)
     assert calls == [2, 3]
+
+
+def test_a_callback_may_end_the_watch(path: Path) -> None:
+    watch = cervello.watch(path, interval_s=0.01, settle_s=0, on_swap=lambda policy: watch.stop())
+    watch.start()
+    write(path, small_models.scaled(small_models.feed_forward(), 0.5))
+    assert watch._thread is not None
+    watch._thread.join(20)
+    assert not watch._thread.is_alive()
+    assert watch.policy.version == 2
+
+
+def test_a_file_that_is_back_is_no_longer_missing(path: Path) -> None:
+    errors: list[Exception] = []
+    watch = cervello.watch(path, settle_s=0, on_error=errors.append)
+    for count in (1, 2):
+        path.rename(path.with_suffix(".away"))
+        watch.check()
+        assert isinstance(watch.error, MissingFileError)
+        path.with_suffix(".away").rename(path)
+        watch.check()
+        assert watch.error is None
+        assert len(errors) == count
