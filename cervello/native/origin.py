@@ -1,7 +1,8 @@
 """Where a model came from, so that it can be made again: with other weights, or in another process.
 
 A model keeps its weights once, in the form its kernels read, which is not the file's. So the file is read again when it is needed; of a
-model that was not loaded by path, the bytes are kept.
+model that was not loaded by path, the bytes are kept. Weights in files beside the model are read again too, but nobody looks whether those
+files have been written since.
 """
 
 from __future__ import annotations
