@@ -24,8 +24,8 @@ class Watch:
 
     A file is taken only when it has not changed for `settle_s` before it is read nor while it is read, so one that is half written is left
     alone; a trainer that writes beside it and renames (`os.replace`) is safe in any case. A file that cannot be used, or that takes or
-    gives something else, changes nothing: the policy decides as before, `error` says why, and the next version is tried. Only the model's own
-    file is looked at: a trainer that keeps weights in files beside it writes the model last.
+    gives something else, changes nothing: the policy decides as before, `error` says why, and the next version is tried. Only the model's
+    own file is looked at: a trainer that keeps weights in files beside it writes the model last.
 
     Attributes:
       policy: the policy, which agents use as any other.
