@@ -278,21 +278,21 @@ def _mutated(mutation: Mutation, folder: Path) -> Path:
     return copy
 
 
-def _tested(tests: list[str], copy: Path) -> subprocess.CompletedProcess[str]:
-    """Runs tests on a copy, with an empty code cache."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "CERVELLO_CACHE_DIR": str(copy / "code")}
+def _tested(tests: list[str], copy: Path, code: Path) -> subprocess.CompletedProcess[str]:
+    """Runs tests on a copy. The code cache is shared by all: its folders are named by the kernels' sources, mutated or not."""
+    environment = os.environ | {"PYTHONPATH": str(copy), "CERVELLO_CACHE_DIR": str(code)}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
 
 
-def _verdict(mutation: Mutation) -> tuple[str, str]:
+def _verdict(mutation: Mutation, code: Path) -> tuple[str, str]:
     """"killed" when the test fails, "survived" when it passes, else what went wrong; and the failure's own words."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             copy = _mutated(mutation, Path(folder))
         except ValueError as error:
             return "does not apply", str(error)
-        result = _tested(mutation.test.split(" "), copy)
+        result = _tested(mutation.test.split(" "), copy, code)
     reason = next((line[2:].strip() for line in result.stdout.splitlines() if line.startswith("E  ")), "")
     if result.returncode == 0:
         return ("survived" if " passed" in result.stdout else "skipped" if " skipped" in result.stdout else "no test ran"), ""
@@ -304,6 +304,11 @@ def _verdict(mutation: Mutation) -> tuple[str, str]:
 
 
 def main(words: list[str]) -> int:
+    with tempfile.TemporaryDirectory() as code:
+        return _judge(words, Path(code))
+
+
+def _judge(words: list[str], code: Path) -> int:
     chosen = [m for m in MUTATIONS if all(word in m.what for word in words)]
     if not chosen:
         print(f"expected a mutation whose description has all of {words}, found none")
@@ -311,14 +316,14 @@ def main(words: list[str]) -> int:
     verdicts = []
     print("without a mutation … ", end="", flush=True)
     with tempfile.TemporaryDirectory() as folder:  # a test that fails anyway proves nothing
-        sound = _tested(sorted({test for m in chosen for test in m.test.split(" ")}), _copied(Path(folder)))
+        sound = _tested(sorted({test for m in chosen for test in m.test.split(" ")}), _copied(Path(folder)), code)
     print("all pass" if sound.returncode == 0 else f"FAILS\n{sound.stdout[-3000:]}{sound.stderr[-1000:]}", flush=True)
     if sound.returncode:
         return 1
     for i, mutation in enumerate(chosen):
         start = time.perf_counter()
         print(f"[{i + 1}/{len(chosen)}] {mutation.what} … ", end="", flush=True)
-        verdict, reason = _verdict(mutation)
+        verdict, reason = _verdict(mutation, code)
         verdicts.append(verdict)
         print(f"{verdict} ({time.perf_counter() - start:.0f} s) {reason[:150]}", flush=True)
     width = max((len(m.what) for m in chosen), default=0)
