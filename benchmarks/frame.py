@@ -38,7 +38,8 @@ from cervello.batcher.rows import by_agent
 from cervello.inferers.testing import sample_columns
 
 CROWD = 100
-# Of every exporter and kind some: networks for vectors, pictures, sequences and sets, of 2 to 45 µs for a single decision.
+# Of every exporter and kind some: networks for vectors, pictures, sequences and sets, those left out that take most of the smallest budget
+# for a few decisions.
 POLICIES = ("cervo_test", "cervo_test_complex", "godot_BallChase", "godot_MultiAgent_platform", "gymgodot_ppo_1d", "mlagents_3DBall",
             "mlagents_DungeonEscape", "mlagents_GridFoodCollector", "mlagents_Hallway", "mlagents_Match3VectorObs",
             "mlagents_Match3_tf2onnx", "mlagents_PushBlockCollab", "mlagents_Sorter", "mlagents_test_discrete1vis",

@@ -237,8 +237,10 @@ class Brain:
         gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
         for agent in gone:
             self._forget_waiting(agent)
-        for agent in [agent for agent in {**self.levels, **self.resting} if agent not in self.policy]:
-            self.forget(agent)
+        treated = [*{**self.levels, **self.resting}]
+        for agent, birth in zip(treated, self.policy.births(treated), strict=True):
+            if birth is None:
+                self.forget(agent)
         self.gone += [agent for agent in gone if agent not in self.leaving]
 
     @property
@@ -299,16 +301,14 @@ class Brain:
             since, self.since = self.since, {}
             self.head_since, self.plain, self._skipped = _NOBODY, not self.levels, -1
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
-            return self._under_way(Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue))
-        births, since = queue.births, self.since
-        columns = {name: column.copy() for name, column in batch.columns.items()}
-        taken = Taken(batch.ids, columns, {agent: births[agent] for agent in batch.ids}, {agent: since.pop(agent) for agent in batch.ids},
-                      flags, self.seen, None)
-        queue.drop(n_rows)
-        self.look_at_head()
-        return self._under_way(taken)
-
-    def _under_way(self, taken: Taken) -> Taken:
+            taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue)
+        else:
+            births, since = queue.births, self.since
+            columns = {name: column.copy() for name, column in batch.columns.items()}
+            taken = Taken(batch.ids, columns, {agent: births[agent] for agent in batch.ids},
+                          {agent: since.pop(agent) for agent in batch.ids}, flags, self.seen, None)
+            queue.drop(n_rows)
+            self.look_at_head()
         self.under_way.append(taken)
         return taken
 

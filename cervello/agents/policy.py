@@ -299,7 +299,6 @@ class Policy:
         Returns:
           Actions: columns by output name.
         Raises:
-          ChangedError: agents have begun or ended since `unchanged`.
           AgentError, InputError: nothing has changed then.
         """
         kind = type(ids)
@@ -314,7 +313,7 @@ class Policy:
                 owner = holder.setdefault(0, mine)
                 if owner is mine:
                     if unchanged is not None and unchanged != table.changes:
-                        raise ChangedError
+                        raise ChangedError(unchanged, table.changes)
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
@@ -337,7 +336,7 @@ class Policy:
             with lock:
                 table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
                 if unchanged is not None and unchanged != table.changes:
-                    raise ChangedError
+                    raise ChangedError(unchanged, table.changes)
                 slots, engine = table.rows(ids), self._engine
             return engine.decide(table, self._turn, slots, inputs, deterministic, out)
         finally:

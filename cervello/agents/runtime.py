@@ -46,8 +46,9 @@ class Runtime:
 
     A policy that fails harms no other: its agents keep waiting, its error is in the frame. Several threads may push while a frame runs.
 
-    No agent starves: as long as every frame decides for somebody, an agent of priority p among n waiting ones decides within
-    2 (n - 1 + Σ pᵢ / p) frames, whatever the others do.
+    No agent starves: as long as every frame has time for its most urgent agent, one of priority p among n waiting ones decides within
+    2 (n - 1 + Σ pᵢ / p) frames, whatever the others do. A policy too slow for the budget is expected to be faster from frame to frame,
+    until it runs.
 
     Args:
       threads: policies may run on this many threads at once, when there is at least a millisecond of work; those within a policy are
@@ -92,7 +93,7 @@ class Runtime:
         """Adds a policy.
 
         Args:
-          measure: time a few batches of made-up agents now, so that budgets are kept from the first frame on; without, and where a part of
+          measure: time a few batches of made-up agents now, so that costs are known from the first frame on; without, and where a part of
             your own cannot be made twice, the first row that runs is the measurement.
         Raises:
           ConfigurationError: the name is taken, or this is no policy.

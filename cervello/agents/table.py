@@ -22,11 +22,13 @@ from cervello.spec import AgentId
 
 Array = np.ndarray[Any, Any]
 _FIRST_CAPACITY = 64
-_LOOKED_AT_TWICE = 4096
 
 
-class ChangedError(Exception):
+class ChangedError(AgentError):
     """Agents have begun or ended since the caller looked."""
+
+    def __init__(self, known: int, changes: int):
+        super().__init__(f"agents: expected no change since number {known}, got {changes}; look again who is there")
 
 
 class AgentTable:
@@ -154,8 +156,6 @@ class AgentTable:
           AgentError: an unknown agent, or one named twice.
         """
         check_kinds(ids)
-        if len(ids) <= _LOOKED_AT_TWICE:
-            self._found(ids)  # a refusal, so that nobody is missing for a moment to those who look meanwhile
         ended: list[Any] = []
         try:
             # One look per agent, since in a large crowd each is a cache miss; and one call, which notes all that it takes out.
