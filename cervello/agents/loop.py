@@ -63,7 +63,7 @@ class Loop:
             with self._lock:
                 brain.decided(taken, actions, frame.number)
                 frame.add(brain.name, actions)
-                if deadline is not None:
+                if deadline is not None and taken.ids:
                     brain.costs.observe(len(taken.ids), time.perf_counter() - brain.picked_s)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from cervello.agents import levels, measuring, runtime_snapshot
 from cervello.agents.brain import Brain
 from cervello.agents.costs import Pace
 from cervello.agents.frame import Frame, Picked, counted, timed
-from cervello.agents.ids import Ids, listed
+from cervello.agents.ids import Ids, is_many, listed
 from cervello.agents.loop import Loop
 from cervello.agents.membership import Numbers
 from cervello.agents.policy import Policy
@@ -155,7 +155,7 @@ class Runtime:
         """Begins many, or none."""
         brain = self._brain(name)
         levels.checked(f"policy {name!r}, begin", every, priority, hold)
-        names = listed(ids, ordered=False) if isinstance(ids, (set, frozenset)) else listed(ids)
+        names = listed(ids, ordered=is_many(stream) or is_many(episode))
         before = brain.policy.changes
         brain.policy.begin_agents(names, stream, episode)
         with self._lock:
@@ -176,7 +176,7 @@ class Runtime:
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins at once, as `Policy.restart_agents`; levels stay, what waits is forgotten."""
-        brain, names = self._brain(name), listed(ids)
+        brain, names = self._brain(name), listed(ids, ordered=is_many(stream) or is_many(episode))
         with self._leaving(brain, names, keep_levels=True):
             brain.policy.restart_agents(names, stream, episode)
 

@@ -414,6 +414,32 @@ def test_agents_that_leave_during_a_frame_are_left_out_of_it(change: str) -> Non
             assert sums(runtime.run(), "a") == {3: 1}
 
 
+def test_a_batch_that_everybody_has_left_costs_nothing() -> None:
+    gate = Gate()
+    with Runtime() as runtime:
+        runtime.add("slow", Policy(model("counter"), wrappers=[gate, Recurrent()]), measure=False)
+        runtime.begin_agents("slow", [1, 2])
+        brain = runtime._brains["slow"]
+        brain.costs.set((1, 1e-6), (2, 2e-6))
+        runtime.push("slow", 1, one(1))
+        decide = brain.decide
+
+        def late(taken: Any) -> Any:
+            runtime.end_agent("slow", 1)
+            return decide(taken)
+
+        brain.decide = late  # type: ignore[method-assign]
+        frame = runtime.run(budget_s=10.0)
+        assert (frame.n_rows, frame.errors, dict(frame)) == (0, {}, {})
+
+
+def test_agents_without_an_order_cannot_have_streams_one_by_one(runtime: Runtime) -> None:
+    with pytest.raises(AgentError, match="expected a sequence of ids, got a set"):
+        runtime.begin_agents("a", {8, 9}, stream=[1, 2])
+    runtime.begin_agents("a", {8, 9}, stream=3)
+    assert {8, 9} <= set(runtime.policies["a"].agents)
+
+
 def test_a_frame_that_was_submitted_cannot_be_cancelled() -> None:
     gate = Gate()
     with Runtime() as runtime:
