@@ -17,11 +17,11 @@ from cervello.compiled.compiler import shared
 from cervello.compiled.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
 from cervello.native.kernels.images import padded_pixels, planes, planes_of_pixels, rows_together
-from cervello.native.kernels.tiles import PANEL, ROWS_TALL
+from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import turn
 
 BLOCK = 48  # pixels whose results are turned together
-WIDE = ROWS_TALL > 8  # 32 registers of 16 lanes; else 16 of 8
+WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
 # Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.
 _NEVER = 1 << 30

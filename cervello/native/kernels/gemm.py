@@ -9,22 +9,14 @@ from __future__ import annotations
 
 from cervello.compiled.compiler import shared
 from cervello.compiled.memory import call_block, word
-from cervello.native.kernels.tiles import (
-    PANEL,
-    ROWS_CUT,
-    ROWS_LOW,
-    ROWS_TALL,
-    VECTORS,
-    make_cut_tile,
-    make_row,
-    make_tile,
-)
+from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
-_tall = make_tile(ROWS_TALL, VECTORS)
-_cut, _low_cut = make_cut_tile(ROWS_CUT, VECTORS), make_cut_tile(ROWS_LOW, VECTORS)
+_tall = make_tile(ROWS, VECTORS)
+_cut_8, _cut_7, _cut_6, _cut_5, _cut_4, _cut_3, _cut_2 = (make_cut_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
 # The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
 _HALF = 16 if VECTORS > 1 else 0
-_half_cut = make_cut_tile(ROWS_TALL, 1)
+_ROWS_HALF = 2 * ROWS
+_half, _half_low, _half_one = make_cut_tile(_ROWS_HALF, 1), make_cut_tile(ROWS, 1), make_cut_tile(1, 1)
 _row, _row_2, _row_4, _row_wide = make_row(1, 2), make_row(2, 4), make_row(4, 2), make_row(1, 8)
 _COLUMNS = 16 * VECTORS
 
@@ -51,53 +43,71 @@ def one_row(a, w, bias, c, k, width, segments):
 
 
 @shared
-def _cut_rows(a, lda, w, bias, c, ldc, n_rows, k, width, length):
-    """Rows of a product whose sums are cut, as many as tiles take; returns how many. Partial sums stay in registers."""
-    tiled = n_rows // ROWS_CUT * ROWS_CUT
-    at = 0
-    while at < width:
-        panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
-        i = 0
-        while i < tiled:
-            if width - at <= _HALF and tiled - i >= ROWS_TALL:
-                _half_cut(a + i * lda, lda, panel, PANEL * 4, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
-                i += ROWS_TALL
-            else:
-                _cut(a + i * lda, lda, panel, PANEL * 4, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
-                i += ROWS_CUT
-        at += _COLUMNS
-    return tiled
+def _tile(rows, a, lda, panel, bias, c, ldc, k, length, columns):
+    """A tile of 2 to ROWS rows, its sums cut into segments of `length` terms."""
+    if rows == ROWS and length == k:
+        _tall(a, lda, panel, PANEL * 4, bias, c, ldc, k, columns)
+    elif rows == 8:
+        _cut_8(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    elif rows == 7:
+        _cut_7(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    elif rows == 6:
+        _cut_6(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    elif rows == 5:
+        _cut_5(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    elif rows == 4:
+        _cut_4(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    elif rows == 3:
+        _cut_3(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    else:
+        _cut_2(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+    return 0
+
+
+@shared
+def _half_panel(a, lda, panel, bias, c, ldc, n_rows, k, length, columns):
+    """All rows against no more than half a panel."""
+    i = 0
+    while i < n_rows:
+        left = n_rows - i
+        rows = min(left, ROWS)
+        if left >= _ROWS_HALF:
+            rows = _ROWS_HALF
+            _half(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        elif left >= ROWS:
+            _half_low(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        elif left > 1:
+            _tile(rows, a, lda, panel, bias, c, ldc, k, length, columns)
+        else:
+            _half_one(a, lda, panel, PANEL * 4, bias, c, ldc, k, length, columns)
+        a, c, i = a + rows * lda, c + rows * ldc, i + rows
+    return 0
 
 
 @shared
 def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
-    """c[n_rows, width] = bias + a[n_rows, k] @ w; strides in bytes. Tall tiles, then low ones, then single rows."""
+    """c[n_rows, width] = bias + a[n_rows, k] @ w; strides in bytes."""
+    if n_rows == 1:
+        return one_row(a, w, bias, c, k, width, segments)
     length = (k + segments - 1) // segments
+    half = width % PANEL
+    whole = width - half if half <= _HALF else width
     i = 0
-    if segments > 1:
-        i = _cut_rows(a, lda, w, bias, c, ldc, n_rows, k, width, length)
-        a, c = a + i * lda, c + i * ldc
-    while n_rows - i >= ROWS_LOW:
-        tall = n_rows - i >= ROWS_TALL
-        at = 0
-        while at < width:
-            panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
-            if tall and width - at <= _HALF:
-                _half_cut(a, lda, panel, PANEL * 4, bias + at * 4, c + at * 4, ldc, k, length, width - at)
-            elif tall:
-                _tall(a, lda, panel, PANEL * 4, bias + at * 4, c + at * 4, ldc, k, width - at)
-            else:
-                _low_cut(a, lda, panel, PANEL * 4, bias + at * 4, c + at * 4, ldc, k, length, width - at)
-            at += _COLUMNS
-        done = ROWS_TALL if tall else ROWS_LOW
-        a, c, i = a + done * lda, c + done * ldc, i + done
     while i < n_rows:
-        one_row(a, w, bias, c, k, width, segments)
-        a, c, i = a + lda, c + ldc, i + 1
+        left = n_rows - i
+        rows = left if left <= ROWS else (left + 1) // 2 if left < 2 * ROWS else ROWS  # never one row behind a tall tile
+        at = 0
+        while at < whole:
+            panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
+            _tile(rows, a + i * lda, lda, panel, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
+            at += _COLUMNS
+        i += rows
+    if whole < width:
+        _half_panel(a, lda, w + whole // PANEL * k * PANEL * 4, bias + whole * 4, c + whole * 4, ldc, n_rows, k, length, half)
     return 0
 
 
-_BLOCK = 4 * ROWS_TALL  # rows whose results are still in the first-level cache when the activation reads them
+_BLOCK = 48  # rows whose results are still in the first-level cache when the activation reads them
 
 
 def gemm(step, ctx):
@@ -110,10 +120,7 @@ def gemm(step, ctx):
     i = 0
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
-        if rows == 1:
-            one_row(a, w, bias, c, k, width, segments)
-        else:
-            many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
+        many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
         if activation != 0:
             if ldc == width * 4:
                 call_block(activation, c, c, rows * width, parameter)

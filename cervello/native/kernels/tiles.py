@@ -20,9 +20,9 @@ from cervello.compiled.lanes import F32, I32, I64, LANES, VF, VM, first_lanes, l
 
 PANEL = 32  # columns of a packed panel; independent of the CPU, so stored weights are portable
 _WIDE = "+avx512f" in cache.cpu()[1]
-# Rows and vectors per tile that fill the registers: 32 of 16 lanes, or 16 of 8.
-ROWS_TALL, ROWS_LOW, VECTORS = (12, 4, 2) if _WIDE else (6, 2, 1)
-ROWS_CUT = ROWS_TALL // 2  # where every sum takes two registers
+# Rows and vectors of the tallest tile: 32 registers of 16 lanes, or 16 of 8. More rows would fit the registers for sums, not those for
+# addresses.
+ROWS, VECTORS = (8, 2) if _WIDE else (6, 1)
 
 
 def make_tile(rows: int, vectors: int) -> Any:
