@@ -166,11 +166,16 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
 
 @shared
 def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
-    """Results [count, filters] of pixels from `first` on to their planes."""
-    if yc == 4:  # channels side by side
+    """Results [count, filters] of one image's pixels from `first` on to their planes."""
+    if yc == 4 and yw == ldo and yh == out_width * ldo:  # as they are
+        copy_bytes(y + first * ldo, results, count * ldo)
+    elif yc == 4:  # channels side by side
+        r, q = first // out_width, first % out_width
         for p in range(count):
-            pixel = first + p
-            copy_bytes(y + pixel // out_width * yh + pixel % out_width * yw, results + p * ldo, filters * 4)
+            copy_bytes(y + r * yh + q * yw, results + p * ldo, filters * 4)
+            q += 1
+            if q == out_width:
+                r, q = r + 1, 0
     elif yw == 4 and yh == out_width * 4:  # pixels side by side
         f = 0
         while f < filters:
@@ -185,6 +190,25 @@ def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
             to = y + pixel // out_width * yh + pixel % out_width * yw
             for f in range(filters):
                 write_i32(to + f * yc, 0, read_i32(results + p * ldo, f))
+    return 0
+
+
+@shared
+def _windows(places, count, image, xn, first, pixels, out_width, down, right):
+    """Addresses of the windows of `count` pixels from `first` on, through images `xn` bytes apart."""
+    n, pixel = first // pixels, first % pixels
+    r, q = pixel // out_width, pixel % out_width
+    row = image + n * xn + r * down
+    for p in range(count):
+        write_i64(places, p, row + q * right)
+        q, pixel = q + 1, pixel + 1
+        if pixel == pixels:
+            n, pixel, q = n + 1, 0, 0
+            row = image + n * xn
+        elif q == out_width:
+            q, row = 0, row + down
+    for p in range(count, (count + _WHOLE - 1) // _WHOLE * _WHOLE):  # a tile's idle rows take the last pixel again
+        write_i64(places, p, word(places, count - 1))
     return 0
 
 
@@ -204,34 +228,38 @@ def by_filters(step, ctx):
     yn, yc, yh, yw = word(step, 34), word(step, 35), word(step, 36), word(step, 37)
     in_place, by_pixel, activation, parameters = word(step, 38), word(step, 39), word(step, 40), step + 41 * 8
     panels = (filters + PANEL - 1) // PANEL
-    ldo, pixels = panels * PANEL * 4, out_height * out_width
-    for n in range(n_rows):
-        for g in range(groups):
-            image = x + n * xn + g * channels * xc
+    ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
+    # Few pixels after all, no planes: their activation takes whole vectors only behind the images' own rows.
+    late = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
+    images = n_rows if in_place != 0 else 1  # pixels of one image after another: small ones fill tiles together
+    for g in range(groups):
+        w, base = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4
+        for n in range(0, n_rows, images):
+            image, to = x + n * xn + g * channels * xc, y + n * yn + g * filters * yc
             if in_place == 0:
                 if by_pixel != 0:
                     padded_pixels(copied, image, channels, xh, height, width, rows, columns, ph, pw)
                 else:
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, 1, 1, ph, pw)
                 image = copied
-            w, base, to = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4, y + n * yn + g * filters * yc
             first = 0
-            while first < pixels:
-                count = min(BLOCK, pixels - first)
-                r, q = first // out_width, first % out_width
-                for p in range(count):
-                    write_i64(places, p, image + r * down + q * right)
-                    q += 1
-                    if q == out_width:
-                        r, q = r + 1, 0
-                for p in range(count, (count + _WHOLE - 1) // _WHOLE * _WHOLE):  # a tile's idle rows take the last pixel again
-                    write_i64(places, p, word(places, count - 1))
+            while first < images * pixels:
+                count = min(BLOCK, images * pixels - first)
+                _windows(places, count, image, xn, first, pixels, out_width, down, right)
                 _panels(places, count, offsets, w, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:
                     call_block(activation, results, results, count * filters, parameters)
-                elif activation != 0:
+                elif activation != 0 and not late:
                     for p in range(count):
                         call_block(activation, results + p * ldo, results + p * ldo, filters, parameters)
-                _deliver(to, yc, yh, yw, results, ldo, first, count, filters, out_width)
+                done = 0
+                while done < count:  # the part of each image
+                    m, pixel = (first + done) // pixels, (first + done) % pixels
+                    some = min(count - done, pixels - pixel)
+                    _deliver(to + m * yn, yc, yh, yw, results + done * ldo, ldo, pixel, some, filters, out_width)
+                    if late:
+                        start = to + m * yn + pixel * filters * 4
+                        call_block(activation, start, start, some * filters, parameters)
+                    done += some
                 first += count
     return 0
