@@ -24,7 +24,7 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
-    "recurrent:lstm", "recurrent:gru", "random:normal", "random:multinomial", "crew:work", "crew:lead"))
+    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "crew:work", "crew:lead"))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -49,6 +49,7 @@ from cervello.spec import PolicySpec, Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
 _MOST_ROW_BYTES = 1 << 29  # no policy is near it; a few damaged bytes ask for any number
+_RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # what draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
                                f"got {row_bytes >> 20} MiB; are its sizes right?")
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
-    random_nodes = tuple(step.node for step in steps if step.kernel.startswith("cervello.native.kernels.random:"))
+    random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
     return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.slow), tuple(loose),
                  random_nodes, len(lowering.absorbed))
 

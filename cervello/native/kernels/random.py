@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled import functions as f
 from cervello.compiled.compiler import device
 from cervello.compiled.lanes import fma, load_first, splat, store_first
-from cervello.compiled.memory import call_kernel, read_f32, read_u8, word, word_f32, write_f32, write_f64, write_i32, write_i64
+from cervello.compiled.memory import call_kernel, read_u8, word, word_f32, write_f32, write_f64, write_i64
 from cervello.native.abi import (
     CTX_ALL_DETERMINISTIC,
     CTX_DETERMINISTIC,
@@ -20,13 +19,12 @@ from cervello.native.abi import (
     CTX_SLOTS,
     CTX_STEPS,
 )
-from cervello.native.kernels.rows import row_max
 
 _F = np.float32
 
 
 @device
-def _is_deterministic(ctx, row):
+def is_deterministic(ctx, row):
     if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
         return True
     flags = word(ctx, CTX_DETERMINISTIC)
@@ -34,7 +32,7 @@ def _is_deterministic(ctx, row):
 
 
 @device
-def _draw(ctx, fill, block, target, rows, width, site):
+def draw(ctx, fill, block, target, rows, width, site):
     """Fills [rows, width] with standard noise by a kernel of `noise`, zeros in deterministic rows; whether it could."""
     if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
         for i in range(rows * width):
@@ -43,7 +41,7 @@ def _draw(ctx, fill, block, target, rows, width, site):
     first, flags = word(ctx, CTX_ROW), word(ctx, CTX_DETERMINISTIC)
     if word(ctx, CTX_KEYS) == 0:
         for r in range(rows):
-            if not _is_deterministic(ctx, r):
+            if not is_deterministic(ctx, r):
                 return False
         for i in range(rows * width):
             write_f32(target, i, _F(0.0))
@@ -75,7 +73,7 @@ def normal(step, ctx):
     """Words: target [rows, width], block; rows, width, mean, scale, site, fill."""
     target, block = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
     rows, width = word(step, 6), word(step, 7)
-    if not _draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
+    if not draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
         return 2
     _affine(target, rows * width, word_f32(step, 9), word_f32(step, 8))
     return 0
@@ -85,63 +83,11 @@ def uniform(step, ctx):
     """Words: target [rows, width], block; rows, width, low, span, site, fill. Deterministic rows take the middle."""
     target, block = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
     rows, width, low, span = word(step, 6), word(step, 7), word_f32(step, 8), word_f32(step, 9)
-    if not _draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
+    if not draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
         return 2
     _affine(target, rows * width, span, low)
     for r in range(rows):
-        if _is_deterministic(ctx, r):
+        if is_deterministic(ctx, r):
             for i in range(width):
                 write_f32(target, r * width + i, low + span * _F(0.5))
-    return 0
-
-
-def multinomial(step, ctx):
-    """Words: logits [rows * lines, classes], target [rows * lines, samples], weights [classes], draws [rows * lines, samples], block;
-    rows (agents), lines of each, classes, samples, itemsize, site, fill.
-
-    Draws class i with probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals.
-    """
-    logits = word(ctx, word(step, 2)) + word(step, 3)
-    target = word(ctx, word(step, 4)) + word(step, 5)
-    weights = word(ctx, word(step, 6)) + word(step, 7)
-    draws = word(ctx, word(step, 8)) + word(step, 9)
-    block = word(ctx, word(step, 10)) + word(step, 11)
-    rows, lines, classes, samples, itemsize = word(step, 12), word(step, 13), word(step, 14), word(step, 15), word(step, 16)
-    if not _draw(ctx, word(step, 18), block, draws, rows, lines * samples, word(step, 17)):
-        return 2
-    for r in range(rows * lines):
-        row = logits + r * classes * 4
-        deterministic = _is_deterministic(ctx, r // lines)
-        shift = splat(row_max(row, classes))
-        i = 0
-        while i < classes:
-            store_first(weights + i * 4, f.exp(load_first(row + i * 4, classes - i) - shift), classes - i)
-            i += 16
-        total = _F(0.0)
-        for c in range(classes):
-            total += read_f32(weights, c)
-        for s in range(samples):
-            chosen = 0
-            if deterministic:
-                for c in range(1, classes):
-                    if read_f32(row, c) > read_f32(row, chosen):
-                        chosen = c
-            else:
-                goal = read_f32(draws, r * samples + s) * total
-                reached = _F(0.0)
-                chosen = -1
-                last = 0
-                for c in range(classes):
-                    weight = read_f32(weights, c)
-                    if weight > _F(0.0):
-                        last = c
-                    reached += weight
-                    if chosen < 0 and reached > goal:
-                        chosen = c
-                if chosen < 0:  # rounding left the goal at the very end, or the row is NaN
-                    chosen = last
-            if itemsize == 8:
-                write_i64(target, r * samples + s, chosen)
-            else:
-                write_i32(target, r * samples + s, chosen)
     return 0

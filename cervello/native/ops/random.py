@@ -12,6 +12,7 @@ from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor
 
 F32 = np.dtype(np.float32)
+_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
 
 
 def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
@@ -63,7 +64,7 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
     target = lowering.output(node.outputs[0])
     all_lines, classes = source.shape
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
-    weights, draws = lowering.scratch((classes,), F32), lowering.scratch(target.shape, F32)
-    lowering.emit("random:multinomial", (source,), (target,), [
+    scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
+    lowering.emit("multinomial:multinomial", (source,), (target,), [
         rows, lines, classes, target.shape[1], target.itemsize, node.index, Address("cervello.noise.kernels:fill_uniform")],
-        scratch=(weights, draws, _block(lowering)))
+        scratch=(scratch, draws, _block(lowering)))

@@ -1,0 +1,119 @@
+"""Draws from categories: each row from its own agent's stream, see `random`.
+
+Class i has a probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals. Sums run through
+the classes in order, whether sixteen lines are turned, so that lanes are lines, or one goes alone: no bit of a weight differs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled import functions as f
+from cervello.compiled.compiler import device, shared
+from cervello.compiled.lanes import gather, load, load_first, select, splat, store, store_first
+from cervello.compiled.memory import read_f32, word, write_i32, write_i64
+from cervello.native.kernels.random import draw, is_deterministic
+from cervello.native.kernels.rows import larger, row_max
+from cervello.native.kernels.transpose import turn
+
+_SHORT = 16  # classes of a line that runs with fifteen others
+_F = np.float32
+
+
+@device
+def _write(target, i, itemsize, chosen):
+    if itemsize == 8:
+        write_i64(target, i, chosen)
+    else:
+        write_i32(target, i, chosen)
+    return 0
+
+
+@shared
+def _short_lines(ctx, logits, n_lines, classes, first, of_row, draws, samples, target, itemsize, scratch):
+    """Up to 16 lines of up to 16 classes, the first of which is line `first`; `of_row` lines belong to a row. Scratch: 18 vectors."""
+    zero, nobody = splat(_F(0.0)), splat(_F(-1.0))
+    turn(logits, classes * 4, scratch, 64, n_lines, classes)
+    best = load(scratch)
+    shift, likeliest = best, zero
+    for c in range(1, classes):
+        x = load(scratch + c * 64)
+        likeliest, best = select(x > best, splat(_F(c)), likeliest), select(x > best, x, best)
+        shift = larger(shift, x)
+    total = zero
+    for c in range(classes):
+        weight = f.exp(load(scratch + c * 64) - shift)
+        store(scratch + c * 64, weight)
+        total = total + weight
+    store(scratch + 16 * 64, likeliest)
+    for s in range(samples):
+        goal = gather(draws + s * 4, samples * 4, n_lines) * total
+        reached, chosen, last = zero, nobody, zero
+        for c in range(classes):
+            weight, number = load(scratch + c * 64), splat(_F(c))
+            last = select(weight > zero, number, last)
+            reached = reached + weight
+            chosen = select((chosen < zero) & (reached > goal), number, chosen)
+        store(scratch + 17 * 64, select(chosen < zero, last, chosen))  # rounding left the goal at the very end, or the line is NaN
+        for i in range(n_lines):
+            found = read_f32(scratch, (16 if is_deterministic(ctx, (first + i) // of_row) else 17) * 16 + i)
+            _write(target, i * samples + s, itemsize, int(found))
+    return 0
+
+
+@shared
+def _line(row, classes, deterministic, draws, samples, target, itemsize, weights):
+    """One line of any number of classes."""
+    shift = splat(row_max(row, classes))
+    i = 0
+    while i < classes:
+        store_first(weights + i * 4, f.exp(load_first(row + i * 4, classes - i) - shift), classes - i)
+        i += 16
+    total = _F(0.0)
+    for c in range(classes):
+        total += read_f32(weights, c)
+    for s in range(samples):
+        chosen = 0
+        if deterministic:
+            for c in range(1, classes):
+                if read_f32(row, c) > read_f32(row, chosen):
+                    chosen = c
+        else:
+            goal = read_f32(draws, s) * total
+            reached = _F(0.0)
+            chosen = -1
+            last = 0
+            for c in range(classes):
+                weight = read_f32(weights, c)
+                if weight > _F(0.0):
+                    last = c
+                reached += weight
+                if chosen < 0 and reached > goal:
+                    chosen = c
+            if chosen < 0:  # as above
+                chosen = last
+        _write(target, s, itemsize, chosen)
+    return 0
+
+
+def multinomial(step, ctx):
+    """Words: logits [rows * lines, classes], target [rows * lines, samples], scratch, draws [rows * lines, samples], block;
+    rows (agents), lines of each, classes, samples, itemsize, site, fill."""
+    logits = word(ctx, word(step, 2)) + word(step, 3)
+    target = word(ctx, word(step, 4)) + word(step, 5)
+    scratch = word(ctx, word(step, 6)) + word(step, 7)
+    draws = word(ctx, word(step, 8)) + word(step, 9)
+    block = word(ctx, word(step, 10)) + word(step, 11)
+    rows, lines, classes, samples, itemsize = word(step, 12), word(step, 13), word(step, 14), word(step, 15), word(step, 16)
+    if not draw(ctx, word(step, 18), block, draws, rows, lines * samples, word(step, 17)):
+        return 2
+    i, n_lines = 0, rows * lines
+    while i < n_lines:
+        row, drawn, to = logits + i * classes * 4, draws + i * samples * 4, target + i * samples * itemsize
+        some = min(16, n_lines - i) if classes <= _SHORT else 1
+        if some > 1:
+            _short_lines(ctx, row, some, classes, i, lines, drawn, samples, to, itemsize, scratch)
+        else:
+            _line(row, classes, is_deterministic(ctx, i // lines), drawn, samples, to, itemsize, scratch)
+        i += some
+    return 0
