@@ -322,6 +322,24 @@ def _moved_down(distance: int) -> Any:
 down_8, down_4, down_2, down_1 = (_moved_down(distance) for distance in (8, 4, 2, 1))  # for trees over lanes
 
 
+@intrinsic
+def sum_lanes_of_4(typing_context, a, b, c, d):
+    """The sums of four vectors in lanes 0 to 3, each through the tree of x + down_8(x), then down_4, down_2 and down_1."""
+    def codegen(context, builder, sig, args):
+        def halved(x: Any, y: Any, width: int) -> Any:
+            """Of x, then of y: each run of 2 * width lanes as the sums of its halves."""
+            low = [i for i in range(2 * LANES) if i // width % 2 == 0]
+            return builder.fadd(builder.shuffle_vector(x, y, ir.Constant(VI, low)),
+                                builder.shuffle_vector(x, y, ir.Constant(VI, [i + width for i in low])))
+
+        a, b, c, d = args
+        x = halved(halved(a, b, 8), halved(c, d, 8), 4)
+        for width in (2, 1):
+            x = halved(x, x, width)
+        return x
+    return f32s(f32s, f32s, f32s, f32s), codegen
+
+
 def _every(step: int) -> Any:
     """An intrinsic every(address, count): the first `count` of float32 that lie `step` apart, by loads and shuffles."""
 

@@ -78,6 +78,18 @@ def copy_bytes(typing_context, target, source, count):
 
 
 @intrinsic
+def prefetch(typing_context, address):
+    """Asks for the cache line at an address, which need not be readable."""
+    def codegen(context, builder, sig, args):
+        kind, flag = I8.as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [kind, flag, flag, flag]), "llvm.prefetch.p0")
+        builder.call(function, [builder.inttoptr(args[0], kind), flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+    return types.void(types.int64), codegen
+
+
+@intrinsic
 def call_kernel(typing_context, function, a, b):
     """Calls a compiled function of two words by address, by numba's own calling convention; returns its word."""
     def codegen(context, builder, sig, args):

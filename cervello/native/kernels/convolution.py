@@ -16,7 +16,7 @@ from __future__ import annotations
 from cervello.compiled.compiler import shared
 from cervello.compiled.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
-from cervello.native.kernels.images import padded_pixels, planes, planes_of_pixels, rows_together
+from cervello.native.kernels.images import ask_for, padded_pixels, planes, planes_of_pixels, rows_together
 from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import turn
 
@@ -115,6 +115,8 @@ def by_pixels(step, ctx):
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 image = copied
             for b in range(blocks):
+                ahead = (n + 1) * blocks + b
+                ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead, min(ahead + 1, n_rows * blocks))
                 count = min(FILTERS, filters - b * FILTERS)
                 w, base = weights + (g * blocks + b) * k * FILTERS * 4, bias + (g * blocks + b) * FILTERS * 4
                 to = y + n * yn + (g * filters + b * FILTERS) * yc
@@ -246,6 +248,8 @@ def by_filters(step, ctx):
             while first < images * pixels:
                 count = min(BLOCK, images * pixels - first)
                 _windows(places, count, image, xn, first, pixels, out_width, down, right)
+                ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels)  # the next tiles, or the next copy
+                ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead, min(ahead + count, n_rows * pixels))
                 _panels(places, count, offsets, w, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:
                     call_block(activation, results, results, count * filters, parameters)

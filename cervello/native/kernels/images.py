@@ -6,11 +6,29 @@ import numpy as np
 
 from cervello.compiled.compiler import shared
 from cervello.compiled.lanes import gather, load_first, splat, store_first
-from cervello.compiled.memory import read_i32, write_i32
+from cervello.compiled.memory import prefetch, read_i32, write_i32
 from cervello.native.kernels.transpose import make_split
 
 _F = np.float32
 _copy, _halve, _quarter = make_split(1), make_split(2), make_split(4)
+
+
+@shared
+def ask_for(x, xn, channels, xc, xh, xw, height, width, pixels, first, end):
+    """Asks for the part of images that lies under output pixels first … end, counted through images of `pixels`, xn bytes apart. Windows
+    jump about too much for the machine to see by itself what comes next."""
+    planes = 1 if xc < xw else channels  # channels side by side are one plane of longer pixels
+    while first < end:
+        n, p = first // pixels, first % pixels
+        some = min(end - first, pixels - p)
+        top, bottom = p * height // pixels, (p + some) * height // pixels
+        for c in range(planes):
+            for h in range(top, bottom):
+                row = x + n * xn + c * xc + h * xh
+                for line in range(0, width * xw, 64):
+                    prefetch(row + line)
+        first += some
+    return 0
 
 
 @shared

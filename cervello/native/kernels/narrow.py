@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.compiled.compiler import shared
-from cervello.compiled.lanes import fma, load, load_first, splat
+from cervello.compiled.lanes import fma, load, load_first, splat, store_first, sum_lanes_of_4
 from cervello.compiled.memory import call_block, read_f32, word, write_f32
 from cervello.native.kernels.rows import sum_lanes
 
@@ -38,13 +38,12 @@ def _dots(a, w, ldw, bias, c, k, columns):
         s1, t1 = fma(x, load(w1 + i), s1), fma(y, load(w1 + i + 64), t1)
         s2, t2 = fma(x, load(w2 + i), s2), fma(y, load(w2 + i + 64), t2)
         s3, t3 = fma(x, load(w3 + i), s3), fma(y, load(w3 + i + 64), t3)
+    if columns > 2:
+        store_first(c, sum_lanes_of_4(s0 + t0, s1 + t1, s2 + t2, s3 + t3) + load(bias), columns)
+        return 0
     write_f32(c, 0, sum_lanes(s0 + t0) + read_f32(bias, 0))
     if columns > 1:
         write_f32(c, 1, sum_lanes(s1 + t1) + read_f32(bias, 1))
-    if columns > 2:
-        write_f32(c, 2, sum_lanes(s2 + t2) + read_f32(bias, 2))
-    if columns > 3:
-        write_f32(c, 3, sum_lanes(s3 + t3) + read_f32(bias, 3))
     return 0
 
 
@@ -59,7 +58,7 @@ def gemm(step, ctx):
     while i < n_rows:
         rows = min(_ROWS, n_rows - i)
         for r in range(rows):
-            _dots(a + r * lda, w, ldw, bias, c + r * ldc, k, width)
+            _dots(a + r * lda, w, ldw, bias, c + r * ldc, k, min(4, width))
             if width > 4:
                 _dots(a + r * lda, w + 4 * ldw, ldw, bias + 16, c + r * ldc + 16, k, width - 4)
         if activation != 0:

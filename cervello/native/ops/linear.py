@@ -15,7 +15,7 @@ from cervello.native.tensors import Address, Tensor, Weight, dense_strides, resh
 
 F32 = np.dtype(np.float32)
 PANEL = 32
-NARROW, LONG = 8, 4  # up to this many columns of at least that many terms have lanes along K
+NARROW = 8  # up to this many columns have lanes along K, where that is long enough for every four of them
 
 
 def segments_for(k: int, width: int) -> int:
@@ -52,7 +52,7 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias:
     lda = source.strides[-2] if len(source.shape) > 1 else k * 4
     ldc = target.strides[-2] if len(target.shape) > 1 else width * 4
     block, parameters = act or (None, [])
-    if width <= NARROW and k >= LONG:
+    if width <= NARROW and k >= (32 if width <= 4 else 64):
         columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
         columns[:width, :k] = w.T
         lowering.emit("narrow:gemm", (source,), (target,), [
