@@ -16,7 +16,15 @@ from __future__ import annotations
 from cervello.compiled.compiler import shared
 from cervello.compiled.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
-from cervello.native.kernels.images import ask_for, padded_pixels, planes, planes_of_pixels, rows_together
+from cervello.native.kernels.images import (
+    ask_for,
+    clear,
+    padded_pixels,
+    pixels_together,
+    planes,
+    planes_of_pixels,
+    rows_together,
+)
 from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import turn
 
@@ -105,11 +113,14 @@ def by_pixels(step, ctx):
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
+    by_pixel = in_place == 0 and xc == 4 and channels >= 4  # fewer do not fill the vectors of a turn
+    if by_pixel:
+        clear(copied, channels * sh * sw * rows * columns)
     for n in range(n_rows):
         for g in range(groups):
             image = x + n * xn + g * channels * xc
             if in_place == 0:
-                if xc == 4 and channels >= 8:
+                if by_pixel:
                     planes_of_pixels(copied, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 else:
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
@@ -129,10 +140,13 @@ def by_pixels(step, ctx):
                             call_block(activation, to + f * yc, to + f * yc, pixels, parameters)
                 else:
                     _filters(w, count, image, offsets, k, base, results, ldo, pixels)
-                    for f in range(count):
-                        if activation != 0:
-                            call_block(activation, results + f * ldo, results + f * ldo, pixels, parameters)
-                        rows_together(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
+                    for f in range(count if activation != 0 else 0):
+                        call_block(activation, results + f * ldo, results + f * ldo, pixels, parameters)
+                    if yc == 4 and count > 1:
+                        pixels_together(to, results, ldo, columns, count, out_height, out_width, yh, yw)
+                    else:
+                        for f in range(count):
+                            rows_together(to + f * yc, results + f * ldo, columns, out_height, out_width, yh, yw)
     return 0
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from cervello.compiled.compiler import shared
 from cervello.compiled.lanes import gather, load_first, splat, store_first
 from cervello.compiled.memory import prefetch, read_i32, write_i32
-from cervello.native.kernels.transpose import make_split
+from cervello.native.kernels.transpose import make_split, turn
 
 _F = np.float32
 _copy, _halve, _quarter = make_split(1), make_split(2), make_split(4)
@@ -83,16 +83,19 @@ def planes(target, image, channels, xc, xh, xw, height, width, rows, columns, sh
 
 @shared
 def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
-    """The same for an image whose channels lie side by side: pixel by pixel, so that every line of memory is read once."""
+    """The same for an image whose channels lie side by side, but for the padding: zeros there have to be before."""
     plane = rows * columns * 4
-    for r in range(rows * sh):
-        for q in range(columns * sw):
-            h, w = r - ph, q - pw
-            inside = h >= 0 and h < height and w >= 0 and w < width
-            source, to = image + h * xh + w * xw, target + (r % sh * sw + q % sw) * plane + (r // sh * columns + q // sw) * 4
-            for c in range(channels):  # one by one: a scatter of lanes takes longer
-                write_i32(to, 0, read_i32(source, c) if inside else 0)
-                to += plane * sh * sw
+    for h in range(height):
+        r, a = (h + ph) // sh, (h + ph) % sh
+        for b in range(sw if r < rows else 0):
+            first = b - pw  # the image's column of place 0
+            u = 0 if first >= 0 else (-first + sw - 1) // sw
+            end = min(columns, 0 if first >= width else (width - 1 - first) // sw + 1)
+            while u < end:
+                source, to = image + h * xh + (first + u * sw) * xw, target + (a * sw + b) * plane + (r * columns + u) * 4
+                for c in range(0, channels, 16):
+                    turn(source + c * 4, sw * xw, to + c * sh * sw * plane, sh * sw * plane, min(16, end - u), min(16, channels - c))
+                u += 16
     return 0
 
 
@@ -122,4 +125,23 @@ def rows_together(target, source, row, out_height, out_width, yh, yw):
         else:
             for q in range(out_width):
                 write_i32(to + q * yw, 0, read_i32(at, q))
+    return 0
+
+
+@shared
+def pixels_together(target, source, ldo, row, channels, out_height, out_width, yh, yw):
+    """Copies up to 16 planes, ldo bytes apart, of rows of pixels that lie `row` pixels apart to pixels whose channels lie side by side."""
+    for r in range(out_height):
+        for q in range(0, out_width, 16):
+            turn(source + (r * row + q) * 4, ldo, target + r * yh + q * yw, yw, channels, min(16, out_width - q))
+    return 0
+
+
+@shared
+def clear(target, count):
+    """Zeros."""
+    i = 0
+    while i < count:
+        store_first(target + i * 4, splat(_F(0.0)), count - i)
+        i += 16
     return 0
