@@ -92,16 +92,16 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
     length = (k + segments - 1) // segments
     half = width % PANEL
     whole = width - half if half <= _HALF else width
-    i = 0
-    while i < n_rows:
-        left = n_rows - i
-        rows = left if left <= ROWS else (left + 1) // 2 if left < 2 * ROWS else ROWS  # never one row behind a tall tile
-        at = 0
-        while at < whole:
-            panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
+    at = 0
+    while at < whole:
+        panel = w + (at // PANEL) * k * PANEL * 4 + (at % PANEL) * 4
+        i = 0
+        while i < n_rows:
+            left = n_rows - i
+            rows = left if left <= ROWS else (left + 1) // 2 if left < 2 * ROWS else ROWS  # never one row behind a tall tile
             _tile(rows, a + i * lda, lda, panel, bias + at * 4, c + i * ldc + at * 4, ldc, k, length, width - at)
-            at += _COLUMNS
-        i += rows
+            i += rows
+        at += _COLUMNS
     if whole < width:
         _half_panel(a, lda, w + whole // PANEL * k * PANEL * 4, bias + whole * 4, c + whole * 4, ldc, n_rows, k, length, half)
     return 0
