@@ -109,7 +109,7 @@ def by_pixels(step, ctx):
     rows, columns, sh, sw, ph, pw = (word(step, 22), word(step, 23), word(step, 24), word(step, 25), word(step, 26), word(step, 27))
     xn, xc, xh, xw = word(step, 28), word(step, 29), word(step, 30), word(step, 31)
     yn, yc, yh, yw = word(step, 32), word(step, 33), word(step, 34), word(step, 35)
-    in_place, direct, activation, parameters = word(step, 36), word(step, 37), word(step, 38), step + 39 * 8
+    in_place, direct, cold, activation, parameters = word(step, 36), word(step, 37), word(step, 38), word(step, 39), step + 40 * 8
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
@@ -126,7 +126,7 @@ def by_pixels(step, ctx):
                     planes(copied, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw)
                 image = copied
             for b in range(blocks):
-                ahead = (n + 1) * blocks + b
+                ahead = (n + 1) * blocks + b if cold != 0 else n_rows * blocks
                 ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead, min(ahead + 1, n_rows * blocks))
                 count = min(FILTERS, filters - b * FILTERS)
                 w, base = weights + (g * blocks + b) * k * FILTERS * 4, bias + (g * blocks + b) * FILTERS * 4
@@ -242,7 +242,7 @@ def by_filters(step, ctx):
     down, right = word(step, 28), word(step, 29)  # bytes from one output pixel's window to the next one's
     xn, xc, xh, xw = word(step, 30), word(step, 31), word(step, 32), word(step, 33)
     yn, yc, yh, yw = word(step, 34), word(step, 35), word(step, 36), word(step, 37)
-    in_place, by_pixel, activation, parameters = word(step, 38), word(step, 39), word(step, 40), step + 41 * 8
+    in_place, by_pixel, cold, activation, parameters = word(step, 38), word(step, 39), word(step, 40), word(step, 41), step + 42 * 8
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
     # Few pixels after all, no planes: their activation takes whole vectors only behind the images' own rows.
@@ -262,7 +262,7 @@ def by_filters(step, ctx):
             while first < images * pixels:
                 count = min(BLOCK, images * pixels - first)
                 _windows(places, count, image, xn, first, pixels, out_width, down, right)
-                ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels)  # the next tiles, or the next copy
+                ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels) if cold != 0 else n_rows * pixels  # the next tiles or copy
                 ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead, min(ahead + count, n_rows * pixels))
                 _panels(places, count, offsets, w, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:

@@ -17,7 +17,7 @@ from cervello.native.ops.taps import over_filters, over_pixels
 from cervello.native.ops.taps import two as _two
 from cervello.native.ops.windows import Window, window
 from cervello.native.planned import NotPlanned, lowers
-from cervello.native.tensors import Address, Tensor, Weight
+from cervello.native.tensors import Address, Space, Tensor, Weight
 
 F32 = np.dtype(np.float32)
 FILTERS, BLOCK = 8, 48  # as the kernels'
@@ -75,6 +75,7 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
     filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))
+    cold = int(source.buffer.space is Space.INPUT)  # what steps before have written is near
     block, parameters = act or (None, [])
     address = Address(block) if block else 0
     pixels = over_pixels(found, w.shape[1], _planar(source))
@@ -91,14 +92,14 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
         lowering.emit("convolution:by_pixels", (source,), (target,), [
             Weight(_in_blocks(w.reshape(groups, filters, k)), "filters"), Weight(_padded(bias.reshape(groups, filters), FILTERS)),
             Weight(pixels.offsets), *common, pixels.rows, pixels.columns, sh, sw, ph, pw, *strides, int(pixels.in_place), int(direct),
-            address, *parameters], scratch=(copied, results))
+            cold, address, *parameters], scratch=(copied, results))
         return
     panels = np.concatenate([packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T) for g in range(groups)])
     results, addresses = lowering.scratch((BLOCK * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((BLOCK,), np.int64)
     copied = results if places.in_place else lowering.scratch((places.copied,), F32)
     lowering.emit("convolution:by_filters", (source,), (target,), [
         Weight(panels, "filters"), Weight(_padded(bias.reshape(groups, filters), PANEL)), Weight(places.offsets), *common,
-        places.rows, places.columns, ph, pw, places.down, places.right, *strides, int(places.in_place), int(places.by_pixel),
+        places.rows, places.columns, ph, pw, places.down, places.right, *strides, int(places.in_place), int(places.by_pixel), cold,
         address, *parameters], scratch=(copied, results, addresses))
 
 

@@ -11,6 +11,9 @@ from cervello.native.ops.windows import Window
 
 Array = np.ndarray[Any, Any]
 _FEW = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles a term costs 8 filters in one or two vectors of pixels; three take 12.7
+_SPLIT = {1: 8, 2: 14, 4: 22}  # cycles that a vector of pixels and its neighbours cost in the split by a stride
+_GATHER = 30  # that one costs whose pixels do not lie side by side
+_NEAR = 4096  # float32 that leave the first-level cache room for weights
 
 
 def two(sizes: tuple[int, ...], fill: int) -> tuple[int, int]:
@@ -26,6 +29,7 @@ class OverPixels:
       offsets: [K] int64 bytes from a pixel to each of its taps.
       pixels: those between the rows' ends included.
       copied: float32 of the padded image; 0 in place.
+      copying: cycles that takes, an estimate.
     """
 
     in_place: bool
@@ -34,14 +38,14 @@ class OverPixels:
     columns: int
     pixels: int
     copied: int
-    lines: int
+    copying: float
 
     def cycles(self, filters: int, k: int) -> float:
         """An estimate for one image."""
         vectors = -(-self.pixels // 16)
         each = vectors // 3 * 12.7 + _FEW[vectors % 3]
         blocks = filters // FILTERS + (0 if filters % FILTERS == 0 else 0.6 if filters % FILTERS <= 4 else 1)
-        return blocks * k * each + 12 * self.lines + filters * vectors * 6
+        return blocks * k * each + self.copying + filters * vectors * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +66,16 @@ class OverFilters:
     right: int
     pixels: int
     copied: int
-    lines: int
+    copying: float
 
     def cycles(self, filters: int, k: int) -> float:
         """An estimate for one image."""
+        tiles = self.pixels / 8 if self.in_place else -(-self.pixels // 8)  # in place, one image's tiles go on in the next
         wide, left = divmod(filters, 32)
         half = 0 < left <= 16
         wide += left > 16
-        each = 9.1 * wide * -(-self.pixels // 8) + 5.8 * half * -(-self.pixels // 8)
-        return k * each + 12 * self.lines + self.pixels * (12 + filters * 0.6)
+        each = (9.1 * wide + 5.8 * half) * tiles
+        return k * each + self.copying + self.pixels * (12 + filters * 0.6)
 
 
 FILTERS = 8
@@ -92,9 +97,11 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
     i, j = np.arange(kh)[:, None] * dh, np.arange(kw) * dw
     planes = 0 if in_place else (i % sh * sw + j % sw) * plane
     offsets = _over_channels(channels, channel, planes + i // sh * row + j // sw * 4)
-    lines = 0 if in_place else channels * sh * rows * -(-columns // 16) * (4 if sw > 1 else 1)
-    return OverPixels(in_place, offsets, rows, columns, (out_height - 1) * columns + out_width,
-                      0 if in_place else channels * sh * sw * rows * columns, lines)
+    copied = 0 if in_place else channels * sh * sw * rows * columns
+    vectors = sh * rows * -(-columns // 16)  # of a channel, or of 16 channels side by side
+    copying = vectors * (90 * sw * -(-channels // 16) if xc == 4 and channels >= 4
+                         else channels * (_SPLIT[sw] if xw == 4 and sw in _SPLIT else _GATHER * sw)) + _far(copied)
+    return OverPixels(in_place, offsets, rows, columns, (out_height - 1) * columns + out_width, copied, 0.0 if in_place else copying)
 
 
 def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups: int) -> OverFilters:
@@ -112,9 +119,15 @@ def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups:
     else:
         channel, row, column = rows * columns * 4, columns * 4, 4
     offsets = _over_channels(channels, channel, np.arange(kh)[:, None] * dh * row + np.arange(kw) * dw * column)
-    lines = 0 if in_place else rows * -(-columns * channels // 16) // 2 if by_pixel else channels * rows * -(-columns // 16)
-    return OverFilters(in_place, by_pixel, offsets, rows, columns, sh * row, sw * column, out_height * out_width,
-                       0 if in_place else channels * rows * columns, lines)
+    copied = 0 if in_place else channels * rows * columns
+    copying = 4 * rows * -(-columns * channels // 16) if by_pixel else channels * rows * -(-columns // 16) * (_SPLIT[1] if xw == 4 else _GATHER)
+    return OverFilters(in_place, by_pixel, offsets, rows, columns, sh * row, sw * column, out_height * out_width, copied,
+                       0.0 if in_place else copying + _far(copied))
+
+
+def _far(copied: int) -> float:
+    """Cycles that a copy takes longer, and what reads it, when it does not fit the first-level cache."""
+    return copied / 2 if copied > _NEAR else 0.0
 
 
 def _over_channels(channels: int, step: Any, window: Array) -> Array:
