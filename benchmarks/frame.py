@@ -22,6 +22,7 @@ import gc
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -47,6 +48,7 @@ POLICIES = ("cervo_test", "cervo_test_complex", "godot_BallChase", "godot_MultiA
             "robot_tron2_encoder_1d")
 MOST_OVER, LEAST_WORK, SLACK = 0.01, 0.9, 1.1
 WARM_FRAMES = 200
+ROUND_EVERY = 10
 
 
 class Crowd:
@@ -79,27 +81,33 @@ class Crowd:
         return median(found[1:])
 
 
-def row_costs(crowds: list[Crowd], budget_s: float, push: Callable[[], None], rounds: int = 15) -> dict[str, float]:
-    """What a decision costs in the largest batch of its crowd that fits into the budget: one policy after the other decides in every frame,
-    without a runtime, and all results are kept until the frame is over; medians."""
-    sizes = {}
-    for crowd in crowds:
-        n_rows = CROWD
-        while n_rows > 1 and crowd.seconds(n_rows, push, 1) > budget_s:
-            n_rows = max(1, n_rows * 3 // 4)
-        sizes[crowd.name] = n_rows
-    parts = {crowd.name: (tuple(crowd.ids[:sizes[crowd.name]]), crowd.part(sizes[crowd.name])) for crowd in crowds}
-    found: dict[str, list[float]] = {crowd.name: [] for crowd in crowds}
-    kept: list[Any] = []
-    for _ in range(rounds):
-        push()
-        kept.clear()
+class Reference:
+    """What decisions cost without a runtime: one policy after the other decides in every round, in the largest batch of its crowd that
+    fits into the budget, and all results are kept until the round is over. Rounds alternate with the frames that are judged by them,
+    since the machine is not equally fast all the time."""
+
+    def __init__(self, crowds: list[Crowd], budget_s: float, push: Callable[[], None]):
+        self._push = push
+        self._parts: list[tuple[Crowd, tuple[int, ...], dict[str, Any]]] = []
         for crowd in crowds:
-            ids, columns = parts[crowd.name]
+            n_rows = CROWD
+            while n_rows > 1 and crowd.seconds(n_rows, push, 1) > budget_s:
+                n_rows = max(1, n_rows * 3 // 4)
+            self._parts.append((crowd, tuple(crowd.ids[:n_rows]), crowd.part(n_rows)))
+        self._times: dict[str, list[float]] = {crowd.name: [] for crowd in crowds}
+        self._kept: list[Any] = []
+
+    def round(self) -> None:
+        self._push()
+        self._kept.clear()
+        for crowd, ids, columns in self._parts:
             start = time.perf_counter()
-            kept.append(by_agent(ids, crowd.policy.infer_batch(ids, columns), {}))
-            found[crowd.name].append(time.perf_counter() - start)
-    return {name: median(times[1:]) / sizes[name] for name, times in found.items()}
+            self._kept.append(by_agent(ids, crowd.policy.infer_batch(ids, columns), {}))
+            self._times[crowd.name].append(time.perf_counter() - start)
+
+    def row_costs(self) -> dict[str, float]:
+        """Seconds of a decision, by policy; medians of all rounds but the first."""
+        return {crowd.name: median(self._times[crowd.name][1:]) / len(ids) for crowd, ids, _ in self._parts}
 
 
 class Cervo:
@@ -171,26 +179,30 @@ def stall_share(budget_s: float, frames: int) -> float:
     return over / frames
 
 
-def play(who: Any, push: Callable[[], None], count: Callable[[Any], dict[str, int]], cost_s: dict[str, float], budget_s: float, frames: int,
-         ) -> dict[str, Any]:
+def play(who: Any, push: Callable[[], None], count: Callable[[Any], dict[str, int]], reference: Reference, budget_s: float,
+         frames: int) -> dict[str, Any]:
     """Frames of one budget."""
-    elapsed, work, longest, rows = [], 0.0, 0, 0
-    for number in range(WARM_FRAMES + frames):
+    elapsed, decisions, longest = [], Counter[str](), 0
+    for number in range(-WARM_FRAMES, frames):
         push()
+        if number >= 0 and number % ROUND_EVERY == 0:
+            reference.round()
+            count(who.run(budget_s))  # a frame as usual before the next one counts
+            push()
         frame = None  # the game lets go of the last frame when it likes
         start = time.perf_counter()
         frame = who.run(budget_s)
         took_s = time.perf_counter() - start
         counts = count(frame)
-        if number < WARM_FRAMES:
-            continue
-        elapsed.append(took_s)
-        rows += sum(counts.values())
-        work += sum(cost_s[name] * n for name, n in counts.items())
-        longest = max(longest, who.longest())
-    times = np.array(elapsed)
+        if number >= 0:
+            elapsed.append(took_s)
+            decisions.update(counts)
+            longest = max(longest, who.longest())
+    times, cost_s = np.array(elapsed), reference.row_costs()
+    work = sum(cost_s[name] * n for name, n in decisions.items())
     return {"over": float((times > SLACK * budget_s).mean()), "median": float(np.median(times) / budget_s),
-            "slowest": float(times.max() / budget_s), "work": work / (frames * budget_s), "rows": rows / frames, "longest": longest}
+            "slowest": float(times.max() / budget_s), "work": work / (frames * budget_s), "rows": decisions.total() / frames,
+            "longest": longest}
 
 
 def chosen(folder: Path) -> list[Crowd]:
@@ -220,10 +232,10 @@ def main() -> int:
     gc.freeze()  # the benchmark's own objects are not the game's
     for budget_ms in [float(text) for text in arguments.budgets.split(",")]:
         budget_s = budget_ms * 1e-3
-        cost_s = row_costs(crowds, budget_s, ours.push)
+        reference = Reference(crowds, budget_s, ours.push)
         stalls = stall_share(budget_s, arguments.frames)
-        found = play(ours, ours.push, ours.counts, cost_s, budget_s, arguments.frames)
-        theirs = play(yardstick, ours.push, lambda counts: counts, cost_s, budget_s, arguments.frames)
+        found = play(ours, ours.push, ours.counts, reference, budget_s, arguments.frames)
+        theirs = play(yardstick, ours.push, lambda counts: counts, reference, budget_s, arguments.frames)
         good = good and found["over"] <= MOST_OVER and found["work"] >= LEAST_WORK
         results.append({"budget_s": budget_s, "stalls": stalls, "cervello": found, "cervo_rule": theirs})
         for name, row in (("cervello", found), ("cervo's rule", theirs)):

@@ -70,6 +70,13 @@ MUTATIONS = [
     Mutation("a block of taps begins again with the bias", "native/kernels/convolution.py",
              "            start, start_stride = out + first * 4, ldo\n", "            pass\n",
              f"{NATIVE}/test_operators_onnxruntime.py::test_outputs_are_those_of_onnxruntime[Conv-many-taps]"),
+    Mutation("windows of the next image begin in the one before", "native/kernels/convolution.py",
+             "            row = image + n * xn\n        elif", "            row = image\n        elif",
+             f"{NATIVE}/test_operators_onnxruntime.py::test_outputs_are_those_of_onnxruntime[Conv-one-pixel]"),
+    Mutation("sixteen lines that draw know only the last weight", "native/kernels/multinomial.py",
+             "        total = total + weight\n", "        total = weight\n", f"{SAME_BITS}[Multinomial]"),
+    Mutation("late frames teach nothing", "agents/costs.py", "min(self.margin_s + _STEP * budget_s, _MOST_MARGIN * budget_s)", "self.margin_s",
+             "tests/agents/test_levels.py::test_the_margin_keeps_late_frames_rare"),
     Mutation("remainders of a block come from another formula", "compiled/blocks.py",
              "            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)",
              "            x = load_first(source + i * 4, count - i)\n"

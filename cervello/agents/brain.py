@@ -136,6 +136,8 @@ class Brain:
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
+        if self.costs.noted:
+            self.costs.learn()
         birth = self._births((agent,))[0]
         if not self._is_due(agent, birth, frame):
             self.resting[agent] = None
@@ -147,6 +149,8 @@ class Brain:
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
+        if self.costs.noted:
+            self.costs.learn()
         births = self._births(ids)
         if self.levels:
             due = [self._is_due(agent, birth, frame) for agent, birth in zip(ids, births, strict=True)]
@@ -287,7 +291,8 @@ class Brain:
     def take(self, n_rows: int, frame: int) -> Taken:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
         they differ in a value that all rows of a batch share: those run in a batch of their own."""
-        self.bring_forward(n_rows, frame)
+        if not self.plain:
+            self.bring_forward(n_rows, frame)
         self.last_frame = frame
         queue = self.queue
         n_rows = queue.alike(n_rows)
@@ -303,10 +308,9 @@ class Brain:
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
             taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue)
         else:
-            births, since = queue.births, self.since
             columns = {name: column.copy() for name, column in batch.columns.items()}
-            taken = Taken(batch.ids, columns, {agent: births[agent] for agent in batch.ids},
-                          {agent: since.pop(agent) for agent in batch.ids}, flags, self.seen, None)
+            births, since = dict(islice(queue.births.items(), n_rows)), dict(zip(batch.ids, map(self.since.pop, batch.ids), strict=True))
+            taken = Taken(batch.ids, columns, births, since, flags, self.seen, None)
             queue.drop(n_rows)
             self.look_at_head()
         self.under_way.append(taken)

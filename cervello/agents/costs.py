@@ -3,11 +3,12 @@
 A batch of n rows is expected to take (fixed + per_row · n) · pace seconds. Fixed and per_row are a policy's own: a least-squares line
 through its batches, relative errors, old ones forgotten, held near its last place where the data say nothing (all batches of one size). The
 pace is everybody's: how much slower batches are in these frames than lines say, because caches are colder or the machine is busier than it
-was; it is known after a few frames, also for policies that run once in a hundred. With it goes a high quantile of measured over expected,
-by which a frame is planned: a batch that would break the budget too often does not begin. A batch during which the machine was busy
-elsewhere counts as a bounded error only.
+was; it is known after a few frames, also for policies that run once in a hundred. With it goes the margin by which a frame is
+planned, learnt from whole frames: enough that no more than seven in a thousand are late by more than a tenth. It is in seconds, for long
+and short batches alike, since what makes frames late is not in the batches: the machine turns to something else for a moment. A batch
+during which that happened counts as a bounded error of its line.
 
-Source: the line is recursive least squares with exponential forgetting and a ridge; the quantile moves by the rule of stochastic
+Source: the line is recursive least squares with exponential forgetting and a ridge; the margin moves by the rule of stochastic
 approximation (Robbins and Monro, 1951).
 """
 
@@ -21,8 +22,11 @@ _LEAST_SHARE = 0.02  # each part of the line is at least this share of an expect
 _MOST_RATIO = 2.0  # measured may count as this many times what was expected
 _RATE = 0.05  # of the pace
 _LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
-_QUANTILE = 0.97
-_STEP = 0.03  # how far the quantile moves when it was too low
+_ROOM = 1.05  # a line may be wrong by this much
+LATE = 1.1  # times its budget that make a frame late
+_LATE_SHARE = 0.007  # of frames
+_STEP = 0.02  # of the budget, by which the margin grows after a late frame
+_MOST_MARGIN = 0.3  # of the budget: a machine that is always busy elsewhere must not stop all decisions
 _RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
 
 
@@ -32,19 +36,26 @@ class Pace:
 
     Attributes:
       factor: measured over what lines say, lately.
-      quantile: measured over expected, of all batches but three in a hundred.
+      margin_s: seconds that a frame is planned to be over early.
     """
 
     factor: float = 1.0
-    quantile: float = 1.1
+    margin_s: float = 10e-6
 
     def observe(self, ratio: float) -> None:
         """Learns from a batch that took `ratio` times what was expected."""
-        if ratio > self.quantile:
-            self.quantile += _STEP * _QUANTILE
-        else:
-            self.quantile = max(1.0, self.quantile - _STEP * (1 - _QUANTILE))
         self.factor = self.factor**_LEAK * (1.0 + _RATE * (min(ratio, _MOST_RATIO) - 1.0))
+
+    def within(self, seconds: float) -> float:
+        """Seconds of lines that fit into so many seconds of a frame."""
+        return (seconds - self.margin_s) / (self.factor * _ROOM)
+
+    def judge(self, elapsed_s: float, budget_s: float) -> None:
+        """Learns from a frame; one that was over early, for want of work, says nothing."""
+        if elapsed_s > LATE * budget_s:
+            self.margin_s = min(self.margin_s + _STEP * budget_s, _MOST_MARGIN * budget_s)
+        elif elapsed_s > 0.5 * budget_s:
+            self.margin_s = max(self.margin_s - _STEP * _LATE_SHARE * budget_s, 0.0)
 
 
 class CostModel:
@@ -56,29 +67,31 @@ class CostModel:
     Attributes:
       fixed_s, per_row_s: the line; 0 as long as nothing was measured.
       measured: batches so far.
+      noted: batches that have run, as (rows, seconds), and are still to be learnt from.
     """
 
-    __slots__ = ("_sums", "fixed_s", "measured", "pace", "per_row_s")
+    __slots__ = ("_sums", "fixed_s", "measured", "noted", "pace", "per_row_s")
 
     def __init__(self, pace: Pace | None = None):
         self.pace = Pace() if pace is None else pace
         self.fixed_s = self.per_row_s = 0.0
         self.measured = 0
+        self.noted: list[tuple[int, float]] = []
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
 
     def expected_s(self, n_rows: int) -> float:
         """The expectation for n rows."""
-        return (self.fixed_s + self.per_row_s * n_rows) * self.pace.factor
+        return self.line_s(n_rows) * self.pace.factor
 
-    def bound_s(self, n_rows: int) -> float:
-        """What n rows take nearly always."""
-        return self.expected_s(n_rows) * self.pace.quantile
+    def line_s(self, n_rows: int) -> float:
+        """What the line says of n rows; 0 while nothing is known. Compared with `Pace.within`, since frames ask it often."""
+        return self.fixed_s + self.per_row_s * n_rows
 
-    def rows_within(self, seconds: float) -> int:
-        """The most rows whose bound is within so many seconds; 1 when nothing is known yet, since one row has to be tried."""
+    def rows_within(self, line_s: float) -> int:
+        """The most rows within so many seconds of the line; 1 when nothing is known yet, since one row has to be tried."""
         if not self.measured:
             return 1
-        left_s = seconds / (self.pace.factor * self.pace.quantile) - self.fixed_s
+        left_s = line_s - self.fixed_s
         if left_s < self.per_row_s:
             return 0
         return int(left_s / self.per_row_s) if self.per_row_s > 0 else 1 << 62
@@ -98,6 +111,12 @@ class CostModel:
         for n_rows, seconds in (small, large):
             self._add(n_rows, seconds)
         self.measured += 1
+
+    def learn(self) -> None:
+        """Learns from what was noted: between frames, so that no frame has to pay for it."""
+        noted, self.noted = self.noted, []
+        for n_rows, seconds in noted:
+            self.observe(n_rows, seconds)
 
     def observe(self, n_rows: int, seconds: float) -> None:
         """Learns from a batch that has run."""

@@ -15,7 +15,7 @@ from cervello.agents.costs import CostModel
 from cervello.errors import AgentError
 from cervello.spec import AgentId
 
-_SIZES = 16
+_SIZES = 8
 _TRIAL_SHARE = 0.5
 _LEAST_S = 15e-6  # no batch is over sooner
 _by_head = attrgetter("head_since", "last_frame")
@@ -128,23 +128,32 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
     """
     left = 1 << 62 if rows is None else rows
+    for brain in brains:
+        if brain.costs.noted:
+            brain.costs.learn()
     order = waiting(brains, frame)
     first, whole = True, True
     now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
     while left and order:
         some = False
+        seconds = deadline - now
+        line_s = order[0].costs.pace.within(seconds)
         for brain in order:
-            seconds = deadline - now
-            if seconds < _LEAST_S and not first:
+            if not first and seconds < _LEAST_S:
                 return
-            n_waiting = brain.eligible(frame)
+            costs = brain.costs
+            if not first and costs.fixed_s + costs.per_row_s > line_s:
+                continue
+            n_waiting = min(brain.eligible(frame), left)
             if not n_waiting or brain.busy:
                 continue  # they have ended meanwhile, or a part of them is under way
-            n_rows = _rows(brain.costs, min(n_waiting, left), seconds, first, whole)
-            if not brain.costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
+            if whole and not first and costs.fixed_s + costs.per_row_s * n_waiting > line_s:
+                continue
+            n_rows = _rows(costs, n_waiting, line_s, first, whole)
+            if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
             first = False
-            if n_rows:
+            if n_rows and brain.policy.changes != brain.seen:
                 brain.drop_the_gone()
                 n_rows = min(n_rows, brain.eligible(frame))
             if not n_rows:
@@ -153,23 +162,26 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
             taken = brain.take(n_rows, frame)
             left -= len(taken.ids)
             yield brain, taken
-            now = time.perf_counter()
             if not left:
                 return
+            now = time.perf_counter()
+            seconds = deadline - now
+            line_s = costs.pace.within(seconds)
         if not some and not whole:
             return
         whole = False
-        order = [brain for brain in order if brain.eligible(frame)]
+        order = [brain for brain in order if brain.head_since <= frame and brain.costs.fixed_s + brain.costs.per_row_s <= line_s]
 
 
-def _rows(costs: CostModel, n_waiting: int, seconds: float, first: bool, whole: bool) -> int:
+def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:
     """How many rows of a crowd run; 0 for none.
 
     Args:
+      line_s: seconds of the policy's line that fit.
       first: of the frame, so that it takes what fits.
       whole: crowds run as a whole or not at all.
     """
-    n_fits = costs.rows_within(seconds)
+    n_fits = costs.rows_within(line_s)
     if n_fits >= n_waiting:
         return n_waiting
     if first:
@@ -177,4 +189,4 @@ def _rows(costs: CostModel, n_waiting: int, seconds: float, first: bool, whole: 
             costs.relax()
     elif whole or not costs.pays(n_fits):
         return 0
-    return n_fits - n_fits % _SIZES if n_fits > _SIZES else n_fits  # few sizes, so that their plans are kept
+    return n_fits - n_fits % _SIZES if n_fits > 2 * _SIZES else n_fits  # few sizes, so that their plans are kept

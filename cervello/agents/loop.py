@@ -41,9 +41,10 @@ class Loop:
             for helper in helpers:
                 helper.result()
         finally:
-            for helper in helpers:
-                helper.cancel()
-            wait(helpers)
+            if helpers:
+                for helper in helpers:
+                    helper.cancel()
+                wait(helpers)
 
     def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
         """Whichever comes next, until there is none left."""
@@ -64,7 +65,7 @@ class Loop:
                 brain.decided(taken, actions, frame.number)
                 frame.add(brain.name, actions)
                 if deadline is not None and taken.ids:
-                    brain.costs.observe(len(taken.ids), time.perf_counter() - brain.picked_s)
+                    brain.costs.noted.append((len(taken.ids), time.perf_counter() - brain.picked_s))
 
     def close(self) -> None:
         """Ends the threads; a later frame makes new ones."""

@@ -317,7 +317,9 @@ class Policy:
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
+                    if unchanged is not None and kind is tuple:
+                        slots = table.known(ids)  # type: ignore[arg-type]
+                    elif changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids)
                     results = None if swift is None else swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     del holder[0]

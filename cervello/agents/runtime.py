@@ -271,7 +271,7 @@ class Runtime:
             self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
         finally:
             self._close(frame)
-        frame.elapsed_s = time.perf_counter() - start
+        self._judge(frame, start)
         return frame
 
     def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
@@ -301,8 +301,13 @@ class Runtime:
         except BaseException as error:
             future.set_exception(error)
             return
-        frame.elapsed_s = time.perf_counter() - start
+        self._judge(frame, start)
         future.set_result(frame)
+
+    def _judge(self, frame: Frame, start: float) -> None:
+        frame.elapsed_s = time.perf_counter() - start
+        if frame.budget_s is not None:
+            self._pace.judge(frame.elapsed_s, frame.budget_s)
 
     def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
         if budget_s is not None and not _above_zero(budget_s):
@@ -324,8 +329,9 @@ class Runtime:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
         for brain in self._brains.values():
-            for taken in brain.under_way[::-1]:
-                brain.put_back(taken, None)
+            if brain.under_way:
+                for taken in brain.under_way[::-1]:
+                    brain.put_back(taken, None)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         brains = list(self._brains.values())

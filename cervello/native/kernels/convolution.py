@@ -245,7 +245,7 @@ def by_filters(step, ctx):
     in_place, by_pixel, cold, activation, parameters = word(step, 38), word(step, 39), word(step, 40), word(step, 41), step + 42 * 8
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
-    # Few pixels after all, no planes: their activation takes whole vectors only behind the images' own rows.
+    # Filters that do not fill their vectors lie apart in the results: the activation waits until they lie side by side.
     late = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
     images = n_rows if in_place != 0 else 1  # pixels of one image after another: small ones fill tiles together
     for g in range(groups):
@@ -262,7 +262,9 @@ def by_filters(step, ctx):
             while first < images * pixels:
                 count = min(BLOCK, images * pixels - first)
                 _windows(places, count, image, xn, first, pixels, out_width, down, right)
-                ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels) if cold != 0 else n_rows * pixels  # the next tiles or copy
+                ahead = n_rows * pixels
+                if cold != 0:
+                    ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels)  # the next tiles, or the next copy
                 ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead, min(ahead + count, n_rows * pixels))
                 _panels(places, count, offsets, w, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:

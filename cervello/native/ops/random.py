@@ -63,6 +63,8 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
         raise NotPlanned(f"no kernel for {source.dtype}")
     target = lowering.output(node.outputs[0])
     all_lines, classes = source.shape
+    if isinstance(classes, Affine):
+        raise NotPlanned("classes that grow with the batch")
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
     scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
     lowering.emit("multinomial:multinomial", (source,), (target,), [

@@ -120,7 +120,8 @@ def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups:
         channel, row, column = rows * columns * 4, columns * 4, 4
     offsets = _over_channels(channels, channel, np.arange(kh)[:, None] * dh * row + np.arange(kw) * dw * column)
     copied = 0 if in_place else channels * rows * columns
-    copying = 4 * rows * -(-columns * channels // 16) if by_pixel else channels * rows * -(-columns // 16) * (_SPLIT[1] if xw == 4 else _GATHER)
+    a_vector = _SPLIT[1] if xw == 4 else _GATHER
+    copying = 4 * rows * -(-columns * channels // 16) if by_pixel else channels * rows * -(-columns // 16) * a_vector
     return OverFilters(in_place, by_pixel, offsets, rows, columns, sh * row, sw * column, out_height * out_width, copied,
                        0.0 if in_place else copying + _far(copied))
 

@@ -22,6 +22,13 @@ def _images_last(width: int) -> Any:
     return c.model(c.add("Flatten", c.add("Transpose", c.add("Relu", y), perm=[0, 2, 3, 1])))
 
 
+def _images_last_padded(width: int, channels: int = 5, size: int = 19, **attributes: Any) -> Any:
+    """The same with a border and more than sixteen pixels in a row."""
+    c = Chain(x=rows(6, size, channels))
+    y = c.add("Conv", c.add("Transpose", "x", perm=[0, 3, 1, 2]), weights(width, channels, 3, 3), weights(width, seed=1), **attributes)
+    return c.model(c.add("Flatten", c.add("Transpose", c.add("Relu", y), perm=[0, 2, 3, 1])))
+
+
 CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-1d": lambda w: _conv((3, w + 2), (4, 3, 3)), "Conv-1d-filters": lambda w: _conv((2, 9), (w, 2, 3), "Tanh", strides=[2]),
     "Conv": lambda w: _conv((2, 5, w + 2), (3, 2, 3, 3)), "Conv-filters": lambda w: _conv((3, 6, 7), (w, 3, 3, 3), "Relu"),
@@ -34,6 +41,11 @@ CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-same-upper": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_UPPER", strides=[2, 2]),
     "Conv-same-lower": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_LOWER"),
     "Conv-valid": lambda w: _conv((2, 5, w + 2), (3, 2, 2, 3), auto_pad="VALID"), "Conv-images-last": _images_last,
+    "Conv-one-pixel": lambda w: _conv((16, 4, 4), (w, 16, 4, 4), "Relu"),
+    "Conv-few-pixels": lambda w: _conv((6, 5, 6), (3 * w, 2, 4, 4), "Elu", group=3),
+    "Conv-images-last-pads": lambda w: _images_last_padded(w, pads=[1, 1, 1, 1]),
+    "Conv-images-last-strides": lambda w: _images_last_padded(w, 20, 37, pads=[1, 0, 0, 2], strides=[2, 2]),
+    "Conv-images-last-far": lambda w: _images_last_padded(w, 4, 21, pads=[0, 2, 1, 0], strides=[1, 3], dilations=[1, 2]),
     "MaxPool": lambda w: one("MaxPool", rows(2, 5, w + 1), kernel_shape=[2, 2], strides=[2, 1]),
     "MaxPool-1d": lambda w: one("MaxPool", rows(2, w + 2), kernel_shape=[3], dilations=[1], pads=[1, 1]),
     "MaxPool-pads": lambda w: one("MaxPool", rows(2, 5, w), kernel_shape=[3, 3], pads=[1, 2, 0, 1]),
