@@ -7,6 +7,7 @@ Source: the reductions are those of Muller et al., Handbook of Floating-Point Ar
 
 from __future__ import annotations
 
+from cervello.compiled import cache
 from cervello.compiled.compiler import device
 from cervello.compiled.lanes import (
     absolute,
@@ -16,6 +17,7 @@ from cervello.compiled.lanes import (
     select,
     shift_right_signed,
     splat_int,
+    times_power_of_two,
     to_float,
 )
 from cervello.compiled.literals import constant, polynomial
@@ -63,10 +65,19 @@ def two_to(n):
 
 
 @device
-def scaled(value, n):
-    """value * 2^n, -252 <= n <= 254, rounded at most once; n as the bits of a float that holds n + ROUNDER."""
+def _scaled_in_two(value, shifted):
+    n = as_int(shifted)
     half = shift_right_signed(n, splat_int(1))
     return value * two_to(half) * two_to(n - half)
+
+
+@device
+def _scaled_at_once(value, shifted):
+    return times_power_of_two(value, shifted - constant(ROUNDER))
+
+
+# value * 2^n, -252 <= n <= 254, rounded at most once; n as a float that holds n + ROUNDER. Either way gives the same bits.
+scaled = _scaled_at_once if "+avx512f" in cache.cpu()[1] else _scaled_in_two
 
 
 @device
@@ -87,7 +98,7 @@ def exp(x):
     x = clamp(x, constant(-104.0), constant(89.0))
     shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
     r = reduced(x, shifted - constant(ROUNDER))
-    return scaled(exp_reduced(r), as_int(shifted))
+    return scaled(exp_reduced(r), shifted)
 
 
 @device
@@ -125,7 +136,11 @@ def tanh(x):
 @device
 def sigmoid(x):
     """1 / (1 + e^-x), within 2.5 ulp; small results keep their precision because the exponent is never positive."""
-    e = exp(constant(0.0) - absolute(x))
+    a = absolute(x)
+    a = select(a > constant(104.0), constant(104.0), a)
+    shifted = fma(a, constant(-LOG2_E), constant(ROUNDER))
+    n = shifted - constant(ROUNDER)
+    e = scaled(exp_reduced(fma(n, constant(-LN2_LOW), fma(n, constant(-LN2_HIGH), constant(0.0) - a))), shifted)
     return select(x >= constant(0.0), constant(1.0), e) / (e + constant(1.0))
 
 
@@ -191,10 +206,10 @@ def mish(x):
     """
     inner = clamp(x, constant(-150.0), constant(11.0))
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
-    p, n = exp_reduced(reduced(inner, shifted - constant(ROUNDER))), as_int(shifted)
-    e = scaled(p, n)
+    p = exp_reduced(reduced(inner, shifted - constant(ROUNDER)))
+    e = scaled(p, shifted)
     positive = x > constant(0.0)
     over = select(positive, constant(-2.0), constant(0.0) - fma(e, e, e)) / fma(e, e + constant(2.0), constant(2.0))
     base = select(positive, inner, inner * p)
     result = fma(base, over, base)
-    return select((x > constant(10.0)) | (x == constant(0.0)), x, select(positive, result, scaled(result, n)))
+    return select((x > constant(10.0)) | (x == constant(0.0)), x, select(positive, result, scaled(result, shifted)))

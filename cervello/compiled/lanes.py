@@ -204,6 +204,16 @@ def multiply_high(typing_context, a, b):
 
 
 @intrinsic
+def times_power_of_two(typing_context, x, n):
+    """x * 2^n for whole n, rounded once; only where the CPU has an instruction for it, see `exponentials.scaled`."""
+    def codegen(context, builder, sig, args):
+        lanes = ir.IntType(16)
+        function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", VF, [VF, VF, VF, lanes, I32])
+        return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: round as the thread does
+    return f32s(f32s, f32s), codegen
+
+
+@intrinsic
 def load(typing_context, address):
     """Sixteen adjacent float32, any alignment."""
     def codegen(context, builder, sig, args):

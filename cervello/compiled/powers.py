@@ -83,7 +83,7 @@ def _positive_power(a, y):
     inner = clamp(product, constant(-110.0), constant(89.0))
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
     r = reduced(inner, shifted - constant(ROUNDER)) + product_low
-    return scaled(exp_reduced(r), as_int(shifted))
+    return scaled(exp_reduced(r), shifted)
 
 
 @device
