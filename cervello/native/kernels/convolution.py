@@ -183,7 +183,7 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
 @shared
 def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
     """Results [count, filters] of one image's pixels from `first` on to their planes."""
-    if yc == 4 and yw == ldo and yh == out_width * ldo:  # as they are
+    if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # as they are
         copy_bytes(y + first * ldo, results, count * ldo)
     elif yc == 4:  # channels side by side
         r, q = first // out_width, first % out_width

@@ -29,6 +29,13 @@ def _images_last_padded(width: int, channels: int = 5, size: int = 19, **attribu
     return c.model(c.add("Flatten", c.add("Transpose", c.add("Relu", y), perm=[0, 2, 3, 1])))
 
 
+def _beside_others(width: int) -> Any:
+    """Pixels of fewer channels than a vector has lanes, with others' channels between them."""
+    c = Chain(x=rows(5, 6, 16 - width % 16))
+    y = c.add("Conv", c.add("Transpose", "x", perm=[0, 3, 1, 2]), weights(width, 16 - width % 16, 1, 1), weights(width, seed=1))
+    return c.model(c.add("Relu", c.add("Concat", c.add("Transpose", y, perm=[0, 2, 3, 1]), "x", axis=3)))
+
+
 CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-1d": lambda w: _conv((3, w + 2), (4, 3, 3)), "Conv-1d-filters": lambda w: _conv((2, 9), (w, 2, 3), "Tanh", strides=[2]),
     "Conv": lambda w: _conv((2, 5, w + 2), (3, 2, 3, 3)), "Conv-filters": lambda w: _conv((3, 6, 7), (w, 3, 3, 3), "Relu"),
@@ -41,6 +48,7 @@ CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-same-upper": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_UPPER", strides=[2, 2]),
     "Conv-same-lower": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_LOWER"),
     "Conv-valid": lambda w: _conv((2, 5, w + 2), (3, 2, 2, 3), auto_pad="VALID"), "Conv-images-last": _images_last,
+    "Conv-beside-others": _beside_others,
     "Conv-one-pixel": lambda w: _conv((16, 4, 4), (w, 16, 4, 4), "Relu"),
     "Conv-few-pixels": lambda w: _conv((6, 5, 6), (3 * w, 2, 4, 4), "Elu", group=3),
     "Conv-images-last-pads": lambda w: _images_last_padded(w, pads=[1, 1, 1, 1]),
