@@ -317,10 +317,8 @@ class Policy:
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    if unchanged is not None and kind is tuple:
-                        slots = table.known(ids)  # type: ignore[arg-type]
-                    elif changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
-                        slots = table.rows(ids)
+                    if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
+                        slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     results = None if swift is None else swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     del holder[0]
                     if results is not None:
