@@ -183,6 +183,7 @@ def play(who: Any, push: Callable[[], None], count: Callable[[Any], dict[str, in
          frames: int) -> dict[str, Any]:
     """Frames of one budget."""
     elapsed, decisions, longest = [], Counter[str](), 0
+    reference.round()
     for number in range(-WARM_FRAMES, frames):
         push()
         if number >= 0 and number % ROUND_EVERY == 0:

@@ -309,10 +309,14 @@ class Brain:
             taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue)
         else:
             columns = {name: column.copy() for name, column in batch.columns.items()}
-            births, since = dict(islice(queue.births.items(), n_rows)), dict(zip(batch.ids, map(self.since.pop, batch.ids), strict=True))
-            taken = Taken(batch.ids, columns, births, since, flags, self.seen, None)
+            since = dict(zip(batch.ids, map(self.since.__getitem__, batch.ids), strict=True))
+            taken = Taken(batch.ids, columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None)
+            self.under_way.append(taken)  # before they leave the queue: an interrupt loses nobody
             queue.drop(n_rows)
+            for agent in batch.ids:
+                del self.since[agent]
             self.look_at_head()
+            return taken
         self.under_way.append(taken)
         return taken
 

@@ -27,6 +27,8 @@ LATE = 1.1  # times its budget that make a frame late
 _LATE_SHARE = 0.007  # of frames
 _STEP = 0.02  # of the budget, by which the margin grows after a late frame
 _MOST_MARGIN = 0.3  # of the budget: a machine that is always busy elsewhere must not stop all decisions
+_ANY = 1 << 62  # rows
+_LEAST_S = 1e-9  # no part of a line is relaxed below
 _RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
 
 
@@ -46,16 +48,16 @@ class Pace:
         """Learns from a batch that took `ratio` times what was expected."""
         self.factor = self.factor**_LEAK * (1.0 + _RATE * (min(ratio, _MOST_RATIO) - 1.0))
 
-    def within(self, seconds: float) -> float:
-        """Seconds of lines that fit into so many seconds of a frame."""
-        return (seconds - self.margin_s) / (self.factor * _ROOM)
+    def within(self, seconds: float, budget_s: float) -> float:
+        """Seconds of lines that fit into so many of a frame; a margin learnt at larger budgets leaves smaller ones most of theirs."""
+        return (seconds - min(self.margin_s, _MOST_MARGIN * budget_s)) / (self.factor * _ROOM)
 
     def judge(self, elapsed_s: float, budget_s: float) -> None:
         """Learns from a frame; one that was over early, for want of work, says nothing."""
         if elapsed_s > LATE * budget_s:
             self.margin_s = min(self.margin_s + _STEP * budget_s, _MOST_MARGIN * budget_s)
         elif elapsed_s > 0.5 * budget_s:
-            self.margin_s = max(self.margin_s - _STEP * _LATE_SHARE * budget_s, 0.0)
+            self.margin_s = max(min(self.margin_s, _MOST_MARGIN * budget_s) - _STEP * _LATE_SHARE * budget_s, 0.0)
 
 
 class CostModel:
@@ -94,7 +96,7 @@ class CostModel:
         left_s = line_s - self.fixed_s
         if left_s < self.per_row_s:
             return 0
-        return int(left_s / self.per_row_s) if self.per_row_s > 0 else 1 << 62
+        return int(min(left_s / self.per_row_s, _ANY)) if self.per_row_s > 0 else _ANY
 
     def pays(self, n_rows: int) -> bool:
         """Whether a part of a crowd is worth a batch: its rows cost at least what the batch costs whatever its size."""
@@ -149,6 +151,6 @@ class CostModel:
     def relax(self) -> None:
         """Forgets some of an estimate that leaves no room for a single row in a whole frame: what never runs is never measured again, so a
         policy that was slow once would wait for ever."""
-        self.fixed_s *= _RELAX
-        self.per_row_s *= _RELAX
+        self.fixed_s = max(self.fixed_s * _RELAX, _LEAST_S)
+        self.per_row_s = max(self.per_row_s * _RELAX, _LEAST_S)
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)

@@ -17,6 +17,7 @@ from cervello.spec import AgentId
 
 _SIZES = 8
 _TRIAL_SHARE = 0.5
+_FIRST_SHARE = 0.5  # of the budget is the first batch's, however much of it is gone when it begins: nobody starves
 _LEAST_S = 15e-6  # no batch is over sooner
 _by_head = attrgetter("head_since", "last_frame")
 Picked = tuple[Brain, Taken]
@@ -137,7 +138,7 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     while left and order:
         some = False
         seconds = deadline - now
-        line_s = order[0].costs.pace.within(seconds)
+        line_s = order[0].costs.pace.within(max(seconds, _FIRST_SHARE * budget_s) if first else seconds, budget_s)
         for brain in order:
             if not first and seconds < _LEAST_S:
                 return
@@ -166,7 +167,7 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
                 return
             now = time.perf_counter()
             seconds = deadline - now
-            line_s = costs.pace.within(seconds)
+            line_s = costs.pace.within(seconds, budget_s)
         if not some and not whole:
             return
         whole = False

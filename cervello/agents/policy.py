@@ -295,7 +295,8 @@ class Policy:
           inputs: a column [N, ...] per input; row i belongs to ids[i].
           deterministic: no noise, for all or [N] bool by row.
           out: arrays to write to, by output name; others are allocated.
-          unchanged: the number of `changes` that the caller knows of: when agents have begun or ended since, nothing is decided.
+          unchanged: the number of `changes` that the caller knows of: when agents have begun or ended since, nothing is decided. A tuple of
+            ids is trusted then to name distinct agents that were there.
         Returns:
           Actions: columns by output name.
         Raises:

@@ -267,7 +267,7 @@ class Runtime:
         start = time.perf_counter()
         frame = self._open(budget_s, rows, sys._getframe())
         try:
-            deadline = None if budget_s is None else start + budget_s - self._closing_s
+            deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
         finally:
             self._close(frame)
@@ -282,7 +282,7 @@ class Runtime:
         frame = self._open(budget_s, rows, future)
         try:
             future.set_running_or_notify_cancel()  # from here on it cannot be cancelled: its agents no longer wait
-            deadline = None if budget_s is None else start + budget_s - self._closing_s
+            deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             picks = self._picks(frame, rows, deadline)
             if self._submitting is None:
                 self._submitting = ThreadPoolExecutor(1, "cervello runtime")
@@ -320,7 +320,7 @@ class Runtime:
                     raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its "
                                              "future")
                 self._recover()  # an interrupt came before the frame could be closed
-            frame = Frame(self.frame, budget_s)
+            frame = Frame(self.frame, None if budget_s is None else float(budget_s))
             self.frame += 1  # what is pushed from here on is for the next one
             self._flight = flight
         return frame

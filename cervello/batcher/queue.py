@@ -143,12 +143,15 @@ class Queue:
             self._close_holes()
         self.changes += 1
         if 4 * n > len(self.births):  # a copy of the rest takes less time
-            self.births = dict(islice(self.births.items(), n, None))
-            self._rows = {agent: row for row, agent in enumerate(self.births, self._first + n)}
-        else:
-            for agent in tuple(islice(self.births, n)):
-                del self.births[agent], self._rows[agent]
+            births = dict(islice(self.births.items(), n, None))
+            rows = {agent: row for row, agent in enumerate(births, self._first + n)}
+            self.births, self._rows, self._first = births, rows, self._first + n  # no call in between, so no interrupt
+            return
+        self._holes = True  # in case of an interrupt
+        for agent in tuple(islice(self.births, n)):
+            del self.births[agent], self._rows[agent]
         self._first += n
+        self._holes = False
 
     def discard(self, agent: AgentId) -> bool:
         """Forgets one agent's row; those behind it move up. Returns whether there was one."""

@@ -307,7 +307,33 @@ def test_a_machine_that_is_always_late_does_not_stop_all_decisions() -> None:
     pace = Pace()
     for _ in range(1000):
         pace.judge(5e-3, 1e-3)
-    assert pace.within(1e-3) > 0.6e-3
+    assert pace.within(1e-3, 1e-3) > 0.6e-3
+
+
+def test_a_margin_of_large_budgets_leaves_small_ones_room() -> None:
+    runtime = make(8)
+    brain = runtime._brains["a"]
+    brain.costs.set((1, 2e-6), (8, 9e-6))
+    brain.costs.pace.judge(20.0, 10.0)  # one late frame of ten seconds
+    before = brain.costs.line_s(8)
+    decided = 0
+    for _ in range(200):
+        push(runtime, range(8))
+        decided += runtime.run(budget_s=5e-3).n_rows
+    assert decided > 800
+    assert brain.costs.line_s(8) > 0.1 * before
+
+
+def test_a_budget_too_small_for_anything_still_decides_for_everybody_in_the_end() -> None:
+    runtime = make(8)
+    runtime._brains["a"].costs.set((1, 50e-6), (8, 60e-6))
+    decided: set[int] = set()
+    for _ in range(2000):
+        push(runtime, range(8))
+        decided |= set(runtime.run(budget_s=1e-6)["a"])
+    assert decided == set(range(8))
+    push(runtime, range(8))
+    assert runtime.run(budget_s=1.0).n_rows == 8
 
 
 def test_rows_within_a_time_are_those_whose_line_fits() -> None:

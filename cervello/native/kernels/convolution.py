@@ -44,7 +44,7 @@ _PIXELS, _PIXELS_HALF = (8, 8) if WIDE else (4, 4)
 _many, _few = make_pixel_tile(_PIXELS, 2 if WIDE else 1), make_pixel_tile(4, 2 if WIDE else 1)
 _many_half, _few_half = make_pixel_tile(_PIXELS_HALF, 1), make_pixel_tile(4, 1)
 TAPS = 128  # terms at a time against a panel: its weights and their pixels stay in the first-level cache
-_WHOLE = 24  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
+_WHOLE = 8  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
 
 
 @shared
@@ -152,7 +152,7 @@ def by_pixels(step, ctx):
 
 @shared
 def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
-    """`count` pixels against all filters; up to 11 rows of out behind them are written, whole vectors of filters."""
+    """`count` pixels against all filters; up to 3 rows of out behind them are written, whole vectors of filters."""
     first = 0
     while first < filters:
         wide = filters - first > _WIDE_ABOVE

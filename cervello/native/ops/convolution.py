@@ -75,7 +75,9 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
     filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))
-    cold = int(source.buffer.space is Space.INPUT)  # what steps before have written is near
+    # Whether memory is asked for ahead: what steps before have written is near; rows that interleave would be asked for many times.
+    (height, width), (xc, xh, xw) = _two(found.sizes, 1), _planar(source)[1:]
+    cold = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
     block, parameters = act or (None, [])
     address = Address(block) if block else 0
     pixels = over_pixels(found, w.shape[1], _planar(source))

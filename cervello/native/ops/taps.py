@@ -86,7 +86,7 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
     (kh, kw), (sh, sw), (dh, dw) = two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1)
     out_height, out_width = two(found.outputs, 1)
     _, xc, xh, xw = strides
-    in_place = _inside(found) and (sh, sw, xw) == (1, 1, 4) and xh % 4 == 0
+    in_place = _inside(found) and (sh, sw, xw) == (1, 1, 4) and xh >= 0 and xh % 4 == 0  # rows may come from the bottom up
     rows, columns = out_height + (kh - 1) * dh // sh, out_width + (kw - 1) * dw // sw
     plane = rows * columns * 4
     if in_place:

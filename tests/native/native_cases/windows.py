@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from native_graphs import Chain, one, rows, weights
 
 from native_cases.case import Case
@@ -36,6 +37,13 @@ def _beside_others(width: int) -> Any:
     return c.model(c.add("Relu", c.add("Concat", c.add("Transpose", y, perm=[0, 2, 3, 1]), "x", axis=3)))
 
 
+def _upside_down(width: int) -> Any:
+    """Rows from the bottom up, read where they lie."""
+    c = Chain(x=rows(2, 6, width + 4))
+    turned = c.add("Slice", "x", np.array([-1]), np.array([-99]), np.array([2]), np.array([-1]))
+    return c.model(c.add("Conv", turned, weights(17, 2, 3, 3), weights(17, seed=1)))
+
+
 CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-1d": lambda w: _conv((3, w + 2), (4, 3, 3)), "Conv-1d-filters": lambda w: _conv((2, 9), (w, 2, 3), "Tanh", strides=[2]),
     "Conv": lambda w: _conv((2, 5, w + 2), (3, 2, 3, 3)), "Conv-filters": lambda w: _conv((3, 6, 7), (w, 3, 3, 3), "Relu"),
@@ -48,7 +56,7 @@ CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "Conv-same-upper": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_UPPER", strides=[2, 2]),
     "Conv-same-lower": lambda w: _conv((2, 5, w), (3, 2, 2, 4), auto_pad="SAME_LOWER"),
     "Conv-valid": lambda w: _conv((2, 5, w + 2), (3, 2, 2, 3), auto_pad="VALID"), "Conv-images-last": _images_last,
-    "Conv-beside-others": _beside_others,
+    "Conv-upside-down": _upside_down, "Conv-beside-others": _beside_others,
     "Conv-one-pixel": lambda w: _conv((16, 4, 4), (w, 16, 4, 4), "Relu"),
     "Conv-few-pixels": lambda w: _conv((6, 5, 6), (3 * w, 2, 4, 4), "Elu", group=3),
     "Conv-images-last-pads": lambda w: _images_last_padded(w, pads=[1, 1, 1, 1]),
