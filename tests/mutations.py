@@ -246,7 +246,7 @@ MUTATIONS = [
              f"{AGENTS}/test_runtime.py::test_agents_that_leave_during_a_frame_are_left_out_of_it"),
     Mutation("runtime: what is pushed during a frame decides in it", "agents/brain.py",
              "(n_fresh if newest > frame else 0)", "0",
-             f"{AGENTS}/test_runtime.py::test_a_submitted_frame_is_decided_while_the_game_goes_on"),
+             f"{AGENTS}/test_runtime.py::test_who_is_pushed_during_a_frame_is_not_taken_with_those_who_wait_in_it"),
     Mutation("runtime: a policy too slow for a frame never runs", "agents/costs.py",
              "        self.fixed_s = max(self.fixed_s * _RELAX, _LEAST_S)\n", "",
              f"{AGENTS}/test_levels.py::test_a_policy_too_slow_for_any_frame_runs_in_the_end"),

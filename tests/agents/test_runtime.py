@@ -375,6 +375,22 @@ def test_a_submitted_frame_is_decided_while_the_game_goes_on(options: Any) -> No
         assert sums(runtime.run(), "slow") == {2: 22}
 
 
+def test_who_is_pushed_during_a_frame_is_not_taken_with_those_who_wait_in_it() -> None:
+    gate = Gate()
+    with Runtime() as runtime:
+        for name, wrappers in (("slow", [gate, Recurrent()]), ("quick", [Recurrent()])):
+            runtime.add(name, Policy(model("counter"), wrappers=wrappers), measure=False)
+            runtime._brains[name].costs.set((1, 1e-6), (2, 2e-6))
+            runtime.begin_agents(name, [1, 2])
+            runtime.push(name, 1, one(1))
+        future = runtime.submit(budget_s=100.0)
+        assert gate.entered.wait(20)
+        runtime.push("quick", 2, one(2))  # for the next frame
+        gate.go.set()
+        assert sums(future.result(20), "quick") == {1: 1}
+        assert sums(runtime.run(), "quick") == {2: 2}
+
+
 def test_a_submitted_frame_that_fails_puts_back_only_those_without_a_newer_observation() -> None:
     gate = Gate()
     runtime = Runtime()
