@@ -23,7 +23,7 @@ _MOST_RATIO = 2.0  # measured may count as this many times what was expected
 _RATE = 0.05  # of the pace
 _LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
 _ROOM = 1.05  # a line may be wrong by this much
-LATE = 1.1  # times its budget that make a frame late
+_LATE = 1.1  # times its budget that make a frame late
 _LATE_SHARE = 0.007  # of frames
 _STEP = 0.02  # of the budget, by which the margin grows after a late frame
 _MOST_MARGIN = 0.3  # of the budget: a machine that is always busy elsewhere must not stop all decisions
@@ -54,7 +54,7 @@ class Pace:
 
     def judge(self, elapsed_s: float, budget_s: float) -> None:
         """Learns from a frame; one that was over early, for want of work, says nothing."""
-        if elapsed_s > LATE * budget_s:
+        if elapsed_s > _LATE * budget_s:
             self.margin_s = min(self.margin_s + _STEP * budget_s, _MOST_MARGIN * budget_s)
         elif elapsed_s > 0.5 * budget_s:
             self.margin_s = max(min(self.margin_s, _MOST_MARGIN * budget_s) - _STEP * _LATE_SHARE * budget_s, 0.0)

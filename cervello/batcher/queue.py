@@ -114,8 +114,7 @@ class Queue:
         """
         if self._holes:
             self._close_holes()
-        ids = tuple(self.births) if n == len(self.births) else tuple(islice(self.births, n))
-        return Batched(ids, self.pad.columns(n, self._first))
+        return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
 
     def alike(self, n: int) -> int:
         """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""

@@ -93,12 +93,16 @@ def reduced(x, n):
 
 
 @device
+def _exp_within(x):
+    """e^x for -104 <= x <= 89."""
+    shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
+    return scaled(exp_reduced(reduced(x, shifted - constant(ROUNDER))), shifted)
+
+
+@device
 def exp(x):
     """e^x, within 1 ulp."""
-    x = clamp(x, constant(-104.0), constant(89.0))
-    shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
-    r = reduced(x, shifted - constant(ROUNDER))
-    return scaled(exp_reduced(r), shifted)
+    return _exp_within(clamp(x, constant(-104.0), constant(89.0)))
 
 
 @device
@@ -136,11 +140,8 @@ def tanh(x):
 @device
 def sigmoid(x):
     """1 / (1 + e^-x), within 2.5 ulp; small results keep their precision because the exponent is never positive."""
-    a = absolute(x)
-    a = select(a > constant(104.0), constant(104.0), a)
-    shifted = fma(a, constant(-LOG2_E), constant(ROUNDER))
-    n = shifted - constant(ROUNDER)
-    e = scaled(exp_reduced(fma(n, constant(-LN2_LOW), fma(n, constant(-LN2_HIGH), constant(0.0) - a))), shifted)
+    fall = constant(0.0) - absolute(x)
+    e = _exp_within(select(fall < constant(-104.0), constant(-104.0), fall))
     return select(x >= constant(0.0), constant(1.0), e) / (e + constant(1.0))
 
 
