@@ -1,6 +1,6 @@
 """Our own exp, log, tanh and their relatives on sixteen float32 lanes: the same bits on every CPU and in every lane.
 
-    exponentials    exp, exp_of_fall, expm1, log, log1p, tanh, sigmoid, erf, softplus, mish
+    exponentials    exp, exp_of_fall, expm1, expm1_of_fall, log, log1p, tanh, sigmoid, erf, softplus, mish
     hyperbolics     sinh, cosh, asinh, acosh, atanh
     trigonometry    sin, cos, tan
     arcs            asin, acos, atan
@@ -17,10 +17,10 @@ error of the rounded polynomial relative to the function it stands for.
 """
 
 from cervello.compiled.arcs import acos, asin, atan
-from cervello.compiled.exponentials import erf, exp, exp_of_fall, expm1, log, log1p, mish, sigmoid, softplus, tanh
+from cervello.compiled.exponentials import erf, exp, exp_of_fall, expm1, expm1_of_fall, log, log1p, mish, sigmoid, softplus, tanh
 from cervello.compiled.hyperbolics import acosh, asinh, atanh, cosh, sinh
 from cervello.compiled.powers import power
 from cervello.compiled.trigonometry import cos, sin, tan
 
-__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "log", "log1p", "mish",
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "expm1_of_fall", "log", "log1p", "mish",
            "power", "sigmoid", "sin", "sinh", "softplus", "tan", "tanh"]

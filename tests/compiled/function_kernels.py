@@ -32,7 +32,7 @@ def _kernel_of(function: Any) -> Any:
 
 
 cos, erf, exp, expm1 = (_kernel_of(f) for f in (functions.cos, functions.erf, functions.exp, functions.expm1))
-exp_of_fall = _kernel_of(functions.exp_of_fall)
+exp_of_fall, expm1_of_fall = _kernel_of(functions.exp_of_fall), _kernel_of(functions.expm1_of_fall)
 log, log1p, mish = (_kernel_of(f) for f in (functions.log, functions.log1p, functions.mish))
 sigmoid, sin, softplus, tanh = (
     _kernel_of(f) for f in (functions.sigmoid, functions.sin, functions.softplus, functions.tanh))

@@ -116,6 +116,13 @@ def test_the_exponential_of_a_fall_ends_before_denormals():
     _assert_same(run("exp_of_fall", below), [0, 0, 0, 0, 0, NAN, 1, 1])
 
 
+def test_the_exponential_of_a_fall_less_one_keeps_small_falls():
+    x = -np.abs(np.concatenate([USUAL, EVERY_EXPONENT[np.isfinite(EVERY_EXPONENT)]]))
+    _assert_within(run("expm1_of_fall", x), np.expm1(x.astype(np.float64)), _promised_ulp("expm1_of_fall"), x)
+    ends = np.array([-20, -30, -31, -3e38, -INF, NAN, 0.0, -0.0, -TINY, -1e-40], np.float32)
+    _assert_same(run("expm1_of_fall", ends), [-1, -1, -1, -1, -1, NAN, 0, 0, -TINY, -1e-40])
+
+
 @pytest.mark.parametrize("name", UNARY)
 def test_special_values(name):
     _assert_same(run(name, np.array([-INF, -0.0, 0.0, TINY, INF], np.float32)), SPECIAL[name])

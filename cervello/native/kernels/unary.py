@@ -75,12 +75,12 @@ def _leaky_relu(x, p):
 
 @device
 def _elu(x, p):
-    return select(x < _c(0.0), _p(p, 0) * f.expm1(x), x)
+    return select(x < _c(0.0), _p(p, 0) * f.expm1_of_fall(x), x)
 
 
 @device
 def _selu(x, p):
-    return _p(p, 1) * select(x > _c(0.0), x, _p(p, 0) * f.expm1(x))
+    return _p(p, 1) * select(x < _c(0.0), _p(p, 0) * f.expm1_of_fall(x), x)
 
 
 @device
@@ -121,8 +121,8 @@ def _gelu(x, p):
 
 @device
 def _gelu_tanh(x, p):
-    inner = _c(0.79788456080286536) * fma(_c(0.044715) * x * x, x, x)
-    return _c(0.5) * x * (_c(1.0) + f.tanh(inner))
+    # (1 + tanh(t)) / 2 is the sigmoid of 2t, which keeps its digits where 1 + tanh cancels
+    return x * f.sigmoid(_c(2.0 * 0.79788456080286536) * fma(_c(0.044715) * x * x, x, x))
 
 
 @device
