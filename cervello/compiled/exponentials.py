@@ -32,8 +32,9 @@ TWO_THIRDS_BITS, FOUR_BITS = 0x3F2AAAAB, 0x40800000
 LEAST_NORMAL, INFINITY, NAN = 1.1754943508222875e-38, float("inf"), float("nan")
 
 # e^r, |r| <= ln 2 / 2, degree 6, to 2^-28.0.
-exp_reduced = polynomial(
-    1.0, 1.0, 0.5, 0.16666534543037415, 0.04166724532842636, 0.008367440663278103, 0.00138631381560117)
+_EXP_TERMS = (1.0, 1.0, 0.5, 0.16666534543037415, 0.04166724532842636, 0.008367440663278103, 0.00138631381560117)
+exp_reduced = polynomial(*_EXP_TERMS)
+_exp_of_minus_down = polynomial(*(term * (-1.0) ** i * 2.0**-32 for i, term in enumerate(_EXP_TERMS)))  # 2^-32 e^-r
 # (e^r - 1 - r) / r^2, |r| <= ln 2 / 2, degree 4: e^r - 1 to 2^-26.1.
 _expm1_tail = polynomial(0.5, 0.1666654795408249, 0.04166682809591293, 0.008366111665964127, 0.0013900425983592868)
 # (log(1 + f) - f) / f^2, |f| <= 1/3, degree 8: the logarithm to 2^-27.7.
@@ -91,16 +92,11 @@ def reduced(x, n):
 
 
 @device
-def _exp_within(x):
-    """e^x for -104 <= x <= 89."""
-    shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
-    return scaled(exp_reduced(reduced(x, shifted - constant(ROUNDER))), shifted)
-
-
-@device
 def exp(x):
     """e^x, within 1 ulp."""
-    return _exp_within(clamp(x, constant(-104.0), constant(89.0)))
+    inner = clamp(x, constant(-104.0), constant(89.0))
+    shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
+    return scaled(exp_reduced(reduced(inner, shifted - constant(ROUNDER))), shifted)
 
 
 @device
@@ -145,10 +141,13 @@ def tanh(x):
 
 @device
 def sigmoid(x):
-    """1 / (1 + e^-x), within 2.5 ulp; small results keep their precision because the exponent is never positive."""
-    fall = constant(0.0) - absolute(x)
-    e = _exp_within(select(fall < constant(-104.0), constant(-104.0), fall))
-    return select(x >= constant(0.0), constant(1.0), e) / (e + constant(1.0))
+    """1 / (1 + e^-x), within 2.5 ulp; all of it times 2^-32, since e^-x itself overflows where the result is still a number."""
+    inner = clamp(x, constant(-104.0), constant(104.0))
+    shifted = fma(inner, constant(-LOG2_E), constant(ROUNDER))
+    n = shifted - constant(ROUNDER)
+    r = fma(n, constant(LN2_LOW), fma(n, constant(LN2_HIGH), inner))
+    down = constant(2.0**-32)
+    return down / (scaled(_exp_of_minus_down(r), shifted) + down)
 
 
 @device
