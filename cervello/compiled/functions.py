@@ -22,5 +22,5 @@ from cervello.compiled.hyperbolics import acosh, asinh, atanh, cosh, sinh
 from cervello.compiled.powers import power
 from cervello.compiled.trigonometry import cos, sin, tan
 
-__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "expm1_of_fall", "log", "log1p", "mish",
-           "power", "sigmoid", "sin", "sinh", "softplus", "tan", "tanh"]
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "exp_of_fall", "expm1", "expm1_of_fall",
+           "log", "log1p", "mish", "power", "sigmoid", "sin", "sinh", "softplus", "tan", "tanh"]

@@ -64,7 +64,7 @@ def attend(step, ctx):
                     many_rows(left + first * q_row, q_row, k_panels, zeros, scores, n * 4, rows, d, n, word(step, 49))
                     _apply(step, ctx, scores, first, rows, n, h, i, j)
                     if n <= MOST:
-                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, turned, softmax)
+                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, turned, step, softmax)
                     else:
                         for r in range(rows):
                             call_block(softmax, scores + r * n * 4, scores + r * n * 4, n, step)

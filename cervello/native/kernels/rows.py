@@ -80,13 +80,18 @@ def min_lanes(x):
 
 
 @device
-def row_sum(source, count):
+def sum_to_lanes(source, count):
     total = splat(_F(0.0))
     i = 0
-    while i < count:
-        total = total + load_first(source + i * 4, count - i)
+    while count - i >= 16:
+        total = total + load(source + i * 4)
         i += 16
-    return sum_lanes(total)
+    return total + load_first(source + i * 4, count - i) if i < count else total
+
+
+@device
+def row_sum(source, count):
+    return sum_lanes(sum_to_lanes(source, count))
 
 
 @device
@@ -96,7 +101,7 @@ def _rest(source, i, count):
 
 
 @device
-def row_max(source, count):
+def max_to_lanes(source, count):
     a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
     i = 0
     while count - i >= 64:
@@ -108,7 +113,12 @@ def row_max(source, count):
         c, d = larger(c, _rest(source, i + 32, count)), larger(d, _rest(source, i + 48, count))
     elif i < count:
         a = larger(a, _rest(source, i, count))
-    return max_lanes(larger(larger(a, b), larger(c, d)))
+    return larger(larger(a, b), larger(c, d))
+
+
+@device
+def row_max(source, count):
+    return max_lanes(max_to_lanes(source, count))
 
 
 def sum_(target, source, count, parameters):
@@ -242,17 +252,24 @@ def log_softmax(target, source, count, parameters):
     return 0
 
 
-def layer_norm(target, source, count, parameters):
-    """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
-    scale, bias, epsilon = word(parameters, 0), word(parameters, 1), word_f32(parameters, 2)
-    center = splat(row_sum(source, count) / _F(count))
+@device
+def squares_about(source, count, center):
+    """Σ (x - center)², to lanes."""
     squares = splat(_F(0.0))
     i = 0
-    while i < count:
-        x = keep_first(load_first(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
+    while count - i >= 16:
+        x = load(source + i * 4) - center
         squares = fma(x, x, squares)
         i += 16
-    factor = splat(_F(1.0)) / root(splat(sum_lanes(squares) / _F(count) + epsilon))
+    if i < count:
+        x = keep_first(load_first(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
+        squares = fma(x, x, squares)
+    return squares
+
+
+@device
+def normalised(target, source, count, center, factor, scale, bias):
+    """(x - center) · factor · scale + bias; the addresses of scale and bias, 0 for no bias."""
     i = 0
     while i < count:
         x = (load_first(source + i * 4, count - i) - center) * factor
@@ -262,6 +279,14 @@ def layer_norm(target, source, count, parameters):
             x = x * load_first(scale + i * 4, count - i)
         store_first(target + i * 4, x, count - i)
         i += 16
+
+
+def layer_norm(target, source, count, parameters):
+    """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
+    center = splat(row_sum(source, count) / _F(count))
+    variance = sum_lanes(squares_about(source, count, center)) / _F(count)
+    factor = splat(_F(1.0)) / root(splat(variance + word_f32(parameters, 2)))
+    normalised(target, source, count, center, factor, word(parameters, 0), word(parameters, 1))
     return 0
 
 

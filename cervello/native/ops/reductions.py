@@ -33,11 +33,16 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
+    words: list[Any] = [Address(_K + block), count, *sizes, *from_, *to, *parameters]
+    kernel = None
     if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
-        scratch = lowering.scratch((24 * 16,), F32)
-        lowering.emit(f"short_{block}", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to], scratch=(scratch,))
+        kernel = f"short_{block}"
+    elif block in ("rows:sum_", "rows:mean", "rows:max_", "rows:layer_norm"):
+        kernel = f"rows_by_sixteen:{block.partition(':')[2]}"
+    if kernel is None:
+        lowering.emit("maps:map1", (source,), (target,), words)
         return
-    lowering.emit("maps:map1", (source,), (target,), [Address(_K + block), count, *sizes, *from_, *to, *parameters])
+    lowering.emit(kernel, (source,), (target,), words, scratch=(lowering.scratch((26 * 16,), F32),))
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:

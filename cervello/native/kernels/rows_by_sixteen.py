@@ -1,0 +1,71 @@
+"""The reductions and the normalisation of `rows`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
+
+A row alone waits for every step of its tree between lanes; here the steps are few and between vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled.compiler import device, shared
+from cervello.compiled.lanes import root, splat, store, store_first
+from cervello.compiled.memory import read_f32, word, word_f32, write_f32
+from cervello.native.kernels.rows import max_to_lanes, normalised, squares_about, sum_to_lanes
+from cervello.native.kernels.sixteen import in_groups, maximum, over_rows, total
+from cervello.native.kernels.transpose import turn
+
+_F = np.float32
+
+
+@device
+def _same(x, count):
+    return x
+
+
+@device
+def _average(x, count):
+    return x / splat(_F(count))
+
+
+def _reduction(to_lanes, tree, finish):
+    @shared
+    def group(target, target_row, source, source_row, rows, count, scratch, parameters):
+        pairs = scratch + 16 * 64
+        for r in range(rows):
+            store(scratch + r * 64, to_lanes(source + r * source_row, count))
+        turn(scratch, 64, scratch, 64, rows, 16)
+        result = finish(tree(scratch, pairs), count)
+        if target_row == 4:
+            store_first(target, result, rows)
+        else:
+            store(pairs, result)
+            for r in range(rows):
+                write_f32(target + r * target_row, 0, read_f32(pairs, r))
+        return 0
+
+    return over_rows(in_groups(group))
+
+
+sum_, mean = _reduction(sum_to_lanes, total, _same), _reduction(sum_to_lanes, total, _average)
+max_ = _reduction(max_to_lanes, maximum, _same)
+
+
+@shared
+def _normalise(target, target_row, source, source_row, rows, count, scratch, parameters):
+    pairs, centers, factors = scratch + 16 * 64, scratch + 24 * 64, scratch + 25 * 64
+    n = splat(_F(count))
+    for r in range(rows):
+        store(scratch + r * 64, sum_to_lanes(source + r * source_row, count))
+    turn(scratch, 64, scratch, 64, rows, 16)
+    store(centers, total(scratch, pairs) / n)
+    for r in range(rows):
+        store(scratch + r * 64, squares_about(source + r * source_row, count, splat(read_f32(centers, r))))
+    turn(scratch, 64, scratch, 64, rows, 16)
+    store(factors, splat(_F(1.0)) / root(total(scratch, pairs) / n + splat(word_f32(parameters, 2))))
+    for r in range(rows):
+        normalised(target + r * target_row, source + r * source_row, count, splat(read_f32(centers, r)), splat(read_f32(factors, r)),
+                   word(parameters, 0), word(parameters, 1))
+    return 0
+
+
+layer_norm = over_rows(in_groups(_normalise))
