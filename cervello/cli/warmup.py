@@ -22,7 +22,8 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
     "rows:softmax", "short_rows:softmax", "attention:attend",
     "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
-    "rows_by_sixteen:sum_", "rows_by_sixteen:mean", "rows_by_sixteen:max_", "rows_by_sixteen:layer_norm",
+    "rows_by_sixteen:sum_", "rows_by_sixteen:mean", "rows_by_sixteen:max_",
+    "rows_by_sixteen:softmax", "rows_by_sixteen:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
     "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "crew:work", "crew:lead"))

@@ -75,8 +75,14 @@ def _scaled_at_once(value, shifted):
     return times_power_of_two(value, shifted - constant(ROUNDER))
 
 
-# value * 2^n, -252 <= n <= 254, rounded at most once; n as a float that holds n + ROUNDER. Either way gives the same bits.
-scaled = _scaled_at_once if "+avx512f" in cache.cpu()[1] else _scaled_in_two
+@device
+def _scaled_within(value, shifted):
+    return value * two_to(as_int(shifted))
+
+
+# value * 2^n, n as a float that holds n + ROUNDER: rounded at most once, -252 <= n <= 254; and where result and 2^n are normal numbers.
+# Either way gives the same bits.
+scaled, scaled_within = (_scaled_at_once,) * 2 if "+avx512f" in cache.cpu()[1] else (_scaled_in_two, _scaled_within)
 
 
 @device
@@ -104,7 +110,7 @@ def exp_of_fall(x):
     """e^x for x <= 0, within 1 ulp; 0 below -80, which no sum with a 1 in it notices and which keeps denormals out of products."""
     shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
     r = reduced(x, shifted - constant(ROUNDER))
-    return select(x < constant(-80.0), constant(0.0), exp_reduced(r) * two_to(as_int(shifted)))
+    return select(x < constant(-80.0), constant(0.0), scaled_within(exp_reduced(r), shifted))
 
 
 @device

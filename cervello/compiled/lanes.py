@@ -81,7 +81,9 @@ def splat_value(builder: Any, value: Any, vector: ir.VectorType) -> Any:
 
 def first_lanes(builder: Any, count: Any) -> Any:
     """A mask of the first `count` lanes (int64, any value)."""
-    return builder.icmp_signed("<", ir.Constant(VL, list(range(LANES))), splat_value(builder, count, VL))
+    for sign, limit in ((">", LANES), ("<", 0)):  # brought to int32, whose comparison is one instruction and not three
+        count = builder.select(builder.icmp_signed(sign, count, I64(limit)), I64(limit), count)
+    return builder.icmp_signed("<", ir.Constant(VI, list(range(LANES))), splat_value(builder, builder.trunc(count, I32), VI))
 
 
 def pointer(builder: Any, address: Any, kind: Any) -> Any:

@@ -96,7 +96,7 @@ def test_what_somebody_else_reads_is_not_fused_away() -> None:
     np.testing.assert_allclose(total, given["x"] + 1 / (1 + np.exp(-given["x"])), rtol=1e-6)
 
 
-@pytest.mark.parametrize("width", [*range(1, 18), 31])
+@pytest.mark.parametrize("width", [*range(1, 18), 31, 32, 33, 40, 63, 64, 65])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)], ids=str)
 def test_softmax_of_short_rows_has_the_bits_of_single_rows(width: int, shape: tuple[int, ...]) -> None:
     c = Chain(x=rows(*shape, width))

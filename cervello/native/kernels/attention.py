@@ -9,10 +9,12 @@ chain is not fused, on the same numbers in the same order, so fusing changes no 
 from __future__ import annotations
 
 from cervello.compiled.compiler import shared
-from cervello.compiled.memory import call_block, call_block_2, word
+from cervello.compiled.memory import call_block_2, word
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
-from cervello.native.kernels.short_rows import MOST, softmax_rows
+from cervello.native.kernels.rows_by_sixteen import softmax_rows
+from cervello.native.kernels.short_rows import MOST
+from cervello.native.kernels.short_rows import softmax_rows as softmax_short
 
 _ROWS = 48
 _OPS, _OP = 54, 7  # where the words of the ops begin, and how many each has
@@ -48,9 +50,9 @@ def attend(step, ctx):
     k_panels = word(ctx, word(step, 18)) + word(step, 19)
     v_panels = word(ctx, word(step, 20)) + word(step, 21)
     scores = word(ctx, word(step, 22)) + word(step, 23)
-    turned = scores + (min(_ROWS, word(step, 39)) * word(step, 40) + 15) // 16 * 64  # behind the scores: 24 vectors for short rows
     m, n, d, dv = word(step, 39), word(step, 40), word(step, 41), word(step, 42)
     q_row, out_row, zeros, softmax = word(step, 43), word(step, 48), word(step, 51), word(step, 53)
+    turned = k_panels if m <= _ROWS else scores + (_ROWS * n + 15) // 16 * 64  # the last rows' softmax needs no more keys
     for h in range(word(step, 24)):
         for i in range(word(step, 25)):
             for j in range(word(step, 26)):
@@ -64,10 +66,9 @@ def attend(step, ctx):
                     many_rows(left + first * q_row, q_row, k_panels, zeros, scores, n * 4, rows, d, n, word(step, 49))
                     _apply(step, ctx, scores, first, rows, n, h, i, j)
                     if n <= MOST:
-                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, turned, step, softmax)
+                        softmax_short(scores, n * 4, scores, n * 4, rows, n, turned, step, softmax)
                     else:
-                        for r in range(rows):
-                            call_block(softmax, scores + r * n * 4, scores + r * n * 4, n, step)
+                        softmax_rows(scores, n * 4, scores, n * 4, rows, n, turned, step, softmax)
                     many_rows(scores, n * 4, v_panels, zeros, target + first * out_row, out_row, rows, n, dv, word(step, 50))
                     first += rows
     return 0

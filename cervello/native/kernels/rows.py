@@ -95,25 +95,47 @@ def row_sum(source, count):
 
 
 @device
+def peak(a, b):  # one instruction, but a NaN in a is passed over
+    return select(a > b, a, b)
+
+
+@device
 def _rest(source, i, count):
-    """Sixteen elements from i on, -inf from `count` on."""
+    """The elements from i on, -inf from `count` on."""
     return keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF))
 
 
 @device
-def max_to_lanes(source, count):
+def peak_to_lanes(source, count):
+    """The largest to lanes; any number where there is a NaN."""
     a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
     i = 0
     while count - i >= 64:
-        a, b = larger(a, load(source + i * 4)), larger(b, load(source + i * 4 + 64))
-        c, d = larger(c, load(source + i * 4 + 128)), larger(d, load(source + i * 4 + 192))
+        a, b = peak(load(source + i * 4), a), peak(load(source + i * 4 + 64), b)
+        c, d = peak(load(source + i * 4 + 128), c), peak(load(source + i * 4 + 192), d)
         i += 64
-    if count - i > 16:
-        a, b = larger(a, _rest(source, i, count)), larger(b, _rest(source, i + 16, count))
-        c, d = larger(c, _rest(source, i + 32, count)), larger(d, _rest(source, i + 48, count))
-    elif i < count:
-        a = larger(a, _rest(source, i, count))
-    return larger(larger(a, b), larger(c, d))
+    while count - i >= 16:
+        a, b = b, peak(load(source + i * 4), a)
+        i += 16
+    if i < count:
+        a = peak(_rest(source, i, count), a)
+    return peak(peak(a, b), peak(c, d))
+
+
+@device
+def max_to_lanes(source, count):
+    """The largest to lanes, NaN where there is one."""
+    largest = peak_to_lanes(source, count)
+    strange = largest != largest
+    i = 0
+    while count - i >= 16:
+        x = load(source + i * 4)
+        strange = strange | (x != x)
+        i += 16
+    if i < count:
+        x = load_first(source + i * 4, count - i)
+        strange = strange | (x != x)
+    return select(strange, splat(_F(np.nan)), largest)
 
 
 @device
@@ -218,8 +240,9 @@ def log_sum_exp(target, source, count, parameters):
     return 0
 
 
-def softmax(target, source, count, parameters):
-    shift = splat(row_max(source, count))
+@device
+def exps_to_lanes(target, source, count, shift):
+    """Writes exp(x - shift), x <= shift, and sums it to lanes."""
     total = splat(_F(0.0))
     i = 0
     while count - i >= 16:
@@ -231,13 +254,22 @@ def softmax(target, source, count, parameters):
         x = f.exp_of_fall(load_first(source + i * 4, count - i) - shift)
         store_first(target + i * 4, x, count - i)
         total = total + keep_first(x, count - i, splat(_F(0.0)))
-    factor = splat(_F(1.0) / sum_lanes(total))
+    return total
+
+
+@device
+def scale_row(target, count, factor):
     i = 0
     while count - i >= 16:
         store(target + i * 4, load(target + i * 4) * factor)
         i += 16
     if i < count:
         store_first(target + i * 4, load_first(target + i * 4, count - i) * factor, count - i)
+
+
+def softmax(target, source, count, parameters):
+    total = exps_to_lanes(target, source, count, splat(row_max(source, count)))
+    scale_row(target, count, splat(_F(1.0) / sum_lanes(total)))
     return 0
 
 

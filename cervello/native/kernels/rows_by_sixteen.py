@@ -1,4 +1,4 @@
-"""The reductions and the normalisation of `rows`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
+"""The reductions, softmax and layer norm of `rows`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
 
 A row alone waits for every step of its tree between lanes; here the steps are few and between vectors.
 """
@@ -10,8 +10,8 @@ import numpy as np
 from cervello.compiled.compiler import device, shared
 from cervello.compiled.lanes import root, splat, store, store_first
 from cervello.compiled.memory import read_f32, word, word_f32, write_f32
-from cervello.native.kernels.rows import max_to_lanes, normalised, squares_about, sum_to_lanes
-from cervello.native.kernels.sixteen import in_groups, maximum, over_rows, total
+from cervello.native.kernels.rows import exps_to_lanes, max_to_lanes, normalised, peak_to_lanes, scale_row, squares_about, sum_to_lanes
+from cervello.native.kernels.sixteen import highest, in_groups, maximum, over_rows, total
 from cervello.native.kernels.transpose import turn
 
 _F = np.float32
@@ -48,6 +48,26 @@ def _reduction(to_lanes, tree, finish):
 
 sum_, mean = _reduction(sum_to_lanes, total, _same), _reduction(sum_to_lanes, total, _average)
 max_ = _reduction(max_to_lanes, maximum, _same)
+
+
+@shared
+def _softmax_of(target, target_row, source, source_row, rows, count, scratch, parameters):
+    pairs, shifts, factors = scratch + 16 * 64, scratch + 24 * 64, scratch + 25 * 64
+    for r in range(rows):
+        store(scratch + r * 64, peak_to_lanes(source + r * source_row, count))
+    turn(scratch, 64, scratch, 64, rows, 16)
+    store(shifts, highest(scratch, pairs))  # a NaN comes through the sum
+    for r in range(rows):
+        store(scratch + r * 64, exps_to_lanes(target + r * target_row, source + r * source_row, count, splat(read_f32(shifts, r))))
+    turn(scratch, 64, scratch, 64, rows, 16)
+    store(factors, splat(_F(1.0)) / total(scratch, pairs))
+    for r in range(rows):
+        scale_row(target + r * target_row, count, splat(read_f32(factors, r)))
+    return 0
+
+
+softmax_rows = in_groups(_softmax_of)
+softmax = over_rows(softmax_rows)
 
 
 @shared

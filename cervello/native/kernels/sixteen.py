@@ -8,31 +8,30 @@ from __future__ import annotations
 from cervello.compiled.compiler import device, shared
 from cervello.compiled.lanes import load, store
 from cervello.compiled.memory import call_block, word
-from cervello.native.kernels.rows import larger
+from cervello.native.kernels.rows import larger, peak
+
+
+def _tree(combine):
+    @device
+    def tree(turned, pairs):
+        """Of 16 vectors at `turned`; `pairs` has room for 8."""
+        for i in range(8):
+            store(pairs + i * 64, combine(load(turned + i * 64), load(turned + (i + 8) * 64)))
+        for i in range(4):
+            store(pairs + i * 64, combine(load(pairs + i * 64), load(pairs + (i + 4) * 64)))
+        for i in range(2):
+            store(pairs + i * 64, combine(load(pairs + i * 64), load(pairs + (i + 2) * 64)))
+        return combine(load(pairs), load(pairs + 64))
+
+    return tree
 
 
 @device
-def maximum(turned, pairs):
-    """The largest of 16 vectors at `turned`; `pairs` has room for 8."""
-    for i in range(8):
-        store(pairs + i * 64, larger(load(turned + i * 64), load(turned + (i + 8) * 64)))
-    for i in range(4):
-        store(pairs + i * 64, larger(load(pairs + i * 64), load(pairs + (i + 4) * 64)))
-    for i in range(2):
-        store(pairs + i * 64, larger(load(pairs + i * 64), load(pairs + (i + 2) * 64)))
-    return larger(load(pairs), load(pairs + 64))
+def _plus(a, b):
+    return a + b
 
 
-@device
-def total(turned, pairs):
-    """The sum of 16 vectors at `turned`; `pairs` has room for 8."""
-    for i in range(8):
-        store(pairs + i * 64, load(turned + i * 64) + load(turned + (i + 8) * 64))
-    for i in range(4):
-        store(pairs + i * 64, load(pairs + i * 64) + load(pairs + (i + 4) * 64))
-    for i in range(2):
-        store(pairs + i * 64, load(pairs + i * 64) + load(pairs + (i + 2) * 64))
-    return load(pairs) + load(pairs + 64)
+maximum, highest, total = _tree(larger), _tree(peak), _tree(_plus)
 
 
 def in_groups(group):

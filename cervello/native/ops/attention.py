@@ -12,7 +12,7 @@ from cervello.native.loops import broadcast_strides, collapse, padded
 from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import BINARY
 from cervello.native.ops.linear import PANEL, padded_bias, segments_for
-from cervello.native.ops.reductions import SHORT
+from cervello.native.ops.reductions import turned_floats
 from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Space, Tensor, Weight
 
@@ -41,10 +41,12 @@ def _attend(lowering: Lowering, node: Node) -> None:
     for (op, on_left), each, step in zip(node.attributes["ops"], spread, steps[4:], strict=True):
         still = 0 if each[-1] else (1 if on_left else 2)
         words += [Address(f"{_K}{BINARY[F32][op]}"), int(on_left), *step, each[-2], still]
-    panels = [lowering.scratch((-(-width // PANEL) * PANEL * terms,), F32) for terms, width in ((d, n), (n, dv))]
-    scores = lowering.scratch((-(-min(_ROWS, m) * n // 16) * 16 + (24 * 16 if n <= SHORT else 0),), F32)
+    keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
+    turned, at_once = turned_floats(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
+    rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
+    scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
     idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand
-    lowering.emit("attention:attend", (q, k, v, *others, *idle), (target,), words, scratch=(*panels, scores))
+    lowering.emit("attention:attend", (q, k, v, *others, *idle), (target,), words, scratch=scratch)
 
 
 def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:

@@ -20,12 +20,17 @@ from cervello.native.ops.shapes import axis_of
 from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight, dense_strides, reshaped
 
-SHORT = 16  # numbers in rows that run sixteen at a time
+_SHORT = 64  # numbers in rows that are turned as a whole
 _K = "cervello.native.kernels."
 F32 = np.dtype(np.float32)
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
            "ReduceLogSumExp": "log_sum_exp"}
+
+
+def turned_floats(count: Dim) -> int:
+    """float32 that kernels of sixteen rows at a time work in."""
+    return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= _SHORT else 16 * 26
 
 
 def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, parameters: list[Any]) -> None:
@@ -35,14 +40,14 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: list[Any] = [Address(_K + block), count, *sizes, *from_, *to, *parameters]
     kernel = None
-    if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
+    if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= _SHORT:
         kernel = f"short_{block}"
-    elif block in ("rows:sum_", "rows:mean", "rows:max_", "rows:layer_norm"):
+    elif block in ("rows:sum_", "rows:mean", "rows:max_", "rows:softmax", "rows:layer_norm"):
         kernel = f"rows_by_sixteen:{block.partition(':')[2]}"
     if kernel is None:
         lowering.emit("maps:map1", (source,), (target,), words)
         return
-    lowering.emit(kernel, (source,), (target,), words, scratch=(lowering.scratch((26 * 16,), F32),))
+    lowering.emit(kernel, (source,), (target,), words, scratch=(lowering.scratch((turned_floats(count),), F32),))
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:
