@@ -83,17 +83,17 @@ class Membership:
 
     def restore(self, given: saving.Buffer) -> None:
         """As `Policy.restore`."""
-        engine = self.engine
-        saved = self.checked(given)
+        engine, saved = self.engine, snapshot.read(given)
+        numbers = saving.check(saved, self._table, engine)
 
         def change() -> None:
             table = self._table
             if self.engine is not engine:
                 saving.check(saved, table, self.engine)  # again: it was swapped meanwhile
             there = table.slots
-            ending = tuple(there) if saved.whole else [agent for agent in saved.ids if agent in there]
-            old = np.array([there[agent] for agent in ending], np.int64)
-            self._begin(saved.ids, numbers_of(saved.ids), saved.streams, saved.episodes, ending, old, saved)
+            ending = tuple(there) if saved.whole else tuple(agent for agent in saved.ids if agent in there)
+            old = np.fromiter(there.values() if saved.whole else map(there.__getitem__, ending), np.int64, len(ending))
+            self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
             self._say_end(old)
 
         self._turn.alone(change)

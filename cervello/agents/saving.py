@@ -55,8 +55,12 @@ def _target(out: Buffer, n_bytes: int) -> Array:
     return np.frombuffer(view, np.uint8)[:n_bytes]
 
 
-def check(saved: Saved, table: AgentTable, engine: Engine) -> None:
-    """Raises SnapshotError unless a snapshot is of this policy, or of one that differs in its weights only."""
+def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
+    """[n] uint64, the noise numbers of a snapshot's agents.
+
+    Raises:
+      SnapshotError: it is not of this policy, nor of one that differs in its weights only.
+    """
     where = f"policy {engine.name!r}, restore"
     if saved.policy != engine.name:
         raise SnapshotError(f"{where}: expected a snapshot of {engine.name!r}, got one of {saved.policy!r}; restore it there")
@@ -64,7 +68,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> None:
         raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise goes on "
                             f"otherwise; load the policy with seed={saved.seed}")
     try:
-        numbers_of(saved.ids)
+        numbers = numbers_of(saved.ids)
         n = len(set(saved.ids))
     except (AgentError, TypeError) as error:
         raise SnapshotError(f"{where}: expected ids of agents, got something else: {error}") from error
@@ -79,6 +83,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> None:
         if found.get(name) != expected.get(name):
             raise SnapshotError(f"{where}, state {name!r}: expected {_described(expected.get(name))}, got {_described(found.get(name))}; "
                                 "the wrappers are others than when it was taken")
+    return numbers
 
 
 def _described(what: tuple[tuple[int, ...], np.dtype[Any]] | None) -> str:

@@ -132,8 +132,11 @@ class AgentTable:
         fresh = slots[slots >= self._used].size
         reused = len(self._free) - (len(names) - fresh)
         try:
-            for agent in ending:
-                del self.slots[agent]
+            if len(ending) == len(self.slots):
+                self.slots.clear()
+            else:
+                for agent in ending:
+                    del self.slots[agent]
             self.slots.update(zip(names, slots.tolist(), strict=True))
         except BaseException:
             for agent in names:
