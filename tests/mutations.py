@@ -199,6 +199,11 @@ MUTATIONS = [
              'action = g.add("Where", g.input("deterministic", "bool", 1), normal.mean, drawn)',
              'action = g.add("Where", g.add("Not", g.add("Or", g.input("deterministic", "bool", 1), g.add("Equal", drawn, drawn))), '
              'normal.mean, drawn)', f"{HEADS}/test_gaussian.py::test_rows_that_draw_and_rows_that_do_not_share_a_batch"),
+    Mutation("rows that a batch reads are written over when the pad is full", "batcher/pad.py", " if self.lent else self._columns",
+             " if False else self._columns",
+             "tests/batcher/test_queue.py::test_rows_that_a_batch_still_reads_are_not_written_over"),
+    Mutation("rows that a batch reads are written over when all others leave", "batcher/queue.py", "if self.pad.lent:", "if False:",
+             "tests/batcher/test_queue.py::test_rows_that_a_batch_still_reads_are_not_written_over"),
     Mutation("head: the slope of tanh as it is written", "heads/gaussian.py",
              '    return g.add("Mul", g.add("Sub", g.add("Sub", math.log(2), size), tail), 2.0)\n',
              '    t = g.add("Tanh", value)\n    return g.add("Log", g.add("Sub", 1.0, g.add("Mul", t, t)))\n',

@@ -15,7 +15,7 @@ from cervello.agents.levels import Level
 from cervello.agents.policy import Policy
 from cervello.agents.table import ChangedError
 from cervello.batcher import Queue
-from cervello.batcher.pad import checked
+from cervello.batcher.pad import ScratchPad, checked
 from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.errors import AgentError
 from cervello.native.arrays import check_names, fitted
@@ -32,6 +32,7 @@ class Taken:
     Attributes:
       changes: the policy's, when everybody was looked at last.
       queue: whose memory the columns are, when a whole crowd was taken with its queue.
+      pad: whose memory they are otherwise.
     """
 
     ids: tuple[AgentId, ...]
@@ -41,6 +42,7 @@ class Taken:
     deterministic: bool | Array
     changes: int
     queue: Queue | None
+    pad: ScratchPad | None
 
 
 class Brain:
@@ -306,18 +308,18 @@ class Brain:
             since, self.since = self.since, {}
             self.head_since, self.plain, self._skipped = _NOBODY, not self.levels, -1
             self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
-            taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue)
-        else:
-            columns = {name: column.copy() for name, column in batch.columns.items()}
-            since = dict(zip(batch.ids, map(self.since.__getitem__, batch.ids), strict=True))
-            taken = Taken(batch.ids, columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None)
-            self.under_way.append(taken)  # before they leave the queue: an interrupt loses nobody
-            queue.drop(n_rows)
-            for agent in batch.ids:
-                del self.since[agent]
-            self.look_at_head()
+            taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue, None)
+            self.under_way.append(taken)
             return taken
-        self.under_way.append(taken)
+        pad = queue.pad
+        pad.lent += 1
+        since = dict(zip(batch.ids, map(self.since.__getitem__, batch.ids), strict=True))
+        taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, pad)
+        self.under_way.append(taken)  # before they leave the queue: an interrupt loses nobody
+        queue.drop(n_rows)
+        for agent in batch.ids:
+            del self.since[agent]
+        self.look_at_head()
         return taken
 
     def decide(self, taken: Taken) -> Actions:
@@ -328,9 +330,7 @@ class Brain:
             except ChangedError:
                 self._leave_out_the_gone(taken)
                 continue
-            if taken.queue is not None:
-                results = owned(results, taken.columns)
-            return by_agent(taken.ids, results, self._odd)  # type: ignore[no-any-return]
+            return by_agent(taken.ids, owned(results, taken.columns), self._odd)  # type: ignore[no-any-return]
         return Actions()
 
     def _leave_out_the_gone(self, taken: Taken) -> None:
@@ -381,8 +381,10 @@ class Brain:
         self._give_back(taken)
 
     def _give_back(self, taken: Taken) -> None:
-        """The batch is over: its queue's memory is used again."""
+        """The batch is over: its memory is used again."""
         self.under_way = [other for other in self.under_way if other is not taken]
+        if taken.pad is not None:
+            taken.pad.lent -= 1
         if taken.queue is not None:
             taken.queue.clear()
             self._spare.append(taken.queue)

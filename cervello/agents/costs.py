@@ -22,7 +22,6 @@ _LEAST_SHARE = 0.02  # each part of the line is at least this share of an expect
 _MOST_RATIO = 2.0  # measured may count as this many times what was expected
 _RATE = 0.05  # of the pace
 _LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
-_ROOM = 1.05  # a line may be wrong by this much
 _LATE = 1.1  # times its budget that make a frame late
 _LATE_SHARE = 0.007  # of frames
 _STEP = 0.02  # of the budget, by which the margin grows after a late frame
@@ -50,7 +49,7 @@ class Pace:
 
     def within(self, seconds: float, budget_s: float) -> float:
         """Seconds of lines that fit into so many of a frame; a margin learnt at larger budgets leaves smaller ones most of theirs."""
-        return (seconds - min(self.margin_s, _MOST_MARGIN * budget_s)) / (self.factor * _ROOM)
+        return (seconds - min(self.margin_s, _MOST_MARGIN * budget_s)) / self.factor
 
     def judge(self, elapsed_s: float, budget_s: float) -> None:
         """Learns from a frame; one that was over early, for want of work, says nothing."""

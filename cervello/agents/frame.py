@@ -140,16 +140,15 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
         seconds = deadline - now
         line_s = order[0].costs.pace.within(max(seconds, _FIRST_SHARE * budget_s) if first else seconds, budget_s)
         for brain in order:
-            if not first and seconds < _LEAST_S:
-                return
             costs = brain.costs
-            if not first and costs.fixed_s + costs.per_row_s > line_s:
-                continue
+            if not first:
+                if seconds < _LEAST_S:
+                    return
+                if costs.fixed_s + costs.per_row_s * (len(brain.queue.births) if whole else 1) > line_s:
+                    continue
             n_waiting = min(brain.eligible(frame), left)
             if not n_waiting or brain.busy:
                 continue  # they have ended meanwhile, or a part of them is under way
-            if whole and not first and costs.fixed_s + costs.per_row_s * n_waiting > line_s:
-                continue
             n_rows = _rows(costs, n_waiting, line_s, first, whole)
             if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0

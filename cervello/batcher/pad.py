@@ -52,13 +52,16 @@ class ScratchPad:
 
     Args:
       specs: what each column holds.
+
+    Attributes:
+      lent: batches that still read rows which have left; whoever gives rows to others then takes fresh memory for them.
     """
 
-    __slots__ = ("_columns", "capacity", "specs")
+    __slots__ = ("_columns", "capacity", "lent", "specs")
 
     def __init__(self, specs: Specs, capacity: int = 16):
         self.specs = specs
-        self.capacity = 0
+        self.capacity = self.lent = 0
         self._columns: dict[str, Array] = {}
         self.grow(capacity)
 
@@ -103,9 +106,12 @@ class ScratchPad:
 
     def move(self, first: int, n_rows: int) -> None:
         """Moves rows to the pad's beginning."""
-        if first:
-            for column in self._columns.values():
-                column[:n_rows] = column[first:first + n_rows]
+        if not first:
+            return
+        moved = {name: np.empty_like(column) for name, column in self._columns.items()} if self.lent else self._columns
+        for name, column in self._columns.items():
+            moved[name][:n_rows] = column[first:first + n_rows]
+        self._columns = moved
 
     def arrange(self, first: int, order: Array) -> None:
         """Puts the rows from `first` on in another order: row first + order[i] goes to first + i."""

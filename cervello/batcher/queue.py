@@ -107,7 +107,7 @@ class Queue:
         self._holes = False
 
     def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory.
+        """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.lent` counts them.
 
         Raises:
           InputError: they differ in a value that they share; see `alike`.
@@ -173,6 +173,8 @@ class Queue:
 
     def clear(self) -> None:
         """Forgets all rows."""
+        if self.pad.lent:
+            self.pad = ScratchPad(self.pad.specs)
         self.changes += 1
         self.births.clear()
         self._rows.clear()

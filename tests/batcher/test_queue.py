@@ -167,3 +167,23 @@ def test_deterministic_may_differ_by_agent() -> None:
     assert np.array_equal(found[2]["action"], drawn[2]["action"])
     batch.push(2, zeros)
     assert not batch.execute(deterministic=True)[2]["action"].any()
+
+
+@pytest.mark.parametrize("then", ["more", "everybody else leaves"])
+def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
+    queue = Queue(Specs([TensorSpec("obs", (2,), np.dtype(np.float32))]))
+    first = np.arange(32, dtype=np.float32).reshape(16, 2)
+    queue.put_columns(list(range(16)), list(range(16)), {"obs": first})
+    lent = queue.pad
+    reading = queue.head(10)
+    lent.lent += 1
+    queue.drop(10)
+    if then != "more":
+        queue.clear()
+    for turn in range(3):
+        ids = list(range(100 + 10 * turn, 110 + 10 * turn))
+        queue.put_columns(ids, ids, {"obs": np.full((10, 2), -1.0, np.float32)})
+    np.testing.assert_array_equal(reading.columns["obs"], first[:10])
+    assert len(queue.head(36).ids) == (36 if then == "more" else 30)
+    lent.lent -= 1
+    assert queue.pad.lent == 0
