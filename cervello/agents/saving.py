@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,21 @@ def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: 
     slabs, others = engine.stack.slabs(), engine.stack.others_state(slots)
     writing = Writing(saved, {**{name: ((len(names), *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()},
                               **{name: (array.shape, array.dtype) for name, array in others.items()}})
-    target = np.empty(writing.n_bytes, np.uint8) if out is None else _target(out, writing.n_bytes)
-    for name, window in writing.begin(target).items():
-        if name in slabs:
-            slabs[name].take(slots, window)
-        else:
-            window[...] = others[name]
-    writing.finish(target)
-    return target.tobytes() if out is None else memoryview(target)  # type: ignore[arg-type]
+
+    def write(target: Array) -> Array:
+        for name, window in writing.begin(target).items():
+            if name in slabs:
+                slabs[name].take(slots, window)
+            else:
+                window[...] = others[name]
+        writing.finish(target)
+        return target
+
+    if out is not None:
+        return memoryview(write(_target(out, writing.n_bytes)))  # type: ignore[arg-type]
+    fresh = BytesIO(bytes(writing.n_bytes))  # hands out what was written in place: a crowd is not copied once more
+    write(np.frombuffer(fresh.getbuffer(), np.uint8))
+    return fresh.getvalue()
 
 
 def _target(out: Buffer, n_bytes: int) -> Array:
