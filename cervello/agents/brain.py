@@ -311,10 +311,9 @@ class Brain:
             taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue, None)
             self.under_way.append(taken)
             return taken
-        pad = queue.pad
-        pad.lent += 1
         since = dict(zip(batch.ids, map(self.since.__getitem__, batch.ids), strict=True))
-        taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, pad)
+        taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, queue.pad)
+        queue.pad.lent += 1
         self.under_way.append(taken)  # before they leave the queue: an interrupt loses nobody
         queue.drop(n_rows)
         for agent in batch.ids:
@@ -381,8 +380,11 @@ class Brain:
         self._give_back(taken)
 
     def _give_back(self, taken: Taken) -> None:
-        """The batch is over: its memory is used again."""
-        self.under_way = [other for other in self.under_way if other is not taken]
+        """The batch is over: its memory is used again. Once, whoever else says so: after an interrupt a batch may end that was put back."""
+        left = [other for other in self.under_way if other is not taken]
+        if len(left) == len(self.under_way):
+            return
+        self.under_way = left
         if taken.pad is not None:
             taken.pad.lent -= 1
         if taken.queue is not None:

@@ -132,19 +132,19 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     for brain in brains:
         if brain.costs.noted:
             brain.costs.learn()
-    order = waiting(brains, frame)
+    order = [(brain, brain.eligible(frame)) for brain in waiting(brains, frame)]
     first, whole = True, True
     now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
     while left and order:
         some = False
         seconds = deadline - now
-        line_s = order[0].costs.pace.within(max(seconds, _FIRST_SHARE * budget_s) if first else seconds, budget_s)
-        for brain in order:
+        line_s = order[0][0].costs.pace.within(max(seconds, _FIRST_SHARE * budget_s) if first else seconds, budget_s)
+        for brain, n_crowd in order:
             costs = brain.costs
             if not first:
                 if seconds < _LEAST_S:
                     return
-                if costs.fixed_s + costs.per_row_s * (len(brain.queue.births) if whole else 1) > line_s:
+                if costs.fixed_s + costs.per_row_s * (min(n_crowd, left) if whole else 1) > line_s:
                     continue
             n_waiting = min(brain.eligible(frame), left)
             if not n_waiting or brain.busy:
@@ -170,7 +170,8 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
         if not some and not whole:
             return
         whole = False
-        order = [brain for brain in order if brain.head_since <= frame and brain.costs.fixed_s + brain.costs.per_row_s <= line_s]
+        order = [(brain, n_crowd) for brain, n_crowd in order
+                 if brain.head_since <= frame and brain.costs.fixed_s + brain.costs.per_row_s <= line_s]
 
 
 def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:

@@ -124,7 +124,7 @@ class AgentTable:
         """Agents have begun at unused slots; all of them or, on any exception, none.
 
         Args:
-          ending: agents whose episodes end now, at the slots `old`; they may be the same.
+          ending: distinct agents whose episodes end now, at the slots `old`; they may be the same.
         """
         names = ids if set(map(type, ids)) <= {int, str} else [a if isinstance(a, (int, str)) else int(a) for a in ids]
         ended = [] if old is None else old.tolist()

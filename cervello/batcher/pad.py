@@ -54,7 +54,7 @@ class ScratchPad:
       specs: what each column holds.
 
     Attributes:
-      lent: batches that still read rows which have left; whoever gives rows to others then takes fresh memory for them.
+      lent: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
     """
 
     __slots__ = ("_columns", "capacity", "lent", "specs")
@@ -108,15 +108,21 @@ class ScratchPad:
         """Moves rows to the pad's beginning."""
         if not first:
             return
-        moved = {name: np.empty_like(column) for name, column in self._columns.items()} if self.lent else self._columns
+        moved = self._writable()
         for name, column in self._columns.items():
             moved[name][:n_rows] = column[first:first + n_rows]
         self._columns = moved
 
+    def _writable(self) -> dict[str, Array]:
+        """Columns where rows may be put in other places: these, or fresh ones with nothing in them yet while a batch reads these."""
+        return {name: np.empty_like(column) for name, column in self._columns.items()} if self.lent else self._columns
+
     def arrange(self, first: int, order: Array) -> None:
         """Puts the rows from `first` on in another order: row first + order[i] goes to first + i."""
-        for column in self._columns.values():
-            column[first:first + len(order)] = column[first + order]
+        arranged = self._writable()
+        for name, column in self._columns.items():
+            arranged[name][first:first + len(order)] = column[first + order]
+        self._columns = arranged
 
     def fill(self, observations: Sequence[Observation], agents: Sequence[object]) -> None:
         """Writes rows 0 to n - 1; nothing is written when one of them does not fit.

@@ -2,8 +2,8 @@
 
 Why not leave vectorising to the compiler: the order of a reduction and the treatment of the last few elements would then
 depend on the machine. Here a vector always has 16 lanes, whatever registers the CPU has (LLVM splits it into two of 8 or
-four of 4), and a remainder is the same code under a mask. Lanes never mix except through `sum_lanes` and `max_lanes`,
-whose tree is fixed.
+four of 4), and a remainder is the same code under a mask. Lanes never mix except through sums and maxima of
+lanes, whose tree is fixed, and where blocks of numbers are turned.
 
 All values are float32, int32 or masks; addresses are int64 bytes.
 """

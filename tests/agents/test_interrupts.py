@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import small_models
 
-from cervello import Model, Policy
+from cervello import Model, Policy, Runtime
 from cervello.agents import policy as home
 
 # Where CPython looks for signals: when a function begins, after calls, and when a loop jumps back.
@@ -126,3 +126,23 @@ def test_a_change_that_is_interrupted_is_made_for_all_or_for_none(model: Model, 
         policy.end_agents(there)  # would wait for ever for a turn that was lost
         policy.begin_agents(range(1000, 1200))
         assert summed(policy, [0, 61, 1000, 1199]) == [7, 7, 0, 0]
+
+
+def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model) -> None:
+    """As after two interrupts, while a helper of the frame still decides: the next batch's rows stay its own."""
+    runtime = Runtime()
+    runtime.add("a", Policy(model, wrappers="auto"), measure=False)
+    runtime.begin_agents("a", list(range(200)))
+    brain = runtime._brains["a"]
+    for agent in range(14):
+        runtime.push("a", agent, {"obs": np.full(1, agent, np.float32)})
+    batch = brain.take(5, 0)
+    actions = brain.decide(batch)
+    brain.put_back(batch, None)
+    brain.decided(batch, actions, 0)
+    following = brain.take(10, 0)
+    for agent in range(100, 140):
+        runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
+    assert [row.item() for row in following.columns["obs"]] == list(following.ids)
+    brain.decided(following, brain.decide(following), 0)
+    assert brain.queue.pad.lent == 0

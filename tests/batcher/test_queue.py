@@ -169,21 +169,28 @@ def test_deterministic_may_differ_by_agent() -> None:
     assert not batch.execute(deterministic=True)[2]["action"].any()
 
 
-@pytest.mark.parametrize("then", ["more", "everybody else leaves"])
+@pytest.mark.parametrize("then", ["they leave", "all others leave too", "an interrupt leaves holes", "another order"])
 def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
     queue = Queue(Specs([TensorSpec("obs", (2,), np.dtype(np.float32))]))
     first = np.arange(32, dtype=np.float32).reshape(16, 2)
     queue.put_columns(list(range(16)), list(range(16)), {"obs": first})
-    lent = queue.pad
-    reading = queue.head(10)
+    lent, reading = queue.pad, queue.head(10)
     lent.lent += 1
-    queue.drop(10)
-    if then != "more":
+    if then == "an interrupt leaves holes":
+        for agent in range(3):
+            queue.discard(agent)
+    else:
+        queue.drop(10)
+    if then == "all others leave too":
         queue.clear()
+    if then == "another order":
+        queue.arrange(range(5, -1, -1))
+    left = {agent: row.copy() for agent, row in zip(queue.births, queue.rows(len(queue))["obs"], strict=True)}
     for turn in range(3):
         ids = list(range(100 + 10 * turn, 110 + 10 * turn))
         queue.put_columns(ids, ids, {"obs": np.full((10, 2), -1.0, np.float32)})
     np.testing.assert_array_equal(reading.columns["obs"], first[:10])
-    assert len(queue.head(36).ids) == (36 if then == "more" else 30)
-    lent.lent -= 1
-    assert queue.pad.lent == 0
+    found = queue.head(len(queue))
+    assert len(found.ids) == len(left) + 30
+    for agent, row in zip(found.ids, found.columns["obs"], strict=True):
+        np.testing.assert_array_equal(row, left.get(agent, np.full(2, -1.0, np.float32)))

@@ -20,7 +20,7 @@ from cervello.native.ops.shapes import axis_of
 from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Tensor, Weight, dense_strides, reshaped
 
-_SHORT = 64  # numbers in rows that are turned as a whole
+SHORT = 64  # numbers in rows that are turned as a whole; as the kernel's MOST
 _K = "cervello.native.kernels."
 F32 = np.dtype(np.float32)
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
@@ -29,8 +29,8 @@ _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "Redu
 
 
 def turned_floats(count: Dim) -> int:
-    """float32 that kernels of sixteen rows at a time work in."""
-    return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= _SHORT else 16 * 26
+    """float32 that kernels of sixteen rows at a time work in: `rows_by_sixteen` 26 vectors, `short_rows` 24 and the numbers."""
+    return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= SHORT else 16 * 26
 
 
 def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, parameters: list[Any]) -> None:
@@ -40,7 +40,7 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: list[Any] = [Address(_K + block), count, *sizes, *from_, *to, *parameters]
     kernel = None
-    if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= _SHORT:
+    if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
         kernel = f"short_{block}"
     elif block in ("rows:sum_", "rows:mean", "rows:max_", "rows:softmax", "rows:layer_norm"):
         kernel = f"rows_by_sixteen:{block.partition(':')[2]}"
