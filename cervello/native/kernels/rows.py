@@ -268,7 +268,8 @@ def scale_row(target, count, factor):
 
 
 def softmax(target, source, count, parameters):
-    total = exps_to_lanes(target, source, count, splat(row_max(source, count)))
+    shift = splat(max_lanes(peak_to_lanes(source, count)))  # a NaN comes through the sum
+    total = exps_to_lanes(target, source, count, shift)
     scale_row(target, count, splat(_F(1.0) / sum_lanes(total)))
     return 0
 

@@ -39,12 +39,11 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: list[Any] = [Address(_K + block), count, *sizes, *from_, *to, *parameters]
-    kernel = None
     if block in ("rows:softmax", "rows:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
         kernel = f"short_{block}"
     elif block in ("rows:sum_", "rows:mean", "rows:max_", "rows:softmax", "rows:layer_norm"):
         kernel = f"rows_by_sixteen:{block.partition(':')[2]}"
-    if kernel is None:
+    else:
         lowering.emit("maps:map1", (source,), (target,), words)
         return
     lowering.emit(kernel, (source,), (target,), words, scratch=(lowering.scratch((turned_floats(count),), F32),))
