@@ -7,7 +7,7 @@ Every agent is pushed in every frame, outside of the budget; `Runtime.run(budget
     over      frames that took more than 1.1 times the budget; the goal is at most 1%
     work      decisions made, each counted with what it costs in the largest batch of its crowd that fits into one budget (when all policies
               decide one after the other, without a runtime, after the game has pushed everybody: with caches as they are in a frame), over
-              the budget; the goal is at least 90%
+              the budget; the goal is at least 90%. Results are columns in both; rows by agent are made when somebody asks for them
     stalls    the machine's own: how often a loop that does nothing but look at the clock misses the same mark
     longest   frames that the agent waited who waited longest
 
@@ -35,7 +35,6 @@ from rich.table import Table
 from timing import machine, models_folder
 
 import cervello
-from cervello.batcher.rows import by_agent
 from cervello.inferers.testing import sample_columns
 
 CROWD = 100
@@ -70,13 +69,13 @@ class Crowd:
         return found
 
     def seconds(self, n_rows: int, between: Callable[[], None], rounds: int = 3) -> float:
-        """What a batch takes, results by agent included, when a game has been at work before it."""
+        """What a batch takes when a game has been at work before it."""
         ids, columns = tuple(self.ids[:n_rows]), self.part(n_rows)
         found = []
         for _ in range(rounds + 1):
             between()
             start = time.perf_counter()
-            by_agent(ids, self.policy.infer_batch(ids, columns), {})
+            self.policy.infer_batch(ids, columns)
             found.append(time.perf_counter() - start)
         return median(found[1:])
 
@@ -102,7 +101,7 @@ class Reference:
         self._kept.clear()
         for crowd, ids, columns in self._parts:
             start = time.perf_counter()
-            self._kept.append(by_agent(ids, crowd.policy.infer_batch(ids, columns), {}))
+            self._kept.append(crowd.policy.infer_batch(ids, columns))
             self._times[crowd.name].append(time.perf_counter() - start)
 
     def row_costs(self) -> dict[str, float]:
@@ -126,7 +125,7 @@ class Cervo:
             if ran and n and mean_s > left_s:
                 continue
             start = time.perf_counter()
-            by_agent(tuple(crowd.ids), crowd.policy.infer_batch(crowd.ids, crowd.columns), {})
+            crowd.policy.infer_batch(crowd.ids, crowd.columns)
             took_s = time.perf_counter() - start
             left_s = max(0.0, left_s - took_s)
             self.means[k] = mean_s + (took_s - mean_s) / (n + 1), n + 1

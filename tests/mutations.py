@@ -21,6 +21,8 @@ ELEMENTWISE, REDUCTIONS = f"{NATIVE}/test_operators_elementwise.py", f"{NATIVE}/
 FLOW = f"{NATIVE}/test_flow.py"
 HEADS = "tests/heads"
 AGENTS = "tests/agents"
+IN_TIME = f"{AGENTS}/test_batches_in_time.py"
+ALL_ROWS = f"{IN_TIME}::test_the_first_rows_run_in_any_case_and_all_of_them_when_there_is_time"
 SAME_BITS = f"{NATIVE}/test_batch_invariance.py::test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking"
 
 
@@ -76,7 +78,7 @@ MUTATIONS = [
     Mutation("sixteen lines that draw know only the last weight", "native/kernels/multinomial.py",
              "        total = total + weight\n", "        total = weight\n", f"{SAME_BITS}[Multinomial]"),
     Mutation("late frames teach nothing", "agents/costs.py",
-             "min(self.margin_s + _STEP * budget_s, _MOST_MARGIN * budget_s)", "self.margin_s",
+             "min(self.margin_s + _STEP * budget_s, _TOP_MARGIN * budget_s)", "self.margin_s",
              "tests/agents/test_levels.py::test_the_margin_keeps_late_frames_rare"),
     Mutation("remainders of a block come from another formula", "compiled/blocks.py",
              "            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)",
@@ -252,9 +254,8 @@ MUTATIONS = [
     Mutation("agents: a half-written file is read", "agents/watch.py",
              "        if self._changes_within(self._settle_s, facts):\n", "        if False:\n",
              f"{AGENTS}/test_watch.py::test_a_file_that_is_still_being_written_is_left_alone"),
-    Mutation("runtime: a policy that fails keeps its turn", "agents/loop.py",
-             "                    brain.put_back(taken, frame.number + 1)\n",
-             "", f"{AGENTS}/test_runtime.py::test_a_policy_that_fails_goes_to_the_back_of_the_line"),
+    Mutation("runtime: a policy that fails keeps its turn", "agents/brain.py", "        self.put_back(tried, frame + 1)\n",
+             "        self.put_back(tried, None)\n", f"{AGENTS}/test_runtime.py::test_a_policy_that_fails_goes_to_the_back_of_the_line"),
     Mutation("runtime: an interrupt loses those under way", "agents/runtime.py", "                brain.put_back(taken, None)\n",
              "                pass\n", f"{AGENTS}/test_runtime.py::test_an_interrupt_loses_nobody"),
     Mutation("runtime: who left during a frame decides in it", "agents/brain.py", ", unchanged=taken.changes)", ")",
@@ -267,6 +268,31 @@ MUTATIONS = [
              f"{AGENTS}/test_levels.py::test_a_policy_too_slow_for_any_frame_runs_in_the_end"),
     Mutation("runtime: the newest push goes to the front", "agents/frame.py", "-urgencies, kind", "urgencies, kind",
              f"{AGENTS}/test_levels.py::test_no_agent_waits_longer_than_the_bound"),
+    Mutation("in time: rows begin whatever the clock says", "native/kernels/execution.py", " or not _in_time(ctx, first, n_rows)", "",
+             f"{IN_TIME}::test_rows_that_are_said_to_take_long_do_not_begin"),
+    Mutation("in time: rows have taken what they were said to take", "native/kernels/execution.py",
+             "        row_ns = (now - word(ctx, CTX_SINCE)) // n_run\n", "        row_ns = word(ctx, CTX_ROW_NS)\n",
+             f"{IN_TIME}::test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far"),
+    Mutation("in time: rows that did not run count a step", "native/kernels/control.py",
+             "n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN)", "n",
+             ALL_ROWS),
+    Mutation("in time: a batch runs rows that it does not have", "native/kernels/execution.py",
+             "first + n_rows > word(plan, PLAN_ROWS) or ", "", ALL_ROWS),
+    Mutation("in time: who ended meanwhile waits again", "agents/brain.py", "        if self.policy.changes != taken.changes:\n",
+             "        if False:\n",
+             f"{IN_TIME}::test_who_ends_meanwhile_waits_no_longer"),
+    Mutation("in time: who was pushed meanwhile loses that", "agents/brain.py", "            queue.absorb(newer)\n", "",
+             f"{IN_TIME}::test_who_is_pushed_meanwhile_decides_on_the_newest_and_the_others_keep_their_places"),
+    Mutation("in time: who is pushed in every flight starves", "agents/brain.py", "{**self.since, **since}", "{**since, **self.since}",
+             f"{IN_TIME}::test_who_is_pushed_meanwhile_decides_on_the_newest_and_the_others_keep_their_places"),
+    Mutation("in time: a piece that fails takes the others with it", "native/kernels/execution.py",
+             "if limited and first > 0:  # the rows", "if first < 0:  # the rows",
+             f"{IN_TIME}::test_a_piece_that_fails_ends_the_batch_before_it"),
+    Mutation("in time: an interrupt hides who waits again", "agents/brain.py",
+             "        self.look_at_head()  # also when nobody had to be put back: an interrupt may have come just before\n", "",
+             f"{AGENTS}/test_interrupts.py::test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for"),
+    Mutation("in time: garbage is collected all the same", "agents/runtime.py", "                gc.disable()\n", "                pass\n",
+             f"{IN_TIME}::test_python_collects_no_garbage_while_a_budget_runs"),
     Mutation("runtime: turns of a crowd fall into one frame", "agents/brain.py",
              "            self.phases[every] = (phase + 1) % every\n", "",
              f"{AGENTS}/test_levels.py::test_agents_decide_at_once_and_then_in_every_fourth_frame_each_in_its_own"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,10 +19,12 @@ from cervello.batcher import Queue
 from cervello.batcher.pad import ScratchPad, checked
 from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.errors import AgentError
+from cervello.inferers.timely import Limit
 from cervello.native.arrays import check_names, fitted
 from cervello.spec import AgentId, Array
 
 _NOBODY = 1 << 62
+_MANY = 1024  # agents who wait
 _PLAIN = Level()
 
 
@@ -33,16 +36,18 @@ class Taken:
       changes: the policy's, when everybody was looked at last.
       queue: whose memory the columns are, when a whole crowd was taken with its queue.
       pad: whose memory they are otherwise.
+      limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
     """
 
     ids: tuple[AgentId, ...]
     columns: Mapping[str, Array]
     births: Mapping[AgentId, int]
-    since: Mapping[AgentId, int]
+    since: dict[AgentId, int]
     deterministic: bool | Array
     changes: int
     queue: Queue | None
     pad: ScratchPad | None
+    limit: Limit | None = None
 
 
 class Brain:
@@ -63,7 +68,9 @@ class Brain:
       head_since: the frame from which the first of the queue waits; a number beyond all frames when nobody does. Kept up to date by every
         change, most of which happen between frames, so that a frame need not ask for it.
       gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
+      odd: batch axes of outputs whose rows do not lie in front.
       picked_s: the clock when its batch was chosen; what it costs is counted from here.
+      opens: whether that was the first batch of its frame.
       seen: the policy's changes when it was looked for agents that are gone.
     """
 
@@ -79,12 +86,12 @@ class Brain:
         self.under_way: list[Taken] = []
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
-        self._odd = odd_axes(policy.outputs)
+        self.odd = odd_axes(policy.outputs)
         self.phases: dict[int, int] = {}
         self.seen = policy.changes
         self.head_since = _NOBODY
         self.gone: list[AgentId] = []
-        self.picked_s = 0.0
+        self.picked_s, self.opens = 0.0, False
         self._spare: list[Queue] = []
         self.plain = True
         self._fresh = (-1, 0)
@@ -167,6 +174,8 @@ class Brain:
         self.queue.put_columns(ids, births, arrays)
         self._wait(ids, frame)
         self._flag(ids, deterministic)
+        if len(ids) <= len(self.queue.births) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
+            self.policy.look_up(self.queue.ids)
 
     def _births(self, ids: Sequence[AgentId]) -> list[int]:
         """When agents began; raises AgentError for one that is not there."""
@@ -250,11 +259,6 @@ class Brain:
         self.gone += [agent for agent in gone if agent not in self.leaving]
 
     @property
-    def busy(self) -> bool:
-        """Whether a batch of it is under way."""
-        return bool(self.under_way)
-
-    @property
     def told(self) -> bool:
         """Whether the last `skipped` still says who is skipped: nobody else waits, nobody rests, holds a decision or is gone."""
         return self._skipped == self.queue.changes and not self.resting and not self.held and not self.gone
@@ -262,7 +266,14 @@ class Brain:
     def skipped(self) -> tuple[AgentId, ...]:
         """Those who wait or rest."""
         self._skipped = -1 if self.resting else self.queue.changes
-        return (*self.queue.births, *self.resting)
+        return (*self.queue.ids, *self.resting) if self.resting else self.queue.ids
+
+    def divisible(self, frame: int) -> bool:
+        """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
+        than a frame that decides for a few."""
+        n_waiting = len(self.queue.births)
+        return (n_waiting <= _MANY and self.policy.can_stop and not self.deterministic and not self.queue.shares
+                and self.eligible(frame) == n_waiting)
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
 
@@ -290,11 +301,15 @@ class Brain:
 
     # Running ------------------------------------------------------------------------------------------------------------
 
-    def take(self, n_rows: int, frame: int) -> Taken:
+    def take(self, n_rows: int, frame: int, limit: Limit | None = None) -> Taken:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
-        they differ in a value that all rows of a batch share: those run in a batch of their own."""
+        they differ in a value that all rows of a batch share: those run in a batch of their own.
+
+        Args:
+          limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
+        """
         if not self.plain:
-            self.bring_forward(n_rows, frame)
+            self.bring_forward(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
         queue = self.queue
         n_rows = queue.alike(n_rows)
@@ -305,11 +320,11 @@ class Brain:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            since, self.since = self.since, {}
+            spare = self._spare.pop() if self._spare else Queue(self.policy.inputs)
+            taken = Taken(batch.ids, batch.columns, queue.births, self.since, flags, self.seen, queue, None, limit)
+            # No call from here on, so no interrupt: it is in the queue or under way.
+            self.under_way, self.queue, self.since = [*self.under_way, taken], spare, {}
             self.head_since, self.plain, self._skipped = _NOBODY, not self.levels, -1
-            self.queue = self._spare.pop() if self._spare else Queue(self.policy.inputs)
-            taken = Taken(batch.ids, batch.columns, queue.births, since, flags, self.seen, queue, None)
-            self.under_way.append(taken)
             return taken
         since = dict(zip(batch.ids, map(self.since.__getitem__, batch.ids), strict=True))
         taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, queue.pad)
@@ -321,16 +336,24 @@ class Brain:
         self.look_at_head()
         return taken
 
-    def decide(self, taken: Taken) -> Actions:
-        """{agent: {output: row}}. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
+    def decide(self, taken: Taken) -> tuple[tuple[AgentId, ...], Actions]:
+        """Who has decided, and columns by output. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
+        limit = taken.limit
+        if limit is not None:
+            with suppress(ChangedError):
+                actions = self.policy.infer_within(taken.ids, taken.columns, taken.changes, limit)
+                if actions is not None:
+                    return taken.ids[:limit.n_rows], actions
+            limit.n_rows = limit.sure
+            taken = self._first(taken, limit.sure)
         while taken.ids:
             try:
                 results = self.policy.infer_batch(taken.ids, taken.columns, taken.deterministic, unchanged=taken.changes)
             except ChangedError:
                 self._leave_out_the_gone(taken)
                 continue
-            return by_agent(taken.ids, owned(results, taken.columns), self._odd)  # type: ignore[no-any-return]
-        return Actions()
+            return taken.ids, owned(results, taken.columns)
+        return (), Actions()
 
     def _leave_out_the_gone(self, taken: Taken) -> None:
         taken.changes = self.policy.changes
@@ -342,17 +365,68 @@ class Brain:
         if not isinstance(taken.deterministic, bool):
             taken.deterministic = taken.deterministic[rows]
 
-    def decided(self, taken: Taken, actions: Actions, frame: int) -> None:
-        """A batch has run."""
+    def decided(self, taken: Taken, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
+        """A batch has run; of one with a limit, those for whom there was no time wait again, in the places they had."""
+        n_rows = len(taken.ids) if taken.limit is None else taken.limit.n_rows
         if self.levels:
-            for agent in taken.ids:
+            rows: Any = None
+            for agent in ids:
                 level = self.levels.get(agent)
                 if level is not None and level.birth == taken.births[agent]:
                     level.decided(frame)
                     if level.hold == "last":
+                        rows = by_agent(ids, columns, self.odd) if rows is None else rows
                         # Copies: a row is a window into its whole batch, which would live as long.
-                        self.held[agent] = {name: np.array(row) for name, row in actions[agent].items()}
+                        self.held[agent] = {name: np.array(row) for name, row in rows[agent].items()}
+        if n_rows < len(taken.ids):
+            self._wait_again(taken, n_rows)
         self._give_back(taken)
+
+    def _first(self, taken: Taken, n_rows: int) -> Taken:
+        """The first rows of a batch, as one of its own."""
+        ids, columns = taken.ids[:n_rows], self._taken(taken.columns, range(n_rows))
+        births, since = ({agent: of[agent] for agent in ids} for of in (taken.births, taken.since))
+        return Taken(ids, columns, births, since, taken.deterministic, taken.changes, None, None)
+
+    def _wait_again(self, taken: Taken, n_rows: int) -> None:
+        """Those behind the first rows of a batch that took the whole queue. Who has been pushed meanwhile keeps the place, and decides on
+        the newest."""
+        queue, newer = taken.queue, self.queue
+        assert queue is not None
+        queue.pad.lent += 1  # after an interrupt, the batch is still read here
+        since = taken.since
+        queue.drop(n_rows)
+        for agent in taken.ids[:n_rows]:
+            since.pop(agent, None)
+        if self.policy.changes != taken.changes:
+            births = self.policy.births(queue.ids)
+            for agent, birth, now in zip(queue.ids, list(queue.births.values()), births, strict=True):
+                if birth != now:
+                    queue.discard(agent)
+                    del since[agent]
+        fresh = self._fresh
+        if newer.births:
+            queue.absorb(newer)
+            since = {**self.since, **since}
+            fresh = fresh[0], sum(when == fresh[0] for when in since.values())
+        head_since = since[next(iter(queue.births))] if queue.births else _NOBODY
+        queue.pad.lent -= 1
+        # The queue comes back, and its stand-in goes; no call in between, so no interrupt.
+        taken.queue, self.queue, self.since, self.head_since, self._fresh = newer, queue, since, head_since, fresh
+
+    def failed(self, taken: Taken, frame: int) -> tuple[AgentId, ...]:
+        """A batch has failed: those who were tried wait again behind all others, which keep their places. Returns who was tried."""
+        n_tried = len(taken.ids) if taken.limit is None else min(taken.limit.sure, len(taken.ids))
+        tried = taken if n_tried == len(taken.ids) else self._first(taken, n_tried)
+        if tried is not taken:
+            self._wait_again(taken, n_tried)
+        self.put_back(tried, frame + 1)
+        self._give_back(taken)
+        return tried.ids
+
+    def note(self, taken: Taken) -> None:
+        """What a batch took that has run."""
+        self.costs.note(len(taken.ids) if taken.limit is None else taken.limit.n_rows, taken.limit, self.picked_s, self.opens)
 
     def put_back(self, taken: Taken, since: int | None) -> None:
         """A batch could not run: those who have not been pushed anew meanwhile wait again.
@@ -361,22 +435,24 @@ class Brain:
           since: the frame they wait from, behind those who have not been tried; None for the places they had.
         """
         now = self.policy.births(taken.ids)
-        rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[agent] and agent not in self.queue]
+        births, since_when = taken.births, taken.since  # those who have decided may be missing in both, after an interrupt in one only
+        rows = [row for row, agent in enumerate(taken.ids) if agent in since_when and agent in births and now[row] == births[agent]
+                and agent not in self.queue]
         ids = [taken.ids[row] for row in rows]
         if ids:
             columns = self._taken(taken.columns, rows)
             before = len(self.queue)
             self.queue.put_columns(ids, [taken.births[agent] for agent in ids], columns)
             if since is None:
-                self.since.update((agent, taken.since[agent]) for agent in ids)
+                self.since.update((agent, since_when[agent]) for agent in ids)
                 if before:
                     self.queue.arrange([*range(before, len(self.queue)), *range(before)])
                     self.plain = False
-                self.look_at_head()
             else:
                 self._wait(ids, since)
             if not isinstance(taken.deterministic, bool):
                 self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
+        self.look_at_head()  # also when nobody had to be put back: an interrupt may have come just before
         self._give_back(taken)
 
     def _give_back(self, taken: Taken) -> None:

@@ -8,25 +8,41 @@ planned, learnt from whole frames: enough that no more than seven in a thousand 
 and short batches alike, since what makes frames late is not in the batches: the machine turns to something else for a moment. A batch
 during which that happened counts as a bounded error of its line.
 
+A batch that can stop is given more rows than surely fit: those at once for which the margin stays, the others in pieces of a tenth of the
+budget, as long as a piece is expected to be in time by what the last ones took. It keeps back a fifth of the margin, since all that may
+still delay it is one piece.
+
 Source: the line is recursive least squares with exponential forgetting and a ridge; the margin moves by the rule of stochastic
 approximation (Robbins and Monro, 1951).
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+
+from cervello.inferers.timely import Limit
 
 _KEEP = 0.97  # what is left of a batch's weight after the next one
 _RIDGE = 0.01
 _LEAST_SHARE = 0.02  # each part of the line is at least this share of an expectation
 _MOST_RATIO = 2.0  # measured may count as this many times what was expected
 _RATE = 0.05  # of the pace
+_LEAST_REST = 0.3  # of a batch's seconds count as those it ran
+_MOST_BESIDE_S = 2e-4  # count at most before a batch runs, and after it
 _LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
 _LATE = 1.1  # times its budget that make a frame late
 _LATE_SHARE = 0.007  # of frames
 _STEP = 0.02  # of the budget, by which the margin grows after a late frame
-_MOST_MARGIN = 0.3  # of the budget: a machine that is always busy elsewhere must not stop all decisions
+_MOST_MARGIN = 0.3  # of the budget is kept back at most: a machine that is always busy elsewhere must not stop all decisions
+_TOP_MARGIN = 0.6  # of the budget: what a margin may grow to, for the sake of batches that keep back a part of it
 _ANY = 1 << 62  # rows
+_PIECE_SHARE = 0.1  # of the budget is what a piece takes at most
+_MOST_PIECE = 64  # rows
+_GUARD = 0.2  # of the margin is kept back from a batch that can stop
+_COLD = 1.3  # times its cost is what a policy may take that comes last
+_LEAST_WORTH = 0.3  # of its fixed cost is what the rows of such a batch cost at least
+_SHARE_OF_NEW = 0.2  # in means that forget
 _LEAST_S = 1e-9  # no part of a line is relaxed below
 _RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
 
@@ -37,11 +53,24 @@ class Pace:
 
     Attributes:
       factor: measured over what lines say, lately.
-      margin_s: seconds that a frame is planned to be over early.
+      margin_s: seconds that a frame is planned to be over early, where it ends with a batch that cannot stop; a part of it otherwise.
+      first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for others: the same work whatever the
+        policy, but the interpreter's code and data are far away when a frame begins.
+      noted: policies with batches that are still to be learnt from.
     """
 
     factor: float = 1.0
     margin_s: float = 10e-6
+    first_s: float = 0.0
+    later_s: float = 0.0
+    noted: int = 0
+
+    def observe_begin(self, seconds: float, opens: bool) -> None:
+        """Learns from a batch how long it took until it ran."""
+        if opens:
+            self.first_s = _blended(self.first_s, min(seconds, _MOST_BESIDE_S))
+        else:
+            self.later_s = _blended(self.later_s, min(seconds, _MOST_BESIDE_S))
 
     def observe(self, ratio: float) -> None:
         """Learns from a batch that took `ratio` times what was expected."""
@@ -51,12 +80,32 @@ class Pace:
         """Seconds of lines that fit into so many of a frame; a margin learnt at larger budgets leaves smaller ones most of theirs."""
         return (seconds - min(self.margin_s, _MOST_MARGIN * budget_s)) / self.factor
 
+    def last(self, seconds: float, budget_s: float) -> float:
+        """Seconds of lines that fit into the last ones of a frame, for a batch that can stop, even if its first rows are slow: its policy's
+        weights are far away."""
+        return (seconds - self.later_s - self.guard_s(budget_s)) / (_COLD * self.factor)
+
+    def guard_s(self, budget_s: float) -> float:
+        """Seconds kept back from a batch that can stop."""
+        return _GUARD * min(self.margin_s, _TOP_MARGIN * budget_s)
+
     def judge(self, elapsed_s: float, budget_s: float) -> None:
         """Learns from a frame; one that was over early, for want of work, says nothing."""
         if elapsed_s > _LATE * budget_s:
-            self.margin_s = min(self.margin_s + _STEP * budget_s, _MOST_MARGIN * budget_s)
+            self.margin_s = min(self.margin_s + _STEP * budget_s, _TOP_MARGIN * budget_s)
         elif elapsed_s > 0.5 * budget_s:
-            self.margin_s = max(min(self.margin_s, _MOST_MARGIN * budget_s) - _STEP * _LATE_SHARE * budget_s, 0.0)
+            self.margin_s = max(min(self.margin_s, _TOP_MARGIN * budget_s) - _STEP * _LATE_SHARE * budget_s, 0.0)
+
+
+def _size(n_rows: int) -> int:
+    """The largest of 1, 2, 3, 4, 6, 8, 12, 16, … that is not larger: few sizes, so that their plans are soon there."""
+    power = 1 << n_rows.bit_length() - 1
+    return power + power // 2 if n_rows >= power + power // 2 else power
+
+
+def _blended(old: float, new: float) -> float:
+    """A mean that forgets; 0 is none yet."""
+    return old + _SHARE_OF_NEW * (new - old) if old else new
 
 
 class CostModel:
@@ -69,13 +118,15 @@ class CostModel:
       fixed_s, per_row_s: the line; 0 as long as nothing was measured.
       measured: batches so far.
       noted: batches that have run, as (rows, seconds), and are still to be learnt from.
+      piece_row_s: what a row takes in a small piece at a batch's end; 0 when no batch has had any.
+      after_s: what follows when a batch's last row has run, until it is noted.
     """
 
-    __slots__ = ("_sums", "fixed_s", "measured", "noted", "pace", "per_row_s")
+    __slots__ = ("_sums", "after_s", "fixed_s", "measured", "noted", "pace", "per_row_s", "piece_row_s")
 
     def __init__(self, pace: Pace | None = None):
         self.pace = Pace() if pace is None else pace
-        self.fixed_s = self.per_row_s = 0.0
+        self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured = 0
         self.noted: list[tuple[int, float]] = []
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
@@ -97,6 +148,49 @@ class CostModel:
             return 0
         return int(min(left_s / self.per_row_s, _ANY)) if self.per_row_s > 0 else _ANY
 
+    def limit(self, n_waiting: int, n_fits: int, deadline: float, budget_s: float) -> Limit:
+        """For a batch of which not all rows fit, the margin kept: about so many at once, the others in pieces while there is time.
+
+        Args:
+          n_fits: 0 where not one row fits.
+          deadline: seconds, on the clock `time.perf_counter`.
+        """
+        row_s = max(self.per_row_s * self.pace.factor, self.piece_row_s)
+        piece = _size(min(_MOST_PIECE, max(1, int(_PIECE_SHARE * budget_s / row_s))))
+        return Limit(deadline - self.after_s - self.pace.guard_s(budget_s), _size(min(n_fits or piece, n_waiting)), piece, row_s)
+
+    def last_fits(self, line_s: float) -> bool:
+        """Whether a part of a crowd is worth beginning in the last moments of a frame: rows that cost at least a share of what a batch
+        costs whatever its size.
+
+        Args:
+          line_s: see `Pace.last`.
+        """
+        return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= line_s
+
+    def note(self, n_rows: int, limit: Limit | None, picked_s: float, opens: bool) -> None:
+        """Notes a batch that has run, to learn from it later.
+
+        Args:
+          picked_s: when it was chosen.
+          opens: it was the first of its frame.
+        """
+        now = time.perf_counter()
+        self.pace.noted += not self.noted
+        if limit is None or not limit.began_s:
+            seconds = now - picked_s
+            self.noted.append((n_rows, max(seconds - (self.pace.first_s if opens else self.pace.later_s), _LEAST_REST * seconds)))
+            return
+        self.pace.observe_begin(limit.began_s - picked_s, opens)
+        seconds = now - limit.began_s
+        self.noted.append((limit.sure, seconds - limit.pieces_s))
+        if limit.n_rows > limit.sure:
+            self.noted.append((limit.n_rows, seconds))
+            self.piece_row_s = _blended(self.piece_row_s, limit.pieces_s / (limit.n_rows - limit.sure))
+        elif limit.piece:
+            self.piece_row_s *= _KEEP  # what never runs is never measured again
+        self.after_s = _blended(self.after_s, min(now - limit.over_s, _MOST_BESIDE_S))
+
     def pays(self, n_rows: int) -> bool:
         """Whether a part of a crowd is worth a batch: its rows cost at least what the batch costs whatever its size."""
         return not self.measured or n_rows * self.per_row_s >= self.fixed_s
@@ -115,7 +209,10 @@ class CostModel:
 
     def learn(self) -> None:
         """Learns from what was noted: between frames, so that no frame has to pay for it."""
+        if not self.noted:
+            return
         noted, self.noted = self.noted, []
+        self.pace.noted -= 1
         for n_rows, seconds in noted:
             self.observe(n_rows, seconds)
 

@@ -28,11 +28,12 @@ class Engine:
       choice: what the inferer was made from.
       stack: the wrappers, attached.
       swift: the short way, when there is one: a single compiled call, wrappers included.
+      timely: the way of batches that are over in time, when there is one.
       version: 1 for the first; every swap counts one more.
     """
 
     __slots__ = ("_foreign", "_keys", "_looks", "choice", "inferer", "inputs", "model", "name", "odd", "outputs", "stack", "swift",
-                 "threads", "version", "wrappers")
+                 "threads", "timely", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
@@ -46,11 +47,19 @@ class Engine:
         self._foreign = not isinstance(self.inferer, ModelInferer)
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
         self._looks = self._foreign or stack.looks
-        self.swift = self.inferer.swift(stack.moves) if isinstance(self.inferer, ModelInferer) and stack.movable else None
+        own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
+        self.swift = None if own is None else own.swift(stack.moves)
+        self.timely = None if own is None else own.timely(stack.moves)
 
     def as_version(self, version: int, name: str) -> Engine:
         """The same under another number and name."""
         return Engine(self.model, name, self.choice, self.wrappers, self.threads, version, self.stack)
+
+    def forget_slabs(self) -> None:
+        """Wrappers' slabs may have moved."""
+        for way in (self.swift, self.timely):
+            if way is not None:
+                way.forget()
 
     def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:

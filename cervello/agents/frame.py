@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -12,20 +12,37 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.brain import Brain, Taken
 from cervello.agents.costs import CostModel
+from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
-from cervello.spec import AgentId
+from cervello.inferers.timely import Limit
+from cervello.spec import AgentId, Array
 
 _SIZES = 8
 _TRIAL_SHARE = 0.5
 _FIRST_SHARE = 0.5  # of the budget is the first batch's, however much of it is gone when it begins: nobody starves
 _LEAST_S = 15e-6  # no batch is over sooner
+_is_plain = attrgetter("plain")
 _by_head = attrgetter("head_since", "last_frame")
 Picked = tuple[Brain, Taken]
+Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # whose rows, columns, batch axes of outputs that are not 0
 
 
-class Frame(dict[str, Actions]):
+class _Decided:
+    """What one policy decided in a frame, as its batches gave it."""
+
+    __slots__ = ("batches", "failed", "held", "version")
+
+    def __init__(self, version: int):
+        self.version = version
+        self.batches: list[Batch] = []
+        self.held: dict[AgentId, dict[str, Array]] = {}
+        self.failed: dict[AgentId, Exception] = {}
+
+
+class Frame(Mapping[str, Actions]):
     """What the policies of a runtime decided in one run: {policy: {agent: {output: row}}}. One that decided nothing is not among the keys,
-    and still answers: `frame["npc"]` is empty then, with those it skipped.
+    and still answers: `frame["npc"]` is empty then, with those it skipped. Rows by agent are made when a policy is asked for, `batches` has
+    the columns they are windows into.
 
     Attributes:
       number: of the frame; the first is 0.
@@ -41,31 +58,68 @@ class Frame(dict[str, Actions]):
         self.elapsed_s = 0.0
         self.skipped: dict[str, tuple[AgentId, ...]] = {}
         self.errors: dict[str, Exception] = {}
+        self._decided: dict[str, _Decided] = {}
+        self._made: dict[str, Actions] = {}
 
-    def __missing__(self, name: str) -> Actions:
-        actions = Actions()
-        actions.skipped = self.skipped.get(name, ())
-        return actions
+    def __getitem__(self, name: str) -> Actions:
+        made = self._made.get(name)
+        if made is None:
+            made = Actions()
+            made.skipped = self.skipped.get(name, ())
+            decided = self._decided.get(name)
+            if decided is not None:
+                for ids, columns, odd in decided.batches:
+                    made.update(by_agent(ids, columns, odd))
+                made.update(decided.held)
+                made.version = decided.version
+                if decided.failed:
+                    made.errors = decided.failed
+                self._made[name] = made
+        return made
 
-    def add(self, name: str, actions: Actions) -> None:
-        """More decisions of a policy."""
-        if not actions:
-            return
-        self.n_rows += len(actions)
-        there = self.get(name)
-        if there is None:
-            self[name] = actions
-        else:
-            there.update(actions)
-            there.version = actions.version
+    def get(self, name: str, default: Any = None) -> Any:
+        """What a policy decided, or the default for one that decided nothing."""
+        return self[name] if name in self._decided else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._decided
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decided)
+
+    def __len__(self) -> int:
+        return len(self._decided)
+
+    def __repr__(self) -> str:
+        return f"Frame({self.number}, n_rows={self.n_rows}, policies={list(self._decided)})"
+
+    def batches(self, name: str) -> list[tuple[tuple[AgentId, ...], Actions]]:
+        """A policy's batches, in the order they ran: whose rows they are, and columns by output as `Policy.infer_batch` gives them. What
+        `hold="last"` repeats is not among them."""
+        decided = self._decided.get(name)
+        return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
+
+    def _of(self, brain: Brain) -> _Decided:
+        found = self._decided.get(brain.name)
+        if found is None:
+            found = self._decided[brain.name] = _Decided(brain.policy.version)
+        return found
+
+    def add(self, brain: Brain, ids: tuple[AgentId, ...], columns: Actions) -> None:
+        """A batch has run."""
+        if ids:
+            self.n_rows += len(ids)
+            decided = self._of(brain)
+            decided.batches.append((ids, columns, brain.odd))
+            decided.version = columns.version
 
     def skip(self, brain: Brain) -> None:
         """Notes who was skipped, and what those hold who want that."""
         name = brain.name
         if brain.gone:
             gone, brain.gone = brain.gone, []
-            self.fail(name, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end them "
-                                             "with the runtime, or push anew those that have begun again"))
+            self.fail(brain, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
+                                              "them with the runtime, or push anew those that have begun again"))
         skipped = brain.skipped()
         if not skipped:
             self.skipped.pop(name, None)
@@ -75,27 +129,19 @@ class Frame(dict[str, Actions]):
             held = brain.held
             repeated = {agent: {key: row.copy() for key, row in held[agent].items()} for agent in skipped if agent in held}
             if repeated:
-                if name not in self:
-                    self[name] = Actions()
-                    self[name].version = brain.policy.version
-                self[name].update(repeated)
+                self._of(brain).held = repeated
         brain.resting.clear()
 
-    def fail(self, name: str, agents: Sequence[Any], error: Exception) -> None:
+    def fail(self, brain: Brain, agents: Sequence[Any], error: Exception) -> None:
         """A policy has failed for some agents."""
-        there = self.setdefault(name, Actions())
-        there.errors = {**there.errors, **dict.fromkeys(agents, error)}
-        self.errors[name] = error
+        self._of(brain).failed.update(dict.fromkeys(agents, error))
+        self.errors[brain.name] = error
 
 
 def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
     """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
-    found, plain = [], True
-    for brain in brains:
-        if brain.head_since <= frame and not brain.busy:
-            found.append(brain)
-            plain = plain and brain.plain
-    if plain:
+    found = [brain for brain in brains if brain.head_since <= frame and not brain.under_way]
+    if all(map(_is_plain, found)):
         found.sort(key=_by_head)
     else:
         found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
@@ -129,49 +175,57 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
     """
     left = 1 << 62 if rows is None else rows
-    for brain in brains:
-        if brain.costs.noted:
+    if brains and brains[0].costs.pace.noted:
+        for brain in brains:
             brain.costs.learn()
-    order = [(brain, brain.eligible(frame)) for brain in waiting(brains, frame)]
+    order = waiting(brains, frame)
     first, whole = True, True
     now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
     while left and order:
         some = False
-        seconds = deadline - now
-        line_s = order[0][0].costs.pace.within(max(seconds, _FIRST_SHARE * budget_s) if first else seconds, budget_s)
-        for brain, n_crowd in order:
+        pace, seconds = order[0].costs.pace, deadline - now
+        line_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
+        last_s = pace.last(seconds, budget_s)
+        for brain in order:
             costs = brain.costs
             if not first:
                 if seconds < _LEAST_S:
                     return
-                if costs.fixed_s + costs.per_row_s * (min(n_crowd, left) if whole else 1) > line_s:
+                if costs.fixed_s > line_s if whole else costs.fixed_s > last_s:
                     continue
             n_waiting = min(brain.eligible(frame), left)
-            if not n_waiting or brain.busy:
+            if not first and not (costs.line_s(n_waiting) <= line_s if whole else costs.last_fits(last_s)):
+                continue
+            if brain.policy.changes != brain.seen:
+                brain.drop_the_gone()
+                n_waiting = min(brain.eligible(frame), left)
+            if not n_waiting or brain.under_way:
                 continue  # they have ended meanwhile, or a part of them is under way
             n_rows = _rows(costs, n_waiting, line_s, first, whole)
             if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
-            first = False
-            if n_rows and brain.policy.changes != brain.seen:
-                brain.drop_the_gone()
-                n_rows = min(n_rows, brain.eligible(frame))
+            limit = None
+            if rows is None and costs.measured and brain.divisible(frame):
+                if n_rows == n_waiting:
+                    limit = Limit(deadline, n_waiting)
+                elif (first or not whole) and (n_last := costs.rows_within(last_s)):
+                    limit, n_rows = costs.limit(n_waiting, n_rows if first else n_last, deadline, budget_s), n_waiting
+            first, opens = False, first
             if not n_rows:
                 continue
-            some, brain.picked_s = True, now
-            taken = brain.take(n_rows, frame)
+            some, brain.picked_s, brain.opens = True, now, opens
+            taken = brain.take(n_rows, frame, limit)
             left -= len(taken.ids)
             yield brain, taken
-            if not left:
-                return
+            if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
+                return  # in the second case for want of time, so there is none for anybody else
             now = time.perf_counter()
             seconds = deadline - now
-            line_s = costs.pace.within(seconds, budget_s)
+            line_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
         if not some and not whole:
             return
         whole = False
-        order = [(brain, n_crowd) for brain, n_crowd in order
-                 if brain.head_since <= frame and brain.costs.fixed_s + brain.costs.per_row_s <= line_s]
+        order = [brain for brain in order if brain.head_since <= frame and brain.costs.fixed_s <= last_s]
 
 
 def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:

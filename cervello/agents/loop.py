@@ -55,17 +55,16 @@ class Loop:
                 return
             brain, taken = picked
             try:
-                actions = brain.decide(taken)
+                ids, columns = brain.decide(taken)
             except Exception as error:
                 with self._lock:
-                    brain.put_back(taken, frame.number + 1)
-                    frame.fail(brain.name, taken.ids, error)
+                    frame.fail(brain, brain.failed(taken, frame.number), error)
                 continue
             with self._lock:
-                brain.decided(taken, actions, frame.number)
-                frame.add(brain.name, actions)
+                brain.decided(taken, ids, columns, frame.number)
+                frame.add(brain, ids, columns)
                 if deadline is not None and taken.ids:
-                    brain.costs.noted.append((len(taken.ids), time.perf_counter() - brain.picked_s))
+                    brain.note(taken)
 
     def close(self) -> None:
         """Ends the threads; a later frame makes new ones."""

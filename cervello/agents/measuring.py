@@ -8,7 +8,6 @@ from statistics import median
 import numpy as np
 
 from cervello.agents.policy import Policy
-from cervello.batcher.rows import by_agent, odd_axes
 
 _ROWS = 32
 _MOST_S = 0.02  # a batch of many rows takes about this long at most
@@ -27,7 +26,7 @@ def measure(policy: Policy) -> tuple[Measured, Measured] | None:
 
 
 def _seconds(policy: Policy, n_rows: int) -> float:
-    """One batch with results by agent: the median of three, after one to warm up.
+    """One batch: the median of three, after one to warm up.
 
     Before each, memory is touched as a game does between two frames: then weights come from farther away than in a loop of batches.
     """
@@ -39,6 +38,6 @@ def _seconds(policy: Policy, n_rows: int) -> float:
     for _ in range(4):
         game += 1
         start = time.perf_counter()
-        by_agent(ids, policy.infer_batch(ids, columns, True), odd_axes(policy.outputs))
+        policy.infer_batch(ids, columns, True)
         seconds.append(time.perf_counter() - start)
     return median(seconds[1:])

@@ -110,8 +110,7 @@ class Membership:
         slots = table.unused(len(names))
         capacity = table.wanted(slots)
         if capacity > table.capacity:
-            if engine.swift is not None:
-                engine.swift.forget()  # also when the reserving fails halfway: slabs may have moved
+            engine.forget_slabs()  # also when the reserving fails halfway: slabs may have moved
             engine.stack.reserve(capacity)
             table.reserve(capacity)
         table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)

@@ -22,6 +22,7 @@ from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, owned
 from cervello.errors import AgentError, ConfigurationError, InputError
 from cervello.inferers import Choice
+from cervello.inferers.timely import Limit
 from cervello.native import Model
 from cervello.native.importer import Source
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
@@ -160,6 +161,11 @@ class Policy:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         with self._turn.lock:  # not in the midst of a change
             return self._table.births(ids)
+
+    def look_up(self, ids: tuple[AgentId, ...]) -> None:
+        """Finds distinct agents ahead, so that the batch that names them next need not."""
+        with self._turn.lock, suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
+            self._table.known(ids)
 
     @property
     def changes(self) -> int:
@@ -343,6 +349,36 @@ class Policy:
         finally:
             with lock:
                 table.leave(batch)
+
+
+    def infer_within(self, ids: tuple[AgentId, ...], inputs: Mapping[str, Array], unchanged: int, limit: Limit) -> Actions | None:
+        """Decides for the first rows of a batch, as many as there is time for.
+
+        Args:
+          ids, inputs, unchanged: as `infer_batch` takes them.
+          limit: what is asked for; it tells afterwards how many rows have run.
+        Returns:
+          Actions: columns of so many rows; None when this batch must take another way, and nothing has happened then.
+        Raises:
+          ChangedError: agents have begun or ended.
+        """
+        table = self._table
+
+        def decide() -> Actions | None:
+            if unchanged != table.changes:
+                raise ChangedError(unchanged, table.changes)
+            engine = self._engine
+            if engine.timely is None:
+                return None
+            results = engine.timely.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
+            return None if results is None else engine.actions(results)
+
+        return self._turn.if_free(decide)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether `infer_within` has a way."""
+        return self._engine.timely is not None
 
 
 def _listed(wrappers: Any, model: Model) -> tuple[Wrapper, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -62,6 +63,7 @@ class Runtime:
         self._pace = Pace()
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
+        self._collects = False  # whether garbage is to be collected again when this frame is over
         self._start()
         _runtimes.add(self)
 
@@ -70,6 +72,7 @@ class Runtime:
         self._lock = threading.Lock()  # of queues; not held while a policy runs
         self._flight: Flight | None = None  # the frame that is under way
         self._recover()
+        self._collect()
         self._submitting: ThreadPoolExecutor | None = None
         self._loop = Loop(self._lock, self.threads)
 
@@ -266,13 +269,25 @@ class Runtime:
         """
         start = time.perf_counter()
         frame = self._open(budget_s, rows, sys._getframe())
+        self._collects = budget_s is not None and gc.isenabled()
         try:
+            if self._collects:  # Python's garbage can wait, a short budget cannot
+                gc.disable()
             deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
         finally:
-            self._close(frame)
+            try:
+                self._close(frame)
+            finally:
+                self._collect()
         self._judge(frame, start)
         return frame
+
+    def _collect(self) -> None:
+        """Garbage is collected again, if it was before."""
+        if self._collects:
+            self._collects = False
+            gc.enable()
 
     def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
         """`run` on a thread of its own: the game goes on and asks the future for the frame. What is pushed meanwhile is for the next one;
@@ -338,7 +353,8 @@ class Runtime:
         if deadline is not None:
             return timed(brains, frame.number, rows, deadline, frame.budget_s or 0.0)
         with self._lock:
-            return iter(list(counted(brains, frame.number, rows)))
+            picks = list(counted(brains, frame.number, rows))
+        return iter(picks)
 
     def _expected_s(self) -> float:
         """Seconds of work that waits."""
@@ -355,8 +371,6 @@ class Runtime:
             for brain in self._brains.values():
                 if not brain.told:
                     frame.skip(brain)
-            for name in frame.keys() & frame.skipped.keys():
-                frame[name].skipped = frame.skipped[name]
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
 

@@ -235,11 +235,12 @@ class AgentTable:
     def known(self, ids: tuple[AgentId, ...]) -> Array:
         """As `rows`, for distinct agents of whom the caller knows that they have begun."""
         last, slots, changes = self.last
-        if changes == self.changes and type(last) is tuple and self.alike(1, 0, ids, last) == 2:
+        if changes == self.changes and (ids is last or (type(last) is tuple and self.alike(1, 0, ids, last) == 2)):
             return slots
+        changes = self.changes
         slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
         slots.flags.writeable = False  # as in `_found`
-        self.last = ids, slots, self.changes
+        self.last = ids, slots, changes
         return slots
 
     def _found(self, ids: Ids) -> Array:

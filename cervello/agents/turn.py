@@ -1,7 +1,8 @@
 """Who has the agents of a policy to themselves, for a moment.
 
-Two kinds of work need that: a change of agents, and the short way, whose one compiled call trusts slots that were looked up just
-before. The short way takes its turn only when it is free and never waits; a change waits for it, a microsecond.
+Two kinds of work need that: a change of agents, and a compiled call that makes the wrappers' moves, since it trusts slots that were looked
+up just before and slabs that stay where they are. Such a call takes its turn only when it is free and never waits; a change waits for it:
+a microsecond for the short way, up to what is left of a budget for a batch of a frame.
 
 An interrupt (Ctrl-C) may be raised after any call, and whoever has the turn must still give it back. So it is taken by one atomic
 call, inside the `try`, with a word of the taker's own; and given back, when there was an exception, by looking for that word without
@@ -21,6 +22,7 @@ from typing import TypeVar
 from cervello.errors import AgentError
 
 T = TypeVar("T")
+_BRIEF, _NAP_S = 20, 5e-5
 _turns: weakref.WeakSet[Turn] = weakref.WeakSet()
 
 
@@ -49,11 +51,11 @@ class Turn:
           AgentError: this very thread is in the midst of a decision or a change, and would wait for itself.
         """
         holder = self.holder
-        owner = mine = threading.get_ident()
-        with self.lock:
-            try:
-                while True:
-                    owner = mine
+        tries = 0
+        while True:
+            owner = mine = threading.get_ident()
+            with self.lock:
+                try:
                     owner = holder.setdefault(0, mine)
                     if owner is mine:
                         found = change()
@@ -62,10 +64,23 @@ class Turn:
                         raise AgentError(f"policy {self.where!r}: expected agents to begin and end before or after a decision, got a "
                                          "change from inside one or from inside another change (a hook, an id's own method, a "
                                          "finalizer or a signal handler); change them outside")
-                    time.sleep(0)  # another thread is about to make its one compiled call
-            finally:
-                if 0 in holder and holder[0] is mine:
-                    del holder[0]
+                finally:
+                    if 0 in holder and holder[0] is mine:
+                        del holder[0]
+            tries += 1
+            time.sleep(0 if tries < _BRIEF else _NAP_S)  # another thread is in its one compiled call; who only looks need not wait too
+
+    def if_free(self, act: Callable[[], T]) -> T | None:
+        """Calls `act` as `alone` does, or nothing and gives None when somebody else has the turn. Nobody who only looks who is there has
+        to wait meanwhile."""
+        holder = self.holder
+        owner = mine = threading.get_ident()
+        try:
+            owner = holder.setdefault(0, mine)
+            return act() if owner is mine else None
+        finally:
+            if owner is mine and 0 in holder and holder[0] is mine:
+                del holder[0]
 
     def reset(self) -> None:
         """After a fork: the threads that may have had the turn are not in this process."""

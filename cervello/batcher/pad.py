@@ -95,10 +95,10 @@ class ScratchPad:
             with np.errstate(all="ignore"):
                 self._columns[name][rows] = np.moveaxis(column, spec.batch_axis, 0) if spec.batch_axis else column
 
-    def put_rows(self, first: int, rows: Mapping[str, Array]) -> None:
-        """Writes [n, *row] of every input from a row on; there is room."""
+    def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
+        """Writes [n, *row] of every input to rows anywhere; there is room."""
         for name, column in self._columns.items():
-            column[first:first + len(rows[name])] = rows[name]
+            column[places] = rows[name]
 
     def rows(self, n_rows: int, first: int = 0) -> dict[str, Array]:
         """[n_rows, *row] of every input, as they lie here."""

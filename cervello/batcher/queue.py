@@ -11,6 +11,8 @@ import numpy as np
 from cervello.batcher.pad import ScratchPad
 from cervello.spec import AgentId, Array, Specs
 
+_FEW = 4096  # agents whose names are kept at hand
+
 
 @dataclass(frozen=True, slots=True)
 class Batched:
@@ -39,7 +41,21 @@ class Queue:
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
         self._holes = False
+        self._ids: tuple[AgentId, ...] | None = ()
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
+
+    @property
+    def shares(self) -> bool:
+        """Whether there is an input of which all rows of a batch have one value."""
+        return bool(self._shared)
+
+    @property
+    def ids(self) -> tuple[AgentId, ...]:
+        """Who waits, in the order of rows."""
+        ids = self._ids
+        if ids is None:
+            ids = self._ids = tuple(self.births)
+        return ids
 
     def __len__(self) -> int:
         return len(self.births)
@@ -53,14 +69,12 @@ class Queue:
         Args:
           arrays: as `pad.checked` gave them.
         """
-        row = self._rows.get(agent)
-        if row is None:
-            row = self._room(1)
-            self.pad.put(row, arrays)
-            self._rows[agent] = row
-            self.changes += 1
+        if agent in self.births:
+            row = self._rows[agent]
         else:
-            self.pad.put(row, arrays)
+            self._changed()
+            row = self._rows[agent] = self._room(1)
+        self.pad.put(row, arrays)
         self.births[agent] = birth
 
     def put_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array]) -> None:
@@ -69,24 +83,39 @@ class Queue:
         Args:
           columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it.
         """
-        fresh = [agent for agent in ids if agent not in self._rows]
-        self.changes += len(fresh)
+        self.pad.put_columns(self._places(ids), columns)
+        self.births.update(zip(ids, births, strict=True))
+
+    def _places(self, ids: Sequence[AgentId]) -> slice | Array:
+        """The rows of agents, behind all others for those who do not wait yet."""
+        fresh = [agent for agent in ids if agent not in self.births]
+        if fresh:
+            self._changed()
         start = self._room(len(fresh))
         for row, agent in enumerate(fresh, start):
             self._rows[agent] = row
         if len(fresh) == len(ids):
-            self.pad.put_columns(slice(start, start + len(ids)), columns)
-        else:
-            self.pad.put_columns(np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids)), columns)
-        self.births.update(zip(ids, births, strict=True))
+            return slice(start, start + len(ids))
+        return np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
+
+    def absorb(self, newer: Queue) -> None:
+        """Takes over whoever waits in another queue, with what they observe there: in the places they have here, the others at the back."""
+        ids = newer.ids
+        self.pad.put_at(self._places(ids), newer.rows(len(ids)))
+        self.births.update(newer.births)
 
     def put_rows(self, ids: Sequence[AgentId], births: Sequence[int], rows: Mapping[str, Array]) -> None:
         """As `put_columns`, for what `rows` gave: [n, *row] whatever the specs say of axes. The agents are new here."""
+        self._changed()
         start = self._room(len(ids))
         self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
-        self.pad.put_rows(start, rows)
+        self.pad.put_at(slice(start, start + len(ids)), rows)
         self.births.update(zip(ids, births, strict=True))
+
+    def _changed(self) -> None:
+        """Others wait, or in another order."""
         self.changes += 1
+        self._ids = None
 
     def _room(self, n: int) -> int:
         """The first of n free rows at the back."""
@@ -114,7 +143,7 @@ class Queue:
         """
         if self._holes:
             self._close_holes()
-        return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
+        return Batched(self.ids if n == len(self.births) else tuple(islice(self.births, n)), self.pad.columns(n, self._first))
 
     def alike(self, n: int) -> int:
         """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""
@@ -140,23 +169,24 @@ class Queue:
             return
         if self._holes:
             self._close_holes()
-        self.changes += 1
-        if 4 * n > len(self.births):  # a copy of the rest takes less time
+        n_left = len(self.births) - n
+        ids = self._ids[n:] if self._ids is not None and n_left < _FEW else None
+        self._changed()
+        if n > 2 * n_left:  # a copy of the few that are left takes less time
             births = dict(islice(self.births.items(), n, None))
             rows = {agent: row for row, agent in enumerate(births, self._first + n)}
-            self.births, self._rows, self._first = births, rows, self._first + n  # no call in between, so no interrupt
+            self.births, self._rows, self._first, self._ids = births, rows, self._first + n, ids  # no call in between, so no interrupt
             return
         self._holes = True  # in case of an interrupt
         for agent in tuple(islice(self.births, n)):
             del self.births[agent], self._rows[agent]
-        self._first += n
-        self._holes = False
+        self._first, self._ids, self._holes = self._first + n, ids, False
 
     def discard(self, agent: AgentId) -> bool:
         """Forgets one agent's row; those behind it move up. Returns whether there was one."""
         if agent not in self.births:
             return False
-        self.changes += 1
+        self._changed()
         self._holes = True
         del self.births[agent], self._rows[agent]
         return True
@@ -165,7 +195,7 @@ class Queue:
         """Puts rows in another order: `order[i]` is the place, from the front, of the row that comes to place i."""
         if self._holes:
             self._close_holes()
-        self.changes += 1
+        self._changed()
         names = list(self.births)
         self.pad.arrange(self._first, np.asarray(order, np.int64))
         self.births = {names[place]: self.births[names[place]] for place in order}
@@ -175,7 +205,7 @@ class Queue:
         """Forgets all rows."""
         if self.pad.lent:
             self.pad = ScratchPad(self.pad.specs)
-        self.changes += 1
+        self._changed()
         self.births.clear()
         self._rows.clear()
         self._first, self._holes = 0, False

@@ -37,6 +37,9 @@ def by_agent(ids: tuple[Any, ...], results: Any, odd: Mapping[str, int | None]) 
     if len(names) == 1:
         name = names[0]
         split = {agent: {name: row} for agent, row in zip(ids, columns[0], strict=True)}
+    elif len(names) == 2:
+        name, other = names
+        split = {agent: {name: row, other: more} for agent, row, more in zip(ids, *columns, strict=True)}
     elif names:
         rows = zip(*columns, strict=True)
         split = {agent: dict(zip(names, row, strict=True)) for agent, row in zip(ids, rows, strict=True)}

@@ -32,7 +32,7 @@ class _MethodDef(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
 
 
-_kept: list[Any] = []  # method definitions and engines must outlive the builtins
+_kept: list[Any] = []  # engines
 
 
 def _shim(arity: int) -> ir.Module:
@@ -120,9 +120,15 @@ def _shim_address(arity: int) -> int:
     return int(engine.get_function_address("shim"))
 
 
+def _forever(definition: _MethodDef) -> _MethodDef:
+    """Keeps a definition until the process ends. A builtin knows it by address, and the interpreter's last collection of garbage looks at
+    builtins when this module's own names are gone."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
+    return definition
+
+
 def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
-    definition = _MethodDef(name.encode(), shim, _FASTCALL, None)
-    _kept.append(definition)
+    definition = _forever(_MethodDef(name.encode(), shim, _FASTCALL, None))
     create = ctypes.pythonapi.PyCFunction_NewEx
     create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     return create(ctypes.addressof(definition), self, None)  # type: ignore[no-any-return]
@@ -150,7 +156,7 @@ def objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -> Callabl
     address = linker.address(reference)
     definition = _definitions.get(reference)
     if definition is None:
-        definition = _definitions[reference] = _MethodDef(b"run", _shim_address(-1), _FASTCALL, None)
+        definition = _definitions[reference] = _forever(_MethodDef(b"run", _shim_address(-1), _FASTCALL, None))
     create = ctypes.pythonapi.PyCFunction_NewEx
     create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     return create(ctypes.addressof(definition), (address, context, *keep), None)  # type: ignore[no-any-return]

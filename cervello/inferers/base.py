@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.compiled import linker
 from cervello.inferers.swift import Swift
+from cervello.inferers.timely import Timely
 from cervello.native import Model, crew
 from cervello.native.executor import Run
 from cervello.native.program import Plan
@@ -80,6 +81,19 @@ class ModelInferer:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
         """
         return Swift(self.model, self.swift_plan, moves) if layout.is_known() else None
+
+    def timely(self, moves: Callable[[], Sequence[Move]]) -> Timely | None:
+        """The way of batches that are over in time; None where there is none, or where threads are worth more."""
+        rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)
+        if not (rows_in_front and self.model.batched and self.model.divisible) or self.threads > 1:
+            return None
+        if not layout.is_known() or not Timely.has_clock:
+            return None
+        return Timely(self.model, self.fresh_plan, self.select_batch_size, moves)
+
+    def fresh_plan(self, n_rows: int) -> Plan:
+        """A plan that stays as it is while others are asked for."""
+        return self.plan(n_rows)
 
     def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
         """A plan that only the short way uses, in place of the last one, or a shared one that never changes."""

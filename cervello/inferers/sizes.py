@@ -109,6 +109,9 @@ class _DynamicInferer(ModelInferer):
     def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
         return self.model.resolve(n_rows, self.threads, into=last)
 
+    def fresh_plan(self, n_rows: int) -> Plan:
+        return self.model.resolve(n_rows)
+
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_own": None}
 

@@ -26,7 +26,15 @@ CTX_DICT_TYPE: Final = 13
 CTX_MOVES: Final = 14  # address of the wrappers' moves, and how many
 CTX_N_MOVES: Final = 15
 CTX_TURNS: Final = 16  # turns that loops have begun again in this run
-CTX_SPACES: Final = 17  # base addresses start here
+CTX_CLOCK: Final = 17  # address of the interpreter's clock, a function
+CTX_CLOCK_WRITES: Final = 18  # 1: it writes the time to an address that it is given; 0: it returns it
+CTX_NOW: Final = 19  # what it said last, in ns
+CTX_UNTIL: Final = 20  # when a batch in pieces is to be over, on that clock; 0: whenever all rows have run
+CTX_ROW_NS: Final = 21  # what a row is expected to take, in all pieces but the first
+CTX_RUN: Final = 22  # rows that have run
+CTX_SURE: Final = 23  # of which the first piece, which runs in any case
+CTX_SINCE: Final = 24  # when that was over
+CTX_SPACES: Final = 25  # base addresses start here
 
 # Spaces.
 ABSOLUTE: Final = 0  # weights and other constants: offset is an address

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.native import abi, crew
+from cervello.native import abi, arena, crew
 from cervello.native.arrays import fitted
 from cervello.native.build import Built
 from cervello.native.executor import Run, fail, run_mixed
@@ -18,6 +18,7 @@ from cervello.native.program import Plan
 from cervello.spec import PolicySpec
 
 Array = np.ndarray[Any, Any]
+_ARENA = abi.CTX_SPACES + abi.ARENA
 
 
 class Executable:
@@ -29,6 +30,7 @@ class Executable:
 
     Attributes:
       idle: runs that nobody uses just now.
+      divisible: whether a batch may run in pieces: stretches of its arrays, in one compiled call.
     """
 
     def __init__(self, name: str, built: Built):
@@ -38,7 +40,7 @@ class Executable:
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
         self.idle: list[Run] = []
         in_front = all(spec.batch_axis in (0, None) for spec in self._ports)
-        self._divisible = self.program.wholly_planned and in_front  # pieces of a batch are stretches of its arrays
+        self.divisible = self.program.wholly_planned and in_front
 
     @property
     def batched(self) -> bool:
@@ -54,11 +56,11 @@ class Executable:
         """
         if not self.batched and n_rows > 1:
             return self.combine([(self.program.resolve(1), n_rows)], threads)
-        return divide(self.program, n_rows, threads, into) if self._divisible else self.program.resolve(n_rows, into)
+        return divide(self.program, n_rows, threads, into) if self.divisible else self.program.resolve(n_rows, into)
 
     def combine(self, parts: Sequence[tuple[Plan, int]], threads: int = 1) -> Plan:
         """One plan of several for consecutive rows, each with the number of times it runs."""
-        return compose(self.program, parts, threads if self._divisible else 1)
+        return compose(self.program, parts, threads if self.divisible else 1)
 
     def acquire(self) -> Run:
         """An idle run, or a new one; give it back with `release`."""
@@ -91,7 +93,7 @@ class Executable:
 
     def compiled(self, plan: Plan) -> bool:
         """Whether a plan runs in one compiled call."""
-        return self._divisible or (not plan.parts and self.program.wholly_planned)
+        return self.divisible or (not plan.parts and self.program.wholly_planned)
 
     def execute(self, run: Run, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
         """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
@@ -101,11 +103,15 @@ class Executable:
         Returns:
           0; below, an array does not fit as it is and nothing has happened; above, see `failure`.
         """
-        if plan.arena_bytes > run.room:
-            run.reserve(plan.arena_bytes)
         workers = crew.take(plan) if plan.helpers else None
         if not workers:
-            return call((plan.alone or plan).address, *given)
+            memory = arena.borrow(plan.arena_bytes)
+            try:
+                run.context[_ARENA] = memory.address
+                return call((plan.alone or plan).address, *given)
+            finally:
+                run.context[_ARENA] = run.own
+                arena.give_back(memory)
         runs = [run]
         try:
             runs += [self.acquire() for _ in workers]

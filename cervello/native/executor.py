@@ -39,7 +39,7 @@ class Run:
       call: the compiled entry (plan, rows, *arrays) → status.
       named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
       context: [.] int64 at `address`, see `cervello.native.abi`.
-      room: bytes of the arena.
+      room, own: bytes of the arena, and its address; a run may work in a borrowed one instead.
     """
 
     __slots__ = (
@@ -55,6 +55,7 @@ class Run:
         "context",
         "door",
         "named",
+        "own",
         "room",
         "segment",
         "values",
@@ -91,7 +92,7 @@ class Run:
         self._moves: Array = np.zeros(0, np.int64)
         self._columns: Array = np.empty(0, np.uint8)
         self._arena = np.empty(0, np.uint8)
-        self._start = self.room = 0
+        self._start = self.room = self.own = 0
         self.address: int = self.context.ctypes.data
         keep = (self.context, self.door, tuple(specs))
         self.call = entry.objects(_RUN, self.address, keep)
@@ -148,7 +149,7 @@ class Run:
             address = arena.ctypes.data
             start = -address % 64
             # From here on nothing is called, so nothing can come between, not even an interrupt.
-            self.context[abi.CTX_SPACES + abi.ARENA] = address + start
+            self.context[abi.CTX_SPACES + abi.ARENA] = self.own = address + start
             self._arena, self._start, self.room = arena, start, n_bytes
 
     def poison(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,6 +22,10 @@ from cervello.agents import policy as home
 _PLACES = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
 _FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("policy", "turn", "membership", "table")}
 _FILES.add(str(Path(home.__file__).parents[1] / "inferers" / "swift.py"))
+
+
+_FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("brain", "frame", "loop", "runtime")}
+_FRAME_FILES |= {str(Path(home.__file__).parents[1] / name) for name in ("inferers/timely.py", "batcher/queue.py", "batcher/pad.py")}
 
 
 class Interrupt(KeyboardInterrupt):
@@ -137,12 +142,73 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
     for agent in range(14):
         runtime.push("a", agent, {"obs": np.full(1, agent, np.float32)})
     batch = brain.take(5, 0)
-    actions = brain.decide(batch)
+    ids, columns = brain.decide(batch)
     brain.put_back(batch, None)
-    brain.decided(batch, actions, 0)
+    brain.decided(batch, ids, columns, 0)
     following = brain.take(10, 0)
     for agent in range(100, 140):
         runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
     assert [row.item() for row in following.columns["obs"]] == list(following.ids)
-    brain.decided(following, brain.decide(following), 0)
+    brain.decided(following, *brain.decide(following), 0)
     assert brain.queue.pad.lent == 0
+
+
+@pytest.mark.parametrize("budget_s", [10.0, None])
+@pytest.mark.parametrize("n_run", [2, 8, 10])
+def test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for(model: Model, n_run: int, budget_s: float | None,
+                                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten agents the batch decides for some; wherever the interrupt comes, all ten have decided after the next frame."""
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    within = Policy.infer_within
+
+    def hurried(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
+        limit.sure, limit.piece = min(n_run, len(ids)), 0
+        return within(policy, ids, inputs, unchanged, limit)
+
+    monkeypatch.setattr(Policy, "infer_within", hurried)
+    for at in range(10_000):
+        runtime = Runtime()
+        runtime.add("a", Policy(model, wrappers="auto"))
+        runtime.begin_agents("a", list(range(12)))
+        runtime.push_batch("a", list(range(10)), {"obs": np.ones((10, 1), np.float32)})
+        done = not interrupted(lambda runtime=runtime: runtime.run(budget_s=budget_s), at)
+        assert gc.isenabled()
+        brain = runtime._brains["a"]
+        runtime.push("a", 11, {"obs": np.ones(1, np.float32)})
+        for _ in range(6):
+            frame = runtime.run(budget_s=10.0)
+            assert not frame.errors
+            assert set(brain.since) == set(brain.queue.births) == set(runtime.waiting("a"))
+        assert not runtime.waiting("a")
+        assert not brain.under_way
+        # Twice, where the interrupt came between a decision and its result.
+        assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
+        if done:
+            assert at > 50
+            return
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_push_that_is_interrupted_mixes_up_nobodys_observations(model: Model, batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    for at in range(10_000):
+        runtime = Runtime()
+        runtime.add("a", Policy(model, wrappers="auto"), measure=False)
+        runtime.begin_agents("a", list(range(12)))
+        runtime.push("a", 5, {"obs": np.full(1, 5, np.float32)})
+
+        def push(agents: list[int], runtime: Runtime = runtime) -> None:
+            if batch:
+                runtime.push_batch("a", agents, {"obs": np.array(agents, np.float32)[:, None]})
+            else:
+                runtime.push("a", agents[0], {"obs": np.full(1, agents[0], np.float32)})
+
+        done = not interrupted(lambda push=push: push([7, 5, 8]), at)
+        push([9, 3])
+        frame = runtime.run()
+        assert {agent: row["action"].item() for agent, row in frame["a"].items()} == {agent: float(agent) for agent in frame["a"]}
+        assert set(frame["a"]) >= ({5, 9, 3} if batch else {5, 9})
+        assert not frame.errors
+        if done:
+            assert at > 20
+            return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 
 import numpy as np
@@ -107,3 +108,20 @@ def test_a_function_of_too_many_words_is_refused() -> None:
             entry.ints("many:words")
     finally:
         del linker._linked["many:words"]
+
+
+def test_a_callable_outlives_what_this_module_knows_of_it() -> None:
+    """As when the interpreter ends: modules lose their names first, and garbage is collected once more."""
+    script = (
+        "import gc\n"
+        "from cervello.compiled import entry\n"
+        f"words, objects = entry.ints({RESOLVE!r}), entry.objects('cervello.native.kernels.control:run', 0)\n"
+        "for kept in vars(entry).values():\n"
+        "    if isinstance(kept, (list, dict)) and kept is not vars(entry)['__builtins__']:\n"
+        "        kept.clear()\n"
+        "gc.collect()\n"
+        "filler = [b'x' * size for _ in range(20_000) for size in (20, 40, 70, 200)]\n"
+        "gc.collect()\n"
+        "print(words.__name__, objects.__name__)\n")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["resolve", "run"]

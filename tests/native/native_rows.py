@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native import Model, abi
+from cervello.native import Model, abi, arena
 from cervello.noise import derive_keys
 from cervello.spec import TensorSpec
 
@@ -101,6 +101,9 @@ def execute(model: Model, given: Mapping[str, Array], rows: Sequence[int], *, ch
         plan = model.resolve(n_rows, threads) if chunks is None else model.combine([(model.resolve(count), 1) for count in chunks])
         run.reserve(plan.arena_bytes)
         run.poison()
+        memory = arena.borrow(plan.arena_bytes)  # that is the one the run will borrow, where it does not use its own
+        memory.poison()
+        arena.give_back(memory)
         model.run_rows(run, arrays, results, plan)
     finally:
         run.aim(0, 0, 0, 0)

@@ -30,8 +30,10 @@ from cervello.native.abi import (
     CTX_KEYS,
     CTX_MOVES,
     CTX_N_MOVES,
+    CTX_RUN,
     CTX_SLOTS,
     CTX_STEPS,
+    CTX_UNTIL,
     DOOR_ARRAY_TYPE,
     DOOR_BASE,
     DOOR_BUFFERS,
@@ -196,7 +198,7 @@ def run_named(ctx, plan, n, objects, n_objects):
 
     Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
     rows are deterministic (bools, or None); without it no row is, the wrappers' moves are made, and every agent's counter is advanced
-    after a success.
+    after a success. A plan in pieces may then be over before all rows have run, when CTX_UNTIL says so: CTX_RUN tells how many have.
     """
     door = word(ctx, CTX_DOOR)
     inputs, outputs = word(objects, 0), word(objects, 1)
@@ -232,7 +234,7 @@ def run_named(ctx, plan, n, objects, n_objects):
     _inward(ctx, n)
     status = execute(ctx, plan, 0)
     if status == 0:
-        _commit(ctx, n)
+        _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
     return status
 
 

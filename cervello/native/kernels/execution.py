@@ -6,13 +6,21 @@ from cervello.compiled.compiler import shared
 from cervello.compiled.floats import pin_float_mode, restore_float_mode
 from cervello.compiled.memory import call_c_0, call_c_1, call_kernel, word, write_i64
 from cervello.native.abi import (
+    CTX_CLOCK,
+    CTX_CLOCK_WRITES,
     CTX_DOOR,
+    CTX_NOW,
     CTX_RESTORE_THREAD,
     CTX_ROW,
+    CTX_ROW_NS,
     CTX_ROWS,
+    CTX_RUN,
     CTX_SAVE_THREAD,
+    CTX_SINCE,
     CTX_SPACES,
+    CTX_SURE,
     CTX_TURNS,
+    CTX_UNTIL,
     DOOR_BASE,
     DOOR_BUFFERS,
     DOOR_HEADER,
@@ -64,17 +72,50 @@ def piece(ctx, door, plan, first):
 
 
 @shared
+def _look_at_clock(ctx):
+    """Nanoseconds."""
+    if word(ctx, CTX_CLOCK_WRITES) != 0:
+        call_c_1(word(ctx, CTX_CLOCK), ctx + CTX_NOW * 8)  # its result is an int of 32 bits, and nothing can go wrong
+    else:
+        write_i64(ctx, CTX_NOW, call_c_0(word(ctx, CTX_CLOCK)))
+    return word(ctx, CTX_NOW)
+
+
+@shared
+def _in_time(ctx, first, n_rows):
+    """Whether a piece is expected to be over in time, by what its rows are said to take, or have taken in this batch."""
+    now = _look_at_clock(ctx)
+    if word(ctx, CTX_SURE) == 0:
+        write_i64(ctx, CTX_SURE, first)
+        write_i64(ctx, CTX_SINCE, now)
+    n_run, row_ns = first - word(ctx, CTX_SURE), word(ctx, CTX_ROW_NS)
+    if n_run > 0:
+        row_ns = (now - word(ctx, CTX_SINCE)) // n_run
+    return now + row_ns * n_rows <= word(ctx, CTX_UNTIL)
+
+
+@shared
 def _pieces(ctx, plan, first):
-    door, n_parts = word(ctx, CTX_DOOR), word(plan, PLAN_PARTS)
+    door, n_parts, limited = word(ctx, CTX_DOOR), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
     if n_parts == 0:
         return piece(ctx, door, plan, first)
     for p in range(n_parts):
         part = word(plan, PLAN_WORDS + 2 * p)
         for _ in range(word(plan, PLAN_WORDS + 2 * p + 1)):
+            if limited and first > 0:
+                n_rows = word(part, PLAN_ROWS)
+                if first + n_rows > word(plan, PLAN_ROWS) or not _in_time(ctx, first, n_rows):
+                    break  # the next part may have smaller pieces
             status = piece(ctx, door, part, first)
             if status != 0:
+                if limited and first > 0:  # the rows before it have run; it will be the first piece of another batch
+                    write_i64(ctx, CTX_RUN, first)
+                    return 0
                 return status
             first += word(part, PLAN_ROWS)
+    if limited:
+        write_i64(ctx, CTX_RUN, first)
+        _look_at_clock(ctx)
     return 0
 
 
