@@ -1,7 +1,8 @@
 """Applies small mutations to a copy of the package, one at a time; each must make its test fail.
 
 A law that no mutation can break is not tested. Run from the project root: `python tests/mutations.py [words to select by]`.
-Prints a line per mutation as it goes, then a table; exits with 1 when a mutation survives or does not apply.
+As many at a time as there are CPUs. Prints a line per mutation as it goes, then a table; exits with 1 when a mutation survives or does
+not apply.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -276,8 +279,8 @@ MUTATIONS = [
     Mutation("in time: rows that did not run count a step", "native/kernels/control.py",
              "n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN)", "n",
              ALL_ROWS),
-    Mutation("in time: a batch runs rows that it does not have", "native/kernels/execution.py",
-             "first + n_rows > word(plan, PLAN_ROWS) or ", "", ALL_ROWS),
+    Mutation("in time: the last rows of a batch never run", "native/kernels/execution.py",
+             "first + n_rows > word(plan, PLAN_ROWS) or ", "first + n_rows >= word(plan, PLAN_ROWS) or ", ALL_ROWS),
     Mutation("in time: who ended meanwhile waits again", "agents/brain.py", "        if self.policy.changes != taken.changes:\n",
              "        if False:\n",
              f"{IN_TIME}::test_who_ends_meanwhile_waits_no_longer"),
@@ -300,6 +303,7 @@ MUTATIONS = [
              "            pass\n",
              f"{AGENTS}/test_runtime.py::test_deterministic_is_said_agent_by_agent"),
 ]
+_MOST_S = 300.0  # what takes longer hangs, which nobody would overlook
 _BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
 _EXTRA = {"native/kernels/rows.py": ("_F = np.float32\n",
                                      "_F = np.float32\n_NARROW = __import__('cervello.compiled.cache').compiled.cache.cpu()[0] "
@@ -332,11 +336,15 @@ def _mutated(mutation: Mutation, folder: Path) -> Path:
     return copy
 
 
-def _tested(tests: list[str], copy: Path, code: Path) -> subprocess.CompletedProcess[str]:
-    """Runs tests on a copy. The code cache is shared by all: its folders are named by the kernels' sources, mutated or not."""
+def _tested(tests: list[str], copy: Path, code: Path, most_s: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs tests on a copy. The code cache is shared by all: its folders are named by the kernels' sources, mutated or not.
+
+    Raises:
+      subprocess.TimeoutExpired: they took more than so many seconds, and were stopped.
+    """
     environment = os.environ | {"PYTHONPATH": str(copy), "CERVELLO_CACHE_DIR": str(code)}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=most_s)
 
 
 def _verdict(mutation: Mutation, code: Path) -> tuple[str, str]:
@@ -346,7 +354,10 @@ def _verdict(mutation: Mutation, code: Path) -> tuple[str, str]:
             copy = _mutated(mutation, Path(folder))
         except ValueError as error:
             return "does not apply", str(error)
-        result = _tested(mutation.test.split(" "), copy, code)
+        try:
+            result = _tested(mutation.test.split(" "), copy, code, _MOST_S)
+        except subprocess.TimeoutExpired:
+            return "killed", f"hangs: stopped after {_MOST_S:.0f} s"
     reason = next((line[2:].strip() for line in result.stdout.splitlines() if line.startswith("E  ")), "")
     if result.returncode == 0:
         return ("survived" if " passed" in result.stdout else "skipped" if " skipped" in result.stdout else "no test ran"), ""
@@ -355,6 +366,12 @@ def _verdict(mutation: Mutation, code: Path) -> tuple[str, str]:
     if (result.returncode == 1 and " failed" in result.stdout) or result.returncode < 0:
         return "killed", reason or "the process crashed"
     return "no verdict", (result.stdout + result.stderr)[-800:]
+
+
+def _timed(mutation: Mutation, code: Path) -> tuple[str, str, float]:
+    """As `_verdict`, and the seconds it took."""
+    start = time.perf_counter()
+    return *_verdict(mutation, code), time.perf_counter() - start
 
 
 def main(words: list[str]) -> int:
@@ -374,12 +391,10 @@ def _judge(words: list[str], code: Path) -> int:
     print("all pass" if sound.returncode == 0 else f"FAILS\n{sound.stdout[-3000:]}{sound.stderr[-1000:]}", flush=True)
     if sound.returncode:
         return 1
-    for i, mutation in enumerate(chosen):
-        start = time.perf_counter()
-        print(f"[{i + 1}/{len(chosen)}] {mutation.what} … ", end="", flush=True)
-        verdict, reason = _verdict(mutation, code)
-        verdicts.append(verdict)
-        print(f"{verdict} ({time.perf_counter() - start:.0f} s) {reason[:150]}", flush=True)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for i, (mutation, (verdict, reason, seconds)) in enumerate(zip(chosen, pool.map(partial(_timed, code=code), chosen), strict=True)):
+            verdicts.append(verdict)
+            print(f"[{i + 1}/{len(chosen)}] {mutation.what} … {verdict} ({seconds:.0f} s) {reason[:150]}", flush=True)
     width = max((len(m.what) for m in chosen), default=0)
     print()
     for mutation, verdict in zip(chosen, verdicts, strict=True):

@@ -96,12 +96,13 @@ def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far() -> None:
     whole_s = min(limit.pieces_s for limit in wholes)
     plan = policy.model.resolve(32_768)
     piece_s = whole_s * (plan.parts[0][0] if plan.parts else plan).n_rows / 199_000
-    over = []
+    over, counts = [], []
     for share in np.linspace(0.3, 0.7, 41):
         limit = Limit(time.perf_counter() + share * whole_s, 1000, 32_768, 0.0)
         policy.infer_within(ids, columns, policy.changes, limit)
-        assert 1000 < limit.n_rows < len(ids)
         over.append(limit.over_s - limit.until_s)
+        counts.append(limit.n_rows)
+    assert 1000 < np.median(counts) < len(ids)
     assert -0.3 * piece_s < np.median(over) < 0.15 * piece_s
 
 
