@@ -4,138 +4,103 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from cervello.agents.actions import Actions
-from cervello.agents.costs import CostModel, Pace
-from cervello.agents.levels import Level
+from cervello.agents.agenda import Agenda
+from cervello.agents.costs import CostModel
+from cervello.agents.levels import Levels
+from cervello.agents.line import Line
 from cervello.agents.policy import Policy
 from cervello.agents.table import ChangedError
-from cervello.batcher import Queue
-from cervello.batcher.pad import ScratchPad, checked
+from cervello.agents.taken import Taken
+from cervello.batcher.pad import checked
 from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.errors import AgentError
 from cervello.inferers.timely import Limit
 from cervello.native.arrays import check_names, fitted
 from cervello.spec import AgentId, Array
 
-_NOBODY = 1 << 62
 _MANY = 1024  # agents who wait
-_PLAIN = Level()
-
-
-@dataclass(slots=True)
-class Taken:
-    """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
-
-    Attributes:
-      changes: the policy's, when everybody was looked at last.
-      queue: whose memory the columns are, when a whole crowd was taken with its queue.
-      pad: whose memory they are otherwise.
-      limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
-    """
-
-    ids: tuple[AgentId, ...]
-    columns: Mapping[str, Array]
-    births: Mapping[AgentId, int]
-    since: dict[AgentId, int]
-    deterministic: bool | Array
-    changes: int
-    queue: Queue | None
-    pad: ScratchPad | None
-    limit: Limit | None = None
 
 
 class Brain:
     """Mutable; whoever calls it holds the runtime's lock, except in `decide`.
 
+    What a batch leaves to do when its results are in the frame (those for whom there was no time wait again, its memory is given back,
+    costs are learnt) is done when the policy is needed next: by a push as a rule, so that no frame has to pay for it.
+
     Attributes:
-      queue: the newest observation of everybody who waits, longest waiting first where all have one priority.
-      since: the frame in which each of them began to wait.
-      levels: of agents that are not treated as all others.
-      resting: agents that were pushed in this frame and whose turn it is not.
-      held: last decisions of agents that want them repeated.
-      phases: the phase that the next agent gets, by `every`.
+      levels: how agents are treated.
       costs: what batches take.
       under_way: batches that were taken and are neither decided nor put back.
       leaving: agents that the runtime itself is about to end or restart.
-      plain: whether the queue is in the order of urgency as it stands: no levels, and nobody was put in another order.
       last_frame: when it was run last, for those that wait equally long.
-      head_since: the frame from which the first of the queue waits; a number beyond all frames when nobody does. Kept up to date by every
-        change, most of which happen between frames, so that a frame need not ask for it.
       gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
       odd: batch axes of outputs whose rows do not lie in front.
-      picked_s: the clock when its batch was chosen; what it costs is counted from here.
-      opens: whether that was the first batch of its frame.
       seen: the policy's changes when it was looked for agents that are gone.
     """
 
-    def __init__(self, name: str, policy: Policy, pace: Pace):
+    def __init__(self, name: str, policy: Policy, agenda: Agenda):
         self.name, self.policy = name, policy
-        self.queue = Queue(policy.inputs)
-        self.since: dict[AgentId, int] = {}
-        self.levels: dict[AgentId, Level] = {}
-        self.resting: dict[AgentId, None] = {}
-        self.held: dict[AgentId, dict[str, Array]] = {}
+        self.levels = Levels()
         self.deterministic: set[AgentId] = set()
-        self.costs = CostModel(pace)
+        self.costs = CostModel(agenda.pace)
         self.under_way: list[Taken] = []
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
         self.odd = odd_axes(policy.outputs)
-        self.phases: dict[int, int] = {}
         self.seen = policy.changes
-        self.head_since = _NOBODY
         self.gone: list[AgentId] = []
-        self.picked_s, self.opens = 0.0, False
-        self._spare: list[Queue] = []
-        self.plain = True
-        self._fresh = (-1, 0)
-        self._skipped = -1
+        self._agenda = agenda
+        self._line = Line(policy.inputs)
+        self._ended: list[Taken] = []  # batches that are not settled
+        self._spare: list[Line] = []
+
+    @property
+    def line(self) -> Line:
+        """The agents who wait."""
+        if self._ended:
+            self.settle()
+        return self._line
+
+    def leave(self) -> None:
+        """It is no longer in the runtime, though a batch of it may still run."""
+        self._agenda.forget(self)
+        self._agenda = Agenda()
+
+    def _tell(self) -> None:
+        """Somebody waits, or no longer does."""
+        line, agenda = self._line, self._agenda
+        agenda.news[self] = None
+        if line.queue.births and not self.under_way:
+            agenda.heads[self] = line.head_since, self.last_frame
+        elif self in agenda.heads:
+            del agenda.heads[self]
 
     # Who waits ----------------------------------------------------------------------------------------------------------
 
-    def begin(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
-        """Sets an agent's level; its phase is the next in turn, so that a crowd does not decide in one frame."""
-        was = self.levels.get(agent, _PLAIN)
-        self.plain = False
-        if (every, priority, hold) == (1, 1.0, "none"):
-            self.levels.pop(agent, None)
-            self.held.pop(agent, None)
-            return
-        phase = was.phase
-        if every != was.every or agent not in self.levels:
-            phase = self.phases.get(every, 0)
-            self.phases[every] = (phase + 1) % every
-        level = Level(every, phase, priority, hold, was.next_frame, was.birth)
-        if agent in self.levels and every != was.every:
-            level.next_frame = min(was.next_frame, was.next_frame - was.every + every)
-        self.levels[agent] = level
-        if hold == "none":
-            self.held.pop(agent, None)
+    def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
+        """How an agent is treated from here on."""
+        self._agenda.uneven[self] = None
+        self.levels.set(agent, every, priority, hold)
 
     def forget(self, agent: AgentId) -> None:
         """Everything about an agent."""
-        for kept in (self.levels, self.resting, self.held):
-            kept.pop(agent, None)
+        self.levels.forget(agent)
         self._forget_waiting(agent)
 
     def _forget_waiting(self, agent: AgentId) -> None:
-        if not self.queue.discard(agent):
-            return
-        newest, n_fresh = self._fresh
-        if self.since.pop(agent) == newest:
-            self._fresh = newest, n_fresh - 1
-        self.deterministic.discard(agent)
-        self.look_at_head()
+        if self.line.forget(agent):
+            self.deterministic.discard(agent)
+        self._tell()
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
         """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
-        return checked(self.queue.pad.specs, observation, agent)
+        return checked(self.policy.inputs, observation, agent)
 
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""
@@ -145,37 +110,41 @@ class Brain:
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
-        if self.costs.noted:
-            self.costs.learn()
+        line = self.line
         birth = self._births((agent,))[0]
-        if not self._is_due(agent, birth, frame):
-            self.resting[agent] = None
+        if not self.levels.is_due(agent, birth, frame, line.queue.births):
+            self.levels.resting[agent] = None
+            self._agenda.news[self] = None
             return
-        self.resting.pop(agent, None)
-        self.queue.put(agent, birth, arrays)
-        self._wait((agent,), frame)
+        self.levels.resting.pop(agent, None)
+        before = line.queue.changes
+        line.put(agent, birth, arrays, frame)
+        if line.queue.changes != before:
+            self._tell()
         self._flag((agent,), deterministic)
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
-        if self.costs.noted:
-            self.costs.learn()
+        line = self.line
         births = self._births(ids)
-        if self.levels:
-            due = [self._is_due(agent, birth, frame) for agent, birth in zip(ids, births, strict=True)]
+        if self.levels.of:
+            due = [self.levels.is_due(agent, birth, frame, line.queue.births) for agent, birth in zip(ids, births, strict=True)]
             if not all(due):
-                self.resting.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
+                self.levels.resting.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
+                self._agenda.news[self] = None
                 keep = [row for row, yes in enumerate(due) if yes]
                 ids, births = [ids[i] for i in keep], [births[i] for i in keep]
                 arrays = self._taken(arrays, keep)
-        if self.resting:
+        if self.levels.resting:
             for agent in ids:
-                self.resting.pop(agent, None)
-        self.queue.put_columns(ids, births, arrays)
-        self._wait(ids, frame)
+                self.levels.resting.pop(agent, None)
+        before = line.queue.changes
+        line.put_columns(ids, births, arrays, frame)
+        if line.queue.changes != before:
+            self._tell()
         self._flag(ids, deterministic)
-        if len(ids) <= len(self.queue.births) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
-            self.policy.look_up(self.queue.ids)
+        if len(ids) <= len(line) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
+            self.policy.look_up(line.queue.head(len(line)).ids)
 
     def _births(self, ids: Sequence[AgentId]) -> list[int]:
         """When agents began; raises AgentError for one that is not there."""
@@ -190,38 +159,6 @@ class Brain:
         return {name: columns[name] if spec.batch_axis is None else np.take(columns[name], rows, spec.batch_axis)
                 for name, spec in self.policy.inputs.items()}
 
-    def _is_due(self, agent: AgentId, birth: int, frame: int) -> bool:
-        level = self.levels.get(agent)
-        if level is None:
-            return True
-        if level.birth != birth:  # another episode than the one it decided in last
-            if level.birth is not None:
-                level.next_frame = frame
-                self.held.pop(agent, None)
-            level.birth = birth
-        return level.next_frame <= frame or agent in self.queue
-
-    def _wait(self, ids: Iterable[AgentId], frame: int) -> None:
-        """Notes since when agents wait; those of the newest frame lie at the back of the queue and are counted."""
-        since = self.since
-        before = len(since)
-        for agent in ids:
-            since.setdefault(agent, frame)
-        newest, n_fresh = self._fresh
-        self._fresh = frame, len(since) - before + (n_fresh if newest == frame else 0)
-        if not before:
-            self.look_at_head()
-
-    def look_at_head(self) -> None:
-        """Notes since when the first of the queue waits."""
-        births = self.queue.births
-        self.head_since = self.since[next(iter(births))] if births else _NOBODY
-
-    def eligible(self, frame: int) -> int:
-        """How many of the queue, from the front, may run in a frame: those who were pushed before the next one began."""
-        newest, n_fresh = self._fresh
-        return len(self.queue.births) - (n_fresh if newest > frame else 0)
-
     def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
         if deterministic:
             self.deterministic.update(ids)
@@ -230,12 +167,10 @@ class Brain:
 
     def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        self.queue.clear()
-        self.queue.put_rows(ids, self.policy.births(ids), rows)  # type: ignore[arg-type]
-        self.plain = False
-        self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
+        self.line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
+        self._agenda.uneven[self] = None
         self.gone, self.seen = [], self.policy.changes
-        self.look_at_head()
+        self._tell()
 
     def saw(self, before: int) -> None:
         """The runtime itself has let agents begin or end, when the policy's changes were `before`: nothing to look after."""
@@ -247,57 +182,66 @@ class Brain:
         if self.policy.changes == self.seen:
             return
         self.seen = self.policy.changes
-        pushed = self.queue.births
+        pushed = self.line.queue.births
         births = self.policy.births(list(pushed))
         gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
         for agent in gone:
             self._forget_waiting(agent)
-        treated = [*{**self.levels, **self.resting}]
+        treated = [*{**self.levels.of, **self.levels.resting}]
         for agent, birth in zip(treated, self.policy.births(treated), strict=True):
             if birth is None:
                 self.forget(agent)
         self.gone += [agent for agent in gone if agent not in self.leaving]
-
-    @property
-    def told(self) -> bool:
-        """Whether the last `skipped` still says who is skipped: nobody else waits, nobody rests, holds a decision or is gone."""
-        return self._skipped == self.queue.changes and not self.resting and not self.held and not self.gone
+        self._tell()
 
     def skipped(self) -> tuple[AgentId, ...]:
         """Those who wait or rest."""
-        self._skipped = -1 if self.resting else self.queue.changes
-        return (*self.queue.ids, *self.resting) if self.resting else self.queue.ids
+        ended = self._ended
+        if len(ended) == 1 and not self._line.queue.births and not self.levels.resting:
+            taken = ended[0]  # nobody was pushed since its batch, which is not settled for so little
+            if taken.line is not None and len(taken.line) == len(taken.ids):
+                return taken.ids[taken.n_run:]
+        ids = self.line.queue.ids
+        return (*ids, *self.levels.resting) if self.levels.resting else ids
 
     def divisible(self, frame: int) -> bool:
         """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
         than a frame that decides for a few."""
-        n_waiting = len(self.queue.births)
-        return (n_waiting <= _MANY and self.policy.can_stop and not self.deterministic and not self.queue.shares
-                and self.eligible(frame) == n_waiting)
+        line = self.line
+        n_waiting = len(line.queue.births)
+        return (n_waiting <= _MANY and self.policy.can_stop and not self.deterministic and not line.queue.shares
+                and line.eligible(frame) == n_waiting)
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
 
+    @property
+    def even(self) -> bool:
+        """Whether those who wait are in the order of urgency as they stand: no levels, and nobody was put in another order."""
+        return self not in self._agenda.uneven
+
     def urgency(self, frame: int) -> float:
         """The most urgent agent's: frames waited, this one included, times priority."""
-        if self.plain:
-            return float(frame + 1 - self.head_since)
+        if self.even:
+            return float(frame + 1 - self.line.head_since)
         return max(self.urgencies(frame))
 
     def urgencies(self, frame: int) -> list[float]:
-        """Of all that may run in this frame, in the order of the queue."""
-        levels, since, agents = self.levels, self.since, islice(self.queue.births, self.eligible(frame))
-        return [(frame + 1 - since[agent]) * levels.get(agent, _PLAIN).priority for agent in agents]
+        """Of all that may run in this frame, in the order of the line."""
+        line, priority = self.line, self.levels.priority
+        since, agents = line.since, islice(line.queue.births, line.eligible(frame))
+        return [(frame + 1 - since.get(agent, frame)) * priority(agent) for agent in agents]
 
     def bring_forward(self, n_rows: int, frame: int) -> None:
         """Puts the most urgent agents in front, when fewer than all run."""
-        n_eligible = self.eligible(frame)
-        if self.plain or n_rows >= n_eligible:
+        n_eligible = self.line.eligible(frame)
+        if self.even or n_rows >= n_eligible:
             return
         order = np.argsort(-np.array(self.urgencies(frame)), kind="stable")
         if (order[:-1] > order[1:]).any():
-            self.queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.queue))]))
-            self.look_at_head()
-        self.plain = not self.levels
+            self.line.arrange(np.concatenate([order, np.arange(n_eligible, len(self.line))]))
+            self._tell()
+        if not self.levels.of:
+            self._agenda.uneven.pop(self, None)
 
     # Running ------------------------------------------------------------------------------------------------------------
 
@@ -308,10 +252,11 @@ class Brain:
         Args:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
         """
-        if not self.plain:
+        line, agenda = self.line, self._agenda
+        if self in agenda.uneven:
             self.bring_forward(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
-        queue = self.queue
+        queue = line.queue
         n_rows = queue.alike(n_rows)
         whole = n_rows == len(queue.births)
         batch = queue.head(n_rows)
@@ -320,20 +265,23 @@ class Brain:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            spare = self._spare.pop() if self._spare else Queue(self.policy.inputs)
-            taken = Taken(batch.ids, batch.columns, queue.births, self.since, flags, self.seen, queue, None, limit)
-            # No call from here on, so no interrupt: it is in the queue or under way.
-            self.under_way, self.queue, self.since = [*self.under_way, taken], spare, {}
-            self.head_since, self.plain, self._skipped = _NOBODY, not self.levels, -1
+            spare = self._spare.pop() if self._spare else Line(self.policy.inputs)
+            taken = Taken(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
+            # No call from here on, so no interrupt: it is in the line or under way.
+            self.under_way, self._line = [*self.under_way, taken], spare
+            agenda.busy[self] = agenda.news[self] = None
+            if self in agenda.heads:
+                del agenda.heads[self]
+            if not self.levels.of and self in agenda.uneven:
+                del agenda.uneven[self]
             return taken
-        since = dict(zip(batch.ids, map(self.since.__getitem__, batch.ids), strict=True))
+        since = dict(zip(batch.ids, map(line.since.__getitem__, batch.ids), strict=True))
         taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, queue.pad)
         queue.pad.lent += 1
-        self.under_way.append(taken)  # before they leave the queue: an interrupt loses nobody
-        queue.drop(n_rows)
-        for agent in batch.ids:
-            del self.since[agent]
-        self.look_at_head()
+        self.under_way.append(taken)  # before they leave the line: an interrupt loses nobody
+        agenda.busy[self] = None
+        line.drop(n_rows)
+        self._tell()
         return taken
 
     def decide(self, taken: Taken) -> tuple[tuple[AgentId, ...], Actions]:
@@ -367,20 +315,27 @@ class Brain:
 
     def decided(self, taken: Taken, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
         """A batch has run; of one with a limit, those for whom there was no time wait again, in the places they had."""
-        n_rows = len(taken.ids) if taken.limit is None else taken.limit.n_rows
-        if self.levels:
-            rows: Any = None
-            for agent in ids:
-                level = self.levels.get(agent)
-                if level is not None and level.birth == taken.births[agent]:
-                    level.decided(frame)
-                    if level.hold == "last":
-                        rows = by_agent(ids, columns, self.odd) if rows is None else rows
-                        # Copies: a row is a window into its whole batch, which would live as long.
-                        self.held[agent] = {name: np.array(row) for name, row in rows[agent].items()}
-        if n_rows < len(taken.ids):
-            self._wait_again(taken, n_rows)
-        self._give_back(taken)
+        n_run = len(taken.ids) if taken.limit is None else taken.limit.n_rows
+        if self.levels.of:
+            self.levels.decided(ids, taken.births, lambda: by_agent(ids, columns, self.odd), frame)
+        left = [other for other in self.under_way if other is not taken]
+        if len(left) == len(self.under_way):
+            return  # after an interrupt it was put back
+        rests = n_run < len(taken.ids)
+        if rests and self.policy.changes != taken.changes:
+            self._leave_out_later(taken, n_run)
+        # No call from here on.
+        taken.n_run, taken.rests, self.under_way, self._ended = n_run, rests, left, [*self._ended, taken]
+        if taken.line is None:
+            self._tell()  # others wait in the same line
+
+    def _leave_out_later(self, taken: Taken, n_run: int) -> None:
+        """Of those who are to wait again, some have ended meanwhile or begun anew."""
+        assert taken.line is not None
+        later = taken.ids[n_run:]
+        for agent, now in zip(later, self.policy.births(later), strict=True):
+            if now != taken.births.get(agent):
+                taken.line.forget(agent)
 
     def _first(self, taken: Taken, n_rows: int) -> Taken:
         """The first rows of a batch, as one of its own."""
@@ -388,45 +343,48 @@ class Brain:
         births, since = ({agent: of[agent] for agent in ids} for of in (taken.births, taken.since))
         return Taken(ids, columns, births, since, taken.deterministic, taken.changes, None, None)
 
-    def _wait_again(self, taken: Taken, n_rows: int) -> None:
-        """Those behind the first rows of a batch that took the whole queue. Who has been pushed meanwhile keeps the place, and decides on
+    def settle(self) -> None:
+        """Does what batches that have run leave to do."""
+        while self._ended:
+            taken = self._ended[0]
+            if taken.rests:
+                if taken.broken:
+                    self._return_rows(taken, None, self._line)
+                else:
+                    taken.broken = True  # if an interrupt comes
+                    self._wait_again(taken)
+            if taken.ended_s:
+                self.costs.learn(taken.n_run, taken.limit, taken.picked_s, taken.ended_s, taken.opens)
+            self._give_back(taken)
+        self._tell()
+        if not self.under_way and not self._ended and self in self._agenda.busy:
+            del self._agenda.busy[self]
+
+    def _wait_again(self, taken: Taken) -> None:
+        """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on
         the newest."""
-        queue, newer = taken.queue, self.queue
-        assert queue is not None
-        queue.pad.lent += 1  # after an interrupt, the batch is still read here
-        since = taken.since
-        queue.drop(n_rows)
-        for agent in taken.ids[:n_rows]:
-            since.pop(agent, None)
-        if self.policy.changes != taken.changes:
-            births = self.policy.births(queue.ids)
-            for agent, birth, now in zip(queue.ids, list(queue.births.values()), births, strict=True):
-                if birth != now:
-                    queue.discard(agent)
-                    del since[agent]
-        fresh = self._fresh
-        if newer.births:
-            queue.absorb(newer)
-            since = {**self.since, **since}
-            fresh = fresh[0], sum(when == fresh[0] for when in since.values())
-        head_since = since[next(iter(queue.births))] if queue.births else _NOBODY
-        queue.pad.lent -= 1
-        # The queue comes back, and its stand-in goes; no call in between, so no interrupt.
-        taken.queue, self.queue, self.since, self.head_since, self._fresh = newer, queue, since, head_since, fresh
+        line, newer = taken.line, self._line
+        assert line is not None
+        line.queue.pad.lent += 1  # after an interrupt, the batch is still read here
+        line.drop(taken.n_run)
+        line.absorb(newer)
+        line.queue.pad.lent -= 1
+        # The line comes back, and its stand-in goes; no call in between, so no interrupt.
+        taken.line, taken.rests, self._line = newer, False, line
 
     def failed(self, taken: Taken, frame: int) -> tuple[AgentId, ...]:
         """A batch has failed: those who were tried wait again behind all others, which keep their places. Returns who was tried."""
         n_tried = len(taken.ids) if taken.limit is None else min(taken.limit.sure, len(taken.ids))
         tried = taken if n_tried == len(taken.ids) else self._first(taken, n_tried)
         if tried is not taken:
-            self._wait_again(taken, n_tried)
+            if self.policy.changes != taken.changes:
+                self._leave_out_later(taken, n_tried)
+            taken.n_run = n_tried
+            self._wait_again(taken)
         self.put_back(tried, frame + 1)
         self._give_back(taken)
+        self._tell()
         return tried.ids
-
-    def note(self, taken: Taken) -> None:
-        """What a batch took that has run."""
-        self.costs.note(len(taken.ids) if taken.limit is None else taken.limit.n_rows, taken.limit, self.picked_s, self.opens)
 
     def put_back(self, taken: Taken, since: int | None) -> None:
         """A batch could not run: those who have not been pushed anew meanwhile wait again.
@@ -434,35 +392,37 @@ class Brain:
         Args:
           since: the frame they wait from, behind those who have not been tried; None for the places they had.
         """
-        now = self.policy.births(taken.ids)
+        self._return_rows(taken, since, self.line)
+        self._give_back(taken)
+        self._tell()  # also when nobody had to be put back: an interrupt may have come just before
+
+    def _return_rows(self, taken: Taken, since: int | None, line: Line) -> None:
+        """Into a line, those who have not run, have not ended and have not been pushed anew."""
+        later = taken.ids[taken.n_run:]
+        now = self.policy.births(later)
         births, since_when = taken.births, taken.since  # those who have decided may be missing in both, after an interrupt in one only
-        rows = [row for row, agent in enumerate(taken.ids) if agent in since_when and agent in births and now[row] == births[agent]
-                and agent not in self.queue]
+        rows = [row for row, (agent, birth) in enumerate(zip(later, now, strict=True), taken.n_run)
+                if agent in since_when and agent in births and birth == births[agent] and agent not in line.queue]
         ids = [taken.ids[row] for row in rows]
         if ids:
-            columns = self._taken(taken.columns, rows)
-            before = len(self.queue)
-            self.queue.put_columns(ids, [taken.births[agent] for agent in ids], columns)
-            if since is None:
-                self.since.update((agent, since_when[agent]) for agent in ids)
-                if before:
-                    self.queue.arrange([*range(before, len(self.queue)), *range(before)])
-                    self.plain = False
-            else:
-                self._wait(ids, since)
+            before = len(line)
+            line.return_columns(ids, [births[agent] for agent in ids], self._taken(taken.columns, rows),
+                                [since_when[agent] if since is None else since for agent in ids])
+            if since is None and before:
+                line.arrange([*range(before, len(line)), *range(before)])
+                self._agenda.uneven[self] = None
             if not isinstance(taken.deterministic, bool):
                 self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
-        self.look_at_head()  # also when nobody had to be put back: an interrupt may have come just before
-        self._give_back(taken)
+        line.look_at_head()
 
     def _give_back(self, taken: Taken) -> None:
         """The batch is over: its memory is used again. Once, whoever else says so: after an interrupt a batch may end that was put back."""
-        left = [other for other in self.under_way if other is not taken]
-        if len(left) == len(self.under_way):
+        left, ended = ([other for other in batches if other is not taken] for batches in (self.under_way, self._ended))
+        if len(left) + len(ended) == len(self.under_way) + len(self._ended):
             return
-        self.under_way = left
+        self.under_way, self._ended = left, ended
         if taken.pad is not None:
             taken.pad.lent -= 1
-        if taken.queue is not None:
-            taken.queue.clear()
-            self._spare.append(taken.queue)
+        if taken.line is not None:
+            taken.line.clear()
+            self._spare.append(taken.line)

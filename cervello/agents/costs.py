@@ -18,7 +18,6 @@ approximation (Robbins and Monro, 1951).
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from cervello.inferers.timely import Limit
@@ -56,14 +55,12 @@ class Pace:
       margin_s: seconds that a frame is planned to be over early, where it ends with a batch that cannot stop; a part of it otherwise.
       first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for others: the same work whatever the
         policy, but the interpreter's code and data are far away when a frame begins.
-      noted: policies with batches that are still to be learnt from.
     """
 
     factor: float = 1.0
     margin_s: float = 10e-6
     first_s: float = 0.0
     later_s: float = 0.0
-    noted: int = 0
 
     def observe_begin(self, seconds: float, opens: bool) -> None:
         """Learns from a batch how long it took until it ran."""
@@ -98,9 +95,8 @@ class Pace:
 
 
 def _size(n_rows: int) -> int:
-    """The largest of 1, 2, 3, 4, 6, 8, 12, 16, … that is not larger: few sizes, so that their plans are soon there."""
-    power = 1 << n_rows.bit_length() - 1
-    return power + power // 2 if n_rows >= power + power // 2 else power
+    """The largest of 1, 2, …, 8, 10, 12, 14, 16, 20, … that is not larger: few sizes, so that their plans are soon there."""
+    return n_rows - n_rows % (1 << max(n_rows.bit_length() - 3, 0))
 
 
 def _blended(old: float, new: float) -> float:
@@ -117,18 +113,16 @@ class CostModel:
     Attributes:
       fixed_s, per_row_s: the line; 0 as long as nothing was measured.
       measured: batches so far.
-      noted: batches that have run, as (rows, seconds), and are still to be learnt from.
       piece_row_s: what a row takes in a small piece at a batch's end; 0 when no batch has had any.
-      after_s: what follows when a batch's last row has run, until it is noted.
+      after_s: what follows when a batch's last row has run, until its results are in the frame.
     """
 
-    __slots__ = ("_sums", "after_s", "fixed_s", "measured", "noted", "pace", "per_row_s", "piece_row_s")
+    __slots__ = ("_sums", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s")
 
     def __init__(self, pace: Pace | None = None):
         self.pace = Pace() if pace is None else pace
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured = 0
-        self.noted: list[tuple[int, float]] = []
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
 
     def expected_s(self, n_rows: int) -> float:
@@ -155,8 +149,10 @@ class CostModel:
           n_fits: 0 where not one row fits.
           deadline: seconds, on the clock `time.perf_counter`.
         """
-        row_s = max(self.per_row_s * self.pace.factor, self.piece_row_s)
+        row_s = self.per_row_s * self.pace.factor
+        # Not by what rows in pieces take: small ones are slow, and would make the next ones small.
         piece = _size(min(_MOST_PIECE, max(1, int(_PIECE_SHARE * budget_s / row_s))))
+        row_s = max(row_s, self.piece_row_s)
         return Limit(deadline - self.after_s - self.pace.guard_s(budget_s), _size(min(n_fits or piece, n_waiting)), piece, row_s)
 
     def last_fits(self, line_s: float) -> bool:
@@ -168,28 +164,26 @@ class CostModel:
         """
         return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= line_s
 
-    def note(self, n_rows: int, limit: Limit | None, picked_s: float, opens: bool) -> None:
-        """Notes a batch that has run, to learn from it later.
+    def learn(self, n_rows: int, limit: Limit | None, picked_s: float, ended_s: float, opens: bool) -> None:
+        """Learns from a batch that has run.
 
         Args:
-          picked_s: when it was chosen.
+          picked_s, ended_s: when it was chosen, and when its results were in the frame.
           opens: it was the first of its frame.
         """
-        now = time.perf_counter()
-        self.pace.noted += not self.noted
         if limit is None or not limit.began_s:
-            seconds = now - picked_s
-            self.noted.append((n_rows, max(seconds - (self.pace.first_s if opens else self.pace.later_s), _LEAST_REST * seconds)))
+            seconds = ended_s - picked_s
+            self.observe(n_rows, max(seconds - (self.pace.first_s if opens else self.pace.later_s), _LEAST_REST * seconds))
             return
         self.pace.observe_begin(limit.began_s - picked_s, opens)
-        seconds = now - limit.began_s
-        self.noted.append((limit.sure, seconds - limit.pieces_s))
+        seconds = ended_s - limit.began_s
+        self.observe(limit.sure, seconds - limit.pieces_s)
         if limit.n_rows > limit.sure:
-            self.noted.append((limit.n_rows, seconds))
+            self.observe(limit.n_rows, seconds)
             self.piece_row_s = _blended(self.piece_row_s, limit.pieces_s / (limit.n_rows - limit.sure))
         elif limit.piece:
             self.piece_row_s *= _KEEP  # what never runs is never measured again
-        self.after_s = _blended(self.after_s, min(now - limit.over_s, _MOST_BESIDE_S))
+        self.after_s = _blended(self.after_s, min(ended_s - limit.over_s, _MOST_BESIDE_S))
 
     def pays(self, n_rows: int) -> bool:
         """Whether a part of a crowd is worth a batch: its rows cost at least what the batch costs whatever its size."""
@@ -206,15 +200,6 @@ class CostModel:
         for n_rows, seconds in (small, large):
             self._add(n_rows, seconds)
         self.measured += 1
-
-    def learn(self) -> None:
-        """Learns from what was noted: between frames, so that no frame has to pay for it."""
-        if not self.noted:
-            return
-        noted, self.noted = self.noted, []
-        self.pace.noted -= 1
-        for n_rows, seconds in noted:
-            self.observe(n_rows, seconds)
 
     def observe(self, n_rows: int, seconds: float) -> None:
         """Learns from a batch that has run."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from cervello.agents.actions import Actions
-from cervello.agents.brain import Brain, Taken
+from cervello.agents.agenda import Agenda
+from cervello.agents.brain import Brain
 from cervello.agents.costs import CostModel
+from cervello.agents.taken import Taken
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
 from cervello.inferers.timely import Limit
@@ -21,8 +22,6 @@ _SIZES = 8
 _TRIAL_SHARE = 0.5
 _FIRST_SHARE = 0.5  # of the budget is the first batch's, however much of it is gone when it begins: nobody starves
 _LEAST_S = 15e-6  # no batch is over sooner
-_is_plain = attrgetter("plain")
-_by_head = attrgetter("head_since", "last_frame")
 Picked = tuple[Brain, Taken]
 Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # whose rows, columns, batch axes of outputs that are not 0
 
@@ -113,24 +112,28 @@ class Frame(Mapping[str, Actions]):
             decided.batches.append((ids, columns, brain.odd))
             decided.version = columns.version
 
-    def skip(self, brain: Brain) -> None:
-        """Notes who was skipped, and what those hold who want that."""
+    def skip(self, brain: Brain) -> bool:
+        """Notes who was skipped, and what those hold who want that. Returns whether the next frame must look again, even if nobody comes
+        or goes."""
         name = brain.name
         if brain.gone:
             gone, brain.gone = brain.gone, []
             self.fail(brain, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
                                               "them with the runtime, or push anew those that have begun again"))
+        levels = brain.levels
+        again = bool(levels.held or levels.resting)
         skipped = brain.skipped()
         if not skipped:
             self.skipped.pop(name, None)
-            return
+            return again
         self.skipped[name] = skipped
-        if brain.held:
-            held = brain.held
+        if levels.held:
+            held = levels.held
             repeated = {agent: {key: row.copy() for key, row in held[agent].items()} for agent in skipped if agent in held}
             if repeated:
                 self._of(brain).held = repeated
-        brain.resting.clear()
+        levels.resting.clear()
+        return again
 
     def fail(self, brain: Brain, agents: Sequence[Any], error: Exception) -> None:
         """A policy has failed for some agents."""
@@ -138,22 +141,13 @@ class Frame(Mapping[str, Actions]):
         self.errors[brain.name] = error
 
 
-def waiting(brains: Sequence[Brain], frame: int) -> list[Brain]:
-    """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
-    found = [brain for brain in brains if brain.head_since <= frame and not brain.under_way]
-    if all(map(_is_plain, found)):
-        found.sort(key=_by_head)
-    else:
-        found.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
-    return found
-
-
-def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
+def counted(agenda: Agenda, brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
+    agenda.settle()
     for brain in brains:
         brain.drop_the_gone()
-    order = waiting(brains, frame)
-    counts = [brain.eligible(frame) for brain in order]
+    order = agenda.order(frame)
+    counts = [brain.line.eligible(frame) for brain in order]
     if rows is not None and rows < sum(counts):
         urgencies = np.concatenate([brain.urgencies(frame) for brain in order])
         whose = np.repeat(np.arange(len(order)), counts)
@@ -166,7 +160,7 @@ def counted(brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[P
             yield brain, taken
 
 
-def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
+def timed(agenda: Agenda, frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
     """Batches that are expected to end before the deadline.
 
     Policies come in the order of their most urgent agent. The first takes as many rows as fit; of the others, those whose whole crowd
@@ -175,15 +169,13 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
     row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
     """
     left = 1 << 62 if rows is None else rows
-    if brains and brains[0].costs.pace.noted:
-        for brain in brains:
-            brain.costs.learn()
-    order = waiting(brains, frame)
+    agenda.settle()
+    order, pace = agenda.order(frame), agenda.pace
     first, whole = True, True
     now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
     while left and order:
         some = False
-        pace, seconds = order[0].costs.pace, deadline - now
+        seconds = deadline - now
         line_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
         last_s = pace.last(seconds, budget_s)
         for brain in order:
@@ -193,12 +185,12 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
                     return
                 if costs.fixed_s > line_s if whole else costs.fixed_s > last_s:
                     continue
-            n_waiting = min(brain.eligible(frame), left)
+            n_waiting = min(brain.line.eligible(frame), left)
             if not first and not (costs.line_s(n_waiting) <= line_s if whole else costs.last_fits(last_s)):
                 continue
             if brain.policy.changes != brain.seen:
                 brain.drop_the_gone()
-                n_waiting = min(brain.eligible(frame), left)
+                n_waiting = min(brain.line.eligible(frame), left)
             if not n_waiting or brain.under_way:
                 continue  # they have ended meanwhile, or a part of them is under way
             n_rows = _rows(costs, n_waiting, line_s, first, whole)
@@ -213,19 +205,22 @@ def timed(brains: Sequence[Brain], frame: int, rows: int | None, deadline: float
             first, opens = False, first
             if not n_rows:
                 continue
-            some, brain.picked_s, brain.opens = True, now, opens
+            some = True
             taken = brain.take(n_rows, frame, limit)
+            taken.picked_s, taken.opens = now, opens
             left -= len(taken.ids)
             yield brain, taken
             if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
                 return  # in the second case for want of time, so there is none for anybody else
+            if limit is not None and not limit.began_s:
+                brain.settle()  # it has taken another way and run what surely fits; there may be time for more
             now = time.perf_counter()
             seconds = deadline - now
             line_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
         if not some and not whole:
             return
         whole = False
-        order = [brain for brain in order if brain.head_since <= frame and brain.costs.fixed_s <= last_s]
+        order = [brain for brain in order if agenda.waits(brain, frame) and brain.costs.fixed_s <= last_s]
 
 
 def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:

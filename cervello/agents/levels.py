@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import ConfigurationError
+from cervello.spec import AgentId, Array
 
 HOLDS = ("last", "none")
 _MOST_FRAMES = 1 << 32  # from turn to turn, so that frame numbers stay within the 64 bits of a snapshot
@@ -49,3 +51,79 @@ def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
                                  "one that is not pushed")
     if hold not in HOLDS:
         raise ConfigurationError(f"{where}, hold: expected one of {list(HOLDS)}, got {hold!r}")
+
+
+_PLAIN = Level()
+
+
+class Levels:
+    """How the agents of one policy are treated. Mutable.
+
+    Attributes:
+      of: by agent, for those that are not treated as all others.
+      resting: agents that were pushed in this frame and whose turn it is not.
+      held: last decisions of agents that want them repeated.
+      phases: the phase that the next agent gets, by `every`.
+    """
+
+    __slots__ = ("held", "of", "phases", "resting")
+
+    def __init__(self) -> None:
+        self.of: dict[AgentId, Level] = {}
+        self.resting: dict[AgentId, None] = {}
+        self.held: dict[AgentId, dict[str, Array]] = {}
+        self.phases: dict[int, int] = {}
+
+    def set(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
+        """Sets an agent's level; its phase is the next in turn, so that a crowd does not decide in one frame."""
+        was = self.of.get(agent, _PLAIN)
+        if (every, priority, hold) == (1, 1.0, "none"):
+            self.of.pop(agent, None)
+            self.held.pop(agent, None)
+            return
+        phase = was.phase
+        if every != was.every or agent not in self.of:
+            phase = self.phases.get(every, 0)
+            self.phases[every] = (phase + 1) % every
+        level = Level(every, phase, priority, hold, was.next_frame, was.birth)
+        if agent in self.of and every != was.every:
+            level.next_frame = min(was.next_frame, was.next_frame - was.every + every)
+        self.of[agent] = level
+        if hold == "none":
+            self.held.pop(agent, None)
+
+    def forget(self, agent: AgentId) -> None:
+        """Everything about an agent."""
+        for kept in (self.of, self.resting, self.held):
+            kept.pop(agent, None)
+
+    def is_due(self, agent: AgentId, birth: int, frame: int, waiting: Collection[AgentId]) -> bool:
+        """Whether it is the turn of an agent that is pushed; one that waits already goes on waiting."""
+        level = self.of.get(agent)
+        if level is None:
+            return True
+        if level.birth != birth:  # another episode than the one it decided in last
+            if level.birth is not None:
+                level.next_frame = frame
+                self.held.pop(agent, None)
+            level.birth = birth
+        return level.next_frame <= frame or agent in waiting
+
+    def priority(self, agent: AgentId) -> float:
+        return self.of.get(agent, _PLAIN).priority
+
+    def decided(self, ids: Iterable[AgentId], births: Mapping[AgentId, int], rows: Callable[[], Any], frame: int) -> None:
+        """Agents have had their turn; some want to repeat what they have decided.
+
+        Args:
+          rows: gives results by agent; asked when they are needed.
+        """
+        found: Any = None
+        for agent in ids:
+            level = self.of.get(agent)
+            if level is not None and level.birth == births[agent]:
+                level.decided(frame)
+                if level.hold == "last":
+                    found = rows() if found is None else found
+                    # Copies: a row is a window into its whole batch, which would live as long.
+                    self.held[agent] = {name: np.array(row) for name, row in found[agent].items()}

@@ -64,7 +64,7 @@ class Loop:
                 brain.decided(taken, ids, columns, frame.number)
                 frame.add(brain, ids, columns)
                 if deadline is not None and taken.ids:
-                    brain.note(taken)
+                    taken.ended_s = time.perf_counter()
 
     def close(self) -> None:
         """Ends the threads; a later frame makes new ones."""

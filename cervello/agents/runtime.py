@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import levels, measuring, runtime_snapshot
+from cervello.agents.agenda import Agenda
 from cervello.agents.brain import Brain
-from cervello.agents.costs import Pace
 from cervello.agents.frame import Frame, Picked, counted, timed
 from cervello.agents.ids import Ids, is_many, listed
 from cervello.agents.loop import Loop
@@ -60,7 +60,7 @@ class Runtime:
         self.threads = thread_count("runtime, threads", threads)
         self.frame = 0  # the number of the next frame
         self._brains: dict[str, Brain] = {}
-        self._pace = Pace()
+        self._agenda = Agenda()
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
         self._collects = False  # whether garbage is to be collected again when this frame is over
@@ -105,7 +105,7 @@ class Runtime:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        brain = Brain(name, policy, self._pace)
+        brain = Brain(name, policy, self._agenda)
         if measure and (measured := measuring.measure(policy)) is not None:
             brain.costs.set(*measured)
         with self._lock:
@@ -126,14 +126,19 @@ class Runtime:
             brain = self._brain(name)
             self._brains = {key: other for key, other in self._brains.items() if key != name}
             self._skipped.pop(name, None)
-        return tuple(brain.queue.births)
+            orphans = brain.line.queue.ids
+            brain.leave()
+        return orphans
 
     def clear(self) -> dict[str, tuple[AgentId, ...]]:
         """Takes all policies out; returns the orphaned agents by policy."""
         with self._lock:
             brains, self._brains = self._brains, {}
             self._skipped.clear()
-        return {name: tuple(brain.queue.births) for name, brain in brains.items() if brain.queue.births}
+            orphans = {name: brain.line.queue.ids for name, brain in brains.items() if len(brain.line)}
+            for brain in brains.values():
+                brain.leave()
+        return orphans
 
     def _brain(self, name: str) -> Brain:
         brain = self._brains.get(name) if isinstance(name, str) else None
@@ -163,9 +168,9 @@ class Runtime:
         brain.policy.begin_agents(names, stream, episode)
         with self._lock:
             brain.saw(before)
-            if brain.levels or (every, priority, hold) != (1, 1.0, "none"):
+            if brain.levels.of or (every, priority, hold) != (1, 1.0, "none"):
                 for agent in names:
-                    brain.begin(agent, int(every), float(priority), hold)
+                    brain.set_level(agent, int(every), float(priority), hold)
 
     def end_agent(self, name: str, agent: AgentId) -> None:
         """An agent ends; what it waits with is forgotten."""
@@ -193,11 +198,11 @@ class Runtime:
             yield
             with self._lock:
                 for agent in names:
-                    kept = brain.levels.get(agent)
+                    kept = brain.levels.of.get(agent)
                     brain.forget(agent)
                     if keep_levels and kept is not None:
                         kept.next_frame = self.frame
-                        brain.levels[agent] = kept
+                        brain.levels.of[agent] = kept
                 brain.saw(before)
         finally:
             with self._lock:
@@ -215,7 +220,7 @@ class Runtime:
         levels.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
         brain.policy.check_agents((agent,))
         with self._lock:
-            brain.begin(agent, int(every), float(priority), hold)
+            brain.set_level(agent, int(every), float(priority), hold)
 
     # Observations -------------------------------------------------------------------------------------------------------
 
@@ -244,9 +249,9 @@ class Runtime:
         """Agents that wait, in the order of their turn as it is now."""
         brain = self._brain(name)
         with self._lock:
-            agents = list(brain.queue.births)
-            if brain.plain:
-                return tuple(agents)
+            agents = brain.line.queue.ids
+            if brain.even:
+                return agents
             urgencies = brain.urgencies(self.frame)
             return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
 
@@ -322,7 +327,7 @@ class Runtime:
     def _judge(self, frame: Frame, start: float) -> None:
         frame.elapsed_s = time.perf_counter() - start
         if frame.budget_s is not None:
-            self._pace.judge(frame.elapsed_s, frame.budget_s)
+            self._agenda.pace.judge(frame.elapsed_s, frame.budget_s)
 
     def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
         if budget_s is not None and not _above_zero(budget_s):
@@ -343,24 +348,23 @@ class Runtime:
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
-        for brain in self._brains.values():
+        for brain in list(self._agenda.busy):
             if brain.under_way:
                 for taken in brain.under_way[::-1]:
                     brain.put_back(taken, None)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
-        brains = list(self._brains.values())
         if deadline is not None:
-            return timed(brains, frame.number, rows, deadline, frame.budget_s or 0.0)
+            return timed(self._agenda, frame.number, rows, deadline, frame.budget_s or 0.0)
         with self._lock:
-            picks = list(counted(brains, frame.number, rows))
+            picks = list(counted(self._agenda, list(self._brains.values()), frame.number, rows))
         return iter(picks)
 
     def _expected_s(self) -> float:
         """Seconds of work that waits."""
         if self.threads == 1:
             return 0.0
-        return sum(brain.costs.expected_s(len(brain.queue)) for brain in self._brains.values() if brain.queue.births)
+        return sum(brain.costs.expected_s(len(brain.line)) for brain in self._brains.values() if len(brain.line))
 
     def _close(self, frame: Frame) -> None:
         """Says who was skipped, and what those hold who want that."""
@@ -368,9 +372,9 @@ class Runtime:
             start = time.perf_counter()
             self._recover()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
-            for brain in self._brains.values():
-                if not brain.told:
-                    frame.skip(brain)
+            for brain in list(self._agenda.news):
+                if not frame.skip(brain):
+                    self._agenda.news.pop(brain, None)
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
 

@@ -31,7 +31,8 @@ def save(frame: int, brains: Sequence[Brain]) -> bytes:
 
 def _saved(brain: Brain) -> dict[str, Any]:
     """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
-    queue, policy = brain.queue, brain.policy
+    line, policy = brain.line, brain.policy
+    queue, treated = line.queue, brain.levels
     births = queue.births
     stale = {agent for (agent, birth), now in zip(births.items(), policy.births(list(births)), strict=True) if birth != now}
     kept = [row for row, agent in enumerate(births) if agent not in stale]
@@ -44,14 +45,14 @@ def _saved(brain: Brain) -> dict[str, Any]:
     return {
         "name": brain.name,
         "policy": bytes(policy.snapshot()),
-        "waiting": {"ids": _plain(ids), "since": [brain.since[agent] for agent in ids],
+        "waiting": {"ids": _plain(ids), "since": [line.since[agent] for agent in ids],
                     "deterministic": [agent in brain.deterministic for agent in ids],
                     "rows": [_packed(array) for array in rows]},
-        "resting": _plain(there(brain.resting)),
+        "resting": _plain(there(treated.resting)),
         "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
-                   for agent, level in ((agent, brain.levels[agent]) for agent in there(brain.levels))],
-        "phases": list(brain.phases.items()),
-        "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in brain.held[agent].items()]] for agent in there(brain.held)],
+                   for agent, level in ((agent, treated.of[agent]) for agent in there(treated.of))],
+        "phases": list(treated.phases.items()),
+        "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in treated.held[agent].items()]] for agent in there(treated.held)],
         "last_frame": brain.last_frame,
     }
 
@@ -94,9 +95,9 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
     policies = [brain.policy for brain in brains]
     undo = [policy.snapshot() for policy in policies]
     changes = [policy.changes for policy in policies]
-    waited = [dict(brain.queue.births) for brain in brains]
+    waited = [dict(brain.line.queue.births) for brain in brains]
     births = [policy.births(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
-    levels_of = [policy.births(list(brain.levels)) for policy, brain in zip(policies, brains, strict=True)]
+    levels_of = [policy.births(list(brain.levels.of)) for policy, brain in zip(policies, brains, strict=True)]
     try:
         for policy, state in zip(policies, states, strict=True):
             policy.restore(state)
@@ -107,9 +108,10 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
                     brain.policy.restore(state)
                 # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
                 now = brain.policy.births(list(pushed))
-                brain.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
+                brain.line.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
                                       for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
-                for level, was, birth_now in zip(brain.levels.values(), level_births, brain.policy.births(list(brain.levels)), strict=True):
+                treated = brain.levels.of
+                for level, was, birth_now in zip(treated.values(), level_births, brain.policy.births(list(treated)), strict=True):
                     if level.birth == was:
                         level.birth = birth_now
         raise
@@ -169,15 +171,16 @@ def _check_frames(numbers: Sequence[Any]) -> None:
 def _put(brain: Brain, entry: Any, rows: dict[str, Array]) -> None:
     waiting = entry["waiting"]
     ids = waiting["ids"]
+    brain.last_frame = entry["last_frame"]
     brain.fill(ids, waiting["since"], rows)
     brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
-    brain.resting = dict.fromkeys(entry["resting"])
     births = brain.policy.births([level[0] for level in entry["levels"]])
-    brain.levels = {agent: Level(every, phase, float(priority), hold, next_frame, birth)
-                    for (agent, every, phase, priority, hold, next_frame), birth in zip(entry["levels"], births, strict=True)}
-    brain.phases = dict(entry["phases"])
-    brain.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
-    brain.last_frame = entry["last_frame"]
+    treated = brain.levels
+    treated.resting = dict.fromkeys(entry["resting"])
+    treated.of = {agent: Level(every, phase, float(priority), hold, next_frame, birth)
+                  for (agent, every, phase, priority, hold, next_frame), birth in zip(entry["levels"], births, strict=True)}
+    treated.phases = dict(entry["phases"])
+    treated.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
 
 
 def _packed(array: Any) -> list[Any]:

@@ -42,6 +42,8 @@ class Queue:
         self._first = 0
         self._holes = False
         self._ids: tuple[AgentId, ...] | None = ()
+        self._all: Batched | None = None  # as `head` gave all rows last; views, so what is written to the rows shows in them
+        self._views = all(spec.batch_axis == 0 for spec in specs.values())
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
 
     @property
@@ -115,7 +117,7 @@ class Queue:
     def _changed(self) -> None:
         """Others wait, or in another order."""
         self.changes += 1
-        self._ids = None
+        self._ids = self._all = None
 
     def _room(self, n: int) -> int:
         """The first of n free rows at the back."""
@@ -141,9 +143,18 @@ class Queue:
         Raises:
           InputError: they differ in a value that they share; see `alike`.
         """
-        if self._holes:
-            self._close_holes()
-        return Batched(self.ids if n == len(self.births) else tuple(islice(self.births, n)), self.pad.columns(n, self._first))
+        if n < len(self.births):
+            if self._holes:
+                self._close_holes()
+            return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
+        found = self._all
+        if found is None:
+            if self._holes:
+                self._close_holes()
+            found = Batched(self.ids, self.pad.columns(n, self._first))
+            if self._views:
+                self._all = found
+        return found
 
     def alike(self, n: int) -> int:
         """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""

@@ -24,7 +24,7 @@ _FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("policy"
 _FILES.add(str(Path(home.__file__).parents[1] / "inferers" / "swift.py"))
 
 
-_FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("brain", "frame", "loop", "runtime")}
+_FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("brain", "frame", "loop", "runtime", "line", "agenda")}
 _FRAME_FILES |= {str(Path(home.__file__).parents[1] / name) for name in ("inferers/timely.py", "batcher/queue.py", "batcher/pad.py")}
 
 
@@ -150,7 +150,7 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
         runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
     assert [row.item() for row in following.columns["obs"]] == list(following.ids)
     brain.decided(following, *brain.decide(following), 0)
-    assert brain.queue.pad.lent == 0
+    assert brain.line.queue.pad.lent == 0
 
 
 @pytest.mark.parametrize("budget_s", [10.0, None])
@@ -178,13 +178,55 @@ def test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for
         for _ in range(6):
             frame = runtime.run(budget_s=10.0)
             assert not frame.errors
-            assert set(brain.since) == set(brain.queue.births) == set(runtime.waiting("a"))
+            assert set(brain.line.since) == set(brain.line.queue.births) == set(runtime.waiting("a"))
         assert not runtime.waiting("a")
         assert not brain.under_way
         # Twice, where the interrupt came between a decision and its result.
         assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
         if done:
             assert at > 50
+            return
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("n_run", [2, 8])
+def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time_for(model: Model, n_run: int, batch: bool,
+                                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a batch leaves to do is done by the next push: wherever the interrupt comes, all ten decide, and once."""
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    within = Policy.infer_within
+
+    def hurried(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
+        limit.sure, limit.piece = min(n_run, len(ids)), 0
+        return within(policy, ids, inputs, unchanged, limit)
+
+    for at in range(10_000):
+        runtime = Runtime()
+        runtime.add("a", Policy(model, wrappers="auto"))
+        runtime.begin_agents("a", list(range(12)))
+        runtime.push_batch("a", list(range(10)), {"obs": np.ones((10, 1), np.float32)})
+        with monkeypatch.context() as patch:
+            patch.setattr(Policy, "infer_within", hurried)
+            assert list(runtime.run(budget_s=10.0)["a"]) == list(range(n_run))
+
+        def push(runtime: Runtime = runtime) -> None:
+            if batch:
+                runtime.push_batch("a", [11, 9], {"obs": np.ones((2, 1), np.float32)})
+            else:
+                runtime.push("a", 11, {"obs": np.ones(1, np.float32)})
+
+        done = not interrupted(push, at)
+        assert set(runtime.waiting("a")) - {11} == set(range(n_run, 10))
+        frame = runtime.run(budget_s=10.0)
+        assert not frame.errors
+        assert not runtime.waiting("a")
+        assert set(frame["a"]) - {11} == set(range(n_run, 10))
+        assert set(summed(runtime.policies["a"], list(range(10)))) == {1.0}
+        brain = runtime._brains["a"]
+        assert not brain.under_way
+        assert brain.line.queue.pad.lent == 0
+        if done:
+            assert at > 30
             return
 
 

@@ -405,7 +405,7 @@ def test_a_submitted_frame_that_fails_puts_back_only_those_without_a_newer_obser
     runtime.end_agent("broken", 1)
     brain.put_back(taken, 1)
     assert runtime.waiting("broken") == (2, 3)
-    assert brain.queue.head(2).columns["index"].tolist() == [1, 99]
+    assert brain.line.queue.head(2).columns["index"].tolist() == [1, 99]
 
 
 @pytest.mark.parametrize("change", ["end", "restart"])

@@ -1,0 +1,125 @@
+"""The agents who wait for one policy: what they observe, when they had begun, and since which frame they wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cervello.batcher import Queue
+from cervello.spec import AgentId, Array, Specs
+
+NOBODY = 1 << 62  # waits; beyond all frames
+
+
+class Line:
+    """Mutable, one thread at a time. A batch of all who wait takes the whole line with it, memory and all.
+
+    Attributes:
+      queue: the newest observation of everybody, longest waiting first where all have one priority.
+      since: the frame in which each of them began to wait.
+      head_since: the first one's, `NOBODY` when nobody waits.
+    """
+
+    __slots__ = ("_fresh", "head_since", "queue", "since")
+
+    def __init__(self, specs: Specs):
+        self.queue = Queue(specs)
+        self.since: dict[AgentId, int] = {}
+        self.head_since = NOBODY
+        self._fresh = (-1, 0)  # the newest frame, and how many wait since then: they lie at the back
+
+    def __len__(self) -> int:
+        return len(self.queue.births)
+
+    def put(self, agent: AgentId, birth: int, arrays: Mapping[str, Array], frame: int) -> None:
+        """An agent's newest observation; one that waits already keeps its place."""
+        self.queue.put(agent, birth, arrays)
+        self._wait((agent,), frame)
+
+    def put_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array], frame: int) -> None:
+        """As `put`, for distinct agents."""
+        self.queue.put_columns(ids, births, columns)
+        self._wait(ids, frame)
+
+    def return_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array], since: Sequence[int]) -> None:
+        """Those who have waited here before come back, to the end."""
+        self.queue.put_columns(ids, births, columns)
+        self.since.update(zip(ids, since, strict=True))
+        newest = max(self._fresh[0], *since)
+        self._fresh = newest, sum(when == newest for when in self.since.values())
+
+    def _wait(self, ids: Sequence[AgentId], frame: int) -> None:
+        since = self.since
+        before = len(since)
+        for agent in ids:
+            since.setdefault(agent, frame)
+        newest, n_fresh = self._fresh
+        self._fresh = frame, len(since) - before + (n_fresh if newest == frame else 0)
+        if not before:
+            self.look_at_head()
+
+    def fill(self, ids: Sequence[AgentId], births: Sequence[int], since: Sequence[int], rows: Mapping[str, Array]) -> None:
+        """Those who wait from here on, in this order; whoever waited before does no longer.
+
+        Args:
+          rows: as `Queue.put_rows` takes them.
+        """
+        self.queue.clear()
+        self.queue.put_rows(ids, births, rows)
+        self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
+        self.look_at_head()
+
+    def forget(self, agent: AgentId) -> bool:
+        """Returns whether it waited."""
+        if not self.queue.discard(agent):
+            return False
+        newest, n_fresh = self._fresh
+        if self.since.pop(agent, None) == newest:
+            self._fresh = newest, n_fresh - 1
+        self.look_at_head()
+        return True
+
+    def drop(self, n: int) -> None:
+        """Forgets the first n."""
+        ids = self.queue.ids[:n]
+        self.queue.drop(n)
+        for agent in ids:
+            self.since.pop(agent, None)
+        self.look_at_head()
+
+    def eligible(self, frame: int) -> int:
+        """How many, from the front, may run in a frame: those who were pushed before the next one began."""
+        newest, n_fresh = self._fresh
+        return len(self.queue.births) - (n_fresh if newest > frame else 0)
+
+    def absorb(self, newer: Line) -> None:
+        """Takes over whoever waits in another line, with what they observe there: in the places they have here, the others at the back."""
+        if newer.queue.births:
+            self.queue.absorb(newer.queue)
+            self.since = {**newer.since, **self.since}
+            newest = newer._fresh[0]
+            self._fresh = newest, sum(when == newest for when in self.since.values())
+        self.look_at_head()
+
+    def arrange(self, order: Sequence[int] | Array) -> None:
+        """Another order, as `Queue.arrange` takes it."""
+        self.queue.arrange(order)
+        self.look_at_head()
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self.queue.clear()
+        self.since.clear()
+        self.head_since, self._fresh = NOBODY, (-1, 0)
+
+    def look_at_head(self) -> None:
+        """Notes since when the first one waits."""
+        if len(self.since) != len(self.queue.births):
+            self._mend()
+        births = self.queue.births
+        self.head_since = self.since[next(iter(births))] if births else NOBODY
+
+    def _mend(self) -> None:
+        """After an interrupt between a change of who waits and its note: who is not noted waits since the newest frame."""
+        newest = self._fresh[0]
+        self.since = {agent: self.since.get(agent, newest) for agent in self.queue.births}
+        self._fresh = newest, sum(when == newest for when in self.since.values())

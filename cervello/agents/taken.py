@@ -1,0 +1,44 @@
+"""A batch of a frame on its way from the line to the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cervello.agents.line import Line
+from cervello.batcher.pad import ScratchPad
+from cervello.inferers.timely import Limit
+from cervello.spec import AgentId, Array
+
+
+@dataclass(slots=True)
+class Taken:
+    """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
+
+    Attributes:
+      changes: the policy's, when everybody was looked at last.
+      line: whose memory the columns are, when all who wait were taken.
+      pad: whose memory they are otherwise.
+      limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
+      picked_s, ended_s: the clock when it was chosen, and when its results were in the frame; 0 where nobody asks.
+      opens: whether it is the first of its frame.
+      n_run: rows that have run.
+      rests: whether those behind them are still to be put back into the line.
+      broken: an interrupt came while they were.
+    """
+
+    ids: tuple[AgentId, ...]
+    columns: Mapping[str, Array]
+    births: Mapping[AgentId, int]
+    since: dict[AgentId, int]
+    deterministic: bool | Array
+    changes: int
+    line: Line | None
+    pad: ScratchPad | None
+    limit: Limit | None = None
+    picked_s: float = 0.0
+    ended_s: float = 0.0
+    opens: bool = False
+    n_run: int = 0
+    rests: bool = False
+    broken: bool = False
