@@ -101,8 +101,9 @@ def _marked(share: float, holds: bool) -> str:
 def crowd(report: dict[str, Any]) -> Iterator[str]:
     """The figures of `crowd.py`."""
     times, memory, saved = report["time"], report["memory"], report["snapshot"]
-    yield (f"A crowd (`python benchmarks/crowd.py`): {report['agents']:,} recurrent agents begin in {times['begin_us']:.2f} µs each, "
-           f"decide in {times['tick_us']:.2f} µs and end, in random order, in {times['end_us']:.2f} µs; "
+    yield (f"A crowd (`python benchmarks/crowd.py`; {_machine(report)}): "
+           f"{report['agents']:,} recurrent agents begin in {times['begin_us']:.2f} µs each, decide in "
+           f"{times['tick_us']:.2f} µs and end, in random order, in {times['end_us']:.2f} µs; "
            f"{memory['bytes_per_agent']:.0f} bytes each, the same after {report['generations']} generations. 10,000 agents of 256 floats "
            f"are saved in {saved['save_ms']:.1f} ms ({saved['save_to_buffer_ms']:.1f} ms into a buffer) and restored in "
            f"{saved['restore_ms']:.1f} ms.")
@@ -110,8 +111,9 @@ def crowd(report: dict[str, Any]) -> Iterator[str]:
 
 def noise(report: dict[str, Any]) -> Iterator[str]:
     """The figures of `noise.py`."""
-    yield ("Noise (`python benchmarks/noise.py`), nanoseconds per number, and times faster than the fastest of numpy's PCG64, Philox and "
-           "SFC64, none of which can give every agent numbers of its own in one call:")
+    yield (f"Noise (`python benchmarks/noise.py`; {_machine(report)}), "
+           "nanoseconds per number, and times faster than the fastest of numpy's PCG64, Philox and SFC64, "
+           "none of which can give every agent numbers of its own in one call:")
     yield ""
     yield "| agents × numbers | normal | fast normal | uniform |"
     yield "|---|---|---|---|"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from cervello.agents.costs import Pace
@@ -12,21 +13,24 @@ if TYPE_CHECKING:
 
 class Agenda:
     """Mutable; kept up to date by the brains whenever something changes, most of which happens between frames, so that a frame need not
-    ask all of them. Changed by statements without calls, so an interrupt comes before or after.
+    ask all of them. Whoever is about to change something is noted as busy before, so that an interrupt leaves nothing unnoticed.
 
     Attributes:
       pace: of all batches.
-      heads: policies that somebody waits for and that run no batch, with the frame the first one waits from and the frame they ran in last.
-      busy: policies that run a batch, or have run one and are not settled.
-      news: policies whose agents wait, rest or are gone otherwise than the last frame said.
-      uneven: policies whose agents differ in urgency, or wait in another order.
+      members: all policies, in the order they were added, with a number that grows.
+      heads: policies that somebody waits for and that run no batch, with the frame the first one waits from, the frame they ran in last
+        and their number.
+      busy: policies in the midst of a change, that run a batch, or that have run one and are not settled.
+      news: policies whose agents may wait, rest or be gone otherwise than the last frame said.
+      uneven: policies whose agents may differ in urgency, or wait in another order.
     """
 
-    __slots__ = ("busy", "heads", "news", "pace", "uneven")
+    __slots__ = ("busy", "heads", "members", "news", "pace", "uneven")
 
     def __init__(self) -> None:
         self.pace = Pace()
-        self.heads: dict[Brain, tuple[int, int]] = {}
+        self.members: dict[Brain, int] = {}
+        self.heads: dict[Brain, tuple[int, int, int]] = {}
         self.busy: dict[Brain, None] = {}
         self.news: dict[Brain, None] = {}
         self.uneven: dict[Brain, None] = {}
@@ -37,20 +41,27 @@ class Agenda:
             brain.settle()
 
     def order(self, frame: int) -> list[Brain]:
-        """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest."""
+        """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
+        that was added first."""
         heads = self.heads
         order = sorted(heads, key=heads.__getitem__)
         while order and heads[order[-1]][0] > frame:  # pushed since it began
             del order[-1]
         if self.uneven:
-            order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame))
+            order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame, brain.number))
         return order
 
     def waits(self, brain: Brain, frame: int) -> bool:
         """Whether a policy could run another batch in a frame."""
         return brain in self.heads and self.heads[brain][0] <= frame
 
+    def keep(self, brains: Collection[Brain]) -> None:
+        """Only these are in the runtime: an interrupt may have come when another one left."""
+        for brain in [brain for brain in self.members if brain not in brains]:
+            brain.leave()
+            self.forget(brain)
+
     def forget(self, brain: Brain) -> None:
         """A policy that is no longer in the runtime."""
-        for noted in (self.heads, self.busy, self.news, self.uneven):
+        for noted in (self.heads, self.busy, self.news, self.uneven, self.members):
             noted.pop(brain, None)

@@ -42,10 +42,12 @@ class Brain:
       gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
       odd: batch axes of outputs whose rows do not lie in front.
       seen: the policy's changes when it was looked for agents that are gone.
+      number: of the order in which policies were added.
     """
 
     def __init__(self, name: str, policy: Policy, agenda: Agenda):
         self.name, self.policy = name, policy
+        self.number = 0
         self.levels = Levels()
         self.deterministic: set[AgentId] = set()
         self.costs = CostModel(agenda.pace)
@@ -62,24 +64,36 @@ class Brain:
 
     @property
     def line(self) -> Line:
-        """The agents who wait."""
+        """The agents who wait, with everything settled."""
         if self._ended:
             self.settle()
         return self._line
 
+    def enter(self, number: int) -> None:
+        """It is in the runtime from here on."""
+        self.number = number
+        self._agenda.members[self] = number
+
     def leave(self) -> None:
         """It is no longer in the runtime, though a batch of it may still run."""
-        self._agenda.forget(self)
-        self._agenda = Agenda()
+        own = Agenda()
+        agenda, self._agenda = self._agenda, own
+        agenda.forget(self)
 
     def _tell(self) -> None:
-        """Somebody waits, or no longer does."""
+        """Somebody may wait, or no longer do so."""
         line, agenda = self._line, self._agenda
         agenda.news[self] = None
         if line.queue.births and not self.under_way:
-            agenda.heads[self] = line.head_since, self.last_frame
+            agenda.heads[self] = line.head_since, self.last_frame, self.number
         elif self in agenda.heads:
             del agenda.heads[self]
+        self._at_rest()
+
+    def _at_rest(self) -> None:
+        """A change is over, and noted."""
+        if not self.under_way and not self._ended and self in self._agenda.busy:
+            del self._agenda.busy[self]
 
     # Who waits ----------------------------------------------------------------------------------------------------------
 
@@ -94,6 +108,7 @@ class Brain:
         self._forget_waiting(agent)
 
     def _forget_waiting(self, agent: AgentId) -> None:
+        self._agenda.busy[self] = None
         if self.line.forget(agent):
             self.deterministic.discard(agent)
         self._tell()
@@ -110,22 +125,22 @@ class Brain:
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
-        line = self.line
+        line = self._settled()
         birth = self._births((agent,))[0]
         if not self.levels.is_due(agent, birth, frame, line.queue.births):
             self.levels.resting[agent] = None
             self._agenda.news[self] = None
             return
         self.levels.resting.pop(agent, None)
+        self._agenda.busy[self] = None
         before = line.queue.changes
         line.put(agent, birth, arrays, frame)
-        if line.queue.changes != before:
-            self._tell()
+        self._pushed(before)
         self._flag((agent,), deterministic)
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
-        line = self.line
+        line = self._settled()
         births = self._births(ids)
         if self.levels.of:
             due = [self.levels.is_due(agent, birth, frame, line.queue.births) for agent, birth in zip(ids, births, strict=True)]
@@ -138,13 +153,27 @@ class Brain:
         if self.levels.resting:
             for agent in ids:
                 self.levels.resting.pop(agent, None)
+        self._agenda.busy[self] = None
         before = line.queue.changes
         line.put_columns(ids, births, arrays, frame)
-        if line.queue.changes != before:
-            self._tell()
+        self._pushed(before)
         self._flag(ids, deterministic)
         if len(ids) <= len(line) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
-            self.policy.look_up(line.queue.head(len(line)).ids)
+            self.policy.look_up(line.queue.ids)
+            line.queue.prepare()
+
+    def _settled(self) -> Line:
+        """The line before a push; also when the last one was interrupted."""
+        if self in self._agenda.busy:
+            self.settle()
+        return self._line
+
+    def _pushed(self, before: int) -> None:
+        """There is no news when all waited already."""
+        if self._line.queue.changes != before:
+            self._tell()
+        else:
+            self._at_rest()
 
     def _births(self, ids: Sequence[AgentId]) -> list[int]:
         """When agents began; raises AgentError for one that is not there."""
@@ -278,8 +307,8 @@ class Brain:
         since = dict(zip(batch.ids, map(line.since.__getitem__, batch.ids), strict=True))
         taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, queue.pad)
         queue.pad.lent += 1
-        self.under_way.append(taken)  # before they leave the line: an interrupt loses nobody
         agenda.busy[self] = None
+        self.under_way = [*self.under_way, taken]  # before they leave the line: an interrupt loses nobody
         line.drop(n_rows)
         self._tell()
         return taken
@@ -318,6 +347,12 @@ class Brain:
         n_run = len(taken.ids) if taken.limit is None else taken.limit.n_rows
         if self.levels.of:
             self.levels.decided(ids, taken.births, lambda: by_agent(ids, columns, self.odd), frame)
+        self._end(taken, n_run)
+        if taken.line is None:
+            self._tell()  # others wait in the same line
+
+    def _end(self, taken: Taken, n_run: int) -> None:
+        """A batch is no longer under way, though not settled."""
         left = [other for other in self.under_way if other is not taken]
         if len(left) == len(self.under_way):
             return  # after an interrupt it was put back
@@ -326,8 +361,6 @@ class Brain:
             self._leave_out_later(taken, n_run)
         # No call from here on.
         taken.n_run, taken.rests, self.under_way, self._ended = n_run, rests, left, [*self._ended, taken]
-        if taken.line is None:
-            self._tell()  # others wait in the same line
 
     def _leave_out_later(self, taken: Taken, n_run: int) -> None:
         """Of those who are to wait again, some have ended meanwhile or begun anew."""
@@ -353,22 +386,22 @@ class Brain:
                 else:
                     taken.broken = True  # if an interrupt comes
                     self._wait_again(taken)
+            self._give_back(taken)
             if taken.ended_s:
                 self.costs.learn(taken.n_run, taken.limit, taken.picked_s, taken.ended_s, taken.opens)
-            self._give_back(taken)
+        self._line.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
         self._tell()
-        if not self.under_way and not self._ended and self in self._agenda.busy:
-            del self._agenda.busy[self]
 
     def _wait_again(self, taken: Taken) -> None:
         """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on
         the newest."""
         line, newer = taken.line, self._line
         assert line is not None
-        line.queue.pad.lent += 1  # after an interrupt, the batch is still read here
+        pad = line.queue.pad  # which is another one afterwards, if nobody is left
+        pad.lent += 1  # after an interrupt, the batch is still read here
         line.drop(taken.n_run)
         line.absorb(newer)
-        line.queue.pad.lent -= 1
+        pad.lent -= 1
         # The line comes back, and its stand-in goes; no call in between, so no interrupt.
         taken.line, taken.rests, self._line = newer, False, line
 
@@ -376,14 +409,10 @@ class Brain:
         """A batch has failed: those who were tried wait again behind all others, which keep their places. Returns who was tried."""
         n_tried = len(taken.ids) if taken.limit is None else min(taken.limit.sure, len(taken.ids))
         tried = taken if n_tried == len(taken.ids) else self._first(taken, n_tried)
-        if tried is not taken:
-            if self.policy.changes != taken.changes:
-                self._leave_out_later(taken, n_tried)
-            taken.n_run = n_tried
-            self._wait_again(taken)
         self.put_back(tried, frame + 1)
-        self._give_back(taken)
-        self._tell()
+        if tried is not taken:
+            self._end(taken, n_tried)
+            self.settle()
         return tried.ids
 
     def put_back(self, taken: Taken, since: int | None) -> None:

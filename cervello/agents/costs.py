@@ -33,6 +33,7 @@ _LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
 _LATE = 1.1  # times its budget that make a frame late
 _LATE_SHARE = 0.007  # of frames
 _STEP = 0.02  # of the budget, by which the margin grows after a late frame
+_FIRST_MARGIN_S, _FIRST_MARGIN = 125e-6, 0.25  # of the budget at most: the first margin, when nobody knows what delays frames here
 _MOST_MARGIN = 0.3  # of the budget is kept back at most: a machine that is always busy elsewhere must not stop all decisions
 _TOP_MARGIN = 0.6  # of the budget: what a margin may grow to, for the sake of batches that keep back a part of it
 _ANY = 1 << 62  # rows
@@ -55,12 +56,14 @@ class Pace:
       margin_s: seconds that a frame is planned to be over early, where it ends with a batch that cannot stop; a part of it otherwise.
       first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for others: the same work whatever the
         policy, but the interpreter's code and data are far away when a frame begins.
+      judged: whether there has been a full frame.
     """
 
     factor: float = 1.0
     margin_s: float = 10e-6
     first_s: float = 0.0
     later_s: float = 0.0
+    judged: bool = False
 
     def observe_begin(self, seconds: float, opens: bool) -> None:
         """Learns from a batch how long it took until it ran."""
@@ -88,6 +91,8 @@ class Pace:
 
     def judge(self, elapsed_s: float, budget_s: float) -> None:
         """Learns from a frame; one that was over early, for want of work, says nothing."""
+        if not self.judged and elapsed_s > 0.5 * budget_s:
+            self.judged, self.margin_s = True, max(self.margin_s, min(_FIRST_MARGIN_S, _FIRST_MARGIN * budget_s))
         if elapsed_s > _LATE * budget_s:
             self.margin_s = min(self.margin_s + _STEP * budget_s, _TOP_MARGIN * budget_s)
         elif elapsed_s > 0.5 * budget_s:
@@ -203,6 +208,7 @@ class CostModel:
 
     def observe(self, n_rows: int, seconds: float) -> None:
         """Learns from a batch that has run."""
+        seconds = max(seconds, _LEAST_S)  # a coarse clock may not have moved
         if not self.measured:
             seconds /= self.pace.factor
             self.set((n_rows, seconds), (n_rows, seconds))

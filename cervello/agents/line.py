@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from cervello.batcher import Queue
 from cervello.spec import AgentId, Array, Specs
@@ -41,7 +42,7 @@ class Line:
         self._wait(ids, frame)
 
     def return_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array], since: Sequence[int]) -> None:
-        """Those who have waited here before come back, to the end."""
+        """Those who have waited before come back, to the end, with what they observe and since when they wait."""
         self.queue.put_columns(ids, births, columns)
         self.since.update(zip(ids, since, strict=True))
         newest = max(self._fresh[0], *since)
@@ -80,7 +81,7 @@ class Line:
 
     def drop(self, n: int) -> None:
         """Forgets the first n."""
-        ids = self.queue.ids[:n]
+        ids = tuple(islice(self.queue.births, n))
         self.queue.drop(n)
         for agent in ids:
             self.since.pop(agent, None)

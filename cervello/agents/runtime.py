@@ -61,6 +61,7 @@ class Runtime:
         self.frame = 0  # the number of the next frame
         self._brains: dict[str, Brain] = {}
         self._agenda = Agenda()
+        self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
         self._collects = False  # whether garbage is to be collected again when this frame is over
@@ -114,6 +115,8 @@ class Runtime:
             if any(policy is other.policy for other in self._brains.values()):
                 raise ConfigurationError(f"runtime, add {name!r}: expected a policy of its own, got one that is here under another name; "
                                          "make a second Policy of the same model, the weights are shared")
+            self._added += 1
+            brain.enter(self._added)
             self._brains = {**self._brains, name: brain}
 
     def remove(self, name: str) -> tuple[AgentId, ...]:
@@ -340,6 +343,9 @@ class Runtime:
                     raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its "
                                              "future")
                 self._recover()  # an interrupt came before the frame could be closed
+            if len(self._agenda.members) != len(self._brains):
+                self._agenda.keep(list(self._brains.values()))
+                self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._brains}
             frame = Frame(self.frame, None if budget_s is None else float(budget_s))
             self.frame += 1  # what is pushed from here on is for the next one
             self._flight = flight
@@ -364,7 +370,8 @@ class Runtime:
         """Seconds of work that waits."""
         if self.threads == 1:
             return 0.0
-        return sum(brain.costs.expected_s(len(brain.line)) for brain in self._brains.values() if len(brain.line))
+        with self._lock:
+            return sum(brain.costs.expected_s(len(brain.line)) for brain in self._brains.values() if len(brain.line))
 
     def _close(self, frame: Frame) -> None:
         """Says who was skipped, and what those hold who want that."""

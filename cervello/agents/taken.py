@@ -17,14 +17,14 @@ class Taken:
 
     Attributes:
       changes: the policy's, when everybody was looked at last.
-      line: whose memory the columns are, when all who wait were taken.
+      line: whose memory the columns are, when all who wait were taken; its stand-in, once the others are back.
       pad: whose memory they are otherwise.
       limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
       picked_s, ended_s: the clock when it was chosen, and when its results were in the frame; 0 where nobody asks.
       opens: whether it is the first of its frame.
       n_run: rows that have run.
       rests: whether those behind them are still to be put back into the line.
-      broken: an interrupt came while they were.
+      broken: that has begun; if it is still to be done, an interrupt came.
     """
 
     ids: tuple[AgentId, ...]

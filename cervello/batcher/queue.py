@@ -156,6 +156,11 @@ class Queue:
                 self._all = found
         return found
 
+    def prepare(self) -> None:
+        """Makes ahead what `head` gives of all rows, where these are views."""
+        if self._views:
+            self.head(len(self.births))
+
     def alike(self, n: int) -> int:
         """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""
         if not self._shared:

@@ -11,6 +11,7 @@ import pytest
 import stacks
 
 from cervello import ExecutionError, Policy, Recurrent, Runtime, inferers
+from cervello.agents.brain import Brain
 from cervello.agents.costs import CostModel
 from cervello.agents.table import ChangedError
 from cervello.inferers.testing import same_bits, sample_columns
@@ -282,6 +283,56 @@ def test_who_ends_meanwhile_waits_no_longer(hurry: Hurry, behind_its_back: bool)
     assert set(decided(frame)) | set(later) == {0, 1, 2, 4, 5}
     assert not set(decided(frame)) & set(later)
     assert runtime.waiting("a") == ()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_when_all_the_others_end_meanwhile_the_next_batch_keeps_its_rows(hurry: Hurry, fails: bool,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = counting(64)
+    push(runtime, range(6))
+    hurry.counts = lambda n: min(n, 2)
+
+    def end() -> None:
+        hurry.meanwhile = lambda: None
+        runtime.policies["a"].end_agents([2, 3, 4, 5])
+        if fails:
+            raise ValueError("no")
+
+    hurry.meanwhile = end
+    assert list(runtime.run(budget_s=10.0)["a"]) == ([] if fails else [0, 1])
+    runtime.run()
+    for agent in range(10, 26):
+        push(runtime, [agent], agent)
+    infer = Policy.infer_batch
+
+    def pushed_meanwhile(policy: Policy, ids: Any, inputs: Any, *others: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Policy, "infer_batch", infer)
+        for agent in range(30, 42):
+            push(runtime, [agent], -7.0)
+        return infer(policy, ids, inputs, *others, **more)
+
+    monkeypatch.setattr(Policy, "infer_batch", pushed_meanwhile)
+    assert decided(runtime.run(rows=12)) == {agent: float(agent) for agent in range(10, 22)}
+
+
+def test_nobody_settles_without_the_lock(hurry: Hurry, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Runtime(threads=2) as runtime:
+        runtime.add("a", Policy(stacks.model("counter"), wrappers=[Recurrent()]))
+        runtime.begin_agents("a", range(30))
+        settle, seen = Brain.settle, []
+
+        def locked(brain: Brain) -> None:
+            seen.append(runtime._lock.locked())
+            settle(brain)
+
+        monkeypatch.setattr(Brain, "settle", locked)
+        hurry.counts = lambda n: min(n, 5)
+        push(runtime, range(20))
+        for _ in range(3):
+            runtime.run(budget_s=10.0)
+            runtime.submit(budget_s=10.0).result()
+        assert len(seen) > 3
+        assert all(seen)
 
 
 def test_levels_of_those_who_wait_again_stay(hurry: Hurry) -> None:

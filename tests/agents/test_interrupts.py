@@ -24,7 +24,8 @@ _FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("policy"
 _FILES.add(str(Path(home.__file__).parents[1] / "inferers" / "swift.py"))
 
 
-_FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("brain", "frame", "loop", "runtime", "line", "agenda")}
+_FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py"))
+                for name in ("agenda", "brain", "frame", "levels", "line", "loop", "runtime", "taken")}
 _FRAME_FILES |= {str(Path(home.__file__).parents[1] / name) for name in ("inferers/timely.py", "batcher/queue.py", "batcher/pad.py")}
 
 
@@ -153,19 +154,24 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
     assert brain.line.queue.pad.lent == 0
 
 
+def hurried(n_run: int) -> Callable[..., Any]:
+    """An `infer_within` that has time for so many rows."""
+    within = Policy.infer_within
+
+    def infer_within(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
+        limit.sure, limit.piece = min(n_run, len(ids)), 0
+        return within(policy, ids, inputs, unchanged, limit)
+
+    return infer_within
+
+
 @pytest.mark.parametrize("budget_s", [10.0, None])
 @pytest.mark.parametrize("n_run", [2, 8, 10])
 def test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for(model: Model, n_run: int, budget_s: float | None,
                                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ten agents the batch decides for some; wherever the interrupt comes, all ten have decided after the next frame."""
     monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
-    within = Policy.infer_within
-
-    def hurried(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
-        limit.sure, limit.piece = min(n_run, len(ids)), 0
-        return within(policy, ids, inputs, unchanged, limit)
-
-    monkeypatch.setattr(Policy, "infer_within", hurried)
+    monkeypatch.setattr(Policy, "infer_within", hurried(n_run))
     for at in range(10_000):
         runtime = Runtime()
         runtime.add("a", Policy(model, wrappers="auto"))
@@ -194,19 +200,13 @@ def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time
                                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     """What a batch leaves to do is done by the next push: wherever the interrupt comes, all ten decide, and once."""
     monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
-    within = Policy.infer_within
-
-    def hurried(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
-        limit.sure, limit.piece = min(n_run, len(ids)), 0
-        return within(policy, ids, inputs, unchanged, limit)
-
     for at in range(10_000):
         runtime = Runtime()
         runtime.add("a", Policy(model, wrappers="auto"))
         runtime.begin_agents("a", list(range(12)))
         runtime.push_batch("a", list(range(10)), {"obs": np.ones((10, 1), np.float32)})
         with monkeypatch.context() as patch:
-            patch.setattr(Policy, "infer_within", hurried)
+            patch.setattr(Policy, "infer_within", hurried(n_run))
             assert list(runtime.run(budget_s=10.0)["a"]) == list(range(n_run))
 
         def push(runtime: Runtime = runtime) -> None:
@@ -228,6 +228,90 @@ def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time
         if done:
             assert at > 30
             return
+
+
+def runtimes(model: Model, call: Callable[[Runtime], Any], waiting: int = 10) -> Iterator[Runtime]:
+    """Runtimes whose call was interrupted, at each place in turn; the last one was not. Ten agents of twelve wait at first."""
+    for at in range(10_000):
+        runtime = Runtime()
+        runtime.add("a", Policy(model, wrappers="auto"))
+        runtime.begin_agents("a", list(range(12)))
+        if waiting:
+            ones(runtime, range(waiting))
+        done = not interrupted(lambda runtime=runtime: call(runtime), at)
+        assert gc.isenabled()
+        yield runtime
+        if done:
+            assert at > 10
+            return
+
+
+def ones(runtime: Runtime, agents: Any) -> None:
+    agents = list(agents)
+    runtime.push_batch("a", agents, {"obs": np.ones((len(agents), 1), np.float32)})
+
+
+def one(runtime: Runtime) -> None:
+    runtime.push("a", 3, {"obs": np.ones(1, np.float32)})
+
+
+@pytest.mark.parametrize(("push", "crowd"), [(lambda runtime: ones(runtime, range(10)), set(range(10))), (one, {3})])
+def test_who_pushes_again_after_an_interrupt_decides(model: Model, push: Callable[[Runtime], Any], crowd: set[int],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    for runtime in runtimes(model, push, waiting=0):
+        push(runtime)
+        frame = runtime.run(budget_s=10.0)
+        for _ in range(2):
+            assert frame["a"].skipped == runtime.waiting("a")
+            assert set(frame["a"]) | set(frame["a"].skipped) == crowd
+            if not frame["a"].skipped:
+                break
+            frame = runtime.run(budget_s=10.0)
+        assert set(frame["a"]) == crowd
+
+
+@pytest.mark.parametrize("budget_s", [10.0, None])
+def test_a_part_of_a_line_that_is_interrupted_stops_nobody(model: Model, budget_s: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    for runtime in runtimes(model, lambda runtime: runtime.run(budget_s=budget_s, rows=4)):
+        ones(runtime, [11])
+        frame = runtime.run()
+        assert frame["a"].skipped == runtime.waiting("a") == ()
+        assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
+        brain = runtime._brains["a"]
+        assert (brain.under_way, brain.line.queue.pad.lent) == ([], 0)
+
+
+def test_a_batch_with_a_limit_that_fails_and_is_interrupted_loses_nobody(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    infer = Policy.infer_within
+
+    def fails(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
+        monkeypatch.setattr(Policy, "infer_within", hurried(6))
+        limit.sure, limit.piece = 4, 0
+        raise ValueError("no")
+
+    def run(runtime: Runtime) -> None:
+        monkeypatch.setattr(Policy, "infer_within", fails)
+        runtime.run(budget_s=10.0)
+
+    for runtime in runtimes(model, run):
+        monkeypatch.setattr(Policy, "infer_within", infer)
+        for _ in range(3):
+            runtime.run(budget_s=10.0)
+        assert runtime.waiting("a") == ()
+        assert set(summed(runtime.policies["a"], list(range(10)))) <= {1.0, 2.0}
+
+
+@pytest.mark.parametrize("leave", [lambda runtime: runtime.remove("a"), lambda runtime: runtime.clear()])
+def test_a_policy_whose_leave_is_interrupted_is_there_or_not(model: Model, leave: Callable[[Runtime], Any],
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
+    for runtime in runtimes(model, leave):
+        frame = runtime.run(budget_s=10.0)
+        assert set(frame) == set(runtime.policies)
+        assert not frame.skipped
 
 
 @pytest.mark.parametrize("batch", [False, True])

@@ -165,6 +165,30 @@ def test_agents_that_differ_in_a_value_all_rows_share_run_in_batches_of_their_ow
     assert found == {0: [2, 2], 1: [3, 3], 2: [2, 2]}
 
 
+def test_agents_may_differ_in_a_value_all_rows_share_when_they_are_pushed_together(runtime: Runtime) -> None:
+    data = small_models.graph([small_models.node("Mul", "obs gain", "action")],
+                              {"obs": (small_models.FLOAT, ("N", 2)), "gain": (small_models.FLOAT, (1,))},
+                              {"action": (small_models.FLOAT, ("N", 2))}, {})
+    runtime.add("shared", cervello.load(data))
+    runtime.begin_agents("shared", range(6))
+    for first, gain in ((0, 2.0), (3, 5.0)):
+        runtime.push_batch("shared", range(first, first + 3), {"obs": np.ones((3, 2), np.float32), "gain": np.array([gain], np.float32)})
+    found = {agent: row["action"].tolist() for agent, row in runtime.run()["shared"].items()}
+    assert found == {agent: [2, 2] if agent < 3 else [5, 5] for agent in range(6)}
+
+
+def test_of_equal_policies_the_one_that_was_added_first_comes_first(runtime: Runtime) -> None:
+    runtime.push("b", 1, one(1))
+    runtime.push("a", 1, one(1))
+    state = runtime.snapshot()
+    assert list(runtime.run(rows=1)) == ["a"]
+    runtime.restore(state)
+    assert list(runtime.run(rows=1)) == ["a"]
+    runtime.set_level("b", 1, every=1, priority=1.0)  # may differ from now on, and does not
+    runtime.restore(state)
+    assert list(runtime.run(rows=1)) == ["a"]
+
+
 # Adding and removing ------------------------------------------------------------------------------------------------------
 
 
