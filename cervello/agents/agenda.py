@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from cervello.agents.costs import Pace
 
-if TYPE_CHECKING:
-    from cervello.agents.brain import Brain
+
+class Member(Protocol):
+    """What an agenda asks of a policy's place in a runtime."""
+
+    last_frame: int
+    number: int
+
+    def settle(self) -> None: ...
+    def urgency(self, frame: int) -> float: ...
+    def leave(self) -> None: ...
 
 
-class Agenda:
+M = TypeVar("M", bound=Member)
+
+
+class Agenda(Generic[M]):
     """Mutable; kept up to date by the brains whenever something changes, most of which happens between frames, so that a frame need not
     ask all of them. Whoever is about to change something is noted as busy before, so that an interrupt leaves nothing unnoticed.
 
@@ -29,18 +40,18 @@ class Agenda:
 
     def __init__(self) -> None:
         self.pace = Pace()
-        self.members: dict[Brain, int] = {}
-        self.heads: dict[Brain, tuple[int, int, int]] = {}
-        self.busy: dict[Brain, None] = {}
-        self.news: dict[Brain, None] = {}
-        self.uneven: dict[Brain, None] = {}
+        self.members: dict[M, int] = {}
+        self.heads: dict[M, tuple[int, int, int]] = {}
+        self.busy: dict[M, None] = {}
+        self.news: dict[M, None] = {}
+        self.uneven: dict[M, None] = {}
 
     def settle(self) -> None:
         """Nobody has anything left to do of earlier frames."""
         for brain in list(self.busy):
             brain.settle()
 
-    def order(self, frame: int) -> list[Brain]:
+    def order(self, frame: int) -> list[M]:
         """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
         that was added first."""
         heads = self.heads
@@ -51,17 +62,17 @@ class Agenda:
             order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame, brain.number))
         return order
 
-    def waits(self, brain: Brain, frame: int) -> bool:
+    def waits(self, brain: M, frame: int) -> bool:
         """Whether a policy could run another batch in a frame."""
         return brain in self.heads and self.heads[brain][0] <= frame
 
-    def keep(self, brains: Collection[Brain]) -> None:
+    def keep(self, brains: Collection[M]) -> None:
         """Only these are in the runtime: an interrupt may have come when another one left."""
         for brain in [brain for brain in self.members if brain not in brains]:
             brain.leave()
             self.forget(brain)
 
-    def forget(self, brain: Brain) -> None:
+    def forget(self, brain: M) -> None:
         """A policy that is no longer in the runtime."""
         for noted in (self.heads, self.busy, self.news, self.uneven, self.members):
             noted.pop(brain, None)

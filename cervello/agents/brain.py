@@ -45,7 +45,7 @@ class Brain:
       number: of the order in which policies were added.
     """
 
-    def __init__(self, name: str, policy: Policy, agenda: Agenda):
+    def __init__(self, name: str, policy: Policy, agenda: Agenda[Brain]):
         self.name, self.policy = name, policy
         self.number = 0
         self.levels = Levels()
@@ -76,7 +76,7 @@ class Brain:
 
     def leave(self) -> None:
         """It is no longer in the runtime, though a batch of it may still run."""
-        own = Agenda()
+        own: Agenda[Brain] = Agenda()
         agenda, self._agenda = self._agenda, own
         agenda.forget(self)
 
@@ -196,8 +196,11 @@ class Brain:
 
     def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        self.line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
-        self._agenda.uneven[self] = None
+        line = Line(self.policy.inputs)
+        line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
+        self.settle()
+        self._agenda.busy[self] = self._agenda.uneven[self] = None
+        self._line = line
         self.gone, self.seen = [], self.policy.changes
         self._tell()
 

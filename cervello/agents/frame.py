@@ -141,7 +141,7 @@ class Frame(Mapping[str, Actions]):
         self.errors[brain.name] = error
 
 
-def counted(agenda: Agenda, brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
+def counted(agenda: Agenda[Brain], brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
     agenda.settle()
     for brain in brains:
@@ -160,7 +160,7 @@ def counted(agenda: Agenda, brains: Sequence[Brain], frame: int, rows: int | Non
             yield brain, taken
 
 
-def timed(agenda: Agenda, frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
+def timed(agenda: Agenda[Brain], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
     """Batches that are expected to end before the deadline.
 
     Policies come in the order of their most urgent agent. The first takes as many rows as fit; of the others, those whose whole crowd

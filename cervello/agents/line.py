@@ -59,12 +59,11 @@ class Line:
             self.look_at_head()
 
     def fill(self, ids: Sequence[AgentId], births: Sequence[int], since: Sequence[int], rows: Mapping[str, Array]) -> None:
-        """Those who wait from here on, in this order; whoever waited before does no longer.
+        """Those who wait, in this order; nobody waits yet.
 
         Args:
           rows: as `Queue.put_rows` takes them.
         """
-        self.queue.clear()
         self.queue.put_rows(ids, births, rows)
         self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
         self.look_at_head()

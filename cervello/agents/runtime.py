@@ -60,7 +60,7 @@ class Runtime:
         self.threads = thread_count("runtime, threads", threads)
         self.frame = 0  # the number of the next frame
         self._brains: dict[str, Brain] = {}
-        self._agenda = Agenda()
+        self._agenda: Agenda[Brain] = Agenda()
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
