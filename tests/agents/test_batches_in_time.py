@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from cervello.agents.costs import CostModel
 from cervello.agents.table import ChangedError
 from cervello.inferers.testing import same_bits, sample_columns
 from cervello.inferers.timely import Limit
-from cervello.native import arena
+from cervello.native import abi, arena
 from cervello.wrappers import Passive
 
 N = 61
@@ -85,29 +86,26 @@ def test_rows_that_are_said_to_take_long_do_not_begin() -> None:
     assert late.n_rows == 5
 
 
-def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far() -> None:
-    """Rows are said to take nothing, and pieces are large. Tries during which the machine turned to something else do not count."""
+@pytest.mark.parametrize("n_fit", [170, 200, 481, 500, 999])
+@pytest.mark.parametrize("n_rows", [1000, 100_000])
+def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far(n_rows: int, n_fit: int) -> None:
+    """Rows are said to take nothing. The clock is one on which every row takes a microsecond."""
     policy = Policy(stacks.model("feed_forward"))
-    ids = tuple(range(200_000))
+    ids = tuple(range(n_rows))
     policy.begin_agents(ids)
     columns = sample_columns(policy.inputs, list(ids))
-    wholes = [Limit(time.perf_counter() + FUTURE, 1000, 32_768, 0.0) for _ in range(5)]
-    for limit in wholes:
-        policy.infer_within(ids, columns, policy.changes, limit)
-    whole_s = min(limit.pieces_s for limit in wholes)
-    plan = policy.model.resolve(32_768)
-    piece_s = whole_s * (plan.parts[0][0] if plan.parts else plan).n_rows / 199_000
-    over, counts = [], []
-    for share in np.linspace(0.3, 0.7, 41):
-        limit = Limit(time.perf_counter() + share * whole_s, 1000, 32_768, 0.0)
-        policy.infer_within(ids, columns, policy.changes, limit)
-        over.append(limit.over_s - limit.until_s)
-        counts.append(limit.n_rows)
-    calm = np.array(over) < 2 * piece_s  # a piece that begins too late is over within one
-    if calm.sum() < 8:
-        pytest.skip(f"the machine is busy with something else: {calm.sum()} of {len(over)} tries undisturbed")
-    assert 1000 < np.median(np.array(counts)[calm]) < len(ids)
-    assert -0.3 * piece_s < np.median(np.array(over)[calm]) < 0.15 * piece_s
+    policy.infer_within(ids, columns, policy.changes, Limit(time.perf_counter() + FUTURE, 100, 64))
+    timely = policy._engine.timely
+    assert timely is not None
+    assert timely._run is not None
+    context = timely._run.context
+    clock = ctypes.CFUNCTYPE(ctypes.c_int64)(lambda: int(context[abi.CTX_ROW] + context[abi.CTX_ROWS]) * 1000)
+    context[abi.CTX_CLOCK], context[abi.CTX_CLOCK_WRITES] = ctypes.cast(clock, ctypes.c_void_p).value, 0
+    limit = Limit((n_fit + 0.5) * 1e-6, 100, 64, 0.0)
+    policy.infer_within(ids, columns, policy.changes, limit)
+    assert limit.n_rows == n_fit
+    assert limit.over_s == pytest.approx(n_fit * 1e-6)
+    assert limit.pieces_s == pytest.approx((n_fit - 100) * 1e-6)
 
 
 def test_more_agents_and_more_rows_than_before() -> None:
