@@ -4,7 +4,7 @@ A batch of n rows is expected to take (fixed + per_row · n) · pace seconds. Fi
 through its batches, relative errors, old ones forgotten, held near its last place where the data say nothing (all batches of one size). The
 pace is everybody's: how much slower batches are in these frames than lines say, because caches are colder or the machine is busier than it
 was; it is known after a few frames, also for policies that run once in a hundred. With it goes the margin by which a frame is
-planned, learnt from whole frames: enough that no more than seven in a thousand are late by more than a tenth. It is in seconds, for long
+planned, learnt from whole frames: it grows until about seven in a thousand are late by more than a tenth. It is in seconds, for long
 and short batches alike, since what makes frames late is not in the batches: the machine turns to something else for a moment. A batch
 during which that happened counts as a bounded error of its line.
 

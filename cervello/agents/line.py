@@ -45,8 +45,7 @@ class Line:
         """Those who have waited before come back, to the end, with what they observe and since when they wait."""
         self.queue.put_columns(ids, births, columns)
         self.since.update(zip(ids, since, strict=True))
-        newest = max(self._fresh[0], *since)
-        self._fresh = newest, sum(when == newest for when in self.since.values())
+        self._count(max(self._fresh[0], *since))
 
     def _wait(self, ids: Sequence[AgentId], frame: int) -> None:
         since = self.since
@@ -96,8 +95,7 @@ class Line:
         if newer.queue.births:
             self.queue.absorb(newer.queue)
             self.since = {**newer.since, **self.since}
-            newest = newer._fresh[0]
-            self._fresh = newest, sum(when == newest for when in self.since.values())
+            self._count(newer._fresh[0])
         self.look_at_head()
 
     def arrange(self, order: Sequence[int] | Array) -> None:
@@ -122,4 +120,8 @@ class Line:
         """After an interrupt between a change of who waits and its note: who is not noted waits since the newest frame."""
         newest = self._fresh[0]
         self.since = {agent: self.since.get(agent, newest) for agent in self.queue.births}
+        self._count(newest)
+
+    def _count(self, newest: int) -> None:
+        """Counts those who wait since the newest frame."""
         self._fresh = newest, sum(when == newest for when in self.since.values())

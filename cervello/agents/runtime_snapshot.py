@@ -109,7 +109,7 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
                 # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
                 now = brain.policy.births(list(pushed))
                 brain.line.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
-                                      for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
+                                           for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
                 treated = brain.levels.of
                 for level, was, birth_now in zip(treated.values(), level_births, brain.policy.births(list(treated)), strict=True):
                     if level.birth == was:
