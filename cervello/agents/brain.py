@@ -14,7 +14,7 @@ from cervello.agents.agenda import Agenda
 from cervello.agents.costs import CostModel
 from cervello.agents.levels import Levels
 from cervello.agents.line import Line
-from cervello.agents.policy import Policy
+from cervello.agents.policy import Measure, Measured, Policy
 from cervello.agents.table import ChangedError
 from cervello.agents.taken import Taken
 from cervello.batcher.pad import checked
@@ -35,7 +35,8 @@ class Brain:
 
     Attributes:
       levels: how agents are treated.
-      costs: what batches take.
+      costs: what batches take; another object after a swap.
+      measure: what times a model before it goes live; None to learn from the first row that it runs.
       under_way: batches that were taken and are neither decided nor put back.
       leaving: agents that the runtime itself is about to end or restart.
       last_frame: when it was run last, for those that wait equally long.
@@ -45,12 +46,13 @@ class Brain:
       number: of the order in which policies were added.
     """
 
-    def __init__(self, name: str, policy: Policy, agenda: Agenda[Brain]):
+    def __init__(self, name: str, policy: Policy, agenda: Agenda[Brain], measure: Measure | None = None):
         self.name, self.policy = name, policy
         self.number = 0
         self.levels = Levels()
         self.deterministic: set[AgentId] = set()
-        self.costs = CostModel(agenda.pace)
+        self.costs = CostModel(agenda.pace, policy.version)
+        self.measure = measure
         self.under_way: list[Taken] = []
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
@@ -68,6 +70,18 @@ class Brain:
         if self._ended:
             self.settle()
         return self._line
+
+    def swapped(self, version: int, measured: Measured | None) -> None:
+        """Another model decides from here on. Called by the thread that replaces it, with the policy's turn and without the runtime's lock:
+        so costs are replaced by one assignment.
+
+        Args:
+          measured: what `measure` gave for it.
+        """
+        costs = CostModel(self._agenda.pace, version)
+        if measured is not None:
+            costs.set(*measured)
+        self.costs = costs
 
     def enter(self, number: int) -> None:
         """It is in the runtime from here on."""
@@ -348,6 +362,7 @@ class Brain:
     def decided(self, taken: Taken, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
         """A batch has run; of one with a limit, those for whom there was no time wait again, in the places they had."""
         n_run = len(taken.ids) if taken.limit is None else taken.limit.n_rows
+        taken.version = columns.version
         if self.levels.of:
             self.levels.decided(ids, taken.births, lambda: by_agent(ids, columns, self.odd), frame)
         self._end(taken, n_run)
@@ -390,8 +405,8 @@ class Brain:
                     taken.broken = True  # if an interrupt comes
                     self._wait_again(taken)
             self._give_back(taken)
-            if taken.ended_s:
-                self.costs.learn(taken.n_run, taken.limit, taken.picked_s, taken.ended_s, taken.opens)
+            if taken.ended_s and taken.version == self.costs.version:  # not of a model that has been replaced
+                self.costs.learn(taken.n_run, taken.limit, taken.picked_s, taken.ended_s, taken.opens, taken.gross_s)
         self._line.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
         self._tell()
 

@@ -12,12 +12,17 @@ A batch that can stop is given more rows than surely fit: those at once for whic
 budget, as long as a piece is expected to be in time by what the last ones took. It keeps back a fifth of the margin, since all that may
 still delay it is one piece.
 
+A batch that is grossly late (several times what was expected, and well behind the budget) means that the line is wrong, or that
+the machine was elsewhere. The next batch is a single row then, which tells the two apart: the line keeps its shape and takes its scale
+from that row.
+
 Source: the line is recursive least squares with exponential forgetting and a ridge; the margin moves by the rule of stochastic
 approximation (Robbins and Monro, 1951).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from cervello.inferers.timely import Limit
@@ -44,6 +49,8 @@ _COLD = 1.3  # times its cost is what a policy may take that comes last
 _LEAST_WORTH = 0.3  # of its fixed cost is what the rows of such a batch cost at least
 _SHARE_OF_NEW = 0.2  # in means that forget
 _LEAST_S = 1e-9  # no part of a line is relaxed below
+_GROSS = 4.0  # times what was expected is grossly late, if the frame is late too
+GROSS_SHARE = 0.5  # of its budget that a frame is late then
 _RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
 
 
@@ -114,6 +121,7 @@ class CostModel:
 
     Args:
       pace: shared with others; None for one of its own.
+      version: of the policy that it is about.
 
     Attributes:
       fixed_s, per_row_s: the line; 0 as long as nothing was measured.
@@ -122,10 +130,12 @@ class CostModel:
       after_s: what follows when a batch's last row has run, until its results are in the frame.
     """
 
-    __slots__ = ("_sums", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s")
+    __slots__ = ("_relaxed", "_shape", "_sums", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s", "version")
 
-    def __init__(self, pace: Pace | None = None):
-        self.pace = Pace() if pace is None else pace
+    def __init__(self, pace: Pace | None = None, version: int = 1):
+        self.pace, self.version = Pace() if pace is None else pace, version
+        self._shape: tuple[float, float] | None = None  # of a line that is doubted: fixed and per row, to scale
+        self._relaxed = False  # whether the line says less than was measured
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured = 0
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
@@ -169,13 +179,19 @@ class CostModel:
         """
         return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= line_s
 
-    def learn(self, n_rows: int, limit: Limit | None, picked_s: float, ended_s: float, opens: bool) -> None:
+    def learn(self, n_rows: int, limit: Limit | None, picked_s: float, ended_s: float, opens: bool, gross_s: float = math.inf) -> None:
         """Learns from a batch that has run.
 
         Args:
           picked_s, ended_s: when it was chosen, and when its results were in the frame.
           opens: it was the first of its frame.
+          gross_s: when results are grossly late, on the same clock.
         """
+        if ended_s > gross_s and self.measured and n_rows and ended_s - picked_s > _GROSS * self.expected_s(n_rows):
+            self._doubt()
+            if self._relaxed:  # it was known to be slow, and was tried all the same: this is what it takes
+                self.observe(n_rows, ended_s - picked_s)
+            return
         if limit is None or not limit.began_s:
             seconds = ended_s - picked_s
             self.observe(n_rows, max(seconds - (self.pace.first_s if opens else self.pace.later_s), _LEAST_REST * seconds))
@@ -210,8 +226,7 @@ class CostModel:
         """Learns from a batch that has run."""
         seconds = max(seconds, _LEAST_S)  # a coarse clock may not have moved
         if not self.measured:
-            seconds /= self.pace.factor
-            self.set((n_rows, seconds), (n_rows, seconds))
+            self._start(n_rows, seconds / self.pace.factor)
             return
         expected = self.expected_s(n_rows)
         ratio = seconds / expected
@@ -224,7 +239,26 @@ class CostModel:
         self.fixed_s = max((top * right - bottom * wn) / determinant, least)
         self.per_row_s = max((left * bottom - top * wn) / determinant, least / n_rows)
         self.measured += 1
+        self._relaxed = False
         self.pace.observe(ratio)
+
+    def _start(self, n_rows: int, seconds: float) -> None:
+        """Starts from one measurement; a line that was doubted keeps its shape."""
+        self._relaxed = False
+        if self._shape is None:
+            self.set((n_rows, seconds), (n_rows, seconds))
+            return
+        (fixed, per_row), self._shape = self._shape, None
+        scale = seconds / (fixed + per_row * n_rows)
+        self.fixed_s, self.per_row_s = fixed * scale, per_row * scale
+        self._add(n_rows, seconds)
+        self.measured += 1
+
+    def _doubt(self) -> None:
+        """Forgets all but the shape of the line."""
+        self._shape = self.fixed_s, self.per_row_s
+        self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
+        self.measured, self._sums = 0, (0.0, 0.0, 0.0, 0.0, 0.0)
 
     def _add(self, n_rows: int, seconds: float) -> tuple[float, float, float, float, float]:
         """One more batch in the sums, weighted by its relative error."""
@@ -240,4 +274,5 @@ class CostModel:
         policy that was slow once would wait for ever."""
         self.fixed_s = max(self.fixed_s * _RELAX, _LEAST_S)
         self.per_row_s = max(self.per_row_s * _RELAX, _LEAST_S)
+        self._relaxed = True
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.agenda import Agenda
 from cervello.agents.brain import Brain
-from cervello.agents.costs import CostModel
+from cervello.agents.costs import GROSS_SHARE, CostModel
 from cervello.agents.taken import Taken
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
@@ -172,6 +172,7 @@ def timed(agenda: Agenda[Brain], frame: int, rows: int | None, deadline: float, 
     agenda.settle()
     order, pace = agenda.order(frame), agenda.pace
     first, whole = True, True
+    gross_s = deadline + GROSS_SHARE * budget_s
     now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
     while left and order:
         some = False
@@ -207,7 +208,7 @@ def timed(agenda: Agenda[Brain], frame: int, rows: int | None, deadline: float, 
                 continue
             some = True
             taken = brain.take(n_rows, frame, limit)
-            taken.picked_s, taken.opens = now, opens
+            taken.picked_s, taken.opens, taken.gross_s = now, opens, gross_s
             left -= len(taken.ids)
             yield brain, taken
             if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):

@@ -28,12 +28,29 @@ def listed(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId
     if isinstance(ids, np.ndarray):
         if ids.ndim != 1 or (ids.dtype.kind not in "iuUO" and ids.size):
             raise AgentError(f"agents: expected a vector of ints or strings, got {ids.dtype} {ids.shape}")
-        return ids.tolist()  # type: ignore[no-any-return]
+        return _plain(ids.tolist())
     if isinstance(ids, _ONE) or not isinstance(ids, Iterable):
         raise AgentError(f"agents: expected a sequence of ids, got {ids!r}; one agent is [{ids!r}]")
     if ordered and isinstance(ids, (set, frozenset)):
         raise AgentError("agents: expected a sequence of ids, got a set; row i belongs to ids[i], so give a list")
-    return list(ids)
+    return _plain(list(ids))
+
+
+def plain(agent: Any) -> Any:
+    """An id of a subclass of int or str as an int or a str, since what its own `__eq__` and `__hash__` do must not be done while agents are
+    looked up; anything else as it is."""
+    kind = type(agent)
+    if kind is int or kind is str:
+        return agent
+    if isinstance(agent, str):
+        return str.__str__(agent)
+    if isinstance(agent, int) and kind is not bool:
+        return int.__int__(agent)
+    return int(agent) if isinstance(agent, np.integer) else agent
+
+
+def _plain(ids: list[Any]) -> list[Any]:
+    return ids if _KINDS.issuperset(map(type, ids)) else [plain(agent) for agent in ids]
 
 
 def is_id(agent: object) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 
+from cervello.agents.deferred import catch_up, notes
 from cervello.agents.frame import Frame, Picked
 
 _WORTH_HELP_S = 1e-3  # work from which a second thread pays: waking one through Python takes a tenth of that
@@ -20,7 +21,7 @@ class Loop:
       threads: policies that may run at once.
     """
 
-    def __init__(self, lock: threading.Lock, threads: int):
+    def __init__(self, lock: AbstractContextManager[object], threads: int):
         self._lock, self._threads = lock, threads
         self._helping: ThreadPoolExecutor | None = None
 
@@ -51,6 +52,8 @@ class Loop:
         while True:
             with self._lock:
                 picked = next(picks, None)
+            if notes:
+                catch_up()
             if picked is None:
                 return
             brain, taken = picked
@@ -59,12 +62,16 @@ class Loop:
             except Exception as error:
                 with self._lock:
                     frame.fail(brain, brain.failed(taken, frame.number), error)
+                if notes:
+                    catch_up()
                 continue
             with self._lock:
                 brain.decided(taken, ids, columns, frame.number)
                 frame.add(brain, ids, columns)
                 if deadline is not None and taken.ids:
                     taken.ended_s = time.perf_counter()
+            if notes:
+                catch_up()
 
     def close(self) -> None:
         """Ends the threads; a later frame makes new ones."""

@@ -7,17 +7,21 @@ from statistics import median
 
 import numpy as np
 
-from cervello.agents.policy import Policy
+from cervello.agents.engine import Engine
+from cervello.agents.policy import Measured, Policy
 
 _ROWS = 32
 _MOST_S = 0.02  # a batch of many rows takes about this long at most
 _GAME_BYTES = 16 << 20  # touched between two batches
-Measured = tuple[int, float]  # rows, seconds
 
 
-def measure(policy: Policy) -> tuple[Measured, Measured] | None:
-    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice."""
-    twin = policy.twin()
+def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
+    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice.
+
+    Args:
+      engine: what is to decide for the policy next; None for what decides now.
+    """
+    twin = policy.twin(engine)
     if twin is None:
         return None
     small_s = _seconds(twin, 1)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from threading import get_ident
+from typing import TypeVar
 
 import numpy as np
 
-from cervello.agents import saving, snapshot
+from cervello.agents import deferred, saving, snapshot
 from cervello.agents.engine import Engine
-from cervello.agents.ids import Ids, is_many, listed, numbers_of, spread
+from cervello.agents.ids import Ids, check_kinds, doubled, is_many, listed, numbers_of, spread
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
+from cervello.errors import AgentError
 from cervello.inferers import ModelInferer
 from cervello.spec import AgentId, Array, Inferer
 
+T = TypeVar("T")
 _LAST = (1 << 63) - 1
 Numbers = int | Sequence[int] | Array
 
@@ -30,6 +34,7 @@ class Membership:
     def __init__(self, table: AgentTable, engine: Engine, turn: Turn):
         self.engine = engine
         self._table, self._turn = table, turn
+        self._noted: dict[AgentId, None] = {}  # who ends as soon as this can be done
         engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers) -> None:
@@ -42,17 +47,63 @@ class Membership:
             if names:
                 self._begin(names, numbers, streams, episodes)
 
-        self._turn.alone(change)
+        self.alone(change)
 
     def end(self, ids: Ids) -> None:
         """As `Policy.end_agents`."""
         names = listed(ids, ordered=False)
 
         def change() -> None:
-            self._say_end(self._table.end(names))
+            self._say_end(self._turn.write(lambda: self._table.end(names)))
 
         if names:
-            self._turn.alone(change)
+            self.alone(change, lambda: self._note_end(names))
+
+    def alone(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
+        """As `Turn.alone`; those who were to end before have ended then."""
+        def after() -> T:
+            if self._noted:
+                self._end_noted()
+            return change()
+
+        return self._turn.alone(after, later)
+
+    def _note_end(self, names: Sequence[AgentId]) -> None:
+        """All of them end when this thread gives back what it holds, or when somebody else changes agents before.
+
+        Raises:
+          AgentError: an unknown agent, or one that is named twice or has been noted before.
+        """
+        check_kinds(names)
+        noted, turn = self._noted, self._turn
+        fresh = dict.fromkeys(names)
+        if turn.writer != get_ident():  # else the table does not say just now who is there; who is not, is left out later
+            births = turn.read(self._table.births, list(fresh))
+            unknown = [agent for agent, birth in zip(fresh, births, strict=True) if birth is None or agent in noted]
+            if unknown:
+                raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; call begin_agent({unknown[0]!r}) first")
+        if len(fresh) != len(names):
+            raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
+        noted.update(fresh)
+        deferred.note(self._catch_up)
+
+    def _catch_up(self) -> None:
+        if self._noted:
+            self.alone(lambda: None)
+
+    def _end_noted(self) -> None:
+        """Ends those who were noted, and are still there; this thread has the turn. An error of a hook is logged: its caller is gone."""
+        while self._noted:
+            noted = list(self._noted)
+            for agent in noted:
+                self._noted.pop(agent, None)
+            names = [agent for agent in noted if agent in self._table.slots]
+            if names:
+                old = self._turn.write(lambda names=names: self._table.end(names))  # type: ignore[misc]
+                try:
+                    self._say_end(old)
+                except Exception as error:
+                    deferred.log(error)
 
     def restart(self, ids: Ids, stream: Numbers | None, episode: Numbers | None) -> None:
         """As `Policy.restart_agents`. The next episode begins at other slots before the last one ends, so that it may fail."""
@@ -68,12 +119,12 @@ class Membership:
             self._say_end(old)
 
         if names:
-            self._turn.alone(change)
+            self.alone(change)
 
     def save(self, ids: Ids | None, out: saving.Buffer | None) -> bytes | memoryview:
         """As `Policy.snapshot`."""
         names = None if ids is None else listed(ids)
-        return self._turn.alone(lambda: saving.save(self._table, self.engine, names, out))
+        return self.alone(lambda: saving.save(self._table, self.engine, names, out))
 
     def checked(self, given: saving.Buffer) -> snapshot.Saved:
         """A snapshot that fits; raises SnapshotError otherwise."""
@@ -96,7 +147,7 @@ class Membership:
             self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
             self._say_end(old)
 
-        self._turn.alone(change)
+        self.alone(change)
 
     def _begin(self, names: Sequence[AgentId], numbers: Array, streams: Array, episodes: Array, ending: Sequence[AgentId] = (),
                old: Array | None = None, saved: snapshot.Saved | None = None) -> None:
@@ -125,7 +176,7 @@ class Membership:
                 undo.append(partial(engine.inferer.end_agent, slot))
             if saved is not None:
                 engine.stack.set_state(slots, saved.state)
-            table.publish(names, slots, ending, old)
+            self._turn.write(lambda: table.publish(names, slots, ending, old))
         except BaseException:
             if table.changes == changes:  # an interrupt may also come when all is done
                 for hook in reversed(undo):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import get_ident
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from cervello.agents.actions import Actions
+from cervello.agents.deferred import catch_up, holds_last, notes
 from cervello.agents.engine import Engine
 from cervello.agents.ids import Ids, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
@@ -20,7 +22,7 @@ from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, owned
-from cervello.errors import AgentError, ConfigurationError, InputError
+from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.inferers import Choice
 from cervello.inferers.timely import Limit
 from cervello.native import Model
@@ -29,6 +31,21 @@ from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 from cervello.wrappers import propose
 
 Observation = Mapping[str, Any]
+Measured = tuple[tuple[int, float], tuple[int, float]]  # few rows and several, with the seconds that they take
+
+
+class Measure(Protocol):
+    """Times what is to decide for a policy."""
+
+    def __call__(self, policy: Policy, engine: Engine | None = None) -> Measured | None: ...
+
+
+class Follower(Protocol):
+    """Wants to know what a policy's batches will take after a swap."""
+
+    measure: Measure | None
+
+    def swapped(self, version: int, measured: Measured | None) -> None: ...
 
 
 class Policy:
@@ -58,6 +75,7 @@ class Policy:
         self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
         self._pads: list[ScratchPad] = []
+        self._followers: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Follower
 
     # What it takes and gives --------------------------------------------------------------------------------------------
 
@@ -141,7 +159,11 @@ class Policy:
         self.end_agents((agent,))
 
     def end_agents(self, ids: Ids) -> None:
-        """Ends many, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails."""
+        """Ends many, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails.
+
+        A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
+        when that is over, before it returns.
+        """
         self._membership.end(ids)
 
     def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
@@ -159,13 +181,30 @@ class Policy:
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
-        with self._turn.lock:  # not in the midst of a change
-            return self._table.births(ids)
+        turn, table = self._turn, self._table
+        if type(ids) is not tuple and type(ids) is not list:
+            ids = listed(ids)
+        writes = turn.writes  # as `Turn.read`, written out: a call less
+        if not turn.writer:
+            found = table.births(ids)
+            if turn.writes == writes:
+                return found
+        return turn.read(table.births, ids)
 
     def look_up(self, ids: tuple[AgentId, ...]) -> None:
         """Finds distinct agents ahead, so that the batch that names them next need not."""
-        with self._turn.lock, suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
-            self._table.known(ids)
+        with suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
+            self._turn.read(self._table.known, ids)
+
+    @property
+    def must_defer(self) -> bool:
+        """Whether this thread is in the midst of something for which a change of agents has to wait."""
+        return self._turn.must_defer()
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether this thread is changing just now who is there."""
+        return self._turn.writer == get_ident()
 
     @property
     def changes(self) -> int:
@@ -177,12 +216,20 @@ class Policy:
         if len(set(ids)) != len(ids):
             raise AgentError(f"agents: expected distinct agents, got {doubled(ids)!r} twice")
 
-    def twin(self) -> Policy | None:
-        """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice."""
-        engine = self._engine
+    def twin(self, engine: Engine | None = None) -> Policy | None:
+        """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice.
+
+        Args:
+          engine: what is to decide in it; None for what decides now.
+        """
+        engine = self._engine if engine is None else engine
         if engine.stack.foreign or not isinstance(engine.choice, (str, Choice)):
             return None
         return Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+
+    def follow(self, follower: Follower) -> None:
+        """Has a follower told of swaps, as long as somebody else holds it."""
+        self._followers.add(follower)
 
     # Swaps --------------------------------------------------------------------------------------------------------------
 
@@ -198,6 +245,7 @@ class Policy:
           ModelError: the file cannot be used. ConfigurationError: the model takes or gives something else than the old one.
           WrapperError: the wrappers are others. The old policy goes on then.
         """
+        self._turn.check_outside()
         model = new if isinstance(new, Model) else self.model.loaded(new)
         with self._turn.swapping:
             self._swap(successor(self._engine, model, wrappers, inferer))
@@ -210,10 +258,18 @@ class Policy:
         Raises:
           ConfigurationError: a name, shape or type that the file does not have; nothing has changed then.
         """
+        self._turn.check_outside()
         with self._turn.swapping:
             self._swap(successor(self._engine, self.model.updated(weights), None, None))
 
     def _swap(self, new: Engine) -> None:
+        followers = list(self._followers)
+        measured: Measured | None = None
+        measure = next((follower.measure for follower in followers if follower.measure is not None), None)
+        if measure is not None:  # before it goes live, on this thread
+            with suppress(CervelloError):  # made-up observations need not suit it
+                measured = measure(self, new)
+
         def change() -> None:
             old, slots = self._engine, list(self._table.slots.values())
             tell(new.inferer, slots)
@@ -221,11 +277,13 @@ class Policy:
                 new.stack.adopt(old.stack)
                 new.stack.reserve(self._table.capacity)
             self._engine = self._membership.engine = new
+            for follower in followers:
+                follower.swapped(new.version, None if follower.measure is None else measured)
             for slot in told(old.inferer, slots):
                 with suppress(Exception):  # it no longer decides; what it makes of the end is its own business
                     old.inferer.end_agent(slot)
 
-        self._turn.alone(change)
+        self._membership.alone(change)
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -328,6 +386,8 @@ class Policy:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     results = None if swift is None else swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     del holder[0]
+                    if notes:
+                        catch_up()
                     if results is not None:
                         actions = Actions(results)
                         if engine.version != 1:
@@ -336,9 +396,14 @@ class Policy:
             except BaseException:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `turn`: nothing here is a call
                     del holder[0]
+                if notes:
+                    catch_up()
                 raise
         lock = self._turn.lock
         batch = object()
+        if holds_last():
+            raise AgentError(f"policy {self.name!r}: expected a decision outside of a runtime's own work, got one from a finalizer or a "
+                             "signal handler in the middle of it; decide afterwards")
         try:
             with lock:
                 table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
@@ -349,7 +414,8 @@ class Policy:
         finally:
             with lock:
                 table.leave(batch)
-
+            if notes:
+                catch_up()
 
     def infer_within(self, ids: tuple[AgentId, ...], inputs: Mapping[str, Array], unchanged: int, limit: Limit) -> Actions | None:
         """Decides for the first rows of a batch, as many as there is time for.

@@ -17,20 +17,22 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents import levels, measuring, runtime_snapshot
+from cervello.agents import deferred, levels, measuring, runtime_snapshot
 from cervello.agents.agenda import Agenda
 from cervello.agents.brain import Brain
+from cervello.agents.deferred import catch_up, note, notes, register_last, writers
 from cervello.agents.frame import Frame, Picked, counted, timed
-from cervello.agents.ids import Ids, is_many, listed
+from cervello.agents.ids import Ids, check_kinds, is_many, listed, plain
 from cervello.agents.loop import Loop
 from cervello.agents.membership import Numbers
 from cervello.agents.policy import Policy
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import AgentError, ConfigurationError, InputError
 from cervello.native.counts import thread_count
 from cervello.spec import AgentId, Array
 
 Observation = Mapping[str, Any]
 Flight = FrameType | Future[Frame]
+Standing = tuple[Future[None], int]  # done when frames may run again, and the thread that will say so
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
@@ -64,14 +66,17 @@ class Runtime:
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
+        self._noted: dict[tuple[Brain, AgentId], int | None] = {}  # who ends as soon as this can be done, and when they had begun
         self._collects = False  # whether garbage is to be collected again when this frame is over
         self._start()
         _runtimes.add(self)
 
     def _start(self) -> None:
         """No thread and no frame under way, as at first and in the child of a fork."""
-        self._lock = threading.Lock()  # of queues; not held while a policy runs
+        self._lock: Any = threading.RLock()  # of queues; not held while a policy runs, nor while code of the caller's does
+        register_last(self._lock)
         self._flight: Flight | None = None  # the frame that is under way
+        self._standing: Standing | None = None  # the save or restore that is under way
         self._recover()
         self._collect()
         self._submitting: ThreadPoolExecutor | None = None
@@ -106,10 +111,12 @@ class Runtime:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        brain = Brain(name, policy, self._agenda)
+        brain = Brain(name, policy, self._agenda, measuring.measure if measure else None)
+        policy.follow(brain)
+        costs = brain.costs  # of the model that is measured now, should another one come meanwhile
         if measure and (measured := measuring.measure(policy)) is not None:
-            brain.costs.set(*measured)
-        with self._lock:
+            costs.set(*measured)
+        with self._locked("add"):
             if name in self._brains:
                 raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
             if any(policy is other.policy for other in self._brains.values()):
@@ -125,7 +132,7 @@ class Runtime:
         Returns:
           agents whose observations waited and are now orphaned.
         """
-        with self._lock:
+        with self._locked("remove"):
             brain = self._brain(name)
             self._brains = {key: other for key, other in self._brains.items() if key != name}
             self._skipped.pop(name, None)
@@ -135,13 +142,34 @@ class Runtime:
 
     def clear(self) -> dict[str, tuple[AgentId, ...]]:
         """Takes all policies out; returns the orphaned agents by policy."""
-        with self._lock:
+        with self._locked("clear"):
             brains, self._brains = self._brains, {}
             self._skipped.clear()
             orphans = {name: brain.line.queue.ids for name, brain in brains.items() if len(brain.line)}
             for brain in brains.values():
                 brain.leave()
         return orphans
+
+    @contextmanager
+    def _locked(self, what: str) -> Iterator[None]:
+        """Holds the lock, and does afterwards what had to wait for it.
+
+        Raises:
+          AgentError: as `_check_outside`.
+        """
+        self._check_outside(what)
+        try:
+            with self._lock:
+                yield
+        finally:
+            if notes:
+                catch_up()
+
+    def _check_outside(self, what: str) -> None:
+        """Raises AgentError when this thread is in the middle of this runtime's queues, or of a change of agents."""
+        if self._lock._is_owned() or threading.get_ident() in writers:
+            raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
+                             "this thread was in the middle of another call; leave word there and call afterwards")
 
     def _brain(self, name: str) -> Brain:
         brain = self._brains.get(name) if isinstance(name, str) else None
@@ -169,7 +197,7 @@ class Runtime:
         names = listed(ids, ordered=is_many(stream) or is_many(episode))
         before = brain.policy.changes
         brain.policy.begin_agents(names, stream, episode)
-        with self._lock:
+        with self._locked("begin"):
             brain.saw(before)
             if brain.levels.of or (every, priority, hold) != (1, 1.0, "none"):
                 for agent in names:
@@ -182,8 +210,39 @@ class Runtime:
     def end_agents(self, name: str, ids: Ids) -> None:
         """Ends many, or none."""
         brain, names = self._brain(name), listed(ids, ordered=False)
+        if brain.policy.must_defer:
+            self._note_end(brain, names)
+            return
         with self._leaving(brain, names):
             brain.policy.end_agents(names)
+
+    def _note_end(self, brain: Brain, names: Sequence[AgentId]) -> None:
+        """They end when this thread gives back what it holds.
+
+        Raises:
+          AgentError: an unknown agent, or one that is named twice or has been noted before.
+        """
+        check_kinds(names)
+        brain.policy.check_distinct(names)
+        births = brain.policy.births(names)
+        if not brain.policy.is_changing:  # else it does not say just now who is there; who is not, is left out later
+            unknown = [agent for agent, birth in zip(names, births, strict=True) if birth is None or (brain, agent) in self._noted]
+            if unknown:
+                raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; begin it first")
+        self._noted.update(((brain, agent), birth) for agent, birth in zip(names, births, strict=True))
+        note(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Ends those who were noted, and are still there."""
+        while self._noted:
+            (brain, agent), then = self._noted.popitem()
+            now = brain.policy.births((agent,))[0]
+            if now is not None and then in (None, now):
+                try:
+                    with self._leaving(brain, (agent,)):
+                        brain.policy.end_agents((agent,))
+                except Exception as error:  # a hook's, which keeps nobody else here
+                    deferred.log(error)
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins at once, as `Policy.restart_agents`; levels stay, what waits is forgotten."""
@@ -221,8 +280,9 @@ class Runtime:
         """
         brain = self._brain(name)
         levels.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
+        agent = plain(agent)
         brain.policy.check_agents((agent,))
-        with self._lock:
+        with self._locked("set_level"):
             brain.set_level(agent, int(every), float(priority), hold)
 
     # Observations -------------------------------------------------------------------------------------------------------
@@ -236,22 +296,30 @@ class Runtime:
         """
         brain = self._brain(name)
         _check_flag(name, deterministic)
+        agent = plain(agent)
         arrays = brain.checked(agent, observation)
-        with self._lock:
-            brain.push(agent, arrays, self.frame, bool(deterministic))
+        lock = self._lock
+        if lock._is_owned() or writers:
+            self._check_outside("push")
+        try:
+            with lock:
+                brain.push(agent, arrays, self.frame, bool(deterministic))
+        finally:
+            if notes:
+                catch_up()
 
     def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
         """Newest observations of many agents, as columns: row i belongs to ids[i]. All are pushed or none."""
         brain, names = self._brain(name), listed(ids)
         _check_flag(name, deterministic)
         arrays = brain.fitted(names, inputs)
-        with self._lock:
+        with self._locked("push_batch"):
             brain.push_batch(names, arrays, self.frame, bool(deterministic))
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Agents that wait, in the order of their turn as it is now."""
         brain = self._brain(name)
-        with self._lock:
+        with self._locked("waiting"):
             agents = brain.line.queue.ids
             if brain.even:
                 return agents
@@ -337,18 +405,27 @@ class Runtime:
             raise ConfigurationError(f"runtime, budget_s: expected seconds above 0, got {budget_s!r}; None is no budget")
         if rows is not None and (isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1):
             raise ConfigurationError(f"runtime, rows: expected at least 1, got {rows!r}; None is no limit")
-        with self._lock:
-            if self._flight is not None:
-                if _flies(self._flight):
-                    raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its "
-                                             "future")
-                self._recover()  # an interrupt came before the frame could be closed
-            if len(self._agenda.members) != len(self._brains):
-                self._agenda.keep(list(self._brains.values()))
-                self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._brains}
-            frame = Frame(self.frame, None if budget_s is None else float(budget_s))
-            self.frame += 1  # what is pushed from here on is for the next one
-            self._flight = flight
+        if self._lock._is_owned() or writers:
+            self._check_outside("run")
+        while True:
+            with self._lock:
+                standing = self._standing
+                if standing is None:
+                    frame = self._opened(budget_s, flight)
+                    return frame
+            self._wait_for(standing, "run")
+
+    def _opened(self, budget_s: float | None, flight: Flight) -> Frame:
+        if self._flight is not None:
+            if _flies(self._flight):
+                raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its future")
+            self._recover()  # an interrupt came before the frame could be closed
+        if len(self._agenda.members) != len(self._brains):
+            self._agenda.keep(list(self._brains.values()))
+            self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._brains}
+        frame = Frame(self.frame, None if budget_s is None else float(budget_s))
+        self.frame += 1  # what is pushed from here on is for the next one
+        self._flight = flight
         return frame
 
     def _recover(self) -> None:
@@ -384,6 +461,8 @@ class Runtime:
                     self._agenda.news.pop(brain, None)
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
+        if notes:
+            catch_up()
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
@@ -393,9 +472,8 @@ class Runtime:
         Raises:
           ConfigurationError: a frame is under way. WrapperError: a wrapper that does not show its state.
         """
-        with self._lock:
-            self._check_idle("snapshot")
-            return runtime_snapshot.save(self.frame, list(self._brains.values()))
+        with self._still("snapshot") as brains:
+            return runtime_snapshot.save(self.frame, brains, self._lock)
 
     def restore(self, state: Any) -> None:
         """Goes back to a snapshot: frames by `rows` from here on are bitwise those that followed it.
@@ -403,10 +481,44 @@ class Runtime:
         Raises:
           SnapshotError: damaged bytes, or one of a runtime with other policies; nothing has changed then.
         """
-        with self._lock:
-            self._check_idle("restore")
-            self.frame = runtime_snapshot.restore(state, list(self._brains.values()))
-            self._skipped.clear()
+        with self._still("restore") as brains:
+            frame = runtime_snapshot.restore(state, brains, self._lock)
+            with self._lock:
+                self.frame = frame
+                self._skipped.clear()
+
+    @contextmanager
+    def _still(self, what: str) -> Iterator[list[Brain]]:
+        """The policies; no frame is under way inside, and none begins. Not by a lock, since policies call hooks there."""
+        self._check_outside(what)
+        while True:
+            with self._lock:
+                other = self._standing
+                if other is None:
+                    self._check_idle(what)
+                    standing = self._standing = Future(), threading.get_ident()
+                    brains = list(self._brains.values())
+                    break
+            self._wait_for(other, what)
+        try:
+            yield brains
+        finally:
+            self._standing = None
+            standing[0].set_result(None)
+            if notes:
+                catch_up()
+
+    @staticmethod
+    def _wait_for(standing: Standing, what: str) -> None:
+        """Waits until another thread has saved or restored the runtime.
+
+        Raises:
+          ConfigurationError: that waits for this thread.
+        """
+        if standing[1] == threading.get_ident() or deferred.holds_any():
+            raise ConfigurationError(f"runtime, {what}: expected a call from outside, got one from a hook, a finalizer or a signal handler "
+                                     "while the runtime is saved or restored; call afterwards")
+        standing[0].result()
 
     def _check_idle(self, what: str) -> None:
         if self._flight is not None and _flies(self._flight):

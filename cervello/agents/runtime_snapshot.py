@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import msgpack
@@ -17,19 +17,32 @@ from cervello.agents import levels, snapshot
 from cervello.agents.brain import Brain
 from cervello.agents.ids import check_kinds
 from cervello.agents.levels import Level
-from cervello.errors import CervelloError, SnapshotError
+from cervello.errors import CervelloError, ConfigurationError, SnapshotError
 from cervello.spec import AgentId, Array
 
 MAGIC, VERSION = b"CRVR", 1
+_TRIES = 100
 
 
-def save(frame: int, brains: Sequence[Brain]) -> bytes:
-    """Everything that later frames depend on."""
-    body: bytes = msgpack.packb({"frame": frame, "brains": [_saved(brain) for brain in brains]}, unicode_errors="surrogatepass")
-    return snapshot.sealed(MAGIC, VERSION, body)
+def save(frame: int, brains: Sequence[Brain], lock: AbstractContextManager[object]) -> bytes:
+    """Everything that later frames depend on.
+
+    Args:
+      lock: of the queues; it is not held while policies are saved, which calls hooks.
+    """
+    for _ in range(_TRIES):
+        changes = [brain.policy.changes for brain in brains]
+        policies = [bytes(brain.policy.snapshot()) for brain in brains]
+        with lock:
+            if changes == [brain.policy.changes for brain in brains]:  # else another thread has let agents begin or end in between
+                saved = [_saved(brain, policy) for brain, policy in zip(brains, policies, strict=True)]
+                body: bytes = msgpack.packb({"frame": frame, "brains": saved}, unicode_errors="surrogatepass")
+                return snapshot.sealed(MAGIC, VERSION, body)
+    raise ConfigurationError(f"runtime, snapshot: expected a moment in which no agent begins or ends, got none in {_TRIES} tries; save "
+                             "while other threads leave agents alone")
 
 
-def _saved(brain: Brain) -> dict[str, Any]:
+def _saved(brain: Brain, agents: bytes) -> dict[str, Any]:
     """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
     line, policy = brain.line, brain.policy
     queue, treated = line.queue, brain.levels
@@ -44,7 +57,7 @@ def _saved(brain: Brain) -> dict[str, Any]:
 
     return {
         "name": brain.name,
-        "policy": bytes(policy.snapshot()),
+        "policy": agents,
         "waiting": {"ids": _plain(ids), "since": [line.since[agent] for agent in ids],
                     "deterministic": [agent in brain.deterministic for agent in ids],
                     "rows": [_packed(array) for array in rows]},
@@ -62,9 +75,11 @@ def _plain(ids: Iterable[AgentId]) -> list[AgentId]:
     return [str(agent) if isinstance(agent, str) else int(agent) for agent in ids]
 
 
-def restore(given: Any, brains: Sequence[Brain]) -> int:
+def restore(given: Any, brains: Sequence[Brain], lock: AbstractContextManager[object]) -> int:
     """Puts everything back; returns the number of the next frame.
 
+    Args:
+      lock: as `save` takes it.
     Raises:
       SnapshotError: damaged bytes, or those of another runtime; nothing has changed then.
     """
@@ -84,18 +99,20 @@ def restore(given: Any, brains: Sequence[Brain]) -> int:
     except (CervelloError, AttributeError, LookupError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
                             f"{error}") from error
-    _restore_policies(brains, [entry["policy"] for entry in entries])
-    for brain, entry, rows in zip(brains, entries, ready, strict=True):
-        _put(brain, entry, rows)
+    _restore_policies(brains, [entry["policy"] for entry in entries], lock)
+    with lock:
+        for brain, entry, rows in zip(brains, entries, ready, strict=True):
+            _put(brain, entry, rows)
     return frame
 
 
-def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
+def _restore_policies(brains: Sequence[Brain], states: Sequence[Any], lock: AbstractContextManager[object]) -> None:
     """All of them or none, even when a hook of a user's own fails on the way."""
     policies = [brain.policy for brain in brains]
     undo = [policy.snapshot() for policy in policies]
     changes = [policy.changes for policy in policies]
-    waited = [dict(brain.line.queue.births) for brain in brains]
+    with lock:
+        waited = [dict(brain.line.queue.births) for brain in brains]
     births = [policy.births(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
     levels_of = [policy.births(list(brain.levels.of)) for policy, brain in zip(policies, brains, strict=True)]
     try:
@@ -108,8 +125,11 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any]) -> None:
                     brain.policy.restore(state)
                 # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
                 now = brain.policy.births(list(pushed))
-                brain.line.queue.births = {agent: birth if birth != was or birth_now is None else birth_now
-                                           for (agent, birth), was, birth_now in zip(pushed.items(), then, now, strict=True)}
+                fresh = {agent: (was, birth) for agent, was, birth in zip(pushed, then, now, strict=True) if birth is not None}
+                with lock:
+                    queue = brain.line.queue
+                    queue.births = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == birth else birth
+                                    for agent, birth in queue.births.items()}
                 treated = brain.levels.of
                 for level, was, birth_now in zip(treated.values(), level_births, brain.policy.births(list(treated)), strict=True):
                     if level.birth == was:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, numbers_of
+from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, numbers_of, plain
 from cervello.agents.same import comparer
 from cervello.compiled import entry
 from cervello.errors import AgentError
@@ -51,6 +51,7 @@ class AgentTable:
         self.slots: dict[AgentId, int] = {}
         self.changes = 0
         self._free: list[int] = []
+        self._reused = 0  # where those of them lie that `unused` gave last
         self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
         self._running: dict[Hashable, int] = {}  # batches that run, by the caller's token, numbered in the order they began
         self._entered = 0
@@ -91,6 +92,7 @@ class AgentTable:
     def unused(self, n: int) -> Array:
         """[n] int64 slots that nobody has; they stay free until `publish`."""
         taken = self._free[:-n - 1:-1]
+        self._reused = len(self._free) - len(taken)
         taken += range(self._used, self._used + n - len(taken))
         return np.array(taken, np.int64)
 
@@ -130,7 +132,7 @@ class AgentTable:
         ended = [] if old is None else old.tolist()
         limbo = (self._entered, ended)
         fresh = slots[slots >= self._used].size
-        reused = len(self._free) - (len(names) - fresh)
+        reused = self._reused
         try:
             if len(ending) == len(self.slots):
                 self.slots.clear()
@@ -145,7 +147,7 @@ class AgentTable:
             raise
         self.changes += 1
         self._used += fresh
-        del self._free[reused:]
+        del self._free[reused:reused + len(names) - fresh]  # a decision from inside a hook may have freed others behind them
         if ended:
             self._limbo.append(limbo)
             self._settle()
@@ -210,7 +212,8 @@ class AgentTable:
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         births, slots = self._births, self.slots
-        return [int(births[slots[agent]]) if is_id(agent) and agent in slots else None for agent in ids]
+        found = [slots.get(plain(agent)) if is_id(agent) else None for agent in ids]
+        return [None if slot is None else int(births[slot]) for slot in found]
 
     # Rows ---------------------------------------------------------------------------------------------------------------
 

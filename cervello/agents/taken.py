@@ -21,6 +21,8 @@ class Taken:
       pad: whose memory they are otherwise.
       limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
       picked_s, ended_s: the clock when it was chosen, and when its results were in the frame; 0 where nobody asks.
+      gross_s: when its results would be grossly late, on the same clock.
+      version: of the policy that has decided.
       opens: whether it is the first of its frame.
       n_run: rows that have run.
       rests: whether those behind them are still to be put back into the line.
@@ -38,6 +40,8 @@ class Taken:
     limit: Limit | None = None
     picked_s: float = 0.0
     ended_s: float = 0.0
+    gross_s: float = 0.0
+    version: int = 1
     opens: bool = False
     n_run: int = 0
     rests: bool = False

@@ -35,12 +35,17 @@ class Batcher:
     """Observations of agents that wait for the next run. Mutable, one thread.
 
     Every push is checked completely before anything is written; a run that fails leaves the queue as it was.
+
+    A finalizer or a signal handler may come in the midst of any call: what it discards is gone when that call is over, what it pushes is
+    refused with an AgentError.
     """
 
     def __init__(self, policy: Decider):
         self.policy = policy
         self._queue = Queue(policy.inputs)
         self._odd = odd_axes(policy.outputs)
+        self._busy = False  # whether a call is under way
+        self._leaving: dict[AgentId, None] = {}  # who was discarded meanwhile
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -56,7 +61,12 @@ class Batcher:
           InputError: names, shapes or types that do not fit.
         """
         birth = self._birth(agent)
-        self._queue.put(agent, birth, checked(self._queue.pad.specs, observation, agent))
+        arrays = checked(self._queue.pad.specs, observation, agent)
+        self._enter("push")
+        try:
+            self._queue.put(agent, birth, arrays)
+        finally:
+            self._leave()
 
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
         """Adds many; none when one does not fit."""
@@ -64,8 +74,23 @@ class Batcher:
             raise InputError(f"extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
         specs = self._queue.pad.specs
         ready = [(agent, self._birth(agent), checked(specs, observation, agent)) for agent, observation in observations.items()]
-        for agent, birth, arrays in ready:
-            self._queue.put(agent, birth, arrays)
+        self._enter("extend")
+        try:
+            for agent, birth, arrays in ready:
+                self._queue.put(agent, birth, arrays)
+        finally:
+            self._leave()
+
+    def _enter(self, what: str) -> None:
+        if self._busy:
+            raise AgentError(f"{what}: expected a call after the last one has returned, got one from a finalizer, a signal handler or a "
+                             "hook in the middle of it; call afterwards")
+        self._busy = True
+
+    def _leave(self) -> None:
+        self._busy = False
+        while self._leaving:
+            self._queue.discard(self._leaving.popitem()[0])
 
     def _birth(self, agent: AgentId) -> int:
         birth = self.policy.births((agent,))[0]
@@ -78,7 +103,11 @@ class Batcher:
 
     def batched(self) -> Batched:
         """What waits, as one batch; the columns are the pad's own memory."""
-        return self._queue.head(len(self._queue))
+        self._enter("batched")
+        try:
+            return self._queue.head(len(self._queue))
+        finally:
+            self._leave()
 
     def execute(self, deterministic: bool | Mapping[AgentId, bool] = False) -> Any:
         """Runs what waits and empties the queue; with nothing waiting the result is empty.
@@ -91,7 +120,14 @@ class Batcher:
           AgentError: agents have ended, or begun anew, since they were pushed. Whatever is raised, the queue is as before; `discard`
             takes single agents out.
         """
-        batch = self.batched()
+        self._enter("execute")
+        try:
+            return self._execute(deterministic)
+        finally:
+            self._leave()
+
+    def _execute(self, deterministic: bool | Mapping[AgentId, bool]) -> Any:
+        batch = self._queue.head(len(self._queue))
         births = self.policy.births(batch.ids)
         pushed = self._queue.births
         if births != list(pushed.values()):
@@ -105,10 +141,19 @@ class Batcher:
 
     def discard(self, agent: AgentId) -> bool:
         """Forgets what one agent waits with; returns whether it waited."""
-        return self._queue.discard(agent)
+        if not self._busy:
+            return self._queue.discard(agent)
+        waits = agent in self._queue and agent not in self._leaving
+        if waits:
+            self._leaving[agent] = None
+        return waits
 
     def clear(self) -> tuple[AgentId, ...]:
         """Forgets what waits; returns whose it was."""
-        ids = tuple(self._queue.births)
-        self._queue.clear()
+        self._enter("clear")
+        try:
+            ids = tuple(self._queue.births)
+            self._queue.clear()
+        finally:
+            self._leave()
         return ids

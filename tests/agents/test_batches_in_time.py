@@ -320,7 +320,7 @@ def test_nobody_settles_without_the_lock(hurry: Hurry, monkeypatch: pytest.Monke
         settle, seen = Brain.settle, []
 
         def locked(brain: Brain) -> None:
-            seen.append(runtime._lock.locked())
+            seen.append(runtime._lock._is_owned())
             settle(brain)
 
         monkeypatch.setattr(Brain, "settle", locked)
