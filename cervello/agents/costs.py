@@ -13,8 +13,8 @@ budget, as long as a piece is expected to be in time by what the last ones took.
 still delay it is one piece.
 
 A batch that is grossly late (several times what was expected, and well behind the budget) means that the line is wrong, or that
-the machine was elsewhere. The next batch is a single row then, which tells the two apart: the line keeps its shape and takes its scale
-from that row.
+the machine was elsewhere. The next batch is a single row then, which tells the two apart. If it takes what the line says, the line stays.
+If it does not, or if a batch is grossly late again soon, a new line begins with that row and the late batch.
 
 Source: the line is recursive least squares with exponential forgetting and a ridge; the margin moves by the rule of stochastic
 approximation (Robbins and Monro, 1951).
@@ -50,6 +50,8 @@ _LEAST_WORTH = 0.3  # of its fixed cost is what the rows of such a batch cost at
 _SHARE_OF_NEW = 0.2  # in means that forget
 _LEAST_S = 1e-9  # no part of a line is relaxed below
 _GROSS = 4.0  # times what was expected is grossly late, if the frame is late too
+_SOON = 16  # batches
+_TRUSTED = 2.0  # times what a line says that a row may take, for the line to stay
 GROSS_SHARE = 0.5  # of its budget that a frame is late then
 _RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
 
@@ -130,11 +132,12 @@ class CostModel:
       after_s: what follows when a batch's last row has run, until its results are in the frame.
     """
 
-    __slots__ = ("_relaxed", "_shape", "_sums", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s", "version")
+    __slots__ = ("_doubted", "_relaxed", "_sums", "_trusted", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s", "version")
 
     def __init__(self, pace: Pace | None = None, version: int = 1):
         self.pace, self.version = Pace() if pace is None else pace, version
-        self._shape: tuple[float, float] | None = None  # of a line that is doubted: fixed and per row, to scale
+        self._doubted: tuple[float, float, int, float] | None = None  # line; rows, seconds of the late batch
+        self._trusted = False  # whether the line was doubted before, and stayed
         self._relaxed = False  # whether the line says less than was measured
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured = 0
@@ -188,9 +191,7 @@ class CostModel:
           gross_s: when results are grossly late, on the same clock.
         """
         if ended_s > gross_s and self.measured and n_rows and ended_s - picked_s > _GROSS * self.expected_s(n_rows):
-            self._doubt()
-            if self._relaxed:  # it was known to be slow, and was tried all the same: this is what it takes
-                self.observe(n_rows, ended_s - picked_s)
+            self._doubt(n_rows, ended_s - picked_s)
             return
         if limit is None or not limit.began_s:
             seconds = ended_s - picked_s
@@ -242,23 +243,34 @@ class CostModel:
         self._relaxed = False
         self.pace.observe(ratio)
 
-    def _start(self, n_rows: int, seconds: float) -> None:
-        """Starts from one measurement; a line that was doubted keeps its shape."""
-        self._relaxed = False
-        if self._shape is None:
-            self.set((n_rows, seconds), (n_rows, seconds))
-            return
-        (fixed, per_row), self._shape = self._shape, None
-        scale = seconds / (fixed + per_row * n_rows)
-        self.fixed_s, self.per_row_s = fixed * scale, per_row * scale
-        self._add(n_rows, seconds)
-        self.measured += 1
-
-    def _doubt(self) -> None:
-        """Forgets all but the shape of the line."""
-        self._shape = self.fixed_s, self.per_row_s
+    def _doubt(self, n_rows: int, seconds: float) -> None:
+        """A batch was grossly late: what was known no longer counts, until a row has been tried."""
+        doubted = self.fixed_s, self.per_row_s, n_rows, seconds / self.pace.factor
+        known = self._relaxed  # to be slow; it was tried all the same, and this is what it takes
+        self._trusted = self._trusted and self.measured < _SOON
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured, self._sums = 0, (0.0, 0.0, 0.0, 0.0, 0.0)
+        if known:
+            self._start(n_rows, doubted[3])
+        else:
+            self._doubted = doubted
+
+    def _start(self, n_rows: int, seconds: float) -> None:
+        """Starts from one measurement, and from what was measured when the last line was doubted."""
+        self._relaxed = False
+        large = n_rows, seconds
+        if self._doubted is not None:
+            fixed_s, per_row_s, n_late, late_s = self._doubted
+            self._doubted = None
+            if not self._trusted and seconds <= _TRUSTED * (fixed_s + per_row_s * n_rows):
+                self.fixed_s, self.per_row_s, self._trusted = fixed_s, per_row_s, True
+                self._add(n_rows, seconds)
+                self.measured += 1
+                return
+            if n_late > n_rows:
+                large = n_late, late_s
+        self._trusted = False
+        self.set((n_rows, seconds), large)
 
     def _add(self, n_rows: int, seconds: float) -> tuple[float, float, float, float, float]:
         """One more batch in the sums, weighted by its relative error."""
