@@ -311,7 +311,7 @@ class Brain:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            spare = self._spare.pop() if self._spare else Line(self.policy.inputs)
+            spare = self._spare.pop(0) if self._spare else Line(self.policy.inputs)
             taken = Taken(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare

@@ -132,11 +132,12 @@ class CostModel:
       after_s: what follows when a batch's last row has run, until its results are in the frame.
     """
 
-    __slots__ = ("_doubted", "_relaxed", "_sums", "_trusted", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s", "version")
+    __slots__ = ("_doubted", "_relaxed", "_sums", "_trusted", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s",
+                 "version")
 
     def __init__(self, pace: Pace | None = None, version: int = 1):
         self.pace, self.version = Pace() if pace is None else pace, version
-        self._doubted: tuple[float, float, int, float] | None = None  # line; rows, seconds of the late batch
+        self._doubted: tuple[float, float, int, float] | None = None
         self._trusted = False  # whether the line was doubted before, and stayed
         self._relaxed = False  # whether the line says less than was measured
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0

@@ -335,12 +335,13 @@ class Policy:
             self._engine.flags(flags, 0)
             return self._engine.actions({})
         pads = self._pads  # a pad for every thread that decides just now
-        pad = pads.pop() if pads else ScratchPad(self.inputs)
+        pad = pads.pop(0) if pads else ScratchPad(self.inputs)  # in turn, so that each of them learns what is needed lately
         try:
             pad.fill(list(observations.values()), ids)
             columns = pad.columns(len(ids))
             results = owned(self.infer_batch(ids, columns, flags), columns)
         finally:
+            pad.trim(len(ids))
             pads.append(pad)
         return by_agent(ids, results, self._engine.odd)  # type: ignore[no-any-return]
 

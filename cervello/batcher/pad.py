@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import InputError
+from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.spec import Array, Specs, TensorSpec
 
 Observation = Mapping[str, Any]
+_FIRST = 16  # rows
+_SHARE = 4  # of a pad that is in use, which gets smaller
 
 
 def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, Array]:
@@ -57,24 +61,42 @@ class ScratchPad:
       lent: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
     """
 
-    __slots__ = ("_columns", "capacity", "lent", "specs")
+    __slots__ = ("_columns", "_row_bytes", "_water", "capacity", "lent", "specs")
 
-    def __init__(self, specs: Specs, capacity: int = 16):
+    def __init__(self, specs: Specs, capacity: int = _FIRST):
         self.specs = specs
         self.capacity = self.lent = 0
+        self._row_bytes = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
+        self._water = HighWater()
         self._columns: dict[str, Array] = {}
         self.grow(capacity)
 
     def grow(self, wanted: int) -> None:
         """Makes room for at least so many rows, and for twice as many as before."""
-        capacity = max(2 * self.capacity, wanted)
+        self._resize(max(2 * self.capacity, wanted), 0, self.capacity)
+
+    def _resize(self, capacity: int, first: int, n_rows: int) -> None:
+        """Other memory, with rows from `first` on at its beginning."""
         columns = {}
         for name, spec in self.specs.items():
             column = np.empty((capacity, *spec.shape), spec.dtype)
-            if self._columns:
-                column[:self.capacity] = self._columns[name]
+            if n_rows:
+                column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
         self._columns, self.capacity = columns, capacity
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is worth giving memory back."""
+        return self.capacity * self._row_bytes > KEPT_BYTES
+
+    def trim(self, n_rows: int) -> None:
+        """Up to n_rows rows were needed, and what they hold no longer is: memory far above what was needed lately is given back."""
+        if self.is_large:
+            capacity = max(self._water.keep(n_rows, self.capacity), _FIRST)
+            if capacity < self.capacity:
+                self._columns = {}  # the old memory goes first
+                self._resize(capacity, 0, 0)
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
         """Writes one checked observation."""
@@ -104,8 +126,11 @@ class ScratchPad:
         """[n_rows, *row] of every input, as they lie here."""
         return {name: column[first:first + n_rows] for name, column in self._columns.items()}
 
-    def move(self, first: int, n_rows: int) -> None:
-        """Moves rows to the pad's beginning."""
+    def move(self, first: int, n_rows: int, wanted: int) -> None:
+        """Moves rows to the pad's beginning; a pad that is far larger than `wanted` rows gets smaller."""
+        if self.is_large and wanted * _SHARE < self.capacity:
+            self._resize(max(2 * wanted, _FIRST), first, n_rows)
+            return
         if not first:
             return
         moved = self._writable()

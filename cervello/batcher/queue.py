@@ -40,6 +40,7 @@ class Queue:
         self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
+        self._most = 0  # rows at once since the pad was empty, or its rows were moved to its beginning
         self._holes = False
         self._ids: tuple[AgentId, ...] | None = ()
         self._all: Batched | None = None  # as `head` gave all rows last; views, so what is written to the rows shows in them
@@ -124,9 +125,10 @@ class Queue:
         if self._holes:
             self._close_holes()
         n_rows = len(self.births)
+        self._most = max(self._most, n_rows + n)
         if self._first + n_rows + n > self.pad.capacity:
-            self.pad.move(self._first, n_rows)
-            self._first = 0
+            self.pad.move(self._first, n_rows, self._most)
+            self._first, self._most = 0, n_rows + n
             self._rows = {agent: row for row, agent in enumerate(self.births)}
             if n_rows + n > self.pad.capacity:
                 self.pad.grow(n_rows + n)
@@ -225,3 +227,6 @@ class Queue:
         self.births.clear()
         self._rows.clear()
         self._first, self._holes = 0, False
+        if self._most:  # else nobody has come since
+            self.pad.trim(self._most)
+            self._most = 0

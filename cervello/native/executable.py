@@ -112,13 +112,19 @@ class Executable:
             finally:
                 run.context[_ARENA] = run.own
                 arena.give_back(memory)
-        runs = [run]
+        runs, memories = [run], []
         try:
             runs += [self.acquire() for _ in workers]
             for other in runs:
-                other.reserve(plan.arena_bytes)
+                memory = arena.borrow(plan.arena_bytes)
+                memories.append(memory)
+                other.context[_ARENA] = memory.address
             return call(0, *given) or crew.lead(workers, runs, plan)
         finally:
+            for other in runs:
+                other.context[_ARENA] = other.own
+            for memory in memories:
+                arena.give_back(memory)
             for other in runs[1:]:
                 self.release(other)
             crew.give_back(workers)

@@ -14,6 +14,7 @@ import numpy as np
 
 from cervello.compiled import entry
 from cervello.errors import CervelloError, ExecutionError
+from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.native import abi
 from cervello.native.dims import at
 from cervello.native.ops.host import HostCall
@@ -50,6 +51,7 @@ class Run:
         "_n_inputs",
         "_ports",
         "_start",
+        "_water",
         "address",
         "call",
         "context",
@@ -92,6 +94,7 @@ class Run:
         self._moves: Array = np.zeros(0, np.int64)
         self._columns: Array = np.empty(0, np.uint8)
         self._arena = np.empty(0, np.uint8)
+        self._water = HighWater()
         self._start = self.room = self.own = 0
         self.address: int = self.context.ctypes.data
         keep = (self.context, self.door, tuple(specs))
@@ -143,8 +146,11 @@ class Run:
         return self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port:][:abi.DOOR_WORDS]
 
     def reserve(self, n_bytes: int) -> None:
-        """Makes the arena at least this large."""
-        if n_bytes > self.room:
+        """Makes the arena at least this large, and not much larger than what was needed lately."""
+        room = self.room
+        if n_bytes > room or room > KEPT_BYTES:
+            n_bytes = self._water.keep(n_bytes, max(room, n_bytes))
+        if n_bytes > room or (room > KEPT_BYTES and n_bytes < room):
             arena = np.empty(n_bytes + 64, np.uint8)
             address = arena.ctypes.data
             start = -address % 64
