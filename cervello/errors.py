@@ -2,7 +2,7 @@
 
     CervelloError
     ├── ModelError              a policy file cannot be used
-    │   ├── MissingFileError    it is not there (also a FileNotFoundError)
+    │   ├── MissingFileError    it, or its external data, is not there (also a FileNotFoundError)
     │   ├── FormatError         the bytes are not a readable ONNX model
     │   ├── GraphError          the graph contradicts itself (dangling names, cycles, shapes)
     │   └── UnsupportedError    valid ONNX that Cervello refuses to run
@@ -51,7 +51,7 @@ class ModelError(CervelloError):
 
 
 class MissingFileError(ModelError, FileNotFoundError):
-    """There is no such policy file."""
+    """There is no such policy file, or no file of its external data."""
 
 
 class FormatError(ModelError):

@@ -12,7 +12,7 @@ from cervello.agents.results import check_nothing_more, check_out, hand_over
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.batcher.rows import odd_axes
-from cervello.errors import InputError
+from cervello.errors import InputError, UnsupportedError
 from cervello.inferers import Choice, ModelInferer, choose
 from cervello.native import Model
 from cervello.native.arrays import bind_outputs, check_names, fitted
@@ -30,6 +30,8 @@ class Engine:
       swift: the short way, when there is one: a single compiled call, wrappers included.
       timely: the way of batches that are over in time, when there is one.
       version: 1 for the first; every swap counts one more.
+    Raises:
+      UnsupportedError: outputs whose shapes depend on data, which agents would not get.
     """
 
     __slots__ = ("_foreign", "_keys", "_looks", "choice", "inferer", "inputs", "model", "name", "odd", "outputs", "stack", "swift",
@@ -37,6 +39,11 @@ class Engine:
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
+        if model.dynamic_outputs:
+            kept = [*model.outputs, *model.constants]
+            rest = f"; leave them out with outputs={kept}, or run" if kept else "; run"
+            raise UnsupportedError(f"policy {name!r}: expected outputs whose shapes are known ahead, got {list(model.dynamic_outputs)}, "
+                                   f"whose shapes depend on data{rest} the file with cervello.Model")
         self.model, self.name, self.choice, self.wrappers = model, name, choice, tuple(wrappers)
         self.threads, self.version = threads, version
         self.inferer = choose(choice, model, threads)

@@ -59,6 +59,7 @@ class Policy:
       threads: large batches are split over this many.
     Raises:
       ConfigurationError, WrapperError: the options make no sense, or not for this model.
+      UnsupportedError: an output whose shape depends on data.
     """
 
     def __init__(self, model: Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),

@@ -25,7 +25,8 @@ class Watch:
     A file is taken only when it has not changed for `settle_s` before it is read nor while it is read, so one that is half written is left
     alone; a trainer that writes beside it and renames (`os.replace`) is safe in any case. A file that cannot be used, or that takes or
     gives something else, changes nothing: the policy decides as before, `error` says why, and the next version is tried. Only the model's
-    own file is looked at: a trainer that keeps weights in files beside it writes the model last.
+    own file is looked at: a trainer that keeps weights in files beside it writes the model last. A file whose external data are missing is
+    tried again at every look, until they are there.
 
     Attributes:
       policy: the policy, which agents use as any other.
@@ -36,6 +37,7 @@ class Watch:
                  on_swap: Callable[[Policy], object] | None, on_error: Callable[[Exception], object] | None, seen: Facts | None):
         self.path, self.policy = Path(path), policy
         self.error: Exception | None = None
+        self._gone = False  # whether the file is missing
         self._earlier: Exception | None = None  # before the file went missing
         self._interval_s, self._settle_s = interval_s, settle_s
         self._on_swap, self._on_error = on_swap, on_error
@@ -54,15 +56,16 @@ class Watch:
         """
         facts = _facts(self.path)
         if facts is None:
-            if not isinstance(self.error, MissingFileError):
-                self._earlier = self.error
+            if not self._gone:
+                self._gone, self._earlier = True, self.error
                 self._failed(MissingFileError(f"watch {str(self.path)!r}: expected a file, found none; the policy of version "
                                               f"{self.policy.version} goes on"))
             return False
         if facts == self._seen:
-            if isinstance(self.error, MissingFileError):  # the same file is back
-                self.error = self._earlier
+            if self._gone:  # the same file is back
+                self._gone, self.error = False, self._earlier
             return False
+        self._gone = False
         if self._changes_within(self._settle_s, facts):
             return False
         try:
@@ -73,8 +76,10 @@ class Watch:
             self.policy.replace(model)
         except CervelloError as error:
             if facts == _facts(self.path):
-                self._seen = facts
-                self._failed(error)
+                if not isinstance(error, MissingFileError):
+                    self._seen = facts
+                if str(error) != str(self.error) or not isinstance(error, MissingFileError):
+                    self._failed(error)
             return False
         self.error = None
         _log.info("%s: version %d", self.path, self.policy.version)

@@ -19,6 +19,7 @@ from cervello.errors import CervelloError, FormatError, GraphError, MissingFileE
 from cervello.native.flow import flattened
 from cervello.native.graph import Graph, Port
 from cervello.native.nodes import NodeReader, check_names, ordered
+from cervello.native.stored import data_folders
 
 OLDEST_OPSET = 1
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
@@ -32,10 +33,10 @@ def read(source: Source) -> Graph:
     Raises:
       GraphError: dangling or doubled names, a cycle, operands that are missing.
       UnsupportedError: an opset or construct Cervello does not run.
-      MissingFileError: no such file.
+      MissingFileError: no such file, or no file of external data beside it.
       FormatError: a file that cannot be read (a folder, say), is empty, truncated or not ONNX.
     """
-    folder: Path | None = None
+    folders: tuple[Path, ...] = ()
     if isinstance(source, onnx.ModelProto):
         model, name = source, source.graph.name or "model"
     else:
@@ -45,10 +46,10 @@ def read(source: Source) -> Graph:
             raise FormatError(f"model: expected a path, the bytes of a file or a ModelProto, got {type(source).__name__}")
         else:
             path = Path(source)
-            data, name, folder = _bytes(path), path.stem, path.resolve().parent
+            data, name, folders = _bytes(path), path.stem, data_folders(path)
         model = _parse(data, name)
     try:
-        return _graph(model, name, folder)
+        return _graph(model, name, folders)
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -82,7 +83,7 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
     return model
 
 
-def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
+def _graph(model: onnx.ModelProto, name: str, folders: tuple[Path, ...]) -> Graph:
     proto = model.graph
     check_names(proto, name)
     opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in model.opset_import}
@@ -91,7 +92,7 @@ def _graph(model: onnx.ModelProto, name: str, folder: Path | None) -> Graph:
     if not OLDEST_OPSET <= opset <= newest:
         raise UnsupportedError(
             f"model {name!r}: expected opset {OLDEST_OPSET} to {newest}, got {opset}; export it with another opset")
-    reader = NodeReader(model, name, folder, opset)
+    reader = NodeReader(model, name, folders, opset)
     nodes, constants = reader.nodes(proto.node, opsets, proto.initializer, {value.name for value in proto.input})
     if proto.sparse_initializer:
         raise UnsupportedError(f"model {name!r}: expected dense initializers, got sparse ones; export it dense")

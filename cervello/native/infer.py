@@ -22,6 +22,7 @@ from cervello.native.ops import moved_shapes as _moved  # noqa: F401  (registers
 from cervello.native.ops import resized_shapes as _resized  # noqa: F401  (registers its rules)
 from cervello.native.ops import windows as _windows  # noqa: F401  (registers its rules)
 from cervello.native.ops.shapes import RULES, Result, Unknown
+from cervello.native.schema_shapes import Inferred, infer_by_schema
 from cervello.native.values import Array, Value, known
 
 _MOST_FOLDED = 1 << 26  # elements: a node that folds to more is refused before memory is spent
@@ -62,9 +63,9 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     folded = _folded(node, inputs)
     if folded is not None:
         return [known(name, array, reached) for name, array in zip(node.outputs, folded, strict=False) if name]
-    found = _ruled(node, inputs)
+    found: Inferred | Result | None = _ruled(node, inputs)
     if found is None:
-        return [Value(name, None, None, None, reached) for name in node.outputs if name]
+        found = _by_schema(node, inputs)
     if any(node.outputs[len(found):]):
         raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
     return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
@@ -86,6 +87,16 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
         if any(at(dim, 1) < 0 for dim in shape):
             raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
     return found
+
+
+def _by_schema(node: Node, inputs: list[Value | None]) -> Inferred:
+    """Shapes and types by ONNX's own inference.
+
+    Where a rule has given up on sizes that depend on N, they stay unknown: `rows_apart` takes known ones for rows that stay apart.
+    """
+    if node.op in RULES and any(value is not None and mentions_rows(value) for value in inputs):
+        return [(None, None)] * len(node.outputs)
+    return infer_by_schema(node, inputs)
 
 
 def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
@@ -133,10 +144,11 @@ def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -
     Raises:
       GraphError: more than memory should be spent on; a file of a few hundred bytes can ask for any number.
     """
-    found = _ruled(node, inputs) or []
-    total = sum(parts(product(shape))[0] for shape, _ in found)
+    found = _ruled(node, inputs)
+    shapes = [shape for shape, _ in (_by_schema(node, inputs) if found is None else found)]
+    total = sum(parts(product(shape))[0] for shape in shapes if shape is not None)
     most = max(_MOST_FOLDED, sum(a.size for a in arrays if a is not None))
-    if total > most or (not found and node.op in _GROWING):
+    if total > most or (None in shapes and node.op in _GROWING):
         raise GraphError(f"node {node}: expected a constant of at most {most} elements, got {total or 'any number'}")
     return total
 

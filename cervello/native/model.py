@@ -152,6 +152,11 @@ class Model(Executable):
         return MappingProxyType(self._built.slow)
 
     @property
+    def dynamic_outputs(self) -> tuple[str, ...]:
+        """Outputs whose shape depends on data: `run` gives them as they come, for one row; a `Policy` refuses them."""
+        return self._built.loose
+
+    @property
     def random_nodes(self) -> tuple[str, ...]:
         """Nodes that draw random numbers."""
         return self._built.random_nodes

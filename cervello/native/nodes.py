@@ -28,8 +28,8 @@ _MOST_INNER = 10_000  # of them: functions that call functions can make any numb
 class NodeReader:
     """Reads nodes, those inside others included; mutable, used once."""
 
-    def __init__(self, model: onnx.ModelProto, name: str, folder: Path | None, opset: int):
-        self._name, self._folder, self._opset = name, folder, opset
+    def __init__(self, model: onnx.ModelProto, name: str, folders: tuple[Path, ...], opset: int):
+        self._name, self._folders, self._opset = name, folders, opset
         self._functions = {(function.domain, function.name): function for function in model.functions}
         self._calls: list[tuple[str, str]] = []
         self._inner = count(_FIRST_INNER)
@@ -43,11 +43,11 @@ class NodeReader:
         Args:
           given: attributes of the call, inside a function.
         """
-        name, folder = self._name, self._folder
+        name, folders = self._name, self._folders
         constants: dict[str, np.ndarray[Any, Any]] = {}
         for tensor in initializers:
             _check_new(tensor.name, constants, f"model {name!r}, initializer")
-            constants[tensor.name] = read_array(tensor, folder, f"model {name!r}, initializer {tensor.name!r}")
+            constants[tensor.name] = read_array(tensor, folders, f"model {name!r}, initializer {tensor.name!r}")
         nodes: list[Node] = []
         outside = not self._calls and given is None
         for index, node in enumerate(protos):
@@ -88,7 +88,7 @@ class NodeReader:
             return (given or {}).get(attribute.ref_attr_name)
         if attribute.type == onnx.AttributeProto.GRAPH:
             return self._body(attribute.g, opsets, given)
-        return _attribute(attribute, self._folder, f"model {self._name!r}, node {node.name!r}")
+        return _attribute(attribute, self._folders, f"model {self._name!r}, node {node.name!r}")
 
     def _body(self, graph: onnx.GraphProto, opsets: Mapping[str, int], given: Mapping[str, Any] | None) -> Body:
         check_names(graph, self._name)
@@ -183,10 +183,10 @@ def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
     return ordered
 
 
-def _attribute(attribute: onnx.AttributeProto, folder: Path | None, where: str) -> Any:
+def _attribute(attribute: onnx.AttributeProto, folders: tuple[Path, ...], where: str) -> Any:
     kind = attribute.type
     if kind == onnx.AttributeProto.TENSOR:
-        return read_array(attribute.t, folder, f"{where}, attribute {attribute.name!r}")
+        return read_array(attribute.t, folders, f"{where}, attribute {attribute.name!r}")
     if kind == onnx.AttributeProto.GRAPHS:
         raise UnsupportedError(f"{where}: expected no sub-graphs, got attribute {attribute.name!r}")
     value = onnx.helper.get_attribute_value(attribute)

@@ -1,7 +1,8 @@
 """Brings older forms of ops to their newest: attributes that became inputs, defaults that changed.
 
 Source: ONNX operator changelog. Clip (11), Slice (10), Split (13), Squeeze and Unsqueeze (13), reductions (13, 18), Pad (11),
-Dropout (any: identity at inference, its mask all true), Softmax, LogSoftmax, Hardmax (13: axis -1 instead of a 2-D view from axis 1).
+Dropout (any: identity at inference, its mask all true), Softmax, LogSoftmax, Hardmax (13: axis -1 instead of a 2-D view from axis 1),
+GridSample (20: other names of its modes).
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ def _newest(node: Node, constant: Any) -> Node:
         inputs = inputs[:1]
         moved("pads")
         moved("value", dtype=np.float32)
+    elif node.op == "GridSample" and node.opset < 20:
+        mode = attributes.get("mode", "bilinear")
+        attributes["mode"] = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
     elif node.op in _ROW_OPS:
         if node.opset < 13:
             attributes["flatten"] = 1  # everything from the axis on is one row

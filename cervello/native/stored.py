@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,30 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from cervello.errors import FormatError, ModelError, UnsupportedError
+from cervello.errors import FormatError, MissingFileError, ModelError, UnsupportedError
 
 
-def read_array(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.ndarray[Any, Any]:
+def data_folders(path: Path) -> tuple[Path, ...]:
+    """Where a model's external data may lie: the folder that its path names, and the folder of the file behind a link.
+
+    Hugging Face's cache, for one, holds links: `snapshots/<revision>/policy.onnx` to `blobs/<hash>`, and the data likewise.
+    """
+    return tuple(dict.fromkeys((path.parent.resolve(), path.resolve().parent)))
+
+
+def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> np.ndarray[Any, Any]:
     """A tensor's data.
 
     Args:
-      folder: of the model; None when it was not loaded by path.
+      folders: see `data_folders`; none when the model was not loaded by path.
       where: what the tensor is, for errors.
+    Raises:
+      MissingFileError: its external file is in none of the folders.
+      FormatError: its data cannot be read, or lie outside the folders.
     """
     try:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return _external(tensor, folder, where)
+            return _external(tensor, folders, where)
         array = np.asarray(numpy_helper.to_array(tensor))
         if array.dtype.kind == "O":
             raise UnsupportedError(f"{where}: expected numbers, got strings")
@@ -33,15 +45,13 @@ def read_array(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.
                           f"({error})") from error
 
 
-def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.ndarray[Any, Any]:
-    """Reads weights kept beside the model: never outside the model's own folder."""
+def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> np.ndarray[Any, Any]:
+    """Reads weights kept beside the model: never outside the model's own folders."""
     facts = {entry.key: entry.value for entry in tensor.external_data}
     location = facts.get("location", "")
-    if folder is None:
+    if not folders:
         raise FormatError(f"{where}: expected its data in the model, got external file {location!r}; load the model by path")
-    path = (folder / location).resolve()
-    if not location or Path(location).is_absolute() or not path.is_relative_to(folder) or not path.is_file():
-        raise FormatError(f"{where}: expected a file inside the model's folder, got {location!r}")
+    path = _located(location, folders, where)
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     count = 1
     for dim in tensor.dims:
@@ -51,3 +61,18 @@ def _external(tensor: onnx.TensorProto, folder: Path | None, where: str) -> np.n
     if offset < 0 or count < 0 or offset + n_bytes > available or int(facts.get("length", n_bytes)) != n_bytes:
         raise FormatError(f"{where}: expected {n_bytes} bytes at {offset} of {location!r}, got a file of {available} bytes")
     return np.fromfile(path, dtype, count, offset=offset).reshape(tuple(tensor.dims))
+
+
+def _located(location: str, folders: tuple[Path, ...], where: str) -> Path:
+    """The file of external data, links resolved."""
+    given = Path(os.path.normpath(location))
+    if location and not given.anchor and given.parts[:1] != ("..",):
+        paths = [(folder / location).resolve() for folder in folders]
+        for path in paths:
+            if path.is_file() and any(path.is_relative_to(folder) for folder in folders):
+                return path
+        if not any(path.exists() for path in paths):
+            places = " and ".join(repr(str(folder)) for folder in folders)
+            raise MissingFileError(f"{where}: expected its data in the file {location!r}, found no such file in {places}; put it there, or "
+                                   "export the model with its weights inside")
+    raise FormatError(f"{where}: expected a file inside the model's folder, got {location!r}")

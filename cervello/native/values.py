@@ -19,7 +19,7 @@ class Value:
 
     Attributes:
       shape: sizes, possibly depending on N; None when only running the node can tell.
-      dtype: None together with shape.
+      dtype: None where only running the node can tell; known wherever the shape is.
       data: the value itself where it is known ahead: an array, or an object array of sizes that depend on N.
       from_input: whether any graph input reaches it.
     """

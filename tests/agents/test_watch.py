@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import small_models
 
@@ -58,6 +59,23 @@ def test_a_bad_file_keeps_the_old_policy_and_is_told_once(path: Path) -> None:
     assert len(errors) == 3
     assert np.array_equal(act(watch.policy), before)
     write(path, small_models.scaled(small_models.feed_forward(), 0.5))
+    assert watch.check()
+    assert watch.error is None
+
+
+def test_a_model_is_taken_when_its_external_data_arrive(path: Path) -> None:
+    errors: list[Exception] = []
+    watch = cervello.watch(path, settle_s=0, on_error=errors.append)
+    proto = onnx.load_from_string(small_models.scaled(small_models.feed_forward(), 0.5))
+    onnx.save(proto, path, save_as_external_data=True, location="late.bin", size_threshold=0)
+    data = path.with_name("late.bin").read_bytes()
+    path.with_name("late.bin").unlink()
+    for _ in range(3):
+        assert not watch.check()
+        assert watch.error is errors[0]
+    assert len(errors) == 1
+    assert isinstance(errors[0], MissingFileError)
+    path.with_name("late.bin").write_bytes(data)
     assert watch.check()
     assert watch.error is None
 

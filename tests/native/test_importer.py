@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from native_graphs import F32, Chain, In, graph, node, one, policy, rows, weights
 from onnx import helper, numpy_helper
 
-from cervello.errors import FormatError, GraphError, ModelError, UnsupportedError
+from cervello.errors import FormatError, GraphError, MissingFileError, ModelError, UnsupportedError
 from cervello.native import Model
 
 OBS = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
@@ -176,12 +177,11 @@ def test_external_weights_are_read_from_the_models_folder(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("location", "facts", "message"), [
     ("../weights.bin", {}, r"initializer 'c1': expected a file inside the model's folder, got '\.\./weights\.bin'"),
     ("/etc/hostname", {}, "expected a file inside the model's folder"), ("", {}, "expected a file inside the model's folder, got ''"),
-    ("missing.bin", {}, "expected a file inside the model's folder, got 'missing.bin'"),
     (".", {}, "expected a file inside the model's folder"),
     ("weights.bin", {"offset": 4}, "expected 48 bytes at 4 of 'weights.bin', got a file of 48 bytes"),
     ("weights.bin", {"offset": -4}, "expected 48 bytes at -4"), ("weights.bin", {"length": 40}, "expected 48 bytes at 0"),
     ("weights.bin", {"offset": "x"}, r"expected \[4, 3\] elements of type 1, got unreadable data")])
-def test_external_weights_outside_missing_or_short_are_refused(tmp_path: Path, location: str, facts: dict[str, Any], message: str) -> None:
+def test_external_weights_outside_or_short_are_refused(tmp_path: Path, location: str, facts: dict[str, Any], message: str) -> None:
     with pytest.raises(FormatError, match=message):
         Model.load(_external(tmp_path, location, **facts))
 
@@ -192,6 +192,54 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         (path.parent / "link.bin").symlink_to(tmp_path / "weights.bin")
     except OSError:
         pytest.skip("no links here")
+    with pytest.raises(FormatError, match="expected a file inside the model's folder"):
+        Model.load(path)
+
+
+def test_external_weights_that_are_missing_are_named_with_the_places(tmp_path: Path) -> None:
+    path = _external(tmp_path, "missing.bin")
+    with pytest.raises(MissingFileError, match=r"initializer 'c1': expected its data in the file 'missing\.bin', found no such file in "
+                                               rf"'{tmp_path / 'inside'}'; put it there"):
+        Model.load(path)
+
+
+def _cached(tmp_path: Path) -> Path:
+    """A model and its data as links into another folder, which knows them by other names."""
+    (blobs := tmp_path / "blobs").mkdir()
+    (revision := tmp_path / "snapshots" / "1").mkdir(parents=True)
+    path = _external(tmp_path, "weights.bin")
+    try:
+        for i, name in enumerate(("model.onnx", "weights.bin")):
+            (path.parent / name).rename(blobs / str(i))
+            (revision / name).symlink_to(Path("..", "..", "blobs", str(i)))
+    except OSError:
+        pytest.skip("no links here")
+    return revision / "model.onnx"
+
+
+def test_external_weights_are_found_through_the_links_of_a_cache(tmp_path: Path) -> None:
+    path = _cached(tmp_path)
+    expected = Model.load(one("Gemm", rows(4), weights(4, 3))).run({"x0": OBS})["y0"]
+    model = Model.load(path)
+    np.testing.assert_array_equal(model.run({"x0": OBS})["y0"], expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).run({"x0": OBS})["y0"], expected)
+
+
+@pytest.mark.parametrize("beside", ["link", "file"])
+def test_external_weights_lie_beside_a_linked_model_or_beside_the_file_it_links_to(tmp_path: Path, beside: str) -> None:
+    path = _cached(tmp_path)
+    (path.parent / "weights.bin").unlink()
+    (tmp_path / "blobs" / "1").rename((path.parent if beside == "link" else tmp_path / "blobs") / "weights.bin")
+    assert Model.load(path).run({"x0": OBS})["y0"].shape == (3, 3)
+
+
+def test_a_cache_whose_data_are_missing_or_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = _cached(tmp_path)
+    (tmp_path / "blobs" / "1").unlink()
+    with pytest.raises(MissingFileError, match=rf"found no such file in '{path.parent}' and '{tmp_path / 'blobs'}'"):
+        Model.load(path)
+    (path.parent / "weights.bin").unlink()
+    (path.parent / "weights.bin").symlink_to(tmp_path / "weights.bin")
     with pytest.raises(FormatError, match="expected a file inside the model's folder"):
         Model.load(path)
 

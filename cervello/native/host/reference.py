@@ -5,6 +5,7 @@ Recurrent ops never come here: its LSTM and GRU ignore `activations`, `clip` and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,7 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
         raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got attributes {dict(node.attributes)}")
     names = [f"i{k}" if array is not None else "" for k, array in enumerate(inputs)]
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
-    attributes = {k: _as_exported(v) for k, v in node.attributes.items()}
-    proto = onnx.helper.make_node(node.op, names, outputs, domain=node.domain, **attributes)
+    proto = as_proto(node, names, outputs)
 
     def described(name: str, array: np.ndarray[Any, Any]) -> onnx.ValueInfoProto:
         return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -47,6 +47,12 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
                                f"({error})") from error
     found = iter(results)
     return [np.asarray(next(found)) if name else np.zeros(0, np.float32) for name in outputs]
+
+
+def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
+    """A node as ONNX has it, with other names for what it reads and gives."""
+    attributes = {k: _as_exported(v) for k, v in node.attributes.items()}
+    return onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain, **attributes)
 
 
 def _as_exported(value: Any) -> Any:

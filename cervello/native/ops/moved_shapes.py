@@ -182,6 +182,22 @@ def _gather_elements(node: Node, x: Value, indices: Value) -> Result:
     return [(shape_of(indices), dtype_of(x))]
 
 
+@rule("Compress")
+def _compress(node: Node, x: Value, condition: Value) -> Result:
+    shape, axis = shape_of(x), node.attributes.get("axis")
+    chosen = data_of(condition).reshape(-1)
+    flat = product(shape) if axis is None else shape[axis_of(node, axis, len(shape))]
+    if isinstance(flat, Affine):
+        raise NotAffine("rows that are left out")
+    if chosen.size > flat:
+        raise GraphError(f"node {node}: expected at most {flat} conditions, got {chosen.size}")
+    count = int(np.count_nonzero(chosen))
+    if axis is None:
+        return [((count,), dtype_of(x))]
+    axis %= len(shape)
+    return [((*shape[:axis], count, *shape[axis + 1:]), dtype_of(x))]
+
+
 @rule("OneHot")
 def _one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Result:
     shape, count = shape_of(indices), int(data_of(depth).reshape(()))

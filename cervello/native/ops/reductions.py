@@ -181,6 +181,8 @@ def _arg(lowering: Lowering, node: Node) -> None:
 
 @lowers("LayerNormalization")
 def _layer_normalization(lowering: Lowering, node: Node) -> None:
+    if any(node.outputs[1:]):
+        raise NotPlanned("the mean and the inverse deviation among its results")
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
     scale = lowering.constant(node.inputs[1])

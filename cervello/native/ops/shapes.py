@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native.dims import Dim, Shape, written
@@ -151,9 +152,11 @@ def _cast_like(node: Node, x: Value, like: Value) -> Result:
 
 @rule("LayerNormalization", "RMSNormalization")
 def _normalisation(node: Node, x: Value, *rest: Value) -> Result:
-    if len([o for o in node.outputs if o]) > 1:
-        raise Unknown("mean and inverse deviation outputs")
-    return [(shape_of(x), dtype_of(x))]
+    shape = shape_of(x)
+    axis = axis_of(node, node.attributes.get("axis", -1), len(shape))
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(node.attributes.get("stash_type", 1)))
+    statistics = ((*shape[:axis], *(1,) * (len(shape) - axis)), dtype)
+    return [(shape, dtype_of(x)), statistics, statistics][:len(node.outputs)]
 
 
 @rule("Gemm")
@@ -223,8 +226,6 @@ def _arg(node: Node, x: Value) -> Result:
 
 @rule("RandomNormalLike", "RandomUniformLike", "Bernoulli")
 def _random_like(node: Node, x: Value) -> Result:
-    import onnx
-
     kind = node.attributes.get("dtype")
     return [(shape_of(x), dtype_of(x) if kind is None else np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))]
 
