@@ -58,7 +58,7 @@ def _attention(o: Operands) -> None:
 
 def _mask(o: Operands, scores: Shape) -> None:
     """A mask broadcasts to the scores; its last axis may be shorter."""
-    o.rank(3, "a mask", 2, 4)
+    o.rank(3, "a mask", 1, 4)
     shape = o.shape(3)
     last, most = parts(shape[-1]), parts(scores[-1])
     if last[1] != most[1] or last[0] > most[0]:
