@@ -18,6 +18,7 @@ from cervello.native.graph import Graph, Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.reference import NEVER
 from cervello.native.host.table import cast, symbolic
+from cervello.native.operand_rules import check_operands
 from cervello.native.ops import moved_shapes as _moved  # noqa: F401  (registers its rules)
 from cervello.native.ops import resized_shapes as _resized  # noqa: F401  (registers its rules)
 from cervello.native.ops import windows as _windows  # noqa: F401  (registers its rules)
@@ -54,9 +55,10 @@ def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
 
 def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     """What is known of a node's results, from what is known of its inputs."""
+    inputs = [values[name] if name else None for name in node.inputs]
+    check_operands(node, inputs)
     if node.op in FLOW and not node.domain:
         return flow_values(node, values)
-    inputs = [values[name] if name else None for name in node.inputs]
     while inputs and inputs[-1] is None:
         inputs.pop()
     reached = any(value is not None and value.from_input for value in inputs) or node.op in RANDOM

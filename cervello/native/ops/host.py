@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from cervello.errors import UnsupportedError
+from cervello.errors import ExecutionError, GraphError, UnsupportedError
 from cervello.native.dims import NotAffine, product
 from cervello.native.flow import RANDOM
 from cervello.native.graph import Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.reference import NEVER
 from cervello.native.lowering import Lowering
+from cervello.native.operand_rules import check_operands
 from cervello.native.tensors import Step, Tensor
-from cervello.native.values import Value
+from cervello.native.values import Value, known
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +43,16 @@ class HostCall:
         return tuple(r for r in self.results if isinstance(r, str))
 
     def __call__(self, arrays: list[Array | None]) -> list[Array]:
+        if any(isinstance(operand, str) for operand in self.operands):
+            self._check(arrays)
         return run_numpy(self.node, arrays) if self.tier == "numpy" else run_reference(self.node, arrays)
+
+    def _check(self, arrays: list[Array | None]) -> None:
+        """Applies the rules of operands where some shapes were not known while loading."""
+        try:
+            check_operands(self.node, [None if array is None else known("", array) for array in arrays])
+        except GraphError as error:
+            raise ExecutionError(str(error)) from error
 
 
 def lower_host(lowering: Lowering, node: Node, reason: str) -> None:

@@ -1,0 +1,68 @@
+"""Element types of operands, from ONNX's schemas.
+
+An operand may have any type that the op's version of the file or the newest version allows: kernels run the newest. Operands share a type
+where both versions say so.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import onnx
+
+from cervello.native.operand_rules.table import Operands
+from cervello.native.signatures import Signature, signature
+
+_NAMES = {"float": "FLOAT", "double": "DOUBLE"}
+_BOUNDS_FROM_ATTRIBUTES = {"Clip": (1, 2), "Pad": (2,)}  # once float attributes of ops on any float type, now float32 constants
+
+
+@lru_cache(maxsize=None)
+def _dtypes(types: frozenset[str]) -> frozenset[str] | None:
+    """numpy names of ONNX's tensor types; None where other things than tensors are allowed."""
+    found = set()
+    for one in types:
+        if one.startswith("tensor("):
+            name = one[7:-1]
+            kind = onnx.TensorProto.DataType.Value(_NAMES.get(name, name.upper()))
+            found.add(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name)
+    return frozenset(found) if found else None
+
+
+def _allowed(version: Signature | None, index: int) -> tuple[str, str, frozenset[str]] | None:
+    """Name, letter and types of an operand in one version of the op."""
+    place = None if version is None else version.place(index)
+    if version is None or place is None:
+        return None
+    dtypes = _dtypes(version.types[version.letters[place]])
+    letter = version.letters[place]
+    if version.repeats and place == len(version.names) - 1 and not version.alike:
+        letter = f"{letter} {index}"
+    return None if dtypes is None else (version.names[place], letter, dtypes)
+
+
+def check_types(o: Operands) -> None:
+    """Raises GraphError for an element type that the op does not take, or for operands that do not share one."""
+    node = o.node
+    own, newest = signature(node.op, node.opset, node.domain), signature(node.op, onnx.defs.onnx_opset_version(), node.domain)
+    if own is None:
+        return
+    seen: dict[tuple[str, str], np.dtype[np.generic]] = {}
+    for index, value in enumerate(o.values):
+        if value is None or value.dtype is None or value.dtype == object:
+            continue
+        if value.data is not None and (value.from_input or value.data.dtype == object):
+            continue  # sizes of shapes: exact, whatever type the file has them in
+        one, other = _allowed(own, index), _allowed(newest, index)
+        if one is None:
+            continue
+        name, letter, types = one
+        if value.dtype.name not in types and (other is None or value.dtype.name not in other[2]):
+            o.fail(f"operand {index} ({name}) of type {' or '.join(sorted(types))}", value.dtype)
+        if index in _BOUNDS_FROM_ATTRIBUTES.get(node.op, ()) and value.data is not None:
+            continue
+        key = letter, other[1] if other is not None else letter
+        first = seen.setdefault(key, value.dtype)
+        if first != value.dtype and len(types) > 1:
+            o.fail("operands of one element type", f"{first} and {value.dtype}")
