@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.agents.engine import Engine
 from cervello.agents.policy import Measured, Policy
+from cervello.errors import CervelloError
 
 _ROWS = 32
 _MOST_S = 0.02  # a batch of many rows takes about this long at most
@@ -16,7 +17,8 @@ _GAME_BYTES = 16 << 20  # touched between two batches
 
 
 def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
-    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice.
+    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice, or
+    where the policy refuses observations of zeros.
 
     Args:
       engine: what is to decide for the policy next; None for what decides now.
@@ -24,9 +26,12 @@ def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
     twin = policy.twin(engine)
     if twin is None:
         return None
-    small_s = _seconds(twin, 1)
-    n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
-    return (1, small_s), (n_rows, _seconds(twin, n_rows))
+    try:
+        small_s = _seconds(twin, 1)
+        n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
+        return (1, small_s), (n_rows, _seconds(twin, n_rows))
+    except CervelloError:  # zeros are no observation for it
+        return None
 
 
 def _seconds(policy: Policy, n_rows: int) -> float:

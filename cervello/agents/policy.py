@@ -24,6 +24,7 @@ from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, owned
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.inferers import Choice
+from cervello.inferers.nonfinite import NonFiniteState
 from cervello.inferers.timely import Limit
 from cervello.native import Model
 from cervello.native.importer import Source
@@ -126,6 +127,10 @@ class Policy:
     def __len__(self) -> int:
         return len(self._table)
 
+    def __bool__(self) -> bool:
+        """True, however many there are: `if policy:` asks whether there is one."""
+        return True
+
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self._table
 
@@ -138,17 +143,25 @@ class Policy:
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
-    def begin_agent(self, agent: AgentId, stream: int = 0, episode: int = 0) -> None:
+    def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
         """An agent's episode begins: fresh state, noise of (seed, stream, agent, episode) from step 0.
+
+        Args:
+          stream, episode: as in `begin_agents`.
 
         Raises:
           AgentError: it has begun already, or the id is no int (0 ≤ id < 2⁶³) or string.
         """
         self.begin_agents((agent,), stream, episode)
 
-    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers = 0) -> None:
-        """Begins many, or none when one cannot begin or a wrapper's hook fails. Streams and episodes: one number for all or one per
-        agent."""
+    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
+        """Begins many, or none when one cannot begin or a wrapper's hook fails.
+
+        Args:
+          stream, episode: one number for all or one per agent. An episode of None is 0 for an agent that begins for the first time and
+            the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
+            `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
+        """
         self._membership.begin(ids, stream, episode)
 
     def end_agent(self, agent: AgentId) -> None:
@@ -226,7 +239,9 @@ class Policy:
         engine = self._engine if engine is None else engine
         if engine.stack.foreign or not isinstance(engine.choice, (str, Choice)):
             return None
-        return Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        twin = Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        twin._engine.stack.silence()
+        return twin
 
     def follow(self, follower: Follower) -> None:
         """Has a follower told of swaps, as long as somebody else holds it."""
@@ -395,6 +410,10 @@ class Policy:
                         if engine.version != 1:
                             actions.version = engine.version
                         return actions
+            except NonFiniteState as found:
+                del holder[0]
+                engine.report()
+                return engine.actions(found.outputs)
             except BaseException:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `turn`: nothing here is a call
                     del holder[0]
@@ -441,7 +460,12 @@ class Policy:
             results = engine.timely.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
             return None if results is None else engine.actions(results)
 
-        return self._turn.if_free(decide)
+        try:
+            return self._turn.if_free(decide)
+        except NonFiniteState as found:
+            engine = self._engine
+            engine.report()
+            return engine.actions(found.outputs)
 
     @property
     def can_stop(self) -> bool:

@@ -45,7 +45,7 @@ class Stack:
       WrapperError: a wrapper does not fit where it stands.
     """
 
-    __slots__ = ("_by_trust", "_inward", "_outward", "_sides", "foreign", "inner_first", "looks", "outer_first", "spec")
+    __slots__ = ("_by_trust", "_inward", "_outward", "_reporting", "_sides", "foreign", "inner_first", "looks", "outer_first", "spec")
 
     def __init__(self, wrappers: Sequence[Wrapper], spec: PolicySpec, before: Stack | None = None):
         inner: list[Wrapper] = []
@@ -63,6 +63,7 @@ class Stack:
         self.inner_first = tuple(inner)
         self._sides = tuple(sides)
         self.outer_first = tuple(reversed(inner))
+        self._reporting = tuple(wrapper for wrapper in inner if isinstance(wrapper, Recurrent))
         self.spec = spec
         foreign = [type(wrapper) not in _OWN for wrapper in inner]
         self.foreign = any(foreign)
@@ -104,6 +105,21 @@ class Stack:
     def commit(self, view: View) -> None:
         for wrapper in self._by_trust:
             wrapper.commit(view)
+
+    def report(self, where: str) -> None:
+        """Wrappers say what they noticed in a batch that is over; no lock is held."""
+        for wrapper in self._reporting:
+            wrapper.report(where)
+
+    def silence(self) -> None:
+        """Wrappers that report do not: what they notice is nobody's business, because the observations are made up."""
+        for wrapper in self._reporting:
+            wrapper.silence()
+
+    @property
+    def kinds(self) -> list[str]:
+        """The names of the wrappers' classes, outermost first."""
+        return [type(wrapper).__name__ for wrapper in self.outer_first]
 
     # State --------------------------------------------------------------------------------------------------------------
 
@@ -149,10 +165,9 @@ class Stack:
     def check_heir(self, old: Stack) -> None:
         """Raises WrapperError when stacks differ in more than parameters, so that this one cannot adopt the other's state."""
         pairs = list(zip(self.inner_first, old.inner_first, strict=False))
-        kinds = [[type(wrapper).__name__ for wrapper in stack.outer_first] for stack in (self, old)]
         if len(self) != len(old) or any(type(a) is not type(b) for a, b in pairs):
-            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {kinds[1]}, got {kinds[0]}; state survives "
-                               "only where a wrapper finds its own")
+            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; state "
+                               "survives only where a wrapper finds its own")
         for new, was in pairs:
             mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
             same = mine.keys() == theirs.keys() and all(
