@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import stacks
 
-from cervello import ExecutionError, Policy, Recurrent, Runtime, inferers
+from cervello import AgentError, ExecutionError, Policy, Recurrent, Runtime, inferers
 from cervello.agents.brain import Brain
 from cervello.agents.costs import CostModel
 from cervello.agents.table import ChangedError
