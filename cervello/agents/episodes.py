@@ -24,7 +24,8 @@ class PastEpisodes:
 
     So an agent's episodes are 0, 1, 2, … while no more than `REMEMBERED` others end in between; beyond that they may skip numbers. Either
     way they are a function of the begins and ends of this policy in their order, and of nothing else. Where they must not depend on other
-    agents at all, `episode=` is given. The floor rises by about one whenever as many new agents as are remembered begin and end. A next episode above 2⁶², which only `episode=` can bring about, does not lift the floor.
+    agents at all, `episode=` is given. The floor rises by about one whenever as many new agents as are remembered begin and end. A next
+    episode above 2⁶², which only `episode=` can bring about, does not lift the floor.
 
     Attributes:
       floor: see above.

@@ -4,14 +4,18 @@
     MultiDiscrete    several such choices, their logits side by side
     Gaussian         normal actions
     TanhGaussian     normal actions squashed to (-1, 1)
+    Bernoulli        several elements that are 0 or 1
+    Beta             actions between 0 and 1
     Deterministic    a tensor is the action
 
 They are pure: noise goes in, and a row's results are the same bit for bit whoever shares its batch. `cervello.Sample` draws with them.
 """
 
 from cervello.heads.base import Head
+from cervello.heads.bernoulli import Bernoulli
+from cervello.heads.beta import Beta
 from cervello.heads.categorical import Categorical, MultiDiscrete
 from cervello.heads.deterministic import Deterministic
 from cervello.heads.gaussian import Gaussian, TanhGaussian
 
-__all__ = ["Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]
+__all__ = ["Bernoulli", "Beta", "Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]

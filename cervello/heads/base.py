@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from cervello.spec import Specs, TensorSpec
 Array = np.ndarray[Any, Any]
 FLOAT32 = np.dtype(np.float32)
 EVERYTHING = ("action", "log_prob", "entropy")
+DRAWN = ("deterministic",)  # what every distribution can say beside
+Rng = np.random.Generator | int | None
 
 
 class Head:
@@ -27,12 +30,14 @@ class Head:
       mask: name of a mask of allowed actions, bool or numbers of which nonzero ones allow; None without.
       noise: "uniform" or "normal" numbers that a draw needs, or None.
       offers: which of "action", "log_prob" and "entropy" it has.
+      extras: what it gives beside when asked by name: "deterministic" [N] bool, the rows that did not draw; see its own description.
     """
 
     tensors: tuple[str, ...] = ()
     mask: str | None = None
     noise: str | None = None
     offers: tuple[str, ...] = EVERYTHING
+    extras: tuple[str, ...] = ()
 
     # What a head of its own kind says ------------------------------------------------------------------------------------
 
@@ -55,16 +60,18 @@ class Head:
         raise NotImplementedError
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
-            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+            wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         """Actions with their log-probabilities and the distributions' entropies.
 
         Args:
           columns: [N, …] by name of tensor and mask.
           noise: [N, width] float32 of the head's kind; may be left out when no row draws.
           deterministic: [N] bool, rows that take the mode; None for no row.
-          wanted: of "action", "log_prob" and "entropy"; None for all that it offers.
+          wanted: of what it offers and its extras; None for all that it offers.
+          rng: without noise, what to draw it from: a numpy Generator, or a seed, with which every call draws the same.
         Returns:
-          action [N, …]; log_prob [N] float32, of the action as it is given; entropy [N] float32, in nats.
+          action [N, …]; log_prob [N] float32, of the action as it is given, and 0 in deterministic rows, which have not drawn from the
+          distribution (`log_prob` of their action says what it has there); entropy [N] float32, in nats, of the distribution in any case.
         Raises:
           InputError: arrays that do not fit.
         """
@@ -80,9 +87,11 @@ class Head:
 
     # What follows from it -------------------------------------------------------------------------------------------------
 
-    def sample(self, columns: Mapping[str, Any], noise: Array, deterministic: Array | None = None) -> Array:
+    def sample(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None, rng: Rng = None) -> Array:
         """Actions alone, see `act`."""
-        return self.act(columns, noise, deterministic, ("action",))["action"]
+        if rng is None:
+            return self.act(columns, noise, deterministic, ("action",))["action"]
+        return self.act(columns, noise, deterministic, ("action",), rng=rng)["action"]
 
     def mode(self, columns: Mapping[str, Any]) -> Array:
         """The actions that deterministic rows take."""
@@ -99,12 +108,20 @@ class Head:
         n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
 
+    def extra_specs(self, given: Specs) -> Specs:
+        """Rows of its extras, as `specs` says those of what it offers."""
+        if not self.extras:
+            return Specs([])
+        every = {"deterministic": TensorSpec("deterministic", (), np.dtype(np.bool_)),
+                 "pre_tanh": replace(self.specs(given)["action"], name="pre_tanh")}
+        return Specs([every[name] for name in self.extras])
+
     # Doors ----------------------------------------------------------------------------------------------------------------
 
     def _offered(self, what: str) -> None:
-        if what not in self.offers:
-            raise ConfigurationError(f"head {self!r}: expected one of {list(self.offers)}, got {what!r}, which it does not have; "
-                                     "leave it out")
+        if what not in self.offers and what not in self.extras:
+            raise ConfigurationError(f"head {self!r}: expected one of {[*self.offers, *self.extras]}, got {what!r}, which it does not "
+                                     "have; leave it out")
 
     def _wanted(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
         if wanted is None:
@@ -144,18 +161,48 @@ class Head:
             raise InputError(f"head {self!r}, mask {self.mask!r}: expected {shape} bool or numbers, got {mask.shape} {mask.dtype}")
         return np.ascontiguousarray(mask.reshape(shape) != 0)
 
-    def _noise(self, noise: Array | None, flags: Array, width: int) -> Array:
+    def _computed(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Of what is wanted, what has to be computed; something in any case."""
+        return tuple(name for name in names if name not in DRAWN) or ("action",)
+
+    def _flagged(self, found: dict[str, Array], names: tuple[str, ...], flags: Array) -> dict[str, Array]:
+        """Results with "deterministic" among them, when it is wanted."""
+        if "deterministic" not in names:
+            return found
+        return {name: flags.copy() if name == "deterministic" else found[name] for name in names}
+
+    def _same_size(self, given: Specs, name: str, width: int) -> None:
+        """Raises ConfigurationError unless a tensor has so many elements in a row."""
+        spec = self._spec(given, name)
+        if row_size(spec.shape) != width:
+            raise ConfigurationError(f"head {self!r}: expected {name!r} with {width} elements, got {spec}")
+
+    def _noise(self, noise: Array | None, flags: Array, width: int, rng: Rng = None) -> Array:
         """[N, width] float32; zeros where nobody draws."""
         shape = (len(flags), width)
+        if rng is not None:
+            if noise is not None:
+                raise InputError(f"head {self!r}: expected either noise or rng, got both; leave one out")
+            return self._drawn(rng, shape)
         if noise is None:
             if not flags.all():
-                raise InputError(f"head {self!r}, noise: expected {shape} {self.noise} numbers, got none; give them, or let all rows be "
-                                 "deterministic")
+                raise InputError(f"head {self!r}, noise: expected {shape} {self.noise} numbers, got none; give them or rng=, or let all "
+                                 "rows be deterministic")
             return np.zeros(shape, np.float32)
         if not isinstance(noise, np.ndarray) or noise.shape != shape or noise.dtype != np.float32:
             got = f"{noise.shape} {noise.dtype}" if isinstance(noise, np.ndarray) else type(noise).__name__
             raise InputError(f"head {self!r}, noise: expected {shape} float32, got {got}")
         return noise
+
+    def _drawn(self, rng: Any, shape: tuple[int, int]) -> Array:
+        """Noise of the head's kind, from a generator or a seed."""
+        if not isinstance(rng, np.random.Generator):
+            if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+                raise InputError(f"head {self!r}, rng: expected a numpy Generator or a seed from 0, got {rng!r}")
+            rng = np.random.default_rng(int(rng))
+        if self.noise == "normal":
+            return np.asarray(rng.standard_normal(shape, np.float32))
+        return np.asarray(rng.integers(0, 1 << 24, shape) * 2.0 ** -24, np.float32)
 
     def _flags(self, deterministic: Array | None, n_rows: int) -> Array:
         if deterministic is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import Array, Head, row_size, run, scalars, text
+from cervello.heads.base import DRAWN, Array, Head, Rng, row_size, run, scalars, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
 from cervello.spec import Specs, TensorSpec
@@ -22,7 +22,9 @@ class _Choices(Head):
     """Independent choices, each with logits of its own, side by side in one tensor."""
 
     noise = "uniform"
+    extras = DRAWN
     name: str
+    empty_mask: str
 
     def _sizes(self, width: int) -> tuple[int, ...]:
         """How many logits each choice has, of so many in all."""
@@ -41,14 +43,15 @@ class _Choices(Head):
         return row_size(self._spec(given, self.name).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
-            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+            wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         logits, sizes, mask = self._given(columns)
         flags = self._flags(deterministic, len(logits))
-        model = _acting(sizes, mask is not None, self._wanted(wanted))
-        found = run(model, logits=logits, mask=mask, uniform=self._noise(noise, flags, len(sizes)), deterministic=flags[:, None])
+        names = self._wanted(wanted)
+        model = _acting(sizes, mask is not None, self._computed(names))
+        found = run(model, logits=logits, mask=mask, uniform=self._noise(noise, flags, len(sizes), rng), deterministic=flags[:, None])
         if "action" in found:
             found["action"] = self._shaped(found["action"])
-        return found
+        return self._flagged(found, names, flags)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         logits, sizes, mask = self._given(columns)
@@ -68,28 +71,46 @@ class _Choices(Head):
             sizes = self._sizes(logits.shape[1])
         except ConfigurationError as error:
             raise InputError(str(error)) from error
-        return logits, sizes, self._mask(columns, (len(logits), logits.shape[1]))
+        mask = self._mask(columns, (len(logits), logits.shape[1]))
+        if mask is not None and self.empty_mask == "refuse":
+            self._check_mask(mask, sizes)
+        return logits, sizes, mask
+
+    def _check_mask(self, mask: Array, sizes: tuple[int, ...]) -> None:
+        """Raises InputError when a mask allows nothing for some choice of some row."""
+        allowed = np.logical_or.reduceat(mask, np.cumsum([0, *sizes[:-1]]), axis=1)
+        if not allowed.all():
+            row, choice = np.argwhere(~allowed)[0].tolist()
+            raise InputError(f"head {self!r}, mask {self.mask!r}: expected at least one allowed action in every row, got row {row}, which "
+                             f"allows none{f' in choice {choice}' if len(sizes) > 1 else ''}; mend the mask, or count it as none with "
+                             "empty_mask='ignore'")
+
+    def _options(self) -> str:
+        masked = "" if self.mask is None else f", mask={self.mask!r}"
+        return masked + ("" if self.empty_mask == "refuse" else f", empty_mask={self.empty_mask!r}")
 
 
 class Categorical(_Choices):
     """One of K actions, with probabilities softmax(logits). Actions are int64 [N].
 
     A draw takes one uniform number per row: the action is the first whose cumulated probability exceeds it, so that an action of
-    probability 0, a masked one among them, is never drawn. A row whose mask allows nothing is treated as if it allowed everything.
-    A row in which a logit is NaN gets an allowed action, with NaN as log-probability and entropy.
+    probability 0, a masked one among them, is never drawn. A logit of -∞ has probability 0, unless all that are allowed are -∞: they are
+    equally likely then. A row in which a logit is NaN gets an allowed action, with NaN as log-probability and entropy.
 
     Args:
       logits: name of a tensor [N, K] (or with further axes, which are flattened).
       mask: name of a mask [N, K].
+      empty_mask: what becomes of a row whose mask allows nothing. "refuse": InputError, with the row. "ignore": it allows everything.
     """
 
-    def __init__(self, logits: str, mask: str | None = None):
+    def __init__(self, logits: str, mask: str | None = None, empty_mask: str = "refuse"):
+        self.empty_mask = _empty_mask("Categorical", empty_mask)
         self.name = text("Categorical", "logits", logits)
         self.mask = None if mask is None else text("Categorical", "mask", mask)
         self.tensors = (self.name,)
 
     def __repr__(self) -> str:
-        return f"Categorical({self.name!r})" if self.mask is None else f"Categorical({self.name!r}, mask={self.mask!r})"
+        return f"Categorical({self.name!r}{self._options()})"
 
     def specs(self, given: Specs) -> Specs:
         self._sizes(self.mask_width(given))
@@ -113,9 +134,11 @@ class MultiDiscrete(_Choices):
       name: of a tensor [N, sum(sizes)].
       sizes: how many actions each choice has.
       mask: name of a mask [N, sum(sizes)].
+      empty_mask: as in `Categorical`, for each choice.
     """
 
-    def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None):
+    def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None, empty_mask: str = "refuse"):
+        self.empty_mask = _empty_mask("MultiDiscrete", empty_mask)
         self.name = text("MultiDiscrete", "logits", name)
         self.mask = None if mask is None else text("MultiDiscrete", "mask", mask)
         self.tensors = (self.name,)
@@ -125,8 +148,7 @@ class MultiDiscrete(_Choices):
         self.sizes = tuple(int(n) for n in sizes)
 
     def __repr__(self) -> str:
-        masked = "" if self.mask is None else f", mask={self.mask!r}"
-        return f"MultiDiscrete({self.name!r}, {list(self.sizes)}{masked})"
+        return f"MultiDiscrete({self.name!r}, {list(self.sizes)}{self._options()})"
 
     def specs(self, given: Specs) -> Specs:
         self._sizes(self.mask_width(given))
@@ -136,6 +158,12 @@ class MultiDiscrete(_Choices):
         if width != sum(self.sizes):
             raise ConfigurationError(f"head {self!r}: expected {sum(self.sizes)} logits, got {width}; sizes must add up to them")
         return self.sizes
+
+
+def _empty_mask(head: str, choice: Any) -> str:
+    if not isinstance(choice, str) or choice not in ("refuse", "ignore"):
+        raise ConfigurationError(f"{head}: expected empty_mask as 'refuse' or 'ignore', got {choice!r}")
+    return choice
 
 
 # Graphs -------------------------------------------------------------------------------------------------------------------
@@ -159,7 +187,9 @@ class _Choice:
             broken = g.add("Where", allowed, broken, 0.0)
         self.scores = finite
         self.spoilt = g.along("ReduceSum", broken)  # NaN when a logit that counts is, else 0
-        self.apart = g.add("Sub", finite, g.along("ReduceMax", finite, keep=True))
+        top = g.along("ReduceMax", finite, keep=True)
+        impossible = g.add("And", g.add("Equal", logits, -np.inf), g.add("Greater", top, -_LARGEST))  # where something else is possible
+        self.apart = g.add("Where", impossible, -np.inf, g.add("Sub", finite, top))
         self.weights = g.add("Exp", self.apart)  # the largest is 1
         self.total = g.along("ReduceSum", self.weights)
 
@@ -222,7 +252,8 @@ def _acting(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]) -> Mo
         if "action" in wanted:
             outputs["action"] = (g.add("Concat", *actions, axis=1) if len(actions) > 1 else actions[0]), "int64", (len(sizes),)
         if "log_prob" in wanted:
-            outputs["log_prob"] = _summed(g, [c.log_prob(a) for c, a in zip(choices, actions, strict=True)]), "float32", ()
+            total = _summed(g, [c.log_prob(a) for c, a in zip(choices, actions, strict=True)])
+            outputs["log_prob"] = g.unless(flag, total), "float32", ()
     if "entropy" in wanted:
         outputs["entropy"] = _summed(g, [choice.entropy() for choice in choices]), "float32", ()
     return g.model("categorical head", outputs)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Head, scalars, text
+from cervello.heads.base import Array, Head, Rng, scalars, text
 from cervello.spec import Specs, TensorSpec
 
 
@@ -41,7 +41,7 @@ class Deterministic(Head):
         return 0
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
-            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+            wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         column = np.asarray(self._column(columns, self.name))
         return {name: column.copy() for name in self._wanted(wanted)}
 

@@ -50,6 +50,10 @@ class Drawing:
             return self.add(op, value, np.array([-1], np.int64), keepdims=int(keep))
         return self.add(op, value, **({"axis": -1} if op == "ArgMax" else {"axes": [-1]}), keepdims=int(keep))
 
+    def unless(self, flag: str, value: str) -> str:
+        """[N] float32: 0 in rows whose flag [N, 1] is set."""
+        return self.add("Where", self.add("Squeeze", flag, np.array([1], np.int64)), 0.0, value)
+
     def model(self, name: str, outputs: Mapping[str, Port]) -> Model:
         """The graph, loaded; every op of it runs on the planned tier.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import FLOAT32, Array, Head, row_size, run, scalars, text
+from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, run, scalars, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
 from cervello.spec import Specs, TensorSpec
@@ -20,7 +20,8 @@ _ALMOST_ONE = 1.0 - 2.0 ** -24  # the largest float32 below 1: what tanh of a fi
 
 
 class Gaussian(Head):
-    """Normal actions, float32 of the mean's shape: mean + std · noise.
+    """Normal actions, float32 of the mean's shape: mean + std · noise. They are not clipped: a bounded space clips what it
+    executes, and the log-probability belongs to the action as it was drawn.
 
     The log-probability is that of the action as it is rounded to float32: `log_prob` of an action that `act` gave is the same, bit for
     bit. It is a density, so it may be positive.
@@ -33,6 +34,7 @@ class Gaussian(Head):
     """
 
     noise = "normal"
+    extras: tuple[str, ...] = DRAWN
     _squashed = False
 
     def __init__(self, mean: str, std: str | float | Array | None = None, log_std: str | float | Array | None = None):
@@ -63,23 +65,30 @@ class Gaussian(Head):
         return row_size(self._spec(given, self.mean).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
-            wanted: tuple[str, ...] | None = None) -> dict[str, Array]:
+            wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         mean, spread = self._given(columns)
         flags = self._flags(deterministic, len(mean))
-        model = _acting(mean.shape[1], self._logarithmic, self._squashed, self._wanted(wanted))
-        found = run(model, mean=mean, spread=spread, normal=self._noise(noise, flags, mean.shape[1]), deterministic=flags[:, None])
-        if "action" in found:
-            found["action"] = found["action"].reshape(np.shape(columns[self.mean]))
-        return found
+        names = self._wanted(wanted)
+        model = _acting(mean.shape[1], self._logarithmic, self._squashed, self._computed(names))
+        found = run(model, mean=mean, spread=spread, normal=self._noise(noise, flags, mean.shape[1], rng), deterministic=flags[:, None])
+        for name in ("action", "pre_tanh"):
+            if name in found:
+                found[name] = found[name].reshape(np.shape(columns[self.mean]))
+        return self._flagged(found, names, flags)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
+        return self._judged(columns, "action", action)
+
+    def _judged(self, columns: Mapping[str, Any], what: str, action: Any) -> Array:
+        """[N] float32, the log-density of actions, given as they are or before tanh."""
         mean, spread = self._given(columns)
         actions = np.asarray(action)
         if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != mean.size or len(actions) != len(mean):
-            raise InputError(f"head {self!r}, action: expected numbers of {np.shape(columns[self.mean])}, got {actions.shape} "
+            raise InputError(f"head {self!r}, {what}: expected numbers of {np.shape(columns[self.mean])}, got {actions.shape} "
                              f"{actions.dtype}")
         rows = np.ascontiguousarray(actions, np.float32).reshape(mean.shape)
-        return run(_judging(mean.shape[1], self._logarithmic, self._squashed), mean=mean, spread=spread, action=rows)["log_prob"]
+        model = _judging(mean.shape[1], self._logarithmic, self._squashed, what == "action")
+        return run(model, mean=mean, spread=spread, action=rows)["log_prob"]
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
         mean = self._rows(columns, self.mean)
@@ -93,16 +102,39 @@ class Gaussian(Head):
 class TanhGaussian(Gaussian):
     """Normal actions squashed to (-1, 1): tanh(mean + std · noise), as soft actor-critic has them. Deterministic rows take tanh(mean).
 
-    `act` knows the number before tanh and gives the log-probability of exactly this; `log_prob` of a given action has to turn tanh
-    around, which loses digits near ±1: an action there counts as the float32 next to it. There is no closed form of the entropy, so
-    there is none; -log_prob is an estimate of it.
+    `act` knows the number before tanh and gives the log-probability of exactly this. `log_prob` of a given action has to turn tanh around,
+    which loses digits near ±1: an action there counts as the float32 next to it, and far out the result is wrong by as much as you like.
+    So `act` also gives "pre_tanh" when asked, the number before tanh, float32 like the action; `log_prob(columns, pre_tanh=…)` of it is the
+    log-probability that `act` gave, bit for bit. There is no closed form of the entropy, so there is none; -log_prob is an estimate of it.
 
     Args:
       mean, std, log_std: as in `Gaussian`, before tanh.
     """
 
     offers = ("action", "log_prob")
+    extras = (*DRAWN, "pre_tanh")
     _squashed = True
+
+    def log_prob(self, columns: Mapping[str, Any], action: Any = None, *, pre_tanh: Any = None) -> Array:
+        """[N] float32, log-density of given actions.
+
+        Args:
+          action: as `act` gives it; may be left out with pre_tanh.
+          pre_tanh: the numbers before tanh, as `act` gives them: exact where tanh is ±1.
+        Raises:
+          InputError: arrays that do not fit, an action that is not tanh(pre_tanh), or neither of the two.
+        """
+        if pre_tanh is None:
+            if action is None:
+                raise InputError(f"head {self!r}, log_prob: expected action or pre_tanh, got neither")
+            return self._judged(columns, "action", action)
+        found = self._judged(columns, "pre_tanh", pre_tanh)
+        if action is not None:
+            squashed = np.tanh(np.asarray(pre_tanh, np.float64)).reshape(-1)
+            given = np.asarray(action)
+            if given.size != squashed.size or not np.allclose(given.reshape(-1), squashed, rtol=0, atol=1e-5, equal_nan=True):
+                raise InputError(f"head {self!r}, log_prob: expected action = tanh(pre_tanh), got others; leave action out")
+        return found
 
 
 def _constant(kind: str, mean: str, value: Any, logarithmic: bool) -> Array:
@@ -154,25 +186,29 @@ def _acting(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ..
     g = Drawing()
     normal = _Normal(g, width, logarithmic)
     outputs: dict[str, Port] = {}
-    if "action" in wanted or "log_prob" in wanted:
+    if {"action", "log_prob", "pre_tanh"} & set(wanted):
         drawn = g.add("Add", normal.mean, g.add("Mul", normal.std, g.input("normal", "float32", width)))
-        action = g.add("Where", g.input("deterministic", "bool", 1), normal.mean, drawn)
+        flag = g.input("deterministic", "bool", 1)
+        action = g.add("Where", flag, normal.mean, drawn)
         if "action" in wanted:
             outputs["action"] = (g.add("Tanh", action) if squashed else action), "float32", (width,)
+        if "pre_tanh" in wanted:
+            outputs["pre_tanh"] = action, "float32", (width,)
         if "log_prob" in wanted:
             density = normal.log_density(action)
-            outputs["log_prob"] = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, action)) if squashed else density), "float32", ()
+            total = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, action)) if squashed else density)
+            outputs["log_prob"] = g.unless(flag, total), "float32", ()
     if "entropy" in wanted:
         outputs["entropy"] = normal.entropy(), "float32", ()
     return g.model("normal head", outputs)
 
 
 @lru_cache(maxsize=128)
-def _judging(width: int, logarithmic: bool, squashed: bool) -> Model:
+def _judging(width: int, logarithmic: bool, squashed: bool, turn_back: bool) -> Model:
     g = Drawing()
     normal = _Normal(g, width, logarithmic)
     value = action = g.input("action", "float32", width)
-    if squashed:
+    if squashed and turn_back:
         value = g.add("Atanh", g.add("Clip", action, -_ALMOST_ONE, _ALMOST_ONE))
     density = normal.log_density(value)
     found = g.along("ReduceSum", g.add("Sub", density, _log_slope(g, value)) if squashed else density)

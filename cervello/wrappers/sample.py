@@ -37,10 +37,12 @@ class Sample(Passive):
       action, log_prob, entropy: names of the outputs; None leaves one out. What the head does not offer is left out as long as it keeps
         its usual name.
       hide: whether the sources that are outputs disappear from the caller's side.
+      extra: names of further outputs, by what the head calls them: {"deterministic": "greedy"} for the rows that took the mode,
+        {"pre_tanh": "u"} for the numbers before tanh of a `TanhGaussian`.
     """
 
     def __init__(self, head: Head, action: str | None = "action", log_prob: str | None = "log_prob", entropy: str | None = "entropy",
-                 hide: bool = False):
+                 hide: bool = False, extra: Mapping[str, str] | None = None):
         if not isinstance(head, Head):
             raise WrapperError(f"Sample: expected a head, as cervello.heads.Categorical('logits'), got {head!r}")
         self.head, self.hide = head, hide
@@ -52,6 +54,12 @@ class Sample(Passive):
                 self.names[what] = named("Sample", "output", name)
             elif name != _DEFAULTS[what]:
                 raise WrapperError(f"Sample({head!r}): expected {what}=None, got {name!r}; the head offers {list(head.offers)} only")
+        if extra is not None and not isinstance(extra, Mapping):
+            raise WrapperError(f"Sample({head!r}): expected extra as {{what: name}}, got {extra!r}")
+        for what, name in (extra or {}).items():
+            if what not in head.extras:
+                raise WrapperError(f"Sample({head!r}): expected extra among {list(head.extras)}, got {what!r}")
+            self.names[what] = named("Sample", "output", name)
         if not self.names:
             raise WrapperError(f"Sample({head!r}): expected a name for at least one of {list(head.offers)}, got None for all")
         if len(set(self.names.values())) != len(self.names):
@@ -66,7 +74,9 @@ class Sample(Passive):
 
     def __repr__(self) -> str:
         options = [f"{what}={self.names.get(what)!r}" for what in self.head.offers if self.names.get(what) != _DEFAULTS[what]]
-        return f"Sample({', '.join([repr(self.head), *options, *(['hide=True'] if self.hide else [])])})"
+        extra = {what: name for what, name in self.names.items() if what not in _DEFAULTS}
+        more = [*(["hide=True"] if self.hide else []), *([f"extra={extra!r}"] if extra else [])]
+        return f"Sample({', '.join([repr(self.head), *options, *more])})"
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -84,7 +94,7 @@ class Sample(Passive):
         given = {name: self._source(spec, name) for name in self.head.tensors}
         inputs, mask = spec.inputs, self.head.mask
         try:
-            added = self.head.specs(Specs(list(given.values())))
+            added = {**self.head.specs(Specs(list(given.values()))), **self.head.extra_specs(Specs(list(given.values())))}
             bound._width = self.head.noise_width(Specs(list(given.values()))) if self.head.noise else 0
             if mask is not None:
                 width = self.head.mask_width(Specs(list(given.values())))
@@ -120,7 +130,7 @@ class Sample(Passive):
         if self.head.noise is not None:
             linker.address(f"cervello.noise.kernels:fill_{self.head.noise}")
             noise = np.zeros((1, self._width), np.float32)
-        if self.head.mask is not None and self.reads_inputs:
+        if self.head.mask is not None:
             columns[self.head.mask] = np.ones((1, self.head.mask_width(Specs(list(given.values())))), np.bool_)
         self.head.act(columns, noise, None, tuple(self.names))
 

@@ -1,4 +1,4 @@
-"""Begun again without an episode, an agent has its next one: exactly for those that ended last, without repeats for all, in bounded memory."""
+"""Begun again without an episode, an agent has its next one: exact for those that ended last, never repeated, in bounded memory."""
 
 from __future__ import annotations
 

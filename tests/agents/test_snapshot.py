@@ -156,8 +156,8 @@ def test_the_golden_bytes_of_version_2() -> None:
     policy.infer_batch([7, 300], {"obs": np.array([[1], [2]], np.float32)})
     state = bytes(policy.snapshot())
     header = msgpack.packb({
-        "policy": "model", "model": "9c5eb53e21123cacc07626a4ed52ca4e", "wrappers": ["Recurrent"], "seed": 5, "whole": True, "n": 2, "ids": None,
-        "floor": 0, "past": [[[], []], [[4, "four"], [1, 9]]], "blocks": [
+        "policy": "model", "model": "9c5eb53e21123cacc07626a4ed52ca4e", "wrappers": ["Recurrent"], "seed": 5, "whole": True, "n": 2,
+        "ids": None, "floor": 0, "past": [[[], []], [[4, "four"], [1, 9]]], "blocks": [
         ["ids", "<u2", [2]], ["streams", "|u1", [2]], ["episodes", "|u1", [2]], ["steps", "|u1", [2]], ["state 0 h_in", "<f4", [2, 1]]]})
     assert state[:8] == b"CRVS\x02\x00\x00\x00"
     assert state[24:28] == struct.pack("<I", len(header))

@@ -16,8 +16,8 @@ from cervello.spec import Specs, TensorSpec
 
 SIZES = [2, 5, 3]
 HEADS: dict[str, tuple[Head, int]] = {
-    "categorical": (Categorical("logits"), 1), "masked": (Categorical("logits", "mask"), 1),
-    "choices": (MultiDiscrete("logits", SIZES), 3), "masked_choices": (MultiDiscrete("logits", SIZES, "mask"), 3)}
+    "categorical": (Categorical("logits"), 1), "masked": (Categorical("logits", "mask", "ignore"), 1),
+    "choices": (MultiDiscrete("logits", SIZES), 3), "masked_choices": (MultiDiscrete("logits", SIZES, "mask", "ignore"), 3)}
 
 
 def uniforms(n_rows: int, width: int = 1, seed: int = 0) -> Any:
@@ -47,7 +47,7 @@ def expected(logits: Any, mask: Any = None) -> tuple[Any, Any]:
 @pytest.mark.parametrize("masked", [False, True])
 def test_probabilities_and_entropy_are_those_of_scipy(scale: float, masked: bool) -> None:
     columns = given(200, 7, scale)
-    head = Categorical("logits", "mask" if masked else None)
+    head = Categorical("logits", "mask" if masked else None, "ignore")
     log_p, entropy = expected(columns["logits"], columns["mask"] if masked else None)
     for action in range(7):
         np.testing.assert_allclose(head.log_prob(columns, np.full(200, action)), log_p[:, action], rtol=2e-6, atol=2e-6)
@@ -59,7 +59,7 @@ def test_probabilities_and_entropy_are_those_of_scipy(scale: float, masked: bool
 
 def test_several_choices_add_up() -> None:
     columns = given(50)
-    head = MultiDiscrete("logits", SIZES, "mask")
+    head = MultiDiscrete("logits", SIZES, "mask", "ignore")
     found = head.act(columns, uniforms(50, 3))
     total, entropy, first = 0.0, 0.0, 0
     for k, size in enumerate(SIZES):
@@ -95,7 +95,7 @@ def test_sampled_frequencies_pass_a_chi_square_test() -> None:
 def test_frequencies_under_a_mask_pass_a_chi_square_test() -> None:
     n = 100_000
     columns = {"logits": np.tile(np.arange(10, dtype=np.float32) / 4, (n, 1)), "mask": np.tile([1, 1, 1, 0, 1, 0, 1, 0, 1, 1], (n, 1))}
-    found = MultiDiscrete("logits", SIZES, "mask").sample(columns, uniforms(n, 3))
+    found = MultiDiscrete("logits", SIZES, "mask", "ignore").sample(columns, uniforms(n, 3))
     first = 0
     for k, size in enumerate(SIZES):
         log_p, _ = expected(columns["logits"][:1, first:first + size], columns["mask"][:1, first:first + size] != 0)
@@ -113,7 +113,7 @@ def test_a_masked_action_is_never_drawn(width: int, scale: float) -> None:
     columns = given(n, width, scale, seed=width)
     noise = uniforms(n, seed=width)
     noise[: n // 2] = np.random.default_rng(0).choice(np.float32([0, 2.0 ** -24, 1 - 2.0 ** -24]), (n // 2, 1))
-    found = Categorical("logits", "mask").act(columns, noise)
+    found = Categorical("logits", "mask", "ignore").act(columns, noise)
     rows = np.arange(n)
     assert allowed(columns["mask"])[rows, found["action"]].all()
     assert np.isfinite(found["log_prob"]).all()
@@ -126,10 +126,10 @@ def test_the_draw_is_the_first_action_whose_cumulated_probability_exceeds_the_nu
     assert Categorical("logits").sample(columns, noise).tolist() == [0, 1, 2, 2, 3, 3, 3, 3]
 
 
-def test_a_row_that_allows_nothing_allows_everything() -> None:
+def test_a_row_that_allows_nothing_allows_everything_where_that_is_asked_for() -> None:
     columns = given(1000)
     columns["mask"][:] = False
-    masked, free = (Categorical("logits", mask).act(columns, uniforms(1000)) for mask in ("mask", None))
+    masked, free = (Categorical("logits", mask, "ignore").act(columns, uniforms(1000)) for mask in ("mask", None))
     for name in free:
         assert same_bits(masked[name], free[name])
 
@@ -137,15 +137,15 @@ def test_a_row_that_allows_nothing_allows_everything() -> None:
 @pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.uint8, np.int64, np.float32])
 def test_masks_may_be_numbers(dtype: Any) -> None:
     columns = given(100)
-    found = Categorical("logits", "mask").act({**columns, "mask": columns["mask"].astype(dtype)}, uniforms(100))
-    assert same_bits(found["action"], Categorical("logits", "mask").act(columns, uniforms(100))["action"])
+    found = Categorical("logits", "mask", "ignore").act({**columns, "mask": columns["mask"].astype(dtype)}, uniforms(100))
+    assert same_bits(found["action"], Categorical("logits", "mask", "ignore").act(columns, uniforms(100))["action"])
 
 
 def test_the_mode_is_the_most_likely_allowed_action() -> None:
     columns = given(500)
     assert (Categorical("logits").mode(columns) == columns["logits"].argmax(1)).all()
     best = np.where(allowed(columns["mask"]), columns["logits"], -np.inf).argmax(1)
-    assert (Categorical("logits", "mask").mode(columns) == best).all()
+    assert (Categorical("logits", "mask", "ignore").mode(columns) == best).all()
     parts = np.split(columns["logits"], np.cumsum(SIZES)[:-1], axis=1)
     assert (MultiDiscrete("logits", SIZES).mode(columns) == np.stack([part.argmax(1) for part in parts], 1)).all()
 
@@ -158,7 +158,8 @@ def test_rows_that_draw_and_rows_that_do_not_share_a_batch(kind: str) -> None:
     mixed, free = head.act(columns, noise, flags), head.act(columns, noise)
     assert same_bits(mixed["action"][flags], head.mode(columns)[flags])
     assert same_bits(mixed["action"][~flags], free["action"][~flags])
-    assert same_bits(mixed["log_prob"], head.log_prob(columns, mixed["action"]))
+    assert same_bits(mixed["log_prob"][~flags], head.log_prob(columns, mixed["action"])[~flags])
+    assert (mixed["log_prob"][flags] == 0).all()
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -173,7 +174,7 @@ def test_a_row_is_the_same_in_every_batch_and_place(kind: str) -> None:
         part = {name: column[rows] for name, column in columns.items()}
         for name, column in head.act(part, noise[rows], flags[rows]).items():
             assert same_bits(column, whole[name][rows]), f"{name}, {n_rows} rows"
-        assert same_bits(head.log_prob(part, whole["action"][rows]), whole["log_prob"][rows])
+        assert same_bits(head.log_prob(part, whole["action"][rows])[~flags[rows]], whole["log_prob"][rows][~flags[rows]])
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -193,11 +194,45 @@ def test_infinite_logits_are_the_largest_and_the_smallest() -> None:
     np.testing.assert_allclose(found["entropy"], [np.log(2), 0, np.log(3)], rtol=1e-6)
 
 
+def test_an_impossible_action_has_no_probability() -> None:
+    columns = {"l": np.float32([[0, -np.inf, 1], [-np.inf, -np.inf, 3], [-np.inf, -np.inf, -np.inf]]),
+               "m": np.array([[1, 1, 1], [1, 1, 1], [1, 1, 0]], bool)}
+    head = Categorical("l")
+    with np.errstate(invalid="ignore"):
+        wide = special.log_softmax(columns["l"][:2].astype(np.float64), axis=1)
+    for action in range(3):
+        np.testing.assert_allclose(head.log_prob(columns, np.full(3, action))[:2], wide[:, action], rtol=1e-6)
+    assert Categorical("l", "m").log_prob(columns, [1, 1, 2]).tolist() == [-np.inf, -np.inf, -np.inf]
+    both = {"l": np.concatenate([columns["l"][:1], columns["l"][:1]], 1)}
+    assert MultiDiscrete("l", [3, 3]).log_prob(both, [[0, 1]]).tolist() == [-np.inf]
+    large = {"l": np.float32([[-3e38, 0]])}
+    assert head.log_prob(large, [0]).tolist() == [np.float32(-3e38)]  # a finite logit has a finite logarithm
+
+
+@pytest.mark.parametrize(("head", "where"), [
+    (Categorical("logits", "mask"), "got row 3, which allows none; mend"), (MultiDiscrete("logits", SIZES, "mask"),
+                                                                            "got row 3, which allows none in choice 1; mend")])
+def test_a_row_that_allows_nothing_is_refused(head: Head, where: str) -> None:
+    columns = given(5)
+    columns["mask"][:] = True
+    head.act(columns, uniforms(5, 3 if isinstance(head, MultiDiscrete) else 1))
+    columns["mask"][3, 2:7 if isinstance(head, MultiDiscrete) else None] = False
+    columns["mask"][3, :2] &= isinstance(head, MultiDiscrete)
+    message = re.escape(f"head {head!r}, mask 'mask': expected at least one allowed action in every row, {where} the mask, or")
+    with pytest.raises(InputError, match=message):
+        head.act(columns, rng=0)
+    with pytest.raises(InputError, match=message):
+        head.log_prob(columns, np.zeros((5, 3), int) if isinstance(head, MultiDiscrete) else np.zeros(5, int))
+    for make in (lambda choice: Categorical("l", "m", choice), lambda choice: MultiDiscrete("l", [2], "m", choice)):
+        with pytest.raises(ConfigurationError, match="expected empty_mask as 'refuse' or 'ignore', got 'allow'"):
+            make("allow")
+
+
 def test_a_nan_logit_shows_in_the_log_probability_and_leaves_the_action_allowed() -> None:
     columns = given(400)
     columns["logits"][::2, :3] = np.nan
     columns["logits"][1] = np.nan
-    found = Categorical("logits", "mask").act(columns, uniforms(400))
+    found = Categorical("logits", "mask", "ignore").act(columns, uniforms(400))
     assert allowed(columns["mask"])[np.arange(400), found["action"]].all()
     counts = np.isnan(np.where(allowed(columns["mask"]), columns["logits"], 0)).any(1)
     assert (np.isnan(found["log_prob"]) == counts).all()
@@ -207,7 +242,7 @@ def test_a_nan_logit_shows_in_the_log_probability_and_leaves_the_action_allowed(
 def test_further_axes_are_flattened() -> None:
     columns = given(6, 12)
     board = {"logits": columns["logits"].reshape(6, 1, 3, 4), "mask": columns["mask"].reshape(6, 3, 4)}
-    head = Categorical("logits", "mask")
+    head = Categorical("logits", "mask", "ignore")
     assert same_bits(head.sample(board, uniforms(6)), head.sample(columns, uniforms(6)))
 
 
@@ -242,14 +277,14 @@ def test_names_are_strings() -> None:
     ({"columns": {"mask": np.ones((4, 10))}}, "expected columns of ['logits', 'mask'], got ['mask']"),
     ({"columns": {"logits": np.zeros((4, 10), complex), "mask": None}}, "'logits': expected numbers [N, …], got (4, 10) complex128"),
     ({"columns": {**given(4), "mask": np.ones((4, 9))}}, "mask 'mask': expected (4, 10) bool or numbers, got (4, 9) float64"),
-    ({"noise": None}, "noise: expected (4, 1) uniform numbers, got none; give them, or let all rows be deterministic"),
+    ({"noise": None}, "noise: expected (4, 1) uniform numbers, got none; give them or rng=, or let all rows be deterministic"),
     ({"noise": np.zeros((4, 2), np.float32)}, "noise: expected (4, 1) float32, got (4, 2) float32"),
     ({"deterministic": np.zeros(3, bool)}, "deterministic: expected (4,) bool, got (3,) bool"),
-    ({"wanted": ("value",)}, "expected one of ['action', 'log_prob', 'entropy'], got 'value'")])
+    ({"wanted": ("value",)}, "expected one of ['action', 'log_prob', 'entropy', 'deterministic'], got 'value'")])
 def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
     arguments = {"columns": given(4), "noise": uniforms(4), **change}
     with pytest.raises((InputError, ConfigurationError), match=re.escape(message)):
-        Categorical("logits", "mask").act(**arguments)
+        Categorical("logits", "mask", "ignore").act(**arguments)
 
 
 @pytest.mark.parametrize(("action", "message"), [

@@ -104,7 +104,8 @@ def test_rows_that_draw_and_rows_that_do_not_share_a_batch(kind: str) -> None:
     mixed, free = head.act(columns, noise, flags), head.act(columns, noise)
     assert same_bits(mixed["action"][flags], head.mode(columns)[flags])
     assert same_bits(mixed["action"][~flags], free["action"][~flags])
-    assert np.isfinite(mixed["log_prob"]).all()
+    assert (mixed["log_prob"][flags] == 0).all()
+    assert same_bits(mixed["log_prob"][~flags], free["log_prob"][~flags])
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -142,8 +143,8 @@ def test_actions_have_the_shape_of_the_mean(shape: tuple[int, ...]) -> None:
 
 
 def test_a_squashed_normal_has_no_entropy() -> None:
-    message = re.escape("head TanhGaussian('mean', std=0.4000000059604645): expected one of ['action', 'log_prob'], got 'entropy', which "
-                        "it does not have; leave it out")
+    message = re.escape("head TanhGaussian('mean', std=0.4000000059604645): expected one of ['action', 'log_prob', 'deterministic', "
+                        "'pre_tanh'], got 'entropy', which it does not have; leave it out")
     with pytest.raises(ConfigurationError, match=message):
         HEADS["tanh_number"].entropy(given(2))
 

@@ -23,7 +23,7 @@ from cervello import (
     Recurrent,
     Sample,
 )
-from cervello.heads import Categorical, Deterministic, Gaussian, MultiDiscrete, TanhGaussian
+from cervello.heads import Bernoulli, Beta, Categorical, Deterministic, Gaussian, MultiDiscrete, TanhGaussian
 from cervello.spec import PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive, take_input
 
@@ -123,10 +123,13 @@ _EVERYTHING = [Averaged("obs"), Recurrent(), Epsilon(), Fill("mask", [True, Fals
 STACKS: dict[str, tuple[tuple[Any, ...], Sequence[Wrapper]]] = {
     "nothing": (("feed_forward",), []),
     "sample": (("stochastic",), [Sample(Categorical("logits"), entropy="surprise")]),
-    "sample_masked": (("stochastic",), [Sample(Categorical("logits", "allowed"), hide=True)]),
-    "sample_masked_by_an_input": (("full",), [Recurrent(), Sample(MultiDiscrete("action", [2, 1], "mask"), "picked"), Epsilon()]),
+    "sample_masked": (("stochastic",), [Sample(Categorical("logits", "allowed", "ignore"), hide=True)]),
+    "sample_masked_by_an_input": (("full",), [Recurrent(), Sample(MultiDiscrete("action", [2, 1], "mask", "ignore"), "picked"), Epsilon()]),
     "sample_normal": (("stochastic",), [Sample(Gaussian("mean", log_std="log_std"), "move", None, None),
                                         Sample(TanhGaussian("mean", 0.3), "squashed", "density")]),
+    "sample_bits": (("stochastic",), [Sample(Bernoulli("logits"), extra={"deterministic": "greedy"})]),
+    "sample_beta": (("feed_forward",), [Sample(Beta("action", "action"), "share")]),
+    "sample_squashed": (("stochastic",), [Sample(TanhGaussian("mean", 0.5), extra={"pre_tanh": "before"})]),
     "sample_nothing": (("feed_forward",), [Sample(Deterministic("action"), "same")]),
     "normalize": (("feed_forward",), [Normalize("obs", [0, 1, 2, 3, 4, 5], 0.25, clip=1.5)]),
     "frames": (("feed_forward",), [FrameStack("obs", 3)]),

@@ -77,7 +77,7 @@ def test_two_samples_draw_independently() -> None:
 
 
 def test_any_tensor_of_the_file_is_a_source_and_stays_hidden() -> None:
-    policy = cervello.load(small_models.masked_argmax(), wrappers=[Sample(Categorical("logits", "mask"), "drawn")])
+    policy = cervello.load(small_models.masked_argmax(), wrappers=[Sample(Categorical("logits", "mask", "ignore"), "drawn")])
     assert list(policy.outputs) == ["action", "drawn", "log_prob", "entropy"]
     assert list(policy.inputs) == ["obs", "mask"]
     found = decided(policy, 300)
@@ -125,7 +125,7 @@ def test_a_model_that_is_loaded_says_how_to_name_its_tensors() -> None:
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int8])
 def test_a_mask_that_is_no_input_of_the_model_becomes_one_of_the_policy(dtype: Any) -> None:
-    policy = cervello.load(small_models.stochastic(), wrappers=[Sample(Categorical("logits", "allowed"))])
+    policy = cervello.load(small_models.stochastic(), wrappers=[Sample(Categorical("logits", "allowed", "ignore"))])
     assert str(policy.inputs["allowed"]) == "allowed: (N, 4) int8"
     policy.begin_agents(range(400))
     mask = np.random.default_rng(0).random((400, 4)) < 0.4
@@ -151,7 +151,7 @@ def test_a_mask_that_flows_is_read_at_this_place_of_the_stack() -> None:
 def test_a_mask_may_come_out_of_the_policy() -> None:
     nodes = [node("Identity", "obs", "logits"), node("Greater", "obs zero", "mask")]
     file = graph(nodes, {"obs": (FLOAT, ("N", 3))}, {"logits": (FLOAT, ("N", 3))}, {"zero": np.float32(0)})
-    policy = cervello.load(file, wrappers=[Sample(Categorical("logits", "mask"))])
+    policy = cervello.load(file, wrappers=[Sample(Categorical("logits", "mask", "ignore"))])
     assert (list(policy.inputs), list(policy.outputs)) == (["obs"], ["logits", "action", "log_prob", "entropy"])
     found = decided(policy, 200)
     positive = found["logits"] > 0
