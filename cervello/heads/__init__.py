@@ -4,6 +4,7 @@
     MultiDiscrete    several such choices, their logits side by side
     Gaussian         normal actions
     TanhGaussian     normal actions squashed to (-1, 1)
+    EpsilonGreedy    the best of K values, now and then any action
     Deterministic    a tensor is the action
 
 They are pure: noise goes in, and a row's results are the same bit for bit whoever shares its batch. `cervello.Sample` draws with them.
@@ -12,6 +13,7 @@ They are pure: noise goes in, and a row's results are the same bit for bit whoev
 from cervello.heads.base import Head
 from cervello.heads.categorical import Categorical, MultiDiscrete
 from cervello.heads.deterministic import Deterministic
+from cervello.heads.epsilon_greedy import EpsilonGreedy
 from cervello.heads.gaussian import Gaussian, TanhGaussian
 
-__all__ = ["Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]
+__all__ = ["Categorical", "Deterministic", "EpsilonGreedy", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]
