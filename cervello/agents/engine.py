@@ -106,7 +106,12 @@ class Engine:
         with turn.lock:
             self.stack.commit(view)
             table.advance(slots, n_rows)
+        self.report()
         return self.actions(results)
+
+    def report(self) -> None:
+        """Wrappers say what they noticed in a batch that is over; no lock is held."""
+        self.stack.report(f"policy {self.name!r}")
 
     def actions(self, results: Mapping[str, Array]) -> Actions:
         """Results, with the version that decided."""

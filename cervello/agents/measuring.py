@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from cervello.agents.policy import Policy
+from cervello.errors import CervelloError
 
 _ROWS = 32
 _MOST_S = 0.02  # a batch of many rows takes about this long at most
@@ -16,13 +17,17 @@ Measured = tuple[int, float]  # rows, seconds
 
 
 def measure(policy: Policy) -> tuple[Measured, Measured] | None:
-    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice."""
+    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice, or
+    where the policy refuses observations of zeros."""
     twin = policy.twin()
     if twin is None:
         return None
-    small_s = _seconds(twin, 1)
-    n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
-    return (1, small_s), (n_rows, _seconds(twin, n_rows))
+    try:
+        small_s = _seconds(twin, 1)
+        n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
+        return (1, small_s), (n_rows, _seconds(twin, n_rows))
+    except CervelloError:  # zeros are no observation for it
+        return None
 
 
 def _seconds(policy: Policy, n_rows: int) -> float:

@@ -24,6 +24,7 @@ from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, owned
 from cervello.errors import AgentError, ConfigurationError, InputError
 from cervello.inferers import Choice
+from cervello.inferers.nonfinite import NonFiniteState
 from cervello.inferers.timely import Limit
 from cervello.native import Model
 from cervello.native.importer import Source
@@ -208,7 +209,9 @@ class Policy:
         engine = self._engine
         if engine.stack.foreign or not isinstance(engine.choice, (str, Choice)):
             return None
-        return Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        twin = Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        twin._engine.stack.silence()
+        return twin
 
     # Swaps --------------------------------------------------------------------------------------------------------------
 
@@ -383,6 +386,10 @@ class Policy:
                         if engine.version != 1:
                             actions.version = engine.version
                         return actions
+            except NonFiniteState as found:
+                del holder[0]
+                engine.report()
+                return engine.actions(found.outputs)
             except BaseException:
                 if owner is mine and 0 in holder and holder[0] is mine:  # see `turn`: nothing here is a call
                     del holder[0]
@@ -423,7 +430,12 @@ class Policy:
             results = engine.timely.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
             return None if results is None else engine.actions(results)
 
-        return self._turn.if_free(decide)
+        try:
+            return self._turn.if_free(decide)
+        except NonFiniteState as found:
+            engine = self._engine
+            engine.report()
+            return engine.actions(found.outputs)
 
     @property
     def can_stop(self) -> bool:

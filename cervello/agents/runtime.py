@@ -97,8 +97,8 @@ class Runtime:
         """Adds a policy.
 
         Args:
-          measure: time a few batches of made-up agents now, so that costs are known from the first frame on; without, and where a part of
-            your own cannot be made twice, the first row that runs is the measurement.
+          measure: time a few batches of made-up agents now, so that costs are known from the first frame on; without, where a part of your
+            own cannot be made twice, and where the policy refuses observations of zeros, the first row that runs is the measurement.
         Raises:
           ConfigurationError: the name is taken, or this is no policy.
         """

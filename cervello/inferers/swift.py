@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
+from cervello.native.abi import NONFINITE
 from cervello.native.executor import Run
 from cervello.native.program import Plan
 from cervello.spec import Move
@@ -43,6 +45,8 @@ class Swift:
         Returns:
           outputs by name; None when the long way must look (arrays that do not fit as they are, an empty, chunked or long batch), and
           nothing has happened then.
+        Raises:
+          NonFiniteState: the batch has run, and a wrapper has something to report.
         """
         if n_rows != self._rows or len(keys) != self._capacity:
             self._choose(n_rows, len(keys))
@@ -53,7 +57,7 @@ class Swift:
             out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
         status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys)
         if status > 0:
-            raise self._model.failure(status)
+            raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
         return out if status == 0 else None
 
     def forget(self) -> None:

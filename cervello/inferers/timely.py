@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model, abi, arena
 from cervello.native.executor import Run, api
 from cervello.native.program import Plan
@@ -95,6 +96,8 @@ class Timely:
 
         Returns:
           outputs by name, as many rows as `limit` says then; None when another way must be taken, and nothing has happened.
+        Raises:
+          NonFiniteState: as `Swift.infer`.
         """
         run = self._run
         if run is None or len(keys) != self._capacity or n_rows > self._placed:
@@ -113,14 +116,17 @@ class Timely:
             status = run.named(pieces.address, n_rows, inputs, out, slots, steps, keys)
         finally:
             arena.give_back(memory)
-        if status > 0:
+        if status > 0 and status != abi.NONFINITE:
             raise self._model.failure(status)
         if status < 0:
             return None
         now, _, _, limit.n_rows, sure, since = context[abi.CTX_NOW:abi.CTX_SINCE + 1].tolist()
         limit.began_s, limit.over_s = began_s, now * 1e-9
         limit.sure, limit.pieces_s = (sure, (now - since) * 1e-9) if sure else (limit.n_rows, 0.0)
-        return out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
+        found = out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
+        if status:
+            raise NonFiniteState(found)
+        return found
 
     def _compose(self, sure: int, piece: int) -> _Pieces:
         """The plan of a first piece, and of others as often as there are rows for one; half of one, a quarter, … may still be in time."""

@@ -118,7 +118,8 @@ class Run:
                 row[abi.MOVE_ADDRESS] = kernel
                 row[abi.MOVE_NOISE:] = 0, 4 * width, 0, width, 0, 0, 0, site, scale, 0
             elif move.words:
-                row[abi.MOVE_ADDRESS], row[abi.MOVE_ROW_BYTES] = move.words
+                row[abi.MOVE_ADDRESS], row[abi.MOVE_ROW_BYTES] = move.words[:2]
+                row[abi.MOVE_GROUP:abi.MOVE_GROUP + len(move.words) - 2] = move.words[2:]
             if move.hidden:
                 hidden.add(port)
         for port in hidden:

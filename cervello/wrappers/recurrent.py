@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from cervello.errors import WrapperError
+from cervello.errors import ExecutionError, WrapperError
 from cervello.native.arrays import castable
 from cervello.spec import Move, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
@@ -16,28 +18,49 @@ from cervello.wrappers.pairs import recurrent_pairs
 from cervello.wrappers.slab import Slab
 
 Array = np.ndarray[Any, Any]
+_ON_NONFINITE = {"keep": 0, "reset": 1, "raise": 2}
+_EXPONENTS = {2: 0x7C00, 4: 0x7F80, 8: 0x7FF0}  # exponent bits in the last two bytes of a float, by its size
+_COUNTING = Lock()
 
 
 class Recurrent(Passive):
     """Feeds outputs back as the next inputs of the same agent. Both disappear from the caller's side; state begins anew with an agent.
 
+    New state with NaN or an infinity in any of an agent's tensors is not stored, so that one bad observation does not spoil the rest of
+    the episode. Other outputs of that decision are given as they are; `Guard` replaces them. A policy says it once, as a RuntimeWarning,
+    after the batch is over.
+
+    Attributes:
+      nonfinite_rows: how often state was not stored so far; of all policies that this description serves.
+
     Args:
       pairs: output by input, {"h_in": "h_out"}; None pairs equal names and the suffixes exporters use, of equal row shape.
       initial: the row an agent begins with, by input name; zeros where absent.
+      on_nonfinite: what an agent whose new state is not finite has instead. "keep": all its tensors stay as they were. "reset": all are
+        initial ones. "raise": the batch is refused with ExecutionError, and nothing has changed for anybody.
     """
 
-    def __init__(self, pairs: Mapping[str, str] | None = None, initial: Mapping[str, Any] | None = None):
+    def __init__(self, pairs: Mapping[str, str] | None = None, initial: Mapping[str, Any] | None = None, on_nonfinite: str = "keep"):
+        if not isinstance(on_nonfinite, str) or on_nonfinite not in _ON_NONFINITE:
+            raise WrapperError(f"Recurrent: expected on_nonfinite as one of {list(_ON_NONFINITE)}, got {on_nonfinite!r}")
         for what, given in (("pairs {'h_in': 'h_out'}", pairs), ("initial rows {'h_in': row}", initial)):
             if given is not None and not isinstance(given, Mapping):
                 raise WrapperError(f"Recurrent: expected {what}, got {given!r}")
         self.pairs = None if pairs is None else {
             named("Recurrent", "input", key): named("Recurrent", "output", output) for key, output in pairs.items()}
         self.initial = dict(initial or {})
+        self.on_nonfinite = on_nonfinite
+        self.nonfinite_rows = 0
+        self._counts: Array = np.zeros(1, np.int64)  # the same, as compiled code counts
+        self._description: Recurrent | None = None
+        self._warned = False
         self._ports: tuple[tuple[str, str], ...] = ()
         self._turned: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
 
     def __repr__(self) -> str:
-        return "Recurrent()" if self.pairs is None else f"Recurrent({self.pairs!r})"
+        options = [] if self.pairs is None else [repr(self.pairs)]
+        options += [] if self.on_nonfinite == "keep" else [f"on_nonfinite={self.on_nonfinite!r}"]
+        return f"Recurrent({', '.join(options)})"
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         pairs = recurrent_pairs(spec) if self.pairs is None else self.pairs
@@ -62,28 +85,85 @@ class Recurrent(Passive):
         bound = copy.copy(self)
         bound.pairs = dict(pairs)
         bound.slabs, bound._ports, bound._turned = slabs, tuple(pairs.items()), turned
+        bound._counts, bound._description, bound.nonfinite_rows, bound._warned = np.zeros(1, np.int64), self, 0, False
         return bound, without(spec, pairs, pairs.values())
 
     def moves(self) -> Sequence[Move] | None:
         if self._turned or any(slab.axis for slab in self.slabs.values()):
             return None
         gathers = [Move("gather", key, slab.words) for key, slab in self.slabs.items()]
-        return gathers + [Move("scatter", output, self.slabs[key].words) for key, output in self._ports]
+        group, mode, count = len(self._ports), _ON_NONFINITE[self.on_nonfinite], self._counts.ctypes.data
+        scatters = [Move("scatter", output, (*self.slabs[key].words, -1 if i else group, mode, *_exponent_words(self.slabs[key].spec.dtype),
+                                             self.slabs[key].initial.ctypes.data, count)) for i, (key, output) in enumerate(self._ports)]
+        return gathers + scatters
 
     def inward(self, view: View) -> None:
         for key, slab in self.slabs.items():
             view.inputs[key] = slab.gather(view.slots)
 
     def outward(self, view: View) -> None:
-        columns = view.kept[self] = [view.outputs.pop(output) for _, output in self._ports]
+        columns = [view.outputs.pop(output) for _, output in self._ports]
         if self._turned:
             for i, (_, output) in enumerate(self._ports):
                 if output in self._turned:
                     columns[i] = np.moveaxis(columns[i], *self._turned[output])
+        bad = self._nonfinite(columns, view.n_rows)
+        if bad is not None and self.on_nonfinite == "raise":
+            raise ExecutionError(f"wrapper {self!r}: expected finite state, got NaN or an infinity in {len(bad)} of {view.n_rows} rows, "
+                                 f"the first is row {bad[0]}; look at what was observed there, or keep the last state with on_nonfinite='keep'")
+        view.kept[self] = columns, bad
+
+    def _nonfinite(self, columns: Sequence[Array], n_rows: int) -> Array | None:
+        """Rows of agents whose new state is not finite in some tensor; None when there are none."""
+        bad = None
+        for slab, column in zip(self.slabs.values(), columns, strict=True):
+            if column.dtype.kind != "f" or (finite := np.isfinite(column)).all():
+                continue
+            rows = ~np.moveaxis(finite, slab.axis, 0).reshape(n_rows, -1).all(1)
+            bad = rows if bad is None else bad | rows
+        return None if bad is None else np.flatnonzero(bad)
 
     def commit(self, view: View) -> None:
-        for slab, column in zip(self.slabs.values(), view.kept[self], strict=True):
+        columns, bad = view.kept[self]
+        for slab, column in zip(self.slabs.values(), columns, strict=True):
+            if bad is not None:
+                stays = slab.initial if self.on_nonfinite == "reset" else slab.rows[view.slots[bad]]
+                column = column.copy()  # others may hold the array
+                np.moveaxis(column, slab.axis, 0)[bad] = stays
             slab.scatter(view.slots, column)
+        if bad is not None:
+            self._counts[0] += len(bad)
+
+    def silence(self) -> None:
+        """Nothing is said aloud, and the description counts nothing."""
+        self._description, self._warned = None, True
+
+    def report(self, where: str) -> None:
+        """Says what has not been stored since the last time, once aloud. Called when a batch is over, and no lock is held.
+
+        Args:
+          where: whose wrapper it is, for people.
+        """
+        with _COUNTING:
+            n_rows = int(self._counts[0]) - self.nonfinite_rows
+            self.nonfinite_rows += n_rows
+            if n_rows and self._description is not None:
+                self._description.nonfinite_rows += n_rows
+            says, self._warned = n_rows > 0 and not self._warned, self._warned or n_rows > 0
+        if says:
+            instead = "initial one" if self.on_nonfinite == "reset" else "last finite one"
+            warnings.warn(f"{where}, wrapper {self!r}: expected finite state, got NaN or an infinity for {n_rows} agent(s), which go on "
+                          f"with their {instead}; look at what they observe, nonfinite_rows counts the next ones", RuntimeWarning, stacklevel=4)
+
+
+def _exponent_words(dtype: np.dtype[Any]) -> tuple[int, int, int]:
+    """MOVE_EXPONENT, MOVE_CARRY and MOVE_ELEMENT of a type; zeros where every number is finite."""
+    size = dtype.itemsize
+    if dtype.kind != "f":
+        return 0, 0, size
+    exponent = _EXPONENTS[size] << (8 * size - 16)
+    every = sum(1 << 8 * at for at in range(0, 8, size))
+    return exponent * every, (exponent & -exponent) * every, size
 
 
 class PreviousAction(Passive):

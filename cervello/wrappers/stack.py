@@ -45,7 +45,7 @@ class Stack:
       WrapperError: a wrapper does not fit where it stands.
     """
 
-    __slots__ = ("_by_trust", "_inward", "_outward", "_sides", "foreign", "inner_first", "looks", "outer_first", "spec")
+    __slots__ = ("_by_trust", "_inward", "_outward", "_reporting", "_sides", "foreign", "inner_first", "looks", "outer_first", "spec")
 
     def __init__(self, wrappers: Sequence[Wrapper], spec: PolicySpec, before: Stack | None = None):
         inner: list[Wrapper] = []
@@ -63,6 +63,7 @@ class Stack:
         self.inner_first = tuple(inner)
         self._sides = tuple(sides)
         self.outer_first = tuple(reversed(inner))
+        self._reporting = tuple(wrapper for wrapper in inner if isinstance(wrapper, Recurrent))
         self.spec = spec
         foreign = [type(wrapper) not in _OWN for wrapper in inner]
         self.foreign = any(foreign)
@@ -104,6 +105,16 @@ class Stack:
     def commit(self, view: View) -> None:
         for wrapper in self._by_trust:
             wrapper.commit(view)
+
+    def report(self, where: str) -> None:
+        """Wrappers say what they noticed in a batch that is over; no lock is held."""
+        for wrapper in self._reporting:
+            wrapper.report(where)
+
+    def silence(self) -> None:
+        """Wrappers that report do not: what they notice is nobody's business, because the observations are made up."""
+        for wrapper in self._reporting:
+            wrapper.silence()
 
     # State --------------------------------------------------------------------------------------------------------------
 

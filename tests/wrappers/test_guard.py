@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,12 @@ def test_what_is_remembered_does_not_change_further_out() -> None:
 
 
 def test_inside_recurrent_state_stays_finite() -> None:
-    for wrappers, expected in (([Recurrent()], -np.inf), ([Recurrent(), Guard()], 1.0), ([Recurrent(), Guard("last")], 2.0)):
+    for wrappers, expected in (([Recurrent()], 2.0), ([Recurrent(), Guard()], 1.0), ([Recurrent(), Guard("last")], 2.0)):
         policy = Policy(stacks.model("fragile"), wrappers=wrappers)
         policy.begin_agent(1)
-        for row in (OTHER, BAD, OTHER):
-            policy.infer_single(1, {"obs": row})
+        with nullcontext() if len(wrappers) == 2 else pytest.warns(RuntimeWarning):  # what a guard inside has replaced is finite
+            for row in (OTHER, BAD, OTHER):
+                policy.infer_single(1, {"obs": row})
         assert policy._engine.stack.outer_first[0].slabs["h_in"].rows[0, 1] == expected  # type: ignore[attr-defined]
 
 

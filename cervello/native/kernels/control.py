@@ -13,11 +13,9 @@ from cervello.compiled.memory import (
     call_c_1,
     call_c_2,
     call_kernel,
-    copy_bytes,
     read_i32,
     word,
     write_f32,
-    write_i32,
     write_i64,
 )
 from cervello.native.abi import (
@@ -56,8 +54,10 @@ from cervello.native.abi import (
     MOVE_PORT,
     MOVE_ROW_BYTES,
     MOVE_WORDS,
+    NONFINITE,
 )
 from cervello.native.kernels.execution import execute
+from cervello.native.kernels.storing import copy_row, look, store, store_finite
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 
@@ -133,14 +133,6 @@ def run(ctx, plan, n, objects, n_objects):
     return execute(ctx, plan, first) if plan != 0 else 0
 
 
-@device
-def _copy_row(target, source, row_bytes):
-    if row_bytes == 4:
-        write_i32(target, 0, read_i32(source, 0))
-    else:
-        copy_bytes(target, source, row_bytes)
-
-
 @shared
 def _inward(ctx, n_rows):
     """What wrappers do to inputs before a run."""
@@ -152,10 +144,10 @@ def _inward(ctx, n_rows):
         column = word(first + word(move, MOVE_PORT) * DOOR_WORDS * 8, DOOR_BASE)
         if kind == 0:
             for i in range(n_rows):
-                _copy_row(column + i * row_bytes, address + word(slots, i) * row_bytes, row_bytes)
+                copy_row(column + i * row_bytes, address + word(slots, i) * row_bytes, row_bytes)
         elif kind == 2:
             for i in range(n_rows):
-                _copy_row(column + i * row_bytes, address, row_bytes)
+                copy_row(column + i * row_bytes, address, row_bytes)
         elif kind == 3:
             for i in range(n_rows):
                 write_f32(column, i, np.float32(1.0) if word(steps, word(slots, i)) == 0 else np.float32(0.0))
@@ -172,20 +164,22 @@ def _inward(ctx, n_rows):
 
 @shared
 def _commit(ctx, n_rows):
-    """What wrappers keep of outputs after a run that succeeded; counts every agent's decision."""
-    first = word(ctx, CTX_DOOR) + DOOR_HEADER * 8
+    """What wrappers keep of outputs after a run that succeeded; counts every agent's decision.
+
+    Returns 0; NONFINITE when some state was not stored; -1 when it must not be and nothing has happened.
+    """
     slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
-    for m in range(word(ctx, CTX_N_MOVES)):
-        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
-        if word(move, MOVE_KIND) == 1:
-            row_bytes, slab = word(move, MOVE_ROW_BYTES), word(move, MOVE_ADDRESS)
-            column = word(first + word(move, MOVE_PORT) * DOOR_WORDS * 8, DOOR_BASE)
-            for i in range(n_rows):
-                _copy_row(slab + word(slots, i) * row_bytes, column + i * row_bytes, row_bytes)
+    found = look(ctx, n_rows)
+    if found < 0:
+        return -1
+    if found == 0:
+        store(ctx, n_rows)
+    else:
+        store_finite(ctx, n_rows)
     for i in range(n_rows):
         slot = word(slots, i)
         write_i64(steps, slot, word(steps, slot) + 1)
-    return 0
+    return NONFINITE if found != 0 else 0
 
 
 def run_named(ctx, plan, n, objects, n_objects):
@@ -198,7 +192,8 @@ def run_named(ctx, plan, n, objects, n_objects):
 
     Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
     rows are deterministic (bools, or None); without it no row is, the wrappers' moves are made, and every agent's counter is advanced
-    after a success. A plan in pieces may then be over before all rows have run, when CTX_UNTIL says so: CTX_RUN tells how many have.
+    after a success. State that is not finite makes the status NONFINITE then, or -1 where a wrapper refuses it. A plan in pieces may
+    then be over before all rows have run, when CTX_UNTIL says so: CTX_RUN tells how many have.
     """
     door = word(ctx, CTX_DOOR)
     inputs, outputs = word(objects, 0), word(objects, 1)
@@ -234,7 +229,7 @@ def run_named(ctx, plan, n, objects, n_objects):
     _inward(ctx, n)
     status = execute(ctx, plan, 0)
     if status == 0:
-        _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
+        status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
     return status
 
 

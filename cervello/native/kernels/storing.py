@@ -1,0 +1,132 @@
+"""State that wrappers keep after a run: outputs to the rows of slabs, and what happens to state that is not finite.
+
+All columns are looked at first, eight bytes at a time. Only when something is not finite are rows looked at one by one, and an agent's
+tensors are then stored together or not at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled.compiler import device, shared
+from cervello.compiled.memory import copy_bytes, read_i32, read_u8, word, write_i32, write_i64
+from cervello.native.abi import (
+    CTX_DOOR,
+    CTX_MOVES,
+    CTX_N_MOVES,
+    CTX_SLOTS,
+    DOOR_BASE,
+    DOOR_HEADER,
+    DOOR_WORDS,
+    MOVE_ADDRESS,
+    MOVE_CARRY,
+    MOVE_COUNT,
+    MOVE_ELEMENT,
+    MOVE_EXPONENT,
+    MOVE_GROUP,
+    MOVE_INITIAL,
+    MOVE_KIND,
+    MOVE_ON_NONFINITE,
+    MOVE_PORT,
+    MOVE_ROW_BYTES,
+    MOVE_WORDS,
+)
+
+_SCATTER = 1
+
+
+@device
+def copy_row(target, source, row_bytes):
+    if row_bytes == 4:
+        write_i32(target, 0, read_i32(source, 0))
+    else:
+        copy_bytes(target, source, row_bytes)
+
+
+@device
+def _column(ctx, move):
+    return word(word(ctx, CTX_DOOR) + (DOOR_HEADER + word(move, MOVE_PORT) * DOOR_WORDS) * 8, DOOR_BASE)
+
+
+@shared
+def _all_finite(column, n_bytes, exponent, carry):
+    """Whether no element has all its exponent bits set. Adding the lowest of them carries into the sign's place exactly then."""
+    found = np.int64(0)
+    n_words = n_bytes >> 3
+    for i in range(n_words):
+        found |= (word(column, i) & exponent) + carry
+    rest = np.int64(0)
+    for k in range(n_bytes & 7):
+        rest |= np.int64(read_u8(column, n_words * 8 + k)) << (8 * k)
+    found |= (rest & exponent) + carry
+    return found & (exponent + carry) == 0
+
+
+@shared
+def _row_is_finite(row, row_bytes, exponent, element):
+    """The same for a row that may begin anywhere; an element's exponent is in its last two bytes."""
+    top = (exponent >> (8 * element - 16)) & 0xFFFF
+    at = element - 2
+    while at < row_bytes:
+        if ((np.int64(read_u8(row, at + 1)) << 8) | np.int64(read_u8(row, at))) & top == top:
+            return False
+        at += element
+    return True
+
+
+@shared
+def look(ctx, n_rows):
+    """0 when all new state is finite, 1 when some is not, -1 when the batch must be refused for that."""
+    found = 0
+    for m in range(word(ctx, CTX_N_MOVES)):
+        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
+        if word(move, MOVE_KIND) == _SCATTER and word(move, MOVE_EXPONENT) != 0:
+            n_bytes = n_rows * word(move, MOVE_ROW_BYTES)
+            if not _all_finite(_column(ctx, move), n_bytes, word(move, MOVE_EXPONENT), word(move, MOVE_CARRY)):
+                if word(move, MOVE_ON_NONFINITE) == 2:
+                    return -1
+                found = 1
+    return found
+
+
+@shared
+def store(ctx, n_rows):
+    """slab[slots[i]] = column[i] for every output that is kept."""
+    slots = word(ctx, CTX_SLOTS)
+    for m in range(word(ctx, CTX_N_MOVES)):
+        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
+        if word(move, MOVE_KIND) == _SCATTER:
+            row_bytes, slab, column = word(move, MOVE_ROW_BYTES), word(move, MOVE_ADDRESS), _column(ctx, move)
+            for i in range(n_rows):
+                copy_row(slab + word(slots, i) * row_bytes, column + i * row_bytes, row_bytes)
+
+
+@device
+def _state_is_finite(ctx, first, n_moves, row):
+    for k in range(n_moves):
+        move = first + k * MOVE_WORDS * 8
+        row_bytes, exponent = word(move, MOVE_ROW_BYTES), word(move, MOVE_EXPONENT)
+        if exponent != 0 and not _row_is_finite(_column(ctx, move) + row * row_bytes, row_bytes, exponent, word(move, MOVE_ELEMENT)):
+            return False
+    return True
+
+
+@shared
+def store_finite(ctx, n_rows):
+    """As `store`, but agents whose state is not finite keep the last one or begin with the initial one, and are counted."""
+    slots = word(ctx, CTX_SLOTS)
+    for m in range(word(ctx, CTX_N_MOVES)):
+        first = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
+        if word(first, MOVE_KIND) == _SCATTER and word(first, MOVE_GROUP) >= 0:
+            n_moves, reset = max(word(first, MOVE_GROUP), 1), word(first, MOVE_ON_NONFINITE) == 1
+            for i in range(n_rows):
+                good = _state_is_finite(ctx, first, n_moves, i)
+                if not good:
+                    count = word(first, MOVE_COUNT)
+                    write_i64(count, 0, word(count, 0) + 1)
+                if good or reset:
+                    for k in range(n_moves):
+                        move = first + k * MOVE_WORDS * 8
+                        row_bytes = word(move, MOVE_ROW_BYTES)
+                        source = _column(ctx, move) + i * row_bytes if good else word(move, MOVE_INITIAL)
+                        copy_row(word(move, MOVE_ADDRESS) + word(slots, i) * row_bytes, source, row_bytes)
