@@ -34,8 +34,8 @@ class Engine:
       version: 1 for the first; every swap counts one more.
     """
 
-    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "inputs", "model", "name", "odd", "optional", "outputs", "stack", "swift",
-                 "threads", "timely", "version", "wrappers")
+    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "inputs", "model", "name", "odd", "optional", "outputs", "stack",
+                 "swift", "threads", "timely", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):

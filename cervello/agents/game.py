@@ -133,6 +133,5 @@ def _for_game(model: Model, proposed: list[Wrapper], game: Spaces) -> tuple[tupl
     if head is None:
         return tuple(inner), None
     action = "action" if "action" not in outputs else "sampled_action"
-    taken = {"log_prob": "log_prob", "entropy": "entropy"}
-    names = {what: name if name not in outputs else f"sampled_{name}" for what, name in taken.items()}
-    return (Sample(head, action=action, **names), *inner), head.mask
+    log_prob, entropy = (name if name not in outputs else f"sampled_{name}" for name in ("log_prob", "entropy"))
+    return (Sample(head, action=action, log_prob=log_prob, entropy=entropy), *inner), head.mask

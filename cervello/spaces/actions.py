@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ def choose_output(where: str, outputs: Specs, action: str | None) -> TensorSpec:
         return outputs[action]
     found = list(outputs) if len(outputs) == 1 else [name for name in _NAMES if name in outputs]
     if not found:
-        raise ConfigurationError(f"{where}, spaces: expected one output, or one called {', '.join(_NAMES)}, got {list(outputs)}; say which one "
-                                 "is the action: Spaces(env, action=…)")
+        raise ConfigurationError(f"{where}, spaces: expected one output, or one called {', '.join(_NAMES)}, got {list(outputs)}; "
+                                 "say which one is the action: Spaces(env, action=…)")
     return outputs[found[0]]
 
 
@@ -57,7 +57,7 @@ class ActionDecoder:
         self.space = space = spaces.action_space
         self._kind = kind(space)
         if self._kind not in _KINDS:
-            raise ConfigurationError(f"{where}, spaces: expected actions of {', '.join(_KINDS)}, got {space}; flatten it in the environment")
+            raise ConfigurationError(f"{where}, spaces: expected actions of {', '.join(_KINDS)}, got {space}; change the environment")
         spec = outputs[drawn] if drawn is not None else choose_output(where, outputs, spaces.action)
         self.output, self._drawn = spec.name, drawn is not None
         self._shape = tuple(space.shape or ())
@@ -121,7 +121,7 @@ class ActionDecoder:
             low, high, unscale = self._limits
             if unscale:  # the order of operations of Stable-Baselines3, so that the bits are its own
                 return (low + (0.5 * (sampled + 1.0) * (high - low))).astype(self.dtype, copy=False)
-            return np.clip(sampled, low, high).astype(self.dtype, copy=False)
+            return np.asarray(np.clip(sampled, low, high), self.dtype)
         if not self._drawn:
             self._check_range(sampled)
         return sampled.astype(self.dtype, copy=False)
@@ -136,7 +136,7 @@ class ActionDecoder:
             good = (zero_based >= 0) & (zero_based < counts)
         if not good.all():
             row = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
-            raise InputError(f"{self._where}, output {self.output!r}: expected an action of {self.space}, got {actions[row]} in row {row}; the "
-                             "file was trained for another game")
+            raise InputError(f"{self._where}, output {self.output!r}: expected an action of {self.space}, got {actions[row]} in row "
+                             f"{row}; the file was trained for another game")
 
 

@@ -72,8 +72,8 @@ class SpaceBinding:
         if self._observations.masked and mask is None:
             remedy = ("export the logits, so that a head can draw among what is allowed" if self.baked else
                       f"give the head of Sample a mask, as Categorical(…, mask={MASK_KEY!r})")
-            raise ConfigurationError(f"{where}, spaces: expected a policy that takes the mask {MASK_KEY!r} of the game's observations, got one "
-                                     f"without; {remedy}, or leave it out with keys={{{MASK_KEY!r}: None}}")
+            raise ConfigurationError(f"{where}, spaces: expected a policy that takes the mask {MASK_KEY!r} of the game's "
+                                     f"observations, got one without; {remedy}, or leave it out with keys={{{MASK_KEY!r}: None}}")
 
     def encode(self, observation: Any, action_masks: Any = None) -> Encoded:
         """One observation or a batch of them, with its masks; both the observation's and the given one must allow an action.
@@ -92,7 +92,8 @@ class SpaceBinding:
         columns, n_rows = self._observations.encode_rows(observations), len(observations)
         mask = None
         if self._observations.masked:
-            mask = np.concatenate([self.flat_mask(self._observations.mask(each), 1, True) for each in observations]) if observations else None
+            masks = [self.flat_mask(self._observations.mask(each), 1, True) for each in observations]
+            mask = np.concatenate(masks) if masks else None
         if action_masks is not None and any(each is not None for each in action_masks):
             given = np.concatenate([np.ones((1, self._layout.width), np.int8) if each is None else self.flat_mask(each, 1, True)
                                     for each in action_masks])

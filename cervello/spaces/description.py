@@ -69,8 +69,8 @@ def _found(env: Any, agent: Any) -> tuple[Any, Any]:
         pair = getattr(env, "observation_space", None), getattr(env, "action_space", None)
     for what, space in zip(("an observation space", "an action space"), pair, strict=True):
         if not is_space(space):
-            raise ConfigurationError(f"spaces: expected {what} of Gymnasium, got {space!r} from {env!r:.200}; give an environment or a pair "
-                                     "(observation space, action space)")
+            raise ConfigurationError(f"spaces: expected {what} of Gymnasium, got {space!r} from {env!r:.200}; give an environment "
+                                     "or a pair (observation space, action space)")
     return pair
 
 
@@ -84,6 +84,6 @@ def _of_agent(env: Any, agent: Any) -> tuple[Any, Any]:
     agents = list(getattr(env, "possible_agents", None) or getattr(env, "agents", None) or ())
     pairs = [(env.observation_space(each), env.action_space(each)) for each in agents]
     if not pairs or any(pair != pairs[0] for pair in pairs):
-        raise ConfigurationError(f"spaces: expected agents of equal spaces, got {agents or 'no agents yet'}, whose spaces differ; name one: "
-                                 "Spaces(env, agent=…)")
+        raise ConfigurationError(f"spaces: expected agents of equal spaces, got {agents or 'no agents yet'}, whose spaces differ; "
+                                 "name one: Spaces(env, agent=…)")
     return pairs[0]

@@ -32,8 +32,8 @@ def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | No
     what, space = kind(spaces.action_space), spaces.action_space
     if spaces.greedy is not None:
         if what != "Discrete" or spec.dtype.kind != "f" or _size(spec.shape) != space.n:
-            raise ConfigurationError(f"{where}, spaces, greedy: expected an output with a value for each action of a Discrete, got {spec} for "
-                                     f"{space}")
+            raise ConfigurationError(f"{where}, spaces, greedy: expected an output with a value for each action of a Discrete, got "
+                                     f"{spec} for {space}")
         return EpsilonGreedy(spec.name, spaces.greedy, mask=mask)
     if spec.dtype.kind != "f" or not (_LOGITS.match(spec.name) or spaces.action is not None):
         return None

@@ -127,8 +127,8 @@ class ObservationEncoder:
             raise ConfigurationError(f"{self._where}: expected an input for every key of the observation, got none for {key!r}; say which "
                                      f"with keys={{{key!r}: {free[0]!r}}}, or leave it out with keys={{{key!r}: None}}")
         if kind(part) not in _LEAVES:
-            raise ConfigurationError(f"{self._where}: expected one of {', '.join(_LEAVES)} for input {name!r}, got {part}; flatten it in the "
-                                     "environment (gymnasium.wrappers.FlattenObservation), or leave it out with keys={…: None}")
+            raise ConfigurationError(f"{self._where}: expected one of {', '.join(_LEAVES)} for input {name!r}, got {part}; flatten "
+                                     "it in the environment (gymnasium.wrappers.FlattenObservation), or leave it out with keys={…: None}")
         return name
 
     # At the run ---------------------------------------------------------------------------------------------------------
@@ -207,8 +207,8 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
     flat = int(np.prod(shape, dtype=np.int64))
     if flat == int(np.prod(spec.shape, dtype=np.int64)) and len(spec.shape) <= 1:
         return lambda array: array.reshape(len(array), *spec.shape)
-    raise ConfigurationError(f"{where}: expected an input of {shape} for {space}, got {spec}; change the environment's observations, or wrap "
-                             "the policy (wrappers.Image turns pictures)")
+    raise ConfigurationError(f"{where}: expected an input of {shape} for {space}, got {spec}; change the environment's "
+                             "observations, or wrap the policy (wrappers.Image turns pictures)")
 
 
 class _Indices:
@@ -223,8 +223,8 @@ class _Indices:
             raise InputError(f"{self._where}: expected integers, got {array.dtype}")
         found = array.reshape(len(array), -1).astype(np.int64) - self._start
         if ((found < 0) | (found >= self._sizes)).any():
-            raise InputError(f"{self._where}: expected values from {self._start.tolist()} below {(self._start + self._sizes).tolist()}, got "
-                             f"{array.min()} to {array.max()}")
+            raise InputError(f"{self._where}: expected values from {self._start.tolist()} below "
+                             f"{(self._start + self._sizes).tolist()}, got {array.min()} to {array.max()}")
         return found
 
     def indices(self, array: Array) -> Array:
