@@ -58,8 +58,8 @@ class SpaceBinding:
 
     def __init__(self, where: str, spaces: Spaces, inputs: Specs, outputs: Specs, mask: str | None, drawn: str | None):
         self._where, self.spaces = where, spaces
-        optional = [name for name, spec in inputs.items() if spec.default is not None or name == mask]
-        self._observations = ObservationEncoder(where, spaces, inputs, optional)
+        others = Specs([spec for name, spec in inputs.items() if name != mask])
+        self._observations = ObservationEncoder(where, spaces, others, mask)
         self._actions = ActionDecoder(where, spaces, outputs, drawn)
         self._layout = MaskLayout(where, spaces.action_space)
         self._mask, self.baked, self.output = mask, drawn is None, self._actions.output
@@ -107,15 +107,13 @@ class SpaceBinding:
     def _with_mask(self, columns: dict[str, Array], n_rows: int, single: bool, inner: Any, outer: Any) -> Encoded:
         masks = [self._layout.flat(mask, n_rows, single) for mask in (inner, outer) if mask is not None]
         if not masks:
-            if self._mask is not None and self._mask not in columns:
+            if self._mask is not None:
                 columns[self._mask] = self._allowed(n_rows)
             return Encoded(columns, n_rows, single, None, None)
         if self._mask is None:
             raise InputError(f"{self._where}, mask: expected none, since the policy takes no mask, got one; "
                              + ("export its logits" if self.baked else f"give its head one: Categorical(…, mask={MASK_KEY!r})"))
         mask = masks[0] if len(masks) == 1 else masks[0] & masks[1]
-        if self._mask in columns:  # the observation feeds the same input
-            mask = mask & (columns[self._mask].reshape(mask.shape) != 0)
         empty = self._layout.empty(mask)
         opened = self._layout.opened(mask)[0] if empty.any() else mask
         columns[self._mask] = self._as_input(opened)

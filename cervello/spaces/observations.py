@@ -57,21 +57,21 @@ class ObservationEncoder:
       where: what messages begin with.
       spaces: the game.
       inputs: what the policy must be given.
-      optional: names of inputs that may be left out.
+      mask: name of the input that takes masks of actions, which is not among `inputs`; None where there is none.
 
     Attributes:
-      masked: whether observations hold a mask that no input of the policy takes.
+      masked: whether observations hold a mask of actions.
 
     Raises:
       ConfigurationError: a key without an input, an input without a key, or two that do not fit.
     """
 
-    def __init__(self, where: str, spaces: Spaces, inputs: Specs, optional: Sequence[str] = ()):
+    def __init__(self, where: str, spaces: Spaces, inputs: Specs, mask: str | None = None):
         self._where = f"{where}, spaces"
         space = spaces.observation_space
         self._kind = kind(space)
         parts = self._parts(space, spaces.keys)
-        self.masked = False
+        self._mask, self._mask_key = mask, None
         self._leaves: list[_Leaf] = []
         self._all_keys = tuple(parts)
         for key, part in parts.items():
@@ -82,7 +82,7 @@ class ObservationEncoder:
         twice = next((name for name in fed if fed.count(name) > 1), None)
         if twice is not None:
             raise ConfigurationError(f"{self._where}, keys: expected one key for each input, got two for {twice!r}")
-        missing = [name for name in inputs if name not in fed and name not in optional]
+        missing = [name for name in inputs if name not in fed and inputs[name].default is None]
         if missing:
             raise ConfigurationError(f"{self._where}: expected a part of the observation for every input, got none for {missing} from "
                                      f"{space}; say which with keys={{key: {missing[0]!r}}}, or let a wrapper provide it")
@@ -107,6 +107,9 @@ class ObservationEncoder:
             name = keys[key]
             if name is None:
                 return None
+            if name == self._mask:
+                self._mask_key = key
+                return None
             if name not in inputs:
                 raise ConfigurationError(f"{self._where}, keys[{key!r}]: expected an input among {list(inputs)}, got {name!r}")
         elif key is None:
@@ -119,8 +122,8 @@ class ObservationEncoder:
             name = key
         elif kind(part) == "Text":
             return None
-        elif key == MASK_KEY:
-            self.masked = True
+        elif key in (MASK_KEY, self._mask):
+            self._mask_key = key
             return None
         else:
             free = [each for each in names if each not in (*keys.values(), *self._all_keys)] or ["name of an input"]
@@ -130,6 +133,10 @@ class ObservationEncoder:
             raise ConfigurationError(f"{self._where}: expected one of {', '.join(_LEAVES)} for input {name!r}, got {part}; flatten "
                                      "it in the environment (gymnasium.wrappers.FlattenObservation), or leave it out with keys={…: None}")
         return name
+
+    @property
+    def masked(self) -> bool:
+        return self._mask_key is not None
 
     # At the run ---------------------------------------------------------------------------------------------------------
 
@@ -174,7 +181,7 @@ class ObservationEncoder:
 
     def mask(self, observation: Any) -> Any:
         """The mask in an observation or a batch of them; None when there is none."""
-        return self._part(observation, MASK_KEY) if self.masked else None
+        return None if self._mask_key is None else self._part(observation, self._mask_key)
 
     def _part(self, observation: Any, key: Any) -> Any:
         try:
