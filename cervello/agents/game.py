@@ -12,7 +12,7 @@ from cervello.agents.engine import Engine
 from cervello.agents.predictor import Predictor, PredictState
 from cervello.errors import ConfigurationError, InputError
 from cervello.native import Model
-from cervello.spaces import MASK_KEY, SpaceBinding, Spaces
+from cervello.spaces import MASK_KEY, DrawnOutputs, SpaceBinding, Spaces
 from cervello.spaces.distributions import head_for
 from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, Wrapper
@@ -67,7 +67,7 @@ class GameInterface:
         if mask is not None and mask not in engine.inputs:
             mask = None
         self._binding = SpaceBinding(f"policy {name!r}", self.spaces, engine.inputs, engine.outputs, mask,
-                                     None if sample is None else sample.names["action"])
+                                     None if sample is None else DrawnOutputs(sample.names["action"], sample.names.get("log_prob"), sample.names.get("pre_tanh")))
 
     def binding(self, name: str) -> SpaceBinding:
         """See `Policy.binding`."""

@@ -4,7 +4,7 @@
 gymnasium itself is imported only when a space is given.
 """
 
-from cervello.spaces.binding import MASK_KEY, SpaceBinding
+from cervello.spaces.binding import MASK_KEY, DrawnOutputs, SpaceBinding
 from cervello.spaces.description import Spaces
 
-__all__ = ["MASK_KEY", "SpaceBinding", "Spaces"]
+__all__ = ["MASK_KEY", "DrawnOutputs", "SpaceBinding", "Spaces"]

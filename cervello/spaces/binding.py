@@ -14,7 +14,7 @@ from cervello.spaces.masks import MaskLayout
 from cervello.spaces.observations import MASK_KEY, ObservationEncoder
 from cervello.spec import Array, Specs
 
-__all__ = ["MASK_KEY", "Encoded", "SpaceBinding"]
+__all__ = ["MASK_KEY", "DrawnOutputs", "Encoded", "SpaceBinding"]
 
 
 class Encoded(NamedTuple):
@@ -35,6 +35,14 @@ class Encoded(NamedTuple):
     empty: Array | None
 
 
+class DrawnOutputs(NamedTuple):
+    """Names of the outputs of a `Sample`; None for one that is left out."""
+
+    action: str
+    log_prob: str | None = None
+    pre_tanh: str | None = None
+
+
 class SpaceBinding:
     """Observations to columns, masks to the input that takes them, outputs to actions. Immutable.
 
@@ -44,11 +52,12 @@ class SpaceBinding:
       inputs: what the policy takes; those with a default may be left out.
       outputs: what it gives.
       mask: name of the input that takes masks of actions, the sampling head's or the file's; None where there is none.
-      drawn: the output that a `Sample` draws, when it is the action; None when the model itself decides.
+      drawn: what a `Sample` draws, when it is the action; None when the model itself decides.
 
     Attributes:
       spaces: as given.
       output: name of the output that is the action.
+      drawn: as given.
       is_binary: whether actions are of a MultiBinary.
       baked: whether the model itself decides, so that `deterministic` changes nothing.
 
@@ -56,13 +65,14 @@ class SpaceBinding:
       ConfigurationError: they do not fit.
     """
 
-    def __init__(self, where: str, spaces: Spaces, inputs: Specs, outputs: Specs, mask: str | None, drawn: str | None):
+    def __init__(self, where: str, spaces: Spaces, inputs: Specs, outputs: Specs, mask: str | None,
+                 drawn: DrawnOutputs | None = None):
         self._where, self.spaces = where, spaces
         others = Specs([spec for name, spec in inputs.items() if name != mask])
         self._observations = ObservationEncoder(where, spaces, others, mask)
-        self._actions = ActionDecoder(where, spaces, outputs, drawn)
+        self._actions = ActionDecoder(where, spaces, outputs, None if drawn is None else drawn.action)
         self._layout = MaskLayout(where, spaces.action_space)
-        self._mask, self.baked, self.output = mask, drawn is None, self._actions.output
+        self.drawn, self._mask, self.baked, self.output = drawn, mask, drawn is None, self._actions.output
         self.is_binary = self._actions.is_binary
         self._ones: Array | None = None
         self._mask_spec = None if mask is None else inputs[mask]
@@ -95,7 +105,7 @@ class SpaceBinding:
             masks = [self.flat_mask(self._observations.mask(each), 1, True) for each in observations]
             mask = np.concatenate(masks) if masks else None
         if action_masks is not None and any(each is not None for each in action_masks):
-            given = np.concatenate([np.ones((1, self._layout.width), np.int8) if each is None else self.flat_mask(each, 1, True)
+            given = np.concatenate([self.allowed(1) if each is None else self.flat_mask(each, 1, True)
                                     for each in action_masks])
             mask = given if mask is None else mask & given
         return self._with_mask(columns, n_rows, False, mask, None)
@@ -103,6 +113,10 @@ class SpaceBinding:
     def flat_mask(self, mask: Any, n_rows: int, single: bool = False) -> Array:
         """[N, width] int8 of a mask in any of the forms that games use. Raises InputError where the space has none."""
         return self._layout.flat(mask, n_rows, single)
+
+    def allowed(self, n_rows: int) -> Array:
+        """[N, width] int8, a mask that allows everything."""
+        return np.ones((n_rows, self._layout.width), np.int8)
 
     def _with_mask(self, columns: dict[str, Array], n_rows: int, single: bool, inner: Any, outer: Any) -> Encoded:
         masks = [self._layout.flat(mask, n_rows, single) for mask in (inner, outer) if mask is not None]
@@ -128,7 +142,7 @@ class SpaceBinding:
         """A mask that allows everything; the same array while the number of rows stays."""
         ones = self._ones
         if ones is None or len(ones) != n_rows:
-            ones = self._ones = self._as_input(np.ones((n_rows, self._layout.width), np.int8))
+            ones = self._ones = self._as_input(self.allowed(n_rows))
         return ones
 
     def sampled(self, results: Mapping[str, Array]) -> Array:
