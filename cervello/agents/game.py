@@ -66,8 +66,8 @@ class GameInterface:
         mask = sample.head.mask if sample is not None else next((m for m in _MASK_INPUTS if m in engine.inputs), None)
         if mask is not None and mask not in engine.inputs:
             mask = None
-        self._binding = SpaceBinding(f"policy {name!r}", self.spaces, engine.inputs, engine.outputs, mask,
-                                     None if sample is None else DrawnOutputs(sample.names["action"], sample.names.get("log_prob"), sample.names.get("pre_tanh")))
+        drawn = None if sample is None else DrawnOutputs(*(sample.names.get(what) for what in ("action", "log_prob", "pre_tanh")))
+        self._binding = SpaceBinding(f"policy {name!r}", self.spaces, engine.inputs, engine.outputs, mask, drawn)
 
     def binding(self, name: str) -> SpaceBinding:
         """See `Policy.binding`."""

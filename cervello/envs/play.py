@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from cervello.errors import ConfigurationError
 from cervello.spaces import Spaces
 from cervello.spec import Array
 
+T = TypeVar("T")
 Progress = Callable[[int, int, str], None]  # episodes done, in all, and whose
 
 
@@ -37,7 +38,8 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
       seed: 0 ≤ seed < 2⁶³.
       n_envs: how many environments are made of an id or a function.
       deterministic: no noise.
-      max_steps: episodes are cut after so many steps, for environments that never end.
+      max_steps: episodes are truncated after so many steps, for environments that never end; not for vector environments, which cut
+        their episodes themselves.
       autoreset: what a vector environment does when an episode ends, where its metadata do not say it.
       progress: called as (episodes done, episodes in all, policy's name).
     Raises:
@@ -48,10 +50,10 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
             raise ConfigurationError(f"play, {name}: expected at least 1, got {number!r}")
     start = checked_seed("play", seed)
     named = _named(policies)
-    source = open_source(env, n_envs, autoreset, innermost=True)
+    source = open_source(env, n_envs, autoreset, innermost=True, max_steps=max_steps)
     try:
         ready = {name: _loaded(name, given, source) for name, given in named.items()}
-        found = {name: _Play(source, policy, int(episodes), start, deterministic, max_steps, name, progress).run()
+        found = {name: _Play(source, policy, int(episodes), start, deterministic, name, progress).run()
                  for name, policy in ready.items()}
     finally:
         source.close()
@@ -85,9 +87,9 @@ def _title(env: Any) -> str:
 class _Play:
     """One policy's episodes."""
 
-    def __init__(self, source: Source, policy: Policy, episodes: int, seed: int, deterministic: bool, max_steps: int | None, name: str,
+    def __init__(self, source: Source, policy: Policy, episodes: int, seed: int, deterministic: bool, name: str,
                  progress: Progress | None):
-        self._source, self._seed, self._max_steps = source, seed, max_steps
+        self._source, self._seed = source, seed
         self._actor = Actor(policy, "play", seed, source.seeds_rows, bool(deterministic))
         self._name, self._progress = name, progress
         n = source.n_envs
@@ -120,7 +122,7 @@ class _Play:
         rows = after.rows
         self._running[rows] += np.where(after.valid, rewards, 0.0)
         self._lengths[rows] += after.valid
-        over = after.ended if self._max_steps is None else after.ended | (self._lengths[rows] >= self._max_steps)
+        over = after.ended
         for row, terminated in zip(rows[over].tolist(), after.terminated[over].tolist(), strict=True):
             self._finish(row, terminated)
         self._begin(after)
@@ -146,7 +148,7 @@ class _Play:
             self._actor.begin(rows, rows + self._source.n_envs * self._begun[rows] if self._source.seeds_rows else self._begun[rows])
             self._begun[rows] += 1
 
-    def _timed(self, what: str, act: Callable[[], Any]) -> Any:
+    def _timed(self, what: str, act: Callable[[], T]) -> T:
         start = time.perf_counter()
         found = act()
         self._times[what] += time.perf_counter() - start

@@ -120,7 +120,7 @@ class ActionDecoder:
                 return sampled.astype(self.dtype, copy=False)
             low, high, unscale = self._limits
             if unscale:  # the order of operations of Stable-Baselines3, so that the bits are its own
-                return (low + (0.5 * (sampled + 1.0) * (high - low))).astype(self.dtype, copy=False)
+                return np.asarray(low + (0.5 * (sampled + 1.0) * (high - low)), self.dtype)
             return np.asarray(np.clip(sampled, low, high), self.dtype)
         if not self._drawn:
             self._check_range(sampled)

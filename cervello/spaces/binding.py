@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
 class DrawnOutputs(NamedTuple):
     """Names of the outputs of a `Sample`; None for one that is left out."""
 
-    action: str
+    action: str | None
     log_prob: str | None = None
     pre_tanh: str | None = None
 

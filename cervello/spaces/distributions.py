@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads import Categorical, EpsilonGreedy, Head, MultiDiscrete
+from cervello.heads import Bernoulli, Categorical, EpsilonGreedy, Head, MultiDiscrete
 from cervello.spaces.actions import choose_output
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
@@ -42,7 +42,6 @@ def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | No
     if what == "MultiDiscrete" and _size(spec.shape) == int(space.nvec.sum()):
         return MultiDiscrete(spec.name, space.nvec.reshape(-1).tolist(), mask=mask)
     if what == "MultiBinary" and _size(spec.shape) == _size(space.shape):
-        from cervello.heads import Bernoulli
         return Bernoulli(spec.name)
     return None
 

@@ -173,9 +173,10 @@ def test_what_gymnasium_and_older_habits_give_is_named() -> None:
         cervello.load(chooser()).predict(np.zeros(4))
     with pytest.raises(InputError, match="deterministic: expected True or False"):
         drawing().predict(np.zeros(4), deterministic=2)  # type: ignore[arg-type]
+    policy = drawing()
+    state = policy.predict(np.zeros((2, 4)))[1]
     with pytest.raises(InputError, match="episode_start: expected"):
-        policy = drawing()
-        policy.predict(np.zeros((2, 4)), policy.predict(np.zeros((2, 4)))[1], np.ones(3, bool))
+        policy.predict(np.zeros((2, 4)), state, np.ones(3, bool))
 
 
 def test_other_rows_keep_their_bits_beside_one_that_is_not_finite() -> None:

@@ -94,7 +94,7 @@ def test_separate_observations_are_stacked() -> None:
 
 
 @pytest.mark.parametrize(("space", "inputs", "options", "message"), [
-    (spaces.Dict({"observation": spaces.Box(-1, 1, (2,))}), [spec("obs", 2)], {}, r"none for 'observation'; .*keys=\{'observation': 'obs'\}"),
+    (spaces.Dict({"observation": spaces.Box(-1, 1, (2,))}), [spec("obs", 2)], {}, r"none for 'observation'; .*\{'observation': 'obs'\}"),
     (spaces.Box(-1, 1, (2,)), [spec("a", 2), spec("b", 2)], {}, r"one input for Box.*got \['a', 'b'\].*keys=\{None: 'a'\}"),
     (spaces.Box(-1, 1, (2,)), [spec("a", 2), spec("b", 2)], {"keys": {None: "a"}}, r"none for \['b'\]"),
     (spaces.Box(-1, 1, (3,)), [spec("a", 2)], {}, r"expected an input of \(3,\)"),
@@ -127,5 +127,5 @@ def test_options_that_make_no_sense_are_refused(options: Any) -> None:
 
 @pytest.mark.parametrize("env", [None, 3, (1, 2), (spaces.Discrete(2), None), object()])
 def test_what_has_no_spaces_is_refused(env: Any) -> None:
-    with pytest.raises(ConfigurationError, match="expected an? (observation|action) space of Gymnasium"):
+    with pytest.raises(ConfigurationError, match=r"expected an? (observation|action) space of Gymnasium"):
         Spaces(env)
