@@ -40,7 +40,8 @@ class _Decided:
 
 class Frame(Mapping[str, Actions]):
     """What the policies of a runtime decided in one run: {policy: {agent: {output: row}}}. One that decided nothing is not among the keys,
-    and still answers: `frame["npc"]` is empty then, with those it skipped. Rows by agent are made when a policy is asked for, `batches` has
+    and still answers: `frame["npc"]` is empty then, with those it skipped. A name that no policy of the runtime has is an AgentError, which
+    is a KeyError. Rows by agent are made when a policy is asked for, `batches` has
     the columns they are windows into.
 
     Attributes:
@@ -51,7 +52,8 @@ class Frame(Mapping[str, Actions]):
       errors: by policy, what it failed with; the agents concerned are in its `Actions.errors`.
     """
 
-    def __init__(self, number: int, budget_s: float | None = None):
+    def __init__(self, number: int, budget_s: float | None = None, policies: Sequence[str] = ()):
+        self._policies = tuple(policies)
         self.number, self.budget_s = number, budget_s
         self.n_rows = 0
         self.elapsed_s = 0.0
@@ -63,6 +65,7 @@ class Frame(Mapping[str, Actions]):
     def __getitem__(self, name: str) -> Actions:
         made = self._made.get(name)
         if made is None:
+            self._check(name)
             made = Actions()
             made.skipped = self.skipped.get(name, ())
             decided = self._decided.get(name)
@@ -75,6 +78,11 @@ class Frame(Mapping[str, Actions]):
                     made.errors = decided.failed
                 self._made[name] = made
         return made
+
+    def _check(self, name: str) -> None:
+        if name not in self._decided and name not in self._policies:
+            known = [*self._policies, *(other for other in self._decided if other not in self._policies)]
+            raise AgentError(f"frame {self.number}: expected a policy among {known}, got {name!r}; Runtime.add gives policies their names")
 
     def get(self, name: str, default: Any = None) -> Any:
         """What a policy decided, or the default for one that decided nothing."""
@@ -95,6 +103,7 @@ class Frame(Mapping[str, Actions]):
     def batches(self, name: str) -> list[tuple[tuple[AgentId, ...], Actions]]:
         """A policy's batches, in the order they ran: whose rows they are, and columns by output as `Policy.infer_batch` gives them. What
         `hold="last"` repeats is not among them."""
+        self._check(name)
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
 

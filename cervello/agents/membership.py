@@ -16,7 +16,6 @@ from cervello.agents.turn import Turn
 from cervello.inferers import ModelInferer
 from cervello.spec import AgentId, Array, Inferer
 
-_LAST = (1 << 63) - 1
 Numbers = int | Sequence[int] | Array
 
 
@@ -32,13 +31,15 @@ class Membership:
         self._table, self._turn = table, turn
         engine.stack.reserve(table.capacity)
 
-    def begin(self, ids: Ids, stream: Numbers, episode: Numbers) -> None:
+    def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
         """As `Policy.begin_agents`."""
         names = listed(ids, ordered=is_many(stream) or is_many(episode))
-        streams, episodes = spread("stream", stream, len(names)), spread("episode", episode, len(names))
+        streams = spread("stream", stream, len(names))
+        given = None if episode is None else spread("episode", episode, len(names))
 
         def change() -> None:
             numbers = self._table.check_begin(names)
+            episodes = spread("episode", self._table.past.following(names), len(names)) if given is None else given
             if names:
                 self._begin(names, numbers, streams, episodes)
 
@@ -60,10 +61,8 @@ class Membership:
 
         def change() -> None:
             old = self._table.rows(names)
-            old_streams, old_episodes = self._table.history(old)
-            streams = old_streams if stream is None else spread("stream", stream, len(names))
-            following = [e + 1 for e in old_episodes.tolist()] if old_episodes.max() == _LAST else old_episodes + 1
-            episodes = spread("episode", following if episode is None else episode, len(names))
+            streams = self._table.history(old)[0] if stream is None else spread("stream", stream, len(names))
+            episodes = spread("episode", self._table.following(old) if episode is None else episode, len(names))
             self._begin(names, numbers_of(names), streams, episodes, names, old)
             self._say_end(old)
 
@@ -94,6 +93,8 @@ class Membership:
             ending = tuple(there) if saved.whole else tuple(agent for agent in saved.ids if agent in there)
             old = np.fromiter(there.values() if saved.whole else map(there.__getitem__, ending), np.int64, len(ending))
             self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
+            if saved.past is not None:
+                table.past = saved.past
             self._say_end(old)
 
         self._turn.alone(change)

@@ -133,6 +133,10 @@ class Policy:
     def __len__(self) -> int:
         return len(self._table)
 
+    def __bool__(self) -> bool:
+        """True, however many there are: `if policy:` asks whether there is one."""
+        return True
+
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self._table
 
@@ -146,17 +150,25 @@ class Policy:
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
-    def begin_agent(self, agent: AgentId, stream: int = 0, episode: int = 0) -> None:
+    def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
         """An agent's episode begins: fresh state, noise of (seed, stream, agent, episode) from step 0.
+
+        Args:
+          stream, episode: as in `begin_agents`.
 
         Raises:
           AgentError: it has begun already, or the id is no int (0 ≤ id < 2⁶³) or string.
         """
         self.begin_agents((agent,), stream, episode)
 
-    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers = 0) -> None:
-        """Begins many, or none when one cannot begin or a wrapper's hook fails. Streams and episodes: one number for all or one per
-        agent."""
+    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
+        """Begins many, or none when one cannot begin or a wrapper's hook fails.
+
+        Args:
+          stream, episode: one number for all or one per agent. An episode of None is 0 for an agent that begins for the first time and
+            the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
+            `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
+        """
         self._membership.begin(ids, stream, episode)
 
     def end_agent(self, agent: AgentId) -> None:

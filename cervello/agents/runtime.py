@@ -87,6 +87,10 @@ class Runtime:
     def __len__(self) -> int:
         return len(self._brains)
 
+    def __bool__(self) -> bool:
+        """True, however many there are: `if runtime:` asks whether there is one."""
+        return True
+
     def __contains__(self, name: str) -> bool:
         return name in self._brains
 
@@ -151,8 +155,8 @@ class Runtime:
 
     # Agents -------------------------------------------------------------------------------------------------------------
 
-    def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int = 0, *, every: int = 1, priority: float = 1.0,
-                    hold: str = "none") -> None:
+    def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int | None = None, *, every: int = 1,
+                    priority: float = 1.0, hold: str = "none") -> None:
         """An agent begins with a policy.
 
         Args:
@@ -161,8 +165,8 @@ class Runtime:
         """
         self.begin_agents(name, (agent,), stream, episode, every=every, priority=priority, hold=hold)
 
-    def begin_agents(self, name: str, ids: Ids, stream: Numbers = 0, episode: Numbers = 0, *, every: int = 1, priority: float = 1.0,
-                     hold: str = "none") -> None:
+    def begin_agents(self, name: str, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None, *, every: int = 1,
+                     priority: float = 1.0, hold: str = "none") -> None:
         """Begins many, or none."""
         brain = self._brain(name)
         levels.checked(f"policy {name!r}, begin", every, priority, hold)
@@ -193,23 +197,31 @@ class Runtime:
 
     @contextmanager
     def _leaving(self, brain: Brain, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
-        """Agents end or begin anew inside; what they waited with is forgotten when they have."""
+        """Agents end or begin anew inside; what they waited with is forgotten when they have, also when a hook fails that is told of it."""
+        policy = brain.policy
         with self._lock:
             brain.leaving.update(names)
         try:
-            before = brain.policy.changes
-            yield
-            with self._lock:
-                for agent in names:
-                    kept = brain.levels.of.get(agent)
-                    brain.forget(agent)
-                    if keep_levels and kept is not None:
-                        kept.next_frame = self.frame
-                        brain.levels.of[agent] = kept
-                brain.saw(before)
+            before, births = policy.changes, policy.births(names)
+            try:
+                yield
+            finally:
+                with self._lock:
+                    for agent, was, now in zip(names, births, policy.births(names), strict=True):
+                        if was != now:
+                            self._left(brain, agent, keep_levels)
+                    brain.saw(before)
         finally:
             with self._lock:
                 brain.leaving -= set(names)
+
+    def _left(self, brain: Brain, agent: AgentId, keep_level: bool) -> None:
+        """An agent has ended, or begun anew."""
+        kept = brain.levels.of.get(agent)
+        brain.forget(agent)
+        if keep_level and kept is not None:
+            kept.next_frame = self.frame
+            brain.levels.of[agent] = kept
 
     def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
         """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
@@ -346,7 +358,7 @@ class Runtime:
             if len(self._agenda.members) != len(self._brains):
                 self._agenda.keep(list(self._brains.values()))
                 self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._brains}
-            frame = Frame(self.frame, None if budget_s is None else float(budget_s))
+            frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._brains))
             self.frame += 1  # what is pushed from here on is for the next one
             self._flight = flight
         return frame

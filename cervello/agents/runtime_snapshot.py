@@ -20,7 +20,7 @@ from cervello.agents.levels import Level
 from cervello.errors import CervelloError, SnapshotError
 from cervello.spec import AgentId, Array
 
-MAGIC, VERSION = b"CRVR", 1
+MAGIC, VERSION = b"CRVR", 2
 
 
 def save(frame: int, brains: Sequence[Brain]) -> bytes:

@@ -31,7 +31,8 @@ def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: 
         slots = table.rows(ids)
         names = [agent if isinstance(agent, str) else int(agent) for agent in ids]
     streams, episodes = table.history(slots)
-    saved = Saved(engine.name, table.seed, ids is None, names, streams, episodes, table.steps[slots], {})
+    saved = Saved(engine.name, engine.model.structure, engine.stack.kinds, table.seed, ids is None, names, streams, episodes,
+                  table.steps[slots], {}, table.past if ids is None else None)
     slabs, others = engine.stack.slabs(), engine.stack.others_state(slots)
     writing = Writing(saved, {**{name: ((len(names), *slab.spec.shape), slab.spec.dtype) for name, slab in slabs.items()},
                               **{name: (array.shape, array.dtype) for name, array in others.items()}})
@@ -70,8 +71,9 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
       SnapshotError: it is not of this policy, nor of one that differs in its weights only.
     """
     where = f"policy {engine.name!r}, restore"
-    if saved.policy != engine.name:
-        raise SnapshotError(f"{where}: expected a snapshot of {engine.name!r}, got one of {saved.policy!r}; restore it there")
+    if saved.model != engine.model.structure:
+        raise SnapshotError(f"{where}: expected a snapshot of a model with the same graph, inputs and outputs, got one of policy "
+                            f"{saved.policy!r} with others; restore it there")
     if saved.seed != table.seed:
         raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise goes on "
                             f"otherwise; load the policy with seed={saved.seed}")
@@ -91,6 +93,9 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
         if found.get(name) != expected.get(name):
             raise SnapshotError(f"{where}, state {name!r}: expected {_described(expected.get(name))}, got {_described(found.get(name))}; "
                                 "the wrappers are others than when it was taken")
+    if list(saved.wrappers) != engine.stack.kinds:
+        raise SnapshotError(f"{where}: expected a snapshot of a policy with the wrappers {engine.stack.kinds}, got one with "
+                            f"{list(saved.wrappers)}; load the policy with those")
     return numbers
 
 

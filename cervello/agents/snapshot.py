@@ -1,8 +1,12 @@
 """Agents as bytes: who is there, where their noise stands, what their wrappers remember.
 
     "CRVS"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 length of the header
-    header  msgpack: policy, seed, whole, n, ids (a list, or null when they are a block), blocks [[name, dtype, shape], …]
+    header  msgpack: policy, model, wrappers, seed, whole, n, ids (a list, or null when they are a block), floor and past (null unless
+            whole), blocks [[name, dtype, shape], …]
     blocks  each at the next multiple of 64 bytes from the start, rows in the order of ids
+
+`model` is `Model.structure`, `wrappers` the names of the wrappers' classes, outermost first: whose agents these are. `policy` is a name for
+people. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.episodes.PastEpisodes`.
 
 Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so bytes of a stranger may
 be restored: they can give agents a strange state and nothing else. The checksum finds accidents, not forgeries.
@@ -20,10 +24,12 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from cervello.errors import SnapshotError
+from cervello.agents.episodes import PastEpisodes
+from cervello.agents.ids import numbers_of
+from cervello.errors import AgentError, SnapshotError
 from cervello.spec import AgentId, Array
 
-MAGIC, VERSION = b"CRVS", 1
+MAGIC, VERSION = b"CRVS", 2
 _HEAD = struct.Struct("<4sHHQQI")
 _ALIGNMENT = 64
 _SUMMED = 1024  # words per line of the checksum's table
@@ -36,14 +42,18 @@ class Saved:
     """What a snapshot says.
 
     Attributes:
-      policy, seed: whose it is.
+      policy: a name for people.
+      model, wrappers, seed: whose it is.
       whole: all agents of the policy, so that others end when it is restored.
       ids: the agents, oldest first.
       streams, episodes, steps: [n] int64, where their noise stands.
       state: [n, ...] by name, what wrappers remember.
+      past: what is remembered of agents that have ended; None unless `whole`.
     """
 
     policy: str
+    model: str
+    wrappers: Sequence[str]
     seed: int
     whole: bool
     ids: Sequence[AgentId]
@@ -51,6 +61,7 @@ class Saved:
     episodes: Array
     steps: Array
     state: Mapping[str, Array]
+    past: PastEpisodes | None = None
 
 
 def checksum(data: memoryview) -> int:
@@ -68,6 +79,21 @@ def checksum(data: memoryview) -> int:
 
 def _narrow(values: Array) -> Array:
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
+def _packed(past: PastEpisodes | None) -> list[list[list[Any]]] | None:
+    if past is None:
+        return None
+    return [[[str(agent) if isinstance(agent, str) else int(agent) for agent in table], list(table.values())] for table in past.generations]
+
+
+def _unpacked(floor: Any, past: Any) -> PastEpisodes:
+    older, newer = (dict(zip(ids, episodes, strict=True)) for ids, episodes in past)
+    for table in (older, newer):
+        numbers_of(list(table))
+    if older and not newer:
+        raise ValueError("agents that have ended before nobody")
+    return PastEpisodes(floor, (older, newer))
 
 
 def _after(at: int) -> int:
@@ -90,8 +116,9 @@ class Writing:
         blocks = [(name, (*array.shape,), array.dtype) for name, array in own.items()]
         blocks += [(f"state {name}", shape, dtype) for name, (shape, dtype) in shapes.items()]
         self._header: bytes = msgpack.packb({
-            "policy": saved.policy, "seed": saved.seed, "whole": saved.whole, "n": len(saved.ids),
-            "ids": None if numbered else list(saved.ids),
+            "policy": saved.policy, "model": saved.model, "wrappers": list(saved.wrappers), "seed": saved.seed, "whole": saved.whole,
+            "n": len(saved.ids), "ids": None if numbered else list(saved.ids),
+            "floor": None if saved.past is None else saved.past.floor, "past": _packed(saved.past),
             "blocks": [[name, dtype.newbyteorder("<").str, list(shape)] for name, shape, dtype in blocks]}, unicode_errors="surrogatepass")
         self._places: dict[str, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
         at = _HEAD.size + len(self._header)
@@ -174,7 +201,7 @@ def read(given: Any) -> Saved:
     body, n_header = _opened(given, MAGIC, VERSION, "Policy.snapshot()")
     try:
         return _read(body, n_header)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
+    except (AgentError, AttributeError, KeyError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SnapshotError(f"snapshot: expected a header of policy, seed and blocks, got one that fails with {type(error).__name__}: "
                             f"{error}") from error
 
@@ -184,7 +211,8 @@ def _read(body: memoryview, n_header: int) -> Saved:
         raise ValueError("a header longer than the snapshot")
     header = msgpack.unpackb(body[:n_header], strict_map_key=True, unicode_errors="surrogatepass")
     n, at = header["n"], _HEAD.size + n_header
-    if not isinstance(n, int) or not isinstance(header["policy"], str) or not isinstance(header["seed"], int):
+    if not isinstance(n, int) or not isinstance(header["policy"], str) or not isinstance(header["seed"], int) or (
+            not isinstance(header["model"], str) or not isinstance(header["wrappers"], list)):
         raise ValueError("fields of other types")
     arrays: dict[str, Array] = {}
     for name, kind, shape in header["blocks"]:
@@ -202,5 +230,7 @@ def _read(body: memoryview, n_header: int) -> Saved:
     own = {name: arrays.pop(name).astype(np.int64) for name in _OWN}
     if len(ids) != n or any(array.shape != (n,) or array.min(initial=0) < 0 for array in own.values()):
         raise ValueError("columns of other lengths")
-    return Saved(header["policy"], header["seed"], bool(header["whole"]), ids, own["streams"], own["episodes"], own["steps"],
-                 {name.removeprefix("state "): array for name, array in arrays.items()})
+    whole = bool(header["whole"])
+    return Saved(header["policy"], header["model"], header["wrappers"], header["seed"], whole, ids, own["streams"], own["episodes"],
+                 own["steps"], {name.removeprefix("state "): array for name, array in arrays.items()},
+                 _unpacked(header["floor"], header["past"]) if whole else None)

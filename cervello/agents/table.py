@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.agents.episodes import PastEpisodes
 from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, numbers_of
 from cervello.agents.same import comparer
 from cervello.compiled import entry
@@ -41,6 +42,7 @@ class AgentTable:
       slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
+      past: the next episodes of agents that have ended.
       changes: grows with every change of `slots`.
       last: ids, their slots and `changes` when they were looked up last; one tuple, so that threads never mix them.
       alike: see `same.comparer`.
@@ -49,6 +51,7 @@ class AgentTable:
     def __init__(self, seed: int = 0):
         self.seed = seed
         self.slots: dict[AgentId, int] = {}
+        self.past = PastEpisodes()
         self.changes = 0
         self._free: list[int] = []
         self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
@@ -166,6 +169,7 @@ class AgentTable:
             if None in ended:
                 raise KeyError
             slots = np.array(ended, np.int64)
+            self.past.note(ids, self.following(slots))  # of agents that go on because of an exception, nobody reads it
             ending = self._entered, ended
             self.changes += 1
             self._limbo.append(ending)
@@ -206,6 +210,10 @@ class AgentTable:
     def history(self, slots: Array) -> tuple[Array, Array]:
         """Stream and episode of agents, by slot: [n] int64 each."""
         return self._noise[0, slots], self._noise[1, slots]
+
+    def following(self, slots: Array) -> list[int]:
+        """The episodes after those of agents, by slot; 2⁶³, which is none, after the last one."""
+        return [episode + 1 for episode in self._noise[1, slots].tolist()]
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""

@@ -45,6 +45,10 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def __bool__(self) -> bool:
+        """True, however many there are: `if batcher:` asks whether there is one."""
+        return True
+
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self._queue
 

@@ -27,6 +27,7 @@ from cervello.native.program import Plan
 from cervello.native.report import MemoryPlan
 from cervello.native.seeding import Draw
 from cervello.native.stepwise import described
+from cervello.native.structure import structure_hash
 from cervello.native.weights import Weights
 from cervello.spec import Specs
 
@@ -45,6 +46,8 @@ class Model(Executable):
     Attributes:
       name: the file's name without suffix.
       spec: inputs, outputs and constants as one agent sees them.
+      structure: a hash of the graph without its weights, of inputs, outputs and constants: equal for models whose agents' snapshots fit
+        each other, whatever the files are called.
     """
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -66,6 +69,9 @@ class Model(Executable):
         self._open: Open[Model] | None = Open(graph, sizes, others) if others else None
         self._asked, self._sizes = (outputs, strict), sizes
         self._plans: dict[int, Plan] = {}
+        constants = [(name, value.shape, str(value.dtype)) for name, value in sorted(self.spec.constants.items())]
+        structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
+        self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
         at_once = self.program.wholly_planned and not self._built.loose and not self._built.random_nodes
         self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are

@@ -20,7 +20,8 @@ Array = np.ndarray[Any, Any]
 class Normalize(Passive):
     """Normalises an input: (x - mean) / √(var + epsilon), within ±clip. The caller gives x.
 
-    Statistics are numbers of float64 that become float32 once; rows are float32 arithmetic, element by element.
+    Means are float64. Where float32 holds all of them as they are, so is the difference; else it is taken in float64 and rounded to
+    float32 once. The rest is float32 arithmetic, element by element, so that a row has the same bits in every batch.
 
     Args:
       key: the input.
@@ -81,7 +82,8 @@ class Normalize(Passive):
                                ) from error
         bound = copy.copy(self)
         with np.errstate(over="ignore", under="ignore"):
-            bound._centre = mean.astype(np.float32)
+            centre = mean.astype(np.float32)
+            bound._centre = centre if (centre == mean).all() else np.ascontiguousarray(mean)
             bound._scale = (1.0 / np.sqrt(var + self.epsilon)).astype(np.float32)
         if self.clip is not None:
             bound._low, bound._high = np.array(-self.clip, np.float32), np.array(self.clip, np.float32)
@@ -89,5 +91,5 @@ class Normalize(Passive):
 
     def inward(self, view: View) -> None:
         with np.errstate(all="ignore"):
-            scaled = (view.inputs[self.key] - self._centre) * self._scale
+            scaled = (view.inputs[self.key] - self._centre).astype(np.float32, copy=False) * self._scale
         view.inputs[self.key] = clipped(scaled, self._low, self._high)

@@ -110,7 +110,7 @@ class Recurrent(Passive):
         bad = self._nonfinite(columns, view.n_rows)
         if bad is not None and self.on_nonfinite == "raise":
             raise ExecutionError(f"wrapper {self!r}: expected finite state, got NaN or an infinity in {len(bad)} of {view.n_rows} rows, "
-                                 f"the first is row {bad[0]}; look at what was observed there, or keep the last state with on_nonfinite='keep'")
+                                 f"the first is row {bad[0]}; look at what was observed there, or choose on_nonfinite='keep'")
         view.kept[self] = columns, bad
 
     def _nonfinite(self, columns: Sequence[Array], n_rows: int) -> Array | None:
@@ -152,8 +152,9 @@ class Recurrent(Passive):
             says, self._warned = n_rows > 0 and not self._warned, self._warned or n_rows > 0
         if says:
             instead = "initial one" if self.on_nonfinite == "reset" else "last finite one"
-            warnings.warn(f"{where}, wrapper {self!r}: expected finite state, got NaN or an infinity for {n_rows} agent(s), which go on "
-                          f"with their {instead}; look at what they observe, nonfinite_rows counts the next ones", RuntimeWarning, stacklevel=4)
+            message = (f"{where}, wrapper {self!r}: expected finite state, got NaN or an infinity for {n_rows} agent(s), which go on with "
+                       f"their {instead}; look at what they observe, nonfinite_rows counts the next ones")
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def _exponent_words(dtype: np.dtype[Any]) -> tuple[int, int, int]:

@@ -116,6 +116,11 @@ class Stack:
         for wrapper in self._reporting:
             wrapper.silence()
 
+    @property
+    def kinds(self) -> list[str]:
+        """The names of the wrappers' classes, outermost first."""
+        return [type(wrapper).__name__ for wrapper in self.outer_first]
+
     # State --------------------------------------------------------------------------------------------------------------
 
     def slabs(self) -> dict[str, Slab]:
@@ -160,10 +165,9 @@ class Stack:
     def check_heir(self, old: Stack) -> None:
         """Raises WrapperError when stacks differ in more than parameters, so that this one cannot adopt the other's state."""
         pairs = list(zip(self.inner_first, old.inner_first, strict=False))
-        kinds = [[type(wrapper).__name__ for wrapper in stack.outer_first] for stack in (self, old)]
         if len(self) != len(old) or any(type(a) is not type(b) for a, b in pairs):
-            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {kinds[1]}, got {kinds[0]}; state survives "
-                               "only where a wrapper finds its own")
+            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; state "
+                               "survives only where a wrapper finds its own")
         for new, was in pairs:
             mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
             same = mine.keys() == theirs.keys() and all(

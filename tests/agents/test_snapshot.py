@@ -113,14 +113,14 @@ def test_it_is_written_to_a_buffer_of_ones_own() -> None:
         policy.snapshot(out=[])
 
 
-def test_equal_agents_give_equal_bytes() -> None:
+def test_equal_agents_give_equal_bytes_whatever_became_of_others() -> None:
     first, second = make(), make()
     second.begin_agents(range(100))
     second.end_agents(range(100))
     for each in (first, second):
-        each.begin_agents([3, 1, 2])
+        each.begin_agents([3, 1, 2], episode=0)
         tick(each, [1, 2, 3], 0)
-    assert first.snapshot() == second.snapshot()
+    assert first.snapshot([3, 1, 2]) == second.snapshot([3, 1, 2])
 
 
 def test_it_takes_few_bytes() -> None:
@@ -148,14 +148,18 @@ def test_unknown_agents_have_no_snapshot() -> None:
         policy.snapshot([1, 2])
 
 
-def test_the_golden_bytes_of_version_1() -> None:
+def test_the_golden_bytes_of_version_2() -> None:
     policy = cervello.load(small_models.counter(), wrappers=[Recurrent()], seed=5)
+    policy.begin_agents([4, "four"], episode=[0, 8])
+    policy.end_agents([4, "four"])
     policy.begin_agents([7, 300], stream=1)
     policy.infer_batch([7, 300], {"obs": np.array([[1], [2]], np.float32)})
     state = bytes(policy.snapshot())
-    header = msgpack.packb({"policy": "model", "seed": 5, "whole": True, "n": 2, "ids": None, "blocks": [
+    header = msgpack.packb({
+        "policy": "model", "model": "9c5eb53e21123cacc07626a4ed52ca4e", "wrappers": ["Recurrent"], "seed": 5, "whole": True, "n": 2, "ids": None,
+        "floor": 0, "past": [[[], []], [[4, "four"], [1, 9]]], "blocks": [
         ["ids", "<u2", [2]], ["streams", "|u1", [2]], ["episodes", "|u1", [2]], ["steps", "|u1", [2]], ["state 0 h_in", "<f4", [2, 1]]]})
-    assert state[:8] == b"CRVS\x01\x00\x00\x00"
+    assert state[:8] == b"CRVS\x02\x00\x00\x00"
     assert state[24:28] == struct.pack("<I", len(header))
     assert state[28:28 + len(header)] == header
     blocks = state[28 + len(header):]
@@ -205,7 +209,8 @@ def test_exchanged_blocks_are_noticed() -> None:
 @pytest.mark.parametrize(("change", "message"), [
     (lambda s: s[:-1], "expected [0-9]+ bytes, got [0-9]+; it was cut off"), (lambda s: s + b"\0", "or something was added"),
     (lambda s: b"", "expected bytes that begin with b'CRVS', got 0 bytes"), (lambda s: b"PK" + s[2:], "begin with b'PKVS'"),
-    (lambda s: s[:4] + b"\2" + s[5:], "expected version 1, got 2"), (lambda s: 17, "got int"), (lambda s: [1], "got list")])
+    (lambda s: s[:4] + b"\1" + s[5:], "expected version 2, got 1; restore it with the Cervello that wrote it"),
+    (lambda s: 17, "got int"), (lambda s: [1], "got list")])
 def test_what_is_no_snapshot_is_refused(state: bytes, change: Any, message: str) -> None:
     refused(make(), change(state), message)
 
@@ -225,6 +230,12 @@ def forged(state: bytes, **changes: Any) -> bytes:
     ({"blocks": [["ids", "<u8", [5, 1 << 60]]]}, "beyond the end"), ({"blocks": [["ids", "<u1", [-1]]]}, "ValueError"),
     ({"blocks": [["ids", "<u1", ["5"]]]}, "ValueError"), ({"blocks": 3}, "TypeError"), ({"n": 4}, "ValueError"),
     ({"n": None}, "ValueError"),
+    ({"model": None}, "fields of other types"), ({"wrappers": "Recurrent"}, "fields of other types"), ({"floor": -1}, "expected a floor"),
+    ({"floor": 1 << 63}, "expected a floor"), ({"past": None}, "TypeError"), ({"past": [[[], []]]}, "ValueError"),
+    ({"past": [[[], []], [[1], []]]}, "ValueError"), ({"past": [[[], []], [[1], [0]]]}, "two tables of at most"),
+    ({"past": [[[1], [1]], [[], []]]}, "ended before nobody"), ({"past": [[[], []], [[-1], [1]]]}, "agent id: expected"),
+    ({"past": [[[], []], [[[1]], [1]]]}, "TypeError"), ({"past": [[[], []], [[1.5], [1]]]}, "agent id: expected"),
+    ({"past": [[[], []], [list(range(1 << 15)), [1] * (1 << 15)]]}, "two tables of at most 16384"),
     ({"ids": [1, 2]}, "columns of other lengths"), ({"policy": 3}, "fields of other types"), ({"ids": 4}, "TypeError"),
 ])
 def test_a_header_that_lies_is_refused(state: bytes, changes: Any, message: str) -> None:
@@ -243,7 +254,10 @@ def test_ids_that_name_nobody_are_refused(state: bytes, ids: Any) -> None:
 
 def test_a_snapshot_of_another_policy_is_refused(state: bytes) -> None:
     refused(make(seed=4), state, "policy 'model', restore: expected a snapshot of seed 4, got one of seed 3, whose noise goes on otherwise")
-    refused(make(), forged(state, policy="scout"), "expected a snapshot of 'model', got one of 'scout'; restore it there")
+    refused(make(), forged(state, policy="scout", model="0" * 32),
+            "expected a snapshot of a model with the same graph, inputs and outputs, got one of policy 'scout' with others; restore it")
+    refused(make(), forged(state, wrappers=["Recurrent"]), r"expected a snapshot of a policy with the wrappers \[.*\], got one with "
+            r"\['Recurrent'\]; load the policy with those")
     arguments, _ = STACKS["recurrent_epsilon"]
     refused(Policy(model(*arguments), wrappers=[Epsilon()], seed=3), state, r"state '[01] h_in': expected none, got \(5, 8\) float32")
     refused(Policy(model(*arguments), wrappers=[Fill("mask", True), Recurrent()], seed=3), forged(state, blocks=[

@@ -73,8 +73,17 @@ def test_a_large_mean_costs_no_digits() -> None:
     np.testing.assert_allclose(found, given.astype(np.float64) - 10_000, rtol=1e-6, atol=1e-6)
 
 
-def test_a_row_is_the_same_in_every_batch_and_place() -> None:
-    policy = shown("obs", (7,), Normalize("obs", 0.3, np.linspace(0.1, 5, 7), clip=2))
+@pytest.mark.parametrize("mean", [1e7 + 0.25, 1e7 / 3, -1e9 - 0.5, 0.1])
+def test_a_mean_between_two_float32_stays_where_it_is(mean: float) -> None:
+    chance = np.random.default_rng(0)
+    given = (mean + max(1, abs(mean) * 1e-6) * chance.standard_normal((100, 4))).astype(np.float32)
+    found = normal(shown("obs", (4,), Normalize("obs", mean, 1, clip=None, epsilon=0)), given)
+    assert same_bits(found, (given.astype(np.float64) - mean).astype(np.float32))
+
+
+@pytest.mark.parametrize("mean", [0.25, 0.3, 1e7 + 0.1])
+def test_a_row_is_the_same_in_every_batch_and_place(mean: float) -> None:
+    policy = shown("obs", (7,), Normalize("obs", mean, np.linspace(0.1, 5, 7), clip=2))
     chance = np.random.default_rng(0)
     given = (3 * chance.standard_normal((17, 7))).astype(np.float32)
     given[3, 2], given[4, 1] = np.nan, -0.0

@@ -1,0 +1,68 @@
+"""Which episode an agent has when it begins again and nobody says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cervello.errors import AgentError
+from cervello.spec import AgentId
+
+REMEMBERED = 1 << 14  # agents per generation
+HIGHEST = 1 << 62  # a floor is never higher, so that one agent's far episode leaves others room
+Generations = tuple[dict[AgentId, int], dict[AgentId, int]]
+
+
+class PastEpisodes:
+    """The next episodes of agents that have ended, in bounded memory. Mutable.
+
+    Counting exactly for ids without number takes memory without bound, so there are two rules:
+
+    1. The agents that ended last, at least `REMEMBERED` and at most twice as many, are remembered by id: their next episode is the one
+       after their last.
+    2. All others have the floor: the highest next episode of an agent that was forgotten, 0 as long as nobody was. It never falls, so an
+       agent that is forgotten and comes back repeats none of its episodes.
+
+    So an agent's episodes are 0, 1, 2, … while no more than `REMEMBERED` others end in between; beyond that they may skip numbers. Either
+    way they are a function of the begins and ends of this policy in their order, and of nothing else. Where they must not depend on other
+    agents at all, `episode=` is given. The floor rises by about one whenever as many new agents as are remembered begin and end. A next episode above 2⁶², which only `episode=` can bring about, does not lift the floor.
+
+    Attributes:
+      floor: see above.
+      generations: older and newer agents by id with their next episodes; the older ones are forgotten when the newer ones are complete.
+    """
+
+    __slots__ = ("floor", "generations")
+
+    def __init__(self, floor: int = 0, generations: Generations | None = None):
+        if not isinstance(floor, int) or not 0 <= floor <= HIGHEST or (generations is not None and not _possible(generations)):
+            raise AgentError(f"episodes: expected a floor from 0 to 2⁶² and two tables of at most {REMEMBERED} next episodes, got others")
+        self.floor = floor
+        self.generations: Generations = ({}, {}) if generations is None else generations
+
+    def note(self, ids: Sequence[AgentId], following: Sequence[int]) -> None:
+        """Agents end.
+
+        Args:
+          following: their next episodes.
+        """
+        done = 0
+        while done < len(ids):
+            older, newer = self.generations
+            if len(newer) >= REMEMBERED:
+                self.floor = max(self.floor, max((episode for episode in older.values() if episode <= HIGHEST), default=0))
+                older, newer = self.generations = newer, {}
+            end = done + REMEMBERED - len(newer)
+            newer.update(zip(ids[done:end], following[done:end], strict=True))
+            done = end
+
+    def following(self, ids: Sequence[AgentId]) -> int | list[int]:
+        """The next episodes of agents that begin; one number when it is the same for all."""
+        (older, newer), floor = self.generations, self.floor
+        if not newer:  # and so no older ones either
+            return floor
+        return [older.get(agent, floor) if (episode := newer.get(agent)) is None else episode for agent in ids]
+
+
+def _possible(generations: Iterable[dict[AgentId, int]]) -> bool:
+    return all(len(table) <= REMEMBERED and all(type(episode) is int and 0 < episode <= 1 << 63 for episode in table.values())
+               for table in generations)
