@@ -21,8 +21,8 @@ def autoreset_mode(env: Any, given: AutoresetMode | str | None) -> AutoresetMode
     """
     metadata = getattr(env, "metadata", None) or {}
     said = metadata.get("autoreset_mode")
-    mode = None if said is None else _mode("the environment's metadata", said)
-    wanted = None if given is None else _mode("autoreset", given)
+    mode = None if said is None else checked_mode("the environment's metadata", said)
+    wanted = None if given is None else checked_mode("autoreset", given)
     if mode is None and wanted is None:
         raise ConfigurationError(f"autoreset: expected a vector environment whose metadata name its mode, got {metadata!r:.200} of "
                                  f"{type(env).__name__}; give autoreset='next_step', 'same_step' or 'disabled'")
@@ -33,7 +33,8 @@ def autoreset_mode(env: Any, given: AutoresetMode | str | None) -> AutoresetMode
     return found
 
 
-def _mode(where: str, value: Any) -> AutoresetMode:
+def checked_mode(where: str, value: Any) -> AutoresetMode:
+    """A mode of Gymnasium, or its name. Raises ConfigurationError otherwise."""
     if isinstance(value, AutoresetMode):
         return value
     for mode in AutoresetMode:
