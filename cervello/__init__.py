@@ -7,7 +7,7 @@
 See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers`, `cervello.wrappers` and `cervello.heads` for the parts.
 """
 
-from cervello import heads, inferers, noise, wrappers
+from cervello import heads, inferers, noise, spaces, wrappers
 from cervello.agents import Actions, Frame, Policy, Runtime, Watch, load, watch
 from cervello.batcher import Batched, Batcher
 from cervello.errors import (
@@ -22,6 +22,7 @@ from cervello.errors import (
     MissingFileError,
     ModelError,
     PlanError,
+    RecordingError,
     SnapshotError,
     UnsupportedError,
     WrapperError,
@@ -74,6 +75,7 @@ __all__ = [
     "Policy",
     "PolicySpec",
     "PreviousAction",
+    "RecordingError",
     "Recurrent",
     "Runtime",
     "Sample",
@@ -89,6 +91,7 @@ __all__ = [
     "inferers",
     "load",
     "noise",
+    "spaces",
     "watch",
     "wrappers",
 ]

@@ -2,8 +2,8 @@
 
     CervelloError
     ├── ModelError              a policy file cannot be used
-    │   ├── MissingFileError    it, or its external data, is not there (also a FileNotFoundError)
-    │   ├── FormatError         the bytes are not a readable ONNX model
+    │   ├── MissingFileError    it, its external data, or a recording is not there (also a FileNotFoundError)
+    │   ├── FormatError         the bytes are not a readable ONNX model, or not a readable recording
     │   ├── GraphError          the graph contradicts itself (dangling names, cycles, shapes)
     │   └── UnsupportedError    valid ONNX that Cervello refuses to run
     ├── PlanError               a memory plan or program failed verification
@@ -11,6 +11,7 @@
     ├── AgentError              unknown, doubled, not begun or ended agents (also a KeyError)
     ├── WrapperError            a wrapper stack that makes no sense
     ├── SnapshotError           bytes that are no snapshot, or not one of this policy (also a ValueError)
+    ├── RecordingError          a recording cannot be opened, written or converted: a full disk, another writer
     ├── ConfigurationError      an option with an impossible value (also a ValueError)
     ├── ExecutionError          a kernel reported a failure while running
     └── CompilationError        machine code could not be produced or loaded
@@ -32,6 +33,7 @@ __all__ = [
     "MissingFileError",
     "ModelError",
     "PlanError",
+    "RecordingError",
     "SnapshotError",
     "UnsupportedError",
     "WrapperError",
@@ -51,11 +53,11 @@ class ModelError(CervelloError):
 
 
 class MissingFileError(ModelError, FileNotFoundError):
-    """There is no such policy file, or no file of its external data."""
+    """There is no such policy file, no file of its external data, or no such recording."""
 
 
 class FormatError(ModelError):
-    """The bytes are not a readable ONNX model."""
+    """The bytes are not a readable ONNX model, or not a readable recording."""
 
 
 class GraphError(ModelError):
@@ -84,6 +86,10 @@ class WrapperError(CervelloError):
 
 class SnapshotError(CervelloError, ValueError):
     """Bytes that are no snapshot, are damaged, or belong to another policy."""
+
+
+class RecordingError(CervelloError):
+    """A recording cannot be opened, written or converted; what was recorded before is whole."""
 
 
 class ConfigurationError(CervelloError, ValueError):

@@ -16,7 +16,7 @@ NAMES = [
     "CompilationError", "ConfigurationError", "EpisodeStart",
     "Epsilon", "ExecutionError", "Fill", "FormatError", "FrameStack", "GraphError", "Guard", "Image", "Inferer", "InputError",
     "MemoryPlan", "MissingFileError", "Model", "ModelError", "Normalize", "PlanError", "Policy", "PolicySpec", "PreviousAction",
-    "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads", "inferers", "load",
+    "RecordingError", "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads", "inferers", "load",
     "noise", "wrappers"]
 ROOMS = {
     "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],

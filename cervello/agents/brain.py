@@ -60,7 +60,7 @@ class Brain:
         self.seen = policy.changes
         self.gone: list[AgentId] = []
         self._agenda = agenda
-        self._line = Line(policy.inputs)
+        self._line = Line(policy.all_inputs)
         self._ended: list[Taken] = []  # batches that are not settled
         self._spare: list[Line] = []
 
@@ -129,13 +129,13 @@ class Brain:
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
         """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
-        return checked(self.policy.inputs, observation, agent)
+        return checked(self.policy.all_inputs, observation, agent)
 
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""
         self.policy.check_distinct(ids)
-        check_names(self.policy.name, self.policy.inputs, columns)
-        return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.inputs.items()}
+        check_names(self.policy.name, self.policy.all_inputs, columns)
+        return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
@@ -200,7 +200,7 @@ class Brain:
     def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
         """Some rows of columns, as columns of their own."""
         return {name: columns[name] if spec.batch_axis is None else np.take(columns[name], rows, spec.batch_axis)
-                for name, spec in self.policy.inputs.items()}
+                for name, spec in self.policy.all_inputs.items()}
 
     def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
         if deterministic:
@@ -210,7 +210,7 @@ class Brain:
 
     def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        line = Line(self.policy.inputs)
+        line = Line(self.policy.all_inputs)
         line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
         self.settle()
         self._agenda.busy[self] = self._agenda.uneven[self] = None
@@ -311,7 +311,7 @@ class Brain:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            spare = self._spare.pop(0) if self._spare else Line(self.policy.inputs)
+            spare = self._spare.pop(0) if self._spare else Line(self.policy.all_inputs)
             taken = Taken(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare

@@ -29,13 +29,15 @@ class Engine:
       stack: the wrappers, attached.
       swift: the short way, when there is one: a single compiled call, wrappers included.
       timely: the way of batches that are over in time, when there is one.
+      foreign: whether the inferer is not one of the library's.
+      optional: inputs that may be left out, with the row that stands for them then.
       version: 1 for the first; every swap counts one more.
     Raises:
       UnsupportedError: outputs whose shapes depend on data, which agents would not get.
     """
 
-    __slots__ = ("_foreign", "_keys", "_looks", "choice", "inferer", "inputs", "model", "name", "odd", "outputs", "stack", "swift",
-                 "threads", "timely", "version", "wrappers")
+    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "inputs", "model", "name", "odd", "optional", "outputs", "stack",
+                 "swift", "threads", "timely", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
@@ -50,10 +52,11 @@ class Engine:
         self.stack = stack = Stack(self.wrappers, model.spec, before) if stack is None else stack
         spec = stack.spec
         self.inputs, self.outputs, self.odd = spec.inputs, spec.outputs, odd_axes(spec.outputs)
+        self.optional = {name: each.default for name, each in spec.inputs.items() if each.default is not None}
         self._keys = frozenset(spec.inputs)
-        self._foreign = not isinstance(self.inferer, ModelInferer)
+        self.foreign = not isinstance(self.inferer, ModelInferer)
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
-        self._looks = self._foreign or stack.looks
+        self._looks = self.foreign or stack.looks
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
         self.swift = None if own is None else own.swift(stack.moves)
         self.timely = None if own is None else own.timely(stack.moves)
@@ -67,6 +70,13 @@ class Engine:
         for way in (self.swift, self.timely):
             if way is not None:
                 way.forget()
+
+    def completed(self, inputs: Mapping[str, Any], n_rows: int) -> Mapping[str, Any]:
+        """Columns with those added that were left out and may be."""
+        left_out = [name for name in self.optional if name not in inputs]
+        if not left_out:
+            return inputs
+        return {**inputs, **{name: np.repeat(self.optional[name][None], n_rows, axis=0) for name in left_out}}
 
     def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
@@ -92,11 +102,11 @@ class Engine:
         view = View(n_rows, slots, columns, results, table, flags)
         self.stack.inward(view)
         self.inferer.infer_raw(view)
-        if self._foreign:
+        if self.foreign:
             check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
                        "infer_raw must fill view.outputs")
         self.stack.outward(view)
-        if self._foreign or self.stack.foreign:
+        if self.foreign or self.stack.foreign:
             check_nothing_more(self.name, self.outputs, results)
         if out is not None:
             hand_over(results, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
 
@@ -21,7 +22,8 @@ from cervello.wrappers import Sample
 
 def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
-         strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None) -> Policy:
+         strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
+         spaces: Any = None) -> Policy:
     """Loads a policy.
 
     Args:
@@ -35,6 +37,8 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
       share: a model or policy whose equal tensors are not stored twice.
       strict: refuse ops outside the planned tier.
       dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given are 1.
+      spaces: the game, as an environment or `cervello.spaces.Spaces`: how its observations become inputs and outputs become its actions.
+        With wrappers="auto" actions are drawn by the head of its action space.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
     Raises:
       ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
@@ -59,7 +63,7 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
         graph = read(source)
         wrappers, outputs = _with_sources(graph, wrappers, outputs)
         model = Model(graph, shared, outputs, strict, progress, dims=dims, origin=origin)
-    return Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads)
+    return Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=spaces)
 
 
 def _with_sources(graph: Graph, wrappers: Sequence[Wrapper] | str, outputs: Sequence[str] | None,

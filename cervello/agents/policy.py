@@ -13,8 +13,10 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.deferred import catch_up, holds_last, notes
 from cervello.agents.engine import Engine
+from cervello.agents.game import GameInterface
 from cervello.agents.ids import Ids, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
+from cervello.agents.predictor import PredictState
 from cervello.agents.snapshot import Saved
 from cervello.agents.swap import successor
 from cervello.agents.table import AgentTable, ChangedError
@@ -28,8 +30,8 @@ from cervello.inferers.nonfinite import NonFiniteState
 from cervello.inferers.timely import Limit
 from cervello.native import Model
 from cervello.native.importer import Source
+from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
-from cervello.wrappers import propose
 
 Observation = Mapping[str, Any]
 Measured = tuple[tuple[int, float], tuple[int, float]]  # few rows and several, with the seconds that they take
@@ -58,19 +60,23 @@ class Policy:
       wrappers: outermost first; "auto" takes what `cervello api` proposes.
       seed: of all noise; an agent's noise depends only on seed, stream, agent, episode and its step.
       threads: large batches are split over this many.
+      spaces: a game, as `cervello.spaces.Spaces` or anything that it takes: how observations become inputs and outputs become actions,
+        for `predict` and environments. With wrappers="auto" actions are drawn by the head of its action space.
     Raises:
       ConfigurationError, WrapperError: the options make no sense, or not for this model.
       UnsupportedError: an output whose shape depends on data.
     """
 
     def __init__(self, model: Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
-                 seed: int = 0, threads: int = 1):
+                 seed: int = 0, threads: int = 1, spaces: Any = None):
         if not isinstance(model, Model):
             raise ConfigurationError(f"policy: expected a cervello.Model, got {model!r}; cervello.load makes a policy from a file")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
             raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
         self.name = model.name
-        self._engine = Engine(model, self.name, inferer, _listed(wrappers, model), threads)
+        self._game = GameInterface.of(model, wrappers, spaces)
+        self._engine = Engine(model, self.name, inferer, self._game.wrappers, threads)
+        self._game.bind(self.name, self._engine)
         self._turn = Turn(self.name)
         self._holder = self._turn.holder
         self._table = AgentTable(int(seed))
@@ -103,7 +109,26 @@ class Policy:
     @property
     def inputs(self) -> Specs:
         """What the caller gives: the model's inputs less those that wrappers provide."""
+        return self._game.shown(self._engine.inputs)
+
+    @property
+    def all_inputs(self) -> Specs:
+        """`inputs`, and the mask of actions that the head of `spaces` takes and that may be left out."""
         return self._engine.inputs
+
+    @property
+    def spaces(self) -> Spaces | None:
+        """The game that the policy was loaded for."""
+        return self._game.spaces
+
+    @property
+    def binding(self) -> SpaceBinding:
+        """Observations and masks of the game to columns, outputs to its actions.
+
+        Raises:
+          ConfigurationError: the policy was loaded without `spaces`.
+        """
+        return self._game.binding(self.name)
 
     @property
     def outputs(self) -> Specs:
@@ -136,7 +161,8 @@ class Policy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         engine = self._engine
-        return _again, (engine.model, engine.choice, engine.wrappers, self.seed, engine.threads, engine.version, self.name, self.snapshot())
+        return _again, (engine.model, engine.choice, engine.wrappers, self.seed, engine.threads, engine.version, self.name, self.snapshot(),
+                        self._game.reduced())
 
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
@@ -301,6 +327,28 @@ class Policy:
 
         self._membership.alone(change)
 
+    # Without agents -----------------------------------------------------------------------------------------------------
+
+    def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
+                action_masks: Any = None) -> tuple[Array, PredictState | None]:
+        """Decides for rows that are no agents, as Stable-Baselines3's `predict` does; its `evaluate_policy` takes a policy as it is.
+
+        Rows without a state begin an episode of their own; what they draw depends on the policy's seed, the number of such calls before,
+        the row and its step, so that no two episodes repeat noise.
+
+        Args:
+          observation: one of the observation space, or a batch of them [N, …].
+          state: what the last call returned; None begins anew.
+          episode_start: [N] bool, rows whose episode begins with this observation: their state is fresh.
+          deterministic: no noise.
+          action_masks: nonzero for allowed actions, [N, …]; an action must be allowed by this mask and by that of the observation.
+        Returns:
+          actions of the action space, [N, …] or one alone; the new state, None for policies that neither remember nor draw.
+        Raises:
+          ConfigurationError: the policy was loaded without `spaces`. InputError: an observation, state or mask that does not fit.
+        """
+        return self._game.predict(self.name, self._engine, self.seed, observation, state, episode_start, deterministic, action_masks)
+
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self, ids: Ids | None = None, out: Any = None) -> bytes | memoryview:
@@ -351,7 +399,7 @@ class Policy:
             self._engine.flags(flags, 0)
             return self._engine.actions({})
         pads = self._pads  # a pad for every thread that decides just now
-        pad = pads.pop(0) if pads else ScratchPad(self.inputs)  # in turn, so that each of them learns what is needed lately
+        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs)  # in turn, so that each of them learns what is needed lately
         try:
             pad.fill(list(observations.values()), ids)
             columns = pad.columns(len(ids))
@@ -387,6 +435,8 @@ class Policy:
         if kind is not list and kind is not tuple and kind is not np.ndarray:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
+        if self._engine.optional:
+            inputs = self._engine.completed(inputs, len(ids))
         if self._engine.swift is not None and deterministic is False:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
@@ -473,19 +523,10 @@ class Policy:
         return self._engine.timely is not None
 
 
-def _listed(wrappers: Any, model: Model) -> tuple[Wrapper, ...]:
-    if isinstance(wrappers, str):
-        if wrappers == "auto":
-            return tuple(propose(model.spec))
-    elif isinstance(wrappers, Sequence):
-        return tuple(wrappers)
-    raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
-
-
 def _again(model: Model, inferer: Any, wrappers: tuple[Wrapper, ...], seed: int, threads: int, version: int, name: str,
-           state: bytes) -> Policy:
+           state: bytes, joint: Any = None) -> Policy:
     """A pickled policy in the process that unpickles it: the file is loaded, the agents are restored."""
-    policy = Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads)
+    policy = Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=joint)
     policy.name = name
     policy._engine = policy._membership.engine = policy._engine.as_version(version, name)
     policy.restore(state)

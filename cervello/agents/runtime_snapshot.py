@@ -140,7 +140,7 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any], lock: Abst
 def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
     """The rows that waited, when everything in an entry fits the policy."""
     waiting = entry["waiting"]
-    ids, specs = waiting["ids"], brain.policy.inputs
+    ids, specs = waiting["ids"], brain.policy.all_inputs
     rows = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["rows"], strict=True)}
     for name, spec in specs.items():
         if rows[name].shape != (len(ids), *spec.shape) or rows[name].dtype != spec.dtype:

@@ -17,7 +17,7 @@ class Decider(Protocol):
     """What a batcher needs of a policy."""
 
     @property
-    def inputs(self) -> Specs: ...
+    def all_inputs(self) -> Specs: ...
 
     @property
     def outputs(self) -> Specs: ...
@@ -42,7 +42,7 @@ class Batcher:
 
     def __init__(self, policy: Decider):
         self.policy = policy
-        self._queue = Queue(policy.inputs)
+        self._queue = Queue(policy.all_inputs)
         self._odd = odd_axes(policy.outputs)
         self._busy = False  # whether a call is under way
         self._leaving: dict[AgentId, None] = {}  # who was discarded meanwhile

@@ -26,7 +26,10 @@ def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, 
     if type(observation) is not dict and not isinstance(observation, Mapping):
         raise InputError(f"agent {agent!r}: expected a mapping of inputs {list(specs)}, got {type(observation).__name__}")
     if observation.keys() != specs.keys():
-        missing, unknown = [n for n in specs if n not in observation], [n for n in observation if n not in specs]
+        defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
+        missing, unknown = [n for n in specs if n not in observation and n not in defaults], [n for n in observation if n not in specs]
+        observation = {**observation, **defaults}
+    if observation.keys() != specs.keys():
         raise InputError(f"agent {agent!r}: expected inputs {list(specs)}, got {missing or 'none'} missing and "
                          f"{unknown or 'none'} unknown; give exactly these names")
     found = {}

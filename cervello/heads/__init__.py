@@ -6,6 +6,7 @@
     TanhGaussian     normal actions squashed to (-1, 1)
     Bernoulli        several elements that are 0 or 1
     Beta             actions between 0 and 1
+    EpsilonGreedy    the best of K values, now and then any action
     Deterministic    a tensor is the action
 
 They are pure: noise goes in, and a row's results are the same bit for bit whoever shares its batch. `cervello.Sample` draws with them.
@@ -16,6 +17,7 @@ from cervello.heads.bernoulli import Bernoulli
 from cervello.heads.beta import Beta
 from cervello.heads.categorical import Categorical, MultiDiscrete
 from cervello.heads.deterministic import Deterministic
+from cervello.heads.epsilon_greedy import EpsilonGreedy
 from cervello.heads.gaussian import Gaussian, TanhGaussian
 
-__all__ = ["Bernoulli", "Beta", "Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]
+__all__ = ["Bernoulli", "Beta", "Categorical", "Deterministic", "EpsilonGreedy", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"]

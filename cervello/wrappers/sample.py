@@ -28,7 +28,7 @@ class Sample(Passive):
 
     A mask that names an input is what flows inward there, at this place in the stack, and the model gets it too. One that names an
     output is read from the policy. Any other becomes an input more, int8 or bool, nonzero for what is allowed, which the model never
-    sees.
+    sees, and which may be left out when everything is allowed.
 
     The noise depends on the name of the action, and not on the place in the stack.
 
@@ -104,7 +104,7 @@ class Sample(Passive):
             bound._mask_flows = mask in spec.inputs
             bound._mask_is_extra = not bound._mask_flows and mask not in spec.outputs and mask not in spec.constants
             if bound._mask_is_extra:
-                inputs = Specs([*inputs.values(), TensorSpec(mask, (width,), np.dtype(np.int8))])
+                inputs = Specs([*inputs.values(), TensorSpec(mask, (width,), np.dtype(np.int8), default=np.ones(width, np.int8))])
             found = inputs[mask] if mask in inputs else self._source(spec, mask)
             if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
                 raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with rows in front, got {found}")

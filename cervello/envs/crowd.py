@@ -1,0 +1,101 @@
+"""A game in which policies play everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cervello.envs.multiagent.asking import run_alone
+from cervello.envs.multiagent.pool import Pool
+from cervello.envs.opponents import make_match
+from cervello.errors import ConfigurationError
+
+
+@dataclass(slots=True)
+class CrowdStep:
+    """What stands after one step of the environment: of all agents in a parallel one, of one agent's turn in a turn-based one.
+
+    Attributes:
+      agents: who is there now.
+      rewards: by agent, of this step.
+      terminated, truncated: by agent.
+    """
+
+    agents: list[str]
+    rewards: dict[str, float]
+    terminated: dict[str, bool]
+    truncated: dict[str, bool]
+
+
+class Crowd:
+    """A PettingZoo environment whose agents are all played by policies. Iterating plays one episode, a step at a time.
+
+        for step in envs.Crowd(battle.parallel_env(), {"red_*": "red.onnx", "blue_*": "blue.onnx"}, seed=3):
+            print(sum(step.rewards.values()))
+
+    Args:
+      env: a parallel or turn-based environment, or a function that makes one. It is closed with this.
+      policies, deterministic, per: as in `Opponents`.
+      seed: of episodes and noise.
+
+    Attributes:
+      begun, ended: agents so far; their difference is how many are alive.
+      returns: by agent, of the episode.
+    """
+
+    def __init__(self, env: Any, policies: Any, seed: int | Sequence[int] = 0, *, deterministic: bool = False, per: str = "episode"):
+        self._match, self._casting = make_match(env, (), policies, seed, deterministic, per, "Crowd")
+        self._begin_seed: int | None = None
+        self.returns: dict[str, float] = {}
+
+    @property
+    def env(self) -> Any:
+        """The PettingZoo environment."""
+        return self._match.env
+
+    @property
+    def agents(self) -> list[str]:
+        """Who is there."""
+        return list(self._match.agents)
+
+    @property
+    def begun(self) -> int:
+        return self._match.roster.begun
+
+    @property
+    def ended(self) -> int:
+        return self._match.roster.ended
+
+    @property
+    def empty_masks(self) -> int:
+        """Decisions whose mask allowed nothing; it counted as no mask."""
+        return self._match.empty_masks
+
+    def pool(self, pattern: str) -> Pool:
+        """The pool of a pattern. Raises ConfigurationError for an unknown one."""
+        if pattern not in self._casting.pools:
+            raise ConfigurationError(f"Crowd, pool: expected a pattern among {list(self._casting.pools)}, got {pattern!r}")
+        return self._casting.pools[pattern]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Begins an episode with a seed for the environment; None lets the environment choose."""
+        self.returns = {}
+        run_alone(self._match.reset(seed, options))
+
+    def step(self) -> CrowdStep:
+        """One step of the environment, in which everybody whose turn it is decides."""
+        run_alone(self._match.step({}))
+        rewards, terminated, truncated = self._match.outcome
+        for agent, reward in rewards.items():
+            self.returns[agent] = self.returns.get(agent, 0.0) + reward
+        return CrowdStep(self.agents, rewards, terminated, truncated)
+
+    def __iter__(self) -> Iterator[CrowdStep]:
+        self.reset(self._begin_seed)
+        while self._match.agents:
+            yield self.step()
+
+    def close(self) -> None:
+        """Ends everybody and closes the environment."""
+        self._match.close()

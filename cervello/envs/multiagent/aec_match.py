@@ -1,0 +1,118 @@
+"""A PettingZoo turn-based environment in which policies play all agents but one learner."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cervello.envs.multiagent.asking import Asking, Question
+from cervello.envs.multiagent.parallel_match import Seen, mask_of
+from cervello.envs.multiagent.roster import Roster
+from cervello.errors import ConfigurationError
+
+
+class AecMatch:
+    """One turn-based environment. Mutable.
+
+    The learner's reward is what the environment has counted for it since its last action, so that it holds what the others' moves bring.
+    An agent ends when its flag is seen; its last turn is passed without a decision.
+
+    Args:
+      env: of PettingZoo.
+      roster: the agents that policies play.
+      learners: one agent, or none when policies play everybody.
+      where: what messages begin with.
+
+    Attributes:
+      agents: who is there.
+      empty_masks: decisions whose mask allowed nothing; it counted as no mask.
+    """
+
+    def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
+        if len(learners) > 1:
+            raise ConfigurationError(f"{where}, learner: expected one learner in a turn-based environment, got {list(learners)}; use the "
+                                     "parallel form of the environment")
+        self.env, self.roster, self._where = env, roster, where
+        self._learner = learners[0] if learners else None
+        self.dropped_rewards = 0.0
+        self.empty_masks = 0
+        self._mask: Any = None
+
+    @property
+    def agents(self) -> list[str]:
+        return list(self.env.agents)
+
+    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
+        """Begins an episode and goes on to the learner's first turn."""
+        self.env.reset(seed=seed, options=None if options is None else dict(options))
+        self.roster.begin_episode(seed)
+        if self._learner is not None and self._learner not in self.env.agents:
+            raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {self._learner!r} absent; the "
+                                     f"environment has {list(self.env.agents)[:16]}")
+        self._births()
+        if self._learner is None:
+            return Seen({}, {}, {}, {}, {})
+        yield from self._others()
+        seen = self._seen()
+        if self._learner not in seen.observations or seen.terminated[self._learner] or seen.truncated[self._learner]:
+            raise ConfigurationError(f"{self._where}, learner: expected a turn of {self._learner!r} after reset, got the end of its "
+                                     "episode before its first turn")
+        return seen
+
+    def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
+        """The learner's action, and the turns of the others up to its next one; without a learner, one agent's turn."""
+        if self._learner is None:
+            yield from self._turn()
+            return Seen({}, {}, {}, {}, {})
+        self.env.step(actions[self._learner])
+        self._births()
+        yield from self._others()
+        return self._seen()
+
+    def _others(self) -> Asking[None]:
+        """Turns until it is the learner's."""
+        while self.env.agents and self.env.agent_selection != self._learner:
+            yield from self._turn()
+
+    def _turn(self) -> Asking[None]:
+        env, agent = self.env, self.env.agent_selection
+        observation, _, terminated, truncated, info = env.last()
+        if terminated or truncated:
+            self.roster.death([agent])
+            env.step(None)
+        else:
+            if agent not in self.roster:
+                raise ConfigurationError(f"{self._where}: expected a turn of an agent that lives, got one of {agent!r}")
+            policy, name = self.roster.player(agent)
+            mask = info.get("action_mask") if info else None
+            [answer] = yield [Question(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic)]
+            self.empty_masks += answer.empty_masks
+            env.step(answer.actions[0])
+        self._births()
+
+    def _births(self) -> None:
+        env = self.env
+        new = [agent for agent in env.agents if agent not in self.roster and agent != self._learner]
+        if new:
+            self.roster.birth(agent for agent in new if not env.terminations.get(agent) and not env.truncations.get(agent))
+
+    def _seen(self) -> Seen:
+        """The learner's turn, or the end of its episode."""
+        learner = self._learner
+        assert learner is not None
+        if learner not in self.env.agents:
+            return Seen({}, {}, {}, {}, {})
+        observation, reward, terminated, truncated, info = self.env.last()
+        self._mask = mask_of(info, observation)
+        return Seen({learner: observation}, {learner: float(reward)}, {learner: bool(terminated)}, {learner: bool(truncated)},
+                    {learner: copy.copy(info or {})})
+
+    def close(self) -> None:
+        """Ends everybody and closes the environment."""
+        self.roster.end_all()
+        self.env.close()
+
+    def learner_mask(self, agent: str) -> Any:
+        """The learner's mask; None without one."""
+        return self._mask

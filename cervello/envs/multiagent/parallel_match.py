@@ -1,0 +1,126 @@
+"""A PettingZoo parallel environment in which policies play all agents but the learners."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cervello.envs.multiagent.asking import Answer, Asking, Question
+from cervello.envs.multiagent.roster import Roster
+from cervello.errors import ConfigurationError
+
+
+class Seen(NamedTuple):
+    """What learners see after a reset or step, by agent; those that are not there are left out. Infos are copies."""
+
+    observations: dict[str, Any]
+    rewards: dict[str, float]
+    terminated: dict[str, bool]
+    truncated: dict[str, bool]
+    infos: dict[str, Any]
+
+
+class ParallelMatch:
+    """One parallel environment. Mutable.
+
+    Args:
+      env: of PettingZoo.
+      roster: the agents that policies play.
+      learners: the others; () when policies play everybody.
+      where: what messages begin with.
+
+    Attributes:
+      agents: who is there.
+      dropped_rewards: of agents that were born and died in one step.
+      empty_masks: decisions whose mask allowed nothing; it counted as no mask.
+    """
+
+    def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
+        self.env, self.roster, self._learners, self._where = env, roster, tuple(learners), where
+        self.agents: list[str] = []
+        self.dropped_rewards = 0.0
+        self.empty_masks = 0
+        self._observations: dict[str, Any] = {}
+        self._infos: dict[str, Any] = {}
+
+    def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
+        """Begins an episode: another one, whatever became of the last."""
+        observations, infos = self.env.reset(seed=seed, options=None if options is None else dict(options))
+        self.roster.begin_episode(seed)
+        self._observations, self._infos = observations, infos or {}
+        self.agents = list(self.env.agents)
+        missing = [agent for agent in self._learners if agent not in self.agents]
+        if missing:
+            raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {missing[0]!r} absent; the "
+                                     f"environment has {self.agents[:16]}")
+        self.roster.birth(agent for agent in self.agents if agent not in self._learners)
+        return self._seen({}, {}, {}, self._learners)
+        yield  # a generator, as `step` is, that asks nothing
+
+    def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
+        """One step of the environment; `actions` are the learners'."""
+        questions = [Question(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic)
+                     for policy, agents, names in self.roster.groups]
+        groups = [agents for _, agents, _ in self.roster.groups]
+        answers: list[Answer] = (yield questions) if questions else []
+        given = dict(actions)
+        for agents, answer in zip(groups, answers, strict=True):
+            given.update(zip(agents, answer.actions, strict=True))
+            self.empty_masks += answer.empty_masks
+        there = [agent for agent in self._learners if agent in given]
+        observations, rewards, terminated, truncated, infos = self.env.step(given)
+        self._observations, self._infos = observations, infos or {}
+        self._update(rewards, terminated, truncated)
+        return self._seen(rewards, terminated, truncated, there)
+
+    def _update(self, rewards: Mapping[str, float], terminated: Mapping[str, bool], truncated: Mapping[str, bool]) -> None:
+        """Births and deaths of a step."""
+        after = list(self.env.agents)
+        over = {agent for flags in (terminated, truncated) if any(flags.values()) for agent, flag in flags.items() if flag}
+        if after == self.agents and not over:
+            return
+        before, remaining = set(self.agents), set(after) - over
+        self.roster.death(agent for agent in self.agents if agent not in remaining)
+        for agent in (set(after) | set(rewards)) - before - remaining - set(self._learners):
+            self.roster.never_lived += 1
+            self.dropped_rewards += float(rewards.get(agent, 0.0))
+        self.roster.birth(agent for agent in after if agent in remaining and agent not in before and agent not in self._learners)
+        self.agents = [agent for agent in after if agent in remaining]
+
+    def _seen(self, rewards: Mapping[str, float], terminated: Mapping[str, bool], truncated: Mapping[str, bool], there: Sequence[str],
+              ) -> Seen:
+        seen = Seen({}, {}, {}, {}, {})
+        for agent in there:
+            if agent not in self._observations:
+                raise ConfigurationError(f"{self._where}, learner {agent!r}: expected its observation from the environment, got none")
+            seen.observations[agent] = self._observations[agent]
+            seen.rewards[agent] = float(rewards.get(agent, 0.0))
+            seen.terminated[agent] = bool(terminated.get(agent, False))
+            seen.truncated[agent] = bool(truncated.get(agent, False)) or (not seen.terminated[agent] and agent not in self.env.agents)
+            seen.infos[agent] = copy.copy(self._infos.get(agent) or {})
+        return seen
+
+    def _masks(self, agents: Sequence[str]) -> list[Any] | None:
+        infos = self._infos
+        found = [info.get("action_mask") if (info := infos.get(agent)) else None for agent in agents]
+        return found if any(mask is not None for mask in found) else None
+
+    def close(self) -> None:
+        """Ends everybody and closes the environment."""
+        self.roster.end_all()
+        self.env.close()
+
+    def learner_mask(self, agent: str) -> Any:
+        """A learner's mask: of its info, else of its observation; None without one."""
+        return mask_of(self._infos.get(agent), self._observations.get(agent))
+
+
+def mask_of(info: Any, observation: Any) -> Any:
+    """The mask in an agent's info, else in its observation; None without one."""
+    for place in (info, observation):
+        if isinstance(place, Mapping) and place.get("action_mask") is not None:
+            return np.asarray(place["action_mask"])
+    return None

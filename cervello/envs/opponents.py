@@ -1,0 +1,181 @@
+"""A game of several agents as an environment for the learner: policies play the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from cervello.envs.multiagent.aec_match import AecMatch
+from cervello.envs.multiagent.asking import Asking, run_alone
+from cervello.envs.multiagent.casting import Casting, Library
+from cervello.envs.multiagent.parallel_match import ParallelMatch, Seen
+from cervello.envs.multiagent.pool import Pool
+from cervello.envs.multiagent.roster import Roster
+from cervello.envs.seeding import checked_seed
+from cervello.errors import ConfigurationError
+
+Match = ParallelMatch | AecMatch
+
+
+class Opponents(gymnasium.Env[Any, Any]):
+    """A Gymnasium environment out of a PettingZoo one: the caller plays one agent, policies play the others.
+
+        env = envs.Opponents(simple_tag_v3.parallel_env(), learner="agent_0", policies={"adversary_*": {"old.onnx": 1, "new.onnx": 3}})
+        PPO("MlpPolicy", env).learn(100_000)
+        env.pool("adversary_*").add("newest.onnx", weight=2)
+
+    The learner's end ends the episode. Its reward holds what the others' moves bring, also when one of them ends the game.
+
+    Args:
+      env: a parallel or turn-based (AEC) environment of PettingZoo, or a function that makes one. It is closed with this one.
+      learner: the agent that the caller plays.
+      policies: {pattern: policy, path, `Pool` or {policy or path: weight}}, or a function agent → one of these, called at its birth.
+        Paths are loaded with wrappers="auto", the agent's spaces and `seed`; a Policy is used as it is, and needs `spaces`.
+      seed: of the draws from pools and of the policies' noise, beside the seed of `reset` and the resets since; a number or several.
+      deterministic: the others take no draws.
+      per: "episode" draws from a pool once for each pattern and episode, "agent" for each agent at its birth.
+
+    Attributes:
+      learner: as given.
+      begun, ended: opponents so far; their difference is how many are alive.
+
+    Raises:
+      ConfigurationError: a learner that does not exist, patterns that match nobody or an agent twice, a policy that does not fit.
+    """
+
+    metadata: dict[str, Any] = {}  # noqa: RUF012  (Gymnasium reads it from the class)
+
+    def __init__(self, env: Any, learner: str, policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
+                 per: str = "episode", library: Library | None = None):
+        if not isinstance(learner, str):
+            raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; for several use "
+                                     "envs.ParallelOpponents")
+        self.learner = learner
+        self._match, self._casting = make_match(env, (learner,), policies, seed, deterministic, per, "Opponents", library)
+        game = self._match.env
+        self.metadata = {**(getattr(game, "metadata", None) or {}), "autoreset": False}
+        self.render_mode = getattr(game, "render_mode", None)
+        self.observation_space, self.action_space = spaces_of(game, learner, "Opponents")
+        self._over = True
+
+    @property
+    def env(self) -> Any:
+        """The PettingZoo environment."""
+        return self._match.env
+
+    @property
+    def begun(self) -> int:
+        return self._match.roster.begun
+
+    @property
+    def ended(self) -> int:
+        return self._match.roster.ended
+
+    @property
+    def empty_masks(self) -> int:
+        """Decisions of opponents whose mask allowed nothing; it counted as no mask."""
+        return self._match.empty_masks
+
+    def pool(self, pattern: str) -> Pool:
+        """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
+        if pattern not in self._casting.pools:
+            raise ConfigurationError(f"Opponents, pool: expected a pattern among {list(self._casting.pools)}, got {pattern!r}")
+        return self._casting.pools[pattern]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        seen = run_alone(self._match.reset(seed, options))
+        return self.began(seen)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.stepped(run_alone(self.stepping(action)))
+
+    def action_masks(self) -> Any:
+        """[K] bool, the learner's allowed actions, as sb3-contrib asks for them; all where the game gives no mask."""
+        mask = self._match.learner_mask(self.learner)
+        return np.ones(_width(self.action_space), np.bool_) if mask is None else np.asarray(mask).reshape(-1) != 0
+
+    def render(self) -> Any:
+        return self._match.env.render()
+
+    def close(self) -> None:
+        self._match.close()
+
+    # For VectorOpponents ------------------------------------------------------------------------------------------------
+
+    @property
+    def match(self) -> Match:
+        """The game that is played."""
+        return self._match
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """Pools by pattern."""
+        return dict(self._casting.pools)
+
+    def stepping(self, action: Any) -> Asking[Seen]:
+        """A step that asks policies together with other games."""
+        if self._over:
+            raise gymnasium.error.ResetNeeded("Opponents: expected reset before step, got the end of an episode")
+        return self._match.step({self.learner: action})
+
+    def began(self, seen: Seen) -> tuple[Any, dict[str, Any]]:
+        """What `reset` returns."""
+        spaces = spaces_of(self._match.env, self.learner, "Opponents")
+        if spaces != (self.observation_space, self.action_space):
+            raise ConfigurationError(f"Opponents, learner {self.learner!r}: expected the same spaces after each reset, got "
+                                     f"{spaces}, before {(self.observation_space, self.action_space)}; choose a learner whose spaces stay")
+        self._over = False
+        return seen.observations[self.learner], seen.infos[self.learner]
+
+    def stepped(self, seen: Seen) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """What `step` returns."""
+        learner = self.learner
+        if learner not in seen.observations:
+            self._match.roster.end_all()
+            self._over = True
+            raise ConfigurationError(f"Opponents, learner {learner!r}: expected its last observation and flags, got it absent after a step")
+        terminated, truncated = seen.terminated[learner], seen.truncated[learner]
+        if terminated or truncated:
+            self._match.roster.end_all()
+            self._over = True
+        return seen.observations[learner], seen.rewards[learner], terminated, truncated, seen.infos[learner]
+
+
+def make_match(env: Any, learners: Sequence[str], policies: Any, seed: int | Sequence[int], deterministic: bool, per: str, where: str,
+               library: Library | None = None) -> tuple[Match, Casting]:
+    """A match of a PettingZoo environment, checked as far as its possible agents allow."""
+    numbers = tuple(checked_seed(where, each) for each in (seed if isinstance(seed, Sequence) else [seed]))
+    game = env() if callable(env) and not hasattr(env, "step") else env
+    turn_based = hasattr(game, "agent_iter")
+    if not turn_based and not (hasattr(game, "step") and hasattr(game, "observation_space") and callable(game.observation_space)):
+        raise ConfigurationError(f"{where}, env: expected a parallel or turn-based environment of PettingZoo, got {type(game).__name__}")
+    casting = Casting(policies, library or Library(numbers[0]), per, where)
+    possible = list(getattr(game, "possible_agents", None) or ())
+    if possible:
+        for learner in learners:
+            if learner not in possible:
+                raise ConfigurationError(f"{where}, learner: expected an agent among {possible[:16]}, got {learner!r}")
+        casting.check([agent for agent in possible if agent not in learners])
+    roster = Roster(game, casting, numbers, deterministic, where)
+    match: Match = AecMatch(game, roster, learners, where) if turn_based else ParallelMatch(game, roster, learners, where)
+    return match, casting
+
+
+def spaces_of(env: Any, agent: str, where: str) -> tuple[Any, Any]:
+    """An agent's (observation space, action space). Raises ConfigurationError when the environment has none for it."""
+    try:
+        return env.observation_space(agent), env.action_space(agent)
+    except (KeyError, LookupError, AttributeError, AssertionError) as error:
+        raise ConfigurationError(f"{where}, learner: expected an agent of the environment, got {agent!r}; spaces are missing for it "
+                                 f"({error!r:.100})") from error
+
+
+def _width(space: Any) -> int:
+    """Elements of a mask: actions of a Discrete, those of all choices of a MultiDiscrete."""
+    return int(space.n) if hasattr(space, "n") else int(np.sum(getattr(space, "nvec", 1)))
+
+

@@ -1,0 +1,155 @@
+"""Policies compared in an environment on the same episodes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cervello.agents import Policy, load
+from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.play_result import PlayResult, Returns
+from cervello.envs.seeding import checked_seed, episode_seed
+from cervello.envs.sources import Arrived, Source, open_source
+from cervello.errors import ConfigurationError
+from cervello.spaces import Spaces
+from cervello.spec import Array
+
+T = TypeVar("T")
+Progress = Callable[[int, int, str], None]  # episodes done, in all, and whose
+
+
+def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs: int | None = None, deterministic: bool = False,
+         max_steps: int | None = None, autoreset: Any = None, progress: Progress | None = None) -> PlayResult:
+    """Plays episodes with each policy, all on the same seeds, and compares their returns.
+
+    Row i of N environments plays episodes i, i + N, i + 2 N, … Where rows are reset here (an id, a function, a single environment, a
+    vector environment with DISABLED), episode k begins with `episode_seed(seed, k)` whatever N is.
+
+    Args:
+      env: an id, a function that makes an environment, an environment, or a vector environment of Gymnasium, Stable-Baselines3 or
+        EnvPool. One that is given stays open.
+      policies: a policy or a path, or several by name. Paths are loaded with wrappers="auto" and the environment's spaces.
+      episodes: of each policy.
+      seed: 0 ≤ seed < 2⁶³.
+      n_envs: how many environments are made of an id or a function.
+      deterministic: no noise.
+      max_steps: episodes are truncated after so many steps, for environments that never end; not for vector environments, which cut
+        their episodes themselves.
+      autoreset: what a vector environment does when an episode ends, where its metadata do not say it.
+      progress: called as (episodes done, episodes in all, policy's name).
+    Raises:
+      ConfigurationError: a policy without spaces, or options that make no sense.
+    """
+    for name, number in (("episodes", episodes), *([("max_steps", max_steps)] if max_steps is not None else [])):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+            raise ConfigurationError(f"play, {name}: expected at least 1, got {number!r}")
+    start = checked_seed("play", seed)
+    named = _named(policies)
+    source = open_source(env, n_envs, autoreset, innermost=True, max_steps=max_steps)
+    try:
+        ready = {name: _loaded(name, given, source) for name, given in named.items()}
+        found = {name: _Play(source, policy, int(episodes), start, deterministic, name, progress).run()
+                 for name, policy in ready.items()}
+    finally:
+        source.close()
+    seeds = [episode_seed(start, k) for k in range(int(episodes))] if source.seeds_rows else None
+    return PlayResult(_title(env), found, seeds, start, bool(deterministic), source.innermost_missing)
+
+
+def _named(policies: Any) -> dict[str, Any]:
+    if isinstance(policies, Mapping):
+        if not policies:
+            raise ConfigurationError("play, policies: expected at least one policy, got none")
+        return dict(policies)
+    if isinstance(policies, Policy):
+        return {policies.name: policies}
+    return {Path(policies).stem if isinstance(policies, (str, os.PathLike)) else "policy": policies}
+
+
+def _loaded(name: str, given: Any, source: Source) -> Policy:
+    if isinstance(given, Policy):
+        return checked_policy(f"play, policy {name!r}", given)
+    return load(given, wrappers="auto", spaces=Spaces((source.observation_space, source.action_space)))
+
+
+def _title(env: Any) -> str:
+    if isinstance(env, str):
+        return env
+    spec = getattr(env, "spec", None)
+    return str(getattr(spec, "id", None) or getattr(env, "__name__", type(env).__name__))
+
+
+class _Play:
+    """One policy's episodes."""
+
+    def __init__(self, source: Source, policy: Policy, episodes: int, seed: int, deterministic: bool, name: str,
+                 progress: Progress | None):
+        self._source, self._seed = source, seed
+        self._actor = Actor(policy, "play", seed, source.seeds_rows, bool(deterministic))
+        self._name, self._progress = name, progress
+        n = source.n_envs
+        self._quota = np.array([-(-max(episodes - i, 0) // n) for i in range(n)])
+        self._begun = np.zeros(n, np.int64)
+        self._running, self._lengths = np.zeros(n), np.zeros(n, np.int64)
+        self._returns, self._steps = np.zeros(episodes), np.zeros(episodes, np.int64)
+        self._terminated = np.zeros(episodes, np.bool_)
+        self._done = 0
+        self._empty_masks = 0
+        self._times = {"environment": 0.0, "policy": 0.0}
+
+    def run(self) -> Returns:
+        try:
+            arrived = self._timed("environment", lambda: self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed))
+            self._begin(arrived)
+            while self._done < len(self._returns):
+                arrived = self._step(arrived)
+        finally:
+            self._actor.close()
+        return Returns(self._name, self._returns, self._steps, self._terminated, self._times["environment"], self._times["policy"],
+                       self._empty_masks)
+
+    def _step(self, arrived: Arrived) -> Arrived:
+        decision = self._timed("policy", lambda: self._actor.decide(arrived))
+        self._empty_masks += decision.empty_masks
+        actions = self._actor.actions(arrived, decision)
+        after = self._timed("environment", lambda: self._source.step(arrived.rows, actions))
+        rewards = after.reward if after.innermost is None else after.innermost
+        rows = after.rows
+        self._running[rows] += np.where(after.valid, rewards, 0.0)
+        self._lengths[rows] += after.valid
+        over = after.ended
+        for row, terminated in zip(rows[over].tolist(), after.terminated[over].tolist(), strict=True):
+            self._finish(row, terminated)
+        self._begin(after)
+        return after
+
+    def _finish(self, row: int, terminated: bool) -> None:
+        number = self._begun[row] - 1
+        if number < self._quota[row]:
+            k = row + self._source.n_envs * number
+            self._returns[k], self._steps[k], self._terminated[k] = self._running[row], self._lengths[row], terminated
+            self._done += 1
+            if self._progress is not None:
+                self._progress(self._done, len(self._returns), self._name)
+        self._running[row], self._lengths[row] = 0.0, 0
+
+    def _seeds(self, rows: Array) -> list[int]:
+        return [episode_seed(self._seed, k) for k in (rows + self._source.n_envs * self._begun[rows]).tolist()]
+
+    def _begin(self, arrived: Arrived) -> None:
+        rows = arrived.rows[arrived.fresh]
+        if len(rows):
+            self._actor.end(rows[self._begun[rows] > 0])
+            self._actor.begin(rows, rows + self._source.n_envs * self._begun[rows] if self._source.seeds_rows else self._begun[rows])
+            self._begun[rows] += 1
+
+    def _timed(self, what: str, act: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        found = act()
+        self._times[what] += time.perf_counter() - start
+        return found

@@ -1,0 +1,179 @@
+"""Experience for training: a policy acts in environments, one vector step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.envs.actor import Actor, Decision, checked_policy
+from cervello.envs.seeding import checked_seed, episode_seed
+from cervello.envs.sources import Arrived, Source, open_source
+from cervello.envs.sources.base import put, stack, take
+from cervello.errors import ConfigurationError
+from cervello.recording.trees import Tree, map_tree
+from cervello.spec import Array
+
+
+@dataclass(slots=True)
+class Step:
+    """One step of N environments, [N, …]; or T of them, [T, N, …], from `Rollout.columns`.
+
+    Attributes:
+      observation: tree of what the action was decided on.
+      sampled_action: what was drawn, before clipping or unscaling; `log_prob` belongs to it.
+      action: what the environment executed.
+      log_prob: float32; 0 for deterministic rows, NaN where unknown and in rows that are not valid.
+      reward: float64, as the environment gives it.
+      terminated, truncated: bool.
+      next_observation: tree of what followed in the same episode; the true last observation where it ended.
+      valid: bool, False for a row whose environment only reset itself.
+      version: int64, of the policy that decided.
+      outputs: by name, all that the policy gave.
+      env_id: int64, which environments these are.
+    """
+
+    observation: Tree
+    sampled_action: Array
+    action: Array
+    log_prob: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    next_observation: Tree
+    valid: Array
+    version: Array
+    outputs: dict[str, Array]
+    env_id: Array
+
+
+class Rollout:
+    """An iterator over steps; iterating again goes on where it stopped. Use `rollout`.
+
+    What was yielded has happened, and nothing more: after a break, environments and agents stand behind the last step.
+
+    Attributes:
+      seeds: of the episodes that have begun; None where the environment resets itself and was seeded once.
+      empty_masks: rows so far whose mask allowed nothing; it counted as no mask.
+    """
+
+    def __init__(self, source: Source, policy: Policy, steps: int, seed: int, deterministic: bool):
+        self._source, self._seed, self._left = source, seed, steps
+        self._actor = Actor(policy, "rollout", seed, source.seeds_rows, deterministic)
+        self._episodes = np.zeros(source.n_envs, np.int64)  # begun in each row
+        self._arrived: Arrived | None = None
+        self._sent: Any = None  # what every environment was given last, where only some answer at a time
+        self._open = True
+        self.seeds: list[int] | None = [] if source.seeds_rows else None
+        self.empty_masks = 0
+
+    def __iter__(self) -> Iterator[Step]:
+        while self._left > 0:
+            step = self._step()
+            self._left -= 1
+            yield step
+
+    def columns(self) -> Step:
+        """All steps that are left, [T, N, …]. Raises ConfigurationError when there are none."""
+        steps = list(self)
+        if not steps:
+            raise ConfigurationError("rollout, columns: expected steps that are left, got none; call rollout again")
+        return Step(*(stack([getattr(step, each.name) for step in steps]) for each in fields(Step)))
+
+    def close(self) -> None:
+        """Ends the agents, and closes environments that were made here."""
+        if self._open:
+            self._open, self._left = False, 0
+            self._actor.close()
+            self._source.close()
+
+    def __enter__(self) -> Rollout:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _step(self) -> Step:
+        before = self._arrived
+        if before is None:
+            before = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
+            self._begin(before)
+        decision = self._actor.decide(before)
+        self.empty_masks += decision.empty_masks
+        sent = _sent(before, decision, self._actor.actions(before, decision))
+        after = self._arrived = self._source.step(before.rows, sent["action"])
+        self._begin(after)
+        if len(before.rows) != self._source.n_envs:
+            sent = self._remember(before.rows, sent, after.rows)
+        log_prob = np.where(after.valid, sent["log_prob"], np.float32(np.nan))
+        return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
+                    after.following, after.valid, sent["version"], sent["outputs"], after.rows)
+
+    def _remember(self, rows: Array, sent: Any, answered: Array) -> Any:
+        """Keeps what some environments were given, and finds what those were given that have answered."""
+        if self._sent is None:
+            self._sent = map_tree(lambda column: np.zeros((self._source.n_envs, *column.shape[1:]), column.dtype), sent)
+        self._sent = put(self._sent, rows, sent)
+        return take(self._sent, answered)
+
+    def _seeds(self, rows: Array) -> list[int]:
+        """Seeds of the episodes that begin next in rows."""
+        assert self.seeds is not None
+        found = [episode_seed(self._seed, number) for number in self._numbers(rows).tolist()]
+        self.seeds += found
+        return found
+
+    def _numbers(self, rows: Array) -> Array:
+        """[m] int64: row i's episodes are i, i + N, i + 2 N, …, so that N does not matter."""
+        return rows + self._source.n_envs * self._episodes[rows]
+
+    def _begin(self, arrived: Arrived) -> None:
+        """Begins the agents of rows whose episode has just begun; those of the episodes before end."""
+        rows = arrived.rows[arrived.fresh]
+        if len(rows):
+            self._actor.end(rows[self._episodes[rows] > 0])
+            self._actor.begin(rows, self._numbers(rows) if self._source.seeds_rows else self._episodes[rows])
+            self._episodes[rows] += 1
+
+
+def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int | None = None, deterministic: bool = False,
+            autoreset: Any = None) -> Rollout:
+    """Lets a policy act and yields what happened, step by step. New weights count from the next step on.
+
+        for step in rollout(venv, policy, steps=10_000, seed=0):
+            learn(step.observation, step.sampled_action, step.log_prob, step.reward, step.terminated, step.next_observation)
+
+    Args:
+      env: an id, a function that makes an environment, an environment, or a vector environment of Gymnasium, Stable-Baselines3 or
+        EnvPool. One that is given stays open.
+      policy: loaded with `spaces`.
+      steps: vector steps; each is N environment steps.
+      seed: 0 ≤ seed < 2⁶³; of the episodes, see `episode_seed`, and of the policy's noise beside its own seed.
+      n_envs: how many environments are made of an id or a function.
+      deterministic: no noise.
+      autoreset: what a vector environment does when an episode ends, where its metadata do not say it.
+    Raises:
+      ConfigurationError: a policy without spaces, or an environment that cannot be stepped.
+    """
+    checked_policy("rollout, policy", policy)
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise ConfigurationError(f"rollout, steps: expected at least 1, got {steps!r}")
+    number = checked_seed("rollout", seed)
+    return Rollout(open_source(env, n_envs, autoreset), policy, int(steps), number, bool(deterministic))
+
+
+def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:
+    """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
+    places, n = decision.places, len(arrived.rows)
+
+    def spread(column: Array, fill: float = 0) -> Array:
+        found = np.full((n, *column.shape[1:]), fill, column.dtype)
+        found[places] = column
+        return found
+
+    return {"observation": arrived.observation, "sampled": spread(decision.sampled), "action": actions,
+            "log_prob": spread(decision.log_prob, np.nan), "version": np.full(n, decision.version, np.int64),
+            "outputs": {name: spread(column) for name, column in decision.outputs.items()}}

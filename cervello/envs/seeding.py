@@ -1,0 +1,23 @@
+"""Seeds of episodes: the same for one environment or many."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.errors import ConfigurationError
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """The seed of `reset` with which episode k of a seed begins, 0 ≤ seed < 2⁶³.
+
+    It is the first 64-bit word of numpy's `SeedSequence([seed, episode])` less its last bit, so that no two of a reasonable number of
+    episodes share one.
+    """
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def checked_seed(where: str, seed: object) -> int:
+    """A seed as a Python int. Raises ConfigurationError unless 0 ≤ seed < 2⁶³."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 1 << 63:
+        raise ConfigurationError(f"{where}, seed: expected a whole number, 0 ≤ seed < 2⁶³, got {seed!r}")
+    return int(seed)

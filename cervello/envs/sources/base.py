@@ -1,0 +1,128 @@
+"""What every source of experience has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from cervello.recording.trees import Tree, map_tree
+from cervello.spec import Array
+
+Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begins → the seeds of their resets
+
+
+@dataclass(slots=True)
+class Arrived:
+    """What came of a reset or a step, a row per environment. n rows, of N environments.
+
+    Attributes:
+      rows: [n] int64, environments by number.
+      observation: tree of [n, …], what the next action is decided on.
+      fresh: [n] bool, rows whose observation is the first of an episode.
+      acts: [n] bool, rows whose next action will be executed; False after an episode's end where the environment resets itself in a step
+        of its own.
+      valid: [n] bool, rows of which an action has been executed; False for such an empty step, and after a reset.
+      reward: [n] float64, as the environment gives it.
+      innermost: [n] float64, the reward within all wrappers; None where it was not asked for or cannot be reached.
+      terminated, truncated: [n] bool.
+      following: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None after a
+        reset.
+      masks: a mask of actions or None for each row; None when there are none.
+      missing: [n] bool, rows whose true last observation the environment does not give; None when there are none.
+    """
+
+    rows: Array
+    observation: Tree
+    fresh: Array
+    acts: Array
+    valid: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    following: Tree = None
+    masks: list[Any] | None = None
+    missing: Array | None = None
+    innermost: Array | None = None
+
+    @property
+    def ended(self) -> Array:
+        """[n] bool, rows whose episode is over."""
+        return self.terminated | self.truncated
+
+
+class Source(Protocol):
+    """N environments that are stepped together. One thread.
+
+    Attributes:
+      n_envs: N.
+      observation_space, action_space: of one environment.
+      seeds_rows: whether every episode begins with a seed of its own; else `reset` is seeded once and the environments go on from there.
+      innermost_missing: why the rewards within all wrappers cannot be reached; "" where they can.
+    """
+
+    n_envs: int
+    observation_space: Any
+    action_space: Any
+    seeds_rows: bool
+    innermost_missing: str
+
+    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+        """Begins the first episodes: with a seed for each row where `seeds_rows`, else with one for all."""
+
+    def step(self, rows: Array, actions: Array) -> Arrived:
+        """Steps environments; `actions` has a row for each of `rows`, those that act and those that do not."""
+
+    def close(self) -> None:
+        """Closes what was opened here; an environment that was given stays open."""
+
+
+def take(tree: Tree, rows: Array) -> Tree:
+    """Some rows of a tree of columns, copied."""
+    return map_tree(lambda column: np.asarray(column)[rows], tree)
+
+
+def put(tree: Tree, rows: Array, values: Tree) -> Tree:
+    """A copy of a tree of columns with some rows replaced."""
+    if isinstance(tree, dict):
+        return {key: put(column, rows, values[key]) for key, column in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(put(column, rows, value) for column, value in zip(tree, values, strict=True))
+    copied = np.array(tree)
+    copied[rows] = values
+    return copied
+
+
+def stack(rows: Sequence[Tree]) -> Tree:
+    """A tree of columns out of separate rows, at least one."""
+    first = rows[0]
+    if isinstance(first, dict):
+        return {key: stack([row[key] for row in rows]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(stack([row[i] for row in rows]) for i in range(len(first)))
+    return np.stack([np.asarray(row) for row in rows])
+
+
+def copied(tree: Tree) -> Tree:
+    """Arrays of one's own: environments write into theirs again."""
+    return map_tree(lambda column: np.array(column), tree)
+
+
+def masks_of(infos: Any, n_rows: int, before: list[Any] | None = None) -> list[Any] | None:
+    """Masks by row out of a vector environment's infos, {"action_mask": [N, …], "_action_mask": [N] bool}; None where there is none.
+
+    Args:
+      before: what rows have whose flag says that nothing came for them.
+    """
+    masks = infos.get("action_mask") if isinstance(infos, dict) else None
+    if masks is None:
+        return None
+    there = infos.get("_action_mask")
+    flags = np.ones(n_rows, np.bool_) if there is None else np.asarray(there, np.bool_)
+    return [_row(masks, i) if flags[i] else (None if before is None else before[i]) for i in range(n_rows)]
+
+
+def _row(masks: Any, i: int) -> Any:
+    return tuple(_row(mask, i) for mask in masks) if isinstance(masks, tuple) else masks[i]

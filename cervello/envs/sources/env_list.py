@@ -1,0 +1,81 @@
+"""Single environments, stepped one after the other: each episode begins with a seed of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.envs.sources.base import Arrived, Seeds, copied, stack
+from cervello.envs.sources.innermost import Listener
+from cervello.spec import Array
+
+
+class EnvList:
+    """Gymnasium environments that are reset here, at the very step in which their episodes end.
+
+    Args:
+      envs: one or more, of equal spaces.
+      close: whether they are closed with this source.
+      innermost: whether the rewards within all wrappers are asked for.
+    """
+
+    seeds_rows = True
+    innermost_missing = ""
+
+    def __init__(self, envs: Sequence[Any], close: bool, innermost: bool):
+        self._envs, self._close = list(envs), close
+        self._listeners = [Listener(env) for env in self._envs] if innermost else []
+        self.n_envs = len(self._envs)
+        self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
+        self._seeds: Seeds | None = None
+
+    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+        self._seeds = seeds
+        rows = np.arange(self.n_envs)
+        begun = [self._begin(row) for row in rows.tolist()]
+        no = np.zeros(self.n_envs, np.bool_)
+        return Arrived(rows, stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, _masks([i for _, i in begun]))
+
+    def step(self, rows: Array, actions: Array) -> Arrived:
+        n = len(rows)
+        reward, terminated, truncated = np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        innermost = np.zeros(n) if self._listeners else None
+        following, observations, infos = [], [], []
+        for i, row in enumerate(rows.tolist()):
+            observation, reward[i], terminated[i], truncated[i], info = self._envs[row].step(_plain(actions[i]))
+            if innermost is not None:
+                innermost[i] = self._listeners[row].heard()
+            following.append(copied(observation))
+            if terminated[i] or truncated[i]:
+                observation, info = self._begin(row)
+            observations.append(observation if terminated[i] or truncated[i] else following[-1])
+            infos.append(info)
+        yes = np.ones(n, np.bool_)
+        return Arrived(rows, stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated, stack(following),
+                       _masks(infos), innermost=innermost)
+
+    def _begin(self, row: int) -> tuple[Any, Any]:
+        seed = None if self._seeds is None else int(self._seeds(np.array([row]))[0])
+        observation, info = self._envs[row].reset(seed=seed)
+        if self._listeners:
+            self._listeners[row].heard()  # a wrapper may step while it resets
+        return copied(observation), info
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        if self._close:
+            for env in self._envs:
+                env.close()
+
+
+def _plain(action: Any) -> Any:
+    """A Discrete action as a Python int, which every environment takes."""
+    return int(action) if np.ndim(action) == 0 and np.asarray(action).dtype.kind in "iu" else action
+
+
+def _masks(infos: Sequence[Any]) -> list[Any] | None:
+    masks = [info.get("action_mask") if isinstance(info, dict) else None for info in infos]
+    return masks if any(mask is not None for mask in masks) else None

@@ -1,0 +1,96 @@
+"""Gymnasium's vector environments in their three modes of resetting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of, put, stack
+from cervello.envs.sources.innermost import Listener
+from cervello.spec import Array
+
+
+class GymnasiumVector:
+    """A vector environment of Gymnasium. With DISABLED its rows are reset here, each episode with a seed of its own.
+
+    Args:
+      env: stays open.
+      mode: what it does when an episode ends.
+      innermost: whether the rewards within all wrappers are asked for.
+    """
+
+    def __init__(self, env: Any, mode: AutoresetMode, innermost: bool):
+        self._env, self._mode = env, mode
+        self.n_envs = int(env.num_envs)
+        self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
+        self.seeds_rows = mode is AutoresetMode.DISABLED
+        inner = getattr(env.unwrapped, "envs", None) if innermost else None
+        self._listeners = [Listener(each) for each in inner] if inner else []
+        self.innermost_missing = "" if inner else "the vector environment does not show its environments"
+        self._seeds: Seeds | None = None
+        self._ended = np.zeros(self.n_envs, np.bool_)
+        self._masks: list[Any] | None = None
+
+    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+        self._seeds = seeds
+        rows = np.arange(self.n_envs)
+        given = list(map(int, seeds(rows))) if self.seeds_rows and seeds is not None else seed
+        observation, infos = self._env.reset(seed=given)
+        self._forget_rewards()
+        no = self._ended = np.zeros(self.n_envs, np.bool_)
+        self._masks = masks_of(infos, self.n_envs)
+        return Arrived(rows, copied(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, self._masks)
+
+    def step(self, rows: Array, actions: Array) -> Arrived:
+        n = self.n_envs
+        observation, reward, terminated, truncated, infos = self._env.step(actions)
+        observation = copied(observation)
+        reward, terminated, truncated = np.array(reward, np.float64), np.array(terminated, np.bool_), np.array(truncated, np.bool_)
+        innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
+        ended, yes, no = terminated | truncated, np.ones(n, np.bool_), np.zeros(n, np.bool_)
+        following, fresh, acts, valid = observation, no, yes, yes
+        masks = masks_of(infos, n, self._masks)
+        if self._mode is AutoresetMode.NEXT_STEP:
+            fresh = self._ended  # this step was their reset
+            acts, valid = ~ended, ~fresh
+            self._ended = ended
+        elif self._mode is AutoresetMode.SAME_STEP:
+            fresh = ended
+            if ended.any():
+                following = put(observation, ended, _final(infos, ended))
+        elif ended.any():
+            fresh = ended
+            observation, masks = self._reset_rows(ended, masks)
+        self._masks = masks
+        return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost)
+
+    def _reset_rows(self, ended: Array, masks: list[Any] | None) -> tuple[Any, list[Any] | None]:
+        """Begins the next episodes of some rows; the others keep what they have."""
+        seeds: list[int | None] | None = None
+        if self._seeds is not None:
+            which = np.flatnonzero(ended)
+            seeds = [None] * self.n_envs
+            for row, seed in zip(which.tolist(), self._seeds(which), strict=True):
+                seeds[row] = int(seed)
+        observation, infos = self._env.reset(seed=seeds, options={"reset_mask": ended.copy()})
+        self._forget_rewards()
+        fresh = masks_of(infos, self.n_envs)  # rows that were not reset are filled with zeros: theirs is the mask of their last step
+        if fresh is not None:
+            masks = [fresh[i] if ended[i] else (None if masks is None else masks[i]) for i in range(self.n_envs)]
+        return copied(observation), masks
+
+    def _forget_rewards(self) -> None:
+        for listener in self._listeners:
+            listener.heard()
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+
+def _final(infos: Any, ended: Array) -> Any:
+    """Tree of [n ended, …], the true last observations out of SAME_STEP's infos."""
+    final = infos["final_obs"]
+    return stack([final[i] for i in np.flatnonzero(ended).tolist()])

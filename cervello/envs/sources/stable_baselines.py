@@ -1,0 +1,62 @@
+"""Vector environments of Stable-Baselines3, which reset themselves in the step in which an episode ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.envs.sources.base import Arrived, Seeds, copied, put, stack
+from cervello.envs.sources.innermost import Listener
+from cervello.spec import Array
+
+
+class StableBaselinesVector:
+    """A VecEnv. It is seeded once.
+
+    Args:
+      env: stays open.
+      innermost: whether the rewards within all wrappers are asked for.
+    """
+
+    seeds_rows = False
+
+    def __init__(self, env: Any, innermost: bool):
+        self._env = env
+        self.n_envs = int(env.num_envs)
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        inner = getattr(env.unwrapped, "envs", None) if innermost else None
+        self._listeners = [Listener(each) for each in inner] if inner else []
+        self.innermost_missing = "" if inner else "the VecEnv does not show its environments"
+
+    def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
+        if seed is not None:
+            self._env.seed(seed)
+        observation = copied(self._env.reset())
+        for listener in self._listeners:
+            listener.heard()
+        no = np.zeros(self.n_envs, np.bool_)
+        return Arrived(np.arange(self.n_envs), observation, ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
+                       _masks(self._env.reset_infos))
+
+    def step(self, rows: Array, actions: Array) -> Arrived:
+        observation, reward, done, infos = self._env.step(actions)
+        observation, ended = copied(observation), np.array(done, np.bool_)
+        cut = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos]) & ended
+        following = observation
+        if ended.any():
+            following = put(observation, ended, stack([infos[i]["terminal_observation"] for i in np.flatnonzero(ended).tolist()]))
+        innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
+        yes = np.ones(self.n_envs, np.bool_)
+        infos = [self._env.reset_infos[i] if ended[i] else info for i, info in enumerate(infos)]
+        return Arrived(rows, observation, ended, yes, yes, np.array(reward, np.float64), ended & ~cut, cut, following, _masks(infos),
+                       innermost=innermost)
+
+    def close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+
+def _masks(infos: Any) -> list[Any] | None:
+    masks = [info.get("action_mask") for info in infos or ()]
+    return masks if any(mask is not None for mask in masks) else None

@@ -1,0 +1,120 @@
+"""Many games against policies at once: one batch per policy across all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+
+from cervello.envs.autoreset import checked_mode
+from cervello.envs.multiagent.asking import run_together
+from cervello.envs.multiagent.casting import Library
+from cervello.envs.multiagent.pool import Pool
+from cervello.envs.opponents import Opponents
+from cervello.envs.seeding import checked_seed
+from cervello.errors import ConfigurationError
+from cervello.spec import Array
+
+
+class VectorOpponents(VectorEnv[Any, Any, Any]):
+    """n games as a vector environment of Gymnasium. Row i is `Opponents(make_env(), …, seed=(seed, i))`, bit for bit.
+
+    Args:
+      make_env: makes one PettingZoo environment.
+      n: how many.
+      learner, policies, deterministic, per: as in `Opponents`; pools are shared by all rows.
+      seed: of all rows.
+      autoreset: "next_step" or "same_step", or a mode of Gymnasium.
+
+    Raises:
+      ConfigurationError: as in `Opponents`; an n below 1, or another mode.
+    """
+
+    def __init__(self, make_env: Callable[[], Any], n: int, *, learner: str, policies: Any, seed: int = 0, deterministic: bool = False,
+                 per: str = "episode", autoreset: Any = AutoresetMode.NEXT_STEP):
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ConfigurationError(f"VectorOpponents, n: expected at least 1, got {n!r}")
+        self._mode = checked_mode("VectorOpponents, autoreset", autoreset)
+        if self._mode is AutoresetMode.DISABLED:
+            raise ConfigurationError("VectorOpponents, autoreset: expected 'next_step' or 'same_step', got 'disabled'")
+        base = checked_seed("VectorOpponents", seed)
+        library = Library(base)
+        pools: Any = policies
+        self.envs: list[Opponents] = []
+        for i in range(n):
+            env = Opponents(make_env(), learner, pools, seed=(base, i), deterministic=deterministic, per=per, library=library)
+            if not callable(policies):
+                pools = env.pools  # the same objects for all rows
+            self.envs.append(env)
+        first = self.envs[0]
+        self.num_envs = n
+        self.metadata = {**first.metadata, "autoreset_mode": self._mode}
+        self.render_mode = first.render_mode
+        self.single_observation_space, self.single_action_space = first.observation_space, first.action_space
+        self.observation_space = batch_space(self.single_observation_space, n)
+        self.action_space = batch_space(self.single_action_space, n)
+        self._ended = np.zeros(n, np.bool_)
+
+    def pool(self, pattern: str) -> Pool:
+        """As `Opponents.pool`; one for all rows."""
+        return self.envs[0].pool(pattern)
+
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if not isinstance(seed, Sequence) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ConfigurationError(f"VectorOpponents, reset: expected {self.num_envs} seeds, got {len(seeds)}")
+        found = self._reset_rows(range(self.num_envs), seeds, options)
+        self._ended[:] = False
+        infos: dict[str, Any] = {}
+        for i, (_, info) in enumerate(found):
+            infos = self._add_info(infos, info, i)
+        return self._joined([observation for observation, _ in found]), infos
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        n = self.num_envs
+        given = [action for action, _ in zip(iterate(self.action_space, actions), range(n), strict=True)]
+        reward, terminated, truncated = np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        observations: list[Any] = [None] * n
+        infos: dict[str, Any] = {}
+        # Rows that only begin another episode ask together with those that step.
+        matches = [env.match.reset(None, None) if self._ended[i] else env.stepping(given[i]) for i, env in enumerate(self.envs)]
+        later: list[tuple[int, dict[str, Any]]] = []
+        for i, (env, seen) in enumerate(zip(self.envs, run_together(matches), strict=True)):
+            if self._ended[i]:
+                observations[i], info = env.began(seen)
+            else:
+                observations[i], reward[i], terminated[i], truncated[i], info = env.stepped(seen)
+            later.append((i, info))
+        ended = terminated | truncated
+        if self._mode is AutoresetMode.SAME_STEP and ended.any():
+            rows = np.flatnonzero(ended).tolist()
+            for row, (observation, info) in zip(rows, self._reset_rows(rows, [None] * len(rows), None), strict=True):
+                infos = self._add_info(infos, {"final_obs": observations[row], "final_info": later[row][1]}, row)
+                observations[row], later[row] = observation, (row, info)
+        self._ended = ended if self._mode is AutoresetMode.NEXT_STEP else np.zeros(n, np.bool_)
+        for i, info in later:
+            infos = self._add_info(infos, info, i)
+        return self._joined(observations), reward, terminated, truncated, infos
+
+    def action_masks(self) -> Array:
+        """[N, K] bool, the learners' allowed actions."""
+        return np.stack([env.action_masks() for env in self.envs])
+
+    def _reset_rows(self, rows: Sequence[int], seeds: Sequence[int | None], options: dict[str, Any] | None) -> list[tuple[Any, Any]]:
+        seen = run_together([self.envs[row].match.reset(seed, options) for row, seed in zip(rows, seeds, strict=True)])
+        return [self.envs[row].began(each) for row, each in zip(rows, seen, strict=True)]
+
+    def _joined(self, observations: list[Any]) -> Any:
+        out = create_empty_array(self.single_observation_space, self.num_envs)
+        return concatenate(self.single_observation_space, observations, out)
+
+    def render(self) -> Any:
+        return tuple(env.render() for env in self.envs)
+
+    def close_extras(self, **_: Any) -> None:
+        """Ends everybody and closes the environments."""
+        for env in self.envs:
+            env.close()

@@ -1,0 +1,78 @@
+"""The best of K values most of the time, any of them now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError
+from cervello.heads.base import Array, Rng, run
+from cervello.heads.categorical import Categorical
+from cervello.heads.drawing import Drawing
+from cervello.native import Model
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class EpsilonGreedy(Categorical):
+    """The action of the largest value with probability 1 - ε, else any action, each as likely. Actions are int64 [N].
+
+    Of equal values the first is the best. With a mask, the best and the random action are among what is allowed; a row that allows
+    nothing is treated as if it allowed everything. A NaN counts as the lowest value.
+
+    Args:
+      values: name of a tensor [N, K], the actions' values.
+      epsilon: ε, 0 ≤ ε ≤ 1; 0 always takes the best.
+      mask: name of a mask [N, K].
+
+    Source: Sutton & Barto, Reinforcement Learning, 2nd edition, section 2.2.
+    """
+
+    def __init__(self, values: str, epsilon: float = 0.0, mask: str | None = None):
+        super().__init__(values, mask)
+        number = isinstance(epsilon, (int, float)) and not isinstance(epsilon, bool)
+        if not number or not 0 <= epsilon <= 1:
+            raise ConfigurationError(f"EpsilonGreedy({values!r}): expected a probability, 0 ≤ epsilon ≤ 1, got {epsilon!r}")
+        self.epsilon = float(epsilon)
+
+    def __repr__(self) -> str:
+        masked = "" if self.mask is None else f", mask={self.mask!r}"
+        return f"EpsilonGreedy({self.name!r}, {self.epsilon}{masked})"
+
+    def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
+            wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
+        found = super().act(columns, noise, deterministic, wanted, rng)
+        if self.epsilon == 1 and "action" in found and deterministic is not None and deterministic.any():
+            values, _, mask = super()._given(columns)  # all are as likely then, and still one is the best
+            best = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)["best"]
+            found["action"] = np.where(deterministic, best, found["action"])
+        return found
+
+    def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
+        """Log-probabilities of the actions in place of logits; the mask is applied to them once more, which changes nothing."""
+        values, sizes, mask = super()._given(columns)
+        found = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)
+        return found["logits"], sizes, mask
+
+
+@lru_cache(maxsize=128)
+def _greedy(width: int, masked: bool, epsilon: float) -> Model:
+    """The log-probability of each action, and the best one, of a row of values."""
+    g = Drawing()
+    values = g.input("values", "float32", width)
+    finite = g.add("Clip", g.add("Where", g.add("Equal", values, values), values, -_LARGEST), -_LARGEST, _LARGEST)
+    share: str | float = epsilon / width
+    if masked:
+        mask = g.input("mask", "bool", width)
+        allowed = g.add("Or", mask, g.add("Equal", g.along("ReduceMax", g.cast(mask, "float32"), keep=True), 0.0))
+        finite = g.add("Where", allowed, finite, -np.inf)
+        count = g.along("ReduceSum", g.cast(allowed, "float32"), keep=True)
+        share = g.add("Where", allowed, g.add("Div", np.array([[epsilon]], np.float32), count), 0.0)
+    best = g.along("ArgMax", finite, keep=True)
+    chosen = g.add("Equal", best, np.arange(width, dtype=np.int64)[None])
+    likely = g.add("Add", g.add("Where", chosen, np.float32(1 - epsilon).item(), 0.0), share)
+    squeezed = g.add("Squeeze", best, np.array([1], np.int64))
+    return g.model("epsilon-greedy head", {"logits": (g.add("Log", likely), "float32", (width,)), "best": (squeezed, "int64", ())})

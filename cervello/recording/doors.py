@@ -1,0 +1,102 @@
+"""What a writer is given: columns made of it, checked completely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.recording.trees import Path, Tree, columns, named
+from cervello.spec import Array
+
+SOURCES = {"unknown": 0, "policy": 1}
+Schema = tuple[tuple[Path, str, tuple[int, ...]], ...]  # path, dtype and row shape of each leaf
+
+_SCALARS: dict[str, Any] = {"deterministic": np.bool_, "overridden": np.bool_, "version": np.int64, "stream": np.uint64, "tick": np.int64}
+_TAKEN = {"f": "fiub", "i": "iu", "u": "iu", "b": "b"}  # kinds of dtypes that each kind of column takes
+
+
+def decision(n: int, action: Tree, log_prob: Any, deterministic: Any, pre_tanh: Tree, pre_clip: Tree, source: Any, overridden: Any,
+             version: Any, stream: Any, tick: Any) -> dict[Path, Array]:
+    """The columns of n decisions, by path; those that are None are left out.
+
+    Raises:
+      InputError: columns that do not fit.
+    """
+    found = columns(action, n, ("action",))
+    for name, tree in (("pre_tanh", pre_tanh), ("pre_clip", pre_clip)):
+        if tree is not None:
+            found |= columns(tree, n, (name,))
+    if log_prob is not None:
+        given = np.asarray(log_prob).dtype
+        found["log_prob",] = scalars("log_prob", log_prob, n, given if given in (np.float32, np.float64) else np.float64)
+    if source is not None:
+        numbers = _source(source) if isinstance(source, str) else [_source(each) for each in source]
+        found["source",] = scalars("source", numbers, n, np.uint8)
+    given_scalars = {"deterministic": deterministic, "overridden": overridden, "version": version, "stream": stream, "tick": tick}
+    for name, value in given_scalars.items():
+        if value is not None:
+            found[name,] = scalars(name, value, n, _SCALARS[name])
+    return found
+
+
+def count_rows(observation: Tree) -> int:
+    """Rows of the first leaf of a tree of columns.
+
+    Raises:
+      InputError: there is none.
+    """
+    first = observation
+    while isinstance(first, Mapping | tuple) and first:
+        first = next(iter(first.values())) if isinstance(first, Mapping) else first[0]
+    if first is None or np.ndim(first) < 1:
+        raise InputError(f"recording, begin: expected n= or observations of [n, …], got {type(first).__name__}; say how many begin")
+    return len(first)
+
+
+def handles_of(episodes: Any) -> Array:
+    """[n] int64.
+
+    Raises:
+      InputError: these are no handles.
+    """
+    found = np.asarray(episodes)
+    if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
+        raise InputError(f"recording, 'episodes': expected the handles that begin gave, [n] int64, got {found.shape} {found.dtype}")
+    return np.ascontiguousarray(found, "<i8")
+
+
+def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
+    """A column of one scalar per row; one scalar for all is repeated."""
+    array = np.asarray(value)
+    wanted = array.dtype if dtype is None else np.dtype(dtype)
+    fits = array.dtype.kind in ("iuU" if dtype is None else _TAKEN[wanted.kind])
+    if array.shape not in ((), (n,)) or (not fits and array.size):
+        what = "ints or strings" if dtype is None else wanted
+        raise InputError(f"recording, {name!r}: expected ({n},) {what}, got {array.shape} {array.dtype}; give a scalar per row")
+    if wanted.kind == "u" and array.dtype.kind == "i" and (array < 0).any():
+        raise InputError(f"recording, {name!r}: expected numbers of at least 0, got {array.min()}")
+    return np.ascontiguousarray(np.broadcast_to(array, (n,)), wanted.newbyteorder("<"))
+
+
+def _source(given: Any) -> int:
+    if given not in SOURCES:
+        raise InputError(f"recording, 'source': expected one of {sorted(SOURCES)}, got {given!r}")
+    return SOURCES[given]
+
+
+def exact_kind(array: Array) -> str:
+    """The dtype, without the width of strings."""
+    return str(array.dtype.kind if array.dtype.kind in "US" else array.dtype.str)
+
+
+def rough_kind(array: Array) -> str:
+    """What of a dtype may not change from record to record in infos."""
+    return "bools" if array.dtype.kind == "b" else "strings" if array.dtype.kind in "US" else "numbers"
+
+
+def shown(rows: Any) -> str:
+    """A schema as messages show it."""
+    return ", ".join(f"{named(path)} {shape} {kind}" for path, kind, shape in sorted(rows, key=str))

@@ -1,0 +1,99 @@
+"""The file of a recording: a head, then framed records, each with its length and checksums. See docs/recording-format.md.
+
+    file    "CRVL"  u16 version  u16 0
+    frame   u32 length of the body  u32 CRC-32 of the body  u32 CRC-32 of these 8 bytes  body
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from cervello.errors import FormatError
+
+MAGIC, VERSION = b"CRVL", 1
+FILE_HEAD = struct.pack("<4sHH", MAGIC, VERSION, 0)
+LONGEST = 2**32 - 1  # bytes of a body
+_LENGTHS = struct.Struct("<II")
+_HEAD = struct.Struct("<III")
+
+
+def frame(body: bytes) -> bytes:
+    """A body behind its head."""
+    lengths = _LENGTHS.pack(len(body), zlib.crc32(body))
+    return b"".join((lengths, struct.pack("<I", zlib.crc32(lengths)), body))
+
+
+class Damage(FormatError):
+    """Bytes in the midst of a file that are no frame; what comes before them is good."""
+
+
+def check_file_head(file: BinaryIO, path: Path) -> bool:
+    """Reads the head of a file. False when the file ends in it: nothing was recorded.
+
+    Raises:
+      FormatError: it is no recording, or one of another version.
+    """
+    found = file.read(len(FILE_HEAD))
+    if found == FILE_HEAD:
+        return True
+    if FILE_HEAD.startswith(found):
+        return False
+    if len(found) == len(FILE_HEAD) and found[:4] == MAGIC and found[6:] == b"\0\0":
+        version = int.from_bytes(found[4:6], "little")
+        raise FormatError(f"recording {str(path)!r}: expected version {VERSION}, got {version}; read it with the Cervello that wrote it")
+    raise FormatError(f"recording {str(path)!r}: expected bytes that begin with {FILE_HEAD!r}, got {found!r}; is it a recording?")
+
+
+def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iterator[tuple[int, bytes]]:
+    """The bodies of a file's frames after its head, each with the offset at which its frame ends.
+
+    Stops in front of a torn tail: a last frame that is not whole, or zeros up to the end of the file.
+
+    Args:
+      n_bytes: of the file; what is appended meanwhile is not read.
+      skip: look only at the heads, and at the last body; the other bodies are given as b"".
+    Raises:
+      Damage: a frame in the midst is damaged.
+    """
+    at = file.tell()
+    while at < n_bytes:
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size or at + _HEAD.size > n_bytes:
+            return
+        length, expected, check = _HEAD.unpack(head)
+        if zlib.crc32(head[:_LENGTHS.size]) != check:
+            if _only_zeros(file, head):
+                return
+            raise Damage(f"recording {str(path)!r}, byte {at}: expected the head of a record, got one whose checksum does not fit; "
+                         "read what is before it with until_damage=True")
+        end = at + _HEAD.size + length
+        if end > n_bytes:
+            return
+        if skip and end < n_bytes:
+            file.seek(end)
+            body = b""
+        else:
+            body = file.read(length)
+            if len(body) < length:
+                return
+            if zlib.crc32(body) != expected:
+                if end == n_bytes:
+                    return
+                raise Damage(f"recording {str(path)!r}, byte {at}: expected a record with the checksum {expected:#010x}, got "
+                             f"{zlib.crc32(body):#010x}; read what is before it with until_damage=True")
+        yield end, body
+        at = end
+
+
+def _only_zeros(file: BinaryIO, head: bytes) -> bool:
+    """Whether the rest of the file is zeros: blocks that the file system had promised when the power failed."""
+    chunk = head
+    while chunk:
+        if chunk.count(0) != len(chunk):
+            return False
+        chunk = file.read(1 << 20)
+    return True

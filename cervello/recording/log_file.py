@@ -1,0 +1,103 @@
+"""A log on disk that grows record by record: opened whole, locked, and left as it was by a write that fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cervello.errors import InputError, RecordingError
+from cervello.recording import frames
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing keeps a second writer away
+    fcntl = None  # type: ignore[assignment]
+
+
+class LogFile:
+    """A file of frames, open for appending. Each write goes to the operating system at once, so a killed process loses nothing written.
+
+    Attributes:
+      path: where it is.
+      n_bytes: of the file; all of it whole frames.
+      cut_bytes: length of the torn tail that was cut when the file was opened.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
+        except OSError as error:
+            raise RecordingError(f"recording {str(path)!r}: expected a file that can be written, got {error.strerror}") from error
+        try:
+            self._lock()
+            self.n_bytes, self.cut_bytes = self._whole()
+            if self.cut_bytes:
+                os.ftruncate(self._file, self.n_bytes)
+            if not self.n_bytes:
+                self._append(frames.FILE_HEAD)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RecordingError(f"recording {str(self.path)!r}: expected a file that no other writer has open, got one that is locked; "
+                                 "close the other writer or record to another file") from error
+
+    def _whole(self) -> tuple[int, int]:
+        """Bytes of whole frames at the file's beginning, and bytes after them."""
+        n_bytes = os.fstat(self._file).st_size
+        with open(self.path, "rb") as file:
+            if not frames.check_file_head(file, self.path):
+                return 0, n_bytes
+            whole = len(frames.FILE_HEAD)
+            for whole, _ in frames.bodies(file, self.path, n_bytes, skip=True):  # noqa: B007, the last one counts
+                pass
+        return whole, n_bytes - whole
+
+    def write(self, body: bytes) -> None:
+        """Appends a record.
+
+        Raises:
+          InputError: it is too long. RecordingError: it cannot be written; the file is as before.
+        """
+        if len(body) > frames.LONGEST:
+            raise InputError(f"recording {str(self.path)!r}: expected a record of at most {frames.LONGEST} bytes, got {len(body)}; "
+                             "give fewer rows at a time")
+        self._append(frames.frame(body))
+
+    def _append(self, data: bytes) -> None:
+        written = 0
+        try:
+            os.lseek(self._file, self.n_bytes, os.SEEK_SET)
+            while written < len(data):
+                written += os.write(self._file, memoryview(data)[written:])
+        except BaseException as error:  # an interrupt too must not leave half a record
+            if written:
+                os.ftruncate(self._file, self.n_bytes)
+            if isinstance(error, OSError):
+                raise RecordingError(f"recording {str(self.path)!r}: expected room for {len(data)} bytes after {self.n_bytes}, got "
+                                     f"{error.strerror}; what was recorded before is whole, free space and repeat the call") from error
+            raise
+        self.n_bytes += len(data)
+
+    def sync(self) -> None:
+        """Returns when what was written is on the disk.
+
+        Raises:
+          RecordingError: the disk reports a failure.
+        """
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise RecordingError(f"recording {str(self.path)!r}: expected a disk that takes what was written, got {error.strerror}; "
+                                 "record to another disk") from error
+
+    def close(self) -> None:
+        """Closes the file and lets other writers in."""
+        os.close(self._file)

@@ -1,0 +1,119 @@
+"""Where Minari's episodes keep what it has no fields for: columns of infos, [T + 1], element 0 of which belongs to the reset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.recording.episode import Episode
+from cervello.recording.filling import nothing
+from cervello.recording.trees import Tree, leaves, map_tree
+
+STEP_COLUMNS = {  # field of Episode: key of infos
+    "log_prob": "behavior_logp", "pre_tanh": "pre_tanh", "pre_clip": "pre_clip", "deterministic": "deterministic",
+    "source": "behavior_source", "overridden": "behavior_overridden", "version": "behavior_version", "stream": "behavior_stream",
+    "tick": "behavior_tick",
+}
+EPISODE_COLUMNS = {"agent": "agent", "match": "match", "final_obs_missing": "final_obs_missing"}
+_DTYPES: dict[str, Any] = {"deterministic": np.bool_, "overridden": np.bool_, "version": np.int64, "stream": np.uint64, "tick": np.int64}
+
+
+def to_infos(episode: Episode) -> dict[str, Tree]:
+    """An episode's infos, with the columns that Minari has no fields for: trees of [T + 1, …].
+
+    Raises:
+      InputError: the environment's infos have a key that names such a column.
+    """
+    taken = sorted({*STEP_COLUMNS.values(), *EPISODE_COLUMNS.values()} & set(episode.infos))
+    if taken:
+        raise InputError(f"episode {episode.id}, infos: expected keys other than the recorder's own, got {taken}; rename them")
+    found = dict(episode.infos)
+    for name, key in STEP_COLUMNS.items():
+        column = getattr(episode, name)
+        if column is not None:
+            found[key] = map_tree(_after_reset, column)
+    T = len(episode)
+    for name in ("agent", "match"):
+        value = getattr(episode, name)
+        if value is not None:
+            found[name] = np.full(T + 1, value)
+    found["final_obs_missing"] = np.zeros(T + 1, np.bool_)
+    found["final_obs_missing"][T] = episode.final_obs_missing
+    return found
+
+
+def _after_reset(column: Any) -> Any:
+    return np.concatenate([np.full((1, *column.shape[1:]), nothing(column.dtype), column.dtype), column])
+
+
+def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) -> Episode:
+    """An `Episode` from one, or from anything with the fields of Minari's `EpisodeData`; arrays are not copied where they fit.
+
+    Args:
+      id, seed: in place of what it says.
+    Raises:
+      InputError: fields are missing, or do not have T or T + 1 rows; the message names episode and field.
+    """
+    if isinstance(given, Episode):
+        return given
+    missing = [name for name in ("observations", "actions", "rewards", "terminations", "truncations") if not hasattr(given, name)]
+    if missing:
+        raise InputError(f"episode: expected an Episode or Minari's EpisodeData, got {type(given).__name__} without {missing}")
+    number = int(getattr(given, "id", 0)) if id is None else id
+    where = f"episode {number}"
+    rewards = np.asarray(given.rewards, np.float64)
+    if rewards.ndim != 1 or not len(rewards):
+        raise InputError(f"{where}, rewards: expected [T] with at least one step, got {rewards.shape}; leave the episode out")
+    T = len(rewards)
+    observations, final_obs_missing = _observations(map_tree(_array, given.observations), T, where)
+    infos = map_tree(_array, dict(getattr(given, "infos", None) or {}))
+    columns: dict[str, Any] = {}
+    for name, key in STEP_COLUMNS.items():
+        if key in infos:
+            columns[name] = map_tree(partial(_typed, name), _steps(infos.pop(key), T, f"{where}, infos {key!r}"))
+    for name in ("agent", "match"):
+        if name in infos and not isinstance(infos[name], Mapping | tuple) and np.ndim(infos[name]) == 1:
+            columns[name] = infos.pop(name)[-1].item()
+    if "final_obs_missing" in infos:
+        final_obs_missing |= bool(_rows(infos.pop("final_obs_missing"), T + 1, f"{where}, infos 'final_obs_missing'")[T])
+    return Episode(
+        number, observations, _rows(map_tree(_array, given.actions), T, f"{where}, actions"), rewards,
+        _rows(np.asarray(given.terminations, np.bool_), T, f"{where}, terminations"),
+        _rows(np.asarray(given.truncations, np.bool_), T, f"{where}, truncations"), infos,
+        final_obs_missing=final_obs_missing, seed=seed, **columns)
+
+
+def _observations(tree: Tree, T: int, where: str) -> tuple[Tree, bool]:
+    counts = {len(array) for _, array in leaves(tree) if array is not None}
+    if counts <= {T + 1}:
+        return tree, False
+    if counts == {T}:  # some published datasets lack the last one
+        return map_tree(lambda array: np.concatenate([array, array[-1:]]), tree), True
+    raise InputError(f"{where}, observations: expected T + 1 = {T + 1} rows, got {sorted(counts)}")
+
+
+def _array(value: Any) -> Any:
+    """An array; strings as numpy's own, whether they came as a list or as bytes objects of HDF5."""
+    array = np.asarray(value)
+    if array.dtype.kind != "O":
+        return array
+    return np.array([each.decode() if isinstance(each, bytes) else each for each in array.ravel().tolist()]).reshape(array.shape)
+
+
+def _typed(name: str, column: Any) -> Any:
+    return column.astype(_DTYPES[name]) if name in _DTYPES else column
+
+
+def _steps(tree: Tree, T: int, where: str) -> Tree:
+    return map_tree(lambda column: column[1:], _rows(tree, T + 1, where))
+
+
+def _rows(tree: Tree, n: int, where: str) -> Tree:
+    for _, array in leaves(tree):
+        if array is not None and (np.ndim(array) < 1 or len(array) != n):
+            raise InputError(f"{where}: expected {n} rows, got shape {np.shape(array)}; element 0 of infos belongs to the reset")
+    return tree

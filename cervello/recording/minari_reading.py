@@ -1,0 +1,77 @@
+"""Reads Minari datasets (0.5.4). Needs the extra `minari`, which is imported when a dataset is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cervello.errors import FormatError, InputError, MissingFileError, RecordingError
+from cervello.recording.episode import Episode
+from cervello.recording.minari_columns import as_episode
+
+
+class MinariRecording:
+    """The episodes of a Minari dataset, in its order, one in memory at a time.
+
+    Attributes:
+      path: the dataset's folder. metadata: Minari's.
+      observation_space, action_space: Gymnasium's.
+    """
+
+    def __init__(self, dataset: Any, path: Path):
+        self._dataset = dataset
+        self.path = path
+        self.metadata: Mapping[str, Any] = dataset.storage.metadata
+        self.observation_space: Any = dataset.observation_space
+        self.action_space: Any = dataset.action_space
+
+    @classmethod
+    def of_id(cls, dataset_id: str) -> MinariRecording:
+        """The local dataset of an id, "namespace/name-v0", in MINARI_DATASETS_PATH or Minari's own folder."""
+        minari = minari_module()
+        try:
+            dataset = minari.load_dataset(dataset_id)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"recording, minari={dataset_id!r}: expected a local dataset, found none; minari.download_dataset gets "
+                                   "published ones, MINARI_DATASETS_PATH says where others are") from error
+        except ValueError as error:
+            raise InputError(f"recording, minari={dataset_id!r}: expected the id of a dataset, got {error}") from error
+        return cls(dataset, Path(dataset.spec.data_path).parent)
+
+    @classmethod
+    def of_folder(cls, path: Path) -> MinariRecording:
+        """The dataset in a folder: the one with the dataset's name, or `data` in it."""
+        data = path / "data" if (path / "data").is_dir() else path
+        if not (data / "metadata.json").is_file():
+            raise FormatError(f"recording {str(path)!r}: expected a log or the folder of a Minari dataset, got a folder without "
+                              "data/metadata.json")
+        return cls(minari_module().MinariDataset(data), data.parent)
+
+    def __iter__(self) -> Iterator[Episode]:
+        """The episodes.
+
+        Raises:
+          InputError: one whose columns do not have T or T + 1 rows.
+        """
+        indices = self._dataset.episode_indices
+        metadata = self._dataset.storage.get_episode_metadata(indices)
+        for episode, more in zip(self._dataset.iterate_episodes(), metadata, strict=True):
+            seed = more.get("seed")
+            yield as_episode(episode, seed=None if seed is None else int(seed))
+
+
+def minari_module() -> ModuleType:
+    """The package `minari`, with what its HDF5 storage needs.
+
+    Raises:
+      RecordingError: it is not installed.
+    """
+    try:
+        import h5py  # noqa: F401
+        import minari
+    except ImportError as error:
+        raise RecordingError(f"recording: expected the extra 'minari' for Minari datasets, got {error}; pip install 'cervello[minari]'"
+                             ) from error
+    return minari  # type: ignore[no-any-return]

@@ -1,0 +1,137 @@
+"""Reads recordings: logs, and by way of `minari_reading` Minari datasets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from cervello.errors import InputError, MissingFileError, RecordingError
+from cervello.recording import frames
+from cervello.recording.assembly import Assembler
+from cervello.recording.episode import Episode
+from cervello.recording.minari_reading import MinariRecording
+from cervello.recording.records import Kind, unpack
+from cervello.recording.spaces import build
+
+
+class Recording(Protocol):
+    """Episodes on disk. Iterating reads them one after the other and may be done again; only what is needed is in memory.
+
+    Attributes:
+      path: the file or folder.
+      metadata: what the first writer was given.
+    """
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def observation_space(self) -> Any:
+        """Gymnasium's space, or None where none was recorded."""
+    @property
+    def action_space(self) -> Any:
+        """Gymnasium's space, or None where none was recorded."""
+    def __iter__(self) -> Iterator[Episode]: ...
+
+
+class Log:
+    """A recording in a log. Episodes come in the order in which they ended; those that never ended come last, in the order in which they
+    began, or where a later writer opened the log. Holds the episodes that are open at one place of the log, never the whole log.
+
+    Attributes:
+      path: the file. metadata: what the first writer was given.
+      damage: of the last iteration with `until_damage`: what was damaged and where; None if nothing was.
+      n_empty: of the last iteration: episodes without a step, which are left out.
+    """
+
+    def __init__(self, path: Path, until_damage: bool = False):
+        self.path = path
+        self._until_damage = until_damage
+        self.damage: str | None = None
+        self.n_empty = 0
+        session: Mapping[str, Any] = {}
+        with self._opened() as file:
+            try:
+                for _, body in self._bodies(file):
+                    record = unpack(body)
+                    session = record.metadata if record.kind is Kind.SESSION else {}
+                    break
+            except (frames.Damage, ValueError):
+                pass  # iterating tells
+        self.metadata: Mapping[str, Any] = session.get("metadata") or {}
+        self._spaces = session.get("observation_space"), session.get("action_space")
+
+    @property
+    def observation_space(self) -> Any:
+        """Gymnasium's space, or None where none was recorded."""
+        return build(self._spaces[0])
+
+    @property
+    def action_space(self) -> Any:
+        """Gymnasium's space, or None where none was recorded."""
+        return build(self._spaces[1])
+
+    def __iter__(self) -> Iterator[Episode]:
+        """The episodes.
+
+        Raises:
+          FormatError: a byte in the midst is damaged; the message says where. Episodes that ended before it have been given by then.
+        """
+        assembler = Assembler()
+        self.damage = None
+        with self._opened() as file:
+            try:
+                at = file.tell()
+                for end, body in self._bodies(file):
+                    try:
+                        yield from assembler.take(unpack(body))
+                    except (ValueError, KeyError) as error:
+                        raise frames.Damage(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got "
+                                            f"{error}; read what is before it with until_damage=True") from error
+                    at = end
+            except frames.Damage as error:
+                if not self._until_damage:
+                    raise
+                self.damage = str(error)
+        yield from assembler.rest()
+        self.n_empty = assembler.n_empty
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return open(self.path, "rb")
+        except FileNotFoundError as error:
+            raise MissingFileError(f"recording {str(self.path)!r}: expected a file or folder, found none; check the path") from error
+        except OSError as error:
+            raise RecordingError(f"recording {str(self.path)!r}: expected a file that can be read, got {error.strerror}") from error
+
+    def _bodies(self, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if frames.check_file_head(file, self.path):
+            yield from frames.bodies(file, self.path, n_bytes)
+
+
+def read(path: str | os.PathLike[str] | None = None, *, minari: str | None = None, until_damage: bool = False) -> Log | MinariRecording:
+    """A recording on disk, to iterate over.
+
+    A log that is being written may be read: it ends with the last record that is whole. A torn tail, which a killed process or machine
+    leaves, is not an error.
+
+    Args:
+      path: a log, or the folder of a Minari dataset.
+      minari: in place of a path, the id of a Minari dataset, "namespace/name-v0".
+      until_damage: of a log that is damaged, give what is before the damage.
+    Raises:
+      MissingFileError: nothing is there. FormatError: it is no recording. InputError: neither or both of path and minari.
+      RecordingError: the extra `minari` is needed and missing.
+    """
+    if (path is None) == (minari is None):
+        raise InputError(f"recording, read: expected a path or minari=, got {'neither' if path is None else 'both'}; give one of them")
+    if minari is not None:
+        return MinariRecording.of_id(minari)
+    place = Path(path)  # type: ignore[arg-type]
+    if place.is_dir():
+        return MinariRecording.of_folder(place)
+    return Log(place, until_damage)

@@ -1,0 +1,128 @@
+"""Records: what happened to some episodes at once, as columns with a row for each episode, and their bodies as msgpack.
+
+    body     [kind, columns]
+    columns  {name: tree}
+    tree     [dtype, shape, bytes] an array; {key: tree} a dict; ["()", [tree, …]] a tuple
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from math import prod
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from cervello.recording.trees import EMPTY_DICT, EMPTY_TUPLE, KINDS, Path, from_leaves, leaves
+from cervello.spec import Array
+
+_TUPLE = "()"
+
+
+class Kind(IntEnum):
+    """What a record says; the numbers are in files."""
+
+    SESSION = 0  # a writer has opened the file: metadata and spaces; episodes of earlier sessions are over
+    BEGIN = 1  # episodes begin
+    STEP = 2  # a step each: action, outcome, and the observation after it
+    DECIDE = 3  # a step each: the observation before the action, the action; its outcome comes in other records
+    OUTCOME = 4  # rewards to add, or executed actions, of steps recorded before
+    END = 5  # episodes end
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of n rows.
+
+    Attributes:
+      kind: what it says.
+      columns: [n, …] arrays by path, the first element of which is the column's name; each kind but SESSION has "episode" [n] int64.
+      metadata: of a SESSION, else empty.
+    """
+
+    kind: Kind
+    columns: Mapping[Path, Array]
+    metadata: Mapping[str, Any]
+
+
+def pack(kind: Kind, columns: Mapping[Path, Array], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """The body of a record.
+
+    Args:
+      columns: as `Record.columns`, little-endian and C-contiguous.
+      metadata: of a SESSION: values that msgpack takes.
+    """
+    if kind is Kind.SESSION:
+        return msgpack.packb([int(kind), dict(metadata or {})])  # type: ignore[no-any-return]
+    return msgpack.packb([int(kind), _encoded(from_leaves(columns))])  # type: ignore[no-any-return]
+
+
+def _encoded(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _encoded(value) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return [_TUPLE, [_encoded(value) for value in tree]]
+    return array_node(tree)
+
+
+def array_node(array: Array) -> list[Any]:
+    """An array as [dtype, shape, bytes]."""
+    return [array.dtype.str, list(array.shape), array.tobytes()]
+
+
+def unpack(body: bytes) -> Record:
+    """The record of a body. Arrays are read-only views of it.
+
+    Raises:
+      ValueError: it is no record; nothing in it is executed and nothing larger than it is allocated.
+    """
+    try:
+        kind, content = msgpack.unpackb(body, strict_map_key=True)
+        kind = Kind(kind)
+        if not isinstance(content, dict):
+            raise ValueError(f"content of type {type(content).__name__}")
+        if kind is Kind.SESSION:
+            return Record(kind, {}, content)
+        flat = dict(leaves(_decoded(content)))
+    except (msgpack.UnpackException, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    columns: dict[Path, Array] = {path: np.empty((0,), np.uint8) if array is None else array for path, array in flat.items()}
+    episodes = columns.get(("episode",))
+    if episodes is None or episodes.dtype != np.int64 or episodes.ndim != 1:
+        raise ValueError("expected a column of episodes [n] int64")
+    for path, array in columns.items():
+        if path[-1:] in (EMPTY_DICT, EMPTY_TUPLE):
+            columns[path] = np.empty((len(episodes), 0), np.uint8)
+        elif array.ndim < 1 or len(array) != len(episodes):
+            raise ValueError(f"expected {len(episodes)} rows in {path!r}, got shape {array.shape}")
+    return Record(kind, columns, {})
+
+
+def _decoded(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _decoded(value) for key, value in node.items()}
+    if isinstance(node, list) and len(node) == 2 and node[0] == _TUPLE:
+        return tuple(_decoded(value) for value in node[1])
+    return read_array(node)
+
+
+def read_array(node: Any) -> Array:
+    """The array of [dtype, shape, bytes].
+
+    Raises:
+      ValueError: it is none.
+    """
+    if not isinstance(node, list) or len(node) != 3:
+        raise ValueError(f"expected [dtype, shape, bytes], got {type(node).__name__}")
+    name, shape, data = node
+    if not isinstance(name, str) or not isinstance(data, bytes) or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"expected [dtype, shape, bytes], got {name!r}, {shape!r}, {type(data).__name__}")
+    dtype = np.dtype(name)
+    if dtype.kind not in KINDS or dtype.byteorder == ">" or prod(shape) * dtype.itemsize != len(data):
+        raise ValueError(f"expected the bytes of {shape} {name}, got {len(data)}")
+    if not len(data):
+        return np.empty(shape, dtype)
+    return np.frombuffer(data, dtype).reshape(shape)

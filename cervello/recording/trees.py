@@ -1,0 +1,98 @@
+"""Trees of columns: an array, a dict of trees or a tuple of trees, as Gymnasium's Box, Dict and Tuple observations are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.spec import Array
+
+Tree = Any  # Array | dict[str, Tree] | tuple[Tree, ...]; recursive types say no more here
+Path = tuple[str | int, ...]  # keys of dicts are str, places in tuples are ints of at least 0
+
+EMPTY_DICT: Path = (-2,)  # ends the path of a dict without keys, so that it is not lost
+EMPTY_TUPLE: Path = (-1,)  # ends the path of a tuple without elements
+KINDS = "biufcUS"  # kinds of numpy dtypes that can be recorded: all but objects, records and times
+
+
+def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Paths and arrays of a tree, depth first, in the order of the dicts."""
+    if isinstance(tree, Mapping):
+        if not tree:
+            yield path + EMPTY_DICT, None
+        for key, value in tree.items():
+            yield from leaves(value, (*path, key))
+    elif isinstance(tree, tuple):
+        if not tree:
+            yield path + EMPTY_TUPLE, None
+        for i, value in enumerate(tree):
+            yield from leaves(value, (*path, i))
+    else:
+        yield path, tree
+
+
+def from_leaves(flat: Mapping[Path, Any]) -> Tree:
+    """The tree of which `leaves` gave these; arrays of one path () are the tree."""
+    if tuple(flat) == ((),):
+        return flat[()]
+    groups: dict[str | int, dict[Path, Any]] = {}
+    for path, value in flat.items():
+        if path == EMPTY_DICT:
+            return {}
+        if path == EMPTY_TUPLE:
+            return ()
+        groups.setdefault(path[0], {})[path[1:]] = value
+    children = {key: from_leaves(group) for key, group in groups.items()}
+    if all(isinstance(key, int) for key in children):
+        return tuple(children[i] for i in sorted(children))
+    return children
+
+
+def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
+    """The tree with a function applied to each array."""
+    if isinstance(tree, Mapping):
+        return {key: map_tree(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(map_tree(function, value) for value in tree)
+    return function(tree)
+
+
+def named(path: Path) -> str:
+    """A path as messages show it: observation.camera.0"""
+    return ".".join(map(str, path))
+
+
+def columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
+    """The leaves of a tree of columns, checked, little-endian; paths begin with `where`.
+
+    Args:
+      tree: arrays of [n_rows, …]; what is no array is made one.
+      where: names the tree in messages and begins each path.
+    Returns:
+      [n_rows, …] arrays by path; places of empty dicts and tuples have [n_rows, 0] uint8.
+    Raises:
+      InputError: another number of rows, or values that are no numbers, bools or strings.
+    """
+    found: dict[Path, Array] = {}
+    for path, value in leaves(tree, where):
+        for key in path:
+            if not isinstance(key, str | int):
+                raise InputError(f"recording, {named(path)!r}: expected keys of type str, got {key!r}; rename it")
+        if value is None:
+            if path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE):
+                raise InputError(f"recording, {named(path)!r}: expected [{n_rows}, …] numbers, bools or strings, got None; leave it out")
+            found[path] = np.empty((n_rows, 0), np.uint8)
+            continue
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise InputError(f"recording, {named(path)!r}: expected rows of one shape, got {error}; leave it out or pad it") from error
+        if array.dtype.kind not in KINDS:
+            raise InputError(f"recording, {named(path)!r}: expected numbers, bools or strings, got {array.dtype}; leave it out")
+        if array.ndim < 1 or len(array) != n_rows:
+            raise InputError(f"recording, {named(path)!r}: expected {n_rows} rows, got shape {array.shape}; give a row per episode")
+        found[path] = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return found

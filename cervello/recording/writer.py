@@ -1,0 +1,308 @@
+"""Records episodes, many at once, into a log that survives its process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from types import TracebackType
+from typing import Any, Self
+
+import msgpack
+import numpy as np
+
+from cervello.errors import AgentError, InputError, RecordingError
+from cervello.recording.doors import Schema, count_rows, decision, exact_kind, handles_of, rough_kind, scalars, shown
+from cervello.recording.lanes import DECISIONS, STEPS, Lanes
+from cervello.recording.log_file import LogFile
+from cervello.recording.records import Kind, pack
+from cervello.recording.spaces import describe
+from cervello.recording.trees import Path, Tree, columns, named
+from cervello.spec import AgentId, Array
+
+_Columns = dict[Path, Array]
+
+
+class Writer:
+    """A crash-safe, append-only log of episodes. Rows of many episodes go in together: one call is one record of columns.
+
+    An episode is recorded in one of two ways:
+
+    - by whole steps, as environments do: `begin(observation=…)` at the reset, then `step(…)` with the action, its outcome and the
+      observation after it; the step that is terminated or truncated ends the episode;
+    - decisions first, as servers do: `begin()` without an observation, `decide(…)` with an observation and the action chosen for it,
+      `outcome(…)` when a reward is known, `end(…)` with the final observation where there is one.
+
+    A column is an array with a row for each episode of the call; an observation or action may be a tree of columns (a dict or tuple of
+    them). Within an episode the shapes and dtypes of observations, and of actions, stay the same; different episodes may differ.
+
+    Each record is handed to the operating system before the call returns: a killed process loses at most the call it was in. A call that
+    raises has recorded nothing and may be repeated. All methods may be called from several threads; calls that concern one episode must
+    come in order. A writer that was open when the process forked belongs to the parent.
+
+    Attributes:
+      path: the file.
+      cut_bytes: bytes of a torn tail that were cut when the file was opened.
+      n_episodes, n_steps: begun and recorded by this writer. n_empty: episodes that ended without a step; readers leave them out.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, observation_space: Any = None, action_space: Any = None,
+                 metadata: Mapping[str, Any] | None = None, durable: bool = False):
+        """Opens or creates a log. A log that is there is continued; episodes that it left open stay unfinished.
+
+        Args:
+          path: the file.
+          observation_space, action_space: Gymnasium spaces of one agent, kept for `to_minari`; None where agents differ.
+          metadata: anything msgpack takes, given back by `read`.
+          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode.
+        Raises:
+          RecordingError: the file cannot be written, or another writer has it open. FormatError: it is there and is damaged or no log.
+          InputError: a space or metadata that cannot be kept.
+        """
+        session = {"metadata": dict(metadata or {}),
+                   "observation_space": None if observation_space is None else describe(observation_space),
+                   "action_space": None if action_space is None else describe(action_space)}
+        try:
+            body = pack(Kind.SESSION, {}, session)
+        except (TypeError, ValueError, OverflowError, msgpack.PackException) as error:
+            raise InputError(f"recording {os.fspath(path)!r}, metadata: expected values that msgpack takes, got {error}") from error
+        self.path = FilePath(path)
+        self.n_episodes = self.n_steps = self.n_empty = 0
+        self._durable = durable
+        self._lock = threading.Lock()
+        self._lanes = Lanes()
+        self._schemas: dict[Any, int] = {}
+        self._infos: dict[Path, tuple[str, tuple[int, ...]]] = {}
+        self._file: LogFile | None = LogFile(self.path)
+        self.cut_bytes = self._file.cut_bytes
+        try:
+            self._file.write(body)
+        except BaseException:
+            self.close()
+            raise
+
+    # Recording -------------------------------------------------------------------------------------------------------
+
+    def begin(self, n: int | None = None, observation: Tree = None, *, agent: AgentId | Sequence[AgentId] | None = None,
+              match: AgentId | Sequence[AgentId] | None = None, seed: int | Sequence[int] | None = None,
+              infos: Mapping[str, Tree] | None = None) -> Array:
+        """Begins n episodes.
+
+        Args:
+          n: how many; None for one row per row of `observation`.
+          observation: tree of [n, …], the first observations; None for episodes that are recorded decisions first.
+          agent, match, seed: whose lives these are, in which matches, the resets' seeds; one for all or one for each.
+          infos: tree of [n, …], the reset's infos; a bool column `_key` beside a key says for which rows it is there.
+        Returns:
+          [n] int64, handles of the episodes, for the other methods of this writer.
+        Raises:
+          InputError: columns that do not fit. RecordingError: the file cannot be written, or the writer is closed.
+        """
+        if n is None:
+            n = count_rows(observation)
+        found: _Columns = {}
+        if observation is not None:
+            found |= columns(observation, n, ("observation",))
+        for name, value in (("agent", agent), ("match", match), ("seed", seed)):
+            if value is not None:
+                found[name,] = scalars(name, value, n, np.int64 if name == "seed" else None)
+        found |= columns(infos, n, ("infos",)) if infos else {}
+        with self._lock:
+            handles = self._lanes.next(n)
+            schemas = self._checked(found, None)
+            if n:
+                self._write(Kind.BEGIN, handles, found)
+            self._lanes.begin(handles, DECISIONS if observation is None else STEPS)
+            self._keep(handles & 0xFFFFFFFF, schemas)
+            self.n_episodes += n
+        return handles
+
+    def step(self, episodes: Any, observation: Tree, action: Tree, reward: Any, *, terminated: Any = False, truncated: Any = False,
+             infos: Mapping[str, Tree] | None = None, log_prob: Any = None, deterministic: Any = None, pre_tanh: Tree = None,
+             pre_clip: Tree = None, source: str | Sequence[str] | None = None, overridden: Any = None, version: Any = None,
+             stream: Any = None, tick: Any = None) -> None:
+        """Records a whole step of each episode, and ends those that are terminated or truncated.
+
+        Args:
+          episodes: [n] handles, each once.
+          observation: tree of [n, …], what followed the action, of the same episode; None if it is not known: only where every row ends.
+          action: tree of [n, …], what was executed.
+          reward: [n]. terminated, truncated: [n] bool, or one for all.
+          infos: as in `begin`.
+          log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick: columns as `Episode` describes them, or
+            one value for all; None where not known.
+        Raises:
+          InputError: columns that do not fit. AgentError: episodes that are not open, or not recorded by whole steps.
+          RecordingError: the file cannot be written, or the writer is closed.
+        """
+        handles = handles_of(episodes)
+        n = len(handles)
+        found = decision(n, action, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick)
+        found["reward",] = scalars("reward", reward, n, np.float64)
+        found["terminated",] = scalars("terminated", terminated, n, np.bool_)
+        found["truncated",] = scalars("truncated", truncated, n, np.bool_)
+        ends = found["terminated",] | found["truncated",]
+        if observation is not None:
+            found |= columns(observation, n, ("observation",))
+        elif not ends.all():
+            raise InputError("recording, 'observation': expected the observations after the step where an episode goes on, got None")
+        found |= columns(infos, n, ("infos",)) if infos else {}
+        self._record(Kind.STEP, handles, found, STEPS, ends)
+
+    def decide(self, episodes: Any, observation: Tree, action: Tree, *, infos: Mapping[str, Tree] | None = None, log_prob: Any = None,
+               deterministic: Any = None, pre_tanh: Tree = None, pre_clip: Tree = None, source: str | Sequence[str] | None = None,
+               overridden: Any = None, version: Any = None, stream: Any = None, tick: Any = None) -> None:
+        """Records a decision of each episode: an observation and the action chosen for it. Its reward is 0 until `outcome` adds some.
+
+        Args and errors as in `step`, but that `observation` is what came before the action, and is needed.
+        """
+        handles = handles_of(episodes)
+        n = len(handles)
+        found = decision(n, action, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick)
+        found |= columns(observation, n, ("observation",))
+        found |= columns(infos, n, ("infos",)) if infos else {}
+        self._record(Kind.DECIDE, handles, found, DECISIONS)
+
+    def outcome(self, episodes: Any, *, reward: Any = None, action: Tree = None, step: Any = None) -> None:
+        """Adds to steps that are recorded: rewards, or the actions that were really executed.
+
+        Args:
+          episodes: [n] handles; one may occur several times.
+          reward: [n], added to what the step has.
+          action: tree of [n, …] in place of the recorded action, or of some of its keys; the step is then `overridden` and has a
+            log-probability of NaN.
+          step: [n] int, which step of the episode, from 0; None for the last one.
+        Raises:
+          InputError: columns that do not fit, or no such step. AgentError: episodes that are not open.
+          RecordingError: the file cannot be written, or the writer is closed.
+        """
+        handles = handles_of(episodes)
+        n = len(handles)
+        found: _Columns = {}
+        if reward is not None:
+            found["reward",] = scalars("reward", reward, n, np.float64)
+        if action is not None:
+            found |= columns(action, n, ("action",))
+        with self._lock:
+            lanes = self._lanes.find(handles, self._where, once=False)
+            steps = self._lanes.n_steps[lanes]
+            chosen = steps - 1 if step is None else scalars("step", step, n, np.int64)
+            wrong = (chosen < 0) | (chosen >= steps)
+            if wrong.any():
+                i = int(np.flatnonzero(wrong)[0])
+                raise InputError(f"{self._where}, 'step': expected a step below {steps[i]}, got {chosen[i]}; record the step first")
+            found["step",] = chosen
+            if n and len(found) > 1:
+                self._write(Kind.OUTCOME, handles, found)
+
+    def end(self, episodes: Any, observation: Tree = None, *, terminated: Any = False, truncated: Any = False) -> None:
+        """Ends episodes; each is terminated, truncated or both.
+
+        Args:
+          episodes: [n] handles, each once.
+          observation: tree of [n, …], the final observations of episodes that were recorded decisions first; None where there is none:
+            the last one is repeated and `final_obs_missing`. Episodes recorded by whole steps have theirs already.
+          terminated, truncated: [n] bool, or one for all.
+        Raises:
+          InputError: columns that do not fit. AgentError: episodes that are not open.
+          RecordingError: the file cannot be written, or the writer is closed.
+        """
+        handles = handles_of(episodes)
+        n = len(handles)
+        found: _Columns = {("terminated",): scalars("terminated", terminated, n, np.bool_),
+                           ("truncated",): scalars("truncated", truncated, n, np.bool_)}
+        if not (found["terminated",] | found["truncated",]).all():
+            raise InputError("recording, end: expected each episode to be terminated or truncated, got neither; say which")
+        if observation is not None:
+            found |= columns(observation, n, ("observation",))
+        self._record(Kind.END, handles, found, DECISIONS if observation is not None else None, np.ones(n, np.bool_))
+
+    # Closing ---------------------------------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Returns when everything recorded so far is on the disk.
+
+        Raises:
+          RecordingError: the disk reports a failure, or the writer is closed.
+        """
+        with self._lock:
+            self._open().sync()
+
+    def close(self) -> None:
+        """Closes the file; episodes that are open stay unfinished. May be called again."""
+        with self._lock:
+            file, self._file = self._file, None
+            if file is not None:
+                file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Inside ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return f"recording {str(self.path)!r}"
+
+    def _open(self) -> LogFile:
+        if self._file is None:
+            raise RecordingError(f"{self._where}: expected a writer that is open, got one that was closed; open another one")
+        return self._file
+
+    def _write(self, kind: Kind, handles: Array, found: _Columns) -> None:
+        self._open().write(pack(kind, {("episode",): handles, **found}))
+
+    def _record(self, kind: Kind, handles: Array, found: _Columns, phase: int | None, ends: Array | None = None) -> None:
+        """Checks and writes a record of episodes that are in a phase, then notes what it did to them."""
+        with self._lock:
+            lanes = self._lanes.find(handles, self._where)
+            if phase is not None and (self._lanes.phase[lanes] != phase).any():
+                wrong = int(handles[self._lanes.phase[lanes] != phase][0])
+                raise AgentError(f"{self._where}: expected episodes begun {'with' if phase == STEPS else 'without'} an observation for "
+                                 f"{kind.name.lower()}, got episode {wrong}; record an episode by step, or by decide and end")
+            schemas = self._checked(found, lanes)
+            if len(lanes):
+                self._write(kind, handles, found)
+            self._keep(lanes, schemas)
+            if kind in (Kind.STEP, Kind.DECIDE):
+                self._lanes.n_steps[lanes] += 1
+                self.n_steps += len(lanes)
+            if ends is not None and ends.any():
+                over = lanes[ends]
+                self.n_empty += int((self._lanes.n_steps[over] == 0).sum())
+                self._lanes.end(over)
+                if self._durable:
+                    self._open().sync()
+
+    def _checked(self, found: _Columns, lanes: Array | None) -> tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]:
+        """Numbers of the schemas of observations and actions, and rows of infos, for `_keep`. Both must be those that were there before."""
+        schemas: dict[str, int] = {}
+        for name in ("observation", "action"):
+            rows: Schema = tuple((path, exact_kind(array), array.shape[1:]) for path, array in found.items() if path[0] == name)
+            if not rows:
+                continue
+            schemas[name] = self._schemas.setdefault(frozenset(rows), len(self._schemas))
+            had = self._lanes.schemas[name][lanes] if lanes is not None else np.zeros(0, np.int64) - 1
+            differs = (had >= 0) & (had != schemas[name])
+            if differs.any():
+                of = next(key for key, number in self._schemas.items() if number == had[differs][0])
+                raise InputError(f"{self._where}, {name!r}: expected rows as the episode's earlier ones, {shown(of)}, got {shown(rows)}")
+        infos = {}
+        for path, array in found.items():
+            if path[0] == "infos":
+                infos[path] = rough_kind(array), array.shape[1:]
+                kind, shape = self._infos.get(path, infos[path])
+                if (kind, shape) != infos[path]:
+                    raise InputError(f"{self._where}, {named(path)!r}: expected rows of {shape} {kind} as before, got {array.shape[1:]} "
+                                     f"{infos[path][0]}; leave it out or name it otherwise")
+        return schemas, infos
+
+    def _keep(self, lanes: Array, schemas: tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]) -> None:
+        """Notes what has been written."""
+        for name, number in schemas[0].items():
+            self._lanes.schemas[name][lanes] = number
+        self._infos |= schemas[1]

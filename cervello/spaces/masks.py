@@ -1,0 +1,102 @@
+"""Masks of allowed actions: the forms that games give them in, and the one that a policy takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.spaces.kinds import kind
+from cervello.spec import Array
+
+_KINDS = np.dtype(np.int8)
+
+
+class MaskLayout:
+    """How a mask of an action space lies in one row. Immutable.
+
+    A Discrete has an element per action, in the order of the actions; a MultiDiscrete those of all its choices side by side, as
+    sb3-contrib has them. Nonzero allows.
+
+    Args:
+      where: what messages begin with.
+      space: of the actions.
+
+    Attributes:
+      width: elements of a row; 0 where the space has no masks.
+    """
+
+    def __init__(self, where: str, space: Any):
+        self._where, self._space = where, space
+        self._shape: tuple[int, ...] = ()
+        self._sizes: tuple[int, ...] = ()
+        if kind(space) == "Discrete":
+            self._sizes = (int(space.n),)
+        elif kind(space) == "MultiDiscrete":
+            self._shape = tuple(space.nvec.shape)
+            self._sizes = tuple(int(n) for n in space.nvec.reshape(-1))
+        self.width = sum(self._sizes)
+
+    def flat(self, mask: Any, n_rows: int, single: bool = False) -> Array:
+        """[N, width] int8, 1 for what is allowed.
+
+        Args:
+          mask: [N, width]; [width] when there is one row; or, for a MultiDiscrete, a tuple of the choices' masks, each [n] or [N, n].
+          single: whether one agent's mask is given, without N.
+        Raises:
+          InputError: the space has no masks, or this one does not fit.
+        """
+        if not self.width:
+            raise InputError(f"{self._where}, mask: expected none for {self._space}, got one; masks are for Discrete and MultiDiscrete")
+        if isinstance(mask, tuple):
+            mask = self._joined(mask)
+        try:
+            array = np.asarray(mask)
+        except ValueError as error:
+            raise InputError(f"{self._where}, mask: expected {(n_rows, self.width)}, got something ragged") from error
+        if array.dtype.kind not in "iubf":
+            raise InputError(f"{self._where}, mask: expected bools or numbers, got {array.dtype}")
+        if array.shape != (n_rows, self.width):
+            if not (array.shape == (self.width,) and (single or n_rows == 1)):
+                raise InputError(f"{self._where}, mask: expected {(n_rows, self.width)}, got {array.shape}; one element for each action")
+            array = array[None]
+        return np.asarray(array != 0, _KINDS)
+
+    def _joined(self, mask: tuple[Any, ...]) -> Array:
+        parts: list[Array] = []
+        _leaves(mask, parts)
+        widths = tuple(part.shape[-1] if part.ndim else 0 for part in parts)
+        if widths != self._sizes or len({part.ndim for part in parts}) > 1:
+            raise InputError(f"{self._where}, mask: expected a mask of {list(self._sizes)} elements for each choice, got {list(widths)}")
+        return np.concatenate(parts, axis=-1)
+
+    def empty(self, flat: Array) -> Array:
+        """[N] bool, rows in which some choice is allowed nothing."""
+        found = np.zeros(len(flat), np.bool_)
+        first = 0
+        for size in self._sizes:
+            found |= ~flat[:, first:first + size].any(axis=1)
+            first += size
+        return found
+
+    def opened(self, flat: Array) -> tuple[Array, int]:
+        """The mask with everything allowed in choices that were allowed nothing, and how many rows had one."""
+        rows = self.empty(flat)
+        count = int(rows.sum())
+        if not count:
+            return flat, 0
+        flat, first = flat.copy(), 0
+        for size in self._sizes:
+            part = flat[:, first:first + size]
+            part[~part.any(axis=1)] = 1
+            first += size
+        return flat, count
+
+
+def _leaves(mask: Any, found: list[Array]) -> None:
+    for part in mask:
+        if isinstance(part, tuple):
+            _leaves(part, found)
+        else:
+            found.append(np.asarray(part))
