@@ -5,10 +5,28 @@
     for step in envs.rollout(venv, policy, steps=10_000, seed=0): ...
 """
 
+from cervello.envs.crowd import Crowd, CrowdStep
+from cervello.envs.multiagent.pool import Pool
+from cervello.envs.opponents import Opponents
 from cervello.envs.play import play
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.rollout import Rollout, Step, rollout
 from cervello.envs.seeding import episode_seed
+from cervello.envs.vector_opponents import VectorOpponents
 from cervello.spaces import Spaces
 
-__all__ = ["PlayResult", "Returns", "Rollout", "Spaces", "Step", "episode_seed", "play", "rollout"]
+__all__ = [
+    "Crowd",
+    "CrowdStep",
+    "Opponents",
+    "PlayResult",
+    "Pool",
+    "Returns",
+    "Rollout",
+    "Spaces",
+    "Step",
+    "VectorOpponents",
+    "episode_seed",
+    "play",
+    "rollout",
+]

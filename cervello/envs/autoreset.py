@@ -27,7 +27,7 @@ def autoreset_mode(env: Any, given: AutoresetMode | str | None) -> AutoresetMode
         raise ConfigurationError(f"autoreset: expected a vector environment whose metadata name its mode, got {metadata!r:.200} of "
                                  f"{type(env).__name__}; give autoreset='next_step', 'same_step' or 'disabled'")
     if mode is not None and wanted is not None and mode != wanted:
-        raise ConfigurationError(f"autoreset: expected {mode.value!r}, as in the environment's metadata, got {wanted.value!r}; leave it out")
+        raise ConfigurationError(f"autoreset: expected {mode.value!r}, as in its metadata, got {wanted.value!r}; leave it out")
     found = mode or wanted
     assert found is not None
     return found

@@ -89,7 +89,7 @@ class Crowd:
         rewards, terminated, truncated = self._match.outcome
         for agent, reward in rewards.items():
             self.returns[agent] = self.returns.get(agent, 0.0) + reward
-        return CrowdStep(self.agents, rewards, terminated, truncated)
+        return CrowdStep(self.agents, dict(rewards), dict(terminated), dict(truncated))
 
     def __iter__(self) -> Iterator[CrowdStep]:
         self.reset(self._begin_seed)

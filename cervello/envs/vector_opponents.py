@@ -109,7 +109,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
 
     def _joined(self, observations: list[Any]) -> Any:
         out = create_empty_array(self.single_observation_space, self.num_envs)
-        return concatenate(self.single_observation_space, observations, out)
+        return concatenate(self.single_observation_space, observations, out)  # type: ignore[arg-type]
 
     def render(self) -> Any:
         return tuple(env.render() for env in self.envs)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.envs.multiagent.asking import Asking, Question
-from cervello.envs.multiagent.parallel_match import Seen, mask_of
+from cervello.envs.multiagent.parallel_match import Outcome, Seen, mask_of
 from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
@@ -27,6 +27,7 @@ class AecMatch:
     Attributes:
       agents: who is there.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
+      outcome: rewards, terminated and truncated of the last turn, by agent, where policies play everybody.
     """
 
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
@@ -38,6 +39,7 @@ class AecMatch:
         self.dropped_rewards = 0.0
         self.empty_masks = 0
         self._mask: Any = None
+        self.outcome: Outcome = ({}, {}, {})
 
     @property
     def agents(self) -> list[str]:
@@ -64,6 +66,8 @@ class AecMatch:
         """The learner's action, and the turns of the others up to its next one; without a learner, one agent's turn."""
         if self._learner is None:
             yield from self._turn()
+            flags = self.env.terminations, self.env.truncations
+            self.outcome = dict(self.env.rewards), dict(flags[0]), dict(flags[1])
             return Seen({}, {}, {}, {}, {})
         self.env.step(actions[self._learner])
         self._births()

@@ -90,8 +90,8 @@ def _answered(questions: list[Question]) -> list[Answer]:
         masks: list[Any] | None = None
         if any(each.masks is not None for each in group):
             masks = [mask for each in group for mask in (each.masks if each.masks is not None else [None] * len(each.ids))]
-        found, empty = _decided(first.policy, [a for each in group for a in each.ids], [o for each in group for o in each.observations], masks,
-                                first.deterministic)
+        found, empty = _decided(first.policy, [a for each in group for a in each.ids], [o for each in group for o in each.observations],
+                                masks, first.deterministic)
         start = 0
         for i in places:
             end = start + len(questions[i].ids)

@@ -13,6 +13,9 @@ from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
 
+Outcome = tuple[Mapping[str, float], Mapping[str, bool], Mapping[str, bool]]
+
+
 class Seen(NamedTuple):
     """What learners see after a reset or step, by agent; those that are not there are left out. Infos are copies."""
 
@@ -36,6 +39,7 @@ class ParallelMatch:
       agents: who is there.
       dropped_rewards: of agents that were born and died in one step.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
+      outcome: rewards, terminated and truncated of the last step, by agent.
     """
 
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
@@ -45,6 +49,7 @@ class ParallelMatch:
         self.empty_masks = 0
         self._observations: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
+        self.outcome: Outcome = ({}, {}, {})
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
         """Begins an episode: another one, whatever became of the last."""
@@ -73,6 +78,7 @@ class ParallelMatch:
         there = [agent for agent in self._learners if agent in given]
         observations, rewards, terminated, truncated, infos = self.env.step(given)
         self._observations, self._infos = observations, infos or {}
+        self.outcome = rewards, terminated, truncated
         self._update(rewards, terminated, truncated)
         return self._seen(rewards, terminated, truncated, there)
 
