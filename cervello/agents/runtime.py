@@ -208,7 +208,7 @@ class Runtime:
         self.end_agents(name, (agent,))
 
     def end_agents(self, name: str, ids: Ids) -> None:
-        """Ends many, or none."""
+        """Ends many, or none. From the middle of another call, as `Policy.end_agents`."""
         brain, names = self._brain(name), listed(ids, ordered=False)
         if brain.policy.must_defer:
             self._note_end(brain, names)
@@ -313,8 +313,15 @@ class Runtime:
         brain, names = self._brain(name), listed(ids)
         _check_flag(name, deterministic)
         arrays = brain.fitted(names, inputs)
-        with self._locked("push_batch"):
-            brain.push_batch(names, arrays, self.frame, bool(deterministic))
+        lock = self._lock
+        if lock._is_owned() or writers:
+            self._check_outside("push_batch")
+        try:
+            with lock:
+                brain.push_batch(names, arrays, self.frame, bool(deterministic))
+        finally:
+            if notes:
+                catch_up()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Agents that wait, in the order of their turn as it is now."""
