@@ -66,7 +66,7 @@ class Runtime:
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
-        self._noted: dict[tuple[Brain, AgentId], int | None] = {}  # who ends as soon as this can be done, and when they had begun
+        self._noted: dict[tuple[Brain, AgentId], int | None] = {}  # agents that end as soon as possible, and when they had begun
         self._collects = False  # whether garbage is to be collected again when this frame is over
         self._start()
         _runtimes.add(self)
@@ -169,7 +169,7 @@ class Runtime:
         """Raises AgentError when this thread is in the middle of this runtime's queues, or of a change of agents."""
         if self._lock._is_owned() or threading.get_ident() in writers:
             raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
-                             "this thread was in the middle of another call; leave word there and call afterwards")
+                             "this thread was in the middle of another call; set a flag there and call afterwards")
 
     def _brain(self, name: str) -> Brain:
         brain = self._brains.get(name) if isinstance(name, str) else None
@@ -225,7 +225,7 @@ class Runtime:
         check_kinds(names)
         brain.policy.check_distinct(names)
         births = brain.policy.births(names)
-        if not brain.policy.is_changing:  # else it does not say just now who is there; who is not, is left out later
+        if not brain.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
             unknown = [agent for agent, birth in zip(names, births, strict=True) if birth is None or (brain, agent) in self._noted]
             if unknown:
                 raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; begin it first")
@@ -233,7 +233,7 @@ class Runtime:
         note(self._catch_up)
 
     def _catch_up(self) -> None:
-        """Ends those who were noted, and are still there."""
+        """Ends the agents that were noted and are still there."""
         while self._noted:
             (brain, agent), then = self._noted.popitem()
             now = brain.policy.births((agent,))[0]
