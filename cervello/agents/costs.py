@@ -137,6 +137,7 @@ class CostModel:
 
     def __init__(self, pace: Pace | None = None, version: int = 1):
         self.pace, self.version = Pace() if pace is None else pace, version
+        # Of a line in doubt: fixed, per row; rows and seconds of the late batch.
         self._doubted: tuple[float, float, int, float] | None = None
         self._trusted = False  # whether the line was doubted before, and stayed
         self._relaxed = False  # whether the line says less than was measured

@@ -23,8 +23,8 @@ class Held(Protocol):
         """Whether this thread holds it."""
 
 
-notes: dict[int, dict[Callable[[], None], None]] = {}  # by thread; empty nearly always, so that those who give back a lock look here only
-writers: dict[int, None] = {}  # threads that are changing who is there; such a thread must not wait for anything
+notes: dict[int, dict[Callable[[], None], None]] = {}  # by thread; empty nearly always, so that a release only looks here
+writers: dict[int, None] = {}  # threads that are writing to a table of agents; such a thread must not wait for anything
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Held
 _last: list[weakref.ref[Any]] = []  # the locks of runtimes: a thread that holds one must not wait for another lock
 _working: set[int] = set()  # threads that are doing what they noted
@@ -41,7 +41,7 @@ def register_last(lock: Any) -> None:
 
 
 def holds_last() -> bool:
-    """Whether this thread is changing who is there, or holds the lock of a runtime: it must not wait for a policy then."""
+    """Whether this thread is writing to a table of agents, or holds the lock of a runtime: it must not wait for a policy then."""
     if writers and threading.get_ident() in writers:
         return True
     for ref in _last:

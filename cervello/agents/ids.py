@@ -28,7 +28,7 @@ def listed(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId
     if isinstance(ids, np.ndarray):
         if ids.ndim != 1 or (ids.dtype.kind not in "iuUO" and ids.size):
             raise AgentError(f"agents: expected a vector of ints or strings, got {ids.dtype} {ids.shape}")
-        return _plain(ids.tolist())
+        return _plain(ids.tolist()) if ids.dtype.kind == "O" else ids.tolist()
     if isinstance(ids, _ONE) or not isinstance(ids, Iterable):
         raise AgentError(f"agents: expected a sequence of ids, got {ids!r}; one agent is [{ids!r}]")
     if ordered and isinstance(ids, (set, frozenset)):

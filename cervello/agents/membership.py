@@ -33,7 +33,7 @@ class Membership:
     def __init__(self, table: AgentTable, engine: Engine, turn: Turn):
         self.engine = engine
         self._table, self._turn = table, turn
-        self._noted: dict[AgentId, None] = {}  # who ends as soon as this can be done
+        self._noted: dict[AgentId, None] = {}  # agents that end as soon as possible
         engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
@@ -61,7 +61,7 @@ class Membership:
             self.alone(change, lambda: self._note_end(names))
 
     def alone(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
-        """As `Turn.alone`; those who were to end before have ended then."""
+        """As `Turn.alone`, after the ends that were noted."""
         def after() -> T:
             if self._noted:
                 self._end_noted()
@@ -70,7 +70,7 @@ class Membership:
         return self._turn.alone(after, later)
 
     def _note_end(self, names: Sequence[AgentId]) -> None:
-        """All of them end when this thread gives back what it holds, or when somebody else changes agents before.
+        """They end when this thread gives back what it holds, or with the next change of agents by another thread.
 
         Raises:
           AgentError: an unknown agent, or one that is named twice or has been noted before.
@@ -78,7 +78,7 @@ class Membership:
         check_kinds(names)
         noted, turn = self._noted, self._turn
         fresh = dict.fromkeys(names)
-        if turn.writer != get_ident():  # else the table does not say just now who is there; who is not, is left out later
+        if turn.writer != get_ident():  # else the table is incomplete just now; unknown agents are left out later
             births = turn.read(self._table.births, list(fresh))
             unknown = [agent for agent, birth in zip(fresh, births, strict=True) if birth is None or agent in noted]
             if unknown:
@@ -93,7 +93,7 @@ class Membership:
             self.alone(lambda: None)
 
     def _end_noted(self) -> None:
-        """Ends those who were noted, and are still there; this thread has the turn. An error of a hook is logged: its caller is gone."""
+        """Ends the agents that were noted and are still there; this thread has the turn. Errors of hooks are logged."""
         while self._noted:
             noted = list(self._noted)
             for agent in noted:

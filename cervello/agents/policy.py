@@ -243,7 +243,7 @@ class Policy:
 
     @property
     def is_changing(self) -> bool:
-        """Whether this thread is changing just now who is there."""
+        """Whether this thread is writing to the table of agents."""
         return self._turn.writer == get_ident()
 
     @property
@@ -270,7 +270,7 @@ class Policy:
         return twin
 
     def follow(self, follower: Follower) -> None:
-        """Has a follower told of swaps, as long as somebody else holds it."""
+        """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
 
     # Swaps --------------------------------------------------------------------------------------------------------------

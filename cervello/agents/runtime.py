@@ -66,7 +66,7 @@ class Runtime:
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
-        self._noted: dict[tuple[Brain, AgentId], int | None] = {}  # who ends as soon as this can be done, and when they had begun
+        self._noted: dict[tuple[Brain, AgentId], int | None] = {}  # agents that end as soon as possible, and when they had begun
         self._collects = False  # whether garbage is to be collected again when this frame is over
         self._start()
         _runtimes.add(self)
@@ -173,7 +173,7 @@ class Runtime:
         """Raises AgentError when this thread is in the middle of this runtime's queues, or of a change of agents."""
         if self._lock._is_owned() or threading.get_ident() in writers:
             raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
-                             "this thread was in the middle of another call; leave word there and call afterwards")
+                             "this thread was in the middle of another call; set a flag there and call afterwards")
 
     def _brain(self, name: str) -> Brain:
         brain = self._brains.get(name) if isinstance(name, str) else None
@@ -212,7 +212,7 @@ class Runtime:
         self.end_agents(name, (agent,))
 
     def end_agents(self, name: str, ids: Ids) -> None:
-        """Ends many, or none."""
+        """Ends many, or none. From the middle of another call, as `Policy.end_agents`."""
         brain, names = self._brain(name), listed(ids, ordered=False)
         if brain.policy.must_defer:
             self._note_end(brain, names)
@@ -229,7 +229,7 @@ class Runtime:
         check_kinds(names)
         brain.policy.check_distinct(names)
         births = brain.policy.births(names)
-        if not brain.policy.is_changing:  # else it does not say just now who is there; who is not, is left out later
+        if not brain.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
             unknown = [agent for agent, birth in zip(names, births, strict=True) if birth is None or (brain, agent) in self._noted]
             if unknown:
                 raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; begin it first")
@@ -237,7 +237,7 @@ class Runtime:
         note(self._catch_up)
 
     def _catch_up(self) -> None:
-        """Ends those who were noted, and are still there."""
+        """Ends the agents that were noted and are still there."""
         while self._noted:
             (brain, agent), then = self._noted.popitem()
             now = brain.policy.births((agent,))[0]
@@ -325,8 +325,15 @@ class Runtime:
         brain, names = self._brain(name), listed(ids)
         _check_flag(name, deterministic)
         arrays = brain.fitted(names, inputs)
-        with self._locked("push_batch"):
-            brain.push_batch(names, arrays, self.frame, bool(deterministic))
+        lock = self._lock
+        if lock._is_owned() or writers:
+            self._check_outside("push_batch")
+        try:
+            with lock:
+                brain.push_batch(names, arrays, self.frame, bool(deterministic))
+        finally:
+            if notes:
+                catch_up()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Agents that wait, in the order of their turn as it is now."""

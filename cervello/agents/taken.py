@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Taken:
     limit: Limit | None = None
     picked_s: float = 0.0
     ended_s: float = 0.0
-    gross_s: float = 0.0
+    gross_s: float = math.inf
     version: int = 1
     opens: bool = False
     n_run: int = 0

@@ -9,7 +9,7 @@ call, inside the `try`, with a word of the taker's own; and given back, when the
 another call, since that look could be interrupted too. The word is the thread's number as a fresh int: its value says whose thread has
 the turn, its identity which call.
 
-Those who only ask who is there take no lock (`read`), so that a runtime may ask under its own. Order of locks:
+Reading the table of agents takes no lock (`read`), so that a runtime may read it under its own. Order of locks:
 docs/decisions/0018-locks.md.
 """
 
@@ -39,8 +39,8 @@ class Turn:
       after_fork: called in the child.
       swapping: one swap after the other; decisions do not wait for it.
       holder: {} or {0: word of whoever has the turn}.
-      writer: the thread that is changing who is there just now; 0 for none.
-      writes: such changes so far, the one that is under way included.
+      writer: the thread that is writing to the table of agents; 0 for none.
+      writes: such writes so far, the one under way included.
     """
 
     def __init__(self, where: str) -> None:
@@ -122,7 +122,7 @@ class Turn:
                 catch_up()
 
     def write(self, act: Callable[[], T]) -> T:
-        """Calls `act`, which changes who is there; this thread has the turn. No hook is called in there."""
+        """Calls `act`, which writes to the table of agents; this thread has the turn. No hook is called inside."""
         me = threading.get_ident()
         try:
             deferred.writers[me] = None
@@ -135,7 +135,7 @@ class Turn:
             deferred.writers.pop(me, None)
 
     def read(self, look: Callable[..., T], ids: Any) -> T:
-        """Calls `look(ids)`, which only asks who is there, with no change in the midst of it. Takes no lock."""
+        """Calls `look(ids)`, which reads the table of agents, and again if the table was written to meanwhile. Takes no lock."""
         while True:
             writes = self.writes
             writer = self.writer

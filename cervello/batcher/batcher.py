@@ -45,7 +45,7 @@ class Batcher:
         self._queue = Queue(policy.all_inputs)
         self._odd = odd_axes(policy.outputs)
         self._busy = False  # whether a call is under way
-        self._leaving: dict[AgentId, None] = {}  # who was discarded meanwhile
+        self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -92,9 +92,13 @@ class Batcher:
         self._busy = True
 
     def _leave(self) -> None:
-        self._busy = False
-        while self._leaving:
-            self._queue.discard(self._leaving.popitem()[0])
+        try:
+            while self._leaving:
+                self._queue.discard(self._leaving.popitem()[0])
+        finally:
+            self._busy = False
+        if self._leaving:  # a signal handler came just before
+            self.discard(next(iter(self._leaving)))
 
     def _birth(self, agent: AgentId) -> int:
         birth = self.policy.births((agent,))[0]
@@ -145,12 +149,16 @@ class Batcher:
 
     def discard(self, agent: AgentId) -> bool:
         """Forgets what one agent waits with; returns whether it waited."""
-        if not self._busy:
+        if self._busy:
+            waits = agent in self._queue and agent not in self._leaving
+            if waits:
+                self._leaving[agent] = None
+            return waits
+        self._enter("discard")
+        try:
             return self._queue.discard(agent)
-        waits = agent in self._queue and agent not in self._leaving
-        if waits:
-            self._leaving[agent] = None
-        return waits
+        finally:
+            self._leave()
 
     def clear(self) -> tuple[AgentId, ...]:
         """Forgets what waits; returns whose it was."""

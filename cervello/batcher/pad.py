@@ -98,7 +98,7 @@ class ScratchPad:
         if self.is_large:
             capacity = max(self._water.keep(n_rows, self.capacity), _FIRST)
             if capacity < self.capacity:
-                self._columns = {}  # the old memory goes first
+                self._columns, self.capacity = {}, 0  # the old memory goes first
                 self._resize(capacity, 0, 0)
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
