@@ -45,6 +45,9 @@ def _poisoned(*arguments: Any, **options: Any) -> np.ndarray[Any, Any]:
     return array
 
 
+_poisoned.__doc__ = np.empty.__doc__  # which numpy.ma takes apart
+
+
 def _given(model: Any, n_rows: int) -> dict[str, np.ndarray[Any, Any]]:
     random = np.random.default_rng(n_rows)
     found = {}
