@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from cervello.native.dims import Dim, Shape, parts, written
 from cervello.native.operand_rules.table import Operands, operands_of
 
@@ -52,7 +50,8 @@ def _attention(o: Operands) -> None:
         _mask(o, (batch, heads, length, k[2] + past))
     o.is_list(6, "lengths of keys", batch)
     o.choice("qk_matmul_output_mode", 0, (0, 1, 2, 3))
-    if not 0 <= o.attribute("softcap", 0.0) < math.inf:
+    o.choice("softmax_precision", 1, (0, 1, 10, 11, 16))
+    if o.attribute("softcap", 0.0) < 0:
         o.fail("a softcap of at least 0", o.attribute("softcap"))
     for name in ("left_window_size", "right_window_size"):
         o.at_least(name, -1, -1)
