@@ -45,6 +45,7 @@ def _attention(**changes: Any) -> onnx.ModelProto:
     return one("Attention", *operands.values(), opset=23, **attributes)
 
 
+_CELLS, _POOLS = ("LSTM", "GRU", "RNN"), ("MaxPool", "AveragePool")
 _ELEMENTS = _fixed(2, 3)
 _SCALES = np.array([1, 1, 0, 1], np.float32)
 CONTRADICTIONS = [
@@ -74,8 +75,8 @@ CONTRADICTIONS = [
     (lambda: _loop(_fixed(dtype=I32)), "a number of turns of type int64, got int32"),
     (lambda: _loop(_fixed(2, dtype=I64)), "one number as a number of turns"),
     # recurrent layers
-    *((lambda op=op: _cell(op, hidden_size=3), "hidden_size 2, as the recurrent weights have it, got 3") for op in ("LSTM", "GRU", "RNN")),
-    *((lambda op=op: _cell(op, hidden_size=2, clip=1.0, direction="bidirectional"), r"weights of shape \(2,") for op in ("LSTM", "GRU", "RNN")),
+    *((lambda op=op: _cell(op, hidden_size=3), "hidden_size 2, as the recurrent weights have it, got 3") for op in _CELLS),
+    *((lambda op=op: _cell(op, hidden_size=2, clip=1.0, direction="bidirectional"), r"weights of shape \(2,") for op in _CELLS),
     (lambda: _cell("RNN", weights(1, 3)), r"biases of shape \(1, 4\), got \(1, 3\)"),
     (lambda: _cell("LSTM", weights(1, 16), np.ones(2, np.int32)), r"sequence lengths of shape \(1,\), got \(2,\)"),
     (lambda: _cell("GRU", activations=["Tanh"]), "2 activations, got"),
@@ -99,7 +100,7 @@ CONTRADICTIONS = [
     (lambda: one("OneHot", rows(dtype=I64), _a(3), weights(3)), r"values of shape \(2,\)"),
     (lambda: one("DepthToSpace", rows(6, 2, 2), blocksize=2), "a multiple of 4 on axis 1, got 6"),
     # windows
-    *((lambda op=op: one(op, rows(1, 5), kernel_shape=[2], pads=[2, 0]), r"pads below the kernel's \[2\]") for op in ("MaxPool", "AveragePool")),
+    *((lambda op=op: one(op, rows(1, 5), kernel_shape=[2], pads=[2, 0]), r"pads below the kernel's \[2\]") for op in _POOLS),
     (lambda: one("Resize", rows(1, 2, 2), None, _SCALES, opset=18), "scales above 0"),
     (lambda: one("Resize", rows(1, 2, 2), None, None, _a(1, 1, 0, 2), opset=18), "sizes of at least 1"),
     (lambda: one("Resize", rows(1, 2, 2), None, _SCALES[:3] + 1, opset=18), r"scales of shape \(4,\)"),
@@ -142,7 +143,8 @@ def test_attributes_that_onnx_does_not_give_an_op_are_refused(model: Any, messag
 
 
 @pytest.mark.parametrize("model", [
-    lambda: one("GatherElements", rows(3), In(("N", 2), I64), axis=1), lambda: one("GatherElements", _fixed(4, 3), np.zeros((2, 3), np.int64)),
+    lambda: one("GatherElements", rows(3), In(("N", 2), I64), axis=1),
+    lambda: one("GatherElements", _fixed(4, 3), np.zeros((2, 3), np.int64)),
     lambda: one("ScatterElements", _fixed(4, 3), np.zeros((2, 2), np.int64), weights(2, 2)), lambda: _loop(_fixed(1, dtype=I64)),
     lambda: one("Pad", rows(3), _a(0, 2, 0, 2), mode="reflect"), lambda: one("MaxPool", rows(1, 5), kernel_shape=[2], pads=[1, 1]),
     lambda: one("AveragePool", rows(1, 5), kernel_shape=[3], pads=[2, 2], count_include_pad=1),

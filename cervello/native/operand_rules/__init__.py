@@ -1,4 +1,4 @@
-"""Rules of operands, one file per family of ops: what ONNX demands of number, types, ranks, sizes and attributes before anything is lowered.
+"""Rules of operands, one file per family of ops: what ONNX demands of operands and attributes before anything is folded or lowered.
 
 Number, kinds of attributes and element types come from ONNX's schemas; the files here add ranks, sizes that must agree and ranges of
 attributes. Indices are data and are checked while kernels run. Source: ONNX operator specification.

@@ -14,7 +14,7 @@ def _heads(o: Operands, index: int, count: int | None) -> tuple[Dim, Dim, Dim, D
     if len(shape) == 4:
         if count is not None and parts(shape[1]) != (count, 0):
             o.fail(f"{count} heads of {_NAMES[index]}, as its attribute says", written(shape))
-        return shape  # type: ignore[return-value]
+        return shape
     if count is None:
         o.fail(f"the number of heads of {_NAMES[index]}, which have 3 axes", "none")
     width, slope = parts(shape[2])

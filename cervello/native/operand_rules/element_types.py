@@ -6,7 +6,7 @@ where both versions say so.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ _NAMES = {"float": "FLOAT", "double": "DOUBLE"}
 _BOUNDS_FROM_ATTRIBUTES = {"Clip": (1, 2), "Pad": (2,)}  # once float attributes of ops on any float type, now float32 constants
 
 
-@lru_cache(maxsize=None)
+@cache
 def _dtypes(types: frozenset[str]) -> frozenset[str] | None:
     """numpy names of ONNX's tensor types; None where other things than tensors are allowed."""
     found = set()
