@@ -7,8 +7,8 @@ import math
 from cervello.native.operand_rules.table import Operands
 
 _FLAGS = frozenset({
-    "allowzero", "antialias", "ceil_mode", "center_point_box", "count_include_pad", "exclude_outside", "exclusive", "input_forget",
-    "interleaved", "inverse", "is_causal", "keepdims", "largest", "linear_before_reset", "noop_with_empty_axes", "onesided",
+    "align_corners", "allowzero", "antialias", "ceil_mode", "center_point_box", "count_include_pad", "exclude_outside", "exclusive",
+    "input_forget", "interleaved", "inverse", "is_causal", "keepdims", "largest", "linear_before_reset", "noop_with_empty_axes", "onesided",
     "periodic", "reverse", "saturate", "select_last_index", "sorted", "storage_order", "training_mode", "transA", "transB", "upper"})
 _ANY = frozenset({"extrapolation_value"})  # it is data
 
