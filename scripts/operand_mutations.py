@@ -68,7 +68,7 @@ def contradicted(corpus: Sequence[Seed], number: int) -> tuple[bytes, str]:
         kind = rng.choice(("shape", "type", "attribute", "attribute", "operand"))
         try:
             what = _KINDS[kind](model, rng)
-        except (ValueError, TypeError, OverflowError):  # protobuf or numpy cannot hold it
+        except (ValueError, TypeError, OverflowError, IndexError):  # protobuf or numpy cannot hold it, or there is nothing to change
             continue
         after = model.SerializeToString()
         if what and after != before:

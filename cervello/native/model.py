@@ -74,6 +74,7 @@ class Model(Executable):
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
         at_once = self.program.wholly_planned and not self._built.loose and not self._built.random_nodes
+        at_once &= self.divisible or self.batched  # else rows run one by one, which a compiled call does with rows in front only
         self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are
 
     @classmethod

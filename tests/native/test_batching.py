@@ -118,16 +118,16 @@ _LSTM = (weights(1, 8, 3), weights(1, 8, 2), weights(1, 16))
 
 @pytest.mark.parametrize(("model", "message"), [
     (lambda: _lstm(_LSTM[0][:, :, :2], *_LSTM[1:]), "expected weights"), (lambda: _lstm(_LSTM[0][:, :4], *_LSTM[1:]), "expected weights"),
-    (lambda: _lstm(*_LSTM[:2], _LSTM[2][:, :8]), "expected weights"),
-    (lambda: one("Conv", rows(3, 5), weights(2, 2, 3)), r"expected weights and bias that fit \(N, 3, 5\) in 1 groups, got \(2, 2, 3\)"),
-    (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), weights(1)), "expected weights and bias that fit"),
-    (lambda: one("Conv", rows(4, 5), weights(3, 2, 3), group=2), "expected weights and bias that fit"),
-    (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), kernel_shape=[4]), "expected weights and bias that fit"),
-    (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), dilations=[-1]), "dilations of at least 1 on 1 axes"),
-    (lambda: one("MaxPool", rows(3, 5), kernel_shape=[2], strides=[0]), "strides and dilations of at least 1"),
-    (lambda: one("MaxPool", rows(3, 5), kernel_shape=[2], pads=[1]), "on 1 axes"),
+    (lambda: _lstm(*_LSTM[:2], _LSTM[2][:, :8]), r"expected biases of shape \(1, 16\), got \(1, 8\)"),
+    (lambda: one("Conv", rows(3, 5), weights(2, 2, 3)), r"expected a picture of 2 channels, got \(1, 3, 5\)"),
+    (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), weights(1)), r"expected a bias of shape \(2,\), got \(1,\)"),
+    (lambda: one("Conv", rows(4, 5), weights(3, 2, 3), group=2), "expected channels that 2 groups share evenly, got 3"),
+    (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), kernel_shape=[4]), r"expected kernel_shape \(3,\), as the filters have it"),
+    (lambda: one("Conv", rows(3, 5), weights(2, 3, 3), dilations=[-1]), "expected 1 numbers of at least 1 as dilations"),
+    (lambda: one("MaxPool", rows(3, 5), kernel_shape=[2], strides=[0]), "expected 1 numbers of at least 1 as strides"),
+    (lambda: one("MaxPool", rows(3, 5), kernel_shape=[2], pads=[1]), "expected 2 numbers of at least 0 as pads"),
     (lambda: one("Gemm", rows(3), weights(3, 5), weights(4)), r"expected a shape that broadcasts to \(1, 5\), got \(4,\)"),
-    (lambda: one("BatchNormalization", rows(3), *[np.ones(2, np.float32)] * 4), r"expected a shape that broadcasts to \(N, 3\)")])
+    (lambda: one("BatchNormalization", rows(3), *[np.ones(2, np.float32)] * 4), r"expected a scale of shape \(3,\), got \(2,\)")])
 def test_weights_that_do_not_fit_their_op_never_reach_a_kernel(model: Any, message: str) -> None:
     with pytest.raises(GraphError, match=message):
         Model.load(model())
@@ -157,3 +157,11 @@ def test_an_output_whose_shape_depends_on_data_is_given_for_one_row_and_refused_
     for count in (0, 2, 5):
         with pytest.raises(InputError, match=f"expected 1 row, got {count}; the shape of output .* depends on data"):
             model.run({"x": np.ones((count, 3), np.float32)})
+
+
+def test_a_batch_whose_rows_lie_behind_runs_row_by_row_each_time() -> None:
+    model = Model.load(one("Add", In(("N", 3)), In((3, "N"))))  # the second run of a size took the batch for one that lies in front
+    x, y = np.arange(21, dtype=np.float32).reshape(7, 3), 100 * np.arange(21, dtype=np.float32).reshape(3, 7)
+    expected = np.stack([x[i][None] + y[:, i][:, None] for i in range(7)])
+    for _ in range(3):
+        np.testing.assert_array_equal(model.run({"x0": x, "x1": y})["y0"], expected)

@@ -1,4 +1,4 @@
-"""Rules of operands, one file per family of ops: what ONNX demands of number, types, ranks, sizes and attributes before anything is lowered.
+"""Rules of operands, one file per family of ops: what ONNX demands of operands and attributes before anything is folded or lowered.
 
 Number, kinds of attributes and element types come from ONNX's schemas; the files here add ranks, sizes that must agree and ranges of
 attributes. Indices are data and are checked while kernels run. Source: ONNX operator specification.
@@ -14,6 +14,7 @@ from cervello.native.operand_rules import (  # noqa: F401  (each enters its ops)
     control_flow,
     elementwise,
     gather_scatter,
+    losses,
     movement,
     norms,
     products,
@@ -23,6 +24,7 @@ from cervello.native.operand_rules import (  # noqa: F401  (each enters its ops)
     windows,
 )
 from cervello.native.operand_rules.element_types import check_types
+from cervello.native.operand_rules.flags import check_flags
 from cervello.native.operand_rules.table import OPERAND_RULES, Operands, Unsettled
 from cervello.native.values import Value
 
@@ -41,6 +43,7 @@ def check_operands(node: Node, values: Sequence[Value | None]) -> None:
         return
     operands = Operands(node, values)
     check_types(operands)
+    check_flags(operands)
     rule = OPERAND_RULES.get(node.op)
     if rule is not None:
         try:

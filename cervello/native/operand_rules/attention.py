@@ -14,7 +14,7 @@ def _heads(o: Operands, index: int, count: int | None) -> tuple[Dim, Dim, Dim, D
     if len(shape) == 4:
         if count is not None and parts(shape[1]) != (count, 0):
             o.fail(f"{count} heads of {_NAMES[index]}, as its attribute says", written(shape))
-        return shape  # type: ignore[return-value]
+        return shape
     if count is None:
         o.fail(f"the number of heads of {_NAMES[index]}, which have 3 axes", "none")
     width, slope = parts(shape[2])
@@ -50,6 +50,7 @@ def _attention(o: Operands) -> None:
         _mask(o, (batch, heads, length, k[2] + past))
     o.is_list(6, "lengths of keys", batch)
     o.choice("qk_matmul_output_mode", 0, (0, 1, 2, 3))
+    o.choice("softmax_precision", 1, (0, 1, 10, 11, 16))
     if o.attribute("softcap", 0.0) < 0:
         o.fail("a softcap of at least 0", o.attribute("softcap"))
     for name in ("left_window_size", "right_window_size"):

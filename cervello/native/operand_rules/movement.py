@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cervello.native.dims import Affine, product, written
-from cervello.native.operand_rules.table import Operands, operands_of
+from cervello.native.operand_rules.table import Operands, at_most, operands_of
 
 
 @operands_of("Reshape")
@@ -64,7 +64,7 @@ def _slice(o: Operands) -> None:
         o.axes(o.data(3).tolist(), rank)
     if o.known(4) and 0 in o.data(4).tolist():
         o.fail("steps other than 0", o.data(4).tolist())
-    if not o.given(3) and (count := o.shape(1)[0]) > rank:
+    if not o.given(3) and not at_most(count := o.shape(1)[0], rank):
         o.fail(f"at most {rank} starts", count)
 
 

@@ -30,6 +30,4 @@ def _softmax(o: Operands) -> None:
 @operands_of("CumSum", "CumProd")
 def _cum_sum(o: Operands) -> None:
     o.has_one(1, "an axis")
-    o.choice("exclusive", 0, (0, 1))
-    o.choice("reverse", 0, (0, 1))
     o.axes([int(o.data(1).reshape(()))], o.rank(0, "data", 1), "an axis")

@@ -66,8 +66,6 @@ def _pool(o: Operands) -> None:
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     if o.attribute("auto_pad", "NOTSET") == "NOTSET" and any(pad >= most for pad, most in zip(pads, reach * 2, strict=True)):
         o.fail(f"pads below the kernel's {reach}", list(pads))
-    if o.node.op == "MaxPool":
-        o.choice("storage_order", 0, (0, 1))
 
 
 @operands_of("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")

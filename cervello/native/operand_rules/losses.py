@@ -1,0 +1,14 @@
+"""Losses, which exported training graphs hold."""
+
+from __future__ import annotations
+
+from cervello.native.operand_rules.table import Operands, operands_of
+
+
+@operands_of("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")
+def _loss(o: Operands) -> None:
+    o.rank(0, "scores", 2)
+    shape = o.shape(0)
+    o.has_shape(1, "labels", (shape[0], *shape[2:]))
+    o.has_shape(2, "weights", (shape[1],))
+    o.choice("reduction", "mean", ("none", "sum", "mean"))
