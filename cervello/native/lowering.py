@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.budget import current
 from cervello.native.dims import NotAffine, Shape, product
 from cervello.native.graph import Graph, Node
 from cervello.native.host.table import symbolic
@@ -42,7 +43,7 @@ class Lowering:
         self.places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
         self.node: Node | None = None
         self.readers: dict[str, list[Node]] = {}
-        self.absorbed: set[int] = set()
+        self.absorbed: dict[int, None] = {}  # in the order in which they were
         self.early_matters = False  # whether Concats could leave their operands where they are for longer
         self.open: dict[str, Any] = {}  # what marks of branches and loops tell each other
         self.turns: list[int] = []  # of the loops around the next step
@@ -82,6 +83,7 @@ class Lowering:
 
     def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
         """A constant as a tensor."""
+        current().take(f"constant {name!r}", data.nbytes)
         data = np.ascontiguousarray(data).reshape(data.shape)  # a scalar stays one
         buffer = Buffer(name, Space.CONSTANT, data.nbytes, data=data)
         found = self.tensors[name] = Tensor(name, data.dtype, data.shape, buffer, 0, dense_strides(data.shape, data.itemsize))
@@ -142,7 +144,7 @@ class Lowering:
 
     def absorb(self, node: Node) -> None:
         """A node's work is done by the step being lowered."""
-        self.absorbed.add(node.index)
+        self.absorbed[node.index] = None
 
     # Steps --------------------------------------------------------------------------------------------------------------
 

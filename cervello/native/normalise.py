@@ -6,6 +6,7 @@ Dropout (any: identity at inference, its mask all true), Softmax, LogSoftmax, Ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,11 +27,13 @@ def normalise(graph: Graph) -> Graph:
     """A graph whose nodes have the newest form of their ops."""
     constants = dict(graph.constants)
     nodes = []
+    tried: Counter[str] = Counter()
 
     def constant(node: Node, what: str, value: Any, dtype: Any = np.int64) -> str:
-        name = f"{node.outputs[0]}/{what}"
+        first = name = f"{node.outputs[0]}/{what}"
         while name in constants:
-            name += "'"
+            tried[first] += 1
+            name = f"{first}'{tried[first]}"
         constants[name] = np.asarray(value, dtype)
         return name
 
