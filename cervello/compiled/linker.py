@@ -7,6 +7,7 @@ and once per machine while its source stays the same.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -30,6 +31,29 @@ _linked: dict[str, Linked] = {}
 _engines: list[Any] = []  # keep the machine code alive
 _lock = threading.RLock()
 _progress: list[Progress] = []
+_FORK_WAITS_S = 30.0
+
+
+def _before_fork() -> None:
+    """Waits for a compilation that another thread is in: a child would find numba and LLVM as they were in the middle of it."""
+    global _waited
+    _waited = _lock.acquire(timeout=_FORK_WAITS_S)
+
+
+def _in_parent() -> None:
+    if _waited:
+        _lock.release()
+
+
+def _in_child() -> None:
+    """The thread that held the lock is not there to give it back."""
+    global _lock
+    _lock = threading.RLock()
+
+
+_waited = False
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from cervello.native.planned import NotPlanned
 from cervello.native.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.values import Value
 
+_COPY_LOOPS = 5  # of `kernels.copies.copy_strided`
+
 
 class Lowering:
     """The state of one lowering; mutable, used once.
@@ -159,7 +161,15 @@ class Lowering:
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copies elements between two layouts of one shape."""
-        self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
+        sizes, (from_, to) = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+        if len(sizes) <= _COPY_LOOPS:
+            self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
+            return
+        outer = len(sizes) - _COPY_LOOPS
+        words = [target.itemsize, *sizes[outer:], *from_[outer:], *to[outer:], outer]
+        for loop in zip(sizes[:outer], from_, to, strict=False):
+            words += loop
+        self.emit("copies:copy_deep", (source,), (target,), words, op="copy")
 
     def place(self, name: str, tensor: Tensor) -> None:
         """Asks that a value be written to `tensor`."""
@@ -169,5 +179,5 @@ class Lowering:
 def copy_words(source: Tensor, target: Tensor) -> list[Any]:
     """The words of `kernels.copies.copy_strided`."""
     sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
-    sizes, (from_, to) = padded(sizes, steps, 5)
+    sizes, (from_, to) = padded(sizes, steps, _COPY_LOOPS)
     return [target.itemsize, *sizes, *from_, *to]
