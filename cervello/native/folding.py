@@ -75,7 +75,7 @@ def _work(node: Node, operands: Sequence[Array | None], count: int) -> int:
     if node.op == "Einsum":
         return prod(sizes)
     if node.op in ("MaxPool", "AveragePool", "LRN"):  # the window's elements are laid side by side
-        return elements * prod(node.attributes.get("kernel_shape", (node.attributes.get("size", 1),))) * 64
+        return elements * int(prod(node.attributes.get("kernel_shape", (node.attributes.get("size", 1),)))) * 64
     if node.op in NUMPY or node.op in _VECTORISED:
         return elements
     if node.op == "NonMaxSuppression":  # every box meets every other
