@@ -20,7 +20,7 @@ def _spans(seed: int, count: int) -> list[Span]:
 
 def _overlaps(pile: Pile, spans: list[Span], sizes: list[int]) -> list[tuple[int, int]]:
     offsets, total = pile.settle(sizes)
-    assert all(0 <= offset and offset + size <= total for offset, size in zip(offsets, sizes, strict=True))
+    assert all(offset >= 0 and offset + size <= total for offset, size in zip(offsets, sizes, strict=True))
     return [(i, j) for i in range(len(sizes)) for j in range(i)
             if max(spans[i][0], spans[j][0]) < min(spans[i][1], spans[j][1])
             and max(offsets[i], offsets[j]) < min(offsets[i] + sizes[i], offsets[j] + sizes[j])]
