@@ -154,7 +154,7 @@ def write(reference: str, entry: ObjectCode) -> None:
         os.replace(temporary.name, path)
 
 
-_held: list[Any] = []  # lock files
+_held: set[Any] = set()  # lock files
 
 
 def _forget_locks() -> None:
@@ -187,6 +187,6 @@ def compiling() -> Iterator[None]:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            _held.append(lock)
-            stack.callback(_held.remove, lock)
+            _held.add(lock)
+            stack.callback(_held.discard, lock)
         yield

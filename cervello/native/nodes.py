@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -37,6 +38,8 @@ class NodeReader:
         self._inner = count(_FIRST_INNER)
         self._left = _MOST_INNER
         self._depth = 0  # of sub-graphs
+        self._external: dict[Any, np.ndarray[Any, Any]] = {}  # stretches of files beside the model
+        self._stretches: dict[str, tuple[int, int]] = {}  # bytes read of each file, and the last of them
         self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # values by attribute, so that calls of one function share them
 
     def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
@@ -46,13 +49,13 @@ class NodeReader:
         Args:
           given: attributes of the call, inside a function.
         """
-        name, folder = self._name, self._folder
+        name = self._name
         constants: dict[str, np.ndarray[Any, Any]] = {}
         for tensor in initializers:
             _check_new(tensor.name, constants, f"model {name!r}, initializer")
             if self._calls:
                 self._spend((tensor.name,))
-            constants[tensor.name] = read_array(tensor, folder, f"model {name!r}, initializer {tensor.name!r}")
+            constants[tensor.name] = self._array(tensor, f"model {name!r}, initializer {tensor.name!r}")
         nodes: list[Node] = []
         outside = not self._calls and given is None
         for index, node in enumerate(protos):
@@ -75,6 +78,24 @@ class NodeReader:
                               opsets.get(domain, self._opset), number))
             check_signature(f"model {name!r}", nodes[-1])
         return nodes, constants
+
+    def _array(self, tensor: onnx.TensorProto, where: str) -> np.ndarray[Any, Any]:
+        """A tensor's data. A stretch of a file beside the model is read once; of stretches that overlap, no more than twice the file: a
+        few bytes in the model can ask for all of it any number of times."""
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            return read_array(tensor, self._folder, where)
+        facts = {entry.key: entry.value for entry in tensor.external_data}
+        file, offset = os.path.normpath(facts.get("location", "")), facts.get("offset", "0")
+        key = file, offset, facts.get("length"), tensor.data_type, tuple(tensor.dims)
+        found = self._external.get(key)
+        if found is None:
+            found = self._external[key] = read_array(tensor, self._folder, where)
+            read, end = self._stretches.get(file, (0, 0))
+            read, end = read + found.nbytes, max(end, int(offset) + found.nbytes)
+            if read > 2 * end:
+                raise FormatError(f"{where}: expected stretches of {file!r} that do not overlap, got {read} bytes of {end}")
+            self._stretches[file] = read, end
+        return found
 
     def _spend(self, names: Collection[str]) -> None:
         """Counts a node inside others: a few bytes can ask for any number of them, and for names of any length in each."""

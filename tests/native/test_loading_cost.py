@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cervello.errors import ModelError, UnsupportedError
+from cervello.errors import FormatError, ModelError, UnsupportedError
 from cervello.native import Model
 
 ENOUGH_S = 60  # of processor time for 10,000 nodes, which take about 3
@@ -260,3 +261,31 @@ def test_names_without_end_cost_no_more_than_others() -> None:
     from cervello.native.normalise import normalise
 
     assert max(map(len, normalise(read(data)).constants)) < 20
+
+
+def _external(folder: Path, offsets: list[int], count: int = 1 << 16) -> Path:
+    """A model whose weights are stretches of one file, of a megabyte."""
+    (folder / "weights.bin").write_bytes(np.ones(1 << 18, np.float32).tobytes())
+    nodes = [helper.make_node("ReduceMax", [f"w{i}"], [f"m{i}"], keepdims=0) for i in range(len(offsets))]
+    nodes.append(helper.make_node("Sum", ["x", *(f"m{i}" for i in range(len(offsets)))], ["y"]))
+    proto = onnx.load_model_from_string(_model(nodes, ["y"]))
+    for i, offset in enumerate(offsets):
+        tensor = proto.graph.initializer.add(name=f"w{i}", data_type=TensorProto.FLOAT, dims=[count], data_location=TensorProto.EXTERNAL)
+        for key, value in {"location": "./" * (i % 3) + "weights.bin", "offset": offset, "length": 4 * count}.items():
+            tensor.external_data.add(key=key, value=str(value))
+    (folder / "policy.onnx").write_bytes(proto.SerializeToString())
+    return folder / "policy.onnx"
+
+
+def test_one_stretch_of_a_file_serves_many_weights(tmp_path: Path) -> None:
+    from cervello.native.importer import read
+
+    path = _external(tmp_path, [0, 0, 0] + [1 << 18] * 3)
+    graph = read(path)
+    assert len({id(graph.constants[f"w{i}"]) for i in range(6)}) == 2
+    assert Model.load(path).run({"x": np.zeros((1, 4), np.float32)})["y"].tolist() == [[6.0] * 4]
+
+
+def test_stretches_of_a_file_that_overlap_are_not_read_again_and_again(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"expected stretches of 'weights\.bin' that do not overlap, got \d+ bytes of \d+"):
+        Model.load(_external(tmp_path, [64 * i for i in range(1000)]))
