@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -31,29 +32,28 @@ _linked: dict[str, Linked] = {}
 _engines: list[Any] = []  # keep the machine code alive
 _lock = threading.RLock()
 _progress: list[Progress] = []
-_FORK_WAITS_S = 30.0
 
 
-def _before_fork() -> None:
-    """Waits for a compilation that another thread is in: a child would find numba and LLVM as they were in the middle of it."""
-    global _waited
-    _waited = _lock.acquire(timeout=_FORK_WAITS_S)
+def _forget_locks() -> None:
+    """In a forked child: a thread that held a lock is not there to give it back. That goes for llvmlite's and numba's own locks, too.
 
-
-def _in_parent() -> None:
-    if _waited:
-        _lock.release()
-
-
-def _in_child() -> None:
-    """The thread that held the lock is not there to give it back."""
+    A fork does not wait for a compilation: hooks of other modules may hold what the compiling thread waits for (logging's lock, say).
+    """
     global _lock
     _lock = threading.RLock()
+    owners = [llvm.ffi.lib._lock]
+    if "numba.core.compiler_lock" in sys.modules:
+        owners.append(sys.modules["numba.core.compiler_lock"].global_compiler_lock)
+    for owner in owners:
+        with contextlib.suppress(AttributeError):  # other versions of these may keep theirs elsewhere
+            if owner._lock.acquire(blocking=False):
+                owner._lock.release()
+            else:
+                owner._lock = threading.RLock()
 
 
-_waited = False
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextlib.contextmanager

@@ -222,9 +222,8 @@ import os, threading, warnings
 from cervello.compiled import linker
 warnings.simplefilter("ignore")
 inside, go_on = threading.Event(), threading.Event()
-linker._FORK_WAITS_S = 0.1
 def hold():
-    with linker._lock:
+    with linker._lock, linker.llvm.ffi.lib._lock:
         inside.set()
         go_on.wait()
 holder = threading.Thread(target=hold)
@@ -238,29 +237,6 @@ holder.join()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), linker.address({KERNEL!r}) != 0)
 """
     assert _fresh(program, folder) == "0 True"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
-def test_a_fork_waits_for_a_compilation(folder: Path) -> None:
-    program = f"""
-import os, threading, warnings
-from cervello.compiled import linker
-warnings.simplefilter("ignore")
-linker._FORK_WAITS_S = 250.0
-compiling = threading.Event()
-def link():
-    with linker.progress(lambda done, total, name: compiling.set()):
-        linker.address({KERNEL!r})
-thread = threading.Thread(target=link)
-thread.start()
-compiling.wait()
-child = os.fork()
-if child == 0:
-    os._exit(0 if linker.is_linked({KERNEL!r}) else 1)
-thread.join()
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert _fresh(program, folder) == "0"
 
 
 def test_a_users_kernel_is_compiled_again_when_its_file_changes(folder: Path) -> None:
