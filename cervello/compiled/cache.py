@@ -1,14 +1,14 @@
 """A folder of object code, one file per kernel, that survives the process.
 
 Why not numba's cache: it misses edits in another file, raises at import when nothing is writable and can mix up two CPUs
-that share a folder. The key here hashes every kernel source, the versions of numba, llvmlite and Python, and the CPU's
-name and features, so a stale file is never found rather than detected.
+that share a folder. The key here hashes every kernel source and all that those import of this package, the versions of
+numba, llvmlite and Python, and the CPU's name and features, so a stale file is never found rather than detected.
 
     <root>/<key>/<kernel>.o     a line of JSON {symbol, arity, sha256}, then the object code
     <root>/<key>/.lock          held while a process compiles, so that ten workers compile once
 
-The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder; with nothing writable the code
-stays in memory.
+The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder: the first that can be written, and that
+nobody else can write to. With none the code stays in memory.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
+
+from cervello.compiled.sources import closure
+from cervello.compiled.trust import make_private, only_ours
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = ("compiled/*.py", "noise/*.py", "native/kernels/*.py", "agents/kernels.py", "wrappers/kernels.py")  # all compiled functions
@@ -55,10 +58,14 @@ def key() -> str:
     facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
     facts += [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
     digest.update("\0".join(str(fact) for fact in facts).encode())
-    for pattern in _SOURCES:
-        for path in sorted(_PACKAGE.glob(pattern)):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in _sources():
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
+
+
+def _sources() -> list[Path]:
+    """The files of all compiled functions here, and all that they import."""
+    return closure((path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)), _PACKAGE.parent)
 
 
 def _candidates() -> Iterator[Path]:
@@ -80,10 +87,10 @@ def _candidates() -> Iterator[Path]:
 def folder() -> Path | None:
     """The folder for this key, private to the user; None when nothing is writable."""
     for root in _candidates():
-        path = root / key()
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+            path = (root / key()).resolve()
+            make_private(path)
+            if not only_ours(path):
                 continue  # code that somebody else can write is never loaded
             with tempfile.NamedTemporaryFile(dir=path):
                 return path
@@ -104,13 +111,20 @@ def _file(reference: str) -> Path | None:
 
 
 def _source_hash(module: str) -> str | None:
-    """Kernels of users lie outside of what `key` hashes; None where there is no file, as in a notebook: that code is not kept."""
+    """A hash of a user's kernels, which lie outside of what `key` hashes, and of all that they import of their own package, or as modules
+    beside them; None where there is no file, as in a notebook: that code is not kept."""
     origin = getattr(sys.modules.get(module), "__file__", None)
     if origin is None and module not in sys.modules:
         with contextlib.suppress(ImportError, ValueError):
             spec = importlib.util.find_spec(module)
             origin = spec.origin if spec is not None else None
-    return "." + hashlib.sha256(Path(origin).read_bytes()).hexdigest()[:16] if origin and os.path.isfile(origin) else None
+    if not origin or not os.path.isfile(origin):
+        return None
+    path = Path(origin)
+    digest = hashlib.sha256()
+    for source in closure([path], path.parents[module.count(".")]):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return "." + digest.hexdigest()[:16]
 
 
 def read(reference: str) -> ObjectCode | None:
@@ -140,6 +154,20 @@ def write(reference: str, entry: ObjectCode) -> None:
         os.replace(temporary.name, path)
 
 
+_held: set[Any] = set()  # lock files
+
+
+def _forget_locks() -> None:
+    """In a forked child: a lock that the parent holds is the parent's, and ends with it."""
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
     """Held by one process at a time while it compiles; without a writable folder it holds nothing."""
@@ -159,4 +187,6 @@ def compiling() -> Iterator[None]:
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            _held.add(lock)
+            stack.callback(_held.discard, lock)
         yield

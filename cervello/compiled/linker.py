@@ -7,6 +7,8 @@ and once per machine while its source stays the same.
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -30,6 +32,28 @@ _linked: dict[str, Linked] = {}
 _engines: list[Any] = []  # keep the machine code alive
 _lock = threading.RLock()
 _progress: list[Progress] = []
+
+
+def _forget_locks() -> None:
+    """In a forked child: a thread that held a lock is not there to give it back. That goes for llvmlite's and numba's own locks, too.
+
+    A fork does not wait for a compilation: hooks of other modules may hold what the compiling thread waits for (logging's lock, say).
+    """
+    global _lock
+    _lock = threading.RLock()
+    owners = [llvm.ffi.lib._lock]
+    if "numba.core.compiler_lock" in sys.modules:
+        owners.append(sys.modules["numba.core.compiler_lock"].global_compiler_lock)
+    for owner in owners:
+        with contextlib.suppress(AttributeError):  # other versions of these may keep theirs elsewhere
+            if owner._lock.acquire(blocking=False):
+                owner._lock.release()
+            else:
+                owner._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextlib.contextmanager

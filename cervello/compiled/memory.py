@@ -150,6 +150,15 @@ def call_c_1(typing_context, function, a):
 
 
 @intrinsic
+def call_c_4(typing_context, function, a, b, c, d):
+    """Calls a C function of four words by address; returns its result, an int of 32 bits."""
+    def codegen(context, builder, sig, args):
+        found = builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, [I64] * 4).as_pointer()), args[1:])
+        return builder.sext(found, I64)
+    return types.int64(*[types.int64] * 5), codegen
+
+
+@intrinsic
 def call_c_2(typing_context, function, a, b):
     """Calls a C function of two words by address; returns its word."""
     def codegen(context, builder, sig, args):

@@ -34,7 +34,14 @@ CTX_ROW_NS: Final = 21  # what a row is expected to take, in all pieces but the 
 CTX_RUN: Final = 22  # rows that have run
 CTX_SURE: Final = 23  # of which the first piece, which runs in any case
 CTX_SINCE: Final = 24  # when that was over
-CTX_SPACES: Final = 25  # base addresses start here
+CTX_DICT_NEXT: Final = 25  # addresses of PyDict_Next and of the type str
+CTX_STR_TYPE: Final = 26
+CTX_POSITION: Final = 27  # where PyDict_Next is, and what it has found: a key and its value
+CTX_KEY: Final = 28
+CTX_VALUE: Final = 29
+CTX_INCREF: Final = 30  # addresses of Py_IncRef and Py_DecRef
+CTX_DECREF: Final = 31
+CTX_SPACES: Final = 32  # base addresses start here
 
 # Spaces.
 ABSOLUTE: Final = 0  # weights and other constants: offset is an address

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from cervello.errors import InputError
 from cervello.spec import Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
+_byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") else np.byte_bounds  # type: ignore[attr-defined]
 
 
 def check_names(where: str, specs: Specs, given: Mapping[str, Any]) -> None:
@@ -83,6 +84,19 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
 def _written(shape: tuple[Any, ...]) -> str:
     inner = ", ".join(str(d) for d in shape)
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def first_overlap(arrays: Sequence[Array]) -> tuple[int, int] | None:
+    """The places of two arrays that share memory, in ascending order; None where each has its own."""
+    bounds = [_byte_bounds(array) if array.size else (0, 0) for array in arrays]
+    reaching: list[int] = []  # arrays that reach beyond the first byte of the next
+    for place in sorted(range(len(arrays)), key=lambda place: bounds[place]):
+        reaching = [other for other in reaching if bounds[other][1] > bounds[place][0]]
+        for other in reaching:
+            if np.shares_memory(arrays[other], arrays[place]):
+                return min(other, place), max(other, place)
+        reaching.append(place)
+    return None
 
 
 def bind_outputs(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array] | None) -> dict[str, Array]:

@@ -14,6 +14,8 @@ from cervello.native.dims import ROWS, Shape
 from cervello.native.graph import Graph
 from cervello.native.open_dims import symbol
 
+_MOST_READINGS = 16  # of the symbols of a file; each of them may cost as much as loading it
+
 
 @dataclass(frozen=True, slots=True)
 class Batching:
@@ -54,13 +56,15 @@ def declared(graph: Graph, dims: Mapping[str, int]) -> list[tuple[Graph, Batchin
         d if isinstance(d, int) else dims.get(name := symbol(port.name, i, d), name) for i, d in enumerate(port.shape or ())]
         for port in graph.inputs]
     leading = list(dict.fromkeys(row[0] for row in entries if row and isinstance(row[0], str)))
-    others = [d for d in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)) if d not in leading]
+    in_front = frozenset(leading)
+    others = [d for d in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)) if d not in in_front]
     named = [d for d in (*others, *leading) if "batch" in d.lower()]
-    if named and not any(d in leading for d in named):  # another symbol in front is a sequence, then
-        leading, others = named, [*leading, *(d for d in others if d not in named)]
-    alone = [d for row in entries if not any(d in leading for d in row) for d in row if isinstance(d, str)]  # another name for the batch?
-    choices = [frozenset(some) for some in ((*leading, *alone), leading, *([d] for d in (*leading, *others))) if some]
-    choices = list(dict.fromkeys(choices))
+    if named and not in_front.intersection(named):  # another symbol in front is a sequence, then
+        in_front = frozenset(named)
+        leading, others = named, [*leading, *(d for d in others if d not in in_front)]
+    alone = [d for row in entries if not any(d in in_front for d in row) for d in row if isinstance(d, str)]  # another name for the batch?
+    single = ([d] for d in (*leading, *others)[:_MOST_READINGS])
+    choices = list(dict.fromkeys(frozenset(some) for some in ((*leading, *alone), leading, *single) if some))[:_MOST_READINGS]
     return [_chosen(graph, entries, choice) for choice in choices] or [_chosen(graph, entries, frozenset())]
 
 

@@ -41,7 +41,9 @@ class Bound:
         if self._draw is not None:  # kept: the run knows the keys by address only
             self._draw.aim(self._run, self.n_rows)
         status = self._run.call(0, self.n_rows, *self._arrays)
-        if status:
+        if status and self._fits(columns):  # arrays that the door cannot read, of nine axes, say
+            self._run.note(self._arrays)
+        elif status:
             names = (*model.spec.inputs, *model.spec.outputs)
             name = names[-1 - status]
             spec = (model.spec.inputs.get(name) or model.spec.outputs[name])
@@ -53,6 +55,14 @@ class Bound:
         if self._plan.helpers:
             linker.link(crew.REFERENCES)
             self._call = self._call_shared
+
+    def _fits(self, columns: list[Any]) -> bool:
+        """Whether every array can be used as it is."""
+        try:
+            taken, targets = self._model.fitted(columns, self._arrays[len(columns):], self.n_rows)
+        except InputError:
+            return False
+        return all(one is other for one, other in zip((*taken, *targets), self._arrays, strict=True))
 
     def _call_shared(self, address: int, first: int) -> int:
         return self._model.execute(self._run, self._plan, self._run.call, (first,))

@@ -13,6 +13,7 @@ import numpy as np
 from cervello.errors import CervelloError, GraphError, UnsupportedError
 from cervello.native import memory, verifier
 from cervello.native.batching import Batching, as_given, declared, one_row
+from cervello.native.budget import MOST_ROW_BYTES, budget
 from cervello.native.dead_code import without_dead_code
 from cervello.native.dims import ROWS, Affine, Shape, product
 from cervello.native.flow import BRANCH
@@ -48,7 +49,6 @@ from cervello.native.weights import Weights
 from cervello.spec import PolicySpec, Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
-_MOST_ROW_BYTES = 1 << 29  # no policy is near it; a few damaged bytes ask for any number
 _RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # what draws
 
 
@@ -87,7 +87,8 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
       ModelError: the graph cannot be run.
     """
     try:
-        return _built(graph, weights, outputs, shapes, dims or {})
+        with budget(graph.constants):
+            return _built(graph, weights, outputs, shapes, dims or {})
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -230,8 +231,8 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
     steps = [step for step in lowering.steps if step.alive]
     layout = memory.plan(steps, batching.free)
     ports = sum(prod(spec.shape) * spec.dtype.itemsize for spec in (*inputs, *outputs))
-    if (row_bytes := layout.arena_bytes(1) + ports) > _MOST_ROW_BYTES:
-        raise UnsupportedError(f"model {graph.name!r}: expected at most {_MOST_ROW_BYTES >> 20} MiB of values for one row, "
+    if (row_bytes := layout.arena_bytes(1) + ports) > MOST_ROW_BYTES:
+        raise UnsupportedError(f"model {graph.name!r}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, "
                                f"got {row_bytes >> 20} MiB; are its sizes right?")
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import InputError
 from cervello.native import abi, arena, crew
-from cervello.native.arrays import fitted
+from cervello.native.arrays import first_overlap, fitted
 from cervello.native.build import Built
 from cervello.native.executor import Run, fail, run_mixed
 from cervello.native.pieces import compose, divide
 from cervello.native.program import Plan
-from cervello.spec import PolicySpec
+from cervello.spec import PolicySpec, TensorSpec
 
 Array = np.ndarray[Any, Any]
 _ARENA = abi.CTX_SPACES + abi.ARENA
@@ -113,6 +112,7 @@ class Executable:
                 run.context[_ARENA] = run.own
                 arena.give_back(memory)
         runs, memories = [run], []
+        given = tuple(dict(names) if type(names) is dict else names for names in given)  # nobody else takes arrays out of these
         try:
             runs += [self.acquire() for _ in workers]
             for other in runs:
@@ -132,23 +132,20 @@ class Executable:
     def fitted(self, arrays: Sequence[Any], results: Sequence[Array], n_rows: int) -> tuple[list[Array], list[Array]]:
         """Columns and results that pass the door; copies of those that would not."""
         columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(self.spec.inputs.values(), arrays, strict=True)]
-        for (first, a), (second, b) in combinations(zip(self.spec.outputs, results, strict=True), 2):  # the door sees copies of these only
-            if np.may_share_memory(a, b) and np.shares_memory(a, b):
-                raise InputError(f"policy {self.name!r}, out {second!r}: expected memory of its own, got an array that overlaps {first!r}; "
-                                 "give every output its own")
-        return columns, [self._target(r, spec, columns) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
+        names = list(self.spec.outputs)
+        if (pair := first_overlap(results)) is not None:
+            raise InputError(f"policy {self.name!r}, out {names[pair[1]]!r}: expected memory of its own, got an array that overlaps "
+                             f"{names[pair[0]]!r}; give every output its own")
+        return columns, [self._target(r, spec, columns, n_rows) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
 
     def _run_slowly(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
         """The way of arrays that must be copied first, and of programs with slower tiers or batches on another axis."""
         columns, targets = self.fitted(arrays, results, plan.n_rows)
         if self.compiled(plan):
-            status = self.execute(run, plan, run.call, (plan.n_rows, *columns, *targets))
-            if status > 0:
+            run.note((*columns, *targets))
+            status = self.execute(run, plan, run.call, (0,))
+            if status:
                 raise fail(self.program, status)
-            if status < 0:
-                name = (*self.spec.inputs, *self.spec.outputs)[-1 - status]
-                raise InputError(f"policy {self.name!r}, {name!r}: expected memory of its own, got an array that overlaps another output; "
-                                 "give every output its own")
         else:
             self._run_pieces(run, columns, targets, list(plan.pieces))
         for target, result in zip(targets, results, strict=True):
@@ -168,7 +165,8 @@ class Executable:
             pieces = [self._piece(a, spec.batch_axis, first, count, len(plans) == 1)
                       for a, spec in zip((*columns, *targets), self._ports, strict=True)]
             if self.program.wholly_planned:
-                status = run.call(plan.address, count, *pieces)
+                run.note(pieces)
+                status = run.call(plan.address, 0)
             else:
                 status = run_mixed(self.program, run, plan, pieces, len(columns))
             if status:
@@ -185,8 +183,11 @@ class Executable:
             return array
         return np.ascontiguousarray(array[(slice(None),) * axis + (slice(first, first + count),)])
 
-    @staticmethod
-    def _target(result: Array, spec: Any, columns: Sequence[Array]) -> Array:
+    def _target(self, result: Array, spec: TensorSpec, columns: Sequence[Array], n_rows: int) -> Array:
+        """Where to write an output: the array for it, or another that is then copied to it."""
+        if not isinstance(result, np.ndarray) or result.shape != spec.batched(n_rows) or not result.flags.writeable:
+            raise InputError(f"policy {self.name!r}, out {spec.name!r}: expected an array {spec.batched(n_rows)} {spec.dtype} that can be "
+                             f"written, got {np.shape(result)} {getattr(result, 'dtype', type(result).__name__)}")
         plain = type(result) is np.ndarray and result.dtype is spec.dtype and result.flags.c_contiguous and result.flags.aligned
         if plain and not any(np.may_share_memory(result, column) for column in columns):
             return result

@@ -89,6 +89,8 @@ class Run:
         self.context[abi.CTX_DICT_GET] = api("PyDict_GetItemWithError")
         self.context[abi.CTX_DICT_SIZE] = api("PyDict_Size")
         self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
+        self.context[abi.CTX_DICT_NEXT], self.context[abi.CTX_STR_TYPE] = api("PyDict_Next"), id(str)
+        self.context[abi.CTX_INCREF], self.context[abi.CTX_DECREF] = api("Py_IncRef"), api("Py_DecRef")
         self._ports, self._n_inputs = tuple(spec.name for spec in specs), n_inputs
         self._hidden: tuple[int, ...] = ()
         self._moves: Array = np.zeros(0, np.int64)
@@ -158,6 +160,14 @@ class Run:
             # From here on nothing is called, so nothing can come between, not even an interrupt.
             self.context[abi.CTX_SPACES + abi.ARENA] = self.own = address + start
             self._arena, self._start, self.room = arena, start, n_bytes
+
+    def note(self, arrays: Sequence[Array]) -> None:
+        """Notes the addresses of arrays, inputs then outputs, as the door does of those it can read; they have been checked and stay alive.
+
+        `call(plan, 0)` then runs a plan on them.
+        """
+        for i, array in enumerate(arrays):
+            self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * i + abi.DOOR_BASE] = array.ctypes.data
 
     def poison(self) -> None:
         """Fills the arena with NaN, for tests: a read of stale memory then shows."""

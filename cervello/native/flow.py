@@ -10,6 +10,7 @@ from around them. Marks have no form in ONNX; `ops.flow` lowers them, `ops.flow_
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
@@ -19,6 +20,7 @@ from cervello.native.graph import CALL, Body, Graph, Node
 
 BRANCH, OTHERWISE, JOINED, TURNS, TURNED = "If begins", "If turns", "If ends", "Loop begins", "Loop ends"
 _FIRST_NUMBER = 1 << 36  # of marks, which no node of a file has
+_MOST_NAMES = 1 << 26  # characters of names for what lies inside others: each call and turn lengthens them
 FLOW = frozenset({BRANCH, OTHERWISE, JOINED, TURNS, TURNED})
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 
@@ -45,6 +47,8 @@ class _Flat:
         self.nodes: list[Node] = []
         self.constants = dict(graph.constants)
         self._numbers = count(_FIRST_NUMBER)
+        self._tried: Counter[str] = Counter()
+        self._left = _MOST_NAMES
         self._taken = {*graph.constants, *(port.name for port in graph.inputs), *(name for node in graph.nodes for name in node.outputs)}
 
     def add(self, node: Node, names: Mapping[str, str], turning: str) -> None:
@@ -62,7 +66,7 @@ class _Flat:
                                        "same; export the policy with its draws outside")
             self.nodes.append(placed)
         elif CALL in node.attributes:
-            self._call(placed, names, turning)
+            self._call(placed, turning)
         elif node.domain or node.op not in ("If", "Loop", "Scan"):
             raise UnsupportedError(f"{self._where}, node {placed}: expected no sub-graphs, got attribute {next(iter(node.bodies()))!r}")
         elif node.op == "If":
@@ -71,10 +75,15 @@ class _Flat:
             self._loop(placed, names)
 
     def _fresh(self, node: Node, what: str) -> str:
-        name = f"{next((name for name in node.outputs if name), node.name)}/{what}"
+        first = name = f"{next((name for name in node.outputs if name), node.name)}/{what}"
         while name in self._taken:
-            name += "'"
+            self._tried[first] += 1
+            name = f"{first}'{self._tried[first]}"
         self._taken.add(name)
+        self._left -= len(name)
+        if self._left < 0:
+            raise UnsupportedError(f"{self._where}, node {node.op}: expected names of at most {_MOST_NAMES} characters in branches, loops "
+                                   "and functions, got more")
         return name
 
     def _inside(self, node: Node, body: Body, bound: Mapping[str, str], names: Mapping[str, str], turning: str) -> tuple[str, ...]:
@@ -83,7 +92,7 @@ class _Flat:
         Args:
           bound: names of its inputs.
         """
-        inner = {**names, **bound}
+        inner = {**names, **bound} if names else dict(bound)
         for name in sorted(body.own() - set(bound)):
             inner[name] = self._fresh(node, name)
         for name, data in body.constants.items():
@@ -97,10 +106,10 @@ class _Flat:
             if name:
                 self.nodes.append(Node("Identity", (source,), (name,), {}, node.name, index=next(self._numbers)))
 
-    def _call(self, node: Node, names: Mapping[str, str], turning: str) -> None:
+    def _call(self, node: Node, turning: str) -> None:
         body = node.bodies()[CALL]
         operands = (*node.inputs, *[""] * (len(body.inputs) - len(node.inputs)))
-        self._identities(node, self._inside(node, body, dict(zip(body.inputs, operands, strict=True)), names, turning))
+        self._identities(node, self._inside(node, body, dict(zip(body.inputs, operands, strict=True)), {}, turning))
 
     def _branches(self, node: Node, names: Mapping[str, str], turning: str) -> None:
         branches = [node.attributes.get(key) for key in ("then_branch", "else_branch")]

@@ -32,8 +32,8 @@ class Node:
         return {key: value for key, value in self.attributes.items() if isinstance(value, Body)}
 
     def outer(self) -> set[str]:
-        """The names that its bodies read beside its inputs."""
-        return {name for body in self.bodies().values() for name in body.outer()}
+        """The names that its bodies read beside its inputs; a function of the file reads its inputs alone."""
+        return {name for key, body in self.bodies().items() if key != CALL for name in body.outer()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,16 +97,16 @@ def _graph(model: onnx.ModelProto, name: str, folders: tuple[Path, ...]) -> Grap
     if proto.sparse_initializer:
         raise UnsupportedError(f"model {name!r}: expected dense initializers, got sparse ones; export it dense")
     inputs = tuple(_port(v) for v in proto.input if v.name not in constants)
-    names = [port.name for port in inputs]
-    for input_name in names:
-        if names.count(input_name) > 1:
-            raise GraphError(f"model {name!r}, input {input_name!r}: expected a new name, got one that is defined twice")
+    known = set(constants)
+    for port in inputs:
+        if port.name in known:
+            raise GraphError(f"model {name!r}, input {port.name!r}: expected a new name, got one that is defined twice")
+        known.add(port.name)
     seen: dict[str, Port] = {}
     for value in proto.output:  # a file may name an output twice
         seen.setdefault(value.name, _port(value))
     if not seen:
         raise GraphError(f"model {name!r}: expected at least one output, got none")
-    known = set(constants) | {port.name for port in inputs}
     in_order = ordered(nodes, known, name)
     for output in seen:
         if output not in known:

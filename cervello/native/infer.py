@@ -6,14 +6,17 @@ This is where shape arithmetic disappears: `Shape → Gather → Concat → Resh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import GraphError, UnsupportedError
+from cervello.native.budget import MOST_ROW_BYTES
 from cervello.native.dims import Affine, NotAffine, Shape, at, parts, product, written
 from cervello.native.flow import FLOW, RANDOM
 from cervello.native.flow_values import ending, flow_values, never_run
+from cervello.native.folding import MOST_ELEMENTS, affords, found, keep
 from cervello.native.graph import Graph, Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.reference import NEVER
@@ -26,9 +29,9 @@ from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.schema_shapes import Inferred, infer_by_schema
 from cervello.native.values import Array, Value, known
 
-_MOST_FOLDED = 1 << 26  # elements: a node that folds to more is refused before memory is spent
-_GROWING = frozenset({"BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "HammingWindow", "HannWindow", "MaxUnpool",
-                      "MelWeightMatrix", "Resize", "Upsample"})  # no rule says how large their results become
+_GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
+                      "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
+                      "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
 
 
 def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
@@ -68,6 +71,10 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     found: Inferred | Result | None = _ruled(node, inputs)
     if found is None:
         found = _by_schema(node, inputs)
+    for shape, dtype in found:
+        if shape is not None and dtype is not None and prod(at(size, 1) for size in shape) * dtype.itemsize > MOST_ROW_BYTES:
+            raise GraphError(f"node {node}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, got {written(shape)} "
+                             f"{dtype}; are its sizes right?")
     if any(node.outputs[len(found):]):
         raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
     return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
@@ -111,24 +118,32 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
     if node.op == "Size" and inputs[0] is not None and inputs[0].shape is not None:
         return [_tidy(np.array(product(inputs[0].shape), object))]
     if node.op == "CastLike" and inputs[0] is not None and inputs[0].data is not None and inputs[1] is not None:
-        return None if inputs[1].dtype is None else [cast(inputs[0].data, inputs[1].dtype)]
+        if inputs[1].dtype is None:
+            return None
+        keep(node, [inputs[0].data], made := [cast(inputs[0].data, inputs[1].dtype)])
+        return made
     arrays: list[Array | None] = []
     for value in inputs:
         if value is not None and value.data is None:
             return None
         arrays.append(None if value is None else value.data)
     has_sizes = any(a is not None and a.dtype == object for a in arrays)
-    count = _count(node, inputs, arrays)
+    if (before := found(node, arrays)) is not None:
+        return before
+    count, n_bytes = _count(node, inputs, arrays)
     if node.op == "ConstantOfShape" and (has_sizes or count > 4096):
         return None  # one broadcast element, not an array
     if node.op in ("Expand", "Tile", "Range") and has_sizes:
         return None
+    if not affords(node, arrays, count, n_bytes):
+        return None
     try:
         if node.op in NUMPY:
-            return [_tidy(a) for a in run_numpy(node, arrays)]
-        if has_sizes:
+            results = [_tidy(a) for a in run_numpy(node, arrays)]
+        elif has_sizes:
             return None
-        return run_reference(node, arrays)
+        else:
+            results = run_reference(node, arrays)
     except NotAffine:
         return None
     except UnsupportedError:
@@ -138,21 +153,27 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
     except Exception as error:  # user data must not surface as a bare numpy error
         raise GraphError(f"node {node}: expected constant operands that fit {node.op}, got "
                          f"{[None if a is None else a.shape for a in arrays]} ({error})") from error
+    keep(node, arrays, results)
+    return results
 
 
-def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -> int:
-    """Elements that folding a node makes.
+def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -> tuple[int, int]:
+    """Elements and bytes that folding a node makes, as far as they are new: views of its operands take none.
 
     Raises:
       GraphError: more than memory should be spent on; a file of a few hundred bytes can ask for any number.
     """
-    found = _ruled(node, inputs)
-    shapes = [shape for shape, _ in (_by_schema(node, inputs) if found is None else found)]
-    total = sum(parts(product(shape))[0] for shape in shapes if shape is not None)
-    most = max(_MOST_FOLDED, sum(a.size for a in arrays if a is not None))
-    if total > most or (None in shapes and node.op in _GROWING):
+    rule: Inferred | Result | None = _ruled(node, inputs)
+    if rule is None:
+        rule = _by_schema(node, inputs)
+    known_shapes = [(shape, dtype) for shape, dtype in rule if shape is not None and dtype is not None]
+    sizes = [parts(product(shape))[0] for shape, _ in known_shapes]
+    total, given = sum(sizes), sum(a.size for a in arrays if a is not None)
+    most = max(MOST_ELEMENTS, given)
+    if total > most or (len(known_shapes) < len(rule) and node.op in _GROWING):
         raise GraphError(f"node {node}: expected a constant of at most {most} elements, got {total or 'any number'}")
-    return total
+    grown = 0 if total <= given else sum(size * dtype.itemsize for size, (_, dtype) in zip(sizes, known_shapes, strict=True))
+    return total, grown
 
 
 def _tidy(array: Array) -> Array:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.budget import current
 from cervello.native.dims import NotAffine, Shape, product
 from cervello.native.graph import Graph, Node
 from cervello.native.host.table import symbolic
@@ -19,6 +20,8 @@ from cervello.native.loops import broadcast_strides, collapse, padded
 from cervello.native.planned import NotPlanned
 from cervello.native.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.values import Value
+
+_COPY_LOOPS = 5  # of `kernels.copies.copy_strided`
 
 
 class Lowering:
@@ -42,7 +45,7 @@ class Lowering:
         self.places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
         self.node: Node | None = None
         self.readers: dict[str, list[Node]] = {}
-        self.absorbed: set[int] = set()
+        self.absorbed: dict[int, None] = {}  # in the order in which they were
         self.early_matters = False  # whether Concats could leave their operands where they are for longer
         self.open: dict[str, Any] = {}  # what marks of branches and loops tell each other
         self.turns: list[int] = []  # of the loops around the next step
@@ -82,6 +85,7 @@ class Lowering:
 
     def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
         """A constant as a tensor."""
+        current().take(f"constant {name!r}", data.nbytes)
         data = np.ascontiguousarray(data).reshape(data.shape)  # a scalar stays one
         buffer = Buffer(name, Space.CONSTANT, data.nbytes, data=data)
         found = self.tensors[name] = Tensor(name, data.dtype, data.shape, buffer, 0, dense_strides(data.shape, data.itemsize))
@@ -142,7 +146,7 @@ class Lowering:
 
     def absorb(self, node: Node) -> None:
         """A node's work is done by the step being lowered."""
-        self.absorbed.add(node.index)
+        self.absorbed[node.index] = None
 
     # Steps --------------------------------------------------------------------------------------------------------------
 
@@ -157,7 +161,15 @@ class Lowering:
 
     def copy(self, source: Tensor, target: Tensor) -> None:
         """Copies elements between two layouts of one shape."""
-        self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
+        sizes, (from_, to) = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+        if len(sizes) <= _COPY_LOOPS:
+            self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
+            return
+        outer = len(sizes) - _COPY_LOOPS
+        words = [target.itemsize, *sizes[outer:], *from_[outer:], *to[outer:], outer]
+        for loop in zip(sizes[:outer], from_, to, strict=False):
+            words += loop
+        self.emit("copies:copy_deep", (source,), (target,), words, op="copy")
 
     def place(self, name: str, tensor: Tensor) -> None:
         """Asks that a value be written to `tensor`."""
@@ -167,5 +179,5 @@ class Lowering:
 def copy_words(source: Tensor, target: Tensor) -> list[Any]:
     """The words of `kernels.copies.copy_strided`."""
     sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
-    sizes, (from_, to) = padded(sizes, steps, 5)
+    sizes, (from_, to) = padded(sizes, steps, _COPY_LOOPS)
     return [target.itemsize, *sizes, *from_, *to]

@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 
 from cervello.errors import PlanError
 from cervello.native.dims import at, parts
+from cervello.native.linear_scan import linear_scan
 from cervello.native.packing import Budget, Pile, Span, by_partitions, fill, neighbours, peak, pile, search
 from cervello.native.tensors import Buffer, Space, Step, Tensor
 
 ALIGNMENT = 64
 _PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # the row counts at which a plan should be tight
 _MOST_PILES = 6
+_MOST_PAIRS = 1_000_000  # buffers times those alive with one: above, nothing is searched, each probe has one pass over the steps
+_MOST_SEARCHED = 20_000  # buffers, likewise
 _BUDGET = 1_500_000  # neighbours looked at: 0.3 s, spent only where hundreds of buffers come nowhere near the peak
 
 
@@ -113,7 +116,9 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
     if not lives:
         return Layout((), ())
     spans = _spans(lives)
-    near = neighbours(spans)
+    most_alive = peak(spans, [1] * len(lives))
+    searched = len(lives) <= _MOST_SEARCHED and max(len(lives), len(steps)) * most_alive <= _MOST_PAIRS
+    near = neighbours(spans) if searched else []
     budget = Budget(_BUDGET)
     piles: list[Pile] = []
     hardest = 1.0
@@ -125,6 +130,11 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
         best = min((kept.settle(sizes) for kept in piles), key=lambda found: found[1], default=None)
         least = peak(spans, sizes)
         if best is not None and (best[1] <= least or len(piles) == _MOST_PILES):
+            continue
+        if not searched:
+            piles.append(linear_scan(spans, sizes))
+            if best is not None and piles[-1].settle(sizes)[1] >= best[1]:
+                piles.pop()
             continue
         if best is None or best[1] > least * (hardest + 0.002):
             found = search(spans, sizes, near, budget, best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -23,6 +24,8 @@ _BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul
 _SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
 _FIRST_INNER = 1 << 24  # numbers of nodes inside others, behind those of any file's own
 _MOST_INNER = 10_000  # of them: functions that call functions can make any number of a few bytes
+_MOST_DEEP = 64  # calls inside calls
+_NAMES = 64  # operands and results, or characters of their names by this number, for which a node inside others counts once more
 
 
 class NodeReader:
@@ -35,6 +38,9 @@ class NodeReader:
         self._inner = count(_FIRST_INNER)
         self._left = _MOST_INNER
         self._depth = 0  # of sub-graphs
+        self._external: dict[Any, np.ndarray[Any, Any]] = {}  # stretches of files beside the model
+        self._stretches: dict[str, tuple[int, int]] = {}  # bytes read of each file, and the last of them
+        self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # values by attribute, so that calls of one function share them
 
     def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
               declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, np.ndarray[Any, Any]]]:
@@ -43,17 +49,18 @@ class NodeReader:
         Args:
           given: attributes of the call, inside a function.
         """
-        name, folders = self._name, self._folders
+        name = self._name
         constants: dict[str, np.ndarray[Any, Any]] = {}
         for tensor in initializers:
             _check_new(tensor.name, constants, f"model {name!r}, initializer")
-            constants[tensor.name] = read_array(tensor, folders, f"model {name!r}, initializer {tensor.name!r}")
+            if self._calls:
+                self._spend((tensor.name,))
+            constants[tensor.name] = self._array(tensor, f"model {name!r}, initializer {tensor.name!r}")
         nodes: list[Node] = []
         outside = not self._calls and given is None
         for index, node in enumerate(protos):
-            self._left -= not outside or self._depth > 0
-            if self._left < 0:
-                raise UnsupportedError(f"model {name!r}: expected at most {_MOST_INNER} nodes in branches, loops and functions, got more")
+            if not outside or self._depth > 0:
+                self._spend((node.name, *node.input, *node.output))
             domain = "" if node.domain == "ai.onnx" else node.domain
             attributes = {a.name: value for a in node.attribute if (value := self._attribute(a, node, opsets, given)) is not None}
             if node.op_type == "Constant" and not domain:
@@ -72,6 +79,30 @@ class NodeReader:
             check_signature(f"model {name!r}", nodes[-1])
         return nodes, constants
 
+    def _array(self, tensor: onnx.TensorProto, where: str) -> np.ndarray[Any, Any]:
+        """A tensor's data. A stretch of a file beside the model is read once; of stretches that overlap, no more than twice the file: a
+        few bytes in the model can ask for all of it any number of times."""
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            return read_array(tensor, self._folders, where)
+        facts = {entry.key: entry.value for entry in tensor.external_data}
+        file, offset = os.path.normpath(facts.get("location", "")), facts.get("offset", "0")
+        key = file, offset, facts.get("length"), tensor.data_type, tuple(tensor.dims)
+        found = self._external.get(key)
+        if found is None:
+            found = self._external[key] = read_array(tensor, self._folders, where)
+            read, end = self._stretches.get(file, (0, 0))
+            read, end = read + found.nbytes, max(end, int(offset) + found.nbytes)
+            if read > 2 * end:
+                raise FormatError(f"{where}: expected stretches of {file!r} that do not overlap, got {read} bytes of {end}")
+            self._stretches[file] = read, end
+        return found
+
+    def _spend(self, names: Collection[str]) -> None:
+        """Counts a node inside others: a few bytes can ask for any number of them, and for names of any length in each."""
+        self._left -= 1 + (len(names) + sum(map(len, names)) // _NAMES) // _NAMES
+        if self._left < 0:
+            raise UnsupportedError(f"model {self._name!r}: expected at most {_MOST_INNER} nodes in branches, loops and functions, got more")
+
     def _check(self, node: onnx.NodeProto, domain: str, attributes: Mapping[str, Any]) -> None:
         where = f"model {self._name!r}, node {node.op_type} {node.name!r}"
         if (node.op_type in _NO_TENSORS or node.op_type in FLOW) and not domain:
@@ -88,7 +119,11 @@ class NodeReader:
             return (given or {}).get(attribute.ref_attr_name)
         if attribute.type == onnx.AttributeProto.GRAPH:
             return self._body(attribute.g, opsets, given)
-        return _attribute(attribute, self._folders, f"model {self._name!r}, node {node.name!r}")
+        found = self._read.get(id(attribute))  # the attribute is kept with its value: its identity stays its own
+        if found is None:
+            value = _attribute(attribute, self._folders, f"model {self._name!r}, node {node.name!r}")
+            found = self._read[id(attribute)] = attribute, value
+        return found[1]
 
     def _body(self, graph: onnx.GraphProto, opsets: Mapping[str, int], given: Mapping[str, Any] | None) -> Body:
         check_names(graph, self._name)
@@ -105,6 +140,8 @@ class NodeReader:
         key, where = (domain, node.op_type), f"model {self._name!r}, node {node.op_type} {node.name!r}"
         if key in self._calls:
             raise GraphError(f"{where}: expected a function that ends, got one that calls itself")
+        if len(self._calls) >= _MOST_DEEP:
+            raise UnsupportedError(f"{where}: expected at most {_MOST_DEEP} calls inside each other, got more")
         function = self._functions[key]
         if len(node.input) > len(function.input) or len(node.output) > len(function.output):
             raise GraphError(f"{where}: expected at most {len(function.input)} operands and {len(function.output)} results, got "
@@ -157,30 +194,44 @@ def _check_new(tensor: str, known: Collection[str], where: str) -> None:
 
 
 def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
-    """Nodes in an order in which every input is known before it is read; `known` grows by all outputs."""
-    waiting, ordered = list(nodes), []
-    while waiting:
-        later = []
-        for node in waiting:
-            if all(not i or i in known for i in (*node.inputs, *node.outer())):
-                for output in node.outputs:
-                    if output and output in known:
-                        raise GraphError(f"model {name!r}, node {node}: expected a new name, got {output!r}, which is defined twice")
-                    known.add(output)
-                ordered.append(node)
-            else:
-                later.append(node)
-        if len(later) == len(waiting):
-            node = later[0]
-            produced = {output for n in later for output in n.outputs}
-            missing = next(i for i in (*node.inputs, *sorted(node.outer())) if i and i not in known)
-            if missing in produced:
-                raise GraphError(f"model {name!r}, node {node}: expected an acyclic graph, got a cycle through {missing!r}")
-            raise GraphError(f"model {name!r}, node {node}: expected its input {missing!r} to be produced by a node, an input or "
-                             "an initializer, found none (a dangling input)")
-        waiting = later
-    known.discard("")
-    return ordered
+    """Nodes in an order in which every input is known before it is read, the file's where that is one; `known` grows by all outputs.
+
+    Takes time in proportion to nodes and operands. The order is that of passes over the list, each of which takes the nodes whose inputs
+    are known by then.
+    """
+    nodes = list(nodes)
+    makers: dict[str, int] = {}
+    for place, node in enumerate(nodes):
+        for output in filter(None, node.outputs):
+            if output in known or output in makers:
+                raise GraphError(f"model {name!r}, node {node}: expected a new name, got {output!r}, which is defined twice")
+            makers[output] = place
+    reads = [{i for i in (*node.inputs, *node.outer()) if i and i not in known} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    missing = [0] * len(nodes)  # inputs that are not known yet
+    for place, names in enumerate(reads):
+        missing[place] = len(names)
+        for input_name in names:
+            if input_name in makers:
+                readers[makers[input_name]].append(place)
+    rounds = [0] * len(nodes)  # the pass that takes a node
+    ready = [place for place, count in enumerate(missing) if not count]
+    for place in ready:  # grows
+        known.update(filter(None, nodes[place].outputs))
+        for reader in readers[place]:
+            rounds[reader] = max(rounds[reader], rounds[place] + (reader < place))
+            missing[reader] -= 1
+            if not missing[reader]:
+                ready.append(reader)
+    if len(ready) < len(nodes):
+        place = next(place for place, count in enumerate(missing) if count)
+        node = nodes[place]
+        absent = next(i for i in (*node.inputs, *sorted(node.outer())) if i and i not in known)
+        if absent in makers:
+            raise GraphError(f"model {name!r}, node {node}: expected an acyclic graph, got a cycle through {absent!r}")
+        raise GraphError(f"model {name!r}, node {node}: expected its input {absent!r} to be produced by a node, an input or "
+                         "an initializer, found none (a dangling input)")
+    return [nodes[place] for place in sorted(ready, key=lambda place: (rounds[place], place))]
 
 
 def _attribute(attribute: onnx.AttributeProto, folders: tuple[Path, ...], where: str) -> Any:

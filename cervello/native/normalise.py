@@ -7,6 +7,7 @@ GridSample (20: other names of its modes).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,11 +28,13 @@ def normalise(graph: Graph) -> Graph:
     """A graph whose nodes have the newest form of their ops."""
     constants = dict(graph.constants)
     nodes = []
+    tried: Counter[str] = Counter()
 
     def constant(node: Node, what: str, value: Any, dtype: Any = np.int64) -> str:
-        name = f"{node.outputs[0]}/{what}"
+        first = name = f"{node.outputs[0]}/{what}"
         while name in constants:
-            name += "'"
+            tried[first] += 1
+            name = f"{first}'{tried[first]}"
         constants[name] = np.asarray(value, dtype)
         return name
 

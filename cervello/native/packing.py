@@ -210,20 +210,21 @@ def search(spans: Sequence[Span], sizes: Sequence[int], near: Near, budget: Budg
     every = range(len(sizes))
     lengths = [end - first for first, end in spans]
     by_size = sorted(every, key=lambda i: (-sizes[i], spans[i][0]))
-    attempts: tuple[Callable[[], tuple[list[int], int]], ...] = (
-        lambda: found.filled(by_size),
-        lambda: found.along_skyline(sorted(every, key=lambda i: (-lengths[i], -sizes[i]))),
-        lambda: found.along_skyline(sorted(every, key=lambda i: -lengths[i] * sizes[i])),
-        lambda: found.along_skyline(by_size),
-        lambda: found.filled(sorted(every, key=lambda i: (-sizes[i] * lengths[i], spans[i][0]))),
-        lambda: found.filled(_by_breadth(spans, sizes)),
-        lambda: found.filled(sorted(every, key=lambda i: (spans[i][0], -sizes[i]))),
-        lambda: found.filled(by_partitions(spans, sizes)))
-    for attempt in attempts:
-        if found.total < 0 or (found.work > 0 and not found.within(0.0)):
+    filling, skyline_work = found.fill_work, found.skyline_work
+    attempts: tuple[tuple[int, Callable[[], tuple[list[int], int]]], ...] = (
+        (filling, lambda: found.filled(by_size)),
+        (skyline_work, lambda: found.along_skyline(sorted(every, key=lambda i: (-lengths[i], -sizes[i])))),
+        (skyline_work, lambda: found.along_skyline(sorted(every, key=lambda i: -lengths[i] * sizes[i]))),
+        (skyline_work, lambda: found.along_skyline(by_size)),
+        (filling, lambda: found.filled(sorted(every, key=lambda i: (-sizes[i] * lengths[i], spans[i][0])))),
+        (filling, lambda: found.filled(_by_breadth(spans, sizes))),
+        (filling, lambda: found.filled(sorted(every, key=lambda i: (spans[i][0], -sizes[i])))),
+        (filling, lambda: found.filled(by_partitions(spans, sizes))))
+    for cost, attempt in attempts:
+        if found.total < 0 or (found.work > 0 and found.work >= cost and not found.within(0.0)):
             found.keep(attempt())
     chance = random.Random(len(sizes))
-    while found.work > share // 2 and not found.within(0.01 if found.work > share * 7 // 8 else 0.025):
+    while found.work > max(share // 2, found.skyline_work) and not found.within(0.01 if found.work > share * 7 // 8 else 0.025):
         found.keep(found.along_skyline(_shaken(lengths, sizes, chance)))
     _climb(found, chance)
     budget.left -= share - found.work

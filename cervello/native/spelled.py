@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import count
 
+from cervello.errors import UnsupportedError
 from cervello.native.dims import Shape
 from cervello.native.graph import Graph, Node
 from cervello.native.infer import infer
@@ -14,6 +15,7 @@ from cervello.native.spellings import attention, convolution, einsum, rearrangin
 from cervello.native.values import Value
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has
+_MOST_ADDED = 20_000  # nodes beside those of the file: a sequence is as many steps as it is long
 
 
 def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
@@ -21,12 +23,16 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
 
     Args:
       shapes: of every input, with N where the batch is.
+    Raises:
+      UnsupportedError: the ops would be more nodes than a file's size allows for.
     """
     numbers = count(_FIRST_NUMBER)
+    most = len(graph.nodes) + _MOST_ADDED
     while True:
         values = infer(graph, shapes)
         nodes, constants = [], dict(graph.constants)
         changed = False
+        added = 0
         makers = _makers(graph)
         for node in graph.nodes:
             operands = [values[name] if name else None for name in node.inputs]
@@ -35,6 +41,10 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
                 sketch = Sketch(node, operands, numbers, makers)
                 if spelling(sketch):
                     changed = True
+                    added += len(sketch.nodes)
+                    if len(graph.nodes) + added > most:
+                        raise UnsupportedError(f"node {node}: expected ops that are spelled in at most {_MOST_ADDED} nodes in all, got "
+                                               "more; export the policy for shorter sequences")
                     nodes += sketch.nodes
                     constants |= sketch.constants
                     break

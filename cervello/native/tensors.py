@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.budget import current
 from cervello.native.dims import Dim, NotAffine, Shape, product
 
 Array = np.ndarray[Any, Any]
@@ -168,6 +169,9 @@ class Weight:
 
     data: Array = field(hash=False, compare=False)
     kind: str = "plain"
+
+    def __post_init__(self) -> None:
+        current().take("a kernel's constants", self.data.nbytes)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ checked at several N. Extents and sizes are affine in N, so an inequality that h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 
 from cervello.errors import PlanError
 from cervello.native.dims import at
@@ -16,6 +17,7 @@ from cervello.native.memory import Layout, extent
 from cervello.native.packing import Pile
 from cervello.native.tensors import Buffer, Space, Step
 
+Span = tuple[int, int]  # first and last step, both included
 _PROBES = (1, 2, 17, 64, 1 << 20)
 _ENDS = (1, 2, 1 << 20)
 
@@ -66,40 +68,71 @@ def _inside(steps: Sequence[Step], n_rows: int) -> None:
                                 f"got {tensor.buffer.space.value}")
 
 
-def _apart(buffers: dict[int, Buffer], spans: dict[int, tuple[int, int]], layout: Layout, n_rows: int) -> None:
+def _events(spans: Mapping[int, Span]) -> Iterator[tuple[int, list[int]]]:
+    """Buffers in the order in which they begin, each with those that have ended since the one before: seen in turn, all that are begun and
+    not ended live at one step."""
+    ending = sorted(spans, key=lambda key: spans[key][1])
+    ended = 0
+    for key in sorted(spans, key=lambda key: spans[key][0]):
+        begun = ended
+        while spans[ending[ended]][1] < spans[key][0]:
+            ended += 1
+        yield key, ending[begun:ended]
+
+
+def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Layout, n_rows: int) -> None:
+    """Offsets for one N: the living, sorted by offset, are apart if neighbours in that order are."""
     offsets, total = layout.offsets(n_rows)
-    keys = sorted(buffers, key=lambda key: offsets[key])
-    for i, key in enumerate(keys):
-        start, name = offsets[key], buffers[key].name
-        end = start + at(buffers[key].n_bytes, n_rows)
-        if start < 0 or end > total:
-            raise PlanError(f"buffer {name!r} at N = {n_rows}: expected bytes within [0, {total}), got [{start}, {end})")
-        for other in keys[i + 1:]:
-            if offsets[other] >= end:
-                break
-            if _meet(spans[key], spans[other]) and end > start and at(buffers[other].n_bytes, n_rows) > 0:
-                raise PlanError(f"buffers {name!r} and {buffers[other].name!r} at N = {n_rows}: expected them apart, got an overlap")
+    ends = {key: offsets[key] + at(buffer.n_bytes, n_rows) for key, buffer in buffers.items()}
+    for key in sorted(buffers, key=lambda key: offsets[key]):
+        if offsets[key] < 0 or ends[key] > total:
+            raise PlanError(f"buffer {buffers[key].name!r} at N = {n_rows}: expected bytes within [0, {total}), got [{offsets[key]}, "
+                            f"{ends[key]})")
+    living: list[tuple[int, int, int]] = []  # (first byte, one past the last, buffer)
+    for key, ended in _events({key: span for key, span in spans.items() if ends[key] > offsets[key]}):
+        for other in ended:
+            del living[bisect_left(living, (offsets[other], ends[other], other))]
+        mine = offsets[key], ends[key], key
+        place = bisect_left(living, mine)
+        for below, above in ((living[place - 1:place], [mine]), ([mine], living[place:place + 1])):
+            if below and above and below[0][1] > above[0][0]:
+                raise PlanError(f"buffers {buffers[below[0][2]].name!r} and {buffers[above[0][2]].name!r} at N = {n_rows}: expected them "
+                                "apart, got an overlap")
+        living.insert(place, mine)
 
 
-def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two buffers are in use at one step."""
-    return one[0] <= other[1] and other[0] <= one[1]
-
-
-def _apart_for_all(buffers: dict[int, Buffer], spans: dict[int, tuple[int, int]], pile: Pile) -> None:
-    above: dict[int, int] = {}  # as bits: what a buffer's place lies above, whatever the sizes
-    for key in pile.order:
-        if any(below not in above for below in pile.beneath[key]) or key in above:
+def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pile: Pile) -> None:
+    """Whatever the sizes: the living, in the pile's order, lie on each other if each lies on the one before it when it begins, and the
+    one after it on it. What ends leaves the others in their order."""
+    ranks: dict[int, int] = {}
+    for rank, key in enumerate(pile.order):
+        if any(below not in ranks for below in pile.beneath[key]) or key in ranks:
             raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those beneath it, got another order")
-        above[key] = 0
-        for below in pile.beneath[key]:
-            above[key] |= above[below] | 1 << below
-        for other in above:
-            if other != key and not above[key] >> other & 1 and _meet(spans[key], spans[other]):
-                raise PlanError(f"buffers {buffers[other].name!r} and {buffers[key].name!r}: expected one to lie on the other for every N, "
-                                "got neither")
-    if len(above) != len(buffers):
-        raise PlanError(f"pile: expected {len(buffers)} buffers, got {len(above)}")
+        ranks[key] = rank
+    if len(ranks) != len(buffers):
+        raise PlanError(f"pile: expected {len(buffers)} buffers, got {len(ranks)}")
+    above: dict[int, int] = {}  # as bits: the ranks that a buffer's place lies above; only where a pile's own edges do not say it
+
+    def lies_on(key: int, other: int) -> bool:
+        if other in pile.beneath[key]:
+            return True
+        if not above:
+            for each in pile.order:
+                above[each] = 0
+                for below in pile.beneath[each]:
+                    above[each] |= above[below] | 1 << ranks[below]
+        return bool(above[key] >> ranks[other] & 1)
+
+    living: list[int] = []  # ranks
+    for key, ended in _events(spans):
+        for other in ended:
+            del living[bisect_left(living, ranks[other])]
+        place = bisect_left(living, ranks[key])
+        for below, upper in ((living[place - 1:place], [ranks[key]]), ([ranks[key]], living[place:place + 1])):
+            if below and upper and not lies_on(pile.order[upper[0]], pile.order[below[0]]):
+                raise PlanError(f"buffers {buffers[pile.order[below[0]]].name!r} and {buffers[pile.order[upper[0]]].name!r}: expected one "
+                                "to lie on the other for every N, got neither")
+        living.insert(place, ranks[key])
 
 
 def _defined(steps: Sequence[Step]) -> None:

@@ -47,7 +47,7 @@ def _live(lowering: Lowering) -> list[Node]:
 
 
 def _lower(lowering: Lowering, node: Node) -> None:
-    before, absorbed = len(lowering.steps), set(lowering.absorbed)
+    before, absorbed = len(lowering.steps), len(lowering.absorbed)
     lower = LOWER.get(node.op) if not node.domain else None
     try:
         if lower is None:
@@ -55,7 +55,8 @@ def _lower(lowering: Lowering, node: Node) -> None:
         lower(lowering, node)
     except NotPlanned as reason:
         del lowering.steps[before:]
-        lowering.absorbed = absorbed
+        while len(lowering.absorbed) > absorbed:
+            lowering.absorbed.popitem()
         for name in node.outputs:  # what was begun
             lowering.tensors.pop(name, None)
         lowering.slow[str(node)] = str(reason)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import cervello
-from cervello.compiled import cache, compiler, linker
+from cervello.compiled import cache, compiler, linker, trust
 from cervello.errors import CompilationError
 
 ROOT = Path(next(iter(cervello.__path__))).parent
@@ -35,7 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def _fresh(code: str, folder: Path, **variables: str) -> str:
     """Runs Python in another process with this cache folder."""
     environment = os.environ | {"CERVELLO_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), **variables}
-    return subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=300)
+    return done.stdout.strip()
 
 
 def test_what_was_written_is_read(folder: Path) -> None:
@@ -103,6 +106,137 @@ def test_every_kernel_lies_in_a_file_that_the_key_hashes() -> None:
     users = [p for p in package.rglob("*.py") if "from cervello.compiled.compiler import" in p.read_text(encoding="utf-8")]
     assert users
     assert [p for p in users if p not in hashed] == []
+
+
+def _copied_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package, which the key then hashes."""
+    copy = folder / "copy" / "cervello"
+    shutil.copytree(Path(cache.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(cache, "_PACKAGE", copy)
+    cache.key.cache_clear()
+    return copy
+
+
+def test_the_key_changes_with_whatever_kernels_import(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process imports of this package for one kernel of each folder, its packages' own files aside, is in the key."""
+    package = _copied_package(folder, monkeypatch)
+    keys = {cache.key()}
+    imported = [p for p in package.rglob("*.py") if p.name in ("abi.py", "layout.py", "lanes.py", "errors.py", "philox.py")]
+    assert {p.parent.name for p in imported} >= {"native", "noise", "compiled", "cervello"}
+    for path in imported:
+        path.write_text(path.read_text(encoding="utf-8") + "\n_ = 1\n", encoding="utf-8")
+        cache.key.cache_clear()
+        keys.add(cache.key())
+    assert len(keys) == 1 + len(imported)
+    cache.key.cache_clear()
+
+
+def test_every_import_of_a_hashed_file_is_hashed() -> None:
+    """By the parser of Python, where the key reads lines."""
+    package = Path(cache.__file__).parents[1]
+    hashed = set(cache._sources())
+    for path in hashed:
+        for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("cervello"):
+                names = [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
+            elif isinstance(statement, ast.Import):
+                names = [alias.name for alias in statement.names]
+            else:
+                continue
+            for name in names:
+                file = package.parent / (str(name).replace(".", "/") + ".py")
+                assert not file.is_file() or file in hashed, f"{path}: {name}"
+
+
+def test_a_users_kernel_is_compiled_again_when_a_file_changes_that_it_imports(folder: Path) -> None:
+    program = "import mine.kernel; from cervello.compiled import entry; print(entry.ints('mine.kernel:answer')(1))"
+    modules = folder / "modules"
+    (modules / "mine").mkdir(parents=True)
+    (modules / "mine" / "__init__.py").write_text("")
+    (modules / "mine" / "kernel.py").write_text("from .numbers import (  # all of them\n    NUMBER,\n)\n\n"
+                                                "def answer(x):\n    return x + NUMBER\n")
+    for number in (41, 42):
+        (modules / "mine" / "numbers.py").write_text(f"NUMBER = {number}\n")
+        assert _fresh(program, folder, PYTHONPATH=os.pathsep.join([str(ROOT), str(modules)])) == str(number + 1)
+
+
+posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners and modes")
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_cache_below_a_folder_that_others_can_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, depth: int,
+                                                                 ) -> None:
+    root = tmp_path / "open" / "private"
+    root.mkdir(parents=True)
+    monkeypatch.setenv("CERVELLO_CACHE_DIR", str(root))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "instead"))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "instead")
+    cache.folder.cache_clear()
+    try:
+        assert cache.folder() == root.resolve() / cache.key()
+        (root / cache.key(), root, tmp_path / "open")[depth].chmod(mode)
+        cache.folder.cache_clear()
+        used = cache.folder()
+        assert used is not None
+        assert used.is_relative_to((tmp_path / "instead").resolve())
+    finally:
+        cache.folder.cache_clear()
+
+
+@posix
+def test_a_folder_whose_names_are_protected_may_lie_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /tmp does; the cache's own folder may not be one, for others could put files into it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setenv("CERVELLO_CACHE_DIR", str(shared / "mine"))
+    cache.folder.cache_clear()
+    try:
+        used = cache.folder()
+        assert used == shared.resolve() / "mine" / cache.key()
+        assert used.stat().st_mode & 0o777 == used.parent.stat().st_mode & 0o777 == 0o700
+        assert trust.only_ours(used)
+        used.chmod(0o1777)
+        assert not trust.only_ours(used)
+    finally:
+        cache.folder.cache_clear()
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only the administrator gives folders away")
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_folder_of_somebody_else_is_not_trusted(tmp_path: Path, depth: int) -> None:
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    assert trust.only_ours(folder)
+    os.chown((folder, folder.parent)[depth], 12345, 12345)
+    assert not trust.only_ours(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+def test_a_child_forked_while_another_thread_links_can_link(folder: Path) -> None:
+    program = f"""
+import os, threading, warnings
+from cervello.compiled import linker
+warnings.simplefilter("ignore")
+inside, go_on = threading.Event(), threading.Event()
+def hold():
+    with linker._lock, linker.llvm.ffi.lib._lock:
+        inside.set()
+        go_on.wait()
+holder = threading.Thread(target=hold)
+holder.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if linker.address({KERNEL!r}) else 1)
+go_on.set()
+holder.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), linker.address({KERNEL!r}) != 0)
+"""
+    assert _fresh(program, folder) == "0 True"
 
 
 def test_a_users_kernel_is_compiled_again_when_its_file_changes(folder: Path) -> None:

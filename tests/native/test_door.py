@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from native_graphs import BOOL, I64, Chain, In, one, policy, rows, weights
 
@@ -275,3 +277,131 @@ def test_another_librarys_float_mode_changes_nothing(obs: Array) -> None:
     finally:
         libm.fesetround(0)
     np.testing.assert_array_equal(found, expected)
+
+
+# Arrays that the compiled door cannot read, names that it must not compare, memory that is not one's own ------------------------------
+
+
+def _ranked(rank: int) -> tuple[Model, Array]:
+    shape = tuple(2 if i % 3 == 0 else 1 for i in range(rank - 1))
+    model = Model.load(one("Neg", In(("N", *shape), np.float32)))
+    return model, np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rank", [8, 9, 12])
+def test_arrays_of_any_rank_run(rank: int) -> None:
+    model, x = _ranked(rank)
+    name = next(iter(model.outputs))
+    for _ in range(2):
+        np.testing.assert_array_equal(model.run({"x0": x})[name], -x)
+    y = np.empty_like(x)
+    model.bind({"x0": x}, {name: y})()
+    np.testing.assert_array_equal(y, -x)
+    with pytest.raises(InputError, match=r"bind, 'x0': expected a C-contiguous"):
+        model.bind({"x0": x.astype(np.float64)}, {name: y})
+
+
+def test_arrays_whose_layout_is_not_known_run(monkeypatch: pytest.MonkeyPatch, obs: Array) -> None:
+    expected = Model.load(policy()).run({"obs": obs})["action"]
+    monkeypatch.setattr("cervello.noise.layout.is_known", lambda: False)
+    model = Model.load(policy())
+    out = np.empty_like(expected)
+    for _ in range(2):
+        np.testing.assert_array_equal(model.run({"obs": obs})["action"], expected)
+        np.testing.assert_array_equal(model.run({"obs": obs}, out={"action": out})["action"], expected)
+    model.bind({"obs": obs}, {"action": out})()
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_transposes_of_seven_axes_are_outputs(computed: bool) -> None:
+    order = (0, 6, 2, 5, 1, 4, 3)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3, 2, 3, 2, 3)).astype(np.float32)
+    c = Chain(x=In(("N", 2, 3, 2, 3, 2, 3), np.float32))
+    model = Model.load(c.model(c.add("Transpose", c.add("Neg", "x") if computed else "x", perm=order)))
+    (found,) = model.run({"x": x}).values()
+    np.testing.assert_array_equal(found, (-x if computed else x).transpose(order))
+    assert not model.slow_nodes
+
+
+class _Name(str):
+    """A key that runs Python when it is compared."""
+
+    __slots__ = ("seen",)
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        self.seen()  # type: ignore[misc]
+        return str.__eq__(self, other)
+
+
+def test_a_key_whose_equality_raises_hands_on_its_error(model: Model, obs: Array) -> None:
+    def refuse() -> None:
+        raise RuntimeError("not comparable")
+
+    out = model.run({"obs": obs})["action"]
+    name = _Name("action")
+    name.seen = refuse  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="not comparable"):
+        model.run({"obs": obs}, out={name: out})
+
+
+def test_the_compiled_look_up_compares_no_foreign_key(model: Model, obs: Array) -> None:
+    """Beside names that fit, too."""
+    calls = []
+    model.run({"obs": obs})
+    run, plan = model.acquire(), model._plan(N)
+    run.reserve(plan.arena_bytes)
+    name = _Name("obs")
+    name.seen = lambda: calls.append(1)  # type: ignore[assignment]
+    out = {"action": np.zeros((N, 2), np.float32)}
+    assert run.named(plan.address, N, {name: obs}, out) < 0
+    assert run.named(plan.address, N, {"obs": obs}, {_Name("action"): out["action"]}) < 0
+    assert calls == []
+    assert run.named(plan.address, N, {"obs": obs}, out) == 0
+    model.release(run)
+
+
+def test_long_runs_hold_the_arrays_they_read(model: Model) -> None:
+    """Other threads run meanwhile and may take them out of the dicts."""
+    n = 200_000
+    plan = model.program.resolve(n)
+    assert plan.long
+    x, y = np.ones((n, 4), np.float32), np.zeros((n, 2), np.float32)
+    run = model.acquire()
+    run.reserve(plan.arena_bytes)
+    given, seen, over = {"obs": x}, [], threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            seen.append(sys.getrefcount(x))
+
+    watcher = threading.Thread(target=look)
+    before = sys.getrefcount(x)
+    watcher.start()
+    for _ in range(30):
+        assert run.named(plan.address, n, given, {"action": y}) == 0
+    over.set()
+    watcher.join()
+    assert max(seen) > before
+    assert sys.getrefcount(x) == before
+    model.release(run)
+
+
+def test_shared_outputs_that_overlap_are_refused() -> None:
+    """Outputs that all rows share have no rows, and yet bytes."""
+    c = Chain(x=rows(4))
+    size = np.array([6_000], np.int64)
+    wide = [c.add("ConstantOfShape", size, value=onnx.numpy_helper.from_array(np.full(1, v, np.float32))) for v in (1, 2)]
+    names = [c.add("Neg", each) for each in wide]
+    model = Model.load(c.model(c.add("Neg", "x"), *names))
+    shared = [name for name, spec in model.outputs.items() if spec.batch_axis is None]
+    assert shared == names
+    x = np.ones((3, 4), np.float32)
+    memory = np.zeros(9_000, np.float32)
+    for _ in range(2):
+        apart = model.run({"x": x})
+        assert [float(apart[name][0]) for name in names] == [-1, -2]
+        for first, second in (names, names[::-1]):
+            with pytest.raises(InputError, match="expected memory of its own, got an array that overlaps"):
+                model.run({"x": x}, out={**apart, first: memory[:6_000], second: memory[3_000:]})

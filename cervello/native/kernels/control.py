@@ -12,6 +12,7 @@ from cervello.compiled.compiler import device, shared
 from cervello.compiled.memory import (
     call_c_1,
     call_c_2,
+    call_c_4,
     call_kernel,
     read_i32,
     word,
@@ -20,18 +21,25 @@ from cervello.compiled.memory import (
 )
 from cervello.native.abi import (
     CTX_ALL_DETERMINISTIC,
+    CTX_DECREF,
     CTX_DETERMINISTIC,
     CTX_DICT_GET,
+    CTX_DICT_NEXT,
     CTX_DICT_SIZE,
     CTX_DICT_TYPE,
     CTX_DOOR,
+    CTX_INCREF,
+    CTX_KEY,
     CTX_KEYS,
     CTX_MOVES,
     CTX_N_MOVES,
+    CTX_POSITION,
     CTX_RUN,
     CTX_SLOTS,
     CTX_STEPS,
+    CTX_STR_TYPE,
     CTX_UNTIL,
+    CTX_VALUE,
     DOOR_ARRAY_TYPE,
     DOOR_BASE,
     DOOR_BUFFERS,
@@ -55,6 +63,7 @@ from cervello.native.abi import (
     MOVE_ROW_BYTES,
     MOVE_WORDS,
     NONFINITE,
+    PLAN_LONG,
 )
 from cervello.native.kernels.execution import execute
 from cervello.native.kernels.storing import copy_row, look, store, store_finite
@@ -85,7 +94,7 @@ def _apart(door, output, n_rows):
     """Whether an output shares no memory with the arrays before it: a program may write early and read late."""
     entry = door + (DOOR_HEADER + output * DOOR_WORDS) * 8
     start = word(entry, DOOR_BASE)
-    end = start + n_rows * word(entry, DOOR_ROW_BYTES)
+    end = start + n_rows * word(entry, DOOR_ROW_BYTES) + word(entry, DOOR_FIXED_BYTES)
     for i in range(output):
         other = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
         begin = word(other, DOOR_BASE)
@@ -182,6 +191,50 @@ def _commit(ctx, n_rows):
     return NONFINITE if found != 0 else 0
 
 
+@shared
+def _has_plain_keys(ctx, names):
+    """Whether all keys of a dict are of the type str itself: a key of any other type may run Python when it is compared."""
+    write_i64(ctx, CTX_POSITION, 0)
+    while call_c_4(word(ctx, CTX_DICT_NEXT), names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) != 0:
+        if word(word(ctx, CTX_KEY) + TYPE, 0) != word(ctx, CTX_STR_TYPE):
+            return False
+    return True
+
+
+@shared
+def _count_references(ctx, function):
+    """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
+    door = word(ctx, CTX_DOOR)
+    n_buffers = word(door, DOOR_BUFFERS)
+    arrays = door + (DOOR_HEADER + n_buffers * DOOR_WORDS) * 8
+    for i in range(n_buffers):
+        if word(door + (DOOR_HEADER + i * DOOR_WORDS) * 8, DOOR_HIDDEN) == 0:
+            call_c_1(function, word(arrays, i))
+
+
+@shared
+def _run_found(ctx, plan, n, objects, n_objects):
+    """What `run_named` does with arrays that have passed the door."""
+    door = word(ctx, CTX_DOOR)
+    if n_objects == 2:
+        return execute(ctx, plan, 0) if plan != 0 else 0
+    write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
+    write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
+    write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
+    write_i64(ctx, CTX_ALL_DETERMINISTIC, 0)
+    flags = 0
+    if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
+        flags = word(word(objects, 5) + DATA, 0)
+    write_i64(ctx, CTX_DETERMINISTIC, flags)
+    if n_objects > 5:
+        return execute(ctx, plan, 0) if plan != 0 else 0
+    _inward(ctx, n)
+    status = execute(ctx, plan, 0)
+    if status == 0:
+        status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
+    return status
+
+
 def run_named(ctx, plan, n, objects, n_objects):
     """As `run`, with arrays found by name in two dicts, inputs and outputs. Looking names up here and not in Python saves half of the
     time that a small policy takes.
@@ -203,6 +256,8 @@ def run_named(ctx, plan, n, objects, n_objects):
         return -1
     if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS) or call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
         return -1
+    if not (_has_plain_keys(ctx, inputs) and _has_plain_keys(ctx, outputs)):
+        return -1
     arrays = door + (DOOR_HEADER + n_buffers * DOOR_WORDS) * 8
     for i in range(n_buffers):
         entry = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
@@ -214,22 +269,11 @@ def run_named(ctx, plan, n, objects, n_objects):
     status = _door(ctx, arrays, n)
     if status != 0:
         return status
-    if n_objects == 2:
-        return execute(ctx, plan, 0) if plan != 0 else 0
-    write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
-    write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
-    write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
-    write_i64(ctx, CTX_ALL_DETERMINISTIC, 0)
-    flags = 0
-    if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
-        flags = word(word(objects, 5) + DATA, 0)
-    write_i64(ctx, CTX_DETERMINISTIC, flags)
-    if n_objects > 5:
-        return execute(ctx, plan, 0) if plan != 0 else 0
-    _inward(ctx, n)
-    status = execute(ctx, plan, 0)
-    if status == 0:
-        status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
+    if plan == 0 or word(plan, PLAN_LONG) == 0:
+        return _run_found(ctx, plan, n, objects, n_objects)
+    _count_references(ctx, word(ctx, CTX_INCREF))  # other Python threads run meanwhile, and may take the arrays out of the dicts
+    status = _run_found(ctx, plan, n, objects, n_objects)
+    _count_references(ctx, word(ctx, CTX_DECREF))
     return status
 
 

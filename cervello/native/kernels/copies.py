@@ -48,6 +48,26 @@ def copy(step, ctx):
     return 0
 
 
+def copy_deep(step, ctx):
+    """A copy of more than five loops. Words: source, target; see `copy_strided`; then the number of outer loops, and size, source stride
+    and target stride of each."""
+    source, target = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
+    words = step + 6 * 8
+    outer = words + 16 * 8
+    times = 1
+    for d in range(word(outer, 0)):
+        times *= word(outer, 1 + 3 * d)
+    for turn in range(times):
+        rest, s, t = turn, source, target
+        for d in range(word(outer, 0)):
+            size = word(outer, 1 + 3 * d)
+            s += rest % size * word(outer, 2 + 3 * d)
+            t += rest % size * word(outer, 3 + 3 * d)
+            rest //= size
+        copy_strided(s, t, words)
+    return 0
+
+
 def fill(step, ctx):
     """Words: target; itemsize (1, 2, 4 or 8), count, the element's bits."""
     target = word(ctx, word(step, 2)) + word(step, 3)

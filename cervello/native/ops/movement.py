@@ -41,8 +41,9 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
         lowering.early_matters |= whole.buffer.space is Space.ARENA and len(made) > 1
         if not early and whole.buffer.space is Space.ARENA:
             made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
+        here = set(made)
         for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
-            if operand in made:
+            if operand in here:
                 lowering.place(operand, part)
 
 
