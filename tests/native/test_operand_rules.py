@@ -119,6 +119,11 @@ CONTRADICTIONS = [
     (lambda: _attention(q=rows(3, 3, 4)), "a multiple of those of keys"),
     (lambda: _attention(mask=weights(3, 6)), "a mask of at most 5 keys"),
     (lambda: _attention(q=rows(3, 8), k=rows(5, 8), v=rows(5, 8), q_num_heads=3, kv_num_heads=2), "3 heads share evenly"),
+    # losses, words
+    (lambda: one("NegativeLogLikelihoodLoss", _fixed(1, 4), _a(4)), "labels from 0 to 3, got 4"),
+    (lambda: one("NegativeLogLikelihoodLoss", _fixed(1, 4), _a(0), reduction="max"), "reduction among"),
+    (lambda: one("TfIdfVectorizer", _fixed(4, dtype=I64), mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=1 << 31,
+                 ngram_counts=[0], ngram_indexes=[0], pool_int64s=[1]), "a max_skip_count of at most 65536"),
     # random
     (lambda: one("Multinomial", rows(0)), "at least one class"),
     (lambda: one("Multinomial", rows(3), dtype=1), "dtype among 6, 7"),
@@ -174,3 +179,15 @@ def test_operands_whose_shapes_only_the_run_can_tell_are_checked_there() -> None
     assert next(iter(found.values())).reshape(-1).tolist() == [0, 5, 0, 6]
     with pytest.raises(ExecutionError, match=r"node ScatterND.*: expected updates of shape \(3,\), got \(2,\)"):
         model.run({"x": np.float32([0, 1, 3, 2]), **given})
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3])
+def test_attention_shows_its_scores_before_and_after_they_are_capped(mode: int) -> None:
+    proto = one("Attention", _fixed(1, 2, 3, 4), _fixed(1, 2, 5, 4), _fixed(1, 2, 5, 4), outputs=["y0", "", "", "y1"], opset=23, softcap=0.5,
+                qk_matmul_output_mode=mode)
+    q, k, v = (np.random.default_rng(seed).standard_normal((1, 2, size, 4)).astype(np.float32) for seed, size in ((0, 3), (1, 5), (2, 5)))
+    scores = q @ k.transpose(0, 1, 3, 2) / 2
+    capped = 0.5 * np.tanh(scores / 0.5)
+    shares = np.exp(capped) / np.exp(capped).sum(-1, keepdims=True)
+    found = Model.load(proto).run({"x0": q, "x1": k, "x2": v})["y1"]
+    np.testing.assert_allclose(found.reshape(1, 2, 3, 5), (scores, capped, capped, shares)[mode], rtol=1e-5, atol=1e-6)
