@@ -410,8 +410,9 @@ def test_a_frame_answers_as_a_mapping_and_has_its_batches_as_columns() -> None:
     assert dict(frame) == {"a": frame["a"]}
     assert frame["a"] is frame["a"]
     assert ("a" in frame, "b" in frame, len(frame), list(frame)) == (True, False, 1, ["a"])
-    assert frame["b"] == {}
-    assert frame.batches("b") == []
+    for ask in (frame.__getitem__, frame.batches):
+        with pytest.raises(cervello.AgentError, match="expected a policy among"):
+            ask("b")
     (ids, columns), = frame.batches("a")
     assert ids == (0, 1, 2, 3)
     assert columns["action"].tolist() == [[1.0]] * 4
