@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import stacks
 
-from cervello import ExecutionError, Policy, Recurrent, Runtime, inferers
+from cervello import AgentError, ExecutionError, Policy, Recurrent, Runtime, inferers
 from cervello.agents.brain import Brain
 from cervello.agents.costs import CostModel
 from cervello.agents.table import ChangedError
@@ -411,7 +411,7 @@ def test_a_frame_answers_as_a_mapping_and_has_its_batches_as_columns() -> None:
     assert frame["a"] is frame["a"]
     assert ("a" in frame, "b" in frame, len(frame), list(frame)) == (True, False, 1, ["a"])
     for ask in (frame.__getitem__, frame.batches):
-        with pytest.raises(cervello.AgentError, match="expected a policy among"):
+        with pytest.raises(AgentError, match="expected a policy among"):
             ask("b")
     (ids, columns), = frame.batches("a")
     assert ids == (0, 1, 2, 3)
