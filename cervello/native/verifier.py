@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from cervello.errors import PlanError
 from cervello.native.dims import at
+from cervello.native.extents import check_extents
 from cervello.native.memory import Layout, extent
 from cervello.native.packing import Pile
 from cervello.native.tensors import Buffer, Space, Step
@@ -23,7 +24,8 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
     """Checks a program.
 
     Raises:
-      PlanError: a step touches memory outside its operand's buffer, reads what nothing wrote, or two live buffers overlap.
+      PlanError: a step touches memory outside its operands, by their shapes or by what its kernel declares, reads what nothing wrote, or
+        two live buffers overlap.
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -44,6 +46,7 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
     for pile in layout.piles:
         _apart_for_all(buffers, spans, pile)
     _defined(steps)
+    check_extents(steps, rows_vary)
 
 
 def _inside(steps: Sequence[Step], n_rows: int) -> None:

@@ -187,9 +187,8 @@ def where(target, condition, a, b, count, parameters):
     i = 0
     while i < count:
         n = min(count - i, 16)
-        c = load_bools(condition + i, n)
+        c = load_bools(condition, 1) if still & 1 else load_bools(condition + i, n)
         if still & 1:
-            c = load_bools(condition, 1)
             first = splat(_F(1.0 if read_u8(condition, 0) != 0 else 0.0))
             c = invert(first == splat(_F(0.0)))
         x = splat(read_f32(a, 0)) if still & 2 else load_first(a + i * 4, n)

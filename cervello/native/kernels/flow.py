@@ -67,11 +67,13 @@ def _position(step, ctx):
 
 def take(step, ctx):
     """Words: sequence, counter, element; see `_position`; then `copy_strided`'s."""
-    copy_strided(_operand(step, ctx, 0) + _position(step, ctx), _operand(step, ctx, 2), step + 11 * 8)
+    if word(step, 8) > 0:  # else no turn runs, but a profile does
+        copy_strided(_operand(step, ctx, 0) + _position(step, ctx), _operand(step, ctx, 2), step + 11 * 8)
     return 0
 
 
 def put(step, ctx):
     """Words: element, counter, sequence; see `_position`; then `copy_strided`'s."""
-    copy_strided(_operand(step, ctx, 0), _operand(step, ctx, 2) + _position(step, ctx), step + 11 * 8)
+    if word(step, 8) > 0:
+        copy_strided(_operand(step, ctx, 0), _operand(step, ctx, 2) + _position(step, ctx), step + 11 * 8)
     return 0

@@ -18,6 +18,7 @@ _HALF = 16 if VECTORS > 1 else 0
 _ROWS_HALF = 2 * ROWS
 _half, _half_low, _half_one = make_cut_tile(_ROWS_HALF, 1), make_cut_tile(ROWS, 1), make_cut_tile(1, 1)
 _row, _row_2, _row_4, _row_wide = make_row(1, 2), make_row(2, 4), make_row(4, 2), make_row(1, 8)
+_row_2_short = make_row(2, 2)  # one panel alone: there is no second one to read
 _COLUMNS = 16 * VECTORS
 
 
@@ -27,6 +28,8 @@ def one_row(a, w, bias, c, k, width, segments):
     panel_bytes = k * PANEL * 4
     if segments == 4:
         _row_4(a, w, panel_bytes, bias, c, k, width)
+    elif segments == 2 and width <= PANEL:
+        _row_2_short(a, w, panel_bytes, bias, c, k, width)
     elif segments == 2:
         _row_2(a, w, panel_bytes, bias, c, k, width)
     else:

@@ -87,7 +87,7 @@ def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, colum
     plane = rows * columns * 4
     for h in range(height):
         r, a = (h + ph) // sh, (h + ph) % sh
-        for b in range(sw if r < rows else 0):
+        for b in range(sw if r >= 0 and r < rows else 0):  # below 0: rows that padding of less than nothing cuts off
             first = b - pw  # the image's column of place 0
             u = 0 if first >= 0 else (-first + sw - 1) // sw
             end = min(columns, 0 if first >= width else (width - 1 - first) // sw + 1)

@@ -1,0 +1,39 @@
+"""Stretches of bytes relative to an address, as (low, high), half-open; None where nothing is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Span = tuple[int, int] | None
+
+
+def dense(n_bytes: int) -> Span:
+    """n_bytes from the address on."""
+    return (0, n_bytes) if n_bytes > 0 else None
+
+
+def walked(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
+    """What loops of these sizes touch that move by these strides and touch `span` each time."""
+    if span is None:
+        return None
+    low, high = span
+    for size, stride in zip(sizes, strides, strict=True):
+        if size <= 0:
+            return None
+        reach = (size - 1) * stride
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    return low, high
+
+
+def joined(*spans: Span) -> Span:
+    """The least stretch that holds all of them."""
+    some = [span for span in spans if span is not None]
+    return (min(low for low, _ in some), max(high for _, high in some)) if some else None
+
+
+def whole(n: int, multiple: int) -> int:
+    """n rounded up."""
+    return -(-n // multiple) * multiple
