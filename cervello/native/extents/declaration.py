@@ -116,8 +116,8 @@ def kernel(references: str, operands: str, words: str = "") -> Callable[[Bounds]
 
 
 def _field(text: str) -> Field:
-    name, _, rest = text.partition(":")
-    kind, _, count = rest.partition("*")
+    named, _, count = text.partition("*")
+    name, _, kind = named.partition(":")
     return Field(name, kind or "count", int(count or 0))
 
 
@@ -146,6 +146,8 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     Raises:
       PlanError: it is none, below what its kind allows, or depends on N in a way its kind does not.
     """
+    if type(word) is int and (word >= 0 or kind in ("stride", "int")):
+        return word
     if isinstance(word, (Address, Weight, Stored, Jump)):
         raise PlanError(f"expected word {name!r} to be a number, got {word!r}")
     const, slope = parts(word)

@@ -87,7 +87,7 @@ def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, (0, 4), short_scratch(w.count))
 
 
-@kernel(" ".join(f"columns:{name}" for name in ["sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum"]), "source -> target",
+@kernel(" ".join(f"columns:{name}" for name in "sum_ mean prod max_ min_ sum_square l2 l1 log_sum".split()), "source -> target",
         "outer:rows terms:rows inner:rows")
 def _columns(w: Any) -> Mapping[str, Span]:
     return {"source": dense(w.outer * w.terms * w.inner * 4), "target": dense(w.outer * w.inner * 4)}
