@@ -128,7 +128,7 @@ def _leaner(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
 def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
     """A lowering whose inputs and outputs have their places, what callers give and get, and the outputs whose shape depends on data."""
     graph, values, batching = reading.graph, reading.values, reading.batching
-    lowering = Lowering(graph, values, running)
+    lowering = Lowering(graph, values, running, reading.stretches)
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for index, port in enumerate(graph.inputs):

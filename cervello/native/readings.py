@@ -9,7 +9,7 @@ with both readings. See docs/decisions/0017-which-axis-is-the-batch.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from cervello.errors import GraphError
@@ -38,12 +38,14 @@ class Reading:
       graph: in the ops that are lowered.
       values: what is known of all its values.
       axes: of outputs that were followed with N rows, where these lie.
+      stretches: for each value with rows, how many stretches of all rows follow each other on its batch axis, see `check_rows_apart`.
     """
 
     graph: Graph
     values: dict[str, Value]
     batching: Batching
     axes: dict[str, int]
+    stretches: dict[str, int] = field(default_factory=dict)
 
 
 class _Verdict(Enum):
@@ -212,12 +214,12 @@ def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attemp
         graph, free = attempt(without_branches(one, taken.shapes), taken)
         graph, values = spelled(graph, free.shapes)
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
-        check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
+        stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
     except RowsMixed as error:
         return None, str(error), error.related, axes
     except (Baked, GraphError) as error:
         return None, str(error), False, axes
-    return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes), "", False, axes
+    return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes, stretches), "", False, axes
 
 
 def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:

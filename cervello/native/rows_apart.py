@@ -56,11 +56,13 @@ class RowsMixed(Exception):
         self.related = related
 
 
-def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> None:
+def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
     """Refuses graphs in which a row of the batch can reach another, or rows share their noise.
 
     Args:
       outputs: names of the results that differ from row to row.
+    Returns:
+      for each value with rows, how many stretches of all rows follow each other on its batch axis: 1 unless it absorbed axes before it.
     Raises:
       RowsMixed: with the first node that relates rows; without one, with the first that is not known to keep them apart.
     """
@@ -83,6 +85,7 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
             raise RowsMixed(f"output {name!r} has no batch axis")
         if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
             raise RowsMixed(f"output {name!r} has {written(value.shape)} rows")
+    return stretches
 
 
 def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
