@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-<<<<<<< HEAD
 from cervello.errors import ExecutionError, GraphError, UnsupportedError
-from cervello.native.dims import NotAffine, product
-=======
-from cervello.errors import UnsupportedError
 from cervello.native.dims import Affine, NotAffine, product
->>>>>>> tiers
 from cervello.native.flow import RANDOM
 from cervello.native.graph import Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
@@ -50,14 +45,10 @@ class HostCall:
     def kept(self) -> tuple[str, ...]:
         return tuple(r for r in self.results if isinstance(r, str))
 
-<<<<<<< HEAD
-    def __call__(self, arrays: list[Array | None]) -> list[Array]:
-        if any(isinstance(operand, str) for operand in self.operands):
-            self._check(arrays)
-        return run_numpy(self.node, arrays) if self.tier == "numpy" else run_reference(self.node, arrays)
-=======
     def __call__(self, arrays: list[Array | None], n_rows: int) -> list[Array]:
         """Runs the node on the operands of n_rows rows."""
+        if any(isinstance(operand, str) for operand in self.operands):
+            self._check(arrays)
         run = run_numpy if self.tier == "numpy" else run_reference
         if not any(self.row_axes) or not by_row(self.node, arrays):
             return run(self.node, arrays)
@@ -67,7 +58,6 @@ class HostCall:
                 for i in range(n_rows)]
         return [same[0] if place is None else rows_back(np.stack(same), place) for same, place in zip(zip(*rows, strict=True), behind,
                                                                                                       strict=True)]
->>>>>>> tiers
 
     def _check(self, arrays: list[Array | None]) -> None:
         """Applies the rules of operands where some shapes were not known while loading."""
