@@ -16,13 +16,17 @@ from pettingzoo import ParallelEnv
 
 from cervello.demo.arena import Arena
 from cervello.demo.herd import FloatArray
-from cervello.demo.species import GRAZER, HUNTER, SCOUT, SCOUT_DIRECTIONS, SPECIES, Species
+from cervello.demo.species import SCOUT, SCOUT_DIRECTIONS, SPECIES, Species
 from cervello.errors import ConfigurationError
 
-_SPACES: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {
-    species.name: (spaces.Box(-np.inf, np.inf, species.observation_shape, np.float32), action)
-    for species, action in ((GRAZER, spaces.Box(-1.0, 1.0, (2,), np.float32)), (HUNTER, spaces.Box(-1.0, 1.0, (2,), np.float32)),
-                            (SCOUT, spaces.Discrete(len(SCOUT_DIRECTIONS))))}
+
+def _spaces() -> dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]]:
+    """(observation space, action space) by species; an environment's own, since a space has a random state."""
+    found: dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]] = {}
+    for species in SPECIES:
+        action: spaces.Space[Any] = spaces.Discrete(len(SCOUT_DIRECTIONS)) if species is SCOUT else spaces.Box(-1.0, 1.0, (2,), np.float32)
+        found[species.name] = spaces.Box(-np.inf, np.inf, species.observation_shape, np.float32), action
+    return found
 
 
 class ArenaEnv(ParallelEnv[str, Any, Any]):
@@ -46,16 +50,17 @@ class ArenaEnv(ParallelEnv[str, Any, Any]):
             raise ConfigurationError(f"ArenaEnv, max_ticks: expected at least 1, got {max_ticks!r}")
         self.max_ticks = max_ticks
         self.agents: list[str] = []
+        self._spaces = _spaces()
         self._arena = Arena(0)
         self._seeds = np.random.default_rng()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The space of an agent's species, the same object each time."""
-        return _SPACES[_species(agent)][0]
+        return self._spaces[_species(agent)][0]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
         """The space of an agent's species, the same object each time."""
-        return _SPACES[_species(agent)][1]
+        return self._spaces[_species(agent)][1]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         if seed is not None:
