@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,9 @@ class OpenSizes:
             found = self._engines[key] = self._make(model, stack)
             while len(self._engines) > _KEPT:
                 self._engines.popitem(last=False)
+        else:
+            with suppress(KeyError):  # another thread has just let it go
+                self._engines.move_to_end(key)
         return found
 
 

@@ -27,7 +27,7 @@ from cervello.native.spelled import spelled
 from cervello.native.values import Value
 
 Attempt = Callable[[Graph, Batching], tuple[Graph, Batching]]
-_BATCH_NAMES = frozenset({"n", "b", "bs", "n_envs", "num_envs", "n_agents", "num_agents"})
+_BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a small n counts entities as often
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def _is_plausible(entries: Entries, failed: _Failed) -> bool:
 
 
 def _says_batch(name: str) -> bool:
-    return "batch" in name.lower() or name.lower() in _BATCH_NAMES
+    return "batch" in name.lower() or name in _BATCH_NAMES
 
 
 def _nearer(graph: Graph, entries: Entries, found: Reading, names: tuple[str, ...]) -> Reading | None:
