@@ -36,8 +36,8 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
       outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
       share: a model or policy whose equal tensors are not stored twice.
       strict: refuse ops outside the planned tier.
-      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given stay open, and agents bring
-        observations of any size.
+      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given stay open, and
+        agents bring observations of any size.
       batch_axis: where rows lie in the file's arrays, when the graph does not tell; see `Model.load`.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
     Raises:
@@ -52,8 +52,8 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
         raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
     if isinstance(source, Model):
         if outputs is not None or share is not None or strict or dims or batch_axis is not None:
-            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims= and batch_axis= for a file, got them "
-                                     "for a model that is loaded; give them to Model.load")
+            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims= and batch_axis= for a file, got "
+                                     "them for a model that is loaded; give them to Model.load")
         model = source
     elif not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, onnx.ModelProto)):
         raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "

@@ -130,7 +130,8 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
     for row, (agent, observation) in enumerate(zip(ids, observations, strict=True)):
         own = sizes.for_observation(agent, observation)
         groups.setdefault(id(own), (own, []))[1].append(row)
-    runs, rows_of = [], {}
+    runs = []
+    rows_of: dict[AgentId, dict[str, Array]] = {}
     for own, rows in groups.values():
         names = tuple(ids[row] for row in rows)
         columns = _columns(own.inputs, [observations[row] for row in rows], names)
@@ -140,7 +141,7 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
     with turn.lock:
         for own, view in runs:
             own.store(table, view)
-    return engine.actions({agent: rows_of[agent] for agent in ids})
+    return engine.actions({}).like({agent: rows_of[agent] for agent in ids})
 
 
 def _columns(specs: Specs, observations: Sequence[Any], ids: tuple[AgentId, ...]) -> dict[str, Array]:

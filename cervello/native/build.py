@@ -17,6 +17,7 @@ from cervello.native.dims import Affine, Shape, product
 from cervello.native.graph import Graph
 from cervello.native.lowering import Lowering
 from cervello.native.normalise import normalise
+from cervello.native.open_axes import Open, of_row, open_axes
 from cervello.native.ops import (  # noqa: F401  (each registers its ops)
     attention,
     convolution,
@@ -31,7 +32,6 @@ from cervello.native.ops import (  # noqa: F401  (each registers its ops)
     reductions,
     resizing,
 )
-from cervello.native.open_axes import Open, of_row, open_axes
 from cervello.native.program import Program
 from cervello.native.program import build as encode
 from cervello.native.readings import Reading, read_axes

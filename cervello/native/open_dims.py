@@ -54,7 +54,7 @@ def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[li
     Returns:
       {symbol: size}, or None when no size runs or several do.
     """
-    sizes = sorted({size for data in graph.constants.values() for size in data.shape if 1 < size})
+    sizes = sorted({size for data in graph.constants.values() for size in data.shape if size > 1})
     for name in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)):
         fit: list[int] = []
         for size in dict.fromkeys(each for near in sizes[:_TRIED] for each in (near, near + 1)):

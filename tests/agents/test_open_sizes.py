@@ -153,8 +153,8 @@ def test_a_state_of_open_size_is_refused_by_name_with_the_remedy() -> None:
                  {"action": (FLOAT, ("N", 3)), "h_out": (FLOAT, ("N", "n", 3))}, {})
     one = cervello.load(data, wrappers=[Recurrent()])
     one.begin_agent(1)
-    with pytest.raises(InputError, match=r"wrapper Recurrent\(.*\) keeps h_in: \(N, n, 3\) float32, a state of one size: fix the sizes with "
-                                         r"dims=\{'n': 5\}"):
+    with pytest.raises(InputError, match=r"wrapper Recurrent\(.*\) keeps h_in: \(N, n, 3\) float32, a state of one size: "
+                                         r"fix the sizes with dims=\{'n': 5\}"):
         one.infer({1: {"obs": np.ones((5, 3), np.float32)}})
     fixed = cervello.load(data, wrappers=[Recurrent()], dims={"n": 5})
     fixed.begin_agent(1)

@@ -127,7 +127,7 @@ def test_files_run_as_onnxruntime_runs_them_whatever_their_open_axes_are(name: s
 @pytest.mark.parametrize("name", ["mean over entities", "entities in front", "a history", "a map of any size", "tokens", "tokens in front",
                                   "softmax over moves"])
 def test_rows_with_an_open_size_are_the_same_alone_and_together(name: str) -> None:
-    model = Model.load(LISTS[name].proto).of_sizes({symbol: 5 for symbol in LISTS[name].open_dims})
+    model = Model.load(LISTS[name].proto).of_sizes(dict.fromkeys(LISTS[name].open_dims, 5))
     given = {key: _normal(*spec.batched(7)) for key, spec in model.inputs.items()}
     together = model.run(given)
     for row in range(7):
