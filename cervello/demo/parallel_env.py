@@ -29,7 +29,7 @@ def _spaces() -> dict[str, tuple[spaces.Space[Any], spaces.Space[Any]]]:
     return found
 
 
-class ArenaEnv(ParallelEnv[str, Any, Any]):
+class ArenaEnv(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """Grazers, hunters and scouts, each called species_number. A name is never used twice in an episode.
 
     An agent is terminated when it is caught, starves or has come of age; the others are truncated when the episode is over. There is no
