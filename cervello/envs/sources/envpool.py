@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.envs.decision import Decision
 from cervello.envs.sources.base import Arrived, Seeds, copied
 from cervello.spec import Array
 
@@ -58,6 +59,9 @@ class EnvPool:
         ended = terminated | truncated
         self._begun[rows], self._ended[rows] = True, ended
         return Arrived(rows, observation, fresh, ~ended, ~fresh, reward, terminated, truncated, observation)
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        """There are no recorders around such an environment."""
 
     def close(self) -> None:
         """The pool belongs to its maker."""
