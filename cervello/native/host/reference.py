@@ -16,6 +16,8 @@ from cervello.native.graph import Node
 from cervello.native.host.precision import run_wide
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
+_INTS = onnx.AttributeProto.INTS  # an empty list: no op of ONNX means anything by an empty list of other things
+_OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all that earlier ones do
 
 
 def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
@@ -42,7 +44,7 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
     graph = onnx.helper.make_graph(
         [proto], "one", [described(n, a) for n, a in zip(names, inputs, strict=True) if a is not None],
         [onnx.helper.make_empty_tensor_value_info(name) for name in outputs if name])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, max(node.opset, _OLDEST.get(node.op, 0)))])
     try:
         evaluator = ReferenceEvaluator(model)
         with np.errstate(all="ignore"):
@@ -56,8 +58,11 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
 
 def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
     """A node as ONNX has it, with other names for what it reads and gives."""
-    attributes = {k: _as_exported(v) for k, v in node.attributes.items()}
-    return onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain, **attributes)
+    proto = onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain)
+    for name, value in node.attributes.items():
+        empty = isinstance(value, tuple) and not value
+        proto.attribute.append(onnx.helper.make_attribute(name, _as_exported(value), attr_type=_INTS if empty else None))
+    return proto
 
 
 def _as_exported(value: Any) -> Any:
