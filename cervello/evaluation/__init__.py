@@ -1,0 +1,1 @@
+"""Offline policy evaluation: the value of policies from logged episodes, with honest uncertainty."""
