@@ -69,7 +69,8 @@ def _bca_levels(statistic: Statistic, n: int, found: Array, point: float, tails:
     influence = (n - 1) * (without.mean() - without)
     spread = (influence**2).sum() / n**2
     acceleration = (influence**3).sum() / n**3 / spread**1.5 / 6 if spread else 0.0
-    shifted = bias + normal_quantile(tails)
+    lower = float(normal_quantile(tails[0]))
+    shifted = bias + np.array([lower, -lower])
     slope = 1 - acceleration * shifted
     safe = np.where(slope > 0, slope, 1.0)
     return np.where(slope > 0, normal_cdf(bias + shifted / safe), shifted > 0).astype(np.float64)
