@@ -73,7 +73,7 @@ def _named(policies: Any) -> dict[str, Any]:
 
 def _loaded(name: str, given: Any, source: Source) -> Policy:
     if isinstance(given, Policy):
-        return checked_policy(f"play, policy {name!r}", given)
+        return checked_policy(f"play, policy {name!r}", given, source)
     return load(given, wrappers="auto", spaces=Spaces((source.observation_space, source.action_space)))
 
 
