@@ -124,7 +124,8 @@ def _compared(data: bytes, model: Any, given: dict[str, Any], found: dict[str, A
         other = expected.get(name)
         if other is not None and array.dtype.kind not in "iub" and other.dtype.kind == "u" and array.itemsize == other.itemsize:
             other = other.view(array.dtype)  # as onnxruntime shows the smallest types
-        if other is None or (array.dtype == other.dtype and array.size == other.size and _near(array.reshape(-1), other.reshape(-1), coarse)):
+        if other is None or (array.dtype == other.dtype and array.size == other.size
+                             and _near(array.reshape(-1), other.reshape(-1), coarse)):
             continue
         return f"FOUND other than {who}: {name!r} {array.shape} {array.dtype} {array.reshape(-1)[:6]} for {other.shape} {other.dtype} " \
                f"{other.reshape(-1)[:6]}"

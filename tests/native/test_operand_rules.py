@@ -183,7 +183,8 @@ def test_operands_whose_shapes_only_the_run_can_tell_are_checked_there() -> None
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
 def test_attention_shows_its_scores_before_and_after_they_are_capped(mode: int) -> None:
-    proto = one("Attention", _fixed(1, 2, 3, 4), _fixed(1, 2, 5, 4), _fixed(1, 2, 5, 4), outputs=["y0", "", "", "y1"], opset=23, softcap=0.5,
+    keys = _fixed(1, 2, 5, 4)
+    proto = one("Attention", _fixed(1, 2, 3, 4), keys, keys, outputs=["y0", "", "", "y1"], opset=23, softcap=0.5,
                 qk_matmul_output_mode=mode)
     q, k, v = (np.random.default_rng(seed).standard_normal((1, 2, size, 4)).astype(np.float32) for seed, size in ((0, 3), (1, 5), (2, 5)))
     scores = q @ k.transpose(0, 1, 3, 2) / 2
