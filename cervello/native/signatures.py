@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Signature:
         return index if index <= last else last if self.repeats else None
 
 
-@cache
+@lru_cache(maxsize=2048)
 def signature(op: str, opset: int, domain: str) -> Signature | None:
     """What ONNX says of an op; None where it does not know it."""
     try:
