@@ -11,7 +11,7 @@ from native_graphs import I64, Chain, In, graph, node, one, rows, weights
 from native_oracle import assert_near, foreign
 from onnx import helper
 
-from cervello.errors import ExecutionError, GraphError
+from cervello.errors import ExecutionError, GraphError, UnsupportedError
 from cervello.native import Model
 
 F64, I32 = np.dtype(np.float64), np.dtype(np.int32)
@@ -71,6 +71,8 @@ CONTRADICTIONS = [
     (lambda: one("LpNormalization", rows(4), p=3), "p among 1, 2, got 3"),
     (lambda: one("BatchNormalization", rows(3, 2), *[weights(3)] * 3, weights(1)), r"a variance of shape \(3,\), got \(1,\)"),
     (lambda: one("LRN", rows(3, 2, 2), size=0), "size of at least 1, got 0"),
+    (lambda: one("GroupNormalization", rows(4, 4), weights(2).astype(F64), weights(2), num_groups=2, opset=17),
+     "of one element type, got float32 and float64"),  # before the op was one
     # branches and loops
     (lambda: _loop(_fixed(dtype=I32)), "a number of turns of type int64, got int32"),
     (lambda: _loop(_fixed(2, dtype=I64)), "one number as a number of turns"),
@@ -192,3 +194,9 @@ def test_attention_shows_its_scores_before_and_after_they_are_capped(mode: int) 
     shares = np.exp(capped) / np.exp(capped).sum(-1, keepdims=True)
     found = Model.load(proto).run({"x0": q, "x1": k, "x2": v})["y1"]
     np.testing.assert_allclose(found.reshape(1, 2, 3, 5), (scores, capped, capped, shares)[mode], rtol=1e-5, atol=1e-6)
+
+
+def test_raw_scores_that_the_reference_implementation_caps_are_refused() -> None:
+    keys = _fixed(1, 2, 5, 4, dtype=np.float16)
+    with pytest.raises(UnsupportedError, match="got raw scores beside a softcap"):
+        Model.load(one("Attention", keys, keys, keys, outputs=["y0", "", "", "y1"], opset=23, softcap=0.5))

@@ -7,6 +7,7 @@ where both versions say so.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,23 +15,25 @@ import onnx
 from cervello.native.operand_rules.table import Operands
 from cervello.native.signatures import Signature, signature
 
+Types = frozenset[np.dtype[Any]]
+Expected = tuple[str, Types, tuple[str, str] | None]
 _NAMES = {"float": "FLOAT", "double": "DOUBLE"}
 _BOUNDS_FROM_ATTRIBUTES = {"Clip": (1, 2), "Pad": (2,)}  # once float attributes of ops on any float type, now float32 constants
 
 
 @lru_cache(maxsize=2048)
-def _dtypes(types: frozenset[str]) -> frozenset[str] | None:
-    """numpy names of ONNX's tensor types; None where other things than tensors are allowed."""
-    found = set()
+def _dtypes(types: frozenset[str]) -> Types | None:
+    """numpy types of ONNX's tensor types; None where other things than tensors are allowed."""
+    found: set[np.dtype[Any]] = set()
     for one in types:
         if one.startswith("tensor("):
             name = one[7:-1]
             kind = onnx.TensorProto.DataType.Value(_NAMES.get(name, name.upper()))
-            found.add(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name)
+            found.add(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
     return frozenset(found) if found else None
 
 
-def _allowed(version: Signature | None, index: int) -> tuple[str, str, frozenset[str]] | None:
+def _allowed(version: Signature | None, index: int) -> tuple[str, str, Types] | None:
     """Name, letter and types of an operand in one version of the op."""
     place = None if version is None else version.place(index)
     if version is None or place is None:
@@ -43,10 +46,10 @@ def _allowed(version: Signature | None, index: int) -> tuple[str, str, frozenset
 
 
 @lru_cache(maxsize=2048)
-def _expected(op: str, opset: int, domain: str, count: int) -> tuple[tuple[str, frozenset[str], tuple[str, str] | None] | None, ...]:
+def _expected(op: str, opset: int, domain: str, count: int) -> tuple[Expected | None, ...]:
     """For each of `count` operands its name, its types, and what it shares with those of the same type; None where ONNX says nothing."""
     own, newest = signature(op, opset, domain), signature(op, onnx.defs.onnx_opset_version(), domain)
-    found: list[tuple[str, frozenset[str], tuple[str, str] | None] | None] = []
+    found: list[Expected | None] = []
     for index in range(count):
         one, other = _allowed(own, index), _allowed(newest, index)
         if one is None:
@@ -69,8 +72,8 @@ def check_types(o: Operands) -> None:
         if value.data is not None and (value.from_input or value.data.dtype == object):
             continue  # sizes of shapes: exact, whatever type the file has them in
         name, types, shared = wanted
-        if value.dtype.name not in types:
-            o.fail(f"operand {index} ({name}) of type {' or '.join(sorted(types))}", value.dtype)
+        if value.dtype not in types:
+            o.fail(f"operand {index} ({name}) of type {' or '.join(sorted(map(str, types)))}", value.dtype)
         if shared is None or (index in _BOUNDS_FROM_ATTRIBUTES.get(node.op, ()) and value.data is not None):
             continue
         first = seen.setdefault(shared, value.dtype)
