@@ -154,6 +154,7 @@ def test_attributes_that_onnx_does_not_give_an_op_are_refused(model: Any, messag
     lambda: one("GatherElements", _fixed(4, 3), np.zeros((2, 3), np.int64)),
     lambda: one("ScatterElements", _fixed(4, 3), np.zeros((2, 2), np.int64), weights(2, 2)), lambda: _loop(_fixed(1, dtype=I64)),
     lambda: one("Pad", rows(3), _a(0, 2, 0, 2), mode="reflect"), lambda: one("MaxPool", rows(1, 5), kernel_shape=[2], pads=[1, 1]),
+    lambda: one("MaxPool", rows(2, 3), kernel_shape=[3], pads=[0, 1]),  # as large as the picture, and more than one of it
     lambda: one("AveragePool", rows(1, 5), kernel_shape=[3], pads=[2, 2], count_include_pad=1),
     lambda: one("Clip", rows(4), np.float32([0.5])), lambda: one("LayerNormalization", rows(3, 4), weights(3, 4), axis=1),
     lambda: one("GroupNormalization", rows(4, 3), weights(4), weights(4), num_groups=2, opset=21)])
