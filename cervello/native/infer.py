@@ -29,11 +29,10 @@ from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.schema_shapes import Inferred, infer_by_schema
 from cervello.native.values import Array, Value, known
 
+_MOST_EMPTY = 1 << 26  # elements of an empty value if its sizes of 0 were 1: kernels go around its other axes
 _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
                       "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
                       "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
-
-
 _RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
@@ -98,6 +97,8 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
     for shape, _ in found:
         if any(at(dim, 1) < 0 for dim in shape):
             raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
+        if 0 in shape and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_EMPTY:
+            raise GraphError(f"node {node}: expected sizes of at most {_MOST_EMPTY} in all beside those of 0, got {written(shape)}")
     return found
 
 

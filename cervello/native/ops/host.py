@@ -15,7 +15,7 @@ from cervello.native.flow import RANDOM
 from cervello.native.graph import Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
 from cervello.native.host.precision import RowAxis, by_row, rows_back, rows_first
-from cervello.native.host.reference import NEVER
+from cervello.native.host.reference import NEVER, distrusted
 from cervello.native.lowering import Lowering
 from cervello.native.operand_rules import check_operands
 from cervello.native.tensors import Step, Tensor
@@ -78,6 +78,8 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
     tier = "numpy" if node.op in NUMPY else "reference"
     if tier == "reference" and not onnx.defs.has(node.op):
         raise UnsupportedError(f"node {node}: expected an op of ONNX, got {node.op!r}; is its domain missing, or onnx older than the file?")
+    if tier == "reference" and (why := distrusted(node)):
+        raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got {why} ({reason})")
     operands: list[Tensor | Array | str | None] = []
     reads = []
     for name in node.inputs:
