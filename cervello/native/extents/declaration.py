@@ -7,7 +7,7 @@ A schema names the words behind a step's operands, in the kernel's order, as `na
     stride     bytes that may grow with N, of either sign
     int        any number that does not depend on N
     bits       any word at all: the bits of a float, a node's index
-    weight     the address of a constant; `weight?`: or 0
+    weight     the address of a constant
     block      the address of a block, see `blocks`; `block?`: or 0
     function   the address of another compiled function
     jump       where the program goes on
