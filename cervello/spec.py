@@ -38,6 +38,15 @@ class TensorSpec:
             return self.shape
         return (*self.shape[:self.batch_axis], n_rows, *self.shape[self.batch_axis:])
 
+    @property
+    def shape_remedy(self) -> str:
+        """What to do about an array of another shape."""
+        if not self.open_axes:
+            return "check the environment's observation_space"
+        sizes = " and ".join(repr(symbol) for _, symbol in self.open_axes)
+        return (f"{sizes} may have other sizes in Policy.infer, Policy.infer_batch and Model.run; a Batcher or a Runtime takes the size "
+                "that dims= fixes")
+
     def __str__(self) -> str:
         dims = [str(d) for d in self.shape]
         for axis, symbol in self.open_axes:

@@ -16,8 +16,8 @@ NAMES = [
     "CompilationError", "ConfigurationError", "EpisodeStart",
     "Epsilon", "ExecutionError", "Fill", "FormatError", "FrameStack", "GraphError", "Guard", "Image", "Inferer", "InputError",
     "MemoryPlan", "MissingFileError", "Model", "ModelError", "Normalize", "PlanError", "Policy", "PolicySpec", "PreviousAction",
-    "RecordingError", "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads", "inferers", "load",
-    "noise", "wrappers"]
+    "RecordingError", "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads",
+    "inferers", "load", "noise", "spaces", "wrappers"]
 ROOMS = {
     "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
     "cervello.heads": ["Bernoulli", "Beta", "Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"],

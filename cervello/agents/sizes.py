@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,9 @@ class OpenSizes:
             found = self._engines[key] = self._make(model, stack)
             while len(self._engines) > _KEPT:
                 self._engines.popitem(last=False)
+        else:
+            with suppress(KeyError):  # another thread has just let it go
+                self._engines.move_to_end(key)
         return found
 
 
@@ -126,7 +130,8 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
     for row, (agent, observation) in enumerate(zip(ids, observations, strict=True)):
         own = sizes.for_observation(agent, observation)
         groups.setdefault(id(own), (own, []))[1].append(row)
-    runs, rows_of = [], {}
+    runs = []
+    rows_of: dict[AgentId, dict[str, Array]] = {}
     for own, rows in groups.values():
         names = tuple(ids[row] for row in rows)
         columns = _columns(own.inputs, [observations[row] for row in rows], names)
@@ -138,7 +143,7 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
             own.store(table, view)
     for own, _ in runs:
         own.report()
-    return engine.actions({agent: rows_of[agent] for agent in ids})
+    return engine.actions({}).like({agent: rows_of[agent] for agent in ids})
 
 
 def _columns(specs: Specs, observations: Sequence[Any], ids: tuple[AgentId, ...]) -> dict[str, Array]:

@@ -40,20 +40,12 @@ def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, 
             raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got something ragged") from error
         if row.shape != spec.shape:
             raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
-                             f"{_remedy(spec)}")
+                             f"{spec.shape_remedy}")
         if row.dtype != spec.dtype and not _castable(row.dtype, spec.dtype):
             raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
                              "convert it yourself")
         found[name] = row
     return found
-
-
-def _remedy(spec: TensorSpec) -> str:
-    """What to do about a row of another shape."""
-    if not spec.open_axes:
-        return "check the environment's observation_space"
-    sizes = " and ".join(repr(symbol) for _, symbol in spec.open_axes)
-    return f"{sizes} is open, and rows of one pad have one size: fix it with dims=, or call Policy.infer, which takes agents of any size"
 
 
 def _castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:

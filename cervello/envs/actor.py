@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
 from cervello.envs.sources.stable_baselines import StableBaselinesVector
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
-from cervello.wrappers import Epsilon, Normalize
-
-
-@dataclass(slots=True)
-class Decision:
-    """What a policy decided for some rows, before and after the space's bounds.
-
-    Attributes:
-      places: [m] int64, positions among the rows that arrived.
-      outputs: [m, …] by name, all of the policy's.
-      sampled: [m, …] the action that was drawn, before clipping or unscaling.
-      action: [m, …] what the environment executes.
-      log_prob: [m] float32, of the sampled action under the distribution that drew it; 0 for deterministic rows, NaN where unknown.
-      deterministic: [m] bool, rows that took no draw.
-      version: of the policy.
-      empty_masks: rows whose mask allowed nothing; it counted as no mask.
-    """
-
-    places: Array
-    outputs: dict[str, Array]
-    sampled: Array
-    action: Array
-    log_prob: Array
-    deterministic: Array
-    version: int
-    empty_masks: int = 0
-    source: str = field(default="policy")
+from cervello.wrappers import Normalize
 
 
 class Actor:
@@ -68,9 +42,6 @@ class Actor:
         space = self.binding.spaces.action_space
         self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
             getattr(space, "start", np.zeros(space.shape, space.dtype)))
-        baked = self.binding.baked
-        self._unknown = baked and (bool(policy.model.random_nodes) or any(isinstance(w, Epsilon) for w in policy.wrappers))
-        self._certain = deterministic or (baked and not self._unknown)
 
     def begin(self, rows: Array, episodes: Array) -> None:
         """Episodes begin in rows: [m] int64 numbers of environments, and of their episodes.
@@ -106,11 +77,7 @@ class Actor:
         encoded = binding.encode(observation, self._masks(arrived, places))
         ids = self._names(arrived.rows if every else arrived.rows[places])
         outputs = self.policy.infer_batch(ids, encoded.columns, self.deterministic)
-        results: dict[str, Array] = dict(outputs)
-        sampled = binding.sampled(results)
-        n = len(places)
-        return Decision(places, results, sampled, binding.executed(sampled), self._log_prob(results, n), np.full(n, self._certain),
-                        outputs.version, 0 if encoded.empty is None else int(encoded.empty.sum()))
+        return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))
 
     def actions(self, arrived: Arrived, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
@@ -124,12 +91,6 @@ class Actor:
         if self._ids is None or not np.array_equal(self._ids[0], rows):
             self._ids = rows, [self._agents[row] for row in rows.tolist()]
         return self._ids[1]
-
-    def _log_prob(self, outputs: dict[str, Array], n: int) -> Array:
-        if self._certain:
-            return np.zeros(n, np.float32)
-        name = None if self.binding.drawn is None else self.binding.drawn.log_prob
-        return np.full(n, np.nan, np.float32) if name is None else np.asarray(outputs[name], np.float32)
 
     def _masks(self, arrived: Arrived, places: Array) -> Any:
         """[m, width], everything allowed where nothing is given; None when no row has a mask."""

@@ -117,6 +117,7 @@ class _Play:
         decision = self._timed("policy", lambda: self._actor.decide(arrived))
         self._empty_masks += decision.empty_masks
         actions = self._actor.actions(arrived, decision)
+        self._source.tell(arrived.rows, decision)
         after = self._timed("environment", lambda: self._source.step(arrived.rows, actions))
         rewards = after.reward if after.innermost is None else after.innermost
         rows = after.rows

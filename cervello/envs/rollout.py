@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.envs.actor import Actor, Decision, checked_policy
+from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.decision import Decision
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Arrived, Source, open_source
 from cervello.envs.sources.base import put, stack, take
@@ -112,6 +113,7 @@ class Rollout:
         decision = self._actor.decide(before)
         self.empty_masks += decision.empty_masks
         sent = _sent(before, decision, self._actor.actions(before, decision))
+        self._source.tell(before.rows, decision)
         after = self._arrived = self._source.step(before.rows, sent["action"])
         self._begin(after)
         if len(before.rows) != self._source.n_envs or not np.array_equal(before.rows, after.rows):

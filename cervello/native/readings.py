@@ -27,7 +27,7 @@ from cervello.native.spelled import spelled
 from cervello.native.values import Value
 
 Attempt = Callable[[Graph, Batching], tuple[Graph, Batching]]
-_BATCH_NAMES = frozenset({"n", "b", "bs", "n_envs", "num_envs", "n_agents", "num_agents"})
+_BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a small n counts entities as often
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,27 @@ class _Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Stuck:
+    """Why an attempt at a proof ended.
+
+    Attributes:
+      related: whether rows are proven to meet.
+      axes: of outputs, as far as they were followed.
+    """
+
+    reason: str = ""
+    related: bool = False
+    axes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class _Failed:
     """A candidate that is not proven."""
 
     graph: Graph
     batching: Batching
     verdict: _Verdict
-    reason: str
+    stuck: _Stuck
 
 
 def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], shapes: Mapping[str, Shape] | None = None,
@@ -80,50 +94,53 @@ def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], sha
       GraphError: no reading is proven, or the graph runs with none.
     """
     if shapes is not None:
-        return _one_at_a_time(graph, as_given(graph, shapes), names, {})
+        return _one_at_a_time(graph, as_given(graph, shapes), {})
     entries = entries_of(graph, dims)
     if batch_axis is not None:
         return _read(*asked(graph, entries, batch_axis), names)
     choices = candidates(graph, entries)
     if not choices:
         return _read(*whole(graph, entries, "every input is declared for one row"), names)
-    reasons: dict[int, tuple[str, bool, dict[str, int]]] = {}
+    stuck = [_Stuck()] * len(choices)
     for attempt in (_declared, _freed):
         for i, (one, taken) in enumerate(choices):
-            found, *why = _proven(one, taken, names, attempt)
-            if found is not None:
+            found = _proven(one, taken, names, attempt)
+            if isinstance(found, Reading):
                 return _nearer(graph, entries, found, names) or found
-            reason, related, axes = why
-            first, known, places = reasons.get(i, ("", False, {}))
-            # What stands in the way of freeing says more than what the file declares, except of a relation, which is final.
-            reasons[i] = (first if known else reason if related or not first else first), known or related, places or axes
-    failed = [_Failed(one, taken, _Verdict.RELATED if reasons[i][1] else _verdict(one, taken), reasons[i][0])
-              for i, (one, taken) in enumerate(choices)]
-    return _unproven(graph, entries, dims, names, failed, [reasons[i][2] for i in range(len(choices))])
+            if not stuck[i].related:  # what stands in the way of freeing says more than what the file declares; a relation is final
+                stuck[i] = replace(found, axes=stuck[i].axes or found.axes)
+    failed = [_Failed(one, taken, _Verdict.RELATED if why.related else _verdict(one, taken), why)
+              for (one, taken), why in zip(choices, stuck, strict=True)]
+    return _unproven(graph, entries, dims, names, failed)
 
 
-def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tuple[str, ...], failed: list[_Failed],
-              axes: list[dict[str, int]]) -> Reading:
+def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tuple[str, ...], failed: list[_Failed]) -> Reading:
     """The reading of a file with open axes none of which is proven to be the batch."""
-    open_cases = [i for i, each in enumerate(failed) if each.verdict in (_Verdict.ONE, _Verdict.UNKNOWN) and _is_plausible(entries, each)]
-    if not open_cases:
-        one, row = whole(graph, entries, next((each.reason for each in failed if each.verdict is _Verdict.RELATED), failed[0].reason))
-        if any(each.verdict is _Verdict.RELATED for each in failed) or _runs(one, row.shapes):
+    possible = [each for each in failed if each.verdict in (_Verdict.ONE, _Verdict.UNKNOWN) and _is_plausible(entries, each)]
+    if not possible:
+        related = next((each for each in failed if each.verdict is _Verdict.RELATED), None)
+        one, row = whole(graph, entries, (related or failed[0]).stuck.reason)
+        if related is not None or _runs(one, row.shapes):
             return _read(one, row, names)
         size = forced_size(graph, entries, lambda fixed: _runs(*_alone(graph, fixed)))
         if size is not None:
             return read_axes(graph, names, {**dims, **size})
-        if all(None in each.batching.axes.values() or 0 not in each.batching.axes.values() for each in failed):
+        if all(0 not in each.batching.axes.values() for each in failed):
             return _read(one, row, names)  # which says what is wrong with it
-        return _one_at_a_time(failed[0].graph, one_row(failed[0].batching, failed[0].reason), names, axes[0])
-    in_front = all(row and row[0] == 1 for row in entries)
-    if in_front and (found := _proven(*whole(graph, entries, ""), names, _freed)[0]) is not None:
-        return found
-    for i in open_cases:
-        each = failed[i]
+        return _row_by_row(failed[0])
+    if all(row and row[0] == 1 for row in entries):
+        found = _proven(*whole(graph, entries, ""), names, _freed)
+        if isinstance(found, Reading):
+            return found
+    for each in possible:
         if each.verdict is _Verdict.ONE or all(_says_batch(name) for name in each.batching.symbols):
-            return _one_at_a_time(each.graph, one_row(each.batching, each.reason), names, axes[i])
-    raise GraphError(_both_readings(graph, failed[open_cases[0]]))
+            return _row_by_row(each)
+    raise GraphError(_both_readings(graph, possible[0]))
+
+
+def _row_by_row(failed: _Failed) -> Reading:
+    """A candidate as the batch, though it is not proven."""
+    return _one_at_a_time(failed.graph, one_row(failed.batching, failed.stuck.reason), failed.stuck.axes)
 
 
 def _both_readings(graph: Graph, failed: _Failed) -> str:
@@ -133,8 +150,8 @@ def _both_readings(graph: Graph, failed: _Failed) -> str:
     row = [str(d) for i, d in enumerate(batching.shapes[name]) if i != axis]
     axes = {name: axis for name, axis in batching.axes.items() if axis is not None}
     return (f"model {graph.name!r}, input {name!r}, axis {axis}: expected a graph that is known to keep the entries of its open axis apart "
-            f"or to relate them, got neither ({failed.reason}); say which it is: batch_axis={axes} when it is the batch, with a row of "
-            f"({', '.join(row)}) for every agent, or batch_axis={dict.fromkeys(axes)} when it is a size of one agent's row, which "
+            f"or to relate them, got neither ({failed.stuck.reason}); say which it is: batch_axis={axes} when it is the batch, with a row "
+            f"of ({', '.join(row)}) for every agent, or batch_axis={dict.fromkeys(axes)} when it is a size of one agent's row, which "
             "dims= can fix")
 
 
@@ -145,7 +162,7 @@ def _is_plausible(entries: Entries, failed: _Failed) -> bool:
 
 
 def _says_batch(name: str) -> bool:
-    return "batch" in name.lower() or name.lower() in _BATCH_NAMES
+    return "batch" in name.lower() or name in _BATCH_NAMES
 
 
 def _nearer(graph: Graph, entries: Entries, found: Reading, names: tuple[str, ...]) -> Reading | None:
@@ -156,7 +173,8 @@ def _nearer(graph: Graph, entries: Entries, found: Reading, names: tuple[str, ..
         return None
     if all(_says_batch(name) for name in batch) and all(i < rank - 1 for i, rank in places):  # a feature axis has any name
         return None
-    return _proven(*whole(graph, entries, ""), names, _freed)[0]
+    nearer = _proven(*whole(graph, entries, ""), names, _freed)
+    return nearer if isinstance(nearer, Reading) else None
 
 
 def _alone(graph: Graph, entries: Entries) -> tuple[Graph, dict[str, Shape]]:
@@ -183,16 +201,16 @@ def _verdict(graph: Graph, batching: Batching) -> _Verdict:
 
 def _read(one: Graph, batching: Batching, names: tuple[str, ...]) -> Reading:
     """The reading that is certain, with N free where it can be, else a row at a time."""
-    reason, axes = "", {}
+    stuck = _Stuck()
     for attempt in (_declared, _freed):
-        found, why, _, places = _proven(one, batching, names, attempt)
-        if found is not None:
+        found = _proven(one, batching, names, attempt)
+        if isinstance(found, Reading):
             return found
-        reason, axes = why, places or axes
-    return _one_at_a_time(one, one_row(batching, reason), names, axes)
+        stuck = replace(found, axes=found.axes or stuck.axes)
+    return _one_at_a_time(one, one_row(batching, stuck.reason), stuck.axes)
 
 
-def _one_at_a_time(graph: Graph, batching: Batching, names: tuple[str, ...], axes: dict[str, int]) -> Reading:
+def _one_at_a_time(graph: Graph, batching: Batching, axes: dict[str, int]) -> Reading:
     try:
         return Reading(*spelled(without_branches(graph, batching.shapes), batching.shapes), batching, axes)
     except GraphError as error:
@@ -207,8 +225,8 @@ def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
     return GraphError(f"{error}; sizes that the file leaves open were taken as {{{sizes}}}: give others with dims=")
 
 
-def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attempt) -> tuple[Reading | None, str, bool, dict[str, int]]:
-    """A reading whose rows are apart; else None, the reason, whether rows are proven to meet, and the axes of outputs so far."""
+def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attempt) -> Reading | _Stuck:
+    """A reading whose rows are apart, or why there is none."""
     axes: dict[str, int] = {}
     try:
         graph, free = attempt(without_branches(one, taken.shapes), taken)
@@ -216,10 +234,10 @@ def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attemp
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
     except RowsMixed as error:
-        return None, str(error), error.related, axes
+        return _Stuck(str(error), error.related, axes)
     except (Baked, GraphError) as error:
-        return None, str(error), False, axes
-    return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes, stretches), "", False, axes
+        return _Stuck(str(error), False, axes)
+    return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes, stretches)
 
 
 def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:

@@ -99,8 +99,9 @@ def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> N
         if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
             raise RowsMixed(f"node {node} relates rows to each other", related=True)
     inputs = [values[name] for name in node.inputs]
+    # A range of rows may pick each row's own element.
     if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
-        raise RowsMixed(f"node {node} computes with the number of rows", related=not node.domain and node.op != "Range")  # a range may index
+        raise RowsMixed(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
     if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
         _follow(node, inputs, known, stretches)
         return

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cervello.envs.decision import Decision
 from cervello.recording.trees import Tree, map_tree
 from cervello.spec import Array
 
@@ -74,6 +75,9 @@ class Source(Protocol):
 
     def step(self, rows: Array, actions: Array) -> Arrived:
         """Steps environments; `actions` has a row for each of `rows`, those that act and those that do not."""
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        """Tells recorders around the environment what was decided for rows, just before the step."""
 
     def close(self) -> None:
         """Closes what was opened here; an environment that was given stays open."""

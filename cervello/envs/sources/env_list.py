@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.envs.decision import Decision, recorders_around, rows_of
 from cervello.envs.sources.base import Arrived, Seeds, copied, masks_by_row, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
@@ -30,6 +31,7 @@ class EnvList:
         self.n_envs = len(self._envs)
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
         self._seeds: Seeds | None = None
+        self._recorders = [recorders_around(env) for env in self._envs]
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         self._seeds = seeds
@@ -55,6 +57,11 @@ class EnvList:
         yes = np.ones(n, np.bool_)
         return Arrived(rows, stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated, stack(following),
                        masks_by_row(infos), innermost=innermost)
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        for recorders, i in ((self._recorders[row], i) for i, row in enumerate(rows[decision.places].tolist())):
+            for recorder in recorders:
+                recorder.tell(rows_of(decision, i, i + 1))
 
     def _begin(self, row: int) -> tuple[Any, Any]:
         seed = None if self._seeds is None else int(self._seeds(np.array([row]))[0])

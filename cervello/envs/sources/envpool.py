@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from cervello.envs.decision import Decision
 from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of
 from cervello.spec import Array
 
@@ -87,6 +88,9 @@ class EnvPool:
         reward = np.where(valid, np.array(reward, np.float64), 0.0)
         return Arrived(rows, observation, fresh, ~ended & ~late, valid, reward, terminated, truncated, observation,
                        masks_of(info, len(rows)))
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        """There are no recorders around such an environment."""
 
     def close(self) -> None:
         if self._close:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from cervello.envs.decision import Decision, recorders_around
 from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
@@ -31,6 +32,7 @@ class GymnasiumVector:
         self._listeners = [Listener(each) for each in inner] if inner else []
         self.innermost_missing = "" if inner else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
+        self._recorders = recorders_around(env)
         self._ended = np.zeros(self.n_envs, np.bool_)
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
@@ -64,6 +66,10 @@ class GymnasiumVector:
             fresh = ended
             observation, masks = self._reset_rows(ended, masks)
         return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost)
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        for recorder in self._recorders:
+            recorder.tell(decision)
 
     def _reset_rows(self, ended: Array, masks: list[Any] | None) -> tuple[Any, list[Any] | None]:
         """Begins the next episodes of some rows; the others keep what they have."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.envs.decision import Decision
 from cervello.envs.sources.base import Arrived, Seeds, copied, masks_by_row, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
@@ -56,6 +57,9 @@ class StableBaselinesVector:
         infos = [self._env.reset_infos[i] if ended[i] else info for i, info in enumerate(infos)]
         return Arrived(rows, observation, ended, yes, yes, np.array(reward, np.float64), ended & ~cut, cut, following, masks_by_row(infos),
                        innermost=innermost)
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        """There are no recorders around such an environment."""
 
     @property
     def normalizes(self) -> bool:
