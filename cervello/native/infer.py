@@ -27,7 +27,7 @@ from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.values import Array, Value, known
 
 _MOST_FOLDED = 1 << 26  # elements: a node that folds to more is refused before memory is spent
-_MOST_EMPTY = 1 << 26  # elements of an empty value if its sizes of 0 were 1: kernels go around its other axes
+_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered by lists as long as their axes
 _GROWING = frozenset({"BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "HammingWindow", "HannWindow", "MaxUnpool",
                       "MelWeightMatrix", "Resize", "Upsample"})  # no rule says how large their results become
 
@@ -89,8 +89,8 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
     for shape, _ in found:
         if any(at(dim, 1) < 0 for dim in shape):
             raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
-        if 0 in shape and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_EMPTY:
-            raise GraphError(f"node {node}: expected sizes of at most {_MOST_EMPTY} in all beside those of 0, got {written(shape)}")
+        if (0 in shape or node.op in _BY_PLACES) and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_FOLDED:
+            raise GraphError(f"node {node}: expected at most {_MOST_FOLDED} elements, sizes of 0 taken as 1, got {written(shape)}")
     return found
 
 
