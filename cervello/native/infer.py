@@ -69,6 +69,9 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     found = _ruled(node, inputs)
     if found is None:
         return [Value(name, None, None, None, reached) for name in node.outputs if name]
+    for shape, _ in found:
+        if (0 in shape or node.op in _BY_PLACES) and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_FOLDED:
+            raise GraphError(f"node {node}: expected at most {_MOST_FOLDED} elements, sizes of 0 taken as 1, got {written(shape)}")
     if any(node.outputs[len(found):]):
         raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
     return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
@@ -89,8 +92,6 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
     for shape, _ in found:
         if any(at(dim, 1) < 0 for dim in shape):
             raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
-        if (0 in shape or node.op in _BY_PLACES) and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_FOLDED:
-            raise GraphError(f"node {node}: expected at most {_MOST_FOLDED} elements, sizes of 0 taken as 1, got {written(shape)}")
     return found
 
 
