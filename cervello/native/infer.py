@@ -29,7 +29,8 @@ from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.schema_shapes import Inferred, infer_by_schema
 from cervello.native.values import Array, Value, known
 
-_MOST_EMPTY = 1 << 26  # elements of an empty value if its sizes of 0 were 1: kernels go around its other axes
+_MOST_LISTED = 1 << 26  # elements of values whose axes kernels list or go around, sizes of 0 taken as 1
+_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered by lists as long as their axes
 _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
                       "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
                       "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
@@ -77,6 +78,8 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
         if shape is not None and dtype is not None and prod(at(size, 1) for size in shape) * dtype.itemsize > MOST_ROW_BYTES:
             raise GraphError(f"node {node}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, got {written(shape)} "
                              f"{dtype}; are its sizes right?")
+        if shape is not None and (0 in shape or node.op in _BY_PLACES) and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_LISTED:
+            raise GraphError(f"node {node}: expected at most {_MOST_LISTED} elements, sizes of 0 taken as 1, got {written(shape)}")
     if any(node.outputs[len(found):]):
         raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
     return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
@@ -97,8 +100,6 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
     for shape, _ in found:
         if any(at(dim, 1) < 0 for dim in shape):
             raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
-        if 0 in shape and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_EMPTY:
-            raise GraphError(f"node {node}: expected sizes of at most {_MOST_EMPTY} in all beside those of 0, got {written(shape)}")
     return found
 
 
