@@ -69,8 +69,17 @@ def handles_of(episodes: Any) -> Array:
 
 
 def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
-    """A column of one scalar per row; one scalar for all is repeated."""
+    """A column of one scalar per row; one scalar for all is repeated.
+
+    Args:
+      dtype: of the column; None for ints or strings as they are.
+    Raises:
+      InputError: other rows, or another kind of values.
+    """
     array = np.asarray(value)
+    if array.dtype.kind in "fO" and dtype is np.uint64 and all(type(each) is int for each in np.ravel(np.array(value, object))):
+        array = np.array(value, object)  # numpy takes a list of ints for floats when only some are above 2**63
+        array = array.astype(np.uint64 if array.size and array.min() >= 0 and array.max() < 2**64 else object)
     wanted = array.dtype if dtype is None else np.dtype(dtype)
     fits = array.dtype.kind in ("iuU" if dtype is None else _TAKEN[wanted.kind])
     if array.shape not in ((), (n,)) or (not fits and array.size):

@@ -84,7 +84,7 @@ class Log:
         self.damage = None
         with self._opened() as file:
             try:
-                at = file.tell()
+                at = len(frames.FILE_HEAD)
                 for end, body in self._bodies(file):
                     try:
                         yield from assembler.take(unpack(body))

@@ -66,7 +66,8 @@ def _bca_levels(statistic: Statistic, n: int, found: Array, point: float, tails:
     without = leave_one_out(statistic, n)
     if not np.isfinite(without).all():
         without = np.full(n, point)
-    influence = (n - 1) * (without.mean() - without)
+    influence = without.mean() - without
+    influence = (n - 1) * np.ldexp(influence, -int(np.frexp(np.abs(influence).max())[1]))  # squares must not overflow
     spread = (influence**2).sum() / n**2
     acceleration = (influence**3).sum() / n**3 / spread**1.5 / 6 if spread else 0.0
     lower = float(normal_quantile(tails[0]))
