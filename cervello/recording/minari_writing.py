@@ -68,6 +68,8 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     if unfinished not in ("skip", "truncate"):
         raise InputError(f"to_minari, unfinished: expected 'skip' or 'truncate', got {unfinished!r}")
     source: Any = read(log) if isinstance(log, str | os.PathLike) else log
+    if iter(source) is source:
+        raise InputError("to_minari: expected episodes that can be iterated over twice, got an iterator; give a list or a path")
     spaces = {"observations": getattr(source, "observation_space", None) if observation_space is None else observation_space,
               "actions": getattr(source, "action_space", None) if action_space is None else action_space}
     for name, space in spaces.items():
@@ -91,9 +93,13 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", _LEFT_OUT, UserWarning)  # metadata that the caller left out knowingly
-            minari.create_dataset_from_buffers(
+            made = minari.create_dataset_from_buffers(
                 dataset_id, buffers, observation_space=spaces["observations"], action_space=spaces["actions"], data_format="hdf5",
                 jpeg_encoding=False, **metadata)
+        found = int(made.total_episodes), int(made.total_steps)
+        if found != (n_episodes, n_steps):
+            raise RecordingError(f"to_minari {dataset_id!r}: expected {n_episodes} episodes of {n_steps} steps, got {found[0]} of "
+                                 f"{found[1]}; convert a log when no writer has it open")
     except BaseException as error:
         shutil.rmtree(path, ignore_errors=True)
         if isinstance(error, CervelloError) or not isinstance(error, Exception):

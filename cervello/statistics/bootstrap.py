@@ -74,7 +74,7 @@ def _bca_levels(statistic: Statistic, n: int, found: Array, point: float, tails:
     shifted = bias + np.array([lower, -lower])
     slope = 1 - acceleration * shifted
     safe = np.where(slope > 0, slope, 1.0)
-    return np.where(slope > 0, normal_cdf(bias + shifted / safe), shifted > 0).astype(np.float64)
+    return np.where(slope > 0, np.asarray(normal_cdf(bias + shifted / safe), np.float64), shifted > 0)
 
 
 def _calibrated_levels(statistic: Statistic, n: int, point: float, tails: Array, outer: int, seed: int) -> Array:
@@ -85,7 +85,7 @@ def _calibrated_levels(statistic: Statistic, n: int, point: float, tails: Array,
         for places in rows:
             inner = evaluate(statistic, places[rng.integers(0, n, (_INNER, n))])
             shares.append(((inner < point).sum() + (inner <= point).sum()) / (2 * _INNER))
-    return np.quantile(shares, tails)
+    return np.asarray(np.quantile(shares, tails))
 
 
 def _mean(rows: Array) -> Array:

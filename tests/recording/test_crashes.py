@@ -146,6 +146,33 @@ def test_a_full_disk_is_said_loses_nothing_and_recording_goes_on_when_there_is_r
     assert (whole, after) == ("True", "[True, True]")
 
 
+def test_half_a_record_that_could_not_be_cut_is_cut_before_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_write, real_cut = os.write, os.ftruncate
+    with recording.Writer(tmp_path / "log") as log:
+        episodes = log.begin(observation=np.zeros((1, 100)))
+        calls: list[int] = []
+
+        def fail(file: int, data: memoryview) -> int:
+            calls.append(len(data))
+            if len(calls) > 1:
+                raise OSError(28, "No space left on device")
+            return real_write(file, data[:300])
+
+        def refuse(file: int, n_bytes: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "write", fail)
+        monkeypatch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(RecordingError, match="No space left on device; what was recorded before is whole"):
+            log.step(episodes, np.zeros((1, 100)), [0], 0)
+        monkeypatch.setattr(os, "write", real_write)
+        monkeypatch.setattr(os, "ftruncate", real_cut)
+        log.end(episodes, truncated=True)
+        after = log.begin(observation=np.zeros((1, 1)))
+        log.step(after, np.zeros((1, 1)), [0], 0, terminated=True)
+    assert [len(episode) for episode in recording.read(tmp_path / "log")] == [1]
+
+
 def test_a_second_writer_is_kept_away(tmp_path: Path) -> None:
     with recording.Writer(tmp_path / "log"), pytest.raises(RecordingError, match="no other writer has open"):
         recording.Writer(tmp_path / "log")

@@ -175,6 +175,7 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
                           r"observations: expected a Dict of \['a'\], got ndarray"),
     "no spaces": (lambda: recording.to_minari([episode_of()], "xx/x-v0"), InputError, "observations: expected a space, got none recorded"),
     "no episode": (lambda: recording.to_minari([], "xx/x-v0", **SPACES), InputError, "expected at least one episode, got none"),
+    "an iterator": (lambda: recording.to_minari(iter([episode_of()]), "xx/x-v0", **SPACES), InputError, "got an iterator; give a list"),
     "no id": (lambda: recording.to_minari([episode_of()], "no id", **SPACES), InputError, "dataset_id: expected 'namespace/name-v0'"),
     "a key of the recorder": (lambda: recording.to_minari([episode_of(infos={"match": np.zeros(3)})], "xx/x-v0", **SPACES), InputError,
                               r"episode 7, infos: expected keys other than the recorder's own, got \['match'\]"),
@@ -207,6 +208,20 @@ def test_a_dataset_that_cannot_be_finished_is_removed(tmp_path: Path, datasets: 
     with pytest.raises(RecordingError, match=r"to_minari 'xx/x-v0': expected to write"):
         recording.to_minari(tmp_path / "log", "xx/x-v0", code_permalink=object())
     assert not (datasets / "xx" / "x-v0").exists()
+
+
+def test_a_log_that_grows_meanwhile_is_not_converted_half(datasets: Path) -> None:
+    class Growing:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def __iter__(self) -> Any:
+            self.n += 1
+            return iter([episode_of()] * self.n)
+
+    with pytest.raises(RecordingError, match="expected 1 episodes of 2 steps, got 2 of 4; convert a log when no writer has it open"):
+        recording.to_minari(Growing(), "xx/x-v0", **SPACES)
+    assert not list(datasets.rglob("*.hdf5"))
 
 
 def test_a_damaged_log_is_not_converted(tmp_path: Path, datasets: Path) -> None:

@@ -251,6 +251,8 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
     "a key that is no str": (lambda log, at: log.step(at, ONE, {3: [0]}, 0), InputError, "expected keys of type str, got 3"),
     "infos of another shape": (lambda log, at: log.step(at, ONE, [0], 0, infos={"k": np.zeros((1, 2))}), InputError, "'infos.k'"),
     "infos of another kind": (lambda log, at: log.step(at, ONE, [0], 0, infos={"k": np.array(["a"])}), InputError, "strings; leave it out"),
+    "no mask beside a key": (lambda log, at: log.step(at, ONE, [0], 0, infos={"_k": np.zeros(1)}), InputError, "'infos._k': expected"),
+    "ints and strings": (lambda log, at: log.begin(2, agent=["a", 3]), InputError, "'agent': expected ints or strings, got both"),
     "an outcome of no step": (lambda log, at: log.outcome(at, reward=[1], step=[0]), InputError, "'step': expected a step below 0, got 0"),
     "no number of episodes": (lambda log, at: log.begin(), InputError, "expected n= or observations"),
 }
