@@ -155,7 +155,7 @@ def _episode(life: _Life) -> Episode:
             elif layout.kind is Kind.BEGIN:
                 plain[str(path[0])] = column[0].item()
             elif path[0] in ("terminated", "truncated"):
-                flags[path[0] == "truncated"] |= column[0]
+                flags[int(path[0] == "truncated")] |= column[0]
         if is_step:
             t += n
     T = life.n_steps
@@ -180,7 +180,7 @@ def _observations(parts: dict[Path, list[Array]], T: int) -> tuple[Any, bool]:
     """The tree of [T + 1, …], and whether its last row is the one before it, repeated."""
     flat = {path: np.concatenate(arrays) for path, arrays in parts.items()}
     counts = {len(array) for array in flat.values()}
-    if not counts <= {T, T + 1} or len(counts) > 1:
+    if counts not in ({T}, {T + 1}):
         raise ValueError(f"{sorted(counts)} observations of an episode of {T} steps")
     missing = counts == {T}
     if missing:

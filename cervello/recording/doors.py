@@ -69,8 +69,19 @@ def handles_of(episodes: Any) -> Array:
 
 
 def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
-    """A column of one scalar per row; one scalar for all is repeated."""
+    """A column of one scalar per row; one scalar for all is repeated.
+
+    Args:
+      dtype: of the column; None for ints or strings as they are.
+    Raises:
+      InputError: other rows, or another kind of values.
+    """
     array = np.asarray(value)
+    if array.dtype.kind in "fO" and dtype is np.uint64 and all(type(each) is int for each in np.ravel(np.array(value, object))):
+        array = np.array(value, object)  # numpy takes a list of ints for floats when only some are above 2**63
+        array = array.astype(np.uint64 if array.size and array.min() >= 0 and array.max() < 2**64 else object)
+    if dtype is None and array.ndim and array.dtype.kind == "U" and any(isinstance(each, int) for each in value):
+        raise InputError(f"recording, {name!r}: expected ints or strings, got both; begin them in two calls")
     wanted = array.dtype if dtype is None else np.dtype(dtype)
     fits = array.dtype.kind in ("iuU" if dtype is None else _TAKEN[wanted.kind])
     if array.shape not in ((), (n,)) or (not fits and array.size):
@@ -78,7 +89,8 @@ def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
         raise InputError(f"recording, {name!r}: expected ({n},) {what}, got {array.shape} {array.dtype}; give a scalar per row")
     if wanted.kind == "u" and array.dtype.kind == "i" and (array < 0).any():
         raise InputError(f"recording, {name!r}: expected numbers of at least 0, got {array.min()}")
-    return np.ascontiguousarray(np.broadcast_to(array, (n,)), wanted.newbyteorder("<"))
+    repeated = array if array.ndim else np.full(n, array)
+    return np.ascontiguousarray(repeated, wanted.newbyteorder("<"))
 
 
 def _source(given: Any) -> int:
@@ -95,6 +107,26 @@ def exact_kind(array: Array) -> str:
 def rough_kind(array: Array) -> str:
     """What of a dtype may not change from record to record in infos."""
     return "bools" if array.dtype.kind == "b" else "strings" if array.dtype.kind in "US" else "numbers"
+
+
+def check_masks(known: Mapping[Path, Any], given: Mapping[Path, Any], where: str) -> None:
+    """Whether what stands as `_key` beside a key of infos is a mask, so that readers may put one there.
+
+    Args:
+      known, given: kind and row shape by path, of the infos before and of these.
+    Raises:
+      InputError: a key `_key` of something else.
+    """
+    for path in given:
+        last = path[-1]
+        if not isinstance(last, str):
+            continue
+        for key, mask in ((path, (*path[:-1], "_" + last)), ((*path[:-1], last[1:]), path if last.startswith("_") else ())):
+            if mask and (key in given or key in known):
+                found = given.get(mask) or known.get(mask)
+                if found not in (None, ("bools", ())):
+                    raise InputError(f"{where}, {named(mask)!r}: expected [n] bool beside {named(key)!r}, for which rows it is there, got "
+                                     f"{found[1]} {found[0]}; rename it")
 
 
 def shown(rows: Any) -> str:

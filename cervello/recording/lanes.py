@@ -31,7 +31,7 @@ class Lanes:
         """[n] int64, the handles that `begin` takes next; nothing changes but memory."""
         if n > len(self._free):
             self._grow(max(n, 2 * len(self.phase), 16))
-        lanes = np.array(self._free[len(self._free) - n:], np.int64)
+        lanes = np.array(self._free[len(self._free) - n:][::-1], np.int64)
         return self._generation[lanes] << _LANE_BITS | lanes
 
     def _grow(self, to: int) -> None:

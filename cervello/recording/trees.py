@@ -19,11 +19,17 @@ KINDS = "biufcUS"  # kinds of numpy dtypes that can be recorded: all but objects
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Paths and arrays of a tree, depth first, in the order of the dicts."""
+    """Paths and arrays of a tree, depth first, in the order of the dicts.
+
+    Raises:
+      InputError: a key that is no str.
+    """
     if isinstance(tree, Mapping):
         if not tree:
             yield path + EMPTY_DICT, None
         for key, value in tree.items():
+            if not isinstance(key, str):
+                raise InputError(f"recording, {named(path)!r}: expected keys of type str, got {key!r}; rename it")
             yield from leaves(value, (*path, key))
     elif isinstance(tree, tuple):
         if not tree:
@@ -78,9 +84,6 @@ def columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
     """
     found: dict[Path, Array] = {}
     for path, value in leaves(tree, where):
-        for key in path:
-            if not isinstance(key, str | int):
-                raise InputError(f"recording, {named(path)!r}: expected keys of type str, got {key!r}; rename it")
         if value is None:
             if path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE):
                 raise InputError(f"recording, {named(path)!r}: expected [{n_rows}, …] numbers, bools or strings, got None; leave it out")

@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 
 from cervello.errors import AgentError, InputError, RecordingError
-from cervello.recording.doors import Schema, count_rows, decision, exact_kind, handles_of, rough_kind, scalars, shown
+from cervello.recording.doors import Schema, check_masks, count_rows, decision, exact_kind, handles_of, rough_kind, scalars, shown
 from cervello.recording.lanes import DECISIONS, STEPS, Lanes
 from cervello.recording.log_file import LogFile
 from cervello.recording.records import Kind, pack
@@ -55,7 +55,8 @@ class Writer:
           path: the file.
           observation_space, action_space: Gymnasium spaces of one agent, kept for `to_minari`; None where agents differ.
           metadata: anything msgpack takes, given back by `read`.
-          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode.
+          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose waiting
+            fails raises after it has recorded.
         Raises:
           RecordingError: the file cannot be written, or another writer has it open. FormatError: it is there and is damaged or no log.
           InputError: a space or metadata that cannot be kept.
@@ -299,6 +300,8 @@ class Writer:
                 if (kind, shape) != infos[path]:
                     raise InputError(f"{self._where}, {named(path)!r}: expected rows of {shape} {kind} as before, got {array.shape[1:]} "
                                      f"{infos[path][0]}; leave it out or name it otherwise")
+        if infos:
+            check_masks(self._infos, infos, self._where)
         return schemas, infos
 
     def _keep(self, lanes: Array, schemas: tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]) -> None:

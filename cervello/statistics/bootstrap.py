@@ -66,14 +66,15 @@ def _bca_levels(statistic: Statistic, n: int, found: Array, point: float, tails:
     without = leave_one_out(statistic, n)
     if not np.isfinite(without).all():
         without = np.full(n, point)
-    influence = (n - 1) * (without.mean() - without)
+    influence = without.mean() - without
+    influence = (n - 1) * np.ldexp(influence, -int(np.frexp(np.abs(influence).max())[1]))  # squares must not overflow
     spread = (influence**2).sum() / n**2
     acceleration = (influence**3).sum() / n**3 / spread**1.5 / 6 if spread else 0.0
     lower = float(normal_quantile(tails[0]))
     shifted = bias + np.array([lower, -lower])
     slope = 1 - acceleration * shifted
     safe = np.where(slope > 0, slope, 1.0)
-    return np.where(slope > 0, normal_cdf(bias + shifted / safe), shifted > 0).astype(np.float64)
+    return np.where(slope > 0, np.asarray(normal_cdf(bias + shifted / safe), np.float64), shifted > 0)
 
 
 def _calibrated_levels(statistic: Statistic, n: int, point: float, tails: Array, outer: int, seed: int) -> Array:
@@ -84,7 +85,7 @@ def _calibrated_levels(statistic: Statistic, n: int, point: float, tails: Array,
         for places in rows:
             inner = evaluate(statistic, places[rng.integers(0, n, (_INNER, n))])
             shares.append(((inner < point).sum() + (inner <= point).sum()) / (2 * _INNER))
-    return np.quantile(shares, tails)
+    return np.asarray(np.quantile(shares, tails))
 
 
 def _mean(rows: Array) -> Array:

@@ -30,7 +30,8 @@ def evaluate(statistic: Statistic, places: Array) -> Array:
     Raises:
       InputError: it gives something else than one number per row.
     """
-    found = np.asarray(statistic(places), np.float64)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite is dealt with by the callers
+        found = np.asarray(statistic(places), np.float64)
     if found.shape != (len(places),):
         raise InputError(f"statistics, statistic: expected ({len(places)},) for places of {places.shape}, got {found.shape}; "
                          "reduce the last axis only")

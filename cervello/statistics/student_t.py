@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cervello.statistics.quantiles import student_t_quantile
 from cervello.statistics.samples import FEWEST, Interval, check_level, sample
 
@@ -29,5 +31,6 @@ def student_t(values: Any, *, center: float | None = None, level: float = 0.95) 
     point = float(array.mean()) if center is None else float(center)
     if array.min() == array.max():
         return point, point
-    half = student_t_quantile(n - 1, 1 - (1 - level) / 2) * float(array.std(ddof=1)) / n**0.5
+    scale = float(np.abs(array).max())  # squares must not overflow
+    half = student_t_quantile(n - 1, 1 - (1 - level) / 2) * scale * float((array / scale).std(ddof=1)) / n**0.5
     return point - half, point + half
