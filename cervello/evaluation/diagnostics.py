@@ -32,6 +32,7 @@ class Diagnostics:
       ties: steps where several actions are the policy's most likely.
       deterministic: whether the policy always takes one action.
       last_step_with_weight: the horizon to try where there is none later; L where there is some.
+      log_weight: [n] the whole products, for the plot of their tail.
     """
 
     n: int
@@ -45,6 +46,7 @@ class Diagnostics:
     ties: int
     deterministic: bool
     last_step_with_weight: int
+    log_weight: Array
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers; infinite ones as strings, since JSON has none."""
@@ -76,7 +78,7 @@ def diagnose(table: Table, support_violations: int | None = None, ties: int = 0,
     return Diagnostics(
         len(logs), np.asarray(effective_sample_size(logs)), float("nan") if shares is None else float(1 / shares.sum()),
         pareto_tail_index(last), mean, error, support_violations, int((np.isneginf(table.log_ratio) & table.alive).sum()), ties,
-        deterministic, int(np.argmax(empty)) if empty.any() else table.n_steps)
+        deterministic, int(np.argmax(empty)) if empty.any() else table.n_steps, last)
 
 
 def _errors(weights: Array) -> float:

@@ -66,7 +66,7 @@ class Table:
     @property
     def n_steps(self) -> int:
         """L, steps of the longest episode."""
-        return self.reward.shape[1]
+        return int(self.reward.shape[1])
 
     @cached_property
     def log_weight(self) -> Array:

@@ -119,7 +119,8 @@ def test_equal_policies_give_weights_of_exactly_1_at_any_horizon() -> None:
     reward = np.random.default_rng(0).normal(size=(7, 5000))
     table = Table(np.zeros((7, 5000)), reward, np.full(7, 5000), 0.999)
     found = diagnose(table)
-    assert (found.mean_weight == 1).all() and (found.ess == 7).all()
+    assert (found.mean_weight == 1).all()
+    assert (found.ess == 7).all()
     mean = table.total.mean()
     for estimator in (estimators.importance_sampling, estimators.pdis, estimators.wis, estimators.cwpdis):
         assert estimator(table).value == pytest.approx(mean, rel=1e-12)
@@ -129,7 +130,8 @@ def test_products_over_a_thousand_steps_stay_finite_where_they_are_normalised() 
     table = Table(np.full((9, 1100), 1.5), np.ones((9, 1100)), np.full(9, 1100), 1.0)
     assert estimators.wis(table).value == estimators.cwpdis(table).value == 1100
     found = estimators.importance_sampling(table)
-    assert found.value is None and "shorten the horizon" in found.unsupported
+    assert found.value is None
+    assert "shorten the horizon" in found.unsupported
     low = Table(-table.log_ratio, table.reward, table.length, 1.0)
     assert estimators.wis(low).value == estimators.cwpdis(low).value == 1100
 
@@ -145,7 +147,8 @@ def test_no_weight_from_a_step_on_names_the_horizon_to_try() -> None:
     table = Table.of([[0.0, 0.0, -np.inf, 0.0]] * 3, [np.ones(4)] * 3, q=[np.zeros(4)] * 3, v=[np.zeros(5)] * 3)
     for estimator in (estimators.cwpdis, estimators.wdr, estimators.magic):
         found = estimator(table)
-        assert found.value is None and "horizon=2" in found.unsupported
+        assert found.value is None
+        assert "horizon=2" in found.unsupported
     assert diagnose(table).last_step_with_weight == 2
 
 
@@ -204,7 +207,8 @@ def test_magic_weighs_bias_as_an_outer_product() -> None:
     root = rng.normal(size=(5, 5))
     M = root @ root.T
     x = simplex_minimum(M)
-    assert x.min() >= 0 and x.sum() == pytest.approx(1)
+    assert x.min() >= 0
+    assert x.sum() == pytest.approx(1)
     others = rng.dirichlet(np.ones(5) * 0.3, 3000)
     assert x @ M @ x <= np.einsum("ni,ij,nj->n", others, M, others).min() + 1e-9
     # Two estimates with opposite biases and no variance cancel: a product by element could not see it.
