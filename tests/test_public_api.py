@@ -21,7 +21,8 @@ NAMES = [
     "inferers", "load", "noise", "spaces", "wrappers"]
 ROOMS = {
     "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
-    "cervello.heads": ["Bernoulli", "Beta", "Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"],
+    "cervello.heads": ["Bernoulli", "Beta", "Categorical", "Deterministic", "EpsilonGreedy", "Gaussian", "Head", "MultiDiscrete",
+                       "TanhGaussian"],
     "cervello.wrappers": ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive",
                           "PreviousAction", "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"],
     "cervello.batcher": ["Batched", "Batcher", "Queue", "ScratchPad"],

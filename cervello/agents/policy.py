@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from threading import get_ident
 from typing import Any, Protocol
@@ -274,6 +274,23 @@ class Policy:
         """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
 
+    def rename(self, name: str) -> None:
+        """Another name, for people and messages, before agents begin."""
+        self.name = self._turn.where = name
+        self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
+
+    def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
+        """Keys the agents' noise by other numbers than their ids, for an owner that names agents for itself.
+
+        Args:
+          numbering: ids to [n] uint64, distinct or not; a pure function as long as an agent lives.
+        Raises:
+          AgentError: agents have begun, whose noise is keyed already.
+        """
+        if len(self):
+            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self)}; number them before they begin")
+        self._table.numbering = numbering
+
     # Swaps --------------------------------------------------------------------------------------------------------------
 
     def replace(self, new: Model | Source, *, wrappers: Sequence[Wrapper] | None = None,
@@ -365,15 +382,18 @@ class Policy:
         """
         return self._membership.save(ids, out)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: Any, ids: Ids | None = None) -> None:
         """Puts agents back where a snapshot has them: what they decide from here is bitwise what they decided from there.
 
         A snapshot of all agents brings back exactly those; one of some agents puts these back, or lets them begin, and leaves others alone.
 
+        Args:
+          ids: other ids for the snapshot's agents, one for each in its order; others are left alone then. Their noise goes on as that of
+            the agents with these ids.
         Raises:
           SnapshotError: damaged bytes, or a snapshot of another policy, seed or other wrappers; nothing has changed then.
         """
-        self._membership.restore(state)
+        self._membership.restore(state, ids)
 
     def checked_snapshot(self, state: Any) -> Saved:
         """What a snapshot says, when it is one of this policy; raises as `restore` does, and changes nothing."""
