@@ -12,7 +12,8 @@ from cervello import envs
 
 def export(learner: PPO, path: str) -> str:
     network = torch.nn.Sequential(learner.policy.mlp_extractor.policy_net, learner.policy.action_net)
-    torch.onnx.export(network, torch.zeros(1, 4), path, input_names=["obs"], output_names=["logits"], dynamic_axes={"obs": {0: "N"}}, dynamo=False)
+    names = {"input_names": ["obs"], "output_names": ["logits"], "dynamic_axes": {"obs": {0: "N"}}}
+    torch.onnx.export(network, torch.zeros(1, 4), path, dynamo=False, **names)
     return path
 
 
@@ -24,5 +25,5 @@ for generation in range(1, 4):
     env.pool("player_1").add(export(learner, f"generation_{generation}.onnx"), weight=generation)
 
 result = envs.play(env, {f"generation_{k}": f"generation_{k}.onnx" for k in range(4)}, episodes=30, seed=1)
+result.to_svg("self_play.svg")
 print(result)
-print(result.to_svg("self_play.svg")[:4], "self_play.svg")
