@@ -140,9 +140,9 @@ def _episode(life: _Life) -> Episode:
     t = 0
     flags = np.zeros(2, np.bool_)
     for layout, group in groupby(life.rows, key=lambda row: row[0]):
-        data = b"".join(row for _, row in group)
-        n = len(data) // layout.dtype.itemsize if layout.dtype.itemsize else 1
-        rows = np.frombuffer(data, layout.dtype, n) if layout.dtype.itemsize else np.empty(n, layout.dtype)
+        pieces = [row for _, row in group]
+        n = len(pieces)
+        rows = np.frombuffer(b"".join(pieces), layout.dtype) if layout.dtype.itemsize else np.empty(n, layout.dtype)
         is_step = layout.kind in (Kind.STEP, Kind.DECIDE)
         for i, path in enumerate(layout.paths):
             column = rows[f"f{i}"]

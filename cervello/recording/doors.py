@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.recording.trees import Path, Tree, columns, named
+from cervello.recording.trees import EMPTY_DICT, EMPTY_TUPLE, Path, Tree, columns, from_leaves, named
 from cervello.spec import Array
 
 SOURCES = {"unknown": 0, "policy": 1}
@@ -109,24 +109,28 @@ def rough_kind(array: Array) -> str:
     return "bools" if array.dtype.kind == "b" else "strings" if array.dtype.kind in "US" else "numbers"
 
 
-def check_masks(known: Mapping[Path, Any], given: Mapping[Path, Any], where: str) -> None:
-    """Whether what stands as `_key` beside a key of infos is a mask, so that readers may put one there.
+def check_infos(known: Mapping[Path, Any], given: Mapping[Path, Any], where: str) -> None:
+    """Whether all infos make one tree, with room for a mask `_key` beside each key.
 
     Args:
       known, given: kind and row shape by path, of the infos before and of these.
     Raises:
-      InputError: a key `_key` of something else.
+      InputError: a key that is an array here and a dict or tuple there, or a key `_key` that is no mask.
     """
-    for path in given:
-        last = path[-1]
-        if not isinstance(last, str):
-            continue
-        for key, mask in ((path, (*path[:-1], "_" + last)), ((*path[:-1], last[1:]), path if last.startswith("_") else ())):
-            if mask and (key in given or key in known):
-                found = given.get(mask) or known.get(mask)
-                if found not in (None, ("bools", ())):
-                    raise InputError(f"{where}, {named(mask)!r}: expected [n] bool beside {named(key)!r}, for which rows it is there, got "
-                                     f"{found[1]} {found[0]}; rename it")
+    if given.keys() <= known.keys():
+        return
+    together = {**known, **given}
+    try:
+        from_leaves({path: None for path in together if path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE)})
+    except ValueError as error:
+        raise InputError(f"{where}, 'infos': expected keys that are always an array or always a dict, got {error}; rename one") from error
+    places = {path[:i] for path in together for i in range(1, len(path) + 1)}
+    for place in places:
+        last = place[-1]
+        of = (*place[:-1], last[1:]) if isinstance(last, str) and last.startswith("_") else ()
+        if of in places and together.get(place) != ("bools", ()):
+            raise InputError(f"{where}, {named(place)!r}: expected [n] bool beside {named(of)!r}, a mask of rows, got something else; "
+                             "rename it")
 
 
 def shown(rows: Any) -> str:

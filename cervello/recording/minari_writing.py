@@ -68,7 +68,7 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     if unfinished not in ("skip", "truncate"):
         raise InputError(f"to_minari, unfinished: expected 'skip' or 'truncate', got {unfinished!r}")
     source: Any = read(log) if isinstance(log, str | os.PathLike) else log
-    if iter(source) is source:
+    if isinstance(source, Iterator):
         raise InputError("to_minari: expected episodes that can be iterated over twice, got an iterator; give a list or a path")
     spaces = {"observations": getattr(source, "observation_space", None) if observation_space is None else observation_space,
               "actions": getattr(source, "action_space", None) if action_space is None else action_space}

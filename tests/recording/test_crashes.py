@@ -17,6 +17,8 @@ from cervello import recording
 from cervello.errors import FormatError, RecordingError
 from cervello.recording import frames
 
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals, limits and locks of POSIX")
+
 
 def ends_of_frames(path: Path) -> list[int]:
     with open(path, "rb") as file:
@@ -101,6 +103,7 @@ while True:
 """
 
 
+@posix
 def test_a_killed_process_loses_at_most_its_last_step(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -138,6 +141,7 @@ print([(len(each), each.finished) == (n + 1, True) for each in recording.read(sy
 """
 
 
+@posix
 def test_a_full_disk_is_said_loses_nothing_and_recording_goes_on_when_there_is_room(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "log")], capture_output=True, text=True, check=True, timeout=60)
     message, whole, after = found.stdout.splitlines()
@@ -173,6 +177,7 @@ def test_half_a_record_that_could_not_be_cut_is_cut_before_the_next_one(tmp_path
     assert [len(episode) for episode in recording.read(tmp_path / "log")] == [1]
 
 
+@posix
 def test_a_second_writer_is_kept_away(tmp_path: Path) -> None:
     with recording.Writer(tmp_path / "log"), pytest.raises(RecordingError, match="no other writer has open"):
         recording.Writer(tmp_path / "log")

@@ -12,7 +12,7 @@ import pytest
 from recordings import all_the_same, write_crowd
 
 from cervello import recording
-from cervello.errors import AgentError, InputError, RecordingError
+from cervello.errors import InputError
 
 
 @pytest.fixture
@@ -224,64 +224,3 @@ def test_handles_are_not_used_again_while_memory_is(path: Path) -> None:
             log.end(handles, truncated=True)
         assert len(seen) == 5000
         assert len(log._lanes.phase) <= 64
-
-
-ONE = np.zeros((1, 2))
-MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
-    "an unknown episode": (lambda log, at: log.step([99], ONE, [0], 0), AgentError, "have begun and not ended, got 99"),
-    "a negative handle": (lambda log, at: log.step([-1], ONE, [0], 0), AgentError, "have begun and not ended, got -1"),
-    "an episode twice": (lambda log, at: log.step([at[0]] * 2, np.zeros((2, 2)), [0, 0], 0), AgentError, "each episode once, got 0 twice"),
-    "floats for episodes": (lambda log, at: log.step([0.5], ONE, [0], 0), InputError, "'episodes': expected the handles"),
-    "a decision of whole steps": (lambda log, at: log.decide(at, ONE, [0]), AgentError, "begun without an observation for decide"),
-    "an end with another observation": (lambda log, at: log.end(at, ONE, truncated=True), AgentError, "without an observation for end"),
-    "an end of neither kind": (lambda log, at: log.end(at), InputError, "expected each episode to be terminated or truncated, got neither"),
-    "no observation where it goes on": (lambda log, at: log.step(at, None, [0], 0), InputError, "'observation': expected the observations"),
-    "another width": (lambda log, at: log.step(at, np.zeros((1, 3)), [0], 0), InputError, r" \(2,\) <f8, got observation \(3,\)"),
-    "another dtype": (lambda log, at: log.step(at, ONE.astype("f4"), [0], 0), InputError, "'observation': expected rows as"),
-    "other rows": (lambda log, at: log.step(at, np.zeros((2, 2)), [0], 0), InputError, r"'observation': expected 1 rows, got shape"),
-    "other rewards": (lambda log, at: log.step(at, ONE, [0], [0, 1]), InputError, r"'reward': expected \(1,\) float64, got \(2,\)"),
-    "a str for a reward": (lambda log, at: log.step(at, ONE, [0], ["a"]), InputError, "'reward': expected"),
-    "a float for a flag": (lambda log, at: log.step(at, ONE, [0], 0, terminated=0.5), InputError, "'terminated': expected"),
-    "a float for a version": (lambda log, at: log.step(at, ONE, [0], 0, version=1.5), InputError, "'version': expected"),
-    "a negative stream": (lambda log, at: log.step(at, ONE, [0], 0, stream=-1), InputError, "'stream': expected numbers of at least 0"),
-    "an unknown source": (lambda log, at: log.step(at, ONE, [0], 0, source="me"), InputError, "'source': expected one of"),
-    "objects": (lambda log, at: log.step(at, ONE, [0], 0, infos={"a": np.array([object()])}), InputError, "'infos.a': expected numbers"),
-    "ragged rows": (lambda log, at: log.step(at, ONE, [[[1], [1, 2]]], 0), InputError, "'action': expected"),
-    "None in a tree": (lambda log, at: log.step(at, {"a": None}, [0], 0), InputError, "'observation.a': expected"),
-    "a key that is no str": (lambda log, at: log.step(at, ONE, {3: [0]}, 0), InputError, "expected keys of type str, got 3"),
-    "infos of another shape": (lambda log, at: log.step(at, ONE, [0], 0, infos={"k": np.zeros((1, 2))}), InputError, "'infos.k'"),
-    "infos of another kind": (lambda log, at: log.step(at, ONE, [0], 0, infos={"k": np.array(["a"])}), InputError, "strings; leave it out"),
-    "no mask beside a key": (lambda log, at: log.step(at, ONE, [0], 0, infos={"_k": np.zeros(1)}), InputError, "'infos._k': expected"),
-    "ints and strings": (lambda log, at: log.begin(2, agent=["a", 3]), InputError, "'agent': expected ints or strings, got both"),
-    "an outcome of no step": (lambda log, at: log.outcome(at, reward=[1], step=[0]), InputError, "'step': expected a step below 0, got 0"),
-    "no number of episodes": (lambda log, at: log.begin(), InputError, "expected n= or observations"),
-}
-
-
-@pytest.mark.parametrize(("call", "error", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_call_that_is_refused_records_and_changes_nothing(path: Path, call: Any, error: type[Exception], message: str) -> None:
-    with recording.Writer(path) as log:
-        at = log.begin(observation=ONE, infos={"k": np.zeros(1)})
-        before = path.read_bytes()
-        with pytest.raises(error, match=message):
-            call(log, at)
-        assert path.read_bytes() == before
-        log.step(at, ONE, [0], 0, terminated=True)
-        with pytest.raises(AgentError, match="begin it first"):
-            log.step(at, ONE, [0], 0)
-    assert [len(episode) for episode in recording.read(path)] == [1]
-
-
-def test_a_closed_writer_says_so(path: Path) -> None:
-    log = recording.Writer(path)
-    log.close()
-    log.close()
-    for call in (lambda: log.begin(1), log.sync):
-        with pytest.raises(RecordingError, match="expected a writer that is open, got one that was closed"):
-            call()
-
-
-def test_read_takes_one_of_path_and_id(path: Path) -> None:
-    for arguments in ({}, {"path": path, "minari": "a/b-v0"}):
-        with pytest.raises(InputError, match="expected a path or minari=, got"):
-            recording.read(**arguments)
