@@ -54,7 +54,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       horizon: steps after which episodes are cut.
       interval: "default" (BCa below 1,000 units, Student's t from there), "bca", "percentile", "calibrated", "student-t", "hoeffding",
         "empirical-bernstein". level, resamples, seed: of it.
-      reward_range: (low, high) of a step's reward, checked. max_weight: bound of the products of ratios, checked by the concentration bounds.
+      reward_range: (low, high) of a step's reward, checked. max_weight: bound of the products of ratios, checked by
+        the concentration bounds.
       q: for estimators with a value function: a callable q(observations, actions) ▸ [N] or a regressor of scikit-learn; None for a
         quadratic one of this library.
       ragged: "carry-forward" or "alive-only", of cwpdis.
@@ -160,8 +161,8 @@ def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:
         return behavior
     if isinstance(behavior, Policy | str | os.PathLike):
         return Candidate("behavior", behavior, head if isinstance(head, Head) else None)
-    raise ConfigurationError(f"evaluation, behavior: expected 'logged', a fit_behavior, a path or a Policy, got {behavior!r:.80}; propensities "
-                             "are never guessed")
+    raise ConfigurationError(f"evaluation, behavior: expected 'logged', a fit_behavior, a path or a Policy, got {behavior!r:.80}; "
+                             "propensities are never guessed")
 
 
 def _bounds(source: Any) -> tuple[Array, Array] | None:
@@ -194,7 +195,8 @@ def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, band
     if name == "kis":
         if data.discrete:
             raise ConfigurationError("evaluation, kis: expected continuous actions, got discrete ones; take 'pdis' or 'cwpdis'")
-        taken, own = (np.concatenate([each.reshape(len(each), -1) for each in rows]).astype(np.float64) for rows in (data.sampled, its.modes))
+        taken, own = (np.concatenate([each.reshape(len(each), -1) for each in rows]).astype(np.float64)
+                      for rows in (data.sampled, its.modes))
         return library.kis(table, taken, own, np.concatenate(data.logp), bandwidth, kernel)
     here = np.concatenate([each[:-1] for each in data.features])
     there = np.concatenate([each[1:] for each in data.features])
@@ -206,7 +208,8 @@ def _estimate(name: str, moments: Moments, diagnostics: Diagnostics | None, valu
     found, kind = interval_of(moments, options, name, bounds)
     notes = moments.notes
     if name in ("fqe", "dm", "dr", "wdr", "magic") and values is not None and values.converged is False:
-        notes = (*notes, f"the value function has not converged: its last change was {values.residuals[-1]:.3g}; give another q= or gamma < 1")
+        notes = (*notes, f"the value function has not converged: its last change was {values.residuals[-1]:.3g}; give another q= or "
+                 "gamma < 1")
     if moments.value is None:
         reason = moments.unsupported or "the estimate is no finite number; shorten the horizon"
         return Estimate(name, None, None, kind, UNSUPPORTED, reason, notes, moments, bounds)
@@ -237,8 +240,8 @@ def _notes(data: Data, wanted: tuple[str, ...], by: Behavior | Candidate | None,
     if isinstance(by, Behavior):
         notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
     if table.bootstraps and any(name in BOOTSTRAPPED for name in wanted) and any(name in _ENDING for name in wanted):
-        notes.append(f"{sum(data.truncated)} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the return "
-                     "that goes on after them, the others the return up to there: different quantities")
+        notes.append(f"{sum(data.truncated)} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the "
+                     "return that goes on after them, the others the return up to there: different quantities")
     if table.unit is not None:
         notes.append(f"several agents share a match: {table.n_units} matches are what is resampled and counted")
     if n_policies > 1:

@@ -222,7 +222,7 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         its.ties += int((ties > 1).sum())
         its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
         matched = (every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)] == top[:, 0]) / ties
-        for each, theirs, mine in zip(some, every_logged, np.split(every, cuts), strict=True):
+        for theirs, mine in zip(every_logged, np.split(every, cuts), strict=True):
             if theirs is not None and theirs.shape == mine.shape:
                 never = (np.isneginf(theirs) & (np.exp(mine) > _SUPPORT)).any(1)
                 its.violations = (its.violations or 0) + int(never.sum())
@@ -262,5 +262,5 @@ def _check_target(logs: Array, some: Sequence[Logged], candidate: Candidate, cut
         i = int(np.argmax(wrong))
         k = int(np.searchsorted(cuts, i, "right"))
         t = i - (int(cuts[k - 1]) if k else 0)
-        raise InputError(f"{some[k].where}, step {t}: expected a log-probability of policy {candidate.name!r}, got {logs[i]}; its outputs are "
-                         "not finite there, or the logged action lies at the edge of squashed actions: log pre_tanh")
+        raise InputError(f"{some[k].where}, step {t}: expected a log-probability of policy {candidate.name!r}, got {logs[i]}; its outputs "
+                         "are not finite there, or the logged action lies at the edge of squashed actions: log pre_tanh")
