@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_seed(parser, "of the resamples")
     parser.add_argument("--report", metavar="FILE", type=Path, help="write one HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--ray", metavar="WORKERS", type=options.calls, help="run the policies by so many actors on Ray")
     parser.add_argument("--certify", action="store_true",
                         help="check the estimators on this machine: exact enumeration, and the coverage of intervals; no data needed")
 
@@ -55,7 +56,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
             behavior = evaluation.fit_behavior(arguments.dataset, _classifier())
         report = evaluation.evaluate(
             arguments.dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
-            gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, progress=bar.show)
+            gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, ray=arguments.ray,
+            progress=bar.show)
     if arguments.report is not None:
         report.to_html(arguments.report)
         terminal.remark(f"written to {arguments.report}")

@@ -20,7 +20,8 @@ from cervello.evaluation.intervals import interval as interval_of
 from cervello.evaluation.logged import open_dataset
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.report import Estimate, PolicyReport, Report
-from cervello.evaluation.scoring import Data, Needs, Progress, Scores, score
+from cervello.evaluation.on_ray import score_on_ray
+from cervello.evaluation.scoring import Data, Needs, Progress, Scores, check_all, score
 from cervello.evaluation.table import Table, padded
 from cervello.evaluation.tables import AGENT, JOINT, build, check_final_observations, with_values
 from cervello.evaluation.values import LinearQ, Values, fitted_values, given_values
@@ -39,7 +40,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
              estimators: Sequence[str] = ("pdis", "wis", "cwpdis"), gamma: float = 1.0, horizon: int | None = None,
              interval: str = "default", level: float = 0.95, resamples: int = 1999, seed: int = 0,
              reward_range: tuple[float, float] | None = None, max_weight: float | None = None, q: Any = None, ragged: str = CARRY,
-             bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, progress: Progress | None = None) -> Report:
+             bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, ray: int | None = None,
+             progress: Progress | None = None) -> Report:
     """Estimates the value of policies from logged episodes.
 
     Args:
@@ -61,6 +63,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       ragged: "carry-forward" or "alive-only", of cwpdis.
       bandwidth, kernel: of kis.
       weights: "agent": of several agents this one alone plays the candidate; "joint": all do.
+      ray: run the policies by so many actors on Ray Data, with equal results; None runs them in this process.
       progress: called with the number of episodes that are done.
     Raises:
       InputError: data that do not fit; the message names episode, step and column. ConfigurationError: options that do not.
@@ -68,6 +71,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     wanted = _names(estimators)
     options = IntervalOptions(interval, level, resamples, seed, reward_range, max_weight)
     _check(gamma, horizon, weights, wanted, options, ragged)
+    if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
+        raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
     source = open_dataset(dataset)
     candidates = _candidates(policies, head)
     by = _behavior(behavior, head)
@@ -75,8 +80,10 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
                   ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted,
                   matches="agreement" in wanted, values=any(name in BY_VALUES for name in wanted),
                   states=any(name in BY_VALUES or name == "mis" for name in wanted))
-    found = (as_episode(each, id=i) for i, each in enumerate(source))
-    data, scores = score(found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
+    found = ((i, as_episode(each, id=i)) for i, each in enumerate(source))
+    job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
+    data, scores = score(*job) if ray is None else score_on_ray(*job, ray)
+    check_all(data, by)
     for name in wanted:
         if name in BOOTSTRAPPED:
             check_final_observations(data, name)

@@ -87,12 +87,13 @@ class Data:
         return len(self.rewards)
 
 
-def score(found: Iterable[Episode], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
+def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
           horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
           progress: Progress | None) -> tuple[Data, list[Scores]]:
     """Runs the candidates over all episodes, some at a time.
 
     Args:
+      found: episodes with their places in the data set.
       behavior: None where propensities were logged; else what gives them.
       bounds: of a bounded Box, to which the candidates' own actions are clipped.
       progress: called with the number of episodes that are done.
@@ -111,17 +112,21 @@ def score(found: Iterable[Episode], candidates: Sequence[Candidate], behavior: B
             _score(candidate, its, candidate.decide(some), some, stops, data, every_logged, needs, bounds)
         if progress is not None:
             progress(data.n)
-    if isinstance(behavior, Behavior):
-        behavior.check_count(data.n)
-    if not data.n:
-        raise InputError("evaluation, dataset: expected episodes, got none; record some")
     return data, scores
 
 
-def _chunks(found: Iterable[Episode], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
+def check_all(data: Data, behavior: Behavior | Candidate | None) -> None:
+    """Raises InputError where there was no episode, or another number of them than propensities were fitted to."""
+    if not data.n:
+        raise InputError("evaluation, dataset: expected episodes, got none; record some")
+    if isinstance(behavior, Behavior):
+        behavior.check_count(data.n)
+
+
+def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
     some: list[Logged] = []
     rows = 0
-    for index, episode in enumerate(found):
+    for index, episode in found:
         each = checked(episode, index, horizon, reward_range)
         some.append(each)
         rows += each.length + 1
