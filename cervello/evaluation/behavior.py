@@ -36,8 +36,8 @@ class Behavior:
           InputError: it is of another data set.
         """
         if episode.index >= self.n or len(self._logs[episode.index]) < episode.length:
-            raise InputError(f"{episode.where}, behavior: expected the data set that it was fitted on ({self.n} episodes), got another one; "
-                             "fit it again")
+            raise InputError(f"{episode.where}, behavior: expected the data set that it was fitted on ({self.n} episodes), got another "
+                             "one; fit it again")
         return self._logs[episode.index][:episode.length]
 
     def every_log_prob(self, episode: Logged) -> Array | None:
@@ -47,7 +47,8 @@ class Behavior:
     def check_count(self, n: int) -> None:
         """Raises InputError unless the data set has as many episodes."""
         if n != self.n:
-            raise InputError(f"evaluation, behavior: expected the data set that it was fitted on, of {self.n} episodes, got {n}; fit it again")
+            raise InputError(f"evaluation, behavior: expected the data set that it was fitted on, of {self.n} episodes, got {n}; fit it "
+                             "again")
 
 
 def fit_behavior(dataset: Any, estimator: Any, folds: int = 5, floor: float = 1e-3) -> Behavior:
@@ -80,15 +81,15 @@ def fit_behavior(dataset: Any, estimator: Any, folds: int = 5, floor: float = 1e
         units.append(index if each.match is None else known.setdefault(each.match, len(known)))
     place = np.array(units) % folds
     if len(set(place.tolist())) < folds:
-        raise InputError(f"fit_behavior, folds: expected at least {folds} episodes (or matches), got {len(set(units))}; record more, or give "
-                         "fewer folds")
+        raise InputError(f"fit_behavior, folds: expected at least {folds} episodes (or matches), got {len(set(units))}; record more, or "
+                         "give fewer folds")
     if discrete and actions[0].shape[1] != 1:
         raise InputError(f"fit_behavior, actions: expected one choice per step, got {actions[0].shape[1]}; log the propensities instead")
     needed = ("fit", "predict_proba") if discrete else ("fit",)
     for name in needed:
         if not hasattr(estimator, name):
-            raise ConfigurationError(f"fit_behavior, estimator: expected {name}() for {'discrete' if discrete else 'continuous'} actions, got "
-                                     f"{type(estimator).__name__} without; take sklearn.linear_model.LogisticRegression()")
+            raise ConfigurationError(f"fit_behavior, estimator: expected {name}() for {'discrete' if discrete else 'continuous'} actions, "
+                                     f"got {type(estimator).__name__} without; take sklearn.linear_model.LogisticRegression()")
     return _discrete(states, actions, place, estimator, folds, floor) if discrete else _density(states, actions, place, estimator, folds)
 
 

@@ -64,8 +64,8 @@ class Candidate:
         for wrapper in rest:
             kind = type(wrapper).__name__
             if kind == "Epsilon":
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, which "
-                                         "draws within the graph; export mean and deviation, and give head=heads.Gaussian(…)")
+                raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
+                                         "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…)")
             if kind == "PreviousAction":
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, which feeds back the policy's own action "
                                          "instead of the logged one; log the previous action as an observation")
@@ -95,9 +95,9 @@ class Candidate:
         return f"Candidate({self.name!r}, {self.head!r})"
 
     def _missing_head(self, policy: Policy) -> Head:
-        raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution of actions, got outputs {list(policy.outputs)} and "
-                                 "no head; say head=heads.Categorical('logits') or another one, or head=heads.Deterministic('action') if "
-                                 "there is none")
+        raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution of actions, got outputs "
+                                 f"{list(policy.outputs)} and no head; say head=heads.Categorical('logits') or another one, or "
+                                 "head=heads.Deterministic('action') if there is none")
 
     def _spec(self, tensor: str) -> TensorSpec:
         found = self._policy.outputs.get(tensor)
@@ -112,8 +112,8 @@ class Candidate:
         """Raises InputError when an episode's actions are not of this policy's kind."""
         if self.discrete != episode.discrete:
             kinds = ["continuous", "discrete"]
-            raise InputError(f"{episode.where}, actions: expected {kinds[self.discrete]} actions for policy {self.name!r} ({self.head!r}), got "
-                             f"{kinds[episode.discrete]} ones, {episode.actions.dtype}; the data are of another action space")
+            raise InputError(f"{episode.where}, actions: expected {kinds[self.discrete]} actions for policy {self.name!r} ({self.head!r}), "
+                             f"got {kinds[episode.discrete]} ones, {episode.actions.dtype}; the data are of another action space")
         size = int(np.prod(episode.actions.shape[1:], dtype=np.int64))
         if size != int(np.prod(self.action.shape, dtype=np.int64)):
             raise InputError(f"{episode.where}, actions: expected rows of {self.action.shape} for policy {self.name!r}, got "
@@ -160,13 +160,14 @@ class Candidate:
             if name not in given:
                 if spec.default is not None:
                     continue
-                raise InputError(f"{where}, input {name!r}: expected a key of the observations {list(given)}; load it with spaces= and keys=")
+                raise InputError(f"{where}, input {name!r}: expected a key of the observations {list(given)}; load it with "
+                                 "spaces= and keys=")
             array = np.asarray(given[name])
             if array.shape[1:] != spec.shape and array[0].size == int(np.prod(spec.shape, dtype=np.int64)) and array.ndim <= 2:
                 array = array.reshape(len(array), *spec.shape)
             if array.shape[1:] != spec.shape and -1 not in spec.shape:
-                raise InputError(f"{some[0].where}, observations: expected rows of {spec.shape} for policy {self.name!r}, input {name!r}, got "
-                                 f"{array.shape[1:]}; the data are of another observation space")
+                raise InputError(f"{some[0].where}, observations: expected rows of {spec.shape} for policy {self.name!r}, input {name!r}, "
+                                 f"got {array.shape[1:]}; the data are of another observation space")
             columns[name] = array
         mask = self.head.mask
         if mask is None:
@@ -176,7 +177,8 @@ class Candidate:
         for key in (mask, *_MASKS):
             if all(key in each.infos for each in some):
                 return columns, {mask: np.concatenate([np.asarray(each.infos[key])[:each.length + 1] for each in some])}
-        raise InputError(f"{where}, mask {mask!r}: expected it among observations or infos, got {list(given)} and {list(some[0].infos)}; log it")
+        raise InputError(f"{where}, mask {mask!r}: expected it among observations or infos, got {list(given)} and "
+                         f"{list(some[0].infos)}; log it")
 
     def _at_once(self, columns: Mapping[str, Array], n_rows: int) -> dict[str, Array]:
         """Rows of a policy that remembers nothing are as many agents."""
@@ -229,8 +231,8 @@ class Candidate:
                 return self.head.log_prob(columns, pre_tanh=pre_tanh).astype(np.float64)  # type: ignore[call-arg]
             return self.head.log_prob(columns, _as_taken(self.head, sampled)).astype(np.float64)
         if not self.discrete:
-            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution, got a deterministic policy with continuous "
-                                     "actions, which has no density; take estimators 'kis', 'fqe', 'dm' or 'agreement'")
+            raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution, got a deterministic policy with "
+                                     "continuous actions, which has no density; take estimators 'kis', 'fqe', 'dm' or 'agreement'")
         same = (self.modes(columns).reshape(len(sampled), -1) == sampled.reshape(len(sampled), -1)).all(1)
         return np.where(same, 0.0, -np.inf)
 

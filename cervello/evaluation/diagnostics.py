@@ -127,8 +127,8 @@ def judge(found: Diagnostics) -> Verdict:
         return Verdict(WEAK, f"weights have heavy tails (index {k:.2f}, at most {bound:.2f}, where {limit:.2f} is the limit); log more, "
                        "or shorten the horizon")
     if found.mean_weight_error > 2.58:
-        return Verdict(WEAK, f"weights average {float(found.mean_weight[-1]):.3g} instead of 1, {found.mean_weight_error:.1f} standard errors off: "
-                       "propensities are wrong, or rare large weights are missing; check what was logged, or log more")
+        return Verdict(WEAK, f"weights average {float(found.mean_weight[-1]):.3g} instead of 1, {found.mean_weight_error:.1f} standard "
+                       "errors off: propensities are wrong, or rare large weights are missing; check what was logged, or log more")
     if ess < 20:
         return Verdict(WEAK, f"the estimate rests on {ess:.1f} of {n} episodes; log more, or shorten the horizon")
     return Verdict(RELIABLE, f"weights are well behaved: {ess:.0f} of {n} episodes count, tail index {k:.2f}")

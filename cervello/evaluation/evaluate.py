@@ -20,7 +20,8 @@ from cervello.evaluation.intervals import interval as interval_of
 from cervello.evaluation.logged import open_dataset
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.report import Estimate, PolicyReport, Report
-from cervello.evaluation.scoring import Data, Needs, Progress, Scores, score
+from cervello.evaluation.on_ray import score_on_ray
+from cervello.evaluation.scoring import Data, Needs, Progress, Scores, check_all, score
 from cervello.evaluation.table import Table, padded
 from cervello.evaluation.tables import AGENT, JOINT, build, check_final_observations, with_values
 from cervello.evaluation.values import LinearQ, Values, fitted_values, given_values
@@ -39,7 +40,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
              estimators: Sequence[str] = ("pdis", "wis", "cwpdis"), gamma: float = 1.0, horizon: int | None = None,
              interval: str = "default", level: float = 0.95, resamples: int = 1999, seed: int = 0,
              reward_range: tuple[float, float] | None = None, max_weight: float | None = None, q: Any = None, ragged: str = CARRY,
-             bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, progress: Progress | None = None) -> Report:
+             bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, ray: int | None = None,
+             progress: Progress | None = None) -> Report:
     """Estimates the value of policies from logged episodes.
 
     Args:
@@ -54,12 +56,14 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       horizon: steps after which episodes are cut.
       interval: "default" (BCa below 1,000 units, Student's t from there), "bca", "percentile", "calibrated", "student-t", "hoeffding",
         "empirical-bernstein". level, resamples, seed: of it.
-      reward_range: (low, high) of a step's reward, checked. max_weight: bound of the products of ratios, checked by the concentration bounds.
+      reward_range: (low, high) of a step's reward, checked. max_weight: bound of the products of ratios, checked by
+        the concentration bounds.
       q: for estimators with a value function: a callable q(observations, actions) ▸ [N] or a regressor of scikit-learn; None for a
         quadratic one of this library.
       ragged: "carry-forward" or "alive-only", of cwpdis.
       bandwidth, kernel: of kis.
       weights: "agent": of several agents this one alone plays the candidate; "joint": all do.
+      ray: run the policies by so many actors on Ray Data, with equal results; None runs them in this process.
       progress: called with the number of episodes that are done.
     Raises:
       InputError: data that do not fit; the message names episode, step and column. ConfigurationError: options that do not.
@@ -67,6 +71,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     wanted = _names(estimators)
     options = IntervalOptions(interval, level, resamples, seed, reward_range, max_weight)
     _check(gamma, horizon, weights, wanted, options, ragged)
+    if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
+        raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
     source = open_dataset(dataset)
     candidates = _candidates(policies, head)
     by = _behavior(behavior, head)
@@ -74,8 +80,10 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
                   ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted,
                   matches="agreement" in wanted, values=any(name in BY_VALUES for name in wanted),
                   states=any(name in BY_VALUES or name == "mis" for name in wanted))
-    found = (as_episode(each, id=i) for i, each in enumerate(source))
-    data, scores = score(found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
+    found = ((i, as_episode(each, id=i)) for i, each in enumerate(source))
+    job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
+    data, scores = score(*job) if ray is None else score_on_ray(*job, ray)
+    check_all(data, by)
     for name in wanted:
         if name in BOOTSTRAPPED:
             check_final_observations(data, name)
@@ -160,8 +168,8 @@ def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:
         return behavior
     if isinstance(behavior, Policy | str | os.PathLike):
         return Candidate("behavior", behavior, head if isinstance(head, Head) else None)
-    raise ConfigurationError(f"evaluation, behavior: expected 'logged', a fit_behavior, a path or a Policy, got {behavior!r:.80}; propensities "
-                             "are never guessed")
+    raise ConfigurationError(f"evaluation, behavior: expected 'logged', a fit_behavior, a path or a Policy, got {behavior!r:.80}; "
+                             "propensities are never guessed")
 
 
 def _bounds(source: Any) -> tuple[Array, Array] | None:
@@ -194,7 +202,8 @@ def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, band
     if name == "kis":
         if data.discrete:
             raise ConfigurationError("evaluation, kis: expected continuous actions, got discrete ones; take 'pdis' or 'cwpdis'")
-        taken, own = (np.concatenate([each.reshape(len(each), -1) for each in rows]).astype(np.float64) for rows in (data.sampled, its.modes))
+        taken, own = (np.concatenate([each.reshape(len(each), -1) for each in rows]).astype(np.float64)
+                      for rows in (data.sampled, its.modes))
         return library.kis(table, taken, own, np.concatenate(data.logp), bandwidth, kernel)
     here = np.concatenate([each[:-1] for each in data.features])
     there = np.concatenate([each[1:] for each in data.features])
@@ -206,7 +215,8 @@ def _estimate(name: str, moments: Moments, diagnostics: Diagnostics | None, valu
     found, kind = interval_of(moments, options, name, bounds)
     notes = moments.notes
     if name in ("fqe", "dm", "dr", "wdr", "magic") and values is not None and values.converged is False:
-        notes = (*notes, f"the value function has not converged: its last change was {values.residuals[-1]:.3g}; give another q= or gamma < 1")
+        notes = (*notes, f"the value function has not converged: its last change was {values.residuals[-1]:.3g}; give another q= or "
+                 "gamma < 1")
     if moments.value is None:
         reason = moments.unsupported or "the estimate is no finite number; shorten the horizon"
         return Estimate(name, None, None, kind, UNSUPPORTED, reason, notes, moments, bounds)
@@ -237,8 +247,8 @@ def _notes(data: Data, wanted: tuple[str, ...], by: Behavior | Candidate | None,
     if isinstance(by, Behavior):
         notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
     if table.bootstraps and any(name in BOOTSTRAPPED for name in wanted) and any(name in _ENDING for name in wanted):
-        notes.append(f"{sum(data.truncated)} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the return "
-                     "that goes on after them, the others the return up to there: different quantities")
+        notes.append(f"{sum(data.truncated)} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the "
+                     "return that goes on after them, the others the return up to there: different quantities")
     if table.unit is not None:
         notes.append(f"several agents share a match: {table.n_units} matches are what is resampled and counted")
     if n_policies > 1:

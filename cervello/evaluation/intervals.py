@@ -89,9 +89,11 @@ def value_bounds(table: Table, options: IntervalOptions, horizon: int | None) ->
     Raises:
       ConfigurationError: undiscounted episodes without a horizon have no bound; or the data break max_weight.
     """
-    assert options.reward_range is not None and options.max_weight is not None
+    assert options.reward_range is not None
+    assert options.max_weight is not None
     if table.gamma == 1 and horizon is None:
-        raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected gamma < 1 or horizon=, got neither; returns have no bound")
+        raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected gamma < 1 or horizon=, got neither: returns have "
+                                 "no bound")
     largest = float(table.log_weight.max())
     if largest > np.log(options.max_weight) + 1e-9:
         i, t = np.unravel_index(int(np.argmax(table.log_weight)), table.log_weight.shape)

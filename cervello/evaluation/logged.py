@@ -96,8 +96,8 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     _check_rows(episode.actions, whole, f"{where}, actions")
     over = np.asarray(episode.terminations, np.bool_) | np.asarray(episode.truncations, np.bool_)
     if over[:-1].any():
-        raise InputError(f"{where}, step {int(np.argmax(over))}, terminations: expected an end at the last step ({whole - 1}) only, got one "
-                         "before it; split the episode there")
+        raise InputError(f"{where}, step {int(np.argmax(over))}, terminations: expected an end at the last step ({whole - 1}) only, got "
+                         "one before it; split the episode there")
     T = whole if horizon is None else min(whole, horizon)
     rewards = np.asarray(episode.rewards, np.float64)[:T]
     _check_finite(rewards, f"{where}", "rewards")
@@ -122,7 +122,8 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     sampled = _same_shape(episode.pre_clip, actions, where, "pre_clip", T)
     flags = None if episode.deterministic is None else np.asarray(episode.deterministic, np.bool_)[:T]
     return Logged(
-        index, T, observations, actions, actions if sampled is None else sampled, _same_shape(episode.pre_tanh, actions, where, "pre_tanh", T),
+        index, T, observations, actions, actions if sampled is None else sampled,
+        _same_shape(episode.pre_tanh, actions, where, "pre_tanh", T),
         rewards, _logp(episode, where, T, discrete, flags), flags,
         whole == T and bool(episode.terminations[-1]), whole == T and not bool(episode.terminations[-1]) and horizon != T,
         whole == T and episode.final_obs_missing, discrete,
@@ -138,7 +139,8 @@ def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | N
     if _PROB_KEY in episode.infos:
         odds = np.asarray(episode.infos[_PROB_KEY], np.float64)
         if odds.shape != (len(episode) + 1,):
-            raise InputError(f"{where}, {_PROB_KEY}: expected ({len(episode) + 1},) numbers, got {odds.shape}; element 0 belongs to the reset")
+            raise InputError(f"{where}, {_PROB_KEY}: expected ({len(episode) + 1},) numbers, got {odds.shape}; element 0 belongs to the "
+                             "reset")
         odds = odds[1:T + 1]
         _refuse(odds < 0, where, _PROB_KEY, odds, "a probability", "are these logarithms? name them behavior_logp")
         if discrete:

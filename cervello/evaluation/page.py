@@ -19,7 +19,8 @@ body { font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .unsupported { border-color: #b3261e; color: #b3261e }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3em .6em; border-bottom: 1px solid #dde2e9 }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-svg { max-width: 100%; height: auto; margin-top: 1em } svg text { font-size: 12px; fill: #4a5361 } svg .title { font-size: 16px; font-weight: 600 }
+svg { max-width: 100%; height: auto; margin-top: 1em } svg text { font-size: 12px; fill: #4a5361 }
+svg .title { font-size: 16px; font-weight: 600 }
 .grid { stroke: #dde2e9 }
 """
 
@@ -42,8 +43,8 @@ def page(report: Report) -> str:
                  "<th>mean weight</th><th>support violations</th><th>actions it never takes</th><th>ties</th></tr>"]
         for name, found in weighted.items():
             violations = "not observable" if found.support_violations is None else str(found.support_violations)
-            cells = [f"{found.ess[-1]:.1f} of {found.n}", f"{found.largest_share:.1%}", f"{found.pareto_k:.2f}", f"{found.mean_weight[-1]:.3g}",
-                     violations, str(found.unsupported_actions), str(found.ties)]
+            cells = [f"{found.ess[-1]:.1f} of {found.n}", f"{found.largest_share:.1%}", f"{found.pareto_k:.2f}",
+                     f"{found.mean_weight[-1]:.3g}", violations, str(found.unsupported_actions), str(found.ties)]
             body.append(f"<tr><td>{escape(name)}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
         body += ["</table>", plots.per_step(report), plots.mean_weights(report), plots.tails(report)]
     return ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Offline evaluation</title>'

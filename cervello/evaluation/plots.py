@@ -73,19 +73,20 @@ def tails(report: Report) -> str:
 def _lines(title: str, below: str, series: Sequence[tuple[str, Array, Array]]) -> str:
     kept = [(name, x[np.isfinite(y)], y[np.isfinite(y)]) for name, x, y in series]
     kept = [(name, *_thinned(x, y)) for name, x, y in kept if len(x)]
-    left, right = _padded([float(v) for _, x, _ in kept for v in (x.min(), x.max())], 0.0)
-    low, high = _padded([float(v) for _, _, y in kept for v in (y.min(), y.max())])
+    left, right = _padded([float(v) for _, xs, _ in kept for v in (xs.min(), xs.max())], 0.0)
+    low, high = _padded([float(v) for _, _, ys in kept for v in (ys.min(), ys.max())])
     height = _TOP + _HEIGHT + _BOTTOM
     bottom = _TOP + _HEIGHT
     parts = [_head(title, height), *_x_axis(left, right, _TOP, bottom),
              f'<text x="{_LEFT + _WIDTH / 2:.0f}" y="{height - 6}" text-anchor="middle">{escape(below)}</text>']
     for tick in _ticks(low, high):
-        y = bottom - _HEIGHT * (tick - low) / (high - low)
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
-                     f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{_LEFT + _WIDTH}" y2="{y:.1f}"/>')
-    for i, (name, x, y) in enumerate(kept):
+        at = bottom - _HEIGHT * (tick - low) / (high - low)
+        parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick:g}</text>'
+                     f'<line class="grid" x1="{_LEFT}" y1="{at:.1f}" x2="{_LEFT + _WIDTH}" y2="{at:.1f}"/>')
+    for i, (name, xs, ys) in enumerate(kept):
         colour = _COLOURS[i % len(_COLOURS)]
-        points = " ".join(f"{_at(a, left, right):.1f},{bottom - _HEIGHT * (b - low) / (high - low):.1f}" for a, b in zip(x, y, strict=True))
+        points = " ".join(f"{_at(a, left, right):.1f},{bottom - _HEIGHT * (b - low) / (high - low):.1f}"
+                          for a, b in zip(xs, ys, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
                      f'<text x="{_LEFT + _WIDTH + 8}" y="{_TOP + 14 + 18 * i}" fill="{colour}">{escape(_short(name, 14))}</text>')
     return "".join([*parts, "</svg>"])

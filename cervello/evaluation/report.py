@@ -214,7 +214,7 @@ class Report(Mapping[str, PolicyReport]):
         try:
             import pandas
         except ImportError as error:
-            raise ConfigurationError(f"report, to_dataframe: expected pandas, got {error}; pip install pandas, or take to_json()") from error
+            raise ConfigurationError(f"report, to_dataframe: expected pandas, got {error}; install pandas, or take to_json()") from error
         rows = []
         for name, each in self.policies.items():
             for key, estimate in each.items():

@@ -87,12 +87,13 @@ class Data:
         return len(self.rewards)
 
 
-def score(found: Iterable[Episode], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
+def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
           horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
           progress: Progress | None) -> tuple[Data, list[Scores]]:
     """Runs the candidates over all episodes, some at a time.
 
     Args:
+      found: episodes with their places in the data set.
       behavior: None where propensities were logged; else what gives them.
       bounds: of a bounded Box, to which the candidates' own actions are clipped.
       progress: called with the number of episodes that are done.
@@ -111,17 +112,21 @@ def score(found: Iterable[Episode], candidates: Sequence[Candidate], behavior: B
             _score(candidate, its, candidate.decide(some), some, stops, data, every_logged, needs, bounds)
         if progress is not None:
             progress(data.n)
-    if isinstance(behavior, Behavior):
-        behavior.check_count(data.n)
-    if not data.n:
-        raise InputError("evaluation, dataset: expected episodes, got none; record some")
     return data, scores
 
 
-def _chunks(found: Iterable[Episode], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
+def check_all(data: Data, behavior: Behavior | Candidate | None) -> None:
+    """Raises InputError where there was no episode, or another number of them than propensities were fitted to."""
+    if not data.n:
+        raise InputError("evaluation, dataset: expected episodes, got none; record some")
+    if isinstance(behavior, Behavior):
+        behavior.check_count(data.n)
+
+
+def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
     some: list[Logged] = []
     rows = 0
-    for index, episode in enumerate(found):
+    for index, episode in found:
         each = checked(episode, index, horizon, reward_range)
         some.append(each)
         rows += each.length + 1
@@ -222,7 +227,7 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         its.ties += int((ties > 1).sum())
         its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
         matched = (every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)] == top[:, 0]) / ties
-        for each, theirs, mine in zip(some, every_logged, np.split(every, cuts), strict=True):
+        for theirs, mine in zip(every_logged, np.split(every, cuts), strict=True):
             if theirs is not None and theirs.shape == mine.shape:
                 never = (np.isneginf(theirs) & (np.exp(mine) > _SUPPORT)).any(1)
                 its.violations = (its.violations or 0) + int(never.sum())
@@ -262,5 +267,5 @@ def _check_target(logs: Array, some: Sequence[Logged], candidate: Candidate, cut
         i = int(np.argmax(wrong))
         k = int(np.searchsorted(cuts, i, "right"))
         t = i - (int(cuts[k - 1]) if k else 0)
-        raise InputError(f"{some[k].where}, step {t}: expected a log-probability of policy {candidate.name!r}, got {logs[i]}; its outputs are "
-                         "not finite there, or the logged action lies at the edge of squashed actions: log pre_tanh")
+        raise InputError(f"{some[k].where}, step {t}: expected a log-probability of policy {candidate.name!r}, got {logs[i]}; its outputs "
+                         "are not finite there, or the logged action lies at the edge of squashed actions: log pre_tanh")

@@ -61,7 +61,8 @@ def paired(x: Moments, y: Moments) -> Moments:
     """The moments of V(x) − V(y)."""
     k = x.columns.shape[1]
     influence = None if x.influence is None or y.influence is None else x.influence - y.influence
-    return Moments(np.concatenate([x.columns, y.columns], 1), lambda sums: np.asarray(x.combine(sums[:, :k]) - y.combine(sums[:, k:])), influence)
+    return Moments(np.concatenate([x.columns, y.columns], 1), lambda sums: np.asarray(x.combine(sums[:, :k]) - y.combine(sums[:, k:])),
+                   influence)
 
 
 def difference(x: Moments, y: Moments, options: IntervalOptions, estimator: str, verdict: str) -> Difference:
@@ -71,7 +72,8 @@ def difference(x: Moments, y: Moments, options: IntervalOptions, estimator: str,
       InputError: one of them is unsupported.
     """
     if x.value is None or y.value is None:
-        raise InputError(f"evaluation, difference: expected two estimates, got an unsupported one by {estimator!r}; see the report for what to do")
+        raise InputError(f"evaluation, difference: expected two estimates, got an unsupported one by {estimator!r}; the report says "
+                         "what to do")
     if options.kind in ("hoeffding", "empirical-bernstein"):
         options = IntervalOptions("bca", options.level, options.resamples, options.seed)
     found = paired(x, y)

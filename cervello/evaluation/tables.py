@@ -82,5 +82,5 @@ def check_final_observations(data: Data, estimator: str) -> None:
     """Raises InputError where a truncated episode lacks the observation that an estimator bootstraps from."""
     for i, (truncated, missing) in enumerate(zip(data.truncated, data.final_obs_missing, strict=True)):
         if truncated and missing:
-            raise InputError(f"episode {i}, step {len(data.rewards[i])}, observations: expected the final observation of a truncated episode "
-                             f"for {estimator!r}, got none; log it, cut with horizon=, or take 'is', 'pdis', 'wis' or 'cwpdis'")
+            raise InputError(f"episode {i}, step {len(data.rewards[i])}, observations: expected the final observation of a truncated "
+                             f"episode for {estimator!r}, got none; log it, cut with horizon=, or take 'is', 'pdis', 'wis' or 'cwpdis'")

@@ -35,8 +35,8 @@ def table(report: Report) -> str:
         found = each.diagnostics
         if found is not None:
             violations = "not observable" if found.support_violations is None else str(found.support_violations)
-            lines.append(f"{name}: effective sample size {found.ess[-1]:.1f} of {found.n}, largest share {found.largest_share:.1%}, tail index "
-                         f"{found.pareto_k:.2f}, mean weight {found.mean_weight[-1]:.3g}, support violations {violations}, "
+            lines.append(f"{name}: effective sample size {found.ess[-1]:.1f} of {found.n}, largest share {found.largest_share:.1%}, "
+                         f"tail index {found.pareto_k:.2f}, mean weight {found.mean_weight[-1]:.3g}, support violations {violations}, "
                          f"logged actions it never takes {found.unsupported_actions}, ties {found.ties}"
                          + (", deterministic" if found.deterministic else ""))
     lines += [f"note: {note}" for note in notes(report)]

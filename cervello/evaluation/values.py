@@ -102,7 +102,7 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
             raise ConfigurationError(f"evaluation, q: expected a callable or a regressor with fit and predict, got {type(q).__name__}")
     n = data.n
     if n < 2:
-        raise InputError("evaluation, q: expected at least 2 episodes to fit a value function to, got 1; record more, or give a callable q=")
+        raise InputError("evaluation, q: expected at least 2 episodes to fit a value function, got 1; record more, or give a callable")
     lengths = np.array([len(each) for each in data.rewards])
     states, reward = np.concatenate(data.features), np.concatenate(data.rewards)
     logged = _logged_rows(lengths)
@@ -146,7 +146,8 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
             now, rows_now = mine, my_rows
             if horizon is not None:  # each round is Q̂ of one step more; the last one is for all that have more left
                 more, rows_more = horizon - step - (k + 1), horizon - row_step - (k + 1)
-                now, rows_now = (mine & (more >= 0), my_rows & (rows_more >= 0)) if last else (mine & (more == 0), my_rows & (rows_more == 0))
+                now = mine & ((more >= 0) if last else (more == 0))
+                rows_now = my_rows & ((rows_more >= 0) if last else (rows_more == 0))
             if horizon is not None or last:
                 Q[now] = np.asarray(model.predict(X[now]), np.float64).reshape(-1) if now.any() else 0.0
                 V[rows_now] = v[rows_now]

@@ -26,7 +26,8 @@ def policy(scale: float = 0.3, bias: float = 0.0, w: np.ndarray | None = None) -
 
 def test_the_logged_actions_are_scored_and_not_fresh_ones() -> None:
     target = cervello.load(logs.logits_policy(np.zeros((1, 2)), np.log([0.9, 0.1])))
-    report = evaluation.evaluate(logs.bandit(4000), {"mostly 0": target}, head=HEAD, estimators=["is", "wis", "pdis", "cwpdis", "dr", "wdr"])
+    report = evaluation.evaluate(logs.bandit(4000), {"mostly 0": target}, head=HEAD,
+                                 estimators=["is", "wis", "pdis", "cwpdis", "dr", "wdr"])
     for estimate in report["mostly 0"].values():
         assert estimate.value == pytest.approx(0.10, abs=0.01)
         low, high = estimate.interval
@@ -94,7 +95,8 @@ def test_sharding_and_order_of_chunks_change_nothing(monkeypatch: pytest.MonkeyP
 
 def test_differences_are_paired_and_the_best_has_the_highest_lower_end() -> None:
     episodes = logs.walks(300, scale=0.3)
-    report = evaluation.evaluate(episodes, {"a": policy(), "b": policy(bias=0.2), "c": policy(bias=-0.2)}, head=HEAD, estimators=["wis", "pdis"])
+    three = {"a": policy(), "b": policy(bias=0.2), "c": policy(bias=-0.2)}
+    report = evaluation.evaluate(episodes, three, head=HEAD, estimators=["wis", "pdis"])
     d = report.difference("b", "a")
     assert d.value == pytest.approx(report["b"]["wis"].value - report["a"]["wis"].value, abs=1e-12)
     assert d.interval[0] < d.value < d.interval[1]
@@ -208,7 +210,8 @@ def test_value_functions_that_never_settle_are_said_not_to_have_converged() -> N
 
 
 def test_the_report_is_json_and_text_and_one_page_without_scripts(tmp_path) -> None:
-    report = evaluation.evaluate(logs.walks(40), {"<a>": policy(0.6), "b": policy()}, head=HEAD, estimators=["is", "wis", "dr", "agreement"])
+    both = {"<a>": policy(0.6), "b": policy()}
+    report = evaluation.evaluate(logs.walks(40), both, head=HEAD, estimators=["is", "wis", "dr", "agreement"])
     found = json.loads(report.to_json())
     assert found["policies"]["b"]["estimates"]["dr"]["value"] == report["b"]["dr"].value
     assert set(found["policies"]["b"]["diagnostics"]) >= {"ess", "largest_share", "pareto_k", "mean_weight", "support_violations", "ties"}

@@ -15,7 +15,8 @@ def dr(table: Table) -> Moments:
 
     Source: N. Jiang, L. Li, "Doubly robust off-policy value evaluation for reinforcement learning", ICML 2016.
     """
-    assert table.q is not None and table.v is not None
+    assert table.q is not None
+    assert table.v is not None
     error = table.reward + table.gamma * table.v[:, 1:] - table.q
     with np.errstate(over="ignore", invalid="ignore"):
         return mean_of(table.by_unit(table.v[:, 0] + (np.exp(table.log_weight) * error * table.discount[:-1]).sum(1)), table.counts)

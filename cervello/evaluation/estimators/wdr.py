@@ -34,7 +34,8 @@ def wdr(table: Table) -> Moments:
 
 def parts(table: Table) -> tuple[Array, Array]:
     """[U, 3 L + 2] sums over units: ρₜ (rₜ − Q̂ₜ) [L], ρₜ₋₁ V̂ₜ [L + 1], ρₜ [L], episodes; and [L] the weight of each step."""
-    assert table.q is not None and table.v is not None
+    assert table.q is not None
+    assert table.v is not None
     weight = step_weights(table.log_weight)
     before = np.concatenate([np.ones((table.n, 1)), weight], 1)
     columns = np.concatenate([table.by_unit(weight * (table.reward - table.q)), table.by_unit(before * table.v), table.by_unit(weight),

@@ -17,6 +17,7 @@ def wis(table: Table) -> Moments:
     columns = np.stack([table.by_unit(weight * table.total), table.by_unit(weight)], 1)
     total = columns[:, 1].sum()
     if total <= 0:
-        return Moments(columns, ratio, None, "no episode has weight: the policy never does what was logged; log more, or shorten the horizon")
+        return Moments(columns, ratio, None, "no episode has weight: the policy never does what was logged; log more, or shorten "
+                       "the horizon")
     influence = (columns[:, 0] - columns[:, 0].sum() / total * columns[:, 1]) / (total / len(columns))
     return Moments(columns, ratio, influence)
