@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 
@@ -22,11 +23,13 @@ class Listener:
         self._before_reset: float | None = None
         step, reset = core.step, core.reset
 
+        @wraps(step)  # checkers look at the signature
         def listening(*arguments: Any, **options: Any) -> Any:
             found = step(*arguments, **options)
             self._sum += float(found[1])  # a frame skip takes several steps
             return found
 
+        @wraps(reset)
         def resetting(*arguments: Any, **options: Any) -> Any:
             if self._before_reset is None:
                 self._before_reset = self._sum

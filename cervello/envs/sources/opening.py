@@ -33,7 +33,7 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
       ConfigurationError: it is none of these, or an option does not go with it.
     """
     if isinstance(env, (str, type)) or (callable(env) and not hasattr(env, "step")):
-        make: Callable[[], Any] = env if callable(env) else lambda: gymnasium.make(env)
+        make: Callable[[], Any] = env if callable(env) else lambda: _registered(env)
         n = _count(1 if n_envs is None else n_envs)
         first = make()
         vector = _vector(first, autoreset, innermost, max_steps, True)
@@ -74,6 +74,13 @@ def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, cl
 def _check_mode(given: Any, mode: AutoresetMode, whose: str) -> None:
     if given is not None and checked_mode("autoreset", given) is not mode:
         raise ConfigurationError(f"autoreset: expected {mode.name.lower()!r}, as {whose} does, got {given!r}; leave it out")
+
+
+def _registered(name: str) -> Any:
+    try:
+        return gymnasium.make(name)
+    except gymnasium.error.Error as error:
+        raise ConfigurationError(f"env: expected the id of a registered environment, got {name!r}: {error}") from error
 
 
 def _single(env: Any, max_steps: int | None) -> Any:
