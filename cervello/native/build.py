@@ -102,6 +102,7 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
     graph = without_dead_code(normalise(graph), names)
     choices = [(graph, as_given(graph, shapes))] if shapes is not None else declared(graph, dims)
     axes: dict[str, int] = {}
+    stretches: dict[str, int] = {}
     whole, batching = choices[0]
     reason = batching.reason
     for attempt, (one, taken) in product_of((_declared, _freed), choices) if shapes is None else ():
@@ -109,7 +110,7 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
             graph, free = attempt(_without_branches(one, taken), taken)
             graph, values = spelled(graph, free.shapes)
             axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
-            check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
+            stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
             batching = replace(free, others=taken.others)
             break
         except (Baked, RowsMixed, GraphError) as error:
@@ -122,7 +123,7 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
             graph, values = spelled(_without_branches(whole, batching), batching.shapes)
         except GraphError as error:
             raise _with_sizes(error, batching) from error
-    return _lower(graph, values, batching, names, axes, weights)
+    return _lower(graph, values, batching, names, axes, weights, stretches)
 
 
 def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
@@ -186,9 +187,9 @@ def _leaner(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
 
 
 def _prepared(graph: Graph, values: dict[str, Value], batching: Batching, running: tuple[str, ...], axes: dict[str, int],
-              ) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
+              stretches: Mapping[str, int]) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
     """A lowering whose inputs and outputs have their places, what callers give and get, and the outputs whose shape depends on data."""
-    lowering = Lowering(graph, values, running)
+    lowering = Lowering(graph, values, running, stretches)
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for index, port in enumerate(graph.inputs):
@@ -218,13 +219,13 @@ def _prepared(graph: Graph, values: dict[str, Value], batching: Batching, runnin
 
 
 def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], axes: dict[str, int],
-           weights: Weights) -> Built:
+           weights: Weights, stretches: Mapping[str, int]) -> Built:
     constants = {name: data for name in names if (data := values[name].constant) is not None and not values[name].from_input}
     running = tuple(name for name in names if name not in constants)
-    lowering, inputs, outputs, loose = _prepared(graph, values, batching, running, axes)
+    lowering, inputs, outputs, loose = _prepared(graph, values, batching, running, axes, stretches)
     walk(lowering)
     if lowering.early_matters:
-        other = _prepared(graph, values, batching, running, axes)[0]
+        other = _prepared(graph, values, batching, running, axes, stretches)[0]
         walk(other, early=False)
         lowering = _leaner(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]

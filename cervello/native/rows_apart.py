@@ -46,11 +46,13 @@ class RowsMixed(Exception):
     """A node combines rows of the batch; the message names it."""
 
 
-def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> None:
+def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
     """Refuses graphs in which a row of the batch can reach another, or rows share their noise.
 
     Args:
       outputs: names of the results that differ from row to row.
+    Returns:
+      for each value with rows, how many stretches of all rows follow each other on its batch axis: 1 unless it absorbed axes before it.
     Raises:
       RowsMixed: with the node.
     """
@@ -85,6 +87,7 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
             raise RowsMixed(f"output {name!r} has no batch axis")
         if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
             raise RowsMixed(f"output {name!r} has {written(value.shape)} rows")
+    return stretches
 
 
 def _moving(value: Value) -> set[int]:

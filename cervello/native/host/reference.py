@@ -13,16 +13,21 @@ import onnx
 
 from cervello.errors import UnsupportedError
 from cervello.native.graph import Node
+from cervello.native.host.precision import run_wide
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
 
 
 def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
-    """Runs one node on arrays.
+    """Runs one node on arrays; 16-bit floats are computed in float32.
 
     Raises:
       UnsupportedError: onnx does not know the op, or its implementation is not trusted.
     """
+    return run_wide(_run, node, inputs)
+
+
+def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
     from onnx.reference import ReferenceEvaluator  # slow to import, rarely needed
 
     if node.op in NEVER:
