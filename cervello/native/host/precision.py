@@ -43,7 +43,8 @@ def run_wide(run: Runner, node: Node, arrays: list[Array | None]) -> list[Array]
         return run(node, arrays)
     results = run(node, [a.astype(_F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
     types = _result_types(node, arrays)
-    return [result if dtype is None else result.astype(dtype) for result, dtype in zip(results, types, strict=True)]
+    with np.errstate(over="ignore"):
+        return [result if dtype is None else result.astype(dtype) for result, dtype in zip(results, types, strict=True)]
 
 
 def _result_types(node: Node, arrays: Sequence[Array | None]) -> list[np.dtype[Any] | None]:

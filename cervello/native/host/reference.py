@@ -16,6 +16,7 @@ from cervello.native.graph import Node
 from cervello.native.host.precision import run_wide
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
+_OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all that earlier ones do
 
 
 def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
@@ -42,7 +43,7 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
     graph = onnx.helper.make_graph(
         [proto], "one", [described(n, a) for n, a in zip(names, inputs, strict=True) if a is not None],
         [onnx.helper.make_empty_tensor_value_info(name) for name in outputs if name])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, max(node.opset, _OLDEST.get(node.op, 0)))])
     try:
         evaluator = ReferenceEvaluator(model)
         with np.errstate(all="ignore"):

@@ -103,6 +103,14 @@ def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: 
     return np.asarray((x - mean) * factor + bias).astype(x.dtype)
 
 
+@host("MeanVarianceNormalization")
+def _mean_variance(node: Node, x: Array) -> Array:
+    """To mean 0 and deviation 1 over some axes."""
+    axes = tuple(node.attributes.get("axes", (0, 2, 3)))
+    centred = x - x.mean(axis=axes, keepdims=True)
+    return np.asarray(centred / (np.sqrt((centred * centred).mean(axis=axes, keepdims=True)) + 1e-9)).astype(x.dtype)
+
+
 @host("LRN")
 def _local_response(node: Node, x: Array) -> Array:
     """Each channel over a power of the squares of its neighbours."""
