@@ -30,6 +30,9 @@ _GROWING = frozenset({"BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspos
                       "MelWeightMatrix", "Resize", "Upsample"})  # no rule says how large their results become
 
 
+_RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
+
+
 def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
     """All values of a graph.
 
@@ -90,11 +93,12 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
 
 
 def _by_schema(node: Node, inputs: list[Value | None]) -> Inferred:
-    """Shapes and types by ONNX's own inference.
+    """Shapes and types by ONNX's own inference, for ops without a rule.
 
-    Where a rule has given up on sizes that depend on N, they stay unknown: `rows_apart` takes known ones for rows that stay apart.
+    Where a rule has given up, they stay unknown: `rows_apart` takes known sizes that depend on N for rows that stay apart, and onnx's
+    inference reads outside its memory for some nodes that rules refuse (GatherND with negative `batch_dims`).
     """
-    if node.op in RULES and any(value is not None and mentions_rows(value) for value in inputs):
+    if node.op in RULES and node.op not in _RULED_IN_PART:
         return [(None, None)] * len(node.outputs)
     return infer_by_schema(node, inputs)
 

@@ -16,6 +16,7 @@ from cervello.native.graph import Node
 from cervello.native.host.precision import run_wide
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
+_INTS = onnx.AttributeProto.INTS  # an empty list: no op of ONNX means anything by an empty list of other things
 _OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all that earlier ones do
 
 
@@ -57,8 +58,10 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
 
 def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
     """A node as ONNX has it, with other names for what it reads and gives."""
-    attributes = {k: _as_exported(v) for k, v in node.attributes.items()}
-    return onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain, **attributes)
+    proto = onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain)
+    proto.attribute.extend(onnx.helper.make_attribute(name, _as_exported(value), attr_type=_INTS if isinstance(value, tuple) and not value else None)
+                           for name, value in node.attributes.items())
+    return proto
 
 
 def _as_exported(value: Any) -> Any:
