@@ -59,8 +59,9 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
 def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
     """A node as ONNX has it, with other names for what it reads and gives."""
     proto = onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain)
-    proto.attribute.extend(onnx.helper.make_attribute(name, _as_exported(value), attr_type=_INTS if isinstance(value, tuple) and not value else None)
-                           for name, value in node.attributes.items())
+    for name, value in node.attributes.items():
+        empty = isinstance(value, tuple) and not value
+        proto.attribute.append(onnx.helper.make_attribute(name, _as_exported(value), attr_type=_INTS if empty else None))
     return proto
 
 
