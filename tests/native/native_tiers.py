@@ -176,12 +176,27 @@ def float_attribute(form: Form, name: str, default: float) -> float:
 DEFINITIONS: dict[str, Callable[..., Array]] = {
     "BatchNormalization": _batch_normalization, "LRN": _local_response, "MeanVarianceNormalization": _mean_variance}
 _IMPLEMENTED = {"AveragePool": 7, "DequantizeLinear": 19}  # the versions it has that do all that earlier ones do
+_FLATTENED = frozenset({"Hardmax", "LogSoftmax", "Softmax"})
 _OWN_TYPE = frozenset({"BitCast", "Cast", "CastLike"})  # what they give depends on the type they are given
+
+
+def _flattened(form: Form) -> list[Array]:
+    """Before opset 13 everything from the axis on was one row, which the reference implementation does not know."""
+    axis = next((a.i for a in form.node.attribute if a.name == "axis"), 1)
+    (x,) = form.operands
+    assert x is not None
+    node = onnx.NodeProto()
+    node.CopyFrom(form.node)
+    del node.attribute[:]
+    lead = int(np.prod(x.shape[:axis % x.ndim], dtype=np.int64))
+    return [exact(form._replace(node=node, operands=(x.reshape(lead, -1),), opset=13))[0].reshape(x.shape)]
 
 
 def exact(form: Form) -> list[Array]:
     """The results in float64: by the definitions above, else as onnx's reference implementation gives them for operands in float64."""
     op = form.node.op_type
+    if op in _FLATTENED and form.opset < 13:
+        return _flattened(form)
     wide = tuple(a.astype(np.float64) if a is not None and a.dtype in FLOATS and op not in _OWN_TYPE else a for a in form.operands)
     if op in DEFINITIONS:
         return [DEFINITIONS[op](form, *wide)]
