@@ -12,7 +12,6 @@ from cervello.envs.multiagent.asking import Answer, Asking, Question
 from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
-
 Outcome = tuple[Mapping[str, float], Mapping[str, bool], Mapping[str, bool]]
 
 
