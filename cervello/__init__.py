@@ -8,21 +8,28 @@ See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers`, `cer
 """
 
 from cervello import heads, inferers, noise, spaces, wrappers
-from cervello.agents import Actions, Frame, Policy, Runtime, Watch, load, watch
+from cervello.agents import Actions, Frame, Policy, Runtime, Watch, watch
 from cervello.batcher import Batched, Batcher
+from cervello.description import load
 from cervello.errors import (
     AgentError,
+    AgentsLostError,
+    BridgeError,
     CervelloError,
     CompilationError,
     ConfigurationError,
+    DrainingError,
     ExecutionError,
     FormatError,
     GraphError,
     InputError,
+    LateAnswerError,
     MissingFileError,
     ModelError,
     PlanError,
     RecordingError,
+    RefusedError,
+    ServerGoneError,
     SnapshotError,
     UnsupportedError,
     WrapperError,
@@ -48,12 +55,15 @@ __version__ = "0.1.0"
 __all__ = [
     "Actions",
     "AgentError",
+    "AgentsLostError",
     "Batched",
     "Batcher",
+    "BridgeError",
     "CervelloError",
     "Clip",
     "CompilationError",
     "ConfigurationError",
+    "DrainingError",
     "EpisodeStart",
     "Epsilon",
     "ExecutionError",
@@ -66,6 +76,7 @@ __all__ = [
     "Image",
     "Inferer",
     "InputError",
+    "LateAnswerError",
     "MemoryPlan",
     "MissingFileError",
     "Model",
@@ -77,8 +88,10 @@ __all__ = [
     "PreviousAction",
     "RecordingError",
     "Recurrent",
+    "RefusedError",
     "Runtime",
     "Sample",
+    "ServerGoneError",
     "SnapshotError",
     "Specs",
     "TensorSpec",

@@ -12,6 +12,12 @@
     ├── WrapperError            a wrapper stack that makes no sense
     ├── SnapshotError           bytes that are no snapshot, or not one of this policy (also a ValueError)
     ├── RecordingError          a recording cannot be opened, written or converted: a full disk, another writer
+    ├── BridgeError             a server did not do what was asked; the message names address, step and cause
+    │   ├── RefusedError        it answered with an error code; nothing has changed
+    │   ├── DrainingError       it is going away and says so; nothing has changed
+    │   ├── ServerGoneError     it cannot be reached, or the connection ended without a word
+    │   ├── AgentsLostError     the connection is a new one, where the agents of the old one have not begun
+    │   └── LateAnswerError     the answer has not come in the time that the caller gives; it may still come
     ├── ConfigurationError      an option with an impossible value (also a ValueError)
     ├── ExecutionError          a kernel reported a failure while running
     └── CompilationError        machine code could not be produced or loaded
@@ -23,17 +29,23 @@ from __future__ import annotations
 
 __all__ = [
     "AgentError",
+    "AgentsLostError",
+    "BridgeError",
     "CervelloError",
     "CompilationError",
     "ConfigurationError",
+    "DrainingError",
     "ExecutionError",
     "FormatError",
     "GraphError",
     "InputError",
+    "LateAnswerError",
     "MissingFileError",
     "ModelError",
     "PlanError",
     "RecordingError",
+    "RefusedError",
+    "ServerGoneError",
     "SnapshotError",
     "UnsupportedError",
     "WrapperError",
@@ -90,6 +102,39 @@ class SnapshotError(CervelloError, ValueError):
 
 class RecordingError(CervelloError):
     """A recording cannot be opened, written or converted; what was recorded before is whole."""
+
+
+class BridgeError(CervelloError):
+    """A server did not do what was asked; the message names address, step and cause."""
+
+
+class RefusedError(BridgeError):
+    """A server answered with an error code; nothing has changed.
+
+    Attributes:
+      code: of the protocol.
+      data: what goes with it: `field`, `agents` or `versions`.
+    """
+
+    def __init__(self, message: str, code: int = 0, data: dict[str, object] | None = None):
+        super().__init__(message)
+        self.code, self.data = code, data or {}
+
+
+class DrainingError(BridgeError):
+    """A server is going away and says so; nothing has changed. Another one may take over."""
+
+
+class ServerGoneError(BridgeError):
+    """A server cannot be reached, or the connection ended without a word."""
+
+
+class AgentsLostError(BridgeError):
+    """The connection is a new one, where the agents of the old one have not begun."""
+
+
+class LateAnswerError(BridgeError):
+    """The answer has not come in the time that the caller gives; it may still come."""
 
 
 class ConfigurationError(CervelloError, ValueError):

@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.agents import deferred, saving, snapshot
 from cervello.agents.engine import Engine
-from cervello.agents.ids import Ids, check_kinds, doubled, is_many, listed, numbers_of, spread
+from cervello.agents.ids import Ids, check_kinds, doubled, is_many, listed, spread
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.errors import AgentError
@@ -114,7 +114,7 @@ class Membership:
             old = self._table.rows(names)
             streams = self._table.history(old)[0] if stream is None else spread("stream", stream, len(names))
             episodes = spread("episode", self._table.following(old) if episode is None else episode, len(names))
-            self._begin(names, numbers_of(names), streams, episodes, names, old)
+            self._begin(names, self._table.numbering(names), streams, episodes, names, old)
             self._say_end(old)
 
         if names:
@@ -131,9 +131,11 @@ class Membership:
         saving.check(saved, self._table, self.engine)
         return saved
 
-    def restore(self, given: saving.Buffer) -> None:
+    def restore(self, given: saving.Buffer, ids: Ids | None) -> None:
         """As `Policy.restore`."""
         engine, saved = self.engine, snapshot.read(given)
+        if ids is not None:
+            saved = snapshot.renamed(saved, listed(ids))
         numbers = saving.check(saved, self._table, engine)
 
         def change() -> None:

@@ -96,7 +96,7 @@ class Predictor:
             if state is not None:
                 self._refuse("None, since the policy remembers nothing", state)
             with self._lock:
-                return self._decide(columns, n_rows, deterministic), None
+                return self._decide(columns, n_rows, False), None  # there is nothing to draw
         if state is not None:
             self._check(state, n_rows)
         fresh = None if state is None or starts is None else self._flags(starts, n_rows)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.engine import Engine
-from cervello.agents.ids import doubled, numbers_of
+from cervello.agents.ids import doubled
 from cervello.agents.snapshot import Saved, Writing
 from cervello.agents.table import AgentTable
 from cervello.errors import AgentError, InputError, SnapshotError
@@ -78,7 +78,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
         raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise goes on "
                             f"otherwise; load the policy with seed={saved.seed}")
     try:
-        numbers = numbers_of(saved.ids)
+        numbers = table.numbering(saved.ids)
         n = len(set(saved.ids))
     except (AgentError, TypeError) as error:
         raise SnapshotError(f"{where}: expected ids of agents, got something else: {error}") from error

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -62,6 +62,17 @@ class Saved:
     steps: Array
     state: Mapping[str, Array]
     past: PastEpisodes | None = None
+
+
+def renamed(saved: Saved, ids: Sequence[AgentId]) -> Saved:
+    """A snapshot of the same agents under other ids; others go on when it is restored.
+
+    Raises:
+      SnapshotError: not one id for each agent.
+    """
+    if len(ids) != len(saved.ids):
+        raise SnapshotError(f"snapshot, ids: expected {len(saved.ids)}, one for each of its agents, got {len(ids)}")
+    return replace(saved, ids=ids, whole=False, past=None)
 
 
 def checksum(data: memoryview) -> int:

@@ -7,7 +7,7 @@ running then: a run that finishes late writes to nobody's row.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -43,6 +43,8 @@ class AgentTable:
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
       past: the next episodes of agents that have ended.
+      numbering: ids to the numbers that their noise is keyed by, [n] uint64; what the ids themselves say, unless an owner of the policy
+        names agents otherwise.
       changes: grows with every change of `slots`.
       last: ids, their slots and `changes` when they were looked up last; one tuple, so that threads never mix them.
       alike: see `same.comparer`.
@@ -52,6 +54,7 @@ class AgentTable:
         self.seed = seed
         self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
+        self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
         self.changes = 0
         self._free: list[int] = []
         self._reused = 0  # where those of them lie that `unused` gave last
@@ -84,7 +87,7 @@ class AgentTable:
         Raises:
           AgentError: an id of a wrong kind, one that has begun, or one named twice.
         """
-        numbers = numbers_of(ids)
+        numbers = self.numbering(ids)
         if len(set(ids)) != len(ids):
             raise AgentError(f"begin: expected distinct agents, got {doubled(ids)!r} twice")
         if not self.slots.keys().isdisjoint(ids):

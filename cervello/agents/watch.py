@@ -14,6 +14,7 @@ from typing import Any
 from cervello.agents.loading import load
 from cervello.agents.policy import Policy
 from cervello.errors import CervelloError, ConfigurationError, MissingFileError
+from cervello.native import Model
 
 _log = logging.getLogger("cervello.watch")
 Facts = tuple[int, int, int]
@@ -34,13 +35,14 @@ class Watch:
     """
 
     def __init__(self, path: str | os.PathLike[str], policy: Policy, *, interval_s: float, settle_s: float,
-                 on_swap: Callable[[Policy], object] | None, on_error: Callable[[Exception], object] | None, seen: Facts | None):
+                 on_swap: Callable[[Policy], object] | None, on_error: Callable[[Exception], object] | None, seen: Facts | None,
+                 accept: Callable[[Model], object] | None = None):
         self.path, self.policy = Path(path), policy
         self.error: Exception | None = None
         self._gone = False  # whether the file is missing
         self._earlier: Exception | None = None  # before the file went missing
         self._interval_s, self._settle_s = interval_s, settle_s
-        self._on_swap, self._on_error = on_swap, on_error
+        self._on_swap, self._on_error, self._accept = on_swap, on_error, accept
         self._seen = seen  # the file that was looked at last, taken or not
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -73,6 +75,8 @@ class Watch:
             if facts != _facts(self.path):  # it was written while it was read
                 return False
             self._seen = facts
+            if self._accept is not None:
+                self._accept(model)
             self.policy.replace(model)
         except CervelloError as error:
             if facts == _facts(self.path):
@@ -86,6 +90,11 @@ class Watch:
         if self._on_swap is not None:
             self._on_swap(self.policy)
         return True
+
+    def seen(self) -> Watch:
+        """The file as it is now is what the policy decides with: only a later one is taken."""
+        self._seen = _facts(self.path)
+        return self
 
     def _changes_within(self, seconds: float, facts: Facts) -> bool:
         time.sleep(seconds)
@@ -129,7 +138,7 @@ class Watch:
 
 def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interval_s: float = 0.5, settle_s: float = 0.1,
           on_swap: Callable[[Policy], object] | None = None, on_error: Callable[[Exception], object] | None = None,
-          **options: Any) -> Watch:
+          accept: Callable[[Model], object] | None = None, **options: Any) -> Watch:
     """Follows a policy file that is written again while agents use it.
 
         with cervello.watch("racer.onnx", wrappers="auto") as racer:
@@ -142,6 +151,7 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
       settle_s: how long a file must stay unchanged before it is read.
       on_swap: called with the policy after every swap, on the thread that looks.
       on_error: called with the error when a file is not taken.
+      accept: called with a new model before it is taken; a CervelloError that it raises refuses the file.
       options: of `cervello.load`, when there is no policy.
     Raises:
       MissingFileError: there is no such file. ModelError: it cannot be used. ConfigurationError: options that make no sense.
@@ -158,7 +168,8 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
         raise ConfigurationError(f"watch {str(path)!r}: expected options of load only without a policy, got {sorted(options)}")
     else:
         seen = None  # the policy may come from anywhere: the first look takes the file
-    return Watch(path, policy, interval_s=interval_s, settle_s=settle_s, on_swap=on_swap, on_error=on_error, seen=seen)
+    return Watch(path, policy, interval_s=interval_s, settle_s=settle_s, on_swap=on_swap, on_error=on_error, seen=seen,
+                 accept=accept)
 
 
 def _facts(path: Path) -> Facts | None:

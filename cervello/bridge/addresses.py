@@ -1,0 +1,66 @@
+"""Where a server listens and a client connects."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from cervello.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """tcp://host:port, unix:/path or ws://host:port.
+
+    Attributes:
+      scheme: "tcp", "unix" or "ws". host, port: of the network. path: of a Unix socket.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        if self.scheme == "unix" or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def parse(text: str) -> Address:
+    """An address.
+
+    Raises:
+      ConfigurationError: it is none.
+    """
+    wrong = ConfigurationError(f"address {text!r}: expected tcp://host:port, unix:/path or ws://host:port, got something else")
+    if not isinstance(text, str):
+        raise wrong
+    if text.startswith("unix:"):
+        path = text[5:]
+        if path.startswith("//"):
+            path = path[2:]
+        if not path or "\0" in path:
+            raise wrong
+        return Address("unix", path=path)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("tcp", "ws") or not parts.hostname or port is None or parts.username is not None or (
+            parts.scheme == "tcp" and (parts.path not in ("", "/") or parts.query)):
+        raise wrong
+    return Address(parts.scheme, parts.hostname, port)

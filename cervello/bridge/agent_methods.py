@@ -1,0 +1,248 @@
+"""`begin`, `end`, `reward`, `snapshot` and `restore`, on the policy's own thread: checked completely, then done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.bridge import crowd_state, streams
+from cervello.bridge.codes import Refusal, bad
+from cervello.bridge.crowd import Member
+from cervello.bridge.envelope import as_map, whole
+from cervello.bridge.hosted import Hosted
+from cervello.bridge.job import Job
+from cervello.bridge.link import Link
+from cervello.bridge.wire import Row, as_bytes
+from cervello.errors import SnapshotError
+from cervello.spec import Array
+
+_OVERHEAD = 64  # bytes of a reply beside its bins
+
+
+def begin(hosted: Hosted, job: Job) -> dict[str, Any]:
+    """Agents begin."""
+    crowd, ids = job.link.crowd(hosted.name), job.agents or []
+    crowd.check_absent(ids)
+    given = job.params.get("streams")
+    begun = crowd.begun(ids)
+    chosen = derived(hosted, job.link, ids, begun) if given is None else stream_numbers(given, len(ids))
+    if 8 * len(ids) + _OVERHEAD > job.link.frame_bytes:
+        raise too_long(job.link.frame_bytes)
+    start(hosted, job.link, ids, chosen, begun)
+    note_episodes(hosted, job.link, ids)
+    return {"begun": len(ids), "streams": streams.packed(chosen)}
+
+
+def derived(hosted: Hosted, link: Link, ids: Sequence[int], begun: Sequence[int]) -> Array:
+    """[n] int64, the streams of agents whose client gives none."""
+    return streams.derive(link.client, link.before, hosted.name, ids, begun)
+
+
+def start(hosted: Hosted, link: Link, ids: Sequence[int], chosen: Array, begun: Sequence[int]) -> None:
+    """Agents begin, or none of them when there are too many."""
+    link.reserve(len(ids))
+    keys = hosted.new_keys(ids)
+    try:
+        hosted.policy.begin_agents(keys, stream=chosen, episode=0)
+    except BaseException:
+        hosted.forget_keys(keys)
+        link.reserve(-len(ids))
+        raise
+    _enter(hosted, link, ids, keys, chosen, begun)
+
+
+def _enter(hosted: Hosted, link: Link, ids: Sequence[int], keys: Sequence[int], chosen: Array, begun: Sequence[int]) -> None:
+    members = [Member(key, stream) for key, stream in zip(keys, chosen.tolist(), strict=True)]
+    link.crowd(hosted.name).add(ids, members, begun)
+    hosted.n_agents += len(ids)
+
+
+def note_episodes(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
+    """Episodes of agents that have begun are recorded from here on."""
+    if hosted.recorder is not None and link.records and ids:
+        hosted.recorder.begin(ids, link.crowd(hosted.name).find(ids))
+
+
+def undo(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
+    """Agents that began for a request that is refused have not begun."""
+    members = link.crowd(hosted.name).forget(ids)
+    hosted.n_agents -= len(ids)
+    link.reserve(-len(ids))
+    keys = [member.key for member in members]
+    try:
+        hosted.policy.end_agents(keys)
+    finally:
+        hosted.forget_keys(keys)
+
+
+def leave(hosted: Hosted, link: Link, ids: Sequence[int], observations: Mapping[str, Array] | None = None,
+          terminated: Array | bool = False, truncated: Array | bool = True) -> None:
+    """Agents that have begun end."""
+    crowd = link.crowd(hosted.name)
+    members = crowd.remove(ids)
+    if hosted.recorder is not None:
+        hosted.recorder.end(members, observations, terminated, truncated)
+    hosted.n_agents -= len(ids)
+    link.reserve(-len(ids))
+    keys = [member.key for member in members]
+    try:
+        hosted.policy.end_agents(keys)
+    finally:
+        hosted.forget_keys(keys)
+
+
+def end(hosted: Hosted, job: Job) -> dict[str, Any]:
+    """Agents end; their final observations are recorded."""
+    ids = job.agents or []
+    job.link.crowd(hosted.name).find(ids)
+    terminated, truncated = (flags(name, job.params.get(name), len(ids)) for name in ("terminated", "truncated"))
+    given = job.params.get("inputs")
+    final = None if given is None else rows_of("inputs", hosted.ports.inputs, given, len(ids), complete=True)
+    leave(hosted, job.link, ids, final, terminated, truncated | ~terminated)
+    return {"ended": len(ids)}
+
+
+def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
+    """Rewards of steps that were inferred."""
+    ids = job.agents or []
+    members = job.link.crowd(hosted.name).find(ids)
+    tick = optional_int("tick", job.params.get("tick"))
+    data = as_bytes("reward", job.params.get("reward"))
+    if len(data) != 4 * len(ids):
+        raise bad("reward", f"expected {len(ids)} float32, got {len(data)} bytes")
+    rewards = np.frombuffer(data, "<f4")
+    if np.isnan(rewards).any():
+        raise bad("reward", "expected numbers, got NaN")
+    given = job.params.get("actions")
+    actions = {} if given is None else rows_of("actions", hosted.ports.outputs, given, len(ids), complete=False)
+    steps = [member.step_of(tick) for member in members]
+    if None in steps:
+        agent = ids[steps.index(None)]
+        raise bad("agents" if tick is None else "tick",
+                  f"expected agents that have inferred{'' if tick is None else f' at tick {tick} among their last 64'}, got {agent}")
+    if hosted.recorder is not None and ids:
+        hosted.recorder.outcome(members, steps, rewards, actions)  # type: ignore[arg-type]
+    return {}
+
+
+def snapshot(hosted: Hosted, job: Job) -> dict[str, Any]:
+    """Agents as bytes."""
+    crowd = job.link.crowd(hosted.name)
+    ids = list(crowd.members) if job.agents is None else job.agents
+    keys = [member.key for member in crowd.find(ids)]
+    state = crowd_state.pack(hosted.name, ids, bytes(hosted.policy.snapshot(keys)))
+    if len(state) + _OVERHEAD > job.link.frame_bytes:
+        raise bad("frame_bytes", f"expected a state of at most {job.link.frame_bytes - _OVERHEAD} bytes, got {len(state)}; name fewer agents")
+    return {"state": state, "version": hosted.policy.version}
+
+
+def restore(hosted: Hosted, job: Job) -> dict[str, Any]:
+    """Agents of a snapshot begin where it has them; others of this connection end, or go on."""
+    link, crowd = job.link, job.link.crowd(hosted.name)
+    keep = flag("keep", job.params.get("keep"))
+    try:
+        ids, inner = crowd_state.unpack(hosted.name, as_bytes("state", job.params.get("state")))
+        saved = hosted.policy.checked_snapshot(inner)
+        if len(saved.ids) != len(ids):
+            raise SnapshotError(f"snapshot: expected {len(ids)} agents, got {len(saved.ids)}")
+    except SnapshotError as error:
+        raise bad("state", str(error)) from None
+    named = set(ids)
+    ending = [agent for agent in crowd.members if not keep or agent in named]
+    link.reserve(len(ids), len(ending))
+    keys = hosted.new_keys(ids)
+    try:
+        hosted.policy.restore(inner, keys)
+    except BaseException as error:
+        hosted.forget_keys(keys)
+        link.reserve(-len(ids))
+        if isinstance(error, SnapshotError):
+            raise bad("state", str(error)) from None
+        raise
+    leave(hosted, link, ending)
+    _enter(hosted, link, ids, keys, saved.streams, crowd.begun(ids))
+    note_episodes(hosted, link, ids)
+    return {"restored": len(ids)}
+
+
+def close(hosted: Hosted, link: Link) -> None:
+    """A connection is gone: its agents end as truncated."""
+    if hosted.name in link.crowds:
+        leave(hosted, link, list(link.crowds[hosted.name].members))
+        del link.crowds[hosted.name]
+
+
+# Parameters -------------------------------------------------------------------------------------------------------------
+
+
+def too_long(most: int) -> Refusal:
+    """A reply that the client or the server does not take."""
+    return bad("frame_bytes", f"expected a reply of at most {most} bytes, got a longer one; ask for less at a time")
+
+
+def stream_numbers(value: Any, n: int) -> Array:
+    """[n] int64, of 8 bytes each."""
+    data = as_bytes("streams", value)
+    if len(data) != 8 * n:
+        raise bad("streams", f"expected {n} streams of 8 bytes, got {len(data)} bytes")
+    found = np.frombuffer(data, "<i8").astype(np.int64)
+    if (found < 0).any():
+        raise bad("streams", "expected streams below 2⁶³")
+    return found
+
+
+def optional_int(name: str, value: Any) -> int | None:
+    """An integer that may be left out."""
+    if value is None:
+        return None
+    found = whole(value)
+    if found is None:
+        raise bad(name, "expected an integer from 0 to 2⁵³ − 1")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """A bool that may be left out."""
+    if value is None:
+        return False
+    if type(value) is not bool:
+        raise bad(name, "expected a bool")
+    return value
+
+
+def flags(name: str, value: Any, n_rows: int) -> Array:
+    """[n] bool, of one bool or a byte each; False where left out."""
+    if value is None or type(value) is bool:
+        return np.full(n_rows, bool(value))
+    data = as_bytes(name, value)
+    if len(data) != n_rows:
+        raise bad(name, f"expected a bool or {n_rows} bytes, got {len(data)}")
+    if data.translate(None, b"\0\1"):
+        raise bad(name, "expected bytes of 0 or 1, got another")
+    return np.frombuffer(data, np.bool_)
+
+
+def rows_of(field: str, specs: Mapping[str, Row], given: Any, n_rows: int, complete: bool) -> dict[str, Array]:
+    """Rows by name.
+
+    Args:
+      complete: all that have no default must be there; those left out get their default.
+    """
+    by_name = as_map(given)
+    if by_name is None:
+        raise bad(field, "expected a map of bins by name")
+    for name in by_name:
+        if name not in specs:
+            raise bad(f"{field}.{name}", f"expected one of {list(specs)}")
+    found = {}
+    for name, row in specs.items():
+        value = by_name.get(name)
+        if value is not None:
+            found[name] = row.read(f"{field}.{name}", value, n_rows)
+        elif complete:
+            if row.default is None:
+                raise bad(f"{field}.{name}", "expected it to be given, got nothing")
+            found[name] = np.repeat(row.default[None], n_rows, axis=0)
+    return found

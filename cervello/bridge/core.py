@@ -1,0 +1,145 @@
+"""What all connections of a server share: policies and their threads, limits, tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cervello.agents import Policy, Watch, watch
+from cervello.bridge.hosted import Hosted
+from cervello.bridge.job import Job
+from cervello.bridge.limits import Limits
+from cervello.bridge.link import Link
+from cervello.bridge.session import Carrier, Session
+from cervello.bridge.tokens import Tokens
+from cervello.bridge.worker import CLOSED, Worker
+
+_log = logging.getLogger("cervello.bridge")
+_HELD_NAMES = 1 << 16  # names of clients whose connections are counted
+
+
+class Core:
+    """A server without its sockets. Used on the event loop, but for `deliver`.
+
+    Args:
+      policies: by name, with their files.
+      folder: what swaps may reach.
+    Attributes:
+      server, server_id: what `hello` tells; the id is another one in every process.
+      draining: it is going away.
+    """
+
+    def __init__(self, policies: Mapping[str, tuple[Policy, Path]], folder: Path, *, limits: Limits, tokens: Tokens, max_wait_us: int,
+                 record: Path | None, server: str):
+        self.limits, self.tokens, self.server = limits, tokens, server
+        self.server_id = secrets.randbelow((1 << 32) - 1) + 1
+        self.began_s = time.monotonic()
+        self.draining = False
+        self.bad_frames = self.refused = self.internal_errors = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.sessions: set[Session] = set()
+        self._names: dict[str, int] = {}
+        self._floor = 0
+        if record is not None:
+            record.mkdir(parents=True, exist_ok=True)
+        self.policies = {name: Hosted(name, policy, path, folder, record, self.server_id) for name, (policy, path) in policies.items()}
+        self.workers = {name: Worker(hosted, self.deliver, max_wait_us) for name, hosted in self.policies.items()}
+        self._watches: list[Watch] = []
+
+    # Connections --------------------------------------------------------------------------------------------------------
+
+    def connect(self, carrier: Carrier) -> Session:
+        """A connection has come."""
+        session = Session(self, carrier)
+        self.sessions.add(session)
+        return session
+
+    @property
+    def n_connections(self) -> int:
+        """Connections that have said hello."""
+        return sum(session.link is not None and not session.closed for session in self.sessions)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many have come that one more is not even listened to."""
+        return len(self.sessions) >= 2 * self.limits.connections + 16
+
+    def welcome(self, client: str, frame_bytes: int, records: bool) -> Link:
+        """A client has said hello."""
+        before = self._names.get(client, self._floor)
+        self._names[client] = before + 1
+        if len(self._names) > _HELD_NAMES:  # a name that is forgotten must not count from 0 again
+            self._floor = max(self._names.values())
+            self._names.clear()
+        return Link(client, before, frame_bytes, records, self.limits.agents)
+
+    def farewell(self, session: Session) -> None:
+        """A connection is gone: its agents end, after all that it has sent."""
+        if session not in self.sessions:
+            return
+        self.sessions.discard(session)
+        if session.link is not None:
+            for worker in self.workers.values():
+                session.n_waiting += 1
+                worker.put(Job(session, session.link, None, CLOSED, {}, None, 0))
+
+    # Policies' threads --------------------------------------------------------------------------------------------------
+
+    def start(self, loop: asyncio.AbstractEventLoop, interval_s: float = 0.5) -> None:
+        """From here on policies answer, and follow their files."""
+        self._loop = loop
+        for hosted in self.policies.values():
+            def on_swap(_: Policy, hosted: Hosted = hosted) -> None:
+                hosted.counts.reloads += 1
+
+            self._watches.append(watch(hosted.path, hosted.policy, interval_s=interval_s, on_swap=on_swap, accept=hosted.check_successor,
+                                       ).seen().start())
+
+    def deliver(self, jobs: Sequence[Job]) -> None:
+        """Messages are done; called on a policy's thread."""
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._hand_over, jobs)
+            except RuntimeError:  # the loop is closed: nobody is there to be answered
+                _log.debug("replies after the end")
+
+    def _hand_over(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.owner.done(job)
+
+    def close(self, timeout_s: float) -> bool:
+        """Ends the threads and closes recordings; whether all was done in time."""
+        for each in self._watches:
+            each.stop()
+        for worker in self.workers.values():
+            worker.close()
+        until = time.monotonic() + timeout_s
+        return all([worker.join(max(0.0, until - time.monotonic())) for worker in self.workers.values()])
+
+    # Facts --------------------------------------------------------------------------------------------------------------
+
+    def spec(self, policy: str) -> Mapping[str, Any]:
+        """The answer to `spec`."""
+        return self.policies[policy].ports.told
+
+    def stats(self, link: Link) -> Mapping[str, Any]:
+        """The answer to `stats`."""
+        return {"connections": self.n_connections, "agents": link.n_agents, "refused_notifies": link.refused_notifies,
+                "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.told()}
+
+    def told(self) -> dict[str, Any]:
+        """What `stats` says of policies."""
+        return {name: {**hosted.told(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
+
+    def internal_error(self, error: BaseException, method: str) -> str:
+        """Logs an error that should not be, and names it."""
+        name = uuid.uuid4().hex[:12]
+        self.internal_errors += 1
+        _log.error("internal error %s: %s", name, method[:60], exc_info=error)
+        return name

@@ -1,0 +1,119 @@
+"""The agents that one connection has begun in one policy."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from cervello.agents.episodes import PastEpisodes
+from cervello.bridge.codes import Code, Refusal, bad
+from cervello.bridge.envelope import REPORTED, as_list, whole
+
+WINDOW = 64  # inferences to which a reward may belong
+
+
+class Member:
+    """One agent. Mutable.
+
+    Attributes:
+      key: its id in the policy, which no other agent of the server has.
+      stream: of its noise.
+      ticks: of its last inferences, newest last; None where none was given.
+      n_steps: inferences that were not skipped.
+      episode: the recording's handle; None when nothing is recorded.
+    """
+
+    __slots__ = ("episode", "key", "n_steps", "stream", "ticks")
+
+    def __init__(self, key: int, stream: int):
+        self.key, self.stream = key, stream
+        self.ticks: deque[int | None] = deque(maxlen=WINDOW)
+        self.n_steps = 0
+        self.episode: int | None = None
+
+    def step_of(self, tick: int | None) -> int | None:
+        """The step that a reward belongs to: the last one, or the latest with this tick among the last `WINDOW`."""
+        if not self.ticks:
+            return None
+        if tick is None:
+            return self.n_steps - 1
+        for back, each in enumerate(reversed(self.ticks), 1):
+            if each == tick:
+                return self.n_steps - back
+        return None
+
+
+class Crowd:
+    """Agents by their ids. Used by the policy's own thread only.
+
+    Attributes:
+      members: those that have begun.
+      past: how often others began. Exact for the last 16,384 ids at least; beyond, a count may be higher, so that no stream comes twice.
+    """
+
+    def __init__(self) -> None:
+        self.members: dict[int, Member] = {}
+        self.past = PastEpisodes()
+        self._begun: dict[int, int] = {}
+
+    def begun(self, ids: Sequence[int]) -> list[int]:
+        """How often agents that have not begun were begun before."""
+        found = self.past.following(ids)
+        return [found] * len(ids) if isinstance(found, int) else found
+
+    def add(self, ids: Sequence[int], members: Sequence[Member], begun: Sequence[int]) -> None:
+        """Agents begin."""
+        self.members.update(zip(ids, members, strict=True))
+        self._begun.update(zip(ids, begun, strict=True))
+
+    def remove(self, ids: Sequence[int]) -> list[Member]:
+        """Agents end."""
+        self.past.note(ids, [self._begun.pop(agent) + 1 for agent in ids])
+        return [self.members.pop(agent) for agent in ids]
+
+    def forget(self, ids: Sequence[int]) -> list[Member]:
+        """Agents have not begun after all."""
+        for agent in ids:
+            del self._begun[agent]
+        return [self.members.pop(agent) for agent in ids]
+
+    def find(self, ids: Sequence[int]) -> list[Member]:
+        """Agents that have begun.
+
+        Raises:
+          Refusal: some have not.
+        """
+        try:
+            return [self.members[agent] for agent in ids]
+        except KeyError:
+            unknown = [agent for agent in ids if agent not in self.members]
+            raise Refusal(Code.UNKNOWN_AGENT, f"agents: expected agents that have begun, got {len(unknown)} that have not, {unknown[0]} "
+                          "first; begin them", agents=unknown[:REPORTED]) from None
+
+    def check_absent(self, ids: Sequence[int]) -> None:
+        """Raises Refusal when an agent has begun."""
+        there = [agent for agent in ids if agent in self.members]
+        if there:
+            raise Refusal(Code.AGENT_BEGUN, f"agents: expected agents that have not begun, got {len(there)} that have, {there[0]} first; "
+                          "end them first", agents=there[:REPORTED])
+
+
+def agent_list(params: dict[str, Any], optional: bool = False) -> list[int] | None:
+    """The distinct ids of `agents`; None when they are left out and may be.
+
+    Raises:
+      Refusal: something else.
+    """
+    given = params.get("agents")
+    if given is None and optional:
+        return None
+    listed = as_list(given)
+    if listed is None:
+        raise bad("agents", "expected a list of ids")
+    ids = listed if set(map(type, listed)) <= {int} else [whole(each) for each in listed]
+    if ids and (None in ids or not 0 <= min(ids) <= max(ids) < 1 << 53):  # type: ignore[type-var]
+        raise bad("agents", "expected ids 0 ≤ id < 2⁵³")
+    if len(set(ids)) != len(ids):
+        raise bad("agents", "expected distinct ids, got one twice")
+    return ids  # type: ignore[return-value]

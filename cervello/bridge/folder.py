@@ -1,0 +1,56 @@
+"""The folder of policies that a server holds: each NAME.onnx, with NAME.toml beside it or not."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.description import load
+from cervello.errors import CervelloError, ConfigurationError, MissingFileError
+
+
+def find(folder: Path) -> dict[str, Path]:
+    """Policies by name, in the order of names.
+
+    Raises:
+      MissingFileError: no such folder, or no policy in it. ConfigurationError: a description without its policy.
+    """
+    if not folder.is_dir():
+        raise MissingFileError(f"folder {str(folder)!r}: expected a folder of policies, found none")
+    found = {path.stem: path for path in sorted(folder.glob("*.onnx")) if path.is_file()}
+    if not found:
+        raise MissingFileError(f"folder {str(folder)!r}: expected NAME.onnx, found none")
+    for path in folder.glob("*.toml"):
+        if path.stem not in found:
+            raise ConfigurationError(f"{str(path)!r}: expected {path.stem}.onnx beside it, found none")
+    return found
+
+
+def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
+    """Every policy of a folder with its file; wrappers of policies without a description are those that `cervello api` proposes.
+
+    Raises:
+      as `find`, and as `cervello.load`.
+    """
+    loaded = {}
+    for name, path in find(folder).items():
+        described = path.with_suffix(".toml")
+        loaded[name] = (load(described) if described.is_file() else load(path, wrappers="auto"), path)
+        _rehearse(loaded[name][0])
+    return loaded
+
+
+def _rehearse(policy: Policy) -> None:
+    """Compiles what the first frames need, with made-up observations of agents that nobody sees."""
+    twin = policy.twin()
+    if twin is None:
+        return
+    for n_rows in (1, 2):
+        twin.begin_agents(list(range(n_rows)))
+        with suppress(CervelloError):  # made-up observations need not suit it
+            twin.infer_batch(list(range(n_rows)), {name: np.zeros(spec.batched(n_rows), spec.dtype)
+                                                   for name, spec in twin.all_inputs.items()})
+        twin.end_agents(list(range(n_rows)))

@@ -1,0 +1,110 @@
+"""One policy as the server holds it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.bridge.recorder import Recorder
+from cervello.bridge.wire import Ports
+from cervello.errors import ConfigurationError
+from cervello.native import Model
+
+_RECENT = 2048  # latencies that are kept for `stats`
+BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
+
+
+class Histogram:
+    """Counts by upper bound, as Prometheus has them. Mutable."""
+
+    def __init__(self, bounds: Sequence[float]):
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.total += value
+        self.counts[next((i for i, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))] += 1
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a policy has done. Mutable; written by its own thread."""
+
+    requests: int = 0
+    rows: int = 0
+    skipped: int = 0
+    errors: int = 0
+    reloads: int = 0
+    batches: int = 0
+    latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    queue_s: Histogram = field(default_factory=lambda: Histogram(BUCKETS_S))
+    inference_s: Histogram = field(default_factory=lambda: Histogram(BUCKETS_S))
+    batch_rows: Histogram = field(default_factory=lambda: Histogram(SIZES))
+
+
+class Hosted:
+    """A policy, and the names by which its agents are known in it: each agent of each connection has a key of its own there, while its
+    noise is keyed by its id.
+
+    Attributes:
+      name: what clients call it. path: its file. folder: what swaps may reach.
+      ports: what it takes and gives. recorder: where its episodes go, if anywhere.
+      n_agents: of all connections.
+    Raises:
+      ConfigurationError: a policy that cannot be served.
+    """
+
+    def __init__(self, name: str, policy: Policy, path: Path, folder: Path, record: Path | None, server_id: int):
+        self.name, self.policy, self.path, self.folder = name, policy, path, folder
+        self.ports = Ports(name, policy)
+        self.counts = Counts()
+        self.n_agents = 0
+        self._numbers: dict[Any, int] = {}
+        self._next_key = 0
+        policy.number_by(self._numbering)
+        self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, server_id)
+
+    def new_keys(self, ids: Sequence[int]) -> list[int]:
+        """Keys for agents that begin."""
+        keys = list(range(self._next_key, self._next_key + len(ids)))
+        self._next_key += len(ids)
+        self._numbers.update(zip(keys, ids, strict=True))
+        return keys
+
+    def forget_keys(self, keys: Sequence[int]) -> None:
+        """Agents have ended."""
+        for key in keys:
+            self._numbers.pop(key, None)
+
+    def _numbering(self, keys: Sequence[Any]) -> Any:
+        return np.array([self._numbers[key] for key in keys], np.uint64)
+
+    def check_successor(self, model: Model) -> None:
+        """Raises ConfigurationError when `spec` would say something else with another model; shapes and types `Policy.replace` checks."""
+        old = self.policy.model
+        for what, now, was in (("constants", model.constants, old.constants),
+                               ("defaults", _defaults(model), _defaults(old))):
+            if now.keys() != was.keys() or any(np.asarray(now[name]).tobytes() != np.asarray(was[name]).tobytes() for name in now):
+                raise ConfigurationError(f"policy {self.name!r}, {what}: expected those of the policy that is served, got others, which "
+                                         "clients have not seen; serve it under a name of its own")
+
+    def told(self) -> dict[str, Any]:
+        """What `stats` says of it, but for what waits."""
+        counts = self.counts
+        recent = np.array(list(counts.latencies_s)) * 1e6
+        p50, p90, p99 = np.percentile(recent, (50, 90, 99)).round(1).tolist() if len(recent) else (0.0, 0.0, 0.0)
+        return {"version": self.policy.version, "agents": self.n_agents, "requests": counts.requests, "rows": counts.rows,
+                "skipped": counts.skipped, "errors": counts.errors, "reloads": counts.reloads, "batches": counts.batches,
+                "latency_us": {"p50": p50, "p90": p90, "p99": p99}}
+
+
+def _defaults(model: Model) -> dict[str, Any]:
+    return {name: spec.default for name, spec in model.inputs.items() if spec.default is not None}

@@ -1,0 +1,180 @@
+"""`infer`: requests of all connections that are there together run as one batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.bridge import agent_methods, streams
+from cervello.bridge.agent_methods import flag, flags, optional_int, rows_of, too_long
+from cervello.bridge.codes import Refusal, bad
+from cervello.bridge.crowd import Member
+from cervello.bridge.envelope import answer, as_list
+from cervello.bridge.hosted import Hosted
+from cervello.bridge.job import Job
+from cervello.errors import ConfigurationError, ExecutionError, InputError, UnsupportedError, WrapperError
+from cervello.spec import Array
+
+_ID_BYTES = 9  # of an integer, at most
+_FAILURES = (ExecutionError, InputError, ConfigurationError, UnsupportedError, WrapperError)
+
+
+class Request:
+    """An `infer` that fits, whose new agents have begun.
+
+    Attributes:
+      job: the message. ids, members: its agents. fresh: those that began with it.
+      columns: rows by input name. flags: [n] bool, deterministic rows; None when every row may draw.
+      outputs: names wanted. tick: of the game.
+      late_s: when it is too late to run, on `time.perf_counter`; None for never.
+    """
+
+    __slots__ = ("begins", "columns", "flags", "fresh", "ids", "job", "late_s", "members", "outputs", "tick")
+
+    def __init__(self, hosted: Hosted, job: Job):
+        params, link, crowd = job.params, job.link, job.link.crowd(hosted.name)
+        ids = self.ids = job.agents or []
+        n_rows = len(ids)
+        self.job = job
+        begins = params.get("begin")
+        if begins is not True:
+            self.members = crowd.find(ids)
+        self.begins = flag("begin", begins)
+        self.columns = rows_of("inputs", hosted.ports.inputs, params.get("inputs"), n_rows, complete=True)
+        found = flags("deterministic", params.get("deterministic"), n_rows)
+        self.flags = found if found.any() else None
+        deadline_us = optional_int("deadline_us", params.get("deadline_us"))
+        self.late_s = job.received_s + deadline_us / 1e6 if deadline_us else None
+        self.tick = optional_int("tick", params.get("tick"))
+        self.outputs = self._wanted(hosted, params.get("outputs"))
+        self._check_length(hosted)
+        self.fresh: list[int] = []
+        if self.begins:
+            self.fresh = [agent for agent in ids if agent not in crowd.members]
+            if self.fresh:
+                begun = crowd.begun(self.fresh)
+                agent_methods.start(hosted, link, self.fresh, agent_methods.derived(hosted, link, self.fresh, begun), begun)
+            self.members = crowd.find(ids)
+
+    members: list[Member]
+
+    def _wanted(self, hosted: Hosted, given: Any) -> list[str]:
+        if given is None:
+            return list(hosted.ports.outputs)
+        names = as_list(given)
+        if names is None or any(type(name) is not str for name in names):
+            raise bad("outputs", "expected a list of names")
+        for name in names:
+            if name not in hosted.ports.outputs:
+                raise bad(f"outputs.{name}" if name.isprintable() and len(name) < 200 else "outputs",
+                          f"expected one of {list(hosted.ports.outputs)}")
+        return list(dict.fromkeys(names))
+
+    def _check_length(self, hosted: Hosted) -> None:
+        """Raises Refusal when the reply would be too long if nobody were skipped."""
+        n_rows, most = len(self.ids), self.job.link.frame_bytes
+        bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
+        roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
+        if roughly <= most:
+            return
+        rest = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
+        total = sum(bins.values())
+        exact = len(answer(self.job.id or 0, rest)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
+        if total > most or exact > most:
+            raise too_long(most)
+
+    def _result(self, outputs: dict[str, bytes], version: int, ids: Sequence[int], skipped: Sequence[int], streams_: bytes,
+                ) -> dict[str, Any]:
+        result: dict[str, Any] = {"agents": ids, "outputs": outputs, "skipped": skipped, "version": version}
+        if self.tick is not None:
+            result["tick"] = self.tick
+        if self.begins:
+            result["streams"] = streams_
+        return result
+
+    def reply(self, outputs: dict[str, bytes], version: int, skipped: bool = False) -> bytes:
+        """The answer."""
+        chosen = streams.packed(np.array([member.stream for member in self.members], np.int64)) if self.begins else b""
+        ids, late = ([], self.ids) if skipped else (self.ids, [])
+        return answer(self.job.id or 0, self._result(outputs, version, ids, late, chosen))
+
+
+def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Refusal]]:
+    """Decides for requests that are there together; those that are too late are skipped."""
+    now = time.perf_counter()
+    counts = hosted.counts
+    found: list[tuple[Request, bytes | Refusal]] = []
+    timely = []
+    for request in requests:
+        if request.late_s is not None and now > request.late_s:
+            agent_methods.note_episodes(hosted, request.job.link, request.fresh)
+            counts.skipped += len(request.ids)
+            found.append((request, request.reply(dict.fromkeys(request.outputs, b""), hosted.policy.version, skipped=True)))
+        else:
+            timely.append(request)
+            counts.queue_s.add(now - request.job.received_s)
+    return found + (_together(hosted, timely) if timely else [])
+
+
+def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Refusal]]:
+    counts = hosted.counts
+    began = time.perf_counter()
+    try:
+        columns, version = _decide(hosted, requests)
+    except _FAILURES as error:
+        if len(requests) > 1:  # one of them fails, which is no other's trouble
+            return [each for request in requests for each in _together(hosted, [request])]
+        request = requests[0]
+        agent_methods.undo(hosted, request.job.link, request.fresh)
+        obeys = request.flags is None or isinstance(error, (ExecutionError, InputError))
+        return [(request, bad("inputs" if obeys else "deterministic", str(error)))]
+    except BaseException:
+        for request in requests:
+            agent_methods.undo(hosted, request.job.link, request.fresh)
+        raise
+    n_rows = sum(len(request.ids) for request in requests)
+    counts.batches += 1
+    counts.rows += n_rows
+    counts.batch_rows.add(n_rows)
+    counts.inference_s.add(time.perf_counter() - began)
+    found: list[tuple[Request, bytes | Refusal]] = []
+    at = 0
+    for request in requests:
+        end = at + len(request.ids)
+        mine = columns if len(requests) == 1 else {name: rows[at:end] for name, rows in columns.items()}
+        at = end
+        _note(hosted, request, mine, version)
+        found.append((request, request.reply({name: mine[name].tobytes() for name in request.outputs}, version)))
+    return found
+
+
+def _decide(hosted: Hosted, requests: Sequence[Request]) -> tuple[dict[str, Array], int]:
+    """Rows by output name, and the version that decided."""
+    if len(requests) == 1:
+        keys = [member.key for member in requests[0].members]
+        rows, flags_ = requests[0].columns, requests[0].flags
+    else:
+        keys = [member.key for request in requests for member in request.members]
+        rows = {name: np.concatenate([request.columns[name] for request in requests]) for name in requests[0].columns}
+        flags_ = None
+        if any(request.flags is not None for request in requests):
+            flags_ = np.concatenate([np.zeros(len(request.ids), np.bool_) if request.flags is None else request.flags
+                                     for request in requests])
+    ports = hosted.ports
+    actions = hosted.policy.infer_batch(keys, {name: ports.inputs[name].column(column) for name, column in rows.items()},
+                                        False if flags_ is None else flags_)
+    return {name: ports.outputs[name].rows(column) for name, column in actions.items()}, actions.version
+
+
+def _note(hosted: Hosted, request: Request, outputs: dict[str, Array], version: int) -> None:
+    """Steps that rewards may belong to, and the recording."""
+    for member in request.members:
+        member.ticks.append(request.tick)
+        member.n_steps += 1
+    agent_methods.note_episodes(hosted, request.job.link, request.fresh)
+    if hosted.recorder is not None:
+        hosted.recorder.decide(request.members, request.columns, outputs, False if request.flags is None else request.flags, version,
+                               request.tick)

@@ -1,0 +1,57 @@
+"""What a server and its clients may ask of each other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cervello.errors import ConfigurationError
+
+LARGEST = 2**53 - 1  # an integer that every decoder holds exactly
+LEAST_FRAME = 1024  # bytes; an error reply is never longer
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one server, as `hello` tells them.
+
+    Attributes:
+      frame_bytes: of one body, in both directions.
+      in_flight: requests of one connection without a reply.
+      queued_bytes: of bodies of one connection that are not done.
+      agents: of one connection, all policies together.
+      connections: open at once.
+      send_bytes: replies that wait for a slow reader, then the connection is closed.
+      frame_timeout_s: for a half-sent frame, and for `hello`.
+      idle_timeout_s: without a frame; 0 for ever.
+    """
+
+    frame_bytes: int = 16 << 20
+    in_flight: int = 256
+    queued_bytes: int = 64 << 20
+    agents: int = 65_536
+    connections: int = 1024
+    send_bytes: int = 64 << 20
+    frame_timeout_s: float = 10.0
+    idle_timeout_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        least = {"frame_bytes": LEAST_FRAME, "send_bytes": LEAST_FRAME, "queued_bytes": LEAST_FRAME}
+        for name in ("frame_bytes", "in_flight", "queued_bytes", "agents", "connections", "send_bytes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least.get(name, 1) <= value < 1 << 32:
+                raise ConfigurationError(f"limits, {name}: expected a whole number from {least.get(name, 1)} to 2³² − 1, got {value!r}")
+        for name in ("frame_timeout_s", "idle_timeout_s"):
+            value = getattr(self, name)
+            fits = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < 1e9
+            if not fits or (name == "frame_timeout_s" and not value):
+                raise ConfigurationError(f"limits, {name}: expected seconds {'above 0' if name[0] == 'f' else 'of at least 0'}, got {value!r}")
+
+    @property
+    def values(self) -> int:
+        """Values in one message: a list of all agents and as many more, and what else a message has."""
+        return 2 * self.agents + 4096
+
+    def told(self) -> dict[str, Any]:
+        """What `hello` tells."""
+        return asdict(self)

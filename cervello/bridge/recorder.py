@@ -1,0 +1,106 @@
+"""What happens between a game and a policy, written to a log of `cervello.recording`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.bridge.crowd import Member
+from cervello.errors import CervelloError
+from cervello.recording import Writer
+from cervello.spec import Array
+from cervello.wrappers import Sample
+
+_log = logging.getLogger("cervello.bridge")
+Columns = Mapping[str, Array]
+Flags = Array | bool
+_APART = ("log_prob", "entropy", "deterministic")  # what `Sample` gives beside actions
+
+
+class Recorder:
+    """The log of one policy. Used by the policy's own thread. A failing disk is logged once and ends the recording, never the game.
+
+    Attributes:
+      failed: the recording has ended because of an error.
+    """
+
+    def __init__(self, path: Path, name: str, policy: Policy, server_id: int):
+        self.path, self.failed = path, False
+        self._writer = Writer(path, metadata={"policy": name, "seed": str(policy.seed), "server_id": server_id, "source": "cervello.bridge"})
+        self._log_prob: str | None = None
+        self._pre_tanh: dict[str, str] = {}
+        self._others: set[str] = set()
+        for wrapper in policy.wrappers:
+            if isinstance(wrapper, Sample):
+                self._log_prob = wrapper.names.get("log_prob", self._log_prob)
+                self._others |= {name for what, name in wrapper.names.items() if what in _APART or what.startswith("pre_")}
+                if "pre_tanh" in wrapper.names and "action" in wrapper.names:
+                    self._pre_tanh[wrapper.names["action"]] = wrapper.names["pre_tanh"]
+
+    def begin(self, ids: Sequence[int], members: Sequence[Member]) -> None:
+        """Episodes begin; their first steps may come or not."""
+        handles = self._try(lambda: self._writer.begin(len(ids), agent=list(ids)))
+        if handles is not None:
+            for member, handle in zip(members, handles.tolist(), strict=True):
+                member.episode = handle
+
+    def decide(self, members: Sequence[Member], inputs: Columns, outputs: Columns, deterministic: Flags, version: int,
+               tick: int | None) -> None:
+        """A step of each agent."""
+        recorded, rows = self._recorded(members)
+        if not recorded:
+            return
+        actions = {name: column[rows] for name, column in outputs.items() if name not in self._others}
+        pre_tanh = {name: outputs[pre][rows] for name, pre in self._pre_tanh.items() if pre in outputs}
+        log_prob = None if self._log_prob is None else outputs.get(self._log_prob)
+        self._try(lambda: self._writer.decide(
+            [member.episode for member in recorded], {name: column[rows] for name, column in inputs.items()}, actions,
+            log_prob=None if log_prob is None else log_prob[rows], pre_tanh=pre_tanh or None,
+            deterministic=deterministic if isinstance(deterministic, bool) else deterministic[rows], source="policy",
+            version=version, stream=np.array([member.stream for member in recorded], np.uint64), tick=-1 if tick is None else tick))
+
+    def outcome(self, members: Sequence[Member], steps: Sequence[int], rewards: Array, actions: Columns) -> None:
+        """Rewards, and what was really executed."""
+        recorded, rows = self._recorded(members)
+        if recorded:
+            self._try(lambda: self._writer.outcome(
+                [member.episode for member in recorded], reward=rewards[rows].astype(np.float64),
+                action={name: column[rows] for name, column in actions.items()} or None, step=np.array(steps, np.int64)[rows]))
+
+    def end(self, members: Sequence[Member], observations: Columns | None, terminated: Flags, truncated: Flags) -> None:
+        """Episodes end."""
+        recorded, rows = self._recorded(members)
+        if not recorded:
+            return
+        flags = [flag if isinstance(flag, bool) else flag[rows] for flag in (terminated, truncated)]
+        handles = [member.episode for member in recorded]
+        for member in recorded:
+            member.episode = None
+        final = None if observations is None else {name: column[rows] for name, column in observations.items()}
+        self._try(lambda: self._writer.end(handles, final, terminated=flags[0], truncated=flags[1]))
+
+    def close(self) -> None:
+        """The log is complete."""
+        self._writer.close()
+
+    def _recorded(self, members: Sequence[Member]) -> tuple[list[Member], Any]:
+        """Those whose episodes are recorded, and their rows."""
+        rows = [i for i, member in enumerate(members) if member.episode is not None]
+        if self.failed or not rows:
+            return [], rows
+        return [members[i] for i in rows], slice(None) if len(rows) == len(members) else rows
+
+    def _try(self, write: Callable[[], Any]) -> Any:
+        if self.failed:
+            return None
+        try:
+            return write()
+        except (CervelloError, OSError) as error:
+            self.failed = True
+            _log.error("recording %s: it ends here, the game goes on: %s", self.path, error)
+            return None

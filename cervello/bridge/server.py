@@ -1,0 +1,250 @@
+"""A server: listeners, the clock, and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cervello.agents import Policy
+from cervello.bridge import websocket_carrier
+from cervello.bridge.addresses import Address, parse
+from cervello.bridge.core import Core
+from cervello.bridge.folder import load_all
+from cervello.bridge.limits import Limits
+from cervello.bridge.metrics import Metrics
+from cervello.bridge.stream_carrier import StreamCarrier
+from cervello.bridge.tokens import Tokens
+from cervello.errors import ConfigurationError
+
+_log = logging.getLogger("cervello.bridge")
+_BACKLOG = 512
+_TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a server serves.
+
+    Attributes:
+      folder: of policies. listen: addresses. token_file, allow_origin: who may come.
+      max_wait_us: how long an inference may wait for company. record: a folder for recordings.
+      ready_file: gets the addresses once all are open. drain_s: for the way out. metrics: host:port of Prometheus metrics.
+      limits: of connections. reload_interval_s: how often files are looked at. server: the name that `hello` tells.
+    """
+
+    folder: Path
+    listen: Sequence[str] = ("tcp://127.0.0.1:5577",)
+    token_file: Path | None = None
+    allow_origin: Sequence[str] = ()
+    max_wait_us: int = 0
+    record: Path | None = None
+    ready_file: Path | None = None
+    drain_s: float = 5.0
+    metrics: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    reload_interval_s: float = 0.5
+    server: str = "cervello"
+
+
+class Server:
+    """Serves policies until it is told to stop.
+
+        server = await Server.start(Options(Path("brains"), listen=["tcp://127.0.0.1:0"]))
+        print(server.addresses)
+        await server.drain()
+
+    Attributes:
+      addresses: where it listens, in the order of `Options.listen`.
+      core: what connections share.
+    """
+
+    def __init__(self, options: Options, core: Core):
+        self.options, self.core = options, core
+        self.addresses: list[str] = []
+        self._servers: list[Any] = []
+        self._carriers: set[Any] = set()
+        self._unix: list[tuple[str, int]] = []  # socket files of this server, with their inodes
+        self._metrics: Metrics | None = None
+        self._clock: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(cls, options: Options, policies: Mapping[str, tuple[Policy, Path]] | None = None) -> Server:
+        """Loads the folder, or serves policies that are loaded, and listens.
+
+        Raises:
+          ConfigurationError, ModelError: something of it cannot be. OSError: an address cannot be had; the message names it.
+        """
+        addresses = [parse(text) for text in options.listen]
+        if not addresses:
+            raise ConfigurationError("listen: expected an address, got none")
+        tokens = Tokens(options.token_file)
+        for address in addresses:
+            if not address.is_local and not tokens.needed:
+                raise ConfigurationError(f"listen {address}: expected a token file for an address that other machines reach, got none; "
+                                         "give --token-file, or listen on 127.0.0.1")
+        core = Core(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits, tokens=tokens,
+                    max_wait_us=options.max_wait_us, record=options.record, server=options.server)
+        server = cls(options, core)
+        try:
+            for address in addresses:
+                server.addresses.append(str(await server._listen(address)))
+            if options.metrics is not None:
+                server._metrics = await Metrics.start(core, options.metrics)
+        except BaseException:
+            await server._close_listeners()
+            core.close(1.0)
+            raise
+        core.start(asyncio.get_running_loop(), options.reload_interval_s)
+        server._clock = asyncio.create_task(server._watch_connections())
+        if options.ready_file is not None:
+            beside = options.ready_file.with_name(options.ready_file.name + f".{os.getpid()}")
+            beside.write_text(json.dumps(server.addresses))
+            os.replace(beside, options.ready_file)
+        return server
+
+    @property
+    def metrics_address(self) -> str | None:
+        """Where the metrics are."""
+        return None if self._metrics is None else self._metrics.address
+
+    async def _listen(self, address: Address) -> Address:
+        loop = asyncio.get_running_loop()
+
+        def carrier() -> StreamCarrier:
+            return StreamCarrier(self.core, self._carriers)
+
+        if address.scheme == "unix":
+            _replace_dead(address)
+            server: Any = await loop.create_unix_server(carrier, address.path, backlog=_BACKLOG)
+            self._servers.append(server)
+            self._unix.append((address.path, os.stat(address.path).st_ino))
+            return address
+        try:
+            sock = _bound(address)
+        except OSError as error:
+            raise OSError(error.errno, f"listen {address}: expected a free address, got {error.strerror or error}") from error
+        port = sock.getsockname()[1]
+        if address.scheme == "ws":
+            server = await websocket_carrier.listen(self.core, self._carriers, self.options.allow_origin, sock=sock)
+        else:
+            server = await loop.create_server(carrier, sock=sock, backlog=_BACKLOG)
+        self._servers.append(server)
+        return Address(address.scheme, address.host, port)
+
+    async def _watch_connections(self) -> None:
+        """Closes connections that say no hello, send half a frame, or are idle for too long."""
+        limits = self.core.limits
+        while True:
+            await asyncio.sleep(min(_TICK_S, limits.frame_timeout_s / 4))
+            now = time.monotonic()
+            for carrier in list(self._carriers):
+                session = carrier.session
+                if session is None or session.closed:
+                    continue
+                partial_s = carrier.partial_s
+                if session.link is None and now - session.opened_s > limits.frame_timeout_s:
+                    session.abort("expected hello in time, got none")
+                elif partial_s is not None and now - partial_s > limits.frame_timeout_s:
+                    session.abort("expected the rest of a frame in time, got none")
+                elif limits.idle_timeout_s and now - session.heard_s > limits.idle_timeout_s:
+                    session.abort("expected a frame in time, got none")
+
+    async def drain(self) -> bool:
+        """Goes away: nothing new begins, what is under way is answered, recordings are closed.
+
+        Returns:
+          whether nothing was given up.
+        """
+        began = time.monotonic()
+        until = began + self.options.drain_s
+        grace = began + min(1.0, self.options.drain_s / 2)  # for clients to end their agents, or to take them along
+        self.core.draining = True
+        await self._close_listeners()
+        while time.monotonic() < until:
+            now = time.monotonic()
+            open_ = [session for session in list(self.core.sessions) if not session.drain(force=now > grace and not session.n_waiting)]
+            if not open_ and not self.core.sessions:
+                break
+            await asyncio.sleep(0.01)
+        whole = not any(session.n_waiting for session in self.core.sessions)
+        for session in list(self.core.sessions):
+            if not session.closed:
+                session.drain(force=True)
+        await asyncio.sleep(0)
+        if self._clock is not None:
+            self._clock.cancel()
+        left_s = max(0.2, until - time.monotonic())
+        whole &= await asyncio.get_running_loop().run_in_executor(None, self.core.close, left_s)
+        for carrier in list(self._carriers):
+            carrier.abort()
+        if self._metrics is not None:
+            await self._metrics.close()
+        await asyncio.sleep(0)
+        return whole
+
+    async def _close_listeners(self) -> None:
+        for path, inode in self._unix:
+            with contextlib.suppress(OSError):
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
+        self._unix.clear()
+        for server in self._servers:
+            if hasattr(server, "connections"):
+                server.close(close_connections=False)
+            else:
+                server.close()
+        self._servers.clear()
+
+
+def _bound(address: Address) -> socket.socket:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, where = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # the address of a server that was killed can be had at once; on Windows it means something else
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _replace_dead(address: Address) -> None:
+    """Removes a socket file on which nobody answers.
+
+    Raises:
+      OSError: a server answers there, or the file is no socket.
+    """
+    try:
+        mode = os.stat(address.path).st_mode
+    except FileNotFoundError:
+        return
+    busy = OSError(errno.EADDRINUSE, f"listen {address}: expected a free address, got one that is in use")
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, f"listen {address}: expected a socket file or nothing, got another file")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.settimeout(1.0)
+    try:
+        probe.connect(address.path)
+    except ConnectionRefusedError:
+        os.unlink(address.path)
+        return
+    except OSError as error:
+        raise busy from error
+    finally:
+        probe.close()
+    raise busy

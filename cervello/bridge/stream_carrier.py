@@ -1,0 +1,105 @@
+"""Messages over TCP and Unix sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+from cervello.bridge.codes import BadFrame
+from cervello.bridge.core import Core
+from cervello.bridge.framing import Deframer, framed
+from cervello.bridge.session import Session
+
+KEEP_ALIVE_S = 60
+_LINGER_S = 1.0  # for a client to read why it is being closed
+
+
+class StreamCarrier(asyncio.Protocol):
+    """One connection of a stream. Mutable.
+
+    Attributes:
+      partial_s: since when a frame is half sent, on `time.monotonic`; None when none is.
+    """
+
+    def __init__(self, core: Core, carriers: set[Any]):
+        self._core, self._carriers = core, carriers
+        self._session: Session | None = None
+        self._transport: Any = None
+        self._deframer = Deframer(core.limits.frame_bytes)
+        self._finishing = False
+        self.partial_s: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        if self._core.is_crowded or self._core.draining:
+            transport.abort()  # type: ignore[attr-defined]
+            return
+        tune(transport.get_extra_info("socket"))
+        transport.set_write_buffer_limits(high=self._core.limits.send_bytes)  # type: ignore[attr-defined]
+        self._session = self._core.connect(self)
+        self._carriers.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        session = self._session
+        if session is None or session.closed:
+            return
+        try:
+            for body in self._deframer.feed(data):
+                self.partial_s = None
+                session.receive(body)
+                if session.closed:
+                    return
+        except BadFrame as error:
+            session.bad_frame(str(error))
+            return
+        if not len(self._deframer):
+            self.partial_s = None
+        elif self.partial_s is None:
+            self.partial_s = time.monotonic()
+
+    def eof_received(self) -> bool:
+        return False  # a client that shuts down its sending side has closed
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._carriers.discard(self)
+        if self._session is not None:
+            self._session.lost()
+
+    # As a carrier -------------------------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> Session | None:
+        return self._session
+
+    def send(self, body: bytes) -> None:
+        transport = self._transport
+        if transport.is_closing():
+            return
+        transport.write(framed(body))
+        if transport.get_write_buffer_size() > self._core.limits.send_bytes and self._session is not None:
+            self._session.abort(f"expected a client that reads, got {transport.get_write_buffer_size()} bytes that wait for it")
+
+    def finish(self, reason: int) -> None:
+        if self._finishing or self._transport.is_closing():
+            return
+        self._finishing = True
+        # What the client still sends is read and dropped: closing at once would reset the connection, and the reason with it.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+def tune(sock: Any) -> None:
+    """No delay of small frames, and dead peers are noticed; nothing of it for Unix sockets."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", KEEP_ALIVE_S), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,53 @@
+"""`swap`: another file of the served folder decides."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cervello.bridge.codes import bad
+from cervello.bridge.hosted import Hosted
+from cervello.bridge.job import Job
+from cervello.errors import CervelloError
+
+DONE = "swapped"  # the method of the message that says that a swap is over
+
+
+def confined(folder: Path, given: Any) -> Path:
+    """A file inside a folder, by its relative path with `/`.
+
+    Raises:
+      Refusal: there is none, or it lies elsewhere, links included; both in the same words.
+    """
+    if type(given) is not str:
+        raise bad("path", "expected a str")
+    missing = bad("path", "expected a file of the served folder, found none")
+    parts = given.split("/")
+    if not given or "\\" in given or "\0" in given or ":" in given or any(part in ("", ".", "..") for part in parts):
+        raise missing
+    try:
+        root = Path(os.path.realpath(folder))
+        path = Path(os.path.realpath(root.joinpath(*parts), strict=True))
+        inside = path.is_file() and path.is_relative_to(root)
+    except (OSError, ValueError):
+        raise missing from None
+    if not inside:
+        raise missing
+    return path
+
+
+def swap(hosted: Hosted, job: Job) -> dict[str, Any]:
+    """The policy decides with another file from the next batch on; its agents go on.
+
+    Raises:
+      Refusal: no such file, or one that cannot take its place.
+    """
+    path = confined(hosted.folder, job.params.get("path"))
+    try:
+        model = hosted.policy.model.loaded(path)
+        hosted.check_successor(model)
+        hosted.policy.replace(model)
+    except CervelloError as error:
+        raise bad("path", str(error).replace(str(path), str(job.params["path"]))) from None
+    return {"version": hosted.policy.version}

@@ -1,0 +1,110 @@
+"""Rows of tensors as they cross the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.bridge.codes import bad
+from cervello.errors import ConfigurationError
+from cervello.spec import Array, TensorSpec
+
+NAMES = frozenset({"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"})
+
+
+def as_bytes(field: str, value: Any) -> bytes:
+    """The bytes of a bin; a str stands for its bytes.
+
+    Raises:
+      Refusal: it is neither.
+    """
+    if type(value) is bytes:
+        return value
+    if type(value) is str:
+        return value.encode("utf-8", "surrogateescape")
+    raise bad(field, f"expected bin, got {_kind(value)}")
+
+
+def _kind(value: Any) -> str:
+    return {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", list: "an array", dict: "a map"}.get(type(value), "a str")
+
+
+class Row:
+    """One input or output: an agent's row and how it crosses.
+
+    Attributes:
+      name, shape, spec: as the policy says.
+      wire: the dtype on the wire, little-endian. n_bytes: of a row.
+      default: the row that stands for one that is left out; None when it must be given.
+    """
+
+    def __init__(self, where: str, spec: TensorSpec):
+        name = "float32" if spec.dtype.name == "bfloat16" else spec.dtype.name
+        if name not in NAMES:
+            raise ConfigurationError(f"{where} {spec.name!r}: expected numbers or bools, got {spec.dtype}; the bridge has no form for it")
+        if spec.batch_axis is None:
+            raise ConfigurationError(f"{where} {spec.name!r}: expected a row for every agent, got a value that all rows share; let a wrapper "
+                                     "provide it (cervello.Fill)")
+        self.name, self.shape, self.spec, self.dtype = spec.name, spec.shape, spec, name
+        self.wire: np.dtype[Any] = np.dtype(name).newbyteorder("<")
+        self.n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * self.wire.itemsize
+        self.default = None if spec.default is None else np.ascontiguousarray(spec.default).astype(self.wire)
+
+    def told(self) -> dict[str, Any]:
+        """What `spec` says of it."""
+        found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype}
+        if self.default is not None:
+            found["default"] = self.default.tobytes()
+        return found
+
+    def read(self, field: str, value: Any, n_rows: int) -> Array:
+        """[n, …], rows as they came.
+
+        Raises:
+          Refusal: not n rows, or a bool that is neither 0 nor 1.
+        """
+        data = as_bytes(field, value)
+        if len(data) != n_rows * self.n_bytes:
+            raise bad(field, f"expected {n_rows} rows of {self.n_bytes} bytes ({self.dtype} {list(self.shape)}), got {len(data)} bytes")
+        if self.dtype == "bool" and data.translate(None, b"\0\1"):
+            raise bad(field, "expected bools of 0 or 1, got another byte")
+        return np.frombuffer(data, self.wire).reshape(n_rows, *self.shape)
+
+    def column(self, rows: Array) -> Array:
+        """Rows as the policy takes them."""
+        rows = rows.astype(self.spec.dtype, copy=False)
+        return np.moveaxis(rows, 0, self.spec.batch_axis) if self.spec.batch_axis else rows
+
+    def rows(self, column: Array) -> Array:
+        """[n, …] what the policy gave, as rows."""
+        rows = np.moveaxis(column, self.spec.batch_axis, 0) if self.spec.batch_axis else column
+        return np.ascontiguousarray(rows, self.wire)
+
+
+class Ports:
+    """What one policy takes and gives, as `spec` tells it.
+
+    Raises:
+      ConfigurationError: a policy that cannot be served.
+    """
+
+    def __init__(self, name: str, policy: Policy):
+        where = f"policy {name!r}"
+        self.inputs = {key: Row(f"{where}, input", spec) for key, spec in policy.all_inputs.items()}
+        self.outputs = {key: Row(f"{where}, output", spec) for key, spec in policy.outputs.items()}
+        self.constants: Mapping[str, Array] = policy.constants
+        for key, value in self.constants.items():
+            if value.dtype.name != "bfloat16" and value.dtype.name not in NAMES:
+                raise ConfigurationError(f"{where}, constant {key!r}: expected numbers or bools, got {value.dtype}")
+        self.told = {
+            "inputs": {key: row.told() for key, row in self.inputs.items()},
+            "outputs": {key: row.told() for key, row in self.outputs.items()},
+            "constants": {key: _constant(value) for key, value in self.constants.items()}}
+
+
+def _constant(value: Array) -> dict[str, Any]:
+    wire = value.astype(np.float32) if value.dtype.name == "bfloat16" else value
+    return {"shape": list(wire.shape), "dtype": wire.dtype.name, "value": np.ascontiguousarray(wire, wire.dtype.newbyteorder("<")).tobytes()}

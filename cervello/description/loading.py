@@ -1,0 +1,66 @@
+"""`cervello.load`: a policy from its file, or from a description beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cervello import agents
+from cervello.agents import Policy
+from cervello.compiled import linker
+from cervello.description.reading import read
+from cervello.errors import ConfigurationError
+from cervello.inferers import Choice
+from cervello.inferers.base import ModelInferer
+from cervello.native import Model
+from cervello.native.importer import Source
+from cervello.spec import Inferer, Wrapper
+
+
+def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
+         threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
+         strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
+         spaces: Any = None, name: str | None = None) -> Policy:
+    """Loads a policy.
+
+    Args:
+      source: a path, the bytes of an ONNX file, a ModelProto, or a `Model`; or the path of a description, NAME.toml beside NAME.onnx
+        (docs/description.md), whose options count unless they are given here.
+      inferer: "basic", "fixed", "dynamic", "memoizing" or an inferer object.
+      wrappers: outermost first, or "auto" for what `cervello api` proposes.
+      seed: of all noise, 0 ≤ seed < 2⁶⁴.
+      threads: large batches are split over this many.
+      precision: "float32", the only one so far.
+      outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
+      share: a model or policy whose equal tensors are not stored twice.
+      strict: refuse ops outside the planned tier.
+      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given are 1.
+      spaces: the game, as an environment or `cervello.spaces.Spaces`: how its observations become inputs and outputs become its actions.
+        With wrappers="auto" actions are drawn by the head of its action space.
+      progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
+      name: of the policy, for people; the file's without it.
+    Raises:
+      ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
+    """
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ConfigurationError(f"name: expected text, got {name!r}")
+    given: dict[str, Any] = {"inferer": inferer, "wrappers": wrappers, "seed": seed, "threads": threads, "outputs": outputs,
+                             "strict": strict, "dims": dims, "spaces": spaces}
+    warmup: Sequence[int] = ()
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".toml":
+        described = read(source)
+        defaults: dict[str, Any] = {"inferer": "memoizing", "wrappers": (), "seed": 0, "threads": 1, "outputs": None, "strict": False,
+                                    "dims": None, "spaces": None}
+        given = {key: described.options.get(key, value) if value is defaults[key] or value == defaults[key] else value
+                 for key, value in given.items()}
+        source, warmup = described.model, described.warmup
+        name = described.name if name is None else name
+    policy = agents.load(source, precision=precision, share=share, progress=progress, **given)
+    if name is not None:
+        policy.rename(name)
+    if isinstance(policy.inferer, ModelInferer):
+        for n_rows in warmup:
+            policy.inferer.plan(n_rows)
+    return policy
