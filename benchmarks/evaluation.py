@@ -96,8 +96,8 @@ def main() -> None:
     for k, each in theirs.items():
         for name, value in each.items():
             assert np.isclose(report[str(k)][name].value or np.nan, value, rtol=1e-4) or report[str(k)][name].value is None
-    result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "transitions": arguments.steps, "candidates": CANDIDATES, "first_s": times[0],
-                              "best_s": min(times[1:]), "peer_s": peer_s, "ratio": peer_s / min(times[1:])}
+    result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "transitions": arguments.steps, "candidates": CANDIDATES,
+                              "first_s": times[0], "best_s": min(times[1:]), "peer_s": peer_s, "ratio": peer_s / min(times[1:])}
     if arguments.stream:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         evaluation.evaluate(episodes(arguments.stream), {"0": candidates["0"]}, head=head, estimators=["pdis", "wis", "cwpdis"])

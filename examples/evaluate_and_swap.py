@@ -45,7 +45,7 @@ def matches(policy: cervello.Policy, n: int, first_seed: int) -> Iterator[Callab
 
 
 def ticks(policy: cervello.Policy, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Of scouts that lived at the start: ids before the tick, images, actions, log-probabilities; then rewards, who is left, their images."""
+    """Of scouts that lived at the start: ids, images, actions, log-probabilities; then rewards, who is left, their images."""
     arena = Arena(seed)
     others = {species.name: RandomPolicy(species, seed) for species in SPECIES if species.name != "scout"}
     ids = arena.ids("scout")

@@ -17,7 +17,7 @@ from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDis
 from cervello.recording.trees import Tree, leaves
 from cervello.spec import Array, Specs, TensorSpec
 
-_ROWS = 8192  # of a batch of policies that remember nothing
+_ROWS = 4096  # of a batch of policies that remember nothing
 _MASKS = ("action_mask", "action_masks")
 
 

@@ -19,8 +19,8 @@ from cervello.evaluation.intervals import BOUNDED, Interval, IntervalOptions, va
 from cervello.evaluation.intervals import interval as interval_of
 from cervello.evaluation.logged import open_dataset
 from cervello.evaluation.moments import Moments
-from cervello.evaluation.report import Estimate, PolicyReport, Report
 from cervello.evaluation.on_ray import score_on_ray
+from cervello.evaluation.report import Estimate, PolicyReport, Report
 from cervello.evaluation.scoring import Data, Needs, Progress, Scores, check_all, score
 from cervello.evaluation.table import Table, padded
 from cervello.evaluation.tables import AGENT, JOINT, build, check_final_observations, with_values
@@ -87,6 +87,9 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     for name in wanted:
         if name in BOOTSTRAPPED:
             check_final_observations(data, name)
+    visits = None
+    if "mis" in wanted:
+        visits = library.Visits.of(*(np.concatenate([each[rows] for each in data.features]) for rows in (slice(-1), slice(1, None))))
     reports = {}
     fitted = isinstance(by, Behavior)
     for candidate, its in zip(candidates, scores, strict=True):
@@ -98,7 +101,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         estimates = {}
         for name in wanted:
-            moments = _moments(name, table, data, its, ragged, bandwidth, kernel, seed)
+            moments = _moments(name, table, data, its, ragged, bandwidth, kernel, seed, visits)
             estimates[name] = _estimate(name, moments, diagnostics, values, fitted, options, bounds, ragged)
         fit = None if values is None or values.converged is None else {
             "rounds": len(values.residuals), "converged": values.converged, "residuals": list(values.residuals)}
@@ -187,7 +190,8 @@ def _values(q: Any, candidate: Candidate, its: Scores, data: Data, gamma: float,
     return fitted_values(LinearQ() if q is None else q, candidate, its, data, gamma, horizon)
 
 
-def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, bandwidth: float | None, kernel: str, seed: int) -> Moments:
+def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, bandwidth: float | None, kernel: str, seed: int,
+             visits: library.Visits | None) -> Moments:
     plain: dict[str, Callable[[Table], Moments]] = {
         "is": library.importance_sampling, "pdis": library.pdis, "wis": library.wis, "dm": library.dm, "fqe": library.dm, "dr": library.dr,
         "wdr": library.wdr}
@@ -205,9 +209,8 @@ def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, band
         taken, own = (np.concatenate([each.reshape(len(each), -1) for each in rows]).astype(np.float64)
                       for rows in (data.sampled, its.modes))
         return library.kis(table, taken, own, np.concatenate(data.logp), bandwidth, kernel)
-    here = np.concatenate([each[:-1] for each in data.features])
-    there = np.concatenate([each[1:] for each in data.features])
-    return library.mis(table, here, there)
+    assert visits is not None
+    return library.mis(table, visits)
 
 
 def _estimate(name: str, moments: Moments, diagnostics: Diagnostics | None, values: Values | None, fitted: bool, options: IntervalOptions,

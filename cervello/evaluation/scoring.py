@@ -219,7 +219,15 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         first = data.n - len(some)
         logged = np.concatenate(data.logp[first:])
         its.log_ratio += np.split(logs - logged, cuts)
-    every = candidate.every_log_prob(columns, len(logged_rows))
+    if needs.values:
+        everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
+        every = None if everywhere is None else everywhere[logged_rows]
+        if everywhere is not None:
+            its.every += np.split(np.exp(everywhere), stops[:-1])
+        else:
+            its.columns += [decided.rows(np.arange(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+    else:
+        every = candidate.every_log_prob(columns, len(logged_rows))
     modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
     if every is not None:
         top = every.max(1, keepdims=True)
@@ -243,14 +251,6 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
             taken = np.concatenate([each.actions for each in some])
             matched = _closeness(modes, taken, candidate.discrete, bounds)
         its.matches += np.split(matched, cuts)
-    if needs.values:
-        for start, stop in zip(starts, stops, strict=True):
-            rows = decided.rows(np.arange(start, stop))
-            probabilities = candidate.every_log_prob(rows, stop - start)
-            if probabilities is not None:
-                its.every.append(np.exp(probabilities))
-            else:
-                its.columns.append(rows)
 
 
 def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, Array] | None) -> Array:

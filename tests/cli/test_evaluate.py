@@ -60,7 +60,8 @@ def test_the_policy_that_logged_may_be_named(played: tuple[Path, ...], cervello:
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ((), "expected DATASET"), (("play.log",), "POLICY"), (("none.log", "OLD"), "none.log"), (("LOG", "OLD", "--estimators", "ips"), "'ips'"),
+    ((), "expected DATASET"), (("play.log",), "POLICY"), (("none.log", "OLD"), "none.log"),
+    (("LOG", "OLD", "--estimators", "ips"), "'ips'"),
     (("LOG", "OLD", "--head", "normal:mean"), "categorical:LOGITS"), (("LOG", "OLD", "--level", 95), "level"),
 ])
 def test_what_makes_no_sense_is_refused_in_one_line(played: tuple[Path, ...], cervello: Callable[..., Any], arguments: tuple[Any, ...],

@@ -69,7 +69,7 @@ def test_episodes_with_minaris_fields_do_as_they_are() -> None:
          evaluation.evaluate(logs.walks(10), {"a": policy()}, head=HEAD))
     empty = EpisodeData(logs.walks(1)[0])
     empty.rewards = np.zeros(0)
-    with pytest.raises(InputError, match="episode 1, rewards: expected .* at least one step"):
+    with pytest.raises(InputError, match=r"episode 1, rewards: expected .* at least one step"):
         evaluation.evaluate([EpisodeData(logs.walks(1)[0]), empty], {"a": policy()}, head=HEAD)
 
 

@@ -34,10 +34,10 @@ def test_the_logged_actions_are_scored_and_not_fresh_ones() -> None:
         assert low - 1e-6 < 0.10 < high + 1e-6
         assert high - low < 0.03
     exact = []
-    for action in (0, 1):  # every outcome of an even behaviour, once
+    for action in (0, 1) * 10:  # every outcome of an even behaviour, equally often
         exact.append(Episode(action, np.zeros((2, 1), np.float32), np.array([action]), np.array([float(action)]), np.array([True]),
                              np.array([False]), log_prob=np.log([0.5])))
-    assert evaluation.evaluate(exact, target, head=HEAD, estimators="is")["small"]["is"].value == pytest.approx(0.10, rel=1e-6)
+    assert evaluation.evaluate(exact, {"it": target}, head=HEAD, estimators="is")["it"]["is"].value == pytest.approx(0.10, rel=1e-6)
 
 
 def test_estimates_are_those_of_tables_computed_apart() -> None:

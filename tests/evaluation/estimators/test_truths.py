@@ -158,7 +158,7 @@ def test_a_reward_of_minus_one_gives_marginalised_sampling_minus_the_mean_length
     table = Table.of([np.zeros(k) for k in lengths], [-np.ones(k) for k in lengths])
     for states in (np.concatenate([np.arange(k) for k in lengths])[:, None], rng.normal(size=(lengths.sum(), 3))):
         following = np.concatenate([states[1:], states[:1]])  # ends have none, so what stands there is not read
-        assert estimators.mis(table, states, following).value == pytest.approx(-lengths.mean(), abs=1e-9)
+        assert estimators.mis(table, estimators.Visits.of(states, following)).value == pytest.approx(-lengths.mean(), abs=1e-9)
 
 
 def test_marginalised_sampling_finds_the_value_of_a_chain_with_another_policy() -> None:
@@ -181,7 +181,7 @@ def test_marginalised_sampling_finds_the_value_of_a_chain_with_another_policy() 
     following = np.concatenate([observations[1:], observations[:1]])
     P = np.array([[1 - pi, pi], [0, 1 - pi]])
     truth = np.linalg.solve(np.eye(2) - gamma * P, [-0.1, pi - 0.1])[0]
-    assert estimators.mis(table, observations, following).value == pytest.approx(truth, abs=0.02)
+    assert estimators.mis(table, estimators.Visits.of(observations, following)).value == pytest.approx(truth, abs=0.02)
 
 
 def test_marginalised_sampling_refuses_truncated_episodes_without_discount() -> None:
@@ -189,7 +189,7 @@ def test_marginalised_sampling_refuses_truncated_episodes_without_discount() -> 
 
     table = Table(np.zeros((2, 3)), np.ones((2, 3)), np.full(2, 3), 1.0, truncated=np.array([False, True]))
     with pytest.raises(ConfigurationError, match="episode 1 truncated"):
-        estimators.mis(table, np.zeros((6, 1)), np.zeros((6, 1)))
+        estimators.mis(table, estimators.Visits.of(np.zeros((6, 1)), np.zeros((6, 1))))
 
 
 def test_kernels_find_the_value_of_a_deterministic_policy() -> None:
