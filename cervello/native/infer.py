@@ -37,9 +37,6 @@ _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im",
 _RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
-_RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
-
-
 def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
     """All values of a graph.
 
