@@ -11,18 +11,22 @@ from cervello.native.graph import Graph
 from cervello.native.infer import infer
 from cervello.native.readings import without_branches
 
+_MOST_NODES = 50_000  # nodes that are followed, once for each symbol, to see which outputs change with it
 Open = Mapping[str, Mapping[int, str]]  # symbol by axis of the file's own array, by input or output
 
 
 def open_axes(graph: Graph, batching: Batching, dims: Mapping[str, int], outputs: tuple[str, ...]) -> Open:
     """Symbols by axis, of inputs as they are declared and of outputs whose shape changes with a symbol's size.
 
-    An axis of an output whose rule does not say how it depends on a size is left out.
+    An axis of an output whose rule does not say how it depends on a size is left out, and all axes of outputs in files whose symbols and
+    nodes are too many to follow each symbol through the graph.
     """
     if not batching.others:
         return {}
     entries = {port.name: row for port, row in zip(graph.inputs, entries_of(graph, dims), strict=True)}
     found = {name: {axis: d for axis, d in enumerate(row) if isinstance(d, str) and d in batching.others} for name, row in entries.items()}
+    if len(batching.others) * len(graph.nodes) > _MOST_NODES:
+        return found
     base = _shapes(graph, entries, batching.others, outputs)
     for symbol, size in batching.others.items():
         other = _shapes(graph, entries, {**batching.others, symbol: size + 1}, outputs)
