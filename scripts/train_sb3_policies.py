@@ -1,4 +1,4 @@
-"""Trains small policies with Stable-Baselines3 and sb3-contrib, exports them to ONNX, and records what `predict` says of fixed observations.
+"""Trains small policies with Stable-Baselines3 and sb3-contrib, exports them, and records what `predict` says of fixed observations.
 
     pip install torch stable-baselines3 sb3-contrib onnx onnxscript
     python scripts/train_sb3_policies.py [--only ppo_box,sac] [--output tests/data/sb3]

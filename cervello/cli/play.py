@@ -30,10 +30,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
     parser.add_argument("--n-envs", metavar="N", type=options.rows, default=1, help="environments at once (default: 1)")
     parser.add_argument("--max-steps", metavar="T", type=options.rows, help="cut episodes after so many steps")
-    parser.add_argument("--box", choices=("clip", "unscale"), help="how float actions enter a bounded Box: clip for PPO and A2C, unscale for "
-                        "SAC, TD3 and DDPG")
+    parser.add_argument("--box", choices=("clip", "unscale"),
+                        help="how float actions enter a bounded Box: clip for PPO and A2C, unscale for SAC, TD3 and DDPG")
     parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values")
-    parser.add_argument("--greedy", metavar="EPSILON", type=float, help="the output holds values: the best action, with this probability any")
+    parser.add_argument("--greedy", metavar="EPSILON", type=float,
+                        help="the output holds values: the best action, with this probability any")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="also draw the returns (SVG)")
     parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log; see recording.read")
     parser.add_argument("--video", metavar="DIR", type=Path, help="also film every episode with Gymnasium's recorder; needs moviepy")
@@ -44,7 +45,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello import envs, recording
 
     if arguments.video is not None and importlib.util.find_spec("moviepy") is None:
-        raise ConfigurationError("play, --video: expected the package moviepy, got none; pip install 'cervello[video]', or leave --video out")
+        raise ConfigurationError("play, --video: expected the package moviepy, got none; pip install 'cervello[video]', or leave it out")
     names = _names(arguments.policies)
     with compiling.shown(terminal):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
@@ -114,7 +115,8 @@ def _made(environment: str, render_mode: str | None = None) -> Any:
     try:
         return gymnasium.make(environment, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigurationError(f"play, ENV: expected the id of an environment that can be made here, got {environment!r}: {error}") from error
+        raise ConfigurationError(f"play, ENV: expected the id of an environment that can be made here, got {environment!r}: {error}"
+                                 ) from error
 
 
 def _names(paths: list[Path]) -> list[str]:

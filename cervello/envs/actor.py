@@ -110,7 +110,8 @@ def checked_policy(where: str, policy: Any, source: Source) -> Policy:
     if known != source.action_space:
         raise ConfigurationError(f"{where}: expected a policy loaded with spaces whose actions are {source.action_space}, got "
                                  f"{policy.name!r} for {known}; load it with spaces=env of this environment")
-    if isinstance(source, StableBaselinesVector) and source.normalizes and any(isinstance(w, Normalize) for w in policy.wrappers):
+    inner = next((w for w in policy.wrappers if isinstance(w, Normalize)), None)
+    if isinstance(source, StableBaselinesVector) and source.normalizes and inner is not None:
         raise ConfigurationError(f"{where}: expected observations to be normalised once, got a VecNormalize around the environment and "
-                                 f"{next(w for w in policy.wrappers if isinstance(w, Normalize))!r} in {policy.name!r}; take one of them off")
+                                 f"{inner!r} in {policy.name!r}; take one of them off")
     return policy

@@ -30,7 +30,8 @@ def made(kind: str, n: int = N, **options: Any) -> Any:
 
 def rolled(kind: str, policy: Any, steps: int = STEPS, n: int = N, **options: Any) -> envs.Rollout:
     deterministic = options.pop("deterministic", False)
-    return envs.rollout(made(kind, n, **options), policy, steps=steps, deterministic=deterministic, n_envs=n if kind == "function" else None)
+    n_envs = n if kind == "function" else None
+    return envs.rollout(made(kind, n, **options), policy, steps=steps, deterministic=deterministic, n_envs=n_envs)
 
 
 @dataclass

@@ -183,7 +183,7 @@ def test_recorded_episodes_are_those_that_were_played(tmp_path: Path) -> None:
     env = envs.Recorder(gymnasium.make("CartPole-v1"), tmp_path / "play.log")
     found = envs.play(env, falling(), episodes=4, seed=3)["model"]
     env.close()
-    ended = [episode for episode in recording.read(tmp_path / "play.log") if episode.terminated[-1] or episode.truncated[-1]]
+    ended = [episode for episode in recording.read(tmp_path / "play.log") if episode.terminations[-1] or episode.truncations[-1]]
     assert [len(episode) for episode in ended] == found.lengths.tolist()
 
 

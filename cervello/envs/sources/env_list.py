@@ -38,7 +38,8 @@ class EnvList:
         rows = np.arange(self.n_envs)
         begun = [self._begin(row) for row in rows.tolist()]
         no = np.zeros(self.n_envs, np.bool_)
-        return Arrived(rows, stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_by_row([i for _, i in begun]))
+        return Arrived(rows, stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
+                       masks_by_row([i for _, i in begun]))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
         n = len(rows)
