@@ -21,6 +21,8 @@ class TensorSpec:
       dtype: element type.
       batch_axis: where the rows lie in a batch; 0 but for a few exporters. None: the value has no rows, all agents share it.
       default: the row used when the input is left out; None means it must be given.
+      open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has a size that was taken for each, and agents
+        bring what they have. Empty for nearly all policies.
     """
 
     name: str
@@ -28,6 +30,7 @@ class TensorSpec:
     dtype: np.dtype[Any]
     batch_axis: int | None = 0
     default: Array | None = field(default=None, compare=False)
+    open_axes: tuple[tuple[int, str], ...] = ()
 
     def batched(self, n_rows: int) -> tuple[int, ...]:
         """The shape of n_rows rows."""
@@ -35,10 +38,21 @@ class TensorSpec:
             return self.shape
         return (*self.shape[:self.batch_axis], n_rows, *self.shape[self.batch_axis:])
 
+    @property
+    def shape_remedy(self) -> str:
+        """What to do about an array of another shape."""
+        if not self.open_axes:
+            return "check the environment's observation_space"
+        sizes = " and ".join(repr(symbol) for _, symbol in self.open_axes)
+        return (f"{sizes} may have other sizes in Policy.infer, Policy.infer_batch and Model.run; a Batcher or a Runtime takes the size "
+                "that dims= fixes")
+
     def __str__(self) -> str:
-        if self.batch_axis is None:
-            return f"{self.name}: {self.shape} {self.dtype}, shared by all rows"
         dims = [str(d) for d in self.shape]
+        for axis, symbol in self.open_axes:
+            dims[axis] = symbol if symbol.isidentifier() else "?"
+        if self.batch_axis is None:
+            return f"{self.name}: ({', '.join(dims)}{',' * (len(dims) == 1)}) {self.dtype}, shared by all rows"
         dims.insert(self.batch_axis, "N")
         return f"{self.name}: ({', '.join(dims)}) {self.dtype}"
 

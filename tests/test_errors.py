@@ -16,7 +16,7 @@ import stacks
 from small_models import FLOAT, graph, node
 
 import cervello
-from cervello import errors, inferers
+from cervello import errors, inferers, recording
 from cervello.compiled import linker
 from cervello.native import memory
 from cervello.native.tensors import Buffer, Space, Step, dense
@@ -90,6 +90,8 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("no snapshot", lambda: policy().restore(b"CRVSxyz"), errors.SnapshotError, "snapshot: expected bytes that begin with b'CRVS'"),
     ("a snapshot of another seed", lambda: policy().restore(policy(seed=3).snapshot()), errors.SnapshotError,
      "restore: expected a snapshot of seed 0, got one of seed 3"),
+    ("a recording in a folder that is not there", lambda: recording.Writer(Path(__file__) / "play.log"), errors.RecordingError,
+     "recording .*play.log': expected a file that can be written, got"),
     ("another model", lambda: policy().replace(stacks.model("counter")), errors.ConfigurationError, "replace, inputs: expected"),
     ("a watch of nothing", lambda: cervello.watch("nowhere.onnx"), errors.MissingFileError, "watch 'nowhere.onnx': expected a file"),
     ("a budget of nothing", lambda: cervello.Runtime().run(budget_s=0), errors.ConfigurationError, "budget_s: expected seconds above 0"),

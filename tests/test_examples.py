@@ -117,3 +117,11 @@ def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "any_model.py", "cartpole_vector.py", "custom_wrapper.py", "level_of_detail.py", "own_ops.py", "rollback.py", "shared_weights.py",
         "swap_while_training.py", "train_cartpole.py"}
+
+
+def test_a_policy_evaluated_offline_is_swapped_in() -> None:
+    printed = run("evaluate_and_swap.py", 20)
+    off = [float(each) for each in re.findall(r"off by ([0-9.]+)", printed)]
+    assert len(off) == 3
+    assert max(off) < 0.3
+    assert "swapped in: bolder, version 2" in printed

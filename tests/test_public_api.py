@@ -10,20 +10,27 @@ import sys
 import pytest
 
 import cervello
+from cervello import recording
 
 NAMES = [
     "Actions", "AgentError", "Batched", "Batcher", "Frame", "Runtime", "SnapshotError", "Watch", "watch", "CervelloError", "Clip",
     "CompilationError", "ConfigurationError", "EpisodeStart",
     "Epsilon", "ExecutionError", "Fill", "FormatError", "FrameStack", "GraphError", "Guard", "Image", "Inferer", "InputError",
     "MemoryPlan", "MissingFileError", "Model", "ModelError", "Normalize", "PlanError", "Policy", "PolicySpec", "PreviousAction",
-    "RecordingError", "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads", "inferers", "load",
-    "noise", "wrappers"]
+    "RecordingError", "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads",
+    "inferers", "load", "noise", "spaces", "wrappers"]
 ROOMS = {
     "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
-    "cervello.heads": ["Categorical", "Deterministic", "Gaussian", "Head", "MultiDiscrete", "TanhGaussian"],
+    "cervello.heads": ["Bernoulli", "Beta", "Categorical", "Deterministic", "EpsilonGreedy", "Gaussian", "Head", "MultiDiscrete",
+                       "TanhGaussian"],
     "cervello.wrappers": ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive",
                           "PreviousAction", "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"],
     "cervello.batcher": ["Batched", "Batcher", "Queue", "ScratchPad"],
+    "cervello.recording": ["Converted", "Episode", "Log", "MinariRecording", "Recording", "Writer", "as_episode", "read", "same",
+                           "to_minari"],
+    "cervello.statistics": ["PairedDifference", "bca", "bootstrap", "calibrated", "effective_sample_size", "empirical_bernstein",
+                            "hoeffding", "interquartile_mean", "paired_difference", "pareto_tail_index", "percentile",
+                            "probability_of_improvement", "student_t"],
     "cervello.agents": ["Actions", "AgentTable", "Frame", "Policy", "Runtime", "Watch", "load", "watch"],
 }
 METHODS = {
@@ -40,6 +47,14 @@ METHODS = {
         "set_level": ["name", "agent", "every", "priority", "hold"]},
     cervello.Model: {"load": ["source", "share", "outputs", "strict", "progress"], "run": ["inputs", "out", "seed", "deterministic"],
                      "bind": ["inputs", "out", "seed", "deterministic"], "plan": ["n_rows"]},
+    recording.Writer: {
+        "begin": ["n", "observation", "agent", "match", "seed", "infos"],
+        "step": ["episodes", "observation", "action", "reward", "terminated", "truncated", "infos", "log_prob", "deterministic", "pre_tanh",
+                 "pre_clip", "source", "overridden", "version", "stream", "tick"],
+        "decide": ["episodes", "observation", "action", "infos", "log_prob", "deterministic", "pre_tanh", "pre_clip", "source",
+                   "overridden", "version", "stream", "tick"],
+        "outcome": ["episodes", "reward", "action", "step"], "end": ["episodes", "observation", "terminated", "truncated"],
+        "sync": [], "close": []},
     cervello.Batcher: {"push": ["agent", "observation"], "extend": ["observations"], "execute": ["deterministic"], "clear": [],
                        "discard": ["agent"], "batched": []},
 }
@@ -84,6 +99,7 @@ def test_every_public_name_is_described(name: str) -> None:
 
 
 def test_importing_the_package_imports_neither_the_game_nor_gymnasium() -> None:
-    script = ("import sys, cervello; heavy = {'gymnasium', 'matplotlib', 'onnxruntime', 'scipy', 'pytest', 'rich', 'cervello.demo'}; "
+    script = ("import sys, cervello; "
+              "heavy = {'gymnasium', 'matplotlib', 'onnxruntime', 'scipy', 'pytest', 'rich', 'h5py', 'minari', 'cervello.demo'}; "
               "print(sorted(heavy & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"

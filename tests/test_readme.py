@@ -47,6 +47,7 @@ def run(command: str, folder: Path) -> str:
 
 def test_the_python_blocks_run_in_order_and_print_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     found = blocks("python", "text")
     assert [kind for kind, _ in found] == ["python", "text"] * (len(found) // 2)
@@ -86,3 +87,9 @@ def test_what_it_names_is_there() -> None:
     named = set(re.findall(r"\b((?:benchmarks|docs|examples|scripts|tests)/[\w./-]*\w|(?<=\]\()[\w./-]+(?=\)))", TEXT))
     assert len(named) > 20
     assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+def test_self_play_is_what_the_example_does_in_under_15_lines() -> None:
+    (shown,) = [text for _, text in blocks("py")]
+    assert shown in (ROOT / "examples" / "self_play.py").read_text(encoding="utf-8")
+    assert len(shown.splitlines()) < 15

@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.agents.actions import Actions
 from cervello.agents.results import check_nothing_more, check_out, hand_over
+from cervello.agents.sizes import OpenSizes
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.batcher.rows import odd_axes
@@ -31,13 +32,14 @@ class Engine:
       timely: the way of batches that are over in time, when there is one.
       foreign: whether the inferer is not one of the library's.
       optional: inputs that may be left out, with the row that stands for them then.
+      sizes: where observations may differ in size; None for nearly all policies.
       version: 1 for the first; every swap counts one more.
     Raises:
       UnsupportedError: outputs whose shapes depend on data, which agents would not get.
     """
 
-    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "inputs", "model", "name", "odd", "optional", "outputs", "stack",
-                 "swift", "threads", "timely", "version", "wrappers")
+    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "inputs", "model", "name", "odd", "optional", "outputs", "sizes",
+                 "stack", "swift", "threads", "timely", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
@@ -60,6 +62,11 @@ class Engine:
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
         self.swift = None if own is None else own.swift(stack.moves)
         self.timely = None if own is None else own.timely(stack.moves)
+        self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
+
+    def _of_size(self, model: Model, stack: Stack) -> Engine:
+        """The same for a model of other sizes."""
+        return Engine(model, self.name, self.choice, self.wrappers, self.threads, self.version, stack)
 
     def as_version(self, version: int, name: str) -> Engine:
         """The same under another number and name."""
@@ -81,6 +88,23 @@ class Engine:
     def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
         """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
+        engine = self
+        if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
+            engine = self.sizes.for_columns(inputs)
+        view, results = engine.run(table, slots, inputs, deterministic, out)
+        if view is not None:
+            with turn.lock:
+                engine.store(table, view)
+            engine.report()
+        return self.actions(results)
+
+    def run(self, table: AgentTable, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
+            out: Mapping[str, Array] | None) -> tuple[View | None, dict[str, Array]]:
+        """Runs a batch and stores nothing.
+
+        Returns:
+          what `store` takes, None without rows; and columns by output name.
+        """
         n_rows = len(slots)
         if not (type(inputs) is dict or isinstance(inputs, Mapping)) or not (out is None or isinstance(out, Mapping)):
             raise InputError(f"policy {self.name!r}: expected arrays by name, inputs as {{name: column}} and out as {{name: array}}, got "
@@ -92,7 +116,7 @@ class Engine:
         if n_rows == 0:
             for name, column in columns.items():
                 fitted(self.name, self.inputs[name], column, 0)
-            return self.actions(bind_outputs(self.name, self.outputs, 0, out))
+            return None, bind_outputs(self.name, self.outputs, 0, out)
         if out is not None:
             check_out(self.name, self.outputs, n_rows, out)
         if self._looks:
@@ -110,11 +134,13 @@ class Engine:
             check_nothing_more(self.name, self.outputs, results)
         if out is not None:
             hand_over(results, out)
-        with turn.lock:
+        return view, results
+
+    def store(self, table: AgentTable, view: View | None) -> None:
+        """Stores the new state of a batch that has run; the caller holds the lock."""
+        if view is not None:
             self.stack.commit(view)
-            table.advance(slots, n_rows)
-        self.report()
-        return self.actions(results)
+            table.advance(view.slots, view.n_rows)
 
     def report(self) -> None:
         """Wrappers say what they noticed in a batch that is over; no lock is held."""

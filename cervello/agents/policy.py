@@ -17,6 +17,7 @@ from cervello.agents.game import GameInterface
 from cervello.agents.ids import Ids, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
 from cervello.agents.predictor import PredictState
+from cervello.agents.sizes import decide_in_groups
 from cervello.agents.snapshot import Saved
 from cervello.agents.swap import successor
 from cervello.agents.table import AgentTable, ChangedError
@@ -404,7 +405,8 @@ class Policy:
         """Decides for agents given by name.
 
         Args:
-          observations: {agent: {input: row}}.
+          observations: {agent: {input: row}}. Rows may differ in sizes that the file leaves open (`TensorSpec.open_axes`); agents of one
+            size run together then.
           deterministic: no noise, for all or by agent.
         Returns:
           Actions {agent: {output: row}}.
@@ -421,13 +423,33 @@ class Policy:
         pads = self._pads  # a pad for every thread that decides just now
         pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs)  # in turn, so that each of them learns what is needed lately
         try:
-            pad.fill(list(observations.values()), ids)
+            try:
+                pad.fill(list(observations.values()), ids)
+            except InputError:
+                if self._engine.sizes is None:
+                    raise
+                return self._infer_in_groups(ids, list(observations.values()), flags)
             columns = pad.columns(len(ids))
             results = owned(self.infer_batch(ids, columns, flags), columns)
         finally:
             pad.trim(len(ids))
             pads.append(pad)
         return by_agent(ids, results, self._engine.odd)  # type: ignore[no-any-return]
+
+    def _infer_in_groups(self, ids: tuple[AgentId, ...], rows: Sequence[Any], flags: Any) -> Actions:
+        """`infer` for observations that are not of the sizes that the specs show, where the file leaves these open."""
+        table, lock, batch = self._table, self._turn.lock, object()
+        try:
+            with lock:
+                table.enter(batch)
+                slots, engine = table.rows(ids), self._engine
+            if engine.sizes is None:  # a swap came between
+                raise InputError(f"policy {self.name!r}: expected observations of {engine.inputs}, got others")
+            checked = engine.flags(flags, len(ids))
+            return decide_in_groups(engine, engine.sizes, table, self._turn, ids, slots, rows, False if checked is None else checked)
+        finally:
+            with lock:
+                table.leave(batch)
 
     def infer_single(self, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
         """Decides for one agent: {output: row}."""
@@ -441,7 +463,7 @@ class Policy:
 
         Args:
           ids: distinct agents that have begun.
-          inputs: a column [N, ...] per input; row i belongs to ids[i].
+          inputs: a column [N, ...] per input; row i belongs to ids[i]. Open sizes are those of the column.
           deterministic: no noise, for all or [N] bool by row.
           out: arrays to write to, by output name; others are allocated.
           unchanged: the number of `changes` that the caller knows of: when agents have begun or ended since, nothing is decided. A tuple of

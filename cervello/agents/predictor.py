@@ -18,7 +18,7 @@ from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
 
 # Rows of predict are agents of a name that no caller's agent has the noise of.
 _FIRST_NUMBER = agent_number("cervello.predict")
-_WITHOUT_STATE = (Clip, Fill, Guard, Image, Normalize)
+WITHOUT_STATE = (Clip, Fill, Guard, Image, Normalize)  # wrappers that remember nothing and draw nothing
 
 
 class PredictState:
@@ -71,7 +71,7 @@ class Predictor:
         stack = self._engine.stack
         self._slabs = stack.slabs()
         draws = bool(engine.model.random_nodes)
-        self.stateful = draws or any(not isinstance(w, _WITHOUT_STATE) and not (isinstance(w, Sample) and w.head.noise is None)
+        self.stateful = draws or any(not isinstance(w, WITHOUT_STATE) and not (isinstance(w, Sample) and w.head.noise is None)
                                      for w in stack.inner_first)
         shapes = tuple(sorted((name, slab.spec.shape, slab.spec.dtype.str) for name, slab in self._slabs.items()))
         names = tuple(type(wrapper).__name__ for wrapper in stack.inner_first)
@@ -96,7 +96,7 @@ class Predictor:
             if state is not None:
                 self._refuse("None, since the policy remembers nothing", state)
             with self._lock:
-                return self._decide(columns, n_rows, deterministic), None
+                return self._decide(columns, n_rows, False), None  # there is nothing to draw
         if state is not None:
             self._check(state, n_rows)
         fresh = None if state is None or starts is None else self._flags(starts, n_rows)

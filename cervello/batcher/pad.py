@@ -40,7 +40,7 @@ def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, 
             raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got something ragged") from error
         if row.shape != spec.shape:
             raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
-                             "check the environment's observation_space")
+                             f"{spec.shape_remedy}")
         if row.dtype != spec.dtype and not _castable(row.dtype, spec.dtype):
             raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
                              "convert it yourself")

@@ -5,7 +5,8 @@
     wording      numbers and names as people read them
     options      argument types that commands share
     observations random ones, for commands that run a policy
-    demo, run, api, plan, benchmark, profile, warmup, serve, top     the commands: SUMMARY, configure(parser), execute(options, terminal)
+    demo, run, play, api, plan, benchmark, profile, evaluate, warmup, serve, top
+                 the commands: SUMMARY, configure(parser), execute(options, terminal)
 
 Results go to stdout; progress, remarks and errors to stderr. Exit status: 0, 2 for an error of the user or the files,
 130 after Ctrl-C. Nothing heavy is imported before a command runs.
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from cervello.cli import api, benchmark, demo, plan, profile, run, serve, top, warmup
+from cervello.cli import api, benchmark, demo, evaluate, plan, play, profile, run, serve, top, warmup
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import one_line
 from cervello.errors import CervelloError
@@ -41,8 +42,8 @@ class _Command(Protocol):
 
 
 _COMMANDS: dict[str, _Command] = {
-    "demo": demo, "run": run, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile, "warmup": warmup,
-    "serve": serve, "top": top}
+    "demo": demo, "run": run, "play": play, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile,
+    "evaluate": evaluate, "warmup": warmup, "serve": serve, "top": top}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,9 +129,11 @@ def _parser() -> _Parser:
                "  cervello demo                        watch three policies play the arena game\n"
                "  cervello api racer.onnx              what the policy takes and gives\n"
                "  cervello run racer.onnx -b 64        run it for 64 agents, and time it\n"
+               "  cervello play CartPole-v1 old.onnx new.onnx --episodes 100 --plot returns.svg\n"
                "  cervello plan racer.onnx -b 64 --svg arena.svg\n"
                "  cervello benchmark racer.onnx -b 1-4,64   how long an agent takes in crowds of these sizes\n"
                "  cervello profile racer.onnx -b 64    which steps take the time\n"
+               "  cervello evaluate play.log a.onnx b.onnx   which one is better, from logged play\n"
                "  cervello serve brains/ --listen tcp://127.0.0.1:5577   policies for games in other languages\n")
     parser.add_argument("--version", action=_Version)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks, only results and errors")

@@ -53,7 +53,7 @@ def _print(plan: MemoryPlan, terminal: Terminal) -> None:
     if plan.one_row:
         facts.add_row("one row", f"rows run one after another: {plain(plan.one_row)}", style="yellow")
     for node, reason in plan.slow.items():
-        facts.add_row("slow", f"{plain(node)}: {plain(reason)}; batch invariance does not cover it", style="yellow")
+        facts.add_row("slow", f"{plain(node)}: {plain(reason)}", style="yellow")
     terminal.print(facts)
 
     if plan.steps:

@@ -7,7 +7,7 @@ to every hunter that touches them. Everything is vectorised over agents and repe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -52,10 +52,12 @@ class Outcome:
     Fields:
       ended: the lives that ended this tick.
       born: ids of the newborns, [k] int64; they act from the next tick on.
+      seen: model inputs by id of all that lived when everybody had moved, the dying among them; empty unless it was asked for.
     """
 
     ended: Mapping[str, tuple[Life, ...]]
     born: Mapping[str, IntArray]
+    seen: Mapping[str, Mapping[int, FloatArray]] = field(default_factory=dict)
 
 
 class Arena:
@@ -90,12 +92,13 @@ class Arena:
             SCOUT.name: {SCOUT.observation_name: perceive_as_scout(scouts, hunters, self.terrain)},
         }
 
-    def step(self, actions: Mapping[str, npt.NDArray[np.generic]]) -> Outcome:
+    def step(self, actions: Mapping[str, npt.NDArray[np.generic]], see: bool = False) -> Outcome:
         """Lets everyone move, eat, age, die and be born.
 
         Args:
           actions: by species name; grazers and hunters [L, 2] float, wished velocity in -1..1 per axis (longer than 1
             is shortened to 1); scouts [L] integer, direction 0..7.
+          see: whether the outcome holds what everybody, the dying too, perceives after the move.
         Returns:
           the lives that ended and the newborns.
         Raises:
@@ -110,6 +113,7 @@ class Arena:
         self._gather(scouts)
         self._touch(scouts, hunters)
         self.tick += 1
+        seen = self._seen() if see else {}
         ended = {
             name: self._die(herd, caught if herd is grazers else np.zeros(0, np.int64))
             for name, herd in self.herds.items()
@@ -118,7 +122,12 @@ class Arena:
         for name, herd in self.herds.items():
             empty = np.flatnonzero(~herd.alive)
             born[name] = self._give_birth(herd, empty[self._random.random(len(empty)) < BIRTH_CHANCE])
-        return Outcome(ended=ended, born=born)
+        return Outcome(ended=ended, born=born, seen=seen)
+
+    def _seen(self) -> dict[str, dict[int, FloatArray]]:
+        columns = self.observe()
+        return {species.name: dict(zip(self.ids(species.name).tolist(), columns[species.name][species.observation_name], strict=True))
+                for species in SPECIES}
 
     def _move(self, herd: Herd, wish: FloatArray) -> None:
         living = herd.living()

@@ -15,6 +15,7 @@ from cervello.errors import ConfigurationError
 from cervello.inferers import Choice
 from cervello.inferers.base import ModelInferer
 from cervello.native import Model
+from cervello.native.batching import BatchAxis
 from cervello.native.importer import Source
 from cervello.spec import Inferer, Wrapper
 
@@ -22,7 +23,7 @@ from cervello.spec import Inferer, Wrapper
 def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
          strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
-         spaces: Any = None, name: str | None = None) -> Policy:
+         spaces: Any = None, batch_axis: BatchAxis = None, name: str | None = None) -> Policy:
     """Loads a policy.
 
     Args:
@@ -36,7 +37,9 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
       outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
       share: a model or policy whose equal tensors are not stored twice.
       strict: refuse ops outside the planned tier.
-      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given are 1.
+      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given stay open, and
+        agents bring observations of any size.
+      batch_axis: where rows lie in the file's arrays, when the graph does not tell; see `Model.load`.
       spaces: the game, as an environment or `cervello.spaces.Spaces`: how its observations become inputs and outputs become its actions.
         With wrappers="auto" actions are drawn by the head of its action space.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
@@ -47,12 +50,12 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
     if name is not None and (not isinstance(name, str) or not name):
         raise ConfigurationError(f"name: expected text, got {name!r}")
     given: dict[str, Any] = {"inferer": inferer, "wrappers": wrappers, "seed": seed, "threads": threads, "outputs": outputs,
-                             "strict": strict, "dims": dims, "spaces": spaces}
+                             "strict": strict, "dims": dims, "spaces": spaces, "batch_axis": batch_axis}
     warmup: Sequence[int] = ()
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".toml":
         described = read(source)
         defaults: dict[str, Any] = {"inferer": "memoizing", "wrappers": (), "seed": 0, "threads": 1, "outputs": None, "strict": False,
-                                    "dims": None, "spaces": None}
+                                    "dims": None, "spaces": None, "batch_axis": None}
         given = {key: described.options.get(key, value) if value is defaults[key] or value == defaults[key] else value
                  for key, value in given.items()}
         source, warmup = described.model, described.warmup

@@ -6,10 +6,12 @@
 """
 
 from cervello.envs.crowd import Crowd, CrowdStep
+from cervello.envs.decision import Decision
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.opponents import Opponents
 from cervello.envs.play import play
 from cervello.envs.play_result import PlayResult, Returns
+from cervello.envs.recorder import Recorder
 from cervello.envs.rollout import Rollout, Step, rollout
 from cervello.envs.seeding import episode_seed
 from cervello.envs.vector_opponents import VectorOpponents
@@ -18,9 +20,11 @@ from cervello.spaces import Spaces
 __all__ = [
     "Crowd",
     "CrowdStep",
+    "Decision",
     "Opponents",
     "PlayResult",
     "Pool",
+    "Recorder",
     "Returns",
     "Rollout",
     "Spaces",

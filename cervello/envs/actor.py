@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.envs.sources import Arrived
+from cervello.envs.decision import Decision, decided
+from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
+from cervello.envs.sources.stable_baselines import StableBaselinesVector
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
-from cervello.wrappers import Epsilon
-
-
-@dataclass(slots=True)
-class Decision:
-    """What a policy decided for some rows, before and after the space's bounds.
-
-    Attributes:
-      places: [m] int64, positions among the rows that arrived.
-      outputs: [m, …] by name, all of the policy's.
-      sampled: [m, …] the action that was drawn, before clipping or unscaling.
-      action: [m, …] what the environment executes.
-      log_prob: [m] float32, of the sampled action under the distribution that drew it; 0 for deterministic rows, NaN where unknown.
-      deterministic: [m] bool, rows that took no draw.
-      version: of the policy.
-      empty_masks: rows whose mask allowed nothing; it counted as no mask.
-    """
-
-    places: Array
-    outputs: dict[str, Array]
-    sampled: Array
-    action: Array
-    log_prob: Array
-    deterministic: Array
-    version: int
-    empty_masks: int = 0
-    source: str = field(default="policy")
+from cervello.wrappers import Normalize
 
 
 class Actor:
@@ -63,23 +38,31 @@ class Actor:
         self.deterministic = deterministic
         self._where, self._stream, self._by_episode = where, stream, by_episode
         self._agents: dict[int, str] = {}  # by row
+        self._ids: tuple[Array, list[str]] | None = None  # of the rows that decided last
         space = self.binding.spaces.action_space
         self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
             getattr(space, "start", np.zeros(space.shape, space.dtype)))
-        baked = self.binding.baked
-        self._unknown = baked and (bool(policy.model.random_nodes) or any(isinstance(w, Epsilon) for w in policy.wrappers))
-        self._certain = deterministic or (baked and not self._unknown)
 
     def begin(self, rows: Array, episodes: Array) -> None:
-        """Episodes begin in rows: [m] int64 numbers of environments, and of their episodes."""
-        for row, episode in zip(rows.tolist(), episodes.tolist(), strict=True):
-            agent = f"{self._where} episode {episode}" if self._by_episode else f"{self._where} row {row}"
-            self.policy.begin_agent(agent, self._stream, 0 if self._by_episode else episode)
-            self._agents[row] = agent
+        """Episodes begin in rows: [m] int64 numbers of environments, and of their episodes.
+
+        Raises:
+          ConfigurationError: another one acts with this policy under the same name and seed.
+        """
+        each, what = (episodes, "episode") if self._by_episode else (rows, "row")
+        ids = [f"{self._where} {self._stream} {what} {number}" for number in each.tolist()]
+        taken = next((agent for agent in ids if agent in self.policy), None)
+        if taken is not None:
+            raise ConfigurationError(f"{self._where}: expected a policy that no other {self._where} of seed {self._stream} is acting with, "
+                                     f"got {self.policy.name!r}, in which {taken!r} is alive; close() the other one, or give another seed")
+        self.policy.begin_agents(ids, self._stream, 0 if self._by_episode else episodes)
+        self._agents.update(zip(rows.tolist(), ids, strict=True))
+        self._ids = None
 
     def end(self, rows: Array) -> None:
         """Episodes end in rows."""
         self.policy.end_agents([self._agents.pop(row) for row in rows.tolist()])
+        self._ids = None
 
     def close(self) -> None:
         """Ends the agents of all rows."""
@@ -92,13 +75,9 @@ class Actor:
         every = len(places) == len(arrived.rows)
         observation = arrived.observation if every else take(arrived.observation, places)
         encoded = binding.encode(observation, self._masks(arrived, places))
-        ids = [self._agents[row] for row in arrived.rows[places].tolist()]
+        ids = self._names(arrived.rows if every else arrived.rows[places])
         outputs = self.policy.infer_batch(ids, encoded.columns, self.deterministic)
-        results: dict[str, Array] = dict(outputs)
-        sampled = binding.sampled(results)
-        n = len(places)
-        return Decision(places, results, sampled, binding.executed(sampled), self._log_prob(results, n), np.full(n, self._certain),
-                        outputs.version, 0 if encoded.empty is None else int(encoded.empty.sum()))
+        return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))
 
     def actions(self, arrived: Arrived, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
@@ -107,11 +86,11 @@ class Actor:
         found[decision.places] = decision.action
         return found
 
-    def _log_prob(self, outputs: dict[str, Array], n: int) -> Array:
-        if self._certain:
-            return np.zeros(n, np.float32)
-        name = None if self.binding.drawn is None else self.binding.drawn.log_prob
-        return np.full(n, np.nan, np.float32) if name is None else np.asarray(outputs[name], np.float32)
+    def _names(self, rows: Array) -> list[str]:
+        """The agents of rows; the same list while the rows and their episodes stay, which the policy then need not look up again."""
+        if self._ids is None or not np.array_equal(self._ids[0], rows):
+            self._ids = rows, [self._agents[row] for row in rows.tolist()]
+        return self._ids[1]
 
     def _masks(self, arrived: Arrived, places: Array) -> Any:
         """[m, width], everything allowed where nothing is given; None when no row has a mask."""
@@ -123,9 +102,16 @@ class Actor:
         return np.concatenate([self.binding.allowed(1) if mask is None else self.binding.flat_mask(mask, 1, True) for mask in masks])
 
 
-def checked_policy(where: str, policy: Any) -> Policy:
-    """A policy that was loaded with spaces. Raises ConfigurationError otherwise."""
+def checked_policy(where: str, policy: Any, source: Source) -> Policy:
+    """A policy that was loaded for an environment like this one. Raises ConfigurationError otherwise."""
     if not isinstance(policy, Policy):
         raise ConfigurationError(f"{where}: expected a cervello.Policy, got {policy!r:.200}")
-    policy.binding  # noqa: B018  (raises, with the remedy)
+    known = policy.binding.spaces.action_space
+    if known != source.action_space:
+        raise ConfigurationError(f"{where}: expected a policy loaded with spaces whose actions are {source.action_space}, got "
+                                 f"{policy.name!r} for {known}; load it with spaces=env of this environment")
+    inner = next((w for w in policy.wrappers if isinstance(w, Normalize)), None)
+    if isinstance(source, StableBaselinesVector) and source.normalizes and inner is not None:
+        raise ConfigurationError(f"{where}: expected observations to be normalised once, got a VecNormalize around the environment and "
+                                 f"{inner!r} in {policy.name!r}; take one of them off")
     return policy

@@ -73,7 +73,7 @@ def _named(policies: Any) -> dict[str, Any]:
 
 def _loaded(name: str, given: Any, source: Source) -> Policy:
     if isinstance(given, Policy):
-        return checked_policy(f"play, policy {name!r}", given)
+        return checked_policy(f"play, policy {name!r}", given, source)
     return load(given, wrappers="auto", spaces=Spaces((source.observation_space, source.action_space)))
 
 
@@ -117,6 +117,7 @@ class _Play:
         decision = self._timed("policy", lambda: self._actor.decide(arrived))
         self._empty_masks += decision.empty_masks
         actions = self._actor.actions(arrived, decision)
+        self._source.tell(arrived.rows, decision)
         after = self._timed("environment", lambda: self._source.step(arrived.rows, actions))
         rewards = after.reward if after.innermost is None else after.innermost
         rows = after.rows

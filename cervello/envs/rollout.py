@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.envs.actor import Actor, Decision, checked_policy
+from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.decision import Decision
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Arrived, Source, open_source
 from cervello.envs.sources.base import put, stack, take
@@ -53,7 +55,8 @@ class Step:
 class Rollout:
     """An iterator over steps; iterating again goes on where it stopped. Use `rollout`.
 
-    What was yielded has happened, and nothing more: after a break, environments and agents stand behind the last step.
+    What was yielded has happened, and nothing more: after a break, environments and agents stand behind the last step. The last of all
+    steps closes it, as do `close`, the end of a `with` block, and the end of its life.
 
     Attributes:
       seeds: of the episodes that have begun; None where the environment resets itself and was seeded once.
@@ -74,6 +77,8 @@ class Rollout:
         while self._left > 0:
             step = self._step()
             self._left -= 1
+            if not self._left:
+                self.close()
             yield step
 
     def columns(self) -> Step:
@@ -90,6 +95,10 @@ class Rollout:
             self._actor.close()
             self._source.close()
 
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the end of a process, or of one that was not made completely
+            self.close()
+
     def __enter__(self) -> Rollout:
         return self
 
@@ -99,14 +108,15 @@ class Rollout:
     def _step(self) -> Step:
         before = self._arrived
         if before is None:
-            before = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
+            before = self._arrived = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
             self._begin(before)
         decision = self._actor.decide(before)
         self.empty_masks += decision.empty_masks
         sent = _sent(before, decision, self._actor.actions(before, decision))
+        self._source.tell(before.rows, decision)
         after = self._arrived = self._source.step(before.rows, sent["action"])
         self._begin(after)
-        if len(before.rows) != self._source.n_envs:
+        if len(before.rows) != self._source.n_envs or not np.array_equal(before.rows, after.rows):
             sent = self._remember(before.rows, sent, after.rows)
         log_prob = np.where(after.valid, sent["log_prob"], np.float32(np.nan))
         return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
@@ -158,11 +168,16 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     Raises:
       ConfigurationError: a policy without spaces, or an environment that cannot be stepped.
     """
-    checked_policy("rollout, policy", policy)
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
         raise ConfigurationError(f"rollout, steps: expected at least 1, got {steps!r}")
     number = checked_seed("rollout", seed)
-    return Rollout(open_source(env, n_envs, autoreset), policy, int(steps), number, bool(deterministic))
+    source = open_source(env, n_envs, autoreset)
+    try:
+        checked_policy("rollout, policy", policy, source)
+    except ConfigurationError:
+        source.close()
+        raise
+    return Rollout(source, policy, int(steps), number, bool(deterministic))
 
 
 def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
     if array.shape != expected:
         shown = tuple(rows if d == -1 else d for d in expected)
         raise InputError(f"policy {where!r}, input {spec.name!r}: expected {_written(shown)} {spec.dtype}, got {_written(array.shape)} "
-                         f"{array.dtype}; check the environment's observation_space")
+                         f"{array.dtype}; {spec.shape_remedy}")
     if not castable(array.dtype, spec.dtype):
         raise InputError(f"policy {where!r}, input {spec.name!r}: expected {spec.dtype}, got {array.dtype}, which is never cast to it; "
                          "convert it yourself")

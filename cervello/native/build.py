@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import product as product_of
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -12,18 +11,14 @@ import numpy as np
 
 from cervello.errors import CervelloError, GraphError, UnsupportedError
 from cervello.native import memory, verifier
-from cervello.native.batching import Batching, as_given, declared, one_row
+from cervello.native.batching import BatchAxis, Batching
 from cervello.native.budget import MOST_ROW_BYTES, budget
 from cervello.native.dead_code import without_dead_code
-from cervello.native.dims import ROWS, Affine, Shape, product
-from cervello.native.flow import BRANCH
-from cervello.native.flow_values import decided
-from cervello.native.freed import Baked, free_batch, walked
+from cervello.native.dims import Affine, Shape, product
 from cervello.native.graph import Graph
-from cervello.native.infer import infer
-from cervello.native.lifted import lift
 from cervello.native.lowering import Lowering
 from cervello.native.normalise import normalise
+from cervello.native.open_axes import Open, of_row, open_axes
 from cervello.native.ops import (  # noqa: F401  (each registers its ops)
     attention,
     convolution,
@@ -40,8 +35,7 @@ from cervello.native.ops import (  # noqa: F401  (each registers its ops)
 )
 from cervello.native.program import Program
 from cervello.native.program import build as encode
-from cervello.native.rows_apart import RowsMixed, check_rows_apart
-from cervello.native.spelled import spelled
+from cervello.native.readings import Reading, read_axes
 from cervello.native.tensors import Buffer, Space, dense
 from cervello.native.values import Value
 from cervello.native.walk import walk
@@ -76,19 +70,20 @@ class Built:
 
 
 def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None,
-          dims: Mapping[str, int] | None = None) -> Built:
+          dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> Built:
     """Builds a graph with N free where its nodes allow it, for one row at a time where not.
 
     Args:
       outputs: names of the values to give; the declared outputs when None.
       shapes: of all inputs, which are then one row as they are; whatever the file declares when None.
       dims: sizes for symbols of the file.
+      batch_axis: where the batch is; None when the graph decides.
     Raises:
       ModelError: the graph cannot be run.
     """
     try:
         with budget(graph.constants):
-            return _built(graph, weights, outputs, shapes, dims or {})
+            return _built(graph, weights, outputs, shapes, dims or {}, batch_axis)
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
@@ -98,67 +93,11 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
 
 
 def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int],
-           ) -> Built:
+           batch_axis: BatchAxis) -> Built:
     names = _chosen(graph, outputs)
     graph = without_dead_code(normalise(graph), names)
-    choices = [(graph, as_given(graph, shapes))] if shapes is not None else declared(graph, dims)
-    axes: dict[str, int] = {}
-    whole, batching = choices[0]
-    reason = batching.reason
-    for attempt, (one, taken) in product_of((_declared, _freed), choices) if shapes is None else ():
-        try:
-            graph, free = attempt(_without_branches(one, taken), taken)
-            graph, values = spelled(graph, free.shapes)
-            axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
-            check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
-            batching = replace(free, others=taken.others)
-            break
-        except (Baked, RowsMixed, GraphError) as error:
-            if taken is batching:  # what the likeliest meaning of the symbols runs into
-                reason = reason or str(error) if attempt is _declared else str(error)
-    else:
-        if shapes is None:
-            batching = one_row(whole, reason, batching)
-        try:
-            graph, values = spelled(_without_branches(whole, batching), batching.shapes)
-        except GraphError as error:
-            raise _with_sizes(error, batching) from error
-    return _lower(graph, values, batching, names, axes, weights)
-
-
-def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
-    """The error, and which sizes may be to blame."""
-    if not batching.others:
-        return error
-    sizes = ", ".join(f"{name!r}: {size}" for name, size in batching.others.items())
-    return GraphError(f"{error}; sizes that the file leaves open were taken as {{{sizes}}}: give others with dims=")
-
-
-def _without_branches(graph: Graph, batching: Batching) -> Graph:
-    """The graph without branches that its shapes alone rule out."""
-    if not any(node.op == BRANCH for node in graph.nodes):
-        return graph
-    try:
-        values = infer(graph, batching.shapes)
-    except GraphError:
-        if not batching.free:
-            raise
-        values = infer(graph, one_row(graph, "", batching).shapes)
-    return decided(graph, values)
-
-
-def _declared(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
-    """The graph with the batch where its inputs declare one."""
-    if not batching.free:
-        raise Baked(batching.reason)
-    return graph, batching
-
-
-def _freed(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
-    """The graph with N in place of a batch of 1, in the inputs or behind them."""
-    if batching.free:
-        return walked(graph, batching.shapes), batching
-    return lift(graph) if -1 in batching.axes.values() else free_batch(graph)
+    reading = read_axes(graph, names, dims, shapes, batch_axis)
+    return _lower(reading, names, weights, open_axes(graph, reading.batching, dims, names))
 
 
 def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -186,10 +125,10 @@ def _leaner(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
     return second if never_more and peaks[0] != peaks[1] else first
 
 
-def _prepared(graph: Graph, values: dict[str, Value], batching: Batching, running: tuple[str, ...], axes: dict[str, int],
-              ) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
+def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
     """A lowering whose inputs and outputs have their places, what callers give and get, and the outputs whose shape depends on data."""
-    lowering = Lowering(graph, values, running)
+    graph, values, batching = reading.graph, reading.values, reading.batching
+    lowering = Lowering(graph, values, running, reading.stretches)
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     for index, port in enumerate(graph.inputs):
@@ -200,15 +139,18 @@ def _prepared(graph: Graph, values: dict[str, Value], batching: Batching, runnin
         buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
         lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)
         buffer.readers = lowering.uses[port.name]
-        inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis))
+        sizes = of_row(opened.get(port.name, {}), batching.file_axes[port.name])
+        inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
     loose = []
     for name in running:
         value = values[name]
         if value.shape is None or value.dtype is None:
             loose.append(name)
             continue
-        axis = _output_axis(value, batching, axes.get(name))
-        spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis)
+        moving = opened.get(name, {})
+        axis = _output_axis(value, batching, reading.axes.get(name), 0 in moving)
+        sizes = of_row(moving, None if batching.lifted or axis == -1 else axis)
+        spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis, open_axes=sizes)
         lowering.place(name, movement.output_tensor(name, value.dtype, value.shape, len(outputs)))
         outputs.append(spec)
     for name in running:
@@ -218,14 +160,14 @@ def _prepared(graph: Graph, values: dict[str, Value], batching: Batching, runnin
     return lowering, inputs, outputs, loose
 
 
-def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tuple[str, ...], axes: dict[str, int],
-           weights: Weights) -> Built:
+def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> Built:
+    graph, values, batching = reading.graph, reading.values, reading.batching
     constants = {name: data for name in names if (data := values[name].constant) is not None and not values[name].from_input}
     running = tuple(name for name in names if name not in constants)
-    lowering, inputs, outputs, loose = _prepared(graph, values, batching, running, axes)
+    lowering, inputs, outputs, loose = _prepared(reading, running, opened)
     walk(lowering)
     if lowering.early_matters:
-        other = _prepared(graph, values, batching, running, axes)[0]
+        other = _prepared(reading, running, opened)[0]
         walk(other, early=False)
         lowering = _leaner(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]
@@ -241,13 +183,18 @@ def _lower(graph: Graph, values: dict[str, Value], batching: Batching, names: tu
                  random_nodes, len(lowering.absorbed))
 
 
-def _output_axis(value: Value, batching: Batching, found: int | None) -> int | None:
-    """Where an output's rows lie; `found`: where they lay while N was free."""
+def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
+    """Where an output's rows lie.
+
+    Args:
+      found: where they lay while N was free.
+      first_is_open: whether its first axis has an open size, which may happen to be 1.
+    """
     assert value.shape is not None
     if batching.free:
         return next((i for i, d in enumerate(value.shape) if isinstance(d, Affine)), None)
     if found is not None and value.shape[found:found + 1] == (1,):
         return found
-    if 0 in batching.axes.values() and value.shape and value.shape[0] == 1:
+    if 0 in batching.axes.values() and value.shape and value.shape[0] == 1 and not first_is_open:
         return 0
     return -1

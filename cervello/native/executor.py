@@ -225,7 +225,7 @@ def run_host(program: Program, run: Run, plan: Plan, host: HostCall, arrays: Seq
     """Runs one call of a slower tier on a settled run."""
     operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
     try:
-        for target, result in zip(host.results, host(operands), strict=True):
+        for target, result in zip(host.results, host(operands, plan.n_rows), strict=True):
             if isinstance(target, str):
                 run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
             elif target is not None:

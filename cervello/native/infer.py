@@ -29,9 +29,12 @@ from cervello.native.ops.shapes import RULES, Result, Unknown
 from cervello.native.schema_shapes import Inferred, infer_by_schema
 from cervello.native.values import Array, Value, known
 
+_MOST_LISTED = 1 << 26  # elements of values whose axes kernels list or go around, sizes of 0 taken as 1
+_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered by lists as long as their axes
 _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
                       "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
                       "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
+_RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
 def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
@@ -75,6 +78,8 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
         if shape is not None and dtype is not None and prod(at(size, 1) for size in shape) * dtype.itemsize > MOST_ROW_BYTES:
             raise GraphError(f"node {node}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, got {written(shape)} "
                              f"{dtype}; are its sizes right?")
+        if shape is not None and (0 in shape or node.op in _BY_PLACES) and prod(max(at(dim, 1), 1) for dim in shape) > _MOST_LISTED:
+            raise GraphError(f"node {node}: expected at most {_MOST_LISTED} elements, sizes of 0 taken as 1, got {written(shape)}")
     if any(node.outputs[len(found):]):
         raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
     return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
@@ -99,11 +104,12 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
 
 
 def _by_schema(node: Node, inputs: list[Value | None]) -> Inferred:
-    """Shapes and types by ONNX's own inference.
+    """Shapes and types by ONNX's own inference, for ops without a rule.
 
-    Where a rule has given up on sizes that depend on N, they stay unknown: `rows_apart` takes known ones for rows that stay apart.
+    Where a rule has given up, they stay unknown: `rows_apart` takes known sizes that depend on N for rows that stay apart, and onnx's
+    inference reads outside its memory for some nodes that rules refuse (GatherND with negative `batch_dims`).
     """
-    if node.op in RULES and any(value is not None and mentions_rows(value) for value in inputs):
+    if node.op in RULES and node.op not in _RULED_IN_PART:
         return [(None, None)] * len(node.outputs)
     return infer_by_schema(node, inputs)
 

@@ -7,6 +7,7 @@ operands are written in place where their producers can, and an elementwise resu
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -31,14 +32,16 @@ class Lowering:
       steps: what has been emitted so far.
       tensors: where each value lives, by name.
       slow: reasons by node, for ops outside the planned tier.
+      stretches: how rows lie in values whose batch axis has absorbed others, see `rows_apart.check_rows_apart`.
     """
 
-    def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]):
+    def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...], stretches: Mapping[str, int] | None = None):
         self.graph, self.values = graph, values
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
         self.buffers: list[Buffer] = []
         self.slow: dict[str, str] = {}
+        self.stretches = stretches or {}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
         self.uses.update(outputs)
         self.outputs = outputs

@@ -14,6 +14,7 @@ from cervello.compiled import linker
 from cervello.errors import ConfigurationError, FormatError, InputError
 from cervello.native import abi
 from cervello.native.arrays import as_array, bind_outputs, check_mapping, check_names, fitted
+from cervello.native.batching import BatchAxis, check_batch_axis
 from cervello.native.bound import Bound
 from cervello.native.build import build
 from cervello.native.counts import thread_count
@@ -33,6 +34,7 @@ from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
+_Asked = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
 _PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
 
 
@@ -52,12 +54,13 @@ class Model(Executable):
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
                  progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None,
-                 dims: Mapping[str, int] | None = None, origin: Origin | None = None):
+                 dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None, origin: Origin | None = None):
         self._origin = origin
         sizes = checked_dims(graph, dims)
+        check_batch_axis(graph, batch_axis)
         self.weights: Weights = Weights(share.weights if share is not None else None)
         with linker.progress(progress):
-            built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes, sizes)
+            built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes, sizes, batch_axis)
         self.weights.seal()
         super().__init__(graph.name, replace(built, graph=None))
         if strict and self._built.slow:
@@ -65,9 +68,11 @@ class Model(Executable):
 
             raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
                                    f"{', '.join(f'{k} ({v})' for k, v in self._built.slow.items())}")
-        others = self._built.batching.others
-        self._open: Open[Model] | None = Open(graph, sizes, others) if others else None
-        self._asked, self._sizes = (outputs, strict), sizes
+        batching = self._built.batching
+        lifted = all(axis is None for axis in batching.file_axes.values())
+        self._open: Open[Model] | None = Open(graph, sizes, batching.others, lifted) if batching.others else None
+        self._asked: _Asked = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
+        self._sizes = sizes
         self._plans: dict[int, Plan] = {}
         constants = [(name, value.shape, str(value.dtype)) for name, value in sorted(self.spec.constants.items())]
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
@@ -79,7 +84,7 @@ class Model(Executable):
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
-             progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None) -> Model:
+             progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> Model:
         """Reads a policy.
 
         Args:
@@ -90,11 +95,16 @@ class Model(Executable):
           progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
           dims: sizes by symbol, for axes that the file leaves open beside the batch. Those not given count as 1 in the specs, and a run
             takes whatever its arrays have there.
+          batch_axis: where rows of agents lie in the file's own arrays, when the graph does not tell: an axis for every input, or
+            {input: axis}; an open axis, or one of size 1. {input: None}: no axis of it is the batch; all agents of a batch share the input
+            then, or, when it is None for every input, the arrays are one agent's row as they stand. Inputs that are not named have their
+            batch where a symbol is shared with one that is. Rows run one at a time where the graph does not keep them apart.
         Raises:
-          ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have.
+          ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have, or a
+            batch axis that cannot be one.
         """
         origin = Origin.of(source)  # before it is read: a file that is written meanwhile is another one
-        return cls(read(source), share, outputs, strict, progress, dims=dims, origin=origin)
+        return cls(read(source), share, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
 
     def updated(self, weights: Mapping[str, Any]) -> Model:
         """The same model with other weights; what stays equal is not stored again.
@@ -108,13 +118,13 @@ class Model(Executable):
         graph = self._source().graph()
         origin = self._source().updated(graph, weights)
         graph = replace(graph, constants={**graph.constants, **origin.updates})
-        outputs, strict = self._asked
-        return Model(graph, self, outputs, strict, dims=self._sizes, origin=origin)
+        outputs, strict, batch_axis = self._asked
+        return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
-        """Another file, with the outputs and sizes that were asked for here; equal weights are shared."""
-        outputs, strict = self._asked
-        return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes)
+        """Another file, with the outputs, sizes and batch axes that were asked for here; equal weights are shared."""
+        outputs, strict, batch_axis = self._asked
+        return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis)
 
     def _source(self) -> Origin:
         if self._origin is None:
@@ -132,8 +142,7 @@ class Model(Executable):
         return digest.hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        outputs, strict = self._asked
-        return _again, (self._source(), outputs, strict, self._sizes, self.fingerprint)
+        return _again, (self._source(), self._asked, self._sizes, self.fingerprint)
 
     @property
     def inputs(self) -> Specs:
@@ -238,8 +247,20 @@ class Model(Executable):
             self.release(run)
 
     def _resized(self, graph: Graph, sizes: dict[str, int]) -> Model:
-        """The model with other sizes where the file leaves them open; it shares the weights."""
-        return Model(graph, self, *self._asked, dims=sizes)
+        """The model with other sizes where the file leaves them open; it shares the weights, and rows lie where they do here."""
+        outputs, strict, _ = self._asked
+        return Model(graph, self, outputs, strict, dims=sizes, batch_axis=self._built.batching.file_axes)
+
+    def of_sizes(self, sizes: Mapping[str, int]) -> Model:
+        """The model for other sizes, by symbol, where the file leaves them open; it shares the weights.
+
+        Args:
+          sizes: of every symbol of `open_dims`.
+        Raises:
+          GraphError: the graph does not run with these sizes.
+        """
+        ordered = {name: sizes[name] for name in self.open_dims}
+        return (None if self._open is None else self._open.of_sizes(ordered, self._resized)) or self
 
     def _without_rows(self, run: Run, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
         """No rows: only the outputs that all rows share have something to hold; a row of zeros brings them about."""
@@ -323,10 +344,11 @@ class Model(Executable):
         return Bound(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))
 
 
-def _again(origin: Origin, outputs: Sequence[str] | None, strict: bool, dims: Mapping[str, int], fingerprint: str) -> Model:
+def _again(origin: Origin, asked: _Asked, dims: Mapping[str, int], fingerprint: str) -> Model:
     """A pickled model in the process that unpickles it."""
     origin = origin.moved()
-    model = Model(origin.graph(), None, outputs, strict, dims=dims, origin=origin)
+    outputs, strict, batch_axis = asked
+    model = Model(origin.graph(), None, outputs, strict, dims=dims, batch_axis=batch_axis, origin=origin)
     if model.fingerprint != fingerprint:
         raise FormatError(f"model {model.name!r}: expected {origin.path!r} as it was when the model was pickled, got another policy; "
                           "pickles name files, so keep the file, or load the model from bytes, which are pickled with it")

@@ -11,7 +11,8 @@ import numpy as np
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.graph import Graph
 
-_KEPT = 8  # models of other sizes; they share their weights
+_KEPT = 64  # models of other sizes; they share their weights
+_TRIED = 32  # sizes that constants of the file have
 
 
 def symbols(graph: Graph) -> dict[str, tuple[str, int]]:
@@ -44,16 +45,45 @@ def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]
     return {name: int(size) for name, size in (dims or {}).items()}
 
 
+def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[list[list[int | str]]], bool]) -> dict[str, int] | None:
+    """The one size with which a graph runs, of a symbol that stands for a fixed size, as a feature axis does that is called open.
+
+    Args:
+      entries: sizes and symbols by input and axis.
+      runs: whether the graph fits inputs of such entries.
+    Returns:
+      {symbol: size}, or None when no size runs or several do.
+    """
+    sizes = sorted({size for data in graph.constants.values() for size in data.shape if size > 1})
+    for name in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)):
+        fit: list[int] = []
+        for size in dict.fromkeys(each for near in sizes[:_TRIED] for each in (near, near + 1)):
+            if runs([[size if d == name else d for d in row] for row in entries]):
+                fit.append(size)
+            if len(fit) > 1:
+                break
+        if len(fit) == 1:
+            return {name: fit[0]}
+    return None
+
+
 M = TypeVar("M")  # a model
 
 
 class Open(Generic[M]):
-    """The open sizes of a model, and models of other sizes; mutable. It keeps the graph, and with it the weights as the file has them."""
+    """The open sizes of a model, and models of other sizes; mutable. It keeps the graph, and with it the weights as the file has them.
 
-    def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int]):
+    Args:
+      given: sizes by symbol that the caller has fixed.
+      taken: the open ones, with the sizes that the model was built for.
+      lifted: whether the file's arrays are one row as they stand, with no batch axis.
+    """
+
+    def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int], lifted: bool = False):
         places = symbols(graph)
         self.graph, self._given, self._taken = graph, given, dict(taken)
-        self._places = {name: places[name] for name in taken}
+        self._places = {name: (*places[name], lifted) for name in taken}
+        self._ranks = {port.name: len(port.shape or ()) for port in graph.inputs}
         self._others: OrderedDict[tuple[int, ...], M] = OrderedDict()
 
     def other(self, arrays: Mapping[str, Any], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
@@ -63,11 +93,21 @@ class Open(Generic[M]):
           InputError: an array without the axis; GraphError: the graph does not run with these sizes.
         """
         sizes = {}
-        for name, (port, axis) in self._places.items():
+        for name, (port, axis, lifted) in self._places.items():
             shape = np.shape(arrays[port])
+            if lifted and len(shape) > self._ranks[port]:  # rows in front, where the file has none
+                shape = shape[1:]
             if len(shape) <= axis:
                 raise InputError(f"model {self.graph.name!r}, input {port!r}: expected {axis + 1} axes or more, got shape {shape}")
             sizes[name] = shape[axis]
+        return self.of_sizes(sizes, make)
+
+    def of_sizes(self, sizes: Mapping[str, int], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
+        """The model for sizes by symbol, in the order of `taken`; None when they are those it was built for.
+
+        Raises:
+          GraphError: the graph does not run with these sizes.
+        """
         if sizes == self._taken:
             return None
         key = tuple(sizes.values())

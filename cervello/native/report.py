@@ -45,7 +45,7 @@ class MemoryPlan:
       weight_bytes: constants in packed form; shared_bytes of them belong to a model given as `share`.
       partitions: buffers grouped by the offset they share.
       tiers: steps by tier.
-      slow: nodes outside the planned tier, with the reason; law 1 (batch invariance) does not cover those that compute floats.
+      slow: nodes outside the planned tier, with the reason; those that round floats run one row at a time.
       one_row: why rows run one at a time; empty when the batch is free.
     """
 
@@ -106,7 +106,7 @@ class MemoryPlan:
                  f"; {self.fused} nodes fused"]
         if self.one_row:
             lines.append(f"one row at a time: {self.one_row}")
-        lines += [f"slow: {node}: {reason}; batch invariance does not cover it" for node, reason in self.slow.items()]
+        lines += [f"slow: {node}: {reason}" for node, reason in self.slow.items()]
         lines.append("")
         lines.append(f"{'step':>4}  {'runs':<22} {'live bytes':>11}  node")
         for i, step in enumerate(self.steps):

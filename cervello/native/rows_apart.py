@@ -1,7 +1,8 @@
 """Whether a graph keeps the rows of a batch apart.
 
-Proven node by node, from a list of ops that are known to: an op that is on none of the lists and meets rows counts as one that
-mixes them, and so does one that computes with the number of rows. Source: ONNX operator specification.
+Proven node by node, from a list of ops that are known to keep them apart. The opposite is proven too: a node that reduces, normalises,
+multiplies or convolves along the axis of the rows, or computes with their number, relates them. An op that is on none of the lists
+proves neither. Source: ONNX operator specification.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _PRODUCTS = frozenset({"Gemm", "MatMul"})
 _MOVES = frozenset({"ConstantOfShape", "Flatten", "OneHot", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Resize",
                     "Upsample"})  # a batch that Resize resizes has no shape
 # Work on everything behind the axis in front.
-_PICTURES = frozenset({"AveragePool", "BatchNormalization", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
-                       "InstanceNormalization", "LRN", "MaxPool"})
+_PICTURES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
+                       "InstanceNormalization", "MaxPool"})
+_CHANNELS = frozenset({"BatchNormalization", "LRN"})  # on the axis behind it alone
 _ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
               "LogSoftmax": -1, "LpNormalization": -1, "Softmax": -1, "TopK": -1}  # and the axis they take unless told
 REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
@@ -43,40 +45,38 @@ _SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Slice": (1,
 
 
 class RowsMixed(Exception):
-    """A node combines rows of the batch; the message names it."""
+    """A node combines rows of the batch, or is not known to keep them apart; the message names it.
+
+    Attributes:
+      related: whether it is proven that entries of the axis meet, which then is not a batch.
+    """
+
+    def __init__(self, message: str, related: bool = False):
+        super().__init__(message)
+        self.related = related
 
 
-def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> None:
+def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
     """Refuses graphs in which a row of the batch can reach another, or rows share their noise.
 
     Args:
       outputs: names of the results that differ from row to row.
+    Returns:
+      for each value with rows, how many stretches of all rows follow each other on its batch axis: 1 unless it absorbed axes before it.
     Raises:
-      RowsMixed: with the node.
+      RowsMixed: with the first node that relates rows; without one, with the first that is not known to keep them apart.
     """
     stretches: dict[str, int] = {}  # inside a batch axis that absorbed the axes before it: rows repeat this many times; else 1
+    doubt: RowsMixed | None = None
     for node in graph.nodes:
-        known = [values[name] for name in node.outputs if name]
-        if any(value.data is not None for value in known):
-            continue
-        for value in known:
-            if value.shape is None and value.from_input:
-                raise RowsMixed(f"node {node} gives a shape that depends on data")
-            if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
-                raise RowsMixed(f"node {node} relates rows to each other")
-        inputs = [values[name] for name in node.inputs]
-        if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
-            raise RowsMixed(f"node {node} computes with the number of rows")
-        if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
-            _follow(node, inputs, known, stretches)
-            continue
-        if node.op in RANDOM and not node.domain:
-            _check_random(node, known)
-        elif any(_moving(value) for value in inputs):
-            _check_node(node, inputs)
-        if any(_moving(value) for value in inputs) and any(not _moving(value) for value in known):
-            raise RowsMixed(f"node {node} makes one value of all rows")
-        _follow(node, inputs, known, stretches)
+        try:
+            _check(node, values, stretches)
+        except RowsMixed as error:
+            if error.related:
+                raise
+            doubt = doubt or error
+    if doubt is not None:
+        raise doubt
     for name in outputs:
         value = values[name]
         if value.data is not None and symbolic(value.data):
@@ -85,6 +85,33 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
             raise RowsMixed(f"output {name!r} has no batch axis")
         if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
             raise RowsMixed(f"output {name!r} has {written(value.shape)} rows")
+    return stretches
+
+
+def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
+    """Refuses a node where rows meet, and notes how rows lie in its results."""
+    known = [values[name] for name in node.outputs if name]
+    if any(value.data is not None for value in known):
+        return
+    for value in known:
+        if value.shape is None and value.from_input:
+            raise RowsMixed(f"node {node} gives a shape that depends on data")
+        if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
+            raise RowsMixed(f"node {node} relates rows to each other", related=True)
+    inputs = [values[name] for name in node.inputs]
+    # A range of rows may pick each row's own element.
+    if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
+        raise RowsMixed(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
+    if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
+        _follow(node, inputs, known, stretches)
+        return
+    if node.op in RANDOM and not node.domain:
+        _check_random(node, known)
+    elif any(_moving(value) for value in inputs):
+        _check_node(node, inputs)
+    if any(_moving(value) for value in inputs) and any(not _moving(value) for value in known):
+        raise RowsMixed(f"node {node} makes one value of all rows", related=True)
+    _follow(node, inputs, known, stretches)
 
 
 def _moving(value: Value) -> set[int]:
@@ -111,7 +138,7 @@ def _follow(node: Node, inputs: list[Value], outputs: list[Value], stretches: di
             before, after = _in_front(inputs[0]) * inside, _in_front(value)
             rows = next(d for d in value.shape or () if isinstance(d, Affine))
             if not after or before % after or rows.const or rows.slope % (before // after):
-                raise RowsMixed(f"node {node} mixes rows")
+                raise RowsMixed(f"node {node} mixes rows", related=True)
             stretches[value.name] = before // after
         else:
             stretches[value.name] = inside
@@ -132,7 +159,7 @@ def _check_node(node: Node, inputs: list[Value]) -> None:
     if along is None:
         raise RowsMixed(f"node {node} is not known to keep rows apart")
     if along & _moving(inputs[0]) or (node.op == "Concat" and any(along & _moving(value) for value in inputs)):
-        raise RowsMixed(f"node {node} works along the batch axis")
+        raise RowsMixed(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
     if (node.op == "Clip" or node.op not in _SEVERAL) and any(_moving(value) for value in inputs[1:]):
         raise RowsMixed(f"node {node} takes an operand from the batch that all rows use")
     if node.op in ("GatherElements", "GatherND", "ScatterElements") and any(_moving(value) != _moving(inputs[0]) for value in inputs):
@@ -140,7 +167,7 @@ def _check_node(node: Node, inputs: list[Value]) -> None:
     if node.op == "Einsum":
         terms = letters(node)[0]
         if len({term[axis] for term, value in zip(terms, inputs, strict=True) for axis in _moving(value)}) > 1:
-            raise RowsMixed(f"node {node} relates rows to each other")
+            raise RowsMixed(f"node {node} relates rows to each other", related=True)
 
 
 def _along(node: Node, inputs: list[Value]) -> set[int] | None:
@@ -150,6 +177,8 @@ def _along(node: Node, inputs: list[Value]) -> set[int] | None:
         return set()
     if node.op in _PICTURES:
         return set(range(1, rank))
+    if node.op in _CHANNELS:
+        return {1}
     if node.op in _RECURRENT:
         return {0}
     if node.op in _ALONG_ONE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,18 @@ class Signature:
         return index if index <= last else last if self.repeats else None
 
 
-@cache
-def signature(op: str, opset: int, domain: str) -> Signature | None:
-    """What ONNX says of an op; None where it does not know it."""
+def _schema(op: str, opset: int, domain: str) -> onnx.defs.OpSchema | None:
     try:
-        schema = onnx.defs.get_schema(op, opset, domain)
+        return onnx.defs.get_schema(op, opset, domain)
     except onnx.defs.SchemaError:
+        return None
+
+
+@lru_cache(maxsize=2048)
+def signature(op: str, opset: int, domain: str) -> Signature | None:
+    """What ONNX says of an op, in its newest form where the opset does not have it yet; None where it does not know it."""
+    schema = _schema(op, opset, domain) or _schema(op, onnx.defs.onnx_opset_version(), domain)
+    if schema is None:
         return None
     types = {one.type_param_str: frozenset(one.allowed_type_strs) for one in schema.type_constraints}
     letters = tuple(formal.type_str for formal in schema.inputs)

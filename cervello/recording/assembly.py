@@ -140,9 +140,9 @@ def _episode(life: _Life) -> Episode:
     t = 0
     flags = np.zeros(2, np.bool_)
     for layout, group in groupby(life.rows, key=lambda row: row[0]):
-        data = b"".join(row for _, row in group)
-        n = len(data) // layout.dtype.itemsize if layout.dtype.itemsize else 1
-        rows = np.frombuffer(data, layout.dtype, n) if layout.dtype.itemsize else np.empty(n, layout.dtype)
+        pieces = [row for _, row in group]
+        n = len(pieces)
+        rows = np.frombuffer(b"".join(pieces), layout.dtype) if layout.dtype.itemsize else np.empty(n, layout.dtype)
         is_step = layout.kind in (Kind.STEP, Kind.DECIDE)
         for i, path in enumerate(layout.paths):
             column = rows[f"f{i}"]
@@ -155,7 +155,7 @@ def _episode(life: _Life) -> Episode:
             elif layout.kind is Kind.BEGIN:
                 plain[str(path[0])] = column[0].item()
             elif path[0] in ("terminated", "truncated"):
-                flags[path[0] == "truncated"] |= column[0]
+                flags[int(path[0] == "truncated")] |= column[0]
         if is_step:
             t += n
     T = life.n_steps
@@ -180,7 +180,7 @@ def _observations(parts: dict[Path, list[Array]], T: int) -> tuple[Any, bool]:
     """The tree of [T + 1, …], and whether its last row is the one before it, repeated."""
     flat = {path: np.concatenate(arrays) for path, arrays in parts.items()}
     counts = {len(array) for array in flat.values()}
-    if not counts <= {T, T + 1} or len(counts) > 1:
+    if counts not in ({T}, {T + 1}):
         raise ValueError(f"{sorted(counts)} observations of an episode of {T} steps")
     missing = counts == {T}
     if missing:

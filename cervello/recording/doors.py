@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.recording.trees import Path, Tree, columns, named
+from cervello.recording.trees import EMPTY_DICT, EMPTY_TUPLE, Path, Tree, columns, from_leaves, named
 from cervello.spec import Array
 
 SOURCES = {"unknown": 0, "policy": 1}
@@ -69,8 +69,19 @@ def handles_of(episodes: Any) -> Array:
 
 
 def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
-    """A column of one scalar per row; one scalar for all is repeated."""
+    """A column of one scalar per row; one scalar for all is repeated.
+
+    Args:
+      dtype: of the column; None for ints or strings as they are.
+    Raises:
+      InputError: other rows, or another kind of values.
+    """
     array = np.asarray(value)
+    if array.dtype.kind in "fO" and dtype is np.uint64 and all(type(each) is int for each in np.ravel(np.array(value, object))):
+        array = np.array(value, object)  # numpy takes a list of ints for floats when only some are above 2**63
+        array = array.astype(np.uint64 if array.size and array.min() >= 0 and array.max() < 2**64 else object)
+    if dtype is None and array.ndim and array.dtype.kind == "U" and any(isinstance(each, int) for each in value):
+        raise InputError(f"recording, {name!r}: expected ints or strings, got both; begin them in two calls")
     wanted = array.dtype if dtype is None else np.dtype(dtype)
     fits = array.dtype.kind in ("iuU" if dtype is None else _TAKEN[wanted.kind])
     if array.shape not in ((), (n,)) or (not fits and array.size):
@@ -78,7 +89,8 @@ def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
         raise InputError(f"recording, {name!r}: expected ({n},) {what}, got {array.shape} {array.dtype}; give a scalar per row")
     if wanted.kind == "u" and array.dtype.kind == "i" and (array < 0).any():
         raise InputError(f"recording, {name!r}: expected numbers of at least 0, got {array.min()}")
-    return np.ascontiguousarray(np.broadcast_to(array, (n,)), wanted.newbyteorder("<"))
+    repeated = array if array.ndim else np.full(n, array)
+    return np.ascontiguousarray(repeated, wanted.newbyteorder("<"))
 
 
 def _source(given: Any) -> int:
@@ -95,6 +107,30 @@ def exact_kind(array: Array) -> str:
 def rough_kind(array: Array) -> str:
     """What of a dtype may not change from record to record in infos."""
     return "bools" if array.dtype.kind == "b" else "strings" if array.dtype.kind in "US" else "numbers"
+
+
+def check_infos(known: Mapping[Path, Any], given: Mapping[Path, Any], where: str) -> None:
+    """Whether all infos make one tree, with room for a mask `_key` beside each key.
+
+    Args:
+      known, given: kind and row shape by path, of the infos before and of these.
+    Raises:
+      InputError: a key that is an array here and a dict or tuple there, or a key `_key` that is no mask.
+    """
+    if given.keys() <= known.keys():
+        return
+    together = {**known, **given}
+    try:
+        from_leaves({path: None for path in together if path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE)})
+    except ValueError as error:
+        raise InputError(f"{where}, 'infos': expected keys that are always an array or always a dict, got {error}; rename one") from error
+    places = {path[:i] for path in together for i in range(1, len(path) + 1)}
+    for place in places:
+        last = place[-1]
+        of = (*place[:-1], last[1:]) if isinstance(last, str) and last.startswith("_") else ()
+        if of in places and together.get(place) != ("bools", ()):
+            raise InputError(f"{where}, {named(place)!r}: expected [n] bool beside {named(of)!r}, a mask of rows, got something else; "
+                             "rename it")
 
 
 def shown(rows: Any) -> str:

@@ -8,6 +8,7 @@ from cervello.errors import AgentError
 from cervello.spec import Array
 
 FREE, STEPS, DECISIONS = 0, 1, 2  # phases: no episode; one recorded by whole steps; one recorded decisions first
+SAME_ROWS = ("observation", "action", "pre_tanh", "pre_clip")  # trees whose rows have one schema within an episode
 _LANE_BITS = 32
 
 
@@ -16,7 +17,7 @@ class Lanes:
 
     Attributes:
       phase: [lanes] int8. n_steps: [lanes] int64.
-      schemas: by name "observation" and "action", [lanes] int64, number of the schema, −1 before the first row.
+      schemas: by name of `SAME_ROWS`, [lanes] int64, number of the schema, −1 before the first row.
     """
 
     def __init__(self) -> None:
@@ -25,13 +26,13 @@ class Lanes:
         self._mark = np.zeros(0, np.int64)
         self.phase = np.zeros(0, np.int8)
         self.n_steps = np.zeros(0, np.int64)
-        self.schemas = {"observation": np.zeros(0, np.int64), "action": np.zeros(0, np.int64)}
+        self.schemas = {name: np.zeros(0, np.int64) for name in SAME_ROWS}
 
     def next(self, n: int) -> Array:
         """[n] int64, the handles that `begin` takes next; nothing changes but memory."""
         if n > len(self._free):
             self._grow(max(n, 2 * len(self.phase), 16))
-        lanes = np.array(self._free[len(self._free) - n:], np.int64)
+        lanes = np.array(self._free[len(self._free) - n:][::-1], np.int64)
         return self._generation[lanes] << _LANE_BITS | lanes
 
     def _grow(self, to: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class LogFile:
 
     def __init__(self, path: Path):
         self.path = path
+        self._is_torn = False
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
@@ -74,12 +76,18 @@ class LogFile:
     def _append(self, data: bytes) -> None:
         written = 0
         try:
+            if self._is_torn:
+                os.ftruncate(self._file, self.n_bytes)
+                self._is_torn = False
             os.lseek(self._file, self.n_bytes, os.SEEK_SET)
             while written < len(data):
                 written += os.write(self._file, memoryview(data)[written:])
         except BaseException as error:  # an interrupt too must not leave half a record
             if written:
-                os.ftruncate(self._file, self.n_bytes)
+                self._is_torn = True
+                with contextlib.suppress(OSError):  # the next write tries again before it writes
+                    os.ftruncate(self._file, self.n_bytes)
+                    self._is_torn = False
             if isinstance(error, OSError):
                 raise RecordingError(f"recording {str(self.path)!r}: expected room for {len(data)} bytes after {self.n_bytes}, got "
                                      f"{error.strerror}; what was recorded before is whole, free space and repeat the call") from error

@@ -70,7 +70,7 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
         raise InputError(f"{where}, rewards: expected [T] with at least one step, got {rewards.shape}; leave the episode out")
     T = len(rewards)
     observations, final_obs_missing = _observations(map_tree(_array, given.observations), T, where)
-    infos = map_tree(_array, dict(getattr(given, "infos", None) or {}))
+    infos = _tuples(map_tree(_array, dict(getattr(given, "infos", None) or {})))
     columns: dict[str, Any] = {}
     for name, key in STEP_COLUMNS.items():
         if key in infos:
@@ -102,6 +102,15 @@ def _array(value: Any) -> Any:
     if array.dtype.kind != "O":
         return array
     return np.array([each.decode() if isinstance(each, bytes) else each for each in array.ravel().tolist()]).reshape(array.shape)
+
+
+def _tuples(infos: Tree) -> Tree:
+    """Infos with tuples where Minari's HDF5 storage, which has none in infos, gives dicts of `_index_0` and so on."""
+    if not isinstance(infos, Mapping):
+        return infos
+    parts = {key: _tuples(value) for key, value in infos.items()}
+    names = [f"_index_{i}" for i in range(len(parts))]
+    return tuple(parts[name] for name in names) if parts and set(parts) == set(names) else parts
 
 
 def _typed(name: str, column: Any) -> Any:

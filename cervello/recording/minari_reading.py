@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cervello.errors import FormatError, InputError, MissingFileError, RecordingError
+from cervello.errors import FormatError, MissingFileError, RecordingError
 from cervello.recording.episode import Episode
 from cervello.recording.minari_columns import as_episode
 
@@ -36,8 +36,6 @@ class MinariRecording:
         except FileNotFoundError as error:
             raise MissingFileError(f"recording, minari={dataset_id!r}: expected a local dataset, found none; minari.download_dataset gets "
                                    "published ones, MINARI_DATASETS_PATH says where others are") from error
-        except ValueError as error:
-            raise InputError(f"recording, minari={dataset_id!r}: expected the id of a dataset, got {error}") from error
         return cls(dataset, Path(dataset.spec.data_path).parent)
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from cervello.recording.minari_columns import as_episode, to_infos
 from cervello.recording.minari_reading import minari_module
 from cervello.recording.reader import read
 from cervello.recording.trees import Tree, map_tree
+
+_LEFT_OUT = "(`.*` is set to|env_spec is) None"  # Minari warns of metadata that were not given
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,10 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     if unfinished not in ("skip", "truncate"):
         raise InputError(f"to_minari, unfinished: expected 'skip' or 'truncate', got {unfinished!r}")
     source: Any = read(log) if isinstance(log, str | os.PathLike) else log
-    spaces = {"observations": observation_space or getattr(source, "observation_space", None),
-              "actions": action_space or getattr(source, "action_space", None)}
+    if isinstance(source, Iterator):
+        raise InputError("to_minari: expected episodes that can be iterated over twice, got an iterator; give a list or a path")
+    spaces = {"observations": getattr(source, "observation_space", None) if observation_space is None else observation_space,
+              "actions": getattr(source, "action_space", None) if action_space is None else action_space}
     for name, space in spaces.items():
         if space is None:
             raise InputError(f"to_minari, {name}: expected a space, got none recorded; give {name[:-1]}_space=")
@@ -86,9 +91,15 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     path = _path(minari, dataset_id)
     buffers = (_buffer(minari, episode, tree) for episode in choice)
     try:
-        minari.create_dataset_from_buffers(
-            dataset_id, buffers, observation_space=spaces["observations"], action_space=spaces["actions"], data_format="hdf5",
-            jpeg_encoding=False, **metadata)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _LEFT_OUT, UserWarning)  # metadata that the caller left out knowingly
+            made = minari.create_dataset_from_buffers(
+                dataset_id, buffers, observation_space=spaces["observations"], action_space=spaces["actions"], data_format="hdf5",
+                jpeg_encoding=False, **metadata)
+        found = int(made.total_episodes), int(made.total_steps)
+        if found != (n_episodes, n_steps):
+            raise RecordingError(f"to_minari {dataset_id!r}: expected {n_episodes} episodes of {n_steps} steps, got {found[0]} of "
+                                 f"{found[1]}; convert a log when no writer has it open")
     except BaseException as error:
         shutil.rmtree(path, ignore_errors=True)
         if isinstance(error, CervelloError) or not isinstance(error, Exception):

@@ -83,21 +83,29 @@ class Log:
         assembler = Assembler()
         self.damage = None
         with self._opened() as file:
+            at = len(frames.FILE_HEAD)
             try:
-                at = file.tell()
                 for end, body in self._bodies(file):
-                    try:
-                        yield from assembler.take(unpack(body))
-                    except (ValueError, KeyError) as error:
-                        raise frames.Damage(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got "
-                                            f"{error}; read what is before it with until_damage=True") from error
+                    yield from assembler.take(unpack(body))
                     at = end
-            except frames.Damage as error:
-                if not self._until_damage:
-                    raise
-                self.damage = str(error)
-        yield from assembler.rest()
+            except (frames.Damage, ValueError) as error:
+                self._damaged(at, error)
+            try:
+                yield from assembler.rest()
+            except ValueError as error:
+                self._damaged(at, error)
         self.n_empty = assembler.n_empty
+
+    def _damaged(self, at: int, error: Exception) -> None:
+        """Notes damage, or raises it."""
+        if not isinstance(error, frames.Damage):
+            cause = error
+            error = frames.Damage(f"recording {str(self.path)!r}, byte {at}: expected a record that fits what is before it, got {cause}; "
+                                  "read what is before it with until_damage=True")
+            error.__cause__ = cause
+        if not self._until_damage:
+            raise error
+        self.damage = self.damage or str(error)
 
     def _opened(self) -> BinaryIO:
         try:

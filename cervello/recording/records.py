@@ -21,6 +21,14 @@ from cervello.spec import Array
 
 _TUPLE = "()"
 
+TREES = frozenset({"observation", "action", "pre_tanh", "pre_clip", "infos"})  # columns that may have more than a scalar per row
+_DTYPES = {  # of the columns that have a scalar per row
+    "episode": ("<i8",), "reward": ("<f8",), "terminated": ("|b1",), "truncated": ("|b1",), "step": ("<i8",), "seed": ("<i8",),
+    "log_prob": ("<f4", "<f8"), "deterministic": ("|b1",), "source": ("|u1",), "overridden": ("|b1",), "version": ("<i8",),
+    "stream": ("<u8",), "tick": ("<i8",),
+}
+_NAMES = ("agent", "match")  # ints or strings
+
 
 class Kind(IntEnum):
     """What a record says; the numbers are in files."""
@@ -31,6 +39,14 @@ class Kind(IntEnum):
     DECIDE = 3  # a step each: the observation before the action, the action; its outcome comes in other records
     OUTCOME = 4  # rewards to add, or executed actions, of steps recorded before
     END = 5  # episodes end
+
+
+_FLAGS = frozenset({"terminated", "truncated"})
+_NEEDED = {  # columns without which a record of a kind says nothing
+    Kind.BEGIN: frozenset({"episode"}), Kind.STEP: frozenset({"episode", "action", "reward"}) | _FLAGS,
+    Kind.DECIDE: frozenset({"episode", "observation", "action"}), Kind.OUTCOME: frozenset({"episode", "step"}),
+    Kind.END: frozenset({"episode"}) | _FLAGS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +106,26 @@ def unpack(body: bytes) -> Record:
     except (msgpack.UnpackException, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     columns: dict[Path, Array] = {path: np.empty((0,), np.uint8) if array is None else array for path, array in flat.items()}
-    episodes = columns.get(("episode",))
-    if episodes is None or episodes.dtype != np.int64 or episodes.ndim != 1:
-        raise ValueError("expected a column of episodes [n] int64")
+    missing = _NEEDED[kind] - {str(path[0]) for path in columns if path}
+    if missing:
+        raise ValueError(f"a record of kind {kind.name} without {sorted(missing)}")
+    n = len(columns.get(("episode",), ()))
     for path, array in columns.items():
         if path[-1:] in (EMPTY_DICT, EMPTY_TUPLE):
-            columns[path] = np.empty((len(episodes), 0), np.uint8)
-        elif array.ndim < 1 or len(array) != len(episodes):
-            raise ValueError(f"expected {len(episodes)} rows in {path!r}, got shape {array.shape}")
+            columns[path] = array = np.empty((n, 0), np.uint8)
+        _check(path, array, n)
     return Record(kind, columns, {})
+
+
+def _check(path: Path, array: Array, n: int) -> None:
+    name = str(path[0])
+    if array.ndim < 1 or len(array) != n:
+        raise ValueError(f"expected {n} rows in {path!r}, got shape {array.shape}")
+    if name in TREES:
+        return
+    known = array.dtype.str in _DTYPES[name] if name in _DTYPES else name in _NAMES and array.dtype.kind in "iuU"
+    if len(path) > 1 or array.ndim > 1 or not known:
+        raise ValueError(f"an unknown column {path!r} of {array.shape[1:]} {array.dtype.str}")
 
 
 def _decoded(node: Any) -> Any:

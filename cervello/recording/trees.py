@@ -19,11 +19,17 @@ KINDS = "biufcUS"  # kinds of numpy dtypes that can be recorded: all but objects
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Paths and arrays of a tree, depth first, in the order of the dicts."""
+    """Paths and arrays of a tree, depth first, in the order of the dicts.
+
+    Raises:
+      InputError: a key that is no str.
+    """
     if isinstance(tree, Mapping):
         if not tree:
             yield path + EMPTY_DICT, None
         for key, value in tree.items():
+            if not isinstance(key, str):
+                raise InputError(f"recording, {named(path)!r}: expected keys of type str, got {key!r}; rename it")
             yield from leaves(value, (*path, key))
     elif isinstance(tree, tuple):
         if not tree:
@@ -35,20 +41,27 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def from_leaves(flat: Mapping[Path, Any]) -> Tree:
-    """The tree of which `leaves` gave these; arrays of one path () are the tree."""
+    """The tree of which `leaves` gave these; arrays of one path () are the tree.
+
+    Raises:
+      ValueError: paths that contradict each other: an array that is a dict too, a dict that is a tuple too.
+    """
     if tuple(flat) == ((),):
         return flat[()]
     groups: dict[str | int, dict[Path, Any]] = {}
     for path, value in flat.items():
-        if path == EMPTY_DICT:
-            return {}
-        if path == EMPTY_TUPLE:
-            return ()
+        if path in (EMPTY_DICT, EMPTY_TUPLE) and len(flat) == 1:
+            return {} if path == EMPTY_DICT else ()
+        if not path or path in (EMPTY_DICT, EMPTY_TUPLE):
+            raise ValueError(f"one place is an array, a dict and a tuple: {sorted(map(named, flat))}")
         groups.setdefault(path[0], {})[path[1:]] = value
     children = {key: from_leaves(group) for key, group in groups.items()}
-    if all(isinstance(key, int) for key in children):
-        return tuple(children[i] for i in sorted(children))
-    return children
+    places = [key for key in children if isinstance(key, int)]
+    if not places:
+        return children
+    if sorted(places) != list(range(len(children))):
+        raise ValueError(f"one place is a dict and a tuple: {sorted(map(str, children))}")
+    return tuple(children[i] for i in range(len(children)))
 
 
 def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
@@ -78,9 +91,6 @@ def columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
     """
     found: dict[Path, Array] = {}
     for path, value in leaves(tree, where):
-        for key in path:
-            if not isinstance(key, str | int):
-                raise InputError(f"recording, {named(path)!r}: expected keys of type str, got {key!r}; rename it")
         if value is None:
             if path[-1:] not in (EMPTY_DICT, EMPTY_TUPLE):
                 raise InputError(f"recording, {named(path)!r}: expected [{n_rows}, …] numbers, bools or strings, got None; leave it out")

@@ -13,8 +13,8 @@ import msgpack
 import numpy as np
 
 from cervello.errors import AgentError, InputError, RecordingError
-from cervello.recording.doors import Schema, count_rows, decision, exact_kind, handles_of, rough_kind, scalars, shown
-from cervello.recording.lanes import DECISIONS, STEPS, Lanes
+from cervello.recording.doors import Schema, check_infos, count_rows, decision, exact_kind, handles_of, rough_kind, scalars, shown
+from cervello.recording.lanes import DECISIONS, SAME_ROWS, STEPS, Lanes
 from cervello.recording.log_file import LogFile
 from cervello.recording.records import Kind, pack
 from cervello.recording.spaces import describe
@@ -55,7 +55,8 @@ class Writer:
           path: the file.
           observation_space, action_space: Gymnasium spaces of one agent, kept for `to_minari`; None where agents differ.
           metadata: anything msgpack takes, given back by `read`.
-          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode.
+          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose waiting
+            fails raises after it has recorded.
         Raises:
           RecordingError: the file cannot be written, or another writer has it open. FormatError: it is there and is damaged or no log.
           InputError: a space or metadata that cannot be kept.
@@ -193,6 +194,8 @@ class Writer:
                 i = int(np.flatnonzero(wrong)[0])
                 raise InputError(f"{self._where}, 'step': expected a step below {steps[i]}, got {chosen[i]}; record the step first")
             found["step",] = chosen
+            if action is not None:
+                self._check_action(found, lanes)
             if n and len(found) > 1:
                 self._write(Kind.OUTCOME, handles, found)
 
@@ -281,7 +284,7 @@ class Writer:
     def _checked(self, found: _Columns, lanes: Array | None) -> tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]:
         """Numbers of the schemas of observations and actions, and rows of infos, for `_keep`. Both must be those that were there before."""
         schemas: dict[str, int] = {}
-        for name in ("observation", "action"):
+        for name in SAME_ROWS:
             rows: Schema = tuple((path, exact_kind(array), array.shape[1:]) for path, array in found.items() if path[0] == name)
             if not rows:
                 continue
@@ -299,7 +302,17 @@ class Writer:
                 if (kind, shape) != infos[path]:
                     raise InputError(f"{self._where}, {named(path)!r}: expected rows of {shape} {kind} as before, got {array.shape[1:]} "
                                      f"{infos[path][0]}; leave it out or name it otherwise")
+        if infos:
+            check_infos(self._infos, infos, self._where)
         return schemas, infos
+
+    def _check_action(self, found: _Columns, lanes: Array) -> None:
+        """Raises InputError unless the leaves of an action are leaves of the actions that the episodes have."""
+        given = {(path, exact_kind(array), array.shape[1:]) for path, array in found.items() if path[0] == "action"}
+        for number in np.unique(self._lanes.schemas["action"][lanes]):
+            had = next(rows for rows, known in self._schemas.items() if known == number)
+            if not given <= had:
+                raise InputError(f"{self._where}, 'action': expected leaves of the episode's actions, {shown(had)}, got {shown(given)}")
 
     def _keep(self, lanes: Array, schemas: tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]) -> None:
         """Notes what has been written."""

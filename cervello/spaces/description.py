@@ -53,7 +53,8 @@ class Spaces:
         return given if isinstance(given, cls) else cls(given)
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name in ("box", "keys", "action", "greedy") if (value := getattr(self, name)))
+        options = "".join(f", {name}={value!r}" for name in ("box", "keys", "action", "greedy")
+                          if (value := getattr(self, name)) not in (None, {}))
         return f"Spaces(({self.observation_space}, {self.action_space}){options})"
 
 

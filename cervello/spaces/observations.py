@@ -35,6 +35,23 @@ class _Leaf:
         self.where = where if key is None else f"{where}, observation {key!r}"
         self.convert = _converter(self.where, space, spec)
 
+    def stacked(self, parts: Sequence[Any]) -> Array:
+        """[N, *shape] of separate parts; `numpy.stack` takes three times as long.
+
+        Raises:
+          InputError: one of another shape.
+        """
+        try:
+            arrays = [part if type(part) is np.ndarray else np.asarray(part) for part in parts]
+        except ValueError as error:
+            raise InputError(f"{self.where}: expected an array for every agent, got something ragged") from error
+        shapes = {array.shape for array in arrays}
+        if shapes - {self.shape}:
+            raise InputError(f"{self.where}: expected {self.shape} for every agent, got {sorted(shapes - {self.shape})[:8]}")
+        if not self.ndim or not arrays:
+            return np.array(arrays).reshape(len(arrays), *self.shape)
+        return np.concatenate(arrays).reshape(len(arrays), *self.shape)
+
     def column(self, given: Any, n_rows: int | None) -> Array:
         """[N, *row] of [N, *shape], or of one agent's observation, which becomes one row."""
         try:
@@ -172,11 +189,7 @@ class ObservationEncoder:
         columns = {}
         for leaf in self._leaves:
             parts = observations if leaf.key is None else [self._part(each, leaf.key) for each in observations]
-            try:
-                stacked = np.stack([np.asarray(part) for part in parts]) if len(parts) else np.zeros((0, *leaf.shape))
-            except ValueError as error:
-                raise InputError(f"{leaf.where}: expected {leaf.shape} for every agent, got {[np.shape(p) for p in parts][:8]}") from error
-            columns[leaf.input] = leaf.column(stacked, len(parts))
+            columns[leaf.input] = leaf.column(leaf.stacked(parts), len(parts))
         return columns
 
     def mask(self, observation: Any) -> Any:

@@ -185,6 +185,12 @@ class Stack:
                     slab.initial = new.slabs[name].initial  # type: ignore[attr-defined]
                 new.slabs = was.slabs  # type: ignore[attr-defined]
 
+    def share(self, other: Stack) -> None:
+        """Works on the slabs of a stack that differs in sizes which no slab depends on."""
+        for mine, theirs in zip(self.inner_first, other.inner_first, strict=True):
+            if getattr(theirs, "slabs", None):
+                mine.slabs = theirs.slabs  # type: ignore[attr-defined]
+
     # Moves --------------------------------------------------------------------------------------------------------------
 
     @property

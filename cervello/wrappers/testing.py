@@ -94,7 +94,7 @@ class WrapperContract(Playing):
         policy.begin_agent(1)
         first = self._play(policy, [1])
         policy.end_agent(1)
-        policy.begin_agent(1)
+        policy.begin_agent(1, episode=0)
         for step, expected in enumerate(first):
             self._expect(self._tick(policy, [1], step), expected, f"step {step} of the second life")
 

@@ -11,6 +11,7 @@ import pytest
 from stacks import model
 
 from cervello import Policy, Recurrent, Runtime
+from cervello.agents import episodes
 
 AGENTS, BATCH, GENERATIONS = 20_000, 4_000, 4
 
@@ -35,6 +36,12 @@ def generations(begin: Any, tick: Any, end: Any, n_agents: int = AGENTS, n_batch
     finally:
         tracemalloc.stop()
     return full, empty
+
+
+@pytest.fixture(autouse=True)
+def remembers_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of agents that have ended is complete within the first generation."""
+    monkeypatch.setattr(episodes, "REMEMBERED", 500)
 
 
 def no_growth(measured: tuple[list[int], list[int]]) -> None:

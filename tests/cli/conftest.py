@@ -79,10 +79,10 @@ def oddly_named(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mixer(tmp_path: Path) -> Path:
-    """Relates rows of the batch to each other, so that it runs one row at a time."""
+    """Exported for one row, with a mean over its batch of 1, so that it runs one row at a time."""
     nodes = [helper.make_node("ReduceMean", ["obs"], ["mean"], axes=[0], keepdims=1, name="centre"),
              helper.make_node("Sub", ["obs", "mean"], ["action"])]
-    return save(tmp_path / "mixer.onnx", {"obs": ["N", 3]}, {"action": ["N", 3]}, nodes)
+    return save(tmp_path / "mixer.onnx", {"obs": [1, 3]}, {"action": [1, 3]}, nodes)
 
 
 @pytest.fixture

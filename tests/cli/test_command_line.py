@@ -17,7 +17,7 @@ import pytest
 import cervello as package
 from cervello.cli import main
 
-COMMANDS = ("demo", "run", "api", "plan", "benchmark", "profile", "warmup")
+COMMANDS = ("demo", "run", "play", "api", "plan", "benchmark", "profile", "warmup")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")} | {
     "PYTHONPATH": str(Path(package.__file__).parents[1])}
 

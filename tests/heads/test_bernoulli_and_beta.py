@@ -173,7 +173,8 @@ def test_parameters_of_other_sizes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("head", [Categorical("logits"), MultiDiscrete("logits", [1, 2]), Gaussian("logits", 1.0),
-                                  TanhGaussian("logits", 1.0), Bernoulli("logits"), Beta("alpha", "beta"), Deterministic("logits")], ids=repr)
+                                  TanhGaussian("logits", 1.0), Bernoulli("logits"), Beta("alpha", "beta"), Deterministic("logits")],
+                         ids=repr)
 def test_a_head_draws_without_a_policy(head: Head) -> None:
     columns = given(50)
     assert same_bits(head.sample(columns, rng=3), head.sample(columns, rng=np.random.default_rng(3)))

@@ -115,7 +115,8 @@ def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
     return replace(plan, words=words, places=places)
 
 
-def execute_guarded(model: Model, given: Mapping[str, Array], n_rows: int, at_end: bool, program: Program | None = None) -> dict[str, Array]:
+def execute_guarded(model: Model, given: Mapping[str, Array], n_rows: int, at_end: bool, program: Program | None = None,
+                    ) -> dict[str, Array]:
     """Runs the first n_rows rows of `given` as agents 0, 1, …
 
     Args:
@@ -151,11 +152,12 @@ def check(model: Model, given: Mapping[str, Array], n_rows: int, where: str) -> 
 
 
 def _cases(family: str, long: bool) -> None:
-    from native_cases import FAMILIES, WIDTHS
+    from guarded_cases import ALL_FAMILIES
+    from native_cases import WIDTHS
     from native_rows import columns, take
 
-    for case in FAMILIES[family]:
-        for width in WIDTHS if long else (1, 5, 17, 33):
+    for case in ALL_FAMILIES[family]:
+        for width in (1,) if family == "flow" else WIDTHS if long else (1, 5, 17, 33):
             model = Model.load(case.build(width))
             for n_rows in ((1, 2, 7, 16, 17, 48, 64, 70) if long else (1, 7, 64)) if model.batched else (1,):
                 given = columns(model, n_rows, positive=case.positive, integers=case.integers)

@@ -63,6 +63,12 @@ def one(op: str, *operands: In | np.ndarray[Any, Any] | None, outputs: int | Seq
     return graph([node(op, names, results, **attributes)], inputs, [name for name in results if name], constants, opset)
 
 
+def along(proto: onnx.ModelProto, symbol: str = "N") -> dict[str, int | None]:
+    """Where a symbol lies in every input, as `batch_axis=` takes it."""
+    shapes = {port.name: [dim.dim_param for dim in port.type.tensor_type.shape.dim] for port in proto.graph.input}
+    return {name: shape.index(symbol) if symbol in shape else None for name, shape in shapes.items()}
+
+
 class Chain:
     """Builds a longer graph node by node; mutable."""
 

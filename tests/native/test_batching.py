@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_graphs import Chain, In, one, rows, weights
+from native_graphs import Chain, In, along, one, rows, weights
 from native_oracle import foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one
 
@@ -50,7 +50,7 @@ MIXED: dict[str, Any] = {
 @pytest.mark.parametrize("name", MIXED)
 def test_a_graph_that_mixes_rows_runs_them_one_at_a_time(name: str) -> None:
     graph = MIXED[name]()
-    model = Model.load(graph)
+    model = Model.load(graph, batch_axis=along(graph))  # else it is an open size of one row, see test_axis_readings
     assert not model.batched
     assert model.plan().one_row
     given = columns(model, 5, special=False)

@@ -11,7 +11,7 @@ from native_graphs import I64, Chain, In, graph, node, one, rows, weights
 from native_oracle import assert_near, foreign
 from onnx import helper
 
-from cervello.errors import ExecutionError, GraphError
+from cervello.errors import ExecutionError, GraphError, UnsupportedError
 from cervello.native import Model
 
 F64, I32 = np.dtype(np.float64), np.dtype(np.int32)
@@ -71,6 +71,8 @@ CONTRADICTIONS = [
     (lambda: one("LpNormalization", rows(4), p=3), "p among 1, 2, got 3"),
     (lambda: one("BatchNormalization", rows(3, 2), *[weights(3)] * 3, weights(1)), r"a variance of shape \(3,\), got \(1,\)"),
     (lambda: one("LRN", rows(3, 2, 2), size=0), "size of at least 1, got 0"),
+    (lambda: one("GroupNormalization", rows(4, 4), weights(2).astype(F64), weights(2), num_groups=2, opset=17),
+     "of one element type, got float32 and float64"),  # before the op was one
     # branches and loops
     (lambda: _loop(_fixed(dtype=I32)), "a number of turns of type int64, got int32"),
     (lambda: _loop(_fixed(2, dtype=I64)), "one number as a number of turns"),
@@ -99,6 +101,9 @@ CONTRADICTIONS = [
     (lambda: one("ConstantOfShape", _a(2, 2), value=helper.make_tensor("v", 1, [0], [])), "one number as value"),
     (lambda: one("OneHot", rows(dtype=I64), _a(3), weights(3)), r"values of shape \(2,\)"),
     (lambda: one("DepthToSpace", rows(6, 2, 2), blocksize=2), "a multiple of 4 on axis 1, got 6"),
+    (lambda: one("Reshape", _fixed(0, 3), _a(1 << 31, 4, 0), allowzero=1), "at most 67108864 elements, sizes of 0 taken as 1"),
+    (lambda: one("Pad", rows(3), _a(0, 0, 0, 1 << 31), mode="edge"), "at most 67108864 elements"),
+    (lambda: one("Tile", rows(3), _a(1, 1 << 31)), "at most 67108864 elements"),
     # windows
     *((lambda op=op: one(op, rows(1, 5), kernel_shape=[2], pads=[2, 0]), r"pads below the kernel's \[2\]") for op in _POOLS),
     (lambda: one("Resize", rows(1, 2, 2), None, _SCALES, opset=18), "scales above 0"),
@@ -119,6 +124,11 @@ CONTRADICTIONS = [
     (lambda: _attention(q=rows(3, 3, 4)), "a multiple of those of keys"),
     (lambda: _attention(mask=weights(3, 6)), "a mask of at most 5 keys"),
     (lambda: _attention(q=rows(3, 8), k=rows(5, 8), v=rows(5, 8), q_num_heads=3, kv_num_heads=2), "3 heads share evenly"),
+    # losses, words
+    (lambda: one("NegativeLogLikelihoodLoss", _fixed(1, 4), _a(4)), "labels from 0 to 3, got 4"),
+    (lambda: one("NegativeLogLikelihoodLoss", _fixed(1, 4), _a(0), reduction="max"), "reduction among"),
+    (lambda: one("TfIdfVectorizer", _fixed(4, dtype=I64), mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=1 << 31,
+                 ngram_counts=[0], ngram_indexes=[0], pool_int64s=[1]), "a max_skip_count of at most 65536"),
     # random
     (lambda: one("Multinomial", rows(0)), "at least one class"),
     (lambda: one("Multinomial", rows(3), dtype=1), "dtype among 6, 7"),
@@ -147,6 +157,7 @@ def test_attributes_that_onnx_does_not_give_an_op_are_refused(model: Any, messag
     lambda: one("GatherElements", _fixed(4, 3), np.zeros((2, 3), np.int64)),
     lambda: one("ScatterElements", _fixed(4, 3), np.zeros((2, 2), np.int64), weights(2, 2)), lambda: _loop(_fixed(1, dtype=I64)),
     lambda: one("Pad", rows(3), _a(0, 2, 0, 2), mode="reflect"), lambda: one("MaxPool", rows(1, 5), kernel_shape=[2], pads=[1, 1]),
+    lambda: one("MaxPool", rows(2, 3), kernel_shape=[3], pads=[0, 1]),  # as large as the picture, and more than one of it
     lambda: one("AveragePool", rows(1, 5), kernel_shape=[3], pads=[2, 2], count_include_pad=1),
     lambda: one("Clip", rows(4), np.float32([0.5])), lambda: one("LayerNormalization", rows(3, 4), weights(3, 4), axis=1),
     lambda: one("GroupNormalization", rows(4, 3), weights(4), weights(4), num_groups=2, opset=21)])
@@ -174,3 +185,22 @@ def test_operands_whose_shapes_only_the_run_can_tell_are_checked_there() -> None
     assert next(iter(found.values())).reshape(-1).tolist() == [0, 5, 0, 6]
     with pytest.raises(ExecutionError, match=r"node ScatterND.*: expected updates of shape \(3,\), got \(2,\)"):
         model.run({"x": np.float32([0, 1, 3, 2]), **given})
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3])
+def test_attention_shows_its_scores_before_and_after_they_are_capped(mode: int) -> None:
+    keys = _fixed(1, 2, 5, 4)
+    proto = one("Attention", _fixed(1, 2, 3, 4), keys, keys, outputs=["y0", "", "", "y1"], opset=23, softcap=0.5,
+                qk_matmul_output_mode=mode)
+    q, k, v = (np.random.default_rng(seed).standard_normal((1, 2, size, 4)).astype(np.float32) for seed, size in ((0, 3), (1, 5), (2, 5)))
+    scores = q @ k.transpose(0, 1, 3, 2) / 2
+    capped = 0.5 * np.tanh(scores / 0.5)
+    shares = np.exp(capped) / np.exp(capped).sum(-1, keepdims=True)
+    found = Model.load(proto).run({"x0": q, "x1": k, "x2": v})["y1"]
+    np.testing.assert_allclose(found.reshape(1, 2, 3, 5), (scores, capped, capped, shares)[mode], rtol=1e-5, atol=1e-6)
+
+
+def test_raw_scores_that_the_reference_implementation_caps_are_refused() -> None:
+    keys = _fixed(1, 2, 5, 4, dtype=np.float16)
+    with pytest.raises(UnsupportedError, match="got raw scores beside a softcap"):
+        Model.load(one("Attention", keys, keys, keys, outputs=["y0", "", "", "y1"], opset=23, softcap=0.5))

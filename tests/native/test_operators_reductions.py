@@ -122,7 +122,7 @@ def test_arg_max_takes_the_first_of_equals_and_nan_above_all() -> None:
 
 
 def test_a_reduction_over_the_batch_runs_one_row_at_a_time_and_says_so() -> None:
-    model = Model.load(one("ReduceSum", rows(3), np.array([0]), opset=18))
+    model = Model.load(one("ReduceSum", rows(3), np.array([0]), opset=18), batch_axis=0)
     assert not model.batched
     assert "batch" in model.plan().one_row
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from native_graphs import I64, Chain, In, one, rows, weights
 from native_oracle import assert_near, foreign
-from native_rows import columns
+from native_rows import assert_same_bits, columns, execute, one_by_one, some
 
 from cervello.errors import ExecutionError, UnsupportedError
 from cervello.native import Model
@@ -147,3 +147,110 @@ def test_amounts_and_axes_that_come_with_the_inputs_are_obeyed() -> None:
 def test_the_extreme_of_nothing_is_beyond_every_number(op: str, dtype: Any, expected: Any) -> None:
     model = Model.load(one(op, rows(0, dtype=dtype), np.array([1]), opset=20))
     assert model.run({"x0": np.zeros((2, 0), dtype)})["y0"].tolist() == [[expected]] * 2
+
+
+def _statistics(dtype: Any, *shape: int) -> list[Any]:
+    random = np.random.default_rng(2)
+    return [np.asarray(a).astype(dtype) for a in (random.uniform(0.5, 2, shape), random.normal(size=shape), random.normal(size=shape),
+                                                  random.uniform(0.5, 4, shape))]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("opset", [7, 8, 9, 11, 13, 14, 15])
+def test_a_batch_normalisation_uses_the_statistics_it_is_given(opset: int, dtype: Any) -> None:
+    operands = _statistics(dtype, 4)
+    model = Model.load(one("BatchNormalization", rows(4, 3, dtype=np.dtype(dtype)), *operands, opset=opset, momentum=0.9))
+    x = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(dtype)
+    scale, bias, mean, variance = (a.astype(np.float64)[:, None] for a in operands)
+    expected = (x.astype(np.float64) - mean) / np.sqrt(variance + np.float32(1e-5)) * scale + bias
+    found = model.run({"x0": x})["y0"]
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * np.abs(expected).max())
+    assert np.array_equal(model.run({"x0": x[2:3]})["y0"], found[2:3])
+
+
+def test_statistics_by_element_of_an_old_batch_normalisation_are_obeyed() -> None:
+    operands = _statistics(np.float64, 4, 3)
+    model = Model.load(one("BatchNormalization", rows(4, 3, dtype=F64), *operands, opset=7, spatial=0))
+    x = np.random.default_rng(0).standard_normal((5, 4, 3))
+    scale, bias, mean, variance = operands
+    np.testing.assert_allclose(model.run({"x0": x})["y0"], (x - mean) / np.sqrt(variance + np.float32(1e-5)) * scale + bias, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_long_sums_of_other_types_keep_their_types_precision(dtype: Any) -> None:
+    random, kind = np.random.default_rng(3), np.dtype(dtype)
+    x, kernel = random.uniform(0, 1, (2, 64, 5, 5)).astype(dtype), random.uniform(0, 1, (2, 64, 3, 3)).astype(dtype)
+    flat, matrix = x.reshape(2, -1), random.uniform(0, 1, (1600, 3)).astype(dtype)
+    wide, many = x.astype(np.float64), np.lib.stride_tricks.sliding_window_view(x.astype(np.float64), (3, 3), axis=(2, 3))
+    exact = {"Conv": np.einsum("nchwij,ocij->nohw", many, kernel.astype(np.float64)),
+             "MatMul": flat.astype(np.float64) @ matrix.astype(np.float64),
+             "ReduceL2": np.sqrt((wide * wide).sum((1, 2, 3), keepdims=True)),
+             "ReduceMean": wide.mean((1, 2, 3), keepdims=True)}
+    for op, given, proto in (("Conv", x, one("Conv", rows(64, 5, 5, dtype=kind), kernel)),
+                             ("MatMul", flat, one("MatMul", rows(1600, dtype=kind), matrix)),
+                             ("ReduceL2", x, one("ReduceL2", rows(64, 5, 5, dtype=kind), axes=[1, 2, 3])),
+                             ("ReduceMean", x, one("ReduceMean", rows(64, 5, 5, dtype=kind), axes=[1, 2, 3]))):
+        found = Model.load(proto).run({"x0": given})["y0"]
+        np.testing.assert_allclose(found, exact[op], rtol=(1 if kind == np.float16 else 16) * np.finfo(dtype).eps, err_msg=op)
+
+
+def _vector_for_all() -> Any:
+    c = Chain(x=rows(9), vector=In((64,)))
+    return c.model(c.add("MatMul", c.add("MatMul", "x", weights(9, 64)), "vector"))
+
+
+def _weights_per_agent() -> Any:
+    c = Chain(x=rows(3, 6))
+    return c.model(c.add("Transpose", c.add("MatMul", c.add("Transpose", "x", perm=[1, 0, 2]), weights(3, 6, 4)), perm=[1, 0, 2]))
+
+
+def _absorbed_axes() -> Any:
+    """Rows that repeat along an axis that has absorbed another before it."""
+    c = Chain(x=rows(3, 6, dtype=F64))
+    flat = c.add("Reshape", c.add("Transpose", "x", perm=[1, 0, 2]), np.array([-1, 6]))
+    product = c.add("Softmax", c.add("MatMul", flat, weights(6, 4).astype(np.float64)), axis=-1)
+    return c.model(c.add("Transpose", c.add("Reshape", product, np.array([3, -1, 4])), perm=[1, 0, 2]))
+
+
+LAW: dict[str, Any] = {
+    "a vector that all rows share": _vector_for_all, "weights per agent": _weights_per_agent, "absorbed axes": _absorbed_axes,
+    "MatMul-float64": lambda: one("MatMul", rows(97, dtype=F64), weights(97, 33).astype(np.float64)),
+    "MatMul-float16": lambda: one("MatMul", rows(97, dtype=np.float16), weights(97, 33).astype(np.float16)),
+    "Gemm-float64": lambda: one("Gemm", rows(97, dtype=F64), weights(33, 97).astype(np.float64), weights(33).astype(np.float64), transB=1),
+    "Conv-float64": lambda: one("Conv", rows(3, 9, 9, dtype=F64), weights(5, 3, 3, 3).astype(np.float64)),
+    "Tanh-float64": lambda: one("Tanh", rows(13, dtype=F64)),
+    "ReduceSum-float64": lambda: one("ReduceSum", rows(97, dtype=F64), np.array([1])),
+    "LayerNormalization-float64": lambda: one("LayerNormalization", rows(97, dtype=F64), weights(97).astype(np.float64))}
+
+
+@pytest.mark.parametrize("name", LAW)
+def test_rows_on_slower_tiers_have_the_same_bits_in_any_batch(name: str) -> None:
+    model = Model.load(LAW[name]())
+    assert model.batched
+    assert model.slow_nodes
+    given = columns(model, 33, special="float16" not in name)
+    alone = one_by_one(model, given, 33)
+    for some_rows in (range(33), range(5), [7, 3], range(16, 33)):
+        assert_same_bits(execute(model, given, list(some_rows)), some(model, alone, list(some_rows)), f"{name}, {some_rows}")
+
+
+def test_rows_of_absorbed_axes_are_told_apart() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 3, 6))
+    found = Model.load(_absorbed_axes()).run({"x": x})
+    logits = x @ weights(6, 4).astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(next(iter(found.values())), expected, rtol=1e-13)
+
+
+def test_rounding_to_a_narrow_type_warns_nobody_of_overflow() -> None:
+    model = Model.load(one("ReduceSum", rows(3, dtype=np.float16), np.array([1])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.run({"x0": np.full((2, 3), 60000, np.float16)})["y0"].tolist() == [[np.inf]] * 2
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+def test_old_versions_that_the_reference_lacks_are_run_as_newer_ones(opset: int) -> None:
+    model = Model.load(one("DequantizeLinear", rows(3, dtype=np.dtype(np.uint8)), np.float32(0.5), np.uint8(2), opset=opset))
+    assert model.run({"x0": np.array([[0, 2, 7]], np.uint8)})["y0"].tolist() == [[-1, 0, 2.5]]

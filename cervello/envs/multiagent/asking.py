@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.envs.decision import Decision, decided, rows_of
+from cervello.spec import Array
 
 R = TypeVar("R")
 
@@ -23,6 +25,7 @@ class Question:
       observations: one for each.
       masks: a mask or None for each; None when there are none.
       deterministic: no noise.
+      recorded: whether the answer holds the decision, for a recorder.
     """
 
     policy: Policy
@@ -30,6 +33,7 @@ class Question:
     observations: list[Any]
     masks: list[Any] | None
     deterministic: bool
+    recorded: bool = False
 
 
 @dataclass(slots=True)
@@ -39,10 +43,12 @@ class Answer:
     Attributes:
       actions: for the environment, one for each.
       empty_masks: agents whose mask allowed nothing; it counted as no mask.
+      decision: all that was decided, a row for each; None unless it was asked for.
     """
 
     actions: list[Any]
     empty_masks: int
+    decision: Decision | None = None
 
 
 Asking = Generator[list[Question], list[Answer], R]
@@ -84,26 +90,25 @@ def _answered(questions: list[Question]) -> list[Answer]:
     for places in groups.values():
         group = [questions[i] for i in places]
         first = group[0]
-        if len(group) == 1:
-            answers[places[0]] = _decided(first.policy, first.ids, first.observations, first.masks, first.deterministic)[0]
-            continue
         masks: list[Any] | None = None
         if any(each.masks is not None for each in group):
             masks = [mask for each in group for mask in (each.masks if each.masks is not None else [None] * len(each.ids))]
-        found, empty = _decided(first.policy, [a for each in group for a in each.ids], [o for each in group for o in each.observations],
-                                masks, first.deterministic)
+        ids = [name for each in group for name in each.ids]
+        decision, empty = _decided(first.policy, ids, [o for each in group for o in each.observations], masks, first.deterministic)
+        executed = decision.action
+        actions: list[Any] = executed.tolist() if executed.ndim == 1 and executed.dtype.kind in "iu" else list(executed)
         start = 0
         for i in places:
             end = start + len(questions[i].ids)
-            answers[i] = Answer(found.actions[start:end], int(empty[start:end].sum()) if empty is not None else 0)
+            count = 0 if empty is None else int(empty[start:end].sum())
+            answers[i] = Answer(actions[start:end], count, rows_of(decision, start, end) if questions[i].recorded else None)
             start = end
     return answers
 
 
-def _decided(policy: Policy, ids: list[str], observations: list[Any], masks: list[Any] | None, deterministic: bool) -> tuple[Answer, Any]:
-    binding = policy.binding
-    encoded = binding.encode_rows(observations, masks)
-    results = policy.infer_batch(ids, encoded.columns, deterministic)
-    executed = binding.executed(binding.sampled(dict(results)))
-    actions: list[Any] = executed.tolist() if executed.ndim == 1 and executed.dtype.kind in "iu" else list(executed)
-    return Answer(actions, 0 if encoded.empty is None else int(np.sum(encoded.empty))), encoded.empty
+def _decided(policy: Policy, ids: list[str], observations: list[Any], masks: list[Any] | None, deterministic: bool,
+             ) -> tuple[Decision, Array | None]:
+    """The decision for agents, and which of them had a mask that allows nothing."""
+    encoded = policy.binding.encode_rows(observations, masks)
+    outputs = policy.infer_batch(ids, encoded.columns, deterministic)
+    return decided(policy, outputs, np.arange(len(ids)), deterministic), encoded.empty

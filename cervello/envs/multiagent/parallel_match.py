@@ -12,7 +12,6 @@ from cervello.envs.multiagent.asking import Answer, Asking, Question
 from cervello.envs.multiagent.roster import Roster
 from cervello.errors import ConfigurationError
 
-
 Outcome = tuple[Mapping[str, float], Mapping[str, bool], Mapping[str, bool]]
 
 
@@ -50,6 +49,7 @@ class ParallelMatch:
         self._observations: dict[str, Any] = {}
         self._infos: dict[str, Any] = {}
         self.outcome: Outcome = ({}, {}, {})
+        self._recorder = agent_recorder(env)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
         """Begins an episode: another one, whatever became of the last."""
@@ -67,7 +67,8 @@ class ParallelMatch:
 
     def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
         """One step of the environment; `actions` are the learners'."""
-        questions = [Question(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic)
+        questions = [Question(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic,
+                              self._recorder is not None)
                      for policy, agents, names in self.roster.groups]
         groups = [agents for _, agents, _ in self.roster.groups]
         answers: list[Answer] = (yield questions) if questions else []
@@ -75,6 +76,8 @@ class ParallelMatch:
         for agents, answer in zip(groups, answers, strict=True):
             given.update(zip(agents, answer.actions, strict=True))
             self.empty_masks += answer.empty_masks
+            if self._recorder is not None:
+                self._recorder.tell_agents(agents, answer.decision)
         there = [agent for agent in self._learners if agent in given]
         observations, rewards, terminated, truncated, infos = self.env.step(given)
         self._observations, self._infos = observations, infos or {}
@@ -122,6 +125,13 @@ class ParallelMatch:
     def learner_mask(self, agent: str) -> Any:
         """A learner's mask: of its info, else of its observation; None without one."""
         return mask_of(self._infos.get(agent), self._observations.get(agent))
+
+
+def agent_recorder(env: Any) -> Any:
+    """The recorder among an environment's wrappers that is told of agents' decisions; None without one."""
+    while env is not None and not hasattr(type(env), "tell_agents"):
+        env = vars(env).get("env") if hasattr(env, "__dict__") else None
+    return env
 
 
 def mask_of(info: Any, observation: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cervello.envs.decision import Decision
 from cervello.recording.trees import Tree, map_tree
 from cervello.spec import Array
 
@@ -75,6 +76,9 @@ class Source(Protocol):
     def step(self, rows: Array, actions: Array) -> Arrived:
         """Steps environments; `actions` has a row for each of `rows`, those that act and those that do not."""
 
+    def tell(self, rows: Array, decision: Decision) -> None:
+        """Tells recorders around the environment what was decided for rows, just before the step."""
+
     def close(self) -> None:
         """Closes what was opened here; an environment that was given stays open."""
 
@@ -110,18 +114,20 @@ def copied(tree: Tree) -> Tree:
     return map_tree(lambda column: np.array(column), tree)
 
 
-def masks_of(infos: Any, n_rows: int, before: list[Any] | None = None) -> list[Any] | None:
-    """Masks by row out of a vector environment's infos, {"action_mask": [N, …], "_action_mask": [N] bool}; None where there is none.
-
-    Args:
-      before: what rows have whose flag says that nothing came for them.
-    """
+def masks_of(infos: Any, n_rows: int) -> list[Any] | None:
+    """Masks by row out of a vector environment's infos, {"action_mask": [N, …], "_action_mask": [N] bool}; None where there is none."""
     masks = infos.get("action_mask") if isinstance(infos, dict) else None
     if masks is None:
         return None
     there = infos.get("_action_mask")
     flags = np.ones(n_rows, np.bool_) if there is None else np.asarray(there, np.bool_)
-    return [_row(masks, i) if flags[i] else (None if before is None else before[i]) for i in range(n_rows)]
+    return [_row(masks, i) if flags[i] else None for i in range(n_rows)]
+
+
+def masks_by_row(infos: Sequence[Any]) -> list[Any] | None:
+    """Masks out of an info for each row; None when no row has one."""
+    masks = [info.get("action_mask") if isinstance(info, dict) else None for info in infos]
+    return masks if any(mask is not None for mask in masks) else None
 
 
 def _row(masks: Any, i: int) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.envs.sources.base import Arrived, Seeds, copied, stack
+from cervello.envs.decision import Decision, recorders_around, rows_of
+from cervello.envs.sources.base import Arrived, Seeds, copied, masks_by_row, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
@@ -30,13 +31,15 @@ class EnvList:
         self.n_envs = len(self._envs)
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
         self._seeds: Seeds | None = None
+        self._recorders = [recorders_around(env) for env in self._envs]
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         self._seeds = seeds
         rows = np.arange(self.n_envs)
         begun = [self._begin(row) for row in rows.tolist()]
         no = np.zeros(self.n_envs, np.bool_)
-        return Arrived(rows, stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, _masks([i for _, i in begun]))
+        return Arrived(rows, stack([o for o, _ in begun]), ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
+                       masks_by_row([i for _, i in begun]))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
         n = len(rows)
@@ -54,7 +57,12 @@ class EnvList:
             infos.append(info)
         yes = np.ones(n, np.bool_)
         return Arrived(rows, stack(observations), terminated | truncated, yes, yes, reward, terminated, truncated, stack(following),
-                       _masks(infos), innermost=innermost)
+                       masks_by_row(infos), innermost=innermost)
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        for recorders, i in ((self._recorders[row], i) for i, row in enumerate(rows[decision.places].tolist())):
+            for recorder in recorders:
+                recorder.tell(rows_of(decision, i, i + 1))
 
     def _begin(self, row: int) -> tuple[Any, Any]:
         seed = None if self._seeds is None else int(self._seeds(np.array([row]))[0])
@@ -74,8 +82,3 @@ class EnvList:
 def _plain(action: Any) -> Any:
     """A Discrete action as a Python int, which every environment takes."""
     return int(action) if np.ndim(action) == 0 and np.asarray(action).dtype.kind in "iu" else action
-
-
-def _masks(infos: Sequence[Any]) -> list[Any] | None:
-    masks = [info.get("action_mask") if isinstance(info, dict) else None for info in infos]
-    return masks if any(mask is not None for mask in masks) else None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from cervello.envs.decision import Decision, recorders_around
 from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
@@ -16,13 +17,14 @@ class GymnasiumVector:
     """A vector environment of Gymnasium. With DISABLED its rows are reset here, each episode with a seed of its own.
 
     Args:
-      env: stays open.
+      env: the vector environment.
       mode: what it does when an episode ends.
       innermost: whether the rewards within all wrappers are asked for.
+      close: whether it is closed with this source.
     """
 
-    def __init__(self, env: Any, mode: AutoresetMode, innermost: bool):
-        self._env, self._mode = env, mode
+    def __init__(self, env: Any, mode: AutoresetMode, innermost: bool, close: bool = False):
+        self._env, self._mode, self._close = env, mode, close
         self.n_envs = int(env.num_envs)
         self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
         self.seeds_rows = mode is AutoresetMode.DISABLED
@@ -30,8 +32,8 @@ class GymnasiumVector:
         self._listeners = [Listener(each) for each in inner] if inner else []
         self.innermost_missing = "" if inner else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
+        self._recorders = recorders_around(env)
         self._ended = np.zeros(self.n_envs, np.bool_)
-        self._masks: list[Any] | None = None
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         self._seeds = seeds
@@ -40,8 +42,7 @@ class GymnasiumVector:
         observation, infos = self._env.reset(seed=given)
         self._forget_rewards()
         no = self._ended = np.zeros(self.n_envs, np.bool_)
-        self._masks = masks_of(infos, self.n_envs)
-        return Arrived(rows, copied(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, self._masks)
+        return Arrived(rows, copied(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_of(infos, self.n_envs))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
         n = self.n_envs
@@ -51,10 +52,11 @@ class GymnasiumVector:
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
         ended, yes, no = terminated | truncated, np.ones(n, np.bool_), np.zeros(n, np.bool_)
         following, fresh, acts, valid = observation, no, yes, yes
-        masks = masks_of(infos, n, self._masks)
+        masks = masks_of(infos, n)
         if self._mode is AutoresetMode.NEXT_STEP:
             fresh = self._ended  # this step was their reset
             acts, valid = ~ended, ~fresh
+            reward[fresh] = 0.0
             self._ended = ended
         elif self._mode is AutoresetMode.SAME_STEP:
             fresh = ended
@@ -63,8 +65,11 @@ class GymnasiumVector:
         elif ended.any():
             fresh = ended
             observation, masks = self._reset_rows(ended, masks)
-        self._masks = masks
         return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost)
+
+    def tell(self, rows: Array, decision: Decision) -> None:
+        for recorder in self._recorders:
+            recorder.tell(decision)
 
     def _reset_rows(self, ended: Array, masks: list[Any] | None) -> tuple[Any, list[Any] | None]:
         """Begins the next episodes of some rows; the others keep what they have."""
@@ -76,10 +81,9 @@ class GymnasiumVector:
                 seeds[row] = int(seed)
         observation, infos = self._env.reset(seed=seeds, options={"reset_mask": ended.copy()})
         self._forget_rewards()
-        fresh = masks_of(infos, self.n_envs)  # rows that were not reset are filled with zeros: theirs is the mask of their last step
-        if fresh is not None:
-            masks = [fresh[i] if ended[i] else (None if masks is None else masks[i]) for i in range(self.n_envs)]
-        return copied(observation), masks
+        nothing = [None] * self.n_envs
+        fresh = masks_of(infos, self.n_envs) or nothing  # zeros for rows that were not reset: theirs is the mask of their last step
+        return copied(observation), [(fresh if ended[i] else masks or nothing)[i] for i in range(self.n_envs)]
 
     def _forget_rewards(self) -> None:
         for listener in self._listeners:
@@ -88,6 +92,8 @@ class GymnasiumVector:
     def close(self) -> None:
         for listener in self._listeners:
             listener.close()
+        if self._close:
+            self._env.close()
 
 
 def _final(infos: Any, ended: Array) -> Any:

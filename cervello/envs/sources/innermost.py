@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 
 class Listener:
     """Adds up what the innermost environment's `step` gives, until it is asked.
 
-    The environment's own `step` is replaced on the object and put back by `close`.
+    Rewards of steps that a wrapper takes after a reset and before the next question belong to nobody's action and are dropped.
+    The environment's own `step` and `reset` are replaced on the object and put back by `close`.
 
     Args:
       env: an environment, with or without wrappers.
@@ -16,25 +18,35 @@ class Listener:
 
     def __init__(self, env: Any):
         self._core = core = env.unwrapped
-        self._own = vars(core).get("step")  # an attribute of the object itself, which is put back
+        self._own = {name: vars(core)[name] for name in ("step", "reset") if name in vars(core)}  # put back; others are the class's
         self._sum = 0.0
-        step = core.step
+        self._before_reset: float | None = None
+        step, reset = core.step, core.reset
 
+        @wraps(step)  # checkers look at the signature
         def listening(*arguments: Any, **options: Any) -> Any:
             found = step(*arguments, **options)
             self._sum += float(found[1])  # a frame skip takes several steps
             return found
 
-        core.step = listening
+        @wraps(reset)
+        def resetting(*arguments: Any, **options: Any) -> Any:
+            if self._before_reset is None:
+                self._before_reset = self._sum
+            return reset(*arguments, **options)
+
+        core.step, core.reset = listening, resetting
 
     def heard(self) -> float:
-        """The rewards since the last call."""
-        found, self._sum = self._sum, 0.0
+        """The rewards since the last call, up to a reset that came between."""
+        found = self._sum if self._before_reset is None else self._before_reset
+        self._sum, self._before_reset = 0.0, None
         return found
 
     def close(self) -> None:
-        """Puts the environment's own `step` back."""
-        if self._own is None:
-            vars(self._core).pop("step", None)
-        else:
-            self._core.step = self._own
+        """Puts the environment's own methods back."""
+        for name in ("step", "reset"):
+            if name in self._own:
+                setattr(self._core, name, self._own[name])
+            else:
+                vars(self._core).pop(name, None)

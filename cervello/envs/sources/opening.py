@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import TimeLimit
 
-from cervello.envs.autoreset import autoreset_mode
+from cervello.envs.autoreset import autoreset_mode, checked_mode
 from cervello.envs.sources.base import Source
 from cervello.envs.sources.env_list import EnvList
 from cervello.envs.sources.envpool import EnvPool
@@ -22,30 +23,64 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
     """The environments to step.
 
     Args:
-      env: the id of a registered environment, a function that makes one, an environment, or a vector environment of Gymnasium,
-        Stable-Baselines3 or EnvPool.
-      n_envs: how many are made of an id or a function; 1 when not given.
+      env: the id of a registered environment, an environment, a vector environment of Gymnasium, Stable-Baselines3 or EnvPool, or a
+        function that makes one of these; what a function makes is closed with the source.
+      n_envs: how many are made of an id or of a function that makes single environments; 1 when not given.
       autoreset: what a vector environment does when an episode ends, where its metadata do not say.
       innermost: whether rewards within all wrappers are asked for.
       max_steps: single environments are truncated after so many steps.
     Raises:
-      ConfigurationError: it is none of these, or n_envs is given for one that is made already.
+      ConfigurationError: it is none of these, or an option does not go with it.
     """
-    if isinstance(env, str) or (callable(env) and not hasattr(env, "step")):
-        make: Callable[[], Any] = env if callable(env) else lambda: gymnasium.make(env)
-        return EnvList([_single(make(), max_steps) for _ in range(_count(1 if n_envs is None else n_envs))], True, innermost)
-    if n_envs is not None:
-        raise ConfigurationError(f"n_envs: expected none for an environment that is there, got {n_envs}; give an id or a function")
-    if max_steps is not None and not isinstance(env, gymnasium.Env):
-        raise ConfigurationError(f"max_steps: expected none for a vector environment, got {max_steps}; give its parts a TimeLimit")
+    if isinstance(env, (str, type)) or (callable(env) and not hasattr(env, "step")):
+        make: Callable[[], Any] = env if callable(env) else lambda: _registered(env)
+        n = _count(1 if n_envs is None else n_envs)
+        first = make()
+        vector = _vector(first, autoreset, innermost, max_steps, True)
+        if vector is None:
+            return EnvList([_single(each, max_steps) for each in (first, *(make() for _ in range(n - 1)))], True, innermost)
+        if n_envs is None:
+            return vector
+        vector.close()
+    elif n_envs is None:
+        return _vector(env, autoreset, innermost, max_steps, False) or EnvList([_single(env, max_steps)], False, innermost)
+    raise ConfigurationError(f"n_envs: expected none for an environment that is there or makes many, got {n_envs}; give an id, or a "
+                             "function that makes a single one")
+
+
+def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, close: bool) -> Source | None:
+    """The source of a vector environment; None for a single one."""
     modules = {kind.__module__.split(".")[0] for kind in type(env).__mro__}
-    if "envpool" in modules or (hasattr(env, "async_reset") and hasattr(env, "recv")):
-        return EnvPool(env)
-    if "stable_baselines3" in modules and hasattr(env, "step_async"):
-        return StableBaselinesVector(env, innermost)
-    if isinstance(env, gymnasium.vector.VectorEnv):
-        return GymnasiumVector(env, autoreset_mode(env, autoreset), innermost)
-    return EnvList([_single(env, max_steps)], False, innermost)
+    from_pool = "envpool" in modules or hasattr(env, "async_reset")
+    from_sb3 = "stable_baselines3" in modules and hasattr(env, "step_async")
+    if not (from_pool or from_sb3 or isinstance(env, gymnasium.vector.VectorEnv)):
+        if autoreset is not None:
+            raise ConfigurationError(f"autoreset: expected none for single environments, which are reset here, got {autoreset!r}")
+        return None
+    if max_steps is not None:
+        raise ConfigurationError(f"max_steps: expected none for a vector environment, got {max_steps}; give its parts a TimeLimit")
+    if from_pool:
+        if not isinstance(env, gymnasium.Env):
+            raise ConfigurationError(f"env: expected an EnvPool of Gymnasium's interface, got {type(env).__name__}; make it with "
+                                     "env_type='gymnasium'")
+        _check_mode(autoreset, AutoresetMode.NEXT_STEP, "EnvPool")
+        return EnvPool(env, close)
+    if from_sb3:
+        _check_mode(autoreset, AutoresetMode.SAME_STEP, "a VecEnv")
+        return StableBaselinesVector(env, innermost, close)
+    return GymnasiumVector(env, autoreset_mode(env, autoreset), innermost, close)
+
+
+def _check_mode(given: Any, mode: AutoresetMode, whose: str) -> None:
+    if given is not None and checked_mode("autoreset", given) is not mode:
+        raise ConfigurationError(f"autoreset: expected {mode.name.lower()!r}, as {whose} does, got {given!r}; leave it out")
+
+
+def _registered(name: str) -> Any:
+    try:
+        return gymnasium.make(name)
+    except gymnasium.error.Error as error:
+        raise ConfigurationError(f"env: expected the id of a registered environment, got {name!r}: {error}") from error
 
 
 def _single(env: Any, max_steps: int | None) -> Any:

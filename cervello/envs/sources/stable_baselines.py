@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from cervello.envs.sources.base import Arrived, Seeds, copied, put, stack
+from cervello.envs.decision import Decision
+from cervello.envs.sources.base import Arrived, Seeds, copied, masks_by_row, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
 
 class StableBaselinesVector:
-    """A VecEnv. It is seeded once.
+    """A VecEnv. It is seeded once. The statistics of a VecNormalize around it stay as they are until `close`.
 
     Args:
-      env: stays open.
+      env: the VecEnv.
       innermost: whether the rewards within all wrappers are asked for.
+      close: whether it is closed with this source.
     """
 
     seeds_rows = False
 
-    def __init__(self, env: Any, innermost: bool):
-        self._env = env
+    def __init__(self, env: Any, innermost: bool, close: bool = False):
+        self._env, self._close = env, close
         self.n_envs = int(env.num_envs)
         self.observation_space, self.action_space = env.observation_space, env.action_space
         inner = getattr(env.unwrapped, "envs", None) if innermost else None
         self._listeners = [Listener(each) for each in inner] if inner else []
         self.innermost_missing = "" if inner else "the VecEnv does not show its environments"
+        self._frozen = [layer for layer in _layers(env) if _normalizes(layer) and layer.training]
+        for layer in self._frozen:
+            layer.training = False
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         if seed is not None:
@@ -37,7 +43,7 @@ class StableBaselinesVector:
             listener.heard()
         no = np.zeros(self.n_envs, np.bool_)
         return Arrived(np.arange(self.n_envs), observation, ~no, ~no, no, np.zeros(self.n_envs), no, no, None,
-                       _masks(self._env.reset_infos))
+                       masks_by_row(self._env.reset_infos or ()))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
         observation, reward, done, infos = self._env.step(actions)
@@ -49,14 +55,32 @@ class StableBaselinesVector:
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
         yes = np.ones(self.n_envs, np.bool_)
         infos = [self._env.reset_infos[i] if ended[i] else info for i, info in enumerate(infos)]
-        return Arrived(rows, observation, ended, yes, yes, np.array(reward, np.float64), ended & ~cut, cut, following, _masks(infos),
+        return Arrived(rows, observation, ended, yes, yes, np.array(reward, np.float64), ended & ~cut, cut, following, masks_by_row(infos),
                        innermost=innermost)
 
+    def tell(self, rows: Array, decision: Decision) -> None:
+        """There are no recorders around such an environment."""
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether a VecNormalize around the environments normalises their observations."""
+        return any(_normalizes(layer) and layer.norm_obs for layer in _layers(self._env))
+
     def close(self) -> None:
+        for layer in self._frozen:
+            layer.training = True
         for listener in self._listeners:
             listener.close()
+        if self._close:
+            self._env.close()
 
 
-def _masks(infos: Any) -> list[Any] | None:
-    masks = [info.get("action_mask") for info in infos or ()]
-    return masks if any(mask is not None for mask in masks) else None
+def _layers(env: Any) -> Iterator[Any]:
+    """The wrappers of a VecEnv, outermost first."""
+    while hasattr(env, "venv"):
+        yield env
+        env = env.venv
+
+
+def _normalizes(layer: Any) -> bool:
+    return any(kind.__name__ == "VecNormalize" for kind in type(layer).__mro__)

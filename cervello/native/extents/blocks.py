@@ -99,8 +99,8 @@ def _declare(module: str, names: str, block: Block) -> None:
 
 
 _FLOATS = _elements(4, 4)
-_declare("unary", "tanh sigmoid exp log erf softplus sin cos mish tan asin acos atan sinh cosh asinh acosh atanh sqrt abs_ floor "
-         "ceil round_ relu neg reciprocal hard_swish softsign gelu gelu_tanh sign", Block(1, 0, _FLOATS, each=True))
+_declare("unary", "tanh sigmoid exp log erf softplus sin cos mish tan asin acos atan sinh cosh asinh acosh atanh sqrt abs_ floor ceil "
+         "round_ relu neg reciprocal hard_swish softsign gelu gelu_tanh sign", Block(1, 0, _FLOATS, each=True))
 _declare("unary", "leaky_relu elu celu swish thresholded_relu scale", Block(1, 1, _FLOATS, each=True))
 _declare("unary", "selu clip hard_sigmoid", Block(1, 2, _FLOATS, each=True))
 _declare("unary", "not_", Block(1, 0, _elements(1, 1)))
@@ -114,10 +114,12 @@ _declare("binary", "less less_equal greater greater_equal equal", Block(2, 1, _p
 _declare("binary", "and_ or_ xor", Block(2, 1, _pair(1, 1)))
 _declare("binary", "where", Block(3, 1, _choice(4)))
 for _item, _kind in ((8, "i64"), (4, "i32")):
-    _declare("integers", " ".join(f"{name}_{_kind}" for name in ["add", "sub", "mul", "div", "mod", "fmod", "max", "min"]), Block(2, 1, _pair(_item, _item)))
-    _declare("integers", " ".join(f"{name}_{_kind}" for name in ["less", "less_equal", "greater", "greater_equal", "equal"]),
-             Block(2, 1, _pair(_item, 1)))
-    _declare("integers", " ".join(f"{name}_{_kind}" for name in ["neg", "abs", "sign", "relu"]), Block(1, 0, _elements(_item, _item)))
+    for _name in ("add", "sub", "mul", "div", "mod", "fmod", "max", "min"):
+        _declare("integers", f"{_name}_{_kind}", Block(2, 1, _pair(_item, _item)))
+    for _name in ("less", "less_equal", "greater", "greater_equal", "equal"):
+        _declare("integers", f"{_name}_{_kind}", Block(2, 1, _pair(_item, 1)))
+    for _name in ("neg", "abs", "sign", "relu"):
+        _declare("integers", f"{_name}_{_kind}", Block(1, 0, _elements(_item, _item)))
 _declare("integers", "equal_bool", Block(2, 1, _pair(1, 1)))
 _declare("integers", "where", Block(3, 2, _choice(None)))
 _declare("rows", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", Block(1, 0, _row_to(4)))

@@ -7,7 +7,7 @@ A schema names the words behind a step's operands, in the kernel's order, as `na
     stride     bytes that may grow with N, of either sign
     int        any number that does not depend on N
     bits       any word at all: the bits of a float, a node's index
-    weight     the address of a constant; `weight?`: or 0
+    weight     the address of a constant
     block      the address of a block, see `blocks`; `block?`: or 0
     function   the address of another compiled function
     jump       where the program goes on
@@ -116,8 +116,8 @@ def kernel(references: str, operands: str, words: str = "") -> Callable[[Bounds]
 
 
 def _field(text: str) -> Field:
-    name, _, rest = text.partition(":")
-    kind, _, count = rest.partition("*")
+    named, _, count = text.partition("*")
+    name, _, kind = named.partition(":")
     return Field(name, kind or "count", int(count or 0))
 
 
@@ -146,6 +146,8 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     Raises:
       PlanError: it is none, below what its kind allows, or depends on N in a way its kind does not.
     """
+    if type(word) is int and (word >= 0 or kind in ("stride", "int")):
+        return word
     if isinstance(word, (Address, Weight, Stored, Jump)):
         raise PlanError(f"expected word {name!r} to be a number, got {word!r}")
     const, slope = parts(word)

@@ -26,6 +26,13 @@ def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[A
     return spans
 
 
+def in_place_activation(w: Any) -> None:
+    """An activation of a product or convolution runs on the elements that were written, so it touches no others."""
+    if w.activation is not None:
+        expect(w.activation.each, "an activation that maps float32 elements", w.activation)
+        block_spans(w.activation, 1, 0, w.more)
+
+
 @kernel("maps:map1", "source -> target", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 def _map1(w: Any) -> Mapping[str, Span]:
     target, source = block_spans(w.block, 1, w.count, w.more)
@@ -87,8 +94,8 @@ def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, (0, 4), short_scratch(w.count))
 
 
-@kernel(" ".join(f"columns:{name}" for name in ["sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum"]), "source -> target",
-        "outer:rows terms:rows inner:rows")
+@kernel("columns:sum_ columns:mean columns:prod columns:max_ columns:min_ columns:sum_square columns:l2 columns:l1 columns:log_sum",
+        "source -> target", "outer:rows terms:rows inner:rows")
 def _columns(w: Any) -> Mapping[str, Span]:
     return {"source": dense(w.outer * w.terms * w.inner * 4), "target": dense(w.outer * w.inner * 4)}
 

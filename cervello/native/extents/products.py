@@ -7,7 +7,7 @@ from typing import Any
 
 from cervello.native.extents.blocks import BLOCKS, block_at
 from cervello.native.extents.declaration import PANEL, expect, kernel, number
-from cervello.native.extents.loops import LONG_SCRATCH, block_spans, short_scratch
+from cervello.native.extents.loops import LONG_SCRATCH, block_spans, in_place_activation, short_scratch
 from cervello.native.extents.spans import Span, dense, walked, whole
 from cervello.native.tensors import Address
 
@@ -32,26 +32,19 @@ def _columns(width: int, segments: int) -> int:
     return max(whole(width, PANEL), PANEL if segments > 1 else 0)
 
 
-def _in_place(w: Any) -> None:
-    """An activation runs on the elements that were written."""
-    if w.activation is not None:
-        expect(w.activation.each, "an activation that maps float32 elements", w.activation)
-        block_spans(w.activation, 1, 0, w.more)
-
-
 _MATRIX = "rows:rows k width lda:stride ldc:stride"
 
 
 @kernel("gemm:gemm", "a -> c", f"weights:weight bias:weight {_MATRIX} segments activation:block? ...")
 def _gemm(w: Any) -> Mapping[str, Span]:
-    _in_place(w)
+    in_place_activation(w)
     return {"a": walked(dense(w.k * 4), [w.rows], [w.lda]), "c": walked(dense(w.width * 4), [w.rows], [w.ldc]),
             "weights": packed(w.k, w.width, w.segments), "bias": bias(w.width, w.segments)}
 
 
 @kernel("narrow:gemm", "a -> c", f"weights:weight bias:weight {_MATRIX} ldw activation:block? ...")
 def _narrow(w: Any) -> Mapping[str, Span]:
-    _in_place(w)
+    in_place_activation(w)
     four = 2 if w.width > 4 else 1
     last = w.width - 4 * (four - 1)  # of the last four columns
     return {"a": walked(dense(w.k * 4), [w.rows], [w.lda]), "c": walked(dense(max(w.width, 1) * 4), [w.rows], [w.ldc]),

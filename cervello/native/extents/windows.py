@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cervello.native.extents.declaration import PANEL, content, expect, kernel
-from cervello.native.extents.loops import block_spans
-from cervello.native.extents.spans import Span, dense, walked, whole
+from cervello.native.extents.loops import in_place_activation
+from cervello.native.extents.spans import Span, dense, joined, walked, whole
 
 _FILTERS, _BLOCK = 8, 48  # of a packed block, and pixels whose results are turned together, as the kernels have them
 
@@ -25,19 +25,14 @@ def _taps(w: Any, n_bytes: int) -> Span:
     return (int(taps.min()), int(taps.max()) + n_bytes) if w.k and n_bytes > 0 else None
 
 
-def _activation(w: Any) -> None:
-    if w.activation is not None:
-        expect(w.activation.each, "an activation that maps float32 elements", w.activation)
-        block_spans(w.activation, 1, 0, w.more)
-
-
-_CONVOLUTION = "weights:weight bias:weight offsets:weight images:rows groups channels filters k height width out_height out_width rows columns"
+_CONVOLUTION = ("weights:weight bias:weight offsets:weight images:rows groups channels filters k height width out_height out_width rows "
+                "columns")
 
 
 @kernel("convolution:by_pixels", "x -> y | copied results",
         f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct cold:int activation:block? ...")
 def _by_pixels(w: Any) -> Mapping[str, Span]:
-    _activation(w)
+    in_place_activation(w)
     expect(min(w.sh, w.sw) > 0, "strides of at least 1", (w.sh, w.sw))
     pixels = (w.out_height - 1) * w.columns + w.out_width
     taps, filters = _taps(w, pixels * 4), w.groups * w.filters
@@ -45,18 +40,19 @@ def _by_pixels(w: Any) -> Mapping[str, Span]:
     y = walked((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by)
     beside = walked(dense(pixels * 4), [w.images, filters], w.y_by[:2]) if w.direct else None
     found = {"results": dense((_FILTERS - 1) * whole(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
-             "y": y if beside is None or y is None else (min(y[0], beside[0]), max(y[1], beside[1])),
+             "y": joined(y, beside),
              **_weights(w, w.groups * -(-w.filters // _FILTERS) * _FILTERS)}
     if w.in_place:
         return {**found, "x": walked(taps, [w.images, w.groups], by_image)}
     whole_copy = w.channels * w.sh * w.sw * w.rows * w.columns * 4
-    return {**found, "x": _image(w), "copied": _both(dense(whole_copy), taps)}
+    return {**found, "x": _image(w), "copied": joined(dense(whole_copy), taps)}
 
 
 @kernel("convolution:by_filters", "x -> y | copied results places",
-        f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel cold:int activation:block? ...")
+        f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel cold:int "
+        "activation:block? ...")
 def _by_filters(w: Any) -> Mapping[str, Span]:
-    _activation(w)
+    in_place_activation(w)
     filters = w.groups * w.filters
     windows = walked(_taps(w, 4), [w.out_height, w.out_width], [w.down, w.right])
     found = {"results": dense(_BLOCK * whole(w.filters, 16) * 4), "places": dense(_BLOCK * 8),
@@ -68,17 +64,11 @@ def _by_filters(w: Any) -> Mapping[str, Span]:
     x = _image(w)
     if w.by_pixel:
         x = walked(dense(w.width * w.channels * 4), [w.height, w.images, w.groups], [w.x_by[2], *by_image])
-    return {**found, "x": x, "copied": _both(dense(w.channels * w.rows * w.columns * 4), windows)}
+    return {**found, "x": x, "copied": joined(dense(w.channels * w.rows * w.columns * 4), windows)}
 
 
 def _weights(w: Any, columns: int) -> dict[str, Span]:
     return {"weights": dense(columns * w.k * 4), "bias": dense(columns * 4), "offsets": dense(w.k * 8)}
-
-
-def _both(one: Span, other: Span) -> Span:
-    if one is None or other is None:
-        return one or other
-    return min(one[0], other[0]), max(one[1], other[1])
 
 
 _POOL = "images:rows channels height width out_height out_width kernel*2 strides*2 dilations*2 pads:int*2 x_by:stride*4 y_by:stride*4"

@@ -21,7 +21,7 @@ def _pool(node: Node, x: Array) -> Array:
     found = geometry(node, x.shape[2:])
     taps, counted, inside = _taps(found, x)
     if node.op == "MaxPool":
-        lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        lowest = np.iinfo(x.dtype).min if x.dtype.kind in "iu" else -np.inf
         return np.asarray(np.where(inside, taps, np.asarray(lowest, x.dtype)).max(axis=0))
     total = np.where(inside, taps, np.zeros((), x.dtype)).sum(axis=0)
     weights = (counted if node.attributes.get("count_include_pad", 0) else inside).sum(axis=0)

@@ -13,20 +13,35 @@ import onnx
 
 from cervello.errors import UnsupportedError
 from cervello.native.graph import Node
+from cervello.native.host.precision import run_wide
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
+_INTS = onnx.AttributeProto.INTS  # an empty list: no op of ONNX means anything by an empty list of other things
+_OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all that earlier ones do
+
+
+def distrusted(node: Node) -> str:
+    """What of a node the implementation gets wrong; empty when nothing is known of."""
+    capped = node.op == "Attention" and node.attributes.get("softcap", 0.0) and not node.attributes.get("qk_matmul_output_mode", 0)
+    return "raw scores beside a softcap" if capped and any(node.outputs[3:]) else ""
 
 
 def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
-    """Runs one node on arrays.
+    """Runs one node on arrays; 16-bit floats are computed in float32.
 
     Raises:
       UnsupportedError: onnx does not know the op, or its implementation is not trusted.
     """
+    return run_wide(_run, node, inputs)
+
+
+def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
     from onnx.reference import ReferenceEvaluator  # slow to import, rarely needed
 
     if node.op in NEVER:
         raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got attributes {dict(node.attributes)}")
+    if why := distrusted(node):
+        raise UnsupportedError(f"node {node}: expected what onnx's reference implementation gets right, got {why}; export it otherwise")
     names = [f"i{k}" if array is not None else "" for k, array in enumerate(inputs)]
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
     proto = as_proto(node, names, outputs)
@@ -37,7 +52,7 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
     graph = onnx.helper.make_graph(
         [proto], "one", [described(n, a) for n, a in zip(names, inputs, strict=True) if a is not None],
         [onnx.helper.make_empty_tensor_value_info(name) for name in outputs if name])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, node.opset)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, max(node.opset, _OLDEST.get(node.op, 0)))])
     try:
         evaluator = ReferenceEvaluator(model)
         with np.errstate(all="ignore"):
@@ -51,8 +66,11 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
 
 def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
     """A node as ONNX has it, with other names for what it reads and gives."""
-    attributes = {k: _as_exported(v) for k, v in node.attributes.items()}
-    return onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain, **attributes)
+    proto = onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain)
+    for name, value in node.attributes.items():
+        empty = isinstance(value, tuple) and not value
+        proto.attribute.append(onnx.helper.make_attribute(name, _as_exported(value), attr_type=_INTS if empty else None))
+    return proto
 
 
 def _as_exported(value: Any) -> Any:

@@ -94,6 +94,23 @@ def _hardmax(node: Node, x: Array) -> Array:
     return result.reshape(x.shape) if node.attributes.get("flatten") else np.moveaxis(result, -1, axis)
 
 
+@host("BatchNormalization")
+def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: Array, variance: Array) -> Array:
+    """Fixed statistics, by channel; before opset 9 `spatial=0` has them by element."""
+    shape = x.shape[1:] if node.opset < 9 and not node.attributes.get("spatial", 1) else (-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
+    scale, bias, mean, variance = (operand.reshape(shape) for operand in (scale, bias, mean, variance))
+    factor = scale / np.sqrt(variance + np.asarray(node.attributes.get("epsilon", np.float32(1e-5)), variance.dtype))
+    return np.asarray((x - mean) * factor + bias).astype(x.dtype)
+
+
+@host("MeanVarianceNormalization")
+def _mean_variance(node: Node, x: Array) -> Array:
+    """To mean 0 and deviation 1 over some axes."""
+    axes = tuple(node.attributes.get("axes", (0, 2, 3)))
+    centred = x - x.mean(axis=axes, keepdims=True)
+    return np.asarray(centred / (np.sqrt((centred * centred).mean(axis=axes, keepdims=True)) + 1e-9)).astype(x.dtype)
+
+
 @host("LRN")
 def _local_response(node: Node, x: Array) -> Array:
     """Each channel over a power of the squares of its neighbours."""
@@ -101,7 +118,8 @@ def _local_response(node: Node, x: Array) -> Array:
     before, after = (size - 1) // 2, size // 2
     squares = x * x
     total = np.stack([squares[:, max(c - before, 0):c + after + 1].sum(axis=1) for c in range(channels)], axis=1)
-    alpha, beta, bias = (node.attributes.get(k, default) for k, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+    defaults = {"alpha": float(np.float32(1e-4)), "beta": 0.75, "bias": 1.0}
+    alpha, beta, bias = (node.attributes.get(name, default) for name, default in defaults.items())
     return np.asarray(x / (bias + alpha / size * total) ** beta).astype(x.dtype)
 
 

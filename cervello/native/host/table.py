@@ -15,6 +15,7 @@ import numpy as np
 
 from cervello.native.dims import Affine, NotAffine, parts
 from cervello.native.graph import Node
+from cervello.native.host.precision import run_wide
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
@@ -32,7 +33,11 @@ def host(*ops: str) -> Callable[[Function], Function]:
 
 
 def run_numpy(node: Node, inputs: list[Array | None]) -> list[Array]:
-    """Runs one node; outputs keep the dtype numpy gives unless the function decides."""
+    """Runs one node; outputs keep the dtype numpy gives unless the function decides. 16-bit floats are computed in float32."""
+    return run_wide(_run, node, inputs)
+
+
+def _run(node: Node, inputs: list[Array | None]) -> list[Array]:
     with np.errstate(all="ignore"):
         results = NUMPY[node.op](node, *inputs)
     if not isinstance(results, tuple):

@@ -22,6 +22,7 @@ from cervello.native.operand_rules import (  # noqa: F401  (each enters its ops)
     recurrent,
     reductions,
     windows,
+    words,
 )
 from cervello.native.operand_rules.element_types import check_types
 from cervello.native.operand_rules.flags import check_flags

@@ -6,7 +6,8 @@ where both versions say so.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,23 +15,25 @@ import onnx
 from cervello.native.operand_rules.table import Operands
 from cervello.native.signatures import Signature, signature
 
+Types = frozenset[np.dtype[Any]]
+Expected = tuple[str, Types, tuple[str, str] | None]
 _NAMES = {"float": "FLOAT", "double": "DOUBLE"}
 _BOUNDS_FROM_ATTRIBUTES = {"Clip": (1, 2), "Pad": (2,)}  # once float attributes of ops on any float type, now float32 constants
 
 
-@cache
-def _dtypes(types: frozenset[str]) -> frozenset[str] | None:
-    """numpy names of ONNX's tensor types; None where other things than tensors are allowed."""
-    found = set()
+@lru_cache(maxsize=2048)
+def _dtypes(types: frozenset[str]) -> Types | None:
+    """numpy types of ONNX's tensor types; None where other things than tensors are allowed."""
+    found: set[np.dtype[Any]] = set()
     for one in types:
         if one.startswith("tensor("):
             name = one[7:-1]
             kind = onnx.TensorProto.DataType.Value(_NAMES.get(name, name.upper()))
-            found.add(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name)
+            found.add(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)))
     return frozenset(found) if found else None
 
 
-def _allowed(version: Signature | None, index: int) -> tuple[str, str, frozenset[str]] | None:
+def _allowed(version: Signature | None, index: int) -> tuple[str, str, Types] | None:
     """Name, letter and types of an operand in one version of the op."""
     place = None if version is None else version.place(index)
     if version is None or place is None:
@@ -42,27 +45,37 @@ def _allowed(version: Signature | None, index: int) -> tuple[str, str, frozenset
     return None if dtypes is None else (version.names[place], letter, dtypes)
 
 
+@lru_cache(maxsize=2048)
+def _expected(op: str, opset: int, domain: str, count: int) -> tuple[Expected | None, ...]:
+    """For each of `count` operands its name, its types, and what it shares with those of the same type; None where ONNX says nothing."""
+    own, newest = signature(op, opset, domain), signature(op, onnx.defs.onnx_opset_version(), domain)
+    found: list[Expected | None] = []
+    for index in range(count):
+        one, other = _allowed(own, index), _allowed(newest, index)
+        if one is None:
+            found.append(None)
+            continue
+        name, letter, types = one
+        shared = (letter, letter if other is None else other[1]) if len(types) > 1 else None
+        found.append((name, types if other is None else types | other[2], shared))
+    return tuple(found)
+
+
 def check_types(o: Operands) -> None:
     """Raises GraphError for an element type that the op does not take, or for operands that do not share one."""
     node = o.node
-    own, newest = signature(node.op, node.opset, node.domain), signature(node.op, onnx.defs.onnx_opset_version(), node.domain)
-    if own is None:
-        return
     seen: dict[tuple[str, str], np.dtype[np.generic]] = {}
-    for index, value in enumerate(o.values):
-        if value is None or value.dtype is None or value.dtype == object:
+    expected = _expected(node.op, node.opset, node.domain, len(o.values))
+    for index, (value, wanted) in enumerate(zip(o.values, expected, strict=True)):
+        if value is None or wanted is None or value.dtype is None:
             continue
         if value.data is not None and (value.from_input or value.data.dtype == object):
             continue  # sizes of shapes: exact, whatever type the file has them in
-        one, other = _allowed(own, index), _allowed(newest, index)
-        if one is None:
+        name, types, shared = wanted
+        if value.dtype not in types:
+            o.fail(f"operand {index} ({name}) of type {' or '.join(sorted(map(str, types)))}", value.dtype)
+        if shared is None or (index in _BOUNDS_FROM_ATTRIBUTES.get(node.op, ()) and value.data is not None):
             continue
-        name, letter, types = one
-        if value.dtype.name not in types and (other is None or value.dtype.name not in other[2]):
-            o.fail(f"operand {index} ({name}) of type {' or '.join(sorted(types))}", value.dtype)
-        if index in _BOUNDS_FROM_ATTRIBUTES.get(node.op, ()) and value.data is not None:
-            continue
-        key = letter, other[1] if other is not None else letter
-        first = seen.setdefault(key, value.dtype)
-        if first != value.dtype and len(types) > 1:
+        first = seen.setdefault(shared, value.dtype)
+        if first != value.dtype:
             o.fail("operands of one element type", f"{first} and {value.dtype}")

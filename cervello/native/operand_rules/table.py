@@ -17,6 +17,7 @@ from cervello.native.graph import Node
 from cervello.native.values import Value
 
 Array = np.ndarray[Any, Any]
+_MOST = 1 << 31  # of strides, pads and their like
 
 
 class Unsettled(Exception):
@@ -131,6 +132,8 @@ class Operands:
         values: tuple[int, ...] | None = self.attribute(name) or None
         if values is not None and (len(values) != count or min(values) < least):
             self.fail(f"{count} numbers of at least {least} as {name}", list(values))
+        if values is not None and max(values) >= _MOST:
+            self.fail(f"numbers below 2**31 as {name}", list(values))
         return values
 
 

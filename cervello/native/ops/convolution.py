@@ -128,7 +128,8 @@ def _pool(lowering: Lowering, node: Node) -> None:
     found = _geometry(lowering, node)
     if node.op == "AveragePool" and node.attributes.get("count_include_pad", 0) and node.attributes.get("ceil_mode", 0):
         raise NotPlanned("counted padding together with ceil_mode")
-    if node.op == "MaxPool" and tuple(found.kernel) == tuple(found.sizes) and not any(found.pads) and set(found.dilations) <= {1}:
+    whole = tuple(found.kernel) == tuple(found.sizes) and set(found.outputs) == {1} and not any(found.pads) and set(found.dilations) <= {1}
+    if node.op == "MaxPool" and whole:
         emit_reduction(lowering, "max_", source, list(range(2, len(source.shape))), lowering.output(node.outputs[0]))
         return
     target = lowering.output(node.outputs[0], contiguous=False)

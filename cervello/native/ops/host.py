@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 
 from cervello.errors import ExecutionError, GraphError, UnsupportedError
-from cervello.native.dims import NotAffine, product
+from cervello.native.dims import Affine, NotAffine, product
 from cervello.native.flow import RANDOM
 from cervello.native.graph import Node
 from cervello.native.host import NUMPY, run_numpy, run_reference
-from cervello.native.host.reference import NEVER
+from cervello.native.host.precision import RowAxis, by_row, rows_back, rows_first
+from cervello.native.host.reference import NEVER, distrusted
 from cervello.native.lowering import Lowering
 from cervello.native.operand_rules import check_operands
 from cervello.native.tensors import Step, Tensor
@@ -31,21 +32,32 @@ class HostCall:
       operands: a tensor in the arena, a constant array, a name kept from an earlier host step, or None.
       results: a tensor to copy to, or the name under which the array is kept.
       tier: "numpy" or "reference".
+      row_axes: where rows lie in each operand, then in each result; None where all rows share it.
     """
 
     node: Node
     operands: tuple[Tensor | Array | str | None, ...]
     results: tuple[Tensor | str | None, ...]
     tier: str
+    row_axes: tuple[RowAxis | None, ...] = ()
 
     @property
     def kept(self) -> tuple[str, ...]:
         return tuple(r for r in self.results if isinstance(r, str))
 
-    def __call__(self, arrays: list[Array | None]) -> list[Array]:
+    def __call__(self, arrays: list[Array | None], n_rows: int) -> list[Array]:
+        """Runs the node on the operands of n_rows rows."""
         if any(isinstance(operand, str) for operand in self.operands):
             self._check(arrays)
-        return run_numpy(self.node, arrays) if self.tier == "numpy" else run_reference(self.node, arrays)
+        run = run_numpy if self.tier == "numpy" else run_reference
+        if not any(self.row_axes) or not by_row(self.node, arrays):
+            return run(self.node, arrays)
+        first, behind = self.row_axes[:len(arrays)], self.row_axes[len(arrays):]
+        split = [a if a is None or place is None else rows_first(a, place, n_rows) for a, place in zip(arrays, first, strict=True)]
+        rows = [run(self.node, [a if a is None or place is None else a[i] for a, place in zip(split, first, strict=True)])
+                for i in range(n_rows)]
+        return [same[0] if place is None else rows_back(np.stack(same), place) for same, place in zip(zip(*rows, strict=True), behind,
+                                                                                                      strict=True)]
 
     def _check(self, arrays: list[Array | None]) -> None:
         """Applies the rules of operands where some shapes were not known while loading."""
@@ -66,6 +78,8 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
     tier = "numpy" if node.op in NUMPY else "reference"
     if tier == "reference" and not onnx.defs.has(node.op):
         raise UnsupportedError(f"node {node}: expected an op of ONNX, got {node.op!r}; is its domain missing, or onnx older than the file?")
+    if tier == "reference" and (why := distrusted(node)):
+        raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got {why} ({reason})")
     operands: list[Tensor | Array | str | None] = []
     reads = []
     for name in node.inputs:
@@ -86,8 +100,16 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
         tensor = lowering.output(name, contiguous=False)
         results.append(tensor)
         writes.append(tensor)
-    call = HostCall(node, tuple(operands), tuple(results), tier)
+    row_axes = tuple(_row_axis(lowering, name) for name in (*node.inputs, *node.outputs))
+    call = HostCall(node, tuple(operands), tuple(results), tier, row_axes)
     lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.turns)))
+
+
+def _row_axis(lowering: Lowering, name: str) -> RowAxis | None:
+    """Where the rows of a value lie; None when there are none."""
+    shape = lowering.values[name].shape if name else None
+    axis = next((i for i, size in enumerate(shape or ()) if isinstance(size, Affine)), None)
+    return None if axis is None else (axis, lowering.stretches.get(name, 1))
 
 
 def _fits(value: Value) -> bool:

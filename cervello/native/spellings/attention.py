@@ -60,10 +60,10 @@ def _attention(s: Sketch) -> bool:
     scale = s.attribute("scale")
     scale = np.float32(math.sqrt(1 / math.sqrt(size) if scale is None else scale))
     factor = s.constant(scale, F32)
-    raw = scores = s.add("MatMul", s.add("Mul", q, factor), s.add("Mul", s.transpose(k, 0, 1, 3, 2), factor))
+    raw = capped = scores = s.add("MatMul", s.add("Mul", q, factor), s.add("Mul", s.transpose(k, 0, 1, 3, 2), factor))
     cap = s.attribute("softcap", 0.0)
     if cap:
-        raw = scores = s.add("Mul", s.add("Tanh", s.add("Div", scores, s.constant(cap, F32))), s.constant(cap, F32))
+        capped = scores = s.add("Mul", s.add("Tanh", s.add("Div", scores, s.constant(cap, F32))), s.constant(cap, F32))
     blind = ""
     if bias is not None:
         scores = s.add("Add", scores, bias)
@@ -82,7 +82,7 @@ def _attention(s: Sketch) -> bool:
         mode = s.attribute("qk_matmul_output_mode", 0)
         if mode == 3 and blind:
             shares = s.add("Where", blind, zero, shares)
-        seen = {0: raw, 1: raw, 2: scores, 3: shares}[mode]
+        seen = {0: raw, 1: capped, 2: scores, 3: shares}[mode]
     s.give(y, present_k, present_v, seen)
     return True
 

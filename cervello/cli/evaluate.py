@@ -1,0 +1,125 @@
+"""`cervello evaluate`: the value of policies from logged episodes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cervello.cli import compiling, options
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import plain
+from cervello.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cervello.evaluation import Report
+    from cervello.heads import Head
+
+SUMMARY = "estimate the value of policies from logged episodes, with a verdict"
+_ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")  # those of cervello.evaluation
+_STYLES = {"reliable": "green", "weak": "yellow", "unsupported": "red"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="minari:ID, the folder of a Minari dataset, or a recording")
+    parser.add_argument("policies", metavar="POLICY", nargs="*", help="ONNX files")
+    parser.add_argument("--head", metavar="KIND:OUTPUT", type=_head,
+                        help="the distribution of actions: categorical:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD or "
+                             "deterministic:ACTION (default: what the file's names say)")
+    parser.add_argument("--behavior", metavar="WHAT", default="logged",
+                        help="where propensities come from: logged, fit (logistic regression, by scikit-learn), or the file of the policy "
+                             "that logged the data (default: logged)")
+    parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"],
+                        help=f"by comma, of {', '.join(_ESTIMATORS)} (default: pdis,wis,cwpdis)")
+    parser.add_argument("--gamma", type=float, default=1.0, help="discount (default: 1)")
+    parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps")
+    parser.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
+    options.add_seed(parser, "of the resamples")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="write one HTML page")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--ray", metavar="WORKERS", type=options.calls, help="run the policies by so many actors on Ray")
+    parser.add_argument("--certify", action="store_true",
+                        help="check the estimators on this machine: exact enumeration, and the coverage of intervals; no data needed")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello import evaluation
+
+    if arguments.certify:
+        _certify(terminal)
+        return
+    if arguments.dataset is None or not arguments.policies:
+        raise ConfigurationError("evaluate: expected DATASET and at least one POLICY, got none; see cervello evaluate --help")
+    with compiling.shown(terminal), terminal.bar("episodes") as bar:
+        behavior: Any = arguments.behavior
+        if behavior == "fit":
+            behavior = evaluation.fit_behavior(arguments.dataset, _classifier())
+        report = evaluation.evaluate(
+            arguments.dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
+            gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, ray=arguments.ray,
+            progress=bar.show)
+    if arguments.report is not None:
+        report.to_html(arguments.report)
+        terminal.remark(f"written to {arguments.report}")
+    if arguments.json:
+        terminal.write(report.to_json(indent=2))
+    else:
+        _show(report, terminal)
+
+
+def _show(report: Report, terminal: Terminal) -> None:
+    from cervello.evaluation.text import notes, rows
+
+    terminal.print(plain(report.headline), style=f"bold {_STYLES[report.verdict]}")
+    terminal.print("")
+    table = terminal.table(["~policy", "estimator", ">value", f">{report.options.level:.0%} interval", "verdict"])
+    for name, estimator, value, bounds, verdict, _ in rows(report):
+        table.add_row(plain(name), estimator, value, bounds, terminal.styled(verdict, _STYLES[verdict]))
+    terminal.print(table)
+    for note in notes(report):
+        terminal.remark(f"note: {plain(note)}")
+
+
+def _certify(terminal: Terminal) -> None:
+    from cervello.evaluation.certify import certify
+
+    with terminal.bar("checks") as bar:
+        checks = certify(progress=bar.show)
+    table = terminal.table(["~check", ">found", ">wanted", ">"])
+    for check in checks:
+        said, style = ("ok", "green") if check.passed else ("FAILED", "red")
+        table.add_row(check.name, check.found, check.wanted, terminal.styled(said, style))
+    terminal.print(table)
+    failed = [check.name for check in checks if not check.passed]
+    if failed:
+        raise ConfigurationError(f"evaluate --certify: expected every check to pass, got {len(failed)} that failed: {', '.join(failed)}")
+
+
+def _classifier() -> Any:
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise ConfigurationError(f"evaluate, --behavior fit: expected the extra 'evaluation', got {error}; pip install "
+                                 "'cervello[evaluation]'") from error
+    return LogisticRegression(max_iter=1000)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in _ESTIMATORS:
+            raise argparse.ArgumentTypeError(f"expected names among {', '.join(_ESTIMATORS)}, got {name!r}")
+    return names
+
+
+def _head(text: str) -> Head:
+    """KIND:OUTPUT."""
+    from cervello import heads
+
+    kind, *names = text.split(":")
+    if kind in ("categorical", "deterministic") and names and all(names):
+        return (heads.Categorical if kind == "categorical" else heads.Deterministic)(":".join(names))
+    if kind in ("gaussian", "tanh") and len(names) == 2 and all(names):
+        return (heads.Gaussian if kind == "gaussian" else heads.TanhGaussian)(names[0], log_std=names[1])
+    raise argparse.ArgumentTypeError(f"expected categorical:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD or deterministic:ACTION, got "
+                                     f"{text!r}")

@@ -1,0 +1,99 @@
+"""What a policy decided for some rows, before and after the space's bounds; what recorders are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.spec import Array
+from cervello.wrappers import Epsilon
+
+
+@dataclass(slots=True)
+class Decision:
+    """A policy's decision for m of the rows of an environment.
+
+    Attributes:
+      places: [m] int64, positions among the rows that arrived.
+      outputs: [m, …] by name, all of the policy's.
+      sampled: [m, …] the action that was drawn, before clipping or unscaling.
+      action: [m, …] what the environment is to execute.
+      log_prob: [m] float32, of the sampled action under the distribution that drew it; 0 for deterministic rows, NaN where unknown.
+      deterministic: [m] bool, rows that took no draw.
+      version: of the policy.
+      pre_tanh: [m, …] the sampled numbers before tanh; None where there are none.
+      pre_clip: [m, …] the sampled action where the environment is given a clipped one; None elsewhere.
+      empty_masks: rows whose mask allowed nothing; it counted as no mask.
+    """
+
+    places: Array
+    outputs: dict[str, Array]
+    sampled: Array
+    action: Array
+    log_prob: Array
+    deterministic: Array
+    version: int
+    pre_tanh: Array | None = None
+    pre_clip: Array | None = None
+    empty_masks: int = 0
+
+
+def rows_of(decision: Decision, first: int, end: int) -> Decision:
+    """Rows first to end - 1 of a decision, as a decision for so many."""
+    def cut(column: Any) -> Any:
+        return None if column is None else column[first:end]
+
+    return Decision(np.arange(end - first), {name: cut(column) for name, column in decision.outputs.items()}, cut(decision.sampled),
+                    cut(decision.action), cut(decision.log_prob), cut(decision.deterministic), decision.version, cut(decision.pre_tanh),
+                    cut(decision.pre_clip))
+
+
+@runtime_checkable
+class Told(Protocol):
+    """A recorder: it is told of a decision before the step that executes it."""
+
+    def tell(self, decision: Decision) -> None:
+        """Notes the decision for the next step."""
+
+
+def recorders_around(env: Any) -> list[Told]:
+    """Recorders among an environment's wrappers, the outermost first."""
+    found: list[Told] = []
+    while env is not None:
+        if isinstance(env, Told):
+            found.append(env)
+        env = vars(env).get("env", vars(env).get("venv")) if hasattr(env, "__dict__") else None
+    return found
+
+
+def draws_of_its_own(policy: Policy) -> bool:
+    """Whether the model itself draws, by ops or by noise inputs, so that the probability of its actions is not known."""
+    return bool(policy.model.random_nodes) or any(isinstance(wrapper, Epsilon) for wrapper in policy.wrappers)
+
+
+def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0) -> Decision:
+    """The decision that a policy's outputs are.
+
+    Args:
+      outputs: the policy's `Actions`, [m, …] by name.
+      places: [m] int64.
+      deterministic: whether the policy was asked for no draws.
+    """
+    binding, n = policy.binding, len(places)
+    results: dict[str, Array] = dict(outputs)
+    sampled = binding.sampled(results)
+    action = binding.executed(sampled)
+    certain = deterministic or (binding.baked and not draws_of_its_own(policy))
+    drawn = binding.drawn
+    if certain:
+        log_prob: Array = np.zeros(n, np.float32)
+    elif drawn is None or drawn.log_prob is None:
+        log_prob = np.full(n, np.nan, np.float32)
+    else:
+        log_prob = np.asarray(results[drawn.log_prob], np.float32)
+    pre_tanh = None if drawn is None or drawn.pre_tanh is None else results[drawn.pre_tanh]
+    pre_clip = sampled if binding.spaces.box == "clip" and sampled.dtype.kind == "f" else None
+    return Decision(places, results, sampled, action, log_prob, np.full(n, certain), outputs.version, pre_tanh, pre_clip, empty_masks)

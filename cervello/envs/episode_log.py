@@ -1,0 +1,143 @@
+"""Steps of environments into a recording: which rows have an open episode, and what they were told to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.envs.decision import Decision
+from cervello.recording import Writer
+from cervello.recording.trees import KINDS, Tree
+from cervello.spec import AgentId, Array
+
+
+class EpisodeLog:
+    """One writer for the rows of an environment. Mutable.
+
+    Args:
+      target: a path, or a writer that others use too, which stays open.
+      spaces: (observation space, action space) of one row, or None.
+      durable: wait for the disk whenever an episode ends.
+    """
+
+    def __init__(self, target: str | os.PathLike[str] | Writer, spaces: tuple[Any, Any] | None, durable: bool):
+        self._owned = not isinstance(target, Writer)
+        observation, action = spaces or (None, None)
+        self.writer = target if isinstance(target, Writer) else Writer(
+            target, observation_space=observation, action_space=action, durable=durable)
+        self._handles: dict[AgentId, int] = {}
+        self._decision: Decision | None = None
+
+    def tell(self, decision: Decision) -> None:
+        """Notes what a policy decided for the next step."""
+        self._decision = decision
+
+    def __contains__(self, row: object) -> bool:
+        return row in self._handles
+
+    def cut(self) -> None:
+        """Truncates the episodes of all rows, as a reset does."""
+        if self._handles:
+            self.writer.end(np.array(list(self._handles.values())), truncated=True)
+            self._handles.clear()
+
+    def begin(self, rows: Sequence[AgentId], observations: Tree, infos: Mapping[str, Tree] | None,
+              seeds: Sequence[int | None] | None = None,
+              agents: Sequence[AgentId] | None = None, match: int | None = None) -> None:
+        """Episodes begin in rows; one that is open there is truncated, as the reset has cut it.
+
+        Args:
+          observations: tree of [n, …]; infos: tree of [n, …].
+          seeds: of the resets. agents, match: whose lives these are, and in which match.
+        """
+        cut = [self._handles.pop(row) for row in rows if row in self._handles]
+        if cut:
+            self.writer.end(np.array(cut), truncated=True)
+        known = None if seeds is None or any(seed is None for seed in seeds) else [int(seed) for seed in seeds if seed is not None]
+        handles = self.writer.begin(len(rows), observations, infos=infos, seed=known, agent=agents, match=match)
+        self._handles.update(zip(rows, handles.tolist(), strict=True))
+
+    def step(self, rows: Sequence[AgentId], observations: Tree, actions: Tree, rewards: Array, terminated: Array, truncated: Array,
+             infos: Mapping[str, Tree] | None, places: Array | None = None) -> None:
+        """One step of rows, [n, …]; episodes that are over end.
+
+        Args:
+          places: [n] int64, the rows' positions among those that a decision was told for.
+        """
+        decision, self._decision = self._decision, None
+        n = len(rows)
+        options: dict[str, Any] = {"source": "unknown", "log_prob": np.full(n, np.nan, np.float32)}
+        if decision is not None:
+            options = _told(decision, np.arange(n) if places is None else places, actions)
+        self.writer.step(np.array([self._handles[row] for row in rows]), observations, actions, rewards, terminated=terminated,
+                         truncated=truncated, infos=infos, **options)
+        for row, over in zip(rows, (terminated | truncated).tolist(), strict=True):
+            if over:
+                del self._handles[row]
+
+    def close(self) -> None:
+        """Closes the writer, unless others use it; episodes that are open stay unfinished."""
+        if self._owned:
+            self.writer.close()
+
+
+def _told(decision: Decision, places: Array, actions: Tree) -> dict[str, Any]:
+    """Columns of a decision for rows at places; rows it says nothing of are of unknown source."""
+    index = {place: i for i, place in enumerate(decision.places.tolist())}
+    found = np.array([index.get(place, -1) for place in places.tolist()])
+    known = found >= 0
+    columns: dict[str, Any] = {
+        "source": ["policy" if each else "unknown" for each in known],
+        "log_prob": np.where(known, decision.log_prob[found], np.float32(np.nan)),
+        "deterministic": known & decision.deterministic[found], "version": np.where(known, decision.version, 0)}
+    executed = np.asarray(decision.action)[found]
+    same = np.array([np.array_equal(a, b, equal_nan=True) for a, b in zip(executed, np.asarray(actions), strict=True)])
+    columns["overridden"] = known & ~same
+    columns["log_prob"] = np.where(columns["overridden"], np.float32(np.nan), columns["log_prob"])
+    if known.all():
+        for name in ("pre_tanh", "pre_clip"):
+            given = getattr(decision, name)
+            if given is not None:
+                columns[name] = np.asarray(given)[found]
+    return columns
+
+
+def info_columns(infos: list[Any]) -> dict[str, Tree]:
+    """Infos of rows as columns: numbers, bools, strings and arrays of one shape; other things are left out.
+
+    Beside a key that some row lacks stands the bool column `_key`.
+    """
+    columns: dict[str, Tree] = {}
+    for key in dict.fromkeys(key for info in infos for key in (info or {}) if isinstance(key, str) and not key.startswith("_")):
+        there = np.array([key in (info or {}) for info in infos])
+        values = [np.asarray(info[key]) for info, has in zip(infos, there, strict=True) if has and not isinstance(info[key], Mapping)]
+        first = values[0] if len(values) == int(there.sum()) else None
+        if first is None or first.dtype.kind not in KINDS or any((v.shape, v.dtype) != (first.shape, first.dtype) for v in values):
+            continue
+        column = np.zeros((len(infos), *first.shape), first.dtype)
+        column[there] = values
+        columns[key] = column
+        if not there.all():
+            columns[f"_{key}"] = there
+    return columns
+
+
+def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[str, Tree]:
+    """The infos of some rows of a vector environment, {key: [N, …], _key: [N] bool}."""
+    found: dict[str, Tree] = {}
+    for key, value in infos.items():
+        if key.startswith("_") or key in ("final_obs", "final_info") or isinstance(value, Mapping):
+            continue
+        column = np.asarray(value)
+        if column.dtype.kind not in KINDS or column.ndim < 1 or len(column) != n:
+            continue
+        found[key] = column[rows]
+        there = infos.get(f"_{key}")
+        if there is not None and not np.asarray(there)[rows].all():
+            found[f"_{key}"] = np.asarray(there, np.bool_)[rows]
+    return found
+
+

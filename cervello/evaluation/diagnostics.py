@@ -1,0 +1,139 @@
+"""What importance weights say about how far estimates can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, inf, log10, sqrt
+from typing import Any
+
+import numpy as np
+
+from cervello.evaluation.table import Table
+from cervello.spec import Array
+from cervello.statistics import effective_sample_size, pareto_tail_index
+
+RELIABLE, WEAK, UNSUPPORTED = "reliable", "weak", "unsupported"
+ORDER = (RELIABLE, WEAK, UNSUPPORTED)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """Of one policy's weights. Units are episodes, or matches.
+
+    Attributes:
+      n: units. L: steps of the longest episode.
+      ess: [L] effective sample size of the weights up to each step.
+      largest_share: of the largest whole product in the sum of all; NaN without weight.
+      pareto_k: tail index of the whole products.
+      mean_weight: [L] mean weight up to each step, which is 1 in expectation.
+      mean_weight_error: standard errors between the mean whole product and 1.
+      support_violations: steps where the policy puts more than 1e-6 on actions that the behaviour never takes; None: not observable.
+      unsupported_actions: logged actions that the policy never takes.
+      ties: steps where several actions are the policy's most likely.
+      deterministic: whether the policy always takes one action.
+      last_step_with_weight: the horizon to try where there is none later; L where there is some.
+      log_weight: [n] the whole products, for the plot of their tail.
+    """
+
+    n: int
+    ess: Array
+    largest_share: float
+    pareto_k: float
+    mean_weight: Array
+    mean_weight_error: float
+    support_violations: int | None
+    unsupported_actions: int
+    ties: int
+    deterministic: bool
+    last_step_with_weight: int
+    log_weight: Array
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers; infinite ones as strings, since JSON has none."""
+        return {"n": self.n, "ess": self.ess.tolist(), "largest_share": plain(self.largest_share), "pareto_k": plain(self.pareto_k),
+                "mean_weight": [plain(each) for each in self.mean_weight.tolist()], "mean_weight_error": plain(self.mean_weight_error),
+                "support_violations": "not observable" if self.support_violations is None else self.support_violations,
+                "unsupported_actions": self.unsupported_actions, "ties": self.ties, "deterministic": self.deterministic,
+                "last_step_with_weight": self.last_step_with_weight}
+
+
+def plain(value: float) -> float | str | None:
+    """A number that JSON holds."""
+    if np.isnan(value):
+        return None
+    return float(value) if np.isfinite(value) else "infinity" if value > 0 else "-infinity"
+
+
+def diagnose(table: Table, support_violations: int | None = None, ties: int = 0, deterministic: bool = False) -> Diagnostics:
+    """Diagnostics of a table's weights."""
+    logs = table.unit_log_weight
+    last = logs[:, -1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = np.exp(logs)
+        mean = weights.mean(0)
+        error = _errors(weights[:, -1])
+    top = last.max()
+    shares = np.exp(last - top) if np.isfinite(top) else None
+    empty = ~np.isfinite(logs.max(0))
+    return Diagnostics(
+        len(logs), np.asarray(effective_sample_size(logs)), float("nan") if shares is None else float(1 / shares.sum()),
+        pareto_tail_index(last), mean, error, support_violations, int((np.isneginf(table.log_ratio) & table.alive).sum()), ties,
+        deterministic, int(np.argmax(empty)) if empty.any() else table.n_steps, last)
+
+
+def _errors(weights: Array) -> float:
+    """Standard errors between the mean and 1; infinite where all are equal and not 1."""
+    off = abs(float(weights.mean()) - 1.0)
+    if off <= 1e-9:
+        return 0.0
+    deviation = float(weights.std(ddof=1)) if len(weights) > 1 else 0.0
+    return off / (deviation / sqrt(len(weights))) if deviation > 0 and np.isfinite(deviation) else inf
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far an estimate can be trusted.
+
+    Attributes:
+      name: "reliable", "weak" or "unsupported".
+      reason: what decided, and what to do.
+    """
+
+    name: str
+    reason: str
+
+
+def judge(found: Diagnostics) -> Verdict:
+    """The verdict that the weights allow; the tail index comes first.
+
+    Reliable: the tail index with its 95% bound, k̂ + 1.645 (1 + max(k̂, −½)) / √M, is below min(½, 1 − 1 / log₁₀ n); the mean weight is
+    within 2.58 standard errors of 1; the effective sample size at the last step is at least 20. No rule that sees only data holds for
+    every distribution of weights: a rare tail that no logged episode shows is not seen.
+    Unsupported: no weight, or an effective sample size below 2.
+    """
+    ess = float(found.ess[-1])
+    if ess == 0:
+        return Verdict(UNSUPPORTED, "no logged episode is possible under the policy; log more, or try horizon="
+                       f"{found.last_step_with_weight}" if found.last_step_with_weight else
+                       "no logged episode is possible under the policy; log more, or with more exploration")
+    if ess < 2:
+        return Verdict(UNSUPPORTED, f"the estimate rests on {ess:.1f} episode(s); log more, or shorten the horizon")
+    n = found.n
+    M = ceil(min(n / 5, 3 * sqrt(n)))
+    k = found.pareto_k
+    bound = k + 1.645 * (1 + max(k, -0.5)) / sqrt(M)
+    limit = min(0.5, 1 - 1 / log10(n)) if n > 1 else -inf
+    if not bound < limit and k > -inf:
+        return Verdict(WEAK, f"weights have heavy tails (index {k:.2f}, at most {bound:.2f}, where {limit:.2f} is the limit); log more, "
+                       "or shorten the horizon")
+    if found.mean_weight_error > 2.58:
+        return Verdict(WEAK, f"weights average {float(found.mean_weight[-1]):.3g} instead of 1, {found.mean_weight_error:.1f} standard "
+                       "errors off: propensities are wrong, or rare large weights are missing; check what was logged, or log more")
+    if ess < 20:
+        return Verdict(WEAK, f"the estimate rests on {ess:.1f} of {n} episodes; log more, or shorten the horizon")
+    return Verdict(RELIABLE, f"weights are well behaved: {ess:.0f} of {n} episodes count, tail index {k:.2f}")
+
+
+def worst(verdicts: list[str]) -> str:
+    """The worst of some."""
+    return max(verdicts, key=ORDER.index)

@@ -1,0 +1,23 @@
+"""`wis`: weighted importance sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.evaluation.moments import Moments, ratio, step_weights
+from cervello.evaluation.table import Table
+
+
+def wis(table: Table) -> Moments:
+    """Σ ρ G / Σ ρ, with each episode's own whole product ρ. Biased for few episodes, consistent, never outside the range of returns.
+
+    Source: D. Precup, R. Sutton, S. Singh, "Eligibility traces for off-policy policy evaluation", ICML 2000.
+    """
+    weight = step_weights(table.log_weight[:, -1:])[:, 0]
+    columns = np.stack([table.by_unit(weight * table.total), table.by_unit(weight)], 1)
+    total = columns[:, 1].sum()
+    if total <= 0:
+        return Moments(columns, ratio, None, "no episode has weight: the policy never does what was logged; log more, or shorten "
+                       "the horizon")
+    influence = (columns[:, 0] - columns[:, 0].sum() / total * columns[:, 1]) / (total / len(columns))
+    return Moments(columns, ratio, influence)

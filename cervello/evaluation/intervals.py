@@ -1,0 +1,105 @@
+"""Confidence intervals of estimates, from `cervello.statistics`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cervello.errors import ConfigurationError
+from cervello.evaluation.moments import Moments
+from cervello.evaluation.table import Table
+from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
+
+Interval = tuple[float, float]
+KINDS = ("default", "bca", "percentile", "calibrated", "student-t", "hoeffding", "empirical-bernstein")
+BOUNDED = ("is", "pdis")  # estimators that concentration bounds hold for
+_LARGE = 1000  # units, from which Student's t is the default
+
+
+@dataclass(frozen=True)
+class IntervalOptions:
+    """How intervals are made.
+
+    Attributes:
+      kind: of `KINDS`; "default" is BCa below 1,000 units and Student's t from there.
+      level, resamples, seed: as in `cervello.statistics`.
+      reward_range: bounds of one step's reward. max_weight: bound of the products of ratios. For concentration bounds.
+    """
+
+    kind: str = "default"
+    level: float = 0.95
+    resamples: int = 1999
+    seed: int = 0
+    reward_range: tuple[float, float] | None = None
+    max_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigurationError(f"evaluation, interval: expected one of {list(KINDS)}, got {self.kind!r}")
+        if not 0 < self.level < 1:
+            raise ConfigurationError(f"evaluation, level: expected a number between 0 and 1, got {self.level!r}; 0.95 is usual")
+        if self.resamples < 1:
+            raise ConfigurationError(f"evaluation, resamples: expected at least 1, got {self.resamples!r}; 1999 is usual")
+        if self.reward_range is not None and not self.reward_range[0] <= self.reward_range[1]:
+            raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
+        if self.kind in ("hoeffding", "empirical-bernstein"):
+            for name in ("reward_range", "max_weight"):
+                if getattr(self, name) is None:
+                    raise ConfigurationError(f"evaluation, interval={self.kind!r}: expected {name}=, got none; give the bounds that hold "
+                                             "for every episode that could be logged, or take interval='bca'")
+
+
+def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds: Interval | None = None,
+             level: float | None = None) -> tuple[Interval | None, str]:
+    """An interval and its kind; None where there is none.
+
+    Args:
+      bounds: of each unit's value, for concentration bounds; see `value_bounds`.
+      level: in place of the options'.
+    Raises:
+      ConfigurationError: a concentration bound of an estimator that it does not hold for.
+    """
+    level = options.level if level is None else level
+    kind = options.kind
+    if kind == "default":
+        kind = "bca" if moments.n < _LARGE or moments.influence is None else "student-t"
+    elif kind == "student-t" and moments.influence is None:
+        kind = "bca"  # the report says which
+    if moments.value is None:
+        return None, kind
+    if kind in ("hoeffding", "empirical-bernstein"):
+        if estimator not in BOUNDED:
+            raise ConfigurationError(f"evaluation, interval={kind!r}: expected estimators among {list(BOUNDED)}, got {estimator!r}; take "
+                                     "interval='bca' for it")
+        assert bounds is not None
+        values = moments.columns[:, 0] / moments.columns[:, 1]
+        bound = hoeffding if kind == "hoeffding" else empirical_bernstein
+        return bound(values, *bounds, level=level), kind
+    if kind == "student-t":
+        assert moments.influence is not None
+        return student_t(moments.influence + moments.value, center=moments.value, level=level), kind
+    return bootstrap(moments.statistic, moments.n, kind, level=level,  # type: ignore[arg-type]
+                     resamples=options.resamples, seed=options.seed), kind
+
+
+def value_bounds(table: Table, options: IntervalOptions, horizon: int | None) -> Interval:
+    """Bounds of ρ G, and of the per-decision sum, that hold for every episode that could be logged.
+
+    Raises:
+      ConfigurationError: undiscounted episodes without a horizon have no bound; or the data break max_weight.
+    """
+    assert options.reward_range is not None
+    assert options.max_weight is not None
+    if table.gamma == 1 and horizon is None:
+        raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected gamma < 1 or horizon=, got neither: returns have "
+                                 "no bound")
+    largest = float(table.log_weight.max())
+    if largest > np.log(options.max_weight) + 1e-9:
+        i, t = np.unravel_index(int(np.argmax(table.log_weight)), table.log_weight.shape)
+        raise ConfigurationError(f"episode {int(i)}, step {int(t)}, weight: expected at most max_weight={options.max_weight}, got "
+                                 f"{float(np.exp(largest)):.4g}; give a bound that holds")
+    steps = 1 / (1 - table.gamma) if horizon is None else float((table.gamma ** np.arange(float(horizon))).sum())
+    low, high = options.reward_range
+    low, high = min(0.0, options.max_weight * low) * steps, max(0.0, options.max_weight * high) * steps
+    return (low, high) if low < high else (low, 1.0)

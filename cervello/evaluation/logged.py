@@ -1,0 +1,195 @@
+"""One logged episode, checked: what an evaluation reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.recording import Episode, as_episode, read
+from cervello.recording.trees import Tree, leaves, map_tree, named
+from cervello.spec import Array
+
+_ROUNDING = 1e-6  # of a logarithm above 0
+_PROB_KEY = "behavior_prob"
+
+
+@dataclass(frozen=True, eq=False)
+class Logged:
+    """An episode up to the horizon.
+
+    Attributes:
+      index: its place in the data set, from 0. length: T.
+      observations: tree of [T + 1, …]. actions: [T, …] as executed. sampled: [T, …] as drawn, before clipping; of squashed actions as
+        executed. pre_tanh: [T, …] before squashing, or None.
+      rewards: [T] float64.
+      logp: [T] float64, the behaviour's logarithm of the probability (density) of the sampled action; None where it was not logged.
+      deterministic: [T] bool, steps that did not draw; None where not recorded.
+      terminated: whether it is over after its last step. truncated: whether it goes on, so that what follows is bootstrapped; neither
+        where the horizon cuts it.
+      final_obs_missing: whether the state after the last step is not known.
+      discrete: whether actions are integers.
+    """
+
+    index: int
+    length: int
+    observations: Tree
+    actions: Array
+    sampled: Array
+    pre_tanh: Array | None
+    rewards: Array
+    logp: Array | None
+    deterministic: Array | None
+    terminated: bool
+    truncated: bool
+    final_obs_missing: bool
+    discrete: bool
+    infos: Mapping[str, Tree]
+    agent: int | str | None
+    match: int | str | None
+    tick: Array | None
+
+    @property
+    def where(self) -> str:
+        return f"episode {self.index}"
+
+
+def episodes(dataset: Any) -> Iterator[Episode]:
+    """The episodes of "minari:ID", a log's path, a Minari dataset's folder, a recording, or an iterable of episodes.
+
+    Raises:
+      InputError: no episode, or one that does not fit.
+    """
+    found = open_dataset(dataset)
+    i = -1
+    for i, given in enumerate(found):
+        yield as_episode(given, id=i)
+    if i < 0:
+        raise InputError("evaluation, dataset: expected episodes, got none; record some")
+
+
+def open_dataset(dataset: Any) -> Any:
+    """What a data set's name stands for; anything else as it is."""
+    if isinstance(dataset, str) and dataset.startswith("minari:"):
+        return read(minari=dataset.removeprefix("minari:"))
+    if isinstance(dataset, str) or hasattr(dataset, "__fspath__"):
+        return read(dataset)
+    if not hasattr(dataset, "__iter__"):
+        raise InputError(f"evaluation, dataset: expected 'minari:ID', a path, a recording or episodes, got {type(dataset).__name__}")
+    return dataset
+
+
+def checked(episode: Episode, index: int, horizon: int | None = None, reward_range: tuple[float, float] | None = None) -> Logged:
+    """An episode as an evaluation takes it.
+
+    Raises:
+      InputError: columns that are damaged or contradict each other; the message names episode, step and column.
+    """
+    where = f"episode {index}"
+    whole = len(episode)
+    if not whole:
+        raise InputError(f"{where}: expected at least one step, got none; leave it out")
+    _check_rows(episode.observations, whole + 1, f"{where}, observations")
+    _check_rows(episode.actions, whole, f"{where}, actions")
+    over = np.asarray(episode.terminations, np.bool_) | np.asarray(episode.truncations, np.bool_)
+    if over[:-1].any():
+        raise InputError(f"{where}, step {int(np.argmax(over))}, terminations: expected an end at the last step ({whole - 1}) only, got "
+                         "one before it; split the episode there")
+    T = whole if horizon is None else min(whole, horizon)
+    rewards = np.asarray(episode.rewards, np.float64)[:T]
+    _check_finite(rewards, f"{where}", "rewards")
+    if reward_range is not None:
+        low, high = reward_range
+        wrong = (rewards < low) | (rewards > high)
+        if wrong.any():
+            t = int(np.argmax(wrong))
+            raise InputError(f"{where}, step {t}, rewards: expected {low} to {high} as reward_range says, got {rewards[t]}; give a range "
+                             "that holds")
+    observations = map_tree(lambda rows: rows[:T + 1], episode.observations)
+    for path, rows in leaves(observations):
+        if rows is not None:
+            _check_finite(rows[:T] if episode.final_obs_missing else rows, where, ".".join(filter(None, ["observations", named(path)])))
+    if isinstance(episode.actions, Mapping | tuple):
+        raise InputError(f"{where}, actions: expected one array, got {type(episode.actions).__name__}; flatten Dict and Tuple actions")
+    actions = np.asarray(episode.actions)[:T]
+    if actions.dtype.kind not in "iufb":
+        raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}")
+    _check_finite(actions, where, "actions")
+    discrete = actions.dtype.kind in "iub"
+    sampled = _same_shape(episode.pre_clip, actions, where, "pre_clip", T)
+    flags = None if episode.deterministic is None else np.asarray(episode.deterministic, np.bool_)[:T]
+    return Logged(
+        index, T, observations, actions, actions if sampled is None else sampled,
+        _same_shape(episode.pre_tanh, actions, where, "pre_tanh", T),
+        rewards, _logp(episode, where, T, discrete, flags), flags,
+        whole == T and bool(episode.terminations[-1]), whole == T and not bool(episode.terminations[-1]) and horizon != T,
+        whole == T and episode.final_obs_missing, discrete,
+        episode.infos, episode.agent, episode.match, None if episode.tick is None else np.asarray(episode.tick)[:T])
+
+
+def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | None) -> Array | None:
+    """[T] the behaviour's log-probabilities, NaN where unknown; None where there is no column."""
+    logs = None if episode.log_prob is None else np.asarray(episode.log_prob, np.float64)[:T]
+    if logs is not None and logs.shape != (T,):
+        raise InputError(f"{where}, behavior_logp: expected ({T},) numbers, got {logs.shape}; give one logarithm per step")
+    odds = None
+    if _PROB_KEY in episode.infos:
+        odds = np.asarray(episode.infos[_PROB_KEY], np.float64)
+        if odds.shape != (len(episode) + 1,):
+            raise InputError(f"{where}, {_PROB_KEY}: expected ({len(episode) + 1},) numbers, got {odds.shape}; element 0 belongs to the "
+                             "reset")
+        odds = odds[1:T + 1]
+        _refuse(odds < 0, where, _PROB_KEY, odds, "a probability", "are these logarithms? name them behavior_logp")
+        if discrete:
+            _refuse(odds > 1 + _ROUNDING, where, _PROB_KEY, odds, "at most 1 for a discrete action", "mend the column")
+        _refuse(odds == 0, where, _PROB_KEY, odds, "a probability above 0, since the action was taken", "log the distribution that drew it")
+    if logs is not None:
+        _refuse(np.isneginf(logs), where, "behavior_logp", logs, "a probability above 0, since the action was taken",
+                "log the distribution that drew it")
+        _refuse(np.isposinf(logs), where, "behavior_logp", logs, "a finite logarithm", "record the action before clipping or squashing")
+        if discrete:
+            _refuse(logs > _ROUNDING, where, "behavior_logp", logs, "at most 0, a probability of 1, for a discrete action",
+                    "are these probabilities? name them behavior_prob")
+        if odds is not None:
+            with np.errstate(over="ignore"):
+                _refuse(np.abs(np.exp(logs) - odds) > 1e-5 * np.maximum(1.0, odds), where, f"behavior_logp beside {_PROB_KEY}", logs,
+                        "logarithms of the probabilities beside them", "leave out the wrong column")
+    found = logs if logs is not None else None if odds is None else np.log(odds)
+    if flags is not None and flags.any() and discrete:
+        found = np.where(flags, 0.0, np.full(T, np.nan) if found is None else found)
+    return found
+
+
+def _refuse(wrong: Array, where: str, column: str, values: Array, expected: str, remedy: str) -> None:
+    if wrong.any():
+        t = int(np.argmax(wrong))
+        raise InputError(f"{where}, step {t}, {column}: expected {expected}, got {values[t]:g}; {remedy}")
+
+
+def _check_finite(rows: Any, where: str, column: str) -> None:
+    array = np.asarray(rows)
+    if array.dtype.kind != "f":
+        return
+    good = np.isfinite(array).reshape(len(array), -1).all(1)
+    if not good.all():
+        t = int(np.argmin(good))
+        raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!r:.80}; mend or leave out the episode")
+
+
+def _check_rows(tree: Tree, n: int, where: str) -> None:
+    for _, rows in leaves(tree):
+        if rows is not None and (np.ndim(rows) < 1 or len(rows) != n):
+            raise InputError(f"{where}: expected {n} rows, got shape {np.shape(rows)}")
+
+
+def _same_shape(column: Any, actions: Array, where: str, name: str, T: int) -> Array | None:
+    if column is None:
+        return None
+    rows = np.asarray(column)[:T]
+    if rows.shape != actions.shape:
+        raise InputError(f"{where}, {name}: expected {actions.shape} as the actions, got {rows.shape}")
+    _check_finite(rows, where, name)
+    return rows

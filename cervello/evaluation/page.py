@@ -1,0 +1,51 @@
+"""A report as one HTML page that refers to nothing outside itself and runs no script."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from cervello.evaluation import plots
+from cervello.evaluation.text import notes, rows
+
+if TYPE_CHECKING:
+    from cervello.evaluation.report import Report
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em;
+       color: #1d2430; background: #ffffff }
+.verdict { font-size: 20px; font-weight: 600; padding: .6em .8em; border-left: 6px solid }
+.reliable { border-color: #2e8540; color: #2e8540 } .weak { border-color: #c77700; color: #a35f00 }
+.unsupported { border-color: #b3261e; color: #b3261e }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3em .6em; border-bottom: 1px solid #dde2e9 }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+svg { max-width: 100%; height: auto; margin-top: 1em } svg text { font-size: 12px; fill: #4a5361 }
+svg .title { font-size: 16px; font-weight: 600 }
+.grid { stroke: #dde2e9 }
+"""
+
+
+def page(report: Report) -> str:
+    """The verdict first, then the table, notes, diagnostics and plots."""
+    body = [f'<p class="verdict {report.verdict}">{escape(report.headline)}</p>',
+            f"<p>{report.n_episodes:,} episodes, {report.n_steps:,} steps, discount {report.gamma:g}"
+            + (f", horizon {report.horizon}" if report.horizon is not None else "") + f", propensities {escape(report.propensities)}.</p>",
+            "<table><tr><th>policy</th><th>estimator</th><th>value</th>"
+            f"<th>{report.options.level:.0%} interval</th><th>verdict</th><th>why</th></tr>"]
+    for name, key, value, bounds, verdict, reason in rows(report):
+        body.append(f'<tr><td>{escape(name)}</td><td>{escape(key)}</td><td class="number">{value}</td><td class="number">{bounds}</td>'
+                    f'<td class="{verdict}">{verdict}</td><td>{escape(reason)}</td></tr>')
+    body.append("</table>")
+    body += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes(report)), "</ul>", plots.estimates(report)]
+    weighted = {name: each.diagnostics for name, each in report.items() if each.diagnostics is not None}
+    if weighted:
+        body += ["<h2>Weights</h2><table><tr><th>policy</th><th>effective sample size</th><th>largest share</th><th>tail index</th>"
+                 "<th>mean weight</th><th>support violations</th><th>actions it never takes</th><th>ties</th></tr>"]
+        for name, found in weighted.items():
+            violations = "not observable" if found.support_violations is None else str(found.support_violations)
+            cells = [f"{found.ess[-1]:.1f} of {found.n}", f"{found.largest_share:.1%}", f"{found.pareto_k:.2f}",
+                     f"{found.mean_weight[-1]:.3g}", violations, str(found.unsupported_actions), str(found.ties)]
+            body.append(f"<tr><td>{escape(name)}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
+        body += ["</table>", plots.per_step(report), plots.mean_weights(report), plots.tails(report)]
+    return ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Offline evaluation</title>'
+            f"<style>{_STYLE}</style></head><body><h1>Offline evaluation</h1>{''.join(body)}</body></html>\n")

@@ -1,0 +1,271 @@
+"""One pass over the data for all candidates: what estimators need of each logged step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.evaluation.behavior import Behavior
+from cervello.evaluation.candidates import Candidate, Decided, features
+from cervello.evaluation.logged import Logged, checked
+from cervello.recording import Episode
+from cervello.recording.trees import Tree
+from cervello.spec import Array
+
+_ROWS = 1 << 15  # observations held at a time
+_SUPPORT = 1e-6
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the estimators ask for.
+
+    Attributes:
+      propensities: the behaviour's probabilities. ratios: the candidates' too.
+      modes: the candidates' own actions. matches: their agreement with the logged ones.
+      values: the distributions at every observation. states: the observations, as features and as trees.
+    """
+
+    propensities: bool
+    ratios: bool
+    modes: bool
+    matches: bool
+    values: bool
+    states: bool
+
+
+@dataclass(eq=False)
+class Scores:
+    """Of one candidate. Grows with the pass.
+
+    Attributes:
+      log_ratio: [T] per episode. modes: [T, …]. matches: [T].
+      every: [T + 1, K] probabilities of all actions. columns: the head's tensors at all T + 1 observations.
+      violations: steps where it puts weight on what the behaviour never does; None as long as that is not observable.
+    """
+
+    log_ratio: list[Array] = field(default_factory=list)
+    modes: list[Array] = field(default_factory=list)
+    matches: list[Array] = field(default_factory=list)
+    every: list[Array] = field(default_factory=list)
+    columns: list[dict[str, Array]] = field(default_factory=list)
+    violations: int | None = None
+    ties: int = 0
+    deterministic: bool = True
+
+
+@dataclass(eq=False)
+class Data:
+    """What all candidates share. Grows with the pass.
+
+    Attributes:
+      rewards, logp: [T] per episode. actions: [T, …] as executed. sampled: as drawn.
+      terminated: over after its last step. truncated: goes on. states: trees of [T + 1, …] and `features` of them, where asked for.
+    """
+
+    rewards: list[Array] = field(default_factory=list)
+    logp: list[Array] = field(default_factory=list)
+    actions: list[Array] = field(default_factory=list)
+    sampled: list[Array] = field(default_factory=list)
+    terminated: list[bool] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
+    final_obs_missing: list[bool] = field(default_factory=list)
+    trees: list[Tree] = field(default_factory=list)
+    features: list[Array] = field(default_factory=list)
+    match: list[Any] = field(default_factory=list)
+    tick: list[int | None] = field(default_factory=list)
+    discrete: bool = True
+
+    @property
+    def n(self) -> int:
+        return len(self.rewards)
+
+
+def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
+          horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
+          progress: Progress | None) -> tuple[Data, list[Scores]]:
+    """Runs the candidates over all episodes, some at a time.
+
+    Args:
+      found: episodes with their places in the data set.
+      behavior: None where propensities were logged; else what gives them.
+      bounds: of a bounded Box, to which the candidates' own actions are clipped.
+      progress: called with the number of episodes that are done.
+    Raises:
+      InputError: episodes that do not fit; the message names episode, step and column.
+    """
+    data, scores = Data(), [Scores() for _ in candidates]
+    for some in _chunks(found, horizon, reward_range):
+        for each in some:
+            for candidate in candidates:
+                candidate.check(each)
+            _keep(data, each, behavior, needs)
+        every_logged = _behavior_everywhere(some, behavior, data, needs)
+        stops = np.cumsum([each.length + 1 for each in some])
+        for candidate, its in zip(candidates, scores, strict=True):
+            _score(candidate, its, candidate.decide(some), some, stops, data, every_logged, needs, bounds)
+        if progress is not None:
+            progress(data.n)
+    return data, scores
+
+
+def check_all(data: Data, behavior: Behavior | Candidate | None) -> None:
+    """Raises InputError where there was no episode, or another number of them than propensities were fitted to."""
+    if not data.n:
+        raise InputError("evaluation, dataset: expected episodes, got none; record some")
+    if isinstance(behavior, Behavior):
+        behavior.check_count(data.n)
+
+
+def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
+    some: list[Logged] = []
+    rows = 0
+    for index, episode in found:
+        each = checked(episode, index, horizon, reward_range)
+        some.append(each)
+        rows += each.length + 1
+        if rows >= _ROWS:
+            yield some
+            some, rows = [], 0
+    if some:
+        yield some
+
+
+def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs: Needs) -> None:
+    if data.n == 0:
+        data.discrete = each.discrete
+    data.rewards.append(each.rewards)
+    data.terminated.append(each.terminated)
+    data.truncated.append(each.truncated)
+    data.final_obs_missing.append(each.final_obs_missing)
+    data.match.append(each.match)
+    data.tick.append(None if each.tick is None or each.tick[0] < 0 else int(each.tick[0]))
+    if needs.modes or needs.states:
+        data.actions.append(each.actions)
+        data.sampled.append(each.sampled)
+    if needs.states:
+        data.trees.append(each.observations)
+        data.features.append(features(each.observations))
+    if not needs.propensities:
+        return
+    if not each.discrete and each.deterministic is not None and each.deterministic.any():
+        raise InputError(f"{each.where}, step {int(np.argmax(each.deterministic))}, deterministic: expected an action that was drawn, got "
+                         "one that was not, which has no density; log with exploration, or take estimators 'fqe', 'dm' or 'agreement'")
+    if isinstance(behavior, Behavior):
+        data.logp.append(behavior.log_prob(each))
+    elif behavior is None:
+        data.logp.append(_logged(each))
+
+
+def _logged(each: Logged) -> Array:
+    remedy = ("log them as infos 'behavior_logp' (cervello.recording does), or fit them: "
+              "behavior=evaluation.fit_behavior(dataset, LogisticRegression())")
+    if each.logp is None:
+        raise InputError(f"{each.where}, behavior_logp: expected the propensities of the logged actions, got none; {remedy}")
+    if np.isnan(each.logp).any():
+        raise InputError(f"{each.where}, step {int(np.argmax(np.isnan(each.logp)))}, behavior_logp: expected a propensity, got none (NaN); "
+                         f"{remedy}")
+    return each.logp
+
+
+def _behavior_everywhere(some: Sequence[Logged], behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
+    """[T, K] the behaviour's logarithms of all actions of each episode, where they are known; appends a candidate's propensities."""
+    if not needs.propensities:
+        return [None] * len(some)
+    if isinstance(behavior, Behavior):
+        return [behavior.every_log_prob(each) for each in some]
+    if behavior is None:
+        return [None if (key := each.infos.get("behavior_logits")) is None else _log_softmax(np.asarray(key, np.float64)[1:each.length + 1])
+                for each in some]
+    for each in some:
+        behavior.check(each)
+    decided, found, at = behavior.decide(some), [], 0
+    for each in some:
+        columns = decided.rows(np.arange(at, at + each.length))
+        logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
+        if np.isneginf(logs).any():
+            raise InputError(f"{each.where}, step {int(np.argmax(np.isneginf(logs)))}, behavior: expected a probability above 0, since the "
+                             "action was taken, got 0; this policy did not log these data")
+        data.logp.append(logs)
+        found.append(behavior.every_log_prob(columns, each.length))
+        at += each.length + 1
+    return found
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+
+
+def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[Logged], stops: Array, data: Data,
+           every_logged: Sequence[Array | None], needs: Needs, bounds: tuple[Array, Array] | None) -> None:
+    """Adds what a candidate says about some episodes. Heads see all logged steps at once."""
+    lengths = np.array([each.length for each in some])
+    starts = stops - lengths - 1
+    logged_rows = np.concatenate([np.arange(start, start + T) for start, T in zip(starts, lengths, strict=True)])
+    columns = decided.rows(logged_rows)
+    cuts = np.cumsum(lengths)[:-1]
+    sampled = np.concatenate([each.sampled for each in some])
+    if needs.ratios:
+        pre_tanh = None if any(each.pre_tanh is None for each in some) else np.concatenate([each.pre_tanh for each in some])
+        logs = candidate.log_prob(columns, sampled, pre_tanh)
+        _check_target(logs, some, candidate, cuts)
+        first = data.n - len(some)
+        logged = np.concatenate(data.logp[first:])
+        its.log_ratio += np.split(logs - logged, cuts)
+    if needs.values:
+        everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
+        every = None if everywhere is None else everywhere[logged_rows]
+        if everywhere is not None:
+            its.every += np.split(np.exp(everywhere), stops[:-1])
+        else:
+            its.columns += [decided.rows(np.arange(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+    else:
+        every = candidate.every_log_prob(columns, len(logged_rows))
+    modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
+    if every is not None:
+        top = every.max(1, keepdims=True)
+        ties = (every == top).sum(1)
+        its.ties += int((ties > 1).sum())
+        its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
+        matched = (every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)] == top[:, 0]) / ties
+        for theirs, mine in zip(every_logged, np.split(every, cuts), strict=True):
+            if theirs is not None and theirs.shape == mine.shape:
+                never = (np.isneginf(theirs) & (np.exp(mine) > _SUPPORT)).any(1)
+                its.violations = (its.violations or 0) + int(never.sum())
+    else:
+        its.deterministic &= candidate.deterministic
+        matched = None
+    if needs.modes:
+        assert modes is not None
+        its.modes += np.split(modes, cuts)
+    if needs.matches:
+        if matched is None:
+            assert modes is not None
+            taken = np.concatenate([each.actions for each in some])
+            matched = _closeness(modes, taken, candidate.discrete, bounds)
+        its.matches += np.split(matched, cuts)
+
+
+def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, Array] | None) -> Array:
+    """[N] 1 where discrete actions are equal; the distance of continuous ones."""
+    if not discrete and bounds is not None:
+        modes = np.clip(modes, *bounds)
+    gap = modes.reshape(len(modes), -1).astype(np.float64) - taken.reshape(len(taken), -1)
+    return np.asarray((gap == 0).all(1).astype(np.float64) if discrete else np.sqrt((gap**2).sum(1)))
+
+
+def _check_target(logs: Array, some: Sequence[Logged], candidate: Candidate, cuts: Array) -> None:
+    wrong = np.isnan(logs) | np.isposinf(logs)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        k = int(np.searchsorted(cuts, i, "right"))
+        t = i - (int(cuts[k - 1]) if k else 0)
+        raise InputError(f"{some[k].where}, step {t}: expected a log-probability of policy {candidate.name!r}, got {logs[i]}; its outputs "
+                         "are not finite there, or the logged action lies at the edge of squashed actions: log pre_tanh")

@@ -1,0 +1,130 @@
+"""Logged episodes of one candidate as tables: what the estimators take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+from cervello.spec import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """n episodes of at most L steps, padded at the end. Immutable.
+
+    Attributes:
+      log_ratio: [n, L] float64, ln π(a|s) − ln b(a|s) of each step; −∞ where π never takes the action; 0 after an episode's end.
+      reward: [n, L] float64, 0 after the end.
+      length: [n] int64, steps of each episode.
+      gamma: discount; γ⁰ multiplies the first reward.
+      unit: [n] int64, what is resampled as one: 0 … U − 1, each at least once. None: each episode is one.
+      truncated: [n] bool, episodes that go on after their last step, so that what follows is bootstrapped with V̂. None for none.
+      q: [n, L] Q̂(sₜ, aₜ), 0 after the end. v: [n, L + 1] V̂(sₜ), of the state after the last step too where truncated, else 0 from
+        the end on. None without a value function.
+    """
+
+    log_ratio: Array
+    reward: Array
+    length: Array
+    gamma: float = 1.0
+    unit: Array | None = None
+    truncated: Array | None = None
+    q: Array | None = None
+    v: Array | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.log_ratio.shape
+        if len(shape) != 2 or not shape[0] or not shape[1] or self.reward.shape != shape or self.length.shape != shape[:1]:
+            raise InputError(f"evaluation, table: expected [n, L] ratios and rewards and [n] lengths, got {shape}, {self.reward.shape}, "
+                             f"{self.length.shape}")
+        if np.isnan(self.log_ratio).any() or np.isposinf(self.log_ratio).any() or not np.isfinite(self.reward).all():
+            raise InputError("evaluation, table: expected finite rewards and ratios, got NaN or ∞; check the propensities")
+
+    @classmethod
+    def of(cls, log_ratios: Any, rewards: Any, gamma: float = 1.0, **more: Any) -> Table:
+        """A table of lists with an array per episode."""
+        length = np.array([len(each) for each in rewards], np.int64)
+        columns = {name: padded(more.pop(name), int(length.max()) + extra) for name, extra in (("q", 0), ("v", 1))
+                   if more.get(name) is not None}
+        L = int(length.max())
+        return cls(padded(log_ratios, L), padded(rewards, L), length, gamma, **columns, **more)
+
+    @property
+    def n(self) -> int:
+        """Episodes."""
+        return len(self.length)
+
+    @property
+    def n_units(self) -> int:
+        """Units of resampling."""
+        return self.n if self.unit is None else int(self.unit.max()) + 1
+
+    @property
+    def n_steps(self) -> int:
+        """L, steps of the longest episode."""
+        return int(self.reward.shape[1])
+
+    @cached_property
+    def log_weight(self) -> Array:
+        """[n, L] products of ratios up to each step, in logarithm; an ended episode keeps its last one."""
+        return np.cumsum(self.log_ratio, 1)
+
+    @cached_property
+    def discount(self) -> Array:
+        """[L + 1] γᵗ."""
+        return np.asarray(self.gamma ** np.arange(self.n_steps + 1.0))
+
+    @cached_property
+    def alive(self) -> Array:
+        """[n, L] bool, steps that were logged."""
+        return np.arange(self.n_steps) < self.length[:, None]
+
+    @cached_property
+    def total(self) -> Array:
+        """[n] discounted returns."""
+        return np.asarray((self.reward * self.discount[:-1]).sum(1))
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether any episode goes on after its last step."""
+        return self.truncated is not None and bool(self.truncated.any())
+
+    def by_unit(self, rows: Array) -> Array:
+        """[U, …] sums over the episodes of each unit, of [n, …]."""
+        if self.unit is None:
+            return rows
+        sums = np.zeros((self.n_units, *rows.shape[1:]))
+        np.add.at(sums, self.unit, rows)
+        return sums
+
+    @cached_property
+    def counts(self) -> Array:
+        """[U] float64, episodes of each unit."""
+        return self.by_unit(np.ones(self.n))
+
+    @cached_property
+    def unit_log_weight(self) -> Array:
+        """[U, L] logarithm of the mean weight of each unit's episodes."""
+        if self.unit is None:
+            return self.log_weight
+        top = np.full((self.n_units, self.n_steps), -np.inf)
+        np.maximum.at(top, self.unit, self.log_weight)
+        safe = np.where(np.isfinite(top), top, 0.0)
+        with np.errstate(divide="ignore"):
+            return np.asarray(safe + np.log(self.by_unit(np.exp(self.log_weight - safe[self.unit])) / self.counts[:, None]))
+
+    def with_values(self, q: Array | None, v: Array) -> Table:
+        """The same with a value function."""
+        return replace(self, q=q, v=v)
+
+
+def padded(rows: Any, width: int) -> Array:
+    """[n, width] float64 of arrays of at most that length, with zeros behind."""
+    found = np.zeros((len(rows), width))
+    for i, row in enumerate(rows):
+        found[i, :len(row)] = row
+    return found

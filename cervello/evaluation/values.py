@@ -1,0 +1,201 @@
+"""Value functions of a candidate: the user's own, or fitted Q evaluation, cross-fitted by episodes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, InputError
+from cervello.evaluation.candidates import Candidate, joined
+from cervello.evaluation.scoring import Data, Scores
+from cervello.spec import Array
+
+_FOLDS, _ROUNDS, _CHANGE, _DRAWS = 5, 200, 1e-4, 16
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Q̂ and V̂ along the logged episodes.
+
+    Attributes:
+      q: [T] per episode. v: [T + 1] per episode.
+      residuals: largest change of V̂ in each round; empty for a value function that was given.
+      converged: whether the last change was below 1e-4 of the reward's scale; None where nothing was fitted.
+    """
+
+    q: list[Array]
+    v: list[Array]
+    residuals: tuple[float, ...] = ()
+    converged: bool | None = None
+
+
+class LinearQ:
+    """Ridge regression on [1, x, products of x's elements], the default regressor. Mutable: `fit` keeps coefficients.
+
+    Exact for tables: one-hot states and actions have an indicator for each pair.
+    """
+
+    def __init__(self, ridge: float = 1e-9):
+        self.ridge = ridge
+        self._coefficients: Array | None = None
+
+    def fit(self, X: Array, y: Array) -> LinearQ:
+        """X: [N, d], y: [N]."""
+        phi = self._features(X)
+        gram = phi.T @ phi
+        self._coefficients = np.linalg.lstsq(gram + self.ridge * len(X) * np.eye(len(gram)), phi.T @ y, rcond=None)[0]
+        return self
+
+    def predict(self, X: Array) -> Array:
+        """[N]."""
+        assert self._coefficients is not None
+        return np.asarray(self._features(X) @ self._coefficients)
+
+    @staticmethod
+    def _features(X: Array) -> Array:
+        i, j = np.triu_indices(X.shape[1])
+        if len(i) > 2000:  # wide observations: linear
+            return np.concatenate([np.ones((len(X), 1)), X], 1)
+        return np.concatenate([np.ones((len(X), 1)), X, X[:, i] * X[:, j]], 1)
+
+
+def given_values(q: Callable[..., Any], candidate: Candidate, scores: Scores, data: Data) -> Values:
+    """Values of a callable q(observations, actions) ▸ [N].
+
+    Raises:
+      InputError: it gives another shape, or numbers that are not finite.
+    """
+    tree = joined(data.trees)
+    lengths = np.array([len(each) for each in data.rewards])
+    logged = _logged_rows(lengths)
+    n_rows = int((lengths + 1).sum())
+
+    def asked(observations: Any, actions: Array) -> Array:
+        found = np.asarray(q(observations, actions), np.float64)
+        if found.shape != (len(actions),) or not np.isfinite(found).all():
+            raise InputError(f"evaluation, q: expected ({len(actions)},) finite numbers, got {found.shape}; one value per row")
+        return found
+
+    taken = np.concatenate(data.actions)
+    rows = _taken(tree, logged)
+    v = _state_values(lambda actions: asked(tree, actions), candidate, scores, n_rows, taken.dtype)
+    return Values(_split(asked(rows, taken), lengths), _split(v, lengths + 1))
+
+
+def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None) -> Values:
+    """Fitted Q evaluation: Q̂ ← fit(r + γ V̂(s′)), V̂(s) = Σₐ π(a|s) Q̂(s, a), until V̂ changes by less than 1e-4 of the reward's scale.
+
+    Episode i's values are from a fit to the folds without it (i mod 5). With a horizon, Q̂ is indexed by the steps left.
+
+    Args:
+      q: a regressor of scikit-learn, on [observation, one-hot action]; it is copied for each fold.
+    Raises:
+      InputError: fewer than 2 episodes. ConfigurationError: no regressor.
+    Source: H. Le, C. Voloshin, Y. Yue, "Batch policy learning under constraints", ICML 2019, algorithm 3.
+    """
+    for name in ("fit", "predict"):
+        if not hasattr(q, name):
+            raise ConfigurationError(f"evaluation, q: expected a callable or a regressor with fit and predict, got {type(q).__name__}")
+    n = data.n
+    if n < 2:
+        raise InputError("evaluation, q: expected at least 2 episodes to fit a value function, got 1; record more, or give a callable")
+    lengths = np.array([len(each) for each in data.rewards])
+    states, reward = np.concatenate(data.features), np.concatenate(data.rewards)
+    logged = _logged_rows(lengths)
+    taken = np.concatenate(data.actions)
+    encode = _encoder(candidate, taken)
+    X = np.concatenate([states[logged], encode(taken)], 1)
+    episode = np.repeat(np.arange(n), lengths)
+    step = np.arange(len(reward)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    last_step = step == lengths[episode] - 1
+    goes_on = ~(last_step & np.array(data.terminated)[episode])
+    blind = last_step & goes_on & np.array(data.final_obs_missing)[episode]  # what came next is not known: good for one step left only
+    scale = float(np.abs(reward).max()) or 1.0
+    folds = min(_FOLDS, n)
+    Q, V = np.zeros(len(reward)), np.zeros(len(states))
+    rounds = _ROUNDS if horizon is None else min(_ROUNDS, horizon)
+    residuals: list[float] = []
+    converged = True
+    row_episode = np.repeat(np.arange(n), lengths + 1)
+    row_step = np.arange(len(states)) - np.repeat(np.cumsum(lengths + 1) - lengths - 1, lengths + 1)
+    draws = _draws(candidate, scores, len(states), taken.dtype)
+    inputs = [np.concatenate([states, encode(actions)], 1) for actions in draws]
+    odds = None if not scores.every else np.concatenate(scores.every)
+    for fold in range(folds):
+        train = episode % folds != fold
+        mine, my_rows = episode % folds == fold, row_episode % folds == fold
+        v = np.zeros(len(states))
+        settled = False
+        for k in range(rounds):
+            model = copy.deepcopy(q)
+            rows = train if k == 0 else train & ~blind
+            model.fit(X[rows], (reward + gamma * goes_on * v[logged + 1])[rows])
+            predicted = [np.asarray(model.predict(each), np.float64).reshape(-1) for each in inputs]
+            new = np.mean(predicted, 0) if odds is None else (odds * np.stack(predicted, 1)).sum(1)
+            change = float(np.abs(new - v).max())
+            if len(residuals) <= k:
+                residuals.append(0.0)
+            residuals[k] = max(residuals[k], change)
+            v = new
+            settled = change < _CHANGE * scale
+            last = settled or k == rounds - 1
+            now, rows_now = mine, my_rows
+            if horizon is not None:  # each round is Q̂ of one step more; the last one is for all that have more left
+                more, rows_more = horizon - step - (k + 1), horizon - row_step - (k + 1)
+                now = mine & ((more >= 0) if last else (more == 0))
+                rows_now = my_rows & ((rows_more >= 0) if last else (rows_more == 0))
+            if horizon is not None or last:
+                Q[now] = np.asarray(model.predict(X[now]), np.float64).reshape(-1) if now.any() else 0.0
+                V[rows_now] = v[rows_now]
+            if last:
+                break
+        converged &= settled or (horizon is not None and rounds == horizon)
+    return Values(_split(Q, lengths), _split(V, lengths + 1), tuple(residuals), converged)
+
+
+def _logged_rows(lengths: Array) -> Array:
+    """Rows of logged steps among the T + 1 of each episode."""
+    return np.arange(int(lengths.sum())) + np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _split(values: Array, lengths: Array) -> list[Array]:
+    return np.split(values, np.cumsum(lengths)[:-1])
+
+
+def _taken(tree: Any, rows: Array) -> Any:
+    if isinstance(tree, dict):
+        return {key: _taken(value, rows) for key, value in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_taken(value, rows) for value in tree)
+    return tree[rows]
+
+
+def _encoder(candidate: Candidate, taken: Array) -> Callable[[Array], Array]:
+    K = candidate.n_actions
+    if K is not None:
+        return lambda actions: np.eye(K)[actions.reshape(-1).astype(np.int64)]
+    return lambda actions: actions.reshape(len(actions), -1).astype(np.float64)
+
+
+def _draws(candidate: Candidate, scores: Scores, n_rows: int, dtype: Any) -> list[Array]:
+    """Actions at all rows of which V̂ is a mean: every one of K, else 16 drawn ones, or the only one."""
+    if candidate.n_actions is not None:
+        return [np.full(n_rows, a, np.int64) for a in range(candidate.n_actions)]
+    columns = {name: np.concatenate([each[name] for each in scores.columns]) if len(scores.columns[0][name]) > 1 or n_rows == 1
+               else scores.columns[0][name] for name in scores.columns[0]}
+    times = 1 if candidate.deterministic else _DRAWS
+    rng = np.random.default_rng(0)
+    if times == 1:
+        return [candidate.modes(columns)]
+    return [candidate.head.sample(columns, rng=rng) for _ in range(times)]
+
+
+def _state_values(ask: Callable[[Array], Array], candidate: Candidate, scores: Scores, n_rows: int, dtype: Any) -> Array:
+    found = [ask(actions.astype(dtype, copy=False)) for actions in _draws(candidate, scores, n_rows, dtype)]
+    if scores.every:
+        return np.asarray((np.concatenate(scores.every) * np.stack(found, 1)).sum(1))
+    return np.asarray(np.mean(found, 0))

@@ -1,0 +1,36 @@
+"""Student's t interval of a mean, or of an estimate with known influence values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.statistics.quantiles import student_t_quantile
+from cervello.statistics.samples import FEWEST, Interval, check_level, sample
+
+
+def student_t(values: Any, *, center: float | None = None, level: float = 0.95) -> Interval | None:
+    """center ∓ t(n − 1) s / √n, with s the standard deviation of the values (n − 1).
+
+    Args:
+      values: [n], one per episode: the estimate is their mean, or they are its influence values (linearisation, Hampel 1974).
+      center: the estimate; None for the mean of the values.
+      level: coverage.
+    Returns:
+      (low, high); None for fewer than 3 values.
+    Raises:
+      InputError: values that are not finite. ConfigurationError: a level that is out of range.
+    Source: Student, "The probable error of a mean", Biometrika 6 (1908).
+    """
+    check_level(level)
+    array = sample(values)
+    n = len(array)
+    if n < FEWEST:
+        return None
+    point = float(array.mean()) if center is None else float(center)
+    if array.min() == array.max():
+        return point, point
+    scale = float(np.abs(array).max())  # squares must not overflow
+    half = student_t_quantile(n - 1, 1 - (1 - level) / 2) * scale * float((array / scale).std(ddof=1)) / n**0.5
+    return point - half, point + half
