@@ -39,7 +39,8 @@ class WebSocketCarrier:
     def partial_s(self) -> float | None:
         """Since when a message is half sent; None when none is."""
         protocol = self._socket.protocol
-        partial = len(protocol.reader.buffer) > 0 or protocol.cur_size is not None
+        size = getattr(protocol, "current_size", None) if hasattr(protocol, "current_size") else getattr(protocol, "cur_size", None)
+        partial = size is not None or len(protocol.reader.buffer) > 0
         if not partial:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None
