@@ -39,8 +39,9 @@ class WebSocketCarrier:
     def partial_s(self) -> float | None:
         """Since when a message is half sent; None when none is."""
         protocol = self._socket.protocol
-        size = getattr(protocol, "current_size", None) if hasattr(protocol, "current_size") else getattr(protocol, "cur_size", None)
-        partial = size is not None or len(protocol.reader.buffer) > 0
+        # Between frames its parser waits for the first byte of one, or for the end; the package has no public word for it.
+        waits_for = getattr(protocol.parser.gi_yieldfrom, "__name__", "at_eof")
+        partial = waits_for != "at_eof" or getattr(protocol, "current_size", None) is not None
         if not partial:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None
