@@ -167,6 +167,12 @@ def test_a_future_never_blocks_the_frame_and_bad_columns_are_refused_here(brains
             policy.end([1], wait=True)
 
 
+def test_damaged_frames_are_answered_or_close_and_log_no_error() -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "fuzz_bridge.py"
+    found = subprocess.run([sys.executable, str(script), "--frames", "5000"], capture_output=True, text=True, timeout=TIME_LIMIT_S)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def test_the_client_for_asyncio(brains: Path) -> None:
     async def play(address: str) -> None:
         async with await bridge.AsyncClient.connect(address) as client:
