@@ -45,6 +45,10 @@ MESSAGES = [
     [0, 11, "end", [P | {"agents": [1], "terminated": b"\1", "inputs": {"obs": ROW}}]], [2, "end", [P | {"agents": [2]}]]]
 
 
+# headers that promise much, deep nesting, what is no value, an ext, an infinity
+PIECES = (b"\xdc\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\x91" * 20, b"\xc1", b"\xd4\0\0", b"\xcb\x7f\xf0\0\0\0\0\0\0")
+
+
 def mutated(rng: random.Random, body: bytes) -> bytes:
     """A frame with a few damages, in its length or its body."""
     data = bytearray(body)
@@ -58,7 +62,7 @@ def mutated(rng: random.Random, body: bytes) -> bytes:
         elif kind == 2:
             del data[at:at + rng.randrange(1, 5)]
         else:
-            data[at:at] = rng.choice((b"\xdc\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\x91" * 20, b"\xc1", b"\xd4\0\0", b"\xcb\x7f\xf0\0\0\0\0\0\0"))
+            data[at:at] = rng.choice(PIECES)
         data = data or bytearray(b"\xc0")
     length = len(data) if rng.random() < 0.97 else rng.randrange(1 << 32)
     return struct.pack("<I", length) + bytes(data)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.bridge import agent_methods, streams
 from cervello.bridge.agent_methods import flag, flags, optional_int, rows_of, too_long
-from cervello.bridge.codes import Refusal, bad
+from cervello.bridge.codes import bad
 from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import answer, as_list
 from cervello.bridge.hosted import Hosted
@@ -102,11 +102,11 @@ class Request:
         return answer(self.job.id or 0, self._result(outputs, version, ids, late, chosen))
 
 
-def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Refusal]]:
+def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
     """Decides for requests that are there together; those that are too late are skipped."""
     now = time.perf_counter()
     counts = hosted.counts
-    found: list[tuple[Request, bytes | Refusal]] = []
+    found: list[tuple[Request, bytes | Exception]] = []
     timely = []
     for request in requests:
         if request.late_s is not None and now > request.late_s:
@@ -119,7 +119,7 @@ def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, byte
     return found + (_together(hosted, timely) if timely else [])
 
 
-def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Refusal]]:
+def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
     counts = hosted.counts
     began = time.perf_counter()
     try:
@@ -131,16 +131,16 @@ def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request
         agent_methods.undo(hosted, request.job.link, request.fresh)
         obeys = request.flags is None or isinstance(error, (ExecutionError, InputError))
         return [(request, bad("inputs" if obeys else "deterministic", str(error)))]
-    except BaseException:
+    except Exception as error:  # an internal one; of these requests only
         for request in requests:
             agent_methods.undo(hosted, request.job.link, request.fresh)
-        raise
+        return [(request, error) for request in requests]
     n_rows = sum(len(request.ids) for request in requests)
     counts.batches += 1
     counts.rows += n_rows
     counts.batch_rows.add(n_rows)
     counts.inference_s.add(time.perf_counter() - began)
-    found: list[tuple[Request, bytes | Refusal]] = []
+    found: list[tuple[Request, bytes | Exception]] = []
     at = 0
     for request in requests:
         end = at + len(request.ids)

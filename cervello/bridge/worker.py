@@ -152,7 +152,7 @@ class Worker:
                 self._refuse(request.job, error, done)
             return
         for request, outcome in found:
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, Exception):
                 self._refuse(request.job, outcome, done)
             else:
                 self._finish(request.job, outcome, done)

@@ -32,23 +32,23 @@ def floats(*values: float) -> bytes:
 
 @pytest.mark.parametrize("recorded", [False, True])
 def test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64(tmp_path: Path, recorded: bool) -> None:
-    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs" if recorded else None) as running:
-        with Wire(running.address, {"client": "a"}) as wire:
-            wire.result("begin", {"policy": "sum", "agents": [1, 2]})
-            assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1)}) == (2, {"field": "agents"})
-            for tick in range(70):
-                wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": floats(1)}, "tick": tick})
-            for tick, reward in ((69, 1), (6, 2), (6, 3), (None, 4)):
-                assert wire.result("reward", {"policy": "sum", "agents": [1], "reward": floats(reward), "tick": tick}) == {}
-            assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1), "tick": 5}) == (2, {"field": "tick"})
-            assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(np.nan)}) == (2, {"field": "reward"})
-            assert wire.code("reward", {"policy": "sum", "agents": [1, 2], "reward": floats(1, 1)}) == (2, {"field": "agents"})
-            wire.send([2, "reward", [{"policy": "sum", "agents": [1], "reward": floats(8), "actions": {"action": floats(-5)}}]])
-            wire.send([2, "reward", [{"policy": "sum", "agents": [9], "reward": floats(8)}]])
-            wire.send([2, "begin", [{"policy": "sum", "agents": [9]}]])
-            assert wire.result("stats", {})["refused_notifies"] == 2
-            wire.result("end", {"policy": "sum", "agents": [1, 2], "terminated": b"\1\0", "inputs": {"obs": floats(7, 7)}})
-            wire.result("infer", {"policy": "sum", "agents": [3], "begin": True, "inputs": {"obs": floats(2)}})
+    logs = tmp_path / "logs" if recorded else None
+    with served({"sum": policy(small_models.counter())}, tmp_path, record=logs) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": [1, 2]})
+        assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1)}) == (2, {"field": "agents"})
+        for tick in range(70):
+            wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": floats(1)}, "tick": tick})
+        for tick, reward in ((69, 1), (6, 2), (6, 3), (None, 4)):
+            assert wire.result("reward", {"policy": "sum", "agents": [1], "reward": floats(reward), "tick": tick}) == {}
+        assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1), "tick": 5}) == (2, {"field": "tick"})
+        assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(np.nan)}) == (2, {"field": "reward"})
+        assert wire.code("reward", {"policy": "sum", "agents": [1, 2], "reward": floats(1, 1)}) == (2, {"field": "agents"})
+        wire.send([2, "reward", [{"policy": "sum", "agents": [1], "reward": floats(8), "actions": {"action": floats(-5)}}]])
+        wire.send([2, "reward", [{"policy": "sum", "agents": [9], "reward": floats(8)}]])
+        wire.send([2, "begin", [{"policy": "sum", "agents": [9]}]])
+        assert wire.result("stats", {})["refused_notifies"] == 2
+        wire.result("end", {"policy": "sum", "agents": [1, 2], "terminated": b"\1\0", "inputs": {"obs": floats(7, 7)}})
+        wire.result("infer", {"policy": "sum", "agents": [3], "begin": True, "inputs": {"obs": floats(2)}})
     if recorded:
         episodes = list(recording.read(tmp_path / "logs" / "sum.log"))
         assert [episode.agent for episode in episodes] == [1, 3]  # agent 2 ended before its first inference: nothing, and no crash

@@ -19,8 +19,10 @@ def described(folder: Path, text: str, data: bytes | None = None) -> Path:
 
 
 def test_a_description_loads_the_policy_that_its_options_load(tmp_path: Path) -> None:
-    path = described(tmp_path, 'seed = 7\ninferer = {kind = "fixed", sizes = [1, 4]}\nwarmup = [4]\nname = "night racer"\n'
-                               '[[wrappers]]\nkind = "Clip"\nname = "action"\nlow = -0.5\n[[wrappers]]\nkind = "Epsilon"\nkey = "epsilon"\n')
+    path = described(tmp_path, 'seed = 7\ninferer = {kind = "fixed", sizes = [1, 4]}\nwarmup = [4]\n'
+                               'name = "night racer"\n'
+                               '[[wrappers]]\nkind = "Clip"\nname = "action"\nlow = -0.5\n'
+                               '[[wrappers]]\nkind = "Epsilon"\nkey = "epsilon"\n')
     found = cervello.load(path)
     same = cervello.load(tmp_path / "racer.onnx", seed=7, inferer=cervello.inferers.Fixed([1, 4]),
                          wrappers=[cervello.Clip("action", low=-0.5), cervello.Epsilon("epsilon")])
@@ -65,5 +67,5 @@ def test_what_makes_no_sense_is_refused_with_its_place(tmp_path: Path, text: str
 
 
 def test_a_description_that_is_not_there_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="racer.toml"):
+    with pytest.raises(MissingFileError, match=r"racer\.toml"):
         cervello.load(tmp_path / "racer.toml")
