@@ -1,0 +1,7 @@
+"""Python clients of a bridge: `Client` blocks where it is asked to and gives futures elsewhere, `AsyncClient` is for asyncio."""
+
+from cervello.bridge.client.asynchronous import AsyncClient, AsyncPolicy
+from cervello.bridge.client.blocking import Client, Pending, RemotePolicy
+from cervello.bridge.client.columns import Answer
+
+__all__ = ["Answer", "AsyncClient", "AsyncPolicy", "Client", "Pending", "RemotePolicy"]

@@ -1,0 +1,131 @@
+"""`cervello serve`: a folder of policies for games on the other side of a socket."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cervello.cli import options
+from cervello.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from cervello.bridge import Options
+
+SUMMARY = "serve a folder of policies to games over TCP, Unix sockets and WebSockets"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = ("example:\n"
+                     "  cervello serve brains/ --listen tcp://127.0.0.1:5577 --listen ws://127.0.0.1:5578 --record episodes/\n\n"
+                     "brains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line\n"
+                     "'listening ADDRESS' per address goes to stdout, the log as JSON lines to stderr. Exit status: 0 after SIGTERM or\n"
+                     "Ctrl-C when everything was done in time, 1 when something was given up, 2 for an error of the options or files.")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="policies, NAME.onnx each")
+    parser.add_argument("--listen", metavar="ADDRESS", action="append", default=[],
+                        help="tcp://host:port, unix:/path or ws://host:port; port 0 takes a free one; may be repeated "
+                             "(default: tcp://127.0.0.1:5577)")
+    parser.add_argument("--token-file", metavar="F", type=Path, help="tokens, one a line, with roles behind (TOKEN infer,record); needed "
+                                                                     "beyond this machine")
+    parser.add_argument("--allow-origin", metavar="O", action="append", default=[],
+                        help="origin of web pages that may connect, as https://game.example; may be repeated")
+    parser.add_argument("--config", metavar="F", type=Path, help="these options in TOML; those given here count more")
+    parser.add_argument("--max-wait-us", metavar="N", type=_microseconds, help="how long a request may wait for company (default: 0)")
+    parser.add_argument("--record", metavar="DIR", type=Path, help="record episodes there")
+    parser.add_argument("--ready-file", metavar="F", type=Path, help="written with the addresses, as a JSON list, once all are open")
+    parser.add_argument("--drain-s", metavar="S", type=_seconds, help="for the way out (default: 5)")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="Prometheus metrics at /metrics, and /health and /ready")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)")
+
+
+def _microseconds(text: str) -> int:
+    return options.whole(text, 0, 10_000_000)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, got {text!r}")
+    return value
+
+
+class _Lines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found: dict[str, Any] = {"time": round(record.created, 3), "level": record.levelname.lower(), "logger": record.name,
+                                 "message": record.getMessage()}
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        return json.dumps(found, ensure_ascii=False)
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello.bridge.config import options as configured
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    root = logging.getLogger("cervello")
+    root.addHandler(handler)
+    root.setLevel(arguments.log_level.upper())
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(handler)
+    chosen = configured(arguments.folder, arguments.config, {
+        "listen": arguments.listen, "token_file": arguments.token_file, "allow_origin": arguments.allow_origin,
+        "max_wait_us": arguments.max_wait_us, "record": arguments.record, "ready_file": arguments.ready_file, "drain_s": arguments.drain_s,
+        "metrics": arguments.metrics})
+    try:
+        whole = _run(chosen)
+    finally:
+        root.removeHandler(handler)
+        logging.getLogger("py.warnings").removeHandler(handler)
+        logging.captureWarnings(False)
+    if not whole:
+        raise SystemExit(1)
+
+
+def _run(chosen: Options) -> bool:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_serve(chosen))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found: bool = runner.run(_serve(chosen))
+    return found
+
+
+async def _serve(chosen: Options) -> bool:
+    import asyncio
+    import signal
+
+    from cervello.bridge import Server
+
+    start = time.monotonic()
+    log = logging.getLogger("cervello.serve")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    server = await Server.start(chosen)
+    for address in server.addresses:
+        print(f"listening {address}", flush=True)
+    log.info("serving %s from %s after %.2f s, server id %d%s", ", ".join(server.core.policies), chosen.folder, time.monotonic() - start,
+             server.core.server_id, "" if server.metrics_address is None else f", metrics at {server.metrics_address}/metrics")
+    await stop.wait()
+    log.info("draining")
+    whole = await server.drain()
+    log.info("stopped%s", "" if whole else ", something was given up")
+    return whole
