@@ -133,7 +133,8 @@ def _parser() -> _Parser:
                "  cervello plan racer.onnx -b 64 --svg arena.svg\n"
                "  cervello benchmark racer.onnx -b 1-4,64   how long an agent takes in crowds of these sizes\n"
                "  cervello profile racer.onnx -b 64    which steps take the time\n"
-               "  cervello evaluate play.log a.onnx b.onnx   which one is better, from logged play\n")
+               "  cervello evaluate play.log a.onnx b.onnx   which one is better, from logged play\n"
+               "  cervello serve brains/ --listen tcp://127.0.0.1:5577   policies for games in other languages\n")
     parser.add_argument("--version", action=_Version)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks, only results and errors")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
