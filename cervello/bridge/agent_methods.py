@@ -134,7 +134,8 @@ def snapshot(hosted: Hosted, job: Job) -> dict[str, Any]:
     keys = [member.key for member in crowd.find(ids)]
     state = crowd_state.pack(hosted.name, ids, bytes(hosted.policy.snapshot(keys)))
     if len(state) + _OVERHEAD > job.link.frame_bytes:
-        raise bad("frame_bytes", f"expected a state of at most {job.link.frame_bytes - _OVERHEAD} bytes, got {len(state)}; name fewer agents")
+        raise bad("frame_bytes", f"expected a state of at most {job.link.frame_bytes - _OVERHEAD} bytes, got {len(state)}; name fewer "
+                  "agents")
     return {"state": state, "version": hosted.policy.version}
 
 

@@ -61,8 +61,8 @@ def _checked(at: str, key: str, value: Any, folder: Path) -> Any:
         return value
     if key in _NUMBERS and type(value) in _NUMBERS[key] and value >= 0:
         return value
-    raise ConfigurationError(f"{at}: expected {'a list of texts' if key in _LISTS else 'a number of at least 0' if key in _NUMBERS else 'text'}"
-                             f", got {value!r}")
+    words = "a list of texts" if key in _LISTS else "a number of at least 0" if key in _NUMBERS else "text"
+    raise ConfigurationError(f"{at}: expected {words}, got {value!r}")
 
 
 def options(folder: Path, config: Path | None, given: dict[str, Any]) -> Options:

@@ -86,8 +86,9 @@ class Core:
         self.sessions.discard(session)
         if session.link is not None:
             for worker in self.workers.values():
-                session.n_waiting += 1
-                worker.put(Job(session, session.link, None, CLOSED, {}, None, 0))
+                job = Job(session, session.link, None, CLOSED, {}, None, 0)
+                session.wait_for(job)
+                worker.put(job)
 
     # Policies' threads --------------------------------------------------------------------------------------------------
 
@@ -120,7 +121,8 @@ class Core:
         for worker in self.workers.values():
             worker.close()
         until = time.monotonic() + timeout_s
-        return all([worker.join(max(0.0, until - time.monotonic())) for worker in self.workers.values()])
+        ended = [worker.join(max(0.0, until - time.monotonic())) for worker in self.workers.values()]
+        return all(ended)
 
     # Facts --------------------------------------------------------------------------------------------------------------
 

@@ -111,9 +111,9 @@ def agent_list(params: dict[str, Any], optional: bool = False) -> list[int] | No
     listed = as_list(given)
     if listed is None:
         raise bad("agents", "expected a list of ids")
-    ids = listed if set(map(type, listed)) <= {int} else [whole(each) for each in listed]
-    if ids and (None in ids or not 0 <= min(ids) <= max(ids) < 1 << 53):  # type: ignore[type-var]
+    ids: list[Any] = listed if set(map(type, listed)) <= {int} else [whole(each) for each in listed]
+    if ids and (None in ids or not 0 <= min(ids) <= max(ids) < 1 << 53):
         raise bad("agents", "expected ids 0 ≤ id < 2⁵³")
     if len(set(ids)) != len(ids):
         raise bad("agents", "expected distinct ids, got one twice")
-    return ids  # type: ignore[return-value]
+    return ids

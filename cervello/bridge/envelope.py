@@ -112,7 +112,7 @@ def _head(body: bytes | bytearray | memoryview, most: int) -> Message:
     wrong = BadFrame("expected [0, id, method, [params]] or [2, method, [params]], got something else")
     try:
         is_map, n, at = enter_container(body, 0)
-        scalars = []
+        scalars: list[Any] = []
         for _ in range(n - 1):
             if len(scalars) == 3:
                 raise wrong

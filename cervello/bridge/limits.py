@@ -45,7 +45,8 @@ class Limits:
             value = getattr(self, name)
             fits = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < 1e9
             if not fits or (name == "frame_timeout_s" and not value):
-                raise ConfigurationError(f"limits, {name}: expected seconds {'above 0' if name[0] == 'f' else 'of at least 0'}, got {value!r}")
+                least_s = "above 0" if name == "frame_timeout_s" else "of at least 0"
+                raise ConfigurationError(f"limits, {name}: expected seconds {least_s}, got {value!r}")
 
     @property
     def values(self) -> int:

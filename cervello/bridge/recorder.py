@@ -31,7 +31,8 @@ class Recorder:
 
     def __init__(self, path: Path, name: str, policy: Policy, server_id: int):
         self.path, self.failed = path, False
-        self._writer = Writer(path, metadata={"policy": name, "seed": str(policy.seed), "server_id": server_id, "source": "cervello.bridge"})
+        about = {"policy": name, "seed": str(policy.seed), "server_id": server_id, "source": "cervello.bridge"}
+        self._writer = Writer(path, metadata=about)
         self._log_prob: str | None = None
         self._pre_tanh: dict[str, str] = {}
         self._others: set[str] = set()

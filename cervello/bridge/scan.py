@@ -35,7 +35,7 @@ def scan(body: bytes | bytearray | memoryview, most_values: int = 1 << 62) -> bo
     end = len(data)
     kinds, sizes = _KIND, _SIZE
     at = n_values = 0
-    # Values that are missing at this level; in a map twice its pairs, so that even counts are keys. `keys` says whether this level is a map.
+    # Values that are missing at this level, in a map twice its pairs, so that even counts are keys.
     missing, is_map = 1, False
     levels: list[tuple[int, bool]] = []
     while True:

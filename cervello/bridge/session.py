@@ -55,10 +55,16 @@ class Session:
         self.link: Link | None = None
         self.opened_s = self.heard_s = time.monotonic()
         self.closed = False
-        self.n_waiting = 0  # messages in policies' threads
+        self._waiting: set[Job] = set()  # messages in policies' threads
+        self._asked: list[tuple[int, set[Job]]] = []  # `stats`, each with the messages before it that are not done
         self._in_flight: set[int] = set()
         self._queued_bytes = 0
         self._roles: tuple[str, ...] = ()
+
+    @property
+    def n_waiting(self) -> int:
+        """Messages in policies' threads."""
+        return len(self._waiting)
 
     # What arrives -------------------------------------------------------------------------------------------------------
 
@@ -111,18 +117,11 @@ class Session:
         except Exception as error:
             name = self.core.internal_error(error, message.method)
             self._carrier.send(refuse(number, Code.INTERNAL, f"internal error {name}; the server's log has the rest"))
+            if last:
+                self.end(1011)
             return
         if result is not None:
-            body = answer(number, result)
-            most = self.link.frame_bytes if self.link is not None else self.core.limits.frame_bytes
-            if len(body) > most:
-                body = refuse(number, Code.BAD_REQUEST, f"frame_bytes: expected a reply of at most {most} bytes, got {len(body)}",
-                              {"field": "frame_bytes"})
-                if message.method == "hello":
-                    self._carrier.send(body)
-                    self.end(1008)
-                    return
-            self._carrier.send(body)
+            self._reply(number, result)
 
     def _accept(self, message: Message, number: int, n_bytes: int, received_s: float) -> Mapping[str, Any] | None:
         """The answer, or None when a policy's thread gives it.
@@ -143,6 +142,10 @@ class Session:
         if method not in _WITH_POLICY:
             if message.refusal is not None:
                 raise message.refusal
+            if method == "stats" and self._waiting:  # it tells what came of the messages before it
+                self._in_flight.add(number)
+                self._asked.append((number, set(self._waiting)))
+                return None
             return {} if method == "ping" else core.stats(link)
         job = self._job(message, number, n_bytes, received_s)
         if method == "spec":
@@ -168,8 +171,8 @@ class Session:
     def _check_room(self, n_bytes: int, request: bool = True) -> None:
         limits = self.core.limits
         if (request and len(self._in_flight) >= limits.in_flight) or self._queued_bytes + n_bytes > limits.queued_bytes:
-            raise Refusal(Code.TOO_BUSY, f"expected at most {limits.in_flight} requests and {limits.queued_bytes} bytes in flight, got more; "
-                          "nothing was done, try again")
+            raise Refusal(Code.TOO_BUSY, f"expected at most {limits.in_flight} requests and {limits.queued_bytes} bytes in flight, got "
+                          "more; nothing was done, try again")
 
     def _check_role(self, method: str) -> None:
         if role_of(method) not in self._roles:
@@ -181,7 +184,7 @@ class Session:
             raise message.refusal
         assert self.link is not None
         params, method = message.params, message.method
-        policy = params.get("policy")
+        policy: Any = params.get("policy")
         if not is_name(policy):
             raise bad("policy", "expected the name of a policy")
         if policy not in self.core.policies:
@@ -191,7 +194,7 @@ class Session:
 
     def _put(self, job: Job) -> None:
         self._queued_bytes += job.n_bytes
-        self.n_waiting += 1
+        self.wait_for(job)
         self.core.workers[job.params["policy"]].put(job)
 
     # Hello --------------------------------------------------------------------------------------------------------------
@@ -212,7 +215,7 @@ class Session:
             raise bad("version", "expected an integer")
         if version != VERSION:
             raise Refusal(Code.UNKNOWN_VERSION, f"version: expected {VERSION}, got {version}", versions=[VERSION])
-        client = params.get("client")
+        client: Any = params.get("client")
         if not is_name(client) or not 1 <= len(client.encode()) <= _NAME_BYTES:
             raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes")
         if params.get("token") is not None and type(params["token"]) is not str:
@@ -234,14 +237,40 @@ class Session:
 
     # What goes out ------------------------------------------------------------------------------------------------------
 
+    def wait_for(self, job: Job) -> None:
+        """A message is on its way through a policy's thread."""
+        self._waiting.add(job)
+
     def done(self, job: Job) -> None:
         """A policy's thread is done with a message."""
-        self.n_waiting -= 1
+        self._waiting.discard(job)
         self._queued_bytes -= job.n_bytes
         if job.id is not None:
             self._in_flight.discard(job.id)
         if job.reply is not None and not self.closed:
             self._carrier.send(job.reply)
+        if self._asked:
+            self._tell_stats(job)
+
+    def _tell_stats(self, job: Job) -> None:
+        for number, before in list(self._asked):
+            before.discard(job)
+            if not before and self.link is not None:
+                self._asked.remove((number, before))
+                self._in_flight.discard(number)
+                if not self.closed:
+                    self._reply(number, self.core.stats(self.link))
+
+    def _reply(self, number: int, result: Mapping[str, Any]) -> bool:
+        """Sends an answer, or why it cannot be sent; whether it was the answer."""
+        body = answer(number, result)
+        most = self.link.frame_bytes if self.link is not None else self.core.limits.frame_bytes
+        fits = len(body) <= most
+        if not fits:
+            body = refuse(number, Code.BAD_REQUEST, f"frame_bytes: expected a reply of at most {most} bytes, got {len(body)}",
+                          {"field": "frame_bytes"})
+        self._carrier.send(body)
+        return fits
 
     @property
     def name(self) -> str:

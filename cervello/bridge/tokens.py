@@ -41,8 +41,8 @@ class Tokens:
                 continue
             roles = tuple(words[1].split(",")) if len(words) > 1 else ROLES
             if len(words) > 2 or not set(roles) <= set(ROLES):
-                raise ConfigurationError(f"token file {str(path)!r}, line {number}: expected a token and roles among {','.join(ROLES)}, got "
-                                         "something else")
+                raise ConfigurationError(f"token file {str(path)!r}, line {number}: expected a token and roles among {','.join(ROLES)}, "
+                                         "got something else")
             self._known.append((_digest(words[0]), tuple(role for role in ROLES if role in roles)))
         if not self._known:
             raise ConfigurationError(f"token file {str(path)!r}: expected a token, got none")

@@ -16,7 +16,7 @@ try:
     from websockets.exceptions import ConnectionClosed, NegotiationError
     from websockets.typing import Origin, Subprotocol
 except ImportError:
-    serve = None  # type: ignore[assignment]
+    serve = None
 
 PROTOCOL = "cervello.1"
 
@@ -39,7 +39,7 @@ class WebSocketCarrier:
     def partial_s(self) -> float | None:
         """Since when a message is half sent; None when none is."""
         protocol = self._socket.protocol
-        partial = len(protocol.reader.buffer) > 0 or getattr(self._socket.recv_messages, "reading_in_parts", False) or protocol.cur_size is not None
+        partial = len(protocol.reader.buffer) > 0 or protocol.cur_size is not None
         if not partial:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None

@@ -29,7 +29,8 @@ def as_bytes(field: str, value: Any) -> bytes:
 
 
 def _kind(value: Any) -> str:
-    return {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", list: "an array", dict: "a map"}.get(type(value), "a str")
+    kinds = {type(None): "nil", bool: "a bool", int: "an integer", float: "a float", list: "an array", dict: "a map"}
+    return kinds.get(type(value), "something else")
 
 
 class Row:
@@ -46,8 +47,8 @@ class Row:
         if name not in NAMES:
             raise ConfigurationError(f"{where} {spec.name!r}: expected numbers or bools, got {spec.dtype}; the bridge has no form for it")
         if spec.batch_axis is None:
-            raise ConfigurationError(f"{where} {spec.name!r}: expected a row for every agent, got a value that all rows share; let a wrapper "
-                                     "provide it (cervello.Fill)")
+            raise ConfigurationError(f"{where} {spec.name!r}: expected a row for every agent, got a value that all rows share; let a "
+                                     "wrapper provide it (cervello.Fill)")
         self.name, self.shape, self.spec, self.dtype = spec.name, spec.shape, spec, name
         self.wire: np.dtype[Any] = np.dtype(name).newbyteorder("<")
         self.n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * self.wire.itemsize
@@ -107,4 +108,5 @@ class Ports:
 
 def _constant(value: Array) -> dict[str, Any]:
     wire = value.astype(np.float32) if value.dtype.name == "bfloat16" else value
-    return {"shape": list(wire.shape), "dtype": wire.dtype.name, "value": np.ascontiguousarray(wire, wire.dtype.newbyteorder("<")).tobytes()}
+    value_ = np.ascontiguousarray(wire, wire.dtype.newbyteorder("<")).tobytes()
+    return {"shape": list(wire.shape), "dtype": wire.dtype.name, "value": value_}

@@ -70,7 +70,8 @@ def read(path: str | os.PathLike[str]) -> Description:
     """Reads a description.
 
     Raises:
-      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key, or a value that makes no sense; the message has the place.
+      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key, or a value that makes no sense; the message has the
+        place.
     """
     where = Path(path)
     try:
@@ -177,5 +178,8 @@ def _spaces(where: str, value: Any) -> Spaces:
 
     pair = space("observation"), space("action")
     options = {("action" if key == "output" else key): each for key, each in value.items() if key not in ("observation", "action")}
-    return _make(where, lambda box=None, keys=None, action=None, greedy=None: Spaces(pair, box=box, keys=keys, action=action, greedy=greedy),
-                 options)
+    def make(box: Any = None, keys: Any = None, action: Any = None, greedy: Any = None) -> Spaces:
+        return Spaces(pair, box=box, keys=keys, action=action, greedy=greedy)
+
+    found: Spaces = _make(where, make, options)
+    return found

@@ -14,7 +14,7 @@ import numpy as np
 
 from cervello.bridge.addresses import parse
 from cervello.bridge.client import requests
-from cervello.bridge.client.columns import Answer, Columns, Flags, Ids
+from cervello.bridge.client.columns import Answer, Columns, Flags, Ids, ids_of
 from cervello.bridge.client.replies import error_of, notify, reply, request
 from cervello.bridge.codes import BadFrame, Code
 from cervello.bridge.framing import Deframer, framed
@@ -86,8 +86,8 @@ class Client:
         self.address = address
         self._where = parse(address)
         if self._where.scheme == "ws":
-            raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket; the server listens "
-                                     "to several addresses")
+            raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket; the server "
+                                     "listens to several addresses")
         self._name, self._token = name, token
         self._connect_timeout_s, self._timeout_s, self._reconnect = connect_timeout_s, timeout_s, reconnect
         self._lock = threading.RLock()
@@ -199,7 +199,7 @@ class Client:
     def _check_open(self, step: str) -> None:
         """Raises what became of the connection; connects anew where that is wanted."""
         if self._socket is None and self._gone is None:
-            raise ServerGoneError(f"{self.address}, {step}: expected an open client, got one that was closed")
+            raise ServerGoneError(f"{self.address}, {step}: expected an open client, got a closed one")
         if self._gone is None:
             self._pump(0.0)  # the server may have said that it goes away
         if self._gone is None:
@@ -362,7 +362,7 @@ class RemotePolicy:
         """Agents of this connection as bytes; waits."""
         params: dict[str, Any] = {"policy": self.name}
         if agents is not None:
-            params["agents"] = requests.ids_of(agents)
+            params["agents"] = ids_of(agents)
         state: bytes = self._client._send("snapshot", params).result(timeout_s)["state"]
         return state
 

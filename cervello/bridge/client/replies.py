@@ -33,8 +33,8 @@ def reply(where: str, body: bytes) -> tuple[int | None, Any, Any]:
     try:
         scan(body)
         value = unpack(body)
-    except (BadFrame, ValueError) as error:
-        raise ServerGoneError(f"{where}, receive: expected a reply, got something else ({error}); is it a Cervello server?") from None
+    except (BadFrame, ValueError) as wrong:
+        raise ServerGoneError(f"{where}, receive: expected a reply, got something else ({wrong}); is it a Cervello server?") from None
     known = type(value) is list and len(value) == 4 and value[0] == 1 and (value[1] is None or type(value[1]) is int)
     error = value[2] if known else None
     if not known or not (error is None or (type(error) is list and len(error) == 3 and type(error[0]) is int)):
