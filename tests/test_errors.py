@@ -16,7 +16,7 @@ import stacks
 from small_models import FLOAT, graph, node
 
 import cervello
-from cervello import errors, inferers, recording
+from cervello import bridge, errors, inferers, recording
 from cervello.compiled import linker
 from cervello.native import memory
 from cervello.native.tensors import Buffer, Space, Step, dense
@@ -94,9 +94,12 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
      "recording .*play.log': expected a file that can be written, got"),
     ("another model", lambda: policy().replace(stacks.model("counter")), errors.ConfigurationError, "replace, inputs: expected"),
     ("a watch of nothing", lambda: cervello.watch("nowhere.onnx"), errors.MissingFileError, "watch 'nowhere.onnx': expected a file"),
+    ("no server", lambda: bridge.Client("tcp://127.0.0.1:1", connect_timeout_s=1), errors.ServerGoneError,
+     "tcp://127.0.0.1:1, connect: expected a server, got"),
     ("a budget of nothing", lambda: cervello.Runtime().run(budget_s=0), errors.ConfigurationError, "budget_s: expected seconds above 0"),
 ]
-ABSTRACT = {errors.CervelloError, errors.ModelError}  # for catching; what is raised says more
+ABSTRACT = {errors.CervelloError, errors.ModelError, errors.BridgeError}  # for catching; what is raised says more
+OVER_A_SOCKET = {errors.AgentsLostError, errors.DrainingError, errors.LateAnswerError, errors.RefusedError}  # see tests/bridge
 CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.CervelloError)]
 
 
@@ -111,7 +114,7 @@ def test_a_mistake_raises_its_class_with_a_message_that_names_the_place(trigger:
 
 
 def test_every_class_is_raised_by_something_in_the_table() -> None:
-    assert {row[2] for row in TABLE} == set(CLASSES) - ABSTRACT
+    assert {row[2] for row in TABLE} == set(CLASSES) - ABSTRACT - OVER_A_SOCKET
 
 
 def test_the_docstring_draws_the_tree_that_the_classes_form() -> None:
