@@ -125,8 +125,8 @@ class Client:
             self.told = self._send("hello", params).result(max(0.0, until - time.monotonic()))
         except LateAnswerError as error:
             self.close()
-            raise ServerGoneError(f"{self.address}, hello: expected an answer within {self._connect_timeout_s} s, got none; does a Cervello "
-                                  "server listen there?") from error
+            raise ServerGoneError(f"{self.address}, hello: expected an answer within {self._connect_timeout_s} s, got none; does a "
+                                  "Cervello server listen there?") from error
         except BridgeError:
             self.close()
             raise
@@ -210,8 +210,8 @@ class Client:
         self._connect()
         self._agents.clear()
         if lost:
-            raise AgentsLostError(f"{self.address}, {step}: expected the agents that had begun, got a new connection, where {lost} are lost; "
-                                  "begin them again")
+            raise AgentsLostError(f"{self.address}, {step}: expected the agents that had begun, got a new connection, where {lost} "
+                                  "are lost; begin them again")
 
     # Receiving ----------------------------------------------------------------------------------------------------------
 
