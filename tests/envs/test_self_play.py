@@ -20,7 +20,8 @@ EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "self_pla
 
 def test_a_learner_plays_against_its_own_past(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(cervello.__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-W", "ignore", EXAMPLE], cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment)
+    command = [sys.executable, "-W", "ignore", str(EXAMPLE)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr
     assert "generation_3" in done.stdout
     assert (tmp_path / "self_play.svg").read_text(encoding="utf-8").startswith("<svg")
