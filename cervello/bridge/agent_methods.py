@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.agents.snapshot import read
 from cervello.bridge import crowd_state, streams
 from cervello.bridge.codes import Refusal, bad
 from cervello.bridge.crowd import Member
@@ -145,7 +146,7 @@ def restore(hosted: Hosted, job: Job) -> dict[str, Any]:
     keep = flag("keep", job.params.get("keep"))
     try:
         ids, inner = crowd_state.unpack(hosted.name, as_bytes("state", job.params.get("state")))
-        saved = hosted.policy.checked_snapshot(inner)
+        saved = read(inner)
         if len(saved.ids) != len(ids):
             raise SnapshotError(f"snapshot: expected {len(ids)} agents, got {len(saved.ids)}")
     except SnapshotError as error:

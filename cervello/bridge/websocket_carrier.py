@@ -39,7 +39,9 @@ class WebSocketCarrier:
     def partial_s(self) -> float | None:
         """Since when a message is half sent; None when none is."""
         protocol = self._socket.protocol
-        partial = len(protocol.reader.buffer) > 0 or protocol.cur_size is not None
+        # Between frames its parser waits for the first byte of one, or for the end; the package has no public word for it.
+        waits_for = getattr(protocol.parser.gi_yieldfrom, "__name__", "at_eof")
+        partial = waits_for != "at_eof" or getattr(protocol, "current_size", None) is not None
         if not partial:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None

@@ -1,0 +1,8 @@
+"""The bridge's tests share a way to run servers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -1,0 +1,242 @@
+"""Rewards, recordings, swaps, and what limits do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import small_models
+from serving import Running, Wire, served
+
+import cervello
+from cervello import recording
+from cervello.bridge import Limits, Options
+from cervello.errors import ConfigurationError, MissingFileError
+
+
+def policy(data: bytes, **options: Any) -> cervello.Policy:
+    return cervello.load(data, **{"wrappers": "auto", **options})
+
+
+def floats(*values: float) -> bytes:
+    return np.array(values, "<f4").tobytes()
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64(tmp_path: Path, recorded: bool) -> None:
+    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs" if recorded else None) as running:
+        with Wire(running.address, {"client": "a"}) as wire:
+            wire.result("begin", {"policy": "sum", "agents": [1, 2]})
+            assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1)}) == (2, {"field": "agents"})
+            for tick in range(70):
+                wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": floats(1)}, "tick": tick})
+            for tick, reward in ((69, 1), (6, 2), (6, 3), (None, 4)):
+                assert wire.result("reward", {"policy": "sum", "agents": [1], "reward": floats(reward), "tick": tick}) == {}
+            assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1), "tick": 5}) == (2, {"field": "tick"})
+            assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(np.nan)}) == (2, {"field": "reward"})
+            assert wire.code("reward", {"policy": "sum", "agents": [1, 2], "reward": floats(1, 1)}) == (2, {"field": "agents"})
+            wire.send([2, "reward", [{"policy": "sum", "agents": [1], "reward": floats(8), "actions": {"action": floats(-5)}}]])
+            wire.send([2, "reward", [{"policy": "sum", "agents": [9], "reward": floats(8)}]])
+            wire.send([2, "begin", [{"policy": "sum", "agents": [9]}]])
+            assert wire.result("stats", {})["refused_notifies"] == 2
+            wire.result("end", {"policy": "sum", "agents": [1, 2], "terminated": b"\1\0", "inputs": {"obs": floats(7, 7)}})
+            wire.result("infer", {"policy": "sum", "agents": [3], "begin": True, "inputs": {"obs": floats(2)}})
+    if recorded:
+        episodes = list(recording.read(tmp_path / "logs" / "sum.log"))
+        assert [episode.agent for episode in episodes] == [1, 3]  # agent 2 ended before its first inference: nothing, and no crash
+        first, cut = episodes
+        assert first.rewards[[6, 69]].tolist() == [5.0, 13.0]
+        assert first.total_reward == 18.0
+        assert bool(first.terminations[-1])
+        assert not first.final_obs_missing
+        assert first.observations["obs"][-1].tolist() == [7.0]
+        assert first.actions["action"][-1].tolist() == [-5.0]
+        assert first.overridden is not None
+        assert first.overridden.tolist() == [False] * 69 + [True]
+        assert first.tick is not None
+        assert first.tick.tolist() == list(range(70))
+        assert cut.final_obs_missing
+        assert bool(cut.truncations[-1])
+
+
+def test_swaps_stay_inside_the_folder_and_keep_the_spec(tmp_path: Path) -> None:
+    folder = tmp_path / "brains"
+    (folder / "new").mkdir(parents=True)
+    (folder / "p.onnx").write_bytes(small_models.with_constant_output())
+    (folder / "new" / "p.onnx").write_bytes(small_models.with_constant_output())
+    (folder / "new" / "other.onnx").write_bytes(small_models.feed_forward())
+    (folder / "new" / "constant.onnx").write_bytes(small_models.scaled(small_models.with_constant_output(), 2.0))
+    (tmp_path / "secret.onnx").write_bytes(small_models.with_constant_output())
+    (folder / "link.onnx.bin").symlink_to(tmp_path / "secret.onnx")
+    tokens = tmp_path / "tokens"
+    tokens.write_text("boss\nplayer infer\n# no token\n")
+    options = Options(folder, listen=["tcp://127.0.0.1:0"], token_file=tokens, reload_interval_s=60.0)
+    with Running(options) as running:
+        for token in (None, "boss ", "bos", "BOSS", "# no token", 7):
+            with Wire(running.address) as wire:
+                assert wire.code("hello", {"version": 1, "client": "a", "token": token})[0] == 6
+                assert wire.receive() is None
+        with Wire(running.address, {"client": "a", "token": "player"}) as wire:
+            assert wire.hello["roles"] == ["infer"]
+            assert wire.code("swap", {"policy": "p", "path": "new/p.onnx"})[0] == 6
+            assert wire.code("reward", {"policy": "p", "agents": [], "reward": b""})[0] == 6
+        with Wire(running.address, {"client": "a", "token": "boss"}) as wire:
+            assert wire.result("swap", {"policy": "p", "path": "new/p.onnx"}) == {"version": 2}
+            assert wire.code("swap", {"policy": "p", "path": "new/other.onnx"})[0] == 2
+            assert wire.code("swap", {"policy": "p", "path": "new/constant.onnx"})[0] == 2
+            words = set()
+            for path in ("../secret.onnx", str(tmp_path / "secret.onnx"), "new/../../secret.onnx", "link.onnx.bin", "missing.onnx", "new",
+                         "", ".", "new//p.onnx", "C:\\x.onnx", "new\\p.onnx", "p.onnx\0", "new/p.onnx/"):
+                reply = wire.ask("swap", {"policy": "p", "path": path})
+                assert reply[2][0] == 2
+                words.add(reply[2][1])
+            assert len(words) == 1
+            assert wire.result("stats", {})["policies"]["p"]["version"] == 2
+
+
+def test_a_file_that_is_written_again_decides_and_one_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "brains"
+    folder.mkdir()
+    (folder / "p.onnx").write_bytes(small_models.feed_forward())
+    with Running(Options(folder, listen=["tcp://127.0.0.1:0"], reload_interval_s=0.05)) as running, \
+            Wire(running.address, {"client": "a"}) as wire:
+        def replace(data: bytes) -> None:
+            (folder / "beside").write_bytes(data)
+            os.replace(folder / "beside", folder / "p.onnx")
+
+        ask = {"policy": "p", "agents": [1], "begin": True, "inputs": {"obs": floats(1, 2, 3, 4, 5, 6)}}
+        first = wire.result("infer", ask)
+        assert first["version"] == 1
+        replace(small_models.with_constant_output())
+        time.sleep(0.6)
+        assert wire.result("infer", ask)["version"] == 1
+        replace(small_models.scaled(small_models.feed_forward(), 0.5))
+        until = time.monotonic() + 10
+        while (second := wire.result("infer", ask))["version"] == 1:
+            assert time.monotonic() < until
+        assert second["version"] == 2
+        assert second["outputs"] != first["outputs"]
+        assert wire.result("stats", {})["policies"]["p"]["reloads"] == 1
+
+
+def test_half_frames_silence_and_slow_readers_are_closed_and_others_go_on(tmp_path: Path) -> None:
+    limits = Limits(frame_timeout_s=0.3, idle_timeout_s=1.0, send_bytes=4096)
+    with served({"sum": policy(small_models.counter())}, tmp_path, limits=limits) as running, \
+            Wire(running.address) as silent, Wire(running.address, {"client": "half"}) as half, \
+            Wire(running.address, {"client": "idle"}) as idle, Wire(running.address, {"client": "good"}) as good:
+        half.socket.sendall(b"\x20\x00")
+        start = time.monotonic()
+        assert silent.receive() is None
+        assert half.receive() is None
+        assert time.monotonic() - start < 0.9
+        while time.monotonic() - start < 1.6:
+            good.result("ping", {})
+            time.sleep(0.1)
+        assert idle.receive() is None
+        with Wire(running.address, {"client": "deaf"}) as deaf:
+            deaf.socket.settimeout(0.2)
+            ended = False
+            for _ in range(200_000):
+                try:
+                    deaf.request("stats", {})
+                except (OSError, TimeoutError):
+                    ended = True
+                    break
+            assert ended
+        with Wire(running.address, {"client": "new"}) as new:
+            assert new.result("ping", {}) == {}
+
+
+def test_too_many_requests_get_code_seven_and_have_no_effect(tmp_path: Path) -> None:
+    class Slow(cervello.Clip):
+        def inward(self, view: Any) -> None:
+            time.sleep(0.5)
+
+    slow = policy(small_models.counter(), wrappers=[Slow("action", low=-1e9), cervello.Recurrent()])
+    with served({"sum": slow}, tmp_path, limits=Limits(in_flight=2, connections=1)) as running, \
+            Wire(running.address, {"client": "a"}) as wire:
+        with Wire(running.address) as other:
+            assert other.code("hello", {"version": 1, "client": "b"})[0] == 7
+            assert other.receive() is None
+        for agent in range(4):
+            wire.request("infer", {"policy": "sum", "agents": [agent], "begin": True, "inputs": {"obs": floats(1)}})
+        replies = {reply[1]: reply for reply in (wire.receive() for _ in range(4))}
+        assert [replies[i][2] and replies[i][2][0] for i in (2, 3, 4, 5)] == [None, None, 7, 7]
+        assert wire.result("stats", {})["agents"] == 2
+
+
+def test_an_id_in_flight_is_a_bad_frame_and_what_came_before_takes_effect(tmp_path: Path) -> None:
+    brain = policy(small_models.counter())
+    with served({"sum": brain}, tmp_path, max_wait_us=200_000) as running, Wire(running.address, {"client": "a"}) as wire:
+        ask = [{"policy": "sum", "agents": [1], "begin": True, "inputs": {"obs": floats(1)}}]
+        wire.send([0, 9, "infer", ask])
+        wire.send([0, 9, "infer", ask])
+        replies = []
+        while (reply := wire.receive()) is not None:
+            replies.append(reply)
+        assert [1, None] in [reply[:2] for reply in replies]
+        assert running.server.core.policies["sum"].counts.rows <= 1
+
+
+def test_draining_answers_what_is_under_way_and_says_why(tmp_path: Path) -> None:
+    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs", drain_s=4.0) as running:
+        wire = Wire(running.address, {"client": "a"})
+        wire.result("infer", {"policy": "sum", "agents": [1], "begin": True, "inputs": {"obs": floats(1)}})
+        running.stop()
+        until = time.monotonic() + 5
+        while True:
+            reply = wire.ask("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": floats(1)}})
+            if reply[2] is not None:
+                break
+            assert time.monotonic() < until
+        assert reply[2][0] == 11
+        assert wire.code("hello", {})[0] == 11
+        assert wire.receive() is None  # a refused hello closes
+        wire.close()
+    assert running.drained is True
+    assert [episode.finished for episode in recording.read(tmp_path / "logs" / "sum.log")] == [True]
+
+
+def test_a_policy_that_cannot_be_served_and_files_that_are_not_there_are_refused_at_start(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(MissingFileError, match="found none"):
+        Running(Options(empty, listen=["tcp://127.0.0.1:0"])).__enter__()
+    (empty / "p.onnx").write_bytes(small_models.feed_forward())
+    (empty / "p.toml").write_text("sed = 7\n")
+    with pytest.raises(ConfigurationError, match="'sed'"):
+        Running(Options(empty, listen=["tcp://127.0.0.1:0"])).__enter__()
+    (empty / "p.toml").write_text("seed = 7\n")
+    with pytest.raises(ConfigurationError, match="token file"):
+        Running(Options(empty, listen=["tcp://0.0.0.0:0"])).__enter__()
+    with Running(Options(empty, listen=["tcp://127.0.0.1:0"], ready_file=tmp_path / "ready")) as running:
+        assert json.loads((tmp_path / "ready").read_text()) == running.server.addresses
+        assert running.server.core.policies["p"].policy.seed == 7
+        with pytest.raises(OSError, match=running.address.rsplit(":", 1)[1]):
+            Running(Options(empty, listen=[running.address])).__enter__()
+
+
+def test_unix_sockets_replace_a_file_on_which_nobody_answers(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(path))
+    dead.close()
+    brains = {"sum": policy(small_models.counter())}
+    with served(brains, tmp_path, listen=[f"unix:{path}"]):
+        live = socket.socket(socket.AF_UNIX)
+        live.connect(str(path))
+        body = msgpack.packb([0, 1, "hello", [{"version": 1, "client": "a"}]])
+        live.sendall(struct.pack("<I", len(body)) + body)
+        assert live.recv(4)
+        live.close()
+        with pytest.raises(OSError, match="in use"):
+            served({"sum": policy(small_models.counter())}, tmp_path, listen=[f"unix:{path}"]).__enter__()
+    assert not path.exists()

@@ -1,0 +1,107 @@
+"""The same messages over WebSockets."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import small_models
+from serving import Running, served
+
+import cervello
+from cervello.bridge import Limits
+
+pytest.importorskip("websockets")
+from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
+from websockets.sync.client import connect  # noqa: E402
+
+
+def running(tmp_path: Path, **options: Any) -> Running:
+    return served({"sum": cervello.load(small_models.counter(), wrappers="auto")}, tmp_path, listen=["ws://127.0.0.1:0"], **options)
+
+
+def opened(address: str, **options: Any) -> Any:
+    return connect(address + "/any?thing=1", **{"subprotocols": ["cervello.1"], "compression": None, **options})
+
+
+def ask(socket: Any, number: int, method: str, params: Any) -> Any:
+    socket.send(msgpack.packb([0, number, method, [params]]))
+    reply = msgpack.unpackb(socket.recv(timeout=20))
+    assert reply[1] == number
+    return reply
+
+
+def test_a_game_over_a_websocket_with_replies_of_a_megabyte(tmp_path: Path) -> None:
+    with running(tmp_path) as server, opened(server.address, max_size=None) as socket:
+        assert ask(socket, 1, "hello", {"version": 1, "client": "w"})[2] is None
+        ids = list(range(60_000))
+        rows = np.ones(60_000, "<f4")
+        reply = ask(socket, 2, "infer", {"policy": "sum", "agents": ids, "begin": True, "inputs": {"obs": rows.tobytes()}})
+        assert reply[3]["outputs"]["action"] == rows.tobytes()
+        assert len(msgpack.packb(reply)) > 800_000
+        assert len(server.server.core.sessions) == 1
+
+
+@pytest.mark.parametrize(("options", "status"), [({"subprotocols": None}, 400), ({"subprotocols": ["other"]}, 400),
+                                                 ({"origin": "https://evil.example"}, 403), ({"origin": "null"}, 403)])
+def test_other_protocols_and_pages_that_are_not_listed_are_refused(tmp_path: Path, options: Any, status: int) -> None:
+    with running(tmp_path, allow_origin=["https://game.example"]) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            opened(server.address, **options)
+        assert refused.value.response.status_code == status
+        for origin in (None, "https://game.example"):
+            with opened(server.address, origin=origin) as socket:
+                assert ask(socket, 1, "hello", {"version": 1, "client": "w"})[2] is None
+
+
+@pytest.mark.parametrize("message", ["text", b"", b"\xc1", b"\x91" * 20])
+def test_bad_messages_are_answered_and_close(tmp_path: Path, message: Any) -> None:
+    with running(tmp_path) as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        socket.send(message)
+        reply = msgpack.unpackb(socket.recv(timeout=20))
+        assert (reply[:2], reply[2][0], reply[3]) == ([1, None], 1, None)
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=20)
+
+
+def test_half_messages_are_closed(tmp_path: Path) -> None:
+    with running(tmp_path, limits=Limits(frame_timeout_s=0.3)) as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        socket.socket.sendall(b"\x82\xfe\x10\x00abcd")  # a head that promises 4,096 bytes
+        start = time.monotonic()
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=10)
+        assert time.monotonic() - start < 3
+
+
+def test_draining_closes_with_1001(tmp_path: Path) -> None:
+    with running(tmp_path) as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        server.stop()
+        assert msgpack.unpackb(socket.recv(timeout=20))[2][0] == 11
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+
+
+def test_metrics_health_and_readiness(tmp_path: Path) -> None:
+    pytest.importorskip("prometheus_client")
+    with running(tmp_path, metrics="127.0.0.1:0") as server:
+        with opened(server.address) as socket:
+            ask(socket, 1, "hello", {"version": 1, "client": "w"})
+            ask(socket, 2, "infer", {"policy": "sum", "agents": [1, 2], "begin": True, "inputs": {"obs": bytes(8)}})
+            base = server.server.metrics_address
+            assert base is not None
+            text = urllib.request.urlopen(base + "/metrics", timeout=10).read().decode()
+            assert 'cervello_rows_total{policy="sum"} 2.0' in text
+            assert 'cervello_agents{policy="sum"} 2.0' in text
+            assert 'cervello_batch_rows_bucket{le="2.0",policy="sum"} 1.0' in text
+            for page in ("/health", "/ready"):
+                assert urllib.request.urlopen(base + page, timeout=10).status == 200
