@@ -13,6 +13,7 @@ import cervello
 from cervello import recording
 
 NAMES = [
+    "AgentsLostError", "BridgeError", "DrainingError", "LateAnswerError", "RefusedError", "ServerGoneError",
     "Actions", "AgentError", "Batched", "Batcher", "Frame", "Runtime", "SnapshotError", "Watch", "watch", "CervelloError", "Clip",
     "CompilationError", "ConfigurationError", "EpisodeStart",
     "Epsilon", "ExecutionError", "Fill", "FormatError", "FrameStack", "GraphError", "Guard", "Image", "Inferer", "InputError",
@@ -31,6 +32,8 @@ ROOMS = {
     "cervello.statistics": ["PairedDifference", "bca", "bootstrap", "calibrated", "effective_sample_size", "empirical_bernstein",
                             "hoeffding", "interquartile_mean", "paired_difference", "pareto_tail_index", "percentile",
                             "probability_of_improvement", "student_t"],
+    "cervello.bridge": ["Answer", "AsyncClient", "AsyncPolicy", "Client", "Limits", "Options", "Pending", "RemotePolicy", "Server"],
+    "cervello.description": ["Description", "load", "read"],
     "cervello.agents": ["Actions", "AgentTable", "Frame", "Policy", "Runtime", "Watch", "load", "watch"],
 }
 METHODS = {

@@ -32,7 +32,7 @@ def floats(*values: float) -> bytes:
 
 @pytest.mark.parametrize("recorded", [False, True])
 def test_rewards_belong_to_the_last_inference_or_to_a_tick_of_the_last_64(tmp_path: Path, recorded: bool) -> None:
-    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs" if recorded else None) as running:
+    with served({"sum": policy(small_models.counter())}, tmp_path, record=tmp_path / "logs" if recorded else None) as running:  # noqa: SIM117
         with Wire(running.address, {"client": "a"}) as wire:
             wire.result("begin", {"policy": "sum", "agents": [1, 2]})
             assert wire.code("reward", {"policy": "sum", "agents": [1], "reward": floats(1)}) == (2, {"field": "agents"})

@@ -54,29 +54,28 @@ def test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors(
         policy.begin([1])
         assert policy.infer([1], row).result()["action"].tolist() == [[1.0]]
         process.send_signal(signal.SIGTERM)
-        with pytest.raises(cervello.DrainingError, match=r"tcp://.*infer"):
+        with pytest.raises(cervello.DrainingError, match=r"tcp://.*infer"):  # noqa: PT012  (until the server has heard)
             while True:
                 policy.infer([1], row).result(timeout_s=5)
         assert process.wait(TIME_LIMIT_S) == 0
         with pytest.raises(cervello.DrainingError):
             policy.infer([1], row).result()
-    with serving(brains) as (process, address):
-        with bridge.Client(address, reconnect=True) as client:
-            policy = client.policy("sum")
+    with serving(brains) as (process, address), bridge.Client(address, reconnect=True) as client:
+        policy = client.policy("sum")
+        policy.begin([1])
+        process.kill()
+        process.wait(TIME_LIMIT_S)
+        for _ in range(2):
+            with pytest.raises(cervello.ServerGoneError, match=r"tcp://.*(infer|connect)"):
+                policy.infer([1], row).result(timeout_s=5)
+        with serving(brains, listen=address):  # the same address, at once
+            with pytest.raises(cervello.AgentsLostError, match="1 are lost"):
+                policy.infer([1], row)
+            with pytest.raises(cervello.RefusedError) as refused:
+                policy.infer([1], row).result()
+            assert refused.value.code == 5
             policy.begin([1])
-            process.kill()
-            process.wait(TIME_LIMIT_S)
-            for _ in range(2):
-                with pytest.raises(cervello.ServerGoneError, match=r"tcp://.*(infer|connect)"):
-                    policy.infer([1], row).result(timeout_s=5)
-            with serving(brains, listen=address):  # the same address, at once
-                with pytest.raises(cervello.AgentsLostError, match="1 are lost"):
-                    policy.infer([1], row)
-                with pytest.raises(cervello.RefusedError) as refused:
-                    policy.infer([1], row).result()
-                assert refused.value.code == 5
-                policy.begin([1])
-                assert policy.infer([1], row).result()["action"].tolist() == [[1.0]]
+            assert policy.infer([1], row).result()["action"].tolist() == [[1.0]]
 
 
 @needs_signals
@@ -165,6 +164,12 @@ def test_a_future_never_blocks_the_frame_and_bad_columns_are_refused_here(brains
         policy.end([1], terminated=True, inputs={"obs": [[0.0]]})
         with pytest.raises(cervello.RefusedError, match="code 5"):
             policy.end([1], wait=True)
+
+
+def test_damaged_frames_are_answered_or_close_and_log_no_error() -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "fuzz_bridge.py"
+    found = subprocess.run([sys.executable, str(script), "--frames", "5000"], capture_output=True, text=True, timeout=TIME_LIMIT_S)
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_the_client_for_asyncio(brains: Path) -> None:

@@ -18,7 +18,8 @@ def request(params: bytes) -> bytes:
     return b"\x94\x00\x07\xa4ping\x91" + params
 
 
-@pytest.mark.parametrize("bomb", [b"\xdc\xff\xff" * 24_576, b"\xdd\xff\xff\xff\xff" * 14_745, b"\x91" * 73_728, b"\xdf\x0f\xff\xff\xff" * 14_745,
+@pytest.mark.parametrize("bomb", [b"\xdc\xff\xff" * 24_576, b"\xdd\xff\xff\xff\xff" * 14_745, b"\x91" * 73_728,
+                               b"\xdf\x0f\xff\xff\xff" * 14_745,
                                   b"\x81\xa1x" * 24_576], ids=["array16", "array32", "fixarray", "map32", "fixmap"])
 def test_seventy_two_kilobytes_of_nested_headers_cost_under_one_megabyte(bomb: bytes) -> None:
     tracemalloc.start()

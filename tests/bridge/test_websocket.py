@@ -17,8 +17,8 @@ import cervello
 from cervello.bridge import Limits
 
 pytest.importorskip("websockets")
-from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
-from websockets.sync.client import connect  # noqa: E402
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 
 def running(tmp_path: Path, **options: Any) -> Running:
@@ -93,15 +93,14 @@ def test_draining_closes_with_1001(tmp_path: Path) -> None:
 
 def test_metrics_health_and_readiness(tmp_path: Path) -> None:
     pytest.importorskip("prometheus_client")
-    with running(tmp_path, metrics="127.0.0.1:0") as server:
-        with opened(server.address) as socket:
-            ask(socket, 1, "hello", {"version": 1, "client": "w"})
-            ask(socket, 2, "infer", {"policy": "sum", "agents": [1, 2], "begin": True, "inputs": {"obs": bytes(8)}})
-            base = server.server.metrics_address
-            assert base is not None
-            text = urllib.request.urlopen(base + "/metrics", timeout=10).read().decode()
-            assert 'cervello_rows_total{policy="sum"} 2.0' in text
-            assert 'cervello_agents{policy="sum"} 2.0' in text
-            assert 'cervello_batch_rows_bucket{le="2.0",policy="sum"} 1.0' in text
-            for page in ("/health", "/ready"):
-                assert urllib.request.urlopen(base + page, timeout=10).status == 200
+    with running(tmp_path, metrics="127.0.0.1:0") as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        ask(socket, 2, "infer", {"policy": "sum", "agents": [1, 2], "begin": True, "inputs": {"obs": bytes(8)}})
+        base = server.server.metrics_address
+        assert base is not None
+        text = urllib.request.urlopen(base + "/metrics", timeout=10).read().decode()
+        assert 'cervello_rows_total{policy="sum"} 2.0' in text
+        assert 'cervello_agents{policy="sum"} 2.0' in text
+        assert 'cervello_batch_rows_bucket{le="2.0",policy="sum"} 1.0' in text
+        for page in ("/health", "/ready"):
+            assert urllib.request.urlopen(base + page, timeout=10).status == 200

@@ -1,8 +1,0 @@
-"""The bridge's tests share a way to run servers."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
