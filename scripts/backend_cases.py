@@ -42,6 +42,7 @@ POLICY_OPS = frozenset("""
 
 # Cases that fail for a reason that stays, by the beginning of their names.
 KNOWN = {
+    "test_attention_4d_causal_fp16_expanded": "each op computes float16 in float32 and rounds once; two elements are one unit away",
     "test_bernoulli": "wants the numbers of one generator; Cervello draws from its own, per agent",
     "test_if_opt": "its branches give optional values, so onnx's reference implementation runs it, which gives this",
     "test_range_float": "its number of turns depends on data, so onnx's reference implementation runs it, which gives this",

@@ -46,8 +46,8 @@ def main(folder: Path) -> int:
         in_wheel = {name for name in archive.namelist() if not name.endswith("/")}
         metadata = next(name for name in in_wheel if name.endswith(".dist-info/METADATA")).partition("/")[0]
     wrong = check(sdist.name, in_sdist, PACKAGE + AROUND,
-                  ("cervello/", "tests/", "examples/", "benchmarks/", "docs/", "scripts/", ".ci/", "pyproject.toml", "README.md",
-                   "CHANGELOG.md", "LICENSE-", "PKG-INFO", ".gitignore"))
+                  ("cervello/", "clients/", "tests/", "examples/", "benchmarks/", "docs/", "scripts/", ".ci/", "pyproject.toml",
+                   "README.md", "CHANGELOG.md", "LICENSE-", "PKG-INFO", ".gitignore"))
     wrong += check(wheel.name, in_wheel, (*PACKAGE, f"{metadata}/licenses/LICENSE-MIT", f"{metadata}/licenses/LICENSE-APACHE",
                                           f"{metadata}/entry_points.txt"), ("cervello/", f"{metadata}/"))
     lost = {name for name in in_sdist if name.startswith("cervello/")} ^ {name for name in in_wheel if name.startswith("cervello/")}

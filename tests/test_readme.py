@@ -90,6 +90,6 @@ def test_what_it_names_is_there() -> None:
 
 
 def test_self_play_is_what_the_example_does_in_under_15_lines() -> None:
-    (shown,) = [text for _, text in blocks("py")]
+    shown = next(text for _, text in blocks("py"))
     assert shown in (ROOT / "examples" / "self_play.py").read_text(encoding="utf-8")
     assert len(shown.splitlines()) < 15

@@ -5,7 +5,7 @@
     wording      numbers and names as people read them
     options      argument types that commands share
     observations random ones, for commands that run a policy
-    demo, run, play, api, plan, benchmark, profile, evaluate, warmup, serve, top
+    demo, run, play, api, plan, benchmark, profile, evaluate, serve, top, warmup
                  the commands: SUMMARY, configure(parser), execute(options, terminal)
 
 Results go to stdout; progress, remarks and errors to stderr. Exit status: 0, 2 for an error of the user or the files,
@@ -43,7 +43,7 @@ class _Command(Protocol):
 
 _COMMANDS: dict[str, _Command] = {
     "demo": demo, "run": run, "play": play, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile,
-    "evaluate": evaluate, "warmup": warmup, "serve": serve, "top": top}
+    "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from languages import LANGUAGES, Language  # noqa: E402
+from languages import LANGUAGES, Language
 
 
 @pytest.fixture(scope="session", params=LANGUAGES)

@@ -13,7 +13,8 @@ from responder import REPLIES, Responder
 
 # Frames of clients carry `liberal`, a str that is no text, only towards servers.
 VALUES = {name: data[4:] for name, data in FRAMES.items() if KINDS[name] != "bad" and name != "liberal"} | {
-    "integers": encode([0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**53 - 1, -1, -32, -33, -128, -129, -32768, -32769, -2**31]),
+    "integers": encode([0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**53 - 1, -1, -32, -33, -128, -129, -32768,
+                        -32769, -2**31]),
     "lengths": encode(["a" * 31, "a" * 32, "é" * 200, "a" * 70000, b"b" * 255, b"b" * 256, b"b" * 65536, list(range(15)), list(range(16))]),
     "long_array": encode([list(range(66000))]), "long_map": encode({f"key{at:03}": at for at in range(300)}),
     "floats": encode([0.5, -1.25, 1e-3])}

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import small_models
-import torch
 from scipy import special, stats
 
 from cervello import Model, Policy, Sample
@@ -37,6 +36,7 @@ def uniforms(n_rows: int, width: int = 3, seed: int = 0) -> Any:
 
 
 def test_bits_have_the_probabilities_and_entropies_of_torch() -> None:
+    torch = pytest.importorskip("torch")
     columns = given(500, 5)
     found = Bernoulli("logits").act(columns, uniforms(500, 5))
     truth = torch.distributions.Bernoulli(logits=torch.tensor(columns["logits"], dtype=torch.float64))
@@ -74,6 +74,7 @@ def test_extreme_logits_decide_for_certain() -> None:
 
 
 def test_shares_have_the_densities_and_entropies_of_torch() -> None:
+    torch = pytest.importorskip("torch")
     columns = given(500)
     found = Beta("alpha", "beta").act(columns, uniforms(500))
     a, b, x = (torch.tensor(each, dtype=torch.float64) for each in (columns["alpha"], columns["beta"], found["action"]))

@@ -256,8 +256,8 @@ def law_problem(form: Form, tier: str) -> str | None:
         proto, given = graph(form, rows=True)
         model = Model(read(proto))
         axes = {name: spec.batch_axis for name, spec in model.inputs.items()}
-        if not model.batched or set(axes.values()) - {0, None}:
-            return None
+        if not model.batched or model.open_dims or set(axes.values()) - {0, None}:
+            return None  # an open axis that is a size of one row is no batch
         random = np.random.default_rng(0)
         batch = {}
         for name, array in given.items():

@@ -173,7 +173,7 @@ def test_impossible_requests_are_refused() -> None:
 
 def test_a_model_for_one_row_refuses_more() -> None:
     c = Chain(x=rows(4))
-    model = Model.load(c.model(c.add("Sub", "x", c.add("ReduceMean", "x", axes=[0], keepdims=1))))
+    model = Model.load(c.model(c.add("Sub", "x", c.add("ReduceMean", "x", axes=[0], keepdims=1))), batch_axis=0)
     with pytest.raises(ConfigurationError, match=r"profile: expected 1 row, got 2; rows run one after another"):
         profile(model, given(model, 2), 2)
 

@@ -56,7 +56,8 @@ class Declaration:
       reads, writes, scratch: names of the operands, in the order of the kernel's words.
       fields: of the words behind them.
       more: whether parameters of a block follow.
-      bounds: from the words at one N to bytes relative to each operand or constant; what is not named is not touched.
+      bounds: from the words at one N, with parameters as `more` and N as `n_rows`,
+        to bytes relative to each operand or constant; what is not named is not touched.
     """
 
     reads: tuple[str, ...]
@@ -86,7 +87,7 @@ class Declaration:
             else:
                 setattr(found, field.name, _value(field, words[at], n_rows))
             at += field.count or 1
-        found.more = words[at:]
+        found.more, found.n_rows = words[at:], n_rows
         return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.native.extents.blocks import Block
-from cervello.native.extents.declaration import expect, held_bytes, kernel
+from cervello.native.extents.declaration import expect, held_bytes, kernel, number
 from cervello.native.extents.spans import Span, dense, joined, walked
 from cervello.native.tensors import Stored, Weight
 
@@ -113,6 +113,15 @@ def copied(w: Any) -> tuple[Span, Span]:
 def _copy(w: Any) -> Mapping[str, Span]:
     source, target = copied(w)
     return {"source": source, "target": target}
+
+
+@kernel("copies:copy_deep", "source -> target", f"{COPY} outer ...")
+def _copy_deep(w: Any) -> Mapping[str, Span]:
+    expect(len(w.more) == 3 * w.outer, "a size and two strides for each outer loop", len(w.more))
+    sizes = [number("size", "rows", word, w.n_rows) for word in w.more[::3]]
+    source_by, target_by = ([number("stride", "stride", word, w.n_rows) for word in w.more[i::3]] for i in (1, 2))
+    source, target = copied(w)
+    return {"source": walked(source, sizes, source_by), "target": walked(target, sizes, target_by)}
 
 
 @kernel("copies:fill", "-> target", "itemsize count:rows element:bits")

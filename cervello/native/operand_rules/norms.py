@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cervello.native.dims import Affine, written
+from cervello.native.dims import Affine, Shape, written
 from cervello.native.operand_rules.table import Operands, operands_of
 
 _NEWER_GROUPS = 21  # since this opset, GroupNormalization scales each channel, before that each group
@@ -11,9 +11,11 @@ _NEWER_GROUPS = 21  # since this opset, GroupNormalization scales each channel, 
 @operands_of("BatchNormalization")
 def _batch(o: Operands) -> None:
     rank = o.rank(0, "data", 1)
-    channels = o.shape(0)[1] if rank > 1 else 1
+    shape: Shape = (o.shape(0)[1] if rank > 1 else 1,)
+    if o.node.opset < 9 and not o.node.attributes.get("spatial", 1):
+        shape = o.shape(0)[1:]  # once, each element could have statistics of its own
     for index, name in enumerate(("a scale", "a bias", "a mean", "a variance"), 1):
-        o.has_shape(index, name, (channels,))
+        o.has_shape(index, name, shape)
 
 
 @operands_of("InstanceNormalization")
