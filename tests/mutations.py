@@ -194,7 +194,7 @@ MUTATIONS = [
              f"{HEADS}/test_gaussian.py::test_rows_that_draw_and_rows_that_do_not_share_a_batch"),
     Mutation("wrapper: state that is not finite is stored", "native/kernels/control.py",
              "    if found == 0:\n        store(", "    if True:\n        store(",
-             "tests/wrappers/test_nonfinite_state.py::test_the_last_finite_state_stays_all_tensors_of_an_agent_together"),
+             "tests/wrappers/test_nonfinite_state.py::test_the_compiled_call_keeps_the_last_finite_state_too"),
     Mutation("agents: who begins again has the first episode", "agents/episodes.py", "            return floor\n        return [",
              "            return floor\n        return [0 for _ in ids] or [",
              "tests/agents/test_next_episodes.py::test_noise_of_an_agent_that_begins_again_is_new_and_that_of_its_next_episode"),

@@ -200,3 +200,13 @@ def test_it_says_what_it_is() -> None:
     assert repr(Recurrent({"h": "i"})) == "Recurrent({'h': 'i'})"
 
 
+
+
+def test_the_compiled_call_keeps_the_last_finite_state_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy(Model.load(small_models.counter()), wrappers=[Recurrent()])
+    policy.begin_agents(range(3))
+    monkeypatch.setattr(type(policy._engine), "decide", None)  # no batch may take the way through the hooks
+    tick(policy, [1, 1, 1])
+    with pytest.warns(RuntimeWarning, match="which go on with their last finite one"):
+        tick(policy, [1, np.nan, 1])
+    assert tick(policy, [1, 1, 1]).reshape(-1).tolist() == [3, 2, 3]
