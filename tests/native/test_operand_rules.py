@@ -204,3 +204,9 @@ def test_raw_scores_that_the_reference_implementation_caps_are_refused() -> None
     keys = _fixed(1, 2, 5, 4, dtype=np.float16)
     with pytest.raises(UnsupportedError, match="got raw scores beside a softcap"):
         Model.load(one("Attention", keys, keys, keys, outputs=["y0", "", "", "y1"], opset=23, softcap=0.5))
+
+
+def test_a_threshold_without_a_number_is_refused_where_boxes_are_chosen() -> None:
+    with pytest.raises(GraphError, match="one number as the threshold of scores"):
+        Model.load(one("NonMaxSuppression", _fixed(1, 2, 4), _fixed(1, 1, 2), _a(2), np.array([0.5], np.float32), np.zeros(0, np.float32),
+                       opset=11))

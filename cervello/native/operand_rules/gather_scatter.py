@@ -68,3 +68,11 @@ def _scatter_nd(o: Operands) -> None:
 def _top_k(o: Operands) -> None:
     o.axis(o.rank(0, "data", 1), -1)
     o.has_one(1, "k")
+
+
+@operands_of("NonMaxSuppression")
+def _boxes(o: Operands) -> None:
+    o.rank(0, "boxes", 3, 3)
+    o.rank(1, "scores", 3, 3)
+    for index, name in ((2, "the most boxes of a class"), (3, "the threshold of overlap"), (4, "the threshold of scores")):
+        o.has_one(index, name)
