@@ -18,7 +18,7 @@ from cervello.agents.policy import Measure, Measured, Policy
 from cervello.agents.table import ChangedError
 from cervello.agents.taken import Taken
 from cervello.batcher.pad import checked
-from cervello.batcher.rows import by_agent, odd_axes, owned
+from cervello.batcher.rows import by_agent, completed, odd_axes, owned
 from cervello.errors import AgentError
 from cervello.inferers.timely import Limit
 from cervello.native.arrays import check_names, fitted
@@ -134,6 +134,8 @@ class Brain:
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""
         self.policy.check_distinct(ids)
+        if isinstance(columns, Mapping):  # what it is otherwise, the next line refuses
+            columns = completed(self.policy.all_inputs, columns, len(ids))
         check_names(self.policy.name, self.policy.all_inputs, columns)
         return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
 

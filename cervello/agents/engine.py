@@ -31,7 +31,7 @@ class Engine:
       swift: the short way, when there is one: a single compiled call, wrappers included.
       timely: the way of batches that are over in time, when there is one.
       foreign: whether the inferer is not one of the library's.
-      optional: inputs that may be left out, with the row that stands for them then.
+      optional: whether some input may be left out.
       sizes: where observations may differ in size; None for nearly all policies.
       version: 1 for the first; every swap counts one more.
     Raises:
@@ -54,7 +54,7 @@ class Engine:
         self.stack = stack = Stack(self.wrappers, model.spec, before) if stack is None else stack
         spec = stack.spec
         self.inputs, self.outputs, self.odd = spec.inputs, spec.outputs, odd_axes(spec.outputs)
-        self.optional = {name: each.default for name, each in spec.inputs.items() if each.default is not None}
+        self.optional = any(each.default is not None for each in spec.inputs.values())
         self._keys = frozenset(spec.inputs)
         self.foreign = not isinstance(self.inferer, ModelInferer)
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
@@ -77,13 +77,6 @@ class Engine:
         for way in (self.swift, self.timely):
             if way is not None:
                 way.forget()
-
-    def completed(self, inputs: Mapping[str, Any], n_rows: int) -> Mapping[str, Any]:
-        """Columns with those added that were left out and may be."""
-        left_out = [name for name in self.optional if name not in inputs]
-        if not left_out:
-            return inputs
-        return {**inputs, **{name: np.repeat(self.optional[name][None], n_rows, axis=0) for name in left_out}}
 
     def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:

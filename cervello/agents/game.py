@@ -29,12 +29,15 @@ class GameInterface:
     Attributes:
       spaces: None for a policy without a game.
       wrappers: of the policy, outermost first.
+
+    Args:
+      hidden: name of the mask that the head of `spaces` brought along.
       calls: how many times `predict` has begun without a state.
     """
 
     def __init__(self, spaces: Spaces | None, wrappers: tuple[Wrapper, ...], hidden: str | None, calls: int = 0):
         self.spaces, self.wrappers = spaces, wrappers
-        self._hidden = hidden  # the mask that the head of `spaces` brought along
+        self._hidden = hidden
         self._binding: SpaceBinding | None = None
         self._calls, self._lock = calls, threading.Lock()
         self._predictor: Predictor | None = None

@@ -41,7 +41,8 @@ def _seconds(policy: Policy, n_rows: int) -> float:
     """
     ids = tuple(range(n_rows))
     policy.begin_agents([agent for agent in ids if agent not in policy])
-    columns = {name: np.zeros(spec.batched(n_rows), spec.dtype) for name, spec in policy.all_inputs.items()}
+    columns = {name: np.zeros(spec.batched(n_rows), spec.dtype) for name, spec in policy.all_inputs.items()
+               if spec.default is None}  # a mask of zeros would allow nothing
     game = np.zeros(_GAME_BYTES, np.uint8)
     seconds = []
     for _ in range(4):

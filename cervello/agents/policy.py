@@ -24,7 +24,7 @@ from cervello.agents.table import AgentTable, ChangedError
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.rows import by_agent, owned
+from cervello.batcher.rows import by_agent, completed, owned
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.inferers import Choice
 from cervello.inferers.nonfinite import NonFiniteState
@@ -478,7 +478,7 @@ class Policy:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
         if self._engine.optional:
-            inputs = self._engine.completed(inputs, len(ids))
+            inputs = completed(self._engine.inputs, inputs, len(ids))
         if self._engine.swift is not None and deterministic is False:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder

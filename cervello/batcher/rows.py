@@ -15,6 +15,15 @@ def odd_axes(specs: Specs) -> dict[str, int | None]:
     return {name: spec.batch_axis for name, spec in specs.items() if spec.batch_axis != 0}
 
 
+def completed(specs: Specs, columns: Mapping[str, Any], n_rows: int) -> Mapping[str, Any]:
+    """Columns with those added that were left out and have a default."""
+    left_out = {name: spec for name, spec in specs.items() if spec.default is not None and name not in columns}
+    if not left_out:
+        return columns
+    rows = {name: np.repeat(np.asarray(spec.default)[None], n_rows, axis=0) for name, spec in left_out.items()}
+    return {**columns, **rows}
+
+
 def owned(results: Any, columns: Mapping[str, Array]) -> Any:
     """Results, with copies of those that lie in the memory of `columns`, which the next batch overwrites."""
     for name, array in results.items():

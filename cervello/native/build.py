@@ -131,6 +131,7 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
     lowering = Lowering(graph, values, running, reading.stretches)
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
+    file_axes = batching.file_axes
     for index, port in enumerate(graph.inputs):
         value = values[port.name]
         assert value.shape is not None
@@ -139,7 +140,7 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
         lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)
         buffer.readers = lowering.uses[port.name]
-        sizes = of_row(opened.get(port.name, {}), batching.file_axes[port.name])
+        sizes = of_row(opened.get(port.name, {}), file_axes[port.name])
         inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
     loose = []
     for name in running:

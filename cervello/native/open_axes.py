@@ -11,7 +11,7 @@ from cervello.native.graph import Graph
 from cervello.native.infer import infer
 from cervello.native.readings import without_branches
 
-_MOST_NODES = 50_000  # nodes that are followed, once for each symbol, to see which outputs change with it
+_MOST_NAMES = 200_000  # of operands, inputs and outputs that are looked at, once for each symbol, to see which outputs change with it
 Open = Mapping[str, Mapping[int, str]]  # symbol by axis of the file's own array, by input or output
 
 
@@ -25,7 +25,8 @@ def open_axes(graph: Graph, batching: Batching, dims: Mapping[str, int], outputs
         return {}
     entries = {port.name: row for port, row in zip(graph.inputs, entries_of(graph, dims), strict=True)}
     found = {name: {axis: d for axis, d in enumerate(row) if isinstance(d, str) and d in batching.others} for name, row in entries.items()}
-    if len(batching.others) * len(graph.nodes) > _MOST_NODES:
+    names = len(graph.inputs) + len(outputs) + sum(len(node.inputs) + len(node.outputs) for node in graph.nodes)
+    if len(batching.others) * names > _MOST_NAMES:
         return found
     base = _shapes(graph, entries, batching.others, outputs)
     for symbol, size in batching.others.items():

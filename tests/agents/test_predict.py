@@ -14,6 +14,7 @@ from small_models import FLOAT, INT64, graph, node
 
 import cervello
 from cervello import ConfigurationError, InputError, Recurrent, Sample
+from cervello.agents.measuring import measure
 from cervello.heads import Categorical
 from cervello.spaces import Spaces
 
@@ -192,3 +193,20 @@ def test_a_swap_is_followed() -> None:
     first = policy.predict(np.ones(4), deterministic=True)[0]
     policy.update_weights({"w": -small_models.dense(4, 3)})
     assert policy.predict(np.ones(4), deterministic=True)[0] != first
+
+
+def test_a_runtime_takes_observations_without_the_mask_of_the_game() -> None:
+    runtime = cervello.Runtime()
+    policy = drawing()
+    runtime.add("npc", policy)
+    policy.begin_agents([1, 2, 3])
+    runtime.push("npc", 1, {"obs": np.zeros(4)})
+    runtime.push_batch("npc", [2], {"obs": np.zeros((1, 4), np.float32)})
+    runtime.push_batch("npc", [3], {"obs": np.zeros((1, 4), np.float32), "action_mask": np.array([[0, 1, 0]], np.int8)})
+    actions = runtime.run()["npc"]
+    assert set(actions) == {1, 2, 3}
+    assert actions[3]["action"] == 1
+
+
+def test_what_a_masked_policy_costs_is_measured_ahead() -> None:
+    assert measure(drawing()) is not None

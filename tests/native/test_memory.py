@@ -136,7 +136,7 @@ def test_report_names_slow_nodes_and_one_row_models() -> None:
     assert plan.tiers["numpy"] == 1
     assert "slow: Mod → " in str(plan)
     mixed = Chain(x=rows(3))
-    assert "one row at a time" in str(Model.load(mixed.model(mixed.add("ReduceMean", "x", axes=[0]))).plan())
+    assert "one row at a time" in str(Model.load(mixed.model(mixed.add("ReduceMean", "x", axes=[0])), batch_axis=0).plan())
 
 
 def test_a_plan_for_no_rows_is_refused() -> None:

@@ -81,6 +81,7 @@ CASES = [Case(name, build) for name, build in {
     "Slice-empty": _empty_cut, "Slice-steps": lambda w: one("Slice", rows(w + 4, 3), _a(1), _a(_END), _a(1), _a(3)),
     "Transpose": lambda w: one("Transpose", rows(3, w), perm=[0, 2, 1]),
     "Transpose-4d": lambda w: one("Transpose", rows(2, 3, w), perm=[0, 3, 1, 2]),
+    "Transpose-6d": lambda w: one("Transpose", rows(2, 3, 2, 2, w), perm=[0, 5, 4, 3, 2, 1]),
     "Expand": lambda w: one("Expand", rows(1, w), _a(1, 4, 1)), "Reshape": _reshape, "shape-arithmetic": _shape_arithmetic,
     "Pad": lambda w: one("Pad", rows(3, w), _a(0, 1, 2, 0, 0, 3), np.float32(1.5)),
     "Pad-negative": lambda w: one("Pad", rows(4, w), _a(0, -1, 1, 0, 1, 0)),
