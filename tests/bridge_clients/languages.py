@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +40,23 @@ class Language:
     lists_only: bool = False
 
 
-def run(command: list[str], *arguments: str, given: str = "", code: int = 0) -> list[str]:
-    """The lines that a driver prints; the test fails where it ends with another exit status or says anything on stderr."""
-    done = subprocess.run([*command, *arguments], input=given, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
-    assert (done.returncode, done.stderr) == (code, ""), done.stderr[-2000:] or done.stdout[-2000:]
-    return done.stdout.splitlines()
+def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
+    """The lines that a driver prints; the test fails where it ends with another exit status than 0 or says anything on stderr.
+
+    Godot takes its arguments from the environment and prints lines of its own; a driver's begin with `> ` there.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".hex") as file:
+        file.write(given)
+        file.flush()
+        if given:
+            arguments = (*arguments, file.name)
+        godot = "--script" in command
+        line = [*command] if godot else [*command, *arguments]
+        done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
+                              env=os.environ | {"DRIVER": " ".join(arguments), "LC_ALL": "en_US", "LANG": "en_US", "LANGUAGE": "en"})
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr[-2000:] or done.stdout[-2000:]
+    lines = done.stdout.splitlines()
+    return [line.removeprefix("> ") for line in lines if line.startswith("> ")] if godot else lines
 
 
 def _javascript(folder: Path) -> list[str]:
@@ -64,6 +78,14 @@ def _cpp(folder: Path) -> list[str]:
     return _c(folder, "-x", "c++", "-std=c++17", compiler="g++")
 
 
-LANGUAGES = {"javascript": Language(_javascript), "c": Language(_c_checked), "c++": Language(_cpp)}
+def _godot_3(folder: Path) -> list[str]:
+    for source in (CLIENTS / "godot" / "cervello_codec.gd", CLIENTS / "godot" / "cervello_client_3.gd", HERE / "godot" / "driver_3.gd"):
+        shutil.copy(source, folder)
+    (folder / "project.godot").write_text("config_version=4\n")
+    return [tool("godot3-server"), "--path", str(folder), "--script", "res://driver_3.gd"]
+
+
+LANGUAGES = {"javascript": Language(_javascript), "c": Language(_c_checked), "c++": Language(_cpp),
+             "godot3": Language(_godot_3)}
 
 __all__ = ["CLIENTS", "LANGUAGES", "Language", "run", "tool"]

@@ -1,0 +1,143 @@
+# What test_clients.py asks of every language, run by `godot3-server --script`; lines begin with `> `, since the engine prints too.
+extends SceneTree
+
+var Client = load("res://cervello_client_3.gd")
+var Codec = load("res://cervello_codec.gd")
+var client = Client.new()
+var codec = Codec.new()
+
+
+func hex(bytes):
+	return bytes.hex_encode() if bytes.size() > 0 else ""
+
+
+func bin(text):
+	var bytes = PoolByteArray()
+	for at in range(0, text.length(), 2):
+		bytes.append(("0x" + text.substr(at, 2)).hex_to_int())
+	return bytes
+
+
+func dump(value):
+	var parts = PoolStringArray()
+	match typeof(value):
+		TYPE_NIL:
+			return "n"
+		TYPE_BOOL:
+			return "t" if value else "u"
+		TYPE_INT:
+			return str(value)
+		TYPE_REAL:
+			return str(int(value)) if value == int(value) else "f" + str(value)
+		TYPE_STRING:
+			return "s" + hex(value.to_utf8())
+		TYPE_RAW_ARRAY:
+			return "b" + hex(value)
+		TYPE_ARRAY:
+			for item in value:
+				parts.append(dump(item))
+			return "[" + parts.join(",") + "]"
+	var by_hex = {}
+	for key in value:
+		by_hex[hex(key.to_utf8())] = dump(value[key])
+	var keys = by_hex.keys()
+	keys.sort()
+	for key in keys:
+		parts.append(key + ":" + by_hex[key])
+	return "{" + parts.join(",") + "}"
+
+
+func told(pending):
+	while not pending.done:
+		client.poll()
+		OS.delay_msec(1)
+	if pending.error == null:
+		print("> ", dump(pending.result))
+	else:
+		var failure = pending.error
+		print("> %s|%s|%s|%s" % [failure.kind, failure.step, failure.code if failure.code else "", failure.message()])
+
+
+func read_codec(path):
+	var file = File.new()
+	file.open(path, File.READ)
+	while not file.eof_reached():
+		var line = file.get_line()
+		if line == "" and file.eof_reached():
+			break
+		var value = codec.decode(bin(line))
+		if codec.error != "":
+			print("> ", codec.error)
+		else:
+			print("> ", dump(value), " ", hex(codec.encode(value)))
+	file.close()
+
+
+func _init():
+	var given = Array(OS.get_environment("DRIVER").split(" "))
+	while given.size() < 4:
+		given.append("")
+	play(given[0], given[1], given[2], given[3])
+	client.close()
+	quit()
+
+
+func play(scenario, address, policy, rest):
+	if scenario == "codec":
+		read_codec(address)
+		return
+	var obs = codec.floats([0.5, -0.25, 0.125, 1.0, -1.0, 0.75, 0.0, 2.0])
+	var row = obs.subarray(0, 15)
+	var most = 9007199254740991
+	client.timeout_ms = 2000
+	var hello = client.connect_to(address, "golden", null, 300 if scenario == "connect" else 2000)
+	if scenario == "connect":
+		told(hello)
+		return
+	while not hello.done:
+		client.poll()
+	match scenario:
+		"golden":
+			told(client.ping())
+			told(client.spec(policy))
+			told(client.begin(policy, [1, 2], {"streams": bin("07000000000000000000000000000040")}))
+			told(client.infer(policy, [1, 2], {"obs": obs}))
+			told(client.infer(policy, [3], {"obs": row}, {"begin": true, "deterministic": bin("01"), "deadline_us": 5000000,
+				"outputs": ["action"], "tick": most}))
+			told(client.infer(policy, [], {"obs": PoolByteArray()}))
+			told(client.infer(policy, [1], {"obs": row}, {"outputs": []}))
+			told(client.reward(policy, [1, 2], codec.floats([1.0, -0.5])))
+			told(client.reward(policy, [3], codec.floats([0.5]), {"actions": {"action": bin("0100000000000000")}, "tick": most}))
+			told(client.snapshot(policy, {"agents": [1, 2]}))
+			told(client.end(policy, [1, 2], {"terminated": bin("0100"), "truncated": bin("0001"), "inputs": {"obs": obs}}))
+			told(client.end(policy, [3], {"terminated": true}))
+			told(client.stats())
+			client.notify_server("reward", {"policy": policy, "agents": [1, 2], "reward": codec.floats([1.0, -0.5])})
+			client.notify_server("end", {"policy": policy, "agents": [1, 2]})
+			told(client.ping())
+		"fail":
+			told(client.infer(policy, [1], {"obs": row}, {}, int(rest)))
+		"overtaken":
+			var late = client.infer("overtaken", [1, 2], {"obs": obs})
+			told(client.ping())
+			told(late)
+		"restart":
+			told(client.begin(policy, [1, 2]))
+			told(client.infer(rest, [1], {"obs": row}))
+			told(client.ping())
+			hello = client.connect_to(address, "golden")
+			while not hello.done:
+				client.poll()
+			told(client.infer(policy, [1, 2], {"obs": obs}))
+			told(client.begin(policy, [1, 2]))
+			told(client.infer(policy, [1, 2], {"obs": obs}))
+		"crowd":
+			var ids = []
+			var streams = StreamPeerBuffer.new()
+			for i in range(16):
+				ids.append(3 * i)
+				streams.put_u64(3 * i + 1)
+			told(client.begin(policy, ids, {"streams": streams.data_array}))
+			for _step in range(3):
+				told(client.infer(policy, ids, {"obs": bin(rest)}))
+			told(client.end(policy, ids, {"inputs": {"obs": bin(rest)}}))
