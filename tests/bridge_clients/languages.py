@@ -33,11 +33,13 @@ class Language:
       build: gives the command of the language's driver; its arguments are a scenario, an address and what the scenario takes.
       strings_only: the language has one type for str and bin.
       lists_only: it has one for empty arrays and maps.
+      schemes: the transports of the client.
     """
 
     build: Callable[[Path], list[str]]
     strings_only: bool = False
     lists_only: bool = False
+    schemes: tuple[str, ...] = ("tcp",)
 
 
 def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
@@ -60,7 +62,10 @@ def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
 
 
 def _javascript(folder: Path) -> list[str]:
-    return [tool("node"), str(HERE / "javascript" / "driver.mjs")]
+    node = tool("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True, timeout=TIME_LIMIT_S).stdout
+    flags = ["--experimental-websocket"] if version.startswith("v20.") else []  # without a flag from 22 on
+    return [node, *flags, str(HERE / "javascript" / "driver.mjs")]
 
 
 def _c(folder: Path, *options: str, compiler: str = "gcc") -> list[str]:
@@ -85,7 +90,32 @@ def _godot_3(folder: Path) -> list[str]:
     return [tool("godot3-server"), "--path", str(folder), "--script", "res://driver_3.gd"]
 
 
-LANGUAGES = {"javascript": Language(_javascript), "c": Language(_c_checked), "c++": Language(_cpp),
-             "godot3": Language(_godot_3)}
+def lua(interpreter: str) -> list[str]:
+    """The command of an interpreter that has LuaSocket."""
+    command = tool(interpreter)
+    if subprocess.run([command, "-e", "require 'socket'"], capture_output=True, check=False, timeout=TIME_LIMIT_S).returncode:
+        pytest.skip(f"{interpreter} has no LuaSocket (Debian's lua-socket)")
+    return [command]
 
-__all__ = ["CLIENTS", "LANGUAGES", "Language", "run", "tool"]
+
+def _lua(folder: Path, interpreter: str = "lua5.1") -> list[str]:
+    return ["env", f"CERVELLO_LUA={CLIENTS / 'lua'}", *lua(interpreter), str(HERE / "lua" / "driver.lua")]
+
+
+def _luajit(folder: Path) -> list[str]:
+    return _lua(folder, "luajit")
+
+
+def _csharp(folder: Path) -> list[str]:
+    made = folder / "Driver.exe"
+    sources = [str(CLIENTS / "csharp" / "Cervello.cs"), str(HERE / "csharp" / "Driver.cs")]
+    runtime = tool("mono")
+    subprocess.run([tool("mcs"), "-langversion:7", "-warnaserror", f"-out:{made}", *sources], check=True, timeout=TIME_LIMIT_S)
+    return [runtime, str(made)]
+
+
+LANGUAGES = {"javascript": Language(_javascript, schemes=("tcp", "ws")), "c": Language(_c_checked), "c++": Language(_cpp),
+             "godot3": Language(_godot_3, schemes=("tcp", "ws")), "csharp": Language(_csharp),
+             "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")), "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
+
+__all__ = ["CLIENTS", "LANGUAGES", "Language", "lua", "run", "tool"]

@@ -75,14 +75,14 @@ func read_codec(path):
 
 func _init():
 	var given = Array(OS.get_environment("DRIVER").split(" "))
-	while given.size() < 4:
+	while given.size() < 5:
 		given.append("")
-	play(given[0], given[1], given[2], given[3])
+	play(given[0], given[1], given[2], given[3], given[4])
 	client.close()
 	quit()
 
 
-func play(scenario, address, policy, rest):
+func play(scenario, address, policy, rest, steps):
 	if scenario == "codec":
 		read_codec(address)
 		return
@@ -131,13 +131,40 @@ func play(scenario, address, policy, rest):
 			told(client.infer(policy, [1, 2], {"obs": obs}))
 			told(client.begin(policy, [1, 2]))
 			told(client.infer(policy, [1, 2], {"obs": obs}))
-		"crowd":
-			var ids = []
-			var streams = StreamPeerBuffer.new()
-			for i in range(16):
-				ids.append(3 * i)
-				streams.put_u64(3 * i + 1)
-			told(client.begin(policy, ids, {"streams": streams.data_array}))
-			for _step in range(3):
-				told(client.infer(policy, ids, {"obs": bin(rest)}))
-			told(client.end(policy, ids, {"inputs": {"obs": bin(rest)}}))
+		"play":
+			play_served(policy, int(rest), int(steps))
+
+
+# Against a real server: see played() of test_served.py.
+func play_served(policy, width, steps):
+	client.timeout_ms = 20000
+	var ids = [1, 2, 3]
+	told(client.begin(policy, ids, {"streams": bin("070000000000000008000000000000000000000000000040")}))
+	for step in range(steps):
+		told(client.infer(policy, ids, grid(3, width, step), {"tick": step}))
+		told(client.reward(policy, ids, codec.floats([1.0, 0.5, -1.0]), {"tick": step}))
+	var saved = replied(client.snapshot(policy))
+	var after = replied(client.infer(policy, ids, grid(3, width, 1)))
+	told(client.restore(policy, saved["state"]))
+	var again = replied(client.infer(policy, ids, grid(3, width, 1)))
+	print("> ", "true" if dump(after["outputs"]) == dump(again["outputs"]) else "false")
+	told(client.end(policy, [1], {"terminated": true, "inputs": grid(1, width, steps)}))
+	told(client.infer(policy, ids, grid(3, width, steps)))
+	told(client.infer(policy, [2, 1], grid(2, width, steps), {"begin": true, "deterministic": bin("0000"), "outputs": []}))
+	client.notify_server("end", {"policy": policy, "agents": [2, 3], "terminated": bin("0100"), "truncated": bin("0001")})
+	print("> ", replied(client.stats())["agents"])
+
+
+func grid(count, width, step):
+	var values = []
+	for row in range(count):
+		for column in range(width):
+			values.append(((7 * row + 3 * step + column) % 11 - 5) / 4.0)
+	return {"obs": codec.floats(values)}
+
+
+func replied(pending):
+	while not pending.done:
+		client.poll()
+		OS.delay_msec(1)
+	return pending.result

@@ -1,0 +1,92 @@
+"""Every client against a real server: what it is answered is bit for bit what the policy decides here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden import CLIENTS, ROOT, dump
+from languages import Language, lua, run, tool
+from serving import SEED, TIME_LIMIT_S, brains, serving
+
+import cervello
+from cervello.demo import policy_path
+
+EXAMPLES = {"javascript": "example.mjs", "c": "example.c", "lua": "example.lua", "csharp": "Example.cs"}
+STREAMS = (7, 8, 2**62)
+STEPS = 4
+WIDTHS = {"hunter": 9, "grazer": 16}  # recurrent; sampled
+
+
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    folder = brains(tmp_path_factory.mktemp("served") / "brains", *WIDTHS)
+    schemes = ("tcp", "unix", "ws")
+    with serving(folder, *schemes) as found:
+        yield dict(zip(schemes, found, strict=True))
+
+
+def grid(count: int, width: int, step: int) -> np.ndarray:
+    """The observations that every driver makes."""
+    row, column = np.mgrid[:count, :width]
+    return (((7 * row + 3 * step + column) % 11 - 5) / 4).astype(np.float32)
+
+
+def played(language: Language, name: str, address: str) -> list[str]:
+    """What the scenario `play` prints."""
+    agents, width = [1, 2, 3], WIDTHS[name]
+    policy = cervello.load(policy_path(name), wrappers="auto", seed=SEED)
+    for agent, stream in zip(agents, STREAMS, strict=True):
+        policy.begin_agents([agent], stream=stream, episode=0)
+    streams = np.array(STREAMS, "<u8").tobytes()
+    values: list[object] = [{"begun": 3, "streams": streams}]
+    for step in range(STEPS):
+        outputs = policy.infer_batch(agents, {"obs": grid(3, width, step)})
+        values += [{"agents": agents, "outputs": {key: value.tobytes() for key, value in outputs.items()}, "skipped": [], "version": 1,
+                    "tick": step}, {}]
+    lines = [dump(value, strings_only=language.strings_only, lists_only=language.lists_only) for value in values]
+    ended = dump({"ended": 1})
+    return [*lines, dump({"restored": 3}), "true", ended, f"refused|infer|5|{address}, infer: code 5: ", "begun", "1"]
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_clients_are_answered_what_the_policy_decides(language: Language, driver: list[str], addresses: dict[str, str], name: str) -> None:
+    for scheme in language.schemes:
+        lines = run(driver, "play", addresses[scheme], name, str(WIDTHS[name]), str(STEPS))
+        expected = played(language, name, addresses[scheme])
+        assert len(lines) == len(expected), lines
+        for line, wanted in zip(lines[:-3], expected[:-3], strict=True):
+            assert line == wanted
+        refused, begun, left = lines[-3:]
+        assert refused.startswith(expected[-3])
+        assert b"streams".hex() in begun
+        assert left == "1"  # agent 1, which began again
+
+
+def example(client: str, folder: Path) -> list[str]:
+    """The command of a client's example loop, built where it needs to be."""
+    source, made = CLIENTS / client / EXAMPLES[client], folder / "example"
+    if client == "javascript":
+        return [tool("node"), str(source)]
+    if client == "lua":
+        return [*lua("luajit"), str(source)]
+    if client == "c":
+        subprocess.run([tool("gcc"), "-std=c99", str(source), "-o", str(made)], check=True, timeout=TIME_LIMIT_S)
+        return [str(made)]
+    runtime = tool("mono")
+    subprocess.run([tool("mcs"), str(source.with_name("Cervello.cs")), str(source), f"-out:{made}"], check=True, timeout=TIME_LIMIT_S)
+    return [runtime, str(made)]
+
+
+@pytest.mark.parametrize("client", EXAMPLES)
+def test_examples_play_a_hundred_frames(client: str, tmp_path: Path) -> None:
+    folder = tmp_path / "brains"
+    folder.mkdir()
+    shutil.copy(ROOT / "examples" / "cartpole.onnx", folder)
+    command = example(client, tmp_path)
+    with serving(folder, "tcp") as (address,):
+        assert run(command, address, "cartpole") == ["100 frames"]
