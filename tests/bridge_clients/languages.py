@@ -15,6 +15,7 @@ from golden import CLIENTS
 
 HERE = Path(__file__).resolve().parent
 TIME_LIMIT_S = 60
+ENGLISH = {"LC_ALL": "en_US", "LANG": "en_US", "LANGUAGE": "en"}  # Godot complains of others
 
 
 def tool(*names: str) -> str:
@@ -55,7 +56,7 @@ def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
         godot = "--script" in command
         line = [*command] if godot else [*command, *arguments]
         done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
-                              env=os.environ | {"DRIVER": " ".join(arguments), "LC_ALL": "en_US", "LANG": "en_US", "LANGUAGE": "en"})
+                              env=os.environ | ENGLISH | {"DRIVER": " ".join(arguments)})
     assert (done.returncode, done.stderr) == (0, ""), done.stderr[-2000:] or done.stdout[-2000:]
     lines = done.stdout.splitlines()
     return [line.removeprefix("> ") for line in lines if line.startswith("> ")] if godot else lines
@@ -118,4 +119,4 @@ LANGUAGES = {"javascript": Language(_javascript, schemes=("tcp", "ws")), "c": La
              "godot3": Language(_godot_3, schemes=("tcp", "ws")), "csharp": Language(_csharp),
              "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")), "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
 
-__all__ = ["CLIENTS", "LANGUAGES", "Language", "lua", "run", "tool"]
+__all__ = ["CLIENTS", "ENGLISH", "LANGUAGES", "Language", "lua", "run", "tool"]
