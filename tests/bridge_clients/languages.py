@@ -115,8 +115,10 @@ def _csharp(folder: Path) -> list[str]:
     return [runtime, str(made)]
 
 
-LANGUAGES = {"javascript": Language(_javascript, schemes=("tcp", "ws")), "c": Language(_c_checked), "c++": Language(_cpp),
-             "godot3": Language(_godot_3, schemes=("tcp", "ws")), "csharp": Language(_csharp),
-             "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")), "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
+LANGUAGES = {
+    "javascript": Language(_javascript, schemes=("tcp", "ws")), "c": Language(_c_checked), "c++": Language(_cpp),
+    "godot3": Language(_godot_3, schemes=("tcp", "ws")), "csharp": Language(_csharp),
+    "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")),
+    "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
 
 __all__ = ["CLIENTS", "ENGLISH", "LANGUAGES", "Language", "lua", "run", "tool"]

@@ -29,9 +29,12 @@ def brains(folder: Path, *names: str) -> Path:
 @contextmanager
 def serving(folder: Path, *schemes: str, options: tuple[str, ...] = ()) -> Iterator[list[str]]:
     """The addresses on which a server of the folder listens, one for each scheme (tcp, ws, unix); it must end with status 0."""
-    listen = [item for scheme in schemes for item in ("--listen", f"unix:{folder.parent / 'socket'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0")]
-    process = subprocess.Popen([sys.executable, "-m", "cervello", "serve", str(folder), *listen, *options], text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(Path(cervello.__file__).parents[1])})
+    listen: list[str] = []
+    for scheme in schemes:
+        listen += ["--listen", f"unix:{folder.parent / 'socket'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"]
+    process = subprocess.Popen([sys.executable, "-m", "cervello", "serve", str(folder), *listen, *options],
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               env=os.environ | {"PYTHONPATH": str(Path(cervello.__file__).parents[1])})
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in schemes]

@@ -33,14 +33,15 @@ def test_a_page_plays_a_crowd(tmp_path: Path) -> None:
     pytest.importorskip("websockets")
     from browser import opened, pages
 
-    profile = tmp_path / "profile"
-    with pages(ROOT) as origin, serving(brains(tmp_path / "brains", "hunter", "grazer"), "ws", options=("--allow-origin", origin)) as (address,), \
-            opened(f"{origin}/examples/browser/index.html?server={address}", profile, 960, 696) as page:
-        page.wait_for(f"Number(document.querySelector('canvas')?.dataset.tick) >= {TICKS}")
-        assert page.value("Number(document.querySelector('canvas').dataset.eaten)") > 300  # about 100 where everybody acts on chance
+    canvas = "document.querySelector('canvas')"
+    colours = f"new Set(new Uint32Array({canvas}.getContext('2d').getImageData(0, 56, 960, 640).data.buffer)).size"
+    folder = brains(tmp_path / "brains", "hunter", "grazer")
+    with pages(ROOT) as origin, serving(folder, "ws", options=("--allow-origin", origin)) as (address,), \
+            opened(f"{origin}/examples/browser/index.html?server={address}", tmp_path / "profile", 960, 696) as page:
+        page.wait_for(f"Number({canvas}?.dataset.tick) >= {TICKS}")
+        assert page.value(f"Number({canvas}.dataset.eaten)") > 300  # about 100 where everybody acts on chance
+        assert page.value(colours) > 20
         picture = page.picture()
-        different = "new Set(new Uint32Array(document.querySelector('canvas').getContext('2d').getImageData(0, 56, 960, 640).data.buffer)).size"
-        assert page.value(different) > 20
     assert size(picture) == (960, 696)
     keep(picture, "browser.png", tmp_path)
 
