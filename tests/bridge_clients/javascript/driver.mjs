@@ -1,19 +1,8 @@
 // What test_clients.py asks of every language: `codec` reads bodies as hex lines; the other scenarios talk to ADDRESS.
 import { createInterface } from "node:readline";
 import { BridgeError, Client, decode, encode, bytesOf } from "../../../clients/javascript/cervello.mjs";
+import { bin, dump, hex } from "./dump.mjs";
 
-const hex = (bytes) => Buffer.from(bytes).toString("hex");
-const bin = (text) => new Uint8Array(Buffer.from(text, "hex"));
-function dump(value) {
-  if (value === null) return "n";
-  if (value === true) return "t";
-  if (value === false) return "u";
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : `f${value}`;
-  if (typeof value === "string") return "s" + hex(Buffer.from(value));
-  if (value instanceof Uint8Array) return "b" + hex(value);
-  if (Array.isArray(value)) return `[${value.map(dump)}]`;
-  return `{${Object.keys(value).map((key) => [hex(Buffer.from(key)), value[key]]).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => `${key}:${dump(item)}`)}}`;
-}
 const [scenario, address, policy, rest] = process.argv.slice(2);
 async function told(promise) {
   try { console.log(dump(await promise)); } catch (error) {
