@@ -287,7 +287,7 @@ namespace Cervello
         /// <summary>Streams of agents are derived from it, 1 to 256 bytes.</summary>
         public string Name = "csharp";
         public string Token;
-        /// <summary>The longest body that this client takes.</summary>
+        /// <summary>The longest body that this client takes; without it the server's limit.</summary>
         public int? FrameBytes;
         /// <summary>Seconds for connect and hello together.</summary>
         public double ConnectTimeout = 5;
@@ -647,6 +647,7 @@ namespace Cervello
                 if (!result.TryGetValue("limits", out object limits) || !(limits as Dictionary<string, object>)?.TryGetValue("frame_bytes", out limit) == true
                     || !(limit is long bytes)) throw new BadFrameException("a hello without limits.frame_bytes");
                 sendLimit = (int)Math.Min(bytes, int.MaxValue - 4);
+                frameLimit = options.FrameBytes ?? sendLimit;
                 Server = result;
                 state = State.Ready;
             }

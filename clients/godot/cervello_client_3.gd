@@ -2,6 +2,7 @@
 extends Reference
 
 const Codec = preload("cervello_codec.gd")
+const DEFAULT_FRAME_BYTES = 16777216
 
 
 # A reply to come. `completed` is emitted once; then `error` is null and `result` a Dictionary, or `error` is a Failure.
@@ -30,7 +31,7 @@ class Failure extends Reference:
 
 var address = ""
 var server = null # hello's result while the connection is ready
-var frame_bytes = 16777216 # the longest frame taken
+var frame_bytes = DEFAULT_FRAME_BYTES # the longest frame taken; unless another is set, the server's limit once hello has told it
 var timeout_ms = 5000 # of every call that names none
 var codec = Codec.new()
 var _client_name = ""
@@ -40,6 +41,7 @@ var _ws = null
 var _resolving = -1
 var _port = 0
 var _opened = false
+var _limit = DEFAULT_FRAME_BYTES # of frames taken in this connection
 var _hello = null
 var _in = PoolByteArray()
 var _out = PoolByteArray()
@@ -56,6 +58,7 @@ func connect_to(to_address, client_name = "godot", token = null, call_timeout_ms
 	if _tcp != null or _ws != null:
 		return _fail(hello, "bad_call", "already connected")
 	address = to_address
+	_limit = frame_bytes
 	_client_name = client_name
 	_token = token
 	server = null
@@ -157,8 +160,8 @@ func _take_frames():
 	var at = 0
 	while _in.size() - at >= 4:
 		var length = _in[at] | _in[at + 1] << 8 | _in[at + 2] << 16 | _in[at + 3] << 24
-		if length == 0 or length > frame_bytes:
-			_finish("dead_server", "a frame of %d bytes; the limit is %d" % [length, frame_bytes])
+		if length == 0 or length > _limit:
+			_finish("dead_server", "a frame of %d bytes; the limit is %d" % [length, _limit])
 			return
 		if _in.size() - at - 4 < length:
 			break
@@ -174,7 +177,7 @@ func _poll_ws():
 	_ws.poll()
 	while _ws != null and _opened and _ws.get_peer(1).get_available_packet_count() > 0:
 		var body = _ws.get_peer(1).get_packet()
-		if body.size() == 0 or body.size() > frame_bytes or _ws.get_peer(1).was_string_packet():
+		if body.size() == 0 or body.size() > _limit or _ws.get_peer(1).was_string_packet():
 			_finish("dead_server", "a message that is no frame")
 			return
 		_receive(body)
@@ -201,7 +204,7 @@ func _say_hello():
 	var params = {"version": 1, "client": _client_name}
 	if _token != null:
 		params["token"] = _token
-	if frame_bytes != 16777216:
+	if frame_bytes != DEFAULT_FRAME_BYTES:
 		params["frame_bytes"] = frame_bytes
 	_hello.step = "hello"
 	_send([0, _next_id, "hello", [params]])
@@ -235,6 +238,8 @@ func _receive(body):
 	if error == null:
 		if is_hello:
 			server = message[3]
+			if frame_bytes == DEFAULT_FRAME_BYTES:
+				_limit = server["limits"]["frame_bytes"]
 		pending.result = message[3]
 		pending.done = true
 		pending.emit_signal("completed")
@@ -295,7 +300,7 @@ func _send(message):
 	var body = codec.encode(message)
 	if codec.error != "":
 		return codec.error
-	var limit = server["limits"]["frame_bytes"] if server != null else 16777216
+	var limit = server["limits"]["frame_bytes"] if server != null else DEFAULT_FRAME_BYTES
 	if body.size() > limit:
 		return "a frame of %d bytes; the server takes %d" % [body.size(), limit]
 	if _ws != null:

@@ -562,6 +562,7 @@ function Client:_reply(message)
   if pending.method == "hello" then
     if type(result.limits) ~= "table" or type(result.limits.frame_bytes) ~= "number" then return "bad frame: a hello without limits" end
     self.server, self.state, self.send_limit = result, "ready", result.limits.frame_bytes
+    self.frame_limit = self.options.frame_bytes or self.send_limit
   end
   if pending.on_result then pending.on_result(result) end
   pending.result = result
