@@ -174,7 +174,8 @@ func _take_frames():
 
 
 func _poll_ws():
-	_ws.poll()
+	var socket = _ws # held while it emits its signals, after which there may be no other reference
+	socket.poll()
 	while _ws != null and _opened and _ws.get_peer(1).get_available_packet_count() > 0:
 		var body = _ws.get_peer(1).get_packet()
 		if body.size() == 0 or body.size() > _limit or _ws.get_peer(1).was_string_packet():

@@ -27,8 +27,8 @@ def brains(folder: Path, *names: str) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, *schemes: str, options: tuple[str, ...] = ()) -> Iterator[list[str]]:
-    """The addresses on which a server of the folder listens, one for each scheme (tcp, ws, unix); it must end with status 0."""
+def started(folder: Path, *schemes: str, options: tuple[str, ...] = ()) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A server of the folder and the addresses on which it listens, one for each scheme (tcp, ws, unix)."""
     listen: list[str] = []
     for scheme in schemes:
         listen += ["--listen", f"unix:{folder.parent / 'socket'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"]
@@ -39,11 +39,18 @@ def serving(folder: Path, *schemes: str, options: tuple[str, ...] = ()) -> Itera
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in schemes]
         assert all(line.startswith("listening ") for line in lines), process.communicate(timeout=TIME_LIMIT_S)
-        yield [line.split()[1] for line in lines]
-        process.terminate()
-        _, log = process.communicate(timeout=TIME_LIMIT_S)
-        assert (process.returncode, "Traceback" in log) == (0, False), log
+        yield process, [line.split()[1] for line in lines]
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate(timeout=TIME_LIMIT_S)
+        process.communicate(timeout=TIME_LIMIT_S)
+
+
+@contextmanager
+def serving(folder: Path, *schemes: str, options: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """The addresses of a server that must end with status 0 and without a traceback in its log."""
+    with started(folder, *schemes, options=options) as (process, addresses):
+        yield addresses
+        process.terminate()
+        _, log = process.communicate(timeout=TIME_LIMIT_S)
+        assert (process.returncode, "Traceback" in log) == (0, False), log

@@ -20,8 +20,8 @@ class Responder:
 
     Policies by name: `draining` is answered with the server's farewell, `dead` with a closed connection, `silent` not at all, `slow`
     after 0.3 s, `bomb` with nested headers, `long` with a length of 2³¹ - 1, `over` with one over its limit, `half` with half a frame,
-    `refused` with code 5, `drip` a byte at a time, `overtaken` after the next request's reply, `restart` with a closed connection that a new
-    one replaces.
+    `refused` with code 5, `drip` a byte at a time, `overtaken` after the next request's reply, `restart` with a closed connection that a
+    new one replaces.
 
     Attributes:
       received: every frame's body, in order, of all connections.

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from golden import CLIENTS, ROOT, dump
-from languages import Language, lua, run, tool
-from real_server import SEED, TIME_LIMIT_S, brains, serving
+from languages import LANGUAGES, Language, lua, run, tool
+from real_server import SEED, TIME_LIMIT_S, brains, serving, started
 
 import cervello
+from cervello.bridge import Client
 from cervello.demo import policy_path
 
 EXAMPLES = {"javascript": "example.mjs", "c": "example.c", "lua": "example.lua", "csharp": "Example.cs"}
@@ -26,6 +32,7 @@ WIDTHS = {"hunter": 9, "grazer": 16}  # recurrent; sampled
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = brains(tmp_path_factory.mktemp("served") / "brains", *WIDTHS)
+    shutil.copy(ROOT / "examples" / "cartpole.onnx", folder)
     schemes = ("tcp", "unix", "ws") if find_spec("websockets") else ("tcp", "unix")
     with serving(folder, *schemes) as found:
         yield dict(zip(schemes, found, strict=True))
@@ -70,6 +77,40 @@ def test_clients_are_answered_what_the_policy_decides(language: Language, driver
         assert left == "1"  # agent 1, which began again
 
 
+def available(build: Callable[[str], list[str]]) -> dict[str, list[str]]:
+    """The drivers that this machine can build; the others are skipped by name in the tests above."""
+    found = {}
+    for name in LANGUAGES:
+        with contextlib.suppress(pytest.skip.Exception):
+            found[name] = build(name)
+    return found
+
+
+@pytest.mark.parametrize(("end", "kind"), [(signal.SIGTERM, "draining"), (signal.SIGKILL, "dead_server")])
+def test_a_server_that_drains_and_one_that_was_killed_are_told_apart(build: Callable[[str], list[str]], tmp_path: Path, end: signal.Signals,
+                                                                     kind: str) -> None:
+    drivers = available(build)
+    schemes = ("tcp", "unix", "ws") if find_spec("websockets") else ("tcp", "unix")
+    with started(brains(tmp_path / "brains", "hunter"), *schemes) as (process, found), ThreadPoolExecutor(len(drivers)) as threads:
+        addresses = dict(zip(schemes, found, strict=True))
+        plays = {}
+        for name, driver in drivers.items():
+            address = addresses[next(scheme for scheme in reversed(LANGUAGES[name].schemes) if scheme in schemes)]
+            plays[name] = address, threads.submit(run, driver, "outlive", address, "hunter", str(WIDTHS["hunter"]))
+        with Client(addresses["tcp"], connect_timeout_s=TIME_LIMIT_S) as watching:
+            until = time.monotonic() + TIME_LIMIT_S / 2
+            while watching.stats()["policies"]["hunter"]["agents"] < 3 * len(drivers) and time.monotonic() < until:
+                time.sleep(0.02)
+            playing = watching.stats()["policies"]["hunter"]["agents"]
+        process.send_signal(end)
+        for name, (address, play) in plays.items():
+            begun, line = play.result()
+            assert b"begun".hex() in begun, name
+            assert re.match(rf"{kind}\|infer\|(11)?\|{re.escape(address)}, infer: ", line), (name, line)
+        assert playing == 3 * len(drivers)
+        assert process.wait(TIME_LIMIT_S) == (0 if end == signal.SIGTERM else -end)
+
+
 def example(client: str, folder: Path) -> list[str]:
     """The command of a client's example loop, built where it needs to be."""
     source, made = CLIENTS / client / EXAMPLES[client], folder / "example"
@@ -86,10 +127,5 @@ def example(client: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("client", EXAMPLES)
-def test_examples_play_a_hundred_frames(client: str, tmp_path: Path) -> None:
-    folder = tmp_path / "brains"
-    folder.mkdir()
-    shutil.copy(ROOT / "examples" / "cartpole.onnx", folder)
-    command = example(client, tmp_path)
-    with serving(folder, "tcp") as (address,):
-        assert run(command, address, "cartpole") == ["100 frames"]
+def test_examples_play_a_hundred_frames(client: str, addresses: dict[str, str], tmp_path: Path) -> None:
+    assert run(example(client, tmp_path), addresses["tcp"], "cartpole") == ["100 frames"]

@@ -255,6 +255,18 @@ int main(int argc, char **argv) {
     TOLD("infer", cervello_send_infer(&client, policy, agents, 2, &two, 1, NULL, &id));
   } else if (strcmp(scenario, "play") == 0) {
     play(policy, atoi(rest), atoi(argv[5]));
+  } else if (strcmp(scenario, "outlive") == 0) { /* plays until the server has gone */
+    uint64_t ids[3] = {1, 2, 3};
+    cervello_bin rows = grid(3, atoi(rest), 0);
+    cervello_reply reply;
+    TOLD("begin", cervello_send_begin(&client, policy, ids, 3, NULL, &id));
+    do {
+      memset(&reply, 0, sizeof reply);
+      status = cervello_send_infer(&client, policy, ids, 3, &rows, 1, NULL, &id);
+      if (status == CERVELLO_OK) status = cervello_wait(&client, id, 20000, &reply);
+      if (status == CERVELLO_OK) cervello_free_reply(&reply);
+    } while (status == CERVELLO_OK);
+    told(status, "infer", &reply);
   }
   cervello_close(&client);
   return 0;

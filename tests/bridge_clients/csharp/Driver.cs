@@ -157,6 +157,25 @@ static class Driver
         }
     }
 
+    // Plays until the server has gone.
+    static void Outlive(string address, string name, int width)
+    {
+        using (var client = Ready(address))
+        {
+            var policy = client.Policy(name);
+            var agents = new long[] { 1, 2, 3 };
+            Show(policy.Begin(agents), 20);
+            Pending last;
+            do
+            {
+                last = policy.Infer(agents, Grid(3, width, 0));
+                try { last.Wait(20); }
+                catch (BridgeException) { }
+            } while (last.Error == null);
+            Show(last);
+        }
+    }
+
     static void Main(string[] arguments)
     {
         switch (arguments[0])
@@ -164,6 +183,7 @@ static class Driver
             case "codec": CodecLines(arguments[1]); break;
             case "golden": Golden(arguments[1], arguments[2]); break;
             case "play": Play(arguments[1], arguments[2], int.Parse(arguments[3]), int.Parse(arguments[4])); break;
+            case "outlive": Outlive(arguments[1], arguments[2], int.Parse(arguments[3])); break;
             case "restart": Restart(arguments[1], arguments[2], arguments[3]); break;
             case "fail":
                 using (var client = Ready(arguments[1]))

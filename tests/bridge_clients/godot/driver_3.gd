@@ -133,6 +133,13 @@ func play(scenario, address, policy, rest, steps):
 			told(client.infer(policy, [1, 2], {"obs": obs}))
 		"play":
 			play_served(policy, int(rest), int(steps))
+		"outlive": # plays until the server has gone
+			told(client.begin(policy, [1, 2, 3]))
+			var last = null
+			while last == null or last.error == null:
+				last = client.infer(policy, [1, 2, 3], grid(3, int(rest), 0))
+				replied(last)
+			told(last)
 
 
 # Against a real server: see played() of test_served.py.

@@ -79,6 +79,14 @@ if (scenario === "codec") {
     await told(client.infer(policy, [2, 1], grid(2, steps), { begin: true, deterministic: bin("0000"), outputs: [] }));
     client.notify("end", { policy, agents: [2, 3], terminated: bin("0100"), truncated: bin("0001") });
     console.log((await client.stats()).agents);
+  } else if (scenario === "outlive") { // plays until the server has gone
+    await told(client.begin(policy, [1, 2, 3]));
+    const inputs = { obs: bytesOf(new Float32Array(3 * Number(rest))) };
+    let last;
+    do {
+      last = client.infer(policy, [1, 2, 3], inputs);
+    } while (await last.then(() => true, () => false));
+    await told(last);
   }
   client.close();
 }

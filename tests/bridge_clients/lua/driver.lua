@@ -138,6 +138,17 @@ function scenarios.play(address, name, width, steps)
   print(("%.0f"):format(client:stats():wait(20).agents))
 end
 
+-- Plays until the server has gone.
+function scenarios.outlive(address, name, width)
+  local client = ready(address)
+  local policy, values = client:policy(name), {}
+  for at = 1, 3 * width do values[at] = 0.5 end
+  show(policy:begin({ 1, 2, 3 }):wait(20))
+  local result, failed
+  repeat result, failed = policy:infer({ 1, 2, 3 }, { obs = cervello.pack("float32", values) }):wait(20) until failed
+  show(result, failed)
+end
+
 function scenarios.connect(address)
   local done, failed = cervello.open(address, { connect_timeout_s = 0.3 }):ready()
   show(done, failed)
