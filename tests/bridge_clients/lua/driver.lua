@@ -54,6 +54,23 @@ function scenarios.codec(path)
   end
 end
 
+-- Lines of a dtype and hex: unpacked and packed again; of a dtype, `=` and numbers: packed.
+function scenarios.tensors(path)
+  for line in io.lines(path) do
+    local dtype, text = line:match("^(%S+) (.*)$")
+    if text:sub(1, 1) == "=" then
+      local numbers = {}
+      for number in text:gmatch("[^ =]+") do
+        numbers[#numbers + 1] = number == "nan" and 0 / 0 or number:match("inf") and (number:sub(1, 1) == "-" and -1 or 1) * math.huge or tonumber(number)
+      end
+      print(hex(cervello.pack(dtype, numbers)))
+    else
+      local bytes = text:gsub("..", function(pair) return string.char(tonumber(pair, 16)) end)
+      print(hex(cervello.pack(dtype, cervello.unpack(dtype, bytes))))
+    end
+  end
+end
+
 function scenarios.golden(address, name)
   local client = ready(address, { client = "golden" })
   local policy = client:policy(name)
