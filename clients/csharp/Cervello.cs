@@ -12,8 +12,9 @@ using System.Threading.Tasks;
 
 namespace Cervello
 {
-    /// <summary>What went wrong: Draining (the server is going away), DeadServer, AgentsLost (after a reconnect), Timeout, Refused.</summary>
-    public enum ErrorKind { Refused, Draining, DeadServer, AgentsLost, Timeout }
+    /// <summary>What went wrong: Draining (the server is going away), DeadServer, AgentsLost (after a reconnect), Timeout, Refused,
+    /// Closed (by the game itself).</summary>
+    public enum ErrorKind { Refused, Draining, DeadServer, AgentsLost, Timeout, Closed }
 
     /// <summary>An error of the bridge; the message names address, step (connect, hello or the method) and cause.</summary>
     public sealed class BridgeException : Exception
@@ -27,7 +28,8 @@ namespace Cervello
         /// <summary>What belongs to the code: `agents` or `field`; `agents` of lost agents. May be null.</summary>
         public Dictionary<string, object> Details { get; }
 
-        public BridgeException(ErrorKind kind, string address, string step, string cause, long? code = null, Dictionary<string, object> details = null)
+        public BridgeException(ErrorKind kind, string address, string step, string cause, long? code = null,
+                               Dictionary<string, object> details = null)
             : base(address + ", " + step + ": " + cause)
         {
             Kind = kind; Address = address; Step = step; Cause = cause; Code = code; Details = details;
@@ -132,7 +134,8 @@ namespace Cervello
                 Length(to, list.Count, 16, 0x90, 0, 0xdc, 0xdd);
                 foreach (object item in list) Write(to, item);
             }
-            else throw new ArgumentException("value: expected null, bool, int, long, double, string, byte[], a list or a map, got " + value.GetType());
+            else throw new ArgumentException("value: expected null, bool, int, long, double, string, byte[], a list or a map, got "
+                                             + value.GetType());
         }
 
         /// <summary>The value of a body.</summary>
@@ -440,7 +443,7 @@ namespace Cervello
         /// <summary>Closes the connection; the server ends its agents.</summary>
         public void Dispose()
         {
-            if (state != State.Closed) Close(ErrorKind.DeadServer, "closed by this client");
+            if (state != State.Closed) Close(ErrorKind.Closed, "closed by this client");
         }
 
         void Close(ErrorKind kind, string cause, long? code = null, Dictionary<string, object> details = null)
@@ -450,7 +453,11 @@ namespace Cervello
             failure = MakeError(kind, step, cause, code, details);
             socket?.Dispose();
             socket = null;
-            connecting?.ContinueWith(late => { if (late.Status == TaskStatus.RanToCompletion) late.Result.Dispose(); else { var _ = late.Exception; } });
+            connecting?.ContinueWith(late =>
+            {
+                if (late.Status == TaskStatus.RanToCompletion) late.Result.Dispose();
+                else { var _ = late.Exception; } // looked at, so that it counts as handled
+            });
             connecting = null;
             foreach (Pending each in inFlight.Values) each.Error = MakeError(kind, each.Method, cause, code, details);
             inFlight.Clear();
@@ -495,26 +502,30 @@ namespace Cervello
         internal Pending Request(string method, List<KeyValuePair<string, object>> parameters, Action<Dictionary<string, object>> onResult = null,
                                  string policy = null, ICollection<long> agents = null, bool begins = false)
         {
-            if (state == State.Closed)
-                return new Pending(this, method) { Error = MakeError(failure.Kind, method, failure.Cause, failure.Code) };
-            if (state != State.Ready) throw new InvalidOperationException(method + ": the client is not ready; call WaitReady, or Poll until IsReady");
-            if (policy != null && agents != null && lost.TryGetValue(policy, out HashSet<long> gone) && gone.Count > 0)
-            {
-                if (begins) gone.ExceptWith(agents);
-                var named = new List<object>();
-                foreach (long agent in agents) if (gone.Contains(agent)) named.Add(agent);
-                if (named.Count > 0)
-                    return new Pending(this, method) { Error = MakeError(ErrorKind.AgentsLost, method,
-                        named.Count + " agents were lost with the connection; begin them again", null,
-                        new Dictionary<string, object> { { "agents", named.ToArray() } }) };
-            }
-            return Ask(method, parameters, onResult);
+            BridgeException refusal = Refusal(method, policy, agents, begins);
+            return refusal == null ? Ask(method, parameters, onResult) : new Pending(this, method) { Error = refusal };
         }
 
-        internal void Notify(string method, List<KeyValuePair<string, object>> parameters)
+        internal void Notify(string method, List<KeyValuePair<string, object>> parameters, string policy, ICollection<long> agents)
         {
-            if (state != State.Ready) throw failure ?? MakeError(ErrorKind.DeadServer, method, "not connected");
+            BridgeException refusal = Refusal(method, policy, agents, false);
+            if (refusal != null) throw refusal;
             Send(2, 0, method, parameters);
+        }
+
+        // Why a message cannot be sent: no connection, or agents that were lost with an earlier one.
+        BridgeException Refusal(string method, string policy, ICollection<long> agents, bool begins)
+        {
+            if (state == State.Closed) return MakeError(failure.Kind, method, failure.Cause, failure.Code);
+            if (state != State.Ready)
+                throw new InvalidOperationException(method + ": the client is not ready; call WaitReady, or Poll until IsReady");
+            if (policy == null || agents == null || !lost.TryGetValue(policy, out HashSet<long> gone)) return null;
+            if (begins) gone.ExceptWith(agents);
+            var named = new List<object>();
+            foreach (long agent in agents) if (gone.Contains(agent)) named.Add(agent);
+            if (named.Count == 0) return null;
+            return MakeError(ErrorKind.AgentsLost, method, named.Count + " agents were lost with the connection; begin them again", null,
+                new Dictionary<string, object> { { "agents", named.ToArray() } });
         }
 
         internal void Forget(string policy) { lost.Remove(policy); }
@@ -551,7 +562,8 @@ namespace Cervello
                 Receive();
             }
             if ((state == State.Connecting || state == State.Hello) && DateTime.UtcNow >= deadline)
-                Close(ErrorKind.Timeout, (state == State.Hello ? "no reply within " : "no connection within ") + Math.Round(options.ConnectTimeout * 1000) + " ms");
+                Close(ErrorKind.Timeout, (state == State.Hello ? "no reply" : "no connection") + " within "
+                    + Math.Round(options.ConnectTimeout * 1000) + " ms");
         }
 
         void PollConnecting(double seconds)
@@ -580,7 +592,7 @@ namespace Cervello
                 if (error == SocketError.WouldBlock || error == SocketError.IOPending) return;
                 if (error != SocketError.Success || count == 0)
                 {
-                    Close(ErrorKind.DeadServer, "the server closed the connection" + (count == 0 && error == SocketError.Success ? "" : " (" + error + ")"));
+                    Close(ErrorKind.DeadServer, "the server closed the connection" + (error == SocketError.Success ? "" : " (" + error + ")"));
                     return;
                 }
                 receivedBytes += count;
@@ -636,7 +648,8 @@ namespace Cervello
             inFlight.Remove(id);
             if (code != null)
             {
-                pending.Error = MakeError(code == 11 ? ErrorKind.Draining : ErrorKind.Refused, pending.Method, "code " + code + ": " + text, code, details);
+                ErrorKind kind = code == 11 ? ErrorKind.Draining : ErrorKind.Refused;
+                pending.Error = MakeError(kind, pending.Method, "code " + code + ": " + text, code, details);
                 if (pending.Method == "hello") Close(pending.Error.Kind, pending.Error.Cause, code, details);
                 return;
             }
@@ -644,8 +657,9 @@ namespace Cervello
             if (pending.Method == "hello")
             {
                 object limit = null;
-                if (!result.TryGetValue("limits", out object limits) || !(limits as Dictionary<string, object>)?.TryGetValue("frame_bytes", out limit) == true
-                    || !(limit is long bytes)) throw new BadFrameException("a hello without limits.frame_bytes");
+                result.TryGetValue("limits", out object limits);
+                (limits as Dictionary<string, object>)?.TryGetValue("frame_bytes", out limit);
+                if (!(limit is long bytes)) throw new BadFrameException("a hello without limits.frame_bytes");
                 sendLimit = (int)Math.Min(bytes, int.MaxValue - 4);
                 frameLimit = options.FrameBytes ?? sendLimit;
                 Server = result;
@@ -687,8 +701,8 @@ namespace Cervello
         }
 
         /// <summary>Actions: agents, outputs, skipped, version, tick?, streams?.</summary>
-        public Pending Infer(IReadOnlyList<long> agents, IReadOnlyDictionary<string, byte[]> inputs, bool begin = false, object deterministic = null,
-                             long? deadlineUs = null, IReadOnlyList<string> outputs = null, long? tick = null)
+        public Pending Infer(IReadOnlyList<long> agents, IReadOnlyDictionary<string, byte[]> inputs, bool begin = false,
+                             object deterministic = null, long? deadlineUs = null, IReadOnlyList<string> outputs = null, long? tick = null)
         {
             long[] ids = Copy(agents);
             return client.Request("infer", Client.Parameters("policy", Name, "agents", ids, "inputs", inputs, "begin", begin ? (object)true : null,
@@ -708,18 +722,22 @@ namespace Cervello
         }
 
         /// <summary>As Reward, without a reply; what the server refuses is counted in its statistics.</summary>
-        public void NotifyReward(IReadOnlyList<long> agents, float[] rewards, IReadOnlyDictionary<string, byte[]> actions = null, long? tick = null)
+        public void NotifyReward(IReadOnlyList<long> agents, float[] rewards, IReadOnlyDictionary<string, byte[]> actions = null,
+                                 long? tick = null)
         {
-            client.Notify("reward", RewardParameters(Copy(agents), rewards, actions, tick));
+            long[] ids = Copy(agents);
+            client.Notify("reward", RewardParameters(ids, rewards, actions, tick), Name, ids);
         }
 
-        List<KeyValuePair<string, object>> EndParameters(long[] ids, object terminated, object truncated, IReadOnlyDictionary<string, byte[]> inputs)
+        List<KeyValuePair<string, object>> EndParameters(long[] ids, object terminated, object truncated,
+                                                         IReadOnlyDictionary<string, byte[]> inputs)
         {
             return Client.Parameters("policy", Name, "agents", ids, "terminated", terminated, "truncated", truncated, "inputs", inputs);
         }
 
         /// <summary>Ends agents; `inputs` are the final observations.</summary>
-        public Pending End(IReadOnlyList<long> agents, object terminated = null, object truncated = null, IReadOnlyDictionary<string, byte[]> inputs = null)
+        public Pending End(IReadOnlyList<long> agents, object terminated = null, object truncated = null,
+                           IReadOnlyDictionary<string, byte[]> inputs = null)
         {
             long[] ids = Copy(agents);
             return client.Request("end", EndParameters(ids, terminated, truncated, inputs), result => client.Ended(Name, ids), Name, ids);
@@ -730,7 +748,7 @@ namespace Cervello
                               IReadOnlyDictionary<string, byte[]> inputs = null)
         {
             long[] ids = Copy(agents);
-            client.Notify("end", EndParameters(ids, terminated, truncated, inputs));
+            client.Notify("end", EndParameters(ids, terminated, truncated, inputs), Name, ids);
             client.Ended(Name, ids);
         }
 

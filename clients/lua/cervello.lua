@@ -2,7 +2,7 @@
 --
 -- Nothing here waits except `ready` and `wait`, which take the longest time. A game calls `client:poll()` once a frame.
 -- Bytes are Lua strings; `pack` and `unpack` make them from numbers and back.
--- Errors are returned as `nil, error`; an error has `kind` ("refused", "draining", "dead_server", "agents_lost", "timeout"),
+-- Errors are returned as `nil, error`; an error has `kind` ("refused", "draining", "dead_server", "agents_lost", "timeout", "closed"),
 -- `address`, `step` (connect, hello or the method), `cause`, `message`, and `code` and `data` where the server answered with a code.
 local M = {}
 
@@ -186,14 +186,16 @@ local function is_utf8(text)
   local at, length = 1, #text
   while at <= length do
     local lead = byte(text, at)
-    local more = lead < 128 and 0 or lead >= 194 and lead < 224 and 1 or lead >= 224 and lead < 240 and 2 or lead >= 240 and lead < 245 and 3
+    local more = lead < 128 and 0 or lead >= 194 and lead < 224 and 1 or lead >= 224 and lead < 240 and 2
+      or lead >= 240 and lead < 245 and 3
     if not more or at + more > length then return false end
     for place = at + 1, at + more do
       local next_byte = byte(text, place)
       if next_byte < 128 or next_byte > 191 then return false end
     end
     local second = byte(text, at + 1)
-    if (lead == 224 and second < 160) or (lead == 237 and second > 159) or (lead == 240 and second < 144) or (lead == 244 and second > 143) then
+    if (lead == 224 and second < 160) or (lead == 237 and second > 159) or (lead == 240 and second < 144)
+      or (lead == 244 and second > 143) then
       return false
     end
     at = at + more + 1
@@ -207,7 +209,8 @@ local LENGTHS = { -- type byte to {kind, bytes of the length}
   [217] = { "str", 1 }, [218] = { "str", 2 }, [219] = { "str", 4 }, [196] = { "bin", 1 }, [197] = { "bin", 2 }, [198] = { "bin", 4 },
   [220] = { "array", 2 }, [221] = { "array", 4 }, [222] = { "map", 2 }, [223] = { "map", 4 } }
 local NUMBERS = { -- type byte to {bytes, signed}
-  [204] = { 1 }, [205] = { 2 }, [206] = { 4 }, [207] = { 8 }, [208] = { 1, true }, [209] = { 2, true }, [210] = { 4, true }, [211] = { 8, true } }
+  [204] = { 1 }, [205] = { 2 }, [206] = { 4 }, [207] = { 8 },
+  [208] = { 1, true }, [209] = { 2, true }, [210] = { 4, true }, [211] = { 8, true } }
 
 -- Lengths are held against what is left before any memory is taken.
 local function decode(body)
@@ -429,7 +432,8 @@ function M.open(address, options)
   return self
 end
 
---- Connects again after the connection has ended. Agents that had begun are lost: requests that name them are "agents_lost" until they begin.
+--- Connects again after the connection has ended. Agents that had begun are lost: requests that name them are "agents_lost" until they
+-- begin again.
 function Client:reconnect()
   if self.state ~= "closed" then error("cervello: reconnect: expected a closed connection, got one that is " .. self.state, 0) end
   for policy, ids in pairs(self.begun) do
@@ -449,7 +453,7 @@ end
 
 --- Closes the connection; the server ends its agents.
 function Client:close()
-  if self.state ~= "closed" then self:_close("dead_server", "closed by this client") end
+  if self.state ~= "closed" then self:_close("closed", "closed by this client") end
 end
 
 -- The kind and cause stay for requests that come later; those in flight get them with their own step.
@@ -464,8 +468,8 @@ end
 
 -- Parameters are written in the order of the protocol's table.
 local RANK = {}
-for place, key in ipairs({ "version", "client", "token", "frame_bytes", "policy", "agents", "streams", "state", "keep", "path", "terminated", "truncated",
-  "reward", "actions", "inputs", "begin", "deterministic", "deadline_us", "outputs", "tick" }) do RANK[key] = place end
+for place, key in ipairs({ "version", "client", "token", "frame_bytes", "policy", "agents", "streams", "state", "keep", "path", "terminated",
+  "truncated", "reward", "actions", "inputs", "begin", "deterministic", "deadline_us", "outputs", "tick" }) do RANK[key] = place end
 
 function Client:_send(kind, id, method, params)
   local out = { char(kind == 0 and 148 or 147), char(kind) }
@@ -501,26 +505,26 @@ function Client:_request(method, params, on_result)
   return pending
 end
 
--- A request of the game: fails at once where there is no connection or agents are lost.
-function Client:request(method, params, on_result)
-  local failed
-  if self.state == "closed" then
-    failed = self:_error(self.failure.kind, method, self.failure.cause, self.failure.code)
-  elseif self.state ~= "ready" then
+-- Why a message cannot be sent: no connection, or agents that were lost with an earlier one.
+function Client:_refusal(method, params)
+  if self.state == "closed" then return self:_error(self.failure.kind, method, self.failure.cause, self.failure.code) end
+  if self.state ~= "ready" then
     error("cervello: " .. method .. ": expected a client that is ready, got one that is " .. self.state .. "; call ready or poll first", 0)
   end
-  local lost = params.policy and self.lost[params.policy]
-  if not failed and lost and next(lost) and method ~= "spec" and method ~= "swap" then
-    local begins = method == "begin" or (method == "infer" and params.begin)
-    local named = {}
-    for _, id in ipairs(params.agents or {}) do
-      if begins then lost[id] = nil elseif lost[id] then named[#named + 1] = id end
-    end
-    if method == "restore" and not params.keep then self.lost[params.policy] = nil end
-    if #named > 0 then
-      failed = self:_error("agents_lost", method, #named .. " agents were lost with the connection; begin them again", nil, { agents = named })
-    end
+  local lost = self.lost[params.policy or false]
+  if not lost then return nil end
+  if method == "restore" and not params.keep then self.lost[params.policy] = nil end
+  local begins, named = method == "begin" or (method == "infer" and params.begin), {}
+  for _, id in ipairs(params.agents or {}) do
+    if begins then lost[id] = nil elseif lost[id] then named[#named + 1] = id end
   end
+  if #named == 0 then return nil end
+  return self:_error("agents_lost", method, #named .. " agents were lost with the connection; begin them again", nil, { agents = named })
+end
+
+-- A request of the game.
+function Client:request(method, params, on_result)
+  local failed = self:_refusal(method, params)
   if failed then return setmetatable({ client = self, method = method, error = failed }, Pending) end
   return self:_request(method, params, on_result)
 end
@@ -617,7 +621,8 @@ function Client:poll(timeout_s)
     if why then self:_close("dead_server", why == "closed" and "the server closed the connection" or why) end
   end
   if (self.state == "connecting" or self.state == "hello") and self.now() >= self.deadline then
-    self:_close("timeout", ("no %s within %.0f ms"):format(self.state == "hello" and "reply" or "connection", self.connect_timeout_s * 1000))
+    local what = self.state == "hello" and "reply" or "connection"
+    self:_close("timeout", ("no %s within %.0f ms"):format(what, self.connect_timeout_s * 1000))
   end
 end
 
@@ -659,8 +664,8 @@ function Policy:begin(agents, streams)
     function() self:_agents(true, agents) end)
 end
 
---- Actions of `agents` on `inputs`, {name: bytes}, one row for each. Options: begin, deterministic (a flag or a byte for each), deadline_us,
--- outputs, tick.
+--- Actions of `agents` on `inputs`, {name: bytes}, one row for each. Options: begin, deterministic (a flag or a byte for each),
+-- deadline_us, outputs, tick.
 function Policy:infer(agents, inputs, options)
   options = options or {}
   return self.client:request("infer", { policy = self.name, agents = agents, inputs = rows(inputs), begin = options.begin,
@@ -679,7 +684,8 @@ function Policy:finish(agents, options)
 end
 
 local function rewarded(self, agents, rewards, options)
-  return { policy = self.name, agents = agents, reward = M.bin(M.pack("float32", rewards)), actions = rows(options.actions), tick = options.tick }
+  return { policy = self.name, agents = agents, reward = M.bin(M.pack("float32", rewards)), actions = rows(options.actions),
+    tick = options.tick }
 end
 
 --- Rewards, one number for each agent. Options: actions (what was really done, {name: bytes}), tick.
@@ -689,9 +695,9 @@ end
 
 -- Notifies are not answered; what the server refuses is counted in its statistics.
 local function notify(self, method, params)
-  local client = self.client
-  if client.state ~= "ready" then return nil, client.failure or client:_error("dead_server", method, "not connected") end
-  client:_send(2, nil, method, params)
+  local failed = self.client:_refusal(method, params)
+  if failed then return nil, failed end
+  self.client:_send(2, nil, method, params)
   return true
 end
 
@@ -700,8 +706,9 @@ function Policy:notify_reward(agents, rewards, options) return notify(self, "rew
 
 --- As `finish`, without a reply.
 function Policy:notify_finish(agents, options)
-  self:_agents(false, agents)
-  return notify(self, "end", ended(self, agents, options or {}))
+  local sent, failed = notify(self, "end", ended(self, agents, options or {}))
+  if sent then self:_agents(false, agents) end
+  return sent, failed
 end
 
 --- The state of this connection's agents, or of those named.

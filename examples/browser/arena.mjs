@@ -80,7 +80,8 @@ export class Arena {
         row[10] = found.other.vy / SPECIES.hunter.maxSpeed;
       }
     });
-    row.set([body.vx / SPECIES.grazer.maxSpeed, body.vy / SPECIES.grazer.maxSpeed, body.energy, push(body.x, WIDTH), push(body.y, HEIGHT)], 11);
+    const { maxSpeed } = SPECIES.grazer;
+    row.set([body.vx / maxSpeed, body.vy / maxSpeed, body.energy, push(body.x, WIDTH), push(body.y, HEIGHT)], 11);
   }
 
   #observeHunter(body, row) {
@@ -119,7 +120,8 @@ export class Arena {
         body.trail = [...body.trail.slice(-7), { x: body.x, y: body.y }];
         const x = clip(body.x + INERTIA * body.vx + (1 - INERTIA) * maxSpeed * body.wish[0] / long, SHORE, WIDTH - SHORE);
         const y = clip(body.y + INERTIA * body.vy + (1 - INERTIA) * maxSpeed * body.wish[1] / long, SHORE, HEIGHT - SHORE);
-        Object.assign(body, { vx: x - body.x, vy: y - body.y, x, y, reward: 0, energy: body.energy - burn, age: body.age + 1, rest: Math.max(body.rest - 1, 0) });
+        Object.assign(body, { vx: x - body.x, vy: y - body.y, x, y, reward: 0, energy: body.energy - burn, age: body.age + 1,
+          rest: Math.max(body.rest - 1, 0) });
       }
     }
     this.#eat("grazer", this.herds.grazer, this.grass, (blade) => {
@@ -134,7 +136,9 @@ export class Arena {
       this.catches.push({ x: prey.x, y: prey.y });
     });
     this.tick++;
-    for (const body of Object.values(this.herds).flat()) body.cause ??= body.energy <= 0 ? "starved" : body.age >= body.lifespan ? "aged" : undefined;
+    for (const body of Object.values(this.herds).flat()) {
+      body.cause ??= body.energy <= 0 ? "starved" : body.age >= body.lifespan ? "aged" : undefined;
+    }
   }
 
   #eat(name, eaters, food, take) { // each claims what is nearest; of several the closest has it

@@ -29,7 +29,8 @@ function tell(name) {
   client.notify("reward", { policy: name, agents: bodies.map(({ id }) => id), reward: bytesOf(bodies.map(({ reward }) => reward)) });
   const ended = bodies.filter(({ cause }) => cause);
   if (!ended.length) return;
-  client.notify("end", { policy: name, agents: ended.map(({ id }) => id), terminated: Uint8Array.from(ended, ({ cause }) => Number(cause !== "aged")),
+  client.notify("end", { policy: name, agents: ended.map(({ id }) => id),
+    terminated: Uint8Array.from(ended, ({ cause }) => Number(cause !== "aged")),
     truncated: Uint8Array.from(ended, ({ cause }) => Number(cause === "aged")), inputs: { obs: bytesOf(arena.observe(name, ended)) } });
 }
 
@@ -43,7 +44,8 @@ async function play() {
     Object.keys(SPECIES).forEach(tell);
     arena.bury();
     const { born, eaten, caught, starved, aged } = arena.counts;
-    status.text = `${address} (${server})  ·  tick ${arena.tick}  ·  born ${born}  ·  grass eaten ${eaten}  ·  caught ${caught}, starved ${starved}, died of age ${aged}`;
+    status.text = [`${address} (${server})`, `tick ${arena.tick}`, `born ${born}`, `grass eaten ${eaten}`,
+      `caught ${caught}, starved ${starved}, died of age ${aged}`].join("  ·  ");
     status.since = performance.now();
     Object.assign(canvas.dataset, { tick: arena.tick, eaten });
     await next;

@@ -2,7 +2,8 @@
 import { HEIGHT, WIDTH } from "./arena.mjs";
 
 const SCALE = 10, HEAD = 56;
-const COLOURS = { grazer: "#ecd68a", hunter: "#ff6248", grass: "#56b062", catch: "#ffffff", ground: "#12171d", grid: "#19212a", text: "#d8dee6", dim: "#8793a1" };
+const COLOURS = { grazer: "#ecd68a", hunter: "#ff6248", grass: "#56b062", catch: "#ffffff",
+  ground: "#12171d", grid: "#19212a", text: "#d8dee6", dim: "#8793a1" };
 
 /** Between two ticks bodies are drawn on their way; `part` runs from 0, the tick before, to 1. */
 export function paint(canvas, arena, part, lines) {
@@ -27,7 +28,9 @@ export function paint(canvas, arena, part, lines) {
     draw.lineTo(x * SCALE + 3, y * SCALE - 4);
     draw.stroke();
   }
-  for (const name of ["grazer", "hunter"]) for (const body of arena.herds[name]) creature(draw, name, body, part, name === "hunter" && arena.perceives(body));
+  for (const name of ["grazer", "hunter"]) {
+    for (const body of arena.herds[name]) creature(draw, name, body, part, name === "hunter" && arena.perceives(body));
+  }
   draw.strokeStyle = COLOURS.catch;
   draw.lineWidth = 2;
   for (const { x, y } of arena.catches) circle(draw, x * SCALE, y * SCALE, 6 + 8 * part);

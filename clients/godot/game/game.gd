@@ -9,7 +9,8 @@ const TICK_MS = 50
 const RETRY_MS = 2000
 const SCALE = 10.0
 const HEAD = 56.0
-const COLOURS = {"grazer": Color("ecd68a"), "hunter": Color("ff6248"), "grass": Color("56b062"), "catch": Color("ffffff"), "text": Color("d8dee6"), "dim": Color("8793a1")}
+const COLOURS = {"grazer": Color("ecd68a"), "hunter": Color("ff6248"), "grass": Color("56b062"), "catch": Color("ffffff"),
+	"text": Color("d8dee6"), "dim": Color("8793a1")}
 
 var address = "tcp://127.0.0.1:5577"
 var last_tick = -1
@@ -156,7 +157,8 @@ func finish():
 
 func _draw():
 	draw_rect(Rect2(0, 0, 960, HEAD), Color("0b0f13"))
-	write(Vector2(12, 26), "%d grazers and %d hunters, played by Cervello" % [arena.herds["grazer"].size(), arena.herds["hunter"].size()], 1.4, "text")
+	var sizes = [arena.herds["grazer"].size(), arena.herds["hunter"].size()]
+	write(Vector2(12, 26), "%d grazers and %d hunters, played by Cervello" % sizes, 1.4, "text")
 	write(Vector2(12, 46), status, 1.0, "dim")
 	var right = 948.0
 	for entry in [["catch", "catch"], ["hunter", "hunter, ring: sees prey"], ["grazer", "grazer"], ["grass", "grass"]]:

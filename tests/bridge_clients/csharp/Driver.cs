@@ -43,7 +43,7 @@ static class Driver
     static string KindOf(BridgeException error)
     {
         return new Dictionary<ErrorKind, string> { { ErrorKind.Refused, "refused" }, { ErrorKind.Draining, "draining" },
-            { ErrorKind.DeadServer, "dead_server" }, { ErrorKind.AgentsLost, "agents_lost" }, { ErrorKind.Timeout, "timeout" } }[error.Kind];
+            { ErrorKind.DeadServer, "dead_server" }, { ErrorKind.AgentsLost, "agents_lost" }, { ErrorKind.Timeout, "timeout" }, { ErrorKind.Closed, "closed" } }[error.Kind];
     }
 
     static void Show(Pending pending, double seconds = 5)
@@ -120,6 +120,8 @@ static class Driver
             client.Reconnect();
             client.WaitReady();
             Show(policy.Infer(both, Obs(0, 0, 0, 0, 0, 0, 0, 0)));
+            try { policy.NotifyEnd(both); throw new InvalidOperationException("a notify that names lost agents was sent"); }
+            catch (BridgeException error) { if (error.Kind != ErrorKind.AgentsLost) throw; }
             Show(policy.Begin(both));
             Show(policy.Infer(both, Obs(0, 0, 0, 0, 0, 0, 0, 0)));
         }
@@ -198,7 +200,7 @@ static class Driver
                 }
                 break;
             case "connect":
-                try { new Client(arguments[1], new ClientOptions { ConnectTimeout = 0.3 }).WaitReady(); }
+                try { new Client(arguments[1], new ClientOptions { ConnectTimeout = 2 }).WaitReady(); } // Mono compiles at the first call
                 catch (BridgeException error) { Say(KindOf(error) + "|" + error.Step + "|" + error.Code + "|" + error.Message); }
                 break;
             default: throw new ArgumentException("scenario: got " + arguments[0]);

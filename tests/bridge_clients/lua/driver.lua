@@ -123,6 +123,8 @@ function scenarios.restart(address, name, restarting)
   client:reconnect()
   assert(client:ready())
   show(policy:infer({ 1, 2 }, inputs):wait(5))
+  local sent, failed = policy:notify_finish({ 1, 2 })
+  assert(not sent and failed.kind == "agents_lost")
   show(policy:begin({ 1, 2 }):wait(5))
   show(policy:infer({ 1, 2 }, inputs):wait(5))
 end
