@@ -9,6 +9,7 @@ const canvas = document.querySelector("canvas");
 const address = new URLSearchParams(location.search).get("server") ?? "ws://127.0.0.1:5577";
 const client = new Client(address, { client: "arena-page" });
 const status = { text: "connecting", since: 0 };
+const say = (text) => { canvas.ariaLabel = status.text = text; };
 let arena = null;
 
 const sleep = (ms) => new Promise((settle) => setTimeout(settle, ms));
@@ -44,8 +45,8 @@ async function play() {
     Object.keys(SPECIES).forEach(tell);
     arena.bury();
     const { born, eaten, caught, starved, aged } = arena.counts;
-    status.text = [`${address} (${server})`, `tick ${arena.tick}`, `born ${born}`, `grass eaten ${eaten}`,
-      `caught ${caught}, starved ${starved}, died of age ${aged}`].join("  ·  ");
+    say([`${address} (${server})`, `tick ${arena.tick}`, `born ${born}`, `grass eaten ${eaten}`,
+      `caught ${caught}, starved ${starved}, died of age ${aged}`].join("  ·  "));
     status.since = performance.now();
     Object.assign(canvas.dataset, { tick: arena.tick, eaten });
     await next;
@@ -66,7 +67,7 @@ for (;;) {
   } catch (error) {
     if (!(error instanceof BridgeError)) throw error;
     client.close();
-    status.text = `${error.kind}: ${error.message}`;
+    say(`${error.kind}: ${error.message}`);
     if (error.kind === "refused") break; // the same again would be refused again
     await sleep(2000); // a new connection, and a new crowd: agents end with their connection
   }

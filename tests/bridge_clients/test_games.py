@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from golden import CLIENTS, ROOT
 from languages import ENGLISH, tool
-from real_server import TIME_LIMIT_S, brains, serving
+from real_server import TIME_LIMIT_S, brains, serving, started
 
 TICKS = 60
 
@@ -36,12 +36,15 @@ def test_a_page_plays_a_crowd(tmp_path: Path) -> None:
     canvas = "document.querySelector('canvas')"
     colours = f"new Set(new Uint32Array({canvas}.getContext('2d').getImageData(0, 56, 960, 640).data.buffer)).size"
     folder = brains(tmp_path / "brains", "hunter", "grazer")
-    with pages(ROOT) as origin, serving(folder, "ws", options=("--allow-origin", origin)) as (address,), \
+    with pages(ROOT) as origin, started(folder, "ws", options=("--allow-origin", origin)) as (server, (address,)), \
             opened(f"{origin}/examples/browser/index.html?server={address}", tmp_path / "profile", 960, 696) as page:
         page.wait_for(f"Number({canvas}?.dataset.tick) >= {TICKS}")
         assert page.value(f"Number({canvas}.dataset.eaten)") > 300  # about 100 where everybody acts on chance
         assert page.value(colours) > 20
         picture = page.picture()
+        server.terminate()
+        page.wait_for(f"{canvas}.ariaLabel.startsWith('draining: {address}, ')")
+        assert server.wait(TIME_LIMIT_S) == 0
     assert size(picture) == (960, 696)
     keep(picture, "browser.png", tmp_path)
 
