@@ -60,6 +60,9 @@ def _attention(o: Operands) -> None:
 def _mask(o: Operands, scores: Shape) -> None:
     """A mask broadcasts to the scores; its last axis may be shorter."""
     o.rank(3, "a mask", 1, 4)
+    dtype = o.value(3).dtype
+    if dtype is not None and dtype.kind in "iu":  # what -inf is among integers, which stands for keys that are missing, ONNX leaves open
+        o.fail("a mask of bool or of floats", dtype)
     shape = o.shape(3)
     last, most = parts(shape[-1]), parts(scores[-1])
     if last[1] != most[1] or last[0] > most[0]:

@@ -73,6 +73,12 @@ def _global_pool(o: Operands) -> None:
     o.rank(0, "a picture", 2)
 
 
+@operands_of("CenterCropPad")
+def _center_crop_pad(o: Operands) -> None:
+    rank, axes = o.rank(0, "a picture", 1), o.attribute("axes")
+    o.is_list(1, "sizes", rank if axes is None else len(o.axes(axes, rank)))
+
+
 @operands_of("Upsample", "Resize")
 def _resize(o: Operands) -> None:
     rank = o.rank(0, "a picture", 1)
