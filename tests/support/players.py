@@ -17,14 +17,14 @@ def model(observation: Any, action: Any, name: str = "obs", gain: float = 1.0, f
 
     Args:
       gain: what is given has about this deviation for observations that fill their bounds.
-      favoured: actions whose logits are larger by 3.
+      favoured: actions whose logits are larger by 5.
     """
     row = tuple(observation.shape)
     size, scale = int(np.prod(row)), float(np.abs(observation.high).max())
     discrete = hasattr(action, "n")
     shape = (int(action.n),) if discrete else tuple(action.shape)
     bias = np.zeros(shape, np.float32)
-    bias[list(favoured)] = 3
+    bias[list(favoured)] = 5
     weights = np.random.default_rng(0).standard_normal((size, bias.size)) * gain / np.sqrt(size) / (scale if np.isfinite(scale) else 1)
     out = "logits" if discrete else "action"
     nodes = [node("Flatten", name, "rows"), node("MatMul", "rows w", "z"), node("Reshape", "z shape", "shaped"), node("Add", "shaped b", out)]
