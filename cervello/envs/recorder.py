@@ -188,6 +188,9 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
       ConfigurationError: another kind of environment. RecordingError: the file cannot be written.
     """
     if isinstance(env, VectorEnv):
+        if not hasattr(env, "single_observation_space"):
+            raise ConfigurationError(f"Recorder, env: expected a vector environment that tells the spaces of one row, got "
+                                     f"{type(env).__name__}; record the PettingZoo environment within: Crowd(Recorder(game, path), …)")
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)
