@@ -123,9 +123,9 @@ def test_the_same_seeds_are_the_same_game_through_births_deaths_and_a_second_res
 def test_a_learner_whose_spaces_change_is_refused() -> None:
     env = module("parallel").parallel_env()
     learner = envs.Opponents(env, learner="type0_0", policies=Players(env))
-    with pytest.raises(ConfigurationError, match="expected the same spaces after each reset, got"):
-        for seed in range(20):
-            learner.reset(seed=seed)
+    for _ in range(2):  # and again: nothing is taken for the next reset
+        with pytest.raises(ConfigurationError, match="expected the same spaces after each reset, got"):
+            learner.reset(seed=1)
     learner.close()
 
 

@@ -114,5 +114,6 @@ def test_the_same_seed_is_the_same_play_for_any_number_of_environments(name: str
 
 
 def test_a_hopper_s_bounds_must_be_said() -> None:
+    head = cervello.heads.Gaussian("mean", log_std="log_std")
     with pytest.raises(cervello.ConfigurationError, match=r"Spaces\(env, box='clip'\) for a policy of PPO or A2C"):
-        cervello.load(model(11, 3), wrappers=[cervello.Sample(cervello.heads.Gaussian("mean", log_std="log_std"))], spaces=game("Hopper-v5"))
+        cervello.load(model(11, 3), wrappers=[cervello.Sample(head)], spaces=game("Hopper-v5"))

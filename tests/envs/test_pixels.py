@@ -115,7 +115,7 @@ def test_last_pictures_are_those_of_their_episode_in_each_mode(mode: AutoresetMo
 def test_frames_stacked_by_the_policy_are_those_that_the_environment_stacks() -> None:
     """Also after an episode's end: nothing of the last one is left in the stack."""
     def stacked() -> Any:
-        return gymnasium.wrappers.FrameStackObservation(gymnasium.wrappers.AtariPreprocessing(raw(120), noop_max=5), 4, padding_type="reset")
+        return gymnasium.wrappers.FrameStackObservation(single(), 4, padding_type="reset")
 
     def single() -> Any:
         return gymnasium.wrappers.AtariPreprocessing(raw(120), noop_max=5)
@@ -135,8 +135,8 @@ def test_envpool_shows_the_same_pictures_in_both_forms() -> None:
     rows = 3
 
     def pool(batch: int) -> Any:
-        return envpool.make("MsPacman-v5", env_type="gymnasium", num_envs=rows, batch_size=batch, seed=3, num_threads=1, max_episode_steps=15,
-                            noop_max=2)
+        return envpool.make("MsPacman-v5", env_type="gymnasium", num_envs=rows, batch_size=batch, seed=3, num_threads=1,
+                            max_episode_steps=15, noop_max=2)
 
     policy = cervello.load(model(4), wrappers="auto", spaces=pool(rows), seed=1)
     found = []

@@ -46,7 +46,8 @@ def test_rows_live_as_the_agents_of_the_game(form: str) -> None:
             agents = list(twin.agents)
             for row, agent in zip(rows, agents, strict=True):
                 assert columns.observation[t, row].tobytes() == observations[agent].tobytes()
-            observations, rewards, terminated, truncated, _ = twin.step({a: int(columns.action[t, r]) for r, a in zip(rows, agents, strict=True)})
+            actions = {agent: int(columns.action[t, row]) for row, agent in zip(rows, agents, strict=True)}
+            observations, rewards, terminated, truncated, _ = twin.step(actions)
             for row, agent in zip(rows, agents, strict=True):
                 assert columns.next_observation[t, row].tobytes() == observations[agent].tobytes()
                 assert columns.reward[t, row] == np.float32(rewards[agent])
@@ -91,8 +92,9 @@ def test_rows_of_the_dead_are_refused() -> None:
     from supersuit.vector import MarkovVectorEnv
 
     env = knights.parallel_env(spawn_delay=2, max_zombies=40, line_death=True, max_cycles=200)
-    policy = cervello.load(players.model(env.observation_space("archer_0"), env.action_space("archer_0"), gain=5), wrappers="auto", spaces=env)
-    with pytest.raises(ConfigurationError, match="expected agents that live as long as their game.*play such games with envs.Opponents"):
+    data = players.model(env.observation_space("archer_0"), env.action_space("archer_0"), gain=5)
+    policy = cervello.load(data, wrappers="auto", spaces=env)
+    with pytest.raises(ConfigurationError, match=r"expected agents that live as long as their game.*play such games with envs.Opponents"):
         list(envs.rollout(MarkovVectorEnv(env, black_death=True), policy, steps=200))
     assert len(policy) == 0
 

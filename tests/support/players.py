@@ -12,12 +12,14 @@ import cervello
 from cervello import envs
 
 
-def model(observation: Any, action: Any, name: str = "obs", gain: float = 1.0, favoured: Sequence[int] = ()) -> bytes:
+def model(observation: Any, action: Any, name: str = "obs", gain: float = 1.0, favoured: Sequence[int] = (),
+          squashed: bool = False) -> bytes:
     """name [N, *shape of a Box] → logits [N, n] for a Discrete, or action [N, *shape] for a Box, linear in the observation.
 
     Args:
       gain: what is given has about this deviation for observations that fill their bounds.
       favoured: actions whose logits are larger by 5.
+      squashed: whether tanh comes last, as in SAC and TD3.
     """
     row = tuple(observation.shape)
     size, scale = int(np.prod(row)), float(np.abs(observation.high).max())
@@ -27,7 +29,8 @@ def model(observation: Any, action: Any, name: str = "obs", gain: float = 1.0, f
     bias[list(favoured)] = 5
     weights = np.random.default_rng(0).standard_normal((size, bias.size)) * gain / np.sqrt(size) / (scale if np.isfinite(scale) else 1)
     out = "logits" if discrete else "action"
-    nodes = [node("Flatten", name, "rows"), node("MatMul", "rows w", "z"), node("Reshape", "z shape", "shaped"), node("Add", "shaped b", out)]
+    nodes = [node("Flatten", name, "rows"), node("MatMul", "rows w", "z"), node("Reshape", "z shape", "shaped"),
+             node("Add", "shaped b", "sum"), node("Tanh" if squashed else "Identity", "sum", out)]
     return graph(nodes, {name: (FLOAT, ("N", *row))}, {out: (FLOAT, ("N", *shape))},
                  {"w": weights.astype(np.float32), "b": bias, "shape": np.array([-1, *shape], np.int64)})
 
@@ -61,8 +64,8 @@ class Players:
 
     def _load(self, observation: Any, action: Any, favoured: Sequence[int]) -> cervello.Policy:
         name, part = ("observation", observation["observation"]) if hasattr(observation, "spaces") else ("obs", observation)
-        policy = cervello.load(model(part, action, name, self._gain, favoured), wrappers="auto", seed=1,
-                               spaces=envs.Spaces((observation, action), **self._options))
+        data = model(part, action, name, self._gain, favoured, self._options.get("box") == "unscale")
+        policy = cervello.load(data, wrappers="auto", seed=1, spaces=envs.Spaces((observation, action), **self._options))
         decide = policy.infer_batch
 
         def listening(ids: Any, *arguments: Any, **options: Any) -> Any:

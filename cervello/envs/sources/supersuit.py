@@ -46,8 +46,8 @@ class SuperSuitVector:
         if ended.any():
             last = [infos[row].get("terminal_observation") for row in np.flatnonzero(ended).tolist()]
             if any(each is None for each in last):
-                raise ConfigurationError("env: expected agents that live as long as their game, got one that ended before the others, whose "
-                                         "row SuperSuit fills with zeros; play such games with envs.Opponents, VectorOpponents or Crowd")
+                raise ConfigurationError("env: expected agents that live as long as their game, got one that ended before the others; play "
+                                         "such games with envs.Opponents, envs.VectorOpponents or envs.Crowd")
             following = put(observation, ended, stack(last))
         yes = np.ones(self.n_envs, np.bool_)
         return Arrived(rows, observation, ended, yes, yes, np.array(reward, np.float64), terminated, truncated, following,
