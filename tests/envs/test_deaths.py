@@ -125,3 +125,26 @@ def test_what_was_recorded_plays_the_same_game_again_up_to_the_last_observations
             assert len(life.observations) == len(life) + 1
             assert life.finished
             assert life.total_reward == returns[match][agent]
+
+
+def test_lives_go_to_minari_and_back_each_as_an_episode_of_its_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("minari", reason="the extra minari")
+    pytest.importorskip("h5py", reason="the extra minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    env = game()
+    crowd = envs.Crowd(envs.Recorder(env, tmp_path / "log"), Players(env, gain=5), seed=1)
+    for seed in (1, 2):
+        crowd.reset(seed=seed)
+        while crowd.agents:
+            crowd.step()
+    crowd.close()
+    spaces = {"observation_space": env.observation_space("archer_0"), "action_space": env.action_space("archer_0")}
+    recording.to_minari(tmp_path / "log", "knights/lives-v0", **spaces)
+    ours, theirs = list(recording.read(tmp_path / "log")), list(recording.read(minari="knights/lives-v0"))
+    assert len(ours) == len(theirs) == 2 * len(AGENTS)
+    for life, found in zip(ours, theirs, strict=True):
+        assert (found.agent, found.match) == (life.agent, life.match)
+        assert found.observations.tobytes() == life.observations.tobytes()
+        assert found.actions.tolist() == life.actions.tolist()
+        assert found.log_prob.tobytes() == life.log_prob.tobytes()
+        assert (found.terminations.tolist(), found.truncations.tolist()) == (life.terminations.tolist(), life.truncations.tolist())

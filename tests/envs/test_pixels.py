@@ -81,6 +81,10 @@ def test_pictures_go_to_minari_and_back_bit_for_bit(recorded: Any, tmp_path: Pat
     for ours, theirs in zip(episodes, recording.read(minari="pixels/pacman-v0"), strict=True):
         assert ours.observations.tobytes() == theirs.observations.tobytes()
         assert ours.actions.tolist() == theirs.actions.tolist()
+        steps = len(theirs) + 1  # the game tells its seeds at the reset alone; all rows of the infos have them
+        assert theirs.infos["seeds"].shape == (steps, 2)
+        assert theirs.infos["_seeds"].tolist() == [True] + [False] * (steps - 1)
+        assert theirs.infos["lives"].shape == (steps,)
 
 
 def test_rewards_are_those_of_all_frames_whatever_is_made_of_them(recorded: Any) -> None:
