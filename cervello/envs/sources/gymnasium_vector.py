@@ -28,9 +28,10 @@ class GymnasiumVector:
         self.n_envs = int(env.num_envs)
         self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
         self.seeds_rows = mode is AutoresetMode.DISABLED
-        inner = getattr(env.unwrapped, "envs", None) if innermost else None
+        self._told = innermost and hasattr(env.unwrapped, "innermost_rewards")
+        inner = getattr(env.unwrapped, "envs", None) if innermost and not self._told else None
         self._listeners = [Listener(each) for each in inner] if inner else []
-        self.innermost_missing = "" if inner else "the vector environment does not show its environments"
+        self.innermost_missing = "" if inner or self._told else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
         self._recorders = recorders_around(env)
         self._ended = np.zeros(self.n_envs, np.bool_)
@@ -50,6 +51,8 @@ class GymnasiumVector:
         observation = self._columns(observation)
         reward, terminated, truncated = np.array(reward, np.float64), np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
+        if self._told:
+            innermost = np.array(self._env.unwrapped.innermost_rewards)
         ended, yes, no = terminated | truncated, np.ones(n, np.bool_), np.zeros(n, np.bool_)
         following, fresh, acts, valid = observation, no, yes, yes
         masks = masks_of(infos, n)
