@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import players
 import pytest
-from players import Players
+from players import Players, checked_step, checked_turn
 
 from cervello import envs
 
@@ -29,11 +29,7 @@ def test_the_fallen_are_not_decided_for_through_two_resets() -> None:
     for seed in (1, None, 7):
         crowd.reset(seed=seed)
         while crowd.agents:
-            before = len(env.agents)
-            crowd.step()
-            assert team.heard() == before
-            assert crowd.begun - crowd.ended == team.alive == len(env.agents) == len(crowd.agents)
-            sizes.add(team.alive)
+            sizes.add(checked_step(crowd, team))
     assert sizes >= {0, 10, 11, 12}
     assert len(team.policies) == 2
     assert crowd.begun == crowd.ended == 36
@@ -46,12 +42,7 @@ def test_turns_of_the_fallen_are_passed_without_a_decision() -> None:
     crowd.reset(seed=1)
     passed, sizes = 0, set()
     while crowd.agents:
-        agent = env.agent_selection
-        dead = env.terminations[agent] or env.truncations[agent]
-        passed += dead
-        crowd.step()
-        assert team.heard() == (not dead)
-        assert crowd.begun - crowd.ended == team.alive == len(crowd.agents)
+        passed += checked_turn(crowd, team)
         sizes.add(team.alive)
     assert passed == crowd.begun == 12
     assert sizes == set(range(13))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from players import Players
+from players import Players, checked_turn
 
 from cervello import envs
 
@@ -55,11 +55,7 @@ def test_no_illegal_move_is_made_and_the_dead_make_none(name: str) -> None:
     for seed in range(12):
         crowd.reset(seed=seed)
         while crowd.agents:
-            agent = env.agent_selection
-            dead = env.terminations[agent] or env.truncations[agent]
-            crowd.step()
-            assert players.heard() == (not dead)
-            assert crowd.begun - crowd.ended == players.alive
+            checked_turn(crowd, players)
         made += len(env.moves)
         if name != "hanabi_v5":  # where all win together
             assert sum(crowd.returns.values()) == 0

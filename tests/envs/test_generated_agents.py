@@ -10,7 +10,7 @@ from typing import Any
 import games
 import numpy as np
 import pytest
-from players import Players
+from players import Players, checked_step, checked_turn
 
 from cervello import ConfigurationError, envs, recording
 
@@ -30,10 +30,7 @@ def test_births_and_deaths_of_a_parallel_game_are_followed_through_a_second_rese
         crowd.reset(seed=seed)
         born = crowd.begun
         for _ in range(TURNS // 2):  # the game truncates everybody and goes on without an end
-            before = len(env.agents)
-            crowd.step()
-            assert players.heard() == before
-            assert crowd.begun - crowd.ended == players.alive == len(env.agents) == len(crowd.agents)
+            checked_step(crowd, players)
         assert crowd.begun - born > 20
         assert crowd.ended > 20
     assert len(players.policies) > 6  # another kind of agent for each type that was drawn
@@ -52,13 +49,7 @@ def test_the_turn_of_a_dead_agent_is_passed_without_a_decision(make: Any) -> Non
     for seed in (1, 2):
         crowd.reset(seed=seed)
         for _ in range(TURNS * 2):
-            agent = env.agent_selection
-            dead = env.terminations[agent] or env.truncations[agent]
-            passed += dead
-            crowd.step()
-            assert players.heard() == (not dead)
-            assert crowd.begun - crowd.ended == players.alive
-            assert agent not in env.agents if dead else agent in env.agents
+            passed += checked_turn(crowd, players)
     assert passed > 10
 
 

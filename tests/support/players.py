@@ -85,3 +85,32 @@ class Players:
         count = sum(map(len, self.inferred))
         self.inferred.clear()
         return count
+
+
+def checked_step(crowd: envs.Crowd, players: Players) -> int:
+    """One step of a parallel game: all who lived were decided for, once each, and as many have begun and not ended as live now.
+
+    Returns:
+      how many live.
+    """
+    before = len(crowd.env.agents)
+    crowd.step()
+    assert players.heard() == before
+    assert crowd.begun - crowd.ended == players.alive == len(crowd.env.agents) == len(crowd.agents)
+    return players.alive
+
+
+def checked_turn(crowd: envs.Crowd, players: Players) -> bool:
+    """One turn of a turn-based game: a dead agent is not decided for, and leaves.
+
+    Returns:
+      whether it was a dead one's.
+    """
+    env = crowd.env
+    agent = env.agent_selection
+    dead = bool(env.terminations[agent] or env.truncations[agent])
+    crowd.step()
+    assert players.heard() == (not dead)
+    assert crowd.begun - crowd.ended == players.alive
+    assert (agent in env.agents) != dead
+    return dead
