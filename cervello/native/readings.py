@@ -14,6 +14,7 @@ from enum import Enum
 
 from cervello.errors import GraphError
 from cervello.native.batching import BatchAxis, Batching, Entries, as_given, asked, candidates, entries_of, one_row, whole
+from cervello.native.dead_code import without_dead_code
 from cervello.native.dims import ROWS, Shape, at
 from cervello.native.flow import BRANCH
 from cervello.native.flow_values import decided
@@ -231,6 +232,7 @@ def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attemp
     try:
         graph, free = attempt(without_branches(one, taken.shapes), taken)
         graph, values = spelled(graph, free.shapes)
+        graph = without_dead_code(graph, names)  # what the spelling has left without a reader may be what relates the rows
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
     except RowsMixed as error:

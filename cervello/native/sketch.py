@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from cervello.native.dims import Affine
+from cervello.native.dims import Affine, Dim
 from cervello.native.graph import Node
 from cervello.native.values import Value
 
@@ -21,11 +21,14 @@ class Sketch:
 
     Attributes:
       node: what is replaced; values: of its inputs, None where absent.
+      graph: values of the whole graph; producers: the node that makes each of them.
     """
 
-    def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int], makers: Mapping[str, Node] | None = None):
+    def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int], makers: Mapping[str, Node] | None = None,
+                 graph: Mapping[str, Value] | None = None, producers: Mapping[str, Node] | None = None):
         self.node, self.values = node, values
         self._makers = makers or {}
+        self.graph, self.producers = graph or {}, producers or {}
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self._numbers = numbers
@@ -66,9 +69,9 @@ class Sketch:
         self.nodes[-1] = replace(self.nodes[-1], index=self.node.index)
         return name
 
-    def reshape(self, x: str, *shape: int) -> str:
+    def reshape(self, x: str, *shape: Dim) -> str:
         """Sizes of 0 stay, as Reshape has it."""
-        return str(self.add("Reshape", x, self.constant(shape)))
+        return str(self.add("Reshape", x, self.constant(np.array(shape, object), object)))
 
     def transpose(self, x: str, *order: int) -> str:
         return str(self.add("Transpose", x, perm=order))

@@ -11,7 +11,7 @@ from cervello.native.dims import Shape
 from cervello.native.graph import Graph, Node
 from cervello.native.infer import infer
 from cervello.native.sketch import SPELLINGS, Sketch
-from cervello.native.spellings import attention, convolution, einsum, rearranging, recurrent  # noqa: F401  (each registers its ops)
+from cervello.native.spellings import attention, convolution, einsum, indexing, rearranging, recurrent, stacked  # noqa: F401  (each registers its ops)
 from cervello.native.values import Value
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has
@@ -34,11 +34,12 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
         changed = False
         added = 0
         makers = _makers(graph)
+        producers = {name: node for node in graph.nodes for name in node.outputs if name}
         for node in graph.nodes:
             operands = [values[name] if name else None for name in node.inputs]
             unknown = any(value is not None and value.shape is None for value in operands)
             for spelling in () if unknown else SPELLINGS.get((node.domain, node.op), ()):
-                sketch = Sketch(node, operands, numbers, makers)
+                sketch = Sketch(node, operands, numbers, makers, values, producers)
                 if spelling(sketch):
                     changed = True
                     added += len(sketch.nodes)

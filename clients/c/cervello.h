@@ -51,7 +51,7 @@ typedef struct {
   cervello_reply hello;   /* server, server_id, limits, roles, policies */
   int fd_plus_1;
   uint32_t next_id;
-  uint32_t frame_bytes;   /* longest frame taken, and sent until hello says what the server takes */
+  uint32_t frame_bytes;   /* longest frame taken, and sent: 16 MiB until hello says what the server takes */
   uint32_t server_frame_bytes;
   char address[128], end_cause[128];
   cervello_status end;
@@ -830,6 +830,7 @@ cervello_status cervello_connect(cervello_client *c, const char *address, const 
   status = cervello_wait(c, id, left > 0 ? (int)left : 0, &c->hello);
   if (status != CERVELLO_OK) { cervello__finish(c, status, "hello failed"); return status; }
   c->server_frame_bytes = (uint32_t)cervello_int(cervello_get(cervello_get(c->hello.result, "limits"), "frame_bytes"));
+  if (c->server_frame_bytes) c->frame_bytes = c->server_frame_bytes; /* it holds in both directions */
   return CERVELLO_OK;
 }
 

@@ -2,6 +2,7 @@
 // A game's frame is never blocked: every call returns a promise; `answer` settles in a later turn of the event loop.
 
 const DEEPEST = 8;
+const DEFAULT_FRAME_BYTES = 16 << 20;
 const MOST_VALUES = 1 << 20; // in one frame: arrays and maps hold no more together, so that decoding costs a bounded memory
 const utf8 = new TextEncoder();
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -238,9 +239,10 @@ export class Client {
   /**
    * @param {string} address `tcp://host:port` (Node) or `ws://host:port` (browsers)
    * @param {{client?: string, token?: string, frameBytes?: number, timeoutMs?: number}} options
-   *   `timeoutMs`: of every call that names none; `frameBytes`: the longest body taken
+   *   `timeoutMs`: of every call that names none; `frameBytes`: the longest body taken; without it the
+   *   server's limit, 16 MiB until hello has told it
    */
-  constructor(address, { client = "javascript", token, frameBytes = 16 << 20, timeoutMs = 5000 } = {}) {
+  constructor(address, { client = "javascript", token, frameBytes, timeoutMs = 5000 } = {}) {
     Object.assign(this, { address, name: client, token, frameBytes, timeoutMs, server: null });
   }
 
@@ -301,7 +303,7 @@ export class Client {
     let ended = false; // events of this connection after its end do not touch the next one
     const current = (act) => (...given) => { if (!ended) act(...given); };
     const on = {
-      frameBytes: this.frameBytes,
+      frameBytes: this.frameBytes ?? DEFAULT_FRAME_BYTES,
       open: current(() => { const { settle, timer } = this.#pending.get("connect"); clearTimeout(timer); this.#pending.delete("connect"); settle(); }),
       body: current((body) => { this.#receive(body); ended = this.#end !== null; }),
       bad: current((cause) => { ended = true; this.#finish("dead_server", cause); }),
@@ -315,8 +317,9 @@ export class Client {
     await opened;
     try {
       const left = Math.max(timeoutMs - (performance.now() - from), 1);
-      const params = { version: 1, client: this.name, token: this.token, frame_bytes: this.frameBytes === 16 << 20 ? undefined : this.frameBytes };
+      const params = { version: 1, client: this.name, token: this.token, frame_bytes: this.frameBytes };
       this.server = await this.request("hello", params, { timeoutMs: left });
+      on.frameBytes = this.frameBytes ?? this.server.limits.frame_bytes;
     } catch (error) {
       ended = true;
       this.#finish(error.kind, error.reason);
@@ -331,7 +334,7 @@ export class Client {
   #send(step, message) {
     if (!this.#transport) throw this.#error(...(this.#end ? [this.#end[0], step, this.#end[1]] : ["bad_call", step, "connect() comes first"]));
     const body = encode(message);
-    const limit = this.server?.limits?.frame_bytes ?? 16 << 20;
+    const limit = this.server?.limits?.frame_bytes ?? DEFAULT_FRAME_BYTES;
     if (body.length > limit) throw this.#error("bad_call", step, `a frame of ${body.length} bytes; the server takes ${limit}`);
     this.#transport.send(body);
   }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from golden import CLIENTS
 
 HERE = Path(__file__).resolve().parent
 TIME_LIMIT_S = 60
+ENGLISH = {"LC_ALL": "en_US", "LANG": "en_US", "LANGUAGE": "en"}  # Godot complains of others
 
 
 def tool(*names: str) -> str:
@@ -31,22 +34,39 @@ class Language:
       build: gives the command of the language's driver; its arguments are a scenario, an address and what the scenario takes.
       strings_only: the language has one type for str and bin.
       lists_only: it has one for empty arrays and maps.
+      schemes: the transports of the client.
     """
 
     build: Callable[[Path], list[str]]
     strings_only: bool = False
     lists_only: bool = False
+    schemes: tuple[str, ...] = ("tcp",)
 
 
-def run(command: list[str], *arguments: str, given: str = "", code: int = 0) -> list[str]:
-    """The lines that a driver prints; the test fails where it ends with another exit status or says anything on stderr."""
-    done = subprocess.run([*command, *arguments], input=given, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
-    assert (done.returncode, done.stderr) == (code, ""), done.stderr[-2000:] or done.stdout[-2000:]
-    return done.stdout.splitlines()
+def run(command: list[str], *arguments: str, given: str = "") -> list[str]:
+    """The lines that a driver prints; the test fails where it ends with another exit status than 0 or says anything on stderr.
+
+    Godot takes its arguments from the environment and prints lines of its own; a driver's begin with `> ` there.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".hex") as file:
+        file.write(given)
+        file.flush()
+        if given:
+            arguments = (*arguments, file.name)
+        godot = "--script" in command
+        line = [*command] if godot else [*command, *arguments]
+        done = subprocess.run(line, input=given, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
+                              env=os.environ | ENGLISH | {"DRIVER": " ".join(arguments)})
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr[-2000:] or done.stdout[-2000:]
+    lines = done.stdout.splitlines()
+    return [line.removeprefix("> ") for line in lines if line.startswith("> ")] if godot else lines
 
 
 def _javascript(folder: Path) -> list[str]:
-    return [tool("node"), str(HERE / "javascript" / "driver.mjs")]
+    node = tool("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True, timeout=TIME_LIMIT_S).stdout
+    flags = ["--experimental-websocket"] if version.startswith("v20.") else []  # without a flag from 22 on
+    return [node, *flags, str(HERE / "javascript" / "driver.mjs")]
 
 
 def _c(folder: Path, *options: str, compiler: str = "gcc") -> list[str]:
@@ -64,6 +84,41 @@ def _cpp(folder: Path) -> list[str]:
     return _c(folder, "-x", "c++", "-std=c++17", compiler="g++")
 
 
-LANGUAGES = {"javascript": Language(_javascript), "c": Language(_c_checked), "c++": Language(_cpp)}
+def _godot_3(folder: Path) -> list[str]:
+    for source in (CLIENTS / "godot" / "cervello_codec.gd", CLIENTS / "godot" / "cervello_client_3.gd", HERE / "godot" / "driver_3.gd"):
+        shutil.copy(source, folder)
+    (folder / "project.godot").write_text("config_version=4\n")
+    return [tool("godot3-server"), "--path", str(folder), "--script", "res://driver_3.gd"]
 
-__all__ = ["CLIENTS", "LANGUAGES", "Language", "run", "tool"]
+
+def lua(interpreter: str) -> list[str]:
+    """The command of an interpreter that has LuaSocket."""
+    command = tool(interpreter)
+    if subprocess.run([command, "-e", "require 'socket'"], capture_output=True, check=False, timeout=TIME_LIMIT_S).returncode:
+        pytest.skip(f"{interpreter} has no LuaSocket (Debian's lua-socket)")
+    return [command]
+
+
+def _lua(folder: Path, interpreter: str = "lua5.1") -> list[str]:
+    return ["env", f"CERVELLO_LUA={CLIENTS / 'lua'}", *lua(interpreter), str(HERE / "lua" / "driver.lua")]
+
+
+def _luajit(folder: Path) -> list[str]:
+    return _lua(folder, "luajit")
+
+
+def _csharp(folder: Path) -> list[str]:
+    made = folder / "Driver.exe"
+    sources = [str(CLIENTS / "csharp" / "Cervello.cs"), str(HERE / "csharp" / "Driver.cs")]
+    runtime = tool("mono")
+    subprocess.run([tool("mcs"), "-langversion:7", "-warnaserror", f"-out:{made}", *sources], check=True, timeout=TIME_LIMIT_S)
+    return [runtime, str(made)]
+
+
+LANGUAGES = {
+    "javascript": Language(_javascript, schemes=("tcp", "ws")), "c": Language(_c_checked), "c++": Language(_cpp),
+    "godot3": Language(_godot_3, schemes=("tcp", "ws")), "csharp": Language(_csharp),
+    "lua5.1": Language(_lua, strings_only=True, lists_only=True, schemes=("tcp", "unix")),
+    "luajit": Language(_luajit, strings_only=True, lists_only=True, schemes=("tcp", "unix"))}
+
+__all__ = ["CLIENTS", "ENGLISH", "LANGUAGES", "Language", "lua", "run", "tool"]

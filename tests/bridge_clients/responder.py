@@ -19,17 +19,19 @@ class Responder:
     """Listens on a free port of 127.0.0.1 until it is closed.
 
     Policies by name: `draining` is answered with the server's farewell, `dead` with a closed connection, `silent` not at all, `slow`
-    after 0.3 s, `bomb` with nested headers, `long` with a length over the limit, `half` with half a frame, `refused` with code 5, `drip`
-    a byte at a time, `overtaken` after the next request's reply, `restart` with a closed connection that a new one replaces.
+    after 0.3 s, `bomb` with nested headers, `long` with a length of 2³¹ - 1, `over` with one over its limit, `half` with half a frame,
+    `refused` with code 5, `drip` a byte at a time, `overtaken` after the next request's reply, `restart` with a closed connection that a
+    new one replaces.
 
     Attributes:
       received: every frame's body, in order, of all connections.
       greeting: what `hello` gets: "reply", "silent", "draining" (code 11), "refused" (code 6).
+      frame_bytes: the limit that it gets.
     """
 
-    def __init__(self, greeting: str = "reply") -> None:
+    def __init__(self, greeting: str = "reply", frame_bytes: int = 16 << 20) -> None:
         self.received: list[bytes] = []
-        self.greeting = greeting
+        self.greeting, self.frame_bytes = greeting, frame_bytes
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: list[socket.socket] = [self._listener]
@@ -70,7 +72,10 @@ class Responder:
     def _answer(self, connection: socket.socket, request_id: int, method: str, params: dict[str, Any], held: list[bytes]) -> bool:
         """Sends what belongs to a request; False where the connection is to be closed."""
         how = params.get("policy", "") if method != "hello" else "hello." + self.greeting
-        reply = frame(encode([1, request_id, None, REPLIES.get(method)]))
+        result = REPLIES.get(method)
+        if method == "hello" and result is not None:
+            result = result | {"limits": result["limits"] | {"frame_bytes": self.frame_bytes}}
+        reply = frame(encode([1, request_id, None, result]))
         if how in ("silent", "hello.silent"):
             return True
         if how == "hello.refused":
@@ -85,6 +90,8 @@ class Responder:
             reply = frame(BOMB)
         elif how == "long":
             reply = b"\xff\xff\xff\x7f"
+        elif how == "over":
+            reply = (self.frame_bytes + 1).to_bytes(4, "little")
         elif how == "half":
             reply = reply[:9]
         elif how == "slow":

@@ -69,6 +69,13 @@ def test_errors_name_kind_address_step_and_cause(driver: list[str], policy: str,
     assert cause in message
 
 
+def test_the_server_s_limit_holds_for_its_replies(driver: list[str]) -> None:
+    with Responder(frame_bytes=1 << 20) as server:
+        (line,) = run(driver, "fail", server.address, "over", "5000")
+    assert line.startswith("dead_server|infer||")
+    assert str((1 << 20) + 1) in line
+
+
 def test_replies_in_single_bytes_and_late_ones_arrive(language: Language, driver: list[str]) -> None:
     with Responder() as server:
         for policy in ("drip", "slow"):

@@ -12,6 +12,7 @@ from native_graphs import one, policy, rows, weights
 from native_rows import assert_same_bits, bits, columns, execute, one_by_one, some
 
 from cervello.native import Model, program
+from cervello.native.kernels.tiles import VECTORS
 
 N = 70
 SIZES = (1, 2, 3, 4, 5, 11, 12, 13, 16, 17, 24, 47, 48, 49, 64, 70)
@@ -46,6 +47,11 @@ def test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking(case: Case
         _check(model, given, alone, random.permutation(N).tolist(), f"width {width}, shuffled")
         for chunks in CHUNKS:
             _check(model, given, alone, range(N), f"width {width}, chunks {chunks}", chunks)
+
+
+@pytest.mark.skipif(VECTORS == 1, reason="tiles of this CPU are one vector wide: it has no half panels")
+def test_half_panels_have_the_bits_of_single_rows() -> None:
+    test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking(named("Gemm-wide"))
 
 
 @pytest.mark.parametrize("name", EVERY_SIZE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from native_graphs import Chain, one, rows, weights
+from native_graphs import Chain, In, one, rows, weights
 from native_rows import assert_same_bits, execute, one_by_one
 
 from cervello.native import Model
@@ -106,3 +106,18 @@ def test_bias_added_by_a_node_of_its_own_is_fused() -> None:
     assert model.plan().fused == 2
     x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     np.testing.assert_allclose(next(iter(model.run({"x": x}).values())), np.tanh(x @ weights(4, 6) + weights(6)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 7, 64, 257])
+def test_a_vector_that_all_rows_share_is_multiplied_row_by_row(k: int) -> None:
+    c = Chain(x=rows(k), q=In((k,)))
+    model = Model.load(c.model(c.add("MatMul", c.add("Tanh", "x"), "q")))
+    assert model.batched
+    assert not model.slow_nodes
+    random = np.random.default_rng(k)
+    x, q = random.standard_normal((9, k)).astype(np.float32), random.standard_normal(k).astype(np.float32)
+    (found,) = model.run({"x": x, "q": q}).values()
+    np.testing.assert_allclose(found, np.tanh(x.astype(np.float64)) @ q, rtol=1e-5, atol=1e-5)
+    for i in range(9):
+        (alone,) = model.run({"x": x[i:i + 1], "q": q}).values()
+        assert alone[0] == found[i]

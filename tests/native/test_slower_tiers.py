@@ -196,13 +196,14 @@ def test_long_sums_of_other_types_keep_their_types_precision(dtype: Any) -> None
 
 
 def _vector_for_all() -> Any:
-    c = Chain(x=rows(9), vector=In((64,)))
-    return c.model(c.add("MatMul", c.add("MatMul", "x", weights(9, 64)), "vector"))
+    c = Chain(x=rows(9, dtype=F64), vector=In((64,), F64))
+    return c.model(c.add("MatMul", c.add("MatMul", "x", weights(9, 64).astype(np.float64)), "vector"))
 
 
 def _weights_per_agent() -> Any:
-    c = Chain(x=rows(3, 6))
-    return c.model(c.add("Transpose", c.add("MatMul", c.add("Transpose", "x", perm=[1, 0, 2]), weights(3, 6, 4)), perm=[1, 0, 2]))
+    c = Chain(x=rows(3, 6, dtype=F64))
+    turned = c.add("Transpose", "x", perm=[1, 0, 2])
+    return c.model(c.add("Transpose", c.add("MatMul", turned, weights(3, 6, 4).astype(np.float64)), perm=[1, 0, 2]))
 
 
 def _absorbed_axes() -> Any:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.dims import Affine, Dim, NotAffine, product, written
+from cervello.native.dims import ROWS, Affine, Dim, NotAffine, product, written
 from cervello.native.graph import Node
 from cervello.native.host.movement import slices
 from cervello.native.ops.shapes import I64, Result, Unknown, axis_of, broadcast, data_of, dtype_of, one_type, rule, shape_of
@@ -169,6 +169,8 @@ def _tile(node: Node, x: Value, repeats: Value) -> Result:
 @rule("Range")
 def _range(node: Node, start: Value, limit: Value, delta: Value) -> Result:
     first, end, step = (data_of(value).reshape(()).item() for value in (start, limit, delta))
+    if (first, end, step) == (0, ROWS, 1):
+        return [((ROWS,), dtype_of(start))]
     if any(isinstance(number, Affine) for number in (first, end, step)):
         raise Unknown("a range over the batch")
     return [((max(math.ceil((end - first) / step), 0),), dtype_of(start))]

@@ -123,7 +123,81 @@ static void finish(cervello_status status, const char *step, uint32_t id, int ti
   told(status, step, &reply);
 }
 
-#define TOLD(step, call) do { status = call; finish(status, step, id, 2000); } while (0)
+#define TOLD(step, call) do { status = call; finish(status, step, id, 20000); } while (0)
+
+static float grid_values[3 * 64];
+
+static cervello_bin grid(int count, int width, int step) {
+  cervello_bin made = {"obs", grid_values, 0};
+  int at;
+  for (at = 0; at < count * width; at++) grid_values[at] = (float)((7 * (at / width) + 3 * step + at % width) % 11 - 5) / 4;
+  made.n_bytes = (size_t)(count * width) * sizeof(float);
+  return made;
+}
+
+static cervello_reply replied(cervello_status status, uint32_t id) {
+  cervello_reply reply;
+  memset(&reply, 0, sizeof reply);
+  if (status != CERVELLO_OK || cervello_wait(&client, id, 20000, &reply) != CERVELLO_OK) {
+    fprintf(stderr, "%s\n", client.error);
+    exit(1);
+  }
+  return reply;
+}
+
+static int same(cervello_value a, cervello_value b) {
+  size_t n_a = (size_t)(cervello_next(a).at - a.at), n_b = (size_t)(cervello_next(b).at - b.at);
+  return n_a == n_b && memcmp(a.at, b.at, n_a) == 0;
+}
+
+/* Against a real server: see played() of test_served.py. */
+static void play(const char *policy, int width, int steps) {
+  uint64_t ids[3] = {1, 2, 3}, some[2] = {2, 1}, last[2] = {2, 3}, tick;
+  float rewards[3] = {1.0f, 0.5f, -1.0f};
+  uint8_t no[2] = {0, 0}, first[2] = {1, 0}, second[2] = {0, 1};
+  cervello_flags none = {0, 0, NULL}, yes = {1, 1, NULL}, terminated = {1, 0, NULL}, truncated = {1, 0, NULL};
+  cervello_infer_options timed = {0, {0, 0, NULL}, 0, NULL, 0, 1, 0}, beginning = {1, {1, 0, NULL}, 0, NULL, 0, 0, 0};
+  const char *outputs[1] = {NULL};
+  cervello_bin rows;
+  cervello_reply saved, after, again;
+  cervello_status status;
+  const uint8_t *state;
+  size_t n_state;
+  uint32_t id = 0;
+  int step;
+  terminated.each = first; truncated.each = second; beginning.deterministic.each = no; beginning.outputs = outputs;
+  TOLD("begin", cervello_send_begin(&client, policy, ids, 3, "\7\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\100", &id));
+  for (step = 0; step < steps; step++) {
+    rows = grid(3, width, step);
+    timed.tick = tick = (uint64_t)step;
+    TOLD("infer", cervello_send_infer(&client, policy, ids, 3, &rows, 1, &timed, &id));
+    TOLD("reward", cervello_send_reward(&client, policy, ids, 3, rewards, NULL, 0, &tick, &id));
+  }
+  status = cervello_send_snapshot(&client, policy, NULL, 0, &id);
+  saved = replied(status, id);
+  state = cervello_bytes(cervello_get(saved.result, "state"), &n_state);
+  rows = grid(3, width, 1);
+  status = cervello_send_infer(&client, policy, ids, 3, &rows, 1, NULL, &id);
+  after = replied(status, id);
+  TOLD("restore", cervello_send_restore(&client, policy, state, n_state, 0, &id));
+  status = cervello_send_infer(&client, policy, ids, 3, &rows, 1, NULL, &id);
+  again = replied(status, id);
+  puts(same(cervello_get(after.result, "outputs"), cervello_get(again.result, "outputs")) ? "true" : "false");
+  cervello_free_reply(&saved);
+  cervello_free_reply(&after);
+  cervello_free_reply(&again);
+  rows = grid(1, width, steps);
+  TOLD("end", cervello_send_end(&client, policy, ids, 1, yes, none, &rows, 1, &id));
+  rows = grid(3, width, steps);
+  TOLD("infer", cervello_send_infer(&client, policy, ids, 3, &rows, 1, NULL, &id));
+  rows = grid(2, width, steps);
+  TOLD("infer", cervello_send_infer(&client, policy, some, 2, &rows, 1, &beginning, &id));
+  cervello_send_end(&client, policy, last, 2, terminated, truncated, NULL, 0, NULL);
+  status = cervello_send_stats(&client, &id);
+  saved = replied(status, id);
+  printf("%lld\n", (long long)cervello_int(cervello_get(saved.result, "agents")));
+  cervello_free_reply(&saved);
+}
 
 int main(int argc, char **argv) {
   const char *scenario = argv[1], *address = argc > 2 ? argv[2] : "", *policy = argc > 3 ? argv[3] : "", *rest = argc > 4 ? argv[4] : "";
@@ -179,16 +253,20 @@ int main(int argc, char **argv) {
     TOLD("infer", cervello_send_infer(&client, policy, agents, 2, &two, 1, NULL, &id));
     TOLD("begin", cervello_send_begin(&client, policy, agents, 2, NULL, &id));
     TOLD("infer", cervello_send_infer(&client, policy, agents, 2, &two, 1, NULL, &id));
-  } else if (strcmp(scenario, "crowd") == 0) {
-    uint64_t ids[16], streams[16];
-    uint8_t rows[16 * 16];
-    cervello_bin input = {"obs", rows, sizeof rows};
-    int i;
-    for (i = 0; i < 256; i++) rows[i] = (uint8_t)(nibble(rest[2 * i]) << 4 | nibble(rest[2 * i + 1]));
-    for (i = 0; i < 16; i++) { ids[i] = 3 * (uint64_t)i; streams[i] = ids[i] + 1; }
-    TOLD("begin", cervello_send_begin(&client, policy, ids, 16, streams, &id));
-    for (i = 0; i < 3; i++) TOLD("infer", cervello_send_infer(&client, policy, ids, 16, &input, 1, NULL, &id));
-    TOLD("end", cervello_send_end(&client, policy, ids, 16, none, none, &input, 1, &id));
+  } else if (strcmp(scenario, "play") == 0) {
+    play(policy, atoi(rest), atoi(argv[5]));
+  } else if (strcmp(scenario, "outlive") == 0) { /* plays until the server has gone */
+    uint64_t ids[3] = {1, 2, 3};
+    cervello_bin rows = grid(3, atoi(rest), 0);
+    cervello_reply reply;
+    TOLD("begin", cervello_send_begin(&client, policy, ids, 3, NULL, &id));
+    do {
+      memset(&reply, 0, sizeof reply);
+      status = cervello_send_infer(&client, policy, ids, 3, &rows, 1, NULL, &id);
+      if (status == CERVELLO_OK) status = cervello_wait(&client, id, 20000, &reply);
+      if (status == CERVELLO_OK) cervello_free_reply(&reply);
+    } while (status == CERVELLO_OK);
+    told(status, "infer", &reply);
   }
   cervello_close(&client);
   return 0;

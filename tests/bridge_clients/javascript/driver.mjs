@@ -1,19 +1,8 @@
 // What test_clients.py asks of every language: `codec` reads bodies as hex lines; the other scenarios talk to ADDRESS.
 import { createInterface } from "node:readline";
 import { BridgeError, Client, decode, encode, bytesOf } from "../../../clients/javascript/cervello.mjs";
+import { bin, dump, hex } from "./dump.mjs";
 
-const hex = (bytes) => Buffer.from(bytes).toString("hex");
-const bin = (text) => new Uint8Array(Buffer.from(text, "hex"));
-function dump(value) {
-  if (value === null) return "n";
-  if (value === true) return "t";
-  if (value === false) return "u";
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : `f${value}`;
-  if (typeof value === "string") return "s" + hex(Buffer.from(value));
-  if (value instanceof Uint8Array) return "b" + hex(value);
-  if (Array.isArray(value)) return `[${value.map(dump)}]`;
-  return `{${Object.keys(value).map((key) => [hex(Buffer.from(key)), value[key]]).sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => `${key}:${dump(item)}`)}}`;
-}
 const [scenario, address, policy, rest] = process.argv.slice(2);
 async function told(promise) {
   try { console.log(dump(await promise)); } catch (error) {
@@ -35,7 +24,7 @@ if (scenario === "codec") {
 } else {
   const OBS = bytesOf([0.5, -0.25, 0.125, 1.0, -1.0, 0.75, 0.0, 2.0]);
   const ROW = OBS.slice(0, 16);
-  const client = new Client(address, { client: "golden", timeoutMs: 2000 });
+  const client = new Client(address, { client: "golden", timeoutMs: scenario === "play" ? 20000 : 2000 });
   const connected = scenario === "connect" ? told(client.connect({ timeoutMs: 300 })) : client.connect();
   await connected;
   if (scenario === "golden") {
@@ -70,12 +59,34 @@ if (scenario === "codec") {
     await told(client.infer(policy, [1, 2], { obs: OBS }));
     await told(client.begin(policy, [1, 2]));
     await told(client.infer(policy, [1, 2], { obs: OBS }));
-  } else if (scenario === "crowd") { // `rest`: 16 rows as hex
-    const ids = Array.from({ length: 16 }, (_, i) => 3 * i);
-    const streams = bytesOf(BigUint64Array.from(ids, (id) => BigInt(id + 1)));
-    await told(client.begin(policy, ids, { streams }));
-    for (let step = 0; step < 3; step++) await told(client.infer(policy, ids, { obs: bin(rest) }));
-    await told(client.end(policy, ids, { inputs: { obs: bin(rest) } }));
+  } else if (scenario === "play") { // against a real server: see played() of test_served.py
+    const [width, steps] = process.argv.slice(5).map(Number);
+    const grid = (count, step) => ({ obs: bytesOf(Array.from({ length: count * width },
+      (_, at) => ((7 * Math.floor(at / width) + 3 * step + at % width) % 11 - 5) / 4)) });
+    const ids = [1, 2, 3];
+    await told(client.begin(policy, ids, { streams: bytesOf(BigUint64Array.from([7n, 8n, 1n << 62n])) }));
+    for (let step = 0; step < steps; step++) {
+      await told(client.infer(policy, ids, grid(3, step), { tick: step }));
+      await told(client.reward(policy, ids, bytesOf([1, 0.5, -1]), { tick: step }));
+    }
+    const { state } = await client.snapshot(policy);
+    const after = await client.infer(policy, ids, grid(3, 1));
+    await told(client.restore(policy, state));
+    const again = await client.infer(policy, ids, grid(3, 1));
+    console.log(dump(after.outputs) === dump(again.outputs));
+    await told(client.end(policy, [1], { terminated: true, inputs: grid(1, steps) }));
+    await told(client.infer(policy, ids, grid(3, steps)));
+    await told(client.infer(policy, [2, 1], grid(2, steps), { begin: true, deterministic: bin("0000"), outputs: [] }));
+    client.notify("end", { policy, agents: [2, 3], terminated: bin("0100"), truncated: bin("0001") });
+    console.log((await client.stats()).agents);
+  } else if (scenario === "outlive") { // plays until the server has gone
+    await told(client.begin(policy, [1, 2, 3]));
+    const inputs = { obs: bytesOf(new Float32Array(3 * Number(rest))) };
+    let last;
+    do {
+      last = client.infer(policy, [1, 2, 3], inputs);
+    } while (await last.then(() => true, () => false));
+    await told(last);
   }
   client.close();
 }

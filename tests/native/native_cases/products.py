@@ -56,6 +56,14 @@ def _attention(width: int) -> Any:
     return c.model(c.add("MatMul", c.add("Softmax", scores, axis=-1), "k"))
 
 
+def _stacked(given: tuple[int, ...], stack: tuple[int, ...], width: int) -> Any:
+    """Rows of the batch behind the sizes of a stack of matrices."""
+    c = Chain(x=rows(*given, width))
+    turned = c.add("Transpose", "x", perm=[*range(1, len(given) + 1), 0, len(given) + 1])
+    product, depth = c.add("MatMul", turned, weights(*stack, width, 6)), len(stack)
+    return c.model(c.add("Transpose", product, perm=[depth, *range(depth), depth + 1]))
+
+
 CASES = [
     Case("Gemm", partial(_gemm, 0, True, None)), Case("Gemm-9-terms", partial(_gemm, 9, True, None)),
     Case("Gemm-40-terms", partial(_gemm, 40, True, None)), Case("Gemm-257-terms", partial(_gemm, 257, True, None)),
@@ -73,5 +81,8 @@ CASES = [
     Case("MatMul-computed-broadcast", lambda w: one("MatMul", rows(2, 3, w), rows(1, w, 4))),
     Case("MatMul-constant-left", lambda w: one("MatMul", weights(3, w), rows(w, 4))),
     Case("MatMul-constant-batched", lambda w: one("MatMul", rows(2, 3, w), weights(2, w, 4))),
+    Case("MatMul-stacked", partial(_stacked, (3,), (3,))), Case("MatMul-ensemble", partial(_stacked, (), (4,))),
+    Case("MatMul-stacked-twice", partial(_stacked, (2, 1), (2, 3))),
+    Case("MatMul-stacked-single-rows", lambda w: one("MatMul", rows(3, 1, w), weights(3, w, 5))),
     Case("attention", _attention, tolerance=1e-5)]
 CASES = [case._replace(tolerance=1e-5) for case in CASES]
