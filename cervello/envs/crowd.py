@@ -86,10 +86,11 @@ class Crowd:
     def step(self) -> CrowdStep:
         """One step of the environment, in which everybody whose turn it is decides."""
         run_alone(self._match.step({}))
-        rewards, terminated, truncated = self._match.outcome
+        given, terminated, truncated = self._match.outcome
+        rewards = {agent: float(reward) for agent, reward in given.items()}
         for agent, reward in rewards.items():
             self.returns[agent] = self.returns.get(agent, 0.0) + reward
-        return CrowdStep(self.agents, dict(rewards), dict(terminated), dict(truncated))
+        return CrowdStep(self.agents, rewards, dict(terminated), dict(truncated))
 
     def __iter__(self) -> Iterator[CrowdStep]:
         self.reset(self._begin_seed)

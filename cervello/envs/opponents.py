@@ -79,6 +79,11 @@ class Opponents(gymnasium.Env[Any, Any]):
         """Decisions of opponents whose mask allowed nothing; it counted as no mask."""
         return self._match.empty_masks
 
+    @property
+    def skipped_episodes(self) -> int:
+        """Episodes that an opponent ended before the learner's first turn; `reset` began the next one instead."""
+        return self._match.skipped_episodes
+
     def pool(self, pattern: str) -> Pool:
         """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
         if pattern not in self._casting.pools:

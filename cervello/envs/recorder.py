@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from cervello.envs.autoreset import autoreset_mode
 from cervello.envs.decision import Decision, rows_of
 from cervello.envs.episode_log import EpisodeLog, info_columns, vector_info_columns
-from cervello.envs.sources.base import put, stack, take
+from cervello.envs.sources.base import columns_of, put, stack, take
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
 from cervello.spec import Array
@@ -79,13 +79,15 @@ class VectorRecorder(VectorWrapper):
         seeds: list[Any] = [None] * self.num_envs if seed is None else list(seed) if not isinstance(seed, int) else [
             seed + i for i in range(self.num_envs)]
         rows = np.flatnonzero(chosen)
-        self._log.begin(rows.tolist(), take(observation, rows), vector_info_columns(infos, rows, self.num_envs), [seeds[i] for i in rows])
+        first = take(columns_of(self.env.single_observation_space, observation), rows)
+        self._log.begin(rows.tolist(), first, vector_info_columns(infos, rows, self.num_envs), [seeds[i] for i in rows])
         self._ended = self._ended & ~chosen
         return observation, infos
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         found = self.env.step(actions)
         observation, reward, terminated, truncated, infos = found
+        observation = columns_of(self.env.single_observation_space, observation)
         ended = np.asarray(terminated | truncated)
         following, fresh = observation, np.zeros(self.num_envs, np.bool_)
         if self._mode is AutoresetMode.NEXT_STEP:
@@ -186,6 +188,9 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
       ConfigurationError: another kind of environment. RecordingError: the file cannot be written.
     """
     if isinstance(env, VectorEnv):
+        if not hasattr(env, "single_observation_space"):
+            raise ConfigurationError(f"Recorder, env: expected a vector environment that tells the spaces of one row, got "
+                                     f"{type(env).__name__}; record the PettingZoo environment within: Crowd(Recorder(game, path), …)")
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)

@@ -29,6 +29,9 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
       seed: of all rows.
       autoreset: "next_step" or "same_step", or a mode of Gymnasium.
 
+    Attributes:
+      innermost_rewards: [N] float64, the learners' of the last step, whatever wrappers around this make of them.
+
     Raises:
       ConfigurationError: as in `Opponents`; an n below 1, or another mode.
     """
@@ -57,6 +60,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, n)
         self.action_space = batch_space(self.single_action_space, n)
         self._ended = np.zeros(n, np.bool_)
+        self.innermost_rewards: Array = np.zeros(n)
 
     def pool(self, pattern: str) -> Pool:
         """As `Opponents.pool`; one for all rows."""
@@ -88,6 +92,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
             else:
                 observations[i], reward[i], terminated[i], truncated[i], info = env.stepped(seen)
             later.append((i, info))
+        self.innermost_rewards = reward.copy()
         ended = terminated | truncated
         if self._mode is AutoresetMode.SAME_STEP and ended.any():
             rows = np.flatnonzero(ended).tolist()

@@ -9,9 +9,14 @@ import numpy as np
 from cervello.errors import FormatError, InputError
 from cervello.recording.records import array_node, read_array
 
+_LONGEST = 4096
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+
 
 def describe(space: Any) -> dict[str, Any]:
     """A space as maps, lists, numbers and arrays in the log's form; the keys are those of the space's constructor.
+
+    A game's own space of strings, of which no file can say more, becomes a Text.
 
     Raises:
       InputError: a kind of space that is not known.
@@ -33,6 +38,8 @@ def describe(space: Any) -> dict[str, Any]:
         return {"type": kind, "spaces": {key: describe(value) for key, value in space.spaces.items()}}
     if kind == "Tuple":
         return {"type": kind, "spaces": [describe(value) for value in space.spaces]}
+    if getattr(space, "dtype", None) is not None and space.dtype.kind == "U":
+        return {"type": "Text", "min_length": 0, "max_length": _LONGEST, "charset": _PRINTABLE}
     raise InputError(f"recording, space: expected Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict or Tuple, got {kind}; leave it out")
 
 

@@ -13,7 +13,7 @@ def is_space(thing: Any) -> bool:
 def kind(space: Any) -> str | None:
     """"Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple", "Text" or the class's own name; None for what is no space.
 
-    A subclass counts as what it is derived from.
+    A subclass counts as what it is derived from, and a game's own space of strings (the missions of MiniGrid) as a Text.
     """
     from gymnasium import spaces  # here: not before a space is given
 
@@ -22,4 +22,4 @@ def kind(space: Any) -> str | None:
     for each in (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Dict, spaces.Tuple, spaces.Text):
         if isinstance(space, each):
             return each.__name__
-    return type(space).__name__
+    return "Text" if space.dtype is not None and space.dtype.kind == "U" else type(space).__name__

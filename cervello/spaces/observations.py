@@ -241,7 +241,7 @@ class _Indices:
     def _zero_based(self, array: Array) -> Array:
         if array.dtype.kind not in "iub":
             raise InputError(f"{self._where}: expected integers, got {array.dtype}")
-        found = array.reshape(len(array), -1).astype(np.int64) - self._start
+        found = array.reshape(len(array), len(self._sizes)).astype(np.int64) - self._start
         if ((found < 0) | (found >= self._sizes)).any():
             raise InputError(f"{self._where}: expected values from {self._start.tolist()} below "
                              f"{(self._start + self._sizes).tolist()}, got {array.min()} to {array.max()}")

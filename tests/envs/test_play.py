@@ -79,6 +79,22 @@ def test_each_row_plays_its_share_of_the_episodes() -> None:
     assert len(envs.play(vector("next_step", 8), drawing_policy(CountingGame()), episodes=3)["model"]) == 3
 
 
+def test_every_episode_of_a_constant_game_counts_the_same_in_each_mode() -> None:
+    """The second and third as the first: a step of the reset is neither counted nor left out."""
+    class Constant(CountingGame):
+        length = 4  # type: ignore[assignment]
+
+        def step(self, action: Any) -> Any:
+            observation, _, *rest = super().step(action)
+            return observation, 0.5, *rest
+
+    for mode in AutoresetMode:
+        env = SyncVectorEnv([lambda i=i: Constant(i) for i in range(2)], autoreset_mode=mode)
+        found = envs.play(env, drawing_policy(CountingGame()), episodes=8)["model"]
+        assert found.lengths.tolist() == [4] * 8, mode
+        assert found.returns.tolist() == [2.0] * 8, mode
+
+
 def halved(env: Any) -> Any:
     return gymnasium.wrappers.TransformReward(env, lambda reward: 0.5 * reward)
 

@@ -55,6 +55,15 @@ def test_a_multi_discrete_is_indices_or_one_hot_vectors_side_by_side() -> None:
     assert encoder(space, spec("obs", 5)).encode(np.array([1, 2]))[0]["obs"].tolist() == [[0, 1, 0, 0, 1]]
 
 
+@pytest.mark.parametrize("space", [spaces.Discrete(4, start=2), spaces.MultiDiscrete([2, 3])])
+def test_no_rows_at_all_are_no_rows_of_indices_and_of_one_hot_vectors(space: Any) -> None:
+    """As when all rows of a vector environment only reset themselves."""
+    none = np.zeros((0, *space.shape), np.int64)
+    size, width = (1, 4) if isinstance(space, spaces.Discrete) else (2, 5)
+    assert encoder(space, spec("x", size, dtype=np.int64)).encode(none)[0]["x"].shape == (0, size)
+    assert encoder(space, spec("x", width)).encode(none)[0]["x"].shape == (0, width)
+
+
 def test_a_multi_binary_goes_as_it_is() -> None:
     assert encoder(spaces.MultiBinary(3), spec("obs", 3)).encode(np.array([1, 0, 1], np.int8))[0]["obs"].tolist() == [[1, 0, 1]]
 

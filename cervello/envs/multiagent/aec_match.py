@@ -9,7 +9,10 @@ from typing import Any
 from cervello.envs.multiagent.asking import Asking, Question
 from cervello.envs.multiagent.parallel_match import Outcome, Seen, mask_of
 from cervello.envs.multiagent.roster import Roster
+from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
+
+_ATTEMPTS = 1000  # episodes in a row without a turn of the learner
 
 
 class AecMatch:
@@ -26,6 +29,8 @@ class AecMatch:
 
     Attributes:
       agents: who is there.
+      skipped_episodes: those that ended before the learner's first turn.
+      dropped_rewards: the learner's in skipped episodes.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
       outcome: rewards, terminated and truncated of the last turn, by agent, where policies play everybody.
     """
@@ -36,6 +41,7 @@ class AecMatch:
                                      "parallel form of the environment")
         self.env, self.roster, self._where = env, roster, where
         self._learner = learners[0] if learners else None
+        self.skipped_episodes = 0
         self.dropped_rewards = 0.0
         self.empty_masks = 0
         self._mask: Any = None
@@ -46,9 +52,24 @@ class AecMatch:
         return list(self.env.agents)
 
     def reset(self, seed: int | None, options: Mapping[str, Any] | None) -> Asking[Seen]:
-        """Begins an episode and goes on to the learner's first turn."""
-        self.env.reset(seed=seed, options=None if options is None else dict(options))
-        self.roster.begin_episode(seed)
+        """Begins an episode and goes on to the learner's first turn.
+
+        An episode that another agent ends before the learner's first turn (a fold in poker) is counted, and the next one is begun: with
+        a seed that follows from this one, where there is one.
+        """
+        for attempt in range(_ATTEMPTS):
+            given = seed if seed is None or not attempt else episode_seed(int(seed), attempt)
+            self.env.reset(seed=given, options=None if options is None else dict(options))
+            self.roster.begin_episode(None if attempt else seed)
+            seen = yield from self._first_turn()
+            if seen is not None:
+                return seen
+            self.skipped_episodes += 1
+        raise ConfigurationError(f"{self._where}, learner: expected a turn of {self._learner!r} after reset, got {_ATTEMPTS} episodes that "
+                                 "ended before its first one; choose another learner")
+
+    def _first_turn(self) -> Asking[Seen | None]:
+        """Goes on to the learner's first turn; None where the episode has ended before it. Without a learner there is nothing to go to."""
         if self._learner is not None and self._learner not in self.env.agents:
             raise ConfigurationError(f"{self._where}, learner: expected it among the agents after reset, got {self._learner!r} absent; the "
                                      f"environment has {list(self.env.agents)[:16]}")
@@ -57,9 +78,11 @@ class AecMatch:
             return Seen({}, {}, {}, {}, {})
         yield from self._others()
         seen = self._seen()
-        if self._learner not in seen.observations or seen.terminated[self._learner] or seen.truncated[self._learner]:
-            raise ConfigurationError(f"{self._where}, learner: expected a turn of {self._learner!r} after reset, got the end of its "
-                                     "episode before its first turn")
+        if self._learner not in seen.observations:
+            return None
+        if seen.terminated[self._learner] or seen.truncated[self._learner]:
+            self.dropped_rewards += seen.rewards[self._learner]
+            return None
         return seen
 
     def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:

@@ -44,6 +44,7 @@ class ParallelMatch:
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
         self.env, self.roster, self._learners, self._where = env, roster, tuple(learners), where
         self.agents: list[str] = []
+        self.skipped_episodes = 0  # everybody acts in the first step
         self.dropped_rewards = 0.0
         self.empty_masks = 0
         self._observations: dict[str, Any] = {}

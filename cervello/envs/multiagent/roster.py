@@ -80,8 +80,8 @@ class Roster:
                                  "agent that comes back another name")
         cast = [(agent, self._casting.policy(agent, self._spaces(agent))) for agent in names]
         for agent, policy in cast:
-            name = f"{self._where} {self._seed} {agent}"
-            while name in policy:  # another game with the same seed plays it too
+            name = f"{self._where} {self._seed} {self._stream} {agent}"
+            while name in policy:  # another game with the same seeds plays it too
                 name += "'"
             policy.begin_agent(name, self._stream, 0)
             self._played[agent] = policy, name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from cervello.envs.decision import Decision
 from cervello.recording.trees import Tree, map_tree
+from cervello.spaces.kinds import kind
 from cervello.spec import Array
 
 Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begins → the seeds of their resets
@@ -89,14 +90,16 @@ def take(tree: Tree, rows: Array) -> Tree:
 
 
 def put(tree: Tree, rows: Array, values: Tree) -> Tree:
-    """A copy of a tree of columns with some rows replaced."""
+    """A copy of a tree of columns with some rows replaced; strings may be longer than those that were there."""
     if isinstance(tree, dict):
         return {key: put(column, rows, values[key]) for key, column in tree.items()}
     if isinstance(tree, tuple):
         return tuple(put(column, rows, value) for column, value in zip(tree, values, strict=True))
-    copied = np.array(tree)
-    copied[rows] = values
-    return copied
+    values = np.asarray(values)
+    longer = values.dtype.kind == "U" and values.dtype.itemsize > np.asarray(tree).dtype.itemsize
+    replaced = np.array(tree, values.dtype if longer else None)
+    replaced[rows] = values
+    return replaced
 
 
 def stack(rows: Sequence[Tree]) -> Tree:
@@ -112,6 +115,15 @@ def stack(rows: Sequence[Tree]) -> Tree:
 def copied(tree: Tree) -> Tree:
     """Arrays of one's own: environments write into theirs again."""
     return map_tree(lambda column: np.array(column), tree)
+
+
+def columns_of(space: Any, batch: Tree) -> Tree:
+    """A vector environment's observations as columns of one's own; strings come as a tuple of N, which becomes an array."""
+    if isinstance(batch, Mapping):
+        return {key: columns_of(space[key], column) for key, column in batch.items()}
+    if isinstance(batch, tuple) and kind(space) == "Tuple":
+        return tuple(columns_of(part, column) for part, column in zip(space, batch, strict=True))
+    return stack(batch) if isinstance(batch, tuple) else np.array(batch)
 
 
 def masks_of(infos: Any, n_rows: int) -> list[Any] | None:

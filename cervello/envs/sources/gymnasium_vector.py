@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from cervello.envs.decision import Decision, recorders_around
-from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of, put, stack
+from cervello.envs.sources.base import Arrived, Seeds, columns_of, masks_of, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
@@ -28,9 +28,10 @@ class GymnasiumVector:
         self.n_envs = int(env.num_envs)
         self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
         self.seeds_rows = mode is AutoresetMode.DISABLED
-        inner = getattr(env.unwrapped, "envs", None) if innermost else None
+        self._told = innermost and hasattr(env.unwrapped, "innermost_rewards")
+        inner = getattr(env.unwrapped, "envs", None) if innermost and not self._told else None
         self._listeners = [Listener(each) for each in inner] if inner else []
-        self.innermost_missing = "" if inner else "the vector environment does not show its environments"
+        self.innermost_missing = "" if inner or self._told else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
         self._recorders = recorders_around(env)
         self._ended = np.zeros(self.n_envs, np.bool_)
@@ -42,14 +43,16 @@ class GymnasiumVector:
         observation, infos = self._env.reset(seed=given)
         self._forget_rewards()
         no = self._ended = np.zeros(self.n_envs, np.bool_)
-        return Arrived(rows, copied(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_of(infos, self.n_envs))
+        return Arrived(rows, self._columns(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_of(infos, self.n_envs))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
         n = self.n_envs
         observation, reward, terminated, truncated, infos = self._env.step(actions)
-        observation = copied(observation)
+        observation = self._columns(observation)
         reward, terminated, truncated = np.array(reward, np.float64), np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
+        if self._told:
+            innermost = np.array(self._env.unwrapped.innermost_rewards)
         ended, yes, no = terminated | truncated, np.ones(n, np.bool_), np.zeros(n, np.bool_)
         following, fresh, acts, valid = observation, no, yes, yes
         masks = masks_of(infos, n)
@@ -83,7 +86,10 @@ class GymnasiumVector:
         self._forget_rewards()
         nothing = [None] * self.n_envs
         fresh = masks_of(infos, self.n_envs) or nothing  # zeros for rows that were not reset: theirs is the mask of their last step
-        return copied(observation), [(fresh if ended[i] else masks or nothing)[i] for i in range(self.n_envs)]
+        return self._columns(observation), [(fresh if ended[i] else masks or nothing)[i] for i in range(self.n_envs)]
+
+    def _columns(self, observation: Any) -> Any:
+        return columns_of(self.observation_space, observation)
 
     def _forget_rewards(self) -> None:
         for listener in self._listeners:

@@ -15,6 +15,7 @@ from cervello.envs.sources.env_list import EnvList
 from cervello.envs.sources.envpool import EnvPool
 from cervello.envs.sources.gymnasium_vector import GymnasiumVector
 from cervello.envs.sources.stable_baselines import StableBaselinesVector
+from cervello.envs.sources.supersuit import SuperSuitVector
 from cervello.errors import ConfigurationError
 
 
@@ -51,9 +52,10 @@ def open_source(env: Any, n_envs: int | None = None, autoreset: Any = None, inne
 def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, close: bool) -> Source | None:
     """The source of a vector environment; None for a single one."""
     modules = {kind.__module__.split(".")[0] for kind in type(env).__mro__}
+    from_supersuit = type(env).__module__.startswith("supersuit.vector")
     from_pool = "envpool" in modules or hasattr(env, "async_reset")
     from_sb3 = "stable_baselines3" in modules and hasattr(env, "step_async")
-    if not (from_pool or from_sb3 or isinstance(env, gymnasium.vector.VectorEnv)):
+    if not (from_pool or from_sb3 or from_supersuit or isinstance(env, gymnasium.vector.VectorEnv)):
         if autoreset is not None:
             raise ConfigurationError(f"autoreset: expected none for single environments, which are reset here, got {autoreset!r}")
         return None
@@ -65,6 +67,9 @@ def _vector(env: Any, autoreset: Any, innermost: bool, max_steps: int | None, cl
                                      "env_type='gymnasium'")
         _check_mode(autoreset, AutoresetMode.NEXT_STEP, "EnvPool")
         return EnvPool(env, close)
+    if from_supersuit:
+        _check_mode(autoreset, AutoresetMode.SAME_STEP, "SuperSuit")
+        return SuperSuitVector(env, close)
     if from_sb3:
         _check_mode(autoreset, AutoresetMode.SAME_STEP, "a VecEnv")
         return StableBaselinesVector(env, innermost, close)

@@ -37,7 +37,11 @@ class StableBaselinesVector:
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         if seed is not None:
-            self._env.seed(seed)
+            core = self._env.unwrapped
+            if hasattr(core, "seed"):
+                self._env.seed(seed)
+            else:  # SuperSuit's, beneath a wrapper of Stable-Baselines3
+                core.reset(seed=seed)
         observation = copied(self._env.reset())
         for listener in self._listeners:
             listener.heard()
