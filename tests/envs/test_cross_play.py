@@ -14,7 +14,6 @@ import pytest
 
 import cervello
 from cervello import ConfigurationError, InputError, envs
-from cervello.demo import policy_path
 
 pytest.importorskip("pettingzoo")
 
@@ -115,16 +114,10 @@ def test_ratings_without_their_extra_are_refused_by_name(players: dict[str, Path
     assert json.loads(result.to_json())["cross_play"]["ratings"] is None
 
 
-def arena_policies(env: Any) -> dict[str, cervello.Policy]:
-    found = {}
-    for species, options in (("grazer", {"box": "clip"}), ("hunter", {"box": "clip"}), ("scout", {"action": "logits"})):
-        game = envs.Spaces((env.observation_space(f"{species}_0"), env.action_space(f"{species}_0")), **options)
-        found[f"{species}_*"] = cervello.load(policy_path(species), wrappers="auto", spaces=game)
-    return found
-
-
 def test_seats_are_groups_of_agents_with_policies_of_their_own() -> None:
     """The arena has no possible agents, and its species have spaces of their own."""
+    from arena_policies import arena_policies
+
     from cervello.demo.parallel_env import ArenaEnv
 
     env = ArenaEnv(12)

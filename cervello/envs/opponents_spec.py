@@ -1,0 +1,81 @@
+"""What Gymnasium needs to make a game against policies once more: names and paths, no objects."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from gymnasium.envs.registration import EnvSpec
+
+from cervello.agents import Policy
+from cervello.envs.multiagent.pool import Pool
+from cervello.envs.named import makes_environments
+from cervello.errors import ConfigurationError
+
+ID = "cervello/Opponents-v0"
+
+
+class _NotRecorded(Exception):
+    """A part that has no name; holds what was expected instead of it."""
+
+
+class Refused:
+    """An entry point that cannot make the environment, and says why. Immutable."""
+
+    def __init__(self, message: str):
+        self._message = message
+
+    def __repr__(self) -> str:
+        return f"<{self._message}>"
+
+    def __call__(self, **_: Any) -> NoReturn:
+        raise ConfigurationError(self._message)
+
+
+def opponents_spec(env: Any, env_kwargs: Mapping[str, Any] | None, learner: str, policies: Any, seed: int | Sequence[int],
+                   deterministic: bool, per: str) -> EnvSpec:
+    """The spec with which `gymnasium.make` makes an `Opponents` like this one, bit for bit; entries added to pools later are not in it.
+
+    Where an argument has no name, the spec's entry point refuses, with the remedy.
+    """
+    try:
+        options: dict[str, Any] = {"env": _named(env), "learner": learner, "policies": _paths(policies),
+                                   "seed": seed if isinstance(seed, int) else [int(each) for each in seed],
+                                   "deterministic": bool(deterministic), "per": per}
+    except _NotRecorded as missing:
+        return EnvSpec(ID, entry_point=Refused(f"Opponents, spec: {missing}"), order_enforce=False, disable_env_checker=True)
+    if env_kwargs:
+        options["env_kwargs"] = dict(env_kwargs)
+    return EnvSpec(ID, entry_point="cervello.envs:Opponents", order_enforce=False, disable_env_checker=True, kwargs=options)
+
+
+def _named(env: Any) -> str:
+    """The environment's function as "module:function"."""
+    if isinstance(env, str):
+        return env
+    module, name = getattr(env, "__module__", None), getattr(env, "__qualname__", "")
+    if makes_environments(env) and module and getattr(sys.modules.get(module), name, None) is env:
+        return f"{module}:{name}"
+    # The functions of PettingZoo's games are made by another function, so that they do not know their own names.
+    for name in ("parallel_env", "env") if makes_environments(env) else ():
+        owners = [each for each, loaded in list(sys.modules.items()) if getattr(loaded, "__dict__", {}).get(name) is env]
+        if owners:
+            return f"{min(owners)}:{name}"
+    raise _NotRecorded(f"expected env as 'module:function' or as a function of a module, with env_kwargs=, got {env!r:.100}")
+
+
+def _paths(policies: Any) -> dict[str, Any]:
+    """{pattern: path or {path: weight}}."""
+    if not isinstance(policies, Mapping):
+        raise _NotRecorded(f"expected policies as {{pattern: path}}, got {policies!r:.100}")
+    found: dict[str, Any] = {}
+    for pattern, given in policies.items():
+        entries = list(given) if isinstance(given, Pool) else list(given.items()) if isinstance(given, Mapping) else [(given, 1.0)]
+        for entry, _ in entries:
+            if isinstance(entry, Policy):
+                raise _NotRecorded(f"expected paths, which can be loaded once more, got the policy {entry.name!r} for {pattern!r}; give "
+                                   "its file's path")
+        found[pattern] = {os.fspath(entry): float(weight) for entry, weight in entries}
+    return found
