@@ -13,6 +13,7 @@ from cervello.envs.opponents import Opponents
 from cervello.envs.play import play
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.ratings import Rating
+from cervello.envs.recorded_policy import RecordedPolicy
 from cervello.envs.recorder import Recorder
 from cervello.envs.rollout import Rollout, Step, rollout
 from cervello.envs.seeding import episode_seed
@@ -29,6 +30,7 @@ __all__ = [
     "PlayResult",
     "Pool",
     "Rating",
+    "RecordedPolicy",
     "Recorder",
     "Returns",
     "Rollout",

@@ -44,8 +44,8 @@ class Opponents(gymnasium.Env[Any, Any]):
 
     Attributes:
       learner: as given.
-      spec: makes an environment like this one by `gymnasium.make(env.spec)`, also after `to_json` and `from_json`; it needs the
-        environment's function or its name, and policies as paths, and refuses others when it is made.
+      spec: makes an environment like this one by `gymnasium.make(env.spec)`, also after `to_json` and `from_json`, where `env` is a
+        module's function or its name and policies are paths; it refuses Policy objects, and is None for an `env` without a name.
       begun, ended: opponents so far; their difference is how many are alive.
 
     Raises:

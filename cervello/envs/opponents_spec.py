@@ -18,7 +18,7 @@ ID = "cervello/Opponents-v0"
 
 
 class _NotRecorded(Exception):
-    """A part that has no name; holds what was expected instead of it."""
+    """Policies that are not paths; holds what was expected instead of them."""
 
 
 class Refused:
@@ -35,13 +35,17 @@ class Refused:
 
 
 def opponents_spec(env: Any, env_kwargs: Mapping[str, Any] | None, learner: str, policies: Any, seed: int | Sequence[int],
-                   deterministic: bool, per: str) -> EnvSpec:
+                   deterministic: bool, per: str) -> EnvSpec | None:
     """The spec with which `gymnasium.make` makes an `Opponents` like this one, bit for bit; entries added to pools later are not in it.
 
-    Where an argument has no name, the spec's entry point refuses, with the remedy.
+    It is None where the environment is an object, or a function that no module names. Where policies are not paths, its entry point
+    refuses, with the remedy.
     """
+    name = _name(env)
+    if name is None:
+        return None
     try:
-        options: dict[str, Any] = {"env": _named(env), "learner": learner, "policies": _paths(policies),
+        options: dict[str, Any] = {"env": name, "learner": learner, "policies": _paths(policies),
                                    "seed": seed if isinstance(seed, int) else [int(each) for each in seed],
                                    "deterministic": bool(deterministic), "per": per}
     except _NotRecorded as missing:
@@ -51,19 +55,21 @@ def opponents_spec(env: Any, env_kwargs: Mapping[str, Any] | None, learner: str,
     return EnvSpec(ID, entry_point="cervello.envs:Opponents", order_enforce=False, disable_env_checker=True, kwargs=options)
 
 
-def _named(env: Any) -> str:
-    """The environment's function as "module:function"."""
+def _name(env: Any) -> str | None:
+    """The environment's function as "module:function"; None where there is no such name."""
     if isinstance(env, str):
         return env
+    if not makes_environments(env):
+        return None
     module, name = getattr(env, "__module__", None), getattr(env, "__qualname__", "")
-    if makes_environments(env) and module and getattr(sys.modules.get(module), name, None) is env:
+    if module and getattr(sys.modules.get(module), name, None) is env:
         return f"{module}:{name}"
     # The functions of PettingZoo's games are made by another function, so that they do not know their own names.
-    for name in ("parallel_env", "env") if makes_environments(env) else ():
+    for name in ("parallel_env", "env"):
         owners = [each for each, loaded in list(sys.modules.items()) if getattr(loaded, "__dict__", {}).get(name) is env]
         if owners:
             return f"{min(owners)}:{name}"
-    raise _NotRecorded(f"expected env as 'module:function' or as a function of a module, with env_kwargs=, got {env!r:.100}")
+    return None
 
 
 def _paths(policies: Any) -> dict[str, Any]:

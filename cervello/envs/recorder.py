@@ -13,7 +13,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from cervello.envs.autoreset import autoreset_mode
 from cervello.envs.decision import Decision, rows_of
 from cervello.envs.episode_log import EpisodeLog, info_columns, vector_info_columns
+from cervello.envs.named import is_game, makes_environments
 from cervello.envs.sources.base import put, stack, take
+from cervello.envs.turn_recorder import TurnRecorder
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
 from cervello.spec import Array
@@ -174,11 +176,11 @@ class ParallelRecorder:
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
 
-    `rollout` and `play` tell it what their policies decided, so that log-probabilities, flags of deterministic rows and versions are
-    recorded too; of other steps the executed action is recorded, with a log-probability of NaN and the source "unknown".
+    `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
+    deterministic rows and versions are recorded too; of other steps the executed action is recorded, with a log-probability of NaN and the source "unknown".
 
     Args:
-      env: an environment or vector environment of Gymnasium, or a parallel environment of PettingZoo.
+      env: an environment or vector environment of Gymnasium, or a parallel or turn-based environment of PettingZoo.
       target: a path, or a `recording.Writer` that several environments share.
       durable: wait for the disk whenever an episode ends.
       autoreset: what a vector environment does when an episode ends, where its metadata do not say it.
@@ -189,7 +191,7 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)
-    if hasattr(env, "step") and callable(getattr(env, "observation_space", None)) and not hasattr(env, "agent_iter"):
-        return ParallelRecorder(env, target, durable)
-    raise ConfigurationError(f"Recorder, env: expected an environment or vector environment of Gymnasium, or a parallel one of PettingZoo, "
+    if is_game(env) and not makes_environments(env):
+        return TurnRecorder(env, target, durable) if hasattr(env, "agent_iter") else ParallelRecorder(env, target, durable)
+    raise ConfigurationError(f"Recorder, env: expected an environment or vector environment of Gymnasium, or an environment of PettingZoo, "
                              f"got {type(env).__name__}")
