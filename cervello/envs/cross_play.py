@@ -99,22 +99,33 @@ def _lineups(entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str]) ->
     return found
 
 
-def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str], library: Library, seed: int) -> None:
-    """Loads policies for the agents that are known, so that what does not fit is refused before anything is played."""
+def seat_spaces(env: Any, seats: Sequence[str] | None, seed: int) -> dict[str, list[tuple[str, tuple[Any, Any]]]]:
+    """By seat, its agents that are known and their (observation space, action space).
+
+    They are the possible agents, or where the environment does not list them those of the first episode of a seed.
+
+    Raises:
+      ConfigurationError: seats that no agent has, or an agent that has no seat or two.
+    """
+    chosen = _checked_seats(env, seats)
     agents = list(getattr(env, "possible_agents", None) or ())
     if not agents:
         env.reset(seed=episode_seed(seed, 0))
         agents = list(env.agents)
+    casting = Casting(dict.fromkeys(chosen, "unused"), Library(seed), "episode", "play, seats")
+    casting.check(agents)
+    found: dict[str, list[tuple[str, tuple[Any, Any]]]] = {seat: [] for seat in chosen}
+    for agent in agents:
+        found[casting.pattern(agent)].append((agent, (env.observation_space(agent), env.action_space(agent))))
+    return found
+
+
+def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str], library: Library, seed: int) -> None:
+    """Loads policies for the agents that are known, so that what does not fit is refused before anything is played."""
+    known_agents = seat_spaces(env, seats, seed)
     for name, by_seat in entrants.items():
-        casting = Casting(dict.fromkeys(seats, "unused"), library, "episode", "play, seats")
-        casting.check(agents)
-        for agent in agents:
-            seat = casting.pattern(agent)
-            given = by_seat.get(seat)
-            if given is None:
-                continue
-            spaces = env.observation_space(agent), env.action_space(agent)
-            policy = Casting({seat: given}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
+        for seat, agent, spaces in ((seat, *each) for seat in by_seat for each in known_agents[seat]):
+            policy = Casting({seat: by_seat[seat]}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
             known = policy.binding.spaces.action_space
             if known != spaces[1]:
                 raise ConfigurationError(f"play, policy {name!r}, seat {seat!r}: expected a policy loaded with spaces whose actions are "
