@@ -111,7 +111,7 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
     """Policies against each other."""
     from cervello import envs
 
-    writer = None
+    game, writer = env, None
     try:
         for name, given, most in (("--video", arguments.video, None), ("--n-envs", arguments.n_envs, 1)):
             if given != most:
@@ -120,12 +120,14 @@ def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
         with compiling.shown(terminal):
             policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
         writer = _writer(arguments)
+        if writer is not None:
+            game = envs.Recorder(env, writer)
         with terminal.bar("playing") as bar:
-            result = envs.play(env if writer is None else envs.Recorder(env, writer), policies, episodes=arguments.episodes,
+            result = envs.play(game, policies, episodes=arguments.episodes,
                                seed=arguments.seed, deterministic=arguments.deterministic, max_steps=arguments.max_steps,
                                seats=arguments.seat, progress=lambda done, total, who: bar.show(done, total, plain(who)))
     finally:
-        env.close()
+        game.close()
         if writer is not None:
             writer.close()
     _report(dataclasses.replace(result, title=arguments.environment), arguments, terminal)

@@ -162,18 +162,17 @@ class _Table:
         length, truncated = 0, False
         try:
             self._run(match.reset(seed, None), own, clocks)
-            alive = bool(match.agents)
-            while alive:
+            while match.agents:
                 length += self._run(match.step({}), own, clocks)
                 rewards, ended, cut = match.outcome
                 for agent, reward in rewards.items():
                     if agent not in seats:
                         seats[agent] = self._casting.pattern(agent)
                     seat_returns[seats[agent]] += float(reward)
-                alive = any(not ended.get(agent) and not cut.get(agent) for agent in match.agents)
                 truncated |= any(cut.values())
-                if alive and length == self._max_steps:
-                    alive, truncated = False, True
+                if length == self._max_steps and any(not ended.get(agent) and not cut.get(agent) for agent in match.agents):
+                    truncated = True
+                    break
         finally:
             match.roster.end_all()
         means = {name: float(np.mean([seat_returns[seat] for seat, whose in self.lineup.items() if whose == name]))

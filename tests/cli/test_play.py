@@ -76,7 +76,8 @@ def test_games_of_several_are_cross_play(players: list[Path], tmp_path: Path, ce
     assert f"columns against poor: {expected.matrix['columns', 'poor']:g}" in picture.read_text(encoding="utf-8")
     lives = list(recording.read(record))
     assert len(lives) == 3 * 2 * 2
-    assert all(set(life.source.tolist()) == {"policy"} for life in lives)
+    assert all(set(life.source.tolist()) == {"policy"} and life.finished for life in lives)
+    assert sorted(life.total_reward for life in lives) == sorted(r for game in expected.games for r in game.returns.values())
     numbers = json.loads(cervello("play", *given[:5], "--deterministic", "--json").out)["cross_play"]
     assert numbers["matrix"]["columns"]["poor"] == expected.matrix["columns", "poor"]
     seats = cervello("play", *given[:5], "--seat", "player_1", "--seat", "*_2")

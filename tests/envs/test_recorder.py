@@ -284,6 +284,8 @@ def test_crowds_opponents_and_predict_tell_what_was_decided_in_turns(tmp_path: P
         assert not life.overridden.any()
     # Opponents end the game with the learner, before the loser's last turn: what it did is recorded all the same.
     assert [bool(life.deterministic.all()) for life in lives].count(True) == 1
+    assert sum(life.total_reward for life in lives[:2]) == sum(life.total_reward for life in lives[2:]) == 0
+    assert all(life.finished for life in lives)
 
 
 def test_a_policy_to_record_needs_a_recorder_and_names(policy: cervello.Policy, tmp_path: Path) -> None:
