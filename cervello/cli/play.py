@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
     parser.add_argument("--n-envs", metavar="N", type=options.rows, default=1, help="environments at once (default: 1)")
     parser.add_argument("--max-steps", metavar="T", type=options.rows, help="cut episodes after so many steps")
-    parser.add_argument("--seat", metavar="PATTERN", action="append", help="agents of a PettingZoo environment that one policy plays, as in "
-                        "'red_*'; once for each seat (default: each possible agent is one)")
+    parser.add_argument("--seat", metavar="PATTERN", action="append", help="agents of a PettingZoo environment that one policy plays, as "
+                        "in 'red_*'; once for each seat (default: each possible agent is one)")
     parser.add_argument("--box", choices=("clip", "unscale"),
                         help="how float actions enter a bounded Box: clip for PPO and A2C, unscale for SAC, TD3 and DDPG")
     parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values")

@@ -63,7 +63,7 @@ def _checked_seats(env: Any, seats: Sequence[str] | None) -> list[str]:
             raise ConfigurationError("play, seats: expected patterns of agents' names, since the environment has no possible_agents, got "
                                      "none; for example seats=['red_*', 'blue_*']")
         found = list(possible)
-    elif isinstance(seats, str) or not all(isinstance(seat, str) for seat in seats):
+    elif isinstance(seats, str) or not isinstance(seats, Sequence) or not all(isinstance(seat, str) for seat in seats):
         raise ConfigurationError(f"play, seats: expected a list of patterns of agents' names, got {seats!r}")
     else:
         found = list(seats)
@@ -124,7 +124,7 @@ def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequen
     """Loads policies for the agents that are known, so that what does not fit is refused before anything is played."""
     known_agents = seat_spaces(env, seats, seed)
     for name, by_seat in entrants.items():
-        for seat, agent, spaces in ((seat, *each) for seat in by_seat for each in known_agents[seat]):
+        for seat, agent, spaces in ((seat, *each) for seat, found in known_agents.items() if seat in by_seat for each in found):
             policy = Casting({seat: by_seat[seat]}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
             known = policy.binding.spaces.action_space
             if known != spaces[1]:

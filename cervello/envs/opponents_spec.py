@@ -46,7 +46,7 @@ def opponents_spec(env: Any, env_kwargs: Mapping[str, Any] | None, learner: str,
         return None
     try:
         options: dict[str, Any] = {"env": name, "learner": learner, "policies": _paths(policies),
-                                   "seed": seed if isinstance(seed, int) else [int(each) for each in seed],
+                                   "seed": [int(each) for each in seed] if isinstance(seed, Sequence) else int(seed),
                                    "deterministic": bool(deterministic), "per": per}
     except _NotRecorded as missing:
         return EnvSpec(ID, entry_point=Refused(f"Opponents, spec: {missing}"), order_enforce=False, disable_env_checker=True)
@@ -79,9 +79,11 @@ def _paths(policies: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pattern, given in policies.items():
         entries = list(given) if isinstance(given, Pool) else list(given.items()) if isinstance(given, Mapping) else [(given, 1.0)]
-        for entry, _ in entries:
+        paths: dict[str, float] = {}
+        for entry, weight in entries:
             if isinstance(entry, Policy):
                 raise _NotRecorded(f"expected paths, which can be loaded once more, got the policy {entry.name!r} for {pattern!r}; give "
                                    "its file's path")
-        found[pattern] = {os.fspath(entry): float(weight) for entry, weight in entries}
+            paths[os.fspath(entry)] = float(weight)
+        found[pattern] = paths
     return found

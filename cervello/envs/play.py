@@ -61,15 +61,17 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
     if isinstance(env, str):
         env = imported_maker("play", env) or env
     first, env = _peeked(env)
-    if is_game(first):
-        for name, given in (("n_envs", n_envs), ("autoreset", autoreset)):
-            if given is not None:
-                raise ConfigurationError(f"play, {name}: expected none for an environment of PettingZoo, which plays game after game, got "
-                                         f"{given!r}")
+    own = first if env is not first else None
+    several = is_game(first)
+    for name, given in (("n_envs", n_envs), ("autoreset", autoreset)) if several else (("seats", seats),):
+        if given is not None:
+            if own is not None:
+                own.close()
+            which = "of PettingZoo, which plays game after game" if several else "in which one policy plays"
+            raise ConfigurationError(f"play, {name}: expected none for an environment {which}, got {given!r}")
+    if several:
         title = str((getattr(first, "metadata", None) or {}).get("name") or title)
-        return _games(title, first, env is not first, named, seats, int(episodes), start, bool(deterministic), max_steps, progress)
-    if seats is not None:
-        raise ConfigurationError(f"play, seats: expected none for an environment in which one policy plays, got {seats!r}")
+        return _games(title, first, own is not None, named, seats, int(episodes), start, bool(deterministic), max_steps, progress)
     source = open_source(env, n_envs, autoreset, innermost=True, max_steps=max_steps)
     try:
         ready = {name: _loaded(name, given, source) for name, given in named.items()}

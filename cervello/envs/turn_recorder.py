@@ -1,4 +1,4 @@
-"""A turn-based environment that records what is played in it."""
+"""A turn-based environment of PettingZoo that records what is played in it, and what it shares with parallel ones."""
 
 from __future__ import annotations
 
@@ -14,20 +14,13 @@ from cervello.envs.sources.base import stack
 from cervello.recording import Writer
 
 
-class TurnRecorder:
-    """A turn-based (AEC) environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
-
-    An agent's step reaches from one of its turns to the next: its reward is what has been counted for it in between. What is not asked
-    for here goes to the environment.
-    """
+class GameRecorder:
+    """An environment of PettingZoo around which matches are recorded. What is not asked for here goes to the environment."""
 
     def __init__(self, env: Any, target: str | os.PathLike[str] | Writer, durable: bool = False):
         self.env = env
         self._log = EpisodeLog(target, None, durable)
         self._match = -1
-        self._seed: int | None = None
-        self._decisions: dict[str, Decision] = {}
-        self._acted: dict[str, tuple[Any, Decision | None]] = {}  # by agent, since its last turn
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") and name != "_cumulative_rewards":
@@ -38,6 +31,19 @@ class TurnRecorder:
     def writer(self) -> Writer:
         """What it writes to."""
         return self._log.writer
+
+
+class TurnRecorder(GameRecorder):
+    """A turn-based (AEC) environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
+
+    An agent's step reaches from one of its turns to the next: its reward is what has been counted for it in between.
+    """
+
+    def __init__(self, env: Any, target: str | os.PathLike[str] | Writer, durable: bool = False):
+        super().__init__(env, target, durable)
+        self._seed: int | None = None
+        self._decisions: dict[str, Decision] = {}
+        self._acted: dict[str, tuple[Any, Decision | None]] = {}  # by agent, since its last turn
 
     def tell_agents(self, agents: list[str], decision: Decision) -> None:
         """Notes what a policy decided for agents, row i of the decision for agents[i]."""

@@ -42,7 +42,7 @@ def cross_table(title: str, note: str, names: Sequence[str], cells: Mapping[tupl
     Source: SVG 1.1, second edition.
     """
     shown = {name: shortened(name) for name in names}
-    left = _MARGIN + max(90.0, max(text_width(each) for each in shown.values()) + 12)
+    left = _MARGIN + max(90.0, max(1.15 * text_width(each) for each in shown.values()) + 12)  # names are bold
     rated = any(ratings.values())
     width = math.ceil(max(_LEAST, left + _WIDTH * len(names) + (130 if rated else 0) + _MARGIN))
     lines = wrapped(note, width - 2 * _MARGIN)
@@ -81,11 +81,17 @@ def _cell(a: str, b: str, x: float, y: float, cell: Cell | None, low: float, hig
     tip = f"<title>{plain_text(f'{a} against {b}: {cell.mean:.6g}')}</title>"
     found = [f'<rect class="cell" {box} fill="{_colour(cell.mean, low, high)}">{tip}</rect>']
     middle = x + _WIDTH / 2
-    found.append(f'<text class="mean" x="{middle:g}" y="{y + (25 if cell.interval else 33)}" text-anchor="middle">{cell.mean:.4g}</text>')
+    found.append(f'<text class="mean" x="{middle:g}" y="{y + (25 if cell.interval else 33)}" text-anchor="middle">'
+                 f"{_number(cell.mean, 4)}</text>")
     if cell.interval is not None:
-        found.append(f'<text class="range" x="{middle:g}" y="{y + 43}" text-anchor="middle">{cell.interval[0]:.3g} to '
-                     f"{cell.interval[1]:.3g}</text>")
+        found.append(f'<text class="range" x="{middle:g}" y="{y + 43}" text-anchor="middle">{_number(cell.interval[0], 3)} to '
+                     f"{_number(cell.interval[1], 3)}</text>")
     return found
+
+
+def _number(value: float, digits: int) -> str:
+    """So many digits, and whole numbers without a power of ten."""
+    return f"{value:.0f}" if 10 ** (digits - 1) <= abs(value) < 10**6 else f"{value:.{digits}g}"
 
 
 def _colour(value: float, low: float, high: float) -> str:

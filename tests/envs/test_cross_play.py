@@ -175,6 +175,7 @@ def test_games_that_never_end_are_cut_and_progress_is_told(players: dict[str, Pa
     ({"n_envs": 2}, "play, n_envs: expected none for an environment of PettingZoo"),
     ({"autoreset": "next_step"}, "play, autoreset: expected none for an environment of PettingZoo"),
     ({"seats": "player_1"}, "play, seats: expected a list of patterns"),
+    ({"seats": 2}, "play, seats: expected a list of patterns of agents' names, got 2"),
     ({"seats": ["*"]}, "play, seats: expected 2 to 6 different ones, got"),
     ({"seats": ["player_1", "nobody_*"]}, "play, seats, policies: expected one pattern that matches agent 'player_2', got none of|"
                                           "expected patterns that match an agent, got 'nobody_\\*'"),

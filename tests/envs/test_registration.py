@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,7 @@ def test_what_has_no_name_is_refused_when_it_is_made_again(chaser: Path) -> None
         with pytest.raises(ValueError, match="Opponents, spec: expected"):
             made.spec.to_json()
         made.close()
+    assert envs.Opponents(named, "agent_0", {"adversary_*": chaser}, seed=np.int64(3)).spec.kwargs["seed"] == 3
     for env in (simple_tag.parallel_env(), lambda: simple_tag.parallel_env()):
         assert envs.Opponents(env, "agent_0", {"adversary_*": chaser}).spec is None
 
@@ -154,11 +156,10 @@ def test_a_pickle_of_the_midst_of_a_game_goes_on() -> None:
             break
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # of Python 3.12, whatever is forked
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("loaded", [False, True])
 def test_other_processes_give_the_same_bits(options: dict[str, Any], chaser: Path, context: str, loaded: bool) -> None:
-    import multiprocessing
-
     if context not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no start method {context} on this system")
     if loaded:
