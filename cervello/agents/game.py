@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,22 @@ from cervello.spec import Array, Specs, Wrapper
 from cervello.wrappers import Fill, Sample, Stack, propose
 
 _MASK_INPUTS = (MASK_KEY, "action_masks", "mask")
+
+
+class Prediction(NamedTuple):
+    """What a policy decided for rows that are no agents.
+
+    Attributes:
+      actions: [N, …], or one alone for one observation.
+      state: for the next call; None for policies that neither remember nor draw.
+      outputs: [N, …] by name, with the policy's version.
+      n_rows: N.
+    """
+
+    actions: Array
+    state: PredictState | None
+    outputs: Any
+    n_rows: int
 
 
 class GameInterface:
@@ -89,6 +105,12 @@ class GameInterface:
     def predict(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                 ) -> tuple[Array, PredictState | None]:
         """See `Policy.predict`."""
+        found = self.decide(name, engine, seed, observation, state, starts, deterministic, masks)
+        return found.actions, found.state
+
+    def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
+               ) -> Prediction:
+        """See `Policy.decide`."""
         binding = self.binding(name)
         if type(observation) is tuple and kind(binding.spaces.observation_space) != "Tuple":
             raise InputError(f"policy {name!r}, predict: expected an observation, got a tuple; env.reset() of Gymnasium returns "
@@ -107,7 +129,7 @@ class GameInterface:
         actions = binding.executed(binding.sampled(results))
         if binding.is_binary:  # Stable-Baselines3 gives these as floats
             actions = actions.astype(np.float32)
-        return (actions.squeeze(axis=0) if found.single else actions), after
+        return Prediction(actions.squeeze(axis=0) if found.single else actions, after, results, found.n_rows)
 
     def _count(self, state: Any, predictor: Predictor) -> int:
         if state is not None or not predictor.stateful:

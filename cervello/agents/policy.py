@@ -13,7 +13,7 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.deferred import catch_up, holds_last, notes
 from cervello.agents.engine import Engine
-from cervello.agents.game import GameInterface
+from cervello.agents.game import GameInterface, Prediction
 from cervello.agents.ids import Ids, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
 from cervello.agents.predictor import PredictState
@@ -366,6 +366,11 @@ class Policy:
           ConfigurationError: the policy was loaded without `spaces`. InputError: an observation, state or mask that does not fit.
         """
         return self._game.predict(self.name, self._engine, self.seed, observation, state, episode_start, deterministic, action_masks)
+
+    def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
+               action_masks: Any = None) -> Prediction:
+        """As `predict`, with all outputs beside the actions; `envs.RecordedPolicy` makes a `Decision` of them."""
+        return self._game.decide(self.name, self._engine, self.seed, observation, state, episode_start, deterministic, action_masks)
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
 

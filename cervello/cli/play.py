@@ -1,4 +1,4 @@
-"""`cervello play`: policies compared in a Gymnasium environment, on the same episodes."""
+"""`cervello play`: policies compared in an environment of Gymnasium, or against each other in one of PettingZoo."""
 
 from __future__ import annotations
 
@@ -16,40 +16,50 @@ from cervello.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cervello.agents import Policy
+    from cervello.envs import PlayResult
     from cervello.recording import Writer
 
-SUMMARY = "play policies in a Gymnasium environment and compare their returns"
+SUMMARY = "play policies in an environment of Gymnasium or PettingZoo and compare their returns"
 _MOST_EPISODES = 1_000_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("environment", metavar="ENV", help="id of a registered environment; module:id imports the module first")
+    parser.add_argument("environment", metavar="ENV", help="id of a registered environment, module:id of one that the module registers, or "
+                        "module:function of a module that makes it, as in pettingzoo.classic.tictactoe_v3:env")
     parser.add_argument("policies", metavar="POLICY", nargs="+", type=Path, help="policy files (.onnx)")
     parser.add_argument("--episodes", metavar="E", type=_episodes, default=100, help="of each policy, on the same seeds (default: 100)")
     parser.add_argument("--seed", metavar="S", type=_seed, default=0, help="of episodes and noise (default: 0)")
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
     parser.add_argument("--n-envs", metavar="N", type=options.rows, default=1, help="environments at once (default: 1)")
     parser.add_argument("--max-steps", metavar="T", type=options.rows, help="cut episodes after so many steps")
+    parser.add_argument("--seat", metavar="PATTERN", action="append", help="agents of a PettingZoo environment that one policy plays, as "
+                        "in 'red_*'; once for each seat (default: each possible agent is one)")
     parser.add_argument("--box", choices=("clip", "unscale"),
                         help="how float actions enter a bounded Box: clip for PPO and A2C, unscale for SAC, TD3 and DDPG")
     parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values")
     parser.add_argument("--greedy", metavar="EPSILON", type=float,
                         help="the output holds values: the best action, with this probability any")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="also draw the returns (SVG)")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="also draw the returns, of games the returns against each other (SVG)")
     parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log; see recording.read")
     parser.add_argument("--video", metavar="DIR", type=Path, help="also film every episode with Gymnasium's recorder; needs moviepy")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
-    from cervello import envs, recording
+    from cervello import envs
 
     if arguments.video is not None and importlib.util.find_spec("moviepy") is None:
         raise ConfigurationError("play, --video: expected the package moviepy, got none; pip install 'cervello[video]', or leave it out")
+    game = _game(arguments)
+    if game is not None:
+        _games(game, arguments, terminal)
+        return
+    if arguments.seat:
+        raise ConfigurationError(f"play, --seat: expected none for an environment in which one policy plays, got {arguments.seat}")
     names = _names(arguments.policies)
     with compiling.shown(terminal):
         policies = {name: _loaded(path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
-    writer = None if arguments.record is None else recording.Writer(arguments.record, metadata={"environment": arguments.environment})
+    writer = _writer(arguments)
     total = arguments.episodes * len(policies)
     results: list[envs.PlayResult] = []
     try:
@@ -66,12 +76,83 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
             writer.close()
     result = dataclasses.replace(results[0], title=arguments.environment, policies={
         name: returns for each in results for name, returns in each.items()})
+    _report(result, arguments, terminal)
+
+
+def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal) -> None:
     if arguments.plot is not None:
         result.to_svg(arguments.plot)
     terminal.write(result.to_json() if arguments.json else str(result))
     for what, path in (("picture", arguments.plot), ("record", arguments.record), ("films", arguments.video)):
         if path is not None:
             terminal.remark(f"{what}: {plain(str(path))}")
+
+
+def _game(arguments: argparse.Namespace) -> Any:
+    """The environment, where it is one of PettingZoo; None for others."""
+    import gymnasium
+
+    from cervello.envs.named import imported_maker, is_game
+
+    make = imported_maker("play", arguments.environment)
+    if make is None:
+        return None
+    env = make()
+    if is_game(env):
+        return env
+    if not isinstance(env, gymnasium.Env):
+        raise ConfigurationError(f"play, ENV: expected a function that makes an environment of Gymnasium or PettingZoo, got "
+                                 f"{arguments.environment!r}, which makes {type(env).__name__}")
+    env.close()
+    return None
+
+
+def _games(env: Any, arguments: argparse.Namespace, terminal: Terminal) -> None:
+    """Policies against each other."""
+    from cervello import envs
+
+    game, writer = env, None
+    try:
+        for name, given, most in (("--video", arguments.video, None), ("--n-envs", arguments.n_envs, 1)):
+            if given != most:
+                raise ConfigurationError(f"play, {name}: expected none for an environment of PettingZoo, got {given}; leave it out")
+        names = _names(arguments.policies)
+        with compiling.shown(terminal):
+            policies = {name: _for_seats(env, path, arguments) for name, path in zip(names, arguments.policies, strict=True)}
+        writer = _writer(arguments)
+        if writer is not None:
+            game = envs.Recorder(env, writer)
+        with terminal.bar("playing") as bar:
+            result = envs.play(game, policies, episodes=arguments.episodes,
+                               seed=arguments.seed, deterministic=arguments.deterministic, max_steps=arguments.max_steps,
+                               seats=arguments.seat, progress=lambda done, total, who: bar.show(done, total, plain(who)))
+    finally:
+        game.close()
+        if writer is not None:
+            writer.close()
+    _report(dataclasses.replace(result, title=arguments.environment), arguments, terminal)
+
+
+def _for_seats(env: Any, path: Path, arguments: argparse.Namespace) -> dict[str, Policy]:
+    """The policy by seat, loaded once for equal spaces."""
+    from cervello import envs, load
+    from cervello.envs.cross_play import seat_spaces
+
+    loaded: dict[str, Policy] = {}
+    found = {}
+    for seat, agents in seat_spaces(env, arguments.seat, arguments.seed).items():
+        _, spaces = agents[0]
+        if repr(spaces) not in loaded:
+            loaded[repr(spaces)] = load(path, wrappers="auto", seed=arguments.seed, spaces=envs.Spaces(
+                spaces, box=arguments.box, action=arguments.action, greedy=arguments.greedy))
+        found[seat] = loaded[repr(spaces)]
+    return found
+
+
+def _writer(arguments: argparse.Namespace) -> Writer | None:
+    from cervello import recording
+
+    return None if arguments.record is None else recording.Writer(arguments.record, metadata={"environment": arguments.environment})
 
 
 def _loaded(path: Path, arguments: argparse.Namespace) -> Policy:
@@ -112,6 +193,11 @@ def _maker(arguments: argparse.Namespace, name: str, writer: Writer | None) -> C
 def _made(environment: str, render_mode: str | None = None) -> Any:
     import gymnasium
 
+    from cervello.envs.named import imported_maker
+
+    make = imported_maker("play", environment)
+    if make is not None:
+        return make() if render_mode is None else make(render_mode=render_mode)
     try:
         return gymnasium.make(environment, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:

@@ -5,12 +5,15 @@
     for step in envs.rollout(venv, policy, steps=10_000, seed=0): ...
 """
 
+from cervello.envs.cross_play_result import CrossPlay, Game
 from cervello.envs.crowd import Crowd, CrowdStep
 from cervello.envs.decision import Decision
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.opponents import Opponents
 from cervello.envs.play import play
 from cervello.envs.play_result import PlayResult, Returns
+from cervello.envs.ratings import Rating
+from cervello.envs.recorded_policy import RecordedPolicy
 from cervello.envs.recorder import Recorder
 from cervello.envs.rollout import Rollout, Step, rollout
 from cervello.envs.seeding import episode_seed
@@ -18,12 +21,16 @@ from cervello.envs.vector_opponents import VectorOpponents
 from cervello.spaces import Spaces
 
 __all__ = [
+    "CrossPlay",
     "Crowd",
     "CrowdStep",
     "Decision",
+    "Game",
     "Opponents",
     "PlayResult",
     "Pool",
+    "Rating",
+    "RecordedPolicy",
     "Recorder",
     "Returns",
     "Rollout",

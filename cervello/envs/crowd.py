@@ -8,7 +8,7 @@ from typing import Any
 
 from cervello.envs.multiagent.asking import run_alone
 from cervello.envs.multiagent.pool import Pool
-from cervello.envs.opponents import make_match
+from cervello.envs.opponents import made, make_match
 from cervello.errors import ConfigurationError
 
 
@@ -35,7 +35,7 @@ class Crowd:
             print(sum(step.rewards.values()))
 
     Args:
-      env: a parallel or turn-based environment, or a function that makes one. It is closed with this.
+      env: a parallel or turn-based environment, a function that makes one, or its name, "module:function". It is closed with this.
       policies, deterministic, per: as in `Opponents`.
       seed: of episodes and noise.
 
@@ -45,7 +45,7 @@ class Crowd:
     """
 
     def __init__(self, env: Any, policies: Any, seed: int | Sequence[int] = 0, *, deterministic: bool = False, per: str = "episode"):
-        self._match, self._casting = make_match(env, (), policies, seed, deterministic, per, "Crowd")
+        self._match, self._casting = make_match(made(env, None, "Crowd"), (), policies, seed, deterministic, per, "Crowd")
         self._begin_seed: int | None = None
         self.returns: dict[str, float] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -14,6 +14,8 @@ from cervello.envs.multiagent.casting import Casting, Library
 from cervello.envs.multiagent.parallel_match import ParallelMatch, Seen
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.multiagent.roster import Roster
+from cervello.envs.named import imported_maker, is_game, makes_environments
+from cervello.envs.opponents_spec import opponents_spec
 from cervello.envs.seeding import checked_seed
 from cervello.errors import ConfigurationError
 
@@ -30,33 +32,39 @@ class Opponents(gymnasium.Env[Any, Any]):
     The learner's end ends the episode. Its reward holds what the others' moves bring, also when one of them ends the game.
 
     Args:
-      env: a parallel or turn-based (AEC) environment of PettingZoo, or a function that makes one. It is closed with this one.
+      env: a parallel or turn-based (AEC) environment of PettingZoo, a function that makes one, or its name, "module:function". It is
+        closed with this one.
       learner: the agent that the caller plays.
       policies: {pattern: policy, path, `Pool` or {policy or path: weight}}, or a function agent → one of these, called at its birth.
         Paths are loaded with wrappers="auto", the agent's spaces and `seed`; a Policy is used as it is, and needs `spaces`.
       seed: of the draws from pools and of the policies' noise, beside the seed of `reset` and the resets since; a number or several.
       deterministic: the others take no draws.
       per: "episode" draws from a pool once for each pattern and episode, "agent" for each agent at its birth.
+      env_kwargs: keyword arguments of the function that makes the environment.
 
     Attributes:
       learner: as given.
+      spec: makes an environment like this one by `gymnasium.make(env.spec)`, also after `to_json` and `from_json`, where `env` is a
+        module's function or its name and policies are paths; it refuses Policy objects, and is None for an `env` without a name.
       begun, ended: opponents so far; their difference is how many are alive.
 
     Raises:
       ConfigurationError: a learner that does not exist, patterns that match nobody or an agent twice, a policy that does not fit.
     """
 
-    metadata: dict[str, Any] = {}  # noqa: RUF012  (Gymnasium reads it from the class)
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium reads it from the class)
 
     def __init__(self, env: Any, learner: str, policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
-                 per: str = "episode", library: Library | None = None):
+                 per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
         if not isinstance(learner, str):
             raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; for several use "
                                      "envs.ParallelOpponents")
         self.learner = learner
-        self._match, self._casting = make_match(env, (learner,), policies, seed, deterministic, per, "Opponents", library)
+        self._match, self._casting = make_match(made(env, env_kwargs, "Opponents"), (learner,), policies, seed, deterministic, per,
+                                                "Opponents", library)
+        self.spec = opponents_spec(env, env_kwargs, learner, policies, seed, deterministic, per)
         game = self._match.env
-        self.metadata = {**(getattr(game, "metadata", None) or {}), "autoreset": False}
+        self.metadata = {"render_modes": [], **(getattr(game, "metadata", None) or {}), "autoreset": False}
         self.render_mode = getattr(game, "render_mode", None)
         self.observation_space, self.action_space = spaces_of(game, learner, "Opponents")
         self._over = True
@@ -150,14 +158,32 @@ class Opponents(gymnasium.Env[Any, Any]):
         return seen.observations[learner], seen.rewards[learner], terminated, truncated, seen.infos[learner]
 
 
-def make_match(env: Any, learners: Sequence[str], policies: Any, seed: int | Sequence[int], deterministic: bool, per: str, where: str,
+def made(env: Any, env_kwargs: Mapping[str, Any] | None, where: str) -> Any:
+    """The environment that is given, or the one that a function or name makes.
+
+    Raises:
+      ConfigurationError: no environment of PettingZoo, an unknown name, or arguments for one that is there already.
+    """
+    found = env
+    if isinstance(env, str):
+        found = imported_maker(where, env)
+        if found is None:
+            raise ConfigurationError(f"{where}, env: expected an environment of PettingZoo or 'module:function', got {env!r}")
+    if makes_environments(found):
+        found = found(**(env_kwargs or {}))
+    elif env_kwargs:
+        raise ConfigurationError(f"{where}, env_kwargs: expected none for an environment that is there, got {dict(env_kwargs)}; give the "
+                                 "function that makes it")
+    if not is_game(found):
+        raise ConfigurationError(f"{where}, env: expected a parallel or turn-based environment of PettingZoo, got {type(found).__name__}")
+    return found
+
+
+def make_match(game: Any, learners: Sequence[str], policies: Any, seed: int | Sequence[int], deterministic: bool, per: str, where: str,
                library: Library | None = None) -> tuple[Match, Casting]:
     """A match of a PettingZoo environment, checked as far as its possible agents allow."""
     numbers = tuple(checked_seed(where, each) for each in (seed if isinstance(seed, Sequence) else [seed]))
-    game = env() if callable(env) and not hasattr(env, "step") else env
     turn_based = hasattr(game, "agent_iter")
-    if not turn_based and not (hasattr(game, "step") and hasattr(game, "observation_space") and callable(game.observation_space)):
-        raise ConfigurationError(f"{where}, env: expected a parallel or turn-based environment of PettingZoo, got {type(game).__name__}")
     casting = Casting(policies, library or Library(numbers[0]), per, where)
     possible = list(getattr(game, "possible_agents", None) or ())
     if possible:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from cervello.agents import Policy, load
 from cervello.envs.actor import Actor, checked_policy
+from cervello.envs.cross_play import cross_play
+from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.play_result import PlayResult, Returns
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Arrived, Source, open_source
@@ -24,15 +26,19 @@ Progress = Callable[[int, int, str], None]  # episodes done, in all, and whose
 
 
 def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs: int | None = None, deterministic: bool = False,
-         max_steps: int | None = None, autoreset: Any = None, progress: Progress | None = None) -> PlayResult:
+         max_steps: int | None = None, autoreset: Any = None, seats: Sequence[str] | None = None, progress: Progress | None = None,
+         ) -> PlayResult:
     """Plays episodes with each policy, all on the same seeds, and compares their returns.
+
+    In a PettingZoo environment each policy meets each other: a pair plays every episode in all ways to share the seats; see
+    `PlayResult.matrix` and `ratings`. A policy is then a policy or path for all seats, or {seat: policy or path}.
 
     Row i of N environments plays episodes i, i + N, i + 2 N, … Where rows are reset here (an id, a function, a single environment, a
     vector environment with DISABLED), episode k begins with `episode_seed(seed, k)` whatever N is.
 
     Args:
-      env: an id, a function that makes an environment, an environment, or a vector environment of Gymnasium, Stable-Baselines3 or
-        EnvPool. One that is given stays open.
+      env: an id, "module:function", a function that makes an environment, an environment, or a vector environment of Gymnasium,
+        Stable-Baselines3 or EnvPool; an environment of PettingZoo, parallel or turn-based. One that is given stays open.
       policies: a policy or a path, or several by name. Paths are loaded with wrappers="auto" and the environment's spaces.
       episodes: of each policy.
       seed: 0 ≤ seed < 2⁶³.
@@ -41,15 +47,31 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
       max_steps: episodes are truncated after so many steps, for environments that never end; not for vector environments, which cut
         their episodes themselves.
       autoreset: what a vector environment does when an episode ends, where its metadata do not say it.
-      progress: called as (episodes done, episodes in all, policy's name).
+      seats: of a PettingZoo environment: patterns of agents' names, each played by one policy; None for each possible agent.
+      progress: called as (episodes done, episodes in all, policy's name), in games of several with the games and both names.
     Raises:
-      ConfigurationError: a policy without spaces, or options that make no sense.
+      ConfigurationError: a policy without spaces, options that make no sense, or policies that cannot meet.
     """
     for name, number in (("episodes", episodes), *([("max_steps", max_steps)] if max_steps is not None else [])):
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
             raise ConfigurationError(f"play, {name}: expected at least 1, got {number!r}")
     start = checked_seed("play", seed)
     named = _named(policies)
+    title = _title(env)
+    if isinstance(env, str):
+        env = imported_maker("play", env) or env
+    first, env = _peeked(env)
+    own = first if env is not first else None
+    several = is_game(first)
+    for name, given in (("n_envs", n_envs), ("autoreset", autoreset)) if several else (("seats", seats),):
+        if given is not None:
+            if own is not None:
+                own.close()
+            which = "of PettingZoo, which plays game after game" if several else "in which one policy plays"
+            raise ConfigurationError(f"play, {name}: expected none for an environment {which}, got {given!r}")
+    if several:
+        title = str((getattr(first, "metadata", None) or {}).get("name") or title)
+        return _games(title, first, own is not None, named, seats, int(episodes), start, bool(deterministic), max_steps, progress)
     source = open_source(env, n_envs, autoreset, innermost=True, max_steps=max_steps)
     try:
         ready = {name: _loaded(name, given, source) for name, given in named.items()}
@@ -58,7 +80,28 @@ def play(env: Any, policies: Any, *, episodes: int = 100, seed: int = 0, n_envs:
     finally:
         source.close()
     seeds = [episode_seed(start, k) for k in range(int(episodes))] if source.seeds_rows else None
-    return PlayResult(_title(env), found, seeds, start, bool(deterministic), source.innermost_missing)
+    return PlayResult(title, found, seeds, start, bool(deterministic), source.innermost_missing)
+
+
+def _games(title: str, env: Any, close: bool, named: dict[str, Any], seats: Sequence[str] | None, episodes: int, seed: int,
+           deterministic: bool, max_steps: int | None, progress: Progress | None) -> PlayResult:
+    """`play` in an environment of PettingZoo."""
+    try:
+        found, met = cross_play(env, named, seats, episodes, seed, deterministic, max_steps, progress)
+    finally:
+        if close:
+            env.close()
+    wrapped = getattr(env, "unwrapped", env) is not env
+    note = "those within wrappers of PettingZoo are not shown" if wrapped else ""
+    return PlayResult(title, found, [episode_seed(seed, k) for k in range(episodes)], seed, deterministic, note, met)
+
+
+def _peeked(env: Any) -> tuple[Any, Any]:
+    """The environment, or the first that a function makes, and what stands for `env`: it gives that first one first."""
+    if not makes_environments(env):
+        return env, env
+    made = [first := env()]
+    return first, lambda: made.pop() if made else env()
 
 
 def _named(policies: Any) -> dict[str, Any]:

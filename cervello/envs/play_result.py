@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cervello import statistics
+from cervello.envs.cross_play_result import CrossPlay, Game
+from cervello.envs.ratings import Rating
 from cervello.errors import InputError
+from cervello.pictures.cross_table import Cell, cross_table
 from cervello.pictures.returns import returns_chart
 from cervello.spec import Array
 from cervello.statistics import PairedDifference
@@ -21,10 +24,12 @@ _LEVEL, _RESAMPLES = 0.95, 9_999
 class Returns:
     """One policy's episodes, in the order of their numbers. Immutable.
 
+    In games of several policies all are means over the policy's games of the episode.
+
     Attributes:
       name: of the policy.
       returns: [E] float64, sums of rewards.
-      lengths: [E] int64, steps.
+      lengths: [E] int64, steps; float64 where they are means.
       terminated: [E] bool; the other episodes were truncated.
       environment_s, policy_s: seconds spent in either.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
@@ -80,6 +85,7 @@ class PlayResult(Mapping[str, Returns]):
       seed: as given.
       deterministic: whether policies played without noise.
       reward_note: why rewards are those that came out of wrappers; "" where they are the innermost ones.
+      cross_play: who met whom, in games of several policies; None in environments of one.
     """
 
     title: str
@@ -88,6 +94,7 @@ class PlayResult(Mapping[str, Returns]):
     seed: int
     deterministic: bool
     reward_note: str
+    cross_play: CrossPlay | None = None
 
     def __getitem__(self, name: str) -> Returns:
         if name not in self.policies:
@@ -119,9 +126,34 @@ class PlayResult(Mapping[str, Returns]):
         """How likely an episode of a is better than one of b, over all pairs; ties count one half."""
         return statistics.probability_of_improvement(self[a].returns, self[b].returns)
 
+    @property
+    def matrix(self) -> dict[tuple[str, str], float]:
+        """By (a, b), a's mean return against b over all ways to share the seats. Raises InputError in environments of one policy."""
+        return self._met().matrix
+
+    @property
+    def games(self) -> tuple[Game, ...]:
+        """All games of several policies. Raises InputError in environments of one policy."""
+        return self._met().games
+
+    @property
+    def ratings(self) -> dict[str, Rating]:
+        """Strengths by policy.
+
+        Raises:
+          InputError: an environment of one policy. ConfigurationError: openskill, the extra 'league', is not installed.
+        """
+        return self._met().ratings
+
+    def _met(self) -> CrossPlay:
+        if self.cross_play is None:
+            raise InputError(f"result: expected a game of several policies, got {self.title}, in which each plays alone")
+        return self.cross_play
+
     def to_dict(self) -> dict[str, Any]:
         """Numbers for JSON."""
-        return {"environment": self.title, "seed": self.seed, "seeds": self.seeds, "deterministic": self.deterministic,
+        more = {} if self.cross_play is None else {"cross_play": self.cross_play.to_dict()}
+        return {**more, "environment": self.title, "seed": self.seed, "seeds": self.seeds, "deterministic": self.deterministic,
                 "reward_note": self.reward_note, "empty_masks": self.empty_masks,
                 "policies": {name: each.to_dict() for name, each in self.policies.items()}}
 
@@ -133,9 +165,10 @@ class PlayResult(Mapping[str, Returns]):
         return text
 
     def to_svg(self, path: str | Path | None = None) -> str:
-        """A picture: each policy's episodes as dots, its mean and interval; written to `path` when given."""
-        text = returns_chart(f"Returns in {self.title}", self._notes(), [
-            (name, each.returns.tolist(), each.mean, each.interval) for name, each in self.policies.items()])
+        """A picture, written to `path` when given: each policy's episodes as dots, its mean and interval; in games the matrix."""
+        text = self._cross_picture(self.cross_play) if self.cross_play is not None else returns_chart(
+            f"Returns in {self.title}", self._notes(), [
+                (name, each.returns.tolist(), each.mean, each.interval) for name, each in self.policies.items()])
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
@@ -154,6 +187,8 @@ class PlayResult(Mapping[str, Returns]):
         lines = [f"{self.title}: {self._notes()}"]
         lines += ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
                   for row in rows]
+        if self.cross_play is not None:
+            return "\n".join([*lines, *self.cross_play.lines()])
         names = list(self.policies)
         for other in names[1:]:
             found = self.difference(names[0], other)
@@ -161,9 +196,17 @@ class PlayResult(Mapping[str, Returns]):
                          f"{100 * found.probability_of_improvement:.0f}% of episodes")
         return "\n".join(lines)
 
+    def _cross_picture(self, met: CrossPlay) -> str:
+        cells = {pair: Cell(mean, met.intervals[pair]) for pair, mean in met.matrix.items()}
+        ratings = met.known_ratings
+        sides = {name: "" if ratings is None else f"{ratings[name].mu:.1f} ± {ratings[name].sigma:.1f}" for name in self.policies}
+        return cross_table(f"Cross-play in {self.title}", self._notes(), list(self.policies), cells, sides)
+
     def _notes(self) -> str:
         """What the numbers are."""
         notes = ["without noise" if self.deterministic else "actions are drawn", f"seed {self.seed}"]
+        if self.cross_play is not None:
+            notes.append(f"{len(self.cross_play.games)} games in the seats {' and '.join(self.cross_play.seats)}")
         notes.append("the environment's own rewards, within all wrappers" if not self.reward_note else
                      f"rewards as they come out of wrappers, since {self.reward_note}")
         if self.seeds is None:

@@ -13,7 +13,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from cervello.envs.autoreset import autoreset_mode
 from cervello.envs.decision import Decision, rows_of
 from cervello.envs.episode_log import EpisodeLog, info_columns, vector_info_columns
+from cervello.envs.named import is_game, makes_environments
 from cervello.envs.sources.base import columns_of, put, stack, take
+from cervello.envs.turn_recorder import GameRecorder, TurnRecorder
 from cervello.errors import ConfigurationError
 from cervello.recording import Writer
 from cervello.spec import Array
@@ -111,27 +113,15 @@ class VectorRecorder(VectorWrapper):
         self._log.close()
 
 
-class ParallelRecorder:
+class ParallelRecorder(GameRecorder):
     """A parallel environment of PettingZoo that records every agent's life as an episode of its match. Use `Recorder`.
 
     What is not asked for here goes to the environment.
     """
 
     def __init__(self, env: Any, target: Target, durable: bool = False):
-        self.env = env
-        self._log = EpisodeLog(target, None, durable)
-        self._match = -1
+        super().__init__(env, target, durable)
         self._decisions: dict[str, tuple[Decision, int]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.env, name)
-
-    @property
-    def writer(self) -> Writer:
-        """What it writes to."""
-        return self._log.writer
 
     def tell_agents(self, agents: list[str], decision: Decision) -> None:
         """Notes what a policy decided for agents, row i of the decision for agents[i]."""
@@ -176,11 +166,12 @@ class ParallelRecorder:
 def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any = None) -> Any:  # noqa: N802  (reads as the class it makes)
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
 
-    `rollout` and `play` tell it what their policies decided, so that log-probabilities, flags of deterministic rows and versions are
-    recorded too; of other steps the executed action is recorded, with a log-probability of NaN and the source "unknown".
+    `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
+    deterministic rows and versions are recorded too; of other steps the executed action is recorded, with a log-probability of NaN and
+    the source "unknown".
 
     Args:
-      env: an environment or vector environment of Gymnasium, or a parallel environment of PettingZoo.
+      env: an environment or vector environment of Gymnasium, or a parallel or turn-based environment of PettingZoo.
       target: a path, or a `recording.Writer` that several environments share.
       durable: wait for the disk whenever an episode ends.
       autoreset: what a vector environment does when an episode ends, where its metadata do not say it.
@@ -194,7 +185,7 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
         return VectorRecorder(env, target, durable, autoreset)
     if isinstance(env, gymnasium.Env):
         return EnvRecorder(env, target, durable)
-    if hasattr(env, "step") and callable(getattr(env, "observation_space", None)) and not hasattr(env, "agent_iter"):
-        return ParallelRecorder(env, target, durable)
-    raise ConfigurationError(f"Recorder, env: expected an environment or vector environment of Gymnasium, or a parallel one of PettingZoo, "
+    if is_game(env) and not makes_environments(env):
+        return TurnRecorder(env, target, durable) if hasattr(env, "agent_iter") else ParallelRecorder(env, target, durable)
+    raise ConfigurationError(f"Recorder, env: expected an environment or vector environment of Gymnasium, or an environment of PettingZoo, "
                              f"got {type(env).__name__}")

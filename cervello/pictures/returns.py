@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+
+from cervello.pictures.text import plain_text, shortened, wrapped
 
 Row = tuple[str, Sequence[float], float, tuple[float, float] | None]
 """Name, returns, their mean, the mean's interval."""
 
-_LEFT, _WIDTH, _RIGHT, _TOP, _ROW, _BOTTOM = 170, 640, 40, 76, 58, 56
+_LEFT, _WIDTH, _RIGHT, _TOP, _ROW, _BOTTOM = 170, 640, 40, 58, 58, 56
+_LINE = 18  # of the note
 _COLOURS = ("#4e79a7", "#d9771e", "#59a14f", "#b6639a", "#2a9d9d", "#d1605e")
 _STYLE = """\
   text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 12px; fill: #4a5361 }
@@ -42,21 +44,27 @@ def returns_chart(title: str, note: str, rows: Sequence[Row]) -> str:
     def across(value: float) -> float:
         return round(_LEFT + _WIDTH * (value - low) / (high - low), 1)
 
-    width, height = _LEFT + _WIDTH + _RIGHT, _TOP + _ROW * len(rows) + _BOTTOM
-    bottom = _TOP + _ROW * len(rows)
+    width = _LEFT + _WIDTH + _RIGHT
+    lines = wrapped(note, width - 32)
+    top = _TOP + _LINE * len(lines)
+    bottom = top + _ROW * len(rows)
+    height = bottom + _BOTTOM
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
-             f"<title>{escape(title)}</title>", f"<style>\n{_STYLE}</style>", f'<rect class="page" width="{width}" height="{height}"/>',
-             f'<text class="title" x="16" y="32">{escape(title)}</text>', f'<text class="note" x="16" y="54">{escape(note)}</text>',
-             f'<rect class="plot" x="{_LEFT}" y="{_TOP}" width="{_WIDTH}" height="{_ROW * len(rows)}"/>']
+             f"<title>{plain_text(title)}</title>", f"<style>\n{_STYLE}</style>", f'<rect class="page" width="{width}" height="{height}"/>',
+             f'<text class="title" x="16" y="32">{plain_text(title)}</text>',
+             *(f'<text class="note" x="16" y="{54 + _LINE * i}">{plain_text(line)}</text>' for i, line in enumerate(lines)),
+             f'<rect class="plot" x="{_LEFT}" y="{top}" width="{_WIDTH}" height="{_ROW * len(rows)}"/>']
     for tick in ticks:
         x = across(tick)
-        parts += [f'<line class="grid" x1="{x}" y1="{_TOP}" x2="{x}" y2="{bottom}"/>',
+        parts += [f'<line class="grid" x1="{x}" y1="{top}" x2="{x}" y2="{bottom}"/>',
                   f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>']
     parts.append(f'<text class="note" x="{_LEFT + _WIDTH / 2:g}" y="{bottom + 40}" text-anchor="middle">return of an episode; the bar is '
                  'the mean with its 95% interval</text>')
     for i, (name, values, mean, interval) in enumerate(rows):
-        y, colour = _TOP + _ROW * i + _ROW / 2, _COLOURS[i % len(_COLOURS)]
-        parts.append(f'<text class="name" x="{_LEFT - 12}" y="{y + 4:g}" text-anchor="end">{escape(_shortened(name))}</text>')
+        y, colour = top + _ROW * i + _ROW / 2, _COLOURS[i % len(_COLOURS)]
+        parts.append(f'<text class="name" x="{_LEFT - 12}" y="{y - 1:g}" text-anchor="end">{plain_text(shortened(name))}</text>')
+        if math.isfinite(mean):
+            parts.append(f'<text x="{_LEFT - 12}" y="{y + 15:g}" text-anchor="end">mean {mean:.4g}</text>')
         for k, value in enumerate(values):
             if math.isfinite(value):
                 jitter = ((k * 0.618034) % 1 - 0.5) * _ROW * 0.5  # spreads equal returns, and is the same each time
@@ -66,7 +74,7 @@ def returns_chart(title: str, note: str, rows: Sequence[Row]) -> str:
                          'stroke-width="6" stroke-opacity="0.9"/>')
         if math.isfinite(mean):
             parts.append(f'<line class="mean" x1="{across(mean)}" y1="{y - 14:g}" x2="{across(mean)}" y2="{y + 14:g}">'
-                         f"<title>{escape(name)}: mean {mean:g}</title></line>")
+                         f"<title>{plain_text(name)}: mean {mean:g}</title></line>")
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -77,7 +85,3 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= rough)
     first = math.floor(low / step)
     return [round(k * step, 12) for k in range(first, math.ceil(high / step) + 1)]
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:9]}…{name[-9:]}"

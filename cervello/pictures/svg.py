@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from xml.sax.saxutils import escape
+
+from cervello.pictures.text import plain_text
 
 Box = tuple[int, int, int, int, str]
 """First step, one past the last (half-open), offset in bytes, size in bytes, name."""
@@ -62,10 +63,10 @@ def arena_chart(title: str, boxes: Sequence[Box], n_steps: int, total_bytes: int
     count = f"{len(visible)} buffer{'' if len(visible) == 1 else 's'} over {n_steps} step{'' if n_steps == 1 else 's'}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
-        f"<title>{_text(title)}</title>",
+        f"<title>{plain_text(title)}</title>",
         f"<style>\n{_STYLE}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
-        f'<text class="title" x="{_LEFT}" y="34">{_text(title)}</text>',
+        f'<text class="title" x="{_LEFT}" y="34">{plain_text(title)}</text>',
         f'<text class="note" x="{_LEFT}" y="54">{count}, arena {total_bytes:,} bytes</text>',
         f'<rect class="plot" x="{_LEFT}" y="{_TOP}" width="{_number(plot_width)}" height="{_PLOT_HEIGHT}" rx="3"/>',
         *_byte_axis(total_bytes, scale, plot_width),
@@ -92,10 +93,10 @@ def _box(box: Box, step_width: float, scale: float, colour: str) -> Iterator[str
     corner = min(3.0, wide / 2, high / 2)
     yield (f'<rect class="box" x="{_number(x)}" y="{_number(y)}" width="{_number(wide)}" height="{_number(high)}" '
            f'rx="{_number(corner)}" fill="{colour}">'
-           f"<title>{_text(name)}\n{n_bytes:,} bytes at {offset:,}\n{steps}</title></rect>")
+           f"<title>{plain_text(name)}\n{n_bytes:,} bytes at {offset:,}\n{steps}</title></rect>")
     label = _shortened(name, wide - 12)
     if label and high >= 15:
-        yield f'<text class="label" x="{_number(x + 6)}" y="{_number(y + min(high / 2 + 4, 16))}">{_text(label)}</text>'
+        yield f'<text class="label" x="{_number(x + 6)}" y="{_number(y + min(high / 2 + 4, 16))}">{plain_text(label)}</text>'
 
 
 def _limit(total_bytes: int, scale: float, plot_width: float) -> Iterator[str]:
@@ -163,12 +164,3 @@ def _bytes(count: int) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _text(text: str) -> str:
-    """Escaped, and without the characters that XML 1.0 cannot hold in any form."""
-    return escape("".join(c if _legal(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in text))
-
-
-def _legal(code: int) -> bool:
-    return code in (0x9, 0xA, 0xD) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cartpole
+import games
 import pytest
 
 
@@ -46,6 +47,79 @@ def test_json_has_the_numbers_that_play_gives(two: list[Path], cervello: Callabl
 def test_values_are_greedy_where_it_is_said(two: list[Path], cervello: Callable[..., Any]) -> None:
     said = cervello("play", "CartPole-v1", two[0], "--episodes", 3, "--greedy", 0.0, "--action", "logits", "--max-steps", 4, "--json")
     assert json.loads(said.out)["policies"]["old"]["lengths"] == [4, 4, 4]
+
+
+@pytest.fixture
+def players(tmp_path: Path) -> list[Path]:
+    """Two players of tictactoe."""
+    pytest.importorskip("pettingzoo.classic.tictactoe_v3", reason="pettingzoo's classic games")
+    paths = [tmp_path / "columns.onnx", tmp_path / "poor.onnx"]
+    for path, order in zip(paths, (list(range(9)), [1, 3, 8, 2, 7, 0, 4, 5, 6]), strict=True):
+        path.write_bytes(games.preferring(order, (3, 3, 2)))
+    return paths
+
+
+TICTACTOE = "pettingzoo.classic.tictactoe_v3:env"
+
+
+def test_games_of_several_are_cross_play(players: list[Path], tmp_path: Path, cervello: Callable[..., Any]) -> None:
+    from cervello import envs, recording
+
+    picture, record = tmp_path / "out.svg", tmp_path / "play.log"
+    given = (TICTACTOE, *players, "--episodes", 3, "--deterministic", "--plot", picture, "--record", record)
+    said = cervello("play", *given)
+    assert said.status == 0, said.err
+    expected = envs.play(TICTACTOE, {path.stem: path for path in players}, episodes=3, deterministic=True)
+    assert f"{TICTACTOE}: without noise, seed 0, 6 games in the seats player_1 and player_2" in said.out
+    assert "row's mean return against  columns  poor" in said.out
+    assert "ratings" in said.out
+    assert f"columns against poor: {expected.matrix['columns', 'poor']:g}" in picture.read_text(encoding="utf-8")
+    lives = list(recording.read(record))
+    assert len(lives) == 3 * 2 * 2
+    assert all(set(life.source.tolist()) == {"policy"} and life.finished for life in lives)
+    assert sorted(life.total_reward for life in lives) == sorted(r for game in expected.games for r in game.returns.values())
+    numbers = json.loads(cervello("play", *given[:5], "--deterministic", "--json").out)["cross_play"]
+    assert numbers["matrix"]["columns"]["poor"] == expected.matrix["columns", "poor"]
+    seats = cervello("play", *given[:5], "--seat", "player_1", "--seat", "*_2")
+    assert "6 games in the seats player_1 and *_2" in seats.out
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((TICTACTOE, "POLICY"), "play, policies: expected for each another that it can share the seats ['player_1', 'player_2'] with, got"),
+    ((TICTACTOE, "POLICY", "OTHER", "--video", "films"), "play, --video: expected none for an environment of PettingZoo"),
+    ((TICTACTOE, "POLICY", "OTHER", "--n-envs", "4"), "play, --n-envs: expected none for an environment of PettingZoo, got 4"),
+    ((TICTACTOE, "POLICY", "OTHER", "--seat", "*"), "play, seats: expected 2 to 6 different ones, got ['*']"),
+    (("CartPole-v1", "POLICY", "--seat", "*"), "play, --seat: expected none for an environment in which one policy plays, got ['*']"),
+    (("pettingzoo.classic.tictactoe_v3:nothing", "POLICY"), "pettingzoo.classic.tictactoe_v3 has no function 'nothing'"),
+    (("nowhere:env", "POLICY"), "play, env: expected module:function of a module that can be imported, got 'nowhere:env'"),
+    (("builtins:dict", "POLICY"), "expected a function that makes an environment of Gymnasium or PettingZoo, got 'builtins:dict', which")])
+@pytest.mark.filterwarnings("ignore:.*moviepy")
+def test_what_games_cannot_do_is_one_line_and_status_2(arguments: tuple[str, ...], message: str, players: list[Path],
+                                                       cervello: Callable[..., Any]) -> None:
+    if "--video" in arguments:
+        pytest.importorskip("moviepy")
+    files = {"POLICY": str(players[0]), "OTHER": str(players[1])}
+    said = cervello("play", *(files.get(each, each) for each in arguments))
+    assert said.status == 2
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+
+
+def test_functions_of_modules_make_environments_of_one_policy_too(two: list[Path], cervello: Callable[..., Any]) -> None:
+    given = (two[0], "--episodes", 2, "--deterministic", "--max-steps", 30, "--json")
+    named = cervello("play", "gymnasium.envs.classic_control.cartpole:CartPoleEnv", *given)
+    known = cervello("play", "CartPole-v1", *given)
+    assert json.loads(named.out)["policies"]["old"]["returns"] == json.loads(known.out)["policies"]["old"]["returns"]
+
+
+def test_help_names_each_option_and_what_it_is_for(cervello: Callable[..., Any]) -> None:
+    said = cervello("play", "--help")
+    assert said.status == 0
+    for option in ("--episodes E", "--seed S", "--deterministic", "--n-envs N", "--max-steps T", "--seat PATTERN", "--box {clip,unscale}",
+                   "--action OUTPUT", "--greedy EPSILON", "--plot FILE", "--record FILE", "--video DIR", "--json"):
+        assert option in said.out, option
+    assert "pettingzoo.classic.tictactoe_v3:env" in said.out
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

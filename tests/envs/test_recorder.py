@@ -154,6 +154,151 @@ def test_crowds_tell_what_their_policies_decided(tmp_path: Path) -> None:
     assert all(np.isnan(e.log_prob).all() for e in episodes["grazer"])  # its noise is inside the file
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_loop_of_predict_records_what_was_decided(policy: cervello.Policy, tmp_path: Path, deterministic: bool) -> None:
+    env = envs.Recorder(cartpole(), tmp_path / "log")
+    told, plain = envs.RecordedPolicy(policy, env), cervello.load(games.linear(4, 2), wrappers="auto", spaces=cartpole(), seed=3)
+    observation, _ = env.reset(seed=1)
+    state = other = None
+    done = False
+    while not done:
+        expected, other = plain.predict(observation, other, deterministic=deterministic)
+        action, state = told.predict(observation, state, deterministic=deterministic)
+        assert np.array_equal(action, expected)
+        observation, _, terminated, truncated, _ = env.step(int(action))
+        done = terminated or truncated
+    env.close()
+    (episode,) = recording.read(tmp_path / "log")
+    assert set(episode.source.tolist()) == {"policy"}
+    assert episode.deterministic.all() == episode.deterministic.any() == deterministic
+    assert not episode.overridden.any()
+    logits = cervello.Model.load(games.linear(4, 2)).run({"obs": episode.observations[:-1].astype(np.float32)})["logits"]
+    expected_log_prob = cervello.heads.Categorical("logits").log_prob({"logits": logits}, episode.actions)
+    assert episode.log_prob.tobytes() == (np.zeros(len(episode), np.float32) if deterministic else expected_log_prob).tobytes()
+
+
+def test_clipped_actions_are_recorded_as_drawn_and_as_executed(tmp_path: Path) -> None:
+    """Also in a vector environment."""
+    spaces = (gymnasium.spaces.Box(-1, 1, (3,), np.float32), gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float32))
+
+    class Still(gymnasium.Env[Any, Any]):
+        observation_space, action_space = spaces
+
+        def reset(self, **options: Any) -> Any:
+            super().reset(**options)
+            return self.observation_space.sample(), {}
+
+        def step(self, action: Any) -> Any:
+            return self.observation_space.sample(), float(action[0]), False, False, {}
+
+    env = envs.Recorder(SyncVectorEnv([Still, Still], autoreset_mode=AutoresetMode.NEXT_STEP), tmp_path / "log")
+    head = cervello.Sample(cervello.heads.Gaussian("mean", log_std="log_std"))
+    gaussian = cervello.load(games.gaussian(3, 2), wrappers=[head], spaces=envs.Spaces(spaces, box="clip"), seed=2)
+    told = envs.RecordedPolicy(gaussian, env)
+    observation, _ = env.reset(seed=1)
+    state, drawn = None, []
+    for _ in range(6):
+        action, state = told.predict(observation, state)
+        assert told.decision is not None
+        drawn.append(told.decision.sampled.copy())
+        observation = env.step(action)[0]
+    env.close()
+    for row, episode in enumerate(recording.read(tmp_path / "log")):
+        sampled = np.stack(drawn)[:, row]
+        assert np.array_equal(episode.pre_clip, sampled)
+        assert np.array_equal(episode.actions, sampled.clip(-0.1, 0.1))
+        assert (episode.actions != sampled).any()
+        assert np.isfinite(episode.log_prob).all()
+
+
+def test_evaluate_policy_records_through_it(policy: cervello.Policy, tmp_path: Path) -> None:
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    monitor = pytest.importorskip("stable_baselines3.common.monitor")
+    env = envs.Recorder(monitor.Monitor(cartpole()), tmp_path / "log")
+    returns, _ = evaluation.evaluate_policy(envs.RecordedPolicy(policy, env), env, n_eval_episodes=3, deterministic=False,
+                                            return_episode_rewards=True)
+    env.close()
+    episodes = [e for e in recording.read(tmp_path / "log") if e.finished]
+    assert [e.total_reward for e in episodes] == returns
+    assert all(set(e.source.tolist()) == {"policy"} and np.isfinite(e.log_prob).all() for e in episodes)
+
+
+def tictactoe() -> Any:
+    return pytest.importorskip("pettingzoo.classic.tictactoe_v3", reason="pettingzoo's classic games").env()
+
+
+def test_turns_are_recorded_with_what_they_lead_to(tmp_path: Path) -> None:
+    env = envs.Recorder(tictactoe(), tmp_path / "log")
+    for cells in ([0, 3, 1, 4, 2], [0, 3]):  # the first wins; a game that is broken off
+        env.reset(seed=5)
+        seen: dict[str, list[Any]] = {"player_1": [], "player_2": []}
+        moves = iter(cells)
+        for agent in env.agent_iter():
+            observation, _, terminated, truncated, _ = env.last()
+            seen[agent].append(observation["observation"].copy())
+            action = None if terminated or truncated else next(moves, -1)
+            if action == -1:
+                break
+            env.step(action)
+        if len(cells) == 5:
+            whole = seen
+    env.close()
+    lives = {(e.match, e.agent): e for e in recording.read(tmp_path / "log")}
+    assert set(lives) == {(match, agent) for match in (0, 1) for agent in whole}
+    one, two = lives[0, "player_1"], lives[0, "player_2"]
+    assert (one.actions.tolist(), two.actions.tolist()) == ([0, 1, 2], [3, 4])
+    assert (one.rewards.tolist(), two.rewards.tolist()) == ([0, 0, 1], [0, -1])
+    assert (one.terminations.tolist(), two.terminations.tolist()) == ([False, False, True], [False, True])
+    for agent, life in (("player_1", one), ("player_2", two)):
+        assert np.array_equal(life.observations["observation"], np.stack(whole[agent]))
+        assert life.seed == 5
+        assert set(life.source.tolist()) == {"unknown"}
+    assert lives[1, "player_1"].actions.tolist() == [0]  # its second turn was never taken
+    assert lives[1, "player_2"].actions.tolist() == [3]
+    assert not lives[1, "player_2"].finished
+
+
+def test_crowds_opponents_and_predict_tell_what_was_decided_in_turns(tmp_path: Path) -> None:
+    model = tmp_path / "player.onnx"
+    model.write_bytes(games.preferring(list(range(9)), (3, 3, 2)))
+    with recording.Writer(tmp_path / "log") as writer:
+        crowd = envs.Crowd(envs.Recorder(tictactoe(), writer), {"*": model})
+        for _ in crowd:
+            pass
+        crowd.close()
+        inner = envs.Recorder(tictactoe(), writer)
+        env = envs.Opponents(inner, "player_1", {"player_2": model}, deterministic=True)
+        learner = envs.RecordedPolicy(cervello.load(model, wrappers="auto", spaces=env), inner)
+        observation, _ = env.reset(seed=0)
+        done, state = False, None
+        while not done:
+            action, state = learner.predict(observation, state, agents="player_1")
+            observation, _, terminated, truncated, _ = env.step(int(action))
+            done = terminated or truncated
+        env.close()
+    lives = list(recording.read(tmp_path / "log"))
+    assert len(lives) == 4
+    for life in lives:
+        assert set(life.source.tolist()) == {"policy"}
+        assert np.isfinite(life.log_prob).all()
+        assert not life.overridden.any()
+    # Opponents end the game with the learner, before the loser's last turn: what it did is recorded all the same.
+    assert [bool(life.deterministic.all()) for life in lives].count(True) == 1
+    assert sum(life.total_reward for life in lives[:2]) == sum(life.total_reward for life in lives[2:]) == 0
+    assert all(life.finished for life in lives)
+
+
+def test_a_policy_to_record_needs_a_recorder_and_names(policy: cervello.Policy, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="RecordedPolicy, env: expected an environment with a Recorder, got TimeLimit without one"):
+        envs.RecordedPolicy(policy, cartpole())
+    with pytest.raises(ConfigurationError, match="expected the spaces of a game, got none"):
+        envs.RecordedPolicy(cervello.load(games.linear(4, 2)), envs.Recorder(cartpole(), tmp_path / "a"))
+    told = envs.RecordedPolicy(policy, envs.Recorder(cartpole(), tmp_path / "b"))
+    with pytest.raises(cervello.InputError, match="predict, agents: expected none in an environment of one agent, got 'me'"):
+        told.predict(np.zeros(4, np.float32), agents="me")
+    assert told.decision is None
+
+
 def test_other_things_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="expected an environment or vector environment"):
         envs.Recorder(3, tmp_path / "log")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.envs.multiagent.asking import Asking, Question
-from cervello.envs.multiagent.parallel_match import Outcome, Seen, mask_of
+from cervello.envs.multiagent.parallel_match import Outcome, Seen, agent_recorder, mask_of
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError
@@ -45,6 +45,7 @@ class AecMatch:
         self.dropped_rewards = 0.0
         self.empty_masks = 0
         self._mask: Any = None
+        self._recorder = agent_recorder(env)
         self.outcome: Outcome = ({}, {}, {})
 
     @property
@@ -113,8 +114,11 @@ class AecMatch:
                 raise ConfigurationError(f"{self._where}: expected a turn of an agent that lives, got one of {agent!r}")
             policy, name = self.roster.player(agent)
             mask = info.get("action_mask") if info else None
-            [answer] = yield [Question(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic)]
+            [answer] = yield [Question(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic,
+                                       self._recorder is not None)]
             self.empty_masks += answer.empty_masks
+            if self._recorder is not None:
+                self._recorder.tell_agents([agent], answer.decision)
             env.step(answer.actions[0])
         self._births()
 

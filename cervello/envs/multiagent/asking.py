@@ -63,7 +63,7 @@ def run_together(matches: Sequence[Asking[R]]) -> list[R]:
         _go_on(match, None, i, asked, results)
     while asked:
         waiting, asked = asked, {}
-        answers = iter(_answered([question for questions in waiting.values() for question in questions]))
+        answers = iter(answered([question for questions in waiting.values() for question in questions]))
         for i, questions in waiting.items():
             _go_on(matches[i], [next(answers) for _ in questions], i, asked, results)
     return results  # type: ignore[return-value]
@@ -81,8 +81,8 @@ def _go_on(match: Asking[R], answers: list[Answer] | None, i: int, asked: dict[i
         results[i] = stop.value
 
 
-def _answered(questions: list[Question]) -> list[Answer]:
-    """Answers in the order of the questions."""
+def answered(questions: list[Question]) -> list[Answer]:
+    """Answers in the order of the questions; all questions of one policy are one batch."""
     groups: dict[tuple[int, bool], list[int]] = {}
     for i, question in enumerate(questions):
         groups.setdefault((id(question.policy), question.deterministic), []).append(i)

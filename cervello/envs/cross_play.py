@@ -1,0 +1,235 @@
+"""Games of several policies: each pair plays in all ways to share the seats, on the same seeds."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.agents import Policy
+from cervello.envs.cross_play_result import CrossPlay, Game
+from cervello.envs.multiagent.asking import Answer, Asking, Question, answered
+from cervello.envs.multiagent.casting import Casting, Library
+from cervello.envs.multiagent.parallel_match import Seen
+from cervello.envs.opponents import Match, make_match
+from cervello.envs.play_result import Returns
+from cervello.envs.seeding import episode_seed
+from cervello.errors import ConfigurationError
+
+Progress = Callable[[int, int, str], None]
+Lineup = dict[str, str]
+"""The name of the policy in each seat."""
+
+MOST_SEATS = 6  # 2⁶ - 2 games for each pair and episode
+
+
+def cross_play(env: Any, policies: Mapping[str, Any], seats: Sequence[str] | None, episodes: int, seed: int, deterministic: bool,
+               max_steps: int | None, progress: Progress | None) -> tuple[dict[str, Returns], CrossPlay]:
+    """Plays episodes of each pair of policies in each way to share the seats.
+
+    Args:
+      env: of PettingZoo; it stays open.
+      policies: by name, a policy or path for all seats, or one for each seat; seats left out are never taken.
+      seats: patterns of agents' names; None makes each possible agent one.
+      episodes, seed, deterministic, max_steps, progress: as in `play`.
+    Raises:
+      ConfigurationError: seats that no agent has, policies that do not fit, or no two policies that can meet.
+    """
+    chosen = _checked_seats(env, seats)
+    entrants = {name: _by_seat(name, given, chosen) for name, given in policies.items()}
+    lineups = _lineups(entrants, chosen)
+    library = Library(seed)
+    _load_all(env, entrants, chosen, library, seed)
+    tables = [_Table(env, lineup, entrants, seed, deterministic, library, max_steps) for lineup in lineups]
+    total = episodes * len(tables)
+    games: list[Game] = []
+    clocks = {name: _Clock() for name in policies}
+    for k in range(episodes):
+        for table in tables:
+            games.append(table.play(k, episode_seed(seed, k), clocks))
+            if progress is not None:
+                progress(len(games), total, " and ".join(dict.fromkeys(table.lineup.values())))
+    return {name: _returns(name, games, episodes, clocks[name]) for name in policies}, CrossPlay(tuple(chosen), tuple(games))
+
+
+def _checked_seats(env: Any, seats: Sequence[str] | None) -> list[str]:
+    if seats is None:
+        possible = getattr(env, "possible_agents", None)
+        if not possible:
+            raise ConfigurationError("play, seats: expected patterns of agents' names, since the environment has no possible_agents, got "
+                                     "none; for example seats=['red_*', 'blue_*']")
+        found = list(possible)
+    elif isinstance(seats, str) or not isinstance(seats, Sequence) or not all(isinstance(seat, str) for seat in seats):
+        raise ConfigurationError(f"play, seats: expected a list of patterns of agents' names, got {seats!r}")
+    else:
+        found = list(seats)
+    if not 2 <= len(found) <= MOST_SEATS or len(set(found)) != len(found):
+        raise ConfigurationError(f"play, seats: expected 2 to {MOST_SEATS} different ones, got {found[:16]}; one pattern may stand for "
+                                 "several agents, as in seats=['red_*', 'blue_*']")
+    return found
+
+
+def _by_seat(name: str, given: Any, seats: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(seats, given)
+    unknown = [seat for seat in given if seat not in seats]
+    if unknown or not given:
+        raise ConfigurationError(f"play, policy {name!r}: expected policies for seats among {list(seats)}, got "
+                                 f"{unknown[0] if unknown else dict(given)!r}")
+    return dict(given)
+
+
+def _lineups(entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str]) -> list[Lineup]:
+    """For each pair, all assignments of the seats that both take part in."""
+    found = []
+    for a, b in itertools.combinations(entrants, 2):
+        for names in itertools.product((a, b), repeat=len(seats)):
+            lineup = dict(zip(seats, names, strict=True))
+            if len(set(names)) == 2 and all(seat in entrants[name] for seat, name in lineup.items()):
+                found.append(lineup)
+    met = {name for lineup in found for name in lineup.values()}
+    lonely = next((name for name in entrants if name not in met), None)
+    if lonely is not None:
+        raise ConfigurationError(f"play, policies: expected for each another that it can share the seats {list(seats)} with, got none for "
+                                 f"{lonely!r} with {list(entrants[lonely])}; envs.Crowd plays one policy in all seats")
+    return found
+
+
+def seat_spaces(env: Any, seats: Sequence[str] | None, seed: int) -> dict[str, list[tuple[str, tuple[Any, Any]]]]:
+    """By seat, its agents that are known and their (observation space, action space).
+
+    They are the possible agents, or where the environment does not list them those of the first episode of a seed.
+
+    Raises:
+      ConfigurationError: seats that no agent has, or an agent that has no seat or two.
+    """
+    chosen = _checked_seats(env, seats)
+    agents = list(getattr(env, "possible_agents", None) or ())
+    if not agents:
+        env.reset(seed=episode_seed(seed, 0))
+        agents = list(env.agents)
+    casting = Casting(dict.fromkeys(chosen, "unused"), Library(seed), "episode", "play, seats")
+    casting.check(agents)
+    found: dict[str, list[tuple[str, tuple[Any, Any]]]] = {seat: [] for seat in chosen}
+    for agent in agents:
+        found[casting.pattern(agent)].append((agent, (env.observation_space(agent), env.action_space(agent))))
+    return found
+
+
+def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequence[str], library: Library, seed: int) -> None:
+    """Loads policies for the agents that are known, so that what does not fit is refused before anything is played."""
+    known_agents = seat_spaces(env, seats, seed)
+    for name, by_seat in entrants.items():
+        for seat, agent, spaces in ((seat, *each) for seat, found in known_agents.items() if seat in by_seat for each in found):
+            policy = Casting({seat: by_seat[seat]}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
+            known = policy.binding.spaces.action_space
+            if known != spaces[1]:
+                raise ConfigurationError(f"play, policy {name!r}, seat {seat!r}: expected a policy loaded with spaces whose actions are "
+                                         f"{spaces[1]}, got {policy.name!r} for {known}; give one for each seat, "
+                                         f"{{{name!r}: {{{seat!r}: policy, …}}}}")
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds, and empty masks, of one policy's games. Mutable."""
+
+    environment_s: float = 0.0
+    policy_s: float = 0.0
+    empty_masks: int = 0
+
+
+class _Table:
+    """One lineup at the environment that all share. Mutable."""
+
+    def __init__(self, env: Any, lineup: Lineup, entrants: Mapping[str, Mapping[str, Any]], seed: int, deterministic: bool,
+                 library: Library, max_steps: int | None):
+        self.lineup = lineup
+        cast = {seat: entrants[name][seat] for seat, name in lineup.items()}
+        self._match: Match
+        self._match, self._casting = make_match(env, (), cast, seed, deterministic, "episode", "play", library)
+        self._max_steps = max_steps
+
+    def play(self, episode: int, seed: int, clocks: Mapping[str, _Clock]) -> Game:
+        """One game. Its agents end with it, also when it fails."""
+        match = self._match
+        own = [clocks[name] for name in dict.fromkeys(self.lineup.values())]
+        seat_returns = dict.fromkeys(self.lineup, 0.0)
+        seats: dict[str, str] = {}
+        length, truncated = 0, False
+        try:
+            self._run(match.reset(seed, None), own, clocks)
+            while match.agents:
+                length += self._run(match.step({}), own, clocks)
+                rewards, ended, cut = match.outcome
+                for agent, reward in rewards.items():
+                    if agent not in seats:
+                        seats[agent] = self._casting.pattern(agent)
+                    seat_returns[seats[agent]] += float(reward)
+                truncated |= any(cut.values())
+                if length == self._max_steps and any(not ended.get(agent) and not cut.get(agent) for agent in match.agents):
+                    truncated = True
+                    break
+        finally:
+            match.roster.end_all()
+        means = {name: float(np.mean([seat_returns[seat] for seat, whose in self.lineup.items() if whose == name]))
+                 for name in dict.fromkeys(self.lineup.values())}
+        return Game(episode, seed, dict(self.lineup), means, seat_returns, length, not truncated)
+
+    def _run(self, asking: Asking[Seen], own: Sequence[_Clock], clocks: Mapping[str, _Clock]) -> int:
+        """Runs a reset or step; returns 1 if anybody decided, else 0."""
+        decided = 0
+        before = time.perf_counter()
+        try:
+            questions = next(asking)
+            while True:
+                _spend(own, time.perf_counter() - before)
+                decided = 1
+                answers = self._answers(questions, clocks)
+                before = time.perf_counter()
+                questions = asking.send(answers)
+        except StopIteration:
+            _spend(own, time.perf_counter() - before)
+        return decided
+
+    def _answers(self, questions: list[Question], clocks: Mapping[str, _Clock]) -> list[Answer]:
+        """Answers, policy by policy; the time of a policy that several names stand for is shared among them."""
+        answers: list[Answer | None] = [None] * len(questions)
+        for key in dict.fromkeys(id(question.policy) for question in questions):
+            places = [i for i, question in enumerate(questions) if id(question.policy) == key]
+            before = time.perf_counter()
+            found = answered([questions[i] for i in places])
+            spent = time.perf_counter() - before
+            owners = self._owners(questions[places[0]].policy)
+            for name in owners:
+                clocks[name].policy_s += spent / len(owners)
+            clocks[owners[0]].empty_masks += sum(answer.empty_masks for answer in found)
+            for i, answer in zip(places, found, strict=True):
+                answers[i] = answer
+        return answers  # type: ignore[return-value]
+
+    def _owners(self, policy: Policy) -> list[str]:
+        """The names that a policy plays for in this lineup."""
+        found = {self.lineup[self._casting.pattern(agent)] for other, agents, _ in self._match.roster.groups if other is policy
+                 for agent in agents}
+        return sorted(found)
+
+
+def _spend(clocks: Sequence[_Clock], seconds: float) -> None:
+    for clock in clocks:
+        clock.environment_s += seconds
+
+
+def _returns(name: str, games: Sequence[Game], episodes: int, clock: _Clock) -> Returns:
+    """A policy's means over its games of each episode."""
+    by_episode: list[list[Game]] = [[] for _ in range(episodes)]
+    for game in games:
+        if name in game.returns:
+            by_episode[game.episode].append(game)
+    return Returns(name, np.array([np.mean([game.returns[name] for game in each]) for each in by_episode]),
+                   np.array([np.mean([game.length for game in each]) for each in by_episode]),
+                   np.array([all(game.terminated for game in each) for each in by_episode]), clock.environment_s, clock.policy_s,
+                   clock.empty_masks)

@@ -1,0 +1,35 @@
+"""Text in pictures: escaped, shortened, broken into lines that fit."""
+
+from __future__ import annotations
+
+import textwrap
+from xml.sax.saxutils import escape
+
+_LETTER = 6.6  # pixels, a generous mean width of a letter at 12 pixels
+
+
+def plain_text(text: str) -> str:
+    """Escaped, and without the characters that XML 1.0 cannot hold in any form."""
+    return escape("".join(c if _legal(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _legal(code: int) -> bool:
+    return code in (0x9, 0xA, 0xD) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000
+
+
+def shortened(text: str, most: int = 20) -> str:
+    """Text of at most so many characters, an ellipsis in its middle."""
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[:most - 1 - half]}…{text[-half:]}"
+
+
+def text_width(text: str) -> float:
+    """About how wide a text is, in pixels at 12 pixels."""
+    return _LETTER * len(text)
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """Lines of a text that fit into so many pixels."""
+    return textwrap.wrap(text, max(int(width / _LETTER), 10)) or [""]
