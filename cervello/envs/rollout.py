@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,18 @@ class Rollout:
                 self.close()
             yield step
 
-    def columns(self) -> Step:
-        """All steps that are left, [T, N, …]. Raises ConfigurationError when there are none."""
-        steps = list(self)
-        if not steps:
+    def columns(self, steps: int | None = None) -> Step:
+        """The next T steps, [T, N, …]: so many, or those that are left.
+
+        Raises:
+          ConfigurationError: a number below 1, or no steps are left.
+        """
+        if steps is not None:
+            _check_steps("rollout, columns, steps", steps)
+        found = list(islice(self, steps))
+        if not found:
             raise ConfigurationError("rollout, columns: expected steps that are left, got none; call rollout again")
-        return Step(*(stack([getattr(step, each.name) for step in steps]) for each in fields(Step)))
+        return Step(*(stack([getattr(step, each.name) for step in found]) for each in fields(Step)))
 
     def close(self) -> None:
         """Ends the agents, and closes environments that were made here."""
@@ -168,8 +175,7 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     Raises:
       ConfigurationError: a policy without spaces, or an environment that cannot be stepped.
     """
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ConfigurationError(f"rollout, steps: expected at least 1, got {steps!r}")
+    _check_steps("rollout, steps", steps)
     number = checked_seed("rollout", seed)
     source = open_source(env, n_envs, autoreset)
     try:
@@ -178,6 +184,11 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
         source.close()
         raise
     return Rollout(source, policy, int(steps), number, bool(deterministic))
+
+
+def _check_steps(where: str, steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise ConfigurationError(f"{where}: expected at least 1, got {steps!r}")
 
 
 def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:
