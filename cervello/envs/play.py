@@ -145,7 +145,6 @@ class _Play:
     def _begin(self, arrived: Arrived) -> None:
         rows = arrived.rows[arrived.fresh]
         if len(rows):
-            self._actor.end(rows[self._begun[rows] > 0])
             self._actor.begin(rows, rows + self._source.n_envs * self._begun[rows] if self._source.seeds_rows else self._begun[rows])
             self._begun[rows] += 1
 

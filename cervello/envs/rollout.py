@@ -125,7 +125,9 @@ class Rollout:
         self._begin(after)
         if len(before.rows) != self._source.n_envs or not np.array_equal(before.rows, after.rows):
             sent = self._remember(before.rows, sent, after.rows)
-        log_prob = np.where(after.valid, sent["log_prob"], np.float32(np.nan))
+        log_prob = sent["log_prob"]
+        if not after.valid.all():
+            log_prob = np.where(after.valid, log_prob, np.float32(np.nan))
         return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
                     after.following, after.valid, sent["version"], sent["outputs"], after.rows)
 
@@ -151,7 +153,6 @@ class Rollout:
         """Begins the agents of rows whose episode has just begun; those of the episodes before end."""
         rows = arrived.rows[arrived.fresh]
         if len(rows):
-            self._actor.end(rows[self._episodes[rows] > 0])
             self._actor.begin(rows, self._numbers(rows) if self._source.seeds_rows else self._episodes[rows])
             self._episodes[rows] += 1
 
@@ -194,9 +195,12 @@ def _check_steps(where: str, steps: Any) -> None:
 def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:
     """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
     places, n = decision.places, len(arrived.rows)
+    every = len(places) == n
 
     def spread(column: Array, fill: float = 0) -> Array:
-        found = np.full((n, *column.shape[1:]), fill, column.dtype)
+        if every:
+            return column
+        found = np.full((n, *column.shape[1:]), fill, column.dtype) if fill else np.zeros((n, *column.shape[1:]), column.dtype)
         found[places] = column
         return found
 

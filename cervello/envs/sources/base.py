@@ -12,6 +12,7 @@ from cervello.envs.decision import Decision
 from cervello.recording.trees import Tree, map_tree
 from cervello.spec import Array
 
+Masks = list[Any] | Array
 Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begins → the seeds of their resets
 
 
@@ -31,7 +32,7 @@ class Arrived:
       terminated, truncated: [n] bool.
       following: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None after a
         reset.
-      masks: a mask of actions or None for each row; None when there are none.
+      masks: one mask of actions for each row, [n, …], or a list with a mask or None for each; None when there are none.
       missing: [n] bool, rows whose true last observation the environment does not give; None when there are none.
     """
 
@@ -44,7 +45,7 @@ class Arrived:
     terminated: Array
     truncated: Array
     following: Tree = None
-    masks: list[Any] | None = None
+    masks: Masks | None = None
     missing: Array | None = None
     innermost: Array | None = None
 
@@ -114,13 +115,15 @@ def copied(tree: Tree) -> Tree:
     return map_tree(lambda column: np.array(column), tree)
 
 
-def masks_of(infos: Any, n_rows: int) -> list[Any] | None:
+def masks_of(infos: Any, n_rows: int) -> Masks | None:
     """Masks by row out of a vector environment's infos, {"action_mask": [N, …], "_action_mask": [N] bool}; None where there is none."""
     masks = infos.get("action_mask") if isinstance(infos, dict) else None
     if masks is None:
         return None
     there = infos.get("_action_mask")
     flags = np.ones(n_rows, np.bool_) if there is None else np.asarray(there, np.bool_)
+    if isinstance(masks, np.ndarray) and masks.dtype != object and flags.all():
+        return masks.copy()  # environments write into theirs again
     return [_row(masks, i) if flags[i] else None for i in range(n_rows)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from cervello.envs.decision import Decision, recorders_around
-from cervello.envs.sources.base import Arrived, Seeds, copied, masks_of, put, stack
+from cervello.envs.sources.base import Arrived, Masks, Seeds, copied, masks_of, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
@@ -71,7 +71,7 @@ class GymnasiumVector:
         for recorder in self._recorders:
             recorder.tell(decision)
 
-    def _reset_rows(self, ended: Array, masks: list[Any] | None) -> tuple[Any, list[Any] | None]:
+    def _reset_rows(self, ended: Array, masks: Masks | None) -> tuple[Any, Masks | None]:
         """Begins the next episodes of some rows; the others keep what they have."""
         seeds: list[int | None] | None = None
         if self._seeds is not None:
@@ -81,9 +81,14 @@ class GymnasiumVector:
                 seeds[row] = int(seed)
         observation, infos = self._env.reset(seed=seeds, options={"reset_mask": ended.copy()})
         self._forget_rewards()
-        nothing = [None] * self.n_envs
-        fresh = masks_of(infos, self.n_envs) or nothing  # zeros for rows that were not reset: theirs is the mask of their last step
-        return copied(observation), [(fresh if ended[i] else masks or nothing)[i] for i in range(self.n_envs)]
+        fresh = masks_of(infos, self.n_envs)  # zeros for rows that were not reset: theirs is the mask of their last step
+        if isinstance(fresh, np.ndarray) and isinstance(masks, np.ndarray):
+            fresh[~ended] = masks[~ended]
+            return copied(observation), fresh
+        if fresh is None and masks is None:
+            return copied(observation), None
+        after, before = ([None] * self.n_envs if each is None else each for each in (fresh, masks))
+        return copied(observation), [(after if ended[i] else before)[i] for i in range(self.n_envs)]
 
     def _forget_rewards(self) -> None:
         for listener in self._listeners:
