@@ -38,6 +38,7 @@ class Actor:
         self.deterministic = deterministic
         self._where, self._stream, self._by_episode = where, stream, by_episode
         self._agents: dict[int, str] = {}  # by row
+        self._all_places: Array = np.zeros(0, np.int64)
         self._ids: tuple[Array, list[str]] | None = None  # of the rows that decided last
         space = self.binding.spaces.action_space
         self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
@@ -78,9 +79,13 @@ class Actor:
 
     def decide(self, arrived: Arrived) -> Decision:
         """Decides for the rows whose next action will be executed."""
-        places, rows, observation = np.flatnonzero(arrived.acts), arrived.rows, arrived.observation
-        if len(places) != len(rows):
+        places, rows, observation = self._all_places, arrived.rows, arrived.observation
+        if np.count_nonzero(arrived.acts) != len(rows):
+            places = np.flatnonzero(arrived.acts)
             rows, observation = rows[places], take(observation, places)
+        elif len(places) != len(rows):
+            places = self._all_places = np.arange(len(rows))
+            places.flags.writeable = False
         encoded = self.binding.encode(observation, self._masks(arrived, places))
         outputs = self.policy.infer_batch(self._names(rows), encoded.columns, self.deterministic)
         return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))

@@ -123,10 +123,11 @@ class Rollout:
         self._source.tell(before.rows, decision)
         after = self._arrived = self._source.step(before.rows, sent["action"])
         self._begin(after)
-        if len(before.rows) != self._source.n_envs or not np.array_equal(before.rows, after.rows):
-            sent = self._remember(before.rows, sent, after.rows)
+        rows = before.rows
+        if len(rows) != self._source.n_envs or (rows is not after.rows and not np.array_equal(rows, after.rows)):
+            sent = self._remember(rows, sent, after.rows)
         log_prob = sent["log_prob"]
-        if not after.valid.all():
+        if np.count_nonzero(after.valid) != len(log_prob):
             log_prob = np.where(after.valid, log_prob, np.float32(np.nan))
         return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
                     after.following, after.valid, sent["version"], sent["outputs"], after.rows)
@@ -151,8 +152,8 @@ class Rollout:
 
     def _begin(self, arrived: Arrived) -> None:
         """Begins the agents of rows whose episode has just begun; those of the episodes before end."""
-        rows = arrived.rows[arrived.fresh]
-        if len(rows):
+        if np.count_nonzero(arrived.fresh):
+            rows = arrived.rows[arrived.fresh]
             self._actor.begin(rows, self._numbers(rows) if self._source.seeds_rows else self._episodes[rows])
             self._episodes[rows] += 1
 

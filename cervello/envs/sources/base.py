@@ -86,6 +86,8 @@ class Source(Protocol):
 
 def take(tree: Tree, rows: Array) -> Tree:
     """Some rows of a tree of columns, copied."""
+    if type(tree) is np.ndarray:
+        return tree[rows]  # the usual case; so in `copied`
     return map_tree(lambda column: np.asarray(column)[rows], tree)
 
 
@@ -112,6 +114,8 @@ def stack(rows: Sequence[Tree]) -> Tree:
 
 def copied(tree: Tree) -> Tree:
     """Arrays of one's own: environments write into theirs again."""
+    if type(tree) is np.ndarray:
+        return tree.copy()
     return map_tree(lambda column: np.array(column), tree)
 
 

@@ -33,7 +33,8 @@ class GymnasiumVector:
         self.innermost_missing = "" if inner else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
         self._recorders = recorders_around(env)
-        self._ended = np.zeros(self.n_envs, np.bool_)
+        self._all = np.ones(self.n_envs, np.bool_)
+        self._ended = np.zeros(self.n_envs, np.bool_)  # of the last step, where rows begin anew in a step of their own
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         self._seeds = seeds
@@ -50,21 +51,23 @@ class GymnasiumVector:
         observation = copied(observation)
         reward, terminated, truncated = np.array(reward, np.float64), np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
-        ended, yes, no = terminated | truncated, np.ones(n, np.bool_), np.zeros(n, np.bool_)
-        following, fresh, acts, valid = observation, no, yes, yes
+        ended, fresh = terminated | truncated, self._ended
+        following, acts, valid = observation, self._all, np.ones(n, np.bool_)
         masks = masks_of(infos, n)
+        over = np.count_nonzero(ended) > 0
         if self._mode is AutoresetMode.NEXT_STEP:
-            fresh = self._ended  # this step was their reset
-            acts, valid = ~ended, ~fresh
-            reward[fresh] = 0.0
+            if over:
+                acts = ~ended
+            if np.count_nonzero(fresh):  # this step was their reset
+                valid = ~fresh
+                reward[fresh] = 0.0
             self._ended = ended
-        elif self._mode is AutoresetMode.SAME_STEP:
+        elif over:
             fresh = ended
-            if ended.any():
+            if self._mode is AutoresetMode.SAME_STEP:
                 following = put(observation, ended, _final(infos, ended))
-        elif ended.any():
-            fresh = ended
-            observation, masks = self._reset_rows(ended, masks)
+            else:
+                observation, masks = self._reset_rows(ended, masks)
         return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost)
 
     def tell(self, rows: Array, decision: Decision) -> None:
