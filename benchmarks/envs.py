@@ -94,13 +94,14 @@ class Field:
 
 
 def policy_of(env: Any, balances: bool = True) -> cervello.Policy:
-    """The network for an environment's spaces, with the head that `cervello.load` finds.
+    """The network for an environment's spaces, with the head that a learner needs: a drawn action and its log-probability.
 
     Args:
       balances: whether one path through the network keeps a pole up, and all others are random and computed all the same; else actions are
         nearly random, as those of a network are that has learnt nothing.
     """
-    policy = cervello.load(mlp((4, 64, 64, 2)), wrappers="auto", spaces=envs.Spaces(env, action="action"), threads=1)
+    head = cervello.Sample(cervello.heads.Categorical("action"), action="drawn", entropy=None)
+    policy = cervello.load(mlp((4, 64, 64, 2)), wrappers=[head], spaces=env, threads=1)
     rng = np.random.default_rng(1)
     first, second, last = (rng.standard_normal(shape).astype(np.float32) for shape in ((64, 4), (64, 64), (2, 64)))
     if balances:

@@ -205,6 +205,8 @@ def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any
         found[places] = column
         return found
 
+    version = np.empty(n, np.int64)
+    version.fill(decision.version)
     return {"observation": arrived.observation, "sampled": spread(decision.sampled), "action": actions,
-            "log_prob": spread(decision.log_prob, np.nan), "version": np.full(n, decision.version, np.int64),
+            "log_prob": spread(decision.log_prob, np.nan), "version": version,
             "outputs": {name: spread(column) for name, column in decision.outputs.items()}}
