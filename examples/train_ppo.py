@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import cervello
-from cervello import envs
+from cervello import envs, statistics
 from cervello.pictures.returns import returns_chart
 
 ENVS, LENGTH = 32, 64  # environments, and vector steps of a batch
@@ -150,7 +150,7 @@ class Returns:
             low, high = last * k // parts, last * (k + 1) // parts
             values = [found for steps, found in self.found if low < steps <= high]
             if values:
-                rows.append((f"to {high:,} steps", values, float(np.mean(values)), None))
+                rows.append((f"to {high:,} steps", values, float(np.mean(values)), statistics.bca(values)))
         Path(path).write_text(returns_chart("CartPole-v1, while training", "an episode counts for the steps until its end", rows), "utf-8")
 
 
@@ -171,8 +171,13 @@ def train(limit: int, who_acts: str) -> bytes:
     venvs = {who: Timed(gymnasium.make_vec("CartPole-v1", ENVS, vectorization_mode="vector_entry_point")) for who in ("cervello", "torch")}
     policy = cervello.load(export(learner.actor), wrappers=[cervello.Sample(cervello.heads.Categorical("logits"), entropy=None)],
                            spaces=venvs["cervello"], name="ppo")
-    rollout = envs.rollout(venvs["cervello"], policy, steps=limit, seed=1)
-    collect = {"cervello": rollout.columns, "torch": TorchActor(venvs["torch"], learner.actor).columns}
+    rollout = envs.rollout(venvs["cervello"], policy, steps=limit + LENGTH, seed=1)  # more than are taken
+
+    def in_cervello(length: int) -> envs.Step:
+        policy.update_weights(learner.weights())
+        return rollout.columns(length)
+
+    collect = {"cervello": in_cervello, "torch": TorchActor(venvs["torch"], learner.actor).columns}
     actors = list(collect) if who_acts == "both" else [who_acts]
     spent = {who: dict.fromkeys(("acting", "environments", "learning"), 0.0) for who in actors}
     batches: dict[str, int] = defaultdict(int)
@@ -183,7 +188,6 @@ def train(limit: int, who_acts: str) -> bytes:
         batch = collect[who](LENGTH)
         collected, inside = time.perf_counter(), venvs[who].seconds - inside
         learner.update(batch)
-        policy.update_weights(learner.weights())
         now = time.perf_counter()
         for what, seconds in (("acting", collected - start - inside), ("environments", inside), ("learning", now - collected)):
             spent[who][what] += seconds
@@ -197,6 +201,8 @@ def train(limit: int, who_acts: str) -> bytes:
         if done:
             break
     rollout.close()
+    for venv in venvs.values():
+        venv.close()
     print(shares(spent, batches))
     returns.curve("train_ppo.svg")
     return export(learner.actor)
