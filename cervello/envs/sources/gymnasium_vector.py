@@ -52,7 +52,7 @@ class GymnasiumVector:
         reward, terminated, truncated = np.array(reward, np.float64), np.array(terminated, np.bool_), np.array(truncated, np.bool_)
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
         ended, fresh = terminated | truncated, self._ended
-        following, acts, valid = observation, self._all, np.ones(n, np.bool_)
+        following, acts, valid = observation, self._all, self._all.copy()
         masks = masks_of(infos, n)
         over = np.count_nonzero(ended) > 0
         if self._mode is AutoresetMode.NEXT_STEP:
