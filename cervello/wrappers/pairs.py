@@ -9,11 +9,15 @@ from cervello.spec import PolicySpec, TensorSpec
 # (in, out) fragments, as met in exported policies: ML-Agents, Godot RL Agents, RLlib, Stable-Baselines3, Keras, hand-written.
 _FRAGMENTS = (("state_ins", "state_outs"), ("recurrent_in", "recurrent_out"), ("_in_", "_out_"), ("_in", "_out"), ("in_", "out_"),
               ("_input", "_output"), ("_old", "_new"), ("prev_", "next_"))
+_BEFORE, _AFTER = ("new_", "next_"), ("_out", "_new", "_next", "_n")  # added to the whole name: state → next_state, h → h_out
+_FORMER = re.compile(r"^(?:last|prev|previous)_(?P<name>(?!.*action).+)$", re.IGNORECASE)  # an action is remembered, see `proposal`
+_FIRST = re.compile(r"^(?P<stem>.*[A-Za-z]_?)0(?P<tail>\D*)$")  # h0 → hn, h_0 → h_n, as torch's documentation has it
+_SEEN = re.compile(r"obs|image|pixel|frame|action", re.IGNORECASE)  # never a state by such rules: obs → next_obs is what a model predicts
 _SUFFIX = re.compile(r"^(?P<stem>.+?)(?:\.\d+|_\d+|:\d+)$")
 
 
 def recurrent_pairs(spec: PolicySpec) -> dict[str, str]:
-    """Output by input, for inputs that an output of equal row shape and type feeds."""
+    """Output by input, for inputs that an output of equal row shape and type feeds; none where no input would be left to observe."""
     pairs: dict[str, str] = {}
     taken: set[str] = set()
     for into in spec.inputs.values():
@@ -23,7 +27,7 @@ def recurrent_pairs(spec: PolicySpec) -> dict[str, str]:
                 pairs[into.name] = candidate
                 taken.add(candidate)
                 break
-    return pairs
+    return pairs if len(pairs) < len(spec.inputs) else {}
 
 
 def _candidates(name: str) -> list[str]:
@@ -36,6 +40,12 @@ def _candidates(name: str) -> list[str]:
     if matched:
         found.append(matched["stem"])
     found += [f"{name}.1", f"{name}_1"]
+    if not _SEEN.search(name):
+        found += [f"{before}{name}" for before in _BEFORE] + [f"{name}{after}" for after in _AFTER]
+    if former := _FORMER.match(name):
+        found.append(former["name"])
+    if first := _FIRST.match(name):
+        found.append(f"{first['stem']}n{first['tail']}")
     return found
 
 

@@ -79,6 +79,8 @@ CONTRADICTIONS = [
     # recurrent layers
     *((lambda op=op: _cell(op, hidden_size=3), "hidden_size 2, as the recurrent weights have it, got 3") for op in _CELLS),
     *((lambda op=op: _cell(op, hidden_size=2, clip=1.0, direction="bidirectional"), r"weights of shape \(2,") for op in _CELLS),
+    *((lambda op=op, clip=clip: _cell(op, hidden_size=2, clip=clip), f"a clip above 0, or none, got {clip}")
+      for op in _CELLS for clip in (0.0, -1.0)),
     (lambda: _cell("RNN", weights(1, 3)), r"biases of shape \(1, 4\), got \(1, 3\)"),
     (lambda: _cell("LSTM", weights(1, 16), np.ones(2, np.int32)), r"sequence lengths of shape \(1,\), got \(2,\)"),
     (lambda: _cell("GRU", activations=["Tanh"]), "2 activations, got"),

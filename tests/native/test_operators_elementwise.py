@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import scipy.special
 from hypothesis import given, settings
@@ -167,3 +168,36 @@ def test_a_value_and_its_transpose_in_one_node() -> None:
     x = np.random.default_rng(0).standard_normal((3, 6, 6)).astype(np.float32)
     (found,) = model.run({"x": x}).values()
     np.testing.assert_allclose(found, np.exp(x) - np.exp(x).transpose(0, 2, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ({"detect_negative": 1, "detect_positive": 1}, [False, True, True, False, False]),
+    ({"detect_negative": 0}, [False, True, False, False, False]), ({"detect_positive": 0}, [False, False, True, False, False])])
+def test_infinities_count_by_their_sign(given: dict[str, int], expected: list[bool]) -> None:
+    x = np.array([[NAN, np.inf, -np.inf, 3e38, 1e-45]], np.float32)
+    model = Model.load(one("IsInf", rows(5), **given))
+    assert not model.slow_nodes
+    assert model.run({"x0": x})["y0"].tolist() == [expected]
+    assert Model.load(one("IsNaN", rows(5))).run({"x0": x})["y0"].tolist() == [[True, False, False, False, False]]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32])
+def test_integers_are_clipped_on_the_sides_that_are_given(dtype: Any) -> None:
+    x = np.array([[np.iinfo(dtype).min, -5, 0, 5, np.iinfo(dtype).max]], dtype)
+    for low, high in ((None, 3), (-2, None), (-2, 3), (3, -2)):
+        bounds = [None if bound is None else np.array(bound, dtype) for bound in (low, high)]
+        model = Model.load(one("Clip", rows(5, dtype=dtype), *bounds))
+        assert not model.slow_nodes
+        expected = np.minimum(np.maximum(x, x.min() if low is None else low), x.max() if high is None else high)
+        np.testing.assert_array_equal(model.run({"x0": x})["y0"], expected)
+
+
+@pytest.mark.parametrize("source", [np.float32, np.float64])
+@pytest.mark.parametrize("target", [np.uint8, np.int8])
+def test_floats_saturate_in_small_integers_too(source: Any, target: Any) -> None:
+    x = np.array([[NAN, np.inf, -np.inf, 300.7, -300.7, -1.5, 100.9]], source)
+    model = Model.load(one("Cast", rows(7, dtype=source), to=onnx.helper.np_dtype_to_tensor_dtype(np.dtype(target))))
+    assert not model.slow_nodes
+    info = np.iinfo(target)
+    expected = [0, info.max, info.min, info.max, info.min, max(-1, info.min), 100]
+    assert model.run({"x0": x})["y0"].tolist() == [expected]

@@ -43,6 +43,23 @@ def test_reductions_over_any_axes_follow_float64(data: Any, op: str, shape: list
         assert_same_bits(execute(model, {"x0": x}, range(n_rows)), one_by_one(model, {"x0": x}, n_rows), op)
 
 
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare"])
+@pytest.mark.parametrize("dtype", [np.int64, np.int32])
+@pytest.mark.parametrize("axes", [[1], [2], [1, 3], [1, 2, 3]])
+def test_reductions_of_integers_wrap_around(op: str, dtype: Any, axes: list[int]) -> None:
+    info = np.iinfo(dtype)
+    x = np.random.default_rng(0).integers(info.min, info.max, (5, 3, 4, 6), dtype, endpoint=True)
+    x[0, 0, 0, 0], x[0, 1, 1, 1] = info.min, info.max
+    model = Model.load(one(op, rows(3, 4, 6, dtype=dtype), np.array(axes), opset=18, keepdims=0))
+    assert not model.slow_nodes
+    reduced = {"ReduceMax": np.max, "ReduceMin": np.min}.get(op)
+    with np.errstate(over="ignore"):
+        terms = np.abs(x) if op == "ReduceL1" else x * x if op == "ReduceSumSquare" else x
+        true = (reduced(x, axis=tuple(axes)) if reduced else
+                (np.prod if op == "ReduceProd" else np.sum)(terms, axis=tuple(axes), dtype=dtype))
+    np.testing.assert_array_equal(model.run({"x0": x})["y0"], true)
+
+
 @pytest.mark.parametrize("op", [op for op in TRUE if op != "ReduceLogSum"])
 @pytest.mark.parametrize("axis", [1, 2])
 def test_special_values_in_reductions_are_numpys(op: str, axis: int) -> None:

@@ -56,6 +56,32 @@ def test_a_name_alone_is_not_enough() -> None:
     assert propose(spec(("step_size", (4,), np.float32), ("unmasked", (3,), np.float32))) == []
 
 
+@pytest.mark.parametrize(("into", "out"), [
+    ("h_in", "h_out"), ("h", "h_out"), ("h0", "hn"), ("h_0", "h_n"), ("hidden", "new_hidden"), ("state", "next_state"),
+    ("state", "state_next"), ("rnn_states", "new_rnn_states"), ("lstm_h", "lstm_h_out"), ("last_hidden", "hidden"), ("prev_h", "h")])
+def test_usual_names_of_state_are_known(into: str, out: str) -> None:
+    policy = spec(("obs", (8,), np.float32), (into, (8,), np.float32), outputs=(("action", (2,)), (out, (8,))))
+    assert [repr(wrapper) for wrapper in propose(policy)] == [f"Recurrent({{{into!r}: {out!r}}})"]
+
+
+def test_two_states_keep_their_own_outputs() -> None:
+    policy = spec(("obs", (8,), np.float32), ("h0", (8,), np.float32), ("c0", (8,), np.float32),
+                  outputs=(("cn", (8,)), ("hn", (8,)), ("action", (2,))))
+    assert [repr(wrapper) for wrapper in propose(policy)] == ["Recurrent({'h0': 'hn', 'c0': 'cn'})"]
+
+
+@pytest.mark.parametrize(("into", "out"), [
+    ("policy_input", "policy_output"), ("in_0", "out_0"), ("data_in", "data_out"), ("state", "next_state"), ("x", "x")])
+def test_an_only_input_is_the_observation(into: str, out: str) -> None:
+    assert propose(spec((into, (4,), np.float32), outputs=((out, (4,)),))) == []
+
+
+def test_what_a_model_predicts_of_its_observation_is_no_state() -> None:
+    assert propose(spec(("obs", (4,), np.float32), ("goal", (2,), np.float32), outputs=(("next_obs", (4,)), ("obs_out", (4,))))) == []
+    remembered = spec(("obs", (4,), np.float32), ("last_action", (2,), np.float32), outputs=(("action", (2,)),))
+    assert [repr(wrapper) for wrapper in propose(remembered)] == ["PreviousAction('last_action', 'action')"]
+
+
 def test_kinds_of_values_follow_the_type() -> None:
     found = propose(spec(("obs", (2,), np.float32), ("action_mask", (4,), np.bool_), ("noise", (2,), np.float32),
                          ("h_in", (3,), np.float32), ("episode_starts", (), np.float32), outputs=(("h_out", (3,)),)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 from cervello.errors import PlanError
@@ -88,9 +89,9 @@ def _choice(item: int | None) -> Reach:
     return reach
 
 
-def _row_to(n_bytes: int, least: int = 0) -> Reach:
-    """A row of float32 to one result; `least`: elements that are read in any case."""
-    return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * 4))
+def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> Reach:
+    """A row to one result; `least`: elements that are read in any case, `item`: bytes of each."""
+    return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * item))
 
 
 def _declare(module: str, names: str, block: Block) -> None:
@@ -104,11 +105,11 @@ _declare("unary", "tanh sigmoid exp log erf softplus sin cos mish tan asin acos 
 _declare("unary", "leaky_relu elu celu swish thresholded_relu scale", Block(1, 1, _FLOATS, each=True))
 _declare("unary", "selu clip hard_sigmoid", Block(1, 2, _FLOATS, each=True))
 _declare("unary", "not_", Block(1, 0, _elements(1, 1)))
-for _name, _target, _source in (
-        ("f32_to_i64", 8, 4), ("f32_to_i32", 4, 4), ("f32_to_bool", 1, 4), ("f32_to_f64", 8, 4), ("f64_to_f32", 4, 8), ("i64_to_f32", 4, 8),
-        ("i32_to_f32", 4, 4), ("i64_to_i32", 4, 8), ("i32_to_i64", 8, 4), ("bool_to_f32", 4, 1), ("bool_to_i64", 8, 1),
-        ("i64_to_bool", 1, 8), ("u8_to_f32", 4, 1)):
-    _declare("casts", _name, Block(1, 0, _elements(_target, _source)))
+_declare("unary", "is_nan", Block(1, 0, _elements(1, 4)))
+_declare("unary", "is_inf", Block(1, 2, _elements(1, 4)))
+_SIZES = {"bool": 1, "u8": 1, "i8": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8}
+for _source, _target in permutations(_SIZES, 2):
+    _declare("casts", f"{_source}_to_{_target}", Block(1, 0, _elements(_SIZES[_target], _SIZES[_source])))
 _declare("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero", Block(2, 1, _float_pair, each=True))
 _declare("binary", "less less_equal greater greater_equal equal", Block(2, 1, _pair(4, 1)))
 _declare("binary", "and_ or_ xor", Block(2, 1, _pair(1, 1)))
@@ -120,6 +121,9 @@ for _item, _kind in ((8, "i64"), (4, "i32")):
         _declare("integers", f"{_name}_{_kind}", Block(2, 1, _pair(_item, 1)))
     for _name in ("neg", "abs", "sign", "relu"):
         _declare("integers", f"{_name}_{_kind}", Block(1, 0, _elements(_item, _item)))
+    _declare("integers", f"clip_{_kind}", Block(1, 2, _elements(_item, _item)))
+    for _name in ("sum", "prod", "largest", "smallest", "l1", "sum_square"):
+        _declare("integers", f"row_{_name}_{_kind}", Block(1, 0, _row_to(_item, item=_item)))
 _declare("integers", "equal_bool", Block(2, 1, _pair(1, 1)))
 _declare("integers", "where", Block(3, 2, _choice(None)))
 _declare("rows", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", Block(1, 0, _row_to(4)))

@@ -11,6 +11,12 @@ from cervello.compiled.compiler import device
 from cervello.compiled.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
 
 
+@device
+def _write_low(target, i, x):
+    """An int64 as int32, by its low bits."""
+    write_i32(target, i, np.int32(x))
+
+
 def _pairs(function, read, write, kind):
     """A block of two operands of a type, computed in int64 and written as `kind`."""
     def block(target, a, b, count, parameters):
@@ -168,6 +174,69 @@ neg_i64, neg_i32 = _singles(_neg)
 abs_i64, abs_i32 = _singles(_abs)
 sign_i64, sign_i32 = _singles(_sign)
 relu_i64, relu_i32 = _singles(_relu)
+
+
+def _clips(read, write):
+    """A block that bounds elements; parameters: the least and the greatest."""
+    def block(target, source, count, parameters):
+        low, high = word(parameters, 0), word(parameters, 1)
+        for i in range(count):
+            write(target, i, min(max(np.int64(read(source, i)), low), high))
+        return 0
+
+    return block
+
+
+clip_i64, clip_i32 = _clips(read_i64, write_i64), _clips(read_i32, _write_low)
+
+
+def _rows(start, function):
+    """Blocks that reduce a row to one element, which starts at `start` of its type, and take one term at a time."""
+    def of(read, write, first):
+        def block(target, source, count, parameters):
+            total = np.int64(first)
+            for i in range(count):
+                total = function(total, np.int64(read(source, i)))
+            write(target, 0, total)
+            return 0
+
+        return block
+
+    return of(read_i64, write_i64, start(np.int64)), of(read_i32, _write_low, start(np.int32))
+
+
+@device
+def _add_absolute(a, x):
+    return a + _abs(x)
+
+
+@device
+def _add_square(a, x):
+    return a + x * x
+
+
+def _zero(kind):
+    return 0
+
+
+def _one(kind):
+    return 1
+
+
+def _least(kind):
+    return int(np.iinfo(kind).min)
+
+
+def _greatest(kind):
+    return int(np.iinfo(kind).max)
+
+
+row_sum_i64, row_sum_i32 = _rows(_zero, _add)
+row_prod_i64, row_prod_i32 = _rows(_one, _mul)
+row_largest_i64, row_largest_i32 = _rows(_least, _max)
+row_smallest_i64, row_smallest_i32 = _rows(_greatest, _min)
+row_l1_i64, row_l1_i32 = _rows(_zero, _add_absolute)
+row_sum_square_i64, row_sum_square_i32 = _rows(_zero, _add_square)
 
 
 def where(target, condition, a, b, count, parameters):

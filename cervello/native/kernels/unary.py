@@ -23,7 +23,7 @@ from cervello.compiled.lanes import (
     splat,
     store_bools,
 )
-from cervello.compiled.memory import word_f32
+from cervello.compiled.memory import read_f32, word, word_f32, write_u8
 
 _F = np.float32
 
@@ -157,4 +157,20 @@ def not_(target, source, count, parameters):
         n = min(count - i, 16)
         store_bools(target + i, invert(load_bools(source + i, n)), n)
         i += 16
+    return 0
+
+
+def is_nan(target, source, count, parameters):
+    for i in range(count):
+        x = read_f32(source, i)
+        write_u8(target, i, 1 if x != x else 0)
+    return 0
+
+
+def is_inf(target, source, count, parameters):
+    """Parameters: whether -inf counts, whether +inf does."""
+    below, above = word(parameters, 0) != 0, word(parameters, 1) != 0
+    for i in range(count):
+        x = read_f32(source, i)
+        write_u8(target, i, 1 if (below and x == -_F(np.inf)) or (above and x == _F(np.inf)) else 0)
     return 0

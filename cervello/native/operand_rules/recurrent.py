@@ -17,8 +17,9 @@ def _recurrent(o: Operands) -> None:
     if len(activations) not in (0, directions * _ACTIVATIONS[op]):
         o.fail(f"{directions * _ACTIVATIONS[op]} activations", list(activations))
     flat = o.choice("layout", 0, (0, 1))
-    if (o.attribute("clip") or 0.0) < 0:
-        o.fail("a clip of at least 0", o.attribute("clip"))
+    clip = o.attribute("clip")
+    if clip is not None and not clip > 0:  # 0 would leave nothing of the sums; some runtimes read it so, others as no clip
+        o.fail("a clip above 0, or none", clip)
     for index, name in enumerate(("a sequence", "weights", "recurrent weights")):
         o.rank(index, name, 3, 3)
     x, hidden = o.shape(0), o.shape(2)[-1]

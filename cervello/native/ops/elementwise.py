@@ -100,6 +100,18 @@ def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
     return fresh
 
 
+def _whole_bounds(lowering: Lowering, node: Node) -> list[Any]:
+    info = np.iinfo(lowering.dtype(node.inputs[0]))
+    words = []
+    for index, missing in ((1, info.min), (2, info.max)):
+        name = node.inputs[index] if len(node.inputs) > index else ""
+        bound = lowering.constant(name) if name else np.asarray(missing)
+        if bound is None:
+            raise NotPlanned("bounds that are not constant")
+        words.append(int(np.asarray(bound).reshape(())))
+    return words
+
+
 _WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu"}
 
 
@@ -108,6 +120,8 @@ def _lower_unary(lowering: Lowering, node: Node) -> None:
     kind = {I64: "i64", I32: "i32"}.get(lowering.dtype(node.inputs[0]))
     if found is None and kind is not None and node.op in _WHOLE_UNARY:
         found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", []
+    elif found is None and kind is not None and node.op == "Clip":
+        found = f"{_K}integers:clip_{kind}", _whole_bounds(lowering, node)
     if found is None:
         raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
     source = lowering.tensor(node.inputs[0])
@@ -144,11 +158,17 @@ def _not(lowering: Lowering, node: Node) -> None:
     emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
 
 
-_CASTS = {("float32", "int64"): "f32_to_i64", ("float32", "int32"): "f32_to_i32", ("float32", "bool"): "f32_to_bool",
-          ("float32", "float64"): "f32_to_f64", ("float64", "float32"): "f64_to_f32", ("int64", "float32"): "i64_to_f32",
-          ("int32", "float32"): "i32_to_f32", ("int64", "int32"): "i64_to_i32", ("int32", "int64"): "i32_to_i64",
-          ("bool", "float32"): "bool_to_f32", ("bool", "int64"): "bool_to_i64", ("int64", "bool"): "i64_to_bool",
-          ("uint8", "float32"): "u8_to_f32"}
+@lowers("IsNaN", "IsInf")
+def _strange(lowering: Lowering, node: Node) -> None:
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    if source.dtype != F32:
+        raise NotPlanned(f"no kernel for {source.dtype}")
+    counted = [] if node.op == "IsNaN" else [int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")]
+    block = "unary:is_nan" if node.op == "IsNaN" else "unary:is_inf"
+    emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
+
+
+_KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
 
 
 @lowers("Cast", "CastLike")
@@ -158,10 +178,10 @@ def _cast(lowering: Lowering, node: Node) -> None:
     if dtype == source.dtype:
         lowering.alias(name, source.viewed(name, source.shape, source.strides))
         return
-    block = _CASTS.get((source.dtype.name, dtype.name))
-    if block is None:
+    kinds = _KINDS.get(source.dtype.name), _KINDS.get(dtype.name)
+    if None in kinds:
         raise NotPlanned(f"no kernel casts {source.dtype} to {dtype}")
-    emit_map(lowering, f"{_K}casts:{block}", source, lowering.output(name, contiguous=False), [])
+    emit_map(lowering, f"{_K}casts:{kinds[0]}_to_{kinds[1]}", source, lowering.output(name, contiguous=False), [])
 
 
 _FLOATS = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max_", "Min": "min_", "Pow": "pow_", "PRelu": "prelu",

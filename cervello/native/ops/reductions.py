@@ -26,6 +26,9 @@ F32 = np.dtype(np.float32)
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
            "ReduceLogSumExp": "log_sum_exp"}
+_WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "smallest", "ReduceProd": "prod", "ReduceL1": "l1",
+                 "ReduceSumSquare": "sum_square"}
+_WHOLE = {np.dtype(np.int64): "i64", np.dtype(np.int32): "i32"}
 
 
 def turned_floats(count: Dim) -> int:
@@ -61,7 +64,8 @@ def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:
 
 def _reduce(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
-    if source.dtype != F32:
+    whole = _WHOLE.get(source.dtype) if node.op in _WHOLE_BLOCKS else None
+    if source.dtype != F32 and whole is None:
         raise NotPlanned(f"no kernel for {source.dtype}")
     axes = _axes(lowering, node, len(source.shape))
     if not source.shape and not node.attributes.get("noop_with_empty_axes", 0):
@@ -71,12 +75,15 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         return
     if any(isinstance(source.shape[a], Affine) for a in axes):
         raise NotPlanned("a reduction across the batch")
-    emit_reduction(lowering, _BLOCKS[node.op], source, axes, lowering.output(name))
+    if whole is None:
+        emit_reduction(lowering, _BLOCKS[node.op], source, axes, lowering.output(name))
+    else:  # sums of integers have the same bits in any order
+        rows, result, terms = _as_rows(lowering, source, axes, lowering.output(name))
+        emit_rows(lowering, f"integers:row_{_WHOLE_BLOCKS[node.op]}_{whole}", rows, result, terms, [])
 
 
 def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[int], target: Tensor) -> None:
     """Reduces a tensor over axes into a contiguous target."""
-    kept = [i for i in range(len(source.shape)) if i not in axes]
     terms = product(source.shape[a] for a in axes)
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
     inner = product(source.shape[axes[-1] + 1:])
@@ -85,17 +92,23 @@ def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[in
         outer = product(source.shape[:axes[0]])
         lowering.emit(f"columns:{block}", (flat,), (target,), [outer, terms, inner])
         return
-    order = kept + axes
+    rows, result, terms = _as_rows(lowering, source, axes, target)
+    emit_rows(lowering, f"rows:{block}", rows, result, terms, [])
+
+
+def _as_rows(lowering: Lowering, source: Tensor, axes: list[int], target: Tensor) -> tuple[Tensor, Tensor, Dim]:
+    """What is reduced as [rows…, terms] with the terms side by side, its contiguous target as [rows…, 1], and the number of terms."""
+    kept = [i for i in range(len(source.shape)) if i not in axes]
+    order, terms, item = kept + axes, product(source.shape[a] for a in axes), source.itemsize
     moved = source.viewed(source.name, tuple(source.shape[i] for i in order), tuple(source.strides[i] for i in order))
     rows_shape = tuple(source.shape[i] for i in kept)
     flat_view = reshaped(moved, source.name, (*rows_shape, terms))
-    if flat_view is None or (flat_view.strides[-1] != 4 and terms != 1):
+    if flat_view is None or (flat_view.strides[-1] != item and terms != 1):
         fresh = lowering.contiguous(moved)
         if not fresh.contiguous:
             fresh = moved
-        flat_view = fresh.viewed(source.name, (*rows_shape, terms), dense_strides((*rows_shape, terms), 4))
-    result = target.viewed(target.name, (*rows_shape, 1), dense_strides((*rows_shape, 1), 4))
-    emit_rows(lowering, f"rows:{block}", flat_view, result, terms, [])
+        flat_view = fresh.viewed(source.name, (*rows_shape, terms), dense_strides((*rows_shape, terms), item))
+    return flat_view, target.viewed(target.name, (*rows_shape, 1), dense_strides((*rows_shape, 1), target.itemsize)), terms
 
 
 for _op in _BLOCKS:

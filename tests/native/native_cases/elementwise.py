@@ -115,13 +115,16 @@ CASES += [Case(f"Where-{name}", build) for name, build in {
     "row": lambda w: one("Where", np.arange(w) % 2 == 0, rows(w), weights(w)),
     "mask": lambda w: one("Where", rows(2, w, dtype=BOOL), rows(1, w), np.float32(-1e9))}.items()]
 
-_CASTS = [("float32", "int64", TensorProto.INT64), ("float32", "int32", TensorProto.INT32), ("float32", "bool", TensorProto.BOOL),
-          ("float32", "float64", TensorProto.DOUBLE), ("float64", "float32", TensorProto.FLOAT), ("int64", "float32", TensorProto.FLOAT),
-          ("int32", "float32", TensorProto.FLOAT), ("int64", "int32", TensorProto.INT32), ("int32", "int64", TensorProto.INT64),
-          ("bool", "float32", TensorProto.FLOAT), ("bool", "int64", TensorProto.INT64), ("int64", "bool", TensorProto.BOOL),
-          ("uint8", "float32", TensorProto.FLOAT), ("float32", "float32", TensorProto.FLOAT)]
+_TYPES = {"bool": TensorProto.BOOL, "uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "int32": TensorProto.INT32,
+          "int64": TensorProto.INT64, "float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 CASES += [Case(f"Cast-{source}-{target}", lambda w, s=source, k=kind: one("Cast", rows(w, dtype=s), to=k),
-               integers=(0, 200) if source == "uint8" else (-3, 3)) for source, target, kind in _CASTS]
+               integers=(0, 127) if "uint8" in (source, target) else (-3, 3), foreign=source[0] != "f" or target != "uint8")
+          for source in _TYPES for target, kind in _TYPES.items()]  # below 0 ONNX leaves it open
+CASES += [Case("IsNaN", lambda w: one("IsNaN", rows(w))),
+          *(Case(f"IsInf-{below}{above}", lambda w, b=below, a=above: one("IsInf", rows(2, w), detect_negative=b, detect_positive=a))
+            for below in (0, 1) for above in (0, 1))]
+CASES += [Case(f"Clip-{dtype.name}", lambda w, d=dtype: one("Clip", rows(w, dtype=d), np.array(-4, d), np.array(5, d)), integers=(-9, 9))
+          for dtype in (I64, np.dtype(np.int32))]
 CASES += [Case("BatchNormalization", lambda w: one("BatchNormalization", rows(w), *_statistics(w)), tolerance=1e-5),
           Case("BatchNormalization-image", lambda w: one("BatchNormalization", rows(3, 2, w), *_statistics(3)), tolerance=1e-5)]
 

@@ -26,6 +26,17 @@ CASES = [Case(f"{op}-{shape}", partial(_reduce, op, shape, 1 if shape != "middle
               tolerance=1e-5) for op in OPS for shape in _SHAPES]
 
 
+def _whole(op: str, shape: str, dtype: Any, width: int) -> Any:
+    sizes, axes = _SHAPES[shape](width)
+    return one(op, rows(*sizes, dtype=dtype), np.array(axes), opset=18, keepdims=0)
+
+
+CASES += [Case(f"{op}-{np.dtype(dtype).name}-{shape}", partial(_whole, op, shape, dtype),
+               integers=(-1, 2) if op == "ReduceProd" else (-9, 9))
+          for op in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceSumSquare")
+          for dtype, shape in ((np.int64, "last"), (np.int64, "middle"), (np.int64, "apart"), (np.int32, "last"))]
+
+
 def _negative_axis(width: int) -> Any:
     return one("ReduceMean", rows(2, width), opset=13, axes=[-1], keepdims=0)
 
