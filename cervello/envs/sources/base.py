@@ -126,7 +126,7 @@ def masks_of(infos: Any, n_rows: int) -> Masks | None:
         return None
     there = infos.get("_action_mask")
     flags = np.ones(n_rows, np.bool_) if there is None else np.asarray(there, np.bool_)
-    if isinstance(masks, np.ndarray) and masks.dtype != object and flags.all():
+    if isinstance(masks, np.ndarray) and masks.ndim == 2 and masks.dtype != object and flags.all():
         return masks.copy()  # environments write into theirs again
     return [_row(masks, i) if flags[i] else None for i in range(n_rows)]
 
