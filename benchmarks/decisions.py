@@ -17,42 +17,19 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from contenders import Crowd, bound, running, session
+from figures import Figure, show, write
 from generated import mlp
 from rich.console import Console
-from rich.table import Table
-from timing import Call, alternate, machine, models_folder, write_json
+from timing import Call, alternate, machine, models_folder
 
 from cervello.native.leaks import growth
 
 REAL = ("cervo_test", "mlagents_3DBall", "godot_BallChase")
 RUNS = 3
 CALLS = 10_000
-
-
-class Figure(NamedTuple):
-    """One line of the report.
-
-    Attributes:
-      goal: what it should be, None for a figure that is only shown.
-      least: whether the goal is a lower bound.
-    """
-
-    what: str
-    value: float
-    unit: str
-    goal: float | None = None
-    least: bool = True
-    beside: str = ""
-
-    @property
-    def holds(self) -> bool | None:
-        if self.goal is None:
-            return None
-        return self.value >= self.goal if self.least else self.value <= self.goal
 
 
 def _median(contenders: Mapping[str, Sequence[Call]]) -> dict[str, float]:
@@ -174,13 +151,8 @@ def main() -> int:
     for what, measure in parts:
         with console.status(f"measuring {what} …"):
             figures += measure()
-    table = Table("figure", "value", "goal", "", "beside")
-    for figure in figures:
-        goal = "" if figure.goal is None else f"{'≥' if figure.least else '≤'} {figure.goal:g}"
-        verdict = {None: "", True: "holds", False: "MISSED"}[figure.holds]
-        table.add_row(figure.what, f"{figure.value:.2f} {figure.unit}", goal, verdict, figure.beside)
-    console.print(table)
-    write_json(arguments.output, {"machine": facts, "figures": [figure._asdict() | {"holds": figure.holds} for figure in figures]})
+    show(console, figures)
+    write(arguments.output, facts, figures)
     console.print(f"written to {arguments.output}")
     return 0
 

@@ -6,6 +6,7 @@
     python benchmarks/frame.py --output benchmarks/results/frame.json
     python benchmarks/crowd.py --output benchmarks/results/crowd.json
     python benchmarks/noise.py --output benchmarks/results/noise.json
+    python benchmarks/envs.py --output benchmarks/results/envs.json
     python benchmarks/readme.py            # --check: only say whether README has these figures
 """
 
@@ -31,6 +32,17 @@ def _machine(report: dict[str, Any]) -> str:
 def decisions(report: dict[str, Any]) -> Iterator[str]:
     """The table of `decisions.py`."""
     yield f"One decision (`python benchmarks/decisions.py`; {_machine(report)}; one thread, medians):"
+    yield from _goals(report)
+
+
+def environments(report: dict[str, Any]) -> Iterator[str]:
+    """The table of `envs.py`."""
+    yield (f"Inside environments (`python benchmarks/envs.py`; {_machine(report)}; one thread, medians; the network is 4-64-64-2, "
+           "*balanced* weights have episodes of 500 steps, *untrained* ones of some 20):")
+    yield from _goals(report)
+
+
+def _goals(report: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "| | | goal | |"
     yield "|---|---|---|---|"
@@ -126,8 +138,8 @@ def noise(report: dict[str, Any]) -> Iterator[str]:
 def section() -> str:
     """The text between the markers."""
     lines = [BEGIN, ""]
-    for name, write in (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("noise", noise), ("peers", peers),
-                        ("threads", threads)):
+    for name, write in (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("envs", environments), ("noise", noise),
+                        ("peers", peers), ("threads", threads)):
         path = RESULTS / f"{name}.json"
         if path.is_file():
             lines += [*write(json.loads(path.read_text(encoding="utf-8"))), ""]

@@ -17,7 +17,7 @@ from cervello.wrappers import Normalize
 
 
 class Actor:
-    """One policy in n rows of an environment. Begins an agent with every episode and ends it with the episode.
+    """One policy in n rows of an environment. Begins an agent with every episode and ends it when the next one begins.
 
     Where every episode is seeded by itself, its agent is the episode's number, so that an episode is the same in one environment and in
     many; else it is the row.
@@ -38,17 +38,30 @@ class Actor:
         self.deterministic = deterministic
         self._where, self._stream, self._by_episode = where, stream, by_episode
         self._agents: dict[int, str] = {}  # by row
+        self._all_places: Array = np.zeros(0, np.int64)
         self._ids: tuple[Array, list[str]] | None = None  # of the rows that decided last
         space = self.binding.spaces.action_space
         self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
             getattr(space, "start", np.zeros(space.shape, space.dtype)))
 
     def begin(self, rows: Array, episodes: Array) -> None:
-        """Episodes begin in rows: [m] int64 numbers of environments, and of their episodes.
+        """Episodes begin in rows; those that were going on there end.
+
+        Args:
+          rows, episodes: [m] int64 numbers of environments, and of their episodes.
 
         Raises:
           ConfigurationError: another one acts with this policy under the same name and seed.
         """
+        agents, numbers = self._agents, rows.tolist()
+        if not self._by_episode:
+            there = [row in agents for row in numbers]
+            if all(there):  # the same agents go on with their next episodes
+                self.policy.restart_agents([agents[row] for row in numbers], self._stream, episodes)
+                return
+        ended = [agents.pop(row) for row in numbers if row in agents]
+        if ended:
+            self.policy.end_agents(ended)
         each, what = (episodes, "episode") if self._by_episode else (rows, "row")
         ids = [f"{self._where} {self._stream} {what} {number}" for number in each.tolist()]
         taken = next((agent for agent in ids if agent in self.policy), None)
@@ -56,31 +69,31 @@ class Actor:
             raise ConfigurationError(f"{self._where}: expected a policy that no other {self._where} of seed {self._stream} is acting with, "
                                      f"got {self.policy.name!r}, in which {taken!r} is alive; close() the other one, or give another seed")
         self.policy.begin_agents(ids, self._stream, 0 if self._by_episode else episodes)
-        self._agents.update(zip(rows.tolist(), ids, strict=True))
-        self._ids = None
-
-    def end(self, rows: Array) -> None:
-        """Episodes end in rows."""
-        self.policy.end_agents([self._agents.pop(row) for row in rows.tolist()])
+        agents.update(zip(numbers, ids, strict=True))
         self._ids = None
 
     def close(self) -> None:
         """Ends the agents of all rows."""
-        self.end(np.array(list(self._agents), np.int64))
+        ended, self._agents, self._ids = list(self._agents.values()), {}, None
+        self.policy.end_agents(ended)
 
     def decide(self, arrived: Arrived) -> Decision:
         """Decides for the rows whose next action will be executed."""
-        binding = self.binding
-        places = np.flatnonzero(arrived.acts)
-        every = len(places) == len(arrived.rows)
-        observation = arrived.observation if every else take(arrived.observation, places)
-        encoded = binding.encode(observation, self._masks(arrived, places))
-        ids = self._names(arrived.rows if every else arrived.rows[places])
-        outputs = self.policy.infer_batch(ids, encoded.columns, self.deterministic)
+        places, rows, observation = self._all_places, arrived.rows, arrived.observation
+        if np.count_nonzero(arrived.acts) != len(rows):
+            places = np.flatnonzero(arrived.acts)
+            rows, observation = rows[places], take(observation, places)
+        elif len(places) != len(rows):
+            places = self._all_places = np.arange(len(rows))
+            places.flags.writeable = False
+        encoded = self.binding.encode(observation, self._masks(arrived, places))
+        outputs = self.policy.infer_batch(self._names(rows), encoded.columns, self.deterministic)
         return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))
 
     def actions(self, arrived: Arrived, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
+        if len(decision.places) == len(arrived.rows):
+            return decision.action.copy()  # the environment may write into it
         found = np.empty((len(arrived.rows), *np.shape(self._idle)), self.binding.spaces.action_space.dtype)
         found[...] = self._idle
         found[decision.places] = decision.action
@@ -88,14 +101,17 @@ class Actor:
 
     def _names(self, rows: Array) -> list[str]:
         """The agents of rows; the same list while the rows and their episodes stay, which the policy then need not look up again."""
-        if self._ids is None or not np.array_equal(self._ids[0], rows):
-            self._ids = rows, [self._agents[row] for row in rows.tolist()]
-        return self._ids[1]
+        known = self._ids
+        if known is None or (known[0] is not rows and not np.array_equal(known[0], rows)):
+            known = self._ids = rows, list(map(self._agents.__getitem__, rows.tolist()))
+        return known[1]
 
     def _masks(self, arrived: Arrived, places: Array) -> Any:
         """[m, width], everything allowed where nothing is given; None when no row has a mask."""
         if arrived.masks is None:
             return None
+        if isinstance(arrived.masks, np.ndarray):
+            return self.binding.flat_mask(arrived.masks[places], len(places))
         masks = [arrived.masks[i] for i in places.tolist()]
         if all(mask is None for mask in masks):
             return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import add
 from typing import Any
 
 from cervello.envs.multiagent.asking import run_alone
@@ -87,9 +89,8 @@ class Crowd:
         """One step of the environment, in which everybody whose turn it is decides."""
         run_alone(self._match.step({}))
         given, terminated, truncated = self._match.outcome
-        rewards = {agent: float(reward) for agent, reward in given.items()}
-        for agent, reward in rewards.items():
-            self.returns[agent] = self.returns.get(agent, 0.0) + reward
+        rewards = dict(zip(given, map(float, given.values()), strict=True))
+        self.returns.update(zip(rewards, map(add, map(self.returns.get, rewards, repeat(0.0)), rewards.values()), strict=True))
         return CrowdStep(self.agents, rewards, dict(terminated), dict(truncated))
 
     def __iter__(self) -> Iterator[CrowdStep]:

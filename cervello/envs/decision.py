@@ -96,4 +96,5 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
         log_prob = np.asarray(results[drawn.log_prob], np.float32)
     pre_tanh = None if drawn is None or drawn.pre_tanh is None else results[drawn.pre_tanh]
     pre_clip = sampled if binding.spaces.box == "clip" and sampled.dtype.kind == "f" else None
-    return Decision(places, results, sampled, action, log_prob, np.full(n, certain), outputs.version, pre_tanh, pre_clip, empty_masks)
+    undrawn = np.ones(n, np.bool_) if certain else np.zeros(n, np.bool_)
+    return Decision(places, results, sampled, action, log_prob, undrawn, outputs.version, pre_tanh, pre_clip, empty_masks)

@@ -186,9 +186,8 @@ class _Play:
         return [episode_seed(self._seed, k) for k in (rows + self._source.n_envs * self._begun[rows]).tolist()]
 
     def _begin(self, arrived: Arrived) -> None:
-        rows = arrived.rows[arrived.fresh]
-        if len(rows):
-            self._actor.end(rows[self._begun[rows] > 0])
+        if np.count_nonzero(arrived.fresh):
+            rows = arrived.rows[arrived.fresh]
             self._actor.begin(rows, rows + self._source.n_envs * self._begun[rows] if self._source.seeds_rows else self._begun[rows])
             self._begun[rows] += 1
 

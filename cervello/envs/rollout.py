@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,18 @@ class Rollout:
                 self.close()
             yield step
 
-    def columns(self) -> Step:
-        """All steps that are left, [T, N, …]. Raises ConfigurationError when there are none."""
-        steps = list(self)
-        if not steps:
+    def columns(self, steps: int | None = None) -> Step:
+        """The next T steps, [T, N, …]: so many, or those that are left.
+
+        Raises:
+          ConfigurationError: a number below 1, or no steps are left.
+        """
+        if steps is not None:
+            _check_steps("rollout, columns, steps", steps)
+        found = list(islice(self, steps))
+        if not found:
             raise ConfigurationError("rollout, columns: expected steps that are left, got none; call rollout again")
-        return Step(*(stack([getattr(step, each.name) for step in steps]) for each in fields(Step)))
+        return Step(*(stack([getattr(step, each.name) for step in found]) for each in fields(Step)))
 
     def close(self) -> None:
         """Ends the agents, and closes environments that were made here."""
@@ -116,9 +123,12 @@ class Rollout:
         self._source.tell(before.rows, decision)
         after = self._arrived = self._source.step(before.rows, sent["action"])
         self._begin(after)
-        if len(before.rows) != self._source.n_envs or not np.array_equal(before.rows, after.rows):
-            sent = self._remember(before.rows, sent, after.rows)
-        log_prob = np.where(after.valid, sent["log_prob"], np.float32(np.nan))
+        rows = before.rows
+        if len(rows) != self._source.n_envs or (rows is not after.rows and not np.array_equal(rows, after.rows)):
+            sent = self._remember(rows, sent, after.rows)
+        log_prob = sent["log_prob"]
+        if np.count_nonzero(after.valid) != len(log_prob):
+            log_prob = np.where(after.valid, log_prob, np.float32(np.nan))
         return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
                     after.following, after.valid, sent["version"], sent["outputs"], after.rows)
 
@@ -142,9 +152,8 @@ class Rollout:
 
     def _begin(self, arrived: Arrived) -> None:
         """Begins the agents of rows whose episode has just begun; those of the episodes before end."""
-        rows = arrived.rows[arrived.fresh]
-        if len(rows):
-            self._actor.end(rows[self._episodes[rows] > 0])
+        if np.count_nonzero(arrived.fresh):
+            rows = arrived.rows[arrived.fresh]
             self._actor.begin(rows, self._numbers(rows) if self._source.seeds_rows else self._episodes[rows])
             self._episodes[rows] += 1
 
@@ -168,8 +177,7 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     Raises:
       ConfigurationError: a policy without spaces, or an environment that cannot be stepped.
     """
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ConfigurationError(f"rollout, steps: expected at least 1, got {steps!r}")
+    _check_steps("rollout, steps", steps)
     number = checked_seed("rollout", seed)
     source = open_source(env, n_envs, autoreset)
     try:
@@ -180,15 +188,25 @@ def rollout(env: Any, policy: Policy, *, steps: int, seed: int = 0, n_envs: int 
     return Rollout(source, policy, int(steps), number, bool(deterministic))
 
 
+def _check_steps(where: str, steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise ConfigurationError(f"{where}: expected at least 1, got {steps!r}")
+
+
 def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:
     """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
     places, n = decision.places, len(arrived.rows)
+    every = len(places) == n
 
     def spread(column: Array, fill: float = 0) -> Array:
-        found = np.full((n, *column.shape[1:]), fill, column.dtype)
+        if every:
+            return column
+        found = np.full((n, *column.shape[1:]), fill, column.dtype) if fill else np.zeros((n, *column.shape[1:]), column.dtype)
         found[places] = column
         return found
 
+    version = np.empty(n, np.int64)
+    version.fill(decision.version)
     return {"observation": arrived.observation, "sampled": spread(decision.sampled), "action": actions,
-            "log_prob": spread(decision.log_prob, np.nan), "version": np.full(n, decision.version, np.int64),
+            "log_prob": spread(decision.log_prob, np.nan), "version": version,
             "outputs": {name: spread(column) for name, column in decision.outputs.items()}}

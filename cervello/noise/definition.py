@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -77,8 +78,7 @@ def agent_number(agent: int | str) -> int:
       AgentError: neither an int 0 <= id < 2**63 nor a string.
     """
     if isinstance(agent, str):
-        digest = hashlib.blake2b(agent.encode("utf-8", "surrogatepass"), digest_size=8, person=b"cervello")
-        return int.from_bytes(digest.digest(), "little") | STRING_ID
+        return _string_number(str.__str__(agent))  # a subclass may compare as it likes
     try:
         number = operator.index(agent)
     except TypeError:
@@ -86,6 +86,13 @@ def agent_number(agent: int | str) -> int:
     if isinstance(agent, bool) or not 0 <= number < STRING_ID:
         raise AgentError(f"agent id: expected an int 0 <= id < 2**63 or a string, got {agent!r}")
     return number
+
+
+@lru_cache(maxsize=1 << 14)
+def _string_number(agent: str) -> int:
+    """Kept, for the same names begin with every episode."""
+    digest = hashlib.blake2b(agent.encode("utf-8", "surrogatepass"), digest_size=8, person=b"cervello")
+    return int.from_bytes(digest.digest(), "little") | STRING_ID
 
 
 def words(key: int, high: int, step: int, site: int, quad: int) -> Words:

@@ -157,6 +157,21 @@ def test_columns_hold_all_steps_that_are_left() -> None:
         rollout.columns()
 
 
+def test_columns_of_so_many_steps_go_on_where_the_last_ones_stopped() -> None:
+    policy = drawing_policy(CountingGame())
+    whole = envs.rollout(vector("next_step"), policy, steps=9).columns()
+    rollout = envs.rollout(vector("next_step"), policy, steps=9)
+    parts = [rollout.columns(4), rollout.columns(4), rollout.columns(4)]
+    assert [len(part.reward) for part in parts] == [4, 4, 1]
+    np.testing.assert_array_equal(np.concatenate([part.sampled_action for part in parts]), whole.sampled_action)
+    np.testing.assert_array_equal(np.concatenate([part.observation for part in parts]), whole.observation)
+    for steps in (0, -1, True, 1.5):
+        with pytest.raises(ConfigurationError, match=f"rollout, columns, steps: expected at least 1, got {steps}"):
+            rollout.columns(steps)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="rollout, columns: expected steps that are left"):
+        rollout.columns(4)
+
+
 def test_new_weights_count_from_the_next_step_on() -> None:
     env = gymnasium.make_vec("CartPole-v1", 3, vectorization_mode="sync")
     policy = cartpole.policy()

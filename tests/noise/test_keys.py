@@ -71,6 +71,18 @@ def test_strings_never_equal_ints_and_survive_processes(environment: dict[str, s
     assert int(ran.stdout) == numbers[1]
 
 
+def test_strings_that_say_they_are_equal_have_their_own_numbers() -> None:
+    class Same(str):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 1
+
+    names = ["walker_0", "walker_1"]
+    assert [agent_number(Same(name)) for name in names] == [agent_number(name) for name in names]
+
+
 @pytest.mark.parametrize("agent", [-1, 2**63, 1.0, None, True, b"walker"])
 def test_other_ids_are_refused(agent: Any) -> None:
     with pytest.raises(AgentError, match="agent id: expected an int 0 <= id < 2\\*\\*63 or a string, got"):

@@ -13,6 +13,7 @@ from cervello.recording.trees import Tree, map_tree
 from cervello.spaces.kinds import kind
 from cervello.spec import Array
 
+Masks = list[Any] | Array
 Seeds = Callable[[Array], Sequence[int]]  # environments whose next episode begins → the seeds of their resets
 
 
@@ -32,7 +33,7 @@ class Arrived:
       terminated, truncated: [n] bool.
       following: tree of [n, …], what followed the action in the same episode: the true last observation where it has ended. None after a
         reset.
-      masks: a mask of actions or None for each row; None when there are none.
+      masks: one mask of actions for each row, [n, …], or a list with a mask or None for each; None when there are none.
       missing: [n] bool, rows whose true last observation the environment does not give; None when there are none.
     """
 
@@ -45,7 +46,7 @@ class Arrived:
     terminated: Array
     truncated: Array
     following: Tree = None
-    masks: list[Any] | None = None
+    masks: Masks | None = None
     missing: Array | None = None
     innermost: Array | None = None
 
@@ -86,6 +87,8 @@ class Source(Protocol):
 
 def take(tree: Tree, rows: Array) -> Tree:
     """Some rows of a tree of columns, copied."""
+    if type(tree) is np.ndarray:
+        return tree[rows]  # the usual case; so in `copied`
     return map_tree(lambda column: np.asarray(column)[rows], tree)
 
 
@@ -114,6 +117,8 @@ def stack(rows: Sequence[Tree]) -> Tree:
 
 def copied(tree: Tree) -> Tree:
     """Arrays of one's own: environments write into theirs again."""
+    if type(tree) is np.ndarray:
+        return tree.copy()
     return map_tree(lambda column: np.array(column), tree)
 
 
@@ -126,13 +131,15 @@ def columns_of(space: Any, batch: Tree) -> Tree:
     return stack(batch) if isinstance(batch, tuple) else np.array(batch)
 
 
-def masks_of(infos: Any, n_rows: int) -> list[Any] | None:
+def masks_of(infos: Any, n_rows: int) -> Masks | None:
     """Masks by row out of a vector environment's infos, {"action_mask": [N, …], "_action_mask": [N] bool}; None where there is none."""
     masks = infos.get("action_mask") if isinstance(infos, dict) else None
     if masks is None:
         return None
     there = infos.get("_action_mask")
     flags = np.ones(n_rows, np.bool_) if there is None else np.asarray(there, np.bool_)
+    if isinstance(masks, np.ndarray) and masks.ndim == 2 and masks.dtype != object and flags.all():
+        return masks.copy()  # environments write into theirs again
     return [_row(masks, i) if flags[i] else None for i in range(n_rows)]
 
 

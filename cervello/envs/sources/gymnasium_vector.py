@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from cervello.envs.decision import Decision, recorders_around
-from cervello.envs.sources.base import Arrived, Seeds, columns_of, masks_of, put, stack
+from cervello.envs.sources.base import Arrived, Masks, Seeds, columns_of, masks_of, put, stack
 from cervello.envs.sources.innermost import Listener
 from cervello.spec import Array
 
@@ -34,7 +34,8 @@ class GymnasiumVector:
         self.innermost_missing = "" if inner or self._told else "the vector environment does not show its environments"
         self._seeds: Seeds | None = None
         self._recorders = recorders_around(env)
-        self._ended = np.zeros(self.n_envs, np.bool_)
+        self._all = np.ones(self.n_envs, np.bool_)
+        self._ended = np.zeros(self.n_envs, np.bool_)  # of the last step, where rows begin anew in a step of their own
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         self._seeds = seeds
@@ -53,28 +54,30 @@ class GymnasiumVector:
         innermost = np.array([listener.heard() for listener in self._listeners]) if self._listeners else None
         if self._told:
             innermost = np.array(self._env.unwrapped.innermost_rewards)
-        ended, yes, no = terminated | truncated, np.ones(n, np.bool_), np.zeros(n, np.bool_)
-        following, fresh, acts, valid = observation, no, yes, yes
+        ended, fresh = terminated | truncated, self._ended
+        following, acts, valid = observation, self._all, self._all.copy()
         masks = masks_of(infos, n)
+        over = np.count_nonzero(ended) > 0
         if self._mode is AutoresetMode.NEXT_STEP:
-            fresh = self._ended  # this step was their reset
-            acts, valid = ~ended, ~fresh
-            reward[fresh] = 0.0
+            if over:
+                acts = ~ended
+            if np.count_nonzero(fresh):  # this step was their reset
+                valid = ~fresh
+                reward[fresh] = 0.0
             self._ended = ended
-        elif self._mode is AutoresetMode.SAME_STEP:
+        elif over:
             fresh = ended
-            if ended.any():
+            if self._mode is AutoresetMode.SAME_STEP:
                 following = put(observation, ended, _final(infos, ended))
-        elif ended.any():
-            fresh = ended
-            observation, masks = self._reset_rows(ended, masks)
+            else:
+                observation, masks = self._reset_rows(ended, masks)
         return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost)
 
     def tell(self, rows: Array, decision: Decision) -> None:
         for recorder in self._recorders:
             recorder.tell(decision)
 
-    def _reset_rows(self, ended: Array, masks: list[Any] | None) -> tuple[Any, list[Any] | None]:
+    def _reset_rows(self, ended: Array, masks: Masks | None) -> tuple[Any, Masks | None]:
         """Begins the next episodes of some rows; the others keep what they have."""
         seeds: list[int | None] | None = None
         if self._seeds is not None:
@@ -84,9 +87,14 @@ class GymnasiumVector:
                 seeds[row] = int(seed)
         observation, infos = self._env.reset(seed=seeds, options={"reset_mask": ended.copy()})
         self._forget_rewards()
-        nothing = [None] * self.n_envs
-        fresh = masks_of(infos, self.n_envs) or nothing  # zeros for rows that were not reset: theirs is the mask of their last step
-        return self._columns(observation), [(fresh if ended[i] else masks or nothing)[i] for i in range(self.n_envs)]
+        fresh = masks_of(infos, self.n_envs)  # zeros for rows that were not reset: theirs is the mask of their last step
+        if isinstance(fresh, np.ndarray) and isinstance(masks, np.ndarray):
+            fresh[~ended] = masks[~ended]
+            return self._columns(observation), fresh
+        if fresh is None and masks is None:
+            return self._columns(observation), None
+        after, before = ([None] * self.n_envs if each is None else each for each in (fresh, masks))
+        return self._columns(observation), [(after if ended[i] else before)[i] for i in range(self.n_envs)]
 
     def _columns(self, observation: Any) -> Any:
         return columns_of(self.observation_space, observation)
