@@ -57,7 +57,7 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
         raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
     if isinstance(source, Model):
         if outputs is not None or share is not None or strict or dims or batch_axis is not None or rename:
-            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims=, batch_axis= and rename= for a file, "
+            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims=, batch_axis=, rename= for a file, "
                                      "got them for a model that is loaded; give them to Model.load")
         model = source
     elif not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, onnx.ModelProto)):
