@@ -70,12 +70,13 @@ def test_poll_returns_within_a_frame_whatever_the_server_does(brains: Path, serv
             assert pending[0].result(timeout_s=20)["action"].tolist() == [[1.0]]
         else:
             assert poll_many(client) < FRAME_S
-            answers = []
+            answers, codes = [], set()
             for each in pending:
                 try:
                     answers.append(each.result(timeout_s=20)["action"].item())
                 except cervello.RefusedError as error:
-                    assert error.code == 7  # said, never dropped
+                    codes.add(error.code)
+            assert codes <= {7}  # said, never dropped
             assert answers == [float(i + 1) for i in range(len(answers))]
             assert len(answers) >= 256
 

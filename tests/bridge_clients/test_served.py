@@ -174,8 +174,8 @@ def test_a_page_plays_through_a_websocket_and_one_that_is_not_listed_is_told_why
 
     def visit(url: str) -> str:
         said.clear()
-        browser = subprocess.Popen([chromium, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", url],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", url]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             until = time.monotonic() + 40
             while not said and time.monotonic() < until:

@@ -33,7 +33,7 @@ class ServerProcess:
         self.killed = False
 
     def __enter__(self) -> Self:
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed when the block ends)
+        self._log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self.process.stdout is not None
         for _ in range(self._n_addresses):
