@@ -17,6 +17,7 @@ from cervello.native.batching import BatchAxis
 from cervello.native.graph import Graph
 from cervello.native.importer import Source, read
 from cervello.native.origin import Origin
+from cervello.native.renaming import renamed
 from cervello.spec import Inferer, Wrapper
 from cervello.wrappers import Sample
 
@@ -24,7 +25,7 @@ from cervello.wrappers import Sample
 def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
          strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
-         spaces: Any = None, batch_axis: BatchAxis = None) -> Policy:
+         spaces: Any = None, batch_axis: BatchAxis = None, rename: Mapping[str, str] | None = None) -> Policy:
     """Loads a policy.
 
     Args:
@@ -42,6 +43,7 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
       batch_axis: where rows lie in the file's arrays, when the graph does not tell; see `Model.load`.
       spaces: the game, as an environment or `cervello.spaces.Spaces`: how its observations become inputs and outputs become its actions.
         With wrappers="auto" actions are drawn by the head of its action space.
+      rename: new names for inputs and computed tensors of the file, by their names there; all other arguments use the new ones.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
     Raises:
       ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
@@ -54,16 +56,16 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
     if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Sequence) or not outputs):
         raise ConfigurationError(f"outputs: expected a list of at least one name, got {outputs!r}")
     if isinstance(source, Model):
-        if outputs is not None or share is not None or strict or dims or batch_axis is not None:
-            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims= and batch_axis= for a file, got "
-                                     "them for a model that is loaded; give them to Model.load")
+        if outputs is not None or share is not None or strict or dims or batch_axis is not None or rename:
+            raise ConfigurationError(f"model {source.name!r}: expected outputs=, share=, strict=, dims=, batch_axis=, rename= for a file, "
+                                     "got them for a model that is loaded; give them to Model.load")
         model = source
     elif not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, onnx.ModelProto)):
         raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "
                                  f"{source!r}")
     else:
-        origin = Origin.of(source)  # before it is read: a file that is written meanwhile is another one
-        graph = read(source)
+        origin = Origin.of(source, rename)  # before it is read: a file that is written meanwhile is another one
+        graph = renamed(read(source), rename)
         wrappers, outputs = _with_sources(graph, wrappers, outputs)
         model = Model(graph, shared, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
     return Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=spaces)

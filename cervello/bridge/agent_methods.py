@@ -11,7 +11,7 @@ from cervello.agents.snapshot import read
 from cervello.bridge import crowd_state, streams
 from cervello.bridge.codes import Refusal, bad
 from cervello.bridge.crowd import Member
-from cervello.bridge.envelope import as_map, whole
+from cervello.bridge.envelope import answer, as_map, whole
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.link import Link
@@ -29,11 +29,12 @@ def begin(hosted: Hosted, job: Job) -> dict[str, Any]:
     given = job.params.get("streams")
     begun = crowd.begun(ids)
     chosen = derived(hosted, job.link, ids, begun) if given is None else stream_numbers(given, len(ids))
-    if 8 * len(ids) + _OVERHEAD > job.link.frame_bytes:
+    result = {"begun": len(ids), "streams": streams.packed(chosen)}
+    if not _fits(job, len(result["streams"]), result):
         raise too_long(job.link.frame_bytes)
     start(hosted, job.link, ids, chosen, begun)
     note_episodes(hosted, job.link, ids)
-    return {"begun": len(ids), "streams": streams.packed(chosen)}
+    return result
 
 
 def derived(hosted: Hosted, link: Link, ids: Sequence[int], begun: Sequence[int]) -> Array:
@@ -134,10 +135,11 @@ def snapshot(hosted: Hosted, job: Job) -> dict[str, Any]:
     ids = list(crowd.members) if job.agents is None else job.agents
     keys = [member.key for member in crowd.find(ids)]
     state = crowd_state.pack(hosted.name, ids, bytes(hosted.policy.snapshot(keys)))
-    if len(state) + _OVERHEAD > job.link.frame_bytes:
-        raise bad("frame_bytes", f"expected a state of at most {job.link.frame_bytes - _OVERHEAD} bytes, got {len(state)}; name fewer "
-                  "agents")
-    return {"state": state, "version": hosted.policy.version}
+    result = {"state": state, "version": hosted.policy.version}
+    if not _fits(job, len(state), result):
+        raise bad("frame_bytes", f"expected a reply of at most {job.link.frame_bytes} bytes, got a state of {len(state)}; "
+                  "name fewer agents")
+    return result
 
 
 def restore(hosted: Hosted, job: Job) -> dict[str, Any]:
@@ -174,6 +176,12 @@ def close(hosted: Hosted, link: Link) -> None:
     if hosted.name in link.crowds:
         leave(hosted, link, list(link.crowds[hosted.name].members))
         del link.crowds[hosted.name]
+
+
+def _fits(job: Job, n_bytes: int, result: Mapping[str, Any]) -> bool:
+    """Whether the client takes a reply whose bins have so many bytes."""
+    most = job.link.frame_bytes
+    return n_bytes + _OVERHEAD <= most or (n_bytes <= most and len(answer(job.id or 0, result)) <= most)
 
 
 # Parameters -------------------------------------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ def unpack(policy: str, state: bytes) -> tuple[list[int], bytes]:
         scan(body)
         found = msgpack.unpackb(body, max_array_len=len(body), max_bin_len=len(body))
         name, ids, inner = found["policy"], found["ids"], found["state"]
-        if type(name) is not str or type(inner) is not bytes or any(whole(agent) is None for agent in ids) or len(set(ids)) != len(ids):
+        ids = [whole(agent) for agent in ids] if type(ids) is list else [None]
+        if type(name) is not str or type(inner) is not bytes or None in ids or len(set(ids)) != len(ids):
             raise ValueError("fields of other kinds")
         if len(inner) >= _HEAD_BYTES:  # its own header is msgpack too, and is looked through before it is decoded
             header = inner[_HEAD_BYTES:_HEAD_BYTES + _HEADER_LENGTH.unpack_from(inner)[0]]

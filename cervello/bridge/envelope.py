@@ -93,17 +93,27 @@ def decode(body: bytes | bytearray | memoryview, most_values: int) -> Message:
     return _message(unpack(body))
 
 
+def _params(value: Any) -> dict[str, Any]:
+    """Parameters, whose names are UTF-8; other texts may stand for bins."""
+    params = as_map(value) or {}
+    outputs = params.get("outputs")
+    for name in (params.get("policy"), params.get("client"), *(outputs if type(outputs) is list else ())):
+        if type(name) is str and not name.isascii() and not is_name(name):
+            raise BadFrame("expected names of UTF-8, got other bytes")
+    return params
+
+
 def _message(value: Any) -> Message:
     if type(value) is list:
         kind = whole(value[0]) if value else None
         if kind == 0 and len(value) == 4:
             number, method, params = whole(value[1], _U32), value[2], as_list(value[3])
             if number is not None and is_name(method) and params is not None and len(params) == 1 and as_map(params[0]) is not None:
-                return Message(number, method, as_map(params[0]) or {})
+                return Message(number, method, _params(params[0]))
         elif kind == 2 and len(value) == 3:
             method, params = value[1], as_list(value[2])
             if is_name(method) and params is not None and len(params) == 1 and as_map(params[0]) is not None:
-                return Message(None, method, as_map(params[0]) or {})
+                return Message(None, method, _params(params[0]))
     raise BadFrame("expected [0, id, method, [params]] or [2, method, [params]], got something else")
 
 

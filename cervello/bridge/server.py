@@ -157,7 +157,7 @@ class Server:
                     session.abort("expected hello in time, got none")
                 elif partial_s is not None and now - partial_s > limits.frame_timeout_s:
                     session.abort("expected the rest of a frame in time, got none")
-                elif limits.idle_timeout_s and now - session.heard_s > limits.idle_timeout_s:
+                elif limits.idle_timeout_s and not session.n_waiting and now - session.heard_s > limits.idle_timeout_s:
                     session.abort("expected a frame in time, got none")
 
     async def drain(self) -> bool:

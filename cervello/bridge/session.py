@@ -68,11 +68,10 @@ class Session:
 
     # What arrives -------------------------------------------------------------------------------------------------------
 
-    def receive(self, body: bytes) -> None:
-        """A body has come."""
+    def receive(self, body: bytes, received_s: float) -> None:
+        """A body has come, its last byte at `received_s` on `time.perf_counter`."""
         if self.closed:
             return
-        received_s = time.perf_counter()
         self.heard_s = time.monotonic()
         try:
             message = decode(body, self.core.limits.values)
@@ -230,7 +229,7 @@ class Session:
         result = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.told(),
                   "roles": list(roles), "policies": list(core.policies)}
         if len(answer(message.id or 0, result)) > longest:
-            raise bad("frame_bytes", f"expected at most {longest} bytes, got a longer answer to hello")
+            raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
         self._roles = roles
         self.link = core.welcome(client, longest, "record" in roles)
         return result
@@ -244,6 +243,7 @@ class Session:
     def done(self, job: Job) -> None:
         """A policy's thread is done with a message."""
         self._waiting.discard(job)
+        self.heard_s = time.monotonic()  # a client that was waiting for this was not idle
         self._queued_bytes -= job.n_bytes
         if job.id is not None:
             self._in_flight.discard(job.id)

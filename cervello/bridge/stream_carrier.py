@@ -45,10 +45,11 @@ class StreamCarrier(asyncio.Protocol):
         session = self._session
         if session is None or session.closed:
             return
+        received_s = time.perf_counter()
         try:
             for body in self._deframer.feed(data):
                 self.partial_s = None
-                session.receive(body)
+                session.receive(body, received_s)
                 if session.closed:
                     return
         except BadFrame as error:

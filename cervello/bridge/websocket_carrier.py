@@ -55,7 +55,7 @@ class WebSocketCarrier:
                 if isinstance(message, str) or not message:
                     self.session.bad_frame("expected a binary message that is not empty, got another")
                 else:
-                    self.session.receive(message)
+                    self.session.receive(message, time.perf_counter())
                 if self.session.closed:
                     break
             if self.session.closed:

@@ -23,7 +23,8 @@ from cervello.spec import Inferer, Wrapper
 def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
          strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
-         spaces: Any = None, batch_axis: BatchAxis = None, name: str | None = None) -> Policy:
+         spaces: Any = None, batch_axis: BatchAxis = None, name: str | None = None,
+         rename: Mapping[str, str] | None = None) -> Policy:
     """Loads a policy.
 
     Args:
@@ -44,18 +45,20 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
         With wrappers="auto" actions are drawn by the head of its action space.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
       name: of the policy, for people; the file's without it.
+      rename: new names for inputs and computed tensors of the file, by their names there, as {"56": "action"}; all other arguments use
+        the new ones.
     Raises:
       ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
     """
     if name is not None and (not isinstance(name, str) or not name):
         raise ConfigurationError(f"name: expected text, got {name!r}")
     given: dict[str, Any] = {"inferer": inferer, "wrappers": wrappers, "seed": seed, "threads": threads, "outputs": outputs,
-                             "strict": strict, "dims": dims, "spaces": spaces, "batch_axis": batch_axis}
+                             "strict": strict, "dims": dims, "spaces": spaces, "batch_axis": batch_axis, "rename": rename}
     warmup: Sequence[int] = ()
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".toml":
         described = read(source)
         defaults: dict[str, Any] = {"inferer": "memoizing", "wrappers": (), "seed": 0, "threads": 1, "outputs": None, "strict": False,
-                                    "dims": None, "spaces": None, "batch_axis": None}
+                                    "dims": None, "spaces": None, "batch_axis": None, "rename": None}
         given = {key: described.options.get(key, value) if value is defaults[key] or value == defaults[key] else value
                  for key, value in given.items()}
         source, warmup = described.model, described.warmup

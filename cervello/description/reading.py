@@ -7,6 +7,7 @@
     outputs = ["action"]
     warmup = [1, 16, 64]         # batch sizes whose plans are made at once
     dims = {height = 64}
+    rename = {"56" = "action"}
     wrappers = "auto"            # or tables, outermost first:
 
     [[wrappers]]
@@ -46,7 +47,7 @@ _HEADS = tuple(name for name in heads.__all__ if name != "Head")
 _SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 _PLAIN: dict[str, tuple[type, str]] = {
     "name": (str, "text"), "seed": (int, "an integer"), "threads": (int, "an integer"), "strict": (bool, "true or false")}
-_KEYS = (*_PLAIN, "inferer", "wrappers", "outputs", "warmup", "dims", "spaces")
+_KEYS = (*_PLAIN, "inferer", "wrappers", "outputs", "warmup", "dims", "rename", "spaces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ def read(path: str | os.PathLike[str]) -> Description:
         options["outputs"] = _list(f"{at}, outputs", found["outputs"], str, "names")
     if "dims" in found:
         options["dims"] = _dims(f"{at}, dims", found["dims"])
+    if "rename" in found:
+        options["rename"] = _names(f"{at}, rename", found["rename"])
     if "spaces" in found:
         options["spaces"] = _spaces(f"{at}, spaces", found["spaces"])
     options["wrappers"] = _wrappers(f"{at}, wrappers", found.get("wrappers", "auto"))
@@ -121,6 +124,12 @@ def _list(where: str, value: Any, kind: type, words: str) -> list[Any]:
 def _dims(where: str, value: Any) -> dict[str, int]:
     if not isinstance(value, dict) or any(type(size) is not int for size in value.values()):
         raise ConfigurationError(f"{where}: expected sizes by name, got {value!r}")
+    return value
+
+
+def _names(where: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or any(type(name) is not str for name in value.values()):
+        raise ConfigurationError(f"{where}: expected new names by the file's names, got {value!r}")
     return value
 
 

@@ -25,6 +25,7 @@ from cervello.native.importer import Source, read
 from cervello.native.open_dims import Open, checked_dims
 from cervello.native.origin import Origin
 from cervello.native.program import Plan
+from cervello.native.renaming import renamed
 from cervello.native.report import MemoryPlan
 from cervello.native.seeding import Draw
 from cervello.native.stepwise import described
@@ -84,7 +85,8 @@ class Model(Executable):
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
-             progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> Model:
+             progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None,
+             rename: Mapping[str, str] | None = None) -> Model:
         """Reads a policy.
 
         Args:
@@ -99,12 +101,13 @@ class Model(Executable):
             {input: axis}; an open axis, or one of size 1. {input: None}: no axis of it is the batch; all agents of a batch share the input
             then, or, when it is None for every input, the arrays are one agent's row as they stand. Inputs that are not named have their
             batch where a symbol is shared with one that is. Rows run one at a time where the graph does not keep them apart.
+          rename: new names for inputs and computed tensors of the file, by their names there; all other arguments use the new ones.
         Raises:
           ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have, or a
             batch axis that cannot be one.
         """
-        origin = Origin.of(source)  # before it is read: a file that is written meanwhile is another one
-        return cls(read(source), share, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
+        origin = Origin.of(source, rename)  # before it is read: a file that is written meanwhile is another one
+        return cls(renamed(read(source), rename), share, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
 
     def updated(self, weights: Mapping[str, Any]) -> Model:
         """The same model with other weights; what stays equal is not stored again.
@@ -122,9 +125,10 @@ class Model(Executable):
         return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
-        """Another file, with the outputs, sizes and batch axes that were asked for here; equal weights are shared."""
+        """Another file, with the outputs, sizes, batch axes and names that were asked for here; equal weights are shared."""
         outputs, strict, batch_axis = self._asked
-        return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis)
+        rename = None if self._origin is None else self._origin.rename
+        return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis, rename=rename)
 
     def _source(self) -> Origin:
         if self._origin is None:

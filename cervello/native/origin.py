@@ -19,6 +19,7 @@ import onnx
 from cervello.errors import ConfigurationError, FormatError
 from cervello.native.graph import Graph
 from cervello.native.importer import Source, read
+from cervello.native.renaming import renamed
 
 Array = np.ndarray[Any, Any]
 _NAMES_SHOWN = 8
@@ -32,23 +33,26 @@ class Origin:
       path: absolute; None for bytes.
       written: size and time of the file when it was read.
       data: the bytes; empty for a path.
-      updates: weights by name.
+      updates: weights by name. rename: new names by the file's, see `renaming`.
     """
 
     path: str | None
     written: tuple[int, int] = (0, 0)
     data: bytes = b""
     updates: Mapping[str, Array] = field(default_factory=dict)
+    rename: Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, source: Source) -> Origin:
+    def of(cls, source: Source, rename: Mapping[str, str] | None = None) -> Origin:
         """What `read` is given."""
+        rename = dict(rename) if isinstance(rename, Mapping) else rename  # `renamed` refuses the rest
         if isinstance(source, onnx.ModelProto):
-            return cls(None, data=source.SerializeToString())
+            return cls(None, data=source.SerializeToString(), rename=rename)
         if isinstance(source, (str, os.PathLike)):
             path = os.path.abspath(source)
-            return cls(path, _written(path))
-        return cls(None, data=bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else b"")  # `read` refuses the rest
+            return cls(path, _written(path), rename=rename)
+        data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else b""  # `read` refuses the rest
+        return cls(None, data=data, rename=rename)
 
     def graph(self) -> Graph:
         """The graph with its updates.
@@ -63,6 +67,7 @@ class Origin:
             if _written(self.path) != self.written:
                 raise FormatError(f"model {graph.name!r}: expected {self.path!r} as it was when it was loaded, got a file that has been "
                                   "written since; replace the policy by it, or load the model from bytes, which are kept")
+        graph = renamed(graph, self.rename)
         return replace(graph, constants={**graph.constants, **self.updates}) if self.updates else graph
 
     def updated(self, graph: Graph, weights: Mapping[str, Any]) -> Origin:

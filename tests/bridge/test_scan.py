@@ -105,3 +105,10 @@ def test_an_error_reply_is_short_whatever_it_says() -> None:
         assert len(body) <= ERROR_BYTES
         assert len(msgpack.unpackb(body)[2][2]["agents"]) == 64
     assert len(refuse(1, 2, "y" * 5000, {"field": "z" * 3000})) <= ERROR_BYTES
+
+
+@pytest.mark.parametrize("params", [b"\x81\xa6policy\xa2p\xff", b"\x81\xa6client\xa1\xff", b"\x81\xa7outputs\x92\xa1a\xa1\xff"])
+def test_names_that_are_no_utf8_are_bad_frames_and_texts_in_place_of_bins_are_not(params: bytes) -> None:
+    with pytest.raises(BadFrame, match="UTF-8"):
+        decode(request(params), 100)
+    assert decode(request(b"\x81\xa6reward\xa4\x00\x00\x80\xff"), 100).params["reward"]
