@@ -29,8 +29,9 @@ def begin(hosted: Hosted, job: Job) -> dict[str, Any]:
     given = job.params.get("streams")
     begun = crowd.begun(ids)
     chosen = derived(hosted, job.link, ids, begun) if given is None else stream_numbers(given, len(ids))
-    result = {"begun": len(ids), "streams": streams.packed(chosen)}
-    if not _fits(job, len(result["streams"]), result):
+    packed = streams.packed(chosen)
+    result = {"begun": len(ids), "streams": packed}
+    if not _fits(job, len(packed), result):
         raise too_long(job.link.frame_bytes)
     start(hosted, job.link, ids, chosen, begun)
     note_episodes(hosted, job.link, ids)
