@@ -158,15 +158,14 @@ def test_a_pickle_of_the_midst_of_a_game_goes_on() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # of Python 3.12, whatever is forked
 @pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("loaded", [False, True])
-def test_other_processes_give_the_same_bits(options: dict[str, Any], chaser: Path, context: str, loaded: bool) -> None:
+def test_other_processes_give_the_same_bits(options: dict[str, Any], chaser: Path, context: str) -> None:
+    """With an opponent that is loaded there from a path, and one that is sent there."""
     if context not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no start method {context} on this system")
-    if loaded:
-        spaces = tuple(getattr(simple_tag.parallel_env(), f"{kind}_space")("adversary_0") for kind in ("observation", "action"))
-        policy = cervello.load(chaser, wrappers="auto", spaces=envs.Spaces(spaces), seed=8)
-        options = {**options, "policies": {"adversary_*": policy}}
-    makers = [functools.partial(envs.Opponents, **{**options, "seed": (1, i)}) for i in range(2)]
+    spaces = tuple(getattr(simple_tag.parallel_env(), f"{kind}_space")("adversary_0") for kind in ("observation", "action"))
+    policy = cervello.load(chaser, wrappers="auto", spaces=envs.Spaces(spaces), seed=8)
+    sent = {**options, "policies": {"adversary_*": policy}, "seed": 1}
+    makers = [functools.partial(envs.Opponents, **each) for each in (options, sent)]
     one, other = SyncVectorEnv(makers), AsyncVectorEnv(makers, context=context)
     try:
         assert one.reset(seed=7)[0].tobytes() == other.reset(seed=7)[0].tobytes()

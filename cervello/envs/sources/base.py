@@ -99,7 +99,7 @@ def put(tree: Tree, rows: Array, values: Tree) -> Tree:
     if isinstance(tree, tuple):
         return tuple(put(column, rows, value) for column, value in zip(tree, values, strict=True))
     values = np.asarray(values)
-    longer = values.dtype.kind == "U" and values.dtype.itemsize > np.asarray(tree).dtype.itemsize
+    longer = values.dtype.kind in "US" and values.dtype.itemsize > np.asarray(tree).dtype.itemsize
     replaced = np.array(tree, values.dtype if longer else None)
     replaced[rows] = values
     return replaced
