@@ -290,7 +290,8 @@ def main() -> int:
     for name, ratio in ratios.items():
         console.print(f"{name}: {ratio:.2f}, at most {GOALS[name]}")
     console.print(f"64 clients × 32 agents: {load['agent_steps_per_s']:,.0f} agent-steps per second, {load['rows_per_batch']:.0f} rows per "
-                  f"batch; JSON, one run per agent: {load['json_agent_steps_per_s']:,.0f}; ratio {load['ratio']:.1f}, at least {LEAST_RATIO:.0f}")
+                  f"batch; JSON, one run per agent: {load['json_agent_steps_per_s']:,.0f}; "
+                  f"ratio {load['ratio']:.1f}, at least {LEAST_RATIO:.0f}")
     console.print(f"missed: {', '.join(missed)}" if missed else "all goals reached")
     if options.output is not None:
         found = {"machine": machine(["numpy", "msgpack", "uvloop"]), "one": trips, "ratios": ratios, "many": load, "missed": missed}

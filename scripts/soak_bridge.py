@@ -3,10 +3,10 @@
     python scripts/soak_bridge.py --minutes 60
     python scripts/soak_bridge.py --lives 200000
 
-Clients in processes of their own begin crowds, ask, reward, end, and are killed at random; one policy's file is written again and again. Every
-reply is compared, bitwise, with the policy run locally in the client under the same streams. Checked: no reply is lost, crossed or wrong; once
-all clients are gone no agent is left; memory after the first fifth (and 15 s) and at the end differs by at most 5%; the server ends well
-and logs no error. Linux. Exit status 1 where something did not hold.
+Clients in processes of their own begin crowds, ask, reward, end, and are killed at random; one policy's file is written again and again.
+Every reply is compared, bitwise, with the policy run locally in the client under the same streams. Checked: no reply is lost, crossed or
+wrong; once all clients are gone no agent is left; memory after the first fifth (and 15 s) and at the end differs by at most 5%; the server
+ends well and logs no error. Linux. Exit status 1 where something did not hold.
 """
 
 from __future__ import annotations
