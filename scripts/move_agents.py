@@ -3,9 +3,9 @@
     python scripts/move_agents.py tcp://127.0.0.1:5577 tcp://127.0.0.1:5578 --policy hunter --agents 1000 --pieces 10 --check hunter.onnx
 
 A connection's agents cannot be taken by anybody else, so the game itself moves them: it holds a connection to each server, and between two
-frames takes a piece of the crowd along (`snapshot` on the old server, `restore` with `keep` on the new one, `end` on the old one). The others
-go on where they are; each agent's recurrent state, noise stream and step move with it. Here random observations stand for a game, in frames
-without pause, and `--check` compares every action, bitwise, with the policy run locally from the first frame on.
+frames takes a piece of the crowd along (`snapshot` on the old server, `restore` with `keep` on the new one, `end` on the old one). The
+others go on where they are; each agent's recurrent state, noise stream and step move with it. Here random observations stand for a game, in
+frames without pause, and `--check` compares every action, bitwise, with the policy run locally from the first frame on.
 
 Both servers must hold the policy under the same name, with the same seed and shapes of state. Exit status 1 where an action differs.
 """
