@@ -29,9 +29,8 @@ def begin(hosted: Hosted, job: Job) -> dict[str, Any]:
     given = job.params.get("streams")
     begun = crowd.begun(ids)
     chosen = derived(hosted, job.link, ids, begun) if given is None else stream_numbers(given, len(ids))
-    packed = streams.packed(chosen)
-    result = {"begun": len(ids), "streams": packed}
-    if not _fits(job, len(packed), result):
+    result: dict[str, Any] = {"begun": len(ids), "streams": streams.packed(chosen)}
+    if not _fits(job, 8 * len(ids), result):
         raise too_long(job.link.frame_bytes)
     start(hosted, job.link, ids, chosen, begun)
     note_episodes(hosted, job.link, ids)

@@ -255,3 +255,16 @@ def test_rounding_to_a_narrow_type_warns_nobody_of_overflow() -> None:
 def test_old_versions_that_the_reference_lacks_are_run_as_newer_ones(opset: int) -> None:
     model = Model.load(one("DequantizeLinear", rows(3, dtype=np.dtype(np.uint8)), np.float32(0.5), np.uint8(2), opset=opset))
     assert model.run({"x0": np.array([[0, 2, 7]], np.uint8)})["y0"].tolist() == [[-1, 0, 2.5]]
+
+
+def test_a_transposed_convolution_cuts_the_front_where_its_shape_is_asked_for() -> None:
+    """As ONNX says; the reference implementation cuts the end off."""
+    x, w = (np.random.default_rng(seed).standard_normal((1, 1, 3, 3)).astype(np.float32) for seed in (0, 1))
+    full = np.zeros((11, 8))
+    for i in range(3):
+        for j in range(3):
+            full[3 * i:3 * i + 3, 2 * j:2 * j + 3] += x[0, 0, i, j].astype(np.float64) * w[0, 0]
+    model = Model.load(one("ConvTranspose", In((1, 1, 3, 3)), In((1, 1, 3, 3)), output_padding=[2, 1], output_shape=[10, 8], strides=[3, 2]),
+                       batch_axis=None)
+    found = model.run({"x0": x, "x1": w})["y0"]
+    np.testing.assert_allclose(found.reshape(10, 8), full[1:], rtol=1e-5, atol=1e-6)

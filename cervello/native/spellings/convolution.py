@@ -45,6 +45,25 @@ def _conv_transpose(s: Sketch) -> bool:
     return True
 
 
+@spells("ConvTranspose")
+def _without_output_shape(s: Sketch) -> bool:
+    """For the slower tier, whose reference implementation cuts the wrong end off: what is cut off as pads."""
+    x, w = s.value(0), s.value(1)
+    if x is None or w is None or x.shape is None or w.shape is None or s.attribute("output_shape") is None:
+        return False
+    sizes, kernel = ([size for size in shape[2:] if isinstance(size, int)] for shape in (x.shape, w.shape))
+    n = len(x.shape) - 2
+    if len(sizes) != n or len(kernel) != n:
+        return False
+    strides, dilations = list(s.attribute("strides", (1,) * n)), list(s.attribute("dilations", (1,) * n))
+    extra, pads = _margins(s, sizes, strides, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)])
+    if min(pads) < 0:
+        return False
+    s.give(s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
+                 pads=tuple(pads), output_padding=tuple(extra), group=s.attribute("group", 1)))
+    return True
+
+
 def _margins(s: Sketch, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
     """What the result is longer by at its ends, and what is cut off: as given, or so that the result has the size that is asked for."""
     n = len(sizes)

@@ -1,0 +1,303 @@
+"""The bridge on loopback, with its yardsticks timed in the same run.
+
+    python benchmarks/bridge.py [--rounds 9] [--seconds 3] [--output FILE]
+
+one     one client asks for 16 agents × 8 floats, in alternation over TCP, a Unix socket and a WebSocket, and a bare framed asyncio echo of
+        the same bytes (request and reply of the same lengths; beside it one on uvloop). Goals: p50 over TCP at most 1.5 times the echo's,
+        p99 at most 3 times; a Unix socket no slower than TCP; a WebSocket at most twice TCP.
+many    64 clients × 32 agents at once, against the usual way of game plugins: one JSON-over-TCP loop per client and one run of the same
+        model per agent. Goal: at least 20 times its agent-steps per second. Rows per batch are shown.
+
+All servers are processes of their own. The clients of `one` are blocking sockets with requests that are packed before; those of `many` are
+one thread's: one selector drives all 64, the same for both servers. Exits with 1 when a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import selectors
+import socket
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from timing import machine
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+
+import small_models
+from server_process import ServerProcess
+
+import cervello
+from cervello.bridge.framing import framed
+
+AGENTS, WIDTH = 16, 8
+CLIENTS, CROWD = 64, 32
+GOALS = {"tcp p50 / echo p50": 1.5, "tcp p99 / echo p99": 3.0, "unix p50 / tcp p50": 1.0, "ws p50 / tcp p50": 2.0}
+LEAST_RATIO = 20.0
+SLACK = 1.05  # of "no slower": what two runs of the same differ by
+
+
+def model() -> bytes:
+    return small_models.feed_forward(width=WIDTH, hidden=64, actions=2)
+
+
+# Yardsticks -------------------------------------------------------------------------------------------------------------
+
+
+def _echo(port: Any, asked: tuple[bytes, bool]) -> None:
+    """Reads a frame, writes a reply of the bridge's length: what asyncio itself costs."""
+    reply, fast = asked
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport, self.data = transport, bytearray()
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def data_received(self, data: bytes) -> None:
+            self.data += data
+            while len(self.data) >= 4 and len(self.data) - 4 >= (n := struct.unpack_from("<I", self.data)[0]):
+                del self.data[:4 + n]
+                self.transport.write(reply)
+
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+        port.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    if fast:
+        _on_loop(serve)
+    else:
+        asyncio.run(serve())
+
+
+def _json_loops(port: Any, path: str) -> None:
+    """The usual way: a loop per client, JSON lines, one run per agent."""
+    run = cervello.Model.load(path).run
+
+    async def loop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            asked = json.loads(line)
+            actions = [run({"obs": np.array([row], np.float32)})["action"][0].tolist() for row in asked["obs"]]
+            writer.write(json.dumps({"action": actions}).encode() + b"\n")
+            await writer.drain()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(loop, "127.0.0.1", 0, limit=1 << 20)
+        port.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    _on_loop(serve)
+
+
+def _on_loop(serve: Callable[[], Any]) -> None:
+    """On the loop that the bridge has: uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve())
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
+class Beside:
+    """A yardstick's process."""
+
+    def __init__(self, serve: Callable[..., None], argument: Any):
+        here, there = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, argument), daemon=True)
+        self._process.start()
+        assert here.poll(60)
+        self.port: int = here.recv()
+
+    def __enter__(self) -> int:
+        return self.port
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join(10)
+
+
+# Clients ----------------------------------------------------------------------------------------------------------------
+
+
+class Stream:
+    """A blocking connection over TCP or a Unix socket."""
+
+    def __init__(self, address: str):
+        if address.startswith("unix:"):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.connect(address[5:])
+        else:
+            host, port = address.removeprefix("tcp://").rsplit(":", 1)
+            self.socket = socket.create_connection((host, int(port)))
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, body: bytes) -> bytes:
+        self.socket.sendall(framed(body))
+        data = self.socket.recv(1 << 16)
+        n = struct.unpack_from("<I", data)[0] + 4
+        while len(data) < n:
+            data += self.socket.recv(1 << 16)
+        return data[4:]
+
+
+class WebSocket:
+    """A blocking WebSocket."""
+
+    def __init__(self, address: str):
+        from websockets.sync.client import connect
+
+        self._entered = connect(address, subprotocols=["cervello.1"], compression=None)  # type: ignore[list-item]
+        self.socket = self._entered.__enter__()
+
+    def ask(self, body: bytes) -> bytes:
+        self.socket.send(body)
+        reply = self.socket.recv()
+        assert isinstance(reply, bytes)
+        return reply
+
+
+def hello(ask: Callable[[bytes], bytes], n_agents: int) -> None:
+    for number, (method, params) in enumerate((("hello", {"version": 1, "client": "bench"}),
+                                               ("begin", {"policy": "walk", "agents": list(range(n_agents))}))):
+        assert msgpack.unpackb(ask(msgpack.packb([0, number, method, [params]])))[2] is None
+
+
+def infer(n_agents: int, seed: int) -> bytes:
+    rows = np.random.default_rng(seed).standard_normal((n_agents, WIDTH)).astype("<f4")
+    body: bytes = msgpack.packb([0, 7, "infer", [{"policy": "walk", "agents": list(range(n_agents)), "inputs": {"obs": rows.tobytes()}}]])
+    return body
+
+
+def one(folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """Microseconds of a round trip by transport: p50 and p99, the median over rounds."""
+    listen = ["tcp://127.0.0.1:0", f"unix:{folder.parent}/s", "ws://127.0.0.1:0"]
+    body = infer(AGENTS, 0)
+    with ServerProcess(folder, listen=listen) as server:
+        asks = {"tcp": Stream(server.addresses[0]).ask, "unix": Stream(server.addresses[1]).ask, "ws": WebSocket(server.addresses[2]).ask}
+        for ask in asks.values():
+            hello(ask, AGENTS)
+        reply = asks["tcp"](body)
+        with Beside(_echo, (framed(reply), False)) as port, Beside(_echo, (framed(reply), True)) as fast:
+            asks["echo"] = Stream(f"tcp://127.0.0.1:{port}").ask
+            asks["echo, uvloop"] = Stream(f"tcp://127.0.0.1:{fast}").ask
+            found: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
+            for round_ in range(rounds + 1):
+                for name, ask in asks.items():
+                    took = []
+                    for _ in range(1000):
+                        start = time.perf_counter()
+                        ask(body)
+                        took.append(time.perf_counter() - start)
+                    if round_:  # the first one warms up
+                        found[name].append((float(np.percentile(took, 50)) * 1e6, float(np.percentile(took, 99)) * 1e6))
+    return {name: {"p50_us": float(np.median([p50 for p50, _ in all_])), "p99_us": float(np.median([p99 for _, p99 in all_]))}
+            for name, all_ in found.items()}
+
+
+def crowd(port: int, seconds: float, greet: Callable[[socket.socket], None], request: Callable[[int], bytes],
+          length: Callable[[bytes], int]) -> float:
+    """Agent-steps per second of 64 clients, each of which asks again as soon as it has its answer."""
+    selector = selectors.DefaultSelector()
+    buffers: dict[socket.socket, bytes] = {}
+    asks: dict[socket.socket, bytes] = {}
+    for i in range(CLIENTS):
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        greet(sock)
+        buffers[sock], asks[sock] = b"", request(i)
+        selector.register(sock, selectors.EVENT_READ)
+    for sock, ask in asks.items():
+        sock.sendall(ask)
+    done, start, warm = 0, time.perf_counter(), False
+    while (now := time.perf_counter()) < start + seconds or not warm:
+        if not warm and now > start + seconds / 4:
+            done, start, warm = 0, now, True
+        for key, _ in selector.select(5.0):
+            sock: Any = key.fileobj
+            buffers[sock] += sock.recv(1 << 16)
+            n = length(buffers[sock])
+            if n and len(buffers[sock]) >= n:
+                buffers[sock] = buffers[sock][n:]
+                done += 1
+                sock.sendall(asks[sock])
+    took = time.perf_counter() - start
+    for sock in buffers:
+        sock.close()
+    return done * CROWD / took
+
+
+def many(folder: Path, seconds: float) -> dict[str, float]:
+    def greet(sock: socket.socket) -> None:
+        stream = Stream.__new__(Stream)
+        stream.socket = sock
+        hello(stream.ask, CROWD)
+
+    def frame_length(data: bytes) -> int:
+        return struct.unpack_from("<I", data)[0] + 4 if len(data) >= 4 else 0
+
+    def json_request(seed: int) -> bytes:
+        rows = np.random.default_rng(seed).standard_normal((CROWD, WIDTH)).astype(np.float32)
+        return json.dumps({"obs": rows.tolist()}).encode() + b"\n"
+
+    with ServerProcess(folder) as server:
+        rate = crowd(int(server.address.rsplit(":", 1)[1]), seconds, greet, lambda i: framed(infer(CROWD, i)), frame_length)
+        stream = Stream(server.address)
+        hello(stream.ask, 1)
+        stats = msgpack.unpackb(stream.ask(msgpack.packb([0, 9, "stats", [{}]])))[3]["policies"]["walk"]
+    with Beside(_json_loops, str(folder / "walk.onnx")) as port:
+        usual = crowd(port, seconds, lambda _: None, json_request, lambda data: data.find(b"\n") + 1)
+    return {"agent_steps_per_s": rate, "json_agent_steps_per_s": usual, "ratio": rate / usual,
+            "rows_per_batch": stats["rows"] / stats["batches"]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work, "brains")
+        folder.mkdir()
+        (folder / "walk.onnx").write_bytes(model())
+        trips, load = one(folder, options.rounds), many(folder, options.seconds)
+    ratios = {"tcp p50 / echo p50": trips["tcp"]["p50_us"] / trips["echo"]["p50_us"],
+              "tcp p99 / echo p99": trips["tcp"]["p99_us"] / trips["echo"]["p99_us"],
+              "unix p50 / tcp p50": trips["unix"]["p50_us"] / trips["tcp"]["p50_us"],
+              "ws p50 / tcp p50": trips["ws"]["p50_us"] / trips["tcp"]["p50_us"]}
+    missed = [name for name, ratio in ratios.items() if ratio > GOALS[name] * (SLACK if GOALS[name] == 1.0 else 1.0)]
+    if load["ratio"] < LEAST_RATIO:
+        missed.append("agent-steps")
+    console = Console()
+    table = Table("one client, 16 agents × 8 floats", "p50 µs", "p99 µs")
+    for name, trip in trips.items():
+        table.add_row(name, f"{trip['p50_us']:.0f}", f"{trip['p99_us']:.0f}")
+    console.print(table)
+    for name, ratio in ratios.items():
+        console.print(f"{name}: {ratio:.2f}, at most {GOALS[name]}")
+    console.print(f"64 clients × 32 agents: {load['agent_steps_per_s']:,.0f} agent-steps per second, {load['rows_per_batch']:.0f} rows per "
+                  f"batch; JSON, one run per agent: {load['json_agent_steps_per_s']:,.0f}; "
+                  f"ratio {load['ratio']:.1f}, at least {LEAST_RATIO:.0f}")
+    console.print(f"missed: {', '.join(missed)}" if missed else "all goals reached")
+    if options.output is not None:
+        found = {"machine": machine(["numpy", "msgpack", "uvloop"]), "one": trips, "ratios": ratios, "many": load, "missed": missed}
+        options.output.write_text(json.dumps(found, indent=2))
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
