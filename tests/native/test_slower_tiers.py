@@ -264,7 +264,7 @@ def test_a_transposed_convolution_cuts_the_front_where_its_shape_is_asked_for() 
     for i in range(3):
         for j in range(3):
             full[3 * i:3 * i + 3, 2 * j:2 * j + 3] += x[0, 0, i, j].astype(np.float64) * w[0, 0]
-    model = Model.load(one("ConvTranspose", In((1, 1, 3, 3)), In((1, 1, 3, 3)), output_padding=[2, 1], output_shape=[10, 8], strides=[3, 2]),
-                       batch_axis=None)
+    proto = one("ConvTranspose", In((1, 1, 3, 3)), In((1, 1, 3, 3)), output_padding=[2, 1], output_shape=[10, 8], strides=[3, 2])
+    model = Model.load(proto, batch_axis=None)
     found = model.run({"x0": x, "x1": w})["y0"]
     np.testing.assert_allclose(found.reshape(10, 8), full[1:], rtol=1e-5, atol=1e-6)
