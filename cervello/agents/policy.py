@@ -479,7 +479,7 @@ class Policy:
         table = self._table
         if self._engine.optional:
             inputs = completed(self._engine.inputs, inputs, len(ids))
-        if self._engine.swift is not None and deterministic is False:
+        if self._engine.swift is not None:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
             owner = mine = get_ident()
@@ -493,7 +493,13 @@ class Policy:
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
                     if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
-                    results = None if swift is None else swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                    if swift is None:
+                        results = None
+                    elif deterministic is False:
+                        results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                    else:
+                        flags = engine.swift_flags(deterministic, len(slots))
+                        results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:
                         catch_up()

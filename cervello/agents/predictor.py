@@ -140,8 +140,8 @@ class Predictor:
 
     def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:
         slots, table, engine = self._rows(n_rows), self._table, self._engine
-        if engine.swift is not None and not deterministic:
-            results = engine.swift.infer(n_rows, columns, None, slots, table.steps, table.keys)
+        if engine.swift is not None:
+            results = engine.swift.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
             if results is not None:
                 return results  # type: ignore[no-any-return]
         return engine.decide(table, self._turn, slots, columns, deterministic, None)
