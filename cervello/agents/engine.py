@@ -156,11 +156,12 @@ class Engine:
         """[N] bool, or None when every row may draw."""
         if isinstance(deterministic, (bool, np.bool_)):
             return np.ones(n_rows, np.bool_) if deterministic else None
+        flags: Array | None
         try:
             flags = np.ascontiguousarray(deterministic)
-            got = f"{flags.shape} {flags.dtype}"
         except ValueError:
-            flags, got = np.zeros(0), "something ragged"
-        if flags.shape != (n_rows,) or flags.dtype != np.bool_:
+            flags = None
+        if flags is None or flags.shape != (n_rows,) or flags.dtype != np.bool_:
+            got = "something ragged" if flags is None else f"{flags.shape} {flags.dtype}"
             raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {got}")
         return flags

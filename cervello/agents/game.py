@@ -89,11 +89,11 @@ class GameInterface:
     def predict(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                 ) -> tuple[Array, PredictState | None]:
         """See `Policy.predict`."""
-        binding = self.binding(name)
+        binding = self._binding or self.binding(name)
         if type(observation) is tuple and kind(binding.spaces.observation_space) != "Tuple":
             raise InputError(f"policy {name!r}, predict: expected an observation, got a tuple; env.reset() of Gymnasium returns "
                              "(observation, info): give its first part")
-        if not isinstance(deterministic, (bool, np.bool_)):
+        if deterministic is not False and deterministic is not True and not isinstance(deterministic, np.bool_):
             raise InputError(f"policy {name!r}, predict, deterministic: expected True or False, got {deterministic!r}")
         found = binding.encode(observation, masks)
         if found.empty is not None and found.empty.any():
@@ -102,19 +102,15 @@ class GameInterface:
         with self._lock:
             predictor = self._predictor
             if predictor is None or predictor.source is not engine:
-                predictor = self._predictor = Predictor(engine, seed)
-        results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), self._count(state, predictor))
+                predictor = self._predictor = Predictor(engine, seed, binding.output)
+            stream = 0
+            if state is None and predictor.stateful:
+                self._calls = stream = self._calls + 1
+        results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
         actions = binding.executed(binding.sampled(results))
         if binding.is_binary:  # Stable-Baselines3 gives these as floats
             actions = actions.astype(np.float32)
-        return (actions.squeeze(axis=0) if found.single else actions), after
-
-    def _count(self, state: Any, predictor: Predictor) -> int:
-        if state is not None or not predictor.stateful:
-            return 0
-        with self._lock:
-            self._calls += 1
-            return self._calls
+        return (actions.reshape(actions.shape[1:]) if found.single else actions), after
 
 
 class _Pickled:

@@ -477,7 +477,7 @@ class Policy:
         if kind is not list and kind is not tuple and kind is not np.ndarray:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
-        if self._engine.optional:
+        if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
             inputs = completed(self._engine.inputs, inputs, len(ids))
         if self._engine.swift is not None:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.

@@ -206,6 +206,7 @@ class _Choice:
         self.apart = g.add("Where", impossible, -np.inf, g.add("Sub", finite, top))
         self.weights = g.add("Exp", self.apart)  # the largest is 1
         self.total = g.along("ReduceSum", self.weights)
+        self.log_total = g.add("Log", self.total)
 
     def mode(self) -> str:
         """[N, 1] int64."""
@@ -227,13 +228,13 @@ class _Choice:
         """[N] for [N, 1] int64."""
         g = self.g
         chosen = g.add("Squeeze", g.add("GatherElements", self.apart, action, axis=1), np.array([1], np.int64))
-        return g.add("Add", g.add("Sub", chosen, g.add("Log", self.total)), self.spoilt)
+        return g.add("Add", g.add("Sub", chosen, self.log_total), self.spoilt)
 
     def entropy(self) -> str:
         """[N]: log Z - Σ w log w / Z, where w log w is 0 for w = 0."""
         g = self.g
         terms = g.add("Where", g.add("Equal", self.weights, 0.0), 0.0, g.add("Mul", self.weights, self.apart))
-        return g.add("Add", g.add("Sub", g.add("Log", self.total), g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
+        return g.add("Add", g.add("Sub", self.log_total, g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
 
 
 def _choices(g: Drawing, sizes: tuple[int, ...], masked: bool) -> list[_Choice]:

@@ -57,7 +57,8 @@ class EpsilonGreedy(Categorical):
         if type(self) is not EpsilonGreedy or self.epsilon == 1:  # see `act`: then the best is no longer the mode of what is drawn
             return None
         sizes = self._sizes(self.mask_width(given))
-        greedy = stage(_greedy(sizes[0], self.mask is not None, self.epsilon), values=Feed("output", self.name), mask=self._mask_feed(sizes))
+        model = _greedy(sizes[0], self.mask is not None, self.epsilon)
+        greedy = stage(model, values=Feed("output", self.name), mask=self._mask_feed(sizes))
         return greedy, *self._choosing(given, wanted, Feed("result", "logits"))
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:

@@ -88,7 +88,7 @@ WORKER_SAVE_THREAD: Final = 5
 WORKER_RESTORE_THREAD: Final = 6
 WORKER_WORDS: Final = 8  # a cache line
 
-# The door: a header, then a record per array: the program's inputs and outputs, then further inputs and outputs of graphs that run after it.
+# The door: a header, then a record per array: inputs and outputs of the program, then those that only graphs after it take and give.
 DOOR_BUFFERS: Final = 0
 DOOR_ARRAY_TYPE: Final = 1  # address of numpy.ndarray
 DOOR_GIVEN_INPUTS: Final = 2  # arrays the caller gives by name

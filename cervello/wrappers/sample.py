@@ -95,6 +95,12 @@ class Sample(Passive):
         other._undeclared = frozenset(names)
         return other
 
+    def action_only(self) -> Sample:
+        """The same, which gives the action alone and hides its sources; what is drawn stays as it is."""
+        other = copy.copy(self)
+        other.names, other.hide = {"action": self.names["action"]}, True
+        return other
+
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
         bound = copy.copy(self)
         given = {name: self._source(spec, name) for name in self.head.tensors}
@@ -171,7 +177,8 @@ class Sample(Passive):
         mask = str(self.head.mask)
         is_input = self.reads_inputs
         found = inputs[mask] if is_input else given[mask]
-        if (found.dtype.kind, found.dtype.itemsize) not in _MASKS or found.batch_axis != 0 or (not is_input and self._sources[mask] is not None):
+        flows = is_input or self._sources[mask] is None
+        if not flows or (found.dtype.kind, found.dtype.itemsize) not in _MASKS or found.batch_axis != 0:
             return None
         return replace(feed, name=mask, is_input=is_input, dtype=found.dtype)
 
