@@ -60,8 +60,10 @@ class Engine:
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
         self._looks = self.foreign or stack.looks
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
-        self.swift = None if own is None else own.swift(stack.moves)
-        self.timely = None if own is None else own.timely(stack.moves)
+        chained = None if own is None else stack.chained()
+        self.swift = None if own is None or chained is None else own.swift(stack.moves, chained)
+        # A batch that may end early knows only then for how many rows a head would have to run.
+        self.timely = None if own is None or chained is None or chained.stages else own.timely(stack.moves)
         self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
 
     def _of_size(self, model: Model, stack: Stack) -> Engine:
@@ -146,15 +148,20 @@ class Engine:
             actions.version = self.version
         return actions
 
+    def swift_flags(self, deterministic: bool | Array, n_rows: int) -> Any:
+        """`flags` as the short way takes them: True for every row."""
+        return True if deterministic is True else self.flags(deterministic, n_rows)
+
     def flags(self, deterministic: bool | Array, n_rows: int) -> Array | None:
         """[N] bool, or None when every row may draw."""
         if isinstance(deterministic, (bool, np.bool_)):
             return np.ones(n_rows, np.bool_) if deterministic else None
+        flags: Array | None
         try:
             flags = np.ascontiguousarray(deterministic)
-            got = f"{flags.shape} {flags.dtype}"
         except ValueError:
-            flags, got = np.zeros(0), "something ragged"
-        if flags.shape != (n_rows,) or flags.dtype != np.bool_:
+            flags = None
+        if flags is None or flags.shape != (n_rows,) or flags.dtype != np.bool_:
+            got = "something ragged" if flags is None else f"{flags.shape} {flags.dtype}"
             raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {got}")
         return flags

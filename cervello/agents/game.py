@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class GameInterface:
         self._hidden = hidden
         self._binding: SpaceBinding | None = None
         self._calls, self._lock = calls, threading.Lock()
-        self._predictor: Predictor | None = None
+        self._predictors: list[Predictor | None] = [None, None]  # for the action alone, and for all outputs
 
     @classmethod
     def of(cls, model: Model, wrappers: Any, spaces: Any) -> GameInterface:
@@ -105,38 +105,38 @@ class GameInterface:
     def predict(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                 ) -> tuple[Array, PredictState | None]:
         """See `Policy.predict`."""
-        found = self.decide(name, engine, seed, observation, state, starts, deterministic, masks)
-        return found.actions, found.state
+        return self._decided(False, name, engine, seed, observation, state, starts, deterministic, masks)[:2]
 
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                ) -> Prediction:
         """See `Policy.decide`."""
-        binding = self.binding(name)
+        return Prediction(*self._decided(True, name, engine, seed, observation, state, starts, deterministic, masks))
+
+    def _decided(self, everything: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
+                 deterministic: Any, masks: Any) -> tuple[Array, PredictState | None, Mapping[str, Array], int]:
+        """Actions, the new state, outputs and the number of rows; `everything`: all outputs, not the action alone."""
+        binding = self._binding or self.binding(name)
         if type(observation) is tuple and kind(binding.spaces.observation_space) != "Tuple":
             raise InputError(f"policy {name!r}, predict: expected an observation, got a tuple; env.reset() of Gymnasium returns "
                              "(observation, info): give its first part")
-        if not isinstance(deterministic, (bool, np.bool_)):
+        if deterministic is not False and deterministic is not True and not isinstance(deterministic, np.bool_):
             raise InputError(f"policy {name!r}, predict, deterministic: expected True or False, got {deterministic!r}")
         found = binding.encode(observation, masks)
         if found.empty is not None and found.empty.any():
             raise InputError(f"policy {name!r}, predict, mask: expected an allowed action in every row, got none in row "
                              f"{int(np.argmax(found.empty))}")
         with self._lock:
-            predictor = self._predictor
+            predictor = self._predictors[everything]
             if predictor is None or predictor.source is not engine:
-                predictor = self._predictor = Predictor(engine, seed)
-        results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), self._count(state, predictor))
+                predictor = self._predictors[everything] = Predictor(engine, seed, None if everything else binding.output)
+            stream = 0
+            if state is None and predictor.stateful:
+                self._calls = stream = self._calls + 1
+        results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
         actions = binding.executed(binding.sampled(results))
         if binding.is_binary:  # Stable-Baselines3 gives these as floats
             actions = actions.astype(np.float32)
-        return Prediction(actions.squeeze(axis=0) if found.single else actions, after, results, found.n_rows)
-
-    def _count(self, state: Any, predictor: Predictor) -> int:
-        if state is not None or not predictor.stateful:
-            return 0
-        with self._lock:
-            self._calls += 1
-            return self._calls
+        return (actions.reshape(actions.shape[1:]) if found.single else actions), after, results, found.n_rows
 
 
 class _Pickled:

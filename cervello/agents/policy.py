@@ -482,9 +482,9 @@ class Policy:
         if kind is not list and kind is not tuple and kind is not np.ndarray:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
-        if self._engine.optional:
+        if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
             inputs = completed(self._engine.inputs, inputs, len(ids))
-        if self._engine.swift is not None and deterministic is False:
+        if self._engine.swift is not None:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
             owner = mine = get_ident()
@@ -498,7 +498,13 @@ class Policy:
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
                     if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
-                    results = None if swift is None else swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                    if swift is None:
+                        results = None
+                    elif deterministic is False:
+                        results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                    else:
+                        flags = engine.swift_flags(deterministic, len(slots))
+                        results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:
                         catch_up()

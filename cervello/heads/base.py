@@ -10,6 +10,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.native import Model
+from cervello.native.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -17,6 +18,7 @@ FLOAT32 = np.dtype(np.float32)
 EVERYTHING = ("action", "log_prob", "entropy")
 DRAWN = ("deterministic",)  # what every distribution can say beside
 Rng = np.random.Generator | int | None
+NOISE, FLAGS = Feed("noise"), Feed("flags")
 
 
 class Head:
@@ -84,6 +86,17 @@ class Head:
           InputError: arrays that do not fit. ConfigurationError: the head has no probabilities.
         """
         raise NotImplementedError
+
+    def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
+        """What `act` computes, as graphs that run after a model's own in one compiled call; None where `act` is the only way.
+
+        Args:
+          given: the specs of its tensors.
+          wanted: of what it offers and its extras.
+        Returns:
+          stages whose feeds name the head's tensors, and whose results are named by what is wanted.
+        """
+        return None
 
     # What follows from it -------------------------------------------------------------------------------------------------
 
@@ -165,6 +178,12 @@ class Head:
         """Of what is wanted, what has to be computed; something in any case."""
         return tuple(name for name in names if name not in DRAWN) or ("action",)
 
+    def _staged(self, *stages: Stage, wanted: tuple[str, ...]) -> tuple[Stage, ...]:
+        """Stages, and one for the rows that did not draw where these are wanted."""
+        if "deterministic" not in wanted:
+            return stages
+        return (*stages, Stage(None, {"": FLAGS}, {"": "deterministic"}, row_bytes=1))
+
     def _flagged(self, found: dict[str, Array], names: tuple[str, ...], flags: Array) -> dict[str, Array]:
         """Results with "deterministic" among them, when it is wanted."""
         if "deterministic" not in names:
@@ -241,6 +260,15 @@ def text(head: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"{head}: expected the name of a tensor as {what}, got {value!r}")
     return value
+
+
+def stage(model: Model, *, int8: frozenset[str] = frozenset(), **feeds: Feed) -> Stage:
+    """A head's graph as a stage; feeds that it does not take are left out.
+
+    Args:
+      int8: results that the graph has as float32.
+    """
+    return Stage(model, {name: feed for name, feed in feeds.items() if name in model.inputs}, {name: name for name in model.outputs}, int8)
 
 
 def run(model: Model, **columns: Array | None) -> dict[str, Array]:

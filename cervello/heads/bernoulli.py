@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.heads.base import DRAWN, Array, Head, Rng, row_size, run, scalars, text
+from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
+from cervello.native.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _INT8 = np.dtype(np.int8)
@@ -55,6 +56,13 @@ class Bernoulli(Head):
         if "action" in found:
             found["action"] = found["action"].astype(_INT8).reshape(np.shape(columns[self.name]))
         return self._flagged(found, names, flags)
+
+    def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
+        if type(self) is not Bernoulli:
+            return None
+        model = _acting(self.noise_width(given), self._computed(wanted))
+        drawn = stage(model, int8=frozenset({"action"}), logits=Feed("output", self.name), uniform=NOISE, deterministic=FLAGS)
+        return self._staged(drawn, wanted=wanted)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         logits = self._rows(columns, self.name)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, Array, Head, Rng, row_size, run, scalars, text
+from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
+from cervello.native.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _INT64 = np.dtype(np.int64)
@@ -64,6 +65,19 @@ class _Choices(Head):
             raise InputError(f"head {self!r}, action: expected 0 ≤ action < {', '.join(map(str, sizes))}, got {rows.min(0).tolist()} to "
                              f"{rows.max(0).tolist()}")
         return run(_judging(sizes, mask is not None), logits=logits, mask=mask, action=rows)["log_prob"]
+
+    def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
+        return self._choosing(given, wanted, Feed("output", self.name)) if type(self) in (Categorical, MultiDiscrete) else None
+
+    def _choosing(self, given: Specs, wanted: tuple[str, ...], logits: Feed) -> tuple[Stage, ...]:
+        """`stages` that end with a choice by these logits."""
+        sizes = self._sizes(self.mask_width(given))
+        model = _acting(sizes, self.mask is not None, self._computed(wanted))
+        chosen = stage(model, logits=logits, mask=self._mask_feed(sizes), uniform=NOISE, deterministic=FLAGS)
+        return self._staged(chosen, wanted=wanted)
+
+    def _mask_feed(self, sizes: tuple[int, ...]) -> Feed:
+        return Feed("allowed", sizes=sizes if self.empty_mask == "refuse" else ())
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
         logits = self._rows(columns, self.name)
@@ -192,6 +206,7 @@ class _Choice:
         self.apart = g.add("Where", impossible, -np.inf, g.add("Sub", finite, top))
         self.weights = g.add("Exp", self.apart)  # the largest is 1
         self.total = g.along("ReduceSum", self.weights)
+        self.log_total = g.add("Log", self.total)
 
     def mode(self) -> str:
         """[N, 1] int64."""
@@ -213,13 +228,13 @@ class _Choice:
         """[N] for [N, 1] int64."""
         g = self.g
         chosen = g.add("Squeeze", g.add("GatherElements", self.apart, action, axis=1), np.array([1], np.int64))
-        return g.add("Add", g.add("Sub", chosen, g.add("Log", self.total)), self.spoilt)
+        return g.add("Add", g.add("Sub", chosen, self.log_total), self.spoilt)
 
     def entropy(self) -> str:
         """[N]: log Z - Σ w log w / Z, where w log w is 0 for w = 0."""
         g = self.g
         terms = g.add("Where", g.add("Equal", self.weights, 0.0), 0.0, g.add("Mul", self.weights, self.apart))
-        return g.add("Add", g.add("Sub", g.add("Log", self.total), g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
+        return g.add("Add", g.add("Sub", self.log_total, g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
 
 
 def _choices(g: Drawing, sizes: tuple[int, ...], masked: bool) -> list[_Choice]:

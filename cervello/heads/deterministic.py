@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Head, Rng, scalars, text
+from cervello.heads.base import Array, Head, Rng, row_size, scalars, text
+from cervello.native.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 
@@ -44,6 +45,13 @@ class Deterministic(Head):
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         column = np.asarray(self._column(columns, self.name))
         return {name: column.copy() for name in self._wanted(wanted)}
+
+    def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
+        if type(self) is not Deterministic:
+            return None
+        spec = given[self.name]
+        row_bytes = row_size(spec.shape) * spec.dtype.itemsize
+        return (Stage(None, {"": Feed("output", self.name)}, {"": "action"}, row_bytes=row_bytes),)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         self._offered("log_prob")

@@ -61,12 +61,24 @@ class Drawing:
           outputs: by name.
         """
         ports = []
+        produced = {value for node in self._nodes for value in node.output}
         for key, (value, dtype, row) in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [value], [key]))
+            if value in produced:  # called by the output's name from here on: an Identity would be a copy
+                self._rename(value, key)
+                produced.discard(value)
+            else:
+                self._nodes.append(helper.make_node("Identity", [value], [key]))
             ports.append(helper.make_tensor_value_info(key, _KINDS[dtype], ["N", *row]))
         graph = helper.make_graph(self._nodes, name, self._inputs, ports, self._constants)
         proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         return Model.load(proto, strict=True)
+
+    def _rename(self, value: str, name: str) -> None:
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for i, each in enumerate(names):
+                    if each == value:
+                        names[i] = name
 
     def _named(self, operand: str | float | Array) -> str:
         if isinstance(operand, str):

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.heads.base import Array, Rng, run
+from cervello.heads.base import Array, Rng, run, stage
 from cervello.heads.categorical import Categorical
 from cervello.heads.drawing import Drawing
 from cervello.native import Model
+from cervello.native.chained import Feed, Stage
+from cervello.spec import Specs
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -50,6 +52,14 @@ class EpsilonGreedy(Categorical):
             best = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)["best"]
             found["action"] = np.where(deterministic, best, found["action"])
         return found
+
+    def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
+        if type(self) is not EpsilonGreedy or self.epsilon == 1:  # see `act`: then the best is no longer the mode of what is drawn
+            return None
+        sizes = self._sizes(self.mask_width(given))
+        model = _greedy(sizes[0], self.mask is not None, self.epsilon)
+        greedy = stage(model, values=Feed("output", self.name), mask=self._mask_feed(sizes))
+        return greedy, *self._choosing(given, wanted, Feed("result", "logits"))
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
         """Log-probabilities of the actions in place of logits; the mask is applied to them once more, which changes nothing."""

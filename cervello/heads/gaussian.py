@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, run, scalars, text
+from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
+from cervello.native.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -75,6 +76,15 @@ class Gaussian(Head):
             if name in found:
                 found[name] = found[name].reshape(np.shape(columns[self.mean]))
         return self._flagged(found, names, flags)
+
+    def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
+        if type(self) not in (Gaussian, TanhGaussian):
+            return None
+        width = self.noise_width(given)
+        model = _acting(width, self._logarithmic, self._squashed, self._computed(wanted))
+        own = None if isinstance(self.spread, str) else np.broadcast_to(self.spread.reshape(-1), (width,))
+        spread = Feed("output", self.spread) if isinstance(self.spread, str) else Feed("row", row=own)
+        return self._staged(stage(model, mean=Feed("output", self.mean), spread=spread, normal=NOISE, deterministic=FLAGS), wanted=wanted)
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         return self._judged(columns, "action", action)

@@ -11,6 +11,7 @@ from cervello.compiled import linker
 from cervello.inferers.swift import Swift
 from cervello.inferers.timely import Timely
 from cervello.native import Model, crew
+from cervello.native.chained import Chained
 from cervello.native.executor import Run
 from cervello.native.program import Plan
 from cervello.noise import layout
@@ -74,13 +75,14 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def swift(self, moves: Callable[[], Sequence[Move]]) -> Swift | None:
+    def swift(self, moves: Callable[[], Sequence[Move]], chained: Chained) -> Swift | None:
         """The short way for arrays that fit as they are; None where there is none.
 
         Args:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
+          chained: what they compute of the model's outputs.
         """
-        return Swift(self.model, self.swift_plan, moves) if layout.is_known() else None
+        return Swift(self.model, self.swift_plan, moves, chained) if layout.is_known() else None
 
     def timely(self, moves: Callable[[], Sequence[Move]]) -> Timely | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more."""

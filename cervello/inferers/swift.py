@@ -10,6 +10,7 @@ import numpy as np
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
 from cervello.native.abi import NONFINITE
+from cervello.native.chained import Chain, Chained
 from cervello.native.executor import Run
 from cervello.native.program import Plan
 from cervello.spec import Move
@@ -27,21 +28,28 @@ class Swift:
     Args:
       plans: the plan for a number of rows, given the last one.
       moves: what the wrappers do, asked again whenever their slabs have grown.
+      chained: what they compute of the model's outputs.
     """
 
-    __slots__ = ("_capacity", "_given", "_model", "_moves", "_plan", "_plans", "_rows", "_run", "_shapes")
+    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_model", "_moves", "_outputs", "_plan", "_plans", "_rows", "_run",
+                 "_shapes")
 
-    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]]):
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]], chained: Chained):
         self._model, self._plans, self._moves = model, plans, moves
-        self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
+        self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs, chained.outputs))
+        self._chain = Chain(self._run, chained) if chained.stages else None
+        self._hidden = chained.hidden
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
-        self._given = tuple(model.outputs.values())
+        self._outputs = self._given = (*model.outputs.values(), *chained.outputs)
+        self._every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
         self._plan: Plan | None = None
         self._rows = self._capacity = -1
 
-    def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array) -> Any:
+    def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array, deterministic: Any = None) -> Any:
         """Runs a batch, stores the wrappers' state and advances the step counters.
 
+        Args:
+          deterministic: [N] bool, contiguous; True for all rows, None for no row.
         Returns:
           outputs by name; None when the long way must look (arrays that do not fit as they are, an empty, chunked or long batch), and
           nothing has happened then.
@@ -55,7 +63,11 @@ class Swift:
             return None
         if out is None:
             out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
-        status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys)
+        if deterministic is None:
+            status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys)
+        else:
+            flags = self._every if deterministic is True else deterministic
+            status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
             raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
         return out if status == 0 else None
@@ -71,15 +83,17 @@ class Swift:
         if capacity != self._capacity:
             self._capacity = -1
             moves = self._moves()
-            run.provide(moves)
-            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
-            self._given = tuple(spec for spec in self._model.outputs.values() if spec.name not in hidden)
+            run.provide(moves, self._hidden)
+            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"} | self._hidden
+            self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
             self._capacity, last = capacity, None
         plan = self._plans(n_rows, last) if n_rows else None
-        if plan is not None and (plan.long or not self._model.compiled(plan)):
+        if plan is not None and (plan.long or not self._model.compiled(plan) or not (self._chain is None or self._chain.prepare(n_rows))):
             plan = None
         if plan is not None:
             run.reserve(plan.arena_bytes)
             run.place(n_rows)
+            if len(self._every) < n_rows:
+                self._every = np.ones(n_rows, np.bool_)
             self._shapes = tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given)
         self._plan, self._rows = plan, n_rows

@@ -41,7 +41,9 @@ CTX_KEY: Final = 28
 CTX_VALUE: Final = 29
 CTX_INCREF: Final = 30  # addresses of Py_IncRef and Py_DecRef
 CTX_DECREF: Final = 31
-CTX_SPACES: Final = 32  # base addresses start here
+CTX_LINKS: Final = 32  # address of the links of graphs that run after the program, and how many
+CTX_N_LINKS: Final = 33
+CTX_SPACES: Final = 34  # base addresses start here
 
 # Spaces.
 ABSOLUTE: Final = 0  # weights and other constants: offset is an address
@@ -86,13 +88,12 @@ WORKER_SAVE_THREAD: Final = 5
 WORKER_RESTORE_THREAD: Final = 6
 WORKER_WORDS: Final = 8  # a cache line
 
-# The door: a header, then a record per array, inputs before outputs.
+# The door: a header, then a record per array: inputs and outputs of the program, then those that only graphs after it take and give.
 DOOR_BUFFERS: Final = 0
 DOOR_ARRAY_TYPE: Final = 1  # address of numpy.ndarray
-DOOR_INPUTS: Final = 2  # how many of the arrays are inputs
-DOOR_GIVEN_INPUTS: Final = 3  # arrays the caller gives by name
-DOOR_GIVEN_OUTPUTS: Final = 4
-DOOR_HEADER: Final = 5
+DOOR_GIVEN_INPUTS: Final = 2  # arrays the caller gives by name
+DOOR_GIVEN_OUTPUTS: Final = 3
+DOOR_HEADER: Final = 4
 DOOR_DESCR: Final = 0  # address of the dtype object
 DOOR_NDIM: Final = 1
 DOOR_FLAGS: Final = 2  # array flags that must be set
@@ -101,7 +102,9 @@ DOOR_BASE: Final = 4  # written by the door: the array's data
 DOOR_NAME: Final = 5  # address of the name's str object
 DOOR_HIDDEN: Final = 6  # 1: wrappers provide the array, DOOR_BASE is set already
 DOOR_FIXED_BYTES: Final = 7  # bytes of an array that all rows share
-DOOR_DIMS: Final = 8  # -1 stands for N
+DOOR_ALSO: Final = 8  # address of another dtype that is taken too; mostly the same one
+DOOR_OUTPUT: Final = 9  # 1: an output
+DOOR_DIMS: Final = 10  # -1 stands for N
 DOOR_MOST_DIMS: Final = 8
 DOOR_WORDS: Final = DOOR_DIMS + DOOR_MOST_DIMS
 
@@ -121,3 +124,23 @@ MOVE_COUNT: Final = 10  # address of a count of agents whose state was not store
 MOVE_WORDS: Final = 14
 NONFINITE: Final = 1 << 62  # status of a run that succeeded, and in which some agent's new state was not finite and was not stored
 MOVE_KINDS: Final = {"gather": 0, "scatter": 1, "fill": 2, "start": 3, "noise": 4}
+
+# A link: a step between the program and a graph that runs after it, in the same compiled call. A cell is a word that holds an address.
+LINK_KIND: Final = 0
+LINK_TARGET: Final = 1  # address of a cell; of a graph: of its context
+LINK_SOURCE: Final = 2  # address of a cell; of noise: of its kernel; of flags: of bytes that are 0; of a graph: of its plan's facts
+LINK_BYTES: Final = 3  # of a row
+LINK_NOISE: Final = 4  # the ten words of a noise kernel's block; of a mask:
+LINK_ELEMENT: Final = 4  # bytes of an element, with LINK_FLOAT
+LINK_FLOAT: Final = 5  # 1: elements are floats
+LINK_SIZES: Final = 6  # address of int64 sizes of choices, each of which must be allowed something
+LINK_N_SIZES: Final = 7  # 0: nothing is checked
+LINK_WORDS: Final = 14
+LINK_SAME: Final = 0  # the target's cell gets the source's address
+LINK_COPY: Final = 1  # rows are copied
+LINK_REPEAT: Final = 2  # one row is copied to every row
+LINK_NOISE_FILL: Final = 3  # the target is filled with noise
+LINK_FLAGS: Final = 4  # the target's cell gets the address of the deterministic flags
+LINK_ALLOWED: Final = 5  # bytes: 1 where a mask is not 0
+LINK_INT8: Final = 6  # float32 to int8
+LINK_GRAPH: Final = 7  # the graph runs

@@ -7,7 +7,8 @@ program runs.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from cervello.spec import Move, TensorSpec
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
 _RUN, _NAMED, _SEGMENT = f"{_KERNELS}.control:run", f"{_KERNELS}.control:run_named", f"{_KERNELS}.execution:segment"
+_BOOL = np.dtype(np.bool_)
 _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
 
@@ -35,6 +37,10 @@ def api(name: str) -> int:
 
 class Run:
     """Everything one run needs for itself; mutable, used by one thread at a time.
+
+    Args:
+      specs: of the program's arrays, inputs then outputs.
+      more: inputs and outputs that only graphs after the program take and give; an input of a byte may be int8 or bool.
 
     Attributes:
       call: the compiled entry (plan, rows, *arrays) → status.
@@ -48,7 +54,6 @@ class Run:
         "_columns",
         "_hidden",
         "_moves",
-        "_n_inputs",
         "_ports",
         "_start",
         "_water",
@@ -63,21 +68,27 @@ class Run:
         "values",
     )
 
-    def __init__(self, specs: Sequence[TensorSpec], n_inputs: int):
+    def __init__(self, specs: Sequence[TensorSpec], n_inputs: int,
+                 more: tuple[Sequence[TensorSpec], Sequence[TensorSpec]] = ((), ())):
+        n_own = len(specs)
+        outputs = (*repeat(False, n_inputs), *repeat(True, n_own - n_inputs), *repeat(False, len(more[0])), *repeat(True, len(more[1])))
+        specs = (*specs, *more[0], *more[1])
         n = len(specs)
         self.context = np.zeros(abi.CTX_SPACES + abi.FIRST_BUFFER + n, np.int64)
         self.door = np.zeros(abi.DOOR_HEADER + (abi.DOOR_WORDS + 1) * n, np.int64)
         self.door[abi.DOOR_BUFFERS] = n
         self.door[abi.DOOR_ARRAY_TYPE] = id(np.ndarray)
-        self.door[abi.DOOR_INPUTS] = self.door[abi.DOOR_GIVEN_INPUTS] = n_inputs
-        self.door[abi.DOOR_GIVEN_OUTPUTS] = n - n_inputs
-        for i, spec in enumerate(specs):
+        self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = outputs.count(False), outputs.count(True)
+        for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
             record = self._record(i)
             dims = spec.batched(-1)
-            record[abi.DOOR_DESCR] = id(spec.dtype)
+            record[abi.DOOR_DESCR] = record[abi.DOOR_ALSO] = id(spec.dtype)
+            if i >= n_own and spec.dtype == np.int8:
+                record[abi.DOOR_ALSO] = id(_BOOL)
+            record[abi.DOOR_OUTPUT] = output
             record[abi.DOOR_NAME] = id(spec.name)
             record[abi.DOOR_NDIM] = len(dims) if len(dims) <= abi.DOOR_MOST_DIMS and layout.is_known() else -1
-            record[abi.DOOR_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if i >= n_inputs else 0)
+            record[abi.DOOR_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
             if spec.batch_axis is not None:
                 record[abi.DOOR_ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             else:
@@ -91,7 +102,7 @@ class Run:
         self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
         self.context[abi.CTX_DICT_NEXT], self.context[abi.CTX_STR_TYPE] = api("PyDict_Next"), id(str)
         self.context[abi.CTX_INCREF], self.context[abi.CTX_DECREF] = api("Py_IncRef"), api("Py_DecRef")
-        self._ports, self._n_inputs = tuple(spec.name for spec in specs), n_inputs
+        self._ports = tuple((spec.name, output) for spec, output in zip(specs, outputs, strict=True))
         self._hidden: tuple[int, ...] = ()
         self._moves: Array = np.zeros(0, np.int64)
         self._columns: Array = np.empty(0, np.uint8)
@@ -110,13 +121,20 @@ class Run:
         self.context[abi.CTX_SLOTS:abi.CTX_DETERMINISTIC + 1] = slots, keys, steps, deterministic
         self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # whatever the run before wanted
 
-    def provide(self, moves: Sequence[Move]) -> None:
-        """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory."""
+    def port(self, name: str, output: bool) -> int:
+        """The number of an array at the door; an output may have an input's name."""
+        return self._ports.index((name, output))
+
+    def provide(self, moves: Sequence[Move], hidden_outputs: Iterable[str] = ()) -> None:
+        """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory.
+
+        Args:
+          hidden_outputs: more of them, which no move hides.
+        """
         table = np.zeros((max(len(moves), 1), abi.MOVE_WORDS), np.int64)
-        hidden: set[int] = set()
+        hidden = {self.port(name, True) for name in hidden_outputs}
         for row, move in zip(table, moves, strict=False):
-            first = self._n_inputs if move.kind == "scatter" else 0  # an output may have an input's name
-            port = self._ports.index(move.port, first)
+            port = self.port(move.port, move.kind == "scatter")
             row[abi.MOVE_KIND], row[abi.MOVE_PORT] = abi.MOVE_KINDS[move.kind], port
             if move.kind == "noise":
                 kernel, site, scale, width = move.words
@@ -129,9 +147,8 @@ class Run:
                 hidden.add(port)
         for port in hidden:
             self._record(port)[abi.DOOR_HIDDEN] = 1
-        n_hidden_inputs = sum(port < self._n_inputs for port in hidden)
-        self.door[abi.DOOR_GIVEN_INPUTS] = self._n_inputs - n_hidden_inputs
-        self.door[abi.DOOR_GIVEN_OUTPUTS] = len(self._ports) - self._n_inputs - (len(hidden) - n_hidden_inputs)
+        given = [output for port, (_, output) in enumerate(self._ports) if port not in hidden]
+        self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = given.count(False), given.count(True)
         self._moves, self._hidden = table, tuple(sorted(hidden))
         self.context[abi.CTX_MOVES], self.context[abi.CTX_N_MOVES] = table.ctypes.data, len(moves)
 
@@ -144,6 +161,10 @@ class Run:
         for port, size in zip(self._hidden, sizes, strict=True):
             self._record(port)[abi.DOOR_BASE] = at
             at += size
+
+    def cell(self, port: int) -> int:
+        """The address of the word in which the door notes where an array lies."""
+        return int(self.context[abi.CTX_DOOR]) + (abi.DOOR_HEADER + abi.DOOR_WORDS * port + abi.DOOR_BASE) * 8
 
     def _record(self, port: int) -> Array:
         return self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port:][:abi.DOOR_WORDS]

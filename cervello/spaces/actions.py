@@ -106,7 +106,8 @@ class ActionDecoder:
     def sampled(self, results: Mapping[str, Array]) -> Array:
         """[N, *shape] the action as the distribution or the model gave it, before clipping or unscaling; a start is added."""
         array = results[self.output]
-        array = array.reshape(len(array), *self._shape)
+        if array.shape[1:] != self._shape:
+            array = array.reshape(len(array), *self._shape)
         return array + self._start if self._started else array
 
     def executed(self, sampled: Array) -> Array:
@@ -124,7 +125,7 @@ class ActionDecoder:
             return np.asarray(np.clip(sampled, low, high), self.dtype)
         if not self._drawn:
             self._check_range(sampled)
-        return sampled.astype(self.dtype, copy=False)
+        return sampled if sampled.dtype is self.dtype else sampled.astype(self.dtype, copy=False)
 
     def _check_range(self, actions: Array) -> None:
         """What the model itself decided may be anything."""

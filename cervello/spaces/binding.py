@@ -93,7 +93,9 @@ class SpaceBinding:
         """
         columns, n_rows, single = self._observations.encode(observation)
         inner = self._observations.mask(observation)
-        if inner is None and action_masks is None and self._mask is None:
+        if inner is None and action_masks is None:
+            if self._mask is not None:
+                columns[self._mask] = self._allowed(n_rows)
             return Encoded(columns, n_rows, single, None, None)
         return self._with_mask(columns, n_rows, single, inner, action_masks)
 

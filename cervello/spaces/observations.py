@@ -175,7 +175,7 @@ class ObservationEncoder:
             column = columns[leaf.input] = leaf.column(part, n_rows)
             if n_rows is None:
                 n_rows = len(column)
-                single = n_rows == 1 and np.ndim(part) == leaf.ndim
+                single = n_rows == 1 and (part.ndim if type(part) is np.ndarray else np.ndim(part)) == leaf.ndim
         if n_rows is None:  # nothing of the observation reaches the policy: it is a single one
             return columns, 1, True
         return columns, n_rows, single

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,12 @@ import numpy as np
 from cervello.compiled import linker
 from cervello.errors import ConfigurationError, WrapperError
 from cervello.heads import Head
-from cervello.spec import PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.native.chained import Chained, Feed, Stage, noise_kernel
+from cervello.spec import Move, PolicySpec, Specs, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, without
 
 Array = np.ndarray[Any, Any]
+_MASKS = {("b", 1), ("i", 1), ("u", 1), ("i", 4), ("u", 4), ("i", 8), ("u", 8), ("f", 4)}  # kinds and bytes that compiled code reads
 _DEFAULTS = {"action": "action", "log_prob": "log_prob", "entropy": "entropy"}
 
 
@@ -39,6 +41,9 @@ class Sample(Passive):
       hide: whether the sources that are outputs disappear from the caller's side.
       extra: names of further outputs, by what the head calls them: {"deterministic": "greedy"} for the rows that took the mode,
         {"pre_tanh": "u"} for the numbers before tanh of a `TanhGaussian`.
+
+    Attributes:
+      chained: the same for the executor's compiled call; None where only the hooks can do it.
     """
 
     def __init__(self, head: Head, action: str | None = "action", log_prob: str | None = "log_prob", entropy: str | None = "entropy",
@@ -71,6 +76,7 @@ class Sample(Passive):
         self._hidden: tuple[str, ...] = ()
         self._mask_flows = self._mask_is_extra = False
         self._width = 0
+        self.chained: Chained | None = None
 
     def __repr__(self) -> str:
         options = [f"{what}={self.names.get(what)!r}" for what in self.head.offers if self.names.get(what) != _DEFAULTS[what]]
@@ -87,6 +93,12 @@ class Sample(Passive):
         """The same, with outputs that are there for its sake alone and that nobody further out sees."""
         other = copy.copy(self)
         other._undeclared = frozenset(names)
+        return other
+
+    def action_only(self) -> Sample:
+        """The same, which gives the action alone and hides its sources; what is drawn stays as it is."""
+        other = copy.copy(self)
+        other.names, other.hide = {"action": self.names["action"]}, True
         return other
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
@@ -121,7 +133,54 @@ class Sample(Passive):
         outer = without(spec, outputs=bound._hidden)
         new = [replace(added[what], name=name) for what, name in self.names.items()]
         bound._rehearse(given)
+        bound.chained = bound._as_chained(spec, given, inputs, new)
         return bound, replace(outer, inputs=inputs, outputs=Specs([*outer.outputs.values(), *new]))
+
+    def moves(self) -> Sequence[Move] | None:
+        return None if self.chained is None else ()
+
+    def _as_chained(self, spec: PolicySpec, given: Mapping[str, TensorSpec], inputs: Specs, new: Sequence[TensorSpec]) -> Chained | None:
+        """What runs after the model's program; None when the head, or a tensor, needs the hooks."""
+        stages = self.head.stages(Specs([each for name, each in given.items() if name != self.head.mask]), tuple(self.names))
+        if stages is None:
+            return None
+        found = []
+        for stage in stages:
+            feeds = {name: self._feed(feed, spec, given, inputs, stage) for name, feed in stage.feeds.items()}
+            complete = {name: feed for name, feed in feeds.items() if feed is not None}
+            if len(complete) != len(feeds):
+                return None
+            results = {name: self.names[what] for name, what in stage.results.items() if what in self.names}
+            found.append(replace(stage, feeds=complete, results=results))
+        extra = (inputs[self.head.mask],) if self._mask_is_extra and self.head.mask is not None else ()
+        return Chained(tuple(found), extra, tuple(new), frozenset(self._hidden))
+
+    def _feed(self, feed: Feed, spec: PolicySpec, given: Mapping[str, TensorSpec], inputs: Specs, stage: Stage) -> Feed | None:
+        """A head's feed as this place in the stack has it; None for one that only the hooks can give."""
+        if feed.kind == "noise":
+            return replace(feed, words=(noise_kernel(str(self.head.noise)), self._site))
+        if feed.kind == "allowed":
+            return self._mask_feed(feed, given, inputs)
+        if feed.kind != "output":
+            return feed
+        found, constant = given[feed.name], self._sources[feed.name]
+        if stage.model is None:
+            return feed if constant is None else None
+        if constant is None:
+            return feed if found.dtype == np.float32 else None
+        if feed.name in spec.outputs:
+            return replace(feed, kind="shared") if found.dtype == np.float32 else None
+        with np.errstate(over="ignore"):  # a float64 may be too large for a float32
+            return replace(feed, kind="row", row=np.array(constant, np.float32))
+
+    def _mask_feed(self, feed: Feed, given: Mapping[str, TensorSpec], inputs: Specs) -> Feed | None:
+        mask = str(self.head.mask)
+        is_input = self.reads_inputs
+        found = inputs[mask] if is_input else given[mask]
+        flows = is_input or self._sources[mask] is None
+        if not flows or (found.dtype.kind, found.dtype.itemsize) not in _MASKS or found.batch_axis != 0:
+            return None
+        return replace(feed, name=mask, is_input=is_input, dtype=found.dtype)
 
     def _rehearse(self, given: Mapping[str, TensorSpec]) -> None:
         """Decides for one made-up row: what has to be compiled is compiled now, and not when the first batch comes."""

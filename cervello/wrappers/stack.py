@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cervello.errors import WrapperError
+from cervello.native.chained import Chained
 from cervello.spec import Array, Move, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
@@ -197,6 +198,25 @@ class Stack:
     def movable(self) -> bool:
         """Whether every wrapper can say what it does as moves."""
         return all(_moves(wrapper) is not None for wrapper in self.inner_first)
+
+    def chained(self) -> Chained | None:
+        """What the wrappers compute of outputs, for the executor's compiled call; None when it cannot be said so."""
+        found: list[Chained] = []
+        for wrapper in self.inner_first:
+            if isinstance(wrapper, Sample):
+                each = wrapper.chained
+                if each is None:
+                    return None
+                found.append(each)
+        if not found:
+            return Chained()
+        model = self._sides[0][0]
+        inputs, outputs = ([spec for each in found for spec in getattr(each, side)] for side in ("inputs", "outputs"))
+        for every in ([*model.inputs, *(spec.name for spec in inputs)], [*model.outputs, *(spec.name for spec in outputs)]):
+            if len(set(every)) != len(every):
+                return None  # a name that a wrapper further in has hidden is used again
+        return Chained(tuple(stage for each in found for stage in each.stages), tuple(inputs), tuple(outputs),
+                       frozenset(name for each in found for name in each.hidden))
 
     def moves(self) -> list[Move]:
         """What the stack does, as the executor does it; asked again when slabs have grown."""

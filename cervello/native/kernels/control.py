@@ -32,6 +32,7 @@ from cervello.native.abi import (
     CTX_KEY,
     CTX_KEYS,
     CTX_MOVES,
+    CTX_N_LINKS,
     CTX_N_MOVES,
     CTX_POSITION,
     CTX_RUN,
@@ -40,6 +41,7 @@ from cervello.native.abi import (
     CTX_STR_TYPE,
     CTX_UNTIL,
     CTX_VALUE,
+    DOOR_ALSO,
     DOOR_ARRAY_TYPE,
     DOOR_BASE,
     DOOR_BUFFERS,
@@ -51,9 +53,9 @@ from cervello.native.abi import (
     DOOR_GIVEN_OUTPUTS,
     DOOR_HEADER,
     DOOR_HIDDEN,
-    DOOR_INPUTS,
     DOOR_NAME,
     DOOR_NDIM,
+    DOOR_OUTPUT,
     DOOR_ROW_BYTES,
     DOOR_WORDS,
     MOVE_ADDRESS,
@@ -66,6 +68,7 @@ from cervello.native.abi import (
     PLAN_LONG,
 )
 from cervello.native.kernels.execution import execute
+from cervello.native.kernels.links import follow
 from cervello.native.kernels.storing import copy_row, look, store, store_finite
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
@@ -73,7 +76,10 @@ from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 @device
 def _fits(entry, array, array_type, n_rows):
     """Whether an object is a plain array of the described type and shape; dims of -1 mean n_rows."""
-    if word(array + TYPE, 0) != array_type or word(array + DTYPE, 0) != word(entry, DOOR_DESCR):
+    if word(array + TYPE, 0) != array_type:
+        return False
+    dtype = word(array + DTYPE, 0)
+    if dtype != word(entry, DOOR_DESCR) and dtype != word(entry, DOOR_ALSO):
         return False
     flags = word(entry, DOOR_FLAGS)
     if read_i32(array + FLAGS, 0) & flags != flags:
@@ -90,13 +96,15 @@ def _fits(entry, array, array_type, n_rows):
 
 
 @device
-def _apart(door, output, n_rows):
-    """Whether an output shares no memory with the arrays before it: a program may write early and read late."""
-    entry = door + (DOOR_HEADER + output * DOOR_WORDS) * 8
-    start = word(entry, DOOR_BASE)
+def _apart(door, port, n_rows):
+    """Whether no output among an array and those before it shares memory with another of them: a program may write early and read late."""
+    entry = door + (DOOR_HEADER + port * DOOR_WORDS) * 8
+    start, output = word(entry, DOOR_BASE), word(entry, DOOR_OUTPUT)
     end = start + n_rows * word(entry, DOOR_ROW_BYTES) + word(entry, DOOR_FIXED_BYTES)
-    for i in range(output):
+    for i in range(port):
         other = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
+        if output + word(other, DOOR_OUTPUT) == 0:
+            continue
         begin = word(other, DOOR_BASE)
         if begin < end and start < begin + n_rows * word(other, DOOR_ROW_BYTES) + word(other, DOOR_FIXED_BYTES):
             return False
@@ -107,15 +115,16 @@ def _apart(door, output, n_rows):
 def _door(ctx, objects, n_rows):
     """Checks arrays and notes their addresses; 0, or -1 - i when array i does not fit as it is."""
     door = word(ctx, CTX_DOOR)
-    array_type, n_inputs = word(door, DOOR_ARRAY_TYPE), word(door, DOOR_INPUTS)
-    entry = door + DOOR_HEADER * 8
+    array_type = word(door, DOOR_ARRAY_TYPE)
+    entry, written = door + DOOR_HEADER * 8, 0
     for i in range(word(door, DOOR_BUFFERS)):
         if word(entry, DOOR_HIDDEN) == 0:
             array = word(objects, i)
             if not _fits(entry, array, array_type, n_rows):
                 return -1 - i
             write_i64(entry, DOOR_BASE, word(array + DATA, 0))
-            if i >= n_inputs and not _apart(door, i, n_rows):
+            written |= word(entry, DOOR_OUTPUT)
+            if written != 0 and not _apart(door, i, n_rows):
                 return -1 - i
         entry += DOOR_WORDS * 8
     return 0
@@ -167,6 +176,7 @@ def _inward(ctx, n_rows):
             write_i64(block, 4, slots)
             write_i64(block, 5, word(ctx, CTX_KEYS))
             write_i64(block, 6, steps)
+            write_i64(block, 9, word(ctx, CTX_DETERMINISTIC))
             call_kernel(address, block, 0)
     return 0
 
@@ -226,10 +236,12 @@ def _run_found(ctx, plan, n, objects, n_objects):
     if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
         flags = word(word(objects, 5) + DATA, 0)
     write_i64(ctx, CTX_DETERMINISTIC, flags)
-    if n_objects > 5:
+    if n_objects == 6:
         return execute(ctx, plan, 0) if plan != 0 else 0
     _inward(ctx, n)
     status = execute(ctx, plan, 0)
+    if status == 0 and word(ctx, CTX_N_LINKS) != 0:
+        status = follow(ctx, n)
     if status == 0:
         status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
     return status
@@ -244,13 +256,14 @@ def run_named(ctx, plan, n, objects, n_objects):
     The dicts alone are a run without agents; `Run.aim` has said where random ops draw from.
 
     Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
-    rows are deterministic (bools, or None); without it no row is, the wrappers' moves are made, and every agent's counter is advanced
-    after a success. State that is not finite makes the status NONFINITE then, or -1 where a wrapper refuses it. A plan in pieces may
-    then be over before all rows have run, when CTX_UNTIL says so: CTX_RUN tells how many have.
+    rows are deterministic (bools, or None). Without it no row is, the wrappers' moves are made, graphs after the program run, and every
+    agent's counter is advanced after a success; a fifth, which may be anything, does the same with the fourth. State that is not finite
+    makes the status NONFINITE then, or -1 where a wrapper refuses it. A plan in pieces may then be over before all rows have run, when
+    CTX_UNTIL says so: CTX_RUN tells how many have.
     """
     door = word(ctx, CTX_DOOR)
     inputs, outputs = word(objects, 0), word(objects, 1)
-    n_inputs, n_buffers = word(door, DOOR_INPUTS), word(door, DOOR_BUFFERS)
+    n_buffers = word(door, DOOR_BUFFERS)
     get, size, dict_type = word(ctx, CTX_DICT_GET), word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
     if word(inputs + TYPE, 0) != dict_type or word(outputs + TYPE, 0) != dict_type:
         return -1
@@ -262,7 +275,7 @@ def run_named(ctx, plan, n, objects, n_objects):
     for i in range(n_buffers):
         entry = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
         if word(entry, DOOR_HIDDEN) == 0:
-            found = call_c_2(get, inputs if i < n_inputs else outputs, word(entry, DOOR_NAME))
+            found = call_c_2(get, inputs if word(entry, DOOR_OUTPUT) == 0 else outputs, word(entry, DOOR_NAME))
             if found == 0:
                 return -1 - i
             write_i64(arrays, i, found)
