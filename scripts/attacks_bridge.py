@@ -9,6 +9,7 @@ is answered and that the server's memory has not grown by more than was allowed.
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import shutil
 import socket
 import struct
@@ -58,7 +59,7 @@ class Target:
 
     def __init__(self, server: ServerProcess, folder: Path):
         self.server, self.folder = server, folder
-        self.tcp, self.ws = server.addresses
+        self.tcp, self.ws = server.addresses[0], server.addresses[-1]
         self.witness = Wire(self.tcp, {"client": "witness", "token": "boss"})
 
     def wire(self, token: str = "player") -> Wire:
@@ -261,18 +262,22 @@ ATTACKS: list[tuple[Callable[[Target], str], int]] = [
 
 def main() -> int:
     failed = 0
+    listen, attacks = ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"], ATTACKS
+    if importlib.util.find_spec("websockets") is None:
+        print("skipped cross site: the package websockets is not installed")
+        listen, attacks = listen[:1], [each for each in ATTACKS if each[0] is not cross_site]
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work, "brains")
         folder.mkdir()
         shutil.copy(policy_path("hunter"), folder)
         Path(work, "tokens").write_text("boss\nplayer infer,record\n")
         Path(work, "serve.toml").write_text(CONFIG)
-        with ServerProcess(folder, "--config", str(Path(work, "serve.toml")), listen=["tcp://127.0.0.1:0", "ws://127.0.0.1:0"]) as server:
+        with ServerProcess(folder, "--config", str(Path(work, "serve.toml")), listen=listen) as server:
             target = Target(server, folder)
             for _ in range(20):  # what the first connections need is there
                 depth_bomb(target)
                 target.wire().result("infer", {**INFER, "agents": [1]})
-            for attack, allowed in ATTACKS:
+            for attack, allowed in attacks:
                 name = attack.__name__.replace("_", " ")
                 before = server.resident_bytes
                 try:
@@ -285,7 +290,7 @@ def main() -> int:
                     failed += 1
                     print(f"BROKEN  {name:15} {error}", flush=True)
             target.witness.close()
-    print(f"{len(ATTACKS) - failed} of {len(ATTACKS)} attacks held; the server ended well and logged no error")
+    print(f"{len(attacks) - failed} of {len(attacks)} attacks held; the server ended well and logged no error")
     return int(failed > 0)
 
 
