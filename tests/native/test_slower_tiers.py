@@ -254,3 +254,14 @@ def test_rounding_to_a_narrow_type_warns_nobody_of_overflow() -> None:
 def test_old_versions_that_the_reference_lacks_are_run_as_newer_ones(opset: int) -> None:
     model = Model.load(one("DequantizeLinear", rows(3, dtype=np.dtype(np.uint8)), np.float32(0.5), np.uint8(2), opset=opset))
     assert model.run({"x0": np.array([[0, 2, 7]], np.uint8)})["y0"].tolist() == [[-1, 0, 2.5]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("scale", [0.5, 0.0, [0.5, 2.0, 0.0, 1e-30]])
+def test_a_quantisation_saturates_however_far_a_number_lies(dtype: Any, scale: Any) -> None:
+    x = np.array([[1e10, -1e10, np.inf, -np.inf], [1, 2, 1e38, -3e38]], np.float32)
+    info, s = np.iinfo(dtype), np.array(scale, np.float32)
+    model = Model.load(one("QuantizeLinear", rows(4), s, np.full(s.shape, 3, dtype), axis=1, opset=21))
+    with np.errstate(divide="ignore"):
+        expected = np.clip(np.rint(x.astype(np.float64) / s) + 3, info.min, info.max)
+    assert next(iter(model.run({"x0": x}).values())).tolist() == expected.tolist()
