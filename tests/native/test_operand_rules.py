@@ -86,8 +86,6 @@ CONTRADICTIONS = [
     (lambda: _cell("GRU", activations=["Tanh"]), "2 activations, got"),
     (lambda: one("CenterCropPad", rows(4, 4, 4), _a(3), axes=[2, 3]), r"sizes of shape \(2,\), got \(1,\)"),
     (lambda: one("Attention", *[_fixed(1, 2, 3, 4)] * 3, np.zeros((3, 3), np.uint8), opset=23), "a mask of bool or of floats, got uint8"),
-    # quantisation
-    (lambda: one("QuantizeLinear", rows(4), np.float32(0), np.uint8(3)), "scales other than 0, got a scale of 0"),
     # elementwise
     (lambda: one("Gemm", rows(4), weights(4, 2), alpha=float("inf")), "a finite number as alpha, got inf"),
     (lambda: one("Where", rows(4), rows(4), rows(4)), r"operand 0 \(condition\) of type bool, got float32"),

@@ -268,3 +268,14 @@ def test_a_transposed_convolution_cuts_the_front_where_its_shape_is_asked_for() 
     model = Model.load(proto, batch_axis=None)
     found = model.run({"x0": x, "x1": w})["y0"]
     np.testing.assert_allclose(found.reshape(10, 8), full[1:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+@pytest.mark.parametrize("scale", [0.5, 0.0, [0.5, 2.0, 0.0, 1e-30]])
+def test_a_quantisation_saturates_however_far_a_number_lies(dtype: Any, scale: Any) -> None:
+    x = np.array([[1e10, -1e10, np.inf, -np.inf], [1, 2, 1e38, -3e38]], np.float32)
+    info, s = np.iinfo(dtype), np.array(scale, np.float32)
+    model = Model.load(one("QuantizeLinear", rows(4), s, np.full(s.shape, 3, dtype), axis=1, opset=21))
+    with np.errstate(divide="ignore"):
+        expected = np.clip(np.rint(x.astype(np.float64) / s) + 3, info.min, info.max)
+    assert next(iter(model.run({"x0": x}).values())).tolist() == expected.tolist()

@@ -17,6 +17,7 @@ from cervello.native.host.precision import run_wide
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
 _INTS = onnx.AttributeProto.INTS  # an empty list: no op of ONNX means anything by an empty list of other things
+_FAR = np.float32(1 << 30)  # beyond every quantised type, and a zero point more is still an int32
 _OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all that earlier ones do
 
 
@@ -42,6 +43,8 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
         raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got attributes {dict(node.attributes)}")
     if why := distrusted(node):
         raise UnsupportedError(f"node {node}: expected what onnx's reference implementation gets right, got {why}; export it otherwise")
+    if node.op == "QuantizeLinear":
+        inputs = _quotients(node, inputs)
     names = [f"i{k}" if array is not None else "" for k, array in enumerate(inputs)]
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
     proto = as_proto(node, names, outputs)
@@ -62,6 +65,24 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
                                f"({error})") from error
     found = iter(results)
     return [np.asarray(next(found)) if name else np.zeros(0, np.float32) for name in outputs]
+
+
+def _quotients(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any] | None]:
+    """A quantisation's operands, divided by the scale and with scale 1: the implementation wraps quotients that int32 cannot hold."""
+    x, scale, *rest = inputs
+    if x is None or scale is None or node.attributes.get("precision") or (rest and rest[0] is not None and "float" in rest[0].dtype.name) \
+            or "float" in str(node.attributes.get("output_dtype", "")):
+        return inputs
+    axis, block = int(node.attributes.get("axis", 1)), int(node.attributes.get("block_size", 0))
+    if block:
+        spread = np.take(np.repeat(scale, block, axis), np.arange(x.shape[axis]), axis)
+    elif scale.size == 1:
+        spread = scale.reshape(())
+    else:
+        spread = scale.reshape([-1 if k == axis % x.ndim else 1 for k in range(x.ndim)])
+    with np.errstate(all="ignore"):
+        quotients = np.clip((x / spread).astype(np.float32), -_FAR, _FAR)
+    return [quotients, np.ones_like(scale, np.float32), *rest]
 
 
 def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:

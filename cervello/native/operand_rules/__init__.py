@@ -18,7 +18,6 @@ from cervello.native.operand_rules import (  # noqa: F401  (each enters its ops)
     movement,
     norms,
     products,
-    quantization,
     random,
     recurrent,
     reductions,
