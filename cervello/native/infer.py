@@ -31,6 +31,7 @@ from cervello.native.values import Array, Value, known
 
 _MOST_LISTED = 1 << 26  # elements of values whose axes kernels list or go around, sizes of 0 taken as 1
 _BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered by lists as long as their axes
+_MOST_AXES = 32  # what every version of numpy has
 _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
                       "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
                       "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
@@ -75,6 +76,8 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     if found is None:
         found = _by_schema(node, inputs)
     for shape, dtype in found:
+        if shape is not None and len(shape) > _MOST_AXES:
+            raise GraphError(f"node {node}: expected at most {_MOST_AXES} axes, got {len(shape)}")
         if shape is not None and dtype is not None and prod(at(size, 1) for size in shape) * dtype.itemsize > MOST_ROW_BYTES:
             raise GraphError(f"node {node}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, got {written(shape)} "
                              f"{dtype}; are its sizes right?")

@@ -24,7 +24,10 @@ _OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all t
 def distrusted(node: Node) -> str:
     """What of a node the implementation gets wrong; empty when nothing is known of."""
     capped = node.op == "Attention" and node.attributes.get("softcap", 0.0) and not node.attributes.get("qk_matmul_output_mode", 0)
-    return "raw scores beside a softcap" if capped and any(node.outputs[3:]) else ""
+    if capped and any(node.outputs[3:]):
+        return "raw scores beside a softcap"
+    causal = node.op == "Attention" and node.attributes.get("is_causal", 0) and node.attributes.get("left_window_size", -1) < 0
+    return "lengths of keys beside is_causal" if causal and any(node.inputs[6:]) else ""
 
 
 def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
