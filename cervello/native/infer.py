@@ -72,12 +72,8 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     folded = _folded(node, inputs)
     if folded is not None:
         return [known(name, array, reached) for name, array in zip(node.outputs, folded, strict=False) if name]
-    found: Inferred | Result | None = _ruled(node, inputs)
-    if found is None:
-        found = _by_schema(node, inputs)
+    found = _shapes(node, inputs)
     for shape, dtype in found:
-        if shape is not None and len(shape) > _MOST_AXES:
-            raise GraphError(f"node {node}: expected at most {_MOST_AXES} axes, got {len(shape)}")
         if shape is not None and dtype is not None and prod(at(size, 1) for size in shape) * dtype.itemsize > MOST_ROW_BYTES:
             raise GraphError(f"node {node}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, got {written(shape)} "
                              f"{dtype}; are its sizes right?")
@@ -86,6 +82,18 @@ def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
     if any(node.outputs[len(found):]):
         raise GraphError(f"node {node}: expected at most {len(found)} results, got {list(node.outputs)}")
     return [Value(name, shape, dtype, None, reached) for name, (shape, dtype) in zip(node.outputs, found, strict=False) if name]
+
+
+def _shapes(node: Node, inputs: list[Value | None]) -> Inferred | Result:
+    """Shapes and types of all results; None where they depend on data."""
+    ruled = _ruled(node, inputs)
+    found: Inferred | Result = _by_schema(node, inputs) if ruled is None else ruled
+    for shape, _ in found:
+        if shape is not None and len(shape) > _MOST_AXES:
+            raise GraphError(f"node {node}: expected at most {_MOST_AXES} axes, got {len(shape)}")
+        if shape is not None and any(at(dim, 1) < 0 for dim in shape):
+            raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
+    return found
 
 
 def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
@@ -100,9 +108,6 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, RuntimeError, ZeroDivisionError, OverflowError) as error:
         raise GraphError(f"node {node}: expected operands that fit {node.op}, got {[i.shape if i else None for i in inputs]} "
                          f"({error})") from error
-    for shape, _ in found:
-        if any(at(dim, 1) < 0 for dim in shape):
-            raise GraphError(f"node {node}: expected sizes of at least 0, got {written(shape)}")
     return found
 
 
@@ -172,9 +177,7 @@ def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -
     Raises:
       GraphError: more than memory should be spent on; a file of a few hundred bytes can ask for any number.
     """
-    rule: Inferred | Result | None = _ruled(node, inputs)
-    if rule is None:
-        rule = _by_schema(node, inputs)
+    rule = _shapes(node, inputs)
     known_shapes = [(shape, dtype) for shape, dtype in rule if shape is not None and dtype is not None]
     sizes = [parts(product(shape))[0] for shape, _ in known_shapes]
     total, given = sum(sizes), sum(a.size for a in arrays if a is not None)
