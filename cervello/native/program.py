@@ -26,7 +26,7 @@ _CONTROL, _EXECUTION = "cervello.native.kernels.control", "cervello.native.kerne
 _RESOLVE = f"{_CONTROL}:resolve"
 _PLACE = "cervello.native.kernels.placing:place"
 LABEL = "cervello.native.kernels.flow:here"
-LONG_WORK = 1_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
+LONG_WORK = 2_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
 
 
 @dataclass(frozen=True, slots=True)
