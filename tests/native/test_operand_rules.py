@@ -86,6 +86,8 @@ CONTRADICTIONS = [
     (lambda: _cell("GRU", activations=["Tanh"]), "2 activations, got"),
     (lambda: one("Reshape", rows(1), _a(0, *[1] * 40)), "at most 32 axes, got 41"),
     (lambda: one("RoiAlign", rows(2, 6, 6), weights(1, 4), _a(0), output_height=-2), "sizes of at least 0, got"),
+    (lambda: one("STFT", _fixed(1, 16, 1), np.array(4), None, np.array(1 << 31)), "frames of 1 to 16 elements, as long as the signal"),
+    (lambda: one("STFT", _fixed(1, 16, 1), np.array(0), None, np.array(8)), "a step between frames of at least 1, got 0"),
     (lambda: one("CenterCropPad", rows(4, 4, 4), _a(3), axes=[2, 3]), r"sizes of shape \(2,\), got \(1,\)"),
     (lambda: one("Attention", *[_fixed(1, 2, 3, 4)] * 3, np.zeros((3, 3), np.uint8), opset=23), "a mask of bool or of floats, got uint8"),
     # elementwise

@@ -21,6 +21,7 @@ from cervello.native.operand_rules import (  # noqa: F401  (each enters its ops)
     random,
     recurrent,
     reductions,
+    signals,
     windows,
     words,
 )
