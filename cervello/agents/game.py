@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cervello.agents.actions import Actions
 from cervello.agents.engine import Engine
 from cervello.agents.predictor import Predictor, PredictState
 from cervello.errors import ConfigurationError, InputError
@@ -33,7 +34,7 @@ class Prediction(NamedTuple):
 
     actions: Array
     state: PredictState | None
-    outputs: Any
+    outputs: Actions
     n_rows: int
 
 
@@ -110,7 +111,10 @@ class GameInterface:
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                ) -> Prediction:
         """See `Policy.decide`."""
-        return Prediction(*self._decided(True, name, engine, seed, observation, state, starts, deterministic, masks))
+        actions, after, results, n_rows = self._decided(True, name, engine, seed, observation, state, starts, deterministic, masks)
+        outputs = Actions(results)
+        outputs.version = engine.version
+        return Prediction(actions, after, outputs, n_rows)
 
     def _decided(self, everything: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
                  deterministic: Any, masks: Any) -> tuple[Array, PredictState | None, Mapping[str, Array], int]:

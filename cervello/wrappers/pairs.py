@@ -17,7 +17,7 @@ _SUFFIX = re.compile(r"^(?P<stem>.+?)(?:\.\d+|_\d+|:\d+)$")
 
 
 def recurrent_pairs(spec: PolicySpec) -> dict[str, str]:
-    """Output by input, for inputs that an output of equal row shape and type feeds; none where no input would be left to observe."""
+    """Output by input, for inputs that an output of equal row shape and type feeds."""
     pairs: dict[str, str] = {}
     taken: set[str] = set()
     for into in spec.inputs.values():
@@ -27,7 +27,7 @@ def recurrent_pairs(spec: PolicySpec) -> dict[str, str]:
                 pairs[into.name] = candidate
                 taken.add(candidate)
                 break
-    return pairs if len(pairs) < len(spec.inputs) else {}
+    return pairs
 
 
 def _candidates(name: str) -> list[str]:

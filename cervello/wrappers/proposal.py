@@ -36,6 +36,8 @@ def propose(spec: PolicySpec) -> list[Wrapper]:
     """
     found: list[Wrapper] = []
     pairs = recurrent_pairs(spec)
+    if len(pairs) == len(spec.inputs):
+        pairs = {}  # some input is the observation
     for item in spec.inputs.values():
         if item.name in pairs:
             continue

@@ -198,6 +198,8 @@ def exact(form: Form) -> list[Array]:
     if op in _FLATTENED and form.opset < 13:
         return _flattened(form)
     wide = tuple(a.astype(np.float64) if a is not None and a.dtype in FLOATS and op not in _OWN_TYPE else a for a in form.operands)
+    if op == "QuantizeLinear" and wide[2:] and wide[2] is not None and wide[2].dtype.kind in "iu":
+        wide = np.clip(wide[0], -1e6, 1e6), *wide[1:]  # type: ignore[type-var]  # the implementation wraps what int32 cannot hold
     if op in DEFINITIONS:
         return [DEFINITIONS[op](form, *wide)]
     proto, _ = graph(form._replace(operands=wide, opset=max(form.opset, _IMPLEMENTED.get(op, 0))), rows=False)

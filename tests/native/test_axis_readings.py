@@ -210,7 +210,7 @@ def test_batch_axes_that_cannot_be_are_refused(batch_axis: Any, message: str) ->
 
 
 def test_a_loaded_model_takes_no_batch_axis() -> None:
-    with pytest.raises(ConfigurationError, match="batch_axis= for a file"):
+    with pytest.raises(ConfigurationError, match="batch_axis=, rename= for a file"):
         cervello.load(Model.load(_per_entity("n", 4)), batch_axis=0)
 
 

@@ -84,7 +84,7 @@ def _quotients(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np
     else:
         spread = scale.reshape([-1 if k == axis % x.ndim else 1 for k in range(x.ndim)])
     with np.errstate(all="ignore"):
-        quotients = np.clip((x / spread).astype(np.float32), -_FAR, _FAR)
+        quotients = np.clip(x.astype(np.float32) / spread.astype(np.float32), -_FAR, _FAR)
     return [quotients, np.ones_like(scale, np.float32), *rest]
 
 
