@@ -257,6 +257,13 @@ def test_old_versions_that_the_reference_lacks_are_run_as_newer_ones(opset: int)
     assert model.run({"x0": np.array([[0, 2, 7]], np.uint8)})["y0"].tolist() == [[-1, 0, 2.5]]
 
 
+def test_lengths_of_keys_beside_is_causal_are_not_left_to_the_reference() -> None:
+    keys = np.ones((1, 2, 6, 8), np.float16)
+    proto = one("Attention", In((1, 2, 4, 8), np.dtype(np.float16)), keys, keys, None, None, None, np.array([3]), is_causal=1, opset=24)
+    with pytest.raises(UnsupportedError, match="got lengths of keys beside is_causal"):
+        Model.load(proto).run({"x0": np.ones((1, 2, 4, 8), np.float16)})
+
+
 def test_a_transposed_convolution_cuts_the_front_where_its_shape_is_asked_for() -> None:
     """As ONNX says; the reference implementation cuts the end off."""
     x, w = (np.random.default_rng(seed).standard_normal((1, 1, 3, 3)).astype(np.float32) for seed in (0, 1))
