@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from contenders import Crowd, bound, running, session
-from figures import Figure, show, write
+from figures import Figure, report
 from generated import mlp
 from rich.console import Console
 from timing import Call, alternate, machine, models_folder
@@ -147,13 +147,7 @@ def main() -> int:
         parts.insert(1, ("real policies", lambda: real_policies(folder)))
     else:
         console.print("real policies: not found, their figures are left out; give --models")
-    figures: list[Figure] = []
-    for what, measure in parts:
-        with console.status(f"measuring {what} …"):
-            figures += measure()
-    show(console, figures)
-    write(arguments.output, facts, figures)
-    console.print(f"written to {arguments.output}")
+    report(console, parts, arguments.output, facts)
     return 0
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from figures import Figure, show, write
+from figures import Figure, report
 from generated import mlp
 from rich.console import Console
 from timing import ROTATION, alternate, machine
@@ -245,13 +245,8 @@ def main() -> int:
     console.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
     if "not installed" in (facts["stable-baselines3"], facts["torch"]):
         console.print("Stable-Baselines3 or torch: not installed, the figures beside them are left out")
-    figures: list[Figure] = []
-    for what, measure in (("rollouts", rollouts), ("decisions", decisions), ("games", games)):
-        with console.status(f"measuring {what} …"):
-            figures += measure(arguments.rounds)
-    show(console, figures)
-    write(arguments.output, facts, figures)
-    console.print(f"written to {arguments.output}")
+    parts = (("rollouts", rollouts), ("decisions", decisions), ("games", games))
+    report(console, ((what, partial(measure, arguments.rounds)) for what, measure in parts), arguments.output, facts)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,17 @@ def show(console: Console, figures: Sequence[Figure]) -> None:
         verdict = {None: "", True: "holds", False: "MISSED"}[figure.holds]
         table.add_row(figure.what, f"{figure.value:.2f} {figure.unit}", goal, verdict, figure.beside)
     console.print(table)
+
+
+def report(console: Console, parts: Iterable[tuple[str, Callable[[], list[Figure]]]], path: Path, facts: dict[str, Any]) -> None:
+    """Measures part after part, shows all figures and writes them."""
+    figures: list[Figure] = []
+    for what, measure in parts:
+        with console.status(f"measuring {what} …"):
+            figures += measure()
+    show(console, figures)
+    write(path, facts, figures)
+    console.print(f"written to {path}")
 
 
 def write(path: Path, facts: dict[str, Any], figures: Sequence[Figure]) -> None:
