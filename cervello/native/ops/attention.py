@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from cervello.native.dims import Dim
+from cervello.native.fusion import MOST_OPS
 from cervello.native.graph import Node
 from cervello.native.loops import broadcast_strides, collapse, padded
-from cervello.native.fusion import MOST_OPS
 from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import BINARY
 from cervello.native.ops.linear import PANEL, padded_bias, segments_for
