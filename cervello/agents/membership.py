@@ -13,6 +13,7 @@ import numpy as np
 from cervello.agents import deferred, saving, snapshot
 from cervello.agents.engine import Engine
 from cervello.agents.ids import Ids, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.renewal import InitialRows
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.errors import AgentError
@@ -34,6 +35,7 @@ class Membership:
         self.engine = engine
         self._table, self._turn = table, turn
         self._noted: dict[AgentId, None] = {}  # agents that end as soon as possible
+        self._known_rows: tuple[Engine, InitialRows | None] | None = None
         engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
@@ -107,18 +109,35 @@ class Membership:
                     deferred.log(error)
 
     def restart(self, ids: Ids, stream: Numbers | None, episode: Numbers | None) -> None:
-        """As `Policy.restart_agents`. The next episode begins at other slots before the last one ends, so that it may fail."""
+        """As `Policy.restart_agents`. Agents stay at their slots, where a look-up of before still finds them.
+
+        Where a hook may fail, or a batch that still runs will store to those slots, the next episode begins at others before the last one
+        ends.
+        """
         names = listed(ids, ordered=is_many(stream) or is_many(episode))
 
         def change() -> None:
-            old = self._table.rows(names)
-            streams = self._table.history(old)[0] if stream is None else spread("stream", stream, len(names))
-            episodes = spread("episode", self._table.following(old) if episode is None else episode, len(names))
+            table = self._table
+            old = table.find(names)
+            streams = table.history(old)[0] if stream is None else spread("stream", stream, len(names))
+            episodes = spread("episode", table.following(old) if episode is None else episode, len(names))
+            rows = self._initial_rows() if table.can_renew else None
+            if rows is not None:
+                self._turn.write(lambda: table.renew(names, old, streams, episodes, rows))
+                return
             self._begin(names, self._table.numbering(names), streams, episodes, names, old)
             self._say_end(old)
 
         if names:
             self.alone(change)
+
+    def _initial_rows(self) -> InitialRows | None:
+        """The slabs as they lie now; None when somebody other than slabs must hear of a begin."""
+        engine, known = self.engine, self._known_rows
+        if known is None or known[0] is not engine:
+            own = not engine.stack.foreign and not told(engine.inferer, (0,))
+            known = self._known_rows = engine, InitialRows(list(engine.stack.slabs().values())) if own else None
+        return known[1]
 
     def save(self, ids: Ids | None, out: saving.Buffer | None) -> bytes | memoryview:
         """As `Policy.snapshot`."""
@@ -164,6 +183,7 @@ class Membership:
         slots = table.unused(len(names))
         capacity = table.wanted(slots)
         if capacity > table.capacity:
+            self._known_rows = None
             engine.forget_slabs()  # also when the reserving fails halfway: slabs may have moved
             engine.stack.reserve(capacity)
             table.reserve(capacity)

@@ -197,16 +197,22 @@ def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any
     """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
     places, n = decision.places, len(arrived.rows)
     every = len(places) == n
+    spread: dict[int, Array] = {}  # by the column that was spread: the action is also an output
 
-    def spread(column: Array, fill: float = 0) -> Array:
+    def over_rows(column: Array, fill: float = 0) -> Array:
         if every:
             return column
-        found = np.full((n, *column.shape[1:]), fill, column.dtype) if fill else np.zeros((n, *column.shape[1:]), column.dtype)
-        found[places] = column
+        found = spread.get(id(column))
+        if found is None:
+            found = spread[id(column)] = np.zeros((n, *column.shape[1:]), column.dtype)
+            found[places] = column
+        if fill:
+            found = found.copy()
+            found[~arrived.acts] = fill
         return found
 
     version = np.empty(n, np.int64)
     version.fill(decision.version)
-    return {"observation": arrived.observation, "sampled": spread(decision.sampled), "action": actions,
-            "log_prob": spread(decision.log_prob, np.nan), "version": version,
-            "outputs": {name: spread(column) for name, column in decision.outputs.items()}}
+    return {"observation": arrived.observation, "sampled": over_rows(decision.sampled), "action": actions,
+            "log_prob": over_rows(decision.log_prob, np.nan), "version": version,
+            "outputs": {name: over_rows(column) for name, column in decision.outputs.items()}}

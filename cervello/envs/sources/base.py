@@ -128,7 +128,7 @@ def columns_of(space: Any, batch: Tree) -> Tree:
         return {key: columns_of(space[key], column) for key, column in batch.items()}
     if isinstance(batch, tuple) and kind(space) == "Tuple":
         return tuple(columns_of(part, column) for part, column in zip(space, batch, strict=True))
-    return stack(batch) if isinstance(batch, tuple) else np.array(batch)
+    return stack(batch) if isinstance(batch, tuple) else np.array(batch, order="C")  # as policies take it in one compiled call
 
 
 def masks_of(infos: Any, n_rows: int) -> Masks | None:
