@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.agents import deferred, saving, snapshot
 from cervello.agents.engine import Engine
-from cervello.agents.ids import Ids, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.ids import Ids, Some, check_kinds, doubled, is_many, listed, spread
 from cervello.agents.renewal import InitialRows
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
@@ -114,11 +114,12 @@ class Membership:
         Where a hook may fail, or a batch that still runs will store to those slots, the next episode begins at others before the last one
         ends.
         """
-        names = listed(ids, ordered=is_many(stream) or is_many(episode))
+        some = type(ids) is Some
+        names = list(ids) if some else listed(ids, ordered=is_many(stream) or is_many(episode))
 
         def change() -> None:
             table = self._table
-            old = table.find(names)
+            old = table.rows(ids) if some else table.find(names)
             streams = table.history(old)[0] if stream is None else spread("stream", stream, len(names))
             episodes = spread("episode", table.following(old) if episode is None else episode, len(names))
             rows = self._initial_rows() if table.can_renew else None

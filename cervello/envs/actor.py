@@ -55,11 +55,9 @@ class Actor:
           ConfigurationError: another one acts with this policy under the same name and seed.
         """
         agents, numbers = self._agents, rows.tolist()
-        if not self._by_episode:
-            there = [row in agents for row in numbers]
-            if all(there):  # the same agents go on with their next episodes
-                self.policy.restart_agents([agents[row] for row in numbers], self._stream, episodes)
-                return
+        if not self._by_episode and agents.keys() >= set(numbers):  # the same agents go on with their next episodes
+            self.policy.restart_agents(self._ids(rows), self._stream, episodes)
+            return
         ended = [agents.pop(row) for row in numbers if row in agents]
         if ended:
             self.policy.end_agents(ended)

