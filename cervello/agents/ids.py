@@ -24,7 +24,7 @@ class Some:
       places: [n] int64, distinct positions in it, in the order of the rows.
     """
 
-    ids: list[AgentId]
+    ids: Sequence[AgentId]
     places: Array
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
     """
     if type(value) is int and 0 <= value < 1 << 63:
         return np.full(n, value, np.int64)
-    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "i" and len(value) == n and np.minimum.reduce(value, initial=0) >= 0:
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "i" and len(value) == n and value.min(initial=0) >= 0:
         return value.astype(np.int64)
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value.item()

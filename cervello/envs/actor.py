@@ -40,6 +40,7 @@ class Actor:
         self._where, self._stream, self._by_episode = where, stream, by_episode
         self._agents: dict[int, str] = {}  # by row
         self._all_places: Array = np.zeros(0, np.int64)
+        self._every_row: Array | None = None  # the rows 0, 1, … of all agents as they arrived last
         self._crowd: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, so that they are looked up once
         space = self.binding.spaces.action_space
         self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
@@ -69,11 +70,11 @@ class Actor:
                                      f"got {self.policy.name!r}, in which {taken!r} is alive; close() the other one, or give another seed")
         self.policy.begin_agents(ids, self._stream, 0 if self._by_episode else episodes)
         agents.update(zip(numbers, ids, strict=True))
-        self._crowd = None
+        self._crowd = self._every_row = None
 
     def close(self) -> None:
         """Ends the agents of all rows."""
-        ended, self._agents, self._crowd = list(self._agents.values()), {}, None
+        ended, self._agents, self._crowd, self._every_row = list(self._agents.values()), {}, None, None
         self.policy.end_agents(ended)
 
     def decide(self, arrived: Arrived) -> Decision:
@@ -103,10 +104,13 @@ class Actor:
         if crowd is None:
             if not all(row in agents for row in range(len(agents))):  # some environments have not answered yet
                 return [agents[row] for row in rows.tolist()]
-            crowd = self._crowd = [agents[row] for row in range(len(agents))]
-        if len(rows) == len(crowd) and (rows == self._all(len(rows))).all():
-            return crowd
-        return Some(crowd, rows)
+            crowd, self._every_row = [agents[row] for row in range(len(agents))], None
+            self._crowd = crowd
+        if rows is not self._every_row:
+            if len(rows) != len(crowd) or not np.array_equal(rows, self._all(len(rows))):
+                return Some(crowd, rows)
+            self._every_row = rows
+        return crowd
 
     def _all(self, n: int) -> Array:
         """[n] int64, 0, 1, …; the same array while n stays."""

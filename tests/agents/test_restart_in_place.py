@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import small_models
 
-from cervello import Epsilon, EpisodeStart, Fill, Model, Policy, PreviousAction, Recurrent
+from cervello import EpisodeStart, Epsilon, Fill, Model, Policy, PreviousAction, Recurrent
 
 IDS = [f"agent {i}" for i in range(70)]
 SOME = [IDS[3], IDS[0], IDS[68]]

@@ -108,7 +108,8 @@ def test_separate_observations_of_any_layout_and_type_are_the_same_rows() -> Non
     made = encoder(spaces.Box(-9, 9, (2, 3)), spec("a", 2, 3))
     expected = wide.tobytes()
     assert made.encode_rows(rows)["a"].tobytes() == expected
-    for other in (wide[2], np.asfortranarray(wide[2]), wide[2].astype(">f4"), wide[2].tolist(), wide[2].view(type("Array", (np.ndarray,), {}))):
+    own = type("Array", (np.ndarray,), {})
+    for other in (wide[2], np.asfortranarray(wide[2]), wide[2].astype(">f4"), wide[2].tolist(), wide[2].view(own)):
         for place in (0, 5):
             found = made.encode_rows([*rows[:place], other, *rows[place + 1:]])["a"].astype(np.float32)
             assert found[place].tobytes() == wide[2].tobytes()

@@ -10,7 +10,16 @@ import numpy as np
 from cervello.compiled.compiler import device, shared
 from cervello.compiled.lanes import gather, root, select, splat, store, store_first
 from cervello.compiled.memory import read_f32, word, word_f32, write_f32
-from cervello.native.kernels.rows import exps_to_lanes, max_to_lanes, normalised, peak, peak_to_lanes, scale_row, squares_about, sum_to_lanes
+from cervello.native.kernels.rows import (
+    exps_to_lanes,
+    max_to_lanes,
+    normalised,
+    peak,
+    peak_to_lanes,
+    scale_row,
+    squares_about,
+    sum_to_lanes,
+)
 from cervello.native.kernels.sixteen import highest, in_groups, maximum, over_rows, total
 from cervello.native.kernels.transpose import turn
 
