@@ -1,7 +1,7 @@
 """Who is there: agent ids to slots, noise keys, step counters.
 
 A slot is an agent's row in every slab. Slots of agents that end are used again, but not before every batch has finished that was
-running then: a run that finishes late writes to nobody's row.
+running then: a run that finishes late writes to nobody's row. Agents that restart while no batch runs keep theirs.
 """
 
 from __future__ import annotations
