@@ -35,7 +35,6 @@ class Membership:
         self.engine = engine
         self._table, self._turn = table, turn
         self._noted: dict[AgentId, None] = {}  # agents that end as soon as possible
-        self._known_rows: tuple[Engine, InitialRows | None] | None = None
         engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
@@ -134,11 +133,10 @@ class Membership:
 
     def _initial_rows(self) -> InitialRows | None:
         """The slabs as they lie now; None when somebody other than slabs must hear of a begin."""
-        engine, known = self.engine, self._known_rows
-        if known is None or known[0] is not engine:
-            own = not engine.stack.foreign and not told(engine.inferer, (0,))
-            known = self._known_rows = engine, InitialRows(list(engine.stack.slabs().values())) if own else None
-        return known[1]
+        engine = self.engine
+        if engine.initial_rows is None and not engine.stack.foreign and not told(engine.inferer, (0,)):
+            engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
+        return engine.initial_rows
 
     def save(self, ids: Ids | None, out: saving.Buffer | None) -> bytes | memoryview:
         """As `Policy.snapshot`."""
@@ -184,7 +182,6 @@ class Membership:
         slots = table.unused(len(names))
         capacity = table.wanted(slots)
         if capacity > table.capacity:
-            self._known_rows = None
             engine.forget_slabs()  # also when the reserving fails halfway: slabs may have moved
             engine.stack.reserve(capacity)
             table.reserve(capacity)

@@ -117,7 +117,16 @@ class Swift:
 
     def _prepare(self, n_rows: int) -> _Size | None:
         """What a new size needs; None where it must take the long way."""
-        kept, last = self._kept, None
+        kept, self._kept = self._kept, {}  # where this ends early, memory may have moved: they are not trusted then
+        found = self._prepared(n_rows, kept)
+        if found is not None:
+            kept[n_rows] = found
+        self._kept = kept
+        return found
+
+    def _prepared(self, n_rows: int, kept: dict[int, _Size]) -> _Size | None:
+        """As `_prepare`; makes room among the sizes that are kept."""
+        last = None
         while len(kept) >= self._most_kept:
             last = kept.pop(next(iter(kept)))
         if self._most_kept > 1:
@@ -134,5 +143,4 @@ class Swift:
             self._placed = n_rows
         if len(self._every) < n_rows:
             self._every = np.ones(n_rows, np.bool_)
-        found = kept[n_rows] = _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given))
-        return found
+        return _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given))
