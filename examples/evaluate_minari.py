@@ -69,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MINARI_DATASETS_PATH"] = folder
         record(n_hands)
-        report = evaluation.evaluate(f"minari:{DATASET}", CANDIDATES, head=heads.Categorical("logits"), estimators=["wis", "pdis", "cwpdis"])
+        report = evaluation.evaluate(f"minari:{DATASET}", CANDIDATES, head=heads.Categorical("logits"), estimators=["wis", "pdis"])
     print(report)
     print()
     played = envs.play(blackjack, CANDIDATES, episodes=3000, seed=1_000_000, n_envs=64)
