@@ -12,6 +12,7 @@ from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate, Decided, features
 from cervello.evaluation.logged import Logged, checked
+from cervello.evaluation.recorded import check_recorded
 from cervello.recording import Episode
 from cervello.recording.trees import Tree
 from cervello.spec import Array
@@ -216,6 +217,7 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         pre_tanh = None if any(each.pre_tanh is None for each in some) else np.concatenate([each.pre_tanh for each in some])
         logs = candidate.log_prob(columns, sampled, pre_tanh)
         _check_target(logs, some, candidate, cuts)
+        check_recorded(candidate, logs, some)
         first = data.n - len(some)
         logged = np.concatenate(data.logp[first:])
         its.log_ratio += np.split(logs - logged, cuts)
