@@ -233,7 +233,8 @@ class Candidate:
     # What the head says ----------------------------------------------------------------------------------------------------
 
     def log_prob(self, columns: Mapping[str, Array], sampled: Array, pre_tanh: Array | None) -> Array:
-        """[N] float64 of logged actions; −∞ where the policy never takes them.
+        """[N] float64 of logged actions; −∞ where the policy never takes them, NaN where a squashed action lies at the edge and what was
+        drawn before squashing is not known.
 
         Raises:
           ConfigurationError: it has no distribution over continuous actions.
@@ -241,7 +242,10 @@ class Candidate:
         if not self.deterministic:
             if pre_tanh is not None and "pre_tanh" in self.head.extras:
                 return self.head.log_prob(columns, pre_tanh=pre_tanh).astype(np.float64)  # type: ignore[call-arg]
-            return self.head.log_prob(columns, _as_taken(self.head, sampled)).astype(np.float64)
+            logs = self.head.log_prob(columns, _as_taken(self.head, sampled)).astype(np.float64)
+            if "pre_tanh" in self.head.extras:
+                logs[(np.abs(sampled) >= 1).reshape(len(sampled), -1).any(1)] = np.nan
+            return logs
         if not self.discrete:
             raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution, got a deterministic policy with "
                                      "continuous actions, which has no density; take estimators 'kis', 'fqe', 'dm' or 'agreement'")

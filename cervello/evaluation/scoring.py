@@ -190,9 +190,10 @@ def _behavior_everywhere(some: Sequence[Logged], behavior: Behavior | Candidate 
     for each in some:
         columns = decided.rows(np.arange(at, at + each.length))
         logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
-        if np.isneginf(logs).any():
-            raise InputError(f"{each.where}, step {int(np.argmax(np.isneginf(logs)))}, behavior: expected a probability above 0, since the "
-                             "action was taken, got 0; this policy did not log these data")
+        if not np.isfinite(logs).all():
+            t = int(np.argmin(np.isfinite(logs)))
+            raise InputError(f"{each.where}, step {t}, behavior: expected a probability above 0, since the action was taken, got "
+                             f"{np.exp(logs[t]):g}; this policy did not log these data, or squashed actions lack pre_tanh")
         data.logp.append(logs)
         found.append(behavior.every_log_prob(columns, each.length))
         at += each.length + 1
