@@ -12,6 +12,7 @@ import numpy as np
 from cervello.agents import Policy, load
 from cervello.agents.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, InputError
+from cervello.evaluation.layout import check_alike
 from cervello.evaluation.logged import Logged
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
 from cervello.recording.trees import Tree, leaves
@@ -143,6 +144,7 @@ class Candidate:
         Raises:
           InputError: observations that do not fit.
         """
+        check_alike(some)
         tree = joined([each.observations for each in some])
         columns, masks = self._encode(tree, some)
         n_rows = sum(each.length + 1 for each in some)

@@ -110,8 +110,8 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     whole = len(episode)
     if not whole:
         raise InputError(f"{where}: expected at least one step, got none; leave it out")
-    _check_rows(episode.observations, whole + 1, f"{where}, observations")
-    _check_rows(episode.actions, whole, f"{where}, actions")
+    _check_rows(episode.observations, whole + 1, f"{where}, observations", "log one row per step, and one after the last step")
+    _check_rows(episode.actions, whole, f"{where}, actions", "log one row per step")
     over = np.asarray(episode.terminations, np.bool_) | np.asarray(episode.truncations, np.bool_)
     if over[:-1].any():
         raise InputError(f"{where}, step {int(np.argmax(over))}, terminations: expected an end at the last step ({whole - 1}) only, got "
@@ -132,7 +132,7 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
             _check_finite(rows[:T] if episode.final_obs_missing else rows, where, ".".join(filter(None, ["observations", named(path)])))
     actions = np.asarray(_single(episode.actions, where, "actions"))[:T]
     if actions.dtype.kind not in "iufb":
-        raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}")
+        raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}; encode them as the policy's head does")
     _check_finite(actions, where, "actions")
     discrete = actions.dtype.kind in "iub"
     sampled = _same_shape(_single(episode.pre_clip, where, "pre_clip"), actions, where, "pre_clip", T)
@@ -207,10 +207,10 @@ def _check_finite(rows: Any, where: str, column: str) -> None:
         raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!r:.80}; mend or leave out the episode")
 
 
-def _check_rows(tree: Tree, n: int, where: str) -> None:
+def _check_rows(tree: Tree, n: int, where: str, remedy: str) -> None:
     for _, rows in leaves(tree):
         if rows is not None and (np.ndim(rows) < 1 or len(rows) != n):
-            raise InputError(f"{where}: expected {n} rows, got shape {np.shape(rows)}")
+            raise InputError(f"{where}: expected {n} rows, got shape {np.shape(rows)}; {remedy}")
 
 
 def _same_shape(column: Any, actions: Array, where: str, name: str, T: int) -> Array | None:
@@ -218,6 +218,6 @@ def _same_shape(column: Any, actions: Array, where: str, name: str, T: int) -> A
         return None
     rows = np.asarray(column)[:T]
     if rows.shape != actions.shape:
-        raise InputError(f"{where}, {name}: expected {actions.shape} as the actions, got {rows.shape}")
+        raise InputError(f"{where}, {name}: expected {actions.shape} as the actions, got {rows.shape}; log it in their shape")
     _check_finite(rows, where, name)
     return rows
