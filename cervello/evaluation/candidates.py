@@ -72,6 +72,9 @@ class Candidate:
             if kind == "Epsilon":
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
                                          "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…)")
+            if kind == "PreviousAction" and wrapper.output not in self.head.tensors:  # type: ignore[attr-defined]
+                raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, whose output is not the action that "
+                                         "is drawn; name the output of Sample in it, or log the previous action as an observation")
         if policy.model.random_nodes:
             raise ConfigurationError(f"evaluation, policy {name!r}: expected a graph that draws nothing, got random nodes; export the "
                                      "distribution, and give head=")

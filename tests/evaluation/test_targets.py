@@ -232,6 +232,24 @@ def test_previous_actions_are_the_logged_ones() -> None:
     assert found["is"].value == pytest.approx(np.mean(values), rel=1e-5)
 
 
+def test_previous_actions_that_are_not_the_drawn_ones_are_refused() -> None:
+    file = graph([node("MatMul", "obs w", "a"), node("Add", "a last", "logits"), node("Tanh", "logits", "action")],
+                 {"obs": (FLOAT, ("N", 3)), "last": (FLOAT, ("N", 3))}, {"logits": (FLOAT, ("N", 3)), "action": (FLOAT, ("N", 3))},
+                 {"w": logs.behaviour_weights().astype(np.float32)})
+    head = heads.Categorical("logits")
+    policy = cervello.load(file, wrappers=[cervello.PreviousAction("last", "action")])
+    with pytest.raises(ConfigurationError, match=r"policy 'a': expected no PreviousAction\('last', 'action'\).*log the previous action"):
+        evaluation.evaluate(logs.walks(3), {"a": policy}, head=head)
+    fed_back = cervello.load(file, wrappers=[cervello.PreviousAction("last", "logits")])  # a state: what is drawn does not matter
+    episodes, w, values = logs.walks(10), logs.behaviour_weights(), []
+    for e in episodes:
+        logits = np.cumsum(e.observations[:-1].astype(np.float64) @ w, 0)
+        mine = logs.log_softmax(logits)[np.arange(len(e)), e.actions]
+        values.append(np.exp((mine - e.log_prob).sum()) * e.rewards.sum())
+    assert evaluation.evaluate(episodes, {"a": fed_back}, head=head, estimators=["is"])["a"]["is"].value == pytest.approx(np.mean(values),
+                                                                                                                     rel=1e-5)
+
+
 @pytest.mark.parametrize("extra", ["Epsilon", "random"])
 def test_graphs_that_draw_are_refused_with_the_remedy(extra: str) -> None:
     if extra == "Epsilon":
