@@ -120,8 +120,8 @@ def test_agents_near_the_player_decide_more_often() -> None:
 
 def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        "any_model.py", "cartpole_vector.py", "custom_wrapper.py", "evaluate_and_swap.py", "level_of_detail.py", "own_ops.py",
-        "rollback.py", "self_play.py", "shared_weights.py", "swap_while_training.py", "train_cartpole.py", "train_ppo.py"}
+        "any_model.py", "cartpole_vector.py", "custom_wrapper.py", "evaluate_and_swap.py", "evaluate_minari.py", "level_of_detail.py",
+        "own_ops.py", "rollback.py", "self_play.py", "shared_weights.py", "swap_while_training.py", "train_cartpole.py", "train_ppo.py"}
 
 
 def test_a_policy_evaluated_offline_is_swapped_in() -> None:

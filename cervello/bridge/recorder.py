@@ -32,7 +32,7 @@ class Recorder:
     def __init__(self, path: Path, name: str, policy: Policy, server_id: int):
         self.path, self.failed = path, False
         about = {"policy": name, "seed": str(policy.seed), "server_id": server_id, "source": "cervello.bridge"}
-        self._writer = Writer(path, metadata=about)
+        self._writer = Writer(path, metadata=about, policy=policy)
         self._log_prob: str | None = None
         self._pre_tanh: dict[str, str] = {}
         self._others: set[str] = set()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "estimate the value of policies from logged episodes, with a verdict"
 _ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")  # those of cervello.evaluation
+_HEADS = ("categorical:LOGITS, multidiscrete:LOGITS:SIZE,SIZE, bernoulli:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD, "
+          "beta:ALPHA:BETA or deterministic:ACTION")
 _STYLES = {"reliable": "green", "weak": "yellow", "unsupported": "red"}
 
 
@@ -24,8 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", nargs="?", help="minari:ID, the folder of a Minari dataset, or a recording")
     parser.add_argument("policies", metavar="POLICY", nargs="*", help="ONNX files")
     parser.add_argument("--head", metavar="KIND:OUTPUT", type=_head,
-                        help="the distribution of actions: categorical:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD or "
-                             "deterministic:ACTION (default: what the file's names say)")
+                        help=f"the distribution of actions: {_HEADS} (default: what the file's names say)")
     parser.add_argument("--behavior", metavar="WHAT", default="logged",
                         help="where propensities come from: logged, fit (logistic regression, by scikit-learn), or the file of the policy "
                              "that logged the data (default: logged)")
@@ -117,9 +118,17 @@ def _head(text: str) -> Head:
     from cervello import heads
 
     kind, *names = text.split(":")
-    if kind in ("categorical", "deterministic") and names and all(names):
-        return (heads.Categorical if kind == "categorical" else heads.Deterministic)(":".join(names))
-    if kind in ("gaussian", "tanh") and len(names) == 2 and all(names):
-        return (heads.Gaussian if kind == "gaussian" else heads.TanhGaussian)(names[0], log_std=names[1])
-    raise argparse.ArgumentTypeError(f"expected categorical:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD or deterministic:ACTION, got "
-                                     f"{text!r}")
+    one: Any = {"categorical": heads.Categorical, "bernoulli": heads.Bernoulli, "deterministic": heads.Deterministic}.get(kind)
+    if one is not None and names and all(names):
+        found: Head = one(":".join(names))  # outputs may have colons
+        return found
+    if len(names) == 2 and all(names):
+        first, second = names
+        if kind in ("gaussian", "tanh"):
+            return (heads.Gaussian if kind == "gaussian" else heads.TanhGaussian)(first, log_std=second)
+        if kind == "beta":
+            return heads.Beta(first, second)
+        sizes = second.split(",")
+        if kind == "multidiscrete" and all(size.isdecimal() and int(size) for size in sizes):
+            return heads.MultiDiscrete(first, [int(size) for size in sizes])
+    raise argparse.ArgumentTypeError(f"expected {_HEADS}, got {text!r}")

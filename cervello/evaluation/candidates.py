@@ -12,6 +12,7 @@ import numpy as np
 from cervello.agents import Policy, load
 from cervello.agents.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, InputError
+from cervello.evaluation.layout import check_alike
 from cervello.evaluation.logged import Logged
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
 from cervello.recording.trees import Tree, leaves
@@ -46,6 +47,7 @@ class Candidate:
       head: the distribution of its actions.
       discrete: whether its actions are integers. deterministic: whether it has no distribution at all.
       remembers: whether episodes have to be run in step order.
+      space: of the game's actions, where the policy knows its game. versions: of the recorded policy, that are this one.
     """
 
     def __init__(self, name: str, given: Any, head: Head | None):
@@ -59,16 +61,20 @@ class Candidate:
         else:
             raise ConfigurationError(f"evaluation, policy {name!r}: expected a path or a cervello.Policy, got {type(given).__name__}")
         rest = [w for w in policy.wrappers if not isinstance(getattr(w, "head", None), Head)]
-        own = [w.head for w in policy.wrappers if isinstance(getattr(w, "head", None), Head)]  # type: ignore[attr-defined]
-        self.head = head if head is not None else own[0] if own else self._missing_head(policy)
+        own: list[Any] = [w for w in policy.wrappers if isinstance(getattr(w, "head", None), Head)]
+        self.head = head if head is not None else own[0].head if own else self._missing_head(policy)
+        # The previous action is the logged one, and not what the policy would have done.
+        actions = {each.names.get("action") for each in own} | set(self.head.tensors if isinstance(self.head, Deterministic) else ())
+        self._previous = [w.key for w in rest if type(w).__name__ == "PreviousAction" and w.output in actions]  # type: ignore[attr-defined]
+        rest = [w for w in rest if getattr(w, "key", None) not in self._previous or type(w).__name__ != "PreviousAction"]
         for wrapper in rest:
             kind = type(wrapper).__name__
             if kind == "Epsilon":
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
                                          "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…)")
-            if kind == "PreviousAction":
-                raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, which feeds back the policy's own action "
-                                         "instead of the logged one; log the previous action as an observation")
+            if kind == "PreviousAction" and wrapper.output not in self.head.tensors:  # type: ignore[attr-defined]
+                raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, whose output is not the action that "
+                                         "is drawn; name the output of Sample in it, or log the previous action as an observation")
         if policy.model.random_nodes:
             raise ConfigurationError(f"evaluation, policy {name!r}: expected a graph that draws nothing, got random nodes; export the "
                                      "distribution, and give head=")
@@ -90,6 +96,14 @@ class Candidate:
         self.n_actions = (self.head.mask_width(given_specs) if isinstance(self.head, Categorical) else None)
         self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in rest)
         self._n_begun = 0
+        self.space = None if policy.spaces is None else policy.spaces.action_space
+        self.versions: list[int] = []
+        self._fingerprint = policy.model.fingerprint
+
+    def recognise(self, recorded: Mapping[int, Mapping[str, str]]) -> None:
+        """Notes which of the recorded versions this policy is, by its fingerprint and head."""
+        self.versions = [version for version, about in recorded.items()
+                         if about.get("fingerprint") == self._fingerprint and about.get("head") == repr(self.head)]
 
     def __repr__(self) -> str:
         return f"Candidate({self.name!r}, {self.head!r})"
@@ -133,6 +147,7 @@ class Candidate:
         Raises:
           InputError: observations that do not fit.
         """
+        check_alike(some)
         tree = joined([each.observations for each in some])
         columns, masks = self._encode(tree, some)
         n_rows = sum(each.length + 1 for each in some)
@@ -151,10 +166,12 @@ class Candidate:
         elif isinstance(tree, tuple):
             raise InputError(f"{where}: expected spaces for Tuple observations, got none; load it with spaces=(…, …)")
         else:
-            free = [name for name, spec in wanted.items() if spec.default is None]
+            free = [name for name, spec in wanted.items() if spec.default is None and name not in self._previous]
             if len(free) != 1:
                 raise InputError(f"{where}: expected observations by name for inputs {free}, got one array; load it with spaces=")
             given = {free[0]: tree}
+        for name in self._previous:
+            given[name] = np.concatenate([_delayed(each.sampled) for each in some]).astype(wanted[name].dtype)
         columns = {}
         for name, spec in wanted.items():
             if name not in given:
@@ -221,7 +238,8 @@ class Candidate:
     # What the head says ----------------------------------------------------------------------------------------------------
 
     def log_prob(self, columns: Mapping[str, Array], sampled: Array, pre_tanh: Array | None) -> Array:
-        """[N] float64 of logged actions; −∞ where the policy never takes them.
+        """[N] float64 of logged actions; −∞ where the policy never takes them, NaN where a squashed action lies at the edge and what was
+        drawn before squashing is not known.
 
         Raises:
           ConfigurationError: it has no distribution over continuous actions.
@@ -229,7 +247,10 @@ class Candidate:
         if not self.deterministic:
             if pre_tanh is not None and "pre_tanh" in self.head.extras:
                 return self.head.log_prob(columns, pre_tanh=pre_tanh).astype(np.float64)  # type: ignore[call-arg]
-            return self.head.log_prob(columns, _as_taken(self.head, sampled)).astype(np.float64)
+            logs = self.head.log_prob(columns, _as_taken(self.head, sampled)).astype(np.float64)
+            if "pre_tanh" in self.head.extras:
+                logs[(np.abs(sampled) >= 1).reshape(len(sampled), -1).any(1)] = np.nan
+            return logs
         if not self.discrete:
             raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution, got a deterministic policy with "
                                      "continuous actions, which has no density; take estimators 'kis', 'fqe', 'dm' or 'agreement'")
@@ -249,6 +270,11 @@ class Candidate:
     def draw(self, columns: Mapping[str, Array], seed: int) -> Array:
         """[N, …] actions drawn with the noise of a seed."""
         return self.head.sample(columns, rng=seed) if self.head.noise is not None else self.modes(columns)
+
+
+def _delayed(actions: Array) -> Array:
+    """[T + 1, …] zeros, then the actions."""
+    return np.concatenate([np.zeros_like(actions[:1]), actions]).reshape(len(actions) + 1, -1)
 
 
 def _as_taken(head: Head, sampled: Array) -> Array:

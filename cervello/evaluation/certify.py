@@ -73,8 +73,8 @@ def _bias(estimator: Callable[[Table], Moments], seed: int, S: int = 3, A: int =
 def _covers(kind: str, family: str, n: int, runs: int, low: float, high: float) -> Check:
     share = coverage(kind, family, n, runs)
     slack = 3 * float(np.sqrt(0.95 * 0.05 / runs)) if runs < 5000 else 0.0  # a short study has an error of its own
-    return Check(f"{kind}: coverage of 95% intervals, {family}, n = {n:,}", f"{share:.1%}", f"{low:.0%} to {high:.0%}",
-                 low - slack <= share <= high + slack)
+    wanted = f"{low:.0%} to {high:.0%}" + (f" ± {slack:.1%}" if slack else "")
+    return Check(f"{kind}: coverage of 95% intervals, {family}, n = {n:,}", f"{share:.1%}", wanted, low - slack <= share <= high + slack)
 
 
 def _cautious(family: str, n: int, runs: int) -> Check:

@@ -18,16 +18,16 @@ from cervello.evaluation.diagnostics import RELIABLE, UNSUPPORTED, WEAK, Diagnos
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
 from cervello.evaluation.intervals import BOUNDED, Interval, IntervalOptions, value_bounds
 from cervello.evaluation.intervals import interval as interval_of
-from cervello.evaluation.logged import open_dataset
+from cervello.evaluation.logged import enumerated, open_dataset
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.on_ray import score_on_ray
+from cervello.evaluation.recorded import recorded_policies
 from cervello.evaluation.report import Estimate, PolicyReport, Report
 from cervello.evaluation.scoring import Data, Needs, Progress, Scores, check_all, score
 from cervello.evaluation.table import Table, padded
 from cervello.evaluation.tables import AGENT, JOINT, build, check_final_observations, with_values
 from cervello.evaluation.values import LinearQ, Values, fitted_values, given_values
 from cervello.heads import Head
-from cervello.recording import as_episode
 from cervello.spec import Array
 
 ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")
@@ -81,7 +81,9 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
                   ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted,
                   matches="agreement" in wanted, values=any(name in BY_VALUES for name in wanted),
                   states=any(name in BY_VALUES or name == "mis" for name in wanted))
-    found = ((i, as_episode(each, id=i)) for i, each in enumerate(source))
+    for candidate in candidates:
+        candidate.recognise(recorded_policies(source))
+    found = enumerated(source, next((each.space for each in candidates if each.space is not None), None))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     data, scores = score(*job) if ray is None else score_on_ray(*job, ray)
     check_all(data, by)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Logged:
       terminated: whether it is over after its last step. truncated: whether it goes on, so that what follows is bootstrapped; neither
         where the horizon cuts it.
       final_obs_missing: whether the state after the last step is not known.
-      discrete: whether actions are integers.
+      discrete: whether actions are integers. version: [T] int64, of the policy that was recorded, or None.
     """
 
     index: int
@@ -51,6 +51,7 @@ class Logged:
     agent: int | str | None
     match: int | str | None
     tick: Array | None
+    version: Array | None
 
     @property
     def where(self) -> str:
@@ -63,12 +64,29 @@ def episodes(dataset: Any) -> Iterator[Episode]:
     Raises:
       InputError: no episode, or one that does not fit.
     """
-    found = open_dataset(dataset)
-    i = -1
-    for i, given in enumerate(found):
-        yield as_episode(given, id=i)
-    if i < 0:
+    empty = True
+    for _, episode in enumerated(open_dataset(dataset)):
+        empty = False
+        yield episode
+    if empty:
         raise InputError("evaluation, dataset: expected episodes, got none; record some")
+
+
+def enumerated(source: Any, space: Any = None) -> Iterator[tuple[int, Episode]]:
+    """Places and episodes of an open data set. Integer actions of a Discrete or MultiDiscrete space are counted from 0, whatever its
+    `start`.
+
+    Args:
+      space: of the actions, where the data set does not say it.
+    """
+    known = getattr(source, "action_space", None)
+    start = np.asarray(getattr(space if known is None else known, "start", 0))
+    for i, given in enumerate(source):
+        episode = as_episode(given, id=i)
+        if start.any():
+            episode = replace(episode, **{name: map_tree(lambda rows: np.asarray(rows) - start, column) for name in ("actions", "pre_clip")
+                                          if (column := getattr(episode, name)) is not None})
+        yield i, episode
 
 
 def open_dataset(dataset: Any) -> Any:
@@ -92,8 +110,8 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     whole = len(episode)
     if not whole:
         raise InputError(f"{where}: expected at least one step, got none; leave it out")
-    _check_rows(episode.observations, whole + 1, f"{where}, observations")
-    _check_rows(episode.actions, whole, f"{where}, actions")
+    _check_rows(episode.observations, whole + 1, f"{where}, observations", "log one row per step, and one after the last step")
+    _check_rows(episode.actions, whole, f"{where}, actions", "log one row per step")
     over = np.asarray(episode.terminations, np.bool_) | np.asarray(episode.truncations, np.bool_)
     if over[:-1].any():
         raise InputError(f"{where}, step {int(np.argmax(over))}, terminations: expected an end at the last step ({whole - 1}) only, got "
@@ -112,22 +130,32 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     for path, rows in leaves(observations):
         if rows is not None:
             _check_finite(rows[:T] if episode.final_obs_missing else rows, where, ".".join(filter(None, ["observations", named(path)])))
-    if isinstance(episode.actions, Mapping | tuple):
-        raise InputError(f"{where}, actions: expected one array, got {type(episode.actions).__name__}; flatten Dict and Tuple actions")
-    actions = np.asarray(episode.actions)[:T]
+    actions = np.asarray(_single(episode.actions, where, "actions"))[:T]
     if actions.dtype.kind not in "iufb":
-        raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}")
+        raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}; encode them as the policy's head does")
     _check_finite(actions, where, "actions")
     discrete = actions.dtype.kind in "iub"
-    sampled = _same_shape(episode.pre_clip, actions, where, "pre_clip", T)
+    sampled = _same_shape(_single(episode.pre_clip, where, "pre_clip"), actions, where, "pre_clip", T)
     flags = None if episode.deterministic is None else np.asarray(episode.deterministic, np.bool_)[:T]
     return Logged(
         index, T, observations, actions, actions if sampled is None else sampled,
-        _same_shape(episode.pre_tanh, actions, where, "pre_tanh", T),
+        _same_shape(_single(episode.pre_tanh, where, "pre_tanh"), actions, where, "pre_tanh", T),
         rewards, _logp(episode, where, T, discrete, flags), flags,
         whole == T and bool(episode.terminations[-1]), whole == T and not bool(episode.terminations[-1]) and horizon != T,
         whole == T and episode.final_obs_missing, discrete,
-        episode.infos, episode.agent, episode.match, None if episode.tick is None else np.asarray(episode.tick)[:T])
+        episode.infos, episode.agent, episode.match, None if episode.tick is None else np.asarray(episode.tick)[:T],
+        None if episode.version is None else np.asarray(episode.version)[:T])
+
+
+def _single(tree: Tree, where: str, column: str) -> Any:
+    """The one array of a tree. Of a bridge's outputs by name it is "action", or the only one."""
+    if isinstance(tree, Mapping) and tree and not any(isinstance(part, Mapping | tuple) for part in tree.values()):
+        names = [name for name in ("action", *tree) if name in tree][:1]
+        if len(tree) == 1 or "action" in tree:
+            return tree[names[0]]
+    if isinstance(tree, Mapping | tuple):
+        raise InputError(f"{where}, {column}: expected one array, got {type(tree).__name__}; flatten Dict and Tuple actions")
+    return tree
 
 
 def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | None) -> Array | None:
@@ -179,10 +207,10 @@ def _check_finite(rows: Any, where: str, column: str) -> None:
         raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!r:.80}; mend or leave out the episode")
 
 
-def _check_rows(tree: Tree, n: int, where: str) -> None:
+def _check_rows(tree: Tree, n: int, where: str, remedy: str) -> None:
     for _, rows in leaves(tree):
         if rows is not None and (np.ndim(rows) < 1 or len(rows) != n):
-            raise InputError(f"{where}: expected {n} rows, got shape {np.shape(rows)}")
+            raise InputError(f"{where}: expected {n} rows, got shape {np.shape(rows)}; {remedy}")
 
 
 def _same_shape(column: Any, actions: Array, where: str, name: str, T: int) -> Array | None:
@@ -190,6 +218,6 @@ def _same_shape(column: Any, actions: Array, where: str, name: str, T: int) -> A
         return None
     rows = np.asarray(column)[:T]
     if rows.shape != actions.shape:
-        raise InputError(f"{where}, {name}: expected {actions.shape} as the actions, got {rows.shape}")
+        raise InputError(f"{where}, {name}: expected {actions.shape} as the actions, got {rows.shape}; log it in their shape")
     _check_finite(rows, where, name)
     return rows

@@ -12,6 +12,7 @@ from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate, Decided, features
 from cervello.evaluation.logged import Logged, checked
+from cervello.evaluation.recorded import check_recorded
 from cervello.recording import Episode
 from cervello.recording.trees import Tree
 from cervello.spec import Array
@@ -189,9 +190,10 @@ def _behavior_everywhere(some: Sequence[Logged], behavior: Behavior | Candidate 
     for each in some:
         columns = decided.rows(np.arange(at, at + each.length))
         logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
-        if np.isneginf(logs).any():
-            raise InputError(f"{each.where}, step {int(np.argmax(np.isneginf(logs)))}, behavior: expected a probability above 0, since the "
-                             "action was taken, got 0; this policy did not log these data")
+        if not np.isfinite(logs).all():
+            t = int(np.argmin(np.isfinite(logs)))
+            raise InputError(f"{each.where}, step {t}, behavior: expected a probability above 0, since the action was taken, got "
+                             f"{np.exp(logs[t]):g}; this policy did not log these data, or squashed actions lack pre_tanh")
         data.logp.append(logs)
         found.append(behavior.every_log_prob(columns, each.length))
         at += each.length + 1
@@ -216,6 +218,7 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         pre_tanh = None if any(each.pre_tanh is None for each in some) else np.concatenate([each.pre_tanh for each in some])
         logs = candidate.log_prob(columns, sampled, pre_tanh)
         _check_target(logs, some, candidate, cuts)
+        check_recorded(candidate, logs, some)
         first = data.n - len(some)
         logged = np.concatenate(data.logp[first:])
         its.log_ratio += np.split(logs - logged, cuts)

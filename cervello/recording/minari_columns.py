@@ -101,6 +101,8 @@ def _array(value: Any) -> Any:
     array = np.asarray(value)
     if array.dtype.kind != "O":
         return array
+    if array.ndim == 1 and len(array) and all(isinstance(each, Mapping) and each.keys() == array[0].keys() for each in array):
+        return {key: _array([each[key] for each in array]) for key in array[0]}  # nested infos, as Parquet and Arrow give them
     return np.array([each.decode() if isinstance(each, bytes) else each for each in array.ravel().tolist()]).reshape(array.shape)
 
 

@@ -1,4 +1,7 @@
-"""Reads Minari datasets (0.5.4). Needs the extra `minari`, which is imported when a dataset is opened."""
+"""Reads Minari datasets (0.5.4) in HDF5, and in Parquet and Arrow where pyarrow is installed.
+
+Needs the extra `minari`, which is imported when a dataset is opened.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,8 @@ class MinariRecording:
         minari = minari_module()
         try:
             dataset = minari.load_dataset(dataset_id)
+        except ImportError as error:
+            raise _no_arrow(error) from error
         except FileNotFoundError as error:
             raise MissingFileError(f"recording, minari={dataset_id!r}: expected a local dataset, found none; minari.download_dataset gets "
                                    "published ones, MINARI_DATASETS_PATH says where others are") from error
@@ -45,19 +50,31 @@ class MinariRecording:
         if not (data / "metadata.json").is_file():
             raise FormatError(f"recording {str(path)!r}: expected a log or the folder of a Minari dataset, got a folder without "
                               "data/metadata.json")
-        return cls(minari_module().MinariDataset(data), data.parent)
+        try:
+            return cls(minari_module().MinariDataset(data), data.parent)
+        except ImportError as error:
+            raise _no_arrow(error) from error
 
     def __iter__(self) -> Iterator[Episode]:
         """The episodes.
 
         Raises:
-          InputError: one whose columns do not have T or T + 1 rows.
+          InputError: one whose columns do not have T or T + 1 rows. FormatError: one that Minari itself does not load.
         """
-        indices = self._dataset.episode_indices
-        metadata = self._dataset.storage.get_episode_metadata(indices)
-        for episode, more in zip(self._dataset.iterate_episodes(), metadata, strict=True):
+        found = self._dataset.iterate_episodes()
+        for i, more in enumerate(self._dataset.storage.get_episode_metadata(self._dataset.episode_indices)):
+            try:
+                episode = next(found)
+            except (ValueError, KeyError, OSError, StopIteration) as error:
+                raise FormatError(f"recording {str(self.path)!r}, episode {i}: expected an episode that Minari loads, got "
+                                  f"{type(error).__name__}: {error}; it writes infos that are arrays of one dimension to Parquet and Arrow "
+                                  "and does not load them: write lists of numbers, or HDF5") from error
             seed = more.get("seed")
             yield as_episode(episode, seed=None if seed is None else int(seed))
+
+
+def _no_arrow(error: ImportError) -> RecordingError:
+    return RecordingError(f"recording: expected pyarrow for a Minari dataset in Parquet or Arrow, got {error}; pip install pyarrow")
 
 
 def minari_module() -> ModuleType:

@@ -48,20 +48,22 @@ class Writer:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, observation_space: Any = None, action_space: Any = None,
-                 metadata: Mapping[str, Any] | None = None, durable: bool = False):
+                 metadata: Mapping[str, Any] | None = None, durable: bool = False, policy: Any = None):
         """Opens or creates a log. A log that is there is continued; episodes that it left open stay unfinished.
 
         Args:
           path: the file.
           observation_space, action_space: Gymnasium spaces of one agent, kept for `to_minari`; None where agents differ.
           metadata: anything msgpack takes, given back by `read`.
+          policy: a `Policy` whose decisions are recorded. Its version, fingerprint and head go to `metadata["policies"]`, so that an
+            evaluation can check recorded log-probabilities against those that it computes. Versions swapped in later are not known.
           durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose waiting
             fails raises after it has recorded.
         Raises:
           RecordingError: the file cannot be written, or another writer has it open. FormatError: it is there and is damaged or no log.
           InputError: a space or metadata that cannot be kept.
         """
-        session = {"metadata": dict(metadata or {}),
+        session = {"metadata": {**(metadata or {}), **({} if policy is None else {"policies": _described(policy)})},
                    "observation_space": None if observation_space is None else describe(observation_space),
                    "action_space": None if action_space is None else describe(action_space)}
         try:
@@ -319,3 +321,9 @@ class Writer:
         for name, number in schemas[0].items():
             self._lanes.schemas[name][lanes] = number
         self._infos |= schemas[1]
+
+
+def _described(policy: Any) -> dict[str, Any]:
+    """{version: fingerprint and head} of a Policy."""
+    heads = [repr(wrapper.head) for wrapper in policy.wrappers if hasattr(wrapper, "head")]
+    return {str(policy.version): {"fingerprint": policy.model.fingerprint, "head": heads[0] if heads else ""}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,65 @@ def test_json_and_a_page(played: tuple[Path, ...], cervello: Callable[..., Any],
     assert (found["gamma"], found["horizon"]) == (0.9, 4)
     assert found["policies"][str(old)]["estimates"]["wis"]["interval"][0] < found["policies"][str(old)]["estimates"]["wis"]["value"]
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(("text", "head"), [
+    ("categorical:a:b", "Categorical('a:b')"), ("multidiscrete:logits:2,3", "MultiDiscrete('logits', [2, 3])"),
+    ("bernoulli:logits", "Bernoulli('logits')"), ("gaussian:mean:log_std", "Gaussian('mean', log_std='log_std')"),
+    ("tanh:mean:log_std", "TanhGaussian('mean', log_std='log_std')"), ("beta:a:b", "Beta('a', 'b')"),
+    ("deterministic:action", "Deterministic('action')"),
+])
+def test_heads_are_described_in_a_word(text: str, head: str) -> None:
+    from cervello.cli.evaluate import _head
+
+    assert repr(_head(text)).startswith(head.removesuffix(")"))
+    for wrong in ("beta:a", "multidiscrete:logits:2,x", "multidiscrete:logits:0", "gaussian::x", "categorical:"):
+        with pytest.raises(argparse.ArgumentTypeError, match=re.escape(repr(wrong))):
+            _head(wrong)
+
+
+def test_propensities_that_nobody_logged_are_fitted(played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    _, old, new = played
+    silent = tmp_path / "silent.log"
+    with recording.Writer(silent) as writer:
+        for e in logs.walks(30):
+            handle = writer.begin(observation=e.observations[:1])
+            for t in range(len(e)):
+                writer.step(handle, e.observations[t + 1:t + 2], e.actions[t:t + 1], e.rewards[t:t + 1], terminated=e.terminations[t:t + 1])
+    said = cervello("evaluate", silent, old)
+    assert (said.status, "fit_behavior" in said.err) == (2, True)
+    found = json.loads(cervello("evaluate", silent, old, new, "--behavior", "fit", "--json").out)
+    assert found["propensities"] == "fitted"
+    assert {each["verdict"] for policy in found["policies"].values() for each in policy["estimates"].values()} <= {"weak", "unsupported"}
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_workers_of_ray_give_the_same_numbers(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    ray = pytest.importorskip("ray")
+    log, old, new = played
+    here = json.loads(cervello("evaluate", log, old, new, "--json").out)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        there = cervello("evaluate", log, old, new, "--json", "--ray", 1).out
+    finally:
+        ray.shutdown()
+    assert json.loads(there[there.index("{"):]) == here
+
+
+def test_episodes_are_a_bar_on_a_terminal(played: tuple[Path, ...], capfd: pytest.CaptureFixture[str],
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    from cervello.cli import main
+    from cervello.evaluation import scoring
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(scoring, "_ROWS", 1)
+    log, old, _ = played
+    assert main(["evaluate", str(log), str(old), "--json"]) == 0
+    said = capfd.readouterr()
+    assert "episodes" in said.err
+    assert json.loads(said.out)["n_episodes"] == 30
 
 
 def test_the_policy_that_logged_may_be_named(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from cervello.evaluation.certify import certify
-from cervello.evaluation.coverage import FAMILIES, coverage
+from cervello.evaluation.coverage import FAMILIES, HEAVY, coverage
+
+PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -26,3 +31,23 @@ def test_certification_says_what_it_found(monkeypatch: pytest.MonkeyPatch) -> No
     assert [c.passed for c in checks if "bias" in c.name] == [True] * 3
     table = module.table(checks)
     assert table.count("\n") == len(checks) + 2
+
+
+def test_the_study_of_the_docs_holds_what_is_promised() -> None:
+    rows = dict(re.findall(r"^\| (.+?) \| ([0-9.e+-]+)%? \|.*\| ok \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    found = {name: float(value) for name, value in rows.items()}
+    expected = 3
+    for n in ("100", "1,000"):
+        for family in FAMILIES:
+            for kind in ("bca", "student-t"):
+                assert 93 <= found[f"{kind}: coverage of 95% intervals, {family}, n = {n}"] <= 97
+                expected += 1
+        for family in HEAVY:
+            assert found[f"heavy tails called reliable, {family}, n = {n}"] < 5
+            expected += 1
+    for family in FAMILIES:
+        for kind in ("hoeffding", "empirical-bernstein"):
+            assert found[f"{kind}: coverage of 95% intervals, {family}, n = 100"] >= 95
+            expected += 1
+    assert all(value <= 1e-12 for name, value in found.items() if "bias by exact enumeration" in name)
+    assert len(found) == expected

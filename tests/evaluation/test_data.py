@@ -58,6 +58,27 @@ def test_a_minari_dataset_gives_what_the_log_gives(tmp_path: Path, monkeypatch: 
     same(evaluation.evaluate(made.path, {"a": policy()}, **options), expected)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("form", ["hdf5", "parquet"])
+def test_a_dataset_that_another_library_wrote_gives_what_its_episodes_give(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                         ) -> None:
+    minari = pytest.importorskip("minari")
+    pytest.importorskip("pyarrow")
+    from gymnasium import spaces
+    from minari.data_collector import EpisodeBuffer
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = logs.walks(15, truncated=True)
+    buffers = [EpisodeBuffer(observations=e.observations, actions=e.actions, rewards=list(e.rewards), terminations=list(e.terminations),
+                             truncations=list(e.truncations), infos={"behavior_logp": [float("nan"), *e.log_prob.tolist()]})
+               for e in episodes]
+    minari.create_dataset_from_buffers("other/walks-v0", buffers, observation_space=spaces.Box(-np.inf, np.inf, (3,), np.float32),
+                                       action_space=spaces.Discrete(3), data_format=form)
+    options = {"head": HEAD, "estimators": ["pdis", "dr"], "gamma": 0.9}
+    expected = evaluation.evaluate(episodes, {"a": policy()}, **options)
+    same(evaluation.evaluate("minari:other/walks-v0", {"a": policy()}, **options), expected)
+
+
 def test_episodes_with_minaris_fields_do_as_they_are() -> None:
     class EpisodeData:
         def __init__(self, e: Episode):

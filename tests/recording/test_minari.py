@@ -232,3 +232,45 @@ def test_a_damaged_log_is_not_converted(tmp_path: Path, datasets: Path) -> None:
     with pytest.raises(FormatError, match="byte"):
         recording.to_minari(tmp_path / "log", "xx/x-v0")
     assert not list(datasets.rglob("*.hdf5"))
+
+
+def collected(form: str, infos: Any) -> str:
+    """A dataset of one episode of three steps in a format of Minari's."""
+    pytest.importorskip("pyarrow", reason="Parquet and Arrow need pyarrow")
+    buffer = EpisodeBuffer(observations=np.arange(4, dtype=np.float64)[:, None], actions=np.zeros(3), rewards=[1.0, 2.0, 3.0],
+                           terminations=[False] * 3, truncations=[False, False, True], infos=infos)
+    name = f"form/{form}-v0"
+    minari.create_dataset_from_buffers(name, [buffer], observation_space=spaces.Box(0, 9, (1,), np.float64), data_format=form,
+                                       action_space=spaces.Box(0, 1, (), np.float64))
+    return name
+
+
+@pytest.mark.filterwarnings("ignore:(`.*` is set to|env_spec is) None:UserWarning")
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_parquet_and_arrow_give_what_hdf5_gives(form: str) -> None:
+    infos = {"behavior_logp": [float("nan"), -1.0, -2.0, -3.0], "k": np.arange(8.0).reshape(4, 2), "deep": {"er": [0, 1, 2, 3]}}
+    found = next(iter(recording.read(minari=collected(form, infos))))
+    assert (found.rewards.tolist(), found.observations.ravel().tolist(), found.truncations.tolist()) == (
+        [1, 2, 3], [0, 1, 2, 3], [False, False, True])
+    assert found.log_prob.tolist() == [-1, -2, -3]
+    assert found.infos["k"].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert found.infos["deep"]["er"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:(`.*` is set to|env_spec is) None:UserWarning")
+def test_what_minari_writes_to_parquet_and_does_not_load_is_refused_with_the_remedy() -> None:
+    name = collected("parquet", {"behavior_logp": np.zeros(4)})
+    with pytest.raises(FormatError, match=r"episode 0: expected an episode that Minari loads, got ValueError.*lists of numbers, or HDF5"):
+        list(recording.read(minari=name))
+
+
+@pytest.mark.filterwarnings("ignore:(`.*` is set to|env_spec is) None:UserWarning")
+def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    name = collected("parquet", {})
+    for module in [key for key in sys.modules if key.startswith("pyarrow") or key.endswith("arrow_storage")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(RecordingError, match="pip install pyarrow"):
+        recording.read(minari=name)
