@@ -24,13 +24,14 @@ from cervello.agents.table import AgentTable, ChangedError
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.rows import by_agent, completed, owned
+from cervello.batcher.rows import by_agent, completed, first_row, owned
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.inferers import Choice
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.inferers.timely import Limit
 from cervello.native import Model
 from cervello.native.importer import Source
+from cervello.native.row_reader import RowReader
 from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 
@@ -274,6 +275,8 @@ class Policy:
         """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
 
+    make_reader = staticmethod(RowReader.of)  # what a batcher reads observations with
+
     def rename(self, name: str) -> None:
         """Another name, for people and messages, before agents begin."""
         self.name = self._turn.where = name
@@ -406,12 +409,12 @@ class Policy:
 
     # Deciding -----------------------------------------------------------------------------------------------------------
 
-    def infer(self, observations: Mapping[AgentId, Observation], deterministic: bool | Mapping[AgentId, bool] = False) -> Actions:
+    def infer(self, observations: Mapping[AgentId, Observation | Any], deterministic: bool | Mapping[AgentId, bool] = False) -> Actions:
         """Decides for agents given by name.
 
         Args:
-          observations: {agent: {input: row}}. Rows may differ in sizes that the file leaves open (`TensorSpec.open_axes`); agents of one
-            size run together then.
+          observations: {agent: {input: row}}, or {agent: row} where there is one input that must be given. Rows may differ in sizes
+            that the file leaves open (`TensorSpec.open_axes`); agents of one size run together then.
           deterministic: no noise, for all or by agent.
         Returns:
           Actions {agent: {output: row}}.
@@ -420,16 +423,27 @@ class Policy:
         """
         if type(observations) is not dict and not isinstance(observations, Mapping):
             raise InputError(f"policy {self.name!r}: expected {{agent: {{input: row}}}}, got {type(observations).__name__}")
+        if len(observations) == 1:
+            (agent, observation), = observations.items()
+            engine = self._engine
+            row = engine.one_row.columns(observation)
+            if row is not None:
+                results = self.infer_batch([agent], row, deterministic if deterministic is False else by_row((agent,), deterministic))
+                actions = Actions()
+                actions[agent] = first_row(results, engine.odd, row)
+                if results.version != 1:
+                    actions.version = results.version
+                return actions
         ids = tuple(observations)
         flags = deterministic if deterministic is False else by_row(ids, deterministic)
         if not ids:
             self._engine.flags(flags, 0)
             return self._engine.actions({})
         pads = self._pads  # a pad for every thread that decides just now
-        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs)  # in turn, so that each of them learns what is needed lately
+        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs, make_reader=RowReader.of)  # in turn: each learns what is needed
         try:
             try:
-                pad.fill(list(observations.values()), ids)
+                pad.fill(list(observations.values()), ids, self.name)
             except InputError:
                 if self._engine.sizes is None:
                     raise
@@ -456,8 +470,13 @@ class Policy:
             with lock:
                 table.leave(batch)
 
-    def infer_single(self, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
-        """Decides for one agent: {output: row}."""
+    def infer_single(self, agent: AgentId, observation: Observation | Any, deterministic: bool = False) -> dict[str, Array]:
+        """Decides for one agent: {output: row}. The observation is as in `infer`."""
+        engine = self._engine
+        row = engine.one_row.columns(observation)
+        if row is not None:
+            flags = deterministic if deterministic is False else by_row((agent,), deterministic)
+            return first_row(self.infer_batch([agent], row, flags), engine.odd, row)
         self.check_agents((agent,))
         found: dict[str, Array] = self.infer({agent: observation}, deterministic)[agent]
         return found

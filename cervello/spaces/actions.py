@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.array_like import castable
 from cervello.errors import ConfigurationError, InputError
-from cervello.native.arrays import castable
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, TensorSpec

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
 from cervello.heads import Categorical
-from cervello.spec import PolicySpec, TensorSpec, Wrapper
+from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.pairs import recurrent_pairs
@@ -60,6 +61,14 @@ def propose(spec: PolicySpec) -> list[Wrapper]:
         if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
             found.insert(0, Sample(Categorical(item.name)))
     return found
+
+
+def marked(inputs: Specs) -> Specs:
+    """Inputs, with those marked as masks that are called so and hold bools or integers."""
+    if not any(_MASK.search(name) for name in inputs):
+        return inputs
+    return Specs([replace(spec, is_mask=True) if spec.dtype.kind in "biu" and _MASK.search(name) else spec
+                  for name, spec in inputs.items()])
 
 
 def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:
