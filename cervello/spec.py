@@ -150,8 +150,7 @@ class Inferer(Protocol):
     `raw_inputs` and `raw_outputs` are the model's own; `inputs` and `outputs` are what remains for a caller after wrappers (equal
     for a bare inferer). `begin_agent` and `end_agent` are hooks that containers pass through.
 
-    A policy gives whole batches to `infer_raw` and calls nothing else to decide: how many rows run at once is up to the inferer.
-    `select_batch_size` is its answer for those who drive an inferer themselves.
+    A policy asks `select_batch_size` how many of the rows that are left run next, and gives `infer_raw` so many, until all have run.
     """
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.agents.actions import Actions
 from cervello.agents.results import check_nothing_more, check_out, hand_over
+from cervello.agents.selected import run_selected
 from cervello.agents.sizes import OpenSizes
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
@@ -90,7 +91,11 @@ class Engine:
         engine = self
         if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
             engine = self.sizes.for_columns(inputs)
-        view, results = engine.run(table, slots, inputs, deterministic, out)
+        try:
+            view, results = engine.run(table, slots, inputs, deterministic, out)
+        except InputError as error:  # the model knows its own name only
+            error.args = (str(error).replace(f"policy {self.model.name!r}", f"policy {self.name!r}", 1), *error.args[1:])
+            raise
         if view is not None:
             with turn.lock:
                 engine.store(table, view)
@@ -124,7 +129,10 @@ class Engine:
         results = {} if out is None else dict(out)
         view = View(n_rows, slots, columns, results, table, flags)
         self.stack.inward(view)
-        self.inferer.infer_raw(view)
+        if self.foreign:
+            run_selected(self.name, self.inferer, view)
+        else:
+            self.inferer.infer_raw(view)
         if self.foreign:
             check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
                        "infer_raw must fill view.outputs")

@@ -16,6 +16,7 @@ from cervello.agents.engine import Engine
 from cervello.agents.game import GameInterface, Prediction
 from cervello.agents.ids import Ids, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
+from cervello.agents.naming import NamesPolicy
 from cervello.agents.predictor import PredictState
 from cervello.agents.sizes import decide_in_groups
 from cervello.agents.snapshot import Saved
@@ -81,7 +82,7 @@ class Policy:
         self._game.bind(self.name, self._engine)
         self._turn = Turn(self.name)
         self._holder = self._turn.holder
-        self._table = AgentTable(int(seed))
+        self._table = AgentTable(int(seed), self.name)
         self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
         self._pads: list[ScratchPad] = []
@@ -169,6 +170,11 @@ class Policy:
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
 
+    @property
+    def _naming(self) -> NamesPolicy:
+        """A context in which errors get this policy's name."""
+        return NamesPolicy(self.name)
+
     # Begin and end ------------------------------------------------------------------------------------------------------
 
     def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
@@ -190,7 +196,8 @@ class Policy:
             the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
             `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
         """
-        self._membership.begin(ids, stream, episode)
+        with self._naming:
+            self._membership.begin(ids, stream, episode)
 
     def end_agent(self, agent: AgentId) -> None:
         """An agent's episode ends; its state is forgotten.
@@ -206,7 +213,8 @@ class Policy:
         A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
         when that is over, before it returns.
         """
-        self._membership.end(ids)
+        with self._naming:
+            self._membership.end(ids)
 
     def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
@@ -214,12 +222,14 @@ class Policy:
         Args:
           stream, episode: as in `begin_agents`; None keeps an agent's stream and takes its next episode.
         """
-        self._membership.restart(ids, stream, episode)
+        with self._naming:
+            self._membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
-        if None in (births := self.births(ids)):
-            self._table.rows([ids[births.index(None)]])
+        with self._naming:
+            if None in (births := self.births(ids)):
+                self._table.rows([ids[births.index(None)]])
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
@@ -256,7 +266,7 @@ class Policy:
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError when an agent is named twice."""
         if len(set(ids)) != len(ids):
-            raise AgentError(f"agents: expected distinct agents, got {doubled(ids)!r} twice")
+            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
 
     def twin(self, engine: Engine | None = None) -> Policy | None:
         """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice.
@@ -279,7 +289,7 @@ class Policy:
 
     def rename(self, name: str) -> None:
         """Another name, for people and messages, before agents begin."""
-        self.name = self._turn.where = name
+        self.name = self._turn.where = self._table.name = name
         self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
 
     def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
@@ -428,14 +438,14 @@ class Policy:
             engine = self._engine
             row = engine.one_row.columns(observation)
             if row is not None:
-                results = self.infer_batch([agent], row, deterministic if deterministic is False else by_row((agent,), deterministic))
+                results = self.infer_batch([agent], row, deterministic if deterministic is False else self._flags((agent,), deterministic))
                 actions = Actions()
                 actions[agent] = first_row(results, engine.odd, row)
                 if results.version != 1:
                     actions.version = results.version
                 return actions
         ids = tuple(observations)
-        flags = deterministic if deterministic is False else by_row(ids, deterministic)
+        flags = deterministic if deterministic is False else self._flags(ids, deterministic)
         if not ids:
             self._engine.flags(flags, 0)
             return self._engine.actions({})
@@ -454,6 +464,11 @@ class Policy:
             pad.trim(len(ids))
             pads.append(pad)
         return by_agent(ids, results, self._engine.odd)  # type: ignore[no-any-return]
+
+    def _flags(self, ids: tuple[AgentId, ...], deterministic: Any) -> Any:
+        """As `by_row`."""
+        with self._naming:
+            return by_row(ids, deterministic)
 
     def _infer_in_groups(self, ids: tuple[AgentId, ...], rows: Sequence[Any], flags: Any) -> Actions:
         """`infer` for observations that are not of the sizes that the specs show, where the file leaves these open."""
@@ -475,7 +490,7 @@ class Policy:
         engine = self._engine
         row = engine.one_row.columns(observation)
         if row is not None:
-            flags = deterministic if deterministic is False else by_row((agent,), deterministic)
+            flags = deterministic if deterministic is False else self._flags((agent,), deterministic)
             return first_row(self.infer_batch([agent], row, flags), engine.odd, row)
         self.check_agents((agent,))
         found: dict[str, Array] = self.infer({agent: observation}, deterministic)[agent]
@@ -499,7 +514,8 @@ class Policy:
         """
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray:
-            ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
+            with self._naming:
+                ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
         if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
             inputs = completed(self._engine.inputs, inputs, len(ids))

@@ -70,7 +70,7 @@ class Batcher:
         queue = self._queue
         birth = self.policy.births((agent,))[0]
         if birth is None or agent in queue.births:
-            self._refuse(agent, birth)
+            raise self._refusal(agent, birth)
         if self._busy:
             self._enter("push")
         self._busy = True
@@ -99,7 +99,7 @@ class Batcher:
         births = self.policy.births(ids)
         for agent, birth in zip(ids, births, strict=True):
             if birth is None or agent in queue.births:
-                self._refuse(agent, birth)
+                raise self._refusal(agent, birth)
         if type(observations) is dict:
             self._enter("extend")
             try:
@@ -136,12 +136,12 @@ class Batcher:
     def _name(self) -> str:
         return str(getattr(self.policy, "name", ""))
 
-    def _refuse(self, agent: AgentId, birth: int | None) -> None:
-        """Raises AgentError for an agent that cannot be pushed."""
+    def _refusal(self, agent: AgentId, birth: int | None) -> AgentError:
+        """The error for an agent that cannot be pushed."""
         if birth is None:
-            self.policy.check_agents((agent,))
-            raise AgentError(f"policy {self._name!r}, push: expected an agent that has begun, got {agent!r}")
-        raise AgentError(f"policy {self._name!r}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
+            self.policy.check_agents((agent,))  # raises as a rule
+            return AgentError(f"policy {self._name!r}, push: expected an agent that has begun, got {agent!r}")
+        return AgentError(f"policy {self._name!r}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
 
     def batched(self) -> Batched:
         """What waits, as one batch; the columns are the pad's own memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -35,11 +36,8 @@ def row_copies(column: Array) -> list[Array]:
 @lru_cache(maxsize=1)
 def _copier() -> Callable[..., int] | None:
     """The compiled loop; None where numpy's functions are not found."""
-    try:
-        from numpy._core import _multiarray_umath as numpy_core
-    except ImportError:  # numpy 1
-        from numpy.core import _multiarray_umath as numpy_core  # type: ignore[no-redef]
-    capsule = getattr(numpy_core, "_ARRAY_API", None)
+    core = "numpy._core._multiarray_umath" if hasattr(np, "_core") else "numpy.core._multiarray_umath"
+    capsule = getattr(importlib.import_module(core), "_ARRAY_API", None)
     if capsule is None or not layout.is_known():
         return None
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
