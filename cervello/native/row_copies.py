@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cervello.compiled import entry
+from cervello.native import row_words as words
 from cervello.native.executor import api
-from cervello.native.kernels import observations as words
 from cervello.noise import layout
 
 Array = np.ndarray[Any, Any]

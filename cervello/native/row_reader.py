@@ -9,8 +9,8 @@ import numpy as np
 
 from cervello.batcher.pad import sole_input
 from cervello.compiled import entry
+from cervello.native import row_words as words
 from cervello.native.executor import api
-from cervello.native.kernels import observations as words
 from cervello.noise import layout
 from cervello.spec import Specs
 
