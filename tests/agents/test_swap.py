@@ -313,4 +313,4 @@ def test_wrappers_without_state_come_and_go_with_a_swap() -> None:
     policy.replace(data, wrappers=[Recurrent()])
     assert policy.infer_batch([1], obs)["action"].tolist() == [[15]]
     with pytest.raises(WrapperError, match="only those without state may come and go"):
-        policy.replace(data, wrappers=[Recurrent(), cervello.FrameStack("obs", 1 + 1)])
+        policy.replace(data, wrappers=[Averaged("obs"), Recurrent()])
