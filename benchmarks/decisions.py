@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from generated import mlp
 from rich.console import Console
 from timing import Call, alternate, machine, models_folder
 
+import cervello
 from cervello.native.leaks import growth
 
 REAL = ("cervo_test", "mlagents_3DBall", "godot_BallChase")
@@ -62,6 +64,55 @@ def small_policy() -> list[Figure]:
         Figure("256 dictionaries: infer above infer_batch, per agent", (large["dictionaries"] - large["batch"]) / 256 * 1e6, "µs", 0.8,
                least=False),
     ]
+
+
+def ways_of_calling() -> list[Figure]:
+    """What people call for one agent and for more, beside a bound handle; the 4-64-64-2 policy."""
+    crowd, many = Crowd(mlp((4, 64, 64, 2)), 1), Crowd(mlp((4, 64, 64, 2)), 256)
+    policy, few = crowd.policy, [{name: column[0] for name, column in feed.items()} for feed in crowd.visible]
+    batcher, runtime, large = cervello.Batcher(policy), cervello.Runtime(), cervello.Batcher(many.policy)
+    runtime.add("npc", cervello.load(policy.model))
+    runtime.begin_agents("npc", range(10))
+    sampling = cervello.load(policy.model, wrappers=[cervello.Sample(cervello.heads.Categorical(next(iter(policy.outputs))), "drawn")])
+    sampling.begin_agents(crowd.ids)
+    agent = crowd.ids[0]
+    named = [{each: {name: column[row] for name, column in feed.items()} for row, each in enumerate(many.ids)} for feed in many.visible]
+
+    def pushed(one: Mapping[str, np.ndarray]) -> None:
+        batcher.push(agent, one)
+        batcher.execute()
+
+    def framed(one: Mapping[str, np.ndarray]) -> None:
+        for each in range(10):
+            runtime.push("npc", each, one)
+        runtime.run()
+
+    def all_pushed(rows: Mapping[int, Mapping[str, np.ndarray]]) -> None:
+        for each, row in rows.items():
+            large.push(each, row)
+        large.execute()
+
+    times = _median({
+        "bind": crowd.handles(), "batch": crowd.batches(), "infer": [partial(policy.infer, {agent: one}) for one in few],
+        "single": [partial(policy.infer_single, agent, one) for one in few], "batcher": [partial(pushed, one) for one in few],
+        "deterministic": [partial(policy.infer_batch, crowd.ids, feed, True) for feed in crowd.visible],
+        "sample": [partial(sampling.infer_batch, crowd.ids, feed) for feed in crowd.visible],
+        "runtime": [partial(framed, one) for one in few]})
+    more = _median({"infer": [partial(many.policy.infer, rows) for rows in named],
+                    "batcher": [partial(all_pushed, rows) for rows in named]})
+
+    def us(what: str, seconds: float, goal: float) -> Figure:
+        return Figure(what, seconds * 1e6, "µs", goal, least=False)
+
+    return [
+        us("one agent: infer_batch above a bind() handle", times["batch"] - times["bind"], 0.9),
+        us("one agent: infer", times["infer"], 4), us("one agent: infer_single", times["single"], 4),
+        us("one agent: Batcher, push and execute", times["batcher"], 4),
+        us("one agent: deterministic above the plain call", times["deterministic"] - times["batch"], 1.5),
+        us("one agent: Sample above the plain call", times["sample"] - times["batch"], 1.5),
+        us("infer, for every further agent", (more["infer"] - times["infer"]) / 255, 0.5),
+        us("Batcher, push and execute, for every further agent", (more["batcher"] - times["batcher"]) / 255, 0.5),
+        us("a runtime's push and run, one policy of ten agents", times["runtime"], 10)]
 
 
 def real_policies(folder: Path) -> list[Figure]:
@@ -141,10 +192,11 @@ def main() -> int:
     facts = machine(["cervello", "numpy", "numba", "onnxruntime"])
     console.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
     folder = models_folder(arguments.models)
-    parts = [("a small policy", small_policy), ("sizes never seen", new_sizes), ("first actions", first_actions),
+    parts = [("a small policy", small_policy), ("ways of calling", ways_of_calling),
+             ("sizes never seen", new_sizes), ("first actions", first_actions),
              ("steady state", steady_state)]
     if folder is not None:
-        parts.insert(1, ("real policies", lambda: real_policies(folder)))
+        parts.insert(2, ("real policies", lambda: real_policies(folder)))
     else:
         console.print("real policies: not found, their figures are left out; give --models")
     report(console, parts, arguments.output, facts)

@@ -52,8 +52,32 @@ __all__ = [
 ]
 
 
+_MOST_CHARACTERS, _LAST = 500, 180
+
+
+def shortened(message: str) -> str:
+    """A message of at most 500 characters."""
+    if len(message) <= _MOST_CHARACTERS:
+        return message
+    return f"{message[:_MOST_CHARACTERS - _LAST - 3]} … {message[-_LAST:]}"
+
+
 class CervelloError(Exception):
-    """The root of the tree: `except cervello.CervelloError` catches everything the library raises on purpose."""
+    """The root of the tree: `except cervello.CervelloError` catches everything the library raises on purpose.
+
+    A message of more than 500 characters is shortened in the middle: its place and its remedy stay.
+    """
+
+    def __init__(self, *args: object):
+        if args and isinstance(args[0], str) and len(args[0]) > _MOST_CHARACTERS:
+            args = shortened(args[0]), *args[1:]
+        super().__init__(*args)
+
+    def name_policy(self, name: str) -> None:
+        """Puts a policy's name in front of a message that names none."""
+        message = str(self)
+        if not message.startswith(("policy ", "model ", "runtime")):
+            self.args = shortened(f"policy {name!r}, {message}"), *self.args[1:]
 
     def __str__(self) -> str:
         # KeyError quotes its message; every class here prints it plainly.

@@ -21,6 +21,7 @@ class TensorSpec:
       dtype: element type.
       batch_axis: where the rows lie in a batch; 0 but for a few exporters. None: the value has no rows, all agents share it.
       default: the row used when the input is left out; None means it must be given.
+      is_mask: whether it says what is allowed: bools, integers and floats 0 and 1 are taken then, whatever the dtype.
       open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has a size that was taken for each, and agents
         bring what they have. Empty for nearly all policies.
     """
@@ -31,6 +32,7 @@ class TensorSpec:
     batch_axis: int | None = 0
     default: Array | None = field(default=None, compare=False)
     open_axes: tuple[tuple[int, str], ...] = ()
+    is_mask: bool = field(default=False, compare=False)
 
     def batched(self, n_rows: int) -> tuple[int, ...]:
         """The shape of n_rows rows."""
@@ -148,8 +150,7 @@ class Inferer(Protocol):
     `raw_inputs` and `raw_outputs` are the model's own; `inputs` and `outputs` are what remains for a caller after wrappers (equal
     for a bare inferer). `begin_agent` and `end_agent` are hooks that containers pass through.
 
-    A policy gives whole batches to `infer_raw` and calls nothing else to decide: how many rows run at once is up to the inferer.
-    `select_batch_size` is its answer for those who drive an inferer themselves.
+    A policy asks `select_batch_size` how many of the rows that are left run next, and gives `infer_raw` so many, until all have run.
     """
 
     @property

@@ -99,7 +99,7 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
      r"expected seed= or deterministic=True, got neither"),
     ("a buffer that must be copied", lambda: stacks.model("feed_forward").bind({"obs": np.zeros((1, 6))}, {"action": np.zeros((1, 3))}),
      errors.InputError, "bind, 'obs': expected a C-contiguous, aligned float32 array"),
-    ("an unknown agent", lambda: policy().end_agent("scout"), errors.AgentError, r"got 'scout'; call begin_agent\('scout'\) first"),
+    ("an unknown agent", lambda: policy().end_agent("scout"), errors.AgentError, r"got 'scout'; it has ended already, or never begun"),
     ("an agent twice", lambda: policy().begin_agent(1), errors.AgentError, "expected an agent that has not begun, got 1; end it first"),
     ("a push of an unknown agent", lambda: cervello.Batcher(policy()).push(3, {}), errors.AgentError, "got 3; call begin_agent"),
     ("a wrapper that does not fit", lambda: policy(wrappers=[cervello.Epsilon("noise")]), errors.WrapperError,

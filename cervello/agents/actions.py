@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from cervello.spec import AgentId
+from cervello.native.row_copies import row_copies
+from cervello.spec import AgentId, Array
+
+_SMALL = 1024  # bytes of a row up to which a copy takes about as long as a window
 
 
 class Actions(dict[Any, Any]):
@@ -25,8 +28,14 @@ class Actions(dict[Any, Any]):
 
     attributes: ClassVar[tuple[str, ...]] = ("version", "skipped", "errors")
 
+    @staticmethod
+    def rows(column: Array) -> Iterable[Any]:
+        """The rows of a column: numbers, copies of small ones, windows into the column."""
+        return row_copies(column) if column.ndim > 1 and column.nbytes <= _SMALL * len(column) else column
+
     def like(self, results: Mapping[Any, Any]) -> Actions:
         """Other results with the same attributes."""
         other = type(self)(results)
-        other.__dict__.update(self.__dict__)
+        if self.__dict__:
+            other.__dict__.update(self.__dict__)
         return other

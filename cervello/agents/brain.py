@@ -129,7 +129,7 @@ class Brain:
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
         """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
-        return checked(self.policy.all_inputs, observation, agent)
+        return checked(self.policy.all_inputs, observation, agent, self.policy.name)
 
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""

@@ -10,10 +10,11 @@ import numpy as np
 from cervello.agents.actions import Actions
 from cervello.agents.renewal import InitialRows
 from cervello.agents.results import check_nothing_more, check_out, hand_over
+from cervello.agents.selected import run_selected
 from cervello.agents.sizes import OpenSizes
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
-from cervello.batcher.rows import odd_axes
+from cervello.batcher.rows import OneRow, odd_axes
 from cervello.errors import InputError, UnsupportedError
 from cervello.inferers import Choice, ModelInferer, choose
 from cervello.native import Model
@@ -21,6 +22,7 @@ from cervello.native.arrays import bind_outputs, check_names, fitted
 from cervello.spec import Array, Inferer, View, Wrapper
 from cervello.wrappers import Stack
 from cervello.wrappers.flow import check_flow
+from cervello.wrappers.proposal import marked
 
 
 class Engine:
@@ -33,6 +35,7 @@ class Engine:
       timely: the way of batches that are over in time, when there is one.
       foreign: whether the inferer is not one of the library's.
       optional: whether some input may be left out.
+      one_row: one agent's observation as columns.
       sizes: where observations may differ in size; None for nearly all policies.
       version: 1 for the first; every swap counts one more.
       initial_rows: what restarts read of the slabs, as `Membership` found it last; None when it must look.
@@ -40,8 +43,8 @@ class Engine:
       UnsupportedError: outputs whose shapes depend on data, which agents would not get.
     """
 
-    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "initial_rows", "inputs", "model", "name", "odd", "optional", "outputs",
-                 "sizes", "stack", "swift", "threads", "timely", "version", "wrappers")
+    __slots__ = ("_keys", "_looks", "_masks", "choice", "foreign", "inferer", "initial_rows", "inputs", "model", "name", "odd", "one_row",
+                 "optional", "outputs", "sizes", "stack", "swift", "threads", "timely", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
@@ -55,9 +58,11 @@ class Engine:
         self.inferer = choose(choice, model, threads)
         self.stack = stack = Stack(self.wrappers, model.spec, before) if stack is None else stack
         spec = stack.spec
-        self.inputs, self.outputs, self.odd = spec.inputs, spec.outputs, odd_axes(spec.outputs)
+        self.inputs, self.outputs, self.odd = marked(spec.inputs), spec.outputs, odd_axes(spec.outputs)
         self.optional = any(each.default is not None for each in spec.inputs.values())
         self._keys = frozenset(spec.inputs)
+        self._masks = [(name, each) for name, each in self.inputs.items() if each.is_mask]  # taken in more types than the model takes
+        self.one_row = OneRow(spec.inputs)
         self.foreign = not isinstance(self.inferer, ModelInferer)
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
         self._looks = self.foreign or stack.looks
@@ -90,7 +95,11 @@ class Engine:
         engine = self
         if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
             engine = self.sizes.for_columns(inputs)
-        view, results = engine.run(table, slots, inputs, deterministic, out)
+        try:
+            view, results = engine.run(table, slots, inputs, deterministic, out)
+        except InputError as error:  # the model knows its own name only
+            error.args = (str(error).replace(f"policy {self.model.name!r}", f"policy {self.name!r}", 1), *error.args[1:])
+            raise
         if view is not None:
             with turn.lock:
                 engine.store(table, view)
@@ -118,13 +127,16 @@ class Engine:
             return None, bind_outputs(self.name, self.outputs, 0, out)
         if out is not None:
             check_out(self.name, self.outputs, n_rows, out)
-        if self._looks:
-            for name, spec in self.inputs.items():
+        if self._looks or self._masks:
+            for name, spec in self.inputs.items() if self._looks else self._masks:
                 columns[name] = fitted(self.name, spec, columns[name], n_rows)
         results = {} if out is None else dict(out)
         view = View(n_rows, slots, columns, results, table, flags)
         self.stack.inward(view)
-        self.inferer.infer_raw(view)
+        if self.foreign:
+            run_selected(self.name, self.inferer, view)
+        else:
+            self.inferer.infer_raw(view)
         if self.foreign:
             check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
                        "infer_raw must fill view.outputs")

@@ -83,7 +83,7 @@ class Membership:
             births = turn.read(self._table.births, list(fresh))
             unknown = [agent for agent, birth in zip(fresh, births, strict=True) if birth is None or agent in noted]
             if unknown:
-                raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; call begin_agent({unknown[0]!r}) first")
+                raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; it has ended already, or never begun")
         if len(fresh) != len(names):
             raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
         noted.update(fresh)

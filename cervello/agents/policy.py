@@ -16,6 +16,7 @@ from cervello.agents.engine import Engine
 from cervello.agents.game import GameInterface, Prediction
 from cervello.agents.ids import Ids, Some, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
+from cervello.agents.naming import NamesPolicy
 from cervello.agents.predictor import PredictState
 from cervello.agents.sizes import decide_in_groups
 from cervello.agents.snapshot import Saved
@@ -24,13 +25,14 @@ from cervello.agents.table import AgentTable, ChangedError
 from cervello.agents.turn import Turn
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.rows import by_agent, completed, owned
+from cervello.batcher.rows import by_agent, completed, first_row, owned
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.inferers import Choice
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.inferers.timely import Limit
 from cervello.native import Model
 from cervello.native.importer import Source
+from cervello.native.row_reader import RowReader
 from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 
@@ -80,7 +82,7 @@ class Policy:
         self._game.bind(self.name, self._engine)
         self._turn = Turn(self.name)
         self._holder = self._turn.holder
-        self._table = AgentTable(int(seed))
+        self._table = AgentTable(int(seed), self.name)
         self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
         self._pads: list[ScratchPad] = []
@@ -168,6 +170,11 @@ class Policy:
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
 
+    @property
+    def _naming(self) -> NamesPolicy:
+        """A context in which errors get this policy's name."""
+        return NamesPolicy(self.name)
+
     # Begin and end ------------------------------------------------------------------------------------------------------
 
     def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
@@ -189,7 +196,8 @@ class Policy:
             the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
             `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
         """
-        self._membership.begin(ids, stream, episode)
+        with self._naming:
+            self._membership.begin(ids, stream, episode)
 
     def end_agent(self, agent: AgentId) -> None:
         """An agent's episode ends; its state is forgotten.
@@ -205,7 +213,8 @@ class Policy:
         A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
         when that is over, before it returns.
         """
-        self._membership.end(ids)
+        with self._naming:
+            self._membership.end(ids)
 
     def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
         """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
@@ -213,12 +222,14 @@ class Policy:
         Args:
           stream, episode: as in `begin_agents`; None keeps an agent's stream and takes its next episode.
         """
-        self._membership.restart(ids, stream, episode)
+        with self._naming:
+            self._membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
-        if None in (births := self.births(ids)):
-            self._table.rows([ids[births.index(None)]])
+        with self._naming:
+            if None in (births := self.births(ids)):
+                self._table.rows([ids[births.index(None)]])
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
@@ -255,7 +266,7 @@ class Policy:
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError when an agent is named twice."""
         if len(set(ids)) != len(ids):
-            raise AgentError(f"agents: expected distinct agents, got {doubled(ids)!r} twice")
+            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
 
     def twin(self, engine: Engine | None = None) -> Policy | None:
         """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice.
@@ -274,9 +285,11 @@ class Policy:
         """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
 
+    make_reader = staticmethod(RowReader.of)  # what a batcher reads observations with
+
     def rename(self, name: str) -> None:
         """Another name, for people and messages, before agents begin."""
-        self.name = self._turn.where = name
+        self.name = self._turn.where = self._table.name = name
         self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
 
     def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
@@ -406,12 +419,12 @@ class Policy:
 
     # Deciding -----------------------------------------------------------------------------------------------------------
 
-    def infer(self, observations: Mapping[AgentId, Observation], deterministic: bool | Mapping[AgentId, bool] = False) -> Actions:
+    def infer(self, observations: Mapping[AgentId, Observation | Any], deterministic: bool | Mapping[AgentId, bool] = False) -> Actions:
         """Decides for agents given by name.
 
         Args:
-          observations: {agent: {input: row}}. Rows may differ in sizes that the file leaves open (`TensorSpec.open_axes`); agents of one
-            size run together then.
+          observations: {agent: {input: row}}, or {agent: row} where there is one input that must be given. Rows may differ in sizes
+            that the file leaves open (`TensorSpec.open_axes`); agents of one size run together then.
           deterministic: no noise, for all or by agent.
         Returns:
           Actions {agent: {output: row}}.
@@ -420,16 +433,27 @@ class Policy:
         """
         if type(observations) is not dict and not isinstance(observations, Mapping):
             raise InputError(f"policy {self.name!r}: expected {{agent: {{input: row}}}}, got {type(observations).__name__}")
+        if len(observations) == 1:
+            (agent, observation), = observations.items()
+            engine = self._engine
+            row = engine.one_row.columns(observation)
+            if row is not None:
+                results = self.infer_batch([agent], row, deterministic if deterministic is False else self._flags((agent,), deterministic))
+                actions = Actions()
+                actions[agent] = first_row(results, engine.odd, row)
+                if results.version != 1:
+                    actions.version = results.version
+                return actions
         ids = tuple(observations)
-        flags = deterministic if deterministic is False else by_row(ids, deterministic)
+        flags = deterministic if deterministic is False else self._flags(ids, deterministic)
         if not ids:
             self._engine.flags(flags, 0)
             return self._engine.actions({})
         pads = self._pads  # a pad for every thread that decides just now
-        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs)  # in turn, so that each of them learns what is needed lately
+        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs, make_reader=RowReader.of)  # in turn: each learns what is needed
         try:
             try:
-                pad.fill(list(observations.values()), ids)
+                pad.fill(list(observations.values()), ids, self.name)
             except InputError:
                 if self._engine.sizes is None:
                     raise
@@ -440,6 +464,11 @@ class Policy:
             pad.trim(len(ids))
             pads.append(pad)
         return by_agent(ids, results, self._engine.odd)  # type: ignore[no-any-return]
+
+    def _flags(self, ids: tuple[AgentId, ...], deterministic: Any) -> Any:
+        """As `by_row`."""
+        with self._naming:
+            return by_row(ids, deterministic)
 
     def _infer_in_groups(self, ids: tuple[AgentId, ...], rows: Sequence[Any], flags: Any) -> Actions:
         """`infer` for observations that are not of the sizes that the specs show, where the file leaves these open."""
@@ -456,8 +485,13 @@ class Policy:
             with lock:
                 table.leave(batch)
 
-    def infer_single(self, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
-        """Decides for one agent: {output: row}."""
+    def infer_single(self, agent: AgentId, observation: Observation | Any, deterministic: bool = False) -> dict[str, Array]:
+        """Decides for one agent: {output: row}. The observation is as in `infer`."""
+        engine = self._engine
+        row = engine.one_row.columns(observation)
+        if row is not None:
+            flags = deterministic if deterministic is False else self._flags((agent,), deterministic)
+            return first_row(self.infer_batch([agent], row, flags), engine.odd, row)
         self.check_agents((agent,))
         found: dict[str, Array] = self.infer({agent: observation}, deterministic)[agent]
         return found
@@ -480,7 +514,8 @@ class Policy:
         """
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Some:
-            ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
+            with self._naming:
+                ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
         if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
             inputs = completed(self._engine.inputs, inputs, len(ids))

@@ -232,7 +232,8 @@ class Runtime:
         if not brain.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
             unknown = [agent for agent, birth in zip(names, births, strict=True) if birth is None or (brain, agent) in self._noted]
             if unknown:
-                raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; begin it first")
+                raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
+                                 "never begun")
         self._noted.update(((brain, agent), birth) for agent, birth in zip(names, births, strict=True))
         note(self._catch_up)
 

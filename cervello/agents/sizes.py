@@ -134,7 +134,7 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
     rows_of: dict[AgentId, dict[str, Array]] = {}
     for own, rows in groups.values():
         names = tuple(ids[row] for row in rows)
-        columns = _columns(own.inputs, [observations[row] for row in rows], names)
+        columns = _columns(own.inputs, [observations[row] for row in rows], names, engine.name)
         view, results = own.run(table, slots[rows], columns, flags if isinstance(flags, bool) else np.asarray(flags)[rows], None)
         runs.append((own, view))
         rows_of.update(by_agent(names, owned(own.actions(results), columns), own.odd))
@@ -146,7 +146,7 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
     return engine.actions({}).like({agent: rows_of[agent] for agent in ids})
 
 
-def _columns(specs: Specs, observations: Sequence[Any], ids: tuple[AgentId, ...]) -> dict[str, Array]:
+def _columns(specs: Specs, observations: Sequence[Any], ids: tuple[AgentId, ...], where: str) -> dict[str, Array]:
     pad = ScratchPad(specs, len(ids))
-    pad.fill(observations, ids)
+    pad.fill(observations, ids, where)
     return pad.columns(len(ids))

@@ -40,6 +40,7 @@ class AgentTable:
 
     Attributes:
       seed: of all noise.
+      name: of the policy, for messages.
       slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
@@ -52,8 +53,8 @@ class AgentTable:
       alike: see `same.comparer`.
     """
 
-    def __init__(self, seed: int = 0):
-        self.seed = seed
+    def __init__(self, seed: int = 0, name: str = ""):
+        self.seed, self.name = seed, name
         self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
         self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
@@ -213,7 +214,7 @@ class AgentTable:
             self.slots.clear()
             self.slots.update(there)
             if isinstance(error, KeyError):
-                self._found(ids)  # says who is missing or named twice
+                self._found(ids, ending=True)  # says who is missing or named twice
             raise
         self._settle()
         return slots
@@ -286,9 +287,9 @@ class AgentTable:
         self.last = ids, slots, moves
         return slots
 
-    def _found(self, ids: Ids) -> Array:
+    def _found(self, ids: Ids, ending: bool = False) -> Array:
         moves, names = self.moves, listed(ids)
-        slots = self.find(names)
+        slots = self.find(names, ending)
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
         kind = type(ids)
         if kind is np.ndarray:
@@ -297,13 +298,22 @@ class AgentTable:
             self.last = names if kind is list else tuple(names), slots, moves
         return slots
 
-    def find(self, names: list[AgentId]) -> Array:
+    def find(self, names: list[AgentId], ending: bool = False) -> Array:
         """As `rows`, for agents that are not expected to come again in this order."""
+        try:
+            return self._looked_up(names, ending)
+        except AgentError as error:
+            if self.name:
+                error.name_policy(self.name)
+            raise
+
+    def _looked_up(self, names: list[AgentId], ending: bool) -> Array:
         try:
             found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):
             unknown = next((a for a in names if not _known(self.slots, a)), None)
-            raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; call begin_agent({unknown!r}) first") from None
+            remedy = "it has ended already, or never begun" if ending else f"call begin_agent({unknown!r}) first"
+            raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; {remedy}") from None
         check_kinds(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):

@@ -17,6 +17,9 @@ class Decider(Protocol):
     """What a batcher needs of a policy."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def all_inputs(self) -> Specs: ...
 
     @property
@@ -42,7 +45,7 @@ class Batcher:
 
     def __init__(self, policy: Decider):
         self.policy = policy
-        self._queue = Queue(policy.all_inputs)
+        self._queue = Queue(policy.all_inputs, getattr(policy, "make_reader", None))
         self._odd = odd_axes(policy.outputs)
         self._busy = False  # whether a call is under way
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
@@ -57,38 +60,67 @@ class Batcher:
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self._queue
 
-    def push(self, agent: AgentId, observation: Observation) -> None:
-        """Adds one agent's observation.
+    def push(self, agent: AgentId, observation: Observation | Any) -> None:
+        """Adds one agent's observation: rows by input, or the row alone where there is one input.
 
         Raises:
           AgentError: it has not begun, or waits already.
           InputError: names, shapes or types that do not fit.
         """
-        birth = self._birth(agent)
-        arrays = checked(self._queue.pad.specs, observation, agent)
+        queue = self._queue
+        birth = self.policy.births((agent,))[0]
+        if birth is None or agent in queue.births:
+            raise self._refusal(agent, birth)
+        if self._busy:
+            self._enter("push")
+        self._busy = True
+        try:
+            if queue.take(agent, birth, observation):
+                return
+        finally:
+            if self._leaving:
+                self._leave()
+            else:
+                self._busy = False
+                if self._leaving:
+                    self._leave()
+        arrays = checked(queue.pad.specs, observation, agent, self._name)
         self._enter("push")
         try:
-            self._queue.put(agent, birth, arrays)
+            queue.put(agent, birth, arrays)
         finally:
             self._leave()
 
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
         """Adds many; none when one does not fit."""
         if not isinstance(observations, Mapping):
-            raise InputError(f"extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
-        specs = self._queue.pad.specs
-        ready = [(agent, self._birth(agent), checked(specs, observation, agent)) for agent, observation in observations.items()]
+            raise InputError(f"policy {self._name!r}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
+        queue, ids = self._queue, list(observations)
+        births = self.policy.births(ids)
+        for agent, birth in zip(ids, births, strict=True):
+            if birth is None or agent in queue.births:
+                raise self._refusal(agent, birth)
+        if type(observations) is dict:
+            self._enter("extend")
+            try:
+                if queue.take_all(ids, births, observations.values()):  # type: ignore[arg-type]
+                    return
+            finally:
+                self._leave()
+        specs = queue.pad.specs
+        ready = [(agent, birth, checked(specs, observations[agent], agent, self._name))
+                 for agent, birth in zip(ids, births, strict=True)]
         self._enter("extend")
         try:
             for agent, birth, arrays in ready:
-                self._queue.put(agent, birth, arrays)
+                queue.put(agent, birth, arrays)  # type: ignore[arg-type]
         finally:
             self._leave()
 
     def _enter(self, what: str) -> None:
         if self._busy:
-            raise AgentError(f"{what}: expected a call after the last one has returned, got one from a finalizer, a signal handler or a "
-                             "hook in the middle of it; call afterwards")
+            raise AgentError(f"policy {self._name!r}, {what}: expected a call after the last one has returned, got one from a finalizer, "
+                             "a signal handler or a hook in the middle of it; call afterwards")
         self._busy = True
 
     def _leave(self) -> None:
@@ -100,14 +132,16 @@ class Batcher:
         if self._leaving:  # a signal handler came just before
             self.discard(next(iter(self._leaving)))
 
-    def _birth(self, agent: AgentId) -> int:
-        birth = self.policy.births((agent,))[0]
+    @property
+    def _name(self) -> str:
+        return str(getattr(self.policy, "name", ""))
+
+    def _refusal(self, agent: AgentId, birth: int | None) -> AgentError:
+        """The error for an agent that cannot be pushed."""
         if birth is None:
-            self.policy.check_agents((agent,))
-            raise AgentError(f"push: expected an agent that has begun, got {agent!r}")
-        if agent in self._queue:
-            raise AgentError(f"push: expected one observation per agent and run, got {agent!r} twice; execute first")
-        return birth
+            self.policy.check_agents((agent,))  # raises as a rule
+            return AgentError(f"policy {self._name!r}, push: expected an agent that has begun, got {agent!r}")
+        return AgentError(f"policy {self._name!r}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
 
     def batched(self) -> Batched:
         """What waits, as one batch; the columns are the pad's own memory."""
@@ -135,16 +169,17 @@ class Batcher:
             self._leave()
 
     def _execute(self, deterministic: bool | Mapping[AgentId, bool]) -> Any:
-        batch = self._queue.head(len(self._queue))
-        births = self.policy.births(batch.ids)
-        pushed = self._queue.births
+        queue, policy = self._queue, self.policy
+        pushed = queue.births
+        ids, columns = queue.head(len(pushed))
+        births = policy.births(ids)
         if births != list(pushed.values()):
-            gone = [agent for agent, birth in zip(batch.ids, births, strict=True) if birth != pushed[agent]]
-            raise AgentError(f"execute: expected agents that have not ended since their push, got {gone}; discard them, and push anew "
-                             "those that have begun again")
-        results = self.policy.infer_batch(batch.ids, batch.columns, by_row(batch.ids, deterministic))
-        found = by_agent(batch.ids, owned(results, batch.columns), self._odd)
-        self._queue.clear()
+            gone = [agent for agent, birth in zip(ids, births, strict=True) if birth != pushed[agent]]
+            raise AgentError(f"policy {self._name!r}, execute: expected agents that have not ended since their push, got {gone}; discard "
+                             "them, and push anew those that have begun again")
+        flags = deterministic if deterministic is False else by_row(ids, deterministic)
+        found = by_agent(ids, owned(policy.infer_batch(ids, columns, flags), columns), self._odd)
+        queue.clear()
         return found
 
     def discard(self, agent: AgentId) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+from cervello.array_like import as_mask, as_numpy, castable, is_array_like
 from cervello.errors import InputError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.spec import Array, Specs, TensorSpec
@@ -17,41 +18,70 @@ _FIRST = 16  # rows
 _SHARE = 4  # of a pad that is in use, which gets smaller
 
 
-def checked(specs: Specs, observation: Observation, agent: object) -> dict[str, Array]:
+def sole_input(specs: Specs) -> str | None:
+    """The name of the only input that must be given; None where there are several, or none."""
+    names = [name for name, spec in specs.items() if spec.default is None]
+    return names[0] if len(names) == 1 else None
+
+
+def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> dict[str, Array]:
     """One agent's observation as arrays of the right shape.
 
+    Args:
+      observation: rows by input; or the row alone, where there is one input that must be given.
+      policy: whose name messages begin with.
     Raises:
-      InputError: a missing or unknown name, a wrong shape or type; the message names agent and input.
+      InputError: a missing or unknown name, a wrong shape or type; the message names policy, agent and input.
     """
+    where = f"policy {policy!r}, agent {agent!r}" if policy else f"agent {agent!r}"
     if type(observation) is not dict and not isinstance(observation, Mapping):
-        raise InputError(f"agent {agent!r}: expected a mapping of inputs {list(specs)}, got {type(observation).__name__}")
+        observation = _named(specs, observation, where)
     if observation.keys() != specs.keys():
         defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
         missing, unknown = [n for n in specs if n not in observation and n not in defaults], [n for n in observation if n not in specs]
         observation = {**observation, **defaults}
     if observation.keys() != specs.keys():
-        raise InputError(f"agent {agent!r}: expected inputs {list(specs)}, got {missing or 'none'} missing and "
-                         f"{unknown or 'none'} unknown; give exactly these names")
+        raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; give "
+                         "exactly these names")
     found = {}
     for name, spec in specs.items():
-        try:
-            row = np.asarray(observation[name])
-        except ValueError as error:
-            raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got something ragged") from error
+        row = as_numpy(f"{where}, input {name!r}", observation[name])
         if row.shape != spec.shape:
-            raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
+            raise InputError(f"{where}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
                              f"{spec.shape_remedy}")
-        if row.dtype != spec.dtype and not _castable(row.dtype, spec.dtype):
-            raise InputError(f"agent {agent!r}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
+        if row.dtype != spec.dtype and spec.is_mask:
+            row = as_mask(f"{where}, input {name!r}", row, spec.dtype)
+        elif not castable(row.dtype, spec.dtype):
+            raise InputError(f"{where}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
                              "convert it yourself")
         found[name] = row
     return found
 
 
-def _castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
-    if target.kind == "f":
-        return source.kind in "fiub"
-    return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
+def _named(specs: Specs, observation: Any, where: str) -> dict[str, Any]:
+    """An observation that is a row alone, under the name of the only input."""
+    sole = sole_input(specs)
+    if sole is not None and is_array_like(observation):
+        return {sole: observation}
+    wanted = f"a mapping of inputs {list(specs)}" + ("" if sole is None else f", or the row of {sole!r} alone")
+    remedy = ""
+    if sole is None and is_array_like(observation):
+        remedy = "; an array alone is taken by policies with one input only, so say which input it is"
+    raise InputError(f"{where}: expected {wanted}, got {type(observation).__name__}{remedy}")
+
+
+class Reader(Protocol):
+    """Copies observations to rows of columns faster than Python does, where they fit as they are."""
+
+    @property
+    def read(self) -> Callable[..., int]:
+        """f(first row, 0, *observations): how many were copied, those in front of the first that does not fit as it is."""
+
+    def aim(self, columns: Mapping[str, Array]) -> None:
+        """Reads into these columns from here on."""
+
+
+MakeReader = Callable[[Specs], Reader | None]
 
 
 class ScratchPad:
@@ -59,15 +89,18 @@ class ScratchPad:
 
     Args:
       specs: what each column holds.
+      make_reader: makes what reads observations that fit as they are; None where there is none.
 
     Attributes:
       lent: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
     """
 
-    __slots__ = ("_columns", "_row_bytes", "_water", "capacity", "lent", "specs")
+    __slots__ = ("_columns", "_make_reader", "_reader", "_row_bytes", "_water", "capacity", "lent", "specs")
 
-    def __init__(self, specs: Specs, capacity: int = _FIRST):
+    def __init__(self, specs: Specs, capacity: int = _FIRST, make_reader: MakeReader | None = None):
         self.specs = specs
+        self._make_reader = make_reader
+        self._reader = None if make_reader is None else make_reader(specs)
         self.capacity = self.lent = 0
         self._row_bytes = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
         self._water = HighWater()
@@ -86,7 +119,26 @@ class ScratchPad:
             if n_rows:
                 column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
-        self._columns, self.capacity = columns, capacity
+        self._use(columns)
+        self.capacity = capacity
+
+    def _use(self, columns: dict[str, Array]) -> None:
+        """Other columns from here on."""
+        self._columns = columns
+        if self._reader is not None:
+            self._reader.aim(columns)
+
+    def empty(self) -> ScratchPad:
+        """Another one of the same kind."""
+        return ScratchPad(self.specs, make_reader=self._make_reader)
+
+    def read(self, row: int, observation: Any) -> bool:
+        """Writes one observation when it fits as it is and there is room; the row is undefined otherwise."""
+        return self._reader is not None and row < self.capacity and self._reader.read(row, 0, observation) == 1
+
+    def read_all(self, first: int, n_rows: int, observations: Iterable[Any]) -> bool:
+        """As `read`, for n_rows observations from a row on; there is room."""
+        return self._reader is not None and self._reader.read(first, 0, *observations) == n_rows
 
     @property
     def is_large(self) -> bool:
@@ -139,7 +191,7 @@ class ScratchPad:
         moved = self._writable()
         for name, column in self._columns.items():
             moved[name][:n_rows] = column[first:first + n_rows]
-        self._columns = moved
+        self._use(moved)
 
     def _writable(self) -> dict[str, Array]:
         """Columns where rows may be put in other places: these, or fresh ones with nothing in them yet while a batch reads these."""
@@ -150,20 +202,25 @@ class ScratchPad:
         arranged = self._writable()
         for name, column in self._columns.items():
             arranged[name][first:first + len(order)] = column[first + order]
-        self._columns = arranged
+        self._use(arranged)
 
-    def fill(self, observations: Sequence[Observation], agents: Sequence[object]) -> None:
+    def fill(self, observations: Sequence[Observation], agents: Sequence[object], policy: str = "") -> None:
         """Writes rows 0 to n - 1; nothing is written when one of them does not fit.
 
+        Args:
+          policy: as `checked` takes it.
         Raises:
           InputError: as `checked`.
         """
         n_rows = len(observations)
         if n_rows > self.capacity:
             self.grow(n_rows)
+        if self.read_all(0, n_rows, observations):
+            return
         stacked = self._stacked(observations)
         if stacked is None:
-            ready = [checked(self.specs, observation, agent) for agent, observation in zip(agents, observations, strict=True)]
+            ready = [checked(self.specs, observation, agent, policy)
+                     for agent, observation in zip(agents, observations, strict=True)]
             for row, arrays in enumerate(ready):
                 self.put(row, arrays)
         else:

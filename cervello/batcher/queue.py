@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cervello.batcher.pad import ScratchPad
+from cervello.batcher.pad import MakeReader, ScratchPad
 from cervello.spec import AgentId, Array, Specs
 
 _FEW = 4096  # agents whose names are kept at hand
 
 
-@dataclass(frozen=True, slots=True)
-class Batched:
+class Batched(NamedTuple):
     """A batch that has been checked: row i of every column belongs to ids[i]."""
 
     ids: tuple[AgentId, ...]
@@ -34,9 +33,9 @@ class Queue:
       changes: grows whenever others wait, or in another order.
     """
 
-    def __init__(self, specs: Specs):
+    def __init__(self, specs: Specs, make_reader: MakeReader | None = None):
         self.births: dict[AgentId, int] = {}
-        self.pad = ScratchPad(specs)
+        self.pad = ScratchPad(specs, make_reader=make_reader)
         self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
@@ -79,6 +78,32 @@ class Queue:
             row = self._rows[agent] = self._room(1)
         self.pad.put(row, arrays)
         self.births[agent] = birth
+
+    def take(self, agent: AgentId, birth: int, observation: Any) -> bool:
+        """As `put`, for an observation as it was given; False when it does not fit as it is, and nobody waits with it then."""
+        births, pad = self.births, self.pad
+        if agent in births:  # one input is copied or not; of several, some may have been
+            if len(pad.specs) > 1 or not pad.read(self._rows[agent], observation):
+                return False
+        else:
+            self._changed()
+            row = self._room(1)
+            if not pad.read(row, observation):
+                return False
+            self._rows[agent] = row
+        births[agent] = birth
+        return True
+
+    def take_all(self, ids: Sequence[AgentId], births: Sequence[int], observations: Iterable[Any]) -> bool:
+        """As `take`, for distinct agents that do not wait yet: all of them or none."""
+        self._changed()
+        n_rows = len(ids)
+        start = self._room(n_rows)
+        if not self.pad.read_all(start, n_rows, observations):
+            return False
+        self._rows.update(zip(ids, range(start, start + n_rows), strict=True))
+        self.births.update(zip(ids, births, strict=True))
+        return True
 
     def put_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Rows of distinct agents at once.
@@ -222,7 +247,7 @@ class Queue:
     def clear(self) -> None:
         """Forgets all rows."""
         if self.pad.lent:
-            self.pad = ScratchPad(self.pad.specs)
+            self.pad = self.pad.empty()
         self._changed()
         self.births.clear()
         self._rows.clear()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.batcher.pad import sole_input
 from cervello.spec import Array, Specs
 
 
@@ -32,26 +33,80 @@ def owned(results: Any, columns: Mapping[str, Array]) -> Any:
     return results
 
 
+class OneRow:
+    """Turns one agent's observation into columns of one row, which are windows into its arrays. Immutable.
+
+    Args:
+      specs: of the inputs.
+    """
+
+    __slots__ = ("_ports", "_sole")
+
+    def __init__(self, specs: Specs):
+        leading = all(spec.batch_axis == 0 for spec in specs.values())
+        self._ports = tuple((spec.name, spec.shape, spec.dtype) for spec in specs.values()) if leading else ()
+        self._sole = self._ports[0][0] if len(self._ports) == 1 and sole_input(specs) is not None else None
+
+    def columns(self, observation: Any) -> dict[str, Array] | None:
+        """None when some arrays do not fit as they are."""
+        ports = self._ports
+        if type(observation) is not dict:
+            if self._sole is None or type(observation) is not np.ndarray:
+                return None
+            observation = {self._sole: observation}
+        if len(observation) != len(ports):
+            return None
+        found = {}
+        for name, shape, dtype in ports:
+            row = observation.get(name)
+            if type(row) is not np.ndarray or row.dtype is not dtype or row.shape != shape:
+                return None
+            found[name] = row[None]
+        return found or None
+
+
+def first_row(results: Mapping[str, Array], odd: Mapping[str, int | None], columns: Mapping[str, Array]) -> dict[str, Array]:
+    """The row of results that have one row.
+
+    Args:
+      odd: as `odd_axes` says.
+      columns: inputs; what lies in their memory is copied.
+    """
+    found = {}
+    for name, column in results.items():
+        if column.base is not None and any(np.may_share_memory(column, other) for other in columns.values()):
+            column = column.copy()
+        axis = odd.get(name, 0)
+        found[name] = column if axis is None else column[0] if axis == 0 else np.moveaxis(column, axis, 0)[0]
+    return found
+
+
 def by_agent(ids: tuple[Any, ...], results: Any, odd: Mapping[str, int | None]) -> Any:
     """Columns of results as one mapping per agent, of the same type with the same attributes.
 
+    Small rows are copies where there are several, so that an agent that keeps its own does not keep the batch.
+
     Args:
+      results: columns by output, with `like` and `rows` of `agents.actions.Actions`.
       odd: as `odd_axes` says; what has no rows goes to every agent.
     """
-    names, columns = list(results), list(results.values())
+    if len(ids) == 1:
+        return results.like({ids[0]: first_row(results, odd, {})})
+    split = results.rows
+    names, columns = list(results), [column if name in odd else split(column) for name, column in results.items()]
     for i, name in enumerate(names):
         if name in odd:
             axis = odd[name]
-            columns[i] = [columns[i]] * len(ids) if axis is None else np.moveaxis(columns[i], axis, 0)
+            columns[i] = [columns[i]] * len(ids) if axis is None else split(np.moveaxis(columns[i], axis, 0))
     if len(names) == 1:
         name = names[0]
-        split = {agent: {name: row} for agent, row in zip(ids, columns[0], strict=True)}
+        found = {agent: {name: row} for agent, row in zip(ids, columns[0], strict=True)}
     elif len(names) == 2:
         name, other = names
-        split = {agent: {name: row, other: more} for agent, row, more in zip(ids, *columns, strict=True)}
+        found = {agent: {name: row, other: more} for agent, row, more in zip(ids, *columns, strict=True)}
     elif names:
         rows = zip(*columns, strict=True)
-        split = {agent: dict(zip(names, row, strict=True)) for agent, row in zip(ids, rows, strict=True)}
+        found = {agent: dict(zip(names, row, strict=True)) for agent, row in zip(ids, rows, strict=True)}
     else:
-        split = {agent: {} for agent in ids}
-    return results.like(split)
+        found = {agent: {} for agent in ids}
+    return results.like(found)

@@ -5,7 +5,7 @@
     wording      numbers and names as people read them
     options      argument types that commands share
     observations random ones, for commands that run a policy
-    demo, run, play, api, plan, benchmark, profile, evaluate, serve, top, warmup
+    demo, run, play, api, plan, benchmark, profile, evaluate, serve, top, warmup, describe, package, unpack
                  the commands: SUMMARY, configure(parser), execute(options, terminal)
 
 Results go to stdout; progress, remarks and errors to stderr. Exit status: 0, 2 for an error of the user or the files,
@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from cervello.cli import api, benchmark, demo, evaluate, plan, play, profile, run, serve, top, warmup
+from cervello.cli import api, benchmark, demo, describe, evaluate, package, plan, play, profile, run, serve, top, unpack, warmup
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import one_line
 from cervello.errors import CervelloError
@@ -43,7 +43,7 @@ class _Command(Protocol):
 
 _COMMANDS: dict[str, _Command] = {
     "demo": demo, "run": run, "play": play, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile,
-    "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup}
+    "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup, "describe": describe, "package": package, "unpack": unpack}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

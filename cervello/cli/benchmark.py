@@ -21,7 +21,7 @@ from cervello.cli.wording import duration, plain, rate
 
 if TYPE_CHECKING:
     from cervello.agents import Policy
-    from cervello.spec import AgentId, Wrapper
+    from cervello.spec import AgentId
 
 SUMMARY = "time a policy by batch size, with the flags and JSON fields of cervo's benchmark"
 _WARM_CALLS = 10
@@ -32,12 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     parser.add_argument("-b", "--batch-sizes", metavar="N1-N2,N3", type=options.row_counts, default=[1],
                         help="batch sizes to time: numbers and ranges by comma, such as 1-4,8 (default: 1)")
-    parser.add_argument("-r", "--recurrent", metavar="auto|IN:OUT,IN:OUT", type=options.recurrent,
-                        help="feed outputs back as inputs: by their usual names, or the pairs named; without it states are observations")
     parser.add_argument("-c", "--count", metavar="COUNT", type=options.calls, default=1000,
                         help="agent-steps to time per batch size; at least one batch is timed (default: 1000)")
-    parser.add_argument("-w", "--with-epsilon", metavar="INPUT", action="append", default=[],
-                        help="fill this input with noise; may be repeated; without it noise is an observation")
+    options.add_wrappers(parser, "without it noise is an observation", "without it states are observations")
     parser.add_argument("--columns", action="store_true", help="time infer_batch on columns instead of a batcher with observations by name")
     options.add_seed(parser, "of the observations and of all noise")
     options.add_output(parser)
@@ -51,7 +48,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     total = sum(max(1, arguments.count // n_rows) for n_rows in sizes)
     with compiling.shown(terminal):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
-        policy = Policy(model, wrappers=_wrappers(arguments), seed=arguments.seed)
+        policy = Policy(model, wrappers=options.wrappers(arguments), seed=arguments.seed)
         with terminal.bar("timing", total) as bar:
             records: list[_Record] = []
             done = 0
@@ -72,15 +69,6 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         table.add_row(f"{record['batch_size']:,}", duration(mean_s), duration(stddev_s), duration(total_s), rate(1 / mean_s))
     terminal.print("")
     terminal.print(table)
-
-
-def _wrappers(arguments: argparse.Namespace) -> list[Wrapper]:
-    from cervello.wrappers import Epsilon, Recurrent
-
-    wrappers: list[Wrapper] = [Epsilon(key) for key in dict.fromkeys(arguments.with_epsilon)]
-    if arguments.recurrent is not None:
-        wrappers.append(Recurrent(None if arguments.recurrent == "auto" else arguments.recurrent))
-    return wrappers
 
 
 def _record(policy: Policy, n_rows: int, calls: int, arguments: argparse.Namespace, bar: Bar, done: int, total: int) -> _Record:

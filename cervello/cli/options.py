@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cervello.errors import ConfigurationError
+from cervello.spec import Wrapper
+
 MOST_ROWS = 1_000_000_000  # a plan's bytes stay far below 2**63
 _MOST_SEED = 2**64 - 1
 _MOST_COUNTS = 10_000
@@ -92,13 +95,49 @@ def dim(text: str) -> tuple[str, int]:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", type=Path, help="policy file (.onnx)")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="policy file (.onnx, or .crvo with ONNX in it)")
     parser.add_argument("--dim", metavar="NAME=SIZE", type=dim, action="append", default=[], dest="dims",
                         help="a size that the file leaves open beside the batch; 1 without it; may be repeated")
 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--batch", metavar="N", type=rows, default=1, help="agents, that is rows of the batch (default: 1)")
+
+
+def add_wrappers(parser: argparse.ArgumentParser, noise: str, state: str) -> None:
+    """-w and -r, the same for all commands.
+
+    Args:
+      noise, state: what holds without them.
+    """
+    parser.add_argument("-w", "--with-epsilon", "--epsilon", metavar="INPUT", action="append", default=[],
+                        help=f"fill this input with noise; may be repeated; {noise}")
+    parser.add_argument("-r", "--recurrent", metavar="auto|IN:OUT,IN:OUT", type=recurrent, action="append", default=[],
+                        help=f"feed outputs back as inputs: by their usual names, or the pairs named; may be repeated; {state}")
+
+
+def recurrent_pairs(given: list[str | dict[str, str]]) -> str | dict[str, str] | None:
+    """What all -r say together: None without one, "auto", or pairs."""
+    if not given:
+        return None
+    pairs: dict[str, str] = {}
+    for each in given:
+        if isinstance(each, dict):
+            pairs.update(each)
+    if pairs and "auto" in given:
+        raise ConfigurationError(f"-r: expected auto or pairs, got auto and {pairs}")
+    return pairs or "auto"
+
+
+def wrappers(arguments: argparse.Namespace) -> list[Wrapper]:
+    """What -w and -r ask for, and nothing else."""
+    from cervello.wrappers import Epsilon, Recurrent
+
+    found: list[Wrapper] = [Epsilon(key) for key in dict.fromkeys(arguments.with_epsilon)]
+    pairs = recurrent_pairs(arguments.recurrent)
+    if pairs is not None:
+        found.append(Recurrent(pairs if isinstance(pairs, dict) else None))
+    return found
 
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:

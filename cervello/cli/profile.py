@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cervello.cli import compiling, observations, options
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import count, duration, plain, plural, rate, share, size
+from cervello.spec import View
 
 if TYPE_CHECKING:
     from cervello.native import Model
@@ -23,6 +24,7 @@ SUMMARY = "the time of every step of a policy, its share, and the share of what 
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_batch(parser)
+    options.add_wrappers(parser, "of the seed, for an agent's first step", "states are those of an agent's first step")
     parser.add_argument("--rounds", metavar="ROUNDS", type=options.rounds, default=9,
                         help="measurements per step, of which the median counts (default: 9)")
     options.add_seed(parser, "of the observations and of all noise")
@@ -40,8 +42,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     with compiling.shown(terminal):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
         linker.link(limits.REFERENCES)
-    n_rows = arguments.batch if model.batched else 1
-    given = observations.batches(model.inputs, n_rows, 1, arguments.seed)[0]
+        n_rows = arguments.batch if model.batched else 1
+        given = _given(model, n_rows, arguments)
     with terminal.bar("timing steps", arguments.rounds) as bar:
         found = profile(model, given, n_rows, arguments.rounds, seed=arguments.seed, progress=bar.show)
     growth = None if arguments.leaks is None else _growth(model, given, arguments, terminal)
@@ -55,6 +57,45 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         _print_growth(growth, terminal)
     if arguments.trace is not None:
         terminal.remark(f"trace: {plain(str(arguments.trace))}")
+
+
+def _given(model: Model, n_rows: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Columns for the model: random ones, but for what the wrappers of -w and -r give in an agent's first step."""
+    from cervello.agents import Policy
+
+    wrappers = options.wrappers(arguments)
+    if not wrappers:
+        return observations.batches(model.inputs, n_rows, 1, arguments.seed)[0]
+    keeping = _Keeping(model)
+    policy = Policy(model, inferer=keeping, wrappers=wrappers, seed=arguments.seed)
+    policy.begin_agents(range(n_rows))
+    policy.infer_batch(range(n_rows), observations.batches(policy.inputs, n_rows, 1, arguments.seed)[0])
+    return keeping.columns
+
+
+class _Keeping:
+    """An inferer that keeps what it was given last."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self.raw_inputs = self.inputs = model.inputs
+        self.raw_outputs = self.outputs = model.outputs
+        self.columns: dict[str, Any] = {}
+
+    def select_batch_size(self, max_rows: int) -> int:
+        """All rows."""
+        return max_rows
+
+    def infer_raw(self, view: View) -> None:
+        """Runs all rows of view.inputs, without noise of the file's own."""
+        self.columns = {name: column.copy() for name, column in view.inputs.items()}
+        view.outputs.update(self.model.run(view.inputs, deterministic=bool(self.model.random_nodes)))
+
+    def begin_agent(self, slot: int) -> None:
+        """Nothing to do."""
+
+    def end_agent(self, slot: int) -> None:
+        """Nothing to do."""
 
 
 def _growth(model: Model, given: dict[str, Any], arguments: argparse.Namespace, terminal: Terminal) -> Growth:

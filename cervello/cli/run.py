@@ -26,10 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="calls to time, after a first one whose outputs are shown (default: 100)")
     options.add_seed(parser, "of the observations and of all noise")
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
-    parser.add_argument("-w", "--epsilon", metavar="INPUT", action="append", default=[],
-                        help="fill this input with noise; inputs named epsilon or noise are found without it; may be repeated")
-    parser.add_argument("-r", "--recurrent", metavar="IN:OUT", action="append", default=[], type=options.pair,
-                        help="feed output OUT back as input IN; usual names are found without it; may be repeated")
+    options.add_wrappers(parser, "inputs named epsilon or noise are found without it", "usual names are found without it")
     parser.add_argument("--inferer", choices=_INFERERS, default="memoizing", help="how many rows run at once (default: memoizing)")
     parser.add_argument("--print-input", action="store_true", help="print the first call's observations")
     parser.add_argument("--print-output", action="store_true", help="print the first call's outputs")
@@ -82,13 +79,14 @@ def _wrappers(model: Model, arguments: argparse.Namespace) -> list[Wrapper]:
     """What is proposed, with what the command line says in its place."""
     from cervello.wrappers import Epsilon, Recurrent, propose
 
-    pairs = dict(arguments.recurrent)
+    given = options.recurrent_pairs(arguments.recurrent)
+    pairs = given if isinstance(given, dict) else {}
     found: list[Wrapper] = []
     for wrapper in propose(model.spec):
-        replaced = bool(pairs) if isinstance(wrapper, Recurrent) else isinstance(wrapper, Epsilon) and wrapper.key in arguments.epsilon
+        replaced = bool(pairs) if isinstance(wrapper, Recurrent) else isinstance(wrapper, Epsilon) and wrapper.key in arguments.with_epsilon
         if not replaced:
             found.append(wrapper)
-    found += [Epsilon(key) for key in dict.fromkeys(arguments.epsilon)]
+    found += [Epsilon(key) for key in dict.fromkeys(arguments.with_epsilon)]
     if pairs:
         found.append(Recurrent(pairs))
     return found

@@ -164,3 +164,22 @@ def call_c_2(typing_context, function, a, b):
     def codegen(context, builder, sig, args):
         return builder.call(builder.inttoptr(args[0], ir.FunctionType(I64, [I64, I64]).as_pointer()), args[1:])
     return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def call_c_3(typing_context, function, a, b, c):
+    """Calls a C function of three words by address; returns its result, an int of 32 bits."""
+    def codegen(context, builder, sig, args):
+        found = builder.call(builder.inttoptr(args[0], ir.FunctionType(I32, [I64] * 3).as_pointer()), args[1:])
+        return builder.sext(found, I64)
+    return types.int64(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def call_c_int_2_int(typing_context, function, a, b, c, d):
+    """Calls a C function of an int, two words and an int by address; returns its word."""
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(I64, [I32, I64, I64, I32]).as_pointer()
+        function, first, b, c, last = args
+        return builder.call(builder.inttoptr(function, kind), [builder.trunc(first, I32), b, c, builder.trunc(last, I32)])
+    return types.int64(*[types.int64] * 5), codegen

@@ -130,10 +130,13 @@ class TanhGaussian(Gaussian):
 
         Args:
           action: as `act` gives it; may be left out with pre_tanh.
-          pre_tanh: the numbers before tanh, as `act` gives them: exact where tanh is ±1.
+          pre_tanh: the numbers before tanh, as `act` gives them: exact where tanh is ±1. Taken from `columns` where they have it, as the
+            outputs of a policy with `Sample(…, extra={"pre_tanh": "pre_tanh"})`.
         Raises:
           InputError: arrays that do not fit, an action that is not tanh(pre_tanh), or neither of the two.
         """
+        if pre_tanh is None and "pre_tanh" in columns and "pre_tanh" not in self.tensors:
+            pre_tanh = columns["pre_tanh"]
         if pre_tanh is None:
             if action is None:
                 raise InputError(f"head {self!r}, log_prob: expected action or pre_tanh, got neither")

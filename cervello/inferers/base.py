@@ -34,6 +34,7 @@ class ModelInferer:
     """
 
     swift_sizes = 64
+    kind = "own"  # what people call it
 
     def __init__(self, model: Model, threads: int = 1):
         self.model = model
@@ -45,6 +46,15 @@ class ModelInferer:
         if threads > 1:  # compiled now and not when the first large batch comes
             linker.link(crew.REFERENCES)
         self._last_shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
+
+    def __repr__(self) -> str:
+        threads = "" if self.threads == 1 else f", {self.threads} threads"
+        return f"<{self.kind} inferer of model {self.model.name!r}: {self.rows_per_run}{threads}>"
+
+    @property
+    def rows_per_run(self) -> str:
+        """How many rows run at once, for people."""
+        return "all rows at once"
 
     @property
     def raw_inputs(self) -> Specs:

@@ -63,8 +63,13 @@ class _ListedInferer(_KeepingInferer):
 
     def __init__(self, model: Model, sizes: tuple[int, ...], threads: int = 1):
         super().__init__(model, _KEPT, threads)
+        self.kind = "basic" if sizes == (1,) else "fixed"
         self.sizes = sizes
         self._of_size = {size: model.resolve(size, threads) for size in sizes if size == 1 or model.batched}
+
+    @property
+    def rows_per_run(self) -> str:
+        return "one row at a time" if self.sizes == (1,) else f"runs of {list(self.sizes)} rows"
 
     def select_batch_size(self, max_rows: int) -> int:
         """The largest listed size that is not more than max_rows."""
@@ -80,6 +85,8 @@ class _ListedInferer(_KeepingInferer):
 
 
 class _MemoizingInferer(_KeepingInferer):
+    kind = "memoizing"
+
     def __init__(self, model: Model, capacity: int, preload: tuple[int, ...], threads: int = 1):
         super().__init__(model, capacity, threads)
         for size in preload:
@@ -96,6 +103,7 @@ class _MemoizingInferer(_KeepingInferer):
 
 class _DynamicInferer(ModelInferer):
     swift_sizes = 1
+    kind = "dynamic"
 
     def __init__(self, model: Model, threads: int = 1):
         super().__init__(model, threads)

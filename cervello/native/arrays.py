@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.array_like import as_mask, as_numpy, castable
 from cervello.errors import InputError
 from cervello.spec import Specs, TensorSpec
 
@@ -30,26 +31,13 @@ def check_mapping(where: str, given: Any) -> None:
         raise InputError(f"policy {where!r}: expected arrays by name, as a dict, got {type(given).__name__}")
 
 
-def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
-    """Whether values may be converted silently: any number to a float, integers to integers that hold them, never a float to an
-    integer or a bool."""
-    if source == target:
-        return True
-    if target.kind == "f":
-        return source.kind in "fiub"
-    return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
-
-
 def as_array(where: str, spec: TensorSpec, given: Any) -> Array:
     """What was given for an input, as numpy has it.
 
     Raises:
       InputError: it is no array.
     """
-    try:
-        return np.asarray(given)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"policy {where!r}, input {spec.name!r}: expected an array, got something ragged") from error
+    return as_numpy(f"policy {where!r}, input {spec.name!r}", given)
 
 
 def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Array:
@@ -67,8 +55,14 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
         array = array.reshape(expected)  # one row without its batch axis
     if array.shape != expected:
         shown = tuple(rows if d == -1 else d for d in expected)
+        axis, remedy = spec.batch_axis, spec.shape_remedy
+        if n_rows is not None and axis is not None and array.shape == (*spec.shape[:axis], *array.shape[axis:axis + 1], *spec.shape[axis:]):
+            remedy = (f"{array.shape[axis]} rows and {n_rows} ids (or rows of other inputs) differ: row i belongs to ids[i], so give "
+                      "one row for each")
         raise InputError(f"policy {where!r}, input {spec.name!r}: expected {_written(shown)} {spec.dtype}, got {_written(array.shape)} "
-                         f"{array.dtype}; {spec.shape_remedy}")
+                         f"{array.dtype}; {remedy}")
+    if spec.is_mask and array.dtype != spec.dtype:
+        array = as_mask(f"policy {where!r}, input {spec.name!r}", array, spec.dtype)
     if not castable(array.dtype, spec.dtype):
         raise InputError(f"policy {where!r}, input {spec.name!r}: expected {spec.dtype}, got {array.dtype}, which is never cast to it; "
                          "convert it yourself")

@@ -16,6 +16,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from cervello.errors import CervelloError, FormatError, GraphError, MissingFileError, UnsupportedError
+from cervello.native import crvo
 from cervello.native.flow import flattened
 from cervello.native.graph import Graph, Port
 from cervello.native.nodes import NodeReader, check_names, ordered
@@ -29,7 +30,7 @@ def read(source: Source) -> Graph:
     """Reads a policy file.
 
     Args:
-      source: a path, the bytes of a file, or a ModelProto.
+      source: a path, the bytes of a file, ONNX or a container of cervo with it, or a ModelProto.
     Raises:
       GraphError: dangling or doubled names, a cycle, operands that are missing.
       UnsupportedError: an opset or construct Cervello does not run.
@@ -47,7 +48,7 @@ def read(source: Source) -> Graph:
         else:
             path = Path(source)
             data, name, folders = _bytes(path), path.stem, data_folders(path)
-        model = _parse(data, name)
+        model = _parse(crvo.unpacked(name, data) if crvo.is_crvo(data) else data, name)
     try:
         return _graph(model, name, folders)
     except CervelloError:

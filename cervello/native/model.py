@@ -48,6 +48,7 @@ class Model(Executable):
 
     Attributes:
       name: the file's name without suffix.
+      tensors: names that `outputs=` and the heads of `cervello.Sample` accept: outputs of the file, computed tensors, constants.
       spec: inputs, outputs and constants as one agent sees them.
       structure: a hash of the graph without its weights, of inputs, outputs and constants: equal for models whose agents' snapshots fit
         each other, whatever the files are called.
@@ -56,7 +57,12 @@ class Model(Executable):
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
                  progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None,
                  dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None, origin: Origin | None = None):
+        if not isinstance(graph, Graph):
+            raise ConfigurationError(f"Model: expected a graph, got {type(graph).__name__}; a file is read by cervello.Model.load(…), and "
+                                     "cervello.load(…) makes a policy of it")
         self._origin = origin
+        self.tensors = tuple(dict.fromkeys([*(port.name for port in graph.outputs), *(
+            name for node in graph.nodes for name in node.outputs if name), *graph.constants]))
         sizes = checked_dims(graph, dims)
         check_batch_axis(graph, batch_axis)
         self.weights: Weights = Weights(share.weights if share is not None else None)

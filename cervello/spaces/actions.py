@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.array_like import castable
 from cervello.errors import ConfigurationError, InputError
-from cervello.native.arrays import castable
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, TensorSpec
@@ -92,7 +92,10 @@ class ActionDecoder:
             raise ConfigurationError(f"{where}: expected an integer action for {space}, got {spec}; if these are logits, say "
                                      f"Spaces(env, action={spec.name!r}) with wrappers='auto', or draw with a Sample; if they are values, "
                                      f"Spaces(env, action={spec.name!r}, greedy=0.0)")
-        raise ConfigurationError(f"{where}: expected {wanted} integer(s) for {space}, or {logits} logits, got {spec}")
+        remedy = ""
+        if self._kind == "MultiDiscrete":
+            remedy = f"; draw them with Sample(heads.MultiDiscrete(<the logits>, {space.nvec.reshape(-1).tolist()}))"
+        raise ConfigurationError(f"{where}: expected {wanted} integer(s) for {space}, or {logits} logits, got {spec}{remedy}")
 
     def _bounds(self, box: str | None) -> tuple[Array, Array, bool] | None:
         """Low, high, and whether actions are unscaled; None where they stay as they are."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.array_like import as_mask, as_numpy
 from cervello.errors import InputError
 from cervello.spaces.kinds import kind
 from cervello.spec import Array
@@ -51,17 +52,12 @@ class MaskLayout:
             raise InputError(f"{self._where}, mask: expected none for {self._space}, got one; masks are for Discrete and MultiDiscrete")
         if isinstance(mask, tuple):
             mask = self._joined(mask)
-        try:
-            array = np.asarray(mask)
-        except ValueError as error:
-            raise InputError(f"{self._where}, mask: expected {(n_rows, self.width)}, got something ragged") from error
-        if array.dtype.kind not in "iubf":
-            raise InputError(f"{self._where}, mask: expected bools or numbers, got {array.dtype}")
+        array = as_numpy(f"{self._where}, mask", mask)
         if array.shape != (n_rows, self.width):
             if not (array.shape == (self.width,) and (single or n_rows == 1)):
                 raise InputError(f"{self._where}, mask: expected {(n_rows, self.width)}, got {array.shape}; one element for each action")
             array = array[None]
-        return np.asarray(array != 0, _KINDS)
+        return as_mask(f"{self._where}, mask", array, _KINDS)
 
     def _joined(self, mask: tuple[Any, ...]) -> Array:
         parts: list[Array] = []

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from cervello.array_like import castable
 from cervello.compiled import entry
 from cervello.errors import ConfigurationError, InputError
-from cervello.native.arrays import castable
 from cervello.noise import layout
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind

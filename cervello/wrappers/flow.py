@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cervello.array_like import castable
 from cervello.errors import ExecutionError
-from cervello.native.arrays import castable
 from cervello.spec import Array, Specs
 
 

@@ -15,6 +15,7 @@ from cervello.spec import PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive, named, take_input
 
 Array = np.ndarray[Any, Any]
+_MOST_CHANNELS = 4
 
 
 class Image(Passive):
@@ -45,6 +46,9 @@ class Image(Passive):
         found = take_input(spec, self, self.key)
         if found.dtype != np.float32 or found.batch_axis != 0 or len(found.shape) != 3:
             raise WrapperError(f"wrapper {self!r}: expected a float32 input (N, C, H, W), got {found}")
+        if _is_channels_last(found.shape):
+            raise WrapperError(f"wrapper {self!r}: expected a model whose pictures are (C, H, W), got {found}, whose channels seem to be "
+                               "the last axis; give it pictures as they are, or export the model with channels in front")
         shape = (*found.shape[1:], found.shape[0]) if self.layout == "HWC" else found.shape
         pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None)
         inputs = [pixels if each.name == self.key else each for each in spec.inputs.values()]
@@ -56,3 +60,8 @@ class Image(Passive):
         column = np.array(picture, np.float32, order="C")
         column *= np.float32(self.scale)
         view.inputs[self.key] = column
+
+
+def _is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a model's picture has few entries on its last axis and many on the first."""
+    return shape[-1] <= _MOST_CHANNELS < shape[0] and shape[0] == shape[1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
-from cervello.heads import Categorical
-from cervello.spec import PolicySpec, TensorSpec, Wrapper
+from cervello.heads import Categorical, MultiDiscrete
+from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
 from cervello.wrappers.pairs import recurrent_pairs
@@ -20,6 +21,7 @@ _LENGTHS = re.compile(r"^seq_?lens?$", re.IGNORECASE)
 _STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
 _PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
 _LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
+_BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
 _DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs beside which nothing need be drawn
 
 
@@ -30,7 +32,8 @@ def propose(spec: PolicySpec) -> list[Wrapper]:
     episode starts are told, previous actions are the output of that name. A mask that the game knows should be given by the game: leave
     the Fill out of your own list.
 
-    `Sample` draws from the only output that is called logits, where no output is an action; the logits stay. Whether pictures come as
+    `Sample` draws from the only output that is called logits, where no output is an action; the logits stay. With ML-Agents' sizes of
+    branches in the file it is a `MultiDiscrete`, and nothing where these do not add up. Whether pictures come as
     bytes or as floats, and whether observations are to be normalised, no name of a graph says: `Image`, `Normalize`, `FrameStack`,
     `Clip` and `Guard` are never proposed.
     """
@@ -58,8 +61,28 @@ def propose(spec: PolicySpec) -> list[Wrapper]:
     if len(logits) == 1 and not any(_DECIDED.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
         item = logits[0]
         if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
-            found.insert(0, Sample(Categorical(item.name)))
+            sizes = _branches(spec)
+            if sizes is None:
+                found.insert(0, Sample(Categorical(item.name)))
+            elif sum(sizes) == item.shape[0]:
+                found.insert(0, Sample(Categorical(item.name) if len(sizes) == 1 else MultiDiscrete(item.name, sizes)))
     return found
+
+
+def _branches(spec: PolicySpec) -> list[int] | None:
+    """The sizes of an action's branches, where the file says them as ML-Agents does; else None."""
+    found = next((value for name, value in spec.constants.items() if _BRANCHES.match(name)), None)
+    if found is None or found.size == 0 or not np.isfinite(found).all() or (found < 1).any() or (found != np.floor(found)).any():
+        return None
+    return [int(size) for size in found.reshape(-1)]
+
+
+def marked(inputs: Specs) -> Specs:
+    """Inputs, with those marked as masks that are called so and hold bools or integers."""
+    if not any(_MASK.search(name) for name in inputs):
+        return inputs
+    return Specs([replace(spec, is_mask=True) if spec.dtype.kind in "biu" and _MASK.search(name) else spec
+                  for name, spec in inputs.items()])
 
 
 def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.array_like import castable
 from cervello.errors import ExecutionError, WrapperError
-from cervello.native.arrays import castable
 from cervello.spec import Move, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
 from cervello.wrappers.pairs import recurrent_pairs

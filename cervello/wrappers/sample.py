@@ -116,7 +116,8 @@ class Sample(Passive):
             bound._mask_flows = mask in spec.inputs
             bound._mask_is_extra = not bound._mask_flows and mask not in spec.outputs and mask not in spec.constants
             if bound._mask_is_extra:
-                inputs = Specs([*inputs.values(), TensorSpec(mask, (width,), np.dtype(np.int8), default=np.ones(width, np.int8))])
+                own = TensorSpec(mask, (width,), np.dtype(np.int8), default=np.ones(width, np.int8), is_mask=True)
+                inputs = Specs([*inputs.values(), own])
             found = inputs[mask] if mask in inputs else self._source(spec, mask)
             if int(np.prod(found.shape, dtype=np.int64)) != width or (found.batch_axis != 0 and mask in inputs):
                 raise WrapperError(f"wrapper {self!r}: expected a mask of {width} elements with rows in front, got {found}")

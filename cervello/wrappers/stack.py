@@ -163,12 +163,17 @@ class Stack:
         for i, own_state in others.items():
             self.inner_first[i].set_state(slots, own_state)  # type: ignore[attr-defined]
 
+    def _remembering(self) -> list[Wrapper]:
+        """The wrappers that remember agents, innermost first."""
+        return [wrapper for wrapper in self.inner_first if getattr(wrapper, "slabs", None) or _has_own_state(wrapper)]
+
     def check_heir(self, old: Stack) -> None:
-        """Raises WrapperError when stacks differ in more than parameters, so that this one cannot adopt the other's state."""
-        pairs = list(zip(self.inner_first, old.inner_first, strict=False))
-        if len(self) != len(old) or any(type(a) is not type(b) for a, b in pairs):
+        """Raises WrapperError when wrappers that remember agents are others, so that this stack cannot adopt the other's state."""
+        mine_all, theirs_all = self._remembering(), old._remembering()
+        pairs = list(zip(mine_all, theirs_all, strict=False))
+        if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):
             raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; state "
-                               "survives only where a wrapper finds its own")
+                               "survives only where a wrapper finds its own, and only those without state may come and go")
         for new, was in pairs:
             mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
             same = mine.keys() == theirs.keys() and all(
@@ -180,7 +185,7 @@ class Stack:
 
     def adopt(self, old: Stack) -> None:
         """Takes over the slabs of a stack that this one replaces: batches that still run with the old one store where this one reads."""
-        for new, was in zip(self.inner_first, old.inner_first, strict=True):
+        for new, was in zip(self._remembering(), old._remembering(), strict=True):
             if new is not was and getattr(was, "slabs", None):
                 for name, slab in was.slabs.items():  # type: ignore[attr-defined]
                     slab.initial = new.slabs[name].initial  # type: ignore[attr-defined]

@@ -289,7 +289,8 @@ def test_deterministic_flags_that_do_not_fit_are_refused(policy: Policy, flags: 
 
 
 @pytest.mark.parametrize("observation", [{}, {"obs": np.zeros(5)}, {"obs": np.zeros((1, 6))}, {"obs": np.zeros(6), "more": 1},
-                                        {"ob": np.zeros(6)}, None, np.zeros(6), {"obs": None}, {"obs": ["a"] * 6}, {"obs": [[1, 2], [3]]}])
+                                        {"ob": np.zeros(6)}, None, np.zeros(5), "abc", {"obs": None}, {"obs": ["a"] * 6},
+                                        {"obs": [[1, 2], [3]]}])
 def test_observations_that_do_not_fit_name_their_agent(policy: Policy, observation: Any) -> None:
     for order in (1, -1):
         with pytest.raises(InputError, match="agent 3"):

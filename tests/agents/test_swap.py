@@ -300,3 +300,17 @@ def test_a_swap_that_fails_in_an_inferers_hook_changes_nothing_and_is_taken_back
     log.clear()
     policy.replace(second, inferer="basic")
     assert log == [("end", slot) for slot in range(4)]
+
+
+def test_wrappers_without_state_come_and_go_with_a_swap() -> None:
+    data = small_models.counter()
+    policy = Policy(cervello.Model.load(data), wrappers=[Recurrent()])
+    policy.begin_agent(1)
+    obs = {"obs": np.full((1, 1), 5, np.float32)}
+    policy.infer_batch([1], obs)
+    policy.replace(data, wrappers=[cervello.Clip("action", -1, 6), Recurrent()])
+    assert policy.infer_batch([1], obs)["action"].tolist() == [[6]]
+    policy.replace(data, wrappers=[Recurrent()])
+    assert policy.infer_batch([1], obs)["action"].tolist() == [[15]]
+    with pytest.raises(WrapperError, match="only those without state may come and go"):
+        policy.replace(data, wrappers=[Averaged("obs"), Recurrent()])

@@ -66,7 +66,7 @@ def test_without_a_command_the_help_goes_to_stderr(cervello: Callable[..., Any])
     (("run", "x", "-n", "0"), "argument -n/--calls: expected a whole number from 1"),
     (("run", "x", "--seed", "-1"), "argument --seed: expected a whole number from 0"),
     (("run", "x", "--seed", str(2**64)), f"argument --seed: expected a whole number from 0 to {2**64 - 1:,}"),
-    (("run", "x", "-r", "h_in"), "argument -r/--recurrent: expected IN:OUT, got 'h_in'"),
+    (("run", "x", "-r", "h_in"), "argument -r/--recurrent: expected auto or IN:OUT,IN:OUT, got 'h_in'"),
     (("run", "x", "--inferer", "quick"), "argument --inferer: invalid choice: 'quick'"),
     (("demo", "--ticks", "0"), "argument --ticks: expected a whole number from 1 to 1,000,000, got '0'"),
     (("api", "a", "b"), "unrecognized arguments: b; see cervello --help"),

@@ -187,3 +187,16 @@ def test_deviations_fit_the_mean() -> None:
 def test_actions_of_another_shape_have_no_density(action: Any) -> None:
     with pytest.raises(InputError, match=re.escape("action: expected numbers of (4, 3), got")):
         HEADS["std"].log_prob(given(4), action)
+
+
+@pytest.mark.parametrize("mean", [0.0, 8.0, 20.0])
+def test_log_prob_takes_the_numbers_before_tanh_from_the_columns(mean: float) -> None:
+    head = TanhGaussian("mean", std=0.5)
+    columns = {"mean": np.full((3, 2), mean, np.float32)}
+    found = head.act(columns, wanted=("action", "log_prob", "pre_tanh"), rng=3)
+    decided = {**columns, **{name: found[name] for name in ("pre_tanh",)}}
+    assert np.array_equal(head.log_prob(decided, found["action"]), found["log_prob"])
+    u = found["pre_tanh"].astype(np.float64)
+    log_slope = 2 * (np.log(2) - np.abs(u) - np.log1p(np.exp(-2 * np.abs(u))))
+    expected = (-0.5 * ((u - mean) / 0.5) ** 2 - np.log(0.5) - 0.5 * np.log(2 * np.pi) - log_slope).sum(1)
+    assert np.allclose(found["log_prob"], expected, rtol=1e-5, atol=1e-5)

@@ -28,11 +28,11 @@ def acted(found: ActionDecoder, column: Any) -> Any:
 
 def test_masks_of_a_discrete() -> None:
     layout = MaskLayout("policy 'p'", spaces.Discrete(3, start=5))
-    for mask in ([[True, False, True]], [1, 0, 1], np.array([[1.0, 0.0, 2.0]])):
+    for mask in ([[True, False, True]], [1, 0, 1], np.array([[1.0, 0.0, 1.0]]), np.array([[3, 0, 256]])):
         assert layout.flat(mask, 1, single=True).tolist() == [[1, 0, 1]]
     assert layout.empty(np.array([[0, 0, 0], [0, 1, 0]])).tolist() == [True, False]
-    for mask, message in (([1, 1], "expected .1, 3., got .2,."), (["a", "b", "c"], "expected bools or numbers"),
-                          ([[1, 0, 1]] * 2, "got .2, 3.")):
+    for mask, message in (([1, 1], "expected .1, 3., got .2,."), (["a", "b", "c"], "expected a mask of bools or numbers"),
+                          ([[1, 0, 1]] * 2, "got .2, 3."), ([0.5, 0.0, 1.0], "floats 0 and 1, got other floats")):
         with pytest.raises(InputError, match=message):
             layout.flat(mask, 1)
 

@@ -122,3 +122,45 @@ def test_frames_of_bytes_come_by_way_of_image() -> None:
 def test_stacks_that_make_no_sense_are_refused(make: Any, message: str) -> None:
     with pytest.raises(WrapperError, match=re.escape(message)):
         make()
+
+
+@pytest.mark.parametrize("fill", ["first", "zeros"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_frames_may_lie_along_any_axis(fill: str, depth: int) -> None:
+    given = frames(3, 5, depth)
+    along_last = shown((3, 5, 4 * depth), FrameStack("obs", 4, fill, axis=-1))
+    along_first = shown((4 * depth, 3, 5), FrameStack("obs", 4, fill))
+    assert along_last.inputs["obs"].shape == (3, 5, depth)
+    for policy in (along_last, along_first):
+        policy.begin_agents([1, 2])
+    for frame in given:
+        last = along_last.infer({1: frame, 2: frame * 2})
+        first = along_first.infer({i: np.moveaxis(frame * i, -1, 0) for i in (1, 2)})
+        for agent in (1, 2):
+            assert same_bits(np.moveaxis(last[agent]["action"], -1, 0), first[agent]["action"])
+
+
+def test_an_axis_may_be_dropped_anywhere() -> None:
+    policy = shown((3, 4), FrameStack("obs", 4, drop_axis=True, axis=1))
+    policy.begin_agent(1)
+    given = frames(3)
+    for frame in given:
+        found = policy.infer_single(1, frame)["action"]
+    assert same_bits(found, np.ascontiguousarray(given[-4:].T))
+
+
+def test_a_picture_whose_frames_may_lie_along_two_axes_is_refused() -> None:
+    with pytest.raises(WrapperError, match=r"FrameStack\('obs', 4\): expected axis=, got none for .*; give axis=0 or axis=-1"):
+        shown((84, 84, 4), FrameStack("obs", 4))
+    assert shown((84, 84, 4), FrameStack("obs", 4, axis=-1)).inputs["obs"].shape == (84, 84, 1)
+    for axis in (3, -4, 1):
+        with pytest.raises(WrapperError, match=f"on axis {axis}, a multiple of 5"):
+            shown((5, 84, 4), FrameStack("obs", 5, axis=axis))
+    with pytest.raises(WrapperError, match="expected axis as a whole number or None, got 'last'"):
+        FrameStack("obs", 4, axis="last")  # type: ignore[arg-type]
+
+
+def test_a_model_of_pictures_with_channels_at_the_end_is_refused_by_image() -> None:
+    with pytest.raises(WrapperError, match="whose channels seem to be the last axis"):
+        shown((84, 84, 3), Image("obs"))
+    assert shown((3, 84, 84), Image("obs")).inputs["obs"].shape == (84, 84, 3)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+import small_models
 
-from cervello import Epsilon, Fill, Model, Policy, PolicySpec, Recurrent, Specs, TensorSpec, load
+import cervello
+from cervello import ConfigurationError, Epsilon, Fill, Model, Policy, PolicySpec, Recurrent, Sample, Specs, TensorSpec, load
+from cervello.heads import Categorical
 from cervello.inferers.testing import same_bits, sample_columns
+from cervello.spaces import Spaces
 from cervello.wrappers import propose
 
 EXPECTED = {
@@ -145,3 +150,25 @@ def test_every_real_policy_plays_with_what_is_proposed_and_asks_for_observations
         found = policy.infer_batch([3, 1], sample_columns(policy.inputs, [3, 1], step))
         assert {name: column.shape for name, column in found.items()} == {
             name: item.batched(2) for name, item in policy.outputs.items()}
+
+
+def test_branches_that_the_file_says_are_drawn_one_by_one() -> None:
+    def described(*sizes: float) -> PolicySpec:
+        logits = TensorSpec("logits", (8,), np.dtype(np.float32))
+        obs = TensorSpec("obs", (3,), np.dtype(np.float32))
+        constants = {"discrete_action_output_shape": np.array([sizes], np.float32)} if sizes else {}
+        return PolicySpec(Specs([obs]), Specs([logits]), constants)
+
+    assert repr(propose(described(4, 4))) == "[Sample(MultiDiscrete('logits', [4, 4]))]"
+    assert repr(propose(described(8))) == "[Sample(Categorical('logits'))]"
+    assert repr(propose(described())) == "[Sample(Categorical('logits'))]"
+    assert propose(described(4, 3)) == []
+
+
+def test_one_choice_is_refused_for_a_space_of_several() -> None:
+    data = small_models.stochastic(actions=8)
+    game = Spaces((gymnasium.spaces.Box(-1, 1, (5,), np.float32), gymnasium.spaces.MultiDiscrete([4, 4])))
+    found = cervello.load(data, wrappers="auto", spaces=game, outputs=["logits"])
+    assert repr(found.wrappers[0]).startswith("Sample(MultiDiscrete('logits', [4, 4]")
+    with pytest.raises(ConfigurationError, match=r"expected 2 integer\(s\) .* draw them with Sample\(heads.MultiDiscrete\(<the logits>, "):
+        cervello.load(data, wrappers=[Sample(Categorical("logits"))], spaces=game)

@@ -1,0 +1,23 @@
+"""Which policy an error is about."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from cervello.errors import CervelloError
+
+
+class NamesPolicy:
+    """A context in which errors of the library get a policy's name, where they name none."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, CervelloError):
+            error.name_policy(self._name)

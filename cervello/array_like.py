@@ -1,0 +1,65 @@
+"""What callers give in the place of arrays, as numpy has it, and which types may be converted silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+
+def is_array_like(given: Any) -> bool:
+    """Whether this is an array, a tensor of another library, a number or a list of such, and no mapping."""
+    return isinstance(given, (np.ndarray, np.generic, list, tuple, int, float)) or hasattr(given, "__array__")
+
+
+def as_numpy(where: str, given: Any) -> Array:
+    """An array, a tensor of another library, a number or lists of numbers as numpy has it; without a copy where that can be.
+
+    A torch tensor that requires grad is detached.
+
+    Args:
+      where: what messages begin with.
+    Raises:
+      InputError: it is no array.
+    """
+    try:
+        return np.asarray(given)
+    except Exception as error:  # whatever the library of the tensor raises
+        if getattr(given, "requires_grad", False) and hasattr(given, "detach"):
+            return as_numpy(where, given.detach())
+        if isinstance(given, (list, tuple)):
+            if any(getattr(part, "requires_grad", False) for part in given):
+                return as_numpy(where, [part.detach() if hasattr(part, "detach") else part for part in given])
+            raise InputError(f"{where}: expected an array, got something ragged") from error
+        raise InputError(f"{where}: expected an array that numpy can read, got {type(given).__name__} ({error}); convert it first, a torch "
+                         "tensor with .detach().cpu().float()") from error
+
+
+def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
+    """Whether values may be converted silently: any number to a float, integers to integers that hold them, never a float to an
+    integer or a bool."""
+    if source == target:
+        return True
+    if target.kind == "f":
+        return source.kind in "fiub"
+    return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
+
+
+def as_mask(where: str, given: Array, dtype: np.dtype[Any]) -> Array:
+    """A mask of another type than its input has, as that type: 1 for what is allowed, else 0.
+
+    Args:
+      given: bools, integers of which nonzero ones allow, or floats of 0 and 1.
+      dtype: of the input.
+    Raises:
+      InputError: other floats, or no numbers.
+    """
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"{where}: expected a mask of bools or numbers, got {given.dtype}")
+    if given.dtype.kind == "f" and not ((given == 0) | (given == 1)).all():
+        raise InputError(f"{where}: expected a mask of bools, integers, or floats 0 and 1, got other floats; compare it with 0 first")
+    return np.asarray(given != 0, dtype)

@@ -1,0 +1,24 @@
+"""`cervello unpack`: the ONNX file in a container of cervo, byte for byte."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cervello.cli.terminal import Terminal
+from cervello.cli.wording import plain
+
+SUMMARY = "take the ONNX file out of a container of cervo (.crvo)"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("infile", metavar="INFILE", type=Path, help="container (.crvo)")
+    parser.add_argument("outfile", metavar="OUTFILE", type=Path, help="ONNX file to write")
+
+
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+    from cervello.native import crvo
+
+    source: Path = arguments.infile
+    arguments.outfile.write_bytes(crvo.unpacked(source.name, source.read_bytes()))
+    terminal.remark(f"written: {plain(str(arguments.outfile))}")

@@ -1,0 +1,117 @@
+"""Observations of single agents to rows of columns, and rows of columns to arrays of single agents, all of them in one compiled call."""
+
+from __future__ import annotations
+
+from cervello.compiled.compiler import device, shared
+from cervello.compiled.memory import (
+    call_c_0,
+    call_c_1,
+    call_c_2,
+    call_c_3,
+    call_c_4,
+    call_c_int_2_int,
+    copy_bytes,
+    read_i32,
+    word,
+    write_i64,
+)
+from cervello.native.kernels.storing import copy_row
+from cervello.native.row_words import (
+    ARRAY_TYPE,
+    CLEAR,
+    COLUMN,
+    DESCR,
+    DICT_GET,
+    DICT_NEXT,
+    DICT_SIZE,
+    DICT_TYPE,
+    DIMS,
+    EMPTY,
+    HEADER,
+    INCREF,
+    KEY,
+    N_DIMS,
+    N_INPUTS,
+    NAME,
+    POSITION,
+    ROW_BYTES,
+    SET_ITEM,
+    SOLE,
+    STR_TYPE,
+    VALUE,
+    WORDS,
+)
+from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, TYPE
+
+_NEEDED = READABLE | 0x1  # aligned, C-contiguous
+
+
+@device
+def _copied(reader, entry, array, row):
+    """Copies an array to a row of an input's column; False when it is not a plain array of the input's type and shape."""
+    if word(array + TYPE, 0) != word(reader, ARRAY_TYPE) or word(array + DTYPE, 0) != word(entry, DESCR):
+        return False
+    n_dims = word(entry, N_DIMS)
+    if read_i32(array + FLAGS, 0) & _NEEDED != _NEEDED or read_i32(array + RANK, 0) != n_dims:
+        return False
+    dims = word(array + SHAPE, 0)
+    for d in range(n_dims):
+        if word(dims, d) != word(entry, DIMS + d):
+            return False
+    row_bytes = word(entry, ROW_BYTES)
+    copy_row(word(entry, COLUMN) + row * row_bytes, word(array + DATA, 0), row_bytes)
+    return True
+
+
+@shared
+def _read(reader, observation, row):
+    """Whether an observation was copied; else some of its inputs may have been."""
+    entry = reader + HEADER * 8
+    if word(observation + TYPE, 0) != word(reader, DICT_TYPE):
+        return word(reader, SOLE) != 0 and _copied(reader, entry, observation, row)
+    n_inputs = word(reader, N_INPUTS)
+    if call_c_1(word(reader, DICT_SIZE), observation) != n_inputs:
+        return False
+    write_i64(reader, POSITION, 0)
+    while call_c_4(word(reader, DICT_NEXT), observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) != 0:
+        if word(word(reader, KEY) + TYPE, 0) != word(reader, STR_TYPE):  # another kind of key may run Python when it is compared
+            return False
+    for _ in range(n_inputs):
+        array = call_c_2(word(reader, DICT_GET), observation, word(entry, NAME))
+        if array == 0 or not _copied(reader, entry, array, row):
+            return False
+        entry += WORDS * 8
+    return True
+
+
+def read_rows(reader, first, unused, objects, n_objects):
+    """Copies observations, dicts of arrays by input or arrays alone, to the rows from `first` on.
+
+    Returns how many fit as they are, those in front of the first that does not.
+    """
+    for i in range(n_objects):
+        if not _read(reader, word(objects, i), first + i):
+            return i
+    return n_objects
+
+
+def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
+    """Copies the rows of a column, C-contiguous and without objects in it, to arrays of their own.
+
+    Args:
+      objects: addresses of the column and of a list of n_rows.
+    Returns:
+      how many items of the list were set; fewer than n_rows for want of memory.
+    """
+    column, rows = word(objects, 0), word(objects, 1)
+    n_dims, dims, descr = read_i32(column + RANK, 0), word(column + SHAPE, 0), word(column + DTYPE, 0)
+    data = word(column + DATA, 0)
+    for i in range(n_rows):
+        call_c_1(word(functions, INCREF), descr)  # the next line takes a reference
+        row = call_c_int_2_int(word(functions, EMPTY), n_dims - 1, dims + 8, descr, 0)
+        if row == 0:
+            call_c_0(word(functions, CLEAR))
+            return i
+        copy_bytes(word(row + DATA, 0), data + i * row_bytes, row_bytes)
+        call_c_3(word(functions, SET_ITEM), rows, i, row)
+    return n_rows

@@ -1,0 +1,34 @@
+"""The words that compiled code reads which copies observations to rows, and rows to arrays. They stand apart from it, since importing
+compiled code takes a second."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# A reader's words: a header, then a record per input.
+ARRAY_TYPE: Final = 0  # addresses of the types numpy.ndarray, dict and str
+DICT_TYPE: Final = 1
+STR_TYPE: Final = 2
+DICT_SIZE: Final = 3  # addresses of PyDict_Size, PyDict_GetItemWithError and PyDict_Next
+DICT_GET: Final = 4
+DICT_NEXT: Final = 5
+POSITION: Final = 6  # where PyDict_Next is, and what it has found: a key and its value
+KEY: Final = 7
+VALUE: Final = 8
+N_INPUTS: Final = 9
+SOLE: Final = 10  # 1: the row of the only input may come without a dict
+HEADER: Final = 11
+NAME: Final = 0  # address of the name's str object
+DESCR: Final = 1  # address of the dtype object
+N_DIMS: Final = 2
+ROW_BYTES: Final = 3
+COLUMN: Final = 4  # address of row 0
+DIMS: Final = 5
+MOST_DIMS: Final = 8
+WORDS: Final = DIMS + MOST_DIMS
+
+# The words of what copies rows: addresses of PyArray_Empty, Py_IncRef, PyList_SetItem and PyErr_Clear.
+EMPTY: Final = 0
+INCREF: Final = 1
+SET_ITEM: Final = 2
+CLEAR: Final = 3
