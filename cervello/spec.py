@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -31,6 +32,10 @@ class TensorSpec:
     batch_axis: int | None = 0
     default: Array | None = field(default=None, compare=False)
     open_axes: tuple[tuple[int, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self.name) is str:  # interned, as the keys that people write: the compiled door knows such a key without comparing it
+            object.__setattr__(self, "name", sys.intern(self.name))
 
     def batched(self, n_rows: int) -> tuple[int, ...]:
         """The shape of n_rows rows."""

@@ -482,9 +482,10 @@ class Policy:
         if kind is not list and kind is not tuple and kind is not np.ndarray:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
-        if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
-            inputs = completed(self._engine.inputs, inputs, len(ids))
-        if self._engine.swift is not None:
+        engine = self._engine
+        if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
+            inputs = completed(engine.inputs, inputs, len(ids))
+        if engine.swift is not None:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
             owner = mine = get_ident()
@@ -496,7 +497,8 @@ class Policy:
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
                     last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
+                    alike = table.alike
+                    if changes != table.changes or kind is not list or alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     if swift is None:
                         results = None

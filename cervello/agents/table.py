@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.episodes import PastEpisodes
-from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.ids import Ids, are_plain, check_kinds, doubled, is_id, listed, numbers_of, plain
 from cervello.agents.same import comparer
 from cervello.compiled import entry
 from cervello.errors import AgentError
@@ -258,19 +258,23 @@ class AgentTable:
         return slots
 
     def _found(self, ids: Ids) -> Array:
-        changes, names = self.changes, listed(ids)
+        changes, kind = self.changes, type(ids)
+        names = list(ids) if kind is list or kind is tuple else listed(ids)
+        is_plain = are_plain(names)  # the usual case is looked at once
+        if not is_plain:
+            names = listed(names)
         try:
             found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):
             unknown = next((a for a in names if not _known(self.slots, a)), None)
             raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; call begin_agent({unknown!r}) first") from None
-        check_kinds(names)
+        if not is_plain:
+            check_kinds(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
             raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
         slots.flags.writeable = False  # it is handed to every wrapper, and out again for the next batch of the same agents
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
-        kind = type(ids)
         if kind is np.ndarray:
             self.last = ids.copy(), slots, changes  # type: ignore[union-attr]
         elif kind is list or kind is tuple:

@@ -212,6 +212,40 @@ def _has_plain_keys(ctx, names):
 
 
 @shared
+def _found_in_order(ctx, names, output, arrays):
+    """Whether the keys of a dict of the right size are the door's own names, in its order; notes the arrays then. Nothing is compared."""
+    door, following = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_NEXT)
+    write_i64(ctx, CTX_POSITION, 0)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+            if call_c_4(following, names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) == 0:
+                return False
+            if word(ctx, CTX_KEY) != word(entry, DOOR_NAME):
+                return False
+            write_i64(arrays, i, word(ctx, CTX_VALUE))
+        entry += DOOR_WORDS * 8
+    return True
+
+
+@shared
+def _found_by_name(ctx, names, output, arrays):
+    """Looks the arrays of a dict up and notes them; 0, or -1 - i when array i is not there or the dict is not to be trusted."""
+    if not _has_plain_keys(ctx, names):
+        return -1
+    door, get = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_GET)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+            found = call_c_2(get, names, word(entry, DOOR_NAME))
+            if found == 0:
+                return -1 - i
+            write_i64(arrays, i, found)
+        entry += DOOR_WORDS * 8
+    return 0
+
+
+@shared
 def _count_references(ctx, function):
     """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
     door = word(ctx, CTX_DOOR)
@@ -263,22 +297,17 @@ def run_named(ctx, plan, n, objects, n_objects):
     """
     door = word(ctx, CTX_DOOR)
     inputs, outputs = word(objects, 0), word(objects, 1)
-    n_buffers = word(door, DOOR_BUFFERS)
-    get, size, dict_type = word(ctx, CTX_DICT_GET), word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
+    size, dict_type = word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
     if word(inputs + TYPE, 0) != dict_type or word(outputs + TYPE, 0) != dict_type:
         return -1
     if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS) or call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
         return -1
-    if not (_has_plain_keys(ctx, inputs) and _has_plain_keys(ctx, outputs)):
-        return -1
-    arrays = door + (DOOR_HEADER + n_buffers * DOOR_WORDS) * 8
-    for i in range(n_buffers):
-        entry = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
-        if word(entry, DOOR_HIDDEN) == 0:
-            found = call_c_2(get, inputs if word(entry, DOOR_OUTPUT) == 0 else outputs, word(entry, DOOR_NAME))
-            if found == 0:
-                return -1 - i
-            write_i64(arrays, i, found)
+    arrays = door + (DOOR_HEADER + word(door, DOOR_BUFFERS) * DOOR_WORDS) * 8
+    status = 0 if _found_in_order(ctx, inputs, 0, arrays) else _found_by_name(ctx, inputs, 0, arrays)
+    if status == 0 and not _found_in_order(ctx, outputs, 1, arrays):
+        status = _found_by_name(ctx, outputs, 1, arrays)
+    if status != 0:
+        return status
     status = _door(ctx, arrays, n)
     if status != 0:
         return status
