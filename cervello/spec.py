@@ -11,6 +11,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 AgentId = int | str
+_FLOAT64 = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class TensorSpec:
       default: the row used when the input is left out; None means it must be given.
       open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has a size that was taken for each, and agents
         bring what they have. Empty for nearly all policies.
+      wide: whether a wrapper computes with the float64 observations of this float32 input, which are not cast before then, and with
+        integers of 32 bits and more as float64.
     """
 
     name: str
@@ -32,6 +35,7 @@ class TensorSpec:
     batch_axis: int | None = 0
     default: Array | None = field(default=None, compare=False)
     open_axes: tuple[tuple[int, str], ...] = ()
+    wide: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if type(self.name) is str:  # interned, as the keys that people write: the compiled door knows such a key without comparing it
@@ -42,6 +46,12 @@ class TensorSpec:
         if self.batch_axis is None:
             return self.shape
         return (*self.shape[:self.batch_axis], n_rows, *self.shape[self.batch_axis:])
+
+    def kept_dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
+        """The type that an array of type `given` is kept in on its way to the wrappers."""
+        if self.wide and given.itemsize >= 4 and given.kind in "fiu" and given != self.dtype:
+            return _FLOAT64
+        return self.dtype
 
     @property
     def shape_remedy(self) -> str:

@@ -336,6 +336,8 @@ class Policy:
             if new.stack is not old.stack:
                 new.stack.adopt(old.stack)
                 new.stack.reserve(self._table.capacity)
+            if [spec.wide for spec in new.inputs.values()] != [spec.wide for spec in old.inputs.values()]:
+                self._pads = []  # these know specs
             self._engine = self._membership.engine = new
             for follower in followers:
                 follower.swapped(new.version, None if follower.measure is None else measured)

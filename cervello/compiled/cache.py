@@ -64,8 +64,8 @@ def key() -> str:
 
 
 def _version(package: str) -> str:
-    """The version of an installed package, without importing it: what the folder beside it is called that describes it, NAME-VERSION.dist-info.
-    Where there is none, the metadata of all that is installed is asked, which takes a tenth of a start.
+    """The version of an installed package, without importing it: the name of the folder beside it that describes it,
+    NAME-VERSION.dist-info. Where there is none, the metadata of all that is installed is asked, which takes part of every start.
 
     Source: Python Packaging User Guide, "Recording installed projects".
     """

@@ -46,7 +46,7 @@ class Image(Passive):
         if found.dtype != np.float32 or found.batch_axis != 0 or len(found.shape) != 3:
             raise WrapperError(f"wrapper {self!r}: expected a float32 input (N, C, H, W), got {found}")
         shape = (*found.shape[1:], found.shape[0]) if self.layout == "HWC" else found.shape
-        pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None)
+        pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None, wide=False)
         inputs = [pixels if each.name == self.key else each for each in spec.inputs.values()]
         return copy.copy(self), replace(spec, inputs=Specs(inputs))
 
