@@ -89,8 +89,8 @@ class ScratchPad:
         self._columns, self.capacity = columns, capacity
 
     def _for(self, name: str, given: np.dtype[Any]) -> Array:
-        """The column of an input that gets something of this type. Where float64 counts and is given, the column has that type from then on,
-        which changes nothing for float32."""
+        """The column of an input that gets something of this type. Where float64 counts and is given, the column has that type from then
+        on, which changes nothing for float32."""
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
         if dtype.itemsize > column.itemsize:
             column = self._columns[name] = column.astype(dtype)

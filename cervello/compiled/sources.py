@@ -29,7 +29,7 @@ def closure(roots: Iterable[str | os.PathLike[str]], base: str | os.PathLike[str
     """
     files = _Files()
     found: dict[str, bytes] = {}
-    waiting = [path for path in map(os.fspath, roots) if files.has(*os.path.split(path))]
+    waiting = [path for path in (os.fspath(root) for root in roots) if files.has(*os.path.split(path))]
     seen = set(waiting)
     while waiting:
         path = waiting.pop()

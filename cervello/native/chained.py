@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cervello.native.model import Model
 
 Array = np.ndarray[Any, Any]
+_FOLLOW = "cervello.native.kernels.links:follow"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +137,7 @@ class Chain:
         for row, words in zip(self._table, self._rows, strict=False):
             row[:len(words)] = words
         run.context[abi.CTX_LINKS], run.context[abi.CTX_N_LINKS] = self._table.ctypes.data, len(self._rows)
+        run.context[abi.CTX_FOLLOW] = linker.address(_FOLLOW)
 
     def prepare(self, n_rows: int) -> bool:
         """Makes ready for so many rows; False when they have to take another way."""

@@ -22,7 +22,9 @@ class Normalize(Passive):
     """Normalises an input: (x - mean) / √(var + epsilon), within ±clip. The caller gives x.
 
     Means are float64, and so are observations of that type until the difference is taken: it is rounded to float32 once. Where float32
-    holds all means as they are, the difference to a float32 observation is taken in float32, which gives the same bits. The rest is float32 arithmetic, element by element, so that a row has the same bits in every batch.
+    holds all means as they are, the difference to a float32 observation is taken in float32, which gives the same bits. The rest is
+    float32 arithmetic, element by element, so that a row has the same bits in every batch. A wrapper of a user's own, `FrameStack` or
+    `Image` further out gets float32 observations all the same.
 
     Args:
       key: the input.
