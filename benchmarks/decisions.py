@@ -163,7 +163,9 @@ def first_actions() -> list[Figure]:
         path.write_bytes(mlp((4, 64, 64, 2)))
 
         def start(cache: str) -> tuple[float, int]:
-            environment = os.environ | {"CERVELLO_CACHE_DIR": os.path.join(folder, cache)}
+            environment = os.environ | {"CERVELLO_CACHE_DIR": os.path.join(folder, cache),
+                                        "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
             begun = time.perf_counter()
             said = subprocess.run([sys.executable, "-c", _FIRST, str(path)], env=environment, check=True, capture_output=True, text=True)
             return time.perf_counter() - begun, len(said.stdout.splitlines())

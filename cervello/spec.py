@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 AgentId = int | str
+_FLOAT64 = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class TensorSpec:
       is_mask: whether it says what is allowed: bools, integers and floats 0 and 1 are taken then, whatever the dtype.
       open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has a size that was taken for each, and agents
         bring what they have. Empty for nearly all policies.
+      wide: whether a wrapper computes with the float64 observations of this float32 input, which are not cast before then, and with
+        integers of 32 bits and more as float64.
     """
 
     name: str
@@ -33,12 +37,23 @@ class TensorSpec:
     default: Array | None = field(default=None, compare=False)
     open_axes: tuple[tuple[int, str], ...] = ()
     is_mask: bool = field(default=False, compare=False)
+    wide: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if type(self.name) is str:  # interned, as the keys that people write: the compiled door knows such a key without comparing it
+            object.__setattr__(self, "name", sys.intern(self.name))
 
     def batched(self, n_rows: int) -> tuple[int, ...]:
         """The shape of n_rows rows."""
         if self.batch_axis is None:
             return self.shape
         return (*self.shape[:self.batch_axis], n_rows, *self.shape[self.batch_axis:])
+
+    def kept_dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
+        """The type that an array of type `given` is kept in on its way to the wrappers."""
+        if self.wide and given.itemsize >= 4 and given.kind in "fiu" and given != self.dtype:
+            return _FLOAT64
+        return self.dtype
 
     @property
     def shape_remedy(self) -> str:

@@ -72,7 +72,12 @@ def plain(agent: Any) -> Any:
 
 
 def _plain(ids: list[Any]) -> list[Any]:
-    return ids if _KINDS.issuperset(map(type, ids)) else [plain(agent) for agent in ids]
+    return ids if are_plain(ids) else [plain(agent) for agent in ids]
+
+
+def are_plain(ids: Sequence[Any]) -> bool:
+    """Whether all ids are of the very types int and str."""
+    return _KINDS.issuperset(map(type, ids))
 
 
 def is_id(agent: object) -> bool:
@@ -82,7 +87,7 @@ def is_id(agent: object) -> bool:
 
 def check_kinds(ids: Sequence[Any]) -> None:
     """Raises AgentError unless all are ints or strings: 1.0 and True are equal to 1 and yet nobody's name."""
-    if not _KINDS.issuperset(map(type, ids)):
+    if not are_plain(ids):
         strange = [agent for agent in ids if not is_id(agent)]
         if strange:
             raise AgentError(f"agents: expected ints or strings, got {strange[0]!r}")

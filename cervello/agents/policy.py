@@ -349,6 +349,8 @@ class Policy:
             if new.stack is not old.stack:
                 new.stack.adopt(old.stack)
                 new.stack.reserve(self._table.capacity)
+            if [spec.wide for spec in new.inputs.values()] != [spec.wide for spec in old.inputs.values()]:
+                self._pads = []  # these know specs
             self._engine = self._membership.engine = new
             for follower in followers:
                 follower.swapped(new.version, None if follower.measure is None else measured)
@@ -517,9 +519,10 @@ class Policy:
             with self._naming:
                 ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
-        if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
-            inputs = completed(self._engine.inputs, inputs, len(ids))
-        if self._engine.swift is not None:
+        engine = self._engine
+        if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
+            inputs = completed(engine.inputs, inputs, len(ids))
+        if engine.swift is not None:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
             owner = mine = get_ident()
@@ -531,7 +534,8 @@ class Policy:
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
                     last, slots, moves = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    if moves != table.moves or kind is not list or table.alike(0, 0, ids, last) != 2:
+                    alike = table.alike
+                    if moves != table.moves or kind is not list or alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     if swift is None:
                         results = None

@@ -143,7 +143,7 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
     ids, specs = waiting["ids"], brain.policy.all_inputs
     rows = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["rows"], strict=True)}
     for name, spec in specs.items():
-        if rows[name].shape != (len(ids), *spec.shape) or rows[name].dtype != spec.dtype:
+        if rows[name].shape != (len(ids), *spec.shape) or rows[name].dtype != spec.kept_dtype(rows[name].dtype):
             raise ValueError(f"rows of {name!r}, {rows[name].shape} {rows[name].dtype}")
     for what in ("since", "deterministic"):
         if len(waiting[what]) != len(ids):
@@ -171,7 +171,7 @@ def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
             raise ValueError("decisions held of other outputs")
         for name, *packed in outputs:
             spec, row = brain.policy.outputs[name], _unpacked(*packed)
-            if row.shape != spec.shape or row.dtype != spec.dtype:
+            if row.shape != spec.shape or row.dtype != spec.kept_dtype(row.dtype):
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
     _check_frames([*waiting["since"], entry["last_frame"] + 1])
     for every, phase in entry["phases"]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.episodes import PastEpisodes
-from cervello.agents.ids import Ids, Some, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.ids import Ids, Some, are_plain, check_kinds, doubled, is_id, listed, numbers_of, plain
 from cervello.agents.renewal import InitialRows, renewal_of
 from cervello.agents.same import comparer
 from cervello.compiled import entry
@@ -288,33 +288,40 @@ class AgentTable:
         return slots
 
     def _found(self, ids: Ids, ending: bool = False) -> Array:
-        moves, names = self.moves, listed(ids)
-        slots = self.find(names, ending)
+        moves, kind = self.moves, type(ids)
+        names = list(ids) if kind is list or kind is tuple else listed(ids)
+        is_plain = are_plain(names)  # the usual case is looked at once
+        if not is_plain:
+            names = listed(names)
+        slots = self._named(names, is_plain, ending)
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
-        kind = type(ids)
         if kind is np.ndarray:
             self.last = ids.copy(), slots, moves  # type: ignore[union-attr]
         elif kind is list or kind is tuple:
             self.last = names if kind is list else tuple(names), slots, moves
         return slots
 
-    def find(self, names: list[AgentId], ending: bool = False) -> Array:
+    def find(self, names: list[AgentId]) -> Array:
         """As `rows`, for agents that are not expected to come again in this order."""
+        return self._named(names, False)
+
+    def _named(self, names: list[AgentId], is_plain: bool, ending: bool = False) -> Array:
         try:
-            return self._looked_up(names, ending)
+            return self._looked_up(names, is_plain, ending)
         except AgentError as error:
             if self.name:
                 error.name_policy(self.name)
             raise
 
-    def _looked_up(self, names: list[AgentId], ending: bool) -> Array:
+    def _looked_up(self, names: list[AgentId], is_plain: bool, ending: bool) -> Array:
         try:
             found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):
             unknown = next((a for a in names if not _known(self.slots, a)), None)
             remedy = "it has ended already, or never begun" if ending else f"call begin_agent({unknown!r}) first"
             raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; {remedy}") from None
-        check_kinds(names)
+        if not is_plain:
+            check_kinds(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
             raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")

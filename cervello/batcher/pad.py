@@ -115,7 +115,7 @@ class ScratchPad:
         """Other memory, with rows from `first` on at its beginning."""
         columns = {}
         for name, spec in self.specs.items():
-            column = np.empty((capacity, *spec.shape), spec.dtype)
+            column = np.empty((capacity, *spec.shape), self._columns[name].dtype if name in self._columns else spec.dtype)
             if n_rows:
                 column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
@@ -140,6 +140,14 @@ class ScratchPad:
         """As `read`, for n_rows observations from a row on; there is room."""
         return self._reader is not None and self._reader.read(first, 0, *observations) == n_rows
 
+    def _for(self, name: str, given: np.dtype[Any]) -> Array:
+        """The column of an input that gets something of this type. Where float64 counts and is given, the column has that type from then
+        on, which changes nothing for float32."""
+        column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
+        if dtype.itemsize > column.itemsize:
+            column = self._columns[name] = column.astype(dtype)
+        return column
+
     @property
     def is_large(self) -> bool:
         """Whether it is worth giving memory back."""
@@ -163,19 +171,19 @@ class ScratchPad:
                 column[row] = given
             else:
                 with np.errstate(all="ignore"):  # a float64 may be too large for a float32, whatever the caller makes of warnings
-                    column[row] = given
+                    self._for(name, given.dtype)[row] = given
 
     def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
         """Writes many checked observations at once; what all rows share is written to each."""
         for name, spec in self.specs.items():
             column = columns[name]
             with np.errstate(all="ignore"):
-                self._columns[name][rows] = np.moveaxis(column, spec.batch_axis, 0) if spec.batch_axis else column
+                self._for(name, column.dtype)[rows] = np.moveaxis(column, spec.batch_axis, 0) if spec.batch_axis else column
 
     def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
         """Writes [n, *row] of every input to rows anywhere; there is room."""
-        for name, column in self._columns.items():
-            column[places] = rows[name]
+        for name in self.specs:
+            self._for(name, rows[name].dtype)[places] = rows[name]
 
     def rows(self, n_rows: int, first: int = 0) -> dict[str, Array]:
         """[n_rows, *row] of every input, as they lie here."""
@@ -225,7 +233,7 @@ class ScratchPad:
                 self.put(row, arrays)
         else:
             for name, column in stacked.items():
-                self._columns[name][:n_rows] = column
+                self._for(name, column.dtype)[:n_rows] = column
 
     def _stacked(self, observations: Sequence[Observation]) -> dict[str, Array] | None:
         """All rows of every input, when every one is an array of the exact type and shape; else None."""
@@ -248,7 +256,7 @@ class ScratchPad:
         """All rows of one input when every one is an array of the exact type and shape; else None."""
         try:
             rows = [observation[name] for observation in observations]
-            shape, dtype = spec.shape, spec.dtype
+            shape, dtype = spec.shape, spec.kept_dtype(rows[0].dtype)
             for row in rows:
                 if row.shape != shape or row.dtype != dtype:
                     return None

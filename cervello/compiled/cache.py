@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -34,6 +33,7 @@ from cervello.compiled.trust import make_private, only_ours
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = ("compiled/*.py", "noise/*.py", "native/kernels/*.py", "agents/kernels.py", "wrappers/kernels.py")  # all compiled functions
+_VERSIONED = frozenset({"llvmlite", "numba", "numpy"})  # installed beside this package; the key has the versions of what compiles
 
 
 class ObjectCode(NamedTuple):
@@ -56,16 +56,32 @@ def key() -> str:
     """The hash that names this machine's and these sources' folder."""
     digest = hashlib.sha256()
     facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
-    facts += [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    facts += [_version(name) for name in ("numba", "llvmlite")]
     digest.update("\0".join(str(fact) for fact in facts).encode())
-    for path in _sources():
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path, text in _sources().items():
+        digest.update(path.name.encode() + b"\0" + text + b"\0")
     return digest.hexdigest()[:24]
 
 
-def _sources() -> list[Path]:
-    """The files of all compiled functions here, and all that they import."""
-    return closure((path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)), _PACKAGE.parent)
+def _version(package: str) -> str:
+    """The version of an installed package, without importing it: the name of the folder beside it that describes it,
+    NAME-VERSION.dist-info. Where there is none, the metadata of all that is installed is asked, which takes part of every start.
+
+    Source: Python Packaging User Guide, "Recording installed projects".
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        described = sorted(path.name for path in Path(spec.origin).parents[1].glob(f"{package}-*.dist-info"))
+        if described:
+            return " ".join(described)
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def _sources() -> dict[Path, bytes]:
+    """The files of all compiled functions here, and all that they import, with what is in them."""
+    return closure((path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)), _PACKAGE.parent, _VERSIONED)
 
 
 def _candidates() -> Iterator[Path]:
@@ -122,8 +138,8 @@ def _source_hash(module: str) -> str | None:
         return None
     path = Path(origin)
     digest = hashlib.sha256()
-    for source in closure([path], path.parents[module.count(".")]):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for source, text in closure([path], path.parents[module.count(".")], {_PACKAGE.name, *_VERSIONED}).items():
+        digest.update(source.name.encode() + b"\0" + text + b"\0")
     return "." + digest.hexdigest()[:16]
 
 

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +74,8 @@ def read(path: str | os.PathLike[str]) -> Description:
         place.
     """
     where = Path(path)
+    import tomllib  # not above: every program loads this module, and few have a description
+
     try:
         found = tomllib.loads(where.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 FLOAT32 = np.dtype(np.float32)
 EVERYTHING = ("action", "log_prob", "entropy")
 DRAWN = ("deterministic",)  # what every distribution can say beside
-Rng = np.random.Generator | int | None
+Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy loads its random numbers when they are asked for
 NOISE, FLAGS = Feed("noise"), Feed("flags")
 
 

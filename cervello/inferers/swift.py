@@ -82,11 +82,12 @@ class Swift:
             return None
         if out is None:
             out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
+        named = self._run.named  # first, and called then: the interpreter is slow to call what a slot holds
         if deterministic is None:
-            status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys)
+            status = named(plan.address, n_rows, inputs, out, slots, steps, keys)
         else:
             flags = self._every if deterministic is True else deterministic
-            status = self._run.named(plan.address, n_rows, inputs, out, slots, steps, keys, flags, None)
+            status = named(plan.address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
             raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
         return out if status == 0 else None

@@ -43,7 +43,9 @@ CTX_INCREF: Final = 30  # addresses of Py_IncRef and Py_DecRef
 CTX_DECREF: Final = 31
 CTX_LINKS: Final = 32  # address of the links of graphs that run after the program, and how many
 CTX_N_LINKS: Final = 33
-CTX_SPACES: Final = 34  # base addresses start here
+CTX_FOLLOW: Final = 34  # address of `kernels.links.follow` where there are links, else 0
+CTX_KEEP: Final = 35  # address of `kernels.storing.keep` where wrappers keep outputs, else 0
+CTX_SPACES: Final = 36  # base addresses start here
 
 # Spaces.
 ABSOLUTE: Final = 0  # weights and other constants: offset is an address

@@ -69,7 +69,10 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
     plain = (type(array) is np.ndarray and array.dtype is spec.dtype and array.flags.c_contiguous and array.flags.aligned)
     if plain:
         return array
-    copy = np.empty(array.shape, spec.dtype)
+    dtype = spec.kept_dtype(array.dtype)
+    if array.dtype is dtype and type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    copy = np.empty(array.shape, dtype)
     with np.errstate(over="ignore"):
         copy[...] = array
     return copy

@@ -17,6 +17,8 @@ from cervello.native.graph import Graph
 from cervello.native.open_dims import symbol
 
 _MOST_READINGS = 16  # of the symbols of a file; each of them may cost as much as loading it
+_FEWEST_READINGS = 4
+_MOST_SYMBOLS_READ = 50_000  # symbols times readings: each reading looks at every input
 Entries = list[list[int | str]]  # sizes and symbols, by input and axis
 BatchAxis = int | Mapping[str, int | None] | None
 
@@ -78,8 +80,10 @@ def candidates(graph: Graph, entries: Entries) -> list[tuple[Graph, Batching]]:
         in_front = frozenset(named)
         leading, others = named, [*leading, *(d for d in others if d not in in_front)]
     alone = [d for row in entries if not any(d in in_front for d in row) for d in row if isinstance(d, str)]  # another name for the batch?
-    single = ([d] for d in (*leading, *others)[:_MOST_READINGS])
-    choices = list(dict.fromkeys(frozenset(some) for some in ((*leading, *alone), leading, *single) if some))[:_MOST_READINGS]
+    n_symbols = len(leading) + len(others)
+    most = max(_FEWEST_READINGS, min(_MOST_READINGS, _MOST_SYMBOLS_READ // max(n_symbols, 1)))
+    single = ([d] for d in (*leading, *others)[:most])
+    choices = list(dict.fromkeys(frozenset(some) for some in ((*leading, *alone), leading, *single) if some))[:most]
     return [_chosen(graph, entries, choice) for choice in choices]
 
 

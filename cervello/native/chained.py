@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cervello.native.model import Model
 
 Array = np.ndarray[Any, Any]
+_FOLLOW = "cervello.native.kernels.links:follow"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +139,7 @@ class Chain:
         for row, words in zip(self._table, self._rows, strict=False):
             row[:len(words)] = words
         run.context[abi.CTX_LINKS], run.context[abi.CTX_N_LINKS] = self._table.ctypes.data, len(self._rows)
+        run.context[abi.CTX_FOLLOW] = linker.address(_FOLLOW)
 
     def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
         """The graphs' plans for so many rows; None when they have to take another way.

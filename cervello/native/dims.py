@@ -88,15 +88,19 @@ def parts(dim: Any) -> tuple[int, int]:
     """
     if type(dim) is int:
         return dim, 0
+    if type(dim) is Affine:
+        return dim.const, dim.slope
     if isinstance(dim, float) and not dim.is_integer():
         raise NotAffine(f"{dim} is not a size")
-    return (dim.const, dim.slope) if isinstance(dim, Affine) else (int(dim), 0)
+    return int(dim), 0
 
 
 def at(dim: Dim, n_rows: int) -> int:
     """The size for N = n_rows."""
     if type(dim) is int:
         return dim
+    if type(dim) is Affine:
+        return dim.const + dim.slope * n_rows
     const, slope = parts(dim)
     return const + slope * n_rows
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled import entry
+from cervello.compiled import entry, linker
 from cervello.errors import CervelloError, ExecutionError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.native import abi
@@ -27,6 +27,7 @@ from cervello.spec import Move, TensorSpec
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
 _RUN, _NAMED, _SEGMENT = f"{_KERNELS}.control:run", f"{_KERNELS}.control:run_named", f"{_KERNELS}.execution:segment"
+_KEEP = f"{_KERNELS}.storing:keep"
 _BOOL = np.dtype(np.bool_)
 _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
@@ -151,6 +152,7 @@ class Run:
         self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = given.count(False), given.count(True)
         self._moves, self._hidden = table, tuple(sorted(hidden))
         self.context[abi.CTX_MOVES], self.context[abi.CTX_N_MOVES] = table.ctypes.data, len(moves)
+        self.context[abi.CTX_KEEP] = linker.address(_KEEP) if any(move.kind == "scatter" for move in moves) else 0
 
     def place(self, n_rows: int) -> None:
         """Gives hidden ports memory for n_rows rows."""

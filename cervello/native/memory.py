@@ -154,5 +154,8 @@ def extent(tensor: Tensor, n_rows: int) -> tuple[int, int]:
         if count == 0:
             return 0, 0
         reach = (count - 1) * at(stride, n_rows)
-        low, high = min(low, low + reach), max(high, high + reach)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
     return low, high + tensor.itemsize

@@ -300,7 +300,8 @@ class Model(Executable):
         if out is not None and not isinstance(out, dict):
             return None
         results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
-        status = run.named(plan.address, n_rows, inputs, results)
+        named = run.named  # first, and called then: the interpreter is slow to call what a slot holds
+        status = named(plan.address, n_rows, inputs, results)
         if status > 0:
             raise fail(self.program, status)
         return results if status == 0 else None

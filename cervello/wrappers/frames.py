@@ -68,7 +68,7 @@ class FrameStack(Passive):
             raise WrapperError(f"wrapper {self!r}: expected rows ({self.n}, …) to drop an axis, got {found}; leave drop_axis out")
         bound.slabs = {self.key: Slab(found)}
         frame = (*found.shape[:at], *(() if self.drop_axis else (bound._depth,)), *found.shape[at + 1:])
-        inputs = [replace(each, shape=frame, default=None) if each.name == self.key else each for each in spec.inputs.values()]
+        inputs = [replace(each, shape=frame, default=None, wide=False) if each.name == self.key else each for each in spec.inputs.values()]
         return bound, replace(spec, inputs=Specs(inputs))
 
     def inward(self, view: View) -> None:

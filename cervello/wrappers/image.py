@@ -50,7 +50,7 @@ class Image(Passive):
             raise WrapperError(f"wrapper {self!r}: expected a model whose pictures are (C, H, W), got {found}, whose channels seem to be "
                                "the last axis; give it pictures as they are, or export the model with channels in front")
         shape = (*found.shape[1:], found.shape[0]) if self.layout == "HWC" else found.shape
-        pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None)
+        pixels = replace(found, shape=shape, dtype=np.dtype(np.uint8), default=None, wide=False)
         inputs = [pixels if each.name == self.key else each for each in spec.inputs.values()]
         return copy.copy(self), replace(spec, inputs=Specs(inputs))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import FormatError, WrapperError
-from cervello.spec import PolicySpec, View, Wrapper
+from cervello.spec import PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive, named, take_input
 from cervello.wrappers.clip import clipped
 from cervello.wrappers.vecnormalize import read_statistics
@@ -20,8 +21,10 @@ Array = np.ndarray[Any, Any]
 class Normalize(Passive):
     """Normalises an input: (x - mean) / √(var + epsilon), within ±clip. The caller gives x.
 
-    Means are float64. Where float32 holds all of them as they are, so is the difference; else it is taken in float64 and rounded to
-    float32 once. The rest is float32 arithmetic, element by element, so that a row has the same bits in every batch.
+    Means are float64, and so are observations of that type until the difference is taken: it is rounded to float32 once. Where float32
+    holds all means as they are, the difference to a float32 observation is taken in float32, which gives the same bits. The rest is
+    float32 arithmetic, element by element, so that a row has the same bits in every batch. A wrapper of a user's own, `FrameStack` or
+    `Image` further out gets float32 observations all the same.
 
     Args:
       key: the input.
@@ -87,7 +90,8 @@ class Normalize(Passive):
             bound._scale = (1.0 / np.sqrt(var + self.epsilon)).astype(np.float32)
         if self.clip is not None:
             bound._low, bound._high = np.array(-self.clip, np.float32), np.array(self.clip, np.float32)
-        return bound, spec
+        inputs = [replace(each, wide=True) if each.name == self.key else each for each in spec.inputs.values()]
+        return bound, replace(spec, inputs=Specs(inputs))
 
     def inward(self, view: View) -> None:
         with np.errstate(all="ignore"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.native.chained import Chained
-from cervello.spec import Array, Move, PolicySpec, View, Wrapper
+from cervello.spec import Array, Move, PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
 from cervello.wrappers.constant import EpisodeStart, Fill
@@ -55,6 +56,8 @@ class Stack:
             if not isinstance(wrapper, Wrapper) or isinstance(wrapper, type):
                 raise WrapperError(f"wrappers: expected objects with the methods of cervello.Wrapper, got {wrapper!r}")
             attached, outer = (None if before is None else before._kept(wrapper, spec)) or _attached(wrapper, spec)
+            if type(wrapper) not in _OWN:  # it sees the types of its own specs
+                outer = replace(outer, inputs=Specs([replace(each, wide=False) for each in outer.inputs.values()]))
             if any(attached is other for other in inner):
                 raise WrapperError(f"wrappers: expected every wrapper once, got {wrapper!r} twice, whose state would be stored twice; make "
                                    "two, or let attach return a fresh one")

@@ -16,6 +16,7 @@ import pytest
 
 import cervello
 from cervello.compiled import cache, compiler, linker, trust
+from cervello.compiled.sources import closure
 from cervello.errors import CompilationError
 
 ROOT = Path(next(iter(cervello.__path__))).parent
@@ -129,6 +130,26 @@ def test_the_key_changes_with_whatever_kernels_import(folder: Path, monkeypatch:
         keys.add(cache.key())
     assert len(keys) == 1 + len(imported)
     cache.key.cache_clear()
+
+
+def test_packages_installed_beside_this_one_are_not_hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their versions are in the key; reading hundreds of files of theirs would delay every start."""
+    package = _copied_package(folder, monkeypatch)
+    for name in ("llvmlite", "numba", "numpy"):
+        (package.parent / name).mkdir()
+        (package.parent / name / "__init__.py").write_text("from numpy import *", encoding="utf-8")
+    assert [path for path in cache._sources() if package not in path.parents] == []
+    cache.key.cache_clear()
+
+
+def test_a_comment_within_an_import_hides_nothing(tmp_path: Path) -> None:
+    names = ("one", "two", "three", "four", "five")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("", encoding="utf-8")
+    main = tmp_path / "main.py"
+    main.write_text("from . import (  # these (all), and more)\n    one,  # import six\n    two,\n)\nimport three  # , four\n"
+                    "from .five import (x)  # and (y\n", encoding="utf-8")
+    assert [path.stem for path in closure([main], tmp_path)] == ["five", "main", "one", "three", "two"]
 
 
 def test_every_import_of_a_hashed_file_is_hashed() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from native_graphs import BOOL, I64, Chain, In, one, policy, rows, weights
+from small_models import FLOAT, graph, node
 
 from cervello.compiled import linker
 from cervello.errors import InputError
@@ -405,3 +406,22 @@ def test_shared_outputs_that_overlap_are_refused() -> None:
         for first, second in (names, names[::-1]):
             with pytest.raises(InputError, match="expected memory of its own, got an array that overlaps"):
                 model.run({"x": x}, out={**apart, first: memory[:6_000], second: memory[3_000:]})
+
+
+def test_names_in_any_order_and_equal_names_find_their_arrays() -> None:
+    """The door's own names in its order are found without a look-up, all others by one."""
+    data = graph([node("Sub", "a b", "c"), node("Add", "a b", "d")], dict.fromkeys("ab", (FLOAT, ("N", 2))),
+                 dict.fromkeys("cd", (FLOAT, ("N", 2))), {})
+    model = Model.load(data)
+    first, second = np.float32([[5, 6]]), np.float32([[1, 2]])
+    model.run({"a": first, "b": second})  # the size is known from here on
+    own, other = list(model.inputs), [str(bytearray(name.encode()), "ascii") for name in "ab"]
+    for a, b in (own, other, (own[0], other[1])):
+        for inputs in ({a: first, b: second}, {b: second, a: first}):
+            for names in ("cd", "dc"):
+                out = {name: np.empty((1, 2), np.float32) for name in names}
+                model.run(inputs, out=out)
+                assert [out[name].tolist() for name in "cd"] == [[[4, 4]], [[6, 8]]]
+    for wrong in ({own[0]: first, "x": second}, {own[0]: first}, {own[1]: second, "x": first}):
+        with pytest.raises(InputError):
+            model.run(wrong)

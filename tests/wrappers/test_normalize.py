@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from small_models import FLOAT, graph, node
 
 import cervello
@@ -79,6 +80,88 @@ def test_a_mean_between_two_float32_stays_where_it_is(mean: float) -> None:
     given = (mean + max(1, abs(mean) * 1e-6) * chance.standard_normal((100, 4))).astype(np.float32)
     found = normal(shown("obs", (4,), Normalize("obs", mean, 1, clip=None, epsilon=0)), given)
     assert same_bits(found, (given.astype(np.float64) - mean).astype(np.float32))
+
+
+def decided(way: str, policy: cervello.Policy, rows: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """What `normal` gives, for rows of any types, by one of the ways to ask."""
+    ids = list(range(len(rows)))
+    if way == "predict":
+        bounds = spaces.Box(-np.inf, np.inf, rows[0].shape, np.float64)
+        game = Policy(policy.model, wrappers=policy.wrappers, spaces=(bounds, spaces.Box(-np.inf, np.inf, rows[0].shape)))
+        return np.stack([game.predict(row)[0] for row in rows])
+    if way.startswith("runtime"):
+        runtime = cervello.Runtime()
+        runtime.add("it", policy)
+        runtime.begin_agents("it", ids)
+        if way == "runtime":
+            for agent, row in enumerate(rows):
+                runtime.push("it", agent, {"obs": row})
+        else:
+            runtime.push_batch("it", ids, {"obs": np.stack(rows)})
+        done = runtime.run()["it"]
+        return np.stack([done[agent]["action"] for agent in ids])
+    policy.begin_agents(ids)
+    if way == "infer":
+        actions = policy.infer({agent: {"obs": row} for agent, row in enumerate(rows)})
+        return np.stack([actions[agent]["action"] for agent in ids])
+    if way == "infer_batch":
+        return np.asarray(policy.infer_batch(ids, {"obs": np.stack(rows)})["action"])
+    if way == "infer_single":
+        return np.stack([policy.infer_single(agent, {"obs": row})["action"] for agent, row in enumerate(rows)])
+    batch = cervello.Batcher(policy)
+    for agent, row in enumerate(rows):
+        batch.push(agent, {"obs": row})
+    done = batch.execute()
+    return np.stack([done[agent]["action"] for agent in ids])
+
+
+WAYS = ("infer", "infer_batch", "infer_single", "batcher", "runtime", "runtime in columns", "predict")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.float64, ">f8", np.int64, np.uint32])
+def test_the_difference_is_taken_from_what_was_given(way: str, dtype: Any) -> None:
+    """1e7 + 0.3 is no float32, and 2²⁴ + 1 none either."""
+    integers = np.dtype(dtype).kind in "iu"
+    mean = float(2 ** 24) if integers else 1e7
+    given = (mean + (3 if integers else 1) * np.random.default_rng(0).standard_normal((37, 4))).astype(dtype)
+    policy = shown("obs", (4,), Normalize("obs", mean, 1, clip=None, epsilon=0))
+    found = decided(way, policy, list(given))
+    assert found.dtype == np.float32
+    assert same_bits(found, (given.astype(np.float64) - mean).astype(np.float32))
+
+
+@pytest.mark.parametrize("way", sorted({*WAYS} - {"infer_batch", "runtime in columns"}))
+def test_types_of_other_agents_change_nothing(way: str) -> None:
+    chance = np.random.default_rng(0)
+    wide = 1e3 + chance.standard_normal((20, 4))
+    rows = [row if i % 3 else row.astype(np.float32) for i, row in enumerate(wide)]
+    policy = shown("obs", (4,), Normalize("obs", 1e3 + 0.125, np.linspace(0.5, 2, 4)))
+    expected = np.concatenate([normal(policy, row[None]) for row in rows])
+    assert same_bits(decided(way, shown("obs", (4,), Normalize("obs", 1e3 + 0.125, np.linspace(0.5, 2, 4))), rows), expected)
+
+
+def test_wrappers_further_out_that_have_memory_or_authors_see_float32() -> None:
+    class Seen(cervello.wrappers.Passive):
+        reads_inputs = True
+
+        def __init__(self) -> None:
+            self.dtypes: set[Any] = set()
+
+        def attach(self, spec: cervello.PolicySpec) -> tuple[cervello.Wrapper, cervello.PolicySpec]:
+            return self, spec
+
+        def inward(self, view: cervello.View) -> None:
+            self.dtypes.add(view.inputs["obs"].dtype)
+
+    seen = Seen()
+    given = np.full((2, 4), 1e7 + 0.3)
+    policy = shown("obs", (4,), seen, Normalize("obs", 1e7, 1))
+    assert same_bits(normal(policy, given), np.zeros((2, 4), np.float32))
+    assert seen.dtypes == {np.dtype(np.float32)}
+    stacked = shown("obs", (4,), cervello.FrameStack("obs", 2), Normalize("obs", 1e7, 1))
+    assert {spec.wide for spec in stacked.inputs.values()} == {False}
+    assert policy.inputs["obs"].dtype == np.float32
 
 
 @pytest.mark.parametrize("mean", [0.25, 0.3, 1e7 + 0.1])

@@ -28,11 +28,12 @@ from cervello.native.abi import (
     CTX_DICT_SIZE,
     CTX_DICT_TYPE,
     CTX_DOOR,
+    CTX_FOLLOW,
     CTX_INCREF,
+    CTX_KEEP,
     CTX_KEY,
     CTX_KEYS,
     CTX_MOVES,
-    CTX_N_LINKS,
     CTX_N_MOVES,
     CTX_POSITION,
     CTX_RUN,
@@ -64,12 +65,10 @@ from cervello.native.abi import (
     MOVE_PORT,
     MOVE_ROW_BYTES,
     MOVE_WORDS,
-    NONFINITE,
     PLAN_LONG,
 )
 from cervello.native.kernels.execution import execute
-from cervello.native.kernels.links import follow
-from cervello.native.kernels.storing import copy_row, look, store, store_finite
+from cervello.native.kernels.storing import copy_row
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 
@@ -183,22 +182,17 @@ def _inward(ctx, n_rows):
 
 @shared
 def _commit(ctx, n_rows):
-    """What wrappers keep of outputs after a run that succeeded; counts every agent's decision.
-
-    Returns 0; NONFINITE when some state was not stored; -1 when it must not be and nothing has happened.
-    """
+    """What wrappers keep of outputs after a run that succeeded; counts every agent's decision. Returns what `storing.keep` does."""
     slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
-    found = look(ctx, n_rows)
-    if found < 0:
-        return -1
-    if found == 0:
-        store(ctx, n_rows)
-    else:
-        store_finite(ctx, n_rows)
+    kept = 0
+    if word(ctx, CTX_KEEP) != 0:
+        kept = call_kernel(word(ctx, CTX_KEEP), ctx, n_rows)
+        if kept < 0:
+            return -1
     for i in range(n_rows):
         slot = word(slots, i)
         write_i64(steps, slot, word(steps, slot) + 1)
-    return NONFINITE if found != 0 else 0
+    return kept
 
 
 @shared
@@ -209,6 +203,40 @@ def _has_plain_keys(ctx, names):
         if word(word(ctx, CTX_KEY) + TYPE, 0) != word(ctx, CTX_STR_TYPE):
             return False
     return True
+
+
+@shared
+def _found_in_order(ctx, names, output, arrays):
+    """Whether the keys of a dict of the right size are the door's own names, in its order; notes the arrays then. Nothing is compared."""
+    door, following = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_NEXT)
+    write_i64(ctx, CTX_POSITION, 0)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+            if call_c_4(following, names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) == 0:
+                return False
+            if word(ctx, CTX_KEY) != word(entry, DOOR_NAME):
+                return False
+            write_i64(arrays, i, word(ctx, CTX_VALUE))
+        entry += DOOR_WORDS * 8
+    return True
+
+
+@shared
+def _found_by_name(ctx, names, output, arrays):
+    """Looks the arrays of a dict up and notes them; 0, or -1 - i when array i is not there or the dict is not to be trusted."""
+    if not _has_plain_keys(ctx, names):
+        return -1
+    door, get = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_GET)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+            found = call_c_2(get, names, word(entry, DOOR_NAME))
+            if found == 0:
+                return -1 - i
+            write_i64(arrays, i, found)
+        entry += DOOR_WORDS * 8
+    return 0
 
 
 @shared
@@ -226,24 +254,24 @@ def _count_references(ctx, function):
 def _run_found(ctx, plan, n, objects, n_objects):
     """What `run_named` does with arrays that have passed the door."""
     door = word(ctx, CTX_DOOR)
-    if n_objects == 2:
-        return execute(ctx, plan, 0) if plan != 0 else 0
-    write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
-    write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
-    write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
-    write_i64(ctx, CTX_ALL_DETERMINISTIC, 0)
-    flags = 0
-    if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
-        flags = word(word(objects, 5) + DATA, 0)
-    write_i64(ctx, CTX_DETERMINISTIC, flags)
-    if n_objects == 6:
-        return execute(ctx, plan, 0) if plan != 0 else 0
-    _inward(ctx, n)
-    status = execute(ctx, plan, 0)
-    if status == 0 and word(ctx, CTX_N_LINKS) != 0:
-        status = follow(ctx, n)
-    if status == 0:
-        status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
+    moves = n_objects != 2 and n_objects != 6
+    if n_objects != 2:
+        write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
+        write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
+        write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
+        write_i64(ctx, CTX_ALL_DETERMINISTIC, 0)
+        flags = 0
+        if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
+            flags = word(word(objects, 5) + DATA, 0)
+        write_i64(ctx, CTX_DETERMINISTIC, flags)
+    if moves:
+        _inward(ctx, n)
+    status = execute(ctx, plan, 0) if plan != 0 else 0
+    if moves:
+        if status == 0 and word(ctx, CTX_FOLLOW) != 0:
+            status = call_kernel(word(ctx, CTX_FOLLOW), ctx, n)
+        if status == 0:
+            status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
     return status
 
 
@@ -263,30 +291,28 @@ def run_named(ctx, plan, n, objects, n_objects):
     """
     door = word(ctx, CTX_DOOR)
     inputs, outputs = word(objects, 0), word(objects, 1)
-    n_buffers = word(door, DOOR_BUFFERS)
-    get, size, dict_type = word(ctx, CTX_DICT_GET), word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
+    size, dict_type = word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
     if word(inputs + TYPE, 0) != dict_type or word(outputs + TYPE, 0) != dict_type:
         return -1
     if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS) or call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
         return -1
-    if not (_has_plain_keys(ctx, inputs) and _has_plain_keys(ctx, outputs)):
-        return -1
-    arrays = door + (DOOR_HEADER + n_buffers * DOOR_WORDS) * 8
-    for i in range(n_buffers):
-        entry = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
-        if word(entry, DOOR_HIDDEN) == 0:
-            found = call_c_2(get, inputs if word(entry, DOOR_OUTPUT) == 0 else outputs, word(entry, DOOR_NAME))
-            if found == 0:
-                return -1 - i
-            write_i64(arrays, i, found)
+    arrays = door + (DOOR_HEADER + word(door, DOOR_BUFFERS) * DOOR_WORDS) * 8
+    status = 0
+    for output in range(2):  # a call that stands here once is compiled once
+        names = inputs if output == 0 else outputs
+        if status == 0 and not _found_in_order(ctx, names, output, arrays):
+            status = _found_by_name(ctx, names, output, arrays)
+    if status != 0:
+        return status
     status = _door(ctx, arrays, n)
     if status != 0:
         return status
-    if plan == 0 or word(plan, PLAN_LONG) == 0:
-        return _run_found(ctx, plan, n, objects, n_objects)
-    _count_references(ctx, word(ctx, CTX_INCREF))  # other Python threads run meanwhile, and may take the arrays out of the dicts
+    lets_others_run = plan != 0 and word(plan, PLAN_LONG) != 0  # other Python threads, which may take the arrays out of the dicts
+    if lets_others_run:
+        _count_references(ctx, word(ctx, CTX_INCREF))
     status = _run_found(ctx, plan, n, objects, n_objects)
-    _count_references(ctx, word(ctx, CTX_DECREF))
+    if lets_others_run:
+        _count_references(ctx, word(ctx, CTX_DECREF))
     return status
 
 

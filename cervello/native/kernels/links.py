@@ -88,7 +88,6 @@ def _as_int8(target, source, count):
         write_u8(target, i, np.uint8(np.int64(read_f32(source, i)) & 0xFF))
 
 
-@shared
 def follow(ctx, n_rows):
     """Runs all links in order; 0, or -1 when the batch must take another way, where its error is found."""
     for k in range(word(ctx, CTX_N_LINKS)):

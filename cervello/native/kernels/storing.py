@@ -30,6 +30,7 @@ from cervello.native.abi import (
     MOVE_PORT,
     MOVE_ROW_BYTES,
     MOVE_WORDS,
+    NONFINITE,
 )
 
 _SCATTER = 1
@@ -75,7 +76,7 @@ def _row_is_finite(row, row_bytes, exponent, element):
 
 
 @shared
-def look(ctx, n_rows):
+def _look(ctx, n_rows):
     """0 when all new state is finite, 1 when some is not, -1 when the batch must be refused for that."""
     found = 0
     for m in range(word(ctx, CTX_N_MOVES)):
@@ -90,7 +91,7 @@ def look(ctx, n_rows):
 
 
 @shared
-def store(ctx, n_rows):
+def _store(ctx, n_rows):
     """slab[slots[i]] = column[i] for every output that is kept."""
     slots = word(ctx, CTX_SLOTS)
     for m in range(word(ctx, CTX_N_MOVES)):
@@ -112,8 +113,8 @@ def _state_is_finite(ctx, first, n_moves, row):
 
 
 @shared
-def store_finite(ctx, n_rows):
-    """As `store`, but agents whose state is not finite keep the last one or begin with the initial one, and are counted."""
+def _store_finite(ctx, n_rows):
+    """As `_store`, but agents whose state is not finite keep the last one or begin with the initial one, and are counted."""
     slots = word(ctx, CTX_SLOTS)
     for m in range(word(ctx, CTX_N_MOVES)):
         first = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
@@ -130,3 +131,15 @@ def store_finite(ctx, n_rows):
                         row_bytes = word(move, MOVE_ROW_BYTES)
                         source = _column(ctx, move) + i * row_bytes if good else word(move, MOVE_INITIAL)
                         copy_row(word(move, MOVE_ADDRESS) + word(slots, i) * row_bytes, source, row_bytes)
+
+
+def keep(ctx, n_rows):
+    """What wrappers keep of outputs: 0; NONFINITE when some state was not stored; -1 when it must not be and nothing has happened."""
+    found = _look(ctx, n_rows)
+    if found < 0:
+        return -1
+    if found == 0:
+        _store(ctx, n_rows)
+    else:
+        _store_finite(ctx, n_rows)
+    return NONFINITE if found != 0 else 0

@@ -66,8 +66,9 @@ def check_types(o: Operands) -> None:
     node = o.node
     seen: dict[tuple[str, str], np.dtype[np.generic]] = {}
     expected = _expected(node.op, node.opset, node.domain, len(o.values))
+    last = None  # what was found right last: one of thousands of equal operands is looked at once
     for index, (value, wanted) in enumerate(zip(o.values, expected, strict=True)):
-        if value is None or wanted is None or value.dtype is None:
+        if value is None or wanted is None or value.dtype is None or (value.data is None and last == (id(value.dtype), id(wanted))):
             continue
         if value.data is not None and (value.from_input or value.data.dtype == object):
             continue  # sizes of shapes: exact, whatever type the file has them in
@@ -79,3 +80,4 @@ def check_types(o: Operands) -> None:
         first = seen.setdefault(shared, value.dtype)
         if first != value.dtype:
             o.fail("operands of one element type", f"{first} and {value.dtype}")
+        last = id(value.dtype), id(wanted)

@@ -81,13 +81,16 @@ def _unsqueeze(node: Node, x: Value, axes: Value) -> Result:
 def _concat(node: Node, *xs: Value) -> Result:
     shapes = [shape_of(x) for x in xs]
     axis = axis_of(node, node.attributes["axis"], len(shapes[0]))
-    for shape in shapes[1:]:
-        if len(shape) != len(shapes[0]) or any(a != b for i, (a, b) in enumerate(zip(shape, shapes[0], strict=True)) if i != axis):
-            raise GraphError(f"node {node}: expected equal sizes off axis {axis}, got {' and '.join(map(written, shapes))}")
-    total: Dim = 0
+    before, behind, rank = shapes[0][:axis], shapes[0][axis + 1:], len(shapes[0])
     for shape in shapes:
-        total = total + shape[axis]
-    return [((*shapes[0][:axis], total, *shapes[0][axis + 1:]), one_type(node, *xs))]
+        if len(shape) != rank or shape[:axis] != before or shape[axis + 1:] != behind:
+            raise GraphError(f"node {node}: expected equal sizes off axis {axis}, got {' and '.join(map(written, shapes))}")
+    sizes = [shape[axis] for shape in shapes]
+    total: Dim = sum(size for size in sizes if type(size) is int)
+    for size in sizes:
+        if type(size) is not int:
+            total = total + size
+    return [((*before, total, *behind), one_type(node, *xs))]
 
 
 @rule("Split")
