@@ -1,0 +1,122 @@
+"""Blocks between float32 and quantised integers; each of three operands may stand still, as in `binary`.
+
+    quantize_T(x, scale, zero)    saturate(round(x / scale) + zero)
+    requantize_T(x, factor, zero) saturate(round(x * factor) + zero)
+    dequantize_T(q, scale, zero)  (q - zero) * scale
+
+Rounding is half to even. The bounds are applied before the zero point is added, where every number is exact in float32. NaN gives the
+least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.compiled import integer_lanes as ints
+from cervello.compiled.compiler import device
+from cervello.compiled.lanes import load, load_first, round_even, select, splat, splat_int, store, store_first, to_float, to_int
+from cervello.compiled.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
+
+_F = np.float32
+_LOADS = {"u8": (ints.load_u8, ints.load_u8_first), "i8": (ints.load_i8, ints.load_i8_first),
+          "u16": (ints.load_u16, ints.load_u16_first), "i16": (ints.load_i16, ints.load_i16_first),
+          "i32": (ints.load_i32, ints.load_i32_first)}
+_STORES = {1: (ints.store_8, ints.store_8_first), 2: (ints.store_16, ints.store_16_first)}
+_BOUNDS = {"u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767)}
+_BYTES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "i32": 4}
+
+
+def _scalar(read):
+    @device
+    def scalar(address):
+        return np.int64(read(address, 0))
+
+    return scalar
+
+
+_SCALARS = {"u8": _scalar(read_u8), "i8": _scalar(read_i8), "u16": _scalar(read_u16), "i16": _scalar(read_i16),
+            "i32": _scalar(read_i32)}
+
+
+@device
+def _divided(x, scale):
+    return x / scale
+
+
+@device
+def _multiplied(x, factor):
+    return x * factor
+
+
+@device
+def _floats(address, i, still, n):
+    """Lanes from element i on; one element for all of them where the operand stands still."""
+    if still != 0:
+        return splat(read_f32(address, 0))
+    return load(address + i * 4) if n >= 16 else load_first(address + i * 4, n)
+
+
+def _integers(kind):
+    whole, first = _LOADS[kind]
+    item, scalar = _BYTES[kind], _SCALARS[kind]
+
+    @device
+    def read(address, i, still, n):
+        if still != 0:
+            return splat_int(scalar(address))
+        return whole(address + i * item) if n >= 16 else first(address + i * item, n)
+
+    return read
+
+
+def _to_integers(kind, scaled):
+    """A block from float32 to a type."""
+    zeros = _integers(kind)
+    item = _BYTES[kind]
+    store_whole, store_some = _STORES[item]
+    least, most = _F(_BOUNDS[kind][0]), _F(_BOUNDS[kind][1])
+
+    def block(target, x, scale, zero, count, parameters):
+        still = word(parameters, 0)
+        i = 0
+        while i < count:
+            n = count - i
+            z = zeros(zero, i, still & 4, n)
+            shift = to_float(z)
+            low, high = splat(least) - shift, splat(most) - shift
+            r = round_even(scaled(_floats(x, i, still & 1, n), _floats(scale, i, still & 2, n)))
+            r = select(r > low, r, low)
+            r = select(r < high, r, high)
+            if n >= 16:
+                store_whole(target + i * item, to_int(r) + z)
+            else:
+                store_some(target + i * item, to_int(r) + z, n)
+            i += 16
+        return 0
+
+    return block
+
+
+def _to_floats(kind):
+    """A block from a type to float32."""
+    read = _integers(kind)
+
+    def block(target, q, scale, zero, count, parameters):
+        still = word(parameters, 0)
+        i = 0
+        while i < count:
+            n = count - i
+            result = to_float(read(q, i, still & 1, n) - read(zero, i, still & 4, n)) * _floats(scale, i, still & 2, n)
+            if n >= 16:
+                store(target + i * 4, result)
+            else:
+                store_first(target + i * 4, result, n)
+            i += 16
+        return 0
+
+    return block
+
+
+quantize_u8, quantize_i8, quantize_u16, quantize_i16 = (_to_integers(kind, _divided) for kind in _BOUNDS)
+requantize_u8, requantize_i8, requantize_u16, requantize_i16 = (_to_integers(kind, _multiplied) for kind in _BOUNDS)
+dequantize_u8, dequantize_i8, dequantize_u16, dequantize_i16, dequantize_i32 = (_to_floats(kind) for kind in _BYTES)

@@ -1,0 +1,79 @@
+"""Quantize, Requantize and Dequantize: float32 to integers and back, with a scale and a zero point that broadcast.
+
+`spellings.quantisation` makes these nodes; no file holds one. Their operands are
+
+    Quantize(x, scale, zero)      saturate(round(x / scale) + zero), of the type of `zero`
+    Requantize(x, factor, zero)   saturate(round(x * factor) + zero), of the type of `zero`
+    Dequantize(q, scale, zero)    (q - zero) * scale, float32; q and `zero` share a type
+
+Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import GraphError
+from cervello.native.graph import Node
+from cervello.native.host.table import host
+from cervello.native.lowering import Lowering
+from cervello.native.ops.elementwise import emit_binary
+from cervello.native.ops.shapes import Result, broadcast, dtype_of, rule, shape_of
+from cervello.native.planned import lowers
+from cervello.native.values import Value
+
+Array = np.ndarray[Any, Any]
+F32, I32 = np.dtype(np.float32), np.dtype(np.int32)
+KINDS = {np.dtype(np.uint8): "u8", np.dtype(np.int8): "i8", np.dtype(np.uint16): "u16", np.dtype(np.int16): "i16"}
+
+
+def _checked(node: Node, fits: bool, *values: Value) -> Result:
+    if not fits:
+        raise GraphError(f"node {node}: expected float32 and quantised integers, got {' and '.join(str(v.dtype) for v in values)}; "
+                         "export the policy again")
+    return [(broadcast(node, *(shape_of(value) for value in values)), F32)]
+
+
+@rule("Quantize", "Requantize")
+def _quantised(node: Node, x: Value, scale: Value, zero: Value) -> Result:
+    dtype = dtype_of(zero)
+    ((shape, _),) = _checked(node, dtype_of(x) == dtype_of(scale) == F32 and dtype in KINDS, x, scale, zero)
+    return [(shape, dtype)]
+
+
+@rule("Dequantize")
+def _dequantised(node: Node, q: Value, scale: Value, zero: Value) -> Result:
+    dtype = dtype_of(q)
+    return _checked(node, (dtype in KINDS or dtype == I32) and dtype_of(zero) == dtype and dtype_of(scale) == F32, q, scale, zero)
+
+
+@lowers("Quantize", "Requantize", "Dequantize")
+def _lower(lowering: Lowering, node: Node) -> None:
+    operands = tuple(lowering.tensor(name) for name in node.inputs)
+    kind = "i32" if operands[2].dtype == I32 else KINDS[operands[2].dtype]
+    emit_binary(lowering, f"quantisation:{node.op.lower()}_{kind}", operands, lowering.output(node.outputs[0], contiguous=False))
+
+
+def _rounded(x: Array, zero: Array) -> Array:
+    info = np.iinfo(zero.dtype)
+    shift = zero.astype(F32)
+    low, high = np.float32(info.min) - shift, np.float32(info.max) - shift
+    bounded = np.fmin(np.fmax(np.rint(x), low), high)  # NaN gives the least
+    return np.asarray(bounded.astype(np.int32) + zero.astype(np.int32)).astype(zero.dtype)
+
+
+@host("Quantize")
+def _quantize(node: Node, x: Array, scale: Array, zero: Array) -> Array:
+    return _rounded(x / scale, zero)
+
+
+@host("Requantize")
+def _requantize(node: Node, x: Array, factor: Array, zero: Array) -> Array:
+    return _rounded(x * factor, zero)
+
+
+@host("Dequantize")
+def _dequantize(node: Node, q: Array, scale: Array, zero: Array) -> Array:
+    return np.asarray((q.astype(np.int32) - zero.astype(np.int32)).astype(F32) * scale)
