@@ -13,6 +13,8 @@ from cervello.native.infer import infer
 from cervello.native.sketch import SPELLINGS, Sketch
 from cervello.native.spellings import (  # noqa: F401  (each registers its ops)
     attention,
+    contrib,
+    contrib_quantised,
     convolution,
     einsum,
     indexing,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from cervello.native.dims import ROWS, Affine
+from cervello.errors import GraphError
+from cervello.native.dims import ROWS, Affine, written
 from cervello.native.sketch import Sketch, spells
 from cervello.native.values import Value
 
@@ -23,11 +24,6 @@ BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
 _QUANTISED = (*BYTES, np.dtype(np.uint16), np.dtype(np.int16))
 _EXACT = 1 << 24  # float32 has every integer up to it
 _WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
-
-
-def zero_point(s: Sketch, index: int, dtype: np.dtype[Any]) -> str:
-    """An input's name, or a zero of the type where it is absent."""
-    return s.input(index) or s.constant(0, dtype)
 
 
 def along(s: Sketch, name: str, value: Value | None, rank: int, axis: int) -> str:
@@ -47,11 +43,14 @@ def _by_axis(s: Sketch, x: Value, first: int) -> list[str] | None:
     if s.attribute("block_size", 0) or len(scale.shape) > 1:
         return None
     rank, axis = len(x.shape), s.attribute("axis", 1)
+    if scale.shape not in ((), (1,)) and (not -rank <= axis < rank or scale.shape != (x.shape[axis],)):
+        raise GraphError(f"node {s.node}: expected one scale, or one for each place along axis {axis} of {written(x.shape)}, got "
+                         f"{written(scale.shape)}; export the policy again")
     return [along(s, s.input(i), s.value(i), rank, axis) if s.input(i) else "" for i in (first, first + 1)]
 
 
 @spells("QuantizeLinear")
-def _quantize_linear(s: Sketch) -> bool:
+def quantize_linear(s: Sketch) -> bool:
     x, zero = s.value(0), s.value(2)
     if x is None or x.dtype not in (F32, I32) or s.attribute("precision", 0) not in (0, onnx.TensorProto.FLOAT):
         return False
@@ -66,7 +65,7 @@ def _quantize_linear(s: Sketch) -> bool:
 
 
 @spells("DequantizeLinear")
-def _dequantize_linear(s: Sketch) -> bool:
+def dequantize_linear(s: Sketch) -> bool:
     q = s.value(0)
     if q is None or q.dtype not in (*_QUANTISED, I32) or s.attribute("output_dtype", 0) not in (0, onnx.TensorProto.FLOAT):
         return False
@@ -132,12 +131,21 @@ def _summed(s: Sketch, parts: list[str]) -> tuple[str, bool]:
     return total, False
 
 
-def row_zero(s: Sketch, index: int, value: Value) -> str:
+def row_zero(s: Sketch, index: int) -> str:
     """A zero point or scale of a product's left operand: one, or one for each row."""
     of = s.value(index)
     if not s.input(index) or of is None or of.shape is None or len(of.shape) != 1:
         return s.input(index)
     return s.reshape(s.input(index)) if of.shape == (1,) else s.reshape(s.input(index), of.shape[0], 1)
+
+
+def _shifted(s: Sketch, data: Array, zeros: Value | None) -> Array:
+    """Constant integers less their zero points, int64."""
+    shift = np.zeros((), np.int64) if zeros is None else np.asarray(zeros.constant, np.int64)
+    if len(shift.shape) > data.ndim or any(have not in (1, size) for have, size in zip(shift.shape[::-1], data.shape[::-1], strict=False)):
+        raise GraphError(f"node {s.node}: expected zero points of a shape that broadcasts to {data.shape}, got {shift.shape}; export the "
+                         "policy again")
+    return np.asarray(data.astype(np.int64) - shift)
 
 
 def product(s: Sketch, a: int, b: int, a_zero: int, b_zero: int) -> tuple[str, bool] | None:
@@ -154,10 +162,13 @@ def product(s: Sketch, a: int, b: int, a_zero: int, b_zero: int) -> tuple[str, b
         return None
     zeros = s.value(b_zero)
     one, most = s.constant(1.0, F32), _EXACT // max(_reach(left, s.value(a_zero)), 1)
-    shift = row_zero(s, a_zero, left) or s.constant(0, left.dtype)
+    shift = row_zero(s, a_zero) or s.constant(0, left.dtype)
     x = s.add("Dequantize", s.input(a), one, shift)
+    if zeros is not None and (zeros.dtype != right.dtype or (zeros.shape not in ((), (1,)) and len(right.shape) < 2)):
+        raise GraphError(f"node {s.node}: expected zero points of the type and shape of {right.name!r}, got {zeros.dtype} "
+                         f"{written(zeros.shape or ())}; export the policy again")
     if right.constant is not None and (zeros is None or zeros.constant is not None):
-        w = right.constant.astype(np.int64) - (0 if zeros is None else zeros.constant.astype(np.int64))  # type: ignore[union-attr]
+        w = _shifted(s, right.constant, zeros)
         terms = np.abs(w if w.ndim == 1 else np.moveaxis(w, -2, 0)).reshape(k, -1)
         whole, axis = w.astype(F32), max(w.ndim - 2, 0)
         cuts = stretches(terms, most)
@@ -242,10 +253,8 @@ def _qlinear_matmul(s: Sketch) -> bool:
     sums = product(s, 0, 3, 2, 5)
     if sums is None:
         return False
-    left = s.value(0)
-    assert left is not None
-    factor = s.add("Div", s.add("Mul", row_zero(s, 1, left), s.input(4)), row_zero(s, 6, left))
-    s.give(s.add("Requantize", as_type(s, sums, F32), factor, row_zero(s, 7, left)))
+    factor = s.add("Div", s.add("Mul", row_zero(s, 1), s.input(4)), row_zero(s, 6))
+    s.give(s.add("Requantize", as_type(s, sums, F32), factor, row_zero(s, 7)))
     return True
 
 

@@ -87,8 +87,9 @@ def _conv_integer(width: int) -> Any:
 
 def _qlinear_conv(channels: int, groups: int, bias: bool, width: int) -> Any:
     extra = [integers(I32, 4, seed=2)] if bias else []
-    return one("QLinearConv", rows(channels, 4, width, dtype=U8), np.float32(0.02), np.uint8(100), integers(I8, 4, channels // groups, 3, 3),
-               _scales(4), np.zeros(4, np.int8), np.float32(0.3 * channels), np.uint8(3), *extra, pads=[1, 1, 1, 1], group=groups)
+    filters = integers(I8, 4, channels // groups, 3, 3)
+    return one("QLinearConv", rows(channels, 4, width, dtype=U8), np.float32(0.02), np.uint8(100), filters, _scales(4),
+               np.zeros(4, np.int8), np.float32(0.3 * channels), np.uint8(3), *extra, pads=[1, 1, 1, 1], group=groups)
 
 
 def _max_pool(width: int) -> Any:
@@ -110,5 +111,6 @@ CASES = [
     Case("QLinearMatMul-signed", partial(_qlinear_matmul, 21, I8, I8), integers=(-128, 128)),
     Case("ConvInteger", _conv_integer, **_ANY), Case("QLinearConv", partial(_qlinear_conv, 3, 1, False), **_ANY),
     Case("QLinearConv-bias", partial(_qlinear_conv, 3, 1, True), **_ANY),
-    Case("QLinearConv-deep", partial(_qlinear_conv, 80, 1, True), **_ANY), Case("QLinearConv-groups", partial(_qlinear_conv, 4, 4, False), **_ANY),
+    Case("QLinearConv-deep", partial(_qlinear_conv, 80, 1, True), **_ANY),
+    Case("QLinearConv-groups", partial(_qlinear_conv, 4, 4, False), **_ANY),
     Case("MaxPool-int8", _max_pool, integers=(-128, 128))]
