@@ -32,7 +32,7 @@ def _linear(o: Operands) -> None:
 
 
 def _of_product(o: Operands, index: int, name: str, of: int, axis: int) -> None:
-    """Checks a scale or a zero point of a matrix: one number, a list along an axis, or the matrix's shape with 1 along the other axis."""
+    """Checks a scale or a zero point of a matrix: one number, a list along an axis, or [..., M, 1] or [..., 1, N] that broadcasts."""
     if not o.given(index) or o.value(index).shape is None or product_or_none(o.shape(index)) == 1:
         return
     shape, found = o.shape(of), o.shape(index)
@@ -40,7 +40,8 @@ def _of_product(o: Operands, index: int, name: str, of: int, axis: int) -> None:
         o.fail(f"one number as {name}", written(found))
     other = -1 if axis == -2 else -2
     whole = tuple(1 if i == len(shape) + other else size for i, size in enumerate(shape))
-    if found not in ((shape[axis],), whole):
+    spreads = len(found) == len(whole) and all(have in (1, size) for have, size in zip(found, whole, strict=True))
+    if found != (shape[axis],) and not spreads:
         o.fail(f"{name} of shape {written((shape[axis],))} or {written(whole)}", written(found))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError
+from cervello.native.dims import ROWS, Shape
 from cervello.native.graph import Node
 from cervello.native.host.table import host
 from cervello.native.lowering import Lowering
@@ -25,7 +26,7 @@ from cervello.native.planned import lowers
 from cervello.native.values import Value
 
 Array = np.ndarray[Any, Any]
-F32, I32 = np.dtype(np.float32), np.dtype(np.int32)
+F32, I32, U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
 KINDS = {np.dtype(np.uint8): "u8", np.dtype(np.int8): "i8", np.dtype(np.uint16): "u16", np.dtype(np.int16): "i16"}
 
 
@@ -47,6 +48,14 @@ def _quantised(node: Node, x: Value, scale: Value, zero: Value) -> Result:
 def _dequantised(node: Node, q: Value, scale: Value, zero: Value) -> Result:
     dtype = dtype_of(q)
     return _checked(node, (dtype in KINDS or dtype == I32) and dtype_of(zero) == dtype and dtype_of(scale) == F32, q, scale, zero)
+
+
+@rule("DynamicQuantizeLinear")
+def _dynamic(node: Node, x: Value) -> Result:
+    """`by_row`, which no file holds: a scale and a zero point in [N], of a tensor with N rows."""
+    one: Shape = (ROWS,) if node.attributes.get("by_row", 0) else ()
+    found: Result = [(shape_of(x), U8), (one, F32), (one, U8)]
+    return found[:len(node.outputs)]
 
 
 @lowers("Quantize", "Requantize", "Dequantize")

@@ -94,7 +94,10 @@ def _dynamic(s: Sketch) -> bool:
     reach = s.add("Sub", greatest, least)
     scale = s.add("Where", s.add("Equal", reach, nothing), s.constant(1.0, F32), s.add("Div", reach, s.constant(255.0, F32)))
     zero = s.add("Quantize", s.add("Neg", least), scale, s.constant(0, U8))
-    s.give(s.add("Quantize", s.input(0), scale, zero), scale, zero)
+    quantised = s.add("Quantize", s.input(0), scale, zero)
+    if s.attribute("by_row", 0):
+        scale, zero = s.reshape(scale, ROWS), s.reshape(zero, ROWS)
+    s.give(quantised, scale, zero)
     return True
 
 
