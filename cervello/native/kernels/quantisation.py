@@ -1,8 +1,8 @@
-"""Blocks between float32 and quantised integers; each of three operands may stand still, as in `binary`.
+"""Blocks between float32 and quantised integers of a type T; each of three operands may stand still, as in `binary`.
 
-    quantize_T(x, scale, zero)    saturate(round(x / scale) + zero)
-    requantize_T(x, factor, zero) saturate(round(x * factor) + zero)
-    dequantize_T(q, scale, zero)  (q - zero) * scale
+    quantize_T    saturate(round(a / b) + c): float32 a, scale b, zero point c
+    requantize_T  saturate(round(a * b) + c): float32 a, factor b, zero point c
+    dequantize_T  (a - c) * b: integers a, scale b, zero point c
 
 Rounding is half to even. The bounds are applied before the zero point is added, where every number is exact in float32. NaN gives the
 least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
@@ -76,15 +76,15 @@ def _to_integers(kind, scaled):
     store_whole, store_some = _STORES[item]
     least, most = _F(_BOUNDS[kind][0]), _F(_BOUNDS[kind][1])
 
-    def block(target, x, scale, zero, count, parameters):
+    def block(target, a, b, c, count, parameters):
         still = word(parameters, 0)
         i = 0
         while i < count:
             n = count - i
-            z = zeros(zero, i, still & 4, n)
+            z = zeros(c, i, still & 4, n)
             shift = to_float(z)
             low, high = splat(least) - shift, splat(most) - shift
-            r = round_even(scaled(_floats(x, i, still & 1, n), _floats(scale, i, still & 2, n)))
+            r = round_even(scaled(_floats(a, i, still & 1, n), _floats(b, i, still & 2, n)))
             r = select(r > low, r, low)
             r = select(r < high, r, high)
             if n >= 16:
@@ -101,12 +101,12 @@ def _to_floats(kind):
     """A block from a type to float32."""
     read = _integers(kind)
 
-    def block(target, q, scale, zero, count, parameters):
+    def block(target, a, b, c, count, parameters):
         still = word(parameters, 0)
         i = 0
         while i < count:
             n = count - i
-            result = to_float(read(q, i, still & 1, n) - read(zero, i, still & 4, n)) * _floats(scale, i, still & 2, n)
+            result = to_float(read(a, i, still & 1, n) - read(c, i, still & 4, n)) * _floats(b, i, still & 2, n)
             if n >= 16:
                 store(target + i * 4, result)
             else:
