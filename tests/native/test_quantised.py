@@ -106,8 +106,8 @@ def test_int32_is_dequantised_with_one_rounding_before_the_scale() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(a=st.sampled_from(KINDS[:2]), b=st.sampled_from(KINDS[:2]), k=st.sampled_from([1, 2, 17, 258, 259, 700]), width=SIZES, n_rows=st.sampled_from([0, 1, 5]),
-       extreme=st.booleans(), computed=st.booleans())
+@given(a=st.sampled_from(KINDS[:2]), b=st.sampled_from(KINDS[:2]), k=st.sampled_from([1, 2, 17, 258, 259, 700]), width=SIZES,
+       n_rows=st.sampled_from([0, 1, 5]), extreme=st.booleans(), computed=st.booleans())
 def test_integer_products_are_exact(a: str, b: str, k: int, width: int, n_rows: int, extreme: bool, computed: bool) -> None:
     x, w = integers(a, n_rows, 2, k), integers(b, k, width)
     if extreme:  # sums as far from zero as they can be

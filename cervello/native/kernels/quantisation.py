@@ -3,6 +3,7 @@
     quantize_T    saturate(round(a / b) + c): float32 a, scale b, zero point c
     requantize_T  saturate(round(a * b) + c): float32 a, factor b, zero point c
     dequantize_T  (a - c) * b: integers a, scale b, zero point c
+    snap_T, resnap_T  what quantize_T or requantize_T gives, less c; times b where the second parameter is 1. float32.
 
 Rounding is half to even. The bounds are applied before the zero point is added, where every number is exact in float32. NaN gives the
 least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
@@ -69,12 +70,26 @@ def _integers(kind):
     return read
 
 
+def _rounded_by(kind, scaled):
+    """A device function: sixteen quantised numbers less their zero points z, as floats."""
+    least, most = _F(_BOUNDS[kind][0]), _F(_BOUNDS[kind][1])
+
+    @device
+    def rounded(x, scale, z):
+        shift = to_float(z)
+        low, high = splat(least) - shift, splat(most) - shift
+        r = round_even(scaled(x, scale))
+        r = select(r > low, r, low)
+        return select(r < high, r, high)
+
+    return rounded
+
+
 def _to_integers(kind, scaled):
     """A block from float32 to a type."""
-    zeros = _integers(kind)
+    zeros, rounded = _integers(kind), _rounded_by(kind, scaled)
     item = _BYTES[kind]
     store_whole, store_some = _STORES[item]
-    least, most = _F(_BOUNDS[kind][0]), _F(_BOUNDS[kind][1])
 
     def block(target, a, b, c, count, parameters):
         still = word(parameters, 0)
@@ -82,15 +97,34 @@ def _to_integers(kind, scaled):
         while i < count:
             n = count - i
             z = zeros(c, i, still & 4, n)
-            shift = to_float(z)
-            low, high = splat(least) - shift, splat(most) - shift
-            r = round_even(scaled(_floats(a, i, still & 1, n), _floats(b, i, still & 2, n)))
-            r = select(r > low, r, low)
-            r = select(r < high, r, high)
+            result = to_int(rounded(_floats(a, i, still & 1, n), _floats(b, i, still & 2, n), z)) + z
             if n >= 16:
-                store_whole(target + i * item, to_int(r) + z)
+                store_whole(target + i * item, result)
             else:
-                store_some(target + i * item, to_int(r) + z, n)
+                store_some(target + i * item, result, n)
+            i += 16
+        return 0
+
+    return block
+
+
+def _to_grid(kind, scaled):
+    """A block from float32 to the numbers that integers of a type stand for, or to these less their zero points."""
+    zeros, rounded = _integers(kind), _rounded_by(kind, scaled)
+
+    def block(target, a, b, c, count, parameters):
+        still, times = word(parameters, 0), word(parameters, 1)
+        i = 0
+        while i < count:
+            n = count - i
+            scale = _floats(b, i, still & 2, n)
+            result = to_float(to_int(rounded(_floats(a, i, still & 1, n), scale, zeros(c, i, still & 4, n))))  # 0, never -0
+            if times != 0:
+                result = result * scale
+            if n >= 16:
+                store(target + i * 4, result)
+            else:
+                store_first(target + i * 4, result, n)
             i += 16
         return 0
 
@@ -120,3 +154,5 @@ def _to_floats(kind):
 quantize_u8, quantize_i8, quantize_u16, quantize_i16 = (_to_integers(kind, _divided) for kind in _BOUNDS)
 requantize_u8, requantize_i8, requantize_u16, requantize_i16 = (_to_integers(kind, _multiplied) for kind in _BOUNDS)
 dequantize_u8, dequantize_i8, dequantize_u16, dequantize_i16, dequantize_i32 = (_to_floats(kind) for kind in _BYTES)
+snap_u8, snap_i8, snap_u16, snap_i16 = (_to_grid(kind, _divided) for kind in _BOUNDS)
+resnap_u8, resnap_i8, resnap_u16, resnap_i16 = (_to_grid(kind, _multiplied) for kind in _BOUNDS)

@@ -62,7 +62,32 @@ def _dynamic(node: Node, x: Value) -> Result:
 def _lower(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(name) for name in node.inputs)
     kind = "i32" if operands[2].dtype == I32 else KINDS[operands[2].dtype]
-    emit_binary(lowering, f"quantisation:{node.op.lower()}_{kind}", operands, lowering.output(node.outputs[0], contiguous=False))
+    found = None if node.op == "Dequantize" else _back_at_once(lowering, node)
+    if found is None:
+        emit_binary(lowering, f"quantisation:{node.op.lower()}_{kind}", operands, lowering.output(node.outputs[0], contiguous=False))
+        return
+    reader, times = found
+    lowering.absorb(reader)
+    block = "snap" if node.op == "Quantize" else "resnap"
+    emit_binary(lowering, f"quantisation:{block}_{kind}", operands, lowering.output(reader.outputs[0], contiguous=False), [times])
+
+
+def _back_at_once(lowering: Lowering, node: Node) -> tuple[Node, int] | None:
+    """The Dequantize that alone reads a quantised value, with the same zero point, and whether it multiplies by the same scale or by 1."""
+    reader = lowering.only_reader(node.outputs[0])
+    if reader is None or reader.op != "Dequantize" or reader.domain or reader.inputs[0] != node.outputs[0]:
+        return None
+    if not _same(lowering, reader.inputs[2], node.inputs[2]) or lowering.shape(reader.outputs[0]) != lowering.shape(node.outputs[0]):
+        return None
+    if node.op == "Quantize" and _same(lowering, reader.inputs[1], node.inputs[1]):
+        return reader, 1
+    scale = lowering.constant(reader.inputs[1])
+    return (reader, 0) if scale is not None and scale.size == 1 and np.all(scale == 1) else None
+
+
+def _same(lowering: Lowering, a: str, b: str) -> bool:
+    x, y = lowering.constant(a), lowering.constant(b)
+    return a == b or (x is not None and y is not None and x.dtype == y.dtype and x.shape == y.shape and bool(np.array_equal(x, y)))
 
 
 def _rounded(x: Array, zero: Array) -> Array:

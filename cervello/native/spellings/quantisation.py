@@ -227,8 +227,21 @@ def convolution(s: Sketch, x: int, w: int, x_zero: int, w_zero: int, bias: Array
 
 def as_type(s: Sketch, sums: tuple[str, bool], dtype: np.dtype[Any]) -> str:
     """Sums as float32 or int32."""
-    name, floats = sums
-    return name if floats == (dtype == F32) else str(s.add("Cast", name, to=dtype))
+    name, whole = sums
+    return name if whole == (dtype == F32) else str(s.add("Cast", name, to=dtype, exact=1))
+
+
+@spells("Cast")
+def _there_and_back(s: Sketch) -> bool:
+    """Sums that are float32 still, which a file casts from int32 to float32."""
+    maker = s.maker(0)
+    if maker is None or maker.op != "Cast" or maker.domain or not maker.attributes.get("exact", 0) or s.attribute("to") != F32:
+        return False
+    source = s.graph.get(maker.inputs[0])
+    if source is None or source.dtype != F32:
+        return False
+    s.give(s.add("Identity", maker.inputs[0]))
+    return True
 
 
 @spells("MatMulInteger")
