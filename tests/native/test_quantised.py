@@ -83,6 +83,25 @@ def test_every_opset_quantises_alike(opset: int) -> None:
         np.testing.assert_array_equal(model.run({"x": x})[name], expected)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("by_column", [False, True])
+@pytest.mark.parametrize("other", ["", "scale", "zero"])
+def test_what_is_dequantised_at_once_has_the_numbers_of_two_passes(kind: str, by_column: bool, other: str) -> None:
+    """Where scale and zero point are the same, it is one pass."""
+    shape = (19,) if by_column else ()
+    scale, zero = np.abs(weights(*shape)).reshape(shape) + np.float32(0.01), integers(kind, *shape)
+    scale_back = scale * np.float32(0.5) if other == "scale" else scale
+    zero_back = (zero // 2).astype(kind) if other == "zero" else zero
+    c = Chain(opset=21, x=rows(19))
+    model = planned(c.model(c.add("DequantizeLinear", c.add("QuantizeLinear", "x", scale, zero), scale_back, zero_back)))
+    assert len(model.program.steps) == (2 if other else 1)
+    x = weights(7, 19, scale=200.0)
+    x[0, :5] = np.nan, np.inf, -np.inf, -0.0, -1e-9
+    found = only(model.run({"x": x}))
+    expected = (quantised(x, scale, zero).astype(np.int64) - zero_back.astype(np.int64)).astype(np.float32) * scale_back
+    assert found.tobytes() == expected.astype(np.float32).tobytes()
+
+
 def test_channels_in_the_middle_have_their_own_scales() -> None:
     x, scale, zero = weights(2, 4, 7, scale=3.0), np.abs(weights(4)), integers(I8, 4)
     found = only(planned(one("QuantizeLinear", rows(4, 7), scale, zero, opset=13)).run({"x0": x}))
