@@ -35,7 +35,8 @@ _PICTURES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPoo
                        "InstanceNormalization", "MaxPool"})
 _CHANNELS = frozenset({"BatchNormalization", "LRN"})  # on the axis behind it alone
 _ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
-              "LogSoftmax": -1, "LpNormalization": -1, "Softmax": -1, "TopK": -1}  # and the axis they take unless told
+              "LogSoftmax": -1, "LpNormalization": -1, "RangeScale": -1, "RangeZero": -1, "Softmax": -1,
+              "TopK": -1}  # and the axis they take unless told
 REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
                         "ReduceLogSum", "ReduceLogSumExp"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})

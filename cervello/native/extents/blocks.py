@@ -141,6 +141,8 @@ for _kind, _item in (("u8", 1), ("i8", 1), ("u16", 2), ("i16", 2), ("i32", 4)):
     if _kind != "i32":
         _declare("quantisation", f"quantize_{_kind} requantize_{_kind}", Block(3, 1, _triple(_item, 4, 4, _item)))
         _declare("quantisation", f"snap_{_kind} resnap_{_kind}", Block(3, 2, _triple(4, 4, 4, _item)))
+_declare("quantisation", "range_scale", Block(1, 0, _row_to(4)))
+_declare("quantisation", "range_zero", Block(1, 0, _row_to(1)))
 _declare("rows", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", Block(1, 0, _row_to(4)))
 _declare("rows", "softmax log_softmax", Block(1, 0, _FLOATS))
 _declare("rows", "layer_norm", Block(1, 3, _FLOATS, weights=(0, 1), optional=(1,)))

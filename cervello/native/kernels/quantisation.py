@@ -6,7 +6,8 @@
     snap_T, resnap_T  what quantize_T or requantize_T gives, less c; times b where the second parameter is 1. float32.
 
 Rounding is half to even. The bounds are applied before the zero point is added, where every number is exact in float32. NaN gives the
-least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
+least number of the type, as onnxruntime has it. Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25,
+DynamicQuantizeLinear-11.
 """
 
 from __future__ import annotations
@@ -15,7 +16,22 @@ import numpy as np
 
 from cervello.compiled import integer_lanes as ints
 from cervello.compiled.compiler import device
-from cervello.compiled.lanes import load, load_first, round_even, select, splat, splat_int, store, store_first, to_float, to_int
+from cervello.compiled.lanes import (
+    down_1,
+    down_2,
+    down_4,
+    down_8,
+    load,
+    load_first,
+    round_even,
+    select,
+    splat,
+    splat_int,
+    store,
+    store_first,
+    to_float,
+    to_int,
+)
 from cervello.compiled.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
 
 _F = np.float32
@@ -156,3 +172,48 @@ requantize_u8, requantize_i8, requantize_u16, requantize_i16 = (_to_integers(kin
 dequantize_u8, dequantize_i8, dequantize_u16, dequantize_i16, dequantize_i32 = (_to_floats(kind) for kind in _BYTES)
 snap_u8, snap_i8, snap_u16, snap_i16 = (_to_grid(kind, _divided) for kind in _BOUNDS)
 resnap_u8, resnap_i8, resnap_u16, resnap_i16 = (_to_grid(kind, _multiplied) for kind in _BOUNDS)
+
+
+_range_zero = _rounded_by("u8", _divided)
+
+
+@device
+def _halved(low, high, odd, a, b, c):
+    """The lesser, the greater, and NaN where either has it."""
+    return select(a < low, a, low), select(b > high, b, high), select(c != c, c, odd)
+
+
+@device
+def _range(source, count):
+    """The largest number less the least of a row and 0, and 0 less the least, each in all lanes; NaN where the row has one."""
+    low = high = odd = splat(_F(0.0))
+    i = 0
+    while i < count:
+        n = count - i
+        x = load(source + i * 4) if n >= 16 else load_first(source + i * 4, n)  # lanes beyond the row hold 0, which belongs to the range
+        low, high, odd = _halved(low, high, odd, x, x, x)
+        i += 16
+    low, high, odd = _halved(low, high, odd, down_8(low), down_8(high), down_8(odd))
+    low, high, odd = _halved(low, high, odd, down_4(low), down_4(high), down_4(odd))
+    low, high, odd = _halved(low, high, odd, down_2(low), down_2(high), down_2(odd))
+    low, high, odd = _halved(low, high, odd, down_1(low), down_1(high), down_1(odd))
+    return (high - low) + odd, splat(_F(0.0)) - low
+
+
+@device
+def _range_scale(reach):
+    return select(reach == splat(_F(0.0)), splat(_F(1.0)), reach / splat(_F(255.0)))
+
+
+def range_scale(target, source, count, parameters):
+    """A row's scale in dynamic quantisation; 1 for a row of zeros."""
+    reach, _ = _range(source, count)
+    store_first(target, _range_scale(reach), 1)
+    return 0
+
+
+def range_zero(target, source, count, parameters):
+    """A row's uint8 zero point in dynamic quantisation."""
+    reach, shift = _range(source, count)
+    ints.store_8_first(target, to_int(_range_zero(shift, _range_scale(reach), splat_int(0))), 1)
+    return 0

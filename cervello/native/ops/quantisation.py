@@ -5,6 +5,7 @@
     Quantize(x, scale, zero)      saturate(round(x / scale) + zero), of the type of `zero`
     Requantize(x, factor, zero)   saturate(round(x * factor) + zero), of the type of `zero`
     Dequantize(q, scale, zero)    (q - zero) * scale, float32; q and `zero` share a type
+    RangeScale(x), RangeZero(x)   scale and uint8 zero point of dynamic quantisation for each row of the last axis, which becomes 1
 
 Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
 """
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.dims import ROWS, Shape
+from cervello.native.dims import ROWS, Shape, written
 from cervello.native.graph import Node
 from cervello.native.host.table import host
 from cervello.native.lowering import Lowering
 from cervello.native.ops.elementwise import emit_binary
+from cervello.native.ops.reductions import emit_rows
 from cervello.native.ops.shapes import Result, broadcast, dtype_of, rule, shape_of
 from cervello.native.planned import lowers
 from cervello.native.values import Value
@@ -56,6 +58,21 @@ def _dynamic(node: Node, x: Value) -> Result:
     one: Shape = (ROWS,) if node.attributes.get("by_row", 0) else ()
     found: Result = [(shape_of(x), U8), (one, F32), (one, U8)]
     return found[:len(node.outputs)]
+
+
+@rule("RangeScale", "RangeZero")
+def _range(node: Node, x: Value) -> Result:
+    shape = shape_of(x)
+    if not shape or dtype_of(x) != F32:
+        raise GraphError(f"node {node}: expected rows of float32, got {written(shape)} {x.dtype}; export the policy again")
+    return [((*shape[:-1], 1), F32 if node.op == "RangeScale" else U8)]
+
+
+@lowers("RangeScale", "RangeZero")
+def _lower_range(lowering: Lowering, node: Node) -> None:
+    source = lowering.contiguous(lowering.tensor(node.inputs[0]), len(lowering.shape(node.inputs[0])) - 1)
+    block = "quantisation:range_scale" if node.op == "RangeScale" else "quantisation:range_zero"
+    emit_rows(lowering, block, source, lowering.output(node.outputs[0]), source.shape[-1], [])
 
 
 @lowers("Quantize", "Requantize", "Dequantize")
@@ -111,3 +128,14 @@ def _requantize(node: Node, x: Array, factor: Array, zero: Array) -> Array:
 @host("Dequantize")
 def _dequantize(node: Node, q: Array, scale: Array, zero: Array) -> Array:
     return np.asarray((q.astype(np.int32) - zero.astype(np.int32)).astype(F32) * scale)
+
+
+@host("RangeScale")
+def _range_scale(node: Node, x: Array) -> Array:
+    reach = np.maximum(x.max(-1, keepdims=True, initial=0), 0) - np.minimum(x.min(-1, keepdims=True, initial=0), 0)
+    return np.where(reach == 0, np.float32(1), reach / np.float32(255)).astype(F32)
+
+
+@host("RangeZero")
+def _range_zero(node: Node, x: Array) -> Array:
+    return _rounded(-np.minimum(x.min(-1, keepdims=True, initial=0), 0) / _range_scale(node, x), np.zeros((), np.uint8))

@@ -8,6 +8,7 @@ QLinearMatMul-21, QLinearConv-10.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -84,16 +85,15 @@ def _dynamic(s: Sketch) -> bool:
         return False
     if any(isinstance(size, Affine) and size != ROWS for size in x.shape):  # an agent has several of these
         return False
-    axes = [i for i, size in enumerate(x.shape) if size != ROWS]
-    nothing = s.constant(0.0, F32)
-    least = greatest = s.input(0)
-    if axes:
-        keep = int(len(axes) < len(x.shape))
-        least, greatest = (s.add(op, s.input(0), s.constant(axes), keepdims=keep) for op in ("ReduceMin", "ReduceMax"))
-    least, greatest = s.add("Min", least, nothing), s.add("Max", greatest, nothing)
-    reach = s.add("Sub", greatest, least)
-    scale = s.add("Where", s.add("Equal", reach, nothing), s.constant(1.0, F32), s.add("Div", reach, s.constant(255.0, F32)))
-    zero = s.add("Quantize", s.add("Neg", least), scale, s.constant(0, U8))
+    row = x.shape.index(ROWS) if ROWS in x.shape else None
+    others = [i for i in range(len(x.shape)) if i != row]
+    count = prod(size for size in x.shape if isinstance(size, int))
+    if not count:
+        return False
+    in_front = s.input(0) if row in (0, None) else s.transpose(s.input(0), row, *others)
+    flat = s.reshape(in_front, 1 if row is None else ROWS, count)
+    one = () if row is None else tuple(ROWS if i == row else 1 for i in range(len(x.shape)))
+    scale, zero = (s.reshape(s.add(op, flat), *one) for op in ("RangeScale", "RangeZero"))
     quantised = s.add("Quantize", s.input(0), scale, zero)
     if s.attribute("by_row", 0):
         scale, zero = s.reshape(scale, ROWS), s.reshape(zero, ROWS)

@@ -80,6 +80,14 @@ def _qlinear_matmul(k: int, a: Any, b: Any, width: int) -> Any:
                integers(b, width, seed=1), np.float32(0.05 * k), a.type(11))
 
 
+def _qlinear_twice(width: int) -> Any:
+    """What lies between the products is read by the second alone."""
+    c = Chain(x=rows(width, dtype=U8))
+    h = c.add("QLinearMatMul", "x", np.float32(0.02), np.uint8(7), integers(U8, width, 9), np.float32(0.01), np.uint8(128),
+              np.float32(0.01 * width), np.uint8(99))
+    return c.model(c.add("MatMulInteger", h, integers(U8, 9, 3), np.uint8(99), np.uint8(128)))
+
+
 def _conv_integer(width: int) -> Any:
     c = Chain(x=rows(3, 5, width, dtype=U8))
     return c.model(c.add("ConvInteger", "x", integers(I8, 4, 3, 3, 3), np.uint8(9), np.int8(-2), pads=[1, 2, 0, 1], strides=[2, 1]))
@@ -109,6 +117,7 @@ CASES = [
     Case("QLinearMatMul", partial(_qlinear_matmul, 0, U8, U8), integers=(0, 256)),
     Case("QLinearMatMul-long", partial(_qlinear_matmul, 700, U8, U8), integers=(0, 256)),
     Case("QLinearMatMul-signed", partial(_qlinear_matmul, 21, I8, I8), integers=(-128, 128)),
+    Case("QLinearMatMul-twice", _qlinear_twice, integers=(0, 256)),
     Case("ConvInteger", _conv_integer, **_ANY), Case("QLinearConv", partial(_qlinear_conv, 3, 1, False), **_ANY),
     Case("QLinearConv-bias", partial(_qlinear_conv, 3, 1, True), **_ANY),
     Case("QLinearConv-deep", partial(_qlinear_conv, 80, 1, True), **_ANY),
