@@ -148,6 +148,22 @@ def test_sums_beyond_int32_wrap_around() -> None:
     assert found.tolist() == [[k * 255 * 255 - 2**32]]
 
 
+def test_products_of_no_terms_or_columns_are_zero_or_empty() -> None:
+    for k, width in ((0, 3), (3, 0)):
+        model = planned(one("MatMulInteger", rows(k, dtype=U8), np.zeros((k, width), np.uint8)))
+        found = only(model.run({"x0": np.zeros((2, k), np.uint8)}))
+        assert found.shape == (2, width)
+        assert not found.any()
+
+
+def test_vectors_have_a_product_of_one_number() -> None:
+    one_scale = np.array([0.5], np.float32)
+    proto = one("QLinearMatMul", In(("N", 1, 4), U8), one_scale, np.uint8(0), np.full(4, 2, np.int8), one_scale, np.array([0], np.int8),
+                one_scale, np.uint8(3))
+    found = only(planned(proto).run({"x0": np.full((2, 1, 4), 6, np.uint8)}))
+    assert found.tolist() == [[27], [27]]
+
+
 def test_a_left_operand_may_have_a_zero_point_for_each_row() -> None:
     x, w, zero = integers(U8, 4, 3, 5), integers(I8, 5, 6), np.array([[[1], [255], [7]]], np.uint8)
     found = only(planned(one("MatMulInteger", rows(3, 5, dtype=U8), w, zero)).run({"x0": x}))

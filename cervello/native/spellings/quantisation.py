@@ -43,7 +43,9 @@ def _by_axis(s: Sketch, x: Value, first: int) -> list[str] | None:
         return None
     if s.attribute("block_size", 0) or len(scale.shape) > 1:
         return None
-    rank, axis = len(x.shape), s.attribute("axis", 1)
+    rank, axis, zero = len(x.shape), s.attribute("axis", 1), s.value(first + 1)
+    if zero is not None and zero.shape not in ((), (1,), scale.shape):
+        raise GraphError(f"node {s.node}: expected zero points of shape {written(scale.shape)}, got {zero.shape}; export the policy again")
     if scale.shape not in ((), (1,)) and (not -rank <= axis < rank or scale.shape != (x.shape[axis],)):
         raise GraphError(f"node {s.node}: expected one scale, or one for each place along axis {axis} of {written(x.shape)}, got "
                          f"{written(scale.shape)}; export the policy again")
@@ -172,9 +174,8 @@ def product(s: Sketch, a: int, b: int, a_zero: int, b_zero: int) -> tuple[str, b
                          f"{written(zeros.shape or ())}; export the policy again")
     if right.constant is not None and (zeros is None or zeros.constant is not None):
         w = _shifted(s, right.constant, zeros)
-        terms = np.abs(w if w.ndim == 1 else np.moveaxis(w, -2, 0)).reshape(k, -1)
         whole, axis = w.astype(F32), max(w.ndim - 2, 0)
-        cuts = stretches(terms, most)
+        cuts = stretches(np.abs(np.moveaxis(w, axis, 0)).reshape(k, -1), most) if w.size else [(0, k)]
         parts = [s.constant(np.take(whole, np.arange(first, end), axis), F32) for first, end in cuts] if len(cuts) > 1 else [
             s.constant(whole, F32)]
     else:
@@ -195,7 +196,7 @@ def convolution(s: Sketch, x: int, w: int, x_zero: int, w_zero: int, bias: Array
     picture, filters, zeros = s.value(x), s.value(w), s.value(w_zero)
     if picture is None or filters is None or filters.constant is None or picture.dtype not in BYTES or filters.dtype not in BYTES:
         return None
-    if (zeros is not None and zeros.constant is None) or picture.shape is None or filters.constant.ndim < 3:
+    if (zeros is not None and zeros.constant is None) or picture.shape is None or filters.constant.ndim < 3 or not filters.constant.size:
         return None
     data = filters.constant.astype(np.int64)
     if zeros is not None:
@@ -269,7 +270,7 @@ def _qlinear_matmul(s: Sketch) -> bool:
     sums = product(s, 0, 3, 2, 5)
     if sums is None:
         return False
-    factor = s.add("Div", s.add("Mul", row_zero(s, 1), s.input(4)), row_zero(s, 6))
+    factor = s.add("Div", s.add("Mul", row_zero(s, 1), along(s, s.input(4), s.value(4), 1, 0)), row_zero(s, 6))
     s.give(s.add("Requantize", as_type(s, sums, F32), factor, row_zero(s, 7)))
     return True
 
