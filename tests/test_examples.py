@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,22 +19,26 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-def run(name: str, *arguments: object) -> str:
-    """What an example prints; an error of it fails the test."""
+def run(name: str, *arguments: object, folder: Path = ROOT) -> str:
+    """What an example prints in a folder; an error of it fails the test."""
     # Where the package is tested from its sources, a program in another folder finds it by this path only.
     found = Path(cervello.__file__).parent.parent
     paths = [str(found), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run([sys.executable, EXAMPLES / name, *map(str, arguments)], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, cwd=EXAMPLES.parent)
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_cartpole_stays_upright_in_a_vector_environment() -> None:
-    printed = run("cartpole_vector.py")
+def test_cartpole_stays_upright_in_a_vector_environment(tmp_path: Path) -> None:
+    printed = run("cartpole_vector.py", folder=tmp_path)
     mean = re.search(r"mean return ([0-9.]+)", printed)
     assert mean, printed
     assert float(mean[1]) >= 450
+    drawn = ElementTree.parse(tmp_path / "cartpole_vector.svg").getroot()
+    texts = [each.text for each in drawn.iter() if each.text]
+    assert {"CartPole-v1", "cartpole"} <= set(texts)
+    assert len([each for each in drawn.iter() if each.tag.endswith("circle")]) >= 48  # a dot for each episode
 
 
 def test_the_cartpole_policy_can_be_found_again(tmp_path: Path) -> None:

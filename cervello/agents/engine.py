@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.actions import Actions
+from cervello.agents.renewal import InitialRows
 from cervello.agents.results import check_nothing_more, check_out, hand_over
 from cervello.agents.sizes import OpenSizes
 from cervello.agents.table import AgentTable
@@ -34,12 +35,13 @@ class Engine:
       optional: whether some input may be left out.
       sizes: where observations may differ in size; None for nearly all policies.
       version: 1 for the first; every swap counts one more.
+      initial_rows: what restarts read of the slabs, as `Membership` found it last; None when it must look.
     Raises:
       UnsupportedError: outputs whose shapes depend on data, which agents would not get.
     """
 
-    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "inputs", "model", "name", "odd", "optional", "outputs", "sizes",
-                 "stack", "swift", "threads", "timely", "version", "wrappers")
+    __slots__ = ("_keys", "_looks", "choice", "foreign", "inferer", "initial_rows", "inputs", "model", "name", "odd", "optional", "outputs",
+                 "sizes", "stack", "swift", "threads", "timely", "version", "wrappers")
 
     def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
@@ -65,6 +67,7 @@ class Engine:
         # A batch that may end early knows only then for how many rows a head would have to run.
         self.timely = None if own is None or chained is None or chained.stages else own.timely(stack.moves)
         self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
+        self.initial_rows: InitialRows | None = None
 
     def _of_size(self, model: Model, stack: Stack) -> Engine:
         """The same for a model of other sizes."""
@@ -76,6 +79,7 @@ class Engine:
 
     def forget_slabs(self) -> None:
         """Wrappers' slabs may have moved."""
+        self.initial_rows = None
         for way in (self.swift, self.timely):
             if way is not None:
                 way.forget()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,28 @@ from cervello.noise import agent_number
 from cervello.spec import AgentId
 
 Array = np.ndarray[Any, Any]
-Ids = Sequence[AgentId] | Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Some:
+    """Some agents of a crowd that is looked up as a whole, for a caller of which changing parts decide.
+
+    Attributes:
+      ids: the crowd, distinct agents that have begun.
+      places: [n] int64, distinct positions in it, in the order of the rows.
+    """
+
+    ids: Sequence[AgentId]
+    places: Array
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[AgentId]:
+        return iter([self.ids[place] for place in self.places.tolist()])
+
+
+Ids = Sequence[AgentId] | Array | Some
 _KINDS = frozenset({int, str})
 _ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # what may be meant as one id, or as none
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cervello.compiled.memory import read_i64, word, write_i64
-from cervello.noise.layout import DATA, TYPE
+from cervello.compiled.memory import call_kernel, copy_bytes, read_i64, word, write_i64
+from cervello.noise.layout import DATA, SHAPE, TYPE
+from cervello.noise.weave import stack_words
 
 
 def advance(steps, slots, n_rows):
@@ -40,3 +41,36 @@ def alike(size_at, inline, unused, objects, n_objects):
                 return 0
             found = 1
     return found
+
+
+def renew(context, begun, slabs, objects, n_objects):
+    """Next episodes begin at the slots where the last ones were: other noise, step 0, a number of birth, initial rows.
+
+    Args:
+      context: 0 seed; addresses of 1 keys, 2 steps, 3 streams, 4 episodes, 5 births by slot; 6 of the kernel that derives keys.
+      begun: agents so far.
+      slabs: their number, then for each the addresses of its rows and of the initial row, and the bytes of a row.
+      objects: slots, numbers, streams, episodes, int64 or uint64 arrays of one length.
+    """
+    slots, streams, episodes = word(word(objects, 0) + DATA, 0), word(word(objects, 2) + DATA, 0), word(word(objects, 3) + DATA, 0)
+    n = word(word(word(objects, 0) + SHAPE, 0), 0)
+    block = stack_words(7)
+    write_i64(block, 0, word(context, 0))
+    write_i64(block, 1, word(word(objects, 1) + DATA, 0))
+    write_i64(block, 2, streams)
+    write_i64(block, 3, episodes)
+    write_i64(block, 4, slots)
+    write_i64(block, 5, n)
+    write_i64(block, 6, word(context, 1))
+    call_kernel(word(context, 6), block, 0)
+    for i in range(n):
+        slot = word(slots, i)
+        write_i64(word(context, 2), slot, 0)
+        write_i64(word(context, 3), slot, word(streams, i))
+        write_i64(word(context, 4), slot, word(episodes, i))
+        write_i64(word(context, 5), slot, begun + 1 + i)
+    for k in range(word(slabs, 0)):
+        rows, initial, row_bytes = word(slabs, 1 + 3 * k), word(slabs, 2 + 3 * k), word(slabs, 3 + 3 * k)
+        for i in range(n):
+            copy_bytes(rows + word(slots, i) * row_bytes, initial, row_bytes)
+    return 0

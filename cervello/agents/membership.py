@@ -12,7 +12,8 @@ import numpy as np
 
 from cervello.agents import deferred, saving, snapshot
 from cervello.agents.engine import Engine
-from cervello.agents.ids import Ids, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.ids import Ids, Some, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.renewal import InitialRows
 from cervello.agents.table import AgentTable
 from cervello.agents.turn import Turn
 from cervello.errors import AgentError
@@ -107,18 +108,35 @@ class Membership:
                     deferred.log(error)
 
     def restart(self, ids: Ids, stream: Numbers | None, episode: Numbers | None) -> None:
-        """As `Policy.restart_agents`. The next episode begins at other slots before the last one ends, so that it may fail."""
-        names = listed(ids, ordered=is_many(stream) or is_many(episode))
+        """As `Policy.restart_agents`. Agents stay at their slots, where a look-up of before still finds them.
+
+        Where a hook may fail, or a batch that still runs will store to those slots, the next episode begins at others before the last one
+        ends.
+        """
+        some = type(ids) is Some
+        names = list(ids) if some else listed(ids, ordered=is_many(stream) or is_many(episode))
 
         def change() -> None:
-            old = self._table.rows(names)
-            streams = self._table.history(old)[0] if stream is None else spread("stream", stream, len(names))
-            episodes = spread("episode", self._table.following(old) if episode is None else episode, len(names))
+            table = self._table
+            old = table.rows(ids) if some else table.find(names)
+            streams = table.history(old)[0] if stream is None else spread("stream", stream, len(names))
+            episodes = spread("episode", table.following(old) if episode is None else episode, len(names))
+            rows = self._initial_rows() if table.can_renew else None
+            if rows is not None:
+                self._turn.write(lambda: table.renew(names, old, streams, episodes, rows))
+                return
             self._begin(names, self._table.numbering(names), streams, episodes, names, old)
             self._say_end(old)
 
         if names:
             self.alone(change)
+
+    def _initial_rows(self) -> InitialRows | None:
+        """The slabs as they lie now; None when somebody other than slabs must hear of a begin."""
+        engine = self.engine
+        if engine.initial_rows is None and not engine.stack.foreign and not told(engine.inferer, (0,)):
+            engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
+        return engine.initial_rows
 
     def save(self, ids: Ids | None, out: saving.Buffer | None) -> bytes | memoryview:
         """As `Policy.snapshot`."""

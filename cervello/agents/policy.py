@@ -14,7 +14,7 @@ from cervello.agents.actions import Actions
 from cervello.agents.deferred import catch_up, holds_last, notes
 from cervello.agents.engine import Engine
 from cervello.agents.game import GameInterface, Prediction
-from cervello.agents.ids import Ids, doubled, listed
+from cervello.agents.ids import Ids, Some, doubled, listed
 from cervello.agents.membership import Membership, Numbers, tell, told
 from cervello.agents.predictor import PredictState
 from cervello.agents.sizes import decide_in_groups
@@ -479,7 +479,7 @@ class Policy:
           AgentError, InputError: nothing has changed then.
         """
         kind = type(ids)
-        if kind is not list and kind is not tuple and kind is not np.ndarray:
+        if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Some:
             ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
         if self._engine.optional and (type(inputs) is not dict or len(inputs) < len(self._engine.inputs)):
@@ -495,8 +495,8 @@ class Policy:
                         raise ChangedError(unchanged, table.changes)
                     engine = self._engine  # read here: a swap waits for its turn too
                     swift = engine.swift
-                    last, slots, changes = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    if changes != table.changes or kind is not list or table.alike(0, 0, ids, last) != 2:
+                    last, slots, moves = table.last  # `rows`, written out for a crowd that comes again: a call less
+                    if moves != table.moves or kind is not list or table.alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     if swift is None:
                         results = None

@@ -1,7 +1,7 @@
 """Who is there: agent ids to slots, noise keys, step counters.
 
 A slot is an agent's row in every slab. Slots of agents that end are used again, but not before every batch has finished that was
-running then: a run that finishes late writes to nobody's row.
+running then: a run that finishes late writes to nobody's row. Agents that restart while no batch runs keep theirs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.episodes import PastEpisodes
-from cervello.agents.ids import Ids, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.ids import Ids, Some, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.renewal import InitialRows, renewal_of
 from cervello.agents.same import comparer
 from cervello.compiled import entry
 from cervello.errors import AgentError
@@ -45,8 +46,9 @@ class AgentTable:
       past: the next episodes of agents that have ended.
       numbering: ids to the numbers that their noise is keyed by, [n] uint64; what the ids themselves say, unless an owner of the policy
         names agents otherwise.
-      changes: grows with every change of `slots`.
-      last: ids, their slots and `changes` when they were looked up last; one tuple, so that threads never mix them.
+      changes: grows whenever agents begin or end, also where they stay at their slots.
+      moves: grows with every change of `slots`.
+      last: ids, their slots and `moves` when they were looked up last; one tuple, so that threads never mix them.
       alike: see `same.comparer`.
     """
 
@@ -55,7 +57,7 @@ class AgentTable:
         self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
         self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
-        self.changes = 0
+        self.changes = self.moves = 0
         self._free: list[int] = []
         self._reused = 0  # where those of them lie that `unused` gave last
         self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
@@ -71,6 +73,7 @@ class AgentTable:
         self.keys: Array = np.zeros((0, 2), np.uint64)
         self.steps: Array = np.zeros(0, np.int64)
         self._noise: Array = np.zeros((2, 0), np.int64)  # stream and episode by slot
+        self._numbers: Array = np.zeros(0, np.uint64)  # of the agents, by slot
         self.reserve(_FIRST_CAPACITY)
 
     def __len__(self) -> int:
@@ -114,17 +117,18 @@ class AgentTable:
         keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
         n = self.capacity
         keys[:n], steps[:n], noise[:, :n] = self.keys, self.steps, self._noise
-        births = np.zeros(capacity, np.int64)
-        births[:n] = self._births
+        births, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.uint64)
+        births[:n], numbers[:n] = self._births, self._numbers
         streams, address = Streams(keys, steps), steps.ctypes.data
-        self.keys, self.steps, self._noise, self._births, self.capacity = keys, steps, noise, births, capacity
-        self.streams, self._steps_address = streams, address
+        renew = renewal_of(self.seed, keys, steps, noise, births)
+        self.keys, self.steps, self._noise, self._births, self._numbers, self.capacity = keys, steps, noise, births, numbers, capacity
+        self.streams, self._steps_address, self._renew = streams, address, renew
 
     def prepare(self, slots: Array, numbers: Array, streams: Array, episodes: Array, steps: Array | int = 0) -> None:
         """Sets noise and step of unused slots."""
         derive_keys(numbers, streams, episodes, self.seed, slots, self.keys)
         self.steps[slots] = steps
-        self._noise[0, slots], self._noise[1, slots] = streams, episodes
+        self._noise[0, slots], self._noise[1, slots], self._numbers[slots] = streams, episodes, numbers
         self._births[slots] = np.arange(self._begun + 1, self._begun + 1 + len(slots))
         self._begun += len(slots)
 
@@ -152,11 +156,33 @@ class AgentTable:
             self.slots.update(zip(ending, ended, strict=True))
             raise
         self.changes += 1
+        self.moves += 1
         self._used += fresh
         del self._free[reused:reused + len(names) - fresh]  # a decision from inside a hook may have freed others behind them
         if ended:
             self._limbo.append(limbo)
             self._settle()
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether `renew` may be called: no batch runs that would store to the slots when it is over."""
+        return self._renew is not None and not self._running
+
+    def renew(self, ids: Sequence[AgentId], slots: Array, streams: Array, episodes: Array, rows: InitialRows) -> None:
+        """Agents end and begin at once and keep their slots.
+
+        Args:
+          ids: distinct agents, at `slots`.
+          rows: of the wrappers' slabs.
+        """
+        numbers = self._numbers[slots]
+        begun = self._begun
+        self._begun += len(slots)
+        self.changes += 1
+        # The youngest come last. Each is taken out and put back in one call, which nothing interrupts.
+        deque(map(self.slots.__setitem__, ids, map(self.slots.pop, ids)), 0)
+        assert self._renew is not None
+        self._renew(begun, rows, slots, numbers, streams, episodes)
 
     def end(self, ids: Sequence[AgentId]) -> Array:
         """Agents are no longer there; all of them or, on any exception, none.
@@ -177,6 +203,7 @@ class AgentTable:
             self.past.note(ids, self.following(slots))  # of agents that go on because of an exception, nobody reads it
             ending = self._entered, ended
             self.changes += 1
+            self.moves += 1
             self._limbo.append(ending)
         except BaseException as error:
             if self._limbo and self._limbo[-1][1] is ended:
@@ -234,9 +261,11 @@ class AgentTable:
         Raises:
           AgentError: an unknown agent, or one named twice.
         """
-        last, last_slots, changes = self.last
         kind = type(ids)
-        if changes == self.changes and kind is type(last):
+        if kind is Some:
+            return self.rows(ids.ids)[ids.places]  # type: ignore[union-attr]
+        last, last_slots, moves = self.last
+        if moves == self.moves and kind is type(last):
             if kind is np.ndarray:
                 if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
                     return last_slots
@@ -248,17 +277,28 @@ class AgentTable:
 
     def known(self, ids: tuple[AgentId, ...]) -> Array:
         """As `rows`, for distinct agents of whom the caller knows that they have begun."""
-        last, slots, changes = self.last
-        if changes == self.changes and (ids is last or (type(last) is tuple and self.alike(1, 0, ids, last) == 2)):
+        last, slots, moves = self.last
+        if moves == self.moves and (ids is last or (type(last) is tuple and self.alike(1, 0, ids, last) == 2)):
             return slots
-        changes = self.changes
+        moves = self.moves
         slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
         slots.flags.writeable = False  # as in `_found`
-        self.last = ids, slots, changes
+        self.last = ids, slots, moves
         return slots
 
     def _found(self, ids: Ids) -> Array:
-        changes, names = self.changes, listed(ids)
+        moves, names = self.moves, listed(ids)
+        slots = self.find(names)
+        # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
+        kind = type(ids)
+        if kind is np.ndarray:
+            self.last = ids.copy(), slots, moves  # type: ignore[union-attr]
+        elif kind is list or kind is tuple:
+            self.last = names if kind is list else tuple(names), slots, moves
+        return slots
+
+    def find(self, names: list[AgentId]) -> Array:
+        """As `rows`, for agents that are not expected to come again in this order."""
         try:
             found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):
@@ -269,12 +309,6 @@ class AgentTable:
         if len(found) > 1 and len(set(found)) != len(found):
             raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
         slots.flags.writeable = False  # it is handed to every wrapper, and out again for the next batch of the same agents
-        # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
-        kind = type(ids)
-        if kind is np.ndarray:
-            self.last = ids.copy(), slots, changes  # type: ignore[union-attr]
-        elif kind is list or kind is tuple:
-            self.last = names if kind is list else tuple(names), slots, changes
         return slots
 
     def advance(self, slots: Array, n_rows: int) -> None:

@@ -17,7 +17,7 @@ from cervello.envs.recorded_policy import RecordedPolicy
 from cervello.envs.recorder import Recorder
 from cervello.envs.rollout import Rollout, Step, rollout
 from cervello.envs.seeding import episode_seed
-from cervello.envs.vector_opponents import VectorOpponents
+from cervello.envs.vector_opponents import VectorOpponents, make_vector_opponents
 from cervello.spaces import Spaces
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Step",
     "VectorOpponents",
     "episode_seed",
+    "make_vector_opponents",
     "play",
     "rollout",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.ids import Ids, Some
 from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
@@ -39,7 +40,8 @@ class Actor:
         self._where, self._stream, self._by_episode = where, stream, by_episode
         self._agents: dict[int, str] = {}  # by row
         self._all_places: Array = np.zeros(0, np.int64)
-        self._ids: tuple[Array, list[str]] | None = None  # of the rows that decided last
+        self._every_row: Array | None = None  # the rows 0, 1, … of all agents as they arrived last
+        self._crowd: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, so that they are looked up once
         space = self.binding.spaces.action_space
         self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
             getattr(space, "start", np.zeros(space.shape, space.dtype)))
@@ -54,11 +56,9 @@ class Actor:
           ConfigurationError: another one acts with this policy under the same name and seed.
         """
         agents, numbers = self._agents, rows.tolist()
-        if not self._by_episode:
-            there = [row in agents for row in numbers]
-            if all(there):  # the same agents go on with their next episodes
-                self.policy.restart_agents([agents[row] for row in numbers], self._stream, episodes)
-                return
+        if not self._by_episode and agents.keys() >= set(numbers):  # the same agents go on with their next episodes
+            self.policy.restart_agents(self._ids(rows), self._stream, episodes)
+            return
         ended = [agents.pop(row) for row in numbers if row in agents]
         if ended:
             self.policy.end_agents(ended)
@@ -70,24 +70,23 @@ class Actor:
                                      f"got {self.policy.name!r}, in which {taken!r} is alive; close() the other one, or give another seed")
         self.policy.begin_agents(ids, self._stream, 0 if self._by_episode else episodes)
         agents.update(zip(numbers, ids, strict=True))
-        self._ids = None
+        self._crowd = self._every_row = None
 
     def close(self) -> None:
         """Ends the agents of all rows."""
-        ended, self._agents, self._ids = list(self._agents.values()), {}, None
+        ended, self._agents, self._crowd, self._every_row = list(self._agents.values()), {}, None, None
         self.policy.end_agents(ended)
 
     def decide(self, arrived: Arrived) -> Decision:
         """Decides for the rows whose next action will be executed."""
-        places, rows, observation = self._all_places, arrived.rows, arrived.observation
+        rows, observation = arrived.rows, arrived.observation
         if np.count_nonzero(arrived.acts) != len(rows):
-            places = np.flatnonzero(arrived.acts)
+            places = arrived.acts.nonzero()[0]
             rows, observation = rows[places], take(observation, places)
-        elif len(places) != len(rows):
-            places = self._all_places = np.arange(len(rows))
-            places.flags.writeable = False
+        else:
+            places = self._all(len(rows))
         encoded = self.binding.encode(observation, self._masks(arrived, places))
-        outputs = self.policy.infer_batch(self._names(rows), encoded.columns, self.deterministic)
+        outputs = self.policy.infer_batch(self._ids(rows), encoded.columns, self.deterministic)
         return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))
 
     def actions(self, arrived: Arrived, decision: Decision) -> Array:
@@ -99,12 +98,26 @@ class Actor:
         found[decision.places] = decision.action
         return found
 
-    def _names(self, rows: Array) -> list[str]:
-        """The agents of rows; the same list while the rows and their episodes stay, which the policy then need not look up again."""
-        known = self._ids
-        if known is None or (known[0] is not rows and not np.array_equal(known[0], rows)):
-            known = self._ids = rows, list(map(self._agents.__getitem__, rows.tolist()))
-        return known[1]
+    def _ids(self, rows: Array) -> Ids:
+        """The agents of rows."""
+        agents, crowd = self._agents, self._crowd
+        if crowd is None:
+            if not all(row in agents for row in range(len(agents))):  # some environments have not answered yet
+                return [agents[row] for row in rows.tolist()]
+            crowd, self._every_row = [agents[row] for row in range(len(agents))], None
+            self._crowd = crowd
+        if rows is not self._every_row:
+            if len(rows) != len(crowd) or not np.array_equal(rows, self._all(len(rows))):
+                return Some(crowd, rows)
+            self._every_row = rows
+        return crowd
+
+    def _all(self, n: int) -> Array:
+        """[n] int64, 0, 1, …; the same array while n stays."""
+        if len(self._all_places) != n:
+            self._all_places = np.arange(n)
+            self._all_places.flags.writeable = False
+        return self._all_places
 
     def _masks(self, arrived: Arrived, places: Array) -> Any:
         """[m, width], everything allowed where nothing is given; None when no row has a mask."""

@@ -141,3 +141,28 @@ def vector_info_columns(infos: Mapping[str, Any], rows: Array, n: int) -> dict[s
     return found
 
 
+def infos_of_the_step(infos: Mapping[str, Any], ended: Array) -> dict[str, Any]:
+    """What SAME_STEP says of the steps themselves: rows that have ended have it in `final_info`, beside the next episode's infos.
+
+    Args:
+      infos: of a vector environment; ended: [N] bool.
+    """
+    final = infos.get("final_info")
+    final = final if isinstance(final, Mapping) else {}
+    found: dict[str, Any] = {}
+    for key in dict.fromkeys([*infos, *final]):
+        if key.startswith("_") or key in ("final_obs", "final_info"):
+            continue
+        going, over = infos.get(key), final.get(key)
+        given = going if over is None else over
+        if not isinstance(given, np.ndarray) or given.shape[:1] != ended.shape:
+            continue
+        there = np.zeros(len(ended), np.bool_)
+        column = np.zeros_like(given)
+        for source, values, rows in ((infos, going, ~ended), (final, over, ended)):
+            if isinstance(values, np.ndarray) and (values.shape, values.dtype) == (given.shape, given.dtype):
+                column[rows] = values[rows]
+                there[rows] = np.asarray(source.get(f"_{key}", rows), np.bool_)[rows]
+        if there.any():
+            found[key], found[f"_{key}"] = column, there
+    return found

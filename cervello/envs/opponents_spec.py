@@ -15,6 +15,7 @@ from cervello.envs.named import makes_environments
 from cervello.errors import ConfigurationError
 
 ID = "cervello/Opponents-v0"
+_MAKER, _VECTOR_MAKER = "cervello.envs:Opponents", "cervello.envs:make_vector_opponents"
 
 
 class _NotRecorded(Exception):
@@ -36,7 +37,8 @@ class Refused:
 
 def opponents_spec(env: Any, env_kwargs: Mapping[str, Any] | None, learner: str, policies: Any, seed: int | Sequence[int],
                    deterministic: bool, per: str) -> EnvSpec | None:
-    """The spec with which `gymnasium.make` makes an `Opponents` like this one, bit for bit; entries added to pools later are not in it.
+    """The spec with which `gymnasium.make` makes an `Opponents` like this one, bit for bit, and `gymnasium.make_vec` many of them; entries
+    added to pools later are not in it.
 
     It is None where the environment is an object, or a function that no module names. Where policies are not paths, its entry point
     refuses, with the remedy.
@@ -49,10 +51,11 @@ def opponents_spec(env: Any, env_kwargs: Mapping[str, Any] | None, learner: str,
                                    "seed": [int(each) for each in seed] if isinstance(seed, Sequence) else int(seed),
                                    "deterministic": bool(deterministic), "per": per}
     except _NotRecorded as missing:
-        return EnvSpec(ID, entry_point=Refused(f"Opponents, spec: {missing}"), order_enforce=False, disable_env_checker=True)
+        refused = Refused(f"Opponents, spec: {missing}")
+        return EnvSpec(ID, entry_point=refused, vector_entry_point=refused, order_enforce=False, disable_env_checker=True)
     if env_kwargs:
         options["env_kwargs"] = dict(env_kwargs)
-    return EnvSpec(ID, entry_point="cervello.envs:Opponents", order_enforce=False, disable_env_checker=True, kwargs=options)
+    return EnvSpec(ID, entry_point=_MAKER, vector_entry_point=_VECTOR_MAKER, order_enforce=False, disable_env_checker=True, kwargs=options)
 
 
 def _name(env: Any) -> str | None:

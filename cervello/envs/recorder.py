@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from cervello.envs.autoreset import autoreset_mode
 from cervello.envs.decision import Decision, rows_of
-from cervello.envs.episode_log import EpisodeLog, info_columns, vector_info_columns
+from cervello.envs.episode_log import EpisodeLog, info_columns, infos_of_the_step, vector_info_columns
 from cervello.envs.named import is_game, makes_environments
 from cervello.envs.sources.base import columns_of, put, stack, take
 from cervello.envs.turn_recorder import GameRecorder, TurnRecorder
@@ -99,8 +99,8 @@ class VectorRecorder(VectorWrapper):
             following = put(observation, ended, last)
         stepped = np.flatnonzero(~fresh)
         if len(stepped):
-            # What SAME_STEP says of the last step is in `final_info`; the infos beside it belong to the next episode.
-            shown = None if self._mode is AutoresetMode.SAME_STEP and ended.any() else vector_info_columns(infos, stepped, self.num_envs)
+            told = infos_of_the_step(infos, ended) if self._mode is AutoresetMode.SAME_STEP and ended.any() else infos
+            shown = vector_info_columns(told, stepped, self.num_envs)
             self._log.step(stepped.tolist(), take(following, stepped), take(actions, stepped), np.asarray(reward, np.float64)[stepped],
                            np.asarray(terminated, np.bool_)[stepped], np.asarray(truncated, np.bool_)[stepped], shown, stepped)
         begun = np.flatnonzero(fresh if self._mode is AutoresetMode.NEXT_STEP else ended)

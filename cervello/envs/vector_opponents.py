@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from cervello.envs.autoreset import checked_mode
 from cervello.envs.multiagent.asking import run_together
 from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.pool import Pool
-from cervello.envs.opponents import Opponents
+from cervello.envs.named import makes_environments
+from cervello.envs.opponents import Opponents, made
 from cervello.envs.seeding import checked_seed
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
@@ -22,11 +24,14 @@ from cervello.spec import Array
 class VectorOpponents(VectorEnv[Any, Any, Any]):
     """n games as a vector environment of Gymnasium. Row i is `Opponents(make_env(), …, seed=(seed, i))`, bit for bit.
 
+    `gymnasium.make_vec` makes one of the `spec` of an `Opponents`, or of a registration whose `vector_entry_point` is
+    "cervello.envs:make_vector_opponents".
+
     Args:
       make_env: makes one PettingZoo environment.
       n: how many.
       learner, policies, deterministic, per: as in `Opponents`; pools are shared by all rows.
-      seed: of all rows.
+      seed: of all rows; of several numbers, row i has (*seed, i).
       autoreset: "next_step" or "same_step", or a mode of Gymnasium.
 
     Attributes:
@@ -36,19 +41,19 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
       ConfigurationError: as in `Opponents`; an n below 1, or another mode.
     """
 
-    def __init__(self, make_env: Callable[[], Any], n: int, *, learner: str, policies: Any, seed: int = 0, deterministic: bool = False,
-                 per: str = "episode", autoreset: Any = AutoresetMode.NEXT_STEP):
+    def __init__(self, make_env: Callable[[], Any], n: int, *, learner: str, policies: Any, seed: int | Sequence[int] = 0,
+                 deterministic: bool = False, per: str = "episode", autoreset: Any = AutoresetMode.NEXT_STEP):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ConfigurationError(f"VectorOpponents, n: expected at least 1, got {n!r}")
         self._mode = checked_mode("VectorOpponents, autoreset", autoreset)
         if self._mode is AutoresetMode.DISABLED:
             raise ConfigurationError("VectorOpponents, autoreset: expected 'next_step' or 'same_step', got 'disabled'")
-        base = checked_seed("VectorOpponents", seed)
-        library = Library(base)
+        base = tuple(checked_seed("VectorOpponents", each) for each in (seed if isinstance(seed, Sequence) else [seed]))
+        library = Library(base[0])
         pools: Any = policies
         self.envs: list[Opponents] = []
         for i in range(n):
-            env = Opponents(make_env(), learner, pools, seed=(base, i), deterministic=deterministic, per=per, library=library)
+            env = Opponents(make_env(), learner, pools, seed=(*base, i), deterministic=deterministic, per=per, library=library)
             if not callable(policies):
                 pools = env.pools  # the same objects for all rows
             self.envs.append(env)
@@ -123,3 +128,26 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         """Ends everybody and closes the environments."""
         for env in self.envs:
             env.close()
+
+
+def make_vector_opponents(num_envs: int = 1, *, env: Any, env_kwargs: Mapping[str, Any] | None = None, max_episode_steps: int | None = None,
+                          **options: Any) -> VectorOpponents:
+    """The `vector_entry_point` for `gymnasium.register("…", "cervello.envs:Opponents", …)`: takes the arguments of `Opponents`.
+
+    Args:
+      num_envs: how many games.
+      env: a function that makes an environment, or its name, "module:function".
+      env_kwargs: keyword arguments of that function.
+      max_episode_steps: None; games that must end sooner say so in `env_kwargs`.
+      options: of `VectorOpponents`.
+
+    Raises:
+      ConfigurationError: an environment that is there already, or a limit of steps.
+    """
+    if max_episode_steps is not None:
+        raise ConfigurationError(f"make_vector_opponents, max_episode_steps: expected None, got {max_episode_steps}; limit the game by its "
+                                 "env_kwargs, or use vectorization_mode='sync'")
+    if not isinstance(env, str) and not makes_environments(env):
+        raise ConfigurationError(f"make_vector_opponents, env: expected a function that makes an environment, or its name, got "
+                                 f"{env!r:.100}; every game needs one of its own")
+    return VectorOpponents(partial(made, env, env_kwargs, "VectorOpponents"), num_envs, **options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -87,12 +88,13 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     for name in wanted:
         if name in BOOTSTRAPPED:
             check_final_observations(data, name)
-    visits = None
+    visits: Iterable[Array | None] = repeat(None)
     if "mis" in wanted:
-        visits = library.Visits.of(*(np.concatenate([each[rows] for each in data.features]) for rows in (slice(-1), slice(1, None))))
+        flows = [library.Flow.of(build(data, its, gamma, weights)) for its in scores]
+        visits = library.visit_ratios(np.concatenate(data.features), flows)
     reports = {}
     fitted = isinstance(by, Behavior)
-    for candidate, its in zip(candidates, scores, strict=True):
+    for candidate, its, its_visits in zip(candidates, scores, visits, strict=False):
         table = build(data, its, gamma, weights)
         values = _values(q, candidate, its, data, gamma, horizon) if needs.values else None
         if values is not None:
@@ -101,7 +103,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         estimates = {}
         for name in wanted:
-            moments = _moments(name, table, data, its, ragged, bandwidth, kernel, seed, visits)
+            moments = _moments(name, table, data, its, ragged, bandwidth, kernel, seed, its_visits)
             estimates[name] = _estimate(name, moments, diagnostics, values, fitted, options, bounds, ragged)
         fit = None if values is None or values.converged is None else {
             "rounds": len(values.residuals), "converged": values.converged, "residuals": list(values.residuals)}
@@ -191,7 +193,7 @@ def _values(q: Any, candidate: Candidate, its: Scores, data: Data, gamma: float,
 
 
 def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, bandwidth: float | None, kernel: str, seed: int,
-             visits: library.Visits | None) -> Moments:
+             visits: Array | None) -> Moments:
     plain: dict[str, Callable[[Table], Moments]] = {
         "is": library.importance_sampling, "pdis": library.pdis, "wis": library.wis, "dm": library.dm, "fqe": library.dm, "dr": library.dr,
         "wdr": library.wdr}

@@ -28,7 +28,12 @@ class ModelInferer:
 
     Args:
       threads: rows of a large batch are split over this many threads; small ones stay on the caller's.
+
+    Attributes:
+      swift_sizes: how many sizes of batches the short way keeps prepared.
     """
+
+    swift_sizes = 64
 
     def __init__(self, model: Model, threads: int = 1):
         self.model = model
@@ -82,7 +87,7 @@ class ModelInferer:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
           chained: what they compute of the model's outputs.
         """
-        return Swift(self.model, self.swift_plan, moves, chained) if layout.is_known() else None
+        return Swift(self.model, self.swift_plan, moves, chained, self.swift_sizes) if layout.is_known() else None
 
     def timely(self, moves: Callable[[], Sequence[Move]]) -> Timely | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more."""

@@ -26,7 +26,7 @@ class _KeepingInferer(ModelInferer):
 
     def __init__(self, model: Model, capacity: int, threads: int = 1):
         super().__init__(model, threads)
-        self.capacity = capacity
+        self.capacity, self.swift_sizes = capacity, min(self.swift_sizes, capacity)
         self._plans: OrderedDict[int, Plan] = OrderedDict()
 
     @property
@@ -95,6 +95,8 @@ class _MemoizingInferer(_KeepingInferer):
 
 
 class _DynamicInferer(ModelInferer):
+    swift_sizes = 1
+
     def __init__(self, model: Model, threads: int = 1):
         super().__init__(model, threads)
         self._own = threading.local()

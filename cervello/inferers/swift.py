@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,20 @@ Array = np.ndarray[Any, Any]
 _empty = np.empty
 
 
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """What is known of batches of one size.
+
+    Attributes:
+      plan: of the model. chained: of the graphs after it.
+      shapes: (name, shape, dtype) of the outputs that the caller gets.
+    """
+
+    plan: Plan
+    chained: tuple[Plan, ...]
+    shapes: tuple[tuple[str, tuple[int, ...], Any], ...]
+
+
 class Swift:
     """Runs batches whose arrays fit as they are; the compiled door is the only check.
 
@@ -29,13 +44,17 @@ class Swift:
       plans: the plan for a number of rows, given the last one.
       moves: what the wrappers do, asked again whenever their slabs have grown.
       chained: what they compute of the model's outputs.
+      most_kept: sizes that are kept prepared, at least 1. With 1, plans are made in the memory of the last ones.
     """
 
-    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_model", "_moves", "_outputs", "_plan", "_plans", "_rows", "_run",
-                 "_shapes")
+    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_model", "_most_kept", "_moves", "_outputs", "_placed",
+                 "_plan", "_plans", "_rows", "_run", "_shapes")
 
-    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]], chained: Chained):
-        self._model, self._plans, self._moves = model, plans, moves
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]], chained: Chained,
+                 most_kept: int):
+        self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
+        self._kept: dict[int, _Size] = {}
+        self._placed = -1
         self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs, chained.outputs))
         self._chain = Chain(self._run, chained) if chained.stages else None
         self._hidden = chained.hidden
@@ -78,22 +97,50 @@ class Swift:
 
     def _choose(self, n_rows: int, capacity: int) -> None:
         """Prepares for another size. Whatever fails on the way, or interrupts it, leaves nothing half prepared to be trusted."""
-        last, self._rows, self._plan = self._plan, -1, None
+        self._rows, self._plan = -1, None
         run = self._run
         if capacity != self._capacity:
-            self._capacity = -1
+            self._capacity = self._placed = -1
+            self._kept.clear()
             moves = self._moves()
             run.provide(moves, self._hidden)
             hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"} | self._hidden
             self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
-            self._capacity, last = capacity, None
-        plan = self._plans(n_rows, last) if n_rows else None
-        if plan is not None and (plan.long or not self._model.compiled(plan) or not (self._chain is None or self._chain.prepare(n_rows))):
-            plan = None
-        if plan is not None:
-            run.reserve(plan.arena_bytes)
-            run.place(n_rows)
-            if len(self._every) < n_rows:
-                self._every = np.ones(n_rows, np.bool_)
-            self._shapes = tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given)
-        self._plan, self._rows = plan, n_rows
+            self._capacity = capacity
+        size = self._kept.get(n_rows) or (self._prepare(n_rows) if n_rows else None)
+        if size is not None:
+            run.reserve(size.plan.arena_bytes)
+            if self._chain is not None:
+                self._chain.use(size.chained)
+            self._plan, self._shapes = size.plan, size.shapes
+        self._rows = n_rows
+
+    def _prepare(self, n_rows: int) -> _Size | None:
+        """What a new size needs; None where it must take the long way."""
+        kept, self._kept = self._kept, {}  # where this ends early, memory may have moved: they are not trusted then
+        found = self._prepared(n_rows, kept)
+        if found is not None:
+            kept[n_rows] = found
+        self._kept = kept
+        return found
+
+    def _prepared(self, n_rows: int, kept: dict[int, _Size]) -> _Size | None:
+        """As `_prepare`; makes room among the sizes that are kept."""
+        last = None
+        while len(kept) >= self._most_kept:
+            last = kept.pop(next(iter(kept)))
+        if self._most_kept > 1:
+            last = None  # inferers keep its plan for others
+        plan = self._plans(n_rows, None if last is None else last.plan)
+        if plan.long or not self._model.compiled(plan):
+            return None
+        chained = () if self._chain is None else self._chain.resolve(n_rows, None if last is None else last.chained)
+        if chained is None:
+            return None
+        if n_rows > self._placed:
+            self._placed = -1
+            self._run.place(n_rows)
+            self._placed = n_rows
+        if len(self._every) < n_rows:
+            self._every = np.ones(n_rows, np.bool_)
+        return _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given))

@@ -85,22 +85,25 @@ class _Graph:
     def __init__(self, model: Model):
         self.model = model
         self.run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
-        self.plan: Plan | None = None
         self.own: dict[int, Array | None] = {}  # ports with memory of their own, and what it holds: a row, or None
         self.memory: Array = np.empty(0, np.uint8)
+        self.placed = 0  # rows that it has room for
 
-    def prepare(self, n_rows: int) -> bool:
-        """Whether so many rows run in one compiled call that keeps the interpreter's lock."""
-        last, self.plan = self.plan, None
-        plan = self.model.resolve(n_rows, into=last)
+    def resolve(self, n_rows: int, into: Plan | None) -> Plan | None:
+        """The plan for so many rows; None where they do not run in one compiled call that keeps the interpreter's lock."""
+        plan = self.model.resolve(n_rows, into=into)
         if plan.long or not self.model.compiled(plan):
-            return False
-        self.run.reserve(plan.arena_bytes)
+            return None
+        if n_rows > self.placed:
+            self._place(n_rows)
+        return plan
+
+    def _place(self, n_rows: int) -> None:
+        """Gives ports of its own memory for so many rows."""
+        self.placed = 0
         specs = (*self.model.inputs.values(), *self.model.outputs.values())
         sizes = [-(-int(np.prod(specs[port].batched(n_rows))) * specs[port].dtype.itemsize // 64) * 64 for port in self.own]
-        if sum(sizes) + 64 > self.memory.nbytes:
-            self.memory = np.empty(sum(sizes) + 64, np.uint8)
-        memory = self.memory
+        memory = self.memory = np.empty(sum(sizes) + 64, np.uint8)
         base = memory.ctypes.data
         at = -base % 64
         for (port, row), size in zip(self.own.items(), sizes, strict=True):
@@ -108,8 +111,7 @@ class _Graph:
             if row is not None:
                 np.ndarray(specs[port].batched(n_rows), specs[port].dtype, memory, at)[...] = row.reshape(specs[port].shape)
             at += size
-        self.plan = plan
-        return True
+        self.placed = n_rows
 
 
 class Chain:
@@ -137,17 +139,28 @@ class Chain:
             row[:len(words)] = words
         run.context[abi.CTX_LINKS], run.context[abi.CTX_N_LINKS] = self._table.ctypes.data, len(self._rows)
 
-    def prepare(self, n_rows: int) -> bool:
-        """Makes ready for so many rows; False when they have to take another way."""
+    def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
+        """The graphs' plans for so many rows; None when they have to take another way.
+
+        Args:
+          into: plans whose memory is used again; nobody may use them any more.
+        """
         if len(self._none) < n_rows:
             self._none = np.zeros(n_rows, np.uint8)
             self._table[self._flag_rows, abi.LINK_SOURCE] = self._none.ctypes.data
-        for graph, row in self._graphs:
-            if not graph.prepare(n_rows):
-                return False
-            assert graph.plan is not None
-            self._table[row, abi.LINK_SOURCE] = graph.plan.address
-        return True
+        found = []
+        for i, (graph, _) in enumerate(self._graphs):
+            plan = graph.resolve(n_rows, into[i] if into else None)
+            if plan is None:
+                return None
+            found.append(plan)
+        return tuple(found)
+
+    def use(self, plans: Sequence[Plan]) -> None:
+        """Makes ready for the rows of plans that `resolve` gave."""
+        for (graph, row), plan in zip(self._graphs, plans, strict=True):
+            graph.run.reserve(plan.arena_bytes)
+            self._table[row, abi.LINK_SOURCE] = plan.address
 
     def _link(self, kind: int, target: int, source: int, row_bytes: int = 0, words: Sequence[int] = ()) -> int:
         """A row of the table; its number."""

@@ -14,10 +14,10 @@ import numpy as np
 
 from cervello.native.dims import Affine
 from cervello.native.graph import Node
-from cervello.native.ops.attention import MOST_OPS
 from cervello.native.values import Value
 
 F32 = np.dtype(np.float32)
+MOST_OPS = 4  # on the scores of one fused attention: its kernel has words for so many operands
 Inner = Callable[[str], Node | None]
 _ELEMENTWISE = frozenset({"Abs", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg", "Relu", "Selu", "Sigmoid",
                           "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"})

@@ -18,14 +18,13 @@ from cervello.native import abi
 from cervello.native.dims import parts
 from cervello.native.memory import Layout
 from cervello.native.ops.host import HostCall
-from cervello.native.tensors import Address, Buffer, Jump, Space, Step, Stored, Tensor, Weight
+from cervello.native.tensors import LABEL, Address, Buffer, Jump, Space, Step, Stored, Tensor, Weight
 from cervello.native.weights import Weights
 
 Array = np.ndarray[Any, Any]
 _CONTROL, _EXECUTION = "cervello.native.kernels.control", "cervello.native.kernels.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
 _PLACE = "cervello.native.kernels.placing:place"
-LABEL = "cervello.native.kernels.flow:here"
 LONG_WORK = 2_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
 
 

@@ -187,6 +187,9 @@ class Stored:
     kind: str
 
 
+LABEL = "cervello.native.kernels.flow:here"  # the kernel of a step that does nothing: a place to jump to
+
+
 @dataclass(frozen=True, slots=True)
 class Jump:
     """A word that becomes the words from its own step to another."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from cervello.compiled import entry
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.arrays import castable
+from cervello.noise import layout
 from cervello.spaces.description import Spaces
 from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, TensorSpec
@@ -24,23 +28,30 @@ class _Leaf:
     Attributes:
       key: in a Dict or Tuple; None for a plain space.
       shape: of the part for one agent.
+      dtype: of the space.
       convert: [N, *shape] to [N, *row of the input]; None where it is as it should be.
     """
 
-    __slots__ = ("convert", "input", "key", "ndim", "shape", "where")
+    __slots__ = ("_stack", "convert", "dtype", "input", "key", "ndim", "shape", "where")
 
     def __init__(self, where: str, key: Any, space: Any, spec: TensorSpec):
         self.key, self.input, self.shape = key, spec.name, tuple(space.shape or ())
         self.ndim = len(self.shape)
         self.where = where if key is None else f"{where}, observation {key!r}"
         self.convert = _converter(self.where, space, spec)
+        self.dtype = np.dtype(space.dtype)
+        self._stack = _stacker(self.shape, self.dtype)
 
     def stacked(self, parts: Sequence[Any]) -> Array:
-        """[N, *shape] of separate parts; `numpy.stack` takes three times as long.
+        """[N, *shape] of separate parts.
 
         Raises:
           InputError: one of another shape.
         """
+        if self._stack is not None and parts:
+            found = np.empty((len(parts), *self.shape), self.dtype)
+            if self._stack(0, 0, found, *parts) == 0:
+                return found
         try:
             arrays = [part if type(part) is np.ndarray else np.asarray(part) for part in parts]
         except ValueError as error:
@@ -202,6 +213,15 @@ class ObservationEncoder:
         except (KeyError, IndexError, TypeError) as error:
             got = list(observation) if isinstance(observation, Mapping) else type(observation).__name__
             raise InputError(f"{self._where}: expected an observation with {list(self._all_keys)}, got {got}") from error
+
+
+@lru_cache(maxsize=128)
+def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int] | None:
+    """f(0, 0, out, *arrays) of `native.kernels.stacking`; None where it does not serve."""
+    if not layout.is_known() or not shape or dtype.kind not in "fiub":
+        return None
+    context = np.array([id(np.ndarray), id(dtype), len(shape), math.prod(shape) * dtype.itemsize, *shape], np.int64)
+    return entry.objects("cervello.native.kernels.stacking:stack", context.ctypes.data, keep=(context, dtype))
 
 
 def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:

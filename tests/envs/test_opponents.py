@@ -259,3 +259,30 @@ def test_an_environment_that_revives_the_dead_is_refused(tmp_path: Path) -> None
     env.step(0)
     with pytest.raises(AgentError, match="have not died in this episode, got 'ghost' again"):
         env.step(0)
+
+
+def test_a_learner_that_is_absent_after_reset_is_refused_and_nobody_is_left(tmp_path: Path) -> None:
+    """In the first reset and in a later one, of a game in parallel and in turns."""
+    from pettingzoo.utils import parallel_to_aec
+
+    class Late(Revived):
+        """The learner is there in every other episode."""
+
+        episodes = 0
+        render_mode = None
+
+        def reset(self, seed: Any = None, options: Any = None) -> Any:
+            super().reset()
+            self.episodes += 1
+            self.agents = ["learner", "ghost"][self.episodes % 2:]
+            return {a: np.zeros(4, np.float32) for a in self.agents}, {a: {} for a in self.agents}
+
+    (tmp_path / "p.onnx").write_bytes(games.linear(4, 3))
+    for game in (Late(), parallel_to_aec(Late())):
+        env = envs.Opponents(game, learner="learner", policies={"ghost": tmp_path / "p.onnx"})
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=r"Opponents, learner: expected it .*got 'learner' absent"):
+                env.reset(seed=0)
+            assert env.begun == env.ended
+            assert env.reset(seed=0)[0].tolist() == [0, 0, 0, 0]  # the next episode has it
+            assert env.begun - env.ended == 1

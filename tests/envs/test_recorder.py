@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,47 @@ def test_a_game_played_by_hand_is_recorded_as_it_was(tmp_path: Path) -> None:
     assert (episode.seed, bool(episode.terminations[-1])) == (4, terminated)
     assert set(episode.source.tolist()) == {"unknown"}
     assert np.isnan(episode.log_prob).all()
+
+
+@pytest.mark.parametrize("mode", [None, *AutoresetMode])
+def test_infos_that_differ_between_reset_and_step_have_one_tree(tmp_path: Path, mode: AutoresetMode | None) -> None:
+    """Of one environment (None) and of rows. Minari's own collector refuses them."""
+    n = 2 if mode else 1
+
+    class Telling(gymnasium.Wrapper[Any, Any, Any, Any]):
+        step_number = 0
+
+        def reset(self, **options: Any) -> Any:
+            self.step_number = 0
+            return self.env.reset(**options)[0], {"level": 7, "map": np.arange(3)}
+
+        def step(self, action: Any) -> Any:
+            self.step_number += 1
+            return *self.env.step(action)[:4], {"speed": 0.5 * self.step_number} if self.step_number % 2 else {}
+
+    def made() -> Any:
+        return Telling(cartpole(next(lengths)))
+
+    lengths = itertools.cycle([5, 3])  # rows end apart
+    env = envs.Recorder(SyncVectorEnv([made] * n, autoreset_mode=mode) if mode else made(), tmp_path / "log")
+    for _ in range(2):
+        env.reset(seed=0)
+        for _ in range(5):
+            _, _, terminated, truncated, _ = env.step(np.ones(n, np.int64) if mode else 1)
+            ended = terminated | truncated
+            if mode is AutoresetMode.DISABLED and ended.any():
+                env.reset(options={"reset_mask": ended})
+    env.close()
+    episodes = [episode for episode in recording.read(tmp_path / "log") if len(episode)]
+    assert len(episodes) >= 2 * n
+    assert len({str({key: np.asarray(column).dtype for key, column in sorted(episode.infos.items())}) for episode in episodes}) == 1
+    for episode in episodes:
+        assert episode.infos["level"][0] == 7
+        assert episode.infos["map"][0].tolist() == [0, 1, 2]
+        assert episode.infos["_level"].tolist() == [True] + [False] * len(episode)
+        assert episode.infos["_speed"].tolist() == [t % 2 == 1 for t in range(len(episode) + 1)]
+        assert episode.infos["speed"][1] == 0.5
+        assert np.isnan(episode.infos["speed"][0])
 
 
 def test_a_reset_in_the_midst_truncates(tmp_path: Path) -> None:

@@ -79,6 +79,62 @@ def test_a_registered_game_acts_the_same_and_so_does_its_spec(registered: str, o
     assert trace(gymnasium.make(EnvSpec.from_json(spec.to_json()))) == expected
 
 
+def vector_trace(env: Any, n: int = 24) -> list[Any]:
+    """All bits of a few steps of every row."""
+    found = [env.reset(seed=3)[0].tobytes()]
+    for k in range(n):
+        observation, reward, terminated, truncated, _ = env.step((np.arange(env.num_envs) + k) % 5)
+        found.append((observation.tobytes(), reward.tobytes(), terminated.tobytes(), truncated.tobytes()))
+    env.close()
+    return found
+
+
+def test_make_vec_makes_games_that_ask_together(options: dict[str, Any]) -> None:
+    by_hand = envs.VectorOpponents(functools.partial(simple_tag.parallel_env, max_cycles=9), 3, learner="agent_0",
+                                   policies=options["policies"], seed=(5, 6), per="agent")
+    expected = vector_trace(by_hand)
+    made = gymnasium.make_vec(envs.Opponents(**options).spec, num_envs=3)
+    assert type(made) is envs.VectorOpponents
+    spec = made.spec
+    assert spec is not None
+    assert vector_trace(made) == expected
+    assert vector_trace(gymnasium.make_vec(spec)) == expected
+    assert vector_trace(gymnasium.make_vec(EnvSpec.from_json(spec.to_json()))) == expected
+    gymnasium.register("CervelloManyTags-v0", "cervello.envs:Opponents", vector_entry_point="cervello.envs:make_vector_opponents",
+                       kwargs=options)
+    try:
+        again = gymnasium.make_vec("CervelloManyTags-v0", 3, autoreset="same_step")
+        assert again.metadata["autoreset_mode"] is gymnasium.vector.AutoresetMode.SAME_STEP
+        assert vector_trace(gymnasium.make_vec("CervelloManyTags-v0", 3)) == expected
+        again.close()
+    finally:
+        del gymnasium.registry["CervelloManyTags-v0"]
+
+
+def test_each_row_of_seeds_is_the_game_with_its_number_behind_them(options: dict[str, Any]) -> None:
+    venv = gymnasium.make_vec(envs.Opponents(**options).spec, num_envs=2)
+    one = envs.Opponents(**{**options, "seed": (5, 6, 1)})
+    assert venv.reset(seed=[8, 9])[0][1].tobytes() == one.reset(seed=9)[0].tobytes()
+    for k in range(9):
+        row, alone = venv.step(np.array([0, k % 5])), one.step(k % 5)
+        assert (row[0][1].tobytes(), row[1][1]) == (alone[0].tobytes(), alone[1])
+    venv.close()
+    one.close()
+
+
+def test_make_vec_refuses_what_no_game_can_be_made_of(options: dict[str, Any], registered: str, chaser: Path) -> None:
+    with pytest.raises(ConfigurationError, match="make_vector_opponents, env: expected a function that makes an environment, or its name"):
+        envs.make_vector_opponents(2, **{**options, "env": simple_tag.parallel_env(), "env_kwargs": None})
+    with pytest.raises(ConfigurationError, match="max_episode_steps: expected None, got 7; limit the game by its env_kwargs"):
+        envs.make_vector_opponents(2, **options, max_episode_steps=7)
+    spaces = tuple(getattr(simple_tag.parallel_env(), f"{kind}_space")("adversary_0") for kind in ("observation", "action"))
+    policy = cervello.load(chaser, wrappers="auto", spaces=envs.Spaces(spaces))
+    made = envs.Opponents(options["env"], "agent_0", {"adversary_*": policy})
+    with pytest.raises(ConfigurationError, match="Opponents, spec: expected paths, which can be loaded once more"):
+        gymnasium.make_vec(made.spec, num_envs=2)
+    made.close()
+
+
 def test_wrappers_around_are_part_of_the_spec(options: dict[str, Any]) -> None:
     env = gymnasium.wrappers.TimeAwareObservation(gymnasium.wrappers.TimeLimit(envs.Opponents(**options), 5))
     spec, expected = env.spec, trace(env)

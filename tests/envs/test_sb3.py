@@ -102,7 +102,8 @@ def test_the_second_episode_acts_as_a_new_process_would() -> None:
     assert episodes[0] == episodes[1]
 
 
-def test_statistics_make_of_an_observation_what_the_library_makes_of_it() -> None:
+def test_statistics_do_not_move_in_predict() -> None:
+    """That they give what the library gives: the equality above, of `ppo_box`, and tests/wrappers/test_normalize.py."""
     policy = loaded("ppo_box")
     before = policy.wrappers[-1]
     means = before.mean.copy()

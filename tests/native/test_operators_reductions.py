@@ -74,7 +74,7 @@ def test_special_values_in_reductions_are_numpys(op: str, axis: int) -> None:
     np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-44 if op not in ("ReduceL2", "ReduceLogSumExp") else 1e-6)
 
 
-@pytest.mark.parametrize("width", [1, 2, 15, 16, 17, 33, 63, 64, 81, 130])
+@pytest.mark.parametrize("width", [1, 2, 7, 8, 9, 15, 16, 17, 33, 63, 64, 81, 130])
 @pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax", "LayerNormalization", "Softmax"])
 @pytest.mark.parametrize("shape", [(), (3,)], ids=str)
 def test_rows_taken_together_have_the_bits_of_single_rows(width: int, op: str, shape: tuple[int, ...]) -> None:
@@ -88,6 +88,17 @@ def test_rows_taken_together_have_the_bits_of_single_rows(width: int, op: str, s
     given = columns(model, 37)
     given["x"] = given["x"] + np.arange(37, dtype=np.float32).reshape(-1, *[1] * (len(shape) + 1))
     assert_same_bits(execute(model, given, range(37)), one_by_one(model, given, 37), f"width {width}")
+
+
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax"])
+def test_special_values_in_short_rows_taken_together_are_those_of_single_rows(op: str) -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.array([0, -0.0, 1, -1, INF, -INF, NAN, 1e-42, 3e38, -3e38], np.float32)
+    for width in range(1, 19):
+        model = Model.load(one(op, rows(width), np.array([-1])) if op == "ReduceSum" else one(op, rows(width), axes=[-1]))
+        x = rng.choice(kinds, (37, width), p=[0.2, 0.2, 0.14, 0.2, 0.02, 0.02, 0.02, 0.1, 0.05, 0.05])
+        given = {"x0": x}
+        assert_same_bits(execute(model, given, range(37)), one_by_one(model, given, 37), f"width {width}")
 
 
 @settings(max_examples=40, deadline=None)

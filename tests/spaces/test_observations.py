@@ -102,6 +102,24 @@ def test_separate_observations_are_stacked() -> None:
     assert columns["goal"].tolist() == np.eye(3).tolist()
 
 
+def test_separate_observations_of_any_layout_and_type_are_the_same_rows() -> None:
+    wide = np.random.default_rng(0).standard_normal((6, 4, 9)).astype(np.float32)[:, ::2, 1:7:2]
+    rows: list[Any] = list(wide.copy())
+    made = encoder(spaces.Box(-9, 9, (2, 3)), spec("a", 2, 3))
+    expected = wide.tobytes()
+    assert made.encode_rows(rows)["a"].tobytes() == expected
+    own = type("Array", (np.ndarray,), {})
+    for other in (wide[2], np.asfortranarray(wide[2]), wide[2].astype(">f4"), wide[2].tolist(), wide[2].view(own)):
+        for place in (0, 5):
+            found = made.encode_rows([*rows[:place], other, *rows[place + 1:]])["a"].astype(np.float32)
+            assert found[place].tobytes() == wide[2].tobytes()
+            assert np.delete(found, place, 0).tobytes() == np.delete(wide, place, 0).tobytes()
+    doubles = made.encode_rows([*rows[:5], wide[5].astype(np.float64) / 3])["a"]
+    assert doubles.dtype == np.float64  # nothing is rounded before the policy casts it
+    with pytest.raises(InputError, match=r"expected \(2, 3\) for every agent, got \[\(3, 2\)\]"):
+        made.encode_rows([*rows, rows[0].T])
+
+
 @pytest.mark.parametrize(("space", "inputs", "options", "message"), [
     (spaces.Dict({"observation": spaces.Box(-1, 1, (2,))}), [spec("obs", 2)], {}, r"none for 'observation'; .*\{'observation': 'obs'\}"),
     (spaces.Box(-1, 1, (2,)), [spec("a", 2), spec("b", 2)], {}, r"one input for Box.*got \['a', 'b'\].*keys=\{None: 'a'\}"),

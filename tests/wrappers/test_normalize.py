@@ -47,7 +47,7 @@ def test_statistics_of_stable_baselines3_give_what_it_gives(case: str) -> None:
     with np.load(file.with_suffix(".npz")) as columns:
         given, expected = columns[f"given_{key}"], columns[f"normal_{key}"]
     policy = shown(key, shape, Normalize.from_vecnormalize(file.with_suffix(".pkl"), key))
-    np.testing.assert_allclose(normal(policy, given), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(normal(policy, given), expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(np.abs(normal(policy, 1000 * given)), np.full(given.shape, 2.5))  # clip_obs
 
 

@@ -93,8 +93,11 @@ def answered(questions: list[Question]) -> list[Answer]:
         masks: list[Any] | None = None
         if any(each.masks is not None for each in group):
             masks = [mask for each in group for mask in (each.masks if each.masks is not None else [None] * len(each.ids))]
-        ids = [name for each in group for name in each.ids]
-        decision, empty = _decided(first.policy, ids, [o for each in group for o in each.observations], masks, first.deterministic)
+        ids, observations = first.ids, first.observations
+        if len(group) > 1:
+            ids = [name for each in group for name in each.ids]
+            observations = [observation for each in group for observation in each.observations]
+        decision, empty = _decided(first.policy, ids, observations, masks, first.deterministic)
         executed = decision.action
         actions: list[Any] = executed.tolist() if executed.ndim == 1 and executed.dtype.kind in "iu" else list(executed)
         start = 0

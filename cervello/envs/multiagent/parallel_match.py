@@ -115,6 +115,8 @@ class ParallelMatch:
 
     def _masks(self, agents: Sequence[str]) -> list[Any] | None:
         infos = self._infos
+        if not any(infos.values()):
+            return None
         found = [info.get("action_mask") if (info := infos.get(agent)) else None for agent in agents]
         return found if any(mask is not None for mask in found) else None
 

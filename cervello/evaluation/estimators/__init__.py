@@ -7,9 +7,9 @@ from cervello.evaluation.estimators.dr import dr
 from cervello.evaluation.estimators.importance_sampling import importance_sampling
 from cervello.evaluation.estimators.kis import kis
 from cervello.evaluation.estimators.magic import magic
-from cervello.evaluation.estimators.mis import Visits, mis
+from cervello.evaluation.estimators.mis import Flow, mis, visit_ratios
 from cervello.evaluation.estimators.pdis import pdis
 from cervello.evaluation.estimators.wdr import wdr
 from cervello.evaluation.estimators.wis import wis
 
-__all__ = ["Visits", "agreement", "cwpdis", "dm", "dr", "importance_sampling", "kis", "magic", "mis", "pdis", "wdr", "wis"]
+__all__ = ["Flow", "agreement", "cwpdis", "dm", "dr", "importance_sampling", "kis", "magic", "mis", "pdis", "visit_ratios", "wdr", "wis"]

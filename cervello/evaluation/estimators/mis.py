@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,85 +13,115 @@ from cervello.evaluation.table import Table
 from cervello.spec import Array
 
 _MOST_STATES, _CENTRES = 512, 100
+_BLOCK = 1024  # rows of kernels at a time: they stay in the cache, and memory does not grow with the data
 
 
 @dataclass(frozen=True, eq=False)
-class Visits:
-    """Features of all logged states and of those that came after them; the same for every candidate.
+class Flow:
+    """What one candidate's visits flow by, for all logged observations, those after the last step of an episode included: [rows] float64.
 
     Attributes:
-      n_features: F. here, there: [steps] int64, which feature is 1, −1 for none; or [steps, F] float64 kernels.
+      discount: γᵗ. onward: γᵗ γ ρₜ, 0 where nothing follows. Both are 0 where no step was taken.
+      start: whether an episode begins there.
     """
 
-    n_features: int
-    here: Array
-    there: Array
-
-    @property
-    def discrete(self) -> bool:
-        return self.here.ndim == 1
+    discount: Array
+    onward: Array
+    start: Array
 
     @classmethod
-    def of(cls, observations: Array, following: Array) -> Visits:
-        """Indicators where observations are integers or one-hot and few; else Gaussian kernels (median distance).
+    def of(cls, table: Table) -> Flow:
+        """Of a table whose episodes lie in the order of the observations.
 
-        Args:
-          observations: [steps, d] of all logged steps, episode by episode. following: [steps, d] what came after each.
+        Raises:
+          ConfigurationError: γ = 1 with truncated episodes.
         """
-        states, after = np.asarray(observations, np.float64) + 0.0, np.asarray(following, np.float64) + 0.0  # no −0, whose bytes differ
-        distinct = discrete_states(states)
-        if distinct is not None:
-            return cls(len(distinct), _places(states, distinct), _places(after, distinct))
-        centres = states[np.unique(np.linspace(0, len(states) - 1, _CENTRES).round().astype(np.int64))]
-        gaps = _squares(centres, centres)
-        width = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
-        here, there = (np.exp(_squares(rows, centres) / (-2 * width)) for rows in (states, after))
-        return cls(len(centres), here, there)
+        if table.gamma == 1 and table.bootstraps:
+            assert table.truncated is not None
+            raise ConfigurationError(f"evaluation, mis: expected γ < 1 or episodes that end, got γ = 1 and episode "
+                                     f"{int(np.argmax(table.truncated))} truncated; give gamma= or horizon=, or leave mis out")
+        episode, step = np.nonzero(table.alive)
+        rows = np.arange(len(episode)) + episode  # each episode before has one observation more than steps
+        discount, onward, start = (np.zeros(len(rows) + table.n) for _ in range(3))
+        last = step == table.length[episode] - 1
+        goes_on = ~last if table.truncated is None else ~last | table.truncated[episode]
+        discount[rows] = table.discount[step]
+        with np.errstate(over="ignore"):
+            onward[rows] = discount[rows] * (table.gamma * np.exp(table.log_ratio[table.alive]) * goes_on)
+        start[rows] = step == 0
+        return cls(discount, onward, start)
 
 
-def mis(table: Table, visits: Visits) -> Moments:
-    """Σᵢₜ γᵗ w(sᵢₜ) ρᵢₜ rᵢₜ / n, with ρ the ratio of the step alone and w the ratio of discounted visits.
+def visit_ratios(observations: Array, flows: Sequence[Flow]) -> Iterator[Array]:
+    """w for each candidate, [rows]: the ratio of discounted visits under the candidate to those under the behaviour.
 
     w solves the flow of discounted visits, for features φ: Σ γᵗ w(sₜ) (φ(sₜ) − γ ρₜ φ(sₜ₊₁)) = Σ φ(s₀), where nothing follows an
-    episode's end. With kernels w = 1 + Σ α k around at most 100 states, ridge 1e-3 n. Returns, not average rewards: undiscounted episodes
-    have to end.
+    episode's end. Features are indicators where observations are integers or one-hot and few; else w = 1 + Σ α k with Gaussian kernels
+    (median distance) around at most 100 logged states, ridge 1e-3 n.
 
-    Raises:
-      ConfigurationError: γ = 1 with truncated episodes.
+    Args:
+      observations: [rows, d], T + 1 of each episode, episode by episode.
+    """
+    states = np.asarray(observations, np.float64) + 0.0  # no −0, whose bytes differ
+    taken = flows[0].discount > 0
+    read = taken.copy()
+    for flow in flows:
+        read[1:] |= flow.onward[:-1] > 0
+    states[~read] = 0.0  # after an episode's end anything may stand
+    distinct = discrete_states(states[taken])
+    return _by_indicators(_places(states, distinct), len(distinct), flows) if distinct is not None else _by_kernels(states, taken, flows)
+
+
+def mis(table: Table, ratio_of_visits: Array) -> Moments:
+    """Σᵢₜ γᵗ w(sᵢₜ) ρᵢₜ rᵢₜ / n, with ρ the ratio of the step alone and w of `visit_ratios`. Returns, not average rewards.
+
     Source: Q. Liu, L. Li, Z. Tang, D. Zhou, "Breaking the curse of horizon: infinite-horizon off-policy estimation", NeurIPS 2018.
     """
-    if table.gamma == 1 and table.bootstraps:
-        assert table.truncated is not None
-        raise ConfigurationError(f"evaluation, mis: expected γ < 1 or episodes that end, got γ = 1 and episode "
-                                 f"{int(np.argmax(table.truncated))} truncated; give gamma= or horizon=, or leave mis out")
-    alive = table.alive
-    episode, step = np.nonzero(alive)
-    discount = table.discount[step]
+    episode, step = np.nonzero(table.alive)
     with np.errstate(over="ignore"):
-        ratio = np.exp(table.log_ratio[alive])
-    last = step == table.length[episode] - 1
-    goes_on = ~last if table.truncated is None else ~last | table.truncated[episode]
-    weight = _weights(visits, discount, table.gamma * ratio * goes_on, step == 0, table.n)
-    values = np.zeros(table.n)
-    np.add.at(values, episode, discount * weight * ratio * table.reward[alive])
-    return replace(mean_of(table.by_unit(values), table.counts), influence=None,
+        ratio = np.exp(table.log_ratio[table.alive])
+    paid = table.discount[step] * ratio_of_visits[np.arange(len(episode)) + episode] * ratio * table.reward[table.alive]
+    return replace(mean_of(table.by_unit(np.bincount(episode, paid, table.n)), table.counts), influence=None,
                    notes=("the fit of visits is kept in resamples; intervals are by the bootstrap",))
 
 
-def _weights(visits: Visits, discount: Array, flow: Array, first: Array, n: int) -> Array:
-    """[steps] w."""
-    here, there, F = visits.here, visits.there, visits.n_features
-    if visits.discrete:
-        flows = np.zeros((F, F))  # [feature, unknown]
-        np.add.at(flows, (here, here), discount)
-        seen = there >= 0
-        np.subtract.at(flows, (there[seen], here[seen]), (discount * flow)[seen])
-        start = np.bincount(here[first], minlength=F).astype(np.float64)
-        return np.asarray(np.linalg.lstsq(flows, start, rcond=None)[0][here])
-    features = discount[:, None] * here
-    features -= (discount * flow)[:, None] * there
-    rest = here[first].sum(0) - features.sum(0)
-    return np.asarray(1 + here @ np.linalg.solve(features.T @ here + 1e-3 * n * np.eye(F), rest))
+def _by_indicators(places: Array, F: int, flows: Sequence[Flow]) -> Iterator[Array]:
+    """places: [rows] which feature is 1, −1 for none."""
+    here, there = places[:-1], places[1:]
+    for flow in flows:
+        at, on = (flow.discount[:-1] != 0) & (here >= 0), (flow.onward[:-1] != 0) & (here >= 0) & (there >= 0)
+        flowing = np.diag(np.bincount(here[at], flow.discount[:-1][at], F))  # [feature, unknown]
+        flowing -= np.bincount(there[on] * F + here[on], flow.onward[:-1][on], F * F).reshape(F, F)
+        begun = (flow.start > 0) & (places >= 0)
+        start = np.bincount(places[begun], minlength=F).astype(np.float64)
+        yield np.where(places >= 0, np.linalg.lstsq(flowing, start, rcond=None)[0][places], 0.0)
+
+
+def _by_kernels(states: Array, taken: Array, flows: Sequence[Flow]) -> Iterator[Array]:
+    logged = np.flatnonzero(taken)
+    centres = states[logged[np.unique(np.linspace(0, len(logged) - 1, _CENTRES).round().astype(np.int64))]]
+    gaps = _squares(centres, centres)[np.triu_indices(len(centres), 1)]
+    gaps = gaps[gaps > 1e-12 * (centres**2).sum(1).max()]  # below is rounding: the same state
+    width = float(np.median(gaps)) if len(gaps) else 1.0
+    F, K = len(centres), len(flows)
+    gram, moved = np.zeros((F, F)), np.zeros((F, K * F))  # Σ γᵗ φ(sₜ) k(sₜ)ᵀ, the same for all; Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
+    starts, onward = np.zeros(F), np.zeros((F, K))
+    for first in range(0, len(states) - 1, _BLOCK):
+        kernels = np.exp(_squares(states[first:first + _BLOCK + 1], centres) / (-2 * width))
+        here, there = kernels[:-1], kernels[1:]
+        rows = slice(first, first + len(here))
+        gram += (flows[0].discount[rows, None] * here).T @ here
+        scaled = np.concatenate([flow.onward[rows, None] * here for flow in flows], 1)
+        moved += there.T @ scaled
+        onward += there.T @ np.stack([flow.onward[rows] for flow in flows], 1)
+        starts += here.T @ (flows[0].start[rows] - flows[0].discount[rows])
+    ridge = 1e-3 * flows[0].start.sum() * np.eye(F)
+    alphas = np.stack([np.linalg.solve((gram - moved[:, k * F:(k + 1) * F]) + ridge, starts + onward[:, k]) for k in range(K)], 1)
+    found = np.empty((K, len(states)))
+    for first in range(0, len(states), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        found[:, rows] = 1 + (np.exp(_squares(states[rows], centres) / (-2 * width)) @ alphas).T
+    yield from found
 
 
 def discrete_states(states: Array) -> Array | None:

@@ -8,13 +8,24 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.compiled.compiler import device, shared
-from cervello.compiled.lanes import root, splat, store, store_first
+from cervello.compiled.lanes import gather, root, select, splat, store, store_first
 from cervello.compiled.memory import read_f32, word, word_f32, write_f32
-from cervello.native.kernels.rows import exps_to_lanes, max_to_lanes, normalised, peak_to_lanes, scale_row, squares_about, sum_to_lanes
+from cervello.native.kernels.rows import (
+    exps_to_lanes,
+    max_to_lanes,
+    normalised,
+    peak,
+    peak_to_lanes,
+    scale_row,
+    squares_about,
+    sum_to_lanes,
+)
 from cervello.native.kernels.sixteen import highest, in_groups, maximum, over_rows, total
 from cervello.native.kernels.transpose import turn
 
 _F = np.float32
+_INF = _F(np.inf)
+_FEW = 8  # elements of a row up to which gathers take less time than turning
 
 
 @device
@@ -27,13 +38,30 @@ def _average(x, count):
     return x / splat(_F(count))
 
 
-def _reduction(to_lanes, tree, finish):
+@device
+def _added(x):  # as `sum_to_lanes` adds it to 0
+    return splat(_F(0.0)) + x
+
+
+@device
+def _compared(x):  # as `max_to_lanes` compares it with -inf
+    return select(x != x, splat(_F(np.nan)), peak(x, splat(-_INF)))
+
+
+def _reduction(to_lanes, of_one, nothing, tree, finish):
+    """`of_one`: what `to_lanes` makes of a lane's only element; `nothing`: of none."""
+    nothing = _F(nothing)
+
     @shared
     def group(target, target_row, source, source_row, rows, count, scratch, parameters):
         pairs = scratch + 16 * 64
-        for r in range(rows):
-            store(scratch + r * 64, to_lanes(source + r * source_row, count))
-        turn(scratch, 64, scratch, 64, rows, 16)
+        if count <= _FEW:  # gathered with lanes as rows, so that nothing has to be turned
+            for c in range(16):
+                store(scratch + c * 64, of_one(gather(source + c * 4, source_row, rows)) if c < count else splat(nothing))
+        else:
+            for r in range(rows):
+                store(scratch + r * 64, to_lanes(source + r * source_row, count))
+            turn(scratch, 64, scratch, 64, rows, 16)
         result = finish(tree(scratch, pairs), count)
         if target_row == 4:
             store_first(target, result, rows)
@@ -46,8 +74,8 @@ def _reduction(to_lanes, tree, finish):
     return over_rows(in_groups(group))
 
 
-sum_, mean = _reduction(sum_to_lanes, total, _same), _reduction(sum_to_lanes, total, _average)
-max_ = _reduction(max_to_lanes, maximum, _same)
+sum_, mean = (_reduction(sum_to_lanes, _added, 0.0, total, finish) for finish in (_same, _average))
+max_ = _reduction(max_to_lanes, _compared, -np.inf, maximum, _same)
 
 
 @shared

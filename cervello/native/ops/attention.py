@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.dims import Dim
+from cervello.native.fusion import MOST_OPS
 from cervello.native.graph import Node
 from cervello.native.loops import broadcast_strides, collapse, padded
 from cervello.native.lowering import Lowering
@@ -17,7 +18,6 @@ from cervello.native.planned import NotPlanned, lowers
 from cervello.native.tensors import Address, Space, Tensor, Weight
 
 F32 = np.dtype(np.float32)
-MOST_OPS = 4
 _ROWS = 48  # as the kernel's
 _K = "cervello.native.kernels."
 

@@ -15,8 +15,7 @@ from cervello.native.flow_values import ENDLESS
 from cervello.native.graph import Node
 from cervello.native.lowering import Lowering, copy_words
 from cervello.native.planned import lowers
-from cervello.native.program import LABEL
-from cervello.native.tensors import Jump, Step, Tensor
+from cervello.native.tensors import LABEL, Jump, Step, Tensor
 
 _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 

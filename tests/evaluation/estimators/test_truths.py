@@ -8,6 +8,8 @@ import pytest
 
 from cervello.evaluation import estimators
 from cervello.evaluation.diagnostics import UNSUPPORTED, diagnose, judge
+from cervello.evaluation.estimators.mis import Flow
+from cervello.evaluation.moments import Moments
 from cervello.evaluation.table import Table
 
 
@@ -157,8 +159,42 @@ def test_a_reward_of_minus_one_gives_marginalised_sampling_minus_the_mean_length
     lengths = rng.integers(1, 9, 40)
     table = Table.of([np.zeros(k) for k in lengths], [-np.ones(k) for k in lengths])
     for states in (np.concatenate([np.arange(k) for k in lengths])[:, None], rng.normal(size=(lengths.sum(), 3))):
-        following = np.concatenate([states[1:], states[:1]])  # ends have none, so what stands there is not read
-        assert estimators.mis(table, estimators.Visits.of(states, following)).value == pytest.approx(-lengths.mean(), abs=1e-9)
+        assert _marginalised(table, states).value == pytest.approx(-lengths.mean(), abs=1e-9)
+
+
+def _marginalised(table: Table, states: np.ndarray) -> Moments:
+    """Of [steps, d] states; what stands after an episode's end is not read."""
+    ends = np.cumsum(table.length)
+    observations = np.insert(np.asarray(states, np.float64), ends, np.nan, axis=0)
+    [weights] = estimators.visit_ratios(observations, [estimators.Flow.of(table)])
+    return estimators.mis(table, weights)
+
+
+def test_marginalised_sampling_of_candidates_together_is_that_of_each_alone() -> None:
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(1, 2500, 3)  # longer than the blocks in which kernels are made
+    tables = [Table.of([rng.normal(size=k) * 0.1 for k in lengths], [rng.normal(size=k) for k in lengths], 0.9) for _ in range(3)]
+    observations = rng.normal(size=(lengths.sum() + 3, 2))
+    flows = [estimators.Flow.of(table) for table in tables]
+    together = list(estimators.visit_ratios(observations, flows))
+    for flow, found in zip(flows, together, strict=True):
+        [alone] = estimators.visit_ratios(observations, [flow])
+        np.testing.assert_allclose(found, alone, rtol=1e-9)
+        taken = flow.discount > 0
+        np.testing.assert_allclose(alone[taken], _dense_ratios(observations, flow, lengths)[taken], rtol=1e-7)
+
+
+def _dense_ratios(observations: np.ndarray, flow: Flow, lengths: np.ndarray) -> np.ndarray:
+    """By the definition, on whole matrices."""
+    ends = np.cumsum(lengths + 1) - 1
+    steps = np.delete(np.arange(len(observations)), ends)
+    states = observations[steps]
+    centres = states[np.unique(np.linspace(0, len(states) - 1, 100).round().astype(np.int64))]
+    gaps = ((centres[:, None] - centres) ** 2).sum(-1)
+    phi = np.exp(-((observations[:, None] - centres) ** 2).sum(-1) / (2 * np.median(gaps[gaps > 0])))
+    features = flow.discount[steps, None] * phi[steps] - flow.onward[steps, None] * phi[steps + 1]
+    rest = phi[flow.start > 0].sum(0) - features.sum(0)
+    return 1 + phi @ np.linalg.solve(features.T @ phi[steps] + 1e-3 * len(lengths) * np.eye(len(centres)), rest)
 
 
 def test_marginalised_sampling_finds_the_value_of_a_chain_with_another_policy() -> None:
@@ -177,11 +213,9 @@ def test_marginalised_sampling_finds_the_value_of_a_chain_with_another_policy() 
         ratios.append(ratio)
         rewards.append(reward)
     table = Table.of(ratios, rewards, gamma)
-    observations = np.eye(2)[states]
-    following = np.concatenate([observations[1:], observations[:1]])
     P = np.array([[1 - pi, pi], [0, 1 - pi]])
     truth = np.linalg.solve(np.eye(2) - gamma * P, [-0.1, pi - 0.1])[0]
-    assert estimators.mis(table, estimators.Visits.of(observations, following)).value == pytest.approx(truth, abs=0.02)
+    assert _marginalised(table, np.eye(2)[states]).value == pytest.approx(truth, abs=0.02)
 
 
 def test_marginalised_sampling_refuses_truncated_episodes_without_discount() -> None:
@@ -189,7 +223,7 @@ def test_marginalised_sampling_refuses_truncated_episodes_without_discount() -> 
 
     table = Table(np.zeros((2, 3)), np.ones((2, 3)), np.full(2, 3), 1.0, truncated=np.array([False, True]))
     with pytest.raises(ConfigurationError, match="episode 1 truncated"):
-        estimators.mis(table, estimators.Visits.of(np.zeros((6, 1)), np.zeros((6, 1))))
+        estimators.Flow.of(table)
 
 
 def test_kernels_find_the_value_of_a_deterministic_policy() -> None:
