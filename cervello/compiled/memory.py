@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-I8, I32, I64, F32, F64 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
+I8, I16, I32, I64, F32, F64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
 def _element(builder: Any, kind: Any, args: Any) -> Any:
@@ -45,6 +45,7 @@ read_f64, write_f64 = _reader(F64, types.float64, 8), _writer(F64, types.float64
 read_i64, write_i64 = _reader(I64, types.int64, 8), _writer(I64, types.int64, 8)
 read_i32, write_i32 = _reader(I32, types.int32, 4), _writer(I32, types.int32, 4)
 read_u8, write_u8 = _reader(I8, types.uint8, 1), _writer(I8, types.uint8, 1)
+read_u16, read_i16 = _reader(I16, types.uint16, 2), _reader(I16, types.int16, 2)
 read_i8, write_i8 = _reader(I8, types.int8, 1), _writer(I8, types.int8, 1)
 word = read_i64  # one word of a step or of the run's context
 

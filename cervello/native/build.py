@@ -28,6 +28,7 @@ from cervello.native.ops import (  # noqa: F401  (each registers its ops)
     movement,
     norms,
     picking,
+    quantisation,
     random,
     recurrent,
     reductions,

@@ -16,7 +16,7 @@ import onnx
 
 from cervello.errors import GraphError
 from cervello.native.batching import Batching
-from cervello.native.dims import ROWS, Shape
+from cervello.native.dims import ROWS, Shape, product
 from cervello.native.freed import Baked
 from cervello.native.graph import Graph, Node
 from cervello.native.infer import results
@@ -153,6 +153,32 @@ def _gemm(lift: _Lift, node: Node) -> None:
         lift.add("Add", lift.add("MatMul", node.inputs[0], lift.constant(w)), lift.constant(c), outputs=node.outputs)
     else:
         lift.add("MatMul", node.inputs[0], lift.constant(w), outputs=node.outputs)
+
+
+@_lifts("QuantizeLinear", "DequantizeLinear")
+def _quantise(lift: _Lift, node: Node) -> None:
+    lift.only(node, 0)
+    lift.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 1))}))
+
+
+@_lifts("DynamicQuantizeLinear")
+def _quantise_dynamically(lift: _Lift, node: Node) -> None:
+    """One scale and one zero point per row: [N]."""
+    lift.nodes.append(replace(node, attributes={"by_row": 1}))
+
+
+@_lifts("MatMulInteger", "QLinearMatMul")
+def _integer_product(lift: _Lift, node: Node) -> None:
+    scales = {"MatMulInteger": (2,), "QLinearMatMul": (1, 2, 6, 7)}[node.op]  # that may have rows
+    lift.only(node, 0, *scales)
+    inputs = list(node.inputs)
+    for place in (place for place in scales if place < len(inputs) and inputs[place]):
+        name, rank = inputs[place], lift.rank(inputs[0])
+        if lift.rank(name) and product(lift.values[name].shape or ()) != 1:
+            raise Baked(f"node {node} has a scale or a zero point for each row of its left operand")
+        if name in lift.lifted:
+            inputs[place] = lift.add("Reshape", name, lift.constant(np.array([ROWS, *(1,) * rank], object)))
+    lift.nodes.append(replace(node, inputs=tuple(inputs)))
 
 
 @_lifts("Concat")

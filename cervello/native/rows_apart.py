@@ -20,11 +20,11 @@ from cervello.native.values import Value
 # Every element from the elements at its own place, with broadcasting: rows stay apart, for two axes that depend on N never meet.
 ELEMENTWISE = set({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
-    "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Floor",
-    "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual",
-    "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu",
-    "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh",
-    "ThresholdedRelu", "Where", "Xor"})
+    "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Dequantize", "Div", "Elu", "Equal", "Erf", "Exp",
+    "Expand", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Quantize",
+    "Reciprocal", "Relu", "Requantize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
+    "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"})
 # Sums over an axis of both operands: over the batch, the result has no rows or two axes of them, and either is refused.
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
 # Elements change places but not rows; a reshape is looked at apart.
@@ -35,7 +35,8 @@ _PICTURES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPoo
                        "InstanceNormalization", "MaxPool"})
 _CHANNELS = frozenset({"BatchNormalization", "LRN"})  # on the axis behind it alone
 _ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
-              "LogSoftmax": -1, "LpNormalization": -1, "Softmax": -1, "TopK": -1}  # and the axis they take unless told
+              "LogSoftmax": -1, "LpNormalization": -1, "RangeScale": -1, "RangeZero": -1, "Softmax": -1,
+              "TopK": -1}  # and the axis they take unless told
 REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
                         "ReduceLogSum", "ReduceLogSumExp"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})

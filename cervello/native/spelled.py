@@ -11,7 +11,18 @@ from cervello.native.dims import Shape
 from cervello.native.graph import Graph, Node
 from cervello.native.infer import infer
 from cervello.native.sketch import SPELLINGS, Sketch
-from cervello.native.spellings import attention, convolution, einsum, indexing, rearranging, recurrent, stacked  # noqa: F401  (each registers its ops)
+from cervello.native.spellings import (  # noqa: F401  (each registers its ops)
+    attention,
+    contrib,
+    contrib_quantised,
+    convolution,
+    einsum,
+    indexing,
+    quantisation,
+    rearranging,
+    recurrent,
+    stacked,
+)
 from cervello.native.values import Value
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has

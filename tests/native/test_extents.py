@@ -23,7 +23,7 @@ from cervello.native.extents.products import packed
 from cervello.native.tensors import Address, Jump, Step, Stored
 from cervello.native.verifier import verify
 
-_BLOCK_ARGUMENTS = {("target", "source"): 1, ("target", "a", "b"): 2, ("target", "condition", "a", "b"): 3}
+_BLOCK_ARGUMENTS = {("target", "source"): 1, ("target", "a", "b"): 2, ("target", "a", "b", "c"): 3, ("target", "condition", "a", "b"): 3}
 
 
 def _functions() -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -89,6 +89,16 @@ def _choice(item: int | None) -> Reach:
     return reach
 
 
+def _triple(result: int, *items: int) -> Reach:
+    """Three operands of these sizes in bytes, each of which may stand still; nothing is read for no elements."""
+    def reach(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
+        still = _still(parameters)
+        return dense(count * result), *(dense(item if count > 0 and still & bit else count * item)
+                                        for bit, item in zip((1, 2, 4), items, strict=True))
+
+    return reach
+
+
 def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> Reach:
     """A row to one result; `least`: elements that are read in any case, `item`: bytes of each."""
     return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * item))
@@ -126,6 +136,13 @@ for _item, _kind in ((8, "i64"), (4, "i32")):
         _declare("integers", f"row_{_name}_{_kind}", Block(1, 0, _row_to(_item, item=_item)))
 _declare("integers", "equal_bool", Block(2, 1, _pair(1, 1)))
 _declare("integers", "where", Block(3, 2, _choice(None)))
+for _kind, _item in (("u8", 1), ("i8", 1), ("u16", 2), ("i16", 2), ("i32", 4)):
+    _declare("quantisation", f"dequantize_{_kind}", Block(3, 1, _triple(4, _item, 4, _item)))
+    if _kind != "i32":
+        _declare("quantisation", f"quantize_{_kind} requantize_{_kind}", Block(3, 1, _triple(_item, 4, 4, _item)))
+        _declare("quantisation", f"snap_{_kind} resnap_{_kind}", Block(3, 2, _triple(4, 4, 4, _item)))
+_declare("quantisation", "range_scale", Block(1, 0, _row_to(4)))
+_declare("quantisation", "range_zero", Block(1, 0, _row_to(1)))
 _declare("rows", "sum_ mean max_ min_ prod sum_square l1 l2 log_sum log_sum_exp", Block(1, 0, _row_to(4)))
 _declare("rows", "softmax log_softmax", Block(1, 0, _FLOATS))
 _declare("rows", "layer_norm", Block(1, 3, _FLOATS, weights=(0, 1), optional=(1,)))

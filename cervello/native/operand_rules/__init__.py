@@ -18,6 +18,7 @@ from cervello.native.operand_rules import (  # noqa: F401  (each enters its ops)
     movement,
     norms,
     products,
+    quantisation,
     random,
     recurrent,
     reductions,

@@ -11,7 +11,7 @@ def _gemm(o: Operands) -> None:
     o.rank(1, "a matrix", 2, 2)
 
 
-@operands_of("MatMul", "MatMulInteger")
+@operands_of("MatMul")
 def _matmul(o: Operands) -> None:
     o.rank(0, "a vector or matrices", 1)
     o.rank(1, "a vector or matrices", 1)

@@ -23,10 +23,17 @@ def _frame(o: Operands, n: int) -> None:
 
 @operands_of("Conv", "ConvTranspose")
 def _conv(o: Operands) -> None:
+    rank = convolution(o)
+    if o.node.op == "ConvTranspose":
+        _transposed(o, rank - 2)
+
+
+def convolution(o: Operands, filters_at: int = 1, bias_at: int = 2) -> int:
+    """A picture as operand 0, filters and a bias; the picture's rank."""
     rank = o.rank(0, "a picture", 3)
-    o.rank(1, "filters", rank, rank)
+    o.rank(filters_at, "filters", rank, rank)
     _frame(o, rank - 2)
-    x, w, groups = o.shape(0), o.shape(1), o.at_least("group", 1, 1)
+    x, w, groups = o.shape(0), o.shape(filters_at), o.at_least("group", 1, 1)
     kernel = o.attribute("kernel_shape")
     if kernel and tuple(kernel) != tuple(w[2:]):
         o.fail(f"kernel_shape {written(w[2:])}, as the filters have it", list(kernel))
@@ -39,9 +46,8 @@ def _conv(o: Operands) -> None:
         o.fail(f"a picture of {channels} channels", written(x))
     if not isinstance(divided, Affine) and divided % groups:
         o.fail(f"channels that {groups} groups share evenly", divided)
-    o.has_shape(2, "a bias", (filters,))
-    if transposed:
-        _transposed(o, rank - 2)
+    o.has_shape(bias_at, "a bias", (filters,))
+    return rank
 
 
 def _transposed(o: Operands, n: int) -> None:

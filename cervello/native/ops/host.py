@@ -73,6 +73,9 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
     Raises:
       UnsupportedError: neither numpy nor the reference implementation can run it.
     """
+    if node.domain == "com.microsoft":
+        raise UnsupportedError(f"node {node}: expected an op Cervello runs, got onnxruntime's own {node.domain}.{node.op}; export the file "
+                               "without graph optimisation level extended (ORT_ENABLE_BASIC or ORT_DISABLE_ALL)")
     if node.domain or node.op in NEVER or node.op in RANDOM:
         raise UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
     tier = "numpy" if node.op in NUMPY else "reference"
