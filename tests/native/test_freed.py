@@ -97,7 +97,8 @@ def test_real_policies_exported_for_one_row_are_freed_and_rows_are_as_they_were(
 
 def recurrent(layers: int) -> onnx.ModelProto:
     """GRU layers as torch's new exporter writes them for one row: the state is sliced by layer."""
-    nodes, constants, below = [H.make_node("Unsqueeze", ["obs", "p0"], ["s"])], {}, "s"
+    nodes, below = [H.make_node("Unsqueeze", ["obs", "p0"], ["s"])], "s"
+    constants: dict[str, Any] = {}
     for k in range(layers):
         constants |= {f"w{k}": weights(1, 24, 5 if k == 0 else 8), f"r{k}": weights(1, 24, 8)}
         nodes += [H.make_node("Slice", ["h_in", f"p{k}", f"p{k + 1}", "p0"], [f"i{k}"]),
