@@ -96,6 +96,11 @@ class Policy:
         return self._engine.model
 
     @property
+    def metadata(self) -> Mapping[str, str]:
+        """`metadata_props` of the model's file; see `Model.metadata`."""
+        return self._engine.model.metadata
+
+    @property
     def inferer(self) -> Inferer:
         return self._engine.inferer
 

@@ -109,6 +109,27 @@ def whole(graph: Graph, entries: Entries, reason: str, in_front: bool | None = N
     return _fixed(graph, entries, frozenset()), Batching(False, shapes, axes, reason, others=_others(entries, frozenset()))
 
 
+def behind_layers(graph: Graph, entries: Entries) -> tuple[Graph, Batching] | None:
+    """The reading of a file for one row whose states have their layers in front: (layers, 1, H) beside an observation (1, F).
+
+    None where no state has that form, or an input has neither form.
+    """
+    axes: dict[str, int | None] = {}
+    for port, row in zip(graph.inputs, entries, strict=True):
+        if len(row) > 1 and row[0] == 1:
+            axes[port.name] = 0
+        elif len(row) == 3 and row[1] == 1:
+            axes[port.name] = 1
+        else:
+            return None
+    if set(axes.values()) != {0, 1}:
+        return None
+    shapes: dict[str, Shape] = {
+        port.name: tuple(ROWS if i == axes[port.name] else 1 if isinstance(d, str) else d for i, d in enumerate(row))
+        for port, row in zip(graph.inputs, entries, strict=True)}
+    return _fixed(graph, entries, frozenset()), Batching(True, shapes, axes)
+
+
 def asked(graph: Graph, entries: Entries, batch_axis: BatchAxis) -> tuple[Graph, Batching]:
     """The reading that a caller wants; see `Model.load`.
 

@@ -62,6 +62,7 @@ class _Walk:
         for port in graph.inputs:
             self.values[port.name] = Value(port.name, shapes[port.name], port.dtype)
             self.single[port.name] = Value(port.name, tuple(at(size, 1) for size in shapes[port.name]), port.dtype)
+        self.for_one = all(isinstance(size, int) for port in graph.inputs for size in port.shape or ())
         self.nodes: list[Node] = []
         self._numbers = count(1 << 41)
 
@@ -109,6 +110,8 @@ class _Walk:
                 return node
             wanted = _target(self.shape(node.inputs[0]), target.tolist())
             return node if wanted is None else replace(node, inputs=(node.inputs[0], self.sizes(wanted)))
+        if node.op == "Slice":  # of a batch that the file leaves open, it takes the first row
+            return self.all_rows(node) if self.for_one else node
         if node.op == "Concat":
             rows = next(shape for name in node.inputs if _rows_axis(shape := self.shape(name)) is not None)
             axis = _rows_axis(rows)
@@ -117,6 +120,21 @@ class _Walk:
         if node.op in _STATES:
             return self.with_rows(self.turned(node), _STATES[node.op], 1)
         return self.aligned(node) if node.op in ELEMENTWISE else node
+
+    def all_rows(self, node: Node) -> Node:
+        """A Slice that takes the one row takes all of them."""
+        axis = _rows_axis(self.shape(node.inputs[0]))
+        operands = [self.values[name].constant if name else None for name in node.inputs[1:]]
+        starts, ends, axes, steps = [None if data is None else data.tolist() for data in (*operands, None, None)[:4]]
+        if axis is None or starts is None or ends is None or any(name and data is None
+                                                                 for name, data in zip(node.inputs[1:], operands, strict=True)):
+            return node
+        rank = len(self.shape(node.inputs[0]))
+        place = next((i for i, own in enumerate(axes or range(len(starts))) if own % rank == axis), None)
+        if place is None or starts[place] not in (0, -1) or ends[place] < 1 or (steps or [1] * len(starts))[place] != 1:
+            return node
+        starts[place], ends[place] = 0, ROWS
+        return replace(node, inputs=(node.inputs[0], self.sizes(starts), self.sizes(ends), *node.inputs[3:]))
 
     def with_rows(self, node: Node, places: Iterable[int], axis: int) -> Node:
         """Constants that stand beside rows get as many of them."""
@@ -187,6 +205,18 @@ def _target(source: Shape, target: list[int]) -> list[Dim] | None:
             continue
         if not isinstance(filled, Affine) and (place == 0 or _front(source) == 1):
             return [filled if size == -1 else size for size in changed]
+    return _joined(source, sizes)
+
+
+def _joined(source: Shape, sizes: list[Dim]) -> list[Dim] | None:
+    """Rows that lie behind a sequence and that a Reshape joins with heads: for one row, 1 x heads is heads; for N, it is N x heads."""
+    axis = _rows_axis(source)
+    if not axis or -1 in sizes:
+        return None
+    for place, size in enumerate(sizes):
+        if product(sizes[:place]) == product(source[:axis]) and size != 1:
+            changed = [*sizes[:place], size * ROWS, *sizes[place + 1:]]
+            return changed if product(changed) == product(source) else None
     return None
 
 

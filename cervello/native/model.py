@@ -80,6 +80,7 @@ class Model(Executable):
         self._open: Open[Model] | None = Open(graph, sizes, batching.others, lifted) if batching.others else None
         self._asked: _Asked = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
         self._sizes = sizes
+        self._metadata = MappingProxyType(dict(graph.metadata))
         self._plans: dict[int, Plan] = {}
         constants = [(name, value.shape, str(value.dtype)) for name, value in sorted(self.spec.constants.items())]
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
@@ -166,6 +167,11 @@ class Model(Executable):
     def constants(self) -> Mapping[str, Array]:
         """Outputs that no input reaches, by name."""
         return MappingProxyType(dict(self.spec.constants))
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """`metadata_props` of the file, where exporters note joint names, scales and default poses; empty where it has none."""
+        return self._metadata
 
     @property
     def open_dims(self) -> Mapping[str, int]:

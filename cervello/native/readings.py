@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from cervello.errors import GraphError
-from cervello.native.batching import BatchAxis, Batching, Entries, as_given, asked, candidates, entries_of, one_row, whole
+from cervello.native.batching import BatchAxis, Batching, Entries, as_given, asked, behind_layers, candidates, entries_of, one_row, whole
 from cervello.native.dead_code import without_dead_code
 from cervello.native.dims import ROWS, Shape, at
 from cervello.native.flow import BRANCH
@@ -101,6 +101,9 @@ def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], sha
         return _read(*asked(graph, entries, batch_axis), names)
     choices = candidates(graph, entries)
     if not choices:
+        layered = behind_layers(graph, entries)
+        if layered is not None and isinstance(found := _proven(*layered, names, _freed), Reading):
+            return found
         return _read(*whole(graph, entries, "every input is declared for one row"), names)
     stuck = [_Stuck()] * len(choices)
     for attempt in (_declared, _freed):

@@ -111,11 +111,38 @@ def _pow(node: Node, a: Array, b: Array) -> Array:
     return cast(np.asarray(np.power(a, b)), a.dtype)
 
 
+def _ordered(a: Any, b: Any) -> bool:
+    """Whether size a is at least size b for every N ≥ 1.
+
+    Raises:
+      NotAffine: it depends on N.
+    """
+    (const, slope), (other, other_slope) = parts(a), parts(b)
+    const, slope = const - other + slope - other_slope, slope - other_slope  # the difference is const + slope * (N - 1)
+    if const >= 0 and slope >= 0:
+        return True
+    if const <= 0 and slope <= 0:
+        return False
+    raise NotAffine(f"the larger of {a} and {b}")
+
+
+_larger_size = np.frompyfunc(lambda a, b: a if _ordered(a, b) else b, 2, 1)
+_smaller_size = np.frompyfunc(lambda a, b: b if _ordered(a, b) else a, 2, 1)
+
+
+def _largest(a: Array, b: Array) -> Array:
+    return np.asarray(_larger_size(a, b), object)
+
+
+def _smallest(a: Array, b: Array) -> Array:
+    return np.asarray(_smaller_size(a, b), object)
+
+
 @host("Max")
 def _max(node: Node, *xs: Array) -> Array:
     result = xs[0]
     for x in xs[1:]:
-        result = np.maximum(result, x)
+        result = np.maximum(result, x) if object not in (result.dtype, x.dtype) else _largest(result, x)
     return result
 
 
@@ -123,7 +150,7 @@ def _max(node: Node, *xs: Array) -> Array:
 def _min(node: Node, *xs: Array) -> Array:
     result = xs[0]
     for x in xs[1:]:
-        result = np.minimum(result, x)
+        result = np.minimum(result, x) if object not in (result.dtype, x.dtype) else _smallest(result, x)
     return result
 
 
