@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from cervello.evaluation.table import Table
 from cervello.spec import Array
 
 _MOST_STATES, _CENTRES = 512, 100
+_ROWS = 1 << 12  # of kernels at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,16 +20,18 @@ class Visits:
     """Features of all logged states and of those that came after them; the same for every candidate.
 
     Attributes:
-      n_features: F. here, there: [steps] int64, which feature is 1, −1 for none; or [steps, F] float64 kernels.
+      n_features: F.
+      here, there: [steps] int64, which feature is 1, −1 for none; of discrete states, else None.
+      kernels: [rows, F] float64 of states in the order of time, where row `at[i]` is the state of step i and row `at[i] + 1` the one after
+        it: most states are both, and are held once. None for discrete states. at: [steps] int64, ascending.
     """
 
     n_features: int
-    here: Array
-    there: Array
-
-    @property
-    def discrete(self) -> bool:
-        return self.here.ndim == 1
+    here: Array | None = None
+    there: Array | None = None
+    kernels: Array | None = None
+    at: Array | None = None
+    _products: dict[bytes, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, observations: Array, following: Array) -> Visits:
@@ -44,8 +47,31 @@ class Visits:
         centres = states[np.unique(np.linspace(0, len(states) - 1, _CENTRES).round().astype(np.int64))]
         gaps = _squares(centres, centres)
         width = float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
-        here, there = (np.exp(_squares(rows, centres) / (-2 * width)) for rows in (states, after))
-        return cls(len(centres), here, there)
+        breaks = np.append((after[:-1] != states[1:]).any(1), True)  # what follows is not the next row
+        at = np.arange(len(states)) + np.cumsum(breaks) - breaks
+        rows = np.empty((len(states) + int(breaks.sum()), states.shape[1]))
+        rows[at], rows[at[breaks] + 1] = states, after[breaks]
+        kernels = np.empty((len(rows), len(centres)))
+        for block in _blocks(len(rows)):
+            gaps = _squares(rows[block], centres)
+            np.exp(np.divide(gaps, -2 * width, out=gaps), out=kernels[block])
+        return cls(len(centres), kernels=kernels, at=at)
+
+    def product(self, weight: Array) -> Array:
+        """[F, F] Σ weight φ(sₜ) φ(sₜ)ᵀ over steps; kept, since it is the same for every candidate."""
+        assert self.kernels is not None
+        key = weight.tobytes()
+        if key not in self._products:
+            self._products.clear()
+            self._products[key] = _product(self.kernels, self.kernels, self.spread(weight))
+        return self._products[key]
+
+    def spread(self, values: Array) -> Array:
+        """[rows] values of steps at the rows of their states, 0 elsewhere."""
+        assert self.kernels is not None
+        found = np.zeros(len(self.kernels))
+        found[self.at] = values
+        return found
 
 
 def mis(table: Table, visits: Visits) -> Moments:
@@ -79,18 +105,35 @@ def mis(table: Table, visits: Visits) -> Moments:
 
 def _weights(visits: Visits, discount: Array, flow: Array, first: Array, n: int) -> Array:
     """[steps] w."""
-    here, there, F = visits.here, visits.there, visits.n_features
-    if visits.discrete:
+    F = visits.n_features
+    if visits.kernels is None:
+        here, there = visits.here, visits.there
+        assert here is not None
+        assert there is not None
         flows = np.zeros((F, F))  # [feature, unknown]
         np.add.at(flows, (here, here), discount)
         seen = there >= 0
         np.subtract.at(flows, (there[seen], here[seen]), (discount * flow)[seen])
         start = np.bincount(here[first], minlength=F).astype(np.float64)
         return np.asarray(np.linalg.lstsq(flows, start, rcond=None)[0][here])
-    features = discount[:, None] * here
-    features -= (discount * flow)[:, None] * there
-    rest = here[first].sum(0) - features.sum(0)
-    return np.asarray(1 + here @ np.linalg.solve(features.T @ here + 1e-3 * n * np.eye(F), rest))
+    kernels, at = visits.kernels, visits.at
+    assert at is not None
+    moved = visits.spread(discount * flow)[:-1]
+    flows = visits.product(discount) - _product(kernels[1:], kernels[:-1], moved)
+    rest = kernels[at[first]].sum(0) - (visits.spread(discount) @ kernels - moved @ kernels[1:])
+    return np.asarray(1 + (kernels @ np.linalg.solve(flows + 1e-3 * n * np.eye(F), rest))[at])
+
+
+def _product(a: Array, b: Array, weight: Array) -> Array:
+    """[F, F] Σ weight aᵀ b over rows, some at a time: the scaled rows stay in the cache."""
+    found = np.zeros((a.shape[1], b.shape[1]))
+    for block in _blocks(len(a)):
+        found += a[block].T @ (weight[block, None] * b[block])
+    return found
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + _ROWS) for start in range(0, n, _ROWS)]
 
 
 def discrete_states(states: Array) -> Array | None:
