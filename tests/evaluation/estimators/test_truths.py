@@ -8,6 +8,7 @@ import pytest
 
 from cervello.evaluation import estimators
 from cervello.evaluation.diagnostics import UNSUPPORTED, diagnose, judge
+from cervello.evaluation.estimators.mis import _squares
 from cervello.evaluation.table import Table
 
 
@@ -214,3 +215,26 @@ def test_magic_weighs_bias_as_an_outer_product() -> None:
     # Two estimates with opposite biases and no variance cancel: a product by element could not see it.
     b = np.array([1.0, -1.0])
     assert simplex_minimum(np.outer(b, b)) == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_visits_by_kernels_solve_the_flow_of_the_definition(joined: bool) -> None:
+    rng = np.random.default_rng(6)
+    lengths = rng.integers(1, 30, 50)
+    paths = [rng.normal(size=(T + 1, 3)) for T in lengths]
+    states, following = (np.concatenate([each[rows] for each in paths]) for rows in (slice(-1), slice(1, None)))
+    if not joined:
+        following = following + rng.normal(size=following.shape)
+    truncated = rng.random(50) < 0.5
+    table = Table.of([rng.normal(0, 0.2, T) for T in lengths], [rng.random(T) for T in lengths], 0.97, truncated=truncated)
+    centres = states[np.unique(np.linspace(0, len(states) - 1, 100).round().astype(np.int64))]
+    gaps = _squares(centres, centres)  # rounding decides which zeros of the diagonal the median counts
+    here, there = (np.exp(((rows[:, None] - centres) ** 2).sum(-1) / (-2 * np.median(gaps[gaps > 0]))) for rows in (states, following))
+    discount, ratio = table.discount[np.nonzero(table.alive)[1]], np.exp(table.log_ratio[table.alive])
+    first = np.cumsum(lengths) - lengths
+    goes_on = np.ones(len(states))
+    goes_on[first + lengths - 1] = truncated
+    flow = discount[:, None] * (here - (0.97 * ratio * goes_on)[:, None] * there)
+    alpha = np.linalg.solve(flow.T @ here + 1e-3 * 50 * np.eye(len(centres)), here[first].sum(0) - flow.sum(0))
+    value = (discount * (1 + here @ alpha) * ratio * table.reward[table.alive]).sum() / 50
+    assert estimators.mis(table, estimators.Visits.of(states, following)).value == pytest.approx(value, rel=1e-10)
