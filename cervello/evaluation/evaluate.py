@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         diagnostics = diagnose(table, its.violations, its.ties, its.deterministic) if needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         moments = {name: _moments(name, table, data, its, ragged, bandwidth, kernel, seed, visits) for name in wanted}
-        judged.append((candidate, moments, diagnostics, values, bounds))
+        judged.append((candidate, moments, diagnostics, None if values is None else replace(values, q=[], v=[]), bounds))  # small
     prepare([each for _, moments, *_ in judged for each in moments.values()], options)
     reports = {}
     for candidate, moments, diagnostics, values, bounds in judged:
