@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -16,7 +17,7 @@ from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
 from cervello.evaluation.diagnostics import RELIABLE, UNSUPPORTED, WEAK, Diagnostics, diagnose, judge
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
-from cervello.evaluation.intervals import BOUNDED, Interval, IntervalOptions, value_bounds
+from cervello.evaluation.intervals import BOUNDED, Interval, IntervalOptions, prepare, value_bounds
 from cervello.evaluation.intervals import interval as interval_of
 from cervello.evaluation.logged import enumerated, open_dataset
 from cervello.evaluation.moments import Moments
@@ -94,8 +95,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     if "mis" in wanted:
         flows = [library.Flow.of(build(data, its, gamma, weights)) for its in scores]
         visits = library.visit_ratios(np.concatenate(data.features), flows)
-    reports = {}
     fitted = isinstance(by, Behavior)
+    judged = []
     for candidate, its, its_visits in zip(candidates, scores, visits, strict=False):
         table = build(data, its, gamma, weights)
         values = _values(q, candidate, its, data, gamma, horizon) if needs.values else None
@@ -103,10 +104,12 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
             table = with_values(table, data, values)
         diagnostics = diagnose(table, its.violations, its.ties, its.deterministic) if needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
-        estimates = {}
-        for name in wanted:
-            moments = _moments(name, table, data, its, ragged, bandwidth, kernel, seed, its_visits)
-            estimates[name] = _estimate(name, moments, diagnostics, values, fitted, options, bounds, ragged)
+        moments = {name: _moments(name, table, data, its, ragged, bandwidth, kernel, seed, its_visits) for name in wanted}
+        judged.append((candidate, moments, diagnostics, None if values is None else replace(values, q=[], v=[]), bounds))  # small
+    prepare([each for _, moments, *_ in judged for each in moments.values()], options)
+    reports = {}
+    for candidate, moments, diagnostics, values, bounds in judged:
+        estimates = {name: _estimate(name, each, diagnostics, values, fitted, options, bounds, ragged) for name, each in moments.items()}
         fit = None if values is None or values.converged is None else {
             "rounds": len(values.residuals), "converged": values.converged, "residuals": list(values.residuals)}
         reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, fit)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.evaluation.moments import Moments
+from cervello.evaluation.moments import Moments, resample
 from cervello.evaluation.table import Table
+from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
+from cervello.statistics.bootstrap import bca_levels, interval_of
+from cervello.statistics.samples import FEWEST
 
 Interval = tuple[float, float]
 KINDS = ("default", "bca", "percentile", "calibrated", "student-t", "hoeffding", "empirical-bernstein")
@@ -61,11 +65,7 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
       ConfigurationError: a concentration bound of an estimator that it does not hold for.
     """
     level = options.level if level is None else level
-    kind = options.kind
-    if kind == "default":
-        kind = "bca" if moments.n < _LARGE or moments.influence is None else "student-t"
-    elif kind == "student-t" and moments.influence is None:
-        kind = "bca"  # the report says which
+    kind = kind_of(moments, options)
     if moments.value is None:
         return None, kind
     if kind in ("hoeffding", "empirical-bernstein"):
@@ -79,8 +79,29 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
     if kind == "student-t":
         assert moments.influence is not None
         return student_t(moments.influence + moments.value, center=moments.value, level=level), kind
-    return bootstrap(moments.statistic, moments.n, kind, level=level,  # type: ignore[arg-type]
-                     resamples=options.resamples, seed=options.seed), kind
+    if kind == "calibrated":
+        return bootstrap(moments.statistic, moments.n, "calibrated", level=level, resamples=options.resamples, seed=options.seed), kind
+    if moments.n < FEWEST:
+        return None, kind
+    found, point = moments.replicates(options.resamples, options.seed), moments.value
+
+    def levels(tails: Array) -> Array:
+        return bca_levels(found, point, moments.without(), tails) if kind == "bca" else tails
+
+    return interval_of(found, point, level, levels), kind
+
+
+def prepare(some: Sequence[Moments], options: IntervalOptions) -> None:
+    """Resamples all estimates that `interval` will ask replicates of at once."""
+    asked = [each for each in some if each.value is not None and each.n >= FEWEST and kind_of(each, options) in ("bca", "percentile")]
+    resample(asked, options.resamples, options.seed)
+
+
+def kind_of(moments: Moments, options: IntervalOptions) -> str:
+    """The kind of interval that an estimate gets."""
+    if options.kind == "default":
+        return "bca" if moments.n < _LARGE or moments.influence is None else "student-t"
+    return "bca" if options.kind == "student-t" and moments.influence is None else options.kind  # the report says which
 
 
 def value_bounds(table: Table, options: IntervalOptions, horizon: int | None) -> Interval:

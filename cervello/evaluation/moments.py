@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from cervello.spec import Array
+from cervello.statistics.resampling import resamples_of
 
+_JACKKNIFE_ROWS = 256  # units left out at a time
 _SAME = 1e-13  # resamples this close to the point, relatively, differ by the order of a sum only
 
 
@@ -31,6 +33,7 @@ class Moments:
     influence: Array | None = None
     unsupported: str | None = None
     notes: tuple[str, ...] = ()
+    _replicates: dict[tuple[int, int], Array] = field(default_factory=dict)
 
     @cached_property
     def value(self) -> float | None:
@@ -47,15 +50,57 @@ class Moments:
 
     def statistic(self, places: Array) -> Array:
         """[B] estimates of rows of places of units, [B, m]; normalisers are those of the resample."""
+        return self._of_sums(counts_of(places, self.n) @ self.columns)
+
+    def replicates(self, resamples: int, seed: int) -> Array:
+        """[resamples] estimates of the resamples of a seed; kept for intervals of other levels."""
+        resample([self], resamples, seed)
+        return self._replicates[resamples, seed]
+
+    def without(self) -> Array:
+        """[U] estimates without each unit in turn, from the sums before it and the sums behind it: nothing is subtracted."""
+        n, rows = self.n, _JACKKNIFE_ROWS
+        blocks = [self.columns[start:start + rows] for start in range(0, n, rows)]
+        totals = np.stack([block.sum(0) for block in blocks])
+        none = np.zeros((1, totals.shape[1]))
+        before = np.concatenate([none, np.cumsum(totals, 0)[:-1]])
+        behind = np.concatenate([np.cumsum(totals[::-1], 0)[::-1][1:], none])
+        found = []
+        for block, first, last in zip(blocks, before, behind, strict=True):
+            ahead = np.concatenate([none, np.cumsum(block, 0)[:-1]])
+            rest = np.concatenate([np.cumsum(block[::-1], 0)[::-1][1:], none])
+            found.append(self._of_sums(first + ahead + rest + last))
+        return np.concatenate(found)
+
+    def _of_sums(self, sums: Array) -> Array:
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            found = self.combine(sums)
         point = self.value
-        rows = len(places)
-        flat = (np.arange(rows)[:, None] * self.n + places).ravel()
-        counts = np.bincount(flat, minlength=rows * self.n).reshape(rows, self.n).astype(np.float64)
-        found = self.combine(counts @ self.columns)
         if point is None:
             return found
-        scale = max(abs(point), 1e-300)
-        return np.where(np.abs(found - point) <= _SAME * scale, point, found)
+        return np.where(np.abs(found - point) <= _SAME * max(abs(point), 1e-300), point, found)
+
+
+def counts_of(places: Array, n: int) -> Array:
+    """[B, n] float64, how often each unit is among rows of places, [B, m]."""
+    rows = len(places)
+    flat = (np.arange(rows)[:, None] * n + places).ravel()
+    return np.bincount(flat, minlength=rows * n).reshape(rows, n).astype(np.float64)
+
+
+def resample(some: Sequence[Moments], resamples: int, seed: int) -> None:
+    """Computes the replicates of estimates over the same units: each resample is drawn and counted once for all of them."""
+    missing = [each for each in some if (resamples, seed) not in each._replicates]
+    if not missing:
+        return
+    n = missing[0].n
+    found: list[list[Array]] = [[] for _ in missing]
+    for places in resamples_of(n, resamples, seed):
+        counts = counts_of(places, n)
+        for each, its in zip(missing, found, strict=True):
+            its.append(each._of_sums(counts @ each.columns))
+    for each, its in zip(missing, found, strict=True):
+        each._replicates[resamples, seed] = np.concatenate(its)
 
 
 def mean_of(values: Array, counts: Array, notes: tuple[str, ...] = ()) -> Moments:

@@ -46,24 +46,41 @@ def bootstrap(statistic: Statistic, n: int, kind: Kind = "bca", *, level: float 
         return None
     found = replicates(statistic, n, resamples, seed)
     point = float(evaluate(statistic, np.arange(n)[None])[0])
+
+    def levels(tails: Array) -> Array:
+        if kind == "bca":
+            return bca_levels(found, point, leave_one_out(statistic, n), tails)
+        return _calibrated_levels(statistic, n, point, tails, min(resamples, _OUTER), seed) if kind == "calibrated" else tails
+
+    return interval_of(found, point, level, levels)
+
+
+def interval_of(found: Array, point: float, level: float, levels: Callable[[Array], Array]) -> Interval | None:
+    """Quantiles of replicates.
+
+    Args:
+      found: [resamples] the statistic of each. point: of the data.
+      levels: [2] tails ▸ [2] levels of the quantiles to take; asked only where the replicates differ.
+    Returns:
+      As `bootstrap`.
+    """
     if not np.isfinite(point) or not np.isfinite(found).all():
         return None
     if found.min() == found.max():
         return point, point
-    tails = np.array([(1 - level) / 2, 1 - (1 - level) / 2])
-    if kind == "bca":
-        tails = _bca_levels(statistic, n, found, point, tails)
-    elif kind == "calibrated":
-        tails = _calibrated_levels(statistic, n, point, tails, min(resamples, _OUTER), seed)
-    low, high = np.percentile(found, 100 * tails)
+    low, high = np.percentile(found, 100 * levels(np.array([(1 - level) / 2, 1 - (1 - level) / 2])))
     return float(low), float(high)
 
 
-def _bca_levels(statistic: Statistic, n: int, found: Array, point: float, tails: Array) -> Array:
-    """Levels of quantiles, corrected for bias (z₀) and acceleration (a)."""
+def bca_levels(found: Array, point: float, without: Array, tails: Array) -> Array:
+    """Levels of quantiles, corrected for bias (z₀) and acceleration (a).
+
+    Args:
+      found: [resamples] the statistic of each. point: of the data. without: [n] without each unit in turn. tails: [2].
+    """
+    n = len(without)
     below = ((found < point).sum() + (found <= point).sum()) / (2 * len(found))
     bias = float(normal_quantile(np.clip(below, 0.5 / len(found), 1 - 0.5 / len(found))))
-    without = leave_one_out(statistic, n)
     if not np.isfinite(without).all():
         without = np.full(n, point)
     influence = without.mean() - without
