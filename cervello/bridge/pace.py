@@ -12,8 +12,8 @@ _N_SIZES = 64
 class Pace:
     """What batches of one policy took, by size. Mutable; used by one thread at a time.
 
-    Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S` takes the proof
-    from its size and from larger ones; one on the event loop takes all proofs. Another version of the policy has none.
+    Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S` takes the
+    proof from its size and from larger ones; one on the event loop takes all proofs. Another version of the policy has none.
     """
 
     def __init__(self) -> None:
