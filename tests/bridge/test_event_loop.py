@@ -13,6 +13,7 @@ from serving import Wire, served
 
 import cervello
 from cervello.bridge.pace import BOUND_S, PROOF, Pace
+from cervello.bridge.wire import Ports
 
 ROW = np.ones(1, "<f4").tobytes()
 _TRIES = 2000  # on a busy machine some runs take longer than the bound
@@ -136,9 +137,9 @@ def test_deadlines_hold_on_the_loop(tmp_path: Path) -> None:
                 put(job)
                 time.sleep(0.005)
 
-            worker.put = late  # type: ignore[method-assign]
+            worker.put = late
             found = infer(wire, deadline_us=1000, tick=5)
-            worker.put = put  # type: ignore[method-assign]
+            worker.put = put
             assert found["skipped"] == [1]
             assert found["agents"] == []
             assert found["tick"] == 5
@@ -174,3 +175,11 @@ def test_a_very_slow_batch_on_the_loop_makes_the_proof_longer() -> None:
     assert not pace.allows(1, 1, 1)
     pace.ran(1, 1, 1, 0.0, on_loop=False)
     assert pace.allows(1, 1, 1)
+
+
+def test_rows_have_the_policys_own_dtype() -> None:
+    """Not an equal one, with which a policy takes ten times as long."""
+    policy = cervello.load(small_models.feed_forward())
+    row = Ports("p", policy).inputs["obs"]
+    rows = row.column(row.read("inputs.obs", bytes(row.n_bytes), 1))
+    assert rows.dtype is np.dtype(np.float32)
