@@ -24,12 +24,12 @@ class Watched(cervello.Clip):
 
     def __init__(self, output: str, **options: Any):
         super().__init__(output, **options)
-        self.sleep_s = 0.0
+        self.times = {"sleep_s": 0.0}  # a policy has a copy of its wrappers, which shares this
         self.threads: list[str] = []
 
     def inward(self, view: Any) -> None:
         self.threads.append(threading.current_thread().name)
-        time.sleep(self.sleep_s)
+        time.sleep(self.times["sleep_s"])
 
     def on_loop(self) -> bool:
         """Whether the last batch ran on the event loop."""
@@ -67,15 +67,15 @@ def test_a_policy_that_becomes_slow_leaves_the_loop(tmp_path: Path) -> None:
     with served({"sum": policy, "other": other}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire, \
             Wire(running.address, {"client": "b"}) as beside:
         until_on_loop(wire, watched)
-        watched.sleep_s = 0.05
+        watched.times["sleep_s"] = 0.05
         while True:  # the last batches on the loop, until one of them is slow there
             infer(wire)
             if watched.on_loop():
                 break
-            watched.sleep_s = 0.0
+            watched.times["sleep_s"] = 0.0
             until_on_loop(wire, watched)
-            watched.sleep_s = 0.05
-        watched.sleep_s = 1.0
+            watched.times["sleep_s"] = 0.05
+        watched.times["sleep_s"] = 1.0
         for _ in range(2):
             number = wire.request("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": ROW}})
             start = time.monotonic()
@@ -83,7 +83,7 @@ def test_a_policy_that_becomes_slow_leaves_the_loop(tmp_path: Path) -> None:
             infer(beside, "other")
             assert time.monotonic() - start < 0.8
             assert wire.receive()[1] == number
-            assert not watched.on_loop()
+            assert not watched.on_loop(), watched.threads[-5:]
 
 
 def test_effects_keep_their_order_when_the_place_changes(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_effects_keep_their_order_when_the_place_changes(tmp_path: Path) -> None
         until_on_loop(wire, watched)
         watched.threads.clear()
         for burst in range(30):
-            watched.sleep_s = 2 * BOUND_S if burst % 3 == 0 else 0.0
+            watched.times["sleep_s"] = 2 * BOUND_S if burst % 3 == 0 else 0.0
             asked = [wire.request("begin", {"policy": "sum", "agents": [7]})]
             for _ in range(5):
                 asked.append(wire.request("infer", {"policy": "sum", "agents": [7], "inputs": {"obs": ROW}}))
@@ -105,7 +105,7 @@ def test_effects_keep_their_order_when_the_place_changes(tmp_path: Path) -> None
             assert all(reply[2] is None for reply in replies.values()), replies
             sums = [np.frombuffer(replies[number][3]["outputs"]["action"], "<f4")[0] for number in (*asked[1:6], asked[7])]
             assert sums == [1, 2, 3, 4, 5, 6]
-            watched.sleep_s = 0.0
+            watched.times["sleep_s"] = 0.0
             until_on_loop(wire, watched)
         assert wire.result("stats", {})["refused_notifies"] == 0
 
