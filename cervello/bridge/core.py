@@ -42,7 +42,7 @@ class Core:
         self.began_s = time.monotonic()
         self.draining = False
         self.bad_frames = self.refused = self.internal_errors = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.get_running_loop()  # a client may ask before all listeners are open
         self.sessions: set[Session] = set()
         self._names: dict[str, int] = {}
         self._floor = 0
@@ -92,9 +92,8 @@ class Core:
 
     # Policies' threads --------------------------------------------------------------------------------------------------
 
-    def start(self, loop: asyncio.AbstractEventLoop, interval_s: float = 0.5) -> None:
-        """From here on policies answer, and follow their files."""
-        self._loop = loop
+    def start(self, interval_s: float = 0.5) -> None:
+        """From here on policies follow their files."""
         for hosted in self.policies.values():
             def on_swap(_: Policy, hosted: Hosted = hosted) -> None:
                 hosted.counts.reloads += 1
@@ -102,17 +101,12 @@ class Core:
             self._watches.append(watch(hosted.path, hosted.policy, interval_s=interval_s, on_swap=on_swap, accept=hosted.check_successor,
                                        ).seen().start())
 
-    def deliver(self, jobs: Sequence[Job]) -> None:
+    def deliver(self, worker: Worker, jobs: Sequence[Job]) -> None:
         """Messages are done; called on a policy's thread."""
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._hand_over, jobs)
-            except RuntimeError:  # the loop is closed: nobody is there to be answered
-                _log.debug("replies after the end")
-
-    def _hand_over(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            job.owner.done(job)
+        try:
+            self._loop.call_soon_threadsafe(worker.done, jobs)
+        except RuntimeError:  # the loop is closed: nobody is there to be answered
+            _log.debug("replies after the end")
 
     def close(self, timeout_s: float) -> bool:
         """Ends the threads and closes recordings; whether all was done in time."""

@@ -105,7 +105,7 @@ class Server:
             await server._close_listeners()
             core.close(1.0)
             raise
-        core.start(asyncio.get_running_loop(), options.reload_interval_s)
+        core.start(options.reload_interval_s)
         server._clock = asyncio.create_task(server._watch_connections())
         if options.ready_file is not None:
             beside = options.ready_file.with_name(options.ready_file.name + f".{os.getpid()}")

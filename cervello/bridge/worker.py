@@ -1,7 +1,12 @@
-"""One policy's own thread: takes messages in the order they arrived, and runs inferences that are there together as one batch."""
+"""Runs one policy: takes messages in the order they arrived, and runs inferences that are there together as one batch.
+
+A policy has a thread of its own. Batches that are known to be short run on the event loop instead, when the thread has nothing to do: two
+hand-overs between threads cost more than they do.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -17,25 +22,36 @@ from cervello.bridge.hosted import Hosted
 from cervello.bridge.inference import Request
 from cervello.bridge.job import Job
 from cervello.bridge.link import Link
+from cervello.bridge.pace import BOUND_S, Pace
 
 _log = logging.getLogger("cervello.bridge")
 _METHODS: dict[str, Callable[[Hosted, Job], dict[str, Any]]] = {
     "begin": agent_methods.begin, "end": agent_methods.end, "reward": agent_methods.reward, "snapshot": agent_methods.snapshot,
     "restore": agent_methods.restore}
+_ON_LOOP = frozenset({"infer", "reward", "begin", "end"})
+_MOST_OTHERS = 256  # agents that begin, end or get rewards in one go on the event loop
 CLOSED = "closed"  # the method of the message that a connection leaves behind
 
 
 class Worker:
-    """The thread of one policy.
+    """Runs one policy, on a thread of its own or on the event loop.
+
+    A policy that is recorded, or whose inferences wait for company, runs on its thread always.
 
     Args:
       hosted: the policy.
-      deliver: called with messages that are done, on this thread.
+      deliver: called with this and messages that are done, on the policy's thread; it calls `done` with them on the event loop.
       max_wait_us: how long an inference may wait for company.
     """
 
-    def __init__(self, hosted: Hosted, deliver: Callable[[Sequence[Job]], object], max_wait_us: int):
+    def __init__(self, hosted: Hosted, deliver: Callable[[Worker, Sequence[Job]], object], max_wait_us: int):
         self.hosted = hosted
+        self._pace = Pace()
+        self._may_run_on_loop = not max_wait_us and hosted.recorder is None
+        # Of the event loop: what has arrived and is not on its way, and how many messages, swaps among them, the thread has.
+        self._gathered: list[Job] = []
+        self._n_passed = self._n_swaps = 0
+        self._closing = False
         self._deliver, self._max_wait_s = deliver, max_wait_us / 1e6
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._swapping: set[Link] = set()  # their later messages wait for the swap
@@ -43,15 +59,63 @@ class Worker:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """A message has arrived."""
+        """A message has arrived; called on the event loop."""
+        if self._gathered:
+            self._gathered.append(job)
+        elif self._may_run_on_loop and job.method in _ON_LOOP and not self._n_swaps and not self._closing:
+            # Messages that the loop reads before it comes to this make one batch.
+            asyncio.get_running_loop().call_soon(self._flush)
+            self._gathered.append(job)
+        else:
+            self._pass(job)
+
+    def done(self, jobs: Sequence[Job]) -> None:
+        """Messages are done; called on the event loop."""
+        self._n_passed -= len(jobs)
+        for job in jobs:
+            self._n_swaps -= job.method == "swap"
+            job.owner.done(job)
+        if self._gathered:
+            self._flush()
+
+    def _pass(self, job: Job) -> None:
+        """To the policy's thread."""
+        self._n_passed += 1
+        self._n_swaps += job.method == "swap"
         self._queue.put(job)
+
+    def _flush(self) -> None:
+        """Runs what has gathered, or passes it to the thread; on the event loop.
+
+        Messages that may run here wait while the thread has others: there they would wait for the same ones, since it does one thing at a
+        time. Once it has none, all that arrived before has taken effect.
+        """
+        jobs = self._gathered
+        if not jobs:
+            return
+        n_rows, n_others = _rows(jobs)
+        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or any(job.method not in _ON_LOOP for job in jobs)
+                or not self._pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
+            self._gathered = []
+            for job in jobs:
+                self._pass(job)
+            return
+        if self._n_passed:
+            return  # `done` comes back to it
+        done: list[Job] = []
+        self._gathered = self._timed(jobs, done, on_loop=True)
+        if self._gathered:
+            asyncio.get_running_loop().call_soon(self._flush)
+        for job in done:
+            job.owner.done(job)
 
     def __len__(self) -> int:
         """Messages that wait."""
-        return self._queue.qsize()
+        return self._queue.qsize() + len(self._gathered)
 
     def close(self) -> None:
         """Ends the thread when what has arrived is done, and then the recording."""
+        self._closing = True
         self._queue.put(None)
 
     def join(self, timeout_s: float) -> bool:
@@ -67,10 +131,10 @@ class Worker:
                 closing |= self._take(waiting)
             done: list[Job] = []
             try:
-                waiting = self._round(waiting, done)
+                waiting = self._timed(waiting, done, on_loop=False)
             finally:
                 if done:
-                    self._deliver(done)
+                    self._deliver(self, done)
             if closing and not waiting and not self._swapping:
                 break
         if self.hosted.recorder is not None:
@@ -105,6 +169,18 @@ class Worker:
                 soon = isinstance(deadline_us, (int, float)) and 0 < deadline_us < 2e9
                 times.append(job.received_s + min(self._max_wait_s, deadline_us / 2e6 if soon else self._max_wait_s))  # type: ignore[operator]
         return min(times, default=None)
+
+    def _timed(self, waiting: Sequence[Job], done: list[Job], on_loop: bool) -> list[Job]:
+        """A round, of which the pace is noted."""
+        counts, version = self.hosted.counts, self.hosted.policy.version
+        n_rows, began_s = counts.rows, time.perf_counter()
+        rest = self._round(waiting, done)
+        took_s = time.perf_counter() - began_s
+        asked, _ = _rows(done)
+        # Rows that were skipped or refused say nothing of what they would have taken.
+        if asked and (took_s > BOUND_S or counts.rows - n_rows == asked):
+            self._pace.ran(version, len(done), asked, took_s, on_loop)
+        return rest
 
     def _round(self, waiting: Sequence[Job], done: list[Job]) -> list[Job]:
         """Does what can be done; returns what must wait for the batch of this round, or for a swap."""
@@ -164,7 +240,7 @@ class Worker:
         if result is not None:
             self._finish(job, answer(job.id or 0, result), done)
         self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0))
-        self._deliver(done)
+        self._deliver(self, done)
 
     def _attempt(self, job: Job, act: Callable[[], Any], done: list[Job]) -> Any:
         """What a method gives; None, and a refusal among those done, when it fails."""
@@ -196,3 +272,15 @@ class Worker:
             job.reply = refuse(job.id, refusal.code, refusal.text, refusal.data)
         if job.method != CLOSED:
             done.append(job)
+
+
+def _rows(jobs: Sequence[Job]) -> tuple[int, int]:
+    """Agents that messages ask to infer, and agents that they name for something else."""
+    rows = others = 0
+    for job in jobs:
+        n = 0 if job.agents is None else len(job.agents)
+        if job.method == "infer":
+            rows += n
+        else:
+            others += n
+    return rows, others

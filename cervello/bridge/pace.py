@@ -1,0 +1,45 @@
+"""Whether a policy is fast enough to run on the event loop, by what its batches took."""
+
+from __future__ import annotations
+
+BOUND_S = 0.002  # a batch that may run on the event loop: what it delays others by, at most
+_SEVERE_S = 0.02  # a batch on the event loop that took longer than this makes the next proof eight times as long
+PROOF = 8  # runs of a size within the bound, one after the other, before that size may run on the event loop
+_PER_MESSAGE = 16  # rows that cost as much as a message does
+_N_SIZES = 64
+
+
+class Pace:
+    """What batches of one policy took, by size. Mutable; used by one thread at a time.
+
+    Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S` takes the
+    proof from its size and from larger ones; one on the event loop takes all proofs. Another version of the policy has none.
+    """
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._needed = PROOF
+        self._runs = [0] * _N_SIZES  # within the bound, one after the other, by size
+
+    def allows(self, version: int, n_messages: int, n_rows: int) -> bool:
+        """Whether a batch of this size may run on the event loop; messages without rows may when some batch may."""
+        if version != self._version:
+            return False
+        return (self._runs[_size(n_messages, n_rows)] if n_rows else max(self._runs)) >= self._needed
+
+    def ran(self, version: int, n_messages: int, n_rows: int, took_s: float, on_loop: bool) -> None:
+        """A batch has run."""
+        if version != self._version:
+            self._version, self._needed, self._runs = version, PROOF, [0] * _N_SIZES
+        size = _size(n_messages, n_rows)
+        if took_s <= BOUND_S:
+            self._runs[size] += 1
+            return
+        first = 0 if on_loop else size
+        self._runs[first:] = [0] * (_N_SIZES - first)
+        if on_loop and took_s > _SEVERE_S:
+            self._needed *= 8
+
+
+def _size(n_messages: int, n_rows: int) -> int:
+    return min((n_rows + _PER_MESSAGE * n_messages).bit_length(), _N_SIZES - 1)
