@@ -77,7 +77,7 @@ class Reader(Protocol):
     def read(self) -> Callable[..., int]:
         """f(first row, 0, *observations): how many were copied, those in front of the first that does not fit as it is."""
 
-    def aim(self, columns: Mapping[str, Array]) -> None:
+    def bind(self, columns: Mapping[str, Array]) -> None:
         """Reads into these columns from here on."""
 
 
@@ -126,7 +126,7 @@ class ScratchPad:
         """Other columns from here on."""
         self._columns = columns
         if self._reader is not None:
-            self._reader.aim(columns)
+            self._reader.bind(columns)
 
     def empty(self) -> ScratchPad:
         """Another one of the same kind."""

@@ -52,7 +52,7 @@ class RowReader:
             return None
         return cls(specs)
 
-    def aim(self, columns: Mapping[str, Array]) -> None:
+    def bind(self, columns: Mapping[str, Array]) -> None:
         """Reads into these columns from here on, [capacity, *row] each; whoever calls keeps them alive."""
         for name, column in columns.items():
             self._records[name][words.COLUMN] = column.ctypes.data
