@@ -27,7 +27,7 @@ from rich.console import Console
 from timing import Call, alternate, machine, models_folder
 
 import cervello
-from cervello.native.leaks import growth
+from cervello.native.report.leaks import growth
 
 REAL = ("cervo_test", "mlagents_3DBall", "godot_BallChase")
 RUNS = 3

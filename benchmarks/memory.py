@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "suppo
 from random_programs import random_program
 from yardsticks import executed, peak, sized, static_runtime, tract, unfused
 
-from cervello.native import Model, memory
+from cervello.native import Model
+from cervello.native.memory import arena_plan
 
 ROW_COUNTS = (1, 7, 64, 1000)
 SIZES = 2000  # row counts that are resolved once each
@@ -40,7 +41,7 @@ def policy(path: Path) -> dict[str, Any]:
     model = Model.load(path)
     steps, nodes = model.program.steps, unfused(model, path)
     start = time.perf_counter()
-    memory.plan(steps, model.batched)
+    arena_plan.plan(steps, model.batched)
     planned_ms = (time.perf_counter() - start) * 1e3
     rows = {}
     for n_rows in ROW_COUNTS if model.batched else (1,):
@@ -71,7 +72,7 @@ def random_graphs(count: int) -> dict[str, Any]:
     for seed in range(count):
         steps = random_program(seed, most_steps=200)
         start = time.perf_counter()
-        layout = memory.plan(steps)
+        layout = arena_plan.plan(steps)
         times.append((time.perf_counter() - start) * 1e3)
         for n_rows in ROW_COUNTS:
             buffers = sized(executed(steps), n_rows)

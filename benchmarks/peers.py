@@ -33,7 +33,7 @@ from rich.table import Table
 from timing import ROTATION, alternate, machine, models_folder, write_json
 
 import cervello
-from cervello.native import limits
+from cervello.native.report import roofline
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
@@ -60,8 +60,8 @@ def sources(folder: Path | None, words: Sequence[str], scratch: Path) -> Iterato
 def limit_s(model: cervello.Model, n_rows: int, threads: int) -> float:
     """The least time the machine needs."""
     fixed, per_row = model.program.work
-    compute = limits.least_s(fixed + per_row * n_rows, 0) / threads
-    return max(compute, limits.least_s(0, model.weights.n_bytes)) + _EMPTY_CALL_S
+    compute = roofline.least_s(fixed + per_row * n_rows, 0) / threads
+    return max(compute, roofline.least_s(0, model.weights.n_bytes)) + _EMPTY_CALL_S
 
 
 def cell(path: Path, model: cervello.Model, n_rows: int, threads: int, rounds: int) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 170)
     facts = machine(["cervello", "numpy", "numba", "onnxruntime", "openvino", "tract"])
     console.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
-    console.print(f"register-only multiply-adds {limits.flops() / 1e9:.0f} GFLOP/s; reads " + ", ".join(
-        f"{limits.bandwidth(size) / 1e9:.0f} GB/s from {size >> 10} KiB" for size in (1 << 15, 1 << 19, 1 << 22, 1 << 26)), highlight=False)
+    console.print(f"register-only multiply-adds {roofline.flops() / 1e9:.0f} GFLOP/s; reads " + ", ".join(
+        f"{roofline.bandwidth(size) / 1e9:.0f} GB/s from {size >> 10} KiB" for size in (1 << 15, 1 << 19, 1 << 22, 1 << 26)), highlight=False)
     folder = models_folder(arguments.models)
     if folder is None:
         console.print("real policies: not found, only generated ones; give --models")
@@ -187,7 +187,7 @@ def main() -> int:
     refusals = {(c["model"], peer, why) for c in cells for peer, why in c["refused"].items()}
     for model_name, peer, why in sorted(refusals):
         console.print(f"left out: {peer} on {model_name}: {why}", highlight=False, soft_wrap=True)
-    write_json(arguments.output, {"machine": facts, "register_only_flops": limits.flops(), "bandwidths": limits.bandwidths(),
+    write_json(arguments.output, {"machine": facts, "register_only_flops": roofline.flops(), "bandwidths": roofline.bandwidths(),
                                   "taken_s": time.perf_counter() - started, "summaries": summaries, "cells": cells})
     console.print(f"written to {arguments.output}")
     if arguments.picture is not None:

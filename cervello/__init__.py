@@ -36,19 +36,7 @@ from cervello.errors import (
 )
 from cervello.native import MemoryPlan, Model
 from cervello.spec import Inferer, PolicySpec, Specs, TensorSpec, View, Wrapper
-from cervello.wrappers import (
-    Clip,
-    EpisodeStart,
-    Epsilon,
-    Fill,
-    FrameStack,
-    Guard,
-    Image,
-    Normalize,
-    PreviousAction,
-    Recurrent,
-    Sample,
-)
+from cervello.wrappers import Clip, EpisodeStart, Epsilon, Fill, FrameStack, Guard, Image, Normalize, PreviousAction, Recurrent, Sample
 
 __version__ = "0.1.0"
 

@@ -27,8 +27,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cervello.compiled.blocks import elementwise_block
-from cervello.compiled.functions import (
+from cervello.codegen.blocks import elementwise_block
+from cervello.codegen.functions import (
     acos,
     acosh,
     asin,
@@ -51,10 +51,10 @@ from cervello.compiled.functions import (
     tan,
     tanh,
 )
-from cervello.compiled.lanes import absolute, fma, root, round_down, round_even, round_up, select, splat
+from cervello.codegen.simd import absolute, fma, root, round_down, round_even, round_up, select, splat
 from cervello.errors import ConfigurationError
-from cervello.native.ops.elementwise import register_map
-from cervello.native.sketch import Sketch, Spelling, own
+from cervello.native.lowering.rules.elementwise import register_map
+from cervello.native.passes.graph_builder import Sketch, Spelling, own
 
 __all__ = [
     "Sketch", "absolute", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "elementwise", "erf", "exp", "expm1", "fma",

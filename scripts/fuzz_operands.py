@@ -66,7 +66,7 @@ def _given(model: Any, n_rows: int) -> dict[str, np.ndarray[Any, Any]]:
 def _run(model: Any, given: dict[str, Any], pattern: int) -> dict[str, Any]:
     """The results, from memory that is full of a pattern."""
     global _pattern
-    from cervello.native import arena
+    from cervello.native.memory import arena
 
     _pattern = pattern
     arena._idle.clear()

@@ -20,9 +20,9 @@ from small_models import FLOAT, graph, node
 
 import cervello
 from cervello import bridge, errors, inferers, recording
-from cervello.compiled import linker
-from cervello.native import memory
-from cervello.native.tensors import Buffer, Space, Step, dense
+from cervello.codegen import linker
+from cervello.native.graph.tensors import Buffer, Space, Step, dense
+from cervello.native.memory import arena_plan
 
 COLUMN = (FLOAT, ("N", 2))
 _LESS_THAN_NOTHING = dense("less", np.dtype(np.float32), (1,), Buffer("less", Space.ARENA, -1))
@@ -87,7 +87,7 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
      "expected an op of ONNX, got .Teleport."),
     ("strict", lambda: cervello.load(tiny(node("Det", "obs", "action"), inputs={"obs": (FLOAT, ("N", 2, 2))}, outputs={
         "action": (FLOAT, ("N",))}), strict=True), errors.UnsupportedError, r"expected every op on the planned tier \(strict=True\), got"),
-    ("a plan of less than nothing", lambda: memory.plan([Step("k", (), (_LESS_THAN_NOTHING,), [], "op", "node")]), errors.PlanError,
+    ("a plan of less than nothing", lambda: arena_plan.plan([Step("k", (), (_LESS_THAN_NOTHING,), [], "op", "node")]), errors.PlanError,
      "memory plan: expected sizes of at least 0, got -1"),
     ("a missing input", lambda: policy().infer_batch([1], {}), errors.InputError,
      r"policy 'model': expected \['obs'\], got \['obs'\] missing"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.snapshot import read
+from cervello.agents.policy.snapshot_format import read
 from cervello.bridge import crowd_state, streams
 from cervello.bridge.codes import Refusal, bad
 from cervello.bridge.crowd import Member

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from cervello.agents.episodes import PastEpisodes
+from cervello.agents.membership.episodes import PastEpisodes
 from cervello.bridge.codes import Code, Refusal, bad
 from cervello.bridge.envelope import REPORTED, as_list, whole
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgpack
 
-from cervello.agents.snapshot import sealed, unsealed
+from cervello.agents.policy.snapshot_format import sealed, unsealed
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.envelope import whole
 from cervello.bridge.scan import scan

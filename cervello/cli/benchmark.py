@@ -73,7 +73,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
 def _record(policy: Policy, n_rows: int, calls: int, arguments: argparse.Namespace, bar: Bar, done: int, total: int) -> _Record:
     """One batch size: mean and standard deviation over the calls of ms per agent, and ms per batch."""
-    from cervello.native.bench import undisturbed
+    from cervello.native.report.step_timer import undisturbed
 
     given = observations.batches(policy.inputs, n_rows, calls + _WARM_CALLS, arguments.seed)
     ids = range(n_rows)

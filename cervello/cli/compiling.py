@@ -19,7 +19,7 @@ _LOOK_S = 0.2
 @contextmanager
 def shown(terminal: Terminal, patience_s: float = _PATIENCE_S) -> Iterator[Watch]:
     """Shows compilation inside the block; yields the watch, which knows how many kernels were compiled."""
-    from cervello.compiled import linker
+    from cervello.codegen import linker
 
     watch = Watch(terminal, patience_s)
     try:
@@ -109,7 +109,7 @@ def kernel(reference: str) -> str:
 
 
 def _kept() -> str:
-    from cervello.compiled import cache
+    from cervello.codegen import cache
 
     folder = cache.folder()
     return "" if folder is None else f"; kept in {folder}"
@@ -117,7 +117,7 @@ def _kept() -> str:
 
 def cache_line() -> str:
     """Where compiled kernels are, and how much there is."""
-    from cervello.compiled import cache
+    from cervello.codegen import cache
 
     folder = cache.folder()
     if folder is None:

@@ -15,8 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
-    from cervello.native import crvo
-    from cervello.native.importer import read
+    from cervello.native.frontend import crvo
+    from cervello.native.frontend.importer import read
 
     path: Path = arguments.file
     data = path.read_bytes()

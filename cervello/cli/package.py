@@ -24,8 +24,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     import onnx
 
     from cervello.errors import UnsupportedError
-    from cervello.native import crvo
-    from cervello.native.importer import read
+    from cervello.native.frontend import crvo
+    from cervello.native.frontend.importer import read
 
     source: Path = arguments.infile
     data = source.read_bytes()

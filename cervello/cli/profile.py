@@ -15,8 +15,8 @@ from cervello.spec import View
 
 if TYPE_CHECKING:
     from cervello.native import Model
-    from cervello.native.leaks import Growth
-    from cervello.native.profile import Profile
+    from cervello.native.report.leaks import Growth
+    from cervello.native.report.profile import Profile
 
 SUMMARY = "the time of every step of a policy, its share, and the share of what the machine allows"
 
@@ -35,13 +35,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
-    from cervello.compiled import linker
-    from cervello.native import Model, limits
-    from cervello.native.profile import profile
+    from cervello.codegen import linker
+    from cervello.native import Model
+    from cervello.native.report import roofline
+    from cervello.native.report.profile import profile
 
     with compiling.shown(terminal):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
-        linker.link(limits.REFERENCES)
+        linker.link(roofline.REFERENCES)
         n_rows = arguments.batch if model.batched else 1
         given = _given(model, n_rows, arguments)
     with terminal.bar("timing steps", arguments.rounds) as bar:
@@ -99,7 +100,7 @@ class _Keeping:
 
 
 def _growth(model: Model, given: dict[str, Any], arguments: argparse.Namespace, terminal: Terminal) -> Growth:
-    from cervello.native.leaks import growth
+    from cervello.native.report.leaks import growth
 
     seed = arguments.seed if model.random_nodes else None
     with terminal.bar("looking for leaks") as bar:
@@ -109,14 +110,14 @@ def _growth(model: Model, given: dict[str, Any], arguments: argparse.Namespace, 
 
 def _facts(found: Profile, growth: Growth | None) -> dict[str, Any]:
     """The profile as JSON says it; seconds, bytes, shares from 0 to 1."""
-    from cervello.native import limits
+    from cervello.native.report import roofline
 
     plan = found.plan
     steps = [dataclasses.asdict(step) | {"limit_s": step.limit_s, "limit_share": step.limit_share} for step in found.steps]
     return {
         "name": found.name, "n_rows": found.n_rows, "rounds": found.rounds, "whole_s": found.whole_s, "steps_s": found.steps_s,
         "limit_s": found.limit_s, "limit_share": found.limit_share,
-        "machine": {"flops": limits.flops(), "weight_bandwidth": limits.bandwidth(plan.weight_bytes)},
+        "machine": {"flops": roofline.flops(), "weight_bandwidth": roofline.bandwidth(plan.weight_bytes)},
         "arena_bytes": plan.arena_bytes, "peak_bytes": plan.peak_bytes, "weight_bytes": plan.weight_bytes,
         "shared_bytes": plan.shared_bytes, "slow": plan.slow, "one_row": plan.one_row, "fused": plan.fused,
         "tiers": [dataclasses.asdict(tier) for tier in found.tiers], "kinds": [dataclasses.asdict(kind) for kind in found.kinds],
@@ -125,14 +126,14 @@ def _facts(found: Profile, growth: Growth | None) -> dict[str, Any]:
 
 
 def _print(found: Profile, terminal: Terminal) -> None:
-    from cervello.native import limits
+    from cervello.native.report import roofline
 
     plan = found.plan
     terminal.print(f"{plain(found.name)}, {plural(found.n_rows, 'row')}", style="bold")
     facts = terminal.grid()
     facts.add_row("run", f"{duration(found.whole_s)}; its {plural(len(found.steps), 'step')} one by one {duration(found.steps_s)}")
     facts.add_row("limit", f"{duration(found.limit_s)} on one core, {share(found.limit_share)} of it reached; multiply-adds at "
-                           f"{limits.flops() / 1e9:.0f} GFLOP/s, weights at {limits.bandwidth(plan.weight_bytes) / 1e9:.0f} GB/s")
+                           f"{roofline.flops() / 1e9:.0f} GFLOP/s, weights at {roofline.bandwidth(plan.weight_bytes) / 1e9:.0f} GB/s")
     facts.add_row("arena", f"{size(plan.arena_bytes)}, peak {size(plan.peak_bytes)}")
     facts.add_row("weights", f"{size(plan.weight_bytes)}, {size(plan.shared_bytes)} of them shared")
     tiers = [f"{tier.steps:,} {tier.kind} ({share(tier.share)} of the time)" for tier in found.tiers]

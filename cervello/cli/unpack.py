@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
-    from cervello.native import crvo
+    from cervello.native.frontend import crvo
 
     source: Path = arguments.infile
     arguments.outfile.write_bytes(crvo.unpacked(source.name, source.read_bytes()))

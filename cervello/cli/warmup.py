@@ -15,19 +15,19 @@ SUMMARY = "compile ahead what policies need, so that the first action does not w
 
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
-    "control:run", "control:run_named", "control:resolve", "execution:segment", "links:follow", "storing:keep",
-    "gemm:gemm", "narrow:gemm", "products:product",
+    "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:follow", "storing:keep",
+    "gemm:gemm", "gemv:gemm", "products:product",
     "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
-    "rows:softmax", "short_rows:softmax", "attention:attend",
-    "rows:log_softmax", "rows:sum_", "rows:mean", "rows:max_", "rows:arg_max", "rows:layer_norm",
+    "reduce_last:softmax", "short_rows:softmax", "attention:attend",
+    "reduce_last:log_softmax", "reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:arg_max", "reduce_last:layer_norm",
     "rows_by_sixteen:sum_", "rows_by_sixteen:mean", "rows_by_sixteen:max_",
     "rows_by_sixteen:softmax", "rows_by_sixteen:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
-    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "crew:work", "crew:lead"))
+    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work", "runtime.thread_pool:lead"))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
-    from cervello.compiled import linker
+    from cervello.codegen import linker
 
     paths: Sequence[Path] = arguments.models
     if not paths:

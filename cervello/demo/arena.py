@@ -13,25 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cervello.demo.herd import FloatArray, Herd, IntArray, Life, shortened
-from cervello.demo.senses import (
-    REST_TICKS,
-    cells,
-    perceive_as_grazer,
-    perceive_as_hunter,
-    perceive_as_scout,
-    squared_distances,
-)
-from cervello.demo.species import (
-    GRAZER,
-    HUNTER,
-    INERTIA,
-    LONGEST_LIFE,
-    SCOUT,
-    SCOUT_DIRECTIONS,
-    SHORTEST_LIFE,
-    SPECIES,
-    WIDTH,
-)
+from cervello.demo.senses import REST_TICKS, cells, perceive_as_grazer, perceive_as_hunter, perceive_as_scout, squared_distances
+from cervello.demo.species import GRAZER, HUNTER, INERTIA, LONGEST_LIFE, SCOUT, SCOUT_DIRECTIONS, SHORTEST_LIFE, SPECIES, WIDTH
 from cervello.demo.terrain import Terrain
 
 CAUGHT_REWARD = -3.0

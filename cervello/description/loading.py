@@ -9,14 +9,14 @@ from typing import Any
 
 from cervello import agents
 from cervello.agents import Policy
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.description.reading import read
 from cervello.errors import ConfigurationError
 from cervello.inferers import Choice
 from cervello.inferers.base import ModelInferer
 from cervello.native import Model
-from cervello.native.batching import BatchAxis
-from cervello.native.importer import Source
+from cervello.native.frontend.importer import Source
+from cervello.native.passes.batch_axes import BatchAxis
 from cervello.spec import Inferer, Wrapper
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.agents.ids import Ids, Some
+from cervello.agents.membership.ids import Ids, Some
 from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy, load
-from cervello.agents.predictor import WITHOUT_STATE
+from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation.layout import check_alike
 from cervello.evaluation.logged import Logged

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.native import Model
-from cervello.native.chained import Feed, Stage
+from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]

@@ -12,7 +12,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
-from cervello.native.chained import Feed, Stage
+from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _INT64 = np.dtype(np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.heads.base import Array, Head, Rng, row_size, scalars, text
-from cervello.native.chained import Feed, Stage
+from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 

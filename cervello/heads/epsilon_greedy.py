@@ -13,7 +13,7 @@ from cervello.heads.base import Array, Rng, run, stage
 from cervello.heads.categorical import Categorical
 from cervello.heads.drawing import Drawing
 from cervello.native import Model
-from cervello.native.chained import Feed, Stage
+from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs
 
 _LARGEST = float(np.finfo(np.float32).max)

@@ -13,7 +13,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
 from cervello.heads.drawing import Drawing, Port
 from cervello.native import Model
-from cervello.native.chained import Feed, Stage
+from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)

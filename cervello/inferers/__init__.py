@@ -11,7 +11,7 @@ A policy takes one of these, or a name ("basic", "fixed", "memoizing", "dynamic"
 """
 
 from cervello.inferers.base import ModelInferer
-from cervello.inferers.choice import Choice
+from cervello.inferers.config import Choice
 from cervello.inferers.named import choose
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled import linker
-from cervello.inferers.swift import Swift
-from cervello.inferers.timely import Timely
-from cervello.native import Model, crew
-from cervello.native.chained import Chained
-from cervello.native.executor import Run
-from cervello.native.program import Plan
+from cervello.codegen import linker
+from cervello.inferers.deadline_path import Timely
+from cervello.inferers.fast_path import Swift
+from cervello.native import Model
+from cervello.native.execution import thread_pool
+from cervello.native.execution.chained import Chained
+from cervello.native.execution.context import Run
+from cervello.native.program.encode import Plan
 from cervello.noise import layout
 from cervello.spec import Move, Specs, View
 
@@ -44,7 +45,7 @@ class ModelInferer:
         self._random = bool(model.random_nodes)
         self._last_rows = -1
         if threads > 1:  # compiled now and not when the first large batch comes
-            linker.link(crew.REFERENCES)
+            linker.link(thread_pool.REFERENCES)
         self._last_shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
 
     def __repr__(self) -> str:

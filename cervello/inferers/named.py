@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from cervello.errors import ConfigurationError
 from cervello.inferers.base import ModelInferer
-from cervello.inferers.choice import Choice
+from cervello.inferers.config import Choice
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
 from cervello.native import Model
-from cervello.native.counts import thread_count
+from cervello.native.execution.counts import thread_count
 from cervello.spec import Inferer
 
 

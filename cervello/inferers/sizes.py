@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from cervello.inferers.base import ModelInferer
-from cervello.inferers.choice import Choice
+from cervello.inferers.config import Choice
 from cervello.native import Model
-from cervello.native.counts import count, counts
-from cervello.native.program import Plan
+from cervello.native.execution.counts import count, counts
+from cervello.native.program.encode import Plan
 
 _KEPT = 128  # plans an inferer keeps when nobody says how many
 DEFAULT_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import CervelloError
-from cervello.inferers.choice import Choice
+from cervello.inferers.config import Choice
 from cervello.inferers.named import choose
 from cervello.native import Model
 from cervello.noise import Streams, derive_keys

@@ -18,9 +18,9 @@ import onnx
 from onnx.backend.base import Backend, BackendRep
 
 from cervello.errors import CervelloError, InputError, UnsupportedError
-from cervello.native.graph import Graph
-from cervello.native.host.reference import NEVER
-from cervello.native.importer import read
+from cervello.native.fallback.reference import NEVER
+from cervello.native.frontend.importer import read
+from cervello.native.graph.graph import Graph
 from cervello.native.model import Model
 
 Array = np.ndarray[Any, Any]

@@ -10,27 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.errors import ConfigurationError, FormatError, InputError
-from cervello.native import abi
-from cervello.native.arrays import as_array, bind_outputs, check_mapping, check_names, fitted
-from cervello.native.batching import BatchAxis, check_batch_axis
-from cervello.native.bound import Bound
-from cervello.native.build import build
-from cervello.native.counts import thread_count
-from cervello.native.executable import Executable
-from cervello.native.executor import Run, fail
-from cervello.native.graph import Graph
-from cervello.native.importer import Source, read
-from cervello.native.open_dims import Open, checked_dims
-from cervello.native.origin import Origin
-from cervello.native.program import Plan
-from cervello.native.renaming import renamed
-from cervello.native.report import MemoryPlan
-from cervello.native.seeding import Draw
-from cervello.native.stepwise import described
-from cervello.native.structure import structure_hash
-from cervello.native.weights import Weights
+from cervello.native.execution.arguments import as_array, bind_outputs, check_mapping, check_names, fitted
+from cervello.native.execution.context import Run, fail
+from cervello.native.execution.counts import thread_count
+from cervello.native.execution.executor import Executable
+from cervello.native.execution.io_binding import Bound
+from cervello.native.execution.noise_keys import Draw
+from cervello.native.frontend.importer import Source, read
+from cervello.native.frontend.renaming import renamed
+from cervello.native.frontend.source import Origin
+from cervello.native.frontend.structure import structure_hash
+from cervello.native.graph.graph import Graph
+from cervello.native.kernels import abi
+from cervello.native.memory.weights import Weights
+from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
+from cervello.native.passes.dynamic_dims import Open, checked_dims
+from cervello.native.program.build import build
+from cervello.native.program.encode import Plan
+from cervello.native.program.fingerprint import described
+from cervello.native.program.memory_plan import MemoryPlan
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]

@@ -12,8 +12,8 @@ with a warm cache imports none of them.
 
 from __future__ import annotations
 
-from cervello.noise.definition import agent_key, agent_number
 from cervello.noise.generators import Constant, FastNormal, Generator, Normal
+from cervello.noise.reference import agent_key, agent_number
 from cervello.noise.streams import KERNELS, Streams, derive_keys
 
 __all__ = [

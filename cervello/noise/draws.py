@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cervello.compiled.compiler import device
-from cervello.compiled.functions import log
-from cervello.compiled.lanes import fma, lane_index, root, splat_int, to_float
-from cervello.compiled.literals import constant
-from cervello.noise.definition import FAST_SCALE
+from cervello.codegen.compiler import device
+from cervello.codegen.functions import log
+from cervello.codegen.literals import constant
+from cervello.codegen.simd import fma, lane_index, root, splat_int, to_float
+from cervello.noise.lane_ops import interleave_high, interleave_low
 from cervello.noise.philox import philox
-from cervello.noise.turn import sine_cosine_of_turn
-from cervello.noise.weave import interleave_high, interleave_low
+from cervello.noise.reference import FAST_SCALE
+from cervello.noise.sincos_turns import sine_cosine_of_turn
 
 
 @device

@@ -24,22 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled.compiler import device
-from cervello.compiled.floats import pin_float_mode, restore_float_mode
-from cervello.compiled.lanes import as_int, gather, load_bools, scatter, select, splat, splat_int, store_first
-from cervello.compiled.literals import constant
-from cervello.compiled.memory import read_f64, read_i64, read_u8, write_i64
-from cervello.noise.definition import CHAIN_START
-from cervello.noise.draws import (
-    fast_normals,
-    fast_normals_of_words,
-    normals,
-    normals_of_words,
-    uniforms,
-    uniforms_of_words,
-)
+from cervello.codegen.compiler import device
+from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
+from cervello.codegen.literals import constant
+from cervello.codegen.memory import read_f64, read_i64, read_u8, write_i64
+from cervello.codegen.simd import as_int, gather, load_bools, scatter, select, splat, splat_int, store_first
+from cervello.noise.draws import fast_normals, fast_normals_of_words, normals, normals_of_words, uniforms, uniforms_of_words
+from cervello.noise.lane_ops import gather_by_slot, lane_word
 from cervello.noise.philox import philox
-from cervello.noise.weave import gather_by_slot, lane_word
+from cervello.noise.reference import CHAIN_START
 
 _START0, _START1, _START2, _START3 = CHAIN_START
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cervello.compiled.compiler import device
-from cervello.compiled.lanes import splat_int
-from cervello.noise.definition import KEY_STEPS, MULTIPLIERS, ROUNDS
-from cervello.noise.weave import multiply_whole
+from cervello.codegen.compiler import device
+from cervello.codegen.simd import splat_int
+from cervello.noise.lane_ops import multiply_whole
+from cervello.noise.reference import KEY_STEPS, MULTIPLIERS, ROUNDS
 
 _M0, _M1 = MULTIPLIERS
 _K0, _K1 = KEY_STEPS

@@ -9,14 +9,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cervello.compiled import entry, linker
+from cervello.codegen import entry, linker
 from cervello.errors import ConfigurationError, InputError
 from cervello.noise import layout
 
 _NORMAL, _FAST_NORMAL, _UNIFORM = range(3)
 _FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal", "fast_normal", "uniform"))
 _DERIVE: Final = "cervello.noise.kernels:derive"
-_FILL_DOOR, _DERIVE_DOOR = "cervello.noise.door:fill", "cervello.noise.door:derive"
+_FILL_DOOR, _DERIVE_DOOR = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
 
 KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)  # what `linker.link` may compile ahead
 DONE, _, UNLINKED = range(3)  # what a door answers

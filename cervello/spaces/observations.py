@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello.array_like import castable
-from cervello.compiled import entry
+from cervello.codegen import entry
 from cervello.errors import ConfigurationError, InputError
 from cervello.noise import layout
 from cervello.spaces.description import Spaces

@@ -20,15 +20,15 @@ from cervello.wrappers.base import Passive, take_input, take_output, without
 from cervello.wrappers.clip import Clip
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
-from cervello.wrappers.frames import FrameStack
+from cervello.wrappers.frame_stack import FrameStack
 from cervello.wrappers.guard import Guard
 from cervello.wrappers.image import Image
 from cervello.wrappers.normalize import Normalize
-from cervello.wrappers.proposal import propose
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.sample import Sample
 from cervello.wrappers.slab import Slab
 from cervello.wrappers.stack import Stack
+from cervello.wrappers.suggest import propose
 
 __all__ = ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive", "PreviousAction",
            "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"]

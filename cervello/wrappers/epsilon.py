@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.errors import WrapperError
 from cervello.noise import Constant, FastNormal, Generator, Normal
 from cervello.spec import Move, PolicySpec, View, Wrapper

@@ -6,8 +6,8 @@ dimensions. Objects: slots (int64 array), column. A column that is not a contigu
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import device
-from cervello.compiled.memory import copy_bytes, read_i32, read_i64, word, write_i32
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import copy_bytes, read_i32, read_i64, word, write_i32
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 _PLAIN = 0x101  # C-contiguous and aligned

@@ -14,7 +14,7 @@ from cervello.array_like import castable
 from cervello.errors import ExecutionError, WrapperError
 from cervello.spec import Move, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
-from cervello.wrappers.pairs import recurrent_pairs
+from cervello.wrappers.recurrent_pairs import recurrent_pairs
 from cervello.wrappers.slab import Slab
 
 Array = np.ndarray[Any, Any]

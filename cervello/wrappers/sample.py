@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.errors import ConfigurationError, WrapperError
 from cervello.heads import Head
-from cervello.native.chained import Chained, Feed, Stage, noise_kernel
+from cervello.native.execution.chained import Chained, Feed, Stage, noise_kernel
 from cervello.spec import Move, PolicySpec, Specs, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, without
 

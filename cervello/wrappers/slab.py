@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.compiled import entry
+from cervello.codegen import entry
 from cervello.noise import layout
 from cervello.spec import TensorSpec
 

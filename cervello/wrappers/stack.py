@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.native.chained import Chained
+from cervello.native.execution.chained import Chained
 from cervello.spec import Array, Move, PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
 from cervello.wrappers.constant import EpisodeStart, Fill
 from cervello.wrappers.epsilon import Epsilon
-from cervello.wrappers.flow import check_flow
-from cervello.wrappers.frames import FrameStack
+from cervello.wrappers.frame_stack import FrameStack
 from cervello.wrappers.guard import Guard
 from cervello.wrappers.image import Image
 from cervello.wrappers.normalize import Normalize
+from cervello.wrappers.placement import check_flow
 from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.sample import Sample
 from cervello.wrappers.slab import Slab

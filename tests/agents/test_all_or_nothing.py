@@ -15,7 +15,7 @@ import cervello
 from cervello import AgentError, EpisodeStart, Epsilon, ExecutionError, InputError, Policy, PreviousAction, Recurrent
 from cervello.inferers import choose
 from cervello.spec import View
-from cervello.wrappers.stand_ins import FailingInferer
+from cervello.wrappers.testing.fakes import FailingInferer
 
 WRAPPERS = [Recurrent(), Epsilon(), PreviousAction("prev", "action")]
 

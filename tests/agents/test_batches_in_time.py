@@ -12,12 +12,13 @@ import pytest
 import stacks
 
 from cervello import AgentError, ExecutionError, Policy, Recurrent, Runtime, inferers
-from cervello.agents.brain import Brain
-from cervello.agents.costs import CostModel
-from cervello.agents.table import ChangedError
+from cervello.agents.membership.table import ChangedError
+from cervello.agents.runtime.cost_model import CostModel
+from cervello.agents.runtime.policy_queue import Brain
+from cervello.inferers.deadline_path import Limit
 from cervello.inferers.testing import same_bits, sample_columns
-from cervello.inferers.timely import Limit
-from cervello.native import abi, arena
+from cervello.native.kernels import abi
+from cervello.native.memory import arena
 from cervello.wrappers import Passive
 
 N = 61
@@ -484,9 +485,9 @@ def test_a_piece_that_fails_ends_the_batch_before_it() -> None:
 
 def test_pieces_that_run_in_pieces_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     from cervello import Model
-    from cervello.native import pieces
+    from cervello.native.program import chunking
 
-    monkeypatch.setattr(pieces, "CACHE_BYTES", 1)  # sixteen rows at a time
+    monkeypatch.setattr(chunking, "CACHE_BYTES", 1)  # sixteen rows at a time
     import small_models
 
     policy, twin = (Policy(Model.load(small_models.counter()), wrappers=[Recurrent()]) for _ in range(2))

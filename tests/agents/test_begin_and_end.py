@@ -11,7 +11,7 @@ import stacks
 
 from cervello import AgentError, InputError, Policy, Recurrent
 from cervello.inferers import choose
-from cervello.wrappers.stand_ins import FailingInferer
+from cervello.wrappers.testing.fakes import FailingInferer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from cervello import Policy, PolicySpec, Recurrent
 from cervello.inferers import choose
 from cervello.spec import Wrapper
 from cervello.wrappers import Passive
-from cervello.wrappers.stand_ins import BreakdownError, FailingInferer
+from cervello.wrappers.testing.fakes import BreakdownError, FailingInferer
 
 ONE = {"obs": np.ones((1, 1), np.float32)}
 

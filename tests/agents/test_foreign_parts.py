@@ -27,7 +27,7 @@ from cervello import (
 from cervello.inferers import Memoizing, choose
 from cervello.spec import View, Wrapper
 from cervello.wrappers import Passive, without
-from cervello.wrappers.stand_ins import FailingInferer
+from cervello.wrappers.testing.fakes import FailingInferer
 
 ONE = {"obs": [1.0]}
 

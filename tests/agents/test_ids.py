@@ -13,7 +13,7 @@ import stacks
 
 import cervello
 from cervello import AgentError, ConfigurationError, Fill, InputError, Policy, Recurrent
-from cervello.agents import same
+from cervello.agents.membership import equal_ids
 
 X = np.ones((2, 6), np.float32)
 COLUMN = np.ones((2, 1), np.float32)
@@ -67,7 +67,7 @@ def test_ids_may_begin_agents_while_they_are_listed(policy: Policy) -> None:
 @pytest.mark.parametrize("form", [list, tuple])
 def test_what_only_equals_an_id_names_nobody_whatever_came_before(policy: Policy, compiled: bool, form: Any) -> None:
     if not compiled:
-        policy._table.alike = same._alike
+        policy._table.alike = equal_ids._alike
     x = {"obs": X[:1]}
     for right, wrong in ((1, True), (1, 1.0), (1, np.float64(1)), (1, np.True_), (2, 2.0), (2, 2 + 0j)):
         policy.infer_batch(form([right]), x)
@@ -83,11 +83,11 @@ def test_what_only_equals_an_id_names_nobody_whatever_came_before(policy: Policy
 @pytest.mark.parametrize("b", [[], [1], [1, 2], ["a", 1], [2**70], [1.0], [True, 2], [None]])
 @pytest.mark.parametrize("form", [list, tuple])
 def test_compiled_and_plain_comparison_agree(a: Any, b: Any, form: Any) -> None:
-    compare, x, y = same.comparer(), form(a), form(b)
-    assert compare(form is tuple, 0, x, y) == same._alike(form is tuple, 0, x, y)
+    compare, x, y = equal_ids.comparer(), form(a), form(b)
+    assert compare(form is tuple, 0, x, y) == equal_ids._alike(form is tuple, 0, x, y)
     assert compare(form is tuple, 0, x, x) == 2
     for other in (tuple(a) if form is list else list(a), np.array([1]), None):
-        assert compare(form is tuple, 0, x, other) == same._alike(form is tuple, 0, x, other) == 0  # type: ignore[arg-type]
+        assert compare(form is tuple, 0, x, other) == equal_ids._alike(form is tuple, 0, x, other) == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ids", [b"ab", bytearray(b"ab"), memoryview(b"ab")])

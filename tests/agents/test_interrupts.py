@@ -16,7 +16,7 @@ import pytest
 import small_models
 
 from cervello import Model, Policy, Runtime
-from cervello.agents import policy as home
+from cervello.agents.policy import policy as home
 
 # Where CPython looks for signals: when a function begins, after calls, and when a loop jumps back.
 _PLACES = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
@@ -26,7 +26,7 @@ _FILES.add(str(Path(home.__file__).parents[1] / "inferers" / "swift.py"))
 
 _FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py"))
                 for name in ("agenda", "brain", "frame", "levels", "line", "loop", "runtime", "taken")}
-_FRAME_FILES |= {str(Path(home.__file__).parents[1] / name) for name in ("inferers/timely.py", "batcher/queue.py", "batcher/pad.py")}
+_FRAME_FILES |= {str(Path(home.__file__).parents[1] / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py")}
 
 
 class Interrupt(KeyboardInterrupt):

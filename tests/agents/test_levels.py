@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from stacks import model
 
 from cervello import AgentError, ConfigurationError, Policy, Recurrent, Runtime
-from cervello.agents import frame as frames
-from cervello.agents.costs import CostModel, Pace
+from cervello.agents.runtime import frame as frames
+from cervello.agents.runtime.cost_model import CostModel, Pace
 
 
 def make(n_agents: int = 8, **level: Any) -> Runtime:
@@ -388,7 +388,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost_s: Any):
         self.now = 0.0
         monkeypatch.setattr(frames.time, "perf_counter", lambda: self.now)
-        from cervello.agents.brain import Brain
+        from cervello.agents.runtime.policy_queue import Brain
 
         decide = Brain.decide
 

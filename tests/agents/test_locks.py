@@ -12,8 +12,8 @@ import stacks
 from own_process import run
 
 from cervello import AgentError, Batcher, Policy, Recurrent, Runtime
-from cervello.agents import deferred
-from cervello.agents.turn import Turn
+from cervello.agents.membership import deferred
+from cervello.agents.membership.lock import Turn
 
 _HOOKS = """
 hook = sys.argv[2]

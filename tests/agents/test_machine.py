@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from plain_runtime import FACTORS, Failed, Full, Lookup, PlainPolicy, PlainRuntime, chosen, model, source, weights
 
 from cervello import AgentError, CervelloError, ExecutionError, Policy, Runtime, SnapshotError
-from cervello.agents import snapshot
+from cervello.agents.policy import snapshot_format
 from cervello.inferers.testing import same_bits
 
 KINDS = {"full": Full, "lookup": Lookup}
@@ -282,7 +282,7 @@ class Life(RuleBasedStateMachine):
             turns = sorted(zip(urgencies, plain.waiting, strict=True), key=lambda pair: pair[0])
             assert self.real.waiting(name) == tuple(agent for _, agent in turns)
             assert policy.agents == tuple(plain.agents)
-            saved = snapshot.read(policy.snapshot())
+            saved = snapshot_format.read(policy.snapshot())
             assert list(saved.ids) == list(plain.agents)
             state = {key.partition(" ")[2]: rows for key, rows in saved.state.items()}
             assert state.keys() == plain.kind.memory.keys()

@@ -18,7 +18,7 @@ from cervello import Batcher, Policy, Runtime
 from cervello.batcher import ScratchPad
 from cervello.batcher.queue import Queue
 from cervello.high_water import KEPT_BYTES, USES, HighWater
-from cervello.native import arena
+from cervello.native.memory import arena
 from cervello.spec import TensorSpec
 
 WIDTH, MANY = 20_000, 600  # a batch of 48 MB

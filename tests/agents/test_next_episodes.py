@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cervello import Epsilon, InputError, Policy, Runtime
-from cervello.agents import episodes
-from cervello.agents.episodes import PastEpisodes
+from cervello.agents.membership import episodes
+from cervello.agents.membership.episodes import PastEpisodes
 
 
 def make(seed: int = 1) -> Policy:

@@ -11,11 +11,11 @@ import stacks
 
 import cervello
 from cervello import Batcher, Policy, Runtime
-from cervello.agents import policy as policies
+from cervello.agents.policy import policy as policies
 from cervello.errors import InputError
 from cervello.heads import Categorical
-from cervello.native.row_copies import row_copies
-from cervello.native.row_reader import RowReader
+from cervello.native.execution.row_copies import row_copies
+from cervello.native.execution.row_reader import RowReader
 
 
 @pytest.fixture

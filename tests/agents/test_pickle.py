@@ -108,7 +108,7 @@ def test_what_cannot_be_pickled_says_so() -> None:
     policy = cervello.Policy(model("feed_forward"), wrappers=[Averaged("obs")])
     with pytest.raises(WrapperError, match="its state cannot be saved"):
         pickle.dumps(policy)
-    from cervello.native.importer import read
+    from cervello.native.frontend.importer import read
 
     with pytest.raises(ConfigurationError, match=r"expected one from Model\.load"):
         pickle.dumps(cervello.Model(read(small_models.feed_forward())))

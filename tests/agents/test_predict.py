@@ -14,7 +14,7 @@ from small_models import FLOAT, INT64, graph, node
 
 import cervello
 from cervello import ConfigurationError, InputError, Recurrent, Sample
-from cervello.agents.measuring import measure
+from cervello.agents.runtime.calibration import measure
 from cervello.heads import Categorical
 from cervello.spaces import Spaces
 

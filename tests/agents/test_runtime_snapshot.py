@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stacks import model
 
 from cervello import Epsilon, Policy, PreviousAction, Recurrent, Runtime, SnapshotError
-from cervello.agents import runtime_snapshot, snapshot
+from cervello.agents.policy import snapshot_format
+from cervello.agents.runtime import snapshot
 from cervello.inferers.testing import same_bits, sample_row
 from cervello.spec import PolicySpec, Wrapper
 from cervello.wrappers import Passive
@@ -194,7 +195,7 @@ def refused(runtime: Runtime, given: Any, message: str = "restore") -> None:
 
 def sealed(tree: Any) -> bytes:
     """Forged bytes whose checksum fits."""
-    return snapshot.sealed(runtime_snapshot.MAGIC, runtime_snapshot.VERSION, msgpack.packb(tree))
+    return snapshot_format.sealed(snapshot.MAGIC, snapshot.VERSION, msgpack.packb(tree))
 
 
 def otherwise() -> Runtime:

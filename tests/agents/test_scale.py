@@ -11,7 +11,7 @@ import pytest
 from stacks import model
 
 from cervello import Policy, Recurrent, Runtime
-from cervello.agents import episodes
+from cervello.agents.membership import episodes
 
 AGENTS, BATCH, GENERATIONS = 20_000, 4_000, 4
 

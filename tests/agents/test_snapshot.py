@@ -15,7 +15,7 @@ from stacks import STACKS, Averaged, Pairwise, model
 
 import cervello
 from cervello import AgentError, Epsilon, Fill, InputError, Policy, Recurrent, SnapshotError, WrapperError
-from cervello.agents import snapshot
+from cervello.agents.policy import snapshot_format
 from cervello.inferers.testing import same_bits, sample_columns
 from cervello.spec import PolicySpec, Wrapper
 from cervello.wrappers import Passive
@@ -222,7 +222,7 @@ def forged(state: bytes, **changes: Any) -> bytes:
     old_start, start = (-(-(28 + n) // 64) * 64 for n in (n_header, len(header)))
     body = struct.pack("<I", len(header)) + header + bytes(start - 28 - len(header)) + state[old_start:]
     length = 24 + len(body)
-    return state[:8] + struct.pack("<QQ", length, snapshot.checksum(memoryview(body[4:]))) + body
+    return state[:8] + struct.pack("<QQ", length, snapshot_format.checksum(memoryview(body[4:]))) + body
 
 
 @pytest.mark.parametrize(("changes", "message"), [

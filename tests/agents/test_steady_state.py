@@ -13,7 +13,7 @@ import pytest
 import stacks
 
 from cervello import Epsilon, Policy, Recurrent
-from cervello.compiled import compiler, linker
+from cervello.codegen import compiler, linker
 
 CALLS = 10_000
 NUMPY = np.lib.tracemalloc_domain

@@ -13,9 +13,9 @@ import stacks
 
 import cervello
 from cervello import Policy, Runtime
-from cervello.agents import frame, loop, measuring, runtime
-from cervello.agents.brain import Brain
-from cervello.agents.costs import CostModel
+from cervello.agents.runtime import calibration, frame, runtime, workers
+from cervello.agents.runtime.cost_model import CostModel
+from cervello.agents.runtime.policy_queue import Brain
 from cervello.wrappers import Passive
 
 BUDGET_S = 1e-3
@@ -28,10 +28,10 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 100.0
         self.costs: list[Callable[[int], float]] = [lambda n: 2e-5 + 5e-7 * n]  # by version: seconds of n rows
-        for module in (frame, loop, measuring, runtime):
+        for module in (frame, workers, calibration, runtime):
             monkeypatch.setattr(module, "time", self)
         monkeypatch.setattr(Policy, "can_stop", property(lambda policy: False))
-        monkeypatch.setattr(measuring, "_GAME_BYTES", 1)
+        monkeypatch.setattr(calibration, "_GAME_BYTES", 1)
         infer, clock = Policy.infer_batch, self
 
         def run(policy: Policy, ids: Any, *arguments: Any, **options: Any) -> Any:
@@ -191,7 +191,7 @@ def test_what_a_batch_of_the_old_model_took_is_not_learnt_for_the_new_one() -> N
 
 
 def test_a_swap_without_a_runtime_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "measure", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(calibration, "measure", lambda *_: pytest.fail("measured"))
     cervello.load(small_models.feed_forward()).replace(small_models.feed_forward())
 
 

@@ -17,8 +17,8 @@ import stacks
 import cervello
 from cervello import AgentError, Policy, PolicySpec, Recurrent
 from cervello.agents import AgentTable
-from cervello.agents.ids import numbers_of
-from cervello.agents.turn import Turn
+from cervello.agents.membership.ids import numbers_of
+from cervello.agents.membership.lock import Turn
 from cervello.spec import Wrapper
 from cervello.wrappers import Passive
 

@@ -10,7 +10,7 @@ import stacks
 
 import cervello
 from cervello import AgentError, Batched, Batcher, Epsilon, ExecutionError, InputError, Policy, PreviousAction, Recurrent
-from cervello.wrappers.stand_ins import BreakdownError, FailingInferer
+from cervello.wrappers.testing.fakes import BreakdownError, FailingInferer
 
 
 def rows(n: int, width: int = 6) -> Any:

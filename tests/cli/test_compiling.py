@@ -10,7 +10,7 @@ import pytest
 
 from cervello.cli import compiling
 from cervello.cli.terminal import Terminal
-from cervello.compiled import cache
+from cervello.codegen import cache
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cervello import Model, UnsupportedError
 from cervello.errors import FormatError
-from cervello.native import crvo
+from cervello.native.frontend import crvo
 
 
 def test_a_container_is_eight_bytes_and_the_file(scout: Path, tmp_path: Path, cervello: Callable[..., Any]) -> None:

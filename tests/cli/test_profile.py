@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cervello as package
-from cervello.native.leaks import Growth
+from cervello.native.report.leaks import Growth
 
 FIELDS = ["name", "n_rows", "rounds", "whole_s", "steps_s", "limit_s", "limit_share", "machine", "arena_bytes", "peak_bytes",
           "weight_bytes", "shared_bytes", "slow", "one_row", "fused", "tiers", "kinds", "steps", "leaks"]
@@ -98,7 +98,7 @@ def test_the_leak_check_gives_a_verdict(scout: Path, cervello: Callable[..., Any
 
 
 def test_a_leak_is_shown_per_1000_calls(scout: Path, cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cervello.native.leaks.growth", lambda call, calls: Growth(calls, 800, 1000, None))
+    monkeypatch.setattr("cervello.native.report.leaks.growth", lambda call, calls: Growth(calls, 800, 1000, None))
     said = cervello("profile", scout, "--rounds", 1, "--leaks", 500)
     for line in ("arrays   1,600 bytes", "objects  2,000 blocks", "process  not known on this system", "verdict  runs keep memory"):
         assert f"\n{line}\n" in said.out

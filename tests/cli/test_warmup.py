@@ -11,7 +11,7 @@ from typing import Any
 
 import cervello as package
 from cervello.cli.warmup import COMMON
-from cervello.compiled import cache, compiler
+from cervello.codegen import cache, compiler
 
 
 def test_what_is_warm_needs_no_compilation(wanderer: Path, cervello: Callable[..., Any]) -> None:

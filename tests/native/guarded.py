@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native import Model, abi
-from cervello.native.dims import at
-from cervello.native.executor import Run, fail, run_mixed
-from cervello.native.program import Plan, Program
-from cervello.native.tensors import Space, Stored, Tensor
+from cervello.native import Model
+from cervello.native.execution.context import Run, fail, run_mixed
+from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Space, Stored, Tensor
+from cervello.native.kernels import abi
+from cervello.native.program.encode import Plan, Program
 from cervello.noise import derive_keys
 
 Array = np.ndarray[Any, Any]

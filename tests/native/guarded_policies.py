@@ -18,9 +18,10 @@ from guarded import Guarded  # noqa: E402  (beside this file)
 from stacks import STACKS, model  # noqa: E402
 
 import cervello  # noqa: E402
-from cervello.agents import table  # noqa: E402
-from cervello.native import abi, arena  # noqa: E402
-from cervello.native.executor import Run  # noqa: E402
+from cervello.agents.membership import table  # noqa: E402
+from cervello.native.execution.context import Run  # noqa: E402
+from cervello.native.kernels import abi  # noqa: E402
+from cervello.native.memory import arena  # noqa: E402
 from cervello.wrappers import slab  # noqa: E402
 
 _SIZES = (1, 7, 64)

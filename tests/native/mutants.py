@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import ExecutionError, PlanError
-from cervello.native import Model, abi
-from cervello.native.dims import affine, parts
-from cervello.native.program import Program
-from cervello.native.tensors import Address, Jump, Step, Stored
-from cervello.native.verifier import verify
+from cervello.native import Model
+from cervello.native.graph.dims import affine, parts
+from cervello.native.graph.tensors import Address, Jump, Step, Stored
+from cervello.native.kernels import abi
+from cervello.native.memory.verifier import verify
+from cervello.native.program.encode import Program
 
 N_ROWS = (1, 7)
 

@@ -35,6 +35,6 @@ def digest() -> str:
 if __name__ == "__main__":
     print(digest())
     if len(sys.argv) > 1:
-        from cervello.compiled import compiler
+        from cervello.codegen import compiler
 
         print(compiler.assembly(sys.argv[1]))

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native import Model, abi, arena
+from cervello.native import Model
+from cervello.native.kernels import abi
+from cervello.native.memory import arena
 from cervello.noise import derive_keys
 from cervello.spec import TensorSpec
 

@@ -20,10 +20,10 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 from cervello.native import Model
-from cervello.native.host import NUMPY
-from cervello.native.importer import read
-from cervello.native.planned import LOWER
-from cervello.native.sketch import SPELLINGS
+from cervello.native.fallback import NUMPY
+from cervello.native.frontend.importer import read
+from cervello.native.lowering.registry import LOWER
+from cervello.native.passes.graph_builder import SPELLINGS
 
 Array = np.ndarray[Any, Any]
 TIERS = ("planned", "numpy", "reference")

@@ -11,8 +11,9 @@ from native_cases import ALL, WIDTHS, Case, named
 from native_graphs import one, policy, rows, weights
 from native_rows import assert_same_bits, bits, columns, execute, one_by_one, some
 
-from cervello.native import Model, program
+from cervello.native import Model
 from cervello.native.kernels.tiles import VECTORS
+from cervello.native.program import encode
 
 N = 70
 SIZES = (1, 2, 3, 4, 5, 11, 12, 13, 16, 17, 24, 47, 48, 49, 64, 70)
@@ -81,7 +82,7 @@ def test_special_rows_leave_ordinary_rows_unchanged(case: Case) -> None:
 
 @pytest.mark.parametrize("name", THREADED)
 def test_threads_that_share_a_model_give_the_bits_of_rows_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "LONG_WORK", -1)  # every run hands the interpreter to the other threads
+    monkeypatch.setattr(encode, "LONG_WORK", -1)  # every run hands the interpreter to the other threads
     model, given, alone = _loaded(named(name), 33)
 
     def work(seed: int) -> None:

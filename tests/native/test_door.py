@@ -14,7 +14,7 @@ import pytest
 from native_graphs import BOOL, I64, Chain, In, one, policy, rows, weights
 from small_models import FLOAT, graph, node
 
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.errors import InputError
 from cervello.native import Model
 

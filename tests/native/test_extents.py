@@ -15,13 +15,13 @@ from native_graphs import Chain, one, rows, weights
 
 from cervello.errors import PlanError
 from cervello.native import Model, kernels
-from cervello.native.dims import affine, parts
-from cervello.native.extents import check_extents
-from cervello.native.extents.blocks import BLOCKS
-from cervello.native.extents.declaration import KERNELS
-from cervello.native.extents.products import packed
-from cervello.native.tensors import Address, Jump, Step, Stored
-from cervello.native.verifier import verify
+from cervello.native.graph.dims import affine, parts
+from cervello.native.graph.tensors import Address, Jump, Step, Stored
+from cervello.native.memory.extents import check_extents
+from cervello.native.memory.extents.blocks import BLOCKS
+from cervello.native.memory.extents.declaration import KERNELS
+from cervello.native.memory.extents.products import packed
+from cervello.native.memory.verifier import verify
 
 _BLOCK_ARGUMENTS = {("target", "source"): 1, ("target", "a", "b"): 2, ("target", "a", "b", "c"): 3, ("target", "condition", "a", "b"): 3}
 
@@ -69,8 +69,8 @@ def _grown(step: Step, i: int) -> bool:
 @pytest.mark.parametrize(("name", "kernel", "least"), [
     ("Gemm-257-terms", "gemm:gemm", 6), ("MatMul-computed-heads", "products:product", 9), ("Softmax-last", "short_rows:softmax", 2),
     ("ReduceSum-middle", "columns:sum_", 3), ("LSTM-forward-state", "recurrent:lstm", 6), ("GRU-linear", "recurrent:gru", 6),
-    ("attention", "attention:attend", 10), ("MaxPool", "pooling:max_pool", 8), ("TopK", "picking:top_k", 3),
-    ("GatherND", "picking:gather_nd", 5), ("GatherElements", "picking:gather_elements", 5),
+    ("attention", "attention:attend", 10), ("MaxPool", "pooling:max_pool", 8), ("TopK", "gather_scatter:top_k", 3),
+    ("GatherND", "gather_scatter:gather_nd", 5), ("GatherElements", "gather_scatter:gather_elements", 5),
     ("Multinomial", "multinomial:multinomial", 4), ("RandomNormalLike", "random:normal", 2)])
 def test_sizes_and_strides_that_grow_are_refused(name: str, kernel: str, least: int) -> None:
     model = Model.load(named(name).build(17))
@@ -160,8 +160,8 @@ def test_parameters_of_a_block_belong_to_its_words() -> None:
 
 
 def test_a_jump_out_of_the_program_is_refused() -> None:
-    label = Step("cervello.native.kernels.flow:here", (), (), [], "label", "")
-    jump = Step("cervello.native.kernels.flow:jump", (), (), [Jump(label)], "jump", "")
+    label = Step("cervello.native.kernels.control_flow:here", (), (), [], "label", "")
+    jump = Step("cervello.native.kernels.control_flow:jump", (), (), [Jump(label)], "jump", "")
     check_extents([jump, label], False)
     with pytest.raises(PlanError, match="expected to jump within the program, got another step"):
         check_extents([jump], False)

@@ -167,7 +167,7 @@ def test_a_function_that_calls_itself_is_refused() -> None:
 
 
 def test_turns_count_in_the_profile() -> None:
-    from cervello.native.profile import profile
+    from cervello.native.report.profile import profile
 
     model = Model.load(parsed(BATCHED["loop-in-a-loop"]))
     found = profile(model, given_for(model, 8), 8, rounds=1)

@@ -11,8 +11,8 @@ from native_oracle import assert_near, foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one
 
 from cervello.native import Model
-from cervello.native.kernels import short_rows
-from cervello.native.ops import reductions
+from cervello.native.kernels import reduce_short
+from cervello.native.lowering.rules import reductions
 
 
 def kinds(model: Model) -> list[str]:
@@ -109,7 +109,7 @@ def test_softmax_of_short_rows_has_the_bits_of_single_rows(width: int, shape: tu
 
 
 def test_planner_and_kernels_agree_which_rows_are_short() -> None:
-    assert reductions.SHORT == short_rows.MOST
+    assert reductions.SHORT == reduce_short.MOST
 
 
 def _exact(x: Any) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from guarded_cases import ALL_FAMILIES
 
 import cervello
-from cervello.native.extents.declaration import KERNELS
+from cervello.native.memory.extents.declaration import KERNELS
 
 _HERE = Path(__file__).parent
 _ROOT = Path(next(iter(cervello.__path__))).parent

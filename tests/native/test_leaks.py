@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from native_graphs import policy
 
-from cervello.native import Model, leaks
-from cervello.native.leaks import Growth, growth
+from cervello.native import Model
+from cervello.native.report import leaks
+from cervello.native.report.leaks import Growth, growth
 
 CALLS = 200
 

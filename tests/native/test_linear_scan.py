@@ -7,10 +7,10 @@ import random
 import pytest
 from random_programs import random_program
 
-from cervello.native import memory
-from cervello.native.linear_scan import linear_scan
-from cervello.native.packing import Pile, Span, peak
-from cervello.native.verifier import verify
+from cervello.native.memory import arena_plan
+from cervello.native.memory.linear_scan import linear_scan
+from cervello.native.memory.offset_search import Pile, Span, peak
+from cervello.native.memory.verifier import verify
 
 
 def _spans(seed: int, count: int) -> list[Span]:
@@ -53,9 +53,9 @@ def test_a_gap_is_filled_by_what_fits_into_it() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_programs_planned_this_way_pass_the_verifier(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_MOST_PAIRS", 0)
+    monkeypatch.setattr(arena_plan, "_MOST_PAIRS", 0)
     steps = random_program(seed)
-    layout = memory.plan(steps)
+    layout = arena_plan.plan(steps)
     verify(steps, layout, True)
     for n_rows in (1, 7, 64, 1000):
-        assert layout.arena_bytes(n_rows) <= 2 * memory.peak_bytes(layout.lifetimes, n_rows)
+        assert layout.arena_bytes(n_rows) <= 2 * arena_plan.peak_bytes(layout.lifetimes, n_rows)

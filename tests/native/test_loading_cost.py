@@ -221,7 +221,7 @@ def test_calls_inside_calls_are_refused_at_some_depth() -> None:
 
 
 def test_calls_of_a_function_share_its_constants() -> None:
-    from cervello.native.importer import read
+    from cervello.native.frontend.importer import read
 
     data = numpy_helper.from_array(np.ones(1 << 16, np.float32))
     leaf = [helper.make_node("Constant", [], ["c"], value=data), helper.make_node("ReduceMax", ["c"], ["m"], keepdims=0),
@@ -257,8 +257,8 @@ def test_names_without_end_cost_no_more_than_others() -> None:
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 4))],
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
     data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=9).SerializeToString()
-    from cervello.native.importer import read
-    from cervello.native.normalise import normalise
+    from cervello.native.frontend.importer import read
+    from cervello.native.frontend.opset_upgrade import normalise
 
     assert max(map(len, normalise(read(data)).constants)) < 20
 
@@ -278,7 +278,7 @@ def _external(folder: Path, offsets: list[int], count: int = 1 << 16) -> Path:
 
 
 def test_one_stretch_of_a_file_serves_many_weights(tmp_path: Path) -> None:
-    from cervello.native.importer import read
+    from cervello.native.frontend.importer import read
 
     path = _external(tmp_path, [0, 0, 0] + [1 << 18] * 3)
     graph = read(path)

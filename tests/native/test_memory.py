@@ -12,10 +12,11 @@ from native_cases import named
 from native_graphs import Chain, policy, rows
 
 from cervello.errors import ConfigurationError, PlanError
-from cervello.native import Model, memory
-from cervello.native.dims import ROWS, at
-from cervello.native.memory import Layout
-from cervello.native.tensors import Buffer, Space, Step, Tensor, dense
+from cervello.native import Model
+from cervello.native.graph.dims import ROWS, at
+from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense
+from cervello.native.memory import arena_plan
+from cervello.native.memory.arena_plan import Layout
 
 F32 = np.dtype(np.float32)
 ROW_COUNTS = (1, 2, 15, 16, 17, 31, 33, 64, 100)
@@ -68,38 +69,38 @@ def _painted(steps: list[Step], layout: Layout, n_rows: int) -> None:
 @settings(max_examples=120, deadline=None)
 @given(steps=_programs())
 def test_no_two_living_buffers_share_a_byte_and_the_arena_lies_between_peak_and_sum(steps: list[Step]) -> None:
-    layout = memory.plan(steps)
-    lives = memory.lifetimes(steps)
+    layout = arena_plan.plan(steps)
+    lives = arena_plan.lifetimes(steps)
     for n_rows in ROW_COUNTS:
         _painted(steps, layout, n_rows)
         sizes = [-(-at(life.buffer.n_bytes, n_rows) // 64) * 64 for life in lives]
         peak = max(sum(s for s, life in zip(sizes, lives, strict=True) if life.first <= i < life.end) for i in range(len(steps)))
-        assert memory.peak_bytes(lives, n_rows) == peak
+        assert arena_plan.peak_bytes(lives, n_rows) == peak
         assert peak <= layout.arena_bytes(n_rows) <= sum(sizes)
 
 
 def test_a_chain_reuses_two_places() -> None:
     tensors = [_tensor(str(i), 16, True) for i in range(8)]
     steps = [_step([tensors[i - 1]] if i else [], [tensors[i]]) for i in range(8)]
-    assert memory.plan(steps).arena_bytes(16) == 2 * 16 * 16 * 4
+    assert arena_plan.plan(steps).arena_bytes(16) == 2 * 16 * 16 * 4
 
 
 def test_half_open_lifetimes_let_a_buffer_follow_where_another_ended() -> None:
     a, b, c = (_tensor(name, 16, False) for name in "abc")
-    lives = {life.buffer.name: (life.first, life.end) for life in memory.lifetimes([_step([], [a]), _step([a], [b]), _step([b], [c])])}
+    lives = {life.buffer.name: (life.first, life.end) for life in arena_plan.lifetimes([_step([], [a]), _step([a], [b]), _step([b], [c])])}
     assert lives == {"a": (0, 2), "b": (1, 3), "c": (2, 3)}
 
 
 def test_a_negative_size_is_refused() -> None:
     tensor = dense("b", F32, (1, 16), Buffer("b", Space.ARENA, -64))
     with pytest.raises(PlanError, match="expected sizes of at least 0, got -64"):
-        memory.plan([_step([], [tensor])])
+        arena_plan.plan([_step([], [tensor])])
 
 
 def test_nothing_to_plan_needs_nothing() -> None:
-    layout = memory.plan([])
+    layout = arena_plan.plan([])
     assert [layout.arena_bytes(n) for n in (1, 64)] == [0, 0]
-    assert memory.peak_bytes((), 8) == 0
+    assert arena_plan.peak_bytes((), 8) == 0
     assert layout.offsets(8) == ([], 0)
 
 

@@ -10,10 +10,11 @@ import pytest
 from random_programs import random_program, tensor
 from yardsticks import Sized, executed, peak, sized, static_runtime, tract, unfused
 
-from cervello.compiled import entry
-from cervello.native import Model, memory
-from cervello.native.dims import at
-from cervello.native.tensors import Step
+from cervello.codegen import entry
+from cervello.native import Model
+from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Step
+from cervello.native.memory import arena_plan
 
 ROW_COUNTS = (1, 7, 64, 1000)
 SEEDS = range(150)
@@ -52,7 +53,7 @@ def test_random_graphs_need_hardly_more_than_their_peak(n_rows: int) -> None:
     for seed in SEEDS:
         steps = random_program(seed)
         buffers = sized(executed(steps), n_rows)
-        arena, least = memory.plan(steps).arena_bytes(n_rows), peak(buffers)
+        arena, least = arena_plan.plan(steps).arena_bytes(n_rows), peak(buffers)
         ratios.append(arena / least)
         assert least <= arena <= 1.05 * least, f"seed {seed}"
         assert arena <= min(tract(buffers), static_runtime(buffers)), f"seed {seed}"
@@ -61,29 +62,29 @@ def test_random_graphs_need_hardly_more_than_their_peak(n_rows: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_compiled_code_places_buffers_where_the_layout_says(seed: int) -> None:
-    layout = memory.plan(random_program(seed))
+    layout = arena_plan.plan(random_program(seed))
     table, count = np.array(layout.table()), len(layout.lifetimes)
     for n_rows in (1, 2, 7, 16, 64, 1000, 1 << 20):
         places = np.full(1 + 2 * count, -1)
-        total = entry.ints("cervello.native.kernels.placing:place")(places.ctypes.data, table.ctypes.data, n_rows)
+        total = entry.ints("cervello.native.kernels.runtime.placing:place")(places.ctypes.data, table.ctypes.data, n_rows)
         offsets, arena = layout.offsets(n_rows)
         assert (places[0], places[1:count + 1].tolist(), total) == (0, offsets, arena)
 
 
 def test_an_empty_layout_places_nothing() -> None:
-    places, table = np.full(1, -1), np.array(memory.plan([]).table())
-    assert entry.ints("cervello.native.kernels.placing:place")(places.ctypes.data, table.ctypes.data, 5) == 0
+    places, table = np.full(1, -1), np.array(arena_plan.plan([]).table())
+    assert entry.ints("cervello.native.kernels.runtime.placing:place")(places.ctypes.data, table.ctypes.data, 5) == 0
     assert places.tolist() == [0]
 
 
 def test_some_random_graph_keeps_several_piles_and_each_serves_some_row_count() -> None:
-    layouts = [memory.plan(random_program(seed)) for seed in range(40)]
+    layouts = [arena_plan.plan(random_program(seed)) for seed in range(40)]
     several = [layout for layout in layouts if len(layout.piles) > 1]
     assert several
     for layout in several:
         best = set()
         for n_rows in (64, 1, 7, 1000, 2, 20, 200, 1 << 20):
-            sizes = [memory.rounded(at(life.buffer.n_bytes, n_rows)) for life in layout.lifetimes]
+            sizes = [arena_plan.rounded(at(life.buffer.n_bytes, n_rows)) for life in layout.lifetimes]
             best.add(layout.offsets(n_rows)[1])
             assert layout.offsets(n_rows)[1] == min(pile.settle(sizes)[1] for pile in layout.piles)
         assert len(best) > 1

@@ -16,7 +16,7 @@ from native_graphs import BOOL, I64, Chain, one, rows
 from onnx import TensorProto
 
 from cervello.native import Model
-from cervello.native.ops.elementwise import UNARY
+from cervello.native.lowering.rules.elementwise import UNARY
 
 INF, NAN = np.inf, np.nan
 SPECIAL = np.array([0.0, -0.0, 1e-45, -1e-45, 1e-40, -1e-40, 1e-30, -1e-30, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.5, -2.5, 3.0, -3.0,

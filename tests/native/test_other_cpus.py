@@ -65,7 +65,7 @@ def test_a_cpu_has_a_cache_folder_of_its_own(tmp_path: Path) -> None:
     features = _features(frozenset())
     if features is None:
         pytest.skip("the host lacks avx2 or fma")
-    script = "from cervello.compiled import cache; print(cache.key())"
+    script = "from cervello.codegen import cache; print(cache.key())"
     keys = set()
     for name, flags in (("haswell", features), ("haswell", features.replace("+fma", "-fma")), ("skylake-avx512", features)):
         environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": flags, "PYTHONPATH": str(_ROOT),

@@ -16,7 +16,7 @@ import pytest
 from cervello import ops
 from cervello.errors import CompilationError, ConfigurationError, UnsupportedError
 from cervello.native import Model
-from cervello.native.sketch import SPELLINGS
+from cervello.native.passes.graph_builder import SPELLINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = '<ir_version: 10, opset_import: ["" : 21, "test.own" : 1]>\n'

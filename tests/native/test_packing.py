@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cervello.native import packing
-from cervello.native.packing import Budget, Span
+from cervello.native.memory import offset_search
+from cervello.native.memory.offset_search import Budget, Span
 
 _Blocks = list[tuple[int, int, int]]
 BLOCKS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 8), st.integers(0, 20)), min_size=1, max_size=20)
@@ -33,7 +33,7 @@ def _assert_apart(spans: list[Span], sizes: list[int], offsets: list[int], total
 def test_filling_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     order = random.Random(seed).sample(range(len(spans)), len(spans))
-    _assert_apart(spans, sizes, *packing.fill(order, sizes, packing.neighbours(spans)))
+    _assert_apart(spans, sizes, *offset_search.fill(order, sizes, offset_search.neighbours(spans)))
 
 
 @settings(max_examples=80, deadline=None)
@@ -41,16 +41,16 @@ def test_filling_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
 def test_the_skyline_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     order = random.Random(seed).sample(range(len(spans)), len(spans))
-    _assert_apart(spans, sizes, *packing.skyline(spans, sizes, order))
+    _assert_apart(spans, sizes, *offset_search.skyline(spans, sizes, order))
 
 
 @settings(max_examples=80, deadline=None)
 @given(blocks=BLOCKS, seed=st.integers(0, 9))
 def test_a_pile_is_apart_for_all_sizes(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
-    near = packing.neighbours(spans)
-    offsets, total = packing.search(spans, sizes, near, Budget(3000))
-    pile = packing.pile(offsets, sizes, near)
+    near = offset_search.neighbours(spans)
+    offsets, total = offset_search.search(spans, sizes, near, Budget(3000))
+    pile = offset_search.pile(offsets, sizes, near)
     settled, needed = pile.settle(sizes)
     assert needed <= total
     _assert_apart(spans, sizes, settled, needed)
@@ -64,12 +64,12 @@ def test_a_pile_is_apart_for_all_sizes(blocks: _Blocks, seed: int) -> None:
 def test_the_peak_is_the_fullest_step(blocks: _Blocks) -> None:
     spans, sizes = _split(blocks)
     expected = max(sum(size for (first, end), size in zip(spans, sizes, strict=True) if first <= step < end) for step in range(30))
-    assert packing.peak(spans, sizes) == expected
-    assert packing.search(spans, sizes, packing.neighbours(spans), Budget(3000))[1] >= expected
+    assert offset_search.peak(spans, sizes) == expected
+    assert offset_search.search(spans, sizes, offset_search.neighbours(spans), Budget(3000))[1] >= expected
 
 
 def test_neighbours_are_those_that_share_a_step() -> None:
-    near = packing.neighbours([(0, 2), (1, 3), (2, 4), (5, 6)])
+    near = offset_search.neighbours([(0, 2), (1, 3), (2, 4), (5, 6)])
     assert [sorted(others) for others in near] == [[1], [0, 2], [1], []]
 
 
@@ -77,8 +77,8 @@ def test_the_same_buffers_get_the_same_layout() -> None:
     chance = random.Random(1)
     spans = [(first, first + chance.randint(1, 30)) for first in range(60)]
     sizes = [chance.randint(1, 4000) for _ in spans]
-    near = packing.neighbours(spans)
-    assert packing.search(spans, sizes, near, Budget(50_000)) == packing.search(spans, sizes, near, Budget(50_000))
+    near = offset_search.neighbours(spans)
+    assert offset_search.search(spans, sizes, near, Budget(50_000)) == offset_search.search(spans, sizes, near, Budget(50_000))
 
 
 @pytest.mark.parametrize("work", [0, 1, 5000, 50_000])
@@ -86,6 +86,6 @@ def test_a_search_spends_no_more_than_half_its_budget_and_one_layout(work: int) 
     chance = random.Random(2)
     spans = [(first, first + chance.randint(1, 20)) for first in range(40)]
     sizes = [chance.randint(1, 4000) for _ in spans]
-    near, budget = packing.neighbours(spans), Budget(work)
-    packing.search(spans, sizes, near, budget)
+    near, budget = offset_search.neighbours(spans), Budget(work)
+    offset_search.search(spans, sizes, near, budget)
     assert budget.left >= work // 2 - 3 * (sum(map(len, near)) + 40 * 40)

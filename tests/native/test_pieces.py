@@ -19,7 +19,9 @@ from native_rows import assert_same_bits, columns, execute, one_by_one
 import cervello
 from cervello import Policy
 from cervello.errors import ConfigurationError, ExecutionError
-from cervello.native import Model, crew, pieces
+from cervello.native import Model
+from cervello.native.execution import thread_pool
+from cervello.native.program import chunking
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +32,10 @@ def wide() -> Model:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers take part in every batch, however small."""
-    monkeypatch.setattr(pieces, "SPLIT_WORK", -1)
-    monkeypatch.setattr(pieces, "_PIECE_WORK", 0)
-    monkeypatch.setattr(pieces, "_STEP_ROWS", 1)
-    monkeypatch.setattr(crew, "WAKING_WORK", -1)
+    monkeypatch.setattr(chunking, "SPLIT_WORK", -1)
+    monkeypatch.setattr(chunking, "_PIECE_WORK", 0)
+    monkeypatch.setattr(chunking, "_STEP_ROWS", 1)
+    monkeypatch.setattr(thread_pool, "WAKING_WORK", -1)
 
 
 def _rows(plan: Any) -> list[int]:
@@ -53,12 +55,12 @@ def test_pieces_cover_the_batch_and_are_nearly_equal(wide: Model, threads: int) 
 
 
 def test_a_batch_whose_values_outgrow_the_cache_runs_in_pieces(wide: Model) -> None:
-    rows = pieces.rows_in_cache(wide.program)
+    rows = chunking.rows_in_cache(wide.program)
     assert rows % 16 == 0
-    assert wide.program.layout.arena_bytes(rows) <= pieces.CACHE_BYTES
+    assert wide.program.layout.arena_bytes(rows) <= chunking.CACHE_BYTES
     assert _rows(wide.resolve(rows)) == [rows]
     assert max(_rows(wide.resolve(10 * rows))) <= rows
-    assert wide.plan(10 * rows).arena_bytes <= pieces.CACHE_BYTES
+    assert wide.plan(10 * rows).arena_bytes <= chunking.CACHE_BYTES
     assert "in pieces of" in str(wide.plan(10 * rows))
     assert "in pieces of" not in str(wide.plan(rows))
 
@@ -105,8 +107,8 @@ def test_several_threads_share_one_crew(wide: Model, eager: None) -> None:
         thread.join(60)
         assert not thread.is_alive()
     assert not wrong
-    assert sum(thread.name == "cervello" for thread in threading.enumerate()) == len(crew._hired)
-    assert len(crew._idle) == len(crew._hired)
+    assert sum(thread.name == "cervello" for thread in threading.enumerate()) == len(thread_pool._hired)
+    assert len(thread_pool._idle) == len(thread_pool._hired)
 
 
 def test_a_handle_with_threads_has_the_bits_of_one_without(wide: Model) -> None:
@@ -125,8 +127,8 @@ def test_a_handle_with_threads_has_the_bits_of_one_without(wide: Model) -> None:
 
 def test_a_batch_that_finds_no_idle_worker_runs_alone(wide: Model, eager: None) -> None:
     plan = wide.resolve(64, threads=2)
-    taken = crew.take(plan)
-    busy = [crew._idle.pop() for _ in range(len(crew._idle))]
+    taken = thread_pool.take(plan)
+    busy = [thread_pool._idle.pop() for _ in range(len(thread_pool._idle))]
     try:
         assert len(taken) == 1
         policy = Policy(wide, threads=2)
@@ -134,17 +136,17 @@ def test_a_batch_that_finds_no_idle_worker_runs_alone(wide: Model, eager: None) 
         x = np.ones((64, 64), np.float32)
         assert np.array_equal(policy.infer_batch(range(64), {"obs": x})["action"], wide.run({"obs": x})["action"])
     finally:
-        crew.give_back([*taken, *busy])
+        thread_pool.give_back([*taken, *busy])
 
 
 def test_workers_are_not_woken_for_little(wide: Model) -> None:
     plan = wide.resolve(64, threads=2)
     assert plan.helpers == 1
     time.sleep(0.01)  # long enough for the last batch to be past
-    assert crew.take(plan) == []
-    taken = crew.take(plan)  # a second one at once: more are likely to follow as closely
+    assert thread_pool.take(plan) == []
+    taken = thread_pool.take(plan)  # a second one at once: more are likely to follow as closely
     assert len(taken) == 1
-    crew.give_back(taken)
+    thread_pool.give_back(taken)
 
 
 def test_a_failing_piece_is_reported_and_harms_nobody(eager: None) -> None:

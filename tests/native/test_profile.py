@@ -10,9 +10,10 @@ import pytest
 from native_graphs import Chain, node, policy, rows, weights
 
 from cervello.errors import ConfigurationError, ExecutionError, InputError
-from cervello.native import Model, limits
-from cervello.native.bench import Bench
-from cervello.native.profile import Profile, profile
+from cervello.native import Model
+from cervello.native.report import roofline
+from cervello.native.report.profile import Profile, profile
+from cervello.native.report.step_timer import Bench
 
 
 def given(model: Model, n_rows: int) -> dict[str, Any]:
@@ -186,8 +187,8 @@ def test_a_step_that_fails_is_named() -> None:
 
 
 def test_the_limit_grows_with_work_and_bytes() -> None:
-    assert limits.least_s(0, 0) == 0
-    assert 0 < limits.least_s(1000, 0) < limits.least_s(2000, 0)
-    assert limits.least_s(10**9, 4) == limits.least_s(10**9, 0)
-    assert limits.least_s(1, 1 << 14) == (1 << 14) / limits.bandwidth(1 << 14)
-    assert limits.bandwidth(100) == limits.bandwidth(1 << 14)
+    assert roofline.least_s(0, 0) == 0
+    assert 0 < roofline.least_s(1000, 0) < roofline.least_s(2000, 0)
+    assert roofline.least_s(10**9, 4) == roofline.least_s(10**9, 0)
+    assert roofline.least_s(1, 1 << 14) == (1 << 14) / roofline.bandwidth(1 << 14)
+    assert roofline.bandwidth(100) == roofline.bandwidth(1 << 14)

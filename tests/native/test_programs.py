@@ -9,11 +9,12 @@ import pytest
 from native_cases import named
 from native_graphs import I64, Chain, In, policy, rows
 
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.errors import ExecutionError
-from cervello.native import Model, abi
-from cervello.native.dims import at
-from cervello.native.tensors import Address, Space, Stored, Weight
+from cervello.native import Model
+from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Address, Space, Stored, Weight
+from cervello.native.kernels import abi
 
 NAMES = ("Gemm-tanh", "attention", "LSTM-bidirectional-state", "Conv-groups", "Softmax-middle", "shape-arithmetic", "Concat",
          "Slice-negative-steps", "RandomNormalLike", "LayerNormalization-two-axes", "Pad")

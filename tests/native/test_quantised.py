@@ -16,7 +16,7 @@ from native_rows import assert_same_bits, execute, one_by_one
 
 from cervello.errors import GraphError
 from cervello.native import Model
-from cervello.native.spellings.quantisation import stretches
+from cervello.native.passes.decompositions.quantisation import stretches
 
 Array = np.ndarray[Any, Any]
 KINDS = ("uint8", "int8", "uint16", "int16")

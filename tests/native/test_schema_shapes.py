@@ -13,10 +13,10 @@ from native_oracle import assert_near, foreign
 import cervello
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native import Model
-from cervello.native.dims import ROWS, Affine
-from cervello.native.graph import Node
-from cervello.native.schema_shapes import infer_by_schema
-from cervello.native.values import Value, known
+from cervello.native.frontend.schema_inference import infer_by_schema
+from cervello.native.graph.dims import ROWS, Affine
+from cervello.native.graph.graph import Node
+from cervello.native.graph.values import Value, known
 
 N_ROWS = 3
 

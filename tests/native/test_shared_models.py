@@ -10,7 +10,8 @@ from native_oracle import assert_near, running
 from native_rows import assert_same_bits, execute, one_by_one, some
 
 from cervello.errors import GraphError
-from cervello.native import Model, memory, verifier
+from cervello.native import Model
+from cervello.native.memory import arena_plan, verifier
 
 Array = np.ndarray[Any, Any]
 
@@ -99,7 +100,7 @@ def test_valid_models_give_every_row_the_same_bits_in_any_batch(shared_models: A
 def test_valid_models_have_verified_plans_no_larger_than_their_buffers(shared_models: Any, valid_model: str) -> None:
     model = Model.load(shared_models.path(valid_model))
     verifier.verify(model.program.steps, model.program.layout, model.batched)
-    lives = memory.lifetimes(model.program.steps)
+    lives = arena_plan.lifetimes(model.program.steps)
     for n_rows in (1, 3, 64) if model.batched else (1,):
         plan = model.plan(n_rows)
         bound = sum(-(-b.n_bytes // 64) * 64 for b in plan.buffers) if n_rows == 1 else None

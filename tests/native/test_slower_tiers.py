@@ -13,7 +13,7 @@ from native_rows import assert_same_bits, columns, execute, one_by_one, some
 
 from cervello.errors import ExecutionError, UnsupportedError
 from cervello.native import Model
-from cervello.native.host.table import NUMPY
+from cervello.native.fallback.table import NUMPY
 
 F64, I8 = np.dtype(np.float64), np.dtype(np.int8)
 

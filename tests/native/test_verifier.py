@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from cervello.errors import PlanError
-from cervello.native import Model, memory
-from cervello.native.dims import ROWS
-from cervello.native.packing import Pile
-from cervello.native.tensors import Buffer, Space, Step, Tensor, dense
-from cervello.native.verifier import verify
+from cervello.native import Model
+from cervello.native.graph.dims import ROWS
+from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense
+from cervello.native.memory import arena_plan
+from cervello.native.memory.offset_search import Pile
+from cervello.native.memory.verifier import verify
 
 F32 = np.dtype(np.float32)
 
@@ -34,13 +35,13 @@ def _program() -> tuple[list[Step], list[Tensor]]:
     return [_step([source], [a]), _step([a], [b]), _step([b], [c]), _step([a, c], [result])], [a, b, c]
 
 
-def _piled(layout: memory.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> memory.Layout:
+def _piled(layout: arena_plan.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> arena_plan.Layout:
     """The layout with a single pile of this order, in which buffer i lies on those of `beneath[i]`."""
     return replace(layout, piles=(Pile(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
 
 
 @dataclass(frozen=True)
-class _Wrong(memory.Layout):
+class _Wrong(arena_plan.Layout):
     """A layout that shifts buffers, or its size, by bytes at every N but one."""
 
     shift: dict[int, int] = field(default_factory=dict)
@@ -54,33 +55,33 @@ class _Wrong(memory.Layout):
         return [offset + self.shift.get(i, 0) for i, offset in enumerate(offsets)], total + self.larger
 
 
-def _shifted(steps: list[Step], **wrong: Any) -> memory.Layout:
-    layout = memory.plan(steps)
+def _shifted(steps: list[Step], **wrong: Any) -> arena_plan.Layout:
+    layout = arena_plan.plan(steps)
     return _Wrong(layout.lifetimes, layout.piles, **wrong)
 
 
 def test_the_planners_layout_passes() -> None:
     steps, _ = _program()
-    verify(steps, memory.plan(steps), True)
+    verify(steps, arena_plan.plan(steps), True)
 
 
 def test_any_pile_that_keeps_neighbours_on_each_other_passes() -> None:
     steps, _ = _program()  # a meets b and c, b meets c
     for order, beneath in (((0, 1, 2), ((), (0,), (1,))), ((2, 1, 0), ((1,), (2,), ())), ((0, 1, 2), ((), (0,), (0, 1)))):
-        verify(steps, _piled(memory.plan(steps), *beneath, order=order), True)
+        verify(steps, _piled(arena_plan.plan(steps), *beneath, order=order), True)
 
 
 @pytest.mark.parametrize("beneath", [((), (), (1,)), ((), (0,), (0,)), ((), (0,), ())])
 def test_a_pile_in_which_neighbours_do_not_lie_on_each_other_is_refused(beneath: tuple[tuple[int, ...], ...]) -> None:
     steps, _ = _program()
     with pytest.raises(PlanError, match=r"buffers '[abc]' and '[abc]' at N = 1: expected them apart, got an overlap"):
-        verify(steps, _piled(memory.plan(steps), *beneath), True)
+        verify(steps, _piled(arena_plan.plan(steps), *beneath), True)
 
 
 def test_neighbours_that_are_apart_by_chance_only_are_refused() -> None:
     low, high, support = _tensor("low", 16), _tensor("high", 16), _tensor("support", 32)
     steps = [_step([], [support]), _step([], [low, high])]  # support ended before the two begin
-    layout = memory.plan(steps)
+    layout = arena_plan.plan(steps)
     support_index, low_index, high_index = (layout.index[id(t.buffer)] for t in (support, low, high))
     beneath: list[tuple[int, ...]] = [(), (), ()]
     beneath[high_index] = (support_index,)
@@ -91,7 +92,7 @@ def test_neighbours_that_are_apart_by_chance_only_are_refused() -> None:
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 1, 1), (0, 0, 1, 2)])
 def test_a_pile_in_an_order_that_does_not_settle_is_refused(order: tuple[int, ...]) -> None:
     steps, _ = _program()
-    layout = _piled(memory.plan(steps), (), (0,), (1,), order=order)
+    layout = _piled(arena_plan.plan(steps), (), (0,), (1,), order=order)
     with pytest.raises(PlanError, match="expected"):
         verify(steps, layout, True)
 
@@ -99,7 +100,7 @@ def test_a_pile_in_an_order_that_does_not_settle_is_refused(order: tuple[int, ..
 def test_a_pile_without_some_buffer_is_refused() -> None:
     steps, _ = _program()
     with pytest.raises(PlanError, match="expected"):
-        verify(steps, _piled(memory.plan(steps), (), (0,), (), order=(0, 1)), True)
+        verify(steps, _piled(arena_plan.plan(steps), (), (0,), (), order=(0, 1)), True)
 
 
 def test_an_overlap_at_many_rows_is_refused() -> None:
@@ -110,7 +111,7 @@ def test_an_overlap_at_many_rows_is_refused() -> None:
 
 def _lowest(steps: list[Step]) -> int:
     """The buffer at the arena's start."""
-    return int(np.argmin(memory.plan(steps).offsets(64)[0]))
+    return int(np.argmin(arena_plan.plan(steps).offsets(64)[0]))
 
 
 @pytest.mark.parametrize("earlier_is_lower", [True, False])
@@ -118,7 +119,7 @@ def test_an_overlap_at_the_one_step_where_lifetimes_touch_is_refused(earlier_is_
     a, b = _tensor("a"), _tensor("b")
     source, result = _tensor("in", space=Space.INPUT), _tensor("out", space=Space.OUTPUT)
     steps = [_step([source], [a]), _step([a], [b]), _step([b], [result])]
-    layout = memory.plan(steps)
+    layout = arena_plan.plan(steps)
     low, high = ((layout.index[id(t.buffer)]) for t in ((a, b) if earlier_is_lower else (b, a)))
     beneath: list[tuple[int, ...]] = [(), ()]
     beneath[high] = (low,)
@@ -149,20 +150,20 @@ def test_a_tensor_that_leaves_its_buffer_is_refused() -> None:
                   replace(a, shape=(ROWS + 1, 16)), replace(a, strides=(-64, 4))):
         steps[1] = _step([wrong], list(steps[1].writes))
         with pytest.raises(PlanError, match=r"step the node, 'a' at N = [12]: expected bytes within"):
-            verify(steps, memory.plan(steps), True)
+            verify(steps, arena_plan.plan(steps), True)
 
 
 def test_a_tensor_that_leaves_its_buffer_at_some_row_count_only_is_refused() -> None:
     steps, (a, *_) = _program()
     steps[1] = _step([replace(a, shape=(ROWS * 2 - 1, 16))], list(steps[1].writes))
     with pytest.raises(PlanError, match="'a' at N = 2: expected bytes within"):
-        verify(steps, memory.plan(steps), True)
+        verify(steps, arena_plan.plan(steps), True)
 
 
 def test_a_read_of_memory_that_nothing_wrote_is_refused() -> None:
     steps, (a, _, _) = _program()
     with pytest.raises(PlanError, match="step the node: expected 'a' to be written before it is read"):
-        verify(steps[1:], memory.plan(steps[1:]), True)
+        verify(steps[1:], arena_plan.plan(steps[1:]), True)
     assert a.buffer.space is Space.ARENA
 
 
@@ -170,17 +171,17 @@ def test_a_read_of_memory_that_nothing_wrote_is_refused() -> None:
 def test_a_write_to_inputs_or_constants_is_refused(space: Space) -> None:
     source = _tensor("x", space=space)
     with pytest.raises(PlanError, match=f"expected to write to the arena or an output, got {space.value}"):
-        verify([_step([], [source])], memory.plan([]), True)
+        verify([_step([], [source])], arena_plan.plan([]), True)
 
 
 def test_every_loaded_program_was_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     from native_graphs import policy
 
-    def spoiled(steps: Any, rows_vary: bool) -> memory.Layout:
+    def spoiled(steps: Any, rows_vary: bool) -> arena_plan.Layout:
         layout = plan(steps, rows_vary)
         return _piled(layout, *[()] * len(layout.lifetimes))
 
-    plan = memory.plan
-    monkeypatch.setattr(memory, "plan", spoiled)
+    plan = arena_plan.plan
+    monkeypatch.setattr(arena_plan, "plan", spoiled)
     with pytest.raises(PlanError, match="expected them apart"):
         Model.load(policy())

@@ -9,8 +9,8 @@ import pytest
 from native_graphs import Chain, policy, rows, weights
 
 from cervello.native import Model
-from cervello.native.tensors import Weight
-from cervello.native.weights import Weights
+from cervello.native.graph.tensors import Weight
+from cervello.native.memory.weights import Weights
 
 
 def _addresses(model: Model) -> set[int]:

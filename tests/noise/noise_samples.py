@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cervello.noise import Streams, agent_number, definition, derive_keys
+from cervello.noise import Streams, agent_number, derive_keys, reference
 
 KINDS = ("normal", "fast_normal", "uniform")
-FAST_VALUES = (np.arange(16 * 255 + 1) - 16 * 127.5) * definition.FAST_SCALE  # what a signed sum of 16 centred bytes can be
+FAST_VALUES = (np.arange(16 * 255 + 1) - 16 * 127.5) * reference.FAST_SCALE  # what a signed sum of 16 centred bytes can be
 ROUNDS = 3  # of the bad Philox; seven are said to be enough, ten are used
 
 
@@ -56,7 +56,7 @@ def hardly_mixed(kind: str, width: int, **coordinates: Any) -> Any:
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     quad = np.arange((width + 3) // 4, dtype=np.uint64)
     c0, c1, c2, c3, k0, k1 = np.broadcast_arrays(quad, site, step & low, seed + stream, agent & low, episode)
-    (m0, m1), (s0, s1) = (map(np.uint64, pair) for pair in (definition.MULTIPLIERS, definition.KEY_STEPS))
+    (m0, m1), (s0, s1) = (map(np.uint64, pair) for pair in (reference.MULTIPLIERS, reference.KEY_STEPS))
     for _ in range(ROUNDS):
         product0, product1 = m0 * c0, m1 * c2
         c0, c1, c2, c3 = product1 >> half ^ c1 ^ k0, product1 & low, product0 >> half ^ c3 ^ k1, product0 & low

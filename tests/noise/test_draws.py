@@ -14,7 +14,7 @@ from cervello.noise import Streams
 def test_a_block_of_a_device_function_is_a_slice_of_a_fill(streams: Streams, fill: Any, name: str) -> None:
     import numba
 
-    from cervello.compiled.lanes import store
+    from cervello.codegen.simd import store
     from cervello.noise import draws
 
     draw = getattr(draws, name)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cervello.noise import Streams, agent_key, definition, derive_keys
+from cervello.noise import Streams, agent_key, derive_keys, reference
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 48, 49, 63, 64, 65, 130]
 
 
 def defined(streams: Streams, kind: str, slots: Any, width: int, site: int) -> Any:
-    element_of = getattr(definition, kind.removeprefix("fill_"))
+    element_of = getattr(reference, kind.removeprefix("fill_"))
     return np.array([[element_of(int(streams.keys[s, 0]), int(streams.keys[s, 1]), int(streams.steps[s]), site, e)
                       for e in range(width)] for s in slots]).reshape(len(slots), width)
 

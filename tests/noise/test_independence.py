@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from noise_samples import FAST_VALUES, KINDS, counted, draws, fast_odds, hardly_mixed, named
 
-from cervello.noise import definition
+from cervello.noise import reference
 
 stats = pytest.importorskip("scipy.stats")
 
@@ -59,9 +59,9 @@ def test_neighbours_of_bad_sources_are_correlated(bad: Any, kind: str, neighbour
 
 
 def test_the_bad_philox_with_all_its_rounds_is_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise_samples, "ROUNDS", definition.ROUNDS)
+    monkeypatch.setattr(noise_samples, "ROUNDS", reference.ROUNDS)
     steps = np.array([0, 9, 2**32 - 1])
-    truth = [[definition.uniform(3 | 4 << 32, 1 + 2, int(step), 6, element) for element in range(9)] for step in steps]
+    truth = [[reference.uniform(3 | 4 << 32, 1 + 2, int(step), 6, element) for element in range(9)] for step in steps]
     assert (hardly_mixed("uniform", 9, seed=1, stream=2, agent=3, episode=4, step=steps, site=6) == truth).all()
 
 

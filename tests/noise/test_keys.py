@@ -66,7 +66,7 @@ def test_strings_never_equal_ints_and_survive_processes(environment: dict[str, s
     numbers = [agent_number(name) for name in names]
     assert len(set(numbers)) == len(names)
     assert all(1 << 63 <= number < 1 << 64 for number in numbers)
-    code = "from cervello.noise.definition import agent_number; print(agent_number('walker_0'))"
+    code = "from cervello.noise.reference import agent_number; print(agent_number('walker_0'))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert int(ran.stdout) == numbers[1]
 

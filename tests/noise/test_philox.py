@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cervello.noise.definition import philox
+from cervello.noise.reference import philox
 
 KNOWN = [  # Random123 1.14, kat_vectors, "philox4x32 10"
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
@@ -24,7 +24,7 @@ def lanes() -> Any:
     """Philox on sixteen lanes: [6, 16] uint32 counters and keys in, [4, 16] uint32 words out."""
     import numba
 
-    from cervello.compiled.lanes import as_float, as_int, load, store
+    from cervello.codegen.simd import as_float, as_int, load, store
     from cervello.noise import philox as compiled
 
     block = compiled.philox

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cervello.compiled import linker
+from cervello.codegen import linker
 from cervello.noise import KERNELS
 
 PROGRAM = """

@@ -64,7 +64,7 @@ def test_the_farthest_normal_is_finite_and_beyond_six_deviations() -> None:
     """The extreme words cannot be drawn on purpose, so the arithmetic is asked for them."""
     import numba
 
-    from cervello.compiled.lanes import as_int, load, store
+    from cervello.codegen.simd import as_int, load, store
     from cervello.noise import draws
 
     pair = draws.normal_pair

@@ -20,7 +20,7 @@ import small_models
 from onnx import numpy_helper
 
 from cervello import AgentError, EpisodeStart, Epsilon, ExecutionError, Fill, Model, PreviousAction, Recurrent
-from cervello.noise import Streams, agent_key, agent_number, definition, derive_keys
+from cervello.noise import Streams, agent_key, agent_number, derive_keys, reference
 
 FACTORS = (1.0, 0.5, -1.5)  # of the weights that policies are swapped between
 _SITE = zlib.crc32(b"epsilon") | 0x80000000
@@ -70,7 +70,7 @@ def noise(seed: int, agent: Any, life: Life, width: int) -> Any:
     derive_keys(np.array([number], np.uint64), np.array([life.stream]), np.array([life.episode]), seed, slot, keys)
     Streams(keys, np.array([life.step], np.int64)).fill_normal(out, slot, _SITE)
     key = agent_key(seed, life.stream, number, life.episode)
-    assert np.allclose(out[0], [definition.normal(*key, life.step, _SITE, i) for i in range(width)], rtol=1e-5, atol=1e-5)
+    assert np.allclose(out[0], [reference.normal(*key, life.step, _SITE, i) for i in range(width)], rtol=1e-5, atol=1e-5)
     return out[0]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.dims import ROWS
-from cervello.native.tensors import Buffer, Space, Step, Tensor, dense
+from cervello.native.graph.dims import ROWS
+from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense
 
 F32 = np.dtype(np.float32)
 

@@ -10,19 +10,7 @@ import numpy as np
 import small_models
 
 import cervello
-from cervello import (
-    Clip,
-    EpisodeStart,
-    Epsilon,
-    Fill,
-    FrameStack,
-    Guard,
-    Image,
-    Normalize,
-    PreviousAction,
-    Recurrent,
-    Sample,
-)
+from cervello import Clip, EpisodeStart, Epsilon, Fill, FrameStack, Guard, Image, Normalize, PreviousAction, Recurrent, Sample
 from cervello.heads import Bernoulli, Beta, Categorical, Deterministic, Gaussian, MultiDiscrete, TanhGaussian
 from cervello.spec import PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive, take_input

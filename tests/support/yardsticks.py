@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from cervello.native.build import build
-from cervello.native.dims import Dim, at, product
-from cervello.native.importer import Source, read
-from cervello.native.infer import infer
+from cervello.native.frontend.importer import Source, read
+from cervello.native.graph.dims import Dim, at, product
+from cervello.native.graph.tensors import Space, Step
+from cervello.native.memory.weights import Weights
 from cervello.native.model import Model
-from cervello.native.tensors import Space, Step
-from cervello.native.weights import Weights
+from cervello.native.program.build import build
+from cervello.native.shapes.infer_shapes import infer
 
 ALIGNMENT = 64
 

@@ -11,7 +11,7 @@ import stacks
 from cervello import Epsilon, Policy, Recurrent, WrapperError
 from cervello.inferers import choose
 from cervello.noise import Constant, FastNormal, Normal
-from cervello.wrappers.stand_ins import FailingInferer
+from cervello.wrappers.testing.fakes import FailingInferer
 
 
 def drawn(generator: Any = "normal", scale: float = 1.0, n: int = 5, width: int = 4, **options: Any) -> Any:

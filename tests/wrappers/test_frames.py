@@ -15,7 +15,7 @@ from small_models import FLOAT, graph, node
 import cervello
 from cervello import FrameStack, Image, Policy, WrapperError
 from cervello.inferers.testing import same_bits
-from cervello.wrappers.stand_ins import FailingWrapper
+from cervello.wrappers.testing.fakes import FailingWrapper
 
 
 def shown(shape: tuple[int, ...], *wrappers: Any) -> Policy:

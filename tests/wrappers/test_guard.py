@@ -11,7 +11,7 @@ import pytest
 import stacks
 
 from cervello import Clip, Fill, Guard, Policy, PreviousAction, Recurrent, WrapperError
-from cervello.wrappers.stand_ins import FailingWrapper
+from cervello.wrappers.testing.fakes import FailingWrapper
 
 GOOD, BAD, OTHER = [1.0, np.e], [1.0, 0.0], [np.e, np.e]
 

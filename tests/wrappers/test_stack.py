@@ -13,7 +13,7 @@ from cervello import ConfigurationError, Epsilon, Policy, PolicySpec, Recurrent
 from cervello.spec import View, Wrapper
 from cervello.wrappers import Stack
 from cervello.wrappers.base import Passive
-from cervello.wrappers.stand_ins import Watched
+from cervello.wrappers.testing.fakes import Watched
 
 LOG: list[str] = []
 

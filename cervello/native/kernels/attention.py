@@ -8,13 +8,13 @@ chain is not fused, on the same numbers in the same order, so fusing changes no 
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import shared
-from cervello.compiled.memory import call_block_2, word
+from cervello.codegen.compiler import shared
+from cervello.codegen.memory import call_block_2, word
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
-from cervello.native.kernels.rows_by_sixteen import softmax_rows
-from cervello.native.kernels.short_rows import MOST
-from cervello.native.kernels.short_rows import softmax_rows as softmax_short
+from cervello.native.kernels.reduce_by_sixteen import softmax_rows
+from cervello.native.kernels.reduce_short import MOST
+from cervello.native.kernels.reduce_short import softmax_rows as softmax_short
 
 _ROWS = 48
 _OPS, _OP = 54, 7  # where the words of the ops begin, and how many each has

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled import functions as f
-from cervello.compiled.compiler import device
-from cervello.compiled.lanes import (
-    invert,
-    load,
-    load_bools,
-    load_first,
-    select,
-    splat,
-    store,
-    store_bools,
-    store_first,
-)
-from cervello.compiled.memory import read_f32, read_u8, word, write_u8
+from cervello.codegen import functions as f
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import read_f32, read_u8, word, write_u8
+from cervello.codegen.simd import invert, load, load_bools, load_first, select, splat, store, store_bools, store_first
 
 _F = np.float32
 

@@ -12,8 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cervello.compiled.compiler import device
-from cervello.compiled.memory import (
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import (
     read_f32,
     read_f64,
     read_i8,

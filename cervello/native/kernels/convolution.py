@@ -13,18 +13,10 @@ sum never depends on the place.
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import shared
-from cervello.compiled.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
+from cervello.codegen.compiler import shared
+from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
-from cervello.native.kernels.images import (
-    ask_for,
-    clear,
-    padded_pixels,
-    pixels_together,
-    planes,
-    planes_of_pixels,
-    rows_together,
-)
+from cervello.native.kernels.images import ask_for, clear, padded_pixels, pixels_together, planes, planes_of_pixels, rows_together
 from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import turn
 

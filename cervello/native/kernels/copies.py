@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import device
-from cervello.compiled.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
 
 
 @device

@@ -7,8 +7,8 @@ tiles run them one after another, with what they have so far in other registers.
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import shared
-from cervello.compiled.memory import call_block, word
+from cervello.codegen.compiler import shared
+from cervello.codegen.memory import call_block, word
 from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
 _tall = make_tile(ROWS, VECTORS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled.compiler import shared
-from cervello.compiled.lanes import gather, load_first, splat, store_first
-from cervello.compiled.memory import prefetch, read_i32, write_i32
+from cervello.codegen.compiler import shared
+from cervello.codegen.memory import prefetch, read_i32, write_i32
+from cervello.codegen.simd import gather, load_first, splat, store_first
 from cervello.native.kernels.transpose import make_split, turn
 
 _F = np.float32

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled.lanes import fma, lane, load, splat
-from cervello.compiled.memory import write_f32
+from cervello.codegen.memory import write_f32
+from cervello.codegen.simd import fma, lane, load, splat
 
 
 def multiply_add_6(target, repeats):

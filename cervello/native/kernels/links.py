@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled.compiler import device, shared
-from cervello.compiled.memory import call_kernel, copy_bytes, read_f32, read_i32, read_u8, word, write_i64, write_u8
-from cervello.native.abi import (
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import call_kernel, copy_bytes, read_f32, read_i32, read_u8, word, write_i64, write_u8
+from cervello.native.kernels.abi import (
     CTX_DETERMINISTIC,
     CTX_KEYS,
     CTX_LINKS,
@@ -31,7 +31,7 @@ from cervello.native.abi import (
     LINK_TARGET,
     LINK_WORDS,
 )
-from cervello.native.kernels.execution import execute
+from cervello.native.kernels.runtime.execution import execute
 from cervello.native.kernels.storing import copy_row
 
 

@@ -6,7 +6,7 @@ Keeping loop and block apart means that a new op compiles only its block.
 
 from __future__ import annotations
 
-from cervello.compiled.memory import call_block, call_block_2, call_block_3, word
+from cervello.codegen.memory import call_block, call_block_2, call_block_3, word
 
 
 def map1(step, ctx):

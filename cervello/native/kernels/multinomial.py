@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled import functions as f
-from cervello.compiled.compiler import device, shared
-from cervello.compiled.lanes import gather, load, load_first, select, splat, store, store_first
-from cervello.compiled.memory import read_f32, word, write_i32, write_i64
+from cervello.codegen import functions as f
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import read_f32, word, write_i32, write_i64
+from cervello.codegen.simd import gather, load, load_first, select, splat, store, store_first
 from cervello.native.kernels.random import draw, is_deterministic
-from cervello.native.kernels.rows import larger, row_max
+from cervello.native.kernels.reduce_last import larger, row_max
 from cervello.native.kernels.transpose import turn
 
 _SHORT = 16  # classes of a line that runs with fifteen others

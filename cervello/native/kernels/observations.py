@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import device, shared
-from cervello.compiled.memory import (
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import (
     call_c_0,
     call_c_1,
     call_c_2,
@@ -15,8 +15,7 @@ from cervello.compiled.memory import (
     word,
     write_i64,
 )
-from cervello.native.kernels.storing import copy_row
-from cervello.native.row_words import (
+from cervello.native.kernels.row_words import (
     ARRAY_TYPE,
     CLEAR,
     COLUMN,
@@ -41,6 +40,7 @@ from cervello.native.row_words import (
     VALUE,
     WORDS,
 )
+from cervello.native.kernels.storing import copy_row
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, TYPE
 
 _NEEDED = READABLE | 0x1  # aligned, C-contiguous

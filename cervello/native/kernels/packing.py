@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import shared
-from cervello.compiled.lanes import load_first, store_first
-from cervello.compiled.memory import read_i32, write_i32
+from cervello.codegen.compiler import shared
+from cervello.codegen.memory import read_i32, write_i32
+from cervello.codegen.simd import load_first, store_first
 from cervello.native.kernels.tiles import PANEL
 from cervello.native.kernels.transpose import turn
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled.compiler import device, shared
-from cervello.compiled.lanes import gather, load_first, splat, store_first
-from cervello.compiled.memory import read_f32, word, write_f32
-from cervello.native.kernels.rows import larger, row_max
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import read_f32, word, write_f32
+from cervello.codegen.simd import gather, load_first, splat, store_first
+from cervello.native.kernels.reduce_last import larger, row_max
 
 _F = np.float32
 _LOWEST = _F(-np.inf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cervello.compiled.memory import word
+from cervello.codegen.memory import word
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
 

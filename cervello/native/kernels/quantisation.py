@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled import integer_lanes as ints
-from cervello.compiled.compiler import device
-from cervello.compiled.lanes import (
+from cervello.codegen import integer_lanes as ints
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
+from cervello.codegen.simd import (
     down_1,
     down_2,
     down_4,
@@ -32,7 +33,6 @@ from cervello.compiled.lanes import (
     to_float,
     to_int,
 )
-from cervello.compiled.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
 
 _F = np.float32
 _LOADS = {"u8": (ints.load_u8, ints.load_u8_first), "i8": (ints.load_i8, ints.load_i8_first),

@@ -8,17 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled.compiler import device
-from cervello.compiled.lanes import fma, load_first, splat, store_first
-from cervello.compiled.memory import call_kernel, read_u8, word, word_f32, write_f32, write_f64, write_i64
-from cervello.native.abi import (
-    CTX_ALL_DETERMINISTIC,
-    CTX_DETERMINISTIC,
-    CTX_KEYS,
-    CTX_ROW,
-    CTX_SLOTS,
-    CTX_STEPS,
-)
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import call_kernel, read_u8, word, word_f32, write_f32, write_f64, write_i64
+from cervello.codegen.simd import fma, load_first, splat, store_first
+from cervello.native.kernels.abi import CTX_ALL_DETERMINISTIC, CTX_DETERMINISTIC, CTX_KEYS, CTX_ROW, CTX_SLOTS, CTX_STEPS
 
 _F = np.float32
 

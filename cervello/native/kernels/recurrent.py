@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled import functions as f
-from cervello.compiled.lanes import fma, load_first, splat, store_first
-from cervello.compiled.memory import copy_bytes, word, write_f32
+from cervello.codegen import functions as f
+from cervello.codegen.memory import copy_bytes, word, write_f32
+from cervello.codegen.simd import fma, load_first, splat, store_first
 from cervello.native.kernels.gemm import many_rows
 
 _F = np.float32

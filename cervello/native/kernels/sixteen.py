@@ -6,10 +6,10 @@ many there are. `highest` passes over NaN, for softmax, where one comes through 
 
 from __future__ import annotations
 
-from cervello.compiled.compiler import device, shared
-from cervello.compiled.lanes import load, store
-from cervello.compiled.memory import call_block, word
-from cervello.native.kernels.rows import larger, peak
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import call_block, word
+from cervello.codegen.simd import load, store
+from cervello.native.kernels.reduce_last import larger, peak
 
 
 def _tree(combine):

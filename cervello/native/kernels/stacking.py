@@ -5,7 +5,7 @@ Context words: addresses of the arrays' type and dtype, dimensions, bytes of an 
 
 from __future__ import annotations
 
-from cervello.compiled.memory import copy_bytes, read_i32, word
+from cervello.codegen.memory import copy_bytes, read_i32, word
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 _PLAIN = 0x101  # C-contiguous and aligned

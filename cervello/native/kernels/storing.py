@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled.compiler import device, shared
-from cervello.compiled.memory import copy_bytes, read_i32, read_u8, word, write_i32, write_i64
-from cervello.native.abi import (
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import copy_bytes, read_i32, read_u8, word, write_i32, write_i64
+from cervello.native.kernels.abi import (
     CTX_DOOR,
     CTX_MOVES,
     CTX_N_MOVES,

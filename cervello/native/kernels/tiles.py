@@ -15,8 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cervello.compiled import cache
-from cervello.compiled.lanes import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
+from cervello.codegen import cache
+from cervello.codegen.simd import F32, I32, I64, LANES, VF, VM, first_lanes, llvm_function, pointer, splat_value
 
 PANEL = 32  # columns of a packed panel; independent of the CPU, so stored weights are portable
 _WIDE = "+avx512f" in cache.cpu()[1]

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.compiled.lanes import I32, I64, LANES, VF, VI, VM, first_lanes, llvm_function, pointer, splat_value
+from cervello.codegen.simd import I32, I64, LANES, VF, VI, VM, first_lanes, llvm_function, pointer, splat_value
 
 
 def _masked_load(builder: Any, address: Any, mask: Any) -> Any:

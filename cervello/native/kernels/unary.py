@@ -7,23 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.compiled import functions as f
-from cervello.compiled.blocks import block_of
-from cervello.compiled.compiler import device
-from cervello.compiled.lanes import (
-    absolute,
-    fma,
-    invert,
-    load_bools,
-    root,
-    round_down,
-    round_even,
-    round_up,
-    select,
-    splat,
-    store_bools,
-)
-from cervello.compiled.memory import read_f32, word, word_f32, write_u8
+from cervello.codegen import functions as f
+from cervello.codegen.blocks import block_of
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import read_f32, word, word_f32, write_u8
+from cervello.codegen.simd import absolute, fma, invert, load_bools, root, round_down, round_even, round_up, select, splat, store_bools
 
 _F = np.float32
 

@@ -9,7 +9,7 @@ import numpy as np
 from native_graphs import BOOL, I64, Chain, one, rows, weights
 from onnx import TensorProto
 
-from cervello.native.ops.elementwise import BINARY, UNARY
+from cervello.native.lowering.rules.elementwise import BINARY, UNARY
 from native_cases.case import Case
 
 F32 = np.dtype(np.float32)

@@ -1,0 +1,1 @@
+"""Which agents there are: ids, slots, streams, episodes, and the lock."""

@@ -1,0 +1,62 @@
+"""Next episodes at the slots where the last ones were, in one compiled call: all of them begin, or none, whatever interrupts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cervello.codegen import entry, linker
+from cervello.noise import layout
+from cervello.spec import Array
+from cervello.wrappers.slab import Slab
+
+
+class InitialRows:
+    """Where the rows of slabs lie, and those that an episode begins with. As long as the slabs are not made larger.
+
+    Attributes:
+      address: of the words that `kernels.renew` reads.
+    """
+
+    __slots__ = ("_keep", "address")
+
+    def __init__(self, slabs: Sequence[Slab]):
+        rows = [slab.rows for slab in slabs]
+        initial = [np.ascontiguousarray(slab.initial) for slab in slabs]
+        words = [word for row, first in zip(rows, initial, strict=True) for word in (row.ctypes.data, first.ctypes.data, first.nbytes)]
+        facts = np.array([len(slabs), *words], np.int64)
+        self._keep = facts, rows, initial
+        self.address: int = facts.ctypes.data
+
+
+class Renewal:
+    """The compiled call for the arrays of a table of agents. Use `renewal_of`.
+
+    Args:
+      seed: of all noise.
+      keys, steps, noise, births: see `AgentTable`.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, seed: int, keys: Array, steps: Array, noise: Array, births: Array):
+        word = seed - (1 << 64) if seed >> 63 else seed
+        context = np.array([word, keys.ctypes.data, steps.ctypes.data, noise[0].ctypes.data, noise[1].ctypes.data, births.ctypes.data,
+                            linker.address("cervello.noise.kernels:derive")], np.int64)
+        self._call = entry.objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep=(context, keys, steps, noise, births))
+
+    def __call__(self, begun: int, rows: InitialRows, slots: Array, numbers: Array, streams: Array, episodes: Array) -> None:
+        """Begins episodes.
+
+        Args:
+          begun: agents so far; these have the numbers of birth after it.
+          rows: of the wrappers' slabs.
+          slots, streams, episodes: [n] int64; numbers: [n] uint64, what the agents' noise is keyed by; all contiguous.
+        """
+        self._call(begun, rows.address, slots, numbers, streams, episodes)
+
+
+def renewal_of(seed: int, keys: Array, steps: Array, noise: Array, births: Array) -> Renewal | None:
+    """A `Renewal`; None where the interpreter's objects are not read by compiled code."""
+    return Renewal(seed, keys, steps, noise, births) if layout.is_known() else None

@@ -1,0 +1,343 @@
+"""Who is there: agent ids to slots, noise keys, step counters.
+
+A slot is an agent's row in every slab. Slots of agents that end are used again, but not before every batch has finished that was
+running then: a run that finishes late writes to nobody's row. Agents that restart while no batch runs keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.membership.episodes import PastEpisodes
+from cervello.agents.membership.equal_ids import comparer
+from cervello.agents.membership.ids import Ids, Some, are_plain, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.membership.renewal import InitialRows, renewal_of
+from cervello.codegen import entry
+from cervello.errors import AgentError
+from cervello.noise import Streams, derive_keys, layout
+from cervello.spec import AgentId
+
+Array = np.ndarray[Any, Any]
+_FIRST_CAPACITY = 64
+
+
+class ChangedError(AgentError):
+    """Agents have begun or ended since the caller looked."""
+
+    def __init__(self, known: int, changes: int):
+        super().__init__(f"agents: expected no change since number {known}, got {changes}; look again who is there")
+
+
+class AgentTable:
+    """The agents of one policy. Mutable; changed by one thread at a time (Python's lock suffices).
+
+    Whoever lets agents begin takes slots, reserves, prepares them and publishes last: until then nothing that counts has changed.
+
+    Attributes:
+      seed: of all noise.
+      name: of the policy, for messages.
+      slots: by agent id.
+      streams: noise by slot (keys and steps).
+      steps: [capacity] int64, decisions in the episode.
+      past: the next episodes of agents that have ended.
+      numbering: ids to the numbers that their noise is keyed by, [n] uint64; what the ids themselves say, unless an owner of the policy
+        names agents otherwise.
+      changes: grows whenever agents begin or end, also where they stay at their slots.
+      moves: grows with every change of `slots`.
+      last: ids, their slots and `moves` when they were looked up last; one tuple, so that threads never mix them.
+      alike: see `same.comparer`.
+    """
+
+    def __init__(self, seed: int = 0, name: str = ""):
+        self.seed, self.name = seed, name
+        self.slots: dict[AgentId, int] = {}
+        self.past = PastEpisodes()
+        self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
+        self.changes = self.moves = 0
+        self._free: list[int] = []
+        self._reused = 0  # where those of them lie that `unused` gave last
+        self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
+        self._running: dict[Hashable, int] = {}  # batches that run, by the caller's token, numbered in the order they began
+        self._entered = 0
+        self._used = 0
+        self._begun = 0
+        self._births: Array = np.zeros(0, np.int64)
+        self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
+        self.alike = comparer()
+        self._count = entry.ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
+        self.capacity = 0
+        self.keys: Array = np.zeros((0, 2), np.uint64)
+        self.steps: Array = np.zeros(0, np.int64)
+        self._noise: Array = np.zeros((2, 0), np.int64)  # stream and episode by slot
+        self._numbers: Array = np.zeros(0, np.uint64)  # of the agents, by slot
+        self.reserve(_FIRST_CAPACITY)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __contains__(self, agent: AgentId) -> bool:
+        return agent in self.slots
+
+    # Begin and end ------------------------------------------------------------------------------------------------------
+
+    def check_begin(self, ids: Sequence[AgentId]) -> Array:
+        """[n] uint64, noise numbers of agents that may begin.
+
+        Raises:
+          AgentError: an id of a wrong kind, one that has begun, or one named twice.
+        """
+        numbers = self.numbering(ids)
+        if len(set(ids)) != len(ids):
+            raise AgentError(f"begin: expected distinct agents, got {doubled(ids)!r} twice")
+        if not self.slots.keys().isdisjoint(ids):
+            there = next(agent for agent in ids if agent in self.slots)
+            raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")
+        return numbers
+
+    def unused(self, n: int) -> Array:
+        """[n] int64 slots that nobody has; they stay free until `publish`."""
+        taken = self._free[:-n - 1:-1]
+        self._reused = len(self._free) - len(taken)
+        taken += range(self._used, self._used + n - len(taken))
+        return np.array(taken, np.int64)
+
+    def wanted(self, slots: Array) -> int:
+        """The capacity that slots need: as it is, or at least twice as much."""
+        need = int(slots.max(initial=-1)) + 1
+        return self.capacity if need <= self.capacity else max(2 * self.capacity, need)
+
+    def reserve(self, capacity: int) -> None:
+        """Makes room for slots below `capacity`."""
+        if capacity <= self.capacity:
+            return
+        keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
+        n = self.capacity
+        keys[:n], steps[:n], noise[:, :n] = self.keys, self.steps, self._noise
+        births, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.uint64)
+        births[:n], numbers[:n] = self._births, self._numbers
+        streams, address = Streams(keys, steps), steps.ctypes.data
+        renew = renewal_of(self.seed, keys, steps, noise, births)
+        self.keys, self.steps, self._noise, self._births, self._numbers, self.capacity = keys, steps, noise, births, numbers, capacity
+        self.streams, self._steps_address, self._renew = streams, address, renew
+
+    def prepare(self, slots: Array, numbers: Array, streams: Array, episodes: Array, steps: Array | int = 0) -> None:
+        """Sets noise and step of unused slots."""
+        derive_keys(numbers, streams, episodes, self.seed, slots, self.keys)
+        self.steps[slots] = steps
+        self._noise[0, slots], self._noise[1, slots], self._numbers[slots] = streams, episodes, numbers
+        self._births[slots] = np.arange(self._begun + 1, self._begun + 1 + len(slots))
+        self._begun += len(slots)
+
+    def publish(self, ids: Sequence[AgentId], slots: Array, ending: Sequence[AgentId] = (), old: Array | None = None) -> None:
+        """Agents have begun at unused slots; all of them or, on any exception, none.
+
+        Args:
+          ending: distinct agents whose episodes end now, at the slots `old`; they may be the same.
+        """
+        names = ids if set(map(type, ids)) <= {int, str} else [a if isinstance(a, (int, str)) else int(a) for a in ids]
+        ended = [] if old is None else old.tolist()
+        limbo = (self._entered, ended)
+        fresh = slots[slots >= self._used].size
+        reused = self._reused
+        try:
+            if len(ending) == len(self.slots):
+                self.slots.clear()
+            else:
+                for agent in ending:
+                    del self.slots[agent]
+            self.slots.update(zip(names, slots.tolist(), strict=True))
+        except BaseException:
+            for agent in names:
+                self.slots.pop(agent, None)
+            self.slots.update(zip(ending, ended, strict=True))
+            raise
+        self.changes += 1
+        self.moves += 1
+        self._used += fresh
+        del self._free[reused:reused + len(names) - fresh]  # a decision from inside a hook may have freed others behind them
+        if ended:
+            self._limbo.append(limbo)
+            self._settle()
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether `renew` may be called: no batch runs that would store to the slots when it is over."""
+        return self._renew is not None and not self._running
+
+    def renew(self, ids: Sequence[AgentId], slots: Array, streams: Array, episodes: Array, rows: InitialRows) -> None:
+        """Agents end and begin at once and keep their slots.
+
+        Args:
+          ids: distinct agents, at `slots`.
+          rows: of the wrappers' slabs.
+        """
+        numbers = self._numbers[slots]
+        begun = self._begun
+        self._begun += len(slots)
+        self.changes += 1
+        # The youngest come last. Each is taken out and put back in one call, which nothing interrupts.
+        deque(map(self.slots.__setitem__, ids, map(self.slots.pop, ids)), 0)
+        assert self._renew is not None
+        self._renew(begun, rows, slots, numbers, streams, episodes)
+
+    def end(self, ids: Sequence[AgentId]) -> Array:
+        """Agents are no longer there; all of them or, on any exception, none.
+
+        Returns:
+          slots: [n] int64, where they were.
+        Raises:
+          AgentError: an unknown agent, or one named twice.
+        """
+        check_kinds(ids)
+        ended: list[Any] = []
+        try:
+            # One look per agent, since in a large crowd each is a cache miss; and one call, which notes all that it takes out.
+            ended.extend(map(self.slots.pop, ids, repeat(None)))
+            if None in ended:
+                raise KeyError
+            slots = np.array(ended, np.int64)
+            self.past.note(ids, self.following(slots))  # of agents that go on because of an exception, nobody reads it
+            ending = self._entered, ended
+            self.changes += 1
+            self.moves += 1
+            self._limbo.append(ending)
+        except BaseException as error:
+            if self._limbo and self._limbo[-1][1] is ended:
+                raise  # an interrupt, when all was done
+            taken = {agent: slot for agent, slot in zip(ids, ended, strict=False) if slot is not None}
+            there = sorted({**self.slots, **taken}.items(), key=lambda item: int(self._births[item[1]]))  # oldest first, as before
+            self.slots.clear()
+            self.slots.update(there)
+            if isinstance(error, KeyError):
+                self._found(ids, ending=True)  # says who is missing or named twice
+            raise
+        self._settle()
+        return slots
+
+    def enter(self, batch: Hashable) -> None:
+        """A batch begins to run; `batch` is any token of its own."""
+        self._entered += 1
+        self._running[batch] = self._entered
+
+    def forget_running(self) -> None:
+        """After a fork: the threads whose batches ran are not in this process."""
+        self._running.clear()
+        self._settle()
+
+    def leave(self, batch: Hashable) -> None:
+        """A batch has ended, well or not, or has never begun."""
+        self._running.pop(batch, None)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Frees slots that no running batch can know: the oldest one began after their agents had ended."""
+        oldest = next(iter(self._running.values()), self._entered + 1)
+        while self._limbo and self._limbo[0][0] < oldest:
+            self._free += self._limbo.popleft()[1]
+
+    def history(self, slots: Array) -> tuple[Array, Array]:
+        """Stream and episode of agents, by slot: [n] int64 each."""
+        return self._noise[0, slots], self._noise[1, slots]
+
+    def following(self, slots: Array) -> list[int]:
+        """The episodes after those of agents, by slot; 2⁶³, which is none, after the last one."""
+        return [episode + 1 for episode in self._noise[1, slots].tolist()]
+
+    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
+        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+        births, slots = self._births, self.slots
+        found = [slots.get(plain(agent)) if is_id(agent) else None for agent in ids]
+        return [None if slot is None else int(births[slot]) for slot in found]
+
+    # Rows ---------------------------------------------------------------------------------------------------------------
+
+    def rows(self, ids: Ids) -> Array:
+        """[n] int64, read-only: slots of distinct agents that have begun. A crowd that comes again in the same order costs a comparison.
+
+        Raises:
+          AgentError: an unknown agent, or one named twice.
+        """
+        kind = type(ids)
+        if kind is Some:
+            return self.rows(ids.ids)[ids.places]  # type: ignore[union-attr]
+        last, last_slots, moves = self.last
+        if moves == self.moves and kind is type(last):
+            if kind is np.ndarray:
+                if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
+                    return last_slots
+            else:
+                alike = self.alike(kind is tuple, 0, ids, last)
+                if alike == 2 or (alike and ids == last):
+                    return last_slots
+        return self._found(ids)
+
+    def known(self, ids: tuple[AgentId, ...]) -> Array:
+        """As `rows`, for distinct agents of whom the caller knows that they have begun."""
+        last, slots, moves = self.last
+        if moves == self.moves and (ids is last or (type(last) is tuple and self.alike(1, 0, ids, last) == 2)):
+            return slots
+        moves = self.moves
+        slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
+        slots.flags.writeable = False  # as in `_found`
+        self.last = ids, slots, moves
+        return slots
+
+    def _found(self, ids: Ids, ending: bool = False) -> Array:
+        moves, kind = self.moves, type(ids)
+        names = list(ids) if kind is list or kind is tuple else listed(ids)
+        is_plain = are_plain(names)  # the usual case is looked at once
+        if not is_plain:
+            names = listed(names)
+        slots = self._named(names, is_plain, ending)
+        # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
+        if kind is np.ndarray:
+            self.last = ids.copy(), slots, moves  # type: ignore[union-attr]
+        elif kind is list or kind is tuple:
+            self.last = names if kind is list else tuple(names), slots, moves
+        return slots
+
+    def find(self, names: list[AgentId]) -> Array:
+        """As `rows`, for agents that are not expected to come again in this order."""
+        return self._named(names, False)
+
+    def _named(self, names: list[AgentId], is_plain: bool, ending: bool = False) -> Array:
+        try:
+            return self._looked_up(names, is_plain, ending)
+        except AgentError as error:
+            if self.name:
+                error.name_policy(self.name)
+            raise
+
+    def _looked_up(self, names: list[AgentId], is_plain: bool, ending: bool) -> Array:
+        try:
+            found = list(map(self.slots.__getitem__, names))
+        except (KeyError, TypeError):
+            unknown = next((a for a in names if not _known(self.slots, a)), None)
+            remedy = "it has ended already, or never begun" if ending else f"call begin_agent({unknown!r}) first"
+            raise AgentError(f"agents: expected agents that have begun, got {unknown!r}; {remedy}") from None
+        if not is_plain:
+            check_kinds(names)
+        slots = np.array(found, np.int64)
+        if len(found) > 1 and len(set(found)) != len(found):
+            raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
+        slots.flags.writeable = False  # it is handed to every wrapper, and out again for the next batch of the same agents
+        return slots
+
+    def advance(self, slots: Array, n_rows: int) -> None:
+        """Counts one more decision for the agents of a batch that has succeeded."""
+        if self._count is None:
+            self.steps[slots] += 1
+        else:
+            self._count(self._steps_address, id(slots), n_rows)
+
+
+def _known(slots: dict[AgentId, int], agent: Any) -> bool:
+    try:
+        return agent in slots
+    except TypeError:
+        return False

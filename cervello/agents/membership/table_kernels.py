@@ -1,0 +1,76 @@
+"""Compiled loops over slots and ids."""
+
+from __future__ import annotations
+
+from cervello.codegen.memory import call_kernel, copy_bytes, read_i64, word, write_i64
+from cervello.noise.lane_ops import stack_words
+from cervello.noise.layout import DATA, SHAPE, TYPE
+
+
+def advance(steps, slots, n_rows):
+    """Counts one more decision for every agent of a batch; `slots` is the address of an int64 array object."""
+    at = read_i64(slots + DATA, 0)
+    for i in range(n_rows):
+        slot = read_i64(at, i)
+        write_i64(steps, slot, read_i64(steps, slot) + 1)
+    return 0
+
+
+def alike(size_at, inline, unused, objects, n_objects):
+    """Compares a list with another, or a tuple with another, element by element, without asking the elements.
+
+    Args:
+      size_at: bytes from an object to its length; the elements, or the address of them, follow.
+      inline: 1 for tuples, whose elements lie in the object itself.
+    Returns:
+      2 when they hold the same objects, 1 when they hold objects of the same types, else 0, also when
+      the second object is of another type than the first.
+    """
+    a, b = word(objects, 0), word(objects, 1)
+    n = word(a + size_at, 0)
+    if word(b + TYPE, 0) != word(a + TYPE, 0) or word(b + size_at, 0) != n:
+        return 0
+    a, b = a + size_at + 8, b + size_at + 8
+    if inline == 0:
+        a, b = word(a, 0), word(b, 0)
+    found = 2
+    for i in range(n):
+        left, right = word(a, i), word(b, i)
+        if left != right:
+            if word(left + TYPE, 0) != word(right + TYPE, 0):
+                return 0
+            found = 1
+    return found
+
+
+def renew(context, begun, slabs, objects, n_objects):
+    """Next episodes begin at the slots where the last ones were: other noise, step 0, a number of birth, initial rows.
+
+    Args:
+      context: 0 seed; addresses of 1 keys, 2 steps, 3 streams, 4 episodes, 5 births by slot; 6 of the kernel that derives keys.
+      begun: agents so far.
+      slabs: their number, then for each the addresses of its rows and of the initial row, and the bytes of a row.
+      objects: slots, numbers, streams, episodes, int64 or uint64 arrays of one length.
+    """
+    slots, streams, episodes = word(word(objects, 0) + DATA, 0), word(word(objects, 2) + DATA, 0), word(word(objects, 3) + DATA, 0)
+    n = word(word(word(objects, 0) + SHAPE, 0), 0)
+    block = stack_words(7)
+    write_i64(block, 0, word(context, 0))
+    write_i64(block, 1, word(word(objects, 1) + DATA, 0))
+    write_i64(block, 2, streams)
+    write_i64(block, 3, episodes)
+    write_i64(block, 4, slots)
+    write_i64(block, 5, n)
+    write_i64(block, 6, word(context, 1))
+    call_kernel(word(context, 6), block, 0)
+    for i in range(n):
+        slot = word(slots, i)
+        write_i64(word(context, 2), slot, 0)
+        write_i64(word(context, 3), slot, word(streams, i))
+        write_i64(word(context, 4), slot, word(episodes, i))
+        write_i64(word(context, 5), slot, begun + 1 + i)
+    for k in range(word(slabs, 0)):
+        rows, initial, row_bytes = word(slabs, 1 + 3 * k), word(slabs, 2 + 3 * k), word(slabs, 3 + 3 * k)
+        for i in range(n):
+            copy_bytes(rows + word(slots, i) * row_bytes, initial, row_bytes)
+    return 0

@@ -1,0 +1,1 @@
+"""One policy: decisions for its agents, loading, replacement, snapshots."""

@@ -1,0 +1,41 @@
+"""What a policy decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from cervello.native.execution.row_copies import row_copies
+from cervello.spec import AgentId, Array
+
+_SMALL = 1024  # bytes of a row up to which a copy takes about as long as a window
+
+
+class Actions(dict[Any, Any]):
+    """Results by agent (`infer`) or columns by output name (`infer_batch`), with what goes along.
+
+    Attributes:
+      version: of the policy that decided; grows by 1 at each swap.
+      skipped: agents that were not run.
+      errors: by agent, for those whose policy failed.
+    """
+
+    # Class attributes until set: this object is made on every call, and a plain dict is made in C.
+    version: int = 1
+    skipped: tuple[AgentId, ...] = ()
+    errors: Mapping[AgentId, Exception] = MappingProxyType({})
+
+    attributes: ClassVar[tuple[str, ...]] = ("version", "skipped", "errors")
+
+    @staticmethod
+    def rows(column: Array) -> Iterable[Any]:
+        """The rows of a column: numbers, copies of small ones, windows into the column."""
+        return row_copies(column) if column.ndim > 1 and column.nbytes <= _SMALL * len(column) else column
+
+    def like(self, results: Mapping[Any, Any]) -> Actions:
+        """Other results with the same attributes."""
+        other = type(self)(results)
+        if self.__dict__:
+            other.__dict__.update(self.__dict__)
+        return other

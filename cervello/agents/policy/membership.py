@@ -1,0 +1,241 @@
+"""Agents begin, end and begin again: all that are named or none, through the table, the wrappers and the inferer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from threading import get_ident
+from typing import TypeVar
+
+import numpy as np
+
+from cervello.agents.membership import deferred
+from cervello.agents.membership.ids import Ids, Some, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.renewal import InitialRows
+from cervello.agents.membership.table import AgentTable
+from cervello.agents.policy import snapshot, snapshot_format
+from cervello.agents.policy.engine import Engine
+from cervello.errors import AgentError
+from cervello.inferers import ModelInferer
+from cervello.spec import AgentId, Array, Inferer
+
+T = TypeVar("T")
+Numbers = int | Sequence[int] | Array
+
+
+class Membership:
+    """Who is there, and whom it has to be told. Mutable; every change is made alone.
+
+    Attributes:
+      engine: what decides for the agents just now.
+    """
+
+    def __init__(self, table: AgentTable, engine: Engine, turn: Turn):
+        self.engine = engine
+        self._table, self._turn = table, turn
+        self._noted: dict[AgentId, None] = {}  # agents that end as soon as possible
+        engine.stack.reserve(table.capacity)
+
+    def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
+        """As `Policy.begin_agents`."""
+        names = listed(ids, ordered=is_many(stream) or is_many(episode))
+        streams = spread("stream", stream, len(names))
+        given = None if episode is None else spread("episode", episode, len(names))
+
+        def change() -> None:
+            numbers = self._table.check_begin(names)
+            episodes = spread("episode", self._table.past.following(names), len(names)) if given is None else given
+            if names:
+                self._begin(names, numbers, streams, episodes)
+
+        self.alone(change)
+
+    def end(self, ids: Ids) -> None:
+        """As `Policy.end_agents`."""
+        names = listed(ids, ordered=False)
+
+        def change() -> None:
+            self._say_end(self._turn.write(lambda: self._table.end(names)))
+
+        if names:
+            self.alone(change, lambda: self._note_end(names))
+
+    def alone(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
+        """As `Turn.alone`, after the ends that were noted."""
+        def after() -> T:
+            if self._noted:
+                self._end_noted()
+            return change()
+
+        return self._turn.alone(after, later)
+
+    def _note_end(self, names: Sequence[AgentId]) -> None:
+        """They end when this thread gives back what it holds, or with the next change of agents by another thread.
+
+        Raises:
+          AgentError: an unknown agent, or one that is named twice or has been noted before.
+        """
+        check_kinds(names)
+        noted, turn = self._noted, self._turn
+        fresh = dict.fromkeys(names)
+        if turn.writer != get_ident():  # else the table is incomplete just now; unknown agents are left out later
+            births = turn.read(self._table.births, list(fresh))
+            unknown = [agent for agent, birth in zip(fresh, births, strict=True) if birth is None or agent in noted]
+            if unknown:
+                raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; it has ended already, or never begun")
+        if len(fresh) != len(names):
+            raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
+        noted.update(fresh)
+        deferred.note(self._catch_up)
+
+    def _catch_up(self) -> None:
+        if self._noted:
+            self.alone(lambda: None)
+
+    def _end_noted(self) -> None:
+        """Ends the agents that were noted and are still there; this thread has the turn. Errors of hooks are logged."""
+        while self._noted:
+            noted = list(self._noted)
+            for agent in noted:
+                self._noted.pop(agent, None)
+            names = [agent for agent in noted if agent in self._table.slots]
+            if names:
+                old = self._turn.write(lambda names=names: self._table.end(names))  # type: ignore[misc]
+                try:
+                    self._say_end(old)
+                except Exception as error:
+                    deferred.log(error)
+
+    def restart(self, ids: Ids, stream: Numbers | None, episode: Numbers | None) -> None:
+        """As `Policy.restart_agents`. Agents stay at their slots, where a look-up of before still finds them.
+
+        Where a hook may fail, or a batch that still runs will store to those slots, the next episode begins at others before the last one
+        ends.
+        """
+        some = type(ids) is Some
+        names = list(ids) if some else listed(ids, ordered=is_many(stream) or is_many(episode))
+
+        def change() -> None:
+            table = self._table
+            old = table.rows(ids) if some else table.find(names)
+            streams = table.history(old)[0] if stream is None else spread("stream", stream, len(names))
+            episodes = spread("episode", table.following(old) if episode is None else episode, len(names))
+            rows = self._initial_rows() if table.can_renew else None
+            if rows is not None:
+                self._turn.write(lambda: table.renew(names, old, streams, episodes, rows))
+                return
+            self._begin(names, self._table.numbering(names), streams, episodes, names, old)
+            self._say_end(old)
+
+        if names:
+            self.alone(change)
+
+    def _initial_rows(self) -> InitialRows | None:
+        """The slabs as they lie now; None when somebody other than slabs must hear of a begin."""
+        engine = self.engine
+        if engine.initial_rows is None and not engine.stack.foreign and not told(engine.inferer, (0,)):
+            engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
+        return engine.initial_rows
+
+    def save(self, ids: Ids | None, out: snapshot.Buffer | None) -> bytes | memoryview:
+        """As `Policy.snapshot`."""
+        names = None if ids is None else listed(ids)
+        return self.alone(lambda: snapshot.save(self._table, self.engine, names, out))
+
+    def checked(self, given: snapshot.Buffer) -> snapshot_format.Saved:
+        """A snapshot that fits; raises SnapshotError otherwise."""
+        saved = snapshot_format.read(given)
+        snapshot.check(saved, self._table, self.engine)
+        return saved
+
+    def restore(self, given: snapshot.Buffer, ids: Ids | None) -> None:
+        """As `Policy.restore`."""
+        engine, saved = self.engine, snapshot_format.read(given)
+        if ids is not None:
+            saved = snapshot_format.renamed(saved, listed(ids))
+        numbers = snapshot.check(saved, self._table, engine)
+
+        def change() -> None:
+            table = self._table
+            if self.engine is not engine:
+                snapshot.check(saved, table, self.engine)  # again: it was swapped meanwhile
+            there = table.slots
+            ending = tuple(there) if saved.whole else tuple(agent for agent in saved.ids if agent in there)
+            old = np.fromiter(there.values() if saved.whole else map(there.__getitem__, ending), np.int64, len(ending))
+            self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
+            if saved.past is not None:
+                table.past = saved.past
+            self._say_end(old)
+
+        self.alone(change)
+
+    def _begin(self, names: Sequence[AgentId], numbers: Array, streams: Array, episodes: Array, ending: Sequence[AgentId] = (),
+               old: Array | None = None, saved: snapshot_format.Saved | None = None) -> None:
+        """Room first, then hooks, then the table: whatever fails, nobody has begun, and who was told of a begin is told of the end.
+
+        Args:
+          ending: whose episodes end when these begin, at the slots `old`.
+          saved: what the agents remember, and at which step they are.
+        """
+        table, engine = self._table, self.engine
+        slots = table.unused(len(names))
+        capacity = table.wanted(slots)
+        if capacity > table.capacity:
+            engine.forget_slabs()  # also when the reserving fails halfway: slabs may have moved
+            engine.stack.reserve(capacity)
+            table.reserve(capacity)
+        table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)
+        changes = table.changes
+        undo: list[Callable[[], None]] = []
+        try:
+            for wrapper in engine.stack.inner_first:
+                wrapper.begin(slots.copy())
+                undo.append(partial(wrapper.end, slots))
+            for slot in told(engine.inferer, slots.tolist()):
+                engine.inferer.begin_agent(slot)
+                undo.append(partial(engine.inferer.end_agent, slot))
+            if saved is not None:
+                engine.stack.set_state(slots, saved.state)
+            self._turn.write(lambda: table.publish(names, slots, ending, old))
+        except BaseException:
+            if table.changes == changes:  # an interrupt may also come when all is done
+                for hook in reversed(undo):
+                    with suppress(Exception):  # the first error is the one to tell of
+                        hook()
+            raise
+
+    def _say_end(self, slots: Array) -> None:
+        """Calls every hook, whatever the others do, then raises the first error."""
+        engine = self.engine
+        hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
+        hooks += [partial(engine.inferer.end_agent, slot) for slot in told(engine.inferer, slots.tolist())]
+        errors: list[BaseException] = []
+        for hook in hooks:
+            try:
+                hook()
+            except BaseException as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def tell(inferer: Inferer, slots: Sequence[int]) -> None:
+    """Tells an inferer of agents that it decides for from now on, all or none."""
+    begun: list[int] = []
+    try:
+        for slot in told(inferer, slots):
+            inferer.begin_agent(slot)
+            begun.append(slot)
+    except BaseException:
+        for slot in reversed(begun):
+            with suppress(Exception):
+                inferer.end_agent(slot)
+        raise
+
+
+def told(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
+    """The slots that an inferer must be told of: none where it would do nothing."""
+    deaf = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
+    return () if deaf else slots

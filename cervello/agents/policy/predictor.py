@@ -1,0 +1,193 @@
+"""Decisions without agents: whatever a row remembers travels with the caller, as Stable-Baselines3's `predict` has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.table import AgentTable
+from cervello.agents.policy.engine import Engine
+from cervello.errors import ConfigurationError, InputError
+from cervello.noise import agent_number, derive_keys
+from cervello.spec import Array, Wrapper
+from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
+
+# Rows of predict are agents of a name that no caller's agent has the noise of.
+_FIRST_NUMBER = agent_number("cervello.predict")
+WITHOUT_STATE = (Clip, Fill, Guard, Image, Normalize)  # wrappers that remember nothing and draw nothing
+
+
+class PredictState:
+    """What the rows of a `predict` remember: opaque, immutable, reusable, picklable.
+
+    Attributes:
+      policy: what the policy that gave it remembers, as (seed, names and shapes).
+      stream: the call of `predict` that began with no state.
+      episodes: [N] int64, episodes of each row since then.
+      steps: [N] int64, decisions of each row in its episode.
+      memory: wrappers' state by name, [N, …].
+    """
+
+    __slots__ = ("episodes", "memory", "policy", "steps", "stream")
+
+    def __init__(self, policy: tuple[Any, ...], stream: int, episodes: Array, steps: Array, memory: Mapping[str, Array]):
+        self.policy, self.stream, self.episodes, self.steps, self.memory = policy, stream, episodes, steps, memory
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PredictState, (self.policy, self.stream, self.episodes, self.steps, dict(self.memory))
+
+    def __repr__(self) -> str:
+        return f"PredictState(rows={len(self)})"
+
+
+def _fixed(array: Array) -> Array:
+    """The array, which nobody writes to any more."""
+    array.flags.writeable = False
+    return array
+
+
+def _needed(wrappers: Sequence[Wrapper], output: str | None) -> Sequence[Wrapper]:
+    """Wrappers that give one output at least: an outermost `Sample` whose action it is gives nothing else. None: all outputs."""
+    if output is not None and wrappers and type(wrappers[0]) is Sample and wrappers[0].names.get("action") == output:
+        return (wrappers[0].action_only(), *wrappers[1:])
+    return wrappers
+
+
+class Predictor:
+    """Runs rows that are no agents, on slots and slabs of its own. One call at a time; others wait.
+
+    Args:
+      engine: of the policy, whose model, inferer and wrappers are used in a copy.
+      seed: of all noise.
+      output: the only one that is looked at; others may be missing in what `run` gives. None: all of them.
+
+    Raises:
+      ConfigurationError: a wrapper or inferer of the user's own, which cannot be copied.
+    """
+
+    def __init__(self, engine: Engine, seed: int, output: str | None):
+        if engine.stack.foreign or engine.foreign:
+            raise ConfigurationError(f"policy {engine.name!r}, predict: expected wrappers and an inferer of the library, got others, whose "
+                                     "state predict cannot carry; begin agents and use infer_batch")
+        self.source = engine  # what it was made from: another one after a swap
+        self._engine = Engine(engine.model, engine.name, engine.choice, _needed(engine.wrappers, output), engine.threads, engine.version)
+        self._table, self._turn = AgentTable(seed, engine.name), Turn(engine.name)
+        self._lock = threading.Lock()
+        self._seed = seed
+        self._slots = self._streams = self._zeros = _fixed(np.zeros(0, np.int64))
+        self._numbers: Array = np.zeros(0, np.uint64)
+        self._last: PredictState | None = None  # what the slots hold, as it was given to the caller
+        stack = self._engine.stack
+        self._slabs = stack.slabs()
+        draws = bool(engine.model.random_nodes)
+        self.stateful = draws or any(not isinstance(w, WITHOUT_STATE) and not (isinstance(w, Sample) and w.head.noise is None)
+                                     for w in stack.inner_first)
+        shapes = tuple(sorted((name, slab.spec.shape, slab.spec.dtype.str) for name, slab in self._slabs.items()))
+        names = tuple(type(wrapper).__name__ for wrapper in stack.inner_first)
+        self._kind = (seed, tuple(map(str, engine.model.inputs.values())), tuple(map(str, engine.model.outputs.values())), names, shapes)
+        stack.reserve(self._table.capacity)
+
+    def run(self, columns: Mapping[str, Any], n_rows: int, state: Any, starts: Any, deterministic: bool, stream: int,
+            ) -> tuple[Mapping[str, Array], PredictState | None]:
+        """Decides for rows.
+
+        Args:
+          columns: [N, …] by input.
+          state: what the last call gave, or None: every row begins an episode.
+          starts: [N] bool, rows that begin another episode; None for none.
+          stream: of the noise, when `state` is None.
+        Returns:
+          outputs by name, and the new state; None for a policy that neither remembers nor draws.
+        Raises:
+          InputError: a state or flags that do not fit; nothing has changed then.
+        """
+        if not self.stateful:
+            if state is not None:
+                self._refuse("None, since the policy remembers nothing", state)
+            with self._lock:
+                self._rows(n_rows)
+                return self._decide(columns, n_rows, False), None  # there is nothing to draw
+        if state is not None:
+            self._check(state, n_rows)
+        fresh = None if state is None or starts is None else self._flags(starts, n_rows)
+        with self._lock:
+            slots = self._rows(n_rows)
+            last, self._last = self._last, None
+            if state is None:
+                episodes = self._zeros
+                self._begin(slots, stream, episodes, 0)
+            else:
+                stream, episodes = state.stream, state.episodes
+                if state is not last or (fresh is not None and fresh.any()):
+                    episodes = self._put(slots, state, fresh)
+            results = self._decide(columns, n_rows, deterministic)
+            kept = {}
+            for name, slab in self._slabs.items():
+                kept[name] = np.empty((n_rows, *slab.spec.shape), slab.spec.dtype)
+                slab.take(slots, kept[name])
+            after = self._last = PredictState(self._kind, stream, episodes, self._table.steps[:n_rows].copy(), kept)
+            return results, after
+
+    def _put(self, slots: Array, state: PredictState, fresh: Array | None) -> Array:
+        """Puts rows where a state has them, and those that are fresh at the begin of their next episode; gives their episodes."""
+        episodes, steps = state.episodes, state.steps
+        if fresh is not None and fresh.any():
+            episodes, steps = episodes + fresh, np.where(fresh, 0, steps)
+        self._begin(slots, state.stream, episodes, steps)
+        old = slots if fresh is None else slots[~fresh]
+        for name, rows in state.memory.items():
+            self._slabs[name].put(old, rows if fresh is None else rows[~fresh])
+        return episodes
+
+    def _begin(self, slots: Array, stream: int, episodes: Array, steps: Array | int) -> None:
+        n_rows, table = len(slots), self._table
+        self._streams.fill(stream)
+        derive_keys(self._numbers, self._streams, episodes, self._seed, slots, table.keys)
+        table.steps[:n_rows] = steps  # slots are 0 to N - 1
+        for slab in self._slabs.values():
+            slab.begin(slots)
+
+    def _rows(self, n_rows: int) -> Array:
+        """[N] int64, the slots 0 to N - 1, with room for them."""
+        if n_rows > self._table.capacity:
+            self._engine.forget_slabs()
+            self._engine.stack.reserve(n_rows)
+            self._table.reserve(n_rows)
+        if len(self._slots) != n_rows:
+            self._last = None  # it tells of so many rows as there were
+            self._streams, self._zeros = np.zeros(n_rows, np.int64), _fixed(np.zeros(n_rows, np.int64))
+            self._numbers = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
+            self._slots = _fixed(np.arange(n_rows, dtype=np.int64))
+        return self._slots
+
+    def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:
+        slots, table, engine = self._slots, self._table, self._engine
+        if engine.swift is not None:
+            results = engine.swift.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+            if results is not None:
+                return results  # type: ignore[no-any-return]
+        return engine.decide(table, self._turn, slots, columns, deterministic, None)
+
+    def _check(self, state: Any, n_rows: int) -> None:
+        if not isinstance(state, PredictState) or state.policy != self._kind:
+            self._refuse("None or a state that this policy's predict gave", state)
+        if len(state) != n_rows:
+            self._refuse(f"a state of {n_rows} rows, as many as there are observations", state)
+
+    def _flags(self, starts: Any, n_rows: int) -> Array:
+        flags = np.asarray(starts)
+        if flags.shape != (n_rows,) and not (flags.shape == () and n_rows == 1):
+            raise InputError(f"policy {self._engine.name!r}, predict, episode_start: expected ({n_rows},) bools, got {flags.shape} "
+                             f"{flags.dtype}")
+        return flags.reshape(n_rows).astype(np.bool_)
+
+    def _refuse(self, expected: str, state: Any) -> None:
+        raise InputError(f"policy {self._engine.name!r}, predict, state: expected {expected}, got {state!r:.100}; pass what the last call "
+                         "returned, or None to begin anew")

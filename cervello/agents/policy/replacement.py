@@ -1,0 +1,61 @@
+"""A new model in the place of an old one, between two decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cervello.agents.policy.engine import Engine
+from cervello.errors import ConfigurationError
+from cervello.inferers import Choice, ModelInferer
+from cervello.native import Model
+from cervello.spec import Inferer, Specs, Wrapper
+
+_WARMED = 16  # batch sizes, those used last, whose plans are made before the swap
+
+
+def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inferer: str | Choice | Inferer | None) -> Engine:
+    """The next engine of a policy, complete and warm; the old one goes on deciding meanwhile.
+
+    Args:
+      wrappers: with other parameters; None to keep the ones there are, whose state is simply still there.
+      inferer: None to choose as before.
+    Raises:
+      ConfigurationError, WrapperError: the model takes or gives something else, or the wrappers cannot take over the state.
+    """
+    check_same(old, model)
+    choice = old.choice if inferer is None else inferer
+    if inferer is None and not isinstance(choice, (str, Choice)):
+        if isinstance(choice, ModelInferer):
+            raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer=, got none; {type(choice).__name__} was opened for "
+                                     "the old model and cannot run another")
+        raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer= for the new model, got none; {choice!r} is an object of "
+                                 "your own, which only you can make again")
+    new = Engine(model, old.name, choice, old.wrappers if wrappers is None else wrappers, old.threads, old.version + 1,
+                 old.stack if wrappers is None else None, old.stack)
+    for side, now, was in (("inputs", new.inputs, old.inputs), ("outputs", new.outputs, old.outputs)):
+        _check_specs(f"policy {old.name!r}, replace, {side} with the new wrappers", now, was)
+    if new.stack is not old.stack:
+        new.stack.check_heir(old.stack)
+    if isinstance(new.inferer, ModelInferer):
+        for n_rows in getattr(old.inferer, "kept", ())[-_WARMED:]:
+            new.inferer.plan(n_rows)
+    return new
+
+
+def check_same(old: Engine, model: Model) -> None:
+    """Raises ConfigurationError unless a model takes and gives what the one it replaces does: counts, names, order, shapes, types, axes."""
+    was = old.model
+    for side, now, before in (("inputs", model.inputs, was.inputs), ("outputs", model.outputs, was.outputs)):
+        _check_specs(f"policy {old.name!r}, replace, {side}", now, before)
+    constants = [{name: (value.shape, value.dtype) for name, value in each.constants.items()} for each in (model, was)]
+    if constants[0] != constants[1]:
+        raise ConfigurationError(f"policy {old.name!r}, replace, constants: expected {constants[1]}, got {constants[0]}; load it as a "
+                                 "policy of its own")
+
+
+def _check_specs(where: str, now: Specs, was: Specs) -> None:
+    found, expected = ([str(spec) for spec in specs.values()] for specs in (now, was))
+    if found != expected:
+        new, missing = [s for s in found if s not in expected], [s for s in expected if s not in found]
+        raise ConfigurationError(f"{where}: expected {missing or expected}, got {new or found}; agents of the old policy cannot go on with "
+                                 "this one, load it as a policy of its own")

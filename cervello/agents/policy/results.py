@@ -1,0 +1,42 @@
+"""What a decision gave, on its way to the caller: checked before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+from cervello.errors import ExecutionError, InputError
+from cervello.native.execution.arguments import bind_outputs
+from cervello.spec import Array, Specs
+
+
+def check_nothing_more(where: str, specs: Specs, outputs: Mapping[str, Array]) -> None:
+    """Raises ExecutionError when wrappers or inferer of a user's own give what the specs do not promise."""
+    more = [name for name in outputs if name not in specs]
+    if more:
+        raise ExecutionError(f"policy {where!r}: expected outputs {list(specs)}, got {more} too; a wrapper's attach must promise what it "
+                             "adds to view.outputs, and an inferer gives its raw_outputs only")
+
+
+def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -> None:
+    """Raises InputError unless `out` holds arrays of the right shape and type, by names of outputs, that share no element."""
+    for name, array in out.items():
+        spec = specs.get(name)
+        plain = spec is not None and type(array) is np.ndarray and array.shape == spec.batched(n_rows) and array.dtype == spec.dtype
+        if not plain or not array.flags.writeable:
+            bind_outputs(where, specs, n_rows, out)  # finds the words, or that a subclass of an array will do
+            break
+    for (first, a), (second, b) in combinations(out.items(), 2):
+        if np.may_share_memory(a, b) and np.shares_memory(a, b):
+            raise InputError(f"policy {where!r}, out {second!r}: expected memory of its own, got an array that overlaps {first!r}; give "
+                             "every output its own")
+
+
+def hand_over(results: dict[str, Array], out: Mapping[str, Array]) -> None:
+    """Puts results that were made elsewhere where the caller wants them."""
+    for name, array in out.items():
+        if results[name] is not array:
+            array[...] = results[name]
+            results[name] = array

@@ -1,0 +1,166 @@
+"""A policy and the game that it was loaded for: its wrappers, its space binding, and decisions without agents."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cervello.agents.policy.actions import Actions
+from cervello.agents.policy.engine import Engine
+from cervello.agents.policy.predictor import Predictor, PredictState
+from cervello.errors import ConfigurationError, InputError
+from cervello.native import Model
+from cervello.spaces import MASK_KEY, DrawnOutputs, SpaceBinding, Spaces
+from cervello.spaces.distributions import head_for
+from cervello.spaces.kinds import kind
+from cervello.spec import Array, Specs, Wrapper
+from cervello.wrappers import Fill, Sample, Stack, propose
+
+_MASK_INPUTS = (MASK_KEY, "action_masks", "mask")
+
+
+class Prediction(NamedTuple):
+    """What a policy decided for rows that are no agents.
+
+    Attributes:
+      actions: [N, …], or one alone for one observation.
+      state: for the next call; None for policies that neither remember nor draw.
+      outputs: [N, …] by name, with the policy's version.
+      n_rows: N.
+    """
+
+    actions: Array
+    state: PredictState | None
+    outputs: Actions
+    n_rows: int
+
+
+class GameInterface:
+    """What a policy knows of its game. Mutable only in what `predict` counts and keeps.
+
+    Use `of`, then `bind`.
+
+    Attributes:
+      spaces: None for a policy without a game.
+      wrappers: of the policy, outermost first.
+
+    Args:
+      hidden: name of the mask that the head of `spaces` brought along.
+      calls: how many times `predict` has begun without a state.
+    """
+
+    def __init__(self, spaces: Spaces | None, wrappers: tuple[Wrapper, ...], hidden: str | None, calls: int = 0):
+        self.spaces, self.wrappers = spaces, wrappers
+        self._hidden = hidden
+        self._binding: SpaceBinding | None = None
+        self._calls, self._lock = calls, threading.Lock()
+        self._predictors: list[Predictor | None] = [None, None]  # for the action alone, and for all outputs
+
+    @classmethod
+    def of(cls, model: Model, wrappers: Any, spaces: Any) -> GameInterface:
+        """Wrappers as given, or those that the file and the game suggest.
+
+        Raises:
+          ConfigurationError: wrappers of a wrong kind, or a game that does not fit the file.
+        """
+        if isinstance(spaces, _Pickled):
+            return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.calls)
+        game = None if spaces is None else Spaces.of(spaces)
+        if isinstance(wrappers, str) and wrappers == "auto":
+            proposed = propose(model.spec)
+            return cls(None, tuple(proposed), None) if game is None else cls(game, *_for_game(model, proposed, game))
+        if isinstance(wrappers, Sequence) and not isinstance(wrappers, str):
+            return cls(game, tuple(wrappers), None)
+        raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
+
+    def bind(self, name: str, engine: Engine) -> None:
+        """Joins the game's spaces to what the policy takes and gives. Raises ConfigurationError when they do not fit."""
+        if self.spaces is None:
+            return
+        sample = next((w for w in engine.stack.outer_first if isinstance(w, Sample) and "action" in w.names), None)
+        if sample is not None and self.spaces.action not in (None, sample.names["action"], *sample.head.tensors):
+            sample = None
+        mask = sample.head.mask if sample is not None else next((m for m in _MASK_INPUTS if m in engine.inputs), None)
+        if mask is not None and mask not in engine.inputs:
+            mask = None
+        drawn = None if sample is None else DrawnOutputs(*(sample.names.get(what) for what in ("action", "log_prob", "pre_tanh")))
+        self._binding = SpaceBinding(f"policy {name!r}", self.spaces, engine.inputs, engine.outputs, mask, drawn)
+
+    def binding(self, name: str) -> SpaceBinding:
+        """See `Policy.binding`."""
+        if self._binding is None:
+            raise ConfigurationError(f"policy {name!r}: expected the spaces of a game, got none; load it with spaces=env")
+        return self._binding
+
+    def shown(self, inputs: Specs) -> Specs:
+        """Inputs without the mask that the game's head brought along."""
+        return inputs if self._hidden is None else Specs([spec for name, spec in inputs.items() if name != self._hidden])
+
+    def reduced(self) -> Any:
+        """What a pickle keeps."""
+        return None if self.spaces is None else _Pickled(self.spaces, self._hidden, self._calls)
+
+    def predict(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
+                ) -> tuple[Array, PredictState | None]:
+        """See `Policy.predict`."""
+        return self._decided(False, name, engine, seed, observation, state, starts, deterministic, masks)[:2]
+
+    def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
+               ) -> Prediction:
+        """See `Policy.decide`."""
+        actions, after, results, n_rows = self._decided(True, name, engine, seed, observation, state, starts, deterministic, masks)
+        outputs = Actions(results)
+        outputs.version = engine.version
+        return Prediction(actions, after, outputs, n_rows)
+
+    def _decided(self, everything: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
+                 deterministic: Any, masks: Any) -> tuple[Array, PredictState | None, Mapping[str, Array], int]:
+        """Actions, the new state, outputs and the number of rows; `everything`: all outputs, not the action alone."""
+        binding = self._binding or self.binding(name)
+        if type(observation) is tuple and kind(binding.spaces.observation_space) != "Tuple":
+            raise InputError(f"policy {name!r}, predict: expected an observation, got a tuple; env.reset() of Gymnasium returns "
+                             "(observation, info): give its first part")
+        if deterministic is not False and deterministic is not True and not isinstance(deterministic, np.bool_):
+            raise InputError(f"policy {name!r}, predict, deterministic: expected True or False, got {deterministic!r}")
+        found = binding.encode(observation, masks)
+        if found.empty is not None and found.empty.any():
+            raise InputError(f"policy {name!r}, predict, mask: expected an allowed action in every row, got none in row "
+                             f"{int(np.argmax(found.empty))}")
+        with self._lock:
+            predictor = self._predictors[everything]
+            if predictor is None or predictor.source is not engine:
+                predictor = self._predictors[everything] = Predictor(engine, seed, None if everything else binding.output)
+            stream = 0
+            if state is None and predictor.stateful:
+                self._calls = stream = self._calls + 1
+        results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
+        actions = binding.executed(binding.sampled(results))
+        if binding.is_binary:  # Stable-Baselines3 gives these as floats
+            actions = actions.astype(np.float32)
+        return (actions.reshape(actions.shape[1:]) if found.single else actions), after, results, found.n_rows
+
+
+class _Pickled:
+    """The part of a `GameInterface` that a pickle keeps."""
+
+    def __init__(self, spaces: Spaces, hidden: str | None, calls: int):
+        self.spaces, self.hidden, self.calls = spaces, hidden, calls
+
+
+def _for_game(model: Model, proposed: list[Wrapper], game: Spaces) -> tuple[tuple[Wrapper, ...], str | None]:
+    """Proposed wrappers, with the head of the game's actions outermost, and the name of the mask that it brings along."""
+    where = f"policy {model.name!r}"
+    fed = {name for name in game.keys.values() if name}
+    if kind(game.observation_space) == "Dict":
+        fed |= set(game.observation_space.spaces)
+    inner = [w for w in proposed if not isinstance(w, Sample) and not (isinstance(w, Fill) and w.key in fed)]
+    outputs = Stack(inner, model.spec).spec.outputs
+    head = head_for(where, game, outputs, MASK_KEY)
+    if head is None:
+        return tuple(inner), None
+    action = "action" if "action" not in outputs else "sampled_action"
+    log_prob, entropy = (name if name not in outputs else f"sampled_{name}" for name in ("log_prob", "entropy"))
+    return (Sample(head, action=action, log_prob=log_prob, entropy=entropy), *inner), head.mask

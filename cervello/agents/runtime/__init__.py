@@ -1,0 +1,1 @@
+"""Many policies under one frame budget."""

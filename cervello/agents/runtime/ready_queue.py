@@ -1,0 +1,78 @@
+"""What the policies of a runtime have in common: who is next, who has something left to do, and of whom there is news."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Generic, Protocol, TypeVar
+
+from cervello.agents.runtime.cost_model import Pace
+
+
+class Member(Protocol):
+    """What an agenda asks of a policy's place in a runtime."""
+
+    last_frame: int
+    number: int
+
+    def settle(self) -> None: ...
+    def urgency(self, frame: int) -> float: ...
+    def leave(self) -> None: ...
+
+
+M = TypeVar("M", bound=Member)
+
+
+class Agenda(Generic[M]):
+    """Mutable; kept up to date by the brains whenever something changes, most of which happens between frames, so that a frame need not
+    ask all of them. Whoever is about to change something is noted as busy before, so that an interrupt leaves nothing unnoticed.
+
+    Attributes:
+      pace: of all batches.
+      members: all policies, in the order they were added, with a number that grows.
+      heads: policies that somebody waits for and that run no batch, with the frame the first one waits from, the frame they ran in last
+        and their number.
+      busy: policies in the midst of a change, that run a batch, or that have run one and are not settled.
+      news: policies whose agents may wait, rest or be gone otherwise than the last frame said.
+      uneven: policies whose agents may differ in urgency, or wait in another order.
+    """
+
+    __slots__ = ("busy", "heads", "members", "news", "pace", "uneven")
+
+    def __init__(self) -> None:
+        self.pace = Pace()
+        self.members: dict[M, int] = {}
+        self.heads: dict[M, tuple[int, int, int]] = {}
+        self.busy: dict[M, None] = {}
+        self.news: dict[M, None] = {}
+        self.uneven: dict[M, None] = {}
+
+    def settle(self) -> None:
+        """Nobody has anything left to do of earlier frames."""
+        for brain in list(self.busy):
+            brain.settle()
+
+    def order(self, frame: int) -> list[M]:
+        """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
+        that was added first."""
+        heads = self.heads
+        order = sorted(heads, key=heads.__getitem__)
+        while order and heads[order[-1]][0] > frame:  # pushed since it began
+            del order[-1]
+        if self.uneven:
+            order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame, brain.number))
+        return order
+
+    def waits(self, brain: M, frame: int) -> bool:
+        """Whether a policy could run another batch in a frame."""
+        return brain in self.heads and self.heads[brain][0] <= frame
+
+    def keep(self, brains: Collection[M]) -> None:
+        """Only these are in the runtime: an interrupt may have come when another one left."""
+        for brain in [brain for brain in self.members if brain not in brains]:
+            brain.leave()
+            self.forget(brain)
+
+    def forget(self, brain: M) -> None:
+        """A policy that is no longer in the runtime."""
+        for noted in (self.heads, self.busy, self.news, self.uneven, self.members):
+            noted.pop(brain, None)

@@ -1,0 +1,80 @@
+"""The loop of a frame: one batch after the other, on one thread or several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+
+from cervello.agents.membership.deferred import catch_up, notes
+from cervello.agents.runtime.frame import Frame, Picked
+
+_WORTH_HELP_S = 1e-3  # work from which a second thread pays: waking one through Python takes a tenth of that
+
+
+class Loop:
+    """Runs what is picked. Mutable; one frame at a time.
+
+    Args:
+      lock: of the queues; not held while a policy runs.
+      threads: policies that may run at once.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object], threads: int):
+        self._lock, self._threads = lock, threads
+        self._helping: ThreadPoolExecutor | None = None
+
+    def fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
+        """Runs all picks. Who closes the frame puts back what an interrupt has left under way.
+
+        Args:
+          deadline: on the clock `time.perf_counter`; None for none.
+          expected_s: seconds of work; helpers are woken where they pay.
+        """
+        helpers: list[Future[None]] = []
+        if self._threads > 1 and expected_s > _WORTH_HELP_S and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S):
+            if self._helping is None:
+                self._helping = ThreadPoolExecutor(self._threads - 1, "cervello runtime helper")
+            helpers = [self._helping.submit(self._work, frame, picks, deadline) for _ in range(self._threads - 1)]
+        try:
+            self._work(frame, picks, deadline)
+            for helper in helpers:
+                helper.result()
+        finally:
+            if helpers:
+                for helper in helpers:
+                    helper.cancel()
+                wait(helpers)
+
+    def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
+        """Whichever comes next, until there is none left."""
+        while True:
+            with self._lock:
+                picked = next(picks, None)
+            if notes:
+                catch_up()
+            if picked is None:
+                return
+            brain, taken = picked
+            try:
+                ids, columns = brain.decide(taken)
+            except Exception as error:
+                with self._lock:
+                    frame.fail(brain, brain.failed(taken, frame.number), error)
+                if notes:
+                    catch_up()
+                continue
+            with self._lock:
+                brain.decided(taken, ids, columns, frame.number)
+                frame.add(brain, ids, columns)
+                if deadline is not None and taken.ids:
+                    taken.ended_s = time.perf_counter()
+            if notes:
+                catch_up()
+
+    def close(self) -> None:
+        """Ends the threads; a later frame makes new ones."""
+        if self._helping is not None:
+            self._helping.shutdown()
+            self._helping = None

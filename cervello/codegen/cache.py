@@ -1,0 +1,210 @@
+"""A folder of object code, one file per kernel, that survives the process.
+
+Why not numba's cache: it misses edits in another file, raises at import when nothing is writable and can mix up two CPUs
+that share a folder. The key here hashes every kernel source and all that those import of this package, the versions of
+numba, llvmlite and Python, and the CPU's name and features, so a stale file is never found rather than detected.
+
+    <root>/<key>/<kernel>.o     a line of JSON {symbol, arity, sha256}, then the object code
+    <root>/<key>/.lock          held while a process compiles, so that ten workers compile once
+
+The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder: the first that can be written, and that
+nobody else can write to. With none the code stays in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+
+from cervello.codegen.sources import closure
+from cervello.codegen.trust import make_private, only_ours
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# the files of all compiled functions
+_SOURCES = ("codegen/*.py", "codegen/math/*.py", "noise/*.py", "native/kernels/*.py", "native/kernels/runtime/*.py",
+            "agents/membership/table_kernels.py", "wrappers/kernels.py")
+_VERSIONED = frozenset({"llvmlite", "numba", "numpy"})  # installed beside this package; the key has the versions of what compiles
+
+
+class ObjectCode(NamedTuple):
+    """Machine code for one function: `int64 symbol(int64, …)` of `arity` words in numba's calling convention."""
+
+    symbol: str
+    arity: int
+    code: bytes
+
+
+def cpu() -> tuple[str, str]:
+    """Name and features of the CPU that code is compiled for, by numba's own environment variables or the host's."""
+    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    return name, llvm.get_host_cpu_features().flatten() if features is None else features
+
+
+@lru_cache(maxsize=1)
+def key() -> str:
+    """The hash that names this machine's and these sources' folder."""
+    digest = hashlib.sha256()
+    facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
+    facts += [_version(name) for name in ("numba", "llvmlite")]
+    digest.update("\0".join(str(fact) for fact in facts).encode())
+    for path, text in _sources().items():
+        digest.update(path.name.encode() + b"\0" + text + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def _version(package: str) -> str:
+    """The version of an installed package, without importing it: the name of the folder beside it that describes it,
+    NAME-VERSION.dist-info. Where there is none, the metadata of all that is installed is asked, which takes part of every start.
+
+    Source: Python Packaging User Guide, "Recording installed projects".
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        described = sorted(path.name for path in Path(spec.origin).parents[1].glob(f"{package}-*.dist-info"))
+        if described:
+            return " ".join(described)
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def _sources() -> dict[Path, bytes]:
+    """The files of all compiled functions here, and all that they import, with what is in them."""
+    return closure((path for pattern in _SOURCES for path in _PACKAGE.glob(pattern)), _PACKAGE.parent, _VERSIONED)
+
+
+def _candidates() -> Iterator[Path]:
+    if named := os.environ.get("CERVELLO_CACHE_DIR"):
+        yield Path(named)
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        if local:
+            yield Path(local) / "cervello" / "code"
+    elif sys.platform == "darwin":
+        yield Path.home() / "Library" / "Caches" / "cervello"
+    else:
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cervello"
+    user = getattr(os, "getuid", lambda: os.environ.get("USERNAME", "user"))()
+    yield Path(tempfile.gettempdir()) / f"cervello-{user}"
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path | None:
+    """The folder for this key, private to the user; None when nothing is writable."""
+    for root in _candidates():
+        try:
+            path = (root / key()).resolve()
+            make_private(path)
+            if not only_ours(path):
+                continue  # code that somebody else can write is never loaded
+            with tempfile.NamedTemporaryFile(dir=path):
+                return path
+        except (OSError, RuntimeError):
+            continue
+    return None
+
+
+def _file(reference: str) -> Path | None:
+    base = folder()
+    if base is None:
+        return None
+    module = reference.partition(":")[0]
+    version = "" if module.startswith("cervello.") else _source_hash(module)
+    if version is None:
+        return None
+    return base / (reference.replace(":", ".") + version + ".o")
+
+
+def _source_hash(module: str) -> str | None:
+    """A hash of a user's kernels, which lie outside of what `key` hashes, and of all that they import of their own package, or as modules
+    beside them; None where there is no file, as in a notebook: that code is not kept."""
+    origin = getattr(sys.modules.get(module), "__file__", None)
+    if origin is None and module not in sys.modules:
+        with contextlib.suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(module)
+            origin = spec.origin if spec is not None else None
+    if not origin or not os.path.isfile(origin):
+        return None
+    path = Path(origin)
+    digest = hashlib.sha256()
+    for source, text in closure([path], path.parents[module.count(".")], {_PACKAGE.name, *_VERSIONED}).items():
+        digest.update(source.name.encode() + b"\0" + text + b"\0")
+    return "." + digest.hexdigest()[:16]
+
+
+def read(reference: str) -> ObjectCode | None:
+    """The cached code of a kernel; None when it is absent or damaged."""
+    path = _file(reference)
+    if path is None:
+        return None
+    try:
+        head, _, code = path.read_bytes().partition(b"\n")
+        facts = json.loads(head)
+        if hashlib.sha256(code).hexdigest() == facts["sha256"]:
+            return ObjectCode(facts["symbol"], facts["arity"], code)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def write(reference: str, entry: ObjectCode) -> None:
+    """Stores code under a temporary name first, so that a reader never sees half a file. A full disk is not an error."""
+    path = _file(reference)
+    if path is None:
+        return
+    head = {"symbol": entry.symbol, "arity": entry.arity, "sha256": hashlib.sha256(entry.code).hexdigest()}
+    with contextlib.suppress(OSError):
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
+            temporary.write(json.dumps(head).encode() + b"\n" + entry.code)
+        os.replace(temporary.name, path)
+
+
+_held: set[Any] = set()  # lock files
+
+
+def _forget_locks() -> None:
+    """In a forked child: a lock that the parent holds is the parent's, and ends with it."""
+    for lock in _held:
+        lock.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Held by one process at a time while it compiles; without a writable folder it holds nothing."""
+    base = folder()
+    if base is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock = stack.enter_context(open(base / ".lock", "a+b"))
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)
+                stack.callback(lambda: (lock.seek(0), msvcrt.locking(lock.fileno(), msvcrt.LK_UNLCK, 1)))
+            else:
+                import fcntl
+
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            _held.add(lock)
+            stack.callback(_held.discard, lock)
+        yield

@@ -1,0 +1,60 @@
+"""Compiles one Python function to relocatable object code. The one place for compiler flags.
+
+No fastmath flag at all: `arcp` made vector body and remainder differ in bits, `nnan` lost NaN. The numpy error model: the
+default one checks every division. No reference counting: kernels know addresses, never objects.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba import types
+
+from cervello.codegen.cache import ObjectCode
+from cervello.errors import CompilationError
+
+_FLAGS: dict[str, Any] = {
+    "error_model": "numpy", "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": False}
+
+
+def device(function: Callable[..., Any]) -> Any:
+    """A function for kernels to call; always inlined."""
+    return numba.njit(forceinline=True, **_FLAGS)(function)
+
+
+def shared(function: Callable[..., Any]) -> Any:
+    """A function for kernels to call, large enough to be worth a call."""
+    return numba.njit(**_FLAGS)(function)
+
+
+def find(reference: str) -> Callable[..., int]:
+    """The Python function behind `package.module:name`."""
+    module_name, _, name = reference.partition(":")
+    found = getattr(importlib.import_module(module_name), name, None)
+    if found is None:
+        raise CompilationError(f"kernel {reference!r}: expected a function of that name in {module_name}, found none")
+    return found  # type: ignore[no-any-return]
+
+
+def compile_object(reference: str) -> ObjectCode:
+    """Compiles `package.module:name`, whose arguments and result are all int64 words."""
+    function = find(reference)
+    arity = function.__code__.co_argcount
+    signature = types.int64(*[types.int64] * arity)
+    try:
+        dispatcher = numba.njit(signature, nogil=True, **_FLAGS)(function)
+    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError) as error:
+        raise CompilationError(f"kernel {reference!r}: expected compilable code, got {error}") from error
+    result = dispatcher.overloads[dispatcher.signatures[0]]
+    return ObjectCode(result.fndesc.llvm_func_name, arity, result.library._get_compiled_object())
+
+
+def assembly(reference: str) -> str:
+    """The machine code of a kernel as text, for tests that look at registers."""
+    function = find(reference)
+    signature = types.int64(*[types.int64] * function.__code__.co_argcount)
+    dispatcher = numba.njit(signature, nogil=True, **_FLAGS)(function)
+    return str(dispatcher.overloads[dispatcher.signatures[0]].library.get_asm_str())

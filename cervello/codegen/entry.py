@@ -1,0 +1,162 @@
+"""Python callables around compiled functions, at the price of a C function call (about 40 ns).
+
+ctypes costs five times as much per call, numba's dispatcher twice, and both look at the types of arguments. A shim here is a
+METH_FASTCALL builtin: it turns Python ints into words, or hands on the addresses of the objects it was given.
+
+    ints(name)            f(1, 2) calls  int64 name(1, 2)
+    objects(name, self)   f(1, 2, a, b) calls  int64 name(self, 1, 2, pointer to [a, b], 2)
+
+Source: Python/C API, "Common Object Structures", METH_FASTCALL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from cervello.codegen import cache, linker
+
+_I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
+_MOST = 8  # words an `ints` function may take
+_FASTCALL = 0x0080
+_OBJECTS = "cervello.entry.objects"
+_API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+
+
+_kept: list[Any] = []  # engines
+
+
+def _shim(arity: int) -> ir.Module:
+    """One builtin of `arity` words, or of objects when `arity` is negative; self is a tuple (function, context, …)."""
+    module = ir.Module(f"shim_{arity}")
+    name = "shim"
+    function = ir.Function(module, ir.FunctionType(_PTR, [_PTR, _PTR.as_pointer(), _I64]), name)
+    self, args, count = function.args
+    api = {
+        "PyLong_AsLongLong": ir.Function(module, ir.FunctionType(_I64, [_PTR]), "PyLong_AsLongLong"),
+        "PyLong_FromLongLong": ir.Function(module, ir.FunctionType(_PTR, [_I64]), "PyLong_FromLongLong"),
+        "PyTuple_GetItem": ir.Function(module, ir.FunctionType(_PTR, [_PTR, _I64]), "PyTuple_GetItem"),
+        "PyErr_Occurred": ir.Function(module, ir.FunctionType(_PTR, []), "PyErr_Occurred"),
+        "PyErr_SetString": ir.Function(module, ir.FunctionType(ir.VoidType(), [_PTR, _PTR]), "PyErr_SetString"),
+    }
+    type_error = ir.GlobalVariable(module, _PTR, "PyExc_TypeError")
+    text = bytearray(b"wrong number of arguments\0")
+    message = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), len(text)), "message")
+    message.initializer = ir.Constant(message.value_type, text)
+    message.linkage = "private"
+    message.global_constant = True
+
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    null = ir.Constant(_PTR, None)
+    n_words = 2 if arity < 0 else arity
+    good, bad = function.append_basic_block("good"), function.append_basic_block("bad_count")
+    builder.cbranch(builder.icmp_signed(">=" if arity < 0 else "==", count, _I64(n_words)), good, bad)
+    builder.position_at_end(bad)
+    builder.call(api["PyErr_SetString"], [builder.load(type_error), builder.bitcast(message, _PTR)])
+    builder.ret(null)
+
+    builder.position_at_end(good)
+
+    def unboxed(thing: Any) -> Any:
+        return builder.call(api["PyLong_AsLongLong"], [thing])
+
+    def of_self(index: int) -> Any:
+        return unboxed(builder.call(api["PyTuple_GetItem"], [self, _I64(index)]))
+
+    words = [unboxed(builder.load(builder.gep(args, [_I64(i)]))) for i in range(n_words)]
+    if words:  # -1 is a legal word and also the sign of an error
+        minus = _I64(-1)
+        suspect = builder.icmp_signed("==", words[0], minus)
+        for value in words[1:]:
+            suspect = builder.or_(suspect, builder.icmp_signed("==", value, minus))
+        check, call = function.append_basic_block("check"), function.append_basic_block("call")
+        failed = function.append_basic_block("failed")
+        builder.cbranch(suspect, check, call)
+        builder.position_at_end(check)
+        builder.cbranch(builder.icmp_unsigned("!=", builder.call(api["PyErr_Occurred"], []), null), failed, call)
+        builder.position_at_end(failed)
+        builder.ret(null)
+        builder.position_at_end(call)
+    if arity < 0:
+        rest = builder.ptrtoint(builder.gep(args, [_I64(2)]), _I64)
+        words = [of_self(1), *words, rest, builder.sub(count, _I64(2))]
+    result, error = builder.alloca(_I64), builder.alloca(_PTR)
+    kind = ir.FunctionType(_I32, [_I64.as_pointer(), _PTR.as_pointer()] + [_I64] * len(words)).as_pointer()
+    builder.call(builder.inttoptr(of_self(0), kind), [result, error, *words])
+    builder.ret(builder.call(api["PyLong_FromLongLong"], [builder.load(result)]))
+    return module
+
+
+@functools.cache
+def _shim_address(arity: int) -> int:
+    if not _kept:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        for name in _API:
+            address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+            llvm.add_symbol(name, address)
+        llvm.add_symbol("PyExc_TypeError", ctypes.addressof(ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyExc_TypeError")))
+    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
+    reference = f"cervello.entry.shim{arity}"
+    entry = cache.read(reference)
+    if entry is None:
+        module = llvm.parse_assembly(str(_shim(arity)))
+        module.verify()
+        entry = cache.ObjectCode("shim", arity, machine.emit_object(module))
+        cache.write(reference, entry)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))
+    engine.finalize_object()
+    _kept.append(engine)
+    return int(engine.get_function_address("shim"))
+
+
+def _forever(definition: _MethodDef) -> _MethodDef:
+    """Keeps a definition until the process ends. A builtin knows it by address, and the interpreter's last collection of garbage looks at
+    builtins when this module's own names are gone."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(definition))
+    return definition
+
+
+def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
+    definition = _forever(_MethodDef(name.encode(), shim, _FASTCALL, None))
+    create = ctypes.pythonapi.PyCFunction_NewEx
+    create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    return create(ctypes.addressof(definition), self, None)  # type: ignore[no-any-return]
+
+
+@functools.cache
+def ints(reference: str) -> Callable[..., int]:
+    """A callable for a compiled function whose arguments are words."""
+    found = linker.linked(reference)
+    if found.arity > _MOST:
+        raise ValueError(f"function {reference!r}: expected at most {_MOST} words, got {found.arity}")
+    return _builtin(reference.partition(":")[2], _shim_address(found.arity), (found.address,))
+
+
+_definitions: dict[str, _MethodDef] = {}
+
+
+def objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -> Callable[..., int]:
+    """A callable for a compiled function (context, word, word, pointer to object pointers, their number).
+
+    Args:
+      context: word handed on as the first argument.
+      keep: objects that live as long as the callable does.
+    """
+    address = linker.address(reference)
+    definition = _definitions.get(reference)
+    if definition is None:
+        definition = _definitions[reference] = _forever(_MethodDef(b"run", _shim_address(-1), _FASTCALL, None))
+    create = ctypes.pythonapi.PyCFunction_NewEx
+    create.restype, create.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    return create(ctypes.addressof(definition), (address, context, *keep), None)  # type: ignore[no-any-return]

@@ -1,0 +1,70 @@
+"""Sixteen adjacent integers of 8, 16 or 32 bits as lanes of 32 bits, and back.
+
+All lanes of `load_*` and `store_*` are touched; the forms that end in `_first` touch the first `count` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cervello.codegen.simd import I32, LANES, VI, VM, first_lanes, i32s, llvm_function, pointer
+
+
+def _widened(builder: Any, value: Any, bits: int, signed: bool) -> Any:
+    return value if bits == 32 else builder.sext(value, VI) if signed else builder.zext(value, VI)
+
+
+def _loads(bits: int, signed: bool) -> tuple[Any, Any]:
+    vector, align = ir.VectorType(ir.IntType(bits), LANES), bits // 8
+
+    @intrinsic
+    def load(typing_context, address):
+        def codegen(context, builder, sig, args):
+            return _widened(builder, builder.load(pointer(builder, args[0], vector), align=align), bits, signed)
+        return i32s(types.int64), codegen
+
+    @intrinsic
+    def load_first(typing_context, address, count):
+        def codegen(context, builder, sig, args):
+            function = llvm_function(builder, f"llvm.masked.load.v16i{bits}.p0", vector, [vector.as_pointer(), I32, VM, vector])
+            zero = ir.Constant(vector, [0] * LANES)
+            some = builder.call(function, [pointer(builder, args[0], vector), I32(align), first_lanes(builder, args[1]), zero])
+            return _widened(builder, some, bits, signed)
+        return i32s(types.int64, types.int64), codegen
+
+    return load, load_first
+
+
+def _stores(bits: int) -> tuple[Any, Any]:
+    """Lanes are cut to their low bits."""
+    vector, align = ir.VectorType(ir.IntType(bits), LANES), bits // 8
+
+    def cut(builder: Any, value: Any) -> Any:
+        return value if bits == 32 else builder.trunc(value, vector)
+
+    @intrinsic
+    def store(typing_context, address, value):
+        def codegen(context, builder, sig, args):
+            builder.store(cut(builder, args[1]), pointer(builder, args[0], vector), align=align)
+            return context.get_dummy_value()
+        return types.void(types.int64, i32s), codegen
+
+    @intrinsic
+    def store_first(typing_context, address, value, count):
+        def codegen(context, builder, sig, args):
+            function = llvm_function(builder, f"llvm.masked.store.v16i{bits}.p0", ir.VoidType(), [vector, vector.as_pointer(), I32, VM])
+            builder.call(function, [cut(builder, args[1]), pointer(builder, args[0], vector), I32(align), first_lanes(builder, args[2])])
+            return context.get_dummy_value()
+        return types.void(types.int64, i32s, types.int64), codegen
+
+    return store, store_first
+
+
+(load_u8, load_u8_first), (load_i8, load_i8_first) = _loads(8, False), _loads(8, True)
+(load_u16, load_u16_first), (load_i16, load_i16_first) = _loads(16, False), _loads(16, True)
+load_i32, load_i32_first = _loads(32, True)
+(store_8, store_8_first), (store_16, store_16_first) = _stores(8), _stores(16)

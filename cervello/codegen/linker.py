@@ -1,0 +1,133 @@
+"""Turns kernel names into addresses: from memory, from the cache, or by compiling now.
+
+`address("cervello.native.kernels.gemm:gemm")` is cheap after the first call. A name is compiled at most once per process,
+and once per machine while its source stays the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+
+from cervello.codegen import cache
+from cervello.errors import CompilationError
+
+
+class Linked(NamedTuple):
+    """A function in memory."""
+
+    address: int
+    arity: int
+
+
+Progress = Callable[[int, int, str], None]  # done, total, name of the kernel that is compiled next ("" at the end)
+
+_linked: dict[str, Linked] = {}
+_engines: list[Any] = []  # keep the machine code alive
+_lock = threading.RLock()
+_progress: list[Progress] = []
+
+
+def _forget_locks() -> None:
+    """In a forked child: a thread that held a lock is not there to give it back. That goes for llvmlite's and numba's own locks, too.
+
+    A fork does not wait for a compilation: hooks of other modules may hold what the compiling thread waits for (logging's lock, say).
+    """
+    global _lock
+    _lock = threading.RLock()
+    owners = [llvm.ffi.lib._lock]
+    if "numba.core.compiler_lock" in sys.modules:
+        owners.append(sys.modules["numba.core.compiler_lock"].global_compiler_lock)
+    for owner in owners:
+        with contextlib.suppress(AttributeError):  # other versions of these may keep theirs elsewhere
+            if owner._lock.acquire(blocking=False):
+                owner._lock.release()
+            else:
+                owner._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
+@contextlib.contextmanager
+def progress(callback: Progress | None) -> Iterator[None]:
+    """Reports compilation inside the block to `callback`."""
+    if callback is None:
+        yield
+        return
+    _progress.append(callback)
+    try:
+        yield
+    finally:
+        _progress.remove(callback)
+
+
+def _load(entry: cache.ObjectCode) -> Linked:
+    if not _engines:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    # An engine per object: mangled names of two processes may collide, and one engine refuses doubles.
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))
+    engine.finalize_object()
+    address = engine.get_function_address(entry.symbol)
+    if not address:
+        raise CompilationError(f"object code of {entry.symbol!r}: expected that symbol, found none; delete the cache folder")
+    _engines.append(engine)
+    return Linked(address, entry.arity)
+
+
+def is_linked(reference: str) -> bool:
+    """Whether the function is in memory already."""
+    return reference in _linked
+
+
+def link(references: Iterable[str]) -> None:
+    """Makes every named function callable; compiles the ones the cache lacks and reports them."""
+    wanted = [name for name in dict.fromkeys(references) if name not in _linked]
+    if not wanted:
+        return
+    with _lock:
+        missing = []
+        for name in wanted:
+            entry = cache.read(name)
+            if entry is None:
+                missing.append(name)
+            else:
+                _linked.setdefault(name, _load(entry))
+        if not missing:
+            return
+        with cache.compiling():
+            for done, name in enumerate(missing):
+                for report in _progress:
+                    report(done, len(missing), name)
+                entry = cache.read(name)  # another process may have compiled it while this one waited
+                if entry is None:
+                    from cervello.codegen import compiler
+
+                    entry = compiler.compile_object(name)
+                    cache.write(name, entry)
+                _linked[name] = _load(entry)
+            for report in _progress:
+                report(len(missing), len(missing), "")
+
+
+def linked(reference: str) -> Linked:
+    """The function's address and number of words."""
+    found = _linked.get(reference)
+    if found is None:
+        link([reference])
+        found = _linked[reference]
+    return found
+
+
+def address(reference: str) -> int:
+    return linked(reference).address

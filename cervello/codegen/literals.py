@@ -1,0 +1,39 @@
+"""Numbers known when a function is written: one in all lanes, or the coefficients of a polynomial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cervello.codegen.simd import F32, LANES, VF, f32s, llvm_function, splat_value
+
+
+@intrinsic
+def constant(typing_context, x):
+    """The float32 nearest to a float literal, in all lanes; compiles faster than `splat(np.float32(x))`."""
+    def codegen(context, builder, sig, args):
+        return splat_value(builder, builder.fptrunc(args[0], F32), VF)
+    return f32s(types.float64), codegen
+
+
+def polynomial(*coefficients: float) -> Any:
+    """A function of x: the sum of coefficient k times x to the k, by Horner's rule with fma.
+
+    One intrinsic rather than a call per coefficient, which numba would take several times as long to compile.
+    """
+    *lower, highest = (ir.Constant(VF, [float(np.float32(value))] * LANES) for value in coefficients)
+
+    @intrinsic
+    def function(typing_context, x):
+        def codegen(context, builder, sig, args):
+            total, multiply_add = highest, llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3)
+            for coefficient in reversed(lower):
+                total = builder.call(multiply_add, [total, args[0], coefficient])
+            return total
+        return f32s(f32s), codegen
+
+    return function

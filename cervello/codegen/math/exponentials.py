@@ -1,0 +1,214 @@
+"""Exponentials, logarithms and what is made of them, on sixteen float32 lanes. The promises are in `functions`.
+
+An argument is reduced to x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial gives e^r, and 2^n is put together from bits. Only tanh
+is a quotient of polynomials at once.
+
+Source: the reductions are those of Muller et al., Handbook of Floating-Point Arithmetic, 2nd ed., chapters 10 and 11.
+"""
+
+from __future__ import annotations
+
+from cervello.codegen import cache
+from cervello.codegen.compiler import device
+from cervello.codegen.literals import constant, polynomial
+from cervello.codegen.simd import absolute, as_float, as_int, fma, select, shift_right_signed, splat_int, times_power_of_two, to_float
+
+# Adding ROUNDER = 1.5 * 2^23 rounds to the nearest integer, which then stands in the sum's low bits.
+ROUNDER = 12582912.0
+LOG2_E = 1.4426950408889634
+LN2_HIGH, LN2_LOW = 0.693147182464599609375, -1.904654299957768e-09  # their sum is ln 2; n * LN2_HIGH cancels exactly
+ONE_BITS, EXPONENT_BITS, SIGN_BIT = 0x3F800000, 0xFF800000, 0x80000000
+TWO_THIRDS_BITS, FOUR_BITS = 0x3F2AAAAB, 0x40800000
+LEAST_NORMAL, INFINITY, NAN = 1.1754943508222875e-38, float("inf"), float("nan")
+
+# e^r, |r| <= ln 2 / 2, degree 6, to 2^-28.0.
+_EXP_TERMS = (1.0, 1.0, 0.5, 0.16666534543037415, 0.04166724532842636, 0.008367440663278103, 0.00138631381560117)
+exp_reduced = polynomial(*_EXP_TERMS)
+_exp_of_minus_down = polynomial(*(term * (-1.0) ** i * 2.0**-32 for i, term in enumerate(_EXP_TERMS)))  # 2^-32 e^-r
+# (e^r - 1 - r) / r^2, |r| <= ln 2 / 2, degree 4: e^r - 1 to 2^-26.1.
+_expm1_tail = polynomial(0.5, 0.1666654795408249, 0.04166682809591293, 0.008366111665964127, 0.0013900425983592868)
+# (log(1 + f) - f) / f^2, |f| <= 1/3, degree 8: the logarithm to 2^-27.7.
+_log_tail = polynomial(
+    -0.5, 0.3333321511745453, -0.2499980628490448, 0.2001042664051056, -0.16680197417736053, 0.14005732536315918,
+    -0.12187445908784866, 0.1398460865020752, -0.12880222499370575)
+# tanh(x) = x p(x²) / q(x²), |x| <= 9.02, degree 4 each: to 2^-25.3.
+_tanh_over = polynomial(1.0, 0.1338270902633667, 0.0034974520094692707, 2.0634624888771214e-05, 1.3380908825411097e-08)
+_tanh_under = polynomial(1.0, 0.46716031432151794, 0.025884419679641724, 0.0003288458101451397, 7.789211053932377e-07)
+# -log(1 - erf(x)) / x - 1, 0 <= x <= 3.95, degree 8: erf to 2^-27.8.
+_erf_exponent = polynomial(
+    0.12837916612625122, 0.6366195678710938, 0.10277630388736725, -0.019147822633385658, -0.00016950469580478966,
+    0.0016756776185946703, -0.0006373647483997047, 0.00011886185529874638, -9.388038961333223e-06)
+
+
+@device
+def clamp(x, low, high):
+    """x between low and high; NaN stays NaN."""
+    x = select(x < low, low, x)
+    return select(x > high, high, x)
+
+
+@device
+def two_to(n):
+    """2^n, from the low nine bits of integers n, -126 <= n <= 127."""
+    return as_float((n << splat_int(23)) + splat_int(ONE_BITS))
+
+
+@device
+def _scaled_in_two(value, shifted):
+    n = as_int(shifted)
+    half = shift_right_signed(n, splat_int(1))
+    return value * two_to(half) * two_to(n - half)
+
+
+@device
+def _scaled_at_once(value, shifted):
+    return times_power_of_two(value, shifted - constant(ROUNDER))
+
+
+@device
+def _scaled_within(value, shifted):
+    return value * two_to(as_int(shifted))
+
+
+# value * 2^n, n as a float that holds n + ROUNDER: rounded at most once, -252 <= n <= 254; and where result and 2^n are normal numbers.
+# Either way gives the same bits.
+scaled, scaled_within = (_scaled_at_once,) * 2 if "+avx512f" in cache.cpu()[1] else (_scaled_in_two, _scaled_within)
+
+
+@device
+def with_sign_of(magnitude, x):
+    """A magnitude >= 0 with the sign bit of x."""
+    return as_float(as_int(magnitude) | (as_int(x) & splat_int(SIGN_BIT)))
+
+
+@device
+def reduced(x, n):
+    """x - n ln 2; the first fma is exact."""
+    return fma(n, constant(-LN2_LOW), fma(n, constant(-LN2_HIGH), x))
+
+
+@device
+def exp(x):
+    """e^x, within 1 ulp."""
+    inner = clamp(x, constant(-104.0), constant(89.0))
+    shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
+    return scaled(exp_reduced(reduced(inner, shifted - constant(ROUNDER))), shifted)
+
+
+@device
+def exp_of_fall(x):
+    """e^x for x <= 0, within 1 ulp; 0 below -80, which no sum with a 1 in it notices and which keeps denormals out of products."""
+    shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
+    r = reduced(x, shifted - constant(ROUNDER))
+    return select(x < constant(-80.0), constant(0.0), scaled_within(exp_reduced(r), shifted))
+
+
+@device
+def expm1(x):
+    """e^x - 1, within 1.6 ulp."""
+    inner = clamp(x, constant(-30.0), constant(89.0))
+    shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
+    r = reduced(inner, shifted - constant(ROUNDER))
+    half = two_to(as_int(shifted) - splat_int(1))  # 2^n itself can overflow
+    total = fma(fma(r * r, _expm1_tail(r), r), half, half - constant(0.5))
+    return select(absolute(x) < constant(2.0**-25), x, total + total)
+
+
+@device
+def expm1_of_fall(x):
+    """e^x - 1 for x <= 0, within 1.6 ulp; +0 at -0.
+
+    LN2_HIGH alone is near enough to ln 2: what it leaves of the result is n e^x LN2_LOW, and where n is large, e^x is small.
+    """
+    inner = select(x < constant(-30.0), constant(-30.0), x)
+    shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
+    r = fma(shifted - constant(ROUNDER), constant(-LN2_HIGH), inner)
+    power_of_two = two_to(as_int(shifted))
+    return fma(fma(r * r, _expm1_tail(r), r), power_of_two, power_of_two - constant(1.0))
+
+
+@device
+def tanh(x):
+    """tanh(x) = x p(x²) / q(x²), within 5.3 ulp, never beyond ±1."""
+    x = clamp(x, constant(-9.02), constant(9.02))  # beyond it is ±1
+    square = x * x
+    return clamp(x * _tanh_over(square) / _tanh_under(square), constant(-1.0), constant(1.0))
+
+
+@device
+def sigmoid(x):
+    """1 / (1 + e^-x), within 2.5 ulp; all of it times 2^-32, since e^-x itself overflows where the result is still a number."""
+    inner = clamp(x, constant(-104.0), constant(104.0))
+    shifted = fma(inner, constant(-LOG2_E), constant(ROUNDER))
+    n = shifted - constant(ROUNDER)
+    r = fma(n, constant(LN2_LOW), fma(n, constant(LN2_HIGH), inner))
+    down = constant(2.0**-32)
+    return down / (scaled(_exp_of_minus_down(r), shifted) + down)
+
+
+@device
+def erf(x):
+    """The error function, 1 - e^-v with v = -log(1 - erf|x|) from a polynomial, within 2 ulp; never beyond ±1."""
+    a = absolute(x)
+    a = select(a > constant(3.95), constant(3.95), a)
+    v = fma(a, _erf_exponent(a), a)
+    return with_sign_of(absolute(expm1_of_fall(constant(0.0) - v)), x)
+
+
+@device
+def _log_sum(f, exponent):
+    """log(1 + f) + exponent ln 2 for |f| <= 1/3; the exponent is an integer times 2^23."""
+    return fma(exponent, constant(LN2_HIGH * 2.0**-23), fma(f * f, _log_tail(f), f))
+
+
+@device
+def log(x):
+    """Natural logarithm, within 1 ulp; -inf at ±0, NaN below."""
+    denormal = x < constant(LEAST_NORMAL)
+    bits = as_int(select(denormal, x * constant(2.0**23), x))
+    exponent = (bits - splat_int(TWO_THIRDS_BITS)) & splat_int(EXPONENT_BITS)
+    lift = select(denormal, constant(-23.0 * 2.0**23), constant(0.0))
+    result = _log_sum(as_float(bits - exponent) - constant(1.0), to_float(exponent) + lift)
+    result = select(x > constant(0.0), result, select(x == constant(0.0), constant(-INFINITY), constant(NAN)))
+    return select(x == constant(INFINITY), x, result)
+
+
+@device
+def _log1p_finite(x):
+    """log(1 + x) for finite x > -1; +0 at -0."""
+    exponent = (as_int(x + constant(1.0)) - splat_int(TWO_THIRDS_BITS)) & splat_int(EXPONENT_BITS)
+    four = as_float(splat_int(FOUR_BITS) - exponent)  # 4 / 2^exponent: without the 4 it could be denormal
+    return _log_sum(as_float(as_int(x) - exponent) + fma(four, constant(0.25), constant(-1.0)), to_float(exponent))
+
+
+@device
+def log1p(x):
+    """log(1 + x), within 1.6 ulp; -inf at -1, NaN below."""
+    outside = select(x == constant(-1.0), constant(-INFINITY), constant(NAN))
+    result = select(x > constant(-1.0), _log1p_finite(x), outside)
+    return select((x == constant(INFINITY)) | (x == constant(0.0)), x, result)
+
+
+@device
+def softplus(x):
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), within 2.1 ulp."""
+    positive = select(x < constant(0.0), constant(0.0), x)  # carries NaN, which the logarithm may lose
+    return positive + _log1p_finite(exp(constant(0.0) - absolute(x)))
+
+
+@device
+def mish(x):
+    """x tanh(softplus(x)), within 3 ulp; -0 at -inf, the limit.
+
+    With e = e^x and w = e (e + 2) it is x (1 - 2 / (w + 2)), or where that cancels x e (1 - e (e + 1) / (w + 2)).
+    The factor e = p 2^n is applied as p, then n: e itself loses digits where it is denormal and x e is not.
+    """
+    inner = clamp(x, constant(-150.0), constant(11.0))
+    shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
+    p = exp_reduced(reduced(inner, shifted - constant(ROUNDER)))
+    e = scaled(p, shifted)
+    positive = x > constant(0.0)
+    over = select(positive, constant(-2.0), constant(0.0) - fma(e, e, e)) / fma(e, e + constant(2.0), constant(2.0))
+    base = select(positive, inner, inner * p)
+    result = fma(base, over, base)
+    return select((x > constant(10.0)) | (x == constant(0.0)), x, select(positive, result, scaled(result, shifted)))

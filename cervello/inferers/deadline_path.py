@@ -1,0 +1,171 @@
+"""Batches that are over in time: as many rows as there is time for, from the front, in one compiled call with the clock in it.
+
+Rows do not depend on the batch they run in (law 1), so a batch may end after any of them. It runs in pieces: a first one that is expected
+to be in time whatever happens, and small ones after it, each as long as it is expected to be over in time too. What delays a batch, a
+machine that turns to something else or a cold cache, then costs rows, and time only when it falls into the last piece.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from cervello.inferers.nonfinite import NonFiniteState
+from cervello.native import Model
+from cervello.native.execution.context import Run, api
+from cervello.native.kernels import abi
+from cervello.native.memory import arena
+from cervello.native.program.encode import Plan
+from cervello.spec import Move
+
+Array = np.ndarray[Any, Any]
+_empty = np.empty
+_MOST_KEPT = 256  # batches in pieces that are kept composed
+_ANY = 1 << 62  # times
+# The function behind `time.perf_counter_ns`: newer interpreters have one that writes to an address, older ones one that returns.
+_CLOCK, _CLOCK_WRITES = next(((api(name), writes) for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0))
+                              if hasattr(ctypes.pythonapi, name)), (0, 0))
+_MOST_S, _MOST_ROW_S = 9e9, 1e3  # more do not fit into 64 bits of nanoseconds
+_ARENA = abi.CTX_SPACES + abi.ARENA
+
+
+@dataclass(slots=True)
+class Limit:
+    """How long a batch may take, and what became of it. Mutable.
+
+    Attributes:
+      until_s: on the clock `time.perf_counter`.
+      sure: rows of the first piece, which runs in any case.
+      piece: rows of each of the others, of which there are as many as there is time for; 0 for none.
+      row_s: seconds that a row in such a piece is expected to take.
+      n_rows: rows that have run.
+      pieces_s: seconds that all pieces but the first took.
+      began_s, over_s: when the first of them began and the last was over; 0 when the batch has not run this way.
+    """
+
+    until_s: float
+    sure: int
+    piece: int = 0
+    row_s: float = 0.0
+    n_rows: int = 0
+    pieces_s: float = 0.0
+    began_s: float = 0.0
+    over_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The plan of a batch in pieces: facts as `native.abi` has them. How many rows there are is written before each run.
+
+    Attributes:
+      plans: kept while it may run.
+    """
+
+    facts: Array
+    address: int
+    arena_bytes: int
+    plans: tuple[Plan, ...]
+
+
+class Timely:
+    """Runs batches within limits. Mutable; whoever calls it has the policy's turn, since the interpreter's lock is given up in long
+    batches and wrappers' slabs must stay where they are.
+
+    Args:
+      plans: the plan for a number of rows; it stays as it is while others are asked for.
+      sizes: the rows that run at once, of so many at most.
+      moves: what the wrappers do, asked again whenever their slabs have grown.
+    """
+
+    has_clock = _CLOCK != 0
+    __slots__ = ("_capacity", "_composed", "_model", "_moves", "_placed", "_plans", "_run", "_shapes", "_sizes")
+
+    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], moves: Callable[[], Sequence[Move]]):
+        self._model, self._plans, self._sizes, self._moves = model, plans, sizes, moves
+        self._run: Run | None = None  # made when it is first needed: most policies never are in a frame
+        self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets
+        self._composed: dict[tuple[int, int], _Pieces] = {}
+        self._capacity = self._placed = -1
+
+    def infer(self, n_rows: int, limit: Limit, inputs: Any, slots: Array, steps: Array, keys: Array) -> dict[str, Array] | None:
+        """Runs a batch, stores the wrappers' state and advances the step counters of those rows that have run.
+
+        Returns:
+          outputs by name, as many rows as `limit` says then; None when another way must be taken, and nothing has happened.
+        Raises:
+          NonFiniteState: as `Swift.infer`.
+        """
+        run = self._run
+        if run is None or len(keys) != self._capacity or n_rows > self._placed:
+            run = self._prepare(n_rows, len(keys))
+        sure = min(limit.sure, n_rows)
+        pieces = self._composed.get((sure, limit.piece)) or self._compose(sure, limit.piece)
+        facts, context = pieces.facts, run.context
+        facts[abi.PLAN_ROWS], facts[abi.PLAN_LONG] = n_rows, self._model.program.is_long(n_rows)
+        context[abi.CTX_UNTIL], context[abi.CTX_SURE] = int(min(limit.until_s, _MOST_S) * 1e9), 0
+        context[abi.CTX_ROW_NS] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
+        out = {name: _empty((n_rows, *shape), dtype) for name, shape, dtype in self._shapes}
+        memory = arena.borrow(pieces.arena_bytes)
+        try:
+            context[_ARENA] = memory.address
+            began_s = time.perf_counter()
+            status = run.named(pieces.address, n_rows, inputs, out, slots, steps, keys)
+        finally:
+            arena.give_back(memory)
+        if status > 0 and status != abi.NONFINITE:
+            raise self._model.failure(status)
+        if status < 0:
+            return None
+        now, _, _, limit.n_rows, sure, since = context[abi.CTX_NOW:abi.CTX_SINCE + 1].tolist()
+        limit.began_s, limit.over_s = began_s, now * 1e-9
+        limit.sure, limit.pieces_s = (sure, (now - since) * 1e-9) if sure else (limit.n_rows, 0.0)
+        found = out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
+        if status:
+            raise NonFiniteState(found)
+        return found
+
+    def _compose(self, sure: int, piece: int) -> _Pieces:
+        """The plan of a first piece, and of others as often as there are rows for one; half of one, a quarter, … may still be in time."""
+        key, first = (sure, piece), self._plans(sure)
+        plans, parts = [first], list(first.parts or ((first, 1),))
+        while piece:
+            plan = self._plans(self._sizes(piece))
+            plans.append(plan)
+            part = plan.parts[0][0] if plan.parts else plan
+            parts.append((part, _ANY))
+            piece = part.n_rows // 2
+        facts = np.array([0, 0, 0, 0, len(parts), 0, *chain.from_iterable((part.address, times) for part, times in parts)], np.int64)
+        found = _Pieces(facts, facts.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
+        if len(self._composed) >= _MOST_KEPT:
+            del self._composed[next(iter(self._composed))]
+        self._composed[key] = found
+        return found
+
+    def forget(self) -> None:
+        """What is known of slabs is no longer true; the next batch asks again."""
+        self._capacity = -1
+
+    def _prepare(self, n_rows: int, capacity: int) -> Run:
+        """A run for so many rows, with the wrappers' moves as they are now."""
+        model = self._model
+        if self._run is None:
+            self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
+            self._run.context[abi.CTX_CLOCK], self._run.context[abi.CTX_CLOCK_WRITES] = _CLOCK, _CLOCK_WRITES
+        if capacity != self._capacity:
+            self._capacity = self._placed = -1
+            moves = self._moves()
+            self._run.provide(moves)
+            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
+            self._shapes = tuple((spec.name, spec.shape, spec.dtype) for spec in model.outputs.values() if spec.name not in hidden)
+            self._capacity = capacity
+        if n_rows > self._placed:
+            self._placed = -1
+            self._run.place(n_rows)
+            self._placed = n_rows
+        return self._run

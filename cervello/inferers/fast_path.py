@@ -1,0 +1,147 @@
+"""The short way: one compiled call from the caller's dicts to the caller's dicts, wrappers included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cervello.inferers.nonfinite import NonFiniteState
+from cervello.native import Model
+from cervello.native.execution.chained import Chain, Chained
+from cervello.native.execution.context import Run
+from cervello.native.kernels.abi import NONFINITE
+from cervello.native.program.encode import Plan
+from cervello.spec import Move
+
+Array = np.ndarray[Any, Any]
+_empty = np.empty
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """What is known of batches of one size.
+
+    Attributes:
+      plan: of the model. chained: of the graphs after it.
+      shapes: (name, shape, dtype) of the outputs that the caller gets.
+    """
+
+    plan: Plan
+    chained: tuple[Plan, ...]
+    shapes: tuple[tuple[str, tuple[int, ...], Any], ...]
+
+
+class Swift:
+    """Runs batches whose arrays fit as they are; the compiled door is the only check.
+
+    Wrappers take part by their moves, which do what their `inward`, `outward` and `commit` do, on the same memory. Python's lock is
+    held all along, so one run serves all threads and nobody can end an agent meanwhile.
+
+    Args:
+      plans: the plan for a number of rows, given the last one.
+      moves: what the wrappers do, asked again whenever their slabs have grown.
+      chained: what they compute of the model's outputs.
+      most_kept: sizes that are kept prepared, at least 1. With 1, plans are made in the memory of the last ones.
+    """
+
+    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_model", "_most_kept", "_moves", "_outputs", "_placed",
+                 "_plan", "_plans", "_rows", "_run", "_shapes")
+
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]], chained: Chained,
+                 most_kept: int):
+        self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
+        self._kept: dict[int, _Size] = {}
+        self._placed = -1
+        self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs, chained.outputs))
+        self._chain = Chain(self._run, chained) if chained.stages else None
+        self._hidden = chained.hidden
+        self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
+        self._outputs = self._given = (*model.outputs.values(), *chained.outputs)
+        self._every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
+        self._plan: Plan | None = None
+        self._rows = self._capacity = -1
+
+    def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array, deterministic: Any = None) -> Any:
+        """Runs a batch, stores the wrappers' state and advances the step counters.
+
+        Args:
+          deterministic: [N] bool, contiguous; True for all rows, None for no row.
+        Returns:
+          outputs by name; None when the long way must look (arrays that do not fit as they are, an empty, chunked or long batch), and
+          nothing has happened then.
+        Raises:
+          NonFiniteState: the batch has run, and a wrapper has something to report.
+        """
+        if n_rows != self._rows or len(keys) != self._capacity:
+            self._choose(n_rows, len(keys))
+        plan = self._plan
+        if plan is None:
+            return None
+        if out is None:
+            out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
+        named = self._run.named  # first, and called then: the interpreter is slow to call what a slot holds
+        if deterministic is None:
+            status = named(plan.address, n_rows, inputs, out, slots, steps, keys)
+        else:
+            flags = self._every if deterministic is True else deterministic
+            status = named(plan.address, n_rows, inputs, out, slots, steps, keys, flags, None)
+        if status > 0:
+            raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
+        return out if status == 0 else None
+
+    def forget(self) -> None:
+        """What is known of slabs is no longer true; the next batch asks again."""
+        self._rows = self._capacity = -1
+
+    def _choose(self, n_rows: int, capacity: int) -> None:
+        """Prepares for another size. Whatever fails on the way, or interrupts it, leaves nothing half prepared to be trusted."""
+        self._rows, self._plan = -1, None
+        run = self._run
+        if capacity != self._capacity:
+            self._capacity = self._placed = -1
+            self._kept.clear()
+            moves = self._moves()
+            run.provide(moves, self._hidden)
+            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"} | self._hidden
+            self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
+            self._capacity = capacity
+        size = self._kept.get(n_rows) or (self._prepare(n_rows) if n_rows else None)
+        if size is not None:
+            run.reserve(size.plan.arena_bytes)
+            if self._chain is not None:
+                self._chain.use(size.chained)
+            self._plan, self._shapes = size.plan, size.shapes
+        self._rows = n_rows
+
+    def _prepare(self, n_rows: int) -> _Size | None:
+        """What a new size needs; None where it must take the long way."""
+        kept, self._kept = self._kept, {}  # where this ends early, memory may have moved: they are not trusted then
+        found = self._prepared(n_rows, kept)
+        if found is not None:
+            kept[n_rows] = found
+        self._kept = kept
+        return found
+
+    def _prepared(self, n_rows: int, kept: dict[int, _Size]) -> _Size | None:
+        """As `_prepare`; makes room among the sizes that are kept."""
+        last = None
+        while len(kept) >= self._most_kept:
+            last = kept.pop(next(iter(kept)))
+        if self._most_kept > 1:
+            last = None  # inferers keep its plan for others
+        plan = self._plans(n_rows, None if last is None else last.plan)
+        if plan.long or not self._model.compiled(plan):
+            return None
+        chained = () if self._chain is None else self._chain.resolve(n_rows, None if last is None else last.chained)
+        if chained is None:
+            return None
+        if n_rows > self._placed:
+            self._placed = -1
+            self._run.place(n_rows)
+            self._placed = n_rows
+        if len(self._every) < n_rows:
+            self._every = np.ones(n_rows, np.bool_)
+        return _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given))

@@ -1,0 +1,1 @@
+"""Runs: contexts, arguments, bound calls, threads."""

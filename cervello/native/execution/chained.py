@@ -1,0 +1,231 @@
+"""Small graphs that run after a program, on its outputs, in the same compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cervello.codegen import linker
+from cervello.native.execution.context import Run
+from cervello.native.kernels import abi
+from cervello.native.program.encode import Plan
+from cervello.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from cervello.native.model import Model
+
+Array = np.ndarray[Any, Any]
+_FOLLOW = "cervello.native.kernels.links:follow"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """What an input of a stage is given.
+
+    Attributes:
+      kind: "output", a column that flows outward, by name; "shared", an output that all rows share; "row", an array that every row gets;
+        "result" of an earlier stage, by its name; "noise"; "flags", which rows are deterministic; "allowed", where a mask is not 0.
+      name: of the output or result. Of a mask: the input or output.
+      row: of a "row".
+      words: of noise: its kernel's address, and the site.
+      is_input: whether a mask is an input.
+      dtype: of a mask.
+      sizes: of a mask's choices, each of which must be allowed something in every row; () when nothing is asked for.
+    """
+
+    kind: str
+    name: str = ""
+    row: Array | None = None
+    words: tuple[int, int] = (0, 0)
+    is_input: bool = False
+    dtype: np.dtype[Any] | None = None
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """A graph, or a copy, after the program.
+
+    Attributes:
+      model: all of whose steps are planned; None copies the only feed to the only result.
+      feeds: by the graph's input; those that it does not take count for nothing.
+      results: names of outputs, by the graph's output. Others are kept for later stages, under the graph's name.
+      int8: results that the graph has as float32 and the output as int8.
+      row_bytes: of a copy.
+    """
+
+    model: Model | None
+    feeds: Mapping[str, Feed]
+    results: Mapping[str, str]
+    int8: frozenset[str] = frozenset()
+    row_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chained:
+    """All that runs after a program.
+
+    Attributes:
+      stages: in order.
+      inputs, outputs: what they take and give beside the program's.
+      hidden: outputs of the program or of a stage that the caller does not get.
+    """
+
+    stages: tuple[Stage, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    hidden: frozenset[str] = field(default_factory=frozenset)
+
+
+class _Graph:
+    """A stage's graph with a run of its own."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self.run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
+        self.own: dict[int, Array | None] = {}  # ports with memory of their own, and what it holds: a row, or None
+        self.memory: Array = np.empty(0, np.uint8)
+        self.placed = 0  # rows that it has room for
+
+    def resolve(self, n_rows: int, into: Plan | None) -> Plan | None:
+        """The plan for so many rows; None where they do not run in one compiled call that keeps the interpreter's lock."""
+        plan = self.model.resolve(n_rows, into=into)
+        if plan.long or not self.model.compiled(plan):
+            return None
+        if n_rows > self.placed:
+            self._place(n_rows)
+        return plan
+
+    def _place(self, n_rows: int) -> None:
+        """Gives ports of its own memory for so many rows."""
+        self.placed = 0
+        specs = (*self.model.inputs.values(), *self.model.outputs.values())
+        sizes = [-(-int(np.prod(specs[port].batched(n_rows))) * specs[port].dtype.itemsize // 64) * 64 for port in self.own]
+        memory = self.memory = np.empty(sum(sizes) + 64, np.uint8)
+        base = memory.ctypes.data
+        at = -base % 64
+        for (port, row), size in zip(self.own.items(), sizes, strict=True):
+            self.run.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port + abi.DOOR_BASE] = base + at
+            if row is not None:
+                np.ndarray(specs[port].batched(n_rows), specs[port].dtype, memory, at)[...] = row.reshape(specs[port].shape)
+            at += size
+        self.placed = n_rows
+
+
+class Chain:
+    """Stages linked to a run of the program that they follow. Mutable, as the run is.
+
+    Args:
+      run: of the program, with the chain's inputs and outputs as `more`.
+    """
+
+    def __init__(self, run: Run, chained: Chained):
+        self._run = run
+        self._graphs: list[tuple[_Graph, int]] = []  # with the row of the table that runs each
+        self._rows: list[list[int]] = []
+        self._kept: list[Any] = []
+        self._results: dict[str, int] = {}
+        self._none: Array = np.zeros(0, np.uint8)
+        self._flag_rows: list[int] = []
+        for stage in chained.stages:
+            if stage.model is None:
+                self._copy(stage)
+            else:
+                self._add(stage, stage.model)
+        self._table: Array = np.zeros((max(1, len(self._rows)), abi.LINK_WORDS), np.int64)
+        for row, words in zip(self._table, self._rows, strict=False):
+            row[:len(words)] = words
+        run.context[abi.CTX_LINKS], run.context[abi.CTX_N_LINKS] = self._table.ctypes.data, len(self._rows)
+        run.context[abi.CTX_FOLLOW] = linker.address(_FOLLOW)
+
+    def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
+        """The graphs' plans for so many rows; None when they have to take another way.
+
+        Args:
+          into: plans whose memory is used again; nobody may use them any more.
+        """
+        if len(self._none) < n_rows:
+            self._none = np.zeros(n_rows, np.uint8)
+            self._table[self._flag_rows, abi.LINK_SOURCE] = self._none.ctypes.data
+        found = []
+        for i, (graph, _) in enumerate(self._graphs):
+            plan = graph.resolve(n_rows, into[i] if into else None)
+            if plan is None:
+                return None
+            found.append(plan)
+        return tuple(found)
+
+    def use(self, plans: Sequence[Plan]) -> None:
+        """Makes ready for the rows of plans that `resolve` gave."""
+        for (graph, row), plan in zip(self._graphs, plans, strict=True):
+            graph.run.reserve(plan.arena_bytes)
+            self._table[row, abi.LINK_SOURCE] = plan.address
+
+    def _link(self, kind: int, target: int, source: int, row_bytes: int = 0, words: Sequence[int] = ()) -> int:
+        """A row of the table; its number."""
+        self._rows.append([kind, target, source, row_bytes, *words])
+        return len(self._rows) - 1
+
+    def _column(self, name: str, output: bool = True) -> int:
+        return self._run.cell(self._run.port(name, output))
+
+    def _copy(self, stage: Stage) -> None:
+        (feed,), (name,) = stage.feeds.values(), stage.results.values()
+        if feed.kind == "flags":
+            cell = np.zeros(1, np.int64)
+            self._kept.append(cell)
+            source = cell.ctypes.data
+            self._flag_rows.append(self._link(abi.LINK_FLAGS, source, 0))
+        else:
+            source = self._column(feed.name)
+        self._link(abi.LINK_COPY, self._column(name), source, stage.row_bytes)
+
+    def _add(self, stage: Stage, model: Model) -> None:
+        graph = _Graph(model)
+        for port, (name, spec) in enumerate(model.inputs.items()):
+            self._feed(graph, port, spec, stage.feeds[name])
+        casts = []
+        for port, (name, spec) in enumerate(model.outputs.items(), len(model.inputs)):
+            cell, target = graph.run.cell(port), stage.results.get(name)
+            if target is not None and name not in stage.int8:
+                self._link(abi.LINK_SAME, cell, self._column(target))
+                continue
+            graph.own[port] = None
+            self._results[name] = cell
+            if target is not None:
+                casts.append((self._column(target), cell, int(np.prod(spec.shape, dtype=np.int64))))
+        self._graphs.append((graph, self._link(abi.LINK_GRAPH, graph.run.address, 0)))
+        for to, source, width in casts:
+            self._link(abi.LINK_INT8, to, source, width)
+
+    def _feed(self, graph: _Graph, port: int, spec: TensorSpec, feed: Feed) -> None:
+        """The links that fill one input of a graph."""
+        cell, width = graph.run.cell(port), int(np.prod(spec.shape, dtype=np.int64))
+        if feed.kind == "output":
+            self._link(abi.LINK_SAME, cell, self._column(feed.name))
+        elif feed.kind == "result":
+            self._link(abi.LINK_SAME, cell, self._results[feed.name])
+        elif feed.kind == "flags":
+            self._flag_rows.append(self._link(abi.LINK_FLAGS, cell, 0))
+        else:
+            graph.own[port] = feed.row if feed.kind == "row" else None
+            if feed.kind == "shared":
+                self._link(abi.LINK_REPEAT, cell, self._column(feed.name), width * spec.dtype.itemsize)
+            elif feed.kind == "noise":
+                kernel, site = feed.words
+                one = int(np.float64(1.0).view(np.int64))
+                self._link(abi.LINK_NOISE_FILL, cell, kernel, 0, (0, 4 * width, 0, width, 0, 0, 0, site, one, 0))
+            elif feed.kind == "allowed":
+                assert feed.dtype is not None
+                sizes = np.array(feed.sizes, np.int64)
+                self._kept.append(sizes)
+                self._link(abi.LINK_ALLOWED, cell, self._column(feed.name, not feed.is_input), width,
+                           (feed.dtype.itemsize, int(feed.dtype.kind == "f"), sizes.ctypes.data, len(sizes)))
+
+
+def noise_kernel(kind: str) -> int:
+    """The address of the kernel that fills rows with "uniform" or "normal" numbers."""
+    return linker.address(f"cervello.noise.kernels:fill_{kind}")

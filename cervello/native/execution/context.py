@@ -1,0 +1,289 @@
+"""Runs plans on arrays. A `Run` owns what one call at a time needs: context, arena and the compiled entry.
+
+Runs are pooled: a call takes an idle one or makes another, so threads never wait for each other and nothing is locked while a
+program runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from cervello.codegen import entry, linker
+from cervello.errors import CervelloError, ExecutionError
+from cervello.high_water import KEPT_BYTES, HighWater
+from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Tensor
+from cervello.native.kernels import abi
+from cervello.native.lowering.rules.host import HostCall
+from cervello.native.program.encode import Plan, Program
+from cervello.noise import layout
+from cervello.spec import Move, TensorSpec
+
+Array = np.ndarray[Any, Any]
+_KERNELS = "cervello.native.kernels"
+_RUN, _NAMED, _SEGMENT = f"{_KERNELS}.runtime.control:run", f"{_KERNELS}.runtime.control:run_named", f"{_KERNELS}.runtime.execution:segment"
+_KEEP = f"{_KERNELS}.storing:keep"
+_BOOL = np.dtype(np.bool_)
+_CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
+
+
+def api(name: str) -> int:
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+
+
+class Run:
+    """Everything one run needs for itself; mutable, used by one thread at a time.
+
+    Args:
+      specs: of the program's arrays, inputs then outputs.
+      more: inputs and outputs that only graphs after the program take and give; an input of a byte may be int8 or bool.
+
+    Attributes:
+      call: the compiled entry (plan, rows, *arrays) → status.
+      named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
+      context: [.] int64 at `address`, see `cervello.native.kernels.abi`.
+      room, own: bytes of the arena, and its address; a run may work in a borrowed one instead.
+    """
+
+    __slots__ = (
+        "_arena",
+        "_columns",
+        "_hidden",
+        "_moves",
+        "_ports",
+        "_start",
+        "_water",
+        "address",
+        "call",
+        "context",
+        "door",
+        "named",
+        "own",
+        "room",
+        "segment",
+        "values",
+    )
+
+    def __init__(self, specs: Sequence[TensorSpec], n_inputs: int,
+                 more: tuple[Sequence[TensorSpec], Sequence[TensorSpec]] = ((), ())):
+        n_own = len(specs)
+        outputs = (*repeat(False, n_inputs), *repeat(True, n_own - n_inputs), *repeat(False, len(more[0])), *repeat(True, len(more[1])))
+        specs = (*specs, *more[0], *more[1])
+        n = len(specs)
+        self.context = np.zeros(abi.CTX_SPACES + abi.FIRST_BUFFER + n, np.int64)
+        self.door = np.zeros(abi.DOOR_HEADER + (abi.DOOR_WORDS + 1) * n, np.int64)
+        self.door[abi.DOOR_BUFFERS] = n
+        self.door[abi.DOOR_ARRAY_TYPE] = id(np.ndarray)
+        self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = outputs.count(False), outputs.count(True)
+        for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
+            record = self._record(i)
+            dims = spec.batched(-1)
+            record[abi.DOOR_DESCR] = record[abi.DOOR_ALSO] = id(spec.dtype)
+            if i >= n_own and spec.dtype == np.int8:
+                record[abi.DOOR_ALSO] = id(_BOOL)
+            record[abi.DOOR_OUTPUT] = output
+            record[abi.DOOR_NAME] = id(spec.name)
+            record[abi.DOOR_NDIM] = len(dims) if len(dims) <= abi.DOOR_MOST_DIMS and layout.is_known() else -1
+            record[abi.DOOR_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
+            if spec.batch_axis is not None:
+                record[abi.DOOR_ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+            else:
+                record[abi.DOOR_FIXED_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+            record[abi.DOOR_DIMS:abi.DOOR_DIMS + len(dims[:abi.DOOR_MOST_DIMS])] = dims[:abi.DOOR_MOST_DIMS]
+        self.context[abi.CTX_DOOR] = self.door.ctypes.data
+        self.context[abi.CTX_SAVE_THREAD] = api("PyEval_SaveThread")
+        self.context[abi.CTX_RESTORE_THREAD] = api("PyEval_RestoreThread")
+        self.context[abi.CTX_DICT_GET] = api("PyDict_GetItemWithError")
+        self.context[abi.CTX_DICT_SIZE] = api("PyDict_Size")
+        self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
+        self.context[abi.CTX_DICT_NEXT], self.context[abi.CTX_STR_TYPE] = api("PyDict_Next"), id(str)
+        self.context[abi.CTX_INCREF], self.context[abi.CTX_DECREF] = api("Py_IncRef"), api("Py_DecRef")
+        self._ports = tuple((spec.name, output) for spec, output in zip(specs, outputs, strict=True))
+        self._hidden: tuple[int, ...] = ()
+        self._moves: Array = np.zeros(0, np.int64)
+        self._columns: Array = np.empty(0, np.uint8)
+        self._arena = np.empty(0, np.uint8)
+        self._water = HighWater()
+        self._start = self.room = self.own = 0
+        self.address: int = self.context.ctypes.data
+        keep = (self.context, self.door, tuple(specs))
+        self.call = entry.objects(_RUN, self.address, keep)
+        self.named = entry.objects(_NAMED, self.address, keep)
+        self.segment = entry.ints(_SEGMENT)
+        self.values: dict[str, Array] = {}
+
+    def aim(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
+        """Points random ops at addresses: slots by row, keys and step counters by slot, deterministic flags by row."""
+        self.context[abi.CTX_SLOTS:abi.CTX_DETERMINISTIC + 1] = slots, keys, steps, deterministic
+        self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # whatever the run before wanted
+
+    def port(self, name: str, output: bool) -> int:
+        """The number of an array at the door; an output may have an input's name."""
+        return self._ports.index((name, output))
+
+    def provide(self, moves: Sequence[Move], hidden_outputs: Iterable[str] = ()) -> None:
+        """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory.
+
+        Args:
+          hidden_outputs: more of them, which no move hides.
+        """
+        table = np.zeros((max(len(moves), 1), abi.MOVE_WORDS), np.int64)
+        hidden = {self.port(name, True) for name in hidden_outputs}
+        for row, move in zip(table, moves, strict=False):
+            port = self.port(move.port, move.kind == "scatter")
+            row[abi.MOVE_KIND], row[abi.MOVE_PORT] = abi.MOVE_KINDS[move.kind], port
+            if move.kind == "noise":
+                kernel, site, scale, width = move.words
+                row[abi.MOVE_ADDRESS] = kernel
+                row[abi.MOVE_NOISE:] = 0, 4 * width, 0, width, 0, 0, 0, site, scale, 0
+            elif move.words:
+                row[abi.MOVE_ADDRESS], row[abi.MOVE_ROW_BYTES] = move.words[:2]
+                row[abi.MOVE_GROUP:abi.MOVE_GROUP + len(move.words) - 2] = move.words[2:]
+            if move.hidden:
+                hidden.add(port)
+        for port in hidden:
+            self._record(port)[abi.DOOR_HIDDEN] = 1
+        given = [output for port, (_, output) in enumerate(self._ports) if port not in hidden]
+        self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = given.count(False), given.count(True)
+        self._moves, self._hidden = table, tuple(sorted(hidden))
+        self.context[abi.CTX_MOVES], self.context[abi.CTX_N_MOVES] = table.ctypes.data, len(moves)
+        self.context[abi.CTX_KEEP] = linker.address(_KEEP) if any(move.kind == "scatter" for move in moves) else 0
+
+    def place(self, n_rows: int) -> None:
+        """Gives hidden ports memory for n_rows rows."""
+        sizes = [-(-int(self._record(port)[abi.DOOR_ROW_BYTES]) * n_rows // 64) * 64 for port in self._hidden]
+        if sum(sizes) + 64 > self._columns.nbytes:
+            self._columns = np.empty(sum(sizes) + 64, np.uint8)
+        at = self._columns.ctypes.data + -self._columns.ctypes.data % 64
+        for port, size in zip(self._hidden, sizes, strict=True):
+            self._record(port)[abi.DOOR_BASE] = at
+            at += size
+
+    def cell(self, port: int) -> int:
+        """The address of the word in which the door notes where an array lies."""
+        return int(self.context[abi.CTX_DOOR]) + (abi.DOOR_HEADER + abi.DOOR_WORDS * port + abi.DOOR_BASE) * 8
+
+    def _record(self, port: int) -> Array:
+        return self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port:][:abi.DOOR_WORDS]
+
+    def reserve(self, n_bytes: int) -> None:
+        """Makes the arena at least this large, and not much larger than what was needed lately."""
+        room = self.room
+        if n_bytes > room or room > KEPT_BYTES:
+            n_bytes = self._water.keep(n_bytes, max(room, n_bytes))
+        if n_bytes > room or (room > KEPT_BYTES and n_bytes < room):
+            arena = np.empty(n_bytes + 64, np.uint8)
+            address = arena.ctypes.data
+            start = -address % 64
+            # From here on nothing is called, so nothing can come between, not even an interrupt.
+            self.context[abi.CTX_SPACES + abi.ARENA] = self.own = address + start
+            self._arena, self._start, self.room = arena, start, n_bytes
+
+    def note(self, arrays: Sequence[Array]) -> None:
+        """Notes the addresses of arrays, inputs then outputs, as the door does of those it can read; they have been checked and stay alive.
+
+        `call(plan, 0)` then runs a plan on them.
+        """
+        for i, array in enumerate(arrays):
+            self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * i + abi.DOOR_BASE] = array.ctypes.data
+
+    def poison(self) -> None:
+        """Fills the arena with NaN, for tests: a read of stale memory then shows."""
+        self._arena[:] = 0xFF
+
+    def arena_view(self, tensor: Tensor, offset: int, n_rows: int) -> Array:
+        """A tensor in the arena as an array."""
+        shape = tuple(at(d, n_rows) for d in tensor.shape)
+        strides = tuple(at(s, n_rows) for s in tensor.strides)
+        start = self._start + offset + at(tensor.offset, n_rows)
+        return np.ndarray(shape, tensor.dtype, self._arena, start, strides)
+
+
+def fail(program: Program, status: int) -> ExecutionError:
+    """The error for a status that a program returned."""
+    step = program.step_at((status // 256) // 8)
+    reason = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True",
+              3: "a loop that does not end"}.get(
+        status % 256, f"status {status % 256}")
+    return ExecutionError(f"node {step.node or step.op}: expected to run, got {reason}")
+
+
+def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n_inputs: int) -> int:
+    """Runs a program with steps on slower tiers: stretches of planned steps, host calls between them.
+
+    The arrays have passed the door. Outputs whose shape depends on data are left in run.values.
+    """
+    settle(run, plan, arrays)
+    start, address = int(plan.facts[abi.PLAN_PROGRAM]), run.context.ctypes.data
+    at = 0
+    while at < len(program.segments):
+        segment = program.segments[at]
+        at += 1
+        if segment.host is not None:
+            run_host(program, run, plan, segment.host, arrays, n_inputs)
+            continue
+        status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
+        if status > 0:
+            return status + segment.first * 8 * 256
+        if status < 0:  # a jump to the label that another segment begins with
+            at = program.labels[segment.first + status - abi.JUMP]
+    return 0
+
+
+def settle(run: Run, plan: Plan, arrays: Sequence[Array]) -> None:
+    """Aims a run at arrays that have passed the door, so that stretches of a program can run one by one."""
+    for i, array in enumerate(arrays):
+        run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
+    run.context[abi.CTX_ROWS] = plan.n_rows
+    run.context[abi.CTX_TURNS] = 0
+    run.values.clear()
+
+
+def run_host(program: Program, run: Run, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
+    """Runs one call of a slower tier on a settled run."""
+    operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
+    try:
+        for target, result in zip(host.results, host(operands, plan.n_rows), strict=True):
+            if isinstance(target, str):
+                run.values[target] = np.array(result)  # never a view of the arena or of a caller's array
+            elif target is not None:
+                view = operand_view(program, run, plan, target, arrays, n_inputs)
+                assert view is not None
+                _write(view, result, str(host.node))
+    except CervelloError:
+        raise
+    except Exception as error:  # user data must not surface as a bare numpy error
+        raise ExecutionError(f"node {host.node}: expected to run, got {type(error).__name__}: {error}") from error
+
+
+def _write(target: Array, result: Array, node: str) -> None:
+    """Copies a result of a slower tier to the place that was planned for it."""
+    if result.shape != target.shape or not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise ExecutionError(f"node {node}: expected a result {target.shape} {target.dtype}, got {result.shape} {result.dtype}")
+    target[...] = result
+
+
+def operand_view(program: Program, run: Run, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
+    """What an operand of a settled run names: an array, a value kept by name, or a window into the arena or a caller's array."""
+    if operand is None or isinstance(operand, np.ndarray):
+        return operand
+    if isinstance(operand, str):
+        return run.values[operand]
+    from cervello.native.graph.tensors import Space
+
+    buffer, n = operand.buffer, plan.n_rows
+    if buffer.space is Space.ARENA:
+        return run.arena_view(operand, int(plan.places[1 + program.layout.index[id(buffer)]]), n)
+    if buffer.space is Space.CONSTANT:
+        base = buffer.data
+    else:
+        base = arrays[buffer.index + (n_inputs if buffer.space is Space.OUTPUT else 0)]
+    shape = tuple(at(d, n) for d in operand.shape)
+    strides = tuple(at(s, n) for s in operand.strides)
+    flat = base.reshape(-1).view(np.uint8) if base.size else base
+    return np.ndarray(shape, operand.dtype, flat, at(operand.offset, n), strides)

@@ -1,0 +1,74 @@
+"""`Bound`: fixed buffers and a program, one compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cervello.codegen import linker
+from cervello.errors import ConfigurationError, InputError
+from cervello.native.execution import thread_pool
+from cervello.native.execution.arguments import check_names
+from cervello.native.execution.context import Run, fail
+
+if TYPE_CHECKING:
+    from cervello.native.model import Model
+
+Arrays = Mapping[str, Any]
+
+
+class Bound:
+    """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
+
+    __slots__ = ("_address", "_arrays", "_call", "_draw", "_model", "_plan", "_run", "n_rows")
+
+    def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool, threads: int):
+        check_names(model.name, model.spec.inputs, inputs)
+        check_names(model.name, model.spec.outputs, out)
+        if model.slow_nodes:
+            raise ConfigurationError(f"model {model.name!r}, bind: expected every op on the planned tier, got {dict(model.slow_nodes)}")
+        columns = [inputs[name] for name in model.spec.inputs]
+        self.n_rows = model._rows(columns)
+        if self.n_rows != 1 and not model.batched:
+            raise ConfigurationError(f"model {model.name!r}, bind: expected 1 row (exported for one row), got {self.n_rows}")
+        self._arrays = (*columns, *(out[name] for name in model.spec.outputs))
+        self._model, self._run = model, Run(model._ports, len(columns))
+        self._plan = model.resolve(self.n_rows, threads)
+        self._run.reserve(self._plan.arena_bytes)
+        self._draw = model._draw(self._run, seed, deterministic) if model.random_nodes else None
+        if self._draw is not None:  # kept: the run knows the keys by address only
+            self._draw.aim(self._run, self.n_rows)
+        status = self._run.call(0, self.n_rows, *self._arrays)
+        if status and self._fits(columns):  # arrays that the door cannot read, of nine axes, say
+            self._run.note(self._arrays)
+        elif status:
+            names = (*model.spec.inputs, *model.spec.outputs)
+            name = names[-1 - status]
+            spec = (model.spec.inputs.get(name) or model.spec.outputs[name])
+            array = self._arrays[-1 - status]
+            raise InputError(f"model {model.name!r}, bind, {name!r}: expected a C-contiguous, aligned {spec.dtype} array of shape "
+                             f"{spec.batched(self.n_rows)}, got {getattr(array, 'dtype', type(array).__name__)} "
+                             f"{np.shape(array)}, or one that overlaps another; copy it first")
+        self._call, self._address = self._run.call, self._plan.address
+        if self._plan.helpers:
+            linker.link(thread_pool.REFERENCES)
+            self._call = self._call_shared
+
+    def _fits(self, columns: list[Any]) -> bool:
+        """Whether every array can be used as it is."""
+        try:
+            taken, targets = self._model.fitted(columns, self._arrays[len(columns):], self.n_rows)
+        except InputError:
+            return False
+        return all(one is other for one, other in zip((*taken, *targets), self._arrays, strict=True))
+
+    def _call_shared(self, address: int, first: int) -> int:
+        return self._model.execute(self._run, self._plan, self._run.call, (first,))
+
+    def __call__(self) -> None:
+        """Runs the policy on the bound inputs and overwrites the bound outputs."""
+        status = self._call(self._address, 0)
+        if status:
+            raise fail(self._model.program, status)

@@ -1,0 +1,173 @@
+"""Threads that help with large batches: one crew per process, asleep in compiled code until a batch in pieces comes.
+
+A batch takes workers that are idle and never waits for others: with none left it runs on the caller's thread alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cervello.codegen import entry
+from cervello.native.execution.context import api
+from cervello.native.kernels import abi
+
+if TYPE_CHECKING:
+    from cervello.native.execution.context import Run
+    from cervello.native.program.encode import Plan
+
+Array = np.ndarray[Any, Any]
+_KERNELS = "cervello.native.kernels.runtime.thread_pool"
+REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "lead", "stop"))
+
+
+def _lock() -> int:
+    """A taken lock of Python's thread library; never freed, compiled code may still look at it."""
+    allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
+    allocate.restype, acquire.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]
+    lock = allocate()
+    if not lock:
+        raise MemoryError("threads: expected a lock of Python's thread library, got none")
+    acquire(lock, 1)
+    return int(lock)
+
+
+def _block(n_words: int) -> Array:
+    """Zeroed words on cache lines of their own; never freed."""
+    raw = np.zeros(n_words + 16, np.int64)
+    _kept.append(raw)
+    start = -(raw.ctypes.data // 8) % 8
+    return raw[start:start + n_words]
+
+
+class Worker:
+    """A thread that waits for jobs."""
+
+    def __init__(self) -> None:
+        words = _block(abi.WORKER_WORDS)
+        words[abi.WORKER_LOCK] = _lock()
+        words[abi.WORKER_ACQUIRE] = api("PyThread_acquire_lock")
+        words[abi.WORKER_SAVE_THREAD] = api("PyEval_SaveThread")
+        words[abi.WORKER_RESTORE_THREAD] = api("PyEval_RestoreThread")
+        self.address: int = words.ctypes.data
+        self._thread = threading.Thread(target=entry.ints(f"{_KERNELS}:work"), args=(self.address,), name="cervello", daemon=True)
+        self._thread.start()
+        self._avoided = -1
+
+    def avoid(self, cpu: int) -> None:
+        """Keeps off the CPU that the leading thread is busy on: Linux likes to wake a thread where its waker runs, and there it waits."""
+        if cpu != self._avoided:
+            self._avoided = cpu
+            others = os.sched_getaffinity(0) - {cpu}
+            if others and self._thread.native_id is not None:
+                with suppress(OSError):  # it runs anyway, later
+                    os.sched_setaffinity(self._thread.native_id, others)
+
+
+class _Job:
+    """What a leading thread shares with its workers."""
+
+    def __init__(self, room: int) -> None:
+        self.words = _block(abi.JOB_WORDS + 2 * room)
+        self.words[abi.JOB_LOCK] = _lock()
+        self.words[abi.JOB_ACQUIRE], self.words[abi.JOB_RELEASE] = api("PyThread_acquire_lock"), api("PyThread_release_lock")
+        self.address: int = self.words.ctypes.data
+        self.room = room
+
+
+_current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+_kept: list[Array] = []
+_idle: list[Worker] = []
+_hired: list[Worker] = []
+_jobs: list[_Job] = []
+_hiring = threading.Lock()
+_last_s = 0.0  # when the last batch below WAKING_WORK that workers could have helped with was done
+WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker pays, whose cache is cold
+_CLOSE_S = 1e-4
+_S_PER_WORK = 1.2e-11
+
+
+def take(plan: Plan) -> list[Worker]:
+    """Idle workers for a plan; hires while the process has fewer than it wants. Whoever takes them gives them back.
+
+    None for a batch that is over before a worker is awake and warm, unless such batches follow each other closely.
+    """
+    global _last_s
+    if plan.work < WAKING_WORK:
+        now_s, before_s = time.perf_counter(), _last_s
+        _last_s = now_s + plan.work * _S_PER_WORK  # when it will be done, roughly
+        if now_s - before_s > _CLOSE_S:
+            return []
+    taken: list[Worker] = []
+    while len(taken) < plan.helpers:
+        try:
+            taken.append(_idle.pop())
+        except IndexError:
+            with _hiring:
+                if len(_hired) >= plan.helpers:
+                    break
+                try:
+                    worker = Worker()
+                except RuntimeError:  # no more threads to be had here: the batch runs with those there are
+                    break
+                _hired.append(worker)
+            taken.append(worker)
+    return taken
+
+
+def give_back(workers: list[Worker]) -> None:
+    """Makes workers idle again."""
+    _idle.extend(workers)
+
+
+def lead(workers: list[Worker], runs: Sequence[Run], plan: Plan) -> int:
+    """Runs a plan in pieces on the arrays that the first run has noted; one run more per worker.
+
+    Returns:
+      0, or where a piece failed, as `Run.call` says.
+    """
+    try:
+        job = _jobs.pop()
+    except IndexError:
+        job = _Job(len(workers))
+    if job.room < len(workers):
+        job = _Job(len(workers))
+    if _current_cpu is not None:
+        cpu = _current_cpu()
+        for worker in workers:
+            worker.avoid(cpu)
+    words = job.words
+    words[abi.JOB_PLAN], words[abi.JOB_CONTEXT], words[abi.JOB_CREW] = plan.address, runs[0].address, len(workers)
+    for i, (worker, run) in enumerate(zip(workers, runs[1:], strict=True)):
+        words[abi.JOB_WORDS + 2 * i], words[abi.JOB_WORDS + 2 * i + 1] = worker.address, run.address
+    try:
+        return entry.ints(f"{_KERNELS}:lead")(job.address)
+    finally:
+        _jobs.append(job)
+
+
+def _dismiss() -> None:
+    """Ends the threads of idle workers before the interpreter does away with what they look at."""
+    while _idle:
+        entry.ints(f"{_KERNELS}:stop")(_idle.pop().address, api("PyThread_release_lock"))
+
+
+def _forget() -> None:
+    """A fork copies words and not threads; what a thread of the parent held is lost, not broken."""
+    global _hiring
+    _hiring = threading.Lock()
+    for kept in (_idle, _hired, _jobs):
+        kept.clear()
+
+
+atexit.register(_dismiss)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

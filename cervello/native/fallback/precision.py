@@ -1,0 +1,73 @@
+"""How the slower tiers keep law 1 and their types' precision: rows one at a time, and 16-bit floats computed in float32.
+
+numpy and BLAS sum in an order that depends on the whole array, and round every step of a 16-bit computation. So an op that rounds more
+than once per element runs on one row at a time, as if it were alone, and in float32 where its type has 16 bits, rounded once at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cervello.native.graph.graph import Node
+
+Array = np.ndarray[Any, Any]
+Runner = Callable[[Node, list[Array | None]], list[Array]]
+RowAxis = tuple[int, int]  # the axis that holds rows, and how many stretches of rows follow each other on it
+NARROW = (np.dtype(np.float16), np.dtype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)))
+_F32 = np.dtype(np.float32)
+
+# Ops that move elements, compare them, or give for each the exact result rounded once: all rows at once, in their own type.
+_EXACT = frozenset({
+    "Abs", "Add", "And", "ArgMax", "ArgMin", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast",
+    "CastLike", "Ceil", "CenterCropPad", "Clip", "Compress", "Concat", "ConstantOfShape", "DepthToSpace", "Div", "Equal", "Expand",
+    "EyeLike", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "GlobalMaxPool", "Greater", "GreaterOrEqual", "Hardmax",
+    "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or",
+    "Pad", "Range", "ReduceMax", "ReduceMin", "Relu", "Reshape", "ReverseSequence", "Round", "Shape", "Sign", "Size", "Slice",
+    "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze", "Where", "Xor"})
+_OWN_TYPE = frozenset({"DequantizeLinear", "QuantizeLinear"})  # say themselves in what they compute
+
+
+def by_row(node: Node, arrays: Sequence[Array | None]) -> bool:
+    """Whether a node runs on one row at a time."""
+    return node.op not in _EXACT and any(a is not None and (a.dtype.kind == "f" or a.dtype in NARROW) for a in arrays)
+
+
+def run_wide(run: Runner, node: Node, arrays: list[Array | None]) -> list[Array]:
+    """Runs a node in float32 where it would compute with 16-bit floats."""
+    narrow = [a is not None and a.dtype in NARROW for a in arrays]
+    if not any(narrow) or node.op in _EXACT or node.op in _OWN_TYPE or node.domain:
+        return run(node, arrays)
+    results = run(node, [a.astype(_F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
+    types = _result_types(node, arrays)
+    with np.errstate(over="ignore"):
+        return [result if dtype is None else result.astype(dtype) for result, dtype in zip(results, types, strict=True)]
+
+
+def _result_types(node: Node, arrays: Sequence[Array | None]) -> list[np.dtype[Any] | None]:
+    """For each result the 16-bit type that the schema gives it, as that of an operand; None for other types."""
+    schema = onnx.defs.get_schema(node.op, node.opset)
+    inputs, outputs = schema.inputs, schema.outputs
+    of_operands = {inputs[min(k, len(inputs) - 1)].type_str: a.dtype for k, a in reversed(list(enumerate(arrays))) if a is not None}
+    found = [of_operands.get(outputs[min(k, len(outputs) - 1)].type_str) for k in range(len(node.outputs))]
+    return [dtype if dtype in NARROW else None for dtype in found]
+
+
+def rows_first(array: Array, place: RowAxis, n_rows: int) -> Array:
+    """[n_rows, one row's array], without gaps."""
+    axis, stretches = place
+    shape = array.shape
+    split = array.reshape(*shape[:axis], stretches, n_rows, shape[axis] // (stretches * n_rows), *shape[axis + 1:])
+    moved = np.moveaxis(split, axis + 1, 0)
+    return np.ascontiguousarray(moved).reshape(n_rows, *shape[:axis], shape[axis] // n_rows, *shape[axis + 1:])
+
+
+def rows_back(rows: Array, place: RowAxis) -> Array:
+    """The inverse of `rows_first`."""
+    axis, stretches = place
+    n_rows, *shape = rows.shape
+    split = rows.reshape(n_rows, *shape[:axis], stretches, shape[axis] // stretches, *shape[axis + 1:])
+    return np.moveaxis(split, 0, axis + 1).reshape(*shape[:axis], shape[axis] * n_rows, *shape[axis + 1:])

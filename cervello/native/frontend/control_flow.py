@@ -1,0 +1,166 @@
+"""Branches, loops and functions of the file, laid out flat: their nodes stand in the graph's one list, between nodes that mark them.
+
+    If:    BRANCH, the nodes of one branch, OTHERWISE, those of the other, JOINED
+    Loop:  TURNS, the nodes of a turn, TURNED
+    Scan:  the same; what a turn gets of a sequence, and gives to one, is with the marks
+
+So shapes, fusion and the memory plan see one graph. A mark reads whatever has to outlive it: TURNED reads everything that turns read
+from around them. Marks have no form in ONNX; `ops.flow` lowers them, `ops.flow_shapes` knows their shapes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+
+from cervello.errors import GraphError, UnsupportedError
+from cervello.native.graph.graph import CALL, Body, Graph, Node
+
+BRANCH, OTHERWISE, JOINED, TURNS, TURNED = "If begins", "If turns", "If ends", "Loop begins", "Loop ends"
+_FIRST_NUMBER = 1 << 36  # of marks, which no node of a file has
+_MOST_NAMES = 1 << 26  # characters of names for what lies inside others: each call and turn lengthens them
+FLOW = frozenset({BRANCH, OTHERWISE, JOINED, TURNS, TURNED})
+RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
+
+
+def flattened(graph: Graph) -> Graph:
+    """The graph without nodes inside others.
+
+    Raises:
+      GraphError: a node whose bodies do not fit its operands and results.
+    """
+    if not any(node.bodies() for node in graph.nodes):
+        return graph
+    flat = _Flat(graph)
+    for node in graph.nodes:
+        flat.add(node, {}, turning="")
+    return replace(graph, nodes=tuple(flat.nodes), constants=flat.constants)
+
+
+class _Flat:
+    """A list of nodes that grows; mutable, used once."""
+
+    def __init__(self, graph: Graph):
+        self._where = f"model {graph.name!r}"
+        self.nodes: list[Node] = []
+        self.constants = dict(graph.constants)
+        self._numbers = count(_FIRST_NUMBER)
+        self._tried: Counter[str] = Counter()
+        self._left = _MOST_NAMES
+        self._taken = {*graph.constants, *(port.name for port in graph.inputs), *(name for node in graph.nodes for name in node.outputs)}
+
+    def add(self, node: Node, names: Mapping[str, str], turning: str) -> None:
+        """Adds a node, or what lies in it.
+
+        Args:
+          names: what the names around it are now.
+          turning: the loop it is in.
+        """
+        inputs, outputs = (tuple(names.get(name, name) for name in side) for side in (node.inputs, node.outputs))
+        placed = replace(node, inputs=inputs, outputs=outputs)
+        if not node.bodies():
+            if turning and node.op in RANDOM and not node.domain:
+                raise UnsupportedError(f"{self._where}, node {placed}: expected no random op in {turning}, whose turns would all draw the "
+                                       "same; export the policy with its draws outside")
+            self.nodes.append(placed)
+        elif CALL in node.attributes:
+            self._call(placed, turning)
+        elif node.domain or node.op not in ("If", "Loop", "Scan"):
+            raise UnsupportedError(f"{self._where}, node {placed}: expected no sub-graphs, got attribute {next(iter(node.bodies()))!r}")
+        elif node.op == "If":
+            self._branches(placed, names, turning)
+        else:
+            self._loop(placed, names)
+
+    def _fresh(self, node: Node, what: str) -> str:
+        first = name = f"{next((name for name in node.outputs if name), node.name)}/{what}"
+        while name in self._taken:
+            self._tried[first] += 1
+            name = f"{first}'{self._tried[first]}"
+        self._taken.add(name)
+        self._left -= len(name)
+        if self._left < 0:
+            raise UnsupportedError(f"{self._where}, node {node.op}: expected names of at most {_MOST_NAMES} characters in branches, loops "
+                                   "and functions, got more")
+        return name
+
+    def _inside(self, node: Node, body: Body, bound: Mapping[str, str], names: Mapping[str, str], turning: str) -> tuple[str, ...]:
+        """Adds the nodes of a body; the names of its outputs.
+
+        Args:
+          bound: names of its inputs.
+        """
+        inner = {**names, **bound} if names else dict(bound)
+        for name in sorted(body.own() - set(bound)):
+            inner[name] = self._fresh(node, name)
+        for name, data in body.constants.items():
+            self.constants[inner[name]] = data
+        for part in body.nodes:
+            self.add(part, inner, turning)
+        return tuple(inner.get(name, name) for name in body.outputs)
+
+    def _identities(self, node: Node, given: tuple[str, ...]) -> None:
+        for source, name in zip(given, node.outputs, strict=False):
+            if name:
+                self.nodes.append(Node("Identity", (source,), (name,), {}, node.name, index=next(self._numbers)))
+
+    def _call(self, node: Node, turning: str) -> None:
+        body = node.bodies()[CALL]
+        operands = (*node.inputs, *[""] * (len(body.inputs) - len(node.inputs)))
+        self._identities(node, self._inside(node, body, dict(zip(body.inputs, operands, strict=True)), {}, turning))
+
+    def _branches(self, node: Node, names: Mapping[str, str], turning: str) -> None:
+        branches = [node.attributes.get(key) for key in ("then_branch", "else_branch")]
+        if len(node.inputs) != 1 or any(not isinstance(b, Body) or b.inputs or len(b.outputs) < len(node.outputs) for b in branches):
+            raise GraphError(f"{self._where}, node {node}: expected a condition and two branches without inputs that give "
+                             f"{len(node.outputs)} results each, got other ones")
+        first, second = (b for b in branches if isinstance(b, Body))
+        n = len(node.outputs)
+        here, there = self._fresh(node, "if"), self._fresh(node, "else")
+        copies = tuple(self._fresh(node, f"result {i}") for i in range(n))
+        self.nodes.append(Node(BRANCH, node.inputs, (here,), {}, node.name, index=next(self._numbers)))
+        then = self._inside(node, first, {}, names, turning)[:n]
+        self.nodes.append(Node(OTHERWISE, (here, *then), (there, *copies), {}, node.name, index=next(self._numbers)))
+        otherwise = self._inside(node, second, {}, names, turning)[:n]
+        self.nodes.append(Node(JOINED, (there, *copies, *otherwise), node.outputs, {}, node.name, index=next(self._numbers)))
+
+    def _loop(self, node: Node, names: Mapping[str, str]) -> None:
+        body = node.attributes.get("body")
+        if not isinstance(body, Body):
+            raise GraphError(f"{self._where}, node {node}: expected a body, got none")
+        scan = node.op == "Scan"
+        n_sequences = int(node.attributes.get("num_scan_inputs", 0)) if scan else 0
+        n_states = len(node.inputs) - n_sequences - (0 if scan else 2)
+        n_given = len(body.outputs) - n_states - (not scan)
+        n_taken = n_states + n_sequences + (0 if scan else 2)
+        if n_states < 0 or n_given < 0 or len(body.inputs) != n_taken or len(node.outputs) > n_states + n_given or not n_sequences >= 0:
+            raise GraphError(f"{self._where}, node {node}: expected a body that takes {n_taken} values and gives those of "
+                             f"{len(node.outputs)} results, got one of {len(body.inputs)} and {len(body.outputs)}")
+        counter, count, turn, going = (self._fresh(node, what) for what in ("counter", "turns", "turn", "going"))
+        trips, condition = ("", "") if scan else node.inputs[:2]
+        initial = node.inputs[:n_states] if scan else node.inputs[2:]
+        sequences = node.inputs[len(node.inputs) - n_sequences:] if scan else ()
+        taken = tuple(self._fresh(node, name) for name in (body.inputs if scan else body.inputs[2:]))
+        self.nodes.append(Node(TURNS, (trips, condition, *initial, *sequences), (counter, count, turn, going, *taken), {
+            "states": n_states, "axes": _each(node, "scan_input_axes", n_sequences),
+            "reverse": _each(node, "scan_input_directions", n_sequences)}, node.name, index=next(self._numbers)))
+        first = len(self.nodes)
+        bound = dict(zip(body.inputs, taken if scan else (turn, going, *taken), strict=True))
+        given = self._inside(node, body, bound, names, turning=str(node))
+        goes_on, given = ("", given) if scan else (given[0], given[1:])
+        inside = self.nodes[first:]
+        made = {counter, count, turn, going, *taken, *(name for part in inside for name in part.outputs), ""}
+        outer = sorted({name for part in inside for name in part.inputs} - made)
+        results = (*node.outputs, *[""] * (n_states + n_given - len(node.outputs)))
+        self.nodes.append(Node(TURNED, (counter, count, condition, goes_on, *given, turn, going, *taken, *outer), results, {
+            "states": n_states, "axes": _each(node, "scan_output_axes", n_given),
+            "reverse": _each(node, "scan_output_directions", n_given)}, node.name, index=next(self._numbers)))
+
+
+def _each(node: Node, attribute: str, count: int) -> tuple[int, ...]:
+    values = tuple(int(v) for v in node.attributes.get(attribute, (0,) * count))
+    if len(values) != count:
+        raise GraphError(f"node {node}: expected {count} numbers as {attribute}, got {len(values)}")
+    return values

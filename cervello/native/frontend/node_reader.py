@@ -1,0 +1,262 @@
+"""Nodes as a policy file lists them, sub-graphs and functions included: attributes read, operands checked, each behind what it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cervello.errors import FormatError, GraphError, UnsupportedError
+from cervello.native.frontend.control_flow import FLOW
+from cervello.native.frontend.op_schema import check_signature
+from cervello.native.frontend.tensor_data import read_array
+from cervello.native.graph.graph import CALL, Body, Node
+
+_NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
+                         "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})
+_BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
+_SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
+_FIRST_INNER = 1 << 24  # numbers of nodes inside others, behind those of any file's own
+_MOST_INNER = 10_000  # of them: functions that call functions can make any number of a few bytes
+_MOST_DEEP = 64  # calls inside calls
+_NAMES = 64  # operands and results, or characters of their names by this number, for which a node inside others counts once more
+
+
+class NodeReader:
+    """Reads nodes, those inside others included; mutable, used once."""
+
+    def __init__(self, model: onnx.ModelProto, name: str, folders: tuple[Path, ...], opset: int):
+        self._name, self._folders, self._opset = name, folders, opset
+        self._functions = {(function.domain, function.name): function for function in model.functions}
+        self._calls: list[tuple[str, str]] = []
+        self._inner = count(_FIRST_INNER)
+        self._left = _MOST_INNER
+        self._depth = 0  # of sub-graphs
+        self._external: dict[Any, np.ndarray[Any, Any]] = {}  # stretches of files beside the model
+        self._stretches: dict[str, tuple[int, int]] = {}  # bytes read of each file, and the last of them
+        self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # values by attribute, so that calls of one function share them
+
+    def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
+              declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, np.ndarray[Any, Any]]]:
+        """Nodes and constants.
+
+        Args:
+          given: attributes of the call, inside a function.
+        """
+        name = self._name
+        constants: dict[str, np.ndarray[Any, Any]] = {}
+        for tensor in initializers:
+            _check_new(tensor.name, constants, f"model {name!r}, initializer")
+            if self._calls:
+                self._spend((tensor.name,))
+            constants[tensor.name] = self._array(tensor, f"model {name!r}, initializer {tensor.name!r}")
+        nodes: list[Node] = []
+        outside = not self._calls and given is None
+        for index, node in enumerate(protos):
+            if not outside or self._depth > 0:
+                self._spend((node.name, *node.input, *node.output))
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            attributes = {a.name: value for a in node.attribute if (value := self._attribute(a, node, opsets, given)) is not None}
+            if node.op_type == "Constant" and not domain:
+                if not any(node.output):
+                    raise GraphError(f"model {name!r}, Constant {node.name!r}: expected a result, got none")
+                _check_new(node.output[0], constants, f"model {name!r}, Constant")
+                _check_new(node.output[0], declared, f"model {name!r}, Constant")
+                constants[node.output[0]] = _constant(node, attributes, name)
+                continue
+            self._check(node, domain, attributes)
+            if (domain, node.op_type) in self._functions:
+                attributes = {CALL: self._called(domain, node, attributes)}
+            number = index if outside and not self._depth else next(self._inner)
+            nodes.append(Node(node.op_type, tuple(node.input), tuple(node.output), attributes, node.name, domain,
+                              opsets.get(domain, self._opset), number))
+            check_signature(f"model {name!r}", nodes[-1])
+        return nodes, constants
+
+    def _array(self, tensor: onnx.TensorProto, where: str) -> np.ndarray[Any, Any]:
+        """A tensor's data. A stretch of a file beside the model is read once; of stretches that overlap, no more than twice the file: a
+        few bytes in the model can ask for all of it any number of times."""
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            return read_array(tensor, self._folders, where)
+        facts = {entry.key: entry.value for entry in tensor.external_data}
+        file, offset = os.path.normpath(facts.get("location", "")), facts.get("offset", "0")
+        key = file, offset, facts.get("length"), tensor.data_type, tuple(tensor.dims)
+        found = self._external.get(key)
+        if found is None:
+            found = self._external[key] = read_array(tensor, self._folders, where)
+            read, end = self._stretches.get(file, (0, 0))
+            read, end = read + found.nbytes, max(end, int(offset) + found.nbytes)
+            if read > 2 * end:
+                raise FormatError(f"{where}: expected stretches of {file!r} that do not overlap, got {read} bytes of {end}")
+            self._stretches[file] = read, end
+        return found
+
+    def _spend(self, names: Collection[str]) -> None:
+        """Counts a node inside others: a few bytes can ask for any number of them, and for names of any length in each."""
+        self._left -= 1 + (len(names) + sum(map(len, names)) // _NAMES) // _NAMES
+        if self._left < 0:
+            raise UnsupportedError(f"model {self._name!r}: expected at most {_MOST_INNER} nodes in branches, loops and functions, got more")
+
+    def _check(self, node: onnx.NodeProto, domain: str, attributes: Mapping[str, Any]) -> None:
+        where = f"model {self._name!r}, node {node.op_type} {node.name!r}"
+        if (node.op_type in _NO_TENSORS or node.op_type in FLOW) and not domain:
+            raise UnsupportedError(f"{where}: expected ops on tensors, got one on sequences or optional values; export the policy without")
+        if self._opset < 7 and not domain and _meant_otherwise(node.op_type, self._opset, attributes):
+            raise UnsupportedError(f"{where}: expected opset 7 or later, got {self._opset}; export it with another opset")
+        if node.op_type == "Scan" and not domain and self._opset < 9:
+            raise UnsupportedError(f"{where}: expected opset 9 or later, got {self._opset}; export it with another opset")
+
+    def _attribute(self, attribute: onnx.AttributeProto, node: onnx.NodeProto, opsets: Mapping[str, int],
+                   given: Mapping[str, Any] | None) -> Any:
+        """An attribute's value; None when a function's caller has not given it."""
+        if attribute.ref_attr_name:
+            return (given or {}).get(attribute.ref_attr_name)
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            return self._body(attribute.g, opsets, given)
+        found = self._read.get(id(attribute))  # the attribute is kept with its value: its identity stays its own
+        if found is None:
+            value = _attribute(attribute, self._folders, f"model {self._name!r}, node {node.name!r}")
+            found = self._read[id(attribute)] = attribute, value
+        return found[1]
+
+    def _body(self, graph: onnx.GraphProto, opsets: Mapping[str, int], given: Mapping[str, Any] | None) -> Body:
+        check_names(graph, self._name)
+        inputs = tuple(value.name for value in graph.input)
+        self._depth += 1
+        try:
+            nodes, constants = self.nodes(graph.node, opsets, graph.initializer, inputs, given)
+        finally:
+            self._depth -= 1
+        return _settled(Body(inputs, tuple(value.name for value in graph.output), tuple(nodes), constants), self._name)
+
+    def _called(self, domain: str, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Body:
+        """The nodes of a function of the file, with the attributes of a call."""
+        key, where = (domain, node.op_type), f"model {self._name!r}, node {node.op_type} {node.name!r}"
+        if key in self._calls:
+            raise GraphError(f"{where}: expected a function that ends, got one that calls itself")
+        if len(self._calls) >= _MOST_DEEP:
+            raise UnsupportedError(f"{where}: expected at most {_MOST_DEEP} calls inside each other, got more")
+        function = self._functions[key]
+        if len(node.input) > len(function.input) or len(node.output) > len(function.output):
+            raise GraphError(f"{where}: expected at most {len(function.input)} operands and {len(function.output)} results, got "
+                             f"{len(node.input)} and {len(node.output)}")
+        defaults = {a.name: self._attribute(a, node, {}, None) for a in function.attribute_proto}
+        opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in function.opset_import}
+        check_texts((node.name, *function.input, *function.output), function.node, self._name)
+        self._calls.append(key)
+        try:
+            nodes, constants = self.nodes(function.node, opsets, (), function.input, defaults | dict(attributes))
+        finally:
+            self._calls.pop()
+        body = _settled(Body(tuple(function.input), tuple(function.output), tuple(nodes), constants), self._name)
+        if outside := sorted(body.outer()):
+            raise GraphError(f"{where}: expected a function that reads its inputs alone, got one that reads {outside[0]!r}")
+        return body
+
+
+def _settled(body: Body, name: str) -> Body:
+    """The body with its nodes in order."""
+    known = {*body.inputs, *body.constants, *body.outer()}
+    return replace(body, nodes=tuple(ordered(body.nodes, known, name)))
+
+
+def _meant_otherwise(op: str, opset: int, attributes: Mapping[str, Any]) -> bool:
+    """Whether an op of an opset before 7 is not what it is now: broadcasting from an axis on, statistics of training."""
+    if op == "BatchNormalization":
+        return not attributes.get("is_test", 0) or not attributes.get("spatial", 1)
+    return opset < _SINCE.get(op, 0) or (op in _BROADCASTING and "axis" in attributes)
+
+
+def check_names(proto: onnx.GraphProto, name: str) -> None:
+    """Raises FormatError for a name that is not UTF-8; protobuf hands it on as bytes."""
+    dims = (d.dim_param for v in (*proto.input, *proto.output) for d in v.type.tensor_type.shape.dim)
+    ports = (thing.name for thing in (*proto.input, *proto.output, *proto.initializer))
+    check_texts((proto.name, *dims, *ports), proto.node, name)
+
+
+def check_texts(texts: Iterable[str], nodes: Iterable[onnx.NodeProto], name: str) -> None:
+    """As `check_names`, for texts and all names in nodes."""
+    inside = (text for n in nodes for text in (n.name, n.op_type, n.domain, *n.input, *n.output, *(a.name for a in n.attribute)))
+    for text in (*texts, *inside):
+        if not isinstance(text, str):
+            raise FormatError(f"model {name!r}: expected names in UTF-8, got {text!r}; export or copy the file again")
+
+
+def _check_new(tensor: str, known: Collection[str], where: str) -> None:
+    if tensor in known:
+        raise GraphError(f"{where} {tensor!r}: expected a new name, got one that is defined twice")
+
+
+def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
+    """Nodes in an order in which every input is known before it is read, the file's where that is one; `known` grows by all outputs.
+
+    Takes time in proportion to nodes and operands. The order is that of passes over the list, each of which takes the nodes whose inputs
+    are known by then.
+    """
+    nodes = list(nodes)
+    makers: dict[str, int] = {}
+    for place, node in enumerate(nodes):
+        for output in filter(None, node.outputs):
+            if output in known or output in makers:
+                raise GraphError(f"model {name!r}, node {node}: expected a new name, got {output!r}, which is defined twice")
+            makers[output] = place
+    reads = [{i for i in (*node.inputs, *node.outer()) if i and i not in known} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    missing = [0] * len(nodes)  # inputs that are not known yet
+    for place, names in enumerate(reads):
+        missing[place] = len(names)
+        for input_name in names:
+            if input_name in makers:
+                readers[makers[input_name]].append(place)
+    rounds = [0] * len(nodes)  # the pass that takes a node
+    ready = [place for place, count in enumerate(missing) if not count]
+    for place in ready:  # grows
+        known.update(filter(None, nodes[place].outputs))
+        for reader in readers[place]:
+            rounds[reader] = max(rounds[reader], rounds[place] + (reader < place))
+            missing[reader] -= 1
+            if not missing[reader]:
+                ready.append(reader)
+    if len(ready) < len(nodes):
+        place = next(place for place, count in enumerate(missing) if count)
+        node = nodes[place]
+        absent = next(i for i in (*node.inputs, *sorted(node.outer())) if i and i not in known)
+        if absent in makers:
+            raise GraphError(f"model {name!r}, node {node}: expected an acyclic graph, got a cycle through {absent!r}")
+        raise GraphError(f"model {name!r}, node {node}: expected its input {absent!r} to be produced by a node, an input or "
+                         "an initializer, found none (a dangling input)")
+    return [nodes[place] for place in sorted(ready, key=lambda place: (rounds[place], place))]
+
+
+def _attribute(attribute: onnx.AttributeProto, folders: tuple[Path, ...], where: str) -> Any:
+    kind = attribute.type
+    if kind == onnx.AttributeProto.TENSOR:
+        return read_array(attribute.t, folders, f"{where}, attribute {attribute.name!r}")
+    if kind == onnx.AttributeProto.GRAPHS:
+        raise UnsupportedError(f"{where}: expected no sub-graphs, got attribute {attribute.name!r}")
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return tuple(value)
+    if kind == onnx.AttributeProto.STRINGS:
+        return tuple(v.decode("utf-8", "replace") for v in value)
+    return value
+
+
+def _constant(node: onnx.NodeProto, attributes: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
+    for attribute, value in attributes.items():
+        if attribute == "value":
+            return np.asarray(value)
+        if attribute in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if attribute in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+    raise UnsupportedError(f"model {name!r}, Constant {node.output[0]!r}: expected a numeric value, got "
+                           f"{[a.name for a in node.attribute]}")

@@ -1,0 +1,55 @@
+"""Rules of operands, one file per family of ops: what ONNX demands of operands and attributes before anything is folded or lowered.
+
+Number, kinds of attributes and element types come from ONNX's schemas; the files here add ranks, sizes that must agree and ranges of
+attributes. Indices are data and are checked while kernels run. Source: ONNX operator specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters its ops)
+    attention,
+    control_flow,
+    elementwise,
+    gather_scatter,
+    losses,
+    movement,
+    norms,
+    products,
+    quantisation,
+    random,
+    recurrent,
+    reductions,
+    signals,
+    windows,
+    words,
+)
+from cervello.native.frontend.operand_rules.element_types import check_types
+from cervello.native.frontend.operand_rules.flags import check_flags
+from cervello.native.frontend.operand_rules.table import OPERAND_RULES, Operands, Unsettled
+from cervello.native.graph.graph import Node
+from cervello.native.graph.values import Value
+
+__all__ = ["check_operands"]
+
+
+def check_operands(node: Node, values: Sequence[Value | None]) -> None:
+    """Checks a node against its op.
+
+    Args:
+      values: what is known of its operands; None where one is absent.
+    Raises:
+      GraphError: the node contradicts ONNX; nothing has been folded or lowered.
+    """
+    if node.domain:
+        return
+    operands = Operands(node, values)
+    check_types(operands)
+    check_flags(operands)
+    rule = OPERAND_RULES.get(node.op)
+    if rule is not None:
+        try:
+            rule(operands)
+        except Unsettled:
+            return

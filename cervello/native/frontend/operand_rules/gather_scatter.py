@@ -1,0 +1,78 @@
+"""Ops that pick and place elements by computed indices, which kernels check one by one."""
+
+from __future__ import annotations
+
+from cervello.native.frontend.operand_rules.table import Operands, at_most, operands_of
+from cervello.native.graph.dims import Affine, Shape, written
+
+_REDUCTIONS = ("none", "add", "mul", "max", "min")
+
+
+@operands_of("Gather")
+def _gather(o: Operands) -> None:
+    o.axis(o.rank(0, "data", 1), 0)
+
+
+def _within(o: Operands) -> None:
+    """Indices of the rank of the data, and off the axis of no larger sizes."""
+    rank = o.rank(0, "data", 1)
+    axis, data, indices = o.axis(rank, 0), o.shape(0), o.shape(1)
+    if len(indices) != rank:
+        o.fail(f"indices of rank {rank}", written(indices))
+    if any(not at_most(size, most) for i, (size, most) in enumerate(zip(indices, data, strict=True)) if i != axis):
+        o.fail(f"indices of sizes within {written(data)} off axis {axis}", written(indices))
+
+
+@operands_of("GatherElements")
+def _gather_elements(o: Operands) -> None:
+    _within(o)
+
+
+@operands_of("ScatterElements", "Scatter")
+def _scatter_elements(o: Operands) -> None:
+    _within(o)
+    o.has_shape(2, "updates", o.shape(1))
+    o.choice("reduction", "none", _REDUCTIONS)
+
+
+def _tuples(o: Operands, lead: int) -> Shape:
+    """The shape of the block that a tuple of indices names."""
+    data, indices = o.shape(0), o.shape(1)
+    if not indices:
+        o.fail("tuples of indices", written(indices))
+    depth = indices[-1]
+    if isinstance(depth, Affine) or not 0 < depth <= len(data) - lead:
+        o.fail(f"tuples of 1 to {len(data) - lead} indices", written(indices))
+    return data[lead + depth:]
+
+
+@operands_of("GatherND")
+def _gather_nd(o: Operands) -> None:
+    lead = o.at_least("batch_dims", 0, 0)
+    ranks = o.rank(0, "data", 1), o.rank(1, "indices", 1)
+    if lead >= min(ranks):
+        o.fail(f"batch_dims below {min(ranks)}", lead)
+    if o.shape(0)[:lead] != o.shape(1)[:lead]:
+        o.fail(f"indices that begin with {written(o.shape(0)[:lead])}", written(o.shape(1)))
+    _tuples(o, lead)
+
+
+@operands_of("ScatterND")
+def _scatter_nd(o: Operands) -> None:
+    o.rank(0, "data", 1)
+    o.has_shape(2, "updates", (*o.shape(1)[:-1], *_tuples(o, 0)))
+    o.choice("reduction", "none", _REDUCTIONS)
+
+
+@operands_of("TopK")
+def _top_k(o: Operands) -> None:
+    o.axis(o.rank(0, "data", 1), -1)
+    o.has_one(1, "k")
+
+
+@operands_of("NonMaxSuppression")
+def _boxes(o: Operands) -> None:
+    o.rank(0, "boxes", 3, 3)
+    o.rank(1, "scores", 3, 3)
+    for index, name in ((2, "the most boxes of a class"), (3, "the threshold of overlap"), (4, "the threshold of scores")):
+        o.has_one(index, name)

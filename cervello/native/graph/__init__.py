@@ -1,0 +1,1 @@
+"""What a graph is: nodes, sizes, values, tensors. No ONNX, no kernels."""

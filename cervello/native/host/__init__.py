@@ -1,7 +1,0 @@
-"""The slower tiers: numpy functions, and onnx's reference implementation behind them. Also what folds constants."""
-
-from cervello.native.host import movement, pooling, rows  # noqa: F401  (each registers its ops)
-from cervello.native.host.reference import run_reference
-from cervello.native.host.table import NUMPY, run_numpy
-
-__all__ = ["NUMPY", "run_numpy", "run_reference"]

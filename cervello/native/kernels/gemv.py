@@ -1,0 +1,71 @@
+"""Products with few columns: c = activation(a @ w + bias) for up to 8 columns, lanes along K.
+
+A column is a row of 32-padded weights, so that a row of `a` is read once for four columns. Term k of a sum goes to lane k mod 32 of two
+vectors; the two are added, then their lanes in one fixed tree, then the bias: an order that depends on K alone (law 1).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen.compiler import shared
+from cervello.codegen.memory import call_block, read_f32, word, write_f32
+from cervello.codegen.simd import fma, load, load_first, splat, store_first, sum_lanes_of_4
+from cervello.native.kernels.reduce_last import sum_lanes
+
+_ROWS = 48  # rows whose results are still in the first-level cache when the activation reads them
+
+
+@shared
+def _dots(a, w, ldw, bias, c, k, columns):
+    """Up to four columns of one row; columns of w lie ldw bytes apart, zero from K on, four of them readable."""
+    zero = splat(np.float32(0.0))
+    s0, s1, s2, s3 = zero, zero, zero, zero
+    t0, t1, t2, t3 = zero, zero, zero, zero
+    w1, w2, w3 = w + ldw, w + 2 * ldw, w + 3 * ldw
+    i, end = 0, k * 4
+    while i + 128 <= end:
+        x, y = load(a + i), load(a + i + 64)
+        s0, t0 = fma(x, load(w + i), s0), fma(y, load(w + i + 64), t0)
+        s1, t1 = fma(x, load(w1 + i), s1), fma(y, load(w1 + i + 64), t1)
+        s2, t2 = fma(x, load(w2 + i), s2), fma(y, load(w2 + i + 64), t2)
+        s3, t3 = fma(x, load(w3 + i), s3), fma(y, load(w3 + i + 64), t3)
+        i += 128
+    if i < end:
+        left = (end - i) >> 2
+        x, y = load_first(a + i, left), load_first(a + i + 64, left - 16)
+        s0, t0 = fma(x, load(w + i), s0), fma(y, load(w + i + 64), t0)
+        s1, t1 = fma(x, load(w1 + i), s1), fma(y, load(w1 + i + 64), t1)
+        s2, t2 = fma(x, load(w2 + i), s2), fma(y, load(w2 + i + 64), t2)
+        s3, t3 = fma(x, load(w3 + i), s3), fma(y, load(w3 + i + 64), t3)
+    if columns > 2:
+        store_first(c, sum_lanes_of_4(s0 + t0, s1 + t1, s2 + t2, s3 + t3) + load(bias), columns)
+        return 0
+    write_f32(c, 0, sum_lanes(s0 + t0) + read_f32(bias, 0))
+    if columns > 1:
+        write_f32(c, 1, sum_lanes(s1 + t1) + read_f32(bias, 1))
+    return 0
+
+
+def gemm(step, ctx):
+    """Words: a, c as (space, offset); w, bias, rows, k, width, lda, ldc, bytes of a column of w, activation (0: none), its parameter."""
+    a = word(ctx, word(step, 2)) + word(step, 3)
+    c = word(ctx, word(step, 4)) + word(step, 5)
+    w, bias, n_rows = word(step, 6), word(step, 7), word(step, 8)
+    k, width, lda, ldc, ldw = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
+    activation, parameter = word(step, 14), step + 15 * 8
+    i = 0
+    while i < n_rows:
+        rows = min(_ROWS, n_rows - i)
+        for r in range(rows):
+            _dots(a + r * lda, w, ldw, bias, c + r * ldc, k, min(4, width))
+            if width > 4:
+                _dots(a + r * lda, w + 4 * ldw, ldw, bias + 16, c + r * ldc + 16, k, width - 4)
+        if activation != 0:
+            if ldc == width * 4:
+                call_block(activation, c, c, rows * width, parameter)
+            else:
+                for r in range(rows):
+                    call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+        a, c, i = a + rows * lda, c + rows * ldc, i + rows
+    return 0

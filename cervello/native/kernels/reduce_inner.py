@@ -1,0 +1,93 @@
+"""Reductions over an axis that is not the last: sixteen neighbouring results at a time, terms added in order.
+
+Words of every kernel here: source [outer, terms, inner], target [outer, inner]; outer, terms, inner.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen import functions as f
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import word
+from cervello.codegen.simd import absolute, fma, load_first, root, select, splat, store_first
+
+_F = np.float32
+_INF = _F(np.inf)
+
+
+def _kernel(start, step_function, finish):
+    """A kernel that starts at a number, takes one term at a time and finishes with the number of terms."""
+    def kernel(step, ctx):
+        source = word(ctx, word(step, 2)) + word(step, 3)
+        target = word(ctx, word(step, 4)) + word(step, 5)
+        outer, terms, inner = word(step, 6), word(step, 7), word(step, 8)
+        for o in range(outer):
+            i = 0
+            while i < inner:
+                n = inner - i
+                total = splat(start)
+                for t in range(terms):
+                    total = step_function(total, load_first(source + ((o * terms + t) * inner + i) * 4, n))
+                store_first(target + (o * inner + i) * 4, finish(total, _F(terms)), n)
+                i += 16
+        return 0
+
+    return kernel
+
+
+@device
+def _add(a, x):
+    return a + x
+
+
+@device
+def _add_square(a, x):
+    return fma(x, x, a)
+
+
+@device
+def _add_absolute(a, x):
+    return a + absolute(x)
+
+
+@device
+def _multiply(a, x):
+    return a * x
+
+
+@device
+def _larger(a, x):
+    return select(a != a, a, select(a > x, a, x))
+
+
+@device
+def _smaller(a, x):
+    return select(a != a, a, select(a < x, a, x))
+
+
+@device
+def _same(a, terms):
+    return a
+
+
+@device
+def _average(a, terms):
+    return a / splat(terms)
+
+
+@device
+def _root(a, terms):
+    return root(a)
+
+
+@device
+def _log(a, terms):
+    return f.log(a)
+
+
+_ZERO, _ONE = _F(0.0), _F(1.0)
+sum_, mean, prod = _kernel(_ZERO, _add, _same), _kernel(_ZERO, _add, _average), _kernel(_ONE, _multiply, _same)
+max_, min_ = _kernel(-_INF, _larger, _same), _kernel(_INF, _smaller, _same)
+sum_square, l2, l1 = _kernel(_ZERO, _add_square, _same), _kernel(_ZERO, _add_square, _root), _kernel(_ZERO, _add_absolute, _same)
+log_sum = _kernel(_ZERO, _add, _log)

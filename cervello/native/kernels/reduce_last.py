@@ -1,0 +1,373 @@
+"""Blocks over one contiguous row: reductions, softmax, layer normalisation, arg max.
+
+Sums run in 16 virtual lanes (element i in lane i mod 16) and end in one fixed tree, whatever the CPU's registers and wherever the
+row begins (law 1). Source: ONNX operator specification, opset 22; softmax subtracts the row's maximum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen import functions as f
+from cervello.codegen.compiler import device
+from cervello.codegen.memory import read_f32, word, word_f32, write_f32, write_i64
+from cervello.codegen.simd import (
+    absolute,
+    down_1,
+    down_2,
+    down_4,
+    down_8,
+    fma,
+    keep_first,
+    lane,
+    load,
+    load_first,
+    root,
+    select,
+    splat,
+    store,
+    store_first,
+)
+
+_F = np.float32
+_INF = _F(np.inf)
+
+
+@device
+def sum_lanes(x):
+    x = x + down_8(x)
+    x = x + down_4(x)
+    x = x + down_2(x)
+    x = x + down_1(x)
+    return lane(x, 0)
+
+
+@device
+def product_lanes(x):
+    x = x * down_8(x)
+    x = x * down_4(x)
+    x = x * down_2(x)
+    x = x * down_1(x)
+    return lane(x, 0)
+
+
+@device
+def larger(a, b):  # NaN wins from either side
+    return select(a != a, a, select(a > b, a, b))
+
+
+@device
+def _smaller(a, b):
+    return select(a != a, a, select(a < b, a, b))
+
+
+@device
+def max_lanes(x):
+    x = larger(x, down_8(x))
+    x = larger(x, down_4(x))
+    x = larger(x, down_2(x))
+    x = larger(x, down_1(x))
+    return lane(x, 0)
+
+
+@device
+def min_lanes(x):
+    x = _smaller(x, down_8(x))
+    x = _smaller(x, down_4(x))
+    x = _smaller(x, down_2(x))
+    x = _smaller(x, down_1(x))
+    return lane(x, 0)
+
+
+@device
+def sum_to_lanes(source, count):
+    total = splat(_F(0.0))
+    i = 0
+    while count - i >= 16:
+        total = total + load(source + i * 4)
+        i += 16
+    return total + load_first(source + i * 4, count - i) if i < count else total
+
+
+@device
+def row_sum(source, count):
+    return sum_lanes(sum_to_lanes(source, count))
+
+
+@device
+def peak(a, b):  # one instruction, but a NaN in a is passed over
+    return select(a > b, a, b)
+
+
+@device
+def _rest(source, i, count):
+    """The elements from i on, -inf from `count` on."""
+    return keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF))
+
+
+@device
+def peak_to_lanes(source, count):
+    """The largest to lanes; any number where there is a NaN."""
+    a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
+    i = 0
+    while count - i >= 64:
+        a, b = peak(load(source + i * 4), a), peak(load(source + i * 4 + 64), b)
+        c, d = peak(load(source + i * 4 + 128), c), peak(load(source + i * 4 + 192), d)
+        i += 64
+    while count - i >= 16:
+        a, b = b, peak(load(source + i * 4), a)
+        i += 16
+    if i < count:
+        a = peak(_rest(source, i, count), a)
+    return peak(peak(a, b), peak(c, d))
+
+
+@device
+def max_to_lanes(source, count):
+    """The largest to lanes, NaN where there is one."""
+    largest = peak_to_lanes(source, count)
+    strange = largest != largest
+    i = 0
+    while count - i >= 16:
+        x = load(source + i * 4)
+        strange = strange | (x != x)
+        i += 16
+    if i < count:
+        x = load_first(source + i * 4, count - i)
+        strange = strange | (x != x)
+    return select(strange, splat(_F(np.nan)), largest)
+
+
+@device
+def row_max(source, count):
+    return max_lanes(max_to_lanes(source, count))
+
+
+def sum_(target, source, count, parameters):
+    write_f32(target, 0, row_sum(source, count))
+    return 0
+
+
+def mean(target, source, count, parameters):
+    write_f32(target, 0, row_sum(source, count) / _F(count))
+    return 0
+
+
+def max_(target, source, count, parameters):
+    write_f32(target, 0, row_max(source, count))
+    return 0
+
+
+def min_(target, source, count, parameters):
+    best = splat(_INF)
+    i = 0
+    while i < count:
+        best = _smaller(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(_INF)))
+        i += 16
+    write_f32(target, 0, min_lanes(best))
+    return 0
+
+
+def prod(target, source, count, parameters):
+    total = splat(_F(1.0))
+    i = 0
+    while i < count:
+        total = total * keep_first(load_first(source + i * 4, count - i), count - i, splat(_F(1.0)))
+        i += 16
+    write_f32(target, 0, product_lanes(total))
+    return 0
+
+
+@device
+def _sum_of_squares(source, count):
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        x = load_first(source + i * 4, count - i)
+        total = fma(x, x, total)
+        i += 16
+    return sum_lanes(total)
+
+
+def sum_square(target, source, count, parameters):
+    write_f32(target, 0, _sum_of_squares(source, count))
+    return 0
+
+
+def l2(target, source, count, parameters):
+    write_f32(target, 0, lane(root(splat(_sum_of_squares(source, count))), 0))
+    return 0
+
+
+def l1(target, source, count, parameters):
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        total = total + absolute(load_first(source + i * 4, count - i))
+        i += 16
+    write_f32(target, 0, sum_lanes(total))
+    return 0
+
+
+def log_sum(target, source, count, parameters):
+    write_f32(target, 0, lane(f.log(splat(row_sum(source, count))), 0))
+    return 0
+
+
+@device
+def _shift(source, count):
+    """The row's maximum, 0 where it is not finite, so that inf - inf never makes a NaN of its own."""
+    best = row_max(source, count)
+    return best if abs(best) < _INF else (_F(0.0) if best == best else best)
+
+
+@device
+def _log_of_sum(source, count, shift):
+    """log Σ exp(x - shift)"""
+    fixed = splat(shift)
+    total = splat(_F(0.0))
+    i = 0
+    while i < count:
+        x = f.exp(load_first(source + i * 4, count - i) - fixed)
+        total = total + keep_first(x, count - i, splat(_F(0.0)))
+        i += 16
+    return lane(f.log(splat(sum_lanes(total))), 0)
+
+
+def log_sum_exp(target, source, count, parameters):
+    shift = _shift(source, count)
+    write_f32(target, 0, _log_of_sum(source, count, shift) + shift)
+    return 0
+
+
+@device
+def exps_to_lanes(target, source, count, shift):
+    """Writes exp(x - shift), x <= shift, and sums it to lanes."""
+    total = splat(_F(0.0))
+    i = 0
+    while count - i >= 16:
+        x = f.exp_of_fall(load(source + i * 4) - shift)
+        store(target + i * 4, x)
+        total = total + x
+        i += 16
+    if i < count:
+        x = f.exp_of_fall(load_first(source + i * 4, count - i) - shift)
+        store_first(target + i * 4, x, count - i)
+        total = total + keep_first(x, count - i, splat(_F(0.0)))
+    return total
+
+
+@device
+def scale_row(target, count, factor):
+    i = 0
+    while count - i >= 16:
+        store(target + i * 4, load(target + i * 4) * factor)
+        i += 16
+    if i < count:
+        store_first(target + i * 4, load_first(target + i * 4, count - i) * factor, count - i)
+
+
+def softmax(target, source, count, parameters):
+    shift = splat(max_lanes(peak_to_lanes(source, count)))  # a NaN comes through the sum
+    total = exps_to_lanes(target, source, count, shift)
+    scale_row(target, count, splat(_F(1.0) / sum_lanes(total)))
+    return 0
+
+
+def log_softmax(target, source, count, parameters):
+    """The logarithm is small beside a large maximum, so the maximum goes first."""
+    highest = row_max(source, count)
+    shift, norm = splat(highest), splat(_log_of_sum(source, count, highest))
+    i = 0
+    while i < count:
+        store_first(target + i * 4, load_first(source + i * 4, count - i) - shift - norm, count - i)
+        i += 16
+    return 0
+
+
+@device
+def squares_about(source, count, center):
+    """Σ (x - center)², to lanes."""
+    squares = splat(_F(0.0))
+    i = 0
+    while count - i >= 16:
+        x = load(source + i * 4) - center
+        squares = fma(x, x, squares)
+        i += 16
+    if i < count:
+        x = keep_first(load_first(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
+        squares = fma(x, x, squares)
+    return squares
+
+
+@device
+def normalised(target, source, count, center, factor, scale, bias):
+    """(x - center) · factor · scale + bias; the addresses of scale and bias, 0 for no bias."""
+    i = 0
+    while i < count:
+        x = (load_first(source + i * 4, count - i) - center) * factor
+        if bias != 0:
+            x = fma(x, load_first(scale + i * 4, count - i), load_first(bias + i * 4, count - i))
+        else:
+            x = x * load_first(scale + i * 4, count - i)
+        store_first(target + i * 4, x, count - i)
+        i += 16
+
+
+def layer_norm(target, source, count, parameters):
+    """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
+    center = splat(row_sum(source, count) / _F(count))
+    variance = sum_lanes(squares_about(source, count, center)) / _F(count)
+    factor = splat(_F(1.0)) / root(splat(variance + word_f32(parameters, 2)))
+    normalised(target, source, count, center, factor, word(parameters, 0), word(parameters, 1))
+    return 0
+
+
+def rms_norm(target, source, count, parameters):
+    """Divides by the root of the mean square plus parameter 0."""
+    factor = splat(_F(1.0)) / root(splat(_sum_of_squares(source, count) / _F(count) + word_f32(parameters, 0)))
+    i = 0
+    while i < count:
+        store_first(target + i * 4, load_first(source + i * 4, count - i) * factor, count - i)
+        i += 16
+    return 0
+
+
+def arg_max(target, source, count, parameters):
+    """The first of equal maxima, or the last when parameter 0 is 1; NaN counts as the largest."""
+    last = word(parameters, 0)
+    best, where = read_f32(source, 0), 0
+    for i in range(1, count):
+        x = read_f32(source, i)
+        better = x > best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
+        if better:
+            best, where = x, i
+    write_i64(target, 0, where)
+    return 0
+
+
+def arg_min(target, source, count, parameters):
+    last = word(parameters, 0)
+    best, where = read_f32(source, 0), 0
+    for i in range(1, count):
+        x = read_f32(source, i)
+        better = x < best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
+        if better:
+            best, where = x, i
+    write_i64(target, 0, where)
+    return 0
+
+
+def cum_sum(target, source, count, parameters):
+    """Parameters: exclusive, reverse. Adds in order."""
+    exclusive, reverse = word(parameters, 0), word(parameters, 1)
+    total = _F(0.0)
+    for k in range(count):
+        i = count - 1 - k if reverse else k
+        x = read_f32(source, i)
+        if exclusive:
+            write_f32(target, i, total)
+        total = total + x
+        if not exclusive:
+            write_f32(target, i, total)
+    return 0

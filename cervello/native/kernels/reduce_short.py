@@ -1,0 +1,80 @@
+"""Softmax and log-sum-exp of many rows of at most 64 numbers: sixteen rows at a time, turned, so that lanes are rows.
+
+A row's length leaves no lane idle. Every bit is that of the blocks in `rows`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen import functions as f
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import read_f32, write_f32
+from cervello.codegen.simd import absolute, load, select, splat, store
+from cervello.native.kernels.reduce_last import larger, peak
+from cervello.native.kernels.sixteen import in_groups, over_rows, total
+from cervello.native.kernels.transpose import turn
+
+_F = np.float32
+MOST = 64  # numbers in a row
+
+
+@device
+def _turn_in(scratch, source, source_row, rows, count):
+    """Number j of every row as vector j."""
+    for j in range(0, count, 16):
+        turn(source + j * 4, source_row, scratch + j * 64, 64, rows, min(16, count - j))
+
+
+@device
+def _sum(x, count, free):
+    """The sum over `count` vectors: those sixteen apart one after another, as in a row's lanes, then the tree. `free`: 24 vectors."""
+    for j in range(min(16, count)):
+        store(free + j * 64, load(x + j * 64))
+    for j in range(count, 16):
+        store(free + j * 64, splat(_F(0.0)))
+    for j in range(16, count):
+        at = free + j % 16 * 64
+        store(at, load(at) + load(x + j * 64))
+    return total(free, free + 16 * 64)
+
+
+@shared
+def _softmax_of(target, target_row, source, source_row, rows, count, scratch, parameters):
+    """Scratch: count + 24 vectors."""
+    _turn_in(scratch, source, source_row, rows, count)
+    shift = splat(_F(-np.inf))
+    for j in range(count):
+        shift = peak(load(scratch + j * 64), shift)  # a NaN comes through the sum
+    for j in range(count):
+        store(scratch + j * 64, f.exp_of_fall(load(scratch + j * 64) - shift))
+    factor = splat(_F(1.0)) / _sum(scratch, count, scratch + count * 64)
+    for j in range(count):
+        store(scratch + j * 64, load(scratch + j * 64) * factor)
+    for j in range(0, count, 16):
+        turn(scratch + j * 64, 64, target + j * 4, target_row, min(16, count - j), rows)
+    return 0
+
+
+softmax_rows = in_groups(_softmax_of)
+softmax = over_rows(softmax_rows)
+
+
+@shared
+def _log_sum_exp_of(target, target_row, source, source_row, rows, count, scratch, parameters):
+    """A row gives one number. Scratch: count + 24 vectors."""
+    _turn_in(scratch, source, source_row, rows, count)
+    best = splat(_F(-np.inf))
+    for j in range(count):
+        best = larger(best, load(scratch + j * 64))
+    shift = select((absolute(best) < splat(_F(np.inf))) | (best != best), best, splat(_F(0.0)))
+    for j in range(count):
+        store(scratch + j * 64, f.exp(load(scratch + j * 64) - shift))
+    results = scratch + count * 64
+    store(results, f.log(_sum(scratch, count, results)) + shift)
+    for r in range(rows):
+        write_f32(target + r * target_row, 0, read_f32(results, r))
+    return 0
+
+
+log_sum_exp = over_rows(in_groups(_log_sum_exp_of))

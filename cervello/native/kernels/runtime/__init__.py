@@ -1,0 +1,1 @@
+"""The compiled loop itself: it resolves sizes, places tensors and calls kernels."""

@@ -1,0 +1,314 @@
+"""The run itself: checking arrays at the door, resolving a program for N rows, handing it over to be executed.
+
+The door reads numpy's array struct directly (data, nd, dimensions, descr and flags are part of numpy's stable binary interface),
+because asking an array for its address from Python costs 1 µs. What it does not recognise it reports, and Python takes over.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen.compiler import device, shared
+from cervello.codegen.memory import call_c_1, call_c_2, call_c_4, call_kernel, read_i32, word, write_f32, write_i64
+from cervello.native.kernels.abi import (
+    CTX_ALL_DETERMINISTIC,
+    CTX_DECREF,
+    CTX_DETERMINISTIC,
+    CTX_DICT_GET,
+    CTX_DICT_NEXT,
+    CTX_DICT_SIZE,
+    CTX_DICT_TYPE,
+    CTX_DOOR,
+    CTX_FOLLOW,
+    CTX_INCREF,
+    CTX_KEEP,
+    CTX_KEY,
+    CTX_KEYS,
+    CTX_MOVES,
+    CTX_N_MOVES,
+    CTX_POSITION,
+    CTX_RUN,
+    CTX_SLOTS,
+    CTX_STEPS,
+    CTX_STR_TYPE,
+    CTX_UNTIL,
+    CTX_VALUE,
+    DOOR_ALSO,
+    DOOR_ARRAY_TYPE,
+    DOOR_BASE,
+    DOOR_BUFFERS,
+    DOOR_DESCR,
+    DOOR_DIMS,
+    DOOR_FIXED_BYTES,
+    DOOR_FLAGS,
+    DOOR_GIVEN_INPUTS,
+    DOOR_GIVEN_OUTPUTS,
+    DOOR_HEADER,
+    DOOR_HIDDEN,
+    DOOR_NAME,
+    DOOR_NDIM,
+    DOOR_OUTPUT,
+    DOOR_ROW_BYTES,
+    DOOR_WORDS,
+    MOVE_ADDRESS,
+    MOVE_KIND,
+    MOVE_NOISE,
+    MOVE_PORT,
+    MOVE_ROW_BYTES,
+    MOVE_WORDS,
+    PLAN_LONG,
+)
+from cervello.native.kernels.runtime.execution import execute
+from cervello.native.kernels.storing import copy_row
+from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
+
+
+@device
+def _fits(entry, array, array_type, n_rows):
+    """Whether an object is a plain array of the described type and shape; dims of -1 mean n_rows."""
+    if word(array + TYPE, 0) != array_type:
+        return False
+    dtype = word(array + DTYPE, 0)
+    if dtype != word(entry, DOOR_DESCR) and dtype != word(entry, DOOR_ALSO):
+        return False
+    flags = word(entry, DOOR_FLAGS)
+    if read_i32(array + FLAGS, 0) & flags != flags:
+        return False
+    n_dims = word(entry, DOOR_NDIM)
+    if read_i32(array + RANK, 0) != n_dims:
+        return False
+    dims = word(array + SHAPE, 0)
+    for d in range(n_dims):
+        expected = word(entry, DOOR_DIMS + d)
+        if word(dims, d) != (n_rows if expected < 0 else expected):
+            return False
+    return True
+
+
+@device
+def _apart(door, port, n_rows):
+    """Whether no output among an array and those before it shares memory with another of them: a program may write early and read late."""
+    entry = door + (DOOR_HEADER + port * DOOR_WORDS) * 8
+    start, output = word(entry, DOOR_BASE), word(entry, DOOR_OUTPUT)
+    end = start + n_rows * word(entry, DOOR_ROW_BYTES) + word(entry, DOOR_FIXED_BYTES)
+    for i in range(port):
+        other = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
+        if output + word(other, DOOR_OUTPUT) == 0:
+            continue
+        begin = word(other, DOOR_BASE)
+        if begin < end and start < begin + n_rows * word(other, DOOR_ROW_BYTES) + word(other, DOOR_FIXED_BYTES):
+            return False
+    return True
+
+
+@shared
+def _door(ctx, objects, n_rows):
+    """Checks arrays and notes their addresses; 0, or -1 - i when array i does not fit as it is."""
+    door = word(ctx, CTX_DOOR)
+    array_type = word(door, DOOR_ARRAY_TYPE)
+    entry, written = door + DOOR_HEADER * 8, 0
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0:
+            array = word(objects, i)
+            if not _fits(entry, array, array_type, n_rows):
+                return -1 - i
+            write_i64(entry, DOOR_BASE, word(array + DATA, 0))
+            written |= word(entry, DOOR_OUTPUT)
+            if written != 0 and not _apart(door, i, n_rows):
+                return -1 - i
+        entry += DOOR_WORDS * 8
+    return 0
+
+
+def run(ctx, plan, n, objects, n_objects):
+    """Checks arrays, runs a plan, or both.
+
+    Args:
+      plan: address of a plan's facts; 0 only checks the arrays.
+      n: with arrays, the rows they must have; without, the first row of the checked arrays to run.
+      objects: addresses of n_objects arrays, inputs then outputs.
+    Returns:
+      0; -1 - i when array i does not fit as it is; else where the program failed, as `walk` says.
+    """
+    first = n
+    if n_objects != 0:
+        first = 0
+        if n_objects != word(word(ctx, CTX_DOOR), DOOR_BUFFERS):
+            return -1 - n_objects
+        status = _door(ctx, objects, n)
+        if status != 0:
+            return status
+    return execute(ctx, plan, first) if plan != 0 else 0
+
+
+@shared
+def _inward(ctx, n_rows):
+    """What wrappers do to inputs before a run."""
+    first = word(ctx, CTX_DOOR) + DOOR_HEADER * 8
+    slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
+    for m in range(word(ctx, CTX_N_MOVES)):
+        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
+        kind, row_bytes, address = word(move, MOVE_KIND), word(move, MOVE_ROW_BYTES), word(move, MOVE_ADDRESS)
+        column = word(first + word(move, MOVE_PORT) * DOOR_WORDS * 8, DOOR_BASE)
+        if kind == 0:
+            for i in range(n_rows):
+                copy_row(column + i * row_bytes, address + word(slots, i) * row_bytes, row_bytes)
+        elif kind == 2:
+            for i in range(n_rows):
+                copy_row(column + i * row_bytes, address, row_bytes)
+        elif kind == 3:
+            for i in range(n_rows):
+                write_f32(column, i, np.float32(1.0) if word(steps, word(slots, i)) == 0 else np.float32(0.0))
+        elif kind == 4:
+            block = move + MOVE_NOISE * 8
+            write_i64(block, 0, column)
+            write_i64(block, 2, n_rows)
+            write_i64(block, 4, slots)
+            write_i64(block, 5, word(ctx, CTX_KEYS))
+            write_i64(block, 6, steps)
+            write_i64(block, 9, word(ctx, CTX_DETERMINISTIC))
+            call_kernel(address, block, 0)
+    return 0
+
+
+@shared
+def _commit(ctx, n_rows):
+    """What wrappers keep of outputs after a run that succeeded; counts every agent's decision. Returns what `storing.keep` does."""
+    slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
+    kept = 0
+    if word(ctx, CTX_KEEP) != 0:
+        kept = call_kernel(word(ctx, CTX_KEEP), ctx, n_rows)
+        if kept < 0:
+            return -1
+    for i in range(n_rows):
+        slot = word(slots, i)
+        write_i64(steps, slot, word(steps, slot) + 1)
+    return kept
+
+
+@shared
+def _has_plain_keys(ctx, names):
+    """Whether all keys of a dict are of the type str itself: a key of any other type may run Python when it is compared."""
+    write_i64(ctx, CTX_POSITION, 0)
+    while call_c_4(word(ctx, CTX_DICT_NEXT), names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) != 0:
+        if word(word(ctx, CTX_KEY) + TYPE, 0) != word(ctx, CTX_STR_TYPE):
+            return False
+    return True
+
+
+@shared
+def _found_in_order(ctx, names, output, arrays):
+    """Whether the keys of a dict of the right size are the door's own names, in its order; notes the arrays then. Nothing is compared."""
+    door, following = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_NEXT)
+    write_i64(ctx, CTX_POSITION, 0)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+            if call_c_4(following, names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) == 0:
+                return False
+            if word(ctx, CTX_KEY) != word(entry, DOOR_NAME):
+                return False
+            write_i64(arrays, i, word(ctx, CTX_VALUE))
+        entry += DOOR_WORDS * 8
+    return True
+
+
+@shared
+def _found_by_name(ctx, names, output, arrays):
+    """Looks the arrays of a dict up and notes them; 0, or -1 - i when array i is not there or the dict is not to be trusted."""
+    if not _has_plain_keys(ctx, names):
+        return -1
+    door, get = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_GET)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+            found = call_c_2(get, names, word(entry, DOOR_NAME))
+            if found == 0:
+                return -1 - i
+            write_i64(arrays, i, found)
+        entry += DOOR_WORDS * 8
+    return 0
+
+
+@shared
+def _count_references(ctx, function):
+    """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
+    door = word(ctx, CTX_DOOR)
+    n_buffers = word(door, DOOR_BUFFERS)
+    arrays = door + (DOOR_HEADER + n_buffers * DOOR_WORDS) * 8
+    for i in range(n_buffers):
+        if word(door + (DOOR_HEADER + i * DOOR_WORDS) * 8, DOOR_HIDDEN) == 0:
+            call_c_1(function, word(arrays, i))
+
+
+@shared
+def _run_found(ctx, plan, n, objects, n_objects):
+    """What `run_named` does with arrays that have passed the door."""
+    door = word(ctx, CTX_DOOR)
+    moves = n_objects != 2 and n_objects != 6
+    if n_objects != 2:
+        write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
+        write_i64(ctx, CTX_STEPS, word(word(objects, 3) + DATA, 0))
+        write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
+        write_i64(ctx, CTX_ALL_DETERMINISTIC, 0)
+        flags = 0
+        if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
+            flags = word(word(objects, 5) + DATA, 0)
+        write_i64(ctx, CTX_DETERMINISTIC, flags)
+    if moves:
+        _inward(ctx, n)
+    status = execute(ctx, plan, 0) if plan != 0 else 0
+    if moves:
+        if status == 0 and word(ctx, CTX_FOLLOW) != 0:
+            status = call_kernel(word(ctx, CTX_FOLLOW), ctx, n)
+        if status == 0:
+            status = _commit(ctx, n if word(ctx, CTX_UNTIL) == 0 else word(ctx, CTX_RUN))
+    return status
+
+
+def run_named(ctx, plan, n, objects, n_objects):
+    """As `run`, with arrays found by name in two dicts, inputs and outputs. Looking names up here and not in Python saves half of the
+    time that a small policy takes.
+
+    A plan of 0 only checks the arrays and notes whose rows they are; the form that makes the wrappers' moves needs a plan.
+
+    The dicts alone are a run without agents; `Run.aim` has said where random ops draw from.
+
+    Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
+    rows are deterministic (bools, or None). Without it no row is, the wrappers' moves are made, graphs after the program run, and every
+    agent's counter is advanced after a success; a fifth, which may be anything, does the same with the fourth. State that is not finite
+    makes the status NONFINITE then, or -1 where a wrapper refuses it. A plan in pieces may then be over before all rows have run, when
+    CTX_UNTIL says so: CTX_RUN tells how many have.
+    """
+    door = word(ctx, CTX_DOOR)
+    inputs, outputs = word(objects, 0), word(objects, 1)
+    size, dict_type = word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
+    if word(inputs + TYPE, 0) != dict_type or word(outputs + TYPE, 0) != dict_type:
+        return -1
+    if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS) or call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
+        return -1
+    arrays = door + (DOOR_HEADER + word(door, DOOR_BUFFERS) * DOOR_WORDS) * 8
+    status = 0
+    for output in range(2):  # a call that stands here once is compiled once
+        names = inputs if output == 0 else outputs
+        if status == 0 and not _found_in_order(ctx, names, output, arrays):
+            status = _found_by_name(ctx, names, output, arrays)
+    if status != 0:
+        return status
+    status = _door(ctx, arrays, n)
+    if status != 0:
+        return status
+    lets_others_run = plan != 0 and word(plan, PLAN_LONG) != 0  # other Python threads, which may take the arrays out of the dicts
+    if lets_others_run:
+        _count_references(ctx, word(ctx, CTX_INCREF))
+    status = _run_found(ctx, plan, n, objects, n_objects)
+    if lets_others_run:
+        _count_references(ctx, word(ctx, CTX_DECREF))
+    return status
+
+
+def resolve(target, const, by_row, owners, places, n_words, n_rows):
+    """target[i] = const[i] + by_row[i] * n_rows + places[owners[i]]: a program's words for one N."""
+    for i in range(n_words):
+        write_i64(target, i, word(const, i) + word(by_row, i) * n_rows + word(places, word(owners, i)))
+    return 0

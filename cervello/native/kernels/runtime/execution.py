@@ -1,0 +1,141 @@
+"""Running resolved plans: the steps of one, or the pieces of a batch one after another."""
+
+from __future__ import annotations
+
+from cervello.codegen.compiler import shared
+from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
+from cervello.codegen.memory import call_c_0, call_c_1, call_kernel, word, write_i64
+from cervello.native.kernels.abi import (
+    CTX_CLOCK,
+    CTX_CLOCK_WRITES,
+    CTX_DOOR,
+    CTX_NOW,
+    CTX_RESTORE_THREAD,
+    CTX_ROW,
+    CTX_ROW_NS,
+    CTX_ROWS,
+    CTX_RUN,
+    CTX_SAVE_THREAD,
+    CTX_SINCE,
+    CTX_SPACES,
+    CTX_SURE,
+    CTX_TURNS,
+    CTX_UNTIL,
+    DOOR_BASE,
+    DOOR_BUFFERS,
+    DOOR_HEADER,
+    DOOR_ROW_BYTES,
+    DOOR_WORDS,
+    FIRST_BUFFER,
+    JUMP,
+    PLAN_END,
+    PLAN_LONG,
+    PLAN_PARTS,
+    PLAN_PROGRAM,
+    PLAN_ROWS,
+    PLAN_WORDS,
+)
+
+
+@shared
+def walk(program, end, ctx):
+    """Runs the steps in order; 0, or the offset of the failing step * 256 + its status.
+
+    A status below 0 is a jump: JUMP + words from the step to the next one. One that leads out of the program is handed on, as JUMP +
+    words from the program's start.
+    """
+    step = program
+    while step < end:
+        status = call_kernel(word(step, 0), step, ctx)
+        if status > 0:
+            return (step - program) * 256 + status
+        if status < 0:
+            step += (status - JUMP) * 8
+            if step < program or step >= end:  # words of a slower tier's steps there are none, so the end is another stretch's beginning
+                return JUMP + (step - program) // 8
+        else:
+            step += word(step, 1) * 8
+    return 0
+
+
+@shared
+def piece(ctx, door, plan, first):
+    """Runs a plan without parts on the arrays noted at a door, from row `first` on."""
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, DOOR_BASE) + first * word(entry, DOOR_ROW_BYTES))
+        entry += DOOR_WORDS * 8
+    write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
+    write_i64(ctx, CTX_ROW, first)
+    write_i64(ctx, CTX_TURNS, 0)
+    return walk(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
+
+
+@shared
+def _look_at_clock(ctx):
+    """Nanoseconds."""
+    if word(ctx, CTX_CLOCK_WRITES) != 0:
+        call_c_1(word(ctx, CTX_CLOCK), ctx + CTX_NOW * 8)  # its result is an int of 32 bits, and nothing can go wrong
+    else:
+        write_i64(ctx, CTX_NOW, call_c_0(word(ctx, CTX_CLOCK)))
+    return word(ctx, CTX_NOW)
+
+
+@shared
+def _in_time(ctx, first, n_rows):
+    """Whether a piece is expected to be over in time, by what its rows are said to take, or have taken in this batch."""
+    now = _look_at_clock(ctx)
+    if word(ctx, CTX_SURE) == 0:
+        write_i64(ctx, CTX_SURE, first)
+        write_i64(ctx, CTX_SINCE, now)
+    n_run, row_ns = first - word(ctx, CTX_SURE), word(ctx, CTX_ROW_NS)
+    if n_run > 0:
+        row_ns = (now - word(ctx, CTX_SINCE)) // n_run
+    return now + row_ns * n_rows <= word(ctx, CTX_UNTIL)
+
+
+@shared
+def _pieces(ctx, plan, first):
+    door, n_parts, limited = word(ctx, CTX_DOOR), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
+    if n_parts == 0:
+        return piece(ctx, door, plan, first)
+    for p in range(n_parts):
+        part = word(plan, PLAN_WORDS + 2 * p)
+        for _ in range(word(plan, PLAN_WORDS + 2 * p + 1)):
+            if limited and first > 0:
+                n_rows = word(part, PLAN_ROWS)
+                if first + n_rows > word(plan, PLAN_ROWS) or not _in_time(ctx, first, n_rows):
+                    break  # the next part may have smaller pieces
+            status = piece(ctx, door, part, first)
+            if status != 0:
+                if limited and first > 0:  # the rows before it have run; it will be the first piece of another batch
+                    write_i64(ctx, CTX_RUN, first)
+                    return 0
+                return status
+            first += word(part, PLAN_ROWS)
+    if limited:
+        write_i64(ctx, CTX_RUN, first)
+        _look_at_clock(ctx)
+    return 0
+
+
+@shared
+def execute(ctx, plan, first):
+    """Runs a plan on the noted arrays from row `first` on; 0, or where the program failed, as `walk` says."""
+    mode = pin_float_mode()
+    if word(plan, PLAN_LONG) != 0:  # long enough to let other Python threads run meanwhile
+        thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
+        status = _pieces(ctx, plan, first)
+        call_c_1(word(ctx, CTX_RESTORE_THREAD), thread)
+    else:
+        status = _pieces(ctx, plan, first)
+    restore_float_mode(mode)
+    return status
+
+
+def segment(ctx, program, end):
+    """Runs a stretch of a program between two steps of a slower tier."""
+    mode = pin_float_mode()
+    status = walk(program, end, ctx)
+    restore_float_mode(mode)
+    return status

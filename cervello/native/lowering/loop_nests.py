@@ -1,0 +1,50 @@
+"""Turns shapes and strides into the loop nests that kernels walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cervello.errors import GraphError
+from cervello.native.graph.dims import Dim, NotAffine, Shape, written
+from cervello.native.graph.tensors import Tensor
+from cervello.native.lowering.registry import NotPlanned
+
+
+def broadcast_strides(tensor: Tensor, shape: Shape) -> Shape:
+    """Strides with which a tensor is read as if it had `shape`; 0 where one element serves many."""
+    missing = len(shape) - len(tensor.shape)
+    own = (1,) * missing + tensor.shape
+    if missing < 0 or any(have not in (1, size) for have, size in zip(own, shape, strict=True)):
+        raise GraphError(f"{tensor.name!r}: expected a shape that broadcasts to {written(shape)}, got {written(tensor.shape)}")
+    strides = (0,) * missing + tensor.strides
+    return tuple(0 if have == 1 else stride for have, stride in zip(own, strides, strict=True))
+
+
+def collapse(shape: Shape, strides: Sequence[Shape]) -> tuple[list[Dim], list[list[Dim]]]:
+    """Drops axes of size 1 and merges neighbours that lie one behind the other for every operand."""
+    sizes: list[Dim] = []
+    steps: list[list[Dim]] = [[] for _ in strides]
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        here = [operand[axis] for operand in strides]
+        if sizes and all(step[-1] == stride * size for step, stride in zip(steps, here, strict=True)):
+            try:
+                sizes[-1] = sizes[-1] * size
+            except NotAffine as error:
+                raise NotPlanned(f"a size grows faster than the batch: {error}") from error
+            for step, stride in zip(steps, here, strict=True):
+                step[-1] = stride
+        else:
+            sizes.append(size)
+            for step, stride in zip(steps, here, strict=True):
+                step.append(stride)
+    return sizes, steps
+
+
+def padded(sizes: Sequence[Dim], steps: Sequence[Sequence[Dim]], depth: int) -> tuple[list[Dim], list[list[Dim]]]:
+    """Exactly `depth` loops, by outer loops of one turn."""
+    missing = depth - len(sizes)
+    if missing < 0:
+        raise NotPlanned(f"{len(sizes)} nested loops, the kernel has {depth}")
+    return [*[1] * missing, *sizes], [[*[0] * missing, *step] for step in steps]

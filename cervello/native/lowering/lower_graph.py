@@ -1,0 +1,75 @@
+"""Lowers a graph node by node: to kernels where ops have one, to the slower tiers where not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cervello.native.graph.graph import Node
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import LOWER, NotPlanned
+from cervello.native.lowering.rules.host import lower_host
+from cervello.native.lowering.rules.movement import plan_concats
+from cervello.native.passes.fusion import fused
+
+
+def walk(lowering: Lowering, early: bool = True) -> None:
+    """Lowers every node that something reads; `early`: see `plan_concats`."""
+    live = fused(_live(lowering), lowering.values, lowering.outputs)
+    lowering.uses = Counter(name for node in live for name in set(node.inputs) if name)
+    lowering.uses.update(lowering.outputs)
+    for node in live:
+        for name in set(node.inputs):
+            lowering.readers.setdefault(name, []).append(node)
+    plan_concats(lowering, live, early)
+    for node in live:
+        lowering.node = node
+        if node.index not in lowering.absorbed:
+            _lower(lowering, node)
+        for name in node.outputs:
+            _settle(lowering, name)
+        for name in set(node.inputs):
+            if name and name in lowering.tensors:
+                lowering.tensors[name].buffer.readers -= 1
+    lowering.node = None
+    for name, place in lowering.places.items():  # outputs that are inputs or constants as they stand
+        source = lowering.tensors.get(name)
+        if name in lowering.outputs and source is not None and source is not place:
+            lowering.copy(source, place)
+
+
+def _live(lowering: Lowering) -> list[Node]:
+    wanted, live = set(lowering.outputs), []
+    for node in reversed(lowering.graph.nodes):
+        if any(name in wanted and lowering.values[name].data is None for name in node.outputs):
+            live.append(node)
+            wanted.update(node.inputs)
+    return live[::-1]
+
+
+def _lower(lowering: Lowering, node: Node) -> None:
+    before, absorbed = len(lowering.steps), len(lowering.absorbed)
+    lower = LOWER.get(node.op) if not node.domain else None
+    try:
+        if lower is None:
+            raise NotPlanned("no kernel for this op")
+        lower(lowering, node)
+    except NotPlanned as reason:
+        del lowering.steps[before:]
+        while len(lowering.absorbed) > absorbed:
+            lowering.absorbed.popitem()
+        for name in node.outputs:  # what was begun
+            lowering.tensors.pop(name, None)
+        lowering.slow[str(node)] = str(reason)
+        lower_host(lowering, node, str(reason))
+
+
+def _settle(lowering: Lowering, name: str) -> None:
+    """After a node: copies a result to the place that was asked for, and counts its readers."""
+    tensor = lowering.tensors.get(name) if name else None
+    if tensor is None:
+        return
+    place = lowering.places.get(name)
+    if place is not None and tensor is not place:
+        lowering.copy(tensor, place)
+        tensor = lowering.tensors[name] = place
+    tensor.buffer.readers += lowering.uses[name]

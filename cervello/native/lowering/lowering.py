@@ -1,0 +1,186 @@
+"""From a graph with known shapes to steps over buffers.
+
+Ops ask a `Lowering` for operands in the layout their kernel reads and for a place to write; views stay views, a Concat's
+operands are written in place where their producers can, and an elementwise result takes over an operand nobody else reads.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from cervello.native.fallback.table import symbolic
+from cervello.native.graph.budget import current
+from cervello.native.graph.dims import NotAffine, Shape, product
+from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
+from cervello.native.graph.values import Value
+from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
+from cervello.native.lowering.registry import NotPlanned
+
+_COPY_LOOPS = 5  # of `kernels.copies.copy_strided`
+
+
+class Lowering:
+    """The state of one lowering; mutable, used once.
+
+    Attributes:
+      steps: what has been emitted so far.
+      tensors: where each value lives, by name.
+      slow: reasons by node, for ops outside the planned tier.
+      stretches: how rows lie in values whose batch axis has absorbed others, see `rows_apart.check_rows_apart`.
+    """
+
+    def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...], stretches: Mapping[str, int] | None = None):
+        self.graph, self.values = graph, values
+        self.steps: list[Step] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.buffers: list[Buffer] = []
+        self.slow: dict[str, str] = {}
+        self.stretches = stretches or {}
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
+        self.uses.update(outputs)
+        self.outputs = outputs
+        self.places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
+        self.node: Node | None = None
+        self.readers: dict[str, list[Node]] = {}
+        self.absorbed: dict[int, None] = {}  # in the order in which they were
+        self.early_matters = False  # whether Concats could leave their operands where they are for longer
+        self.open: dict[str, Any] = {}  # what marks of branches and loops tell each other
+        self.turns: list[int] = []  # of the loops around the next step
+
+    # Operands -----------------------------------------------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        return self.values[name]
+
+    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+        """The data of a value known ahead, None when it is not or when absent."""
+        return self.values[name].constant if name else None
+
+    def shape(self, name: str) -> Shape:
+        shape = self.values[name].shape
+        if shape is None:
+            raise NotPlanned(f"the shape of {name!r} depends on data")
+        return shape
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        dtype = self.values[name].dtype
+        if dtype is None:
+            raise NotPlanned(f"the type of {name!r} depends on data")
+        return dtype
+
+    def tensor(self, name: str) -> Tensor:
+        """Where a value lives; constants get a buffer when first asked for."""
+        found = self.tensors.get(name)
+        if found is not None:
+            return found
+        value = self.values[name]
+        if value.data is None:
+            raise NotPlanned(f"{name!r} comes from a slower tier with a shape that depends on data")
+        if symbolic(value.data):
+            raise NotPlanned(f"{name!r} holds sizes that depend on the batch")
+        return self.stored(name, value.data if value.data.dtype != object else value.data.astype(np.int64))
+
+    def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
+        """A constant as a tensor."""
+        current().take(f"constant {name!r}", data.nbytes)
+        data = np.ascontiguousarray(data).reshape(data.shape)  # a scalar stays one
+        buffer = Buffer(name, Space.CONSTANT, data.nbytes, data=data)
+        found = self.tensors[name] = Tensor(name, data.dtype, data.shape, buffer, 0, dense_strides(data.shape, data.itemsize))
+        return found
+
+    def contiguous(self, tensor: Tensor, axis: int = 0) -> Tensor:
+        """The tensor with its axes from `axis` on without gaps; copied when they are not."""
+        if tensor.contiguous_from(axis):
+            return tensor
+        target = self.scratch(tensor.shape, tensor.dtype)
+        self.copy(tensor, target)
+        return target
+
+    def single_use(self, name: str) -> bool:
+        """Whether the node being lowered is the only reader of a value."""
+        return self.uses[name] == 1
+
+    # Results ------------------------------------------------------------------------------------------------------------
+
+    def output(self, name: str, contiguous: bool = True, over: Tensor | None = None) -> Tensor:
+        """Where to write a result.
+
+        Args:
+          contiguous: the kernel cannot leave gaps; a place that has some is then filled by a copy later.
+          over: an operand that may be overwritten when nobody reads it afterwards.
+        """
+        place = self.places.get(name)
+        if place is not None and (place.contiguous or not contiguous):
+            self.tensors[name] = place
+            return place
+        shape, dtype = self.shape(name), self.dtype(name)
+        if (place is None and over is not None and over.buffer.space is Space.ARENA and over.contiguous and over.shape == shape
+                and over.dtype == dtype and over.buffer.readers == 1):
+            self.tensors[name] = over.viewed(name, shape, over.strides)
+            return self.tensors[name]
+        self.tensors[name] = tensor = self.scratch(shape, dtype, name)
+        return tensor
+
+    def alias(self, name: str, tensor: Tensor) -> None:
+        """The result is a view of an operand."""
+        self.tensors[name] = tensor
+
+    def scratch(self, shape: Shape, dtype: np.dtype[Any] | type[Any], name: str = "") -> Tensor:
+        """Fresh arena memory."""
+        dtype = np.dtype(dtype)
+        try:
+            n_bytes = product(shape) * dtype.itemsize
+        except NotAffine as error:
+            raise NotPlanned(f"a size grows faster than the batch: {error}") from error
+        buffer = Buffer(name or f"scratch of {self.node}", Space.ARENA, n_bytes)
+        self.buffers.append(buffer)
+        return dense(name or buffer.name, dtype, shape, buffer)
+
+    def only_reader(self, name: str) -> Node | None:
+        """The node that alone reads a value, when nobody outside the graph does."""
+        readers = self.readers.get(name, [])
+        return readers[0] if len(readers) == 1 and self.uses[name] == 1 else None
+
+    def absorb(self, node: Node) -> None:
+        """A node's work is done by the step being lowered."""
+        self.absorbed[node.index] = None
+
+    # Steps --------------------------------------------------------------------------------------------------------------
+
+    def emit(self, kernel: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], words: list[Any],
+             scratch: tuple[Tensor, ...] = (), op: str = "") -> Step:
+        """Adds a kernel call; operand words are (space, offset) of reads, writes, then scratch."""
+        node = self.node
+        step = Step(f"cervello.native.kernels.{kernel}", reads, writes, words, op or (node.op if node else "copy"),
+                    str(node) if node else "", scratch=scratch, times=prod(self.turns))
+        self.steps.append(step)
+        return step
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Copies elements between two layouts of one shape."""
+        sizes, (from_, to) = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+        if len(sizes) <= _COPY_LOOPS:
+            self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
+            return
+        outer = len(sizes) - _COPY_LOOPS
+        words = [target.itemsize, *sizes[outer:], *from_[outer:], *to[outer:], outer]
+        for loop in zip(sizes[:outer], from_, to, strict=False):
+            words += loop
+        self.emit("copies:copy_deep", (source,), (target,), words, op="copy")
+
+    def place(self, name: str, tensor: Tensor) -> None:
+        """Asks that a value be written to `tensor`."""
+        self.places[name] = tensor
+
+
+def copy_words(source: Tensor, target: Tensor) -> list[Any]:
+    """The words of `kernels.copies.copy_strided`."""
+    sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+    sizes, (from_, to) = padded(sizes, steps, _COPY_LOOPS)
+    return [target.itemsize, *sizes, *from_, *to]

@@ -1,0 +1,70 @@
+"""Attend: a chain MatMul, elementwise ops, Softmax, MatMul as one step. `fusion` makes these nodes; no file holds one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.dims import Dim
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Address, Space, Tensor, Weight
+from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.rules.elementwise import BINARY
+from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_for
+from cervello.native.lowering.rules.reductions import turned_floats
+from cervello.native.passes.fusion import MOST_OPS
+
+F32 = np.dtype(np.float32)
+_ROWS = 48  # as the kernel's
+_K = "cervello.native.kernels."
+
+
+@lowers("Attend")
+def _attend(lowering: Lowering, node: Node) -> None:
+    q, k, v = (lowering.tensor(name) for name in node.inputs[:3])
+    if q.strides[-1] != 4 and q.shape[-1] != 1:
+        q = lowering.contiguous(q)
+    shape = node.attributes["scores"]
+    lead = shape[:-2]
+    target = _target(lowering, node.outputs[0], q)
+    others = [_dense(lowering, name) for name in node.inputs[3:]]
+    spread = [broadcast_strides(other, shape) for other in others]
+    strides = [_lead(tensor, lead) for tensor in (q, k, v, target)] + [each[:-2] for each in spread]
+    sizes, steps = padded(*collapse(lead, strides), 3)
+    m, n, d, dv = (int(size) for size in (*shape[-2:], q.shape[-1], v.shape[-1]))
+    words: list[Any] = [*sizes, *(stride for step in steps[:4] for stride in step), m, n, d, dv, q.strides[-2], *k.strides[-2:],
+                        *v.strides[-2:], target.strides[-2], segments_for(d, n), segments_for(n, dv),
+                        Weight(padded_bias(None, max(n, dv))), len(others), Address(_K + "reduce_last:softmax")]
+    for (op, on_left), each, step in zip(node.attributes["ops"], spread, steps[4:], strict=True):
+        still = 0 if each[-1] else (1 if on_left else 2)
+        words += [Address(f"{_K}{BINARY[F32][op]}"), int(on_left), *step, each[-2], still]
+    keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
+    turned, at_once = turned_floats(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
+    rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
+    scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
+    idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand
+    lowering.emit("attention:attend", (q, k, v, *others, *idle), (target,), words, scratch=scratch)
+
+
+def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:
+    """In the place of q where that is free and fits: a row of q has been read for good when its row of the result is written."""
+    free = name not in lowering.places and q.buffer.space is Space.ARENA and q.buffer.readers == 1
+    if not free or q.shape != lowering.shape(name) or q.strides[-1] != 4:
+        return lowering.output(name)
+    lowering.alias(name, q.viewed(name, q.shape, q.strides))
+    return lowering.tensors[name]
+
+
+def _dense(lowering: Lowering, name: str) -> Tensor:
+    tensor = lowering.tensor(name)
+    return tensor if not tensor.shape or tensor.shape[-1] == 1 or tensor.strides[-1] == 4 else lowering.contiguous(tensor)
+
+
+def _lead(tensor: Tensor, lead: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
+    if len(part.shape) > len(lead):
+        raise NotPlanned("more leading axes than the scores have")
+    return broadcast_strides(part, lead)

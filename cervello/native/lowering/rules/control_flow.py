@@ -1,0 +1,135 @@
+"""If, Loop and Scan, by the marks they are laid out with (see `native.flow`).
+
+Their steps lie in the program like any others, with jumps between, and their buffers in the one arena: what turns read from around them
+is kept until the last turn is over, what they hold for themselves is planned as if there were one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cervello.native.frontend.control_flow import BRANCH, JOINED, OTHERWISE, TURNED, TURNS
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import LABEL, Jump, Step, Tensor
+from cervello.native.lowering.lowering import Lowering, copy_words
+from cervello.native.lowering.registry import lowers
+from cervello.native.shapes.control_flow import ENDLESS
+
+_BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """What the mark behind a loop has to know of the one in front."""
+
+    begin: Step
+    again: Step  # where a turn begins
+    end: Step
+
+
+def _label(lowering: Lowering) -> Step:
+    """A place to jump to; not among the steps yet."""
+    node = lowering.node
+    return Step(LABEL, (), (), [], node.op if node else "", str(node) if node else "")
+
+
+@lowers(BRANCH)
+def _branch(lowering: Lowering, node: Node) -> None:
+    otherwise = lowering.open[node.outputs[0]] = _label(lowering)
+    lowering.emit("control_flow:branch", (lowering.tensor(node.inputs[0]),), (), [Jump(otherwise)])
+
+
+@lowers(OTHERWISE)
+def _otherwise(lowering: Lowering, node: Node) -> None:
+    for name, copy in zip(node.inputs[1:], node.outputs[1:], strict=True):
+        if name:
+            lowering.copy(lowering.tensor(name), lowering.output(copy))
+    end = lowering.open[node.outputs[0]] = _label(lowering)
+    lowering.emit("control_flow:jump", (), (), [Jump(end)])
+    lowering.steps.append(lowering.open.pop(node.inputs[0]))
+
+
+@lowers(JOINED)
+def _joined(lowering: Lowering, node: Node) -> None:
+    n = len(node.outputs)
+    for result, copy, name in zip(node.outputs, node.inputs[1:n + 1], node.inputs[n + 1:], strict=True):
+        if result:
+            target = lowering.tensor(copy)
+            lowering.copy(lowering.tensor(name), target)
+            lowering.alias(result, target)
+    lowering.steps.append(lowering.open.pop(node.inputs[0]))
+
+
+@lowers(TURNS)
+def _turns(lowering: Lowering, node: Node) -> None:
+    counter, trips, turn, going, *taken = node.outputs
+    n_states = node.attributes["states"]
+    count = lowering.constant(trips)
+    turns = lowering.tensor(trips) if count is not None else lowering.tensor(node.inputs[0])
+    condition = lowering.tensor(node.inputs[1]) if node.inputs[1] else lowering.stored(f"{going}/first", np.array(True))
+    states = [(lowering.tensor(name), lowering.scratch(lowering.shape(state), lowering.dtype(state), state))
+              for name, state in zip(node.inputs[2:2 + n_states], taken, strict=False)]
+    for source, state in states:
+        lowering.copy(source, state)
+        lowering.alias(state.name, state)
+    both, flag = lowering.scratch((2,), _I64, counter), lowering.scratch((), _BOOL, going)
+    loop = lowering.open[counter] = _Loop(
+        lowering.emit("control_flow:begin", (turns, condition), (both, flag), []), _label(lowering), _label(lowering))
+    loop.begin.words.append(Jump(loop.end))
+    loop.begin.keeps = tuple(state for _, state in states)
+    lowering.steps.append(loop.again)
+    lowering.alias(counter, both)
+    lowering.alias(trips, turns)
+    lowering.alias(turn, both.viewed(turn, (), ()))
+    lowering.alias(going, flag)
+    known = 1 if count is None or int(count) >= ENDLESS else max(int(count), 1)
+    lowering.turns.append(known)
+    for i, name in enumerate(node.inputs[2 + n_states:]):
+        sequence, element = lowering.tensor(name), lowering.output(taken[n_states + i])
+        axis = node.attributes["axes"][i] % len(sequence.shape)
+        one = _without(sequence, axis)
+        lowering.emit("control_flow:take", (sequence, both), (element,), [
+            sequence.shape[axis], sequence.strides[axis], node.attributes["reverse"][i], *copy_words(one, element)])
+
+
+@lowers(TURNED)
+def _turned(lowering: Lowering, node: Node) -> None:
+    loop: _Loop = lowering.open.pop(node.inputs[0])
+    both, n_states, axes = lowering.tensor(node.inputs[0]), node.attributes["states"], node.attributes["axes"]
+    ended, given = node.inputs[4:4 + n_states], node.inputs[4 + n_states:4 + n_states + len(axes)]
+    going, *begun = node.inputs[5 + n_states + len(axes):][:1 + n_states]
+    for i, (name, result) in enumerate(zip(given, node.outputs[n_states:], strict=True)):
+        if result:
+            element, sequence = lowering.tensor(name), lowering.output(result, contiguous=False)
+            axis = axes[i] % len(sequence.shape)
+            one = _without(sequence, axis)
+            lowering.emit("control_flow:put", (element, both), (sequence,), [
+                sequence.shape[axis], sequence.strides[axis], node.attributes["reverse"][i], *copy_words(element, one)])
+            loop.begin.keeps += (sequence,)  # it fills turn by turn
+    states = [lowering.tensor(name) for name in begun]
+    results = [lowering.tensor(name) for name in ended]
+    for i, (last, state) in enumerate(zip(results, states, strict=True)):
+        if last != state and any(last.buffer is other.buffer for other in states):  # states that change places, or a view of one
+            results[i] = lowering.scratch(last.shape, last.dtype)
+            lowering.copy(last, results[i])
+    for last, state in zip(results, states, strict=True):
+        if last != state:
+            lowering.copy(last, state)
+    goes_on = node.inputs[3]
+    condition = lowering.tensor(goes_on) if goes_on else lowering.stored(f"{node.inputs[0]}/on", np.array(True))
+    again = lowering.emit("control_flow:again", (condition,), (both, lowering.tensor(going)), [Jump(loop.again)])
+    again.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)
+    lowering.steps.append(loop.end)
+    lowering.turns.pop()
+    for name, state in zip(node.outputs, states, strict=False):
+        if name:
+            lowering.alias(name, state)
+
+
+def _without(tensor: Tensor, axis: int) -> Tensor:
+    """Its first element along an axis."""
+    return tensor.viewed(tensor.name, (*tensor.shape[:axis], *tensor.shape[axis + 1:]),
+                         (*tensor.strides[:axis], *tensor.strides[axis + 1:]))
+

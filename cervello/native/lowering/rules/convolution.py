@@ -1,0 +1,140 @@
+"""Conv, MaxPool and AveragePool of one or two spatial dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import GraphError
+from cervello.native.graph.dims import written
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Address, Space, Tensor, Weight
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels
+from cervello.native.lowering.rules.convolution_taps import two as _two
+from cervello.native.lowering.rules.elementwise import activation
+from cervello.native.lowering.rules.linear import PANEL, packed
+from cervello.native.lowering.rules.reductions import emit_reduction
+from cervello.native.shapes.rules.windows import Window, window
+
+F32 = np.dtype(np.float32)
+FILTERS, BLOCK = 8, 48  # as the kernels'
+Array = np.ndarray[Any, Any]
+Act = tuple[str, list[Any]] | None
+
+
+def _planar(tensor: Tensor) -> tuple[Any, ...]:
+    """Strides by batch, channel, row, column; a one-dimensional image is one row."""
+    if len(tensor.shape) == 3:
+        n, c, w = tensor.strides
+        return n, c, 0, w
+    if len(tensor.shape) == 4:
+        return tensor.strides
+    raise NotPlanned(f"{len(tensor.shape) - 2} spatial dimensions")
+
+
+def _geometry(lowering: Lowering, node: Node, kernel: tuple[int, ...] | None = None) -> Window:
+    found = window(node, lowering.value(node.inputs[0]), kernel)
+    if len(found.sizes) > 2:
+        raise NotPlanned(f"{len(found.sizes)} spatial dimensions")
+    return found
+
+
+def _words(found: Window) -> list[int]:
+    words: list[int] = [*_two(found.kernel, 1), *_two(found.strides, 1), *_two(found.dilations, 1), *_two(found.pads, 0)]
+    return words
+
+
+@lowers("Conv")
+def _conv(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    w = lowering.constant(node.inputs[1])
+    b = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    if source.dtype != F32 or w is None or (len(node.inputs) > 2 and node.inputs[2] and b is None):
+        raise NotPlanned("weights that are not constant float32")
+    found = _geometry(lowering, node, tuple(w.shape[2:]))
+    groups = node.attributes.get("group", 1)
+    channels = w.shape[1]
+    if (source.shape[1] != channels * groups or w.shape[0] % groups or tuple(found.kernel) != w.shape[2:]
+            or (b is not None and b.shape != w.shape[:1])):
+        raise GraphError(f"node {node}: expected weights and bias that fit {written(source.shape)} in {groups} groups, got {w.shape} and "
+                         f"{None if b is None else b.shape}")
+    name = node.outputs[0]
+    reader = lowering.only_reader(name)
+    act = activation(lowering, reader) if reader is not None and reader.inputs[0] == name else None
+    if act is not None and reader is not None:
+        lowering.absorb(reader)
+        name = reader.outputs[0]
+    target = lowering.output(name, contiguous=False)
+    _emit(lowering, source, target, w.astype(F32), np.zeros(w.shape[0], F32) if b is None else b.astype(F32), groups, found, act)
+
+
+def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window, act: Act) -> None:
+    """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
+    filters = w.shape[0] // groups
+    k = int(np.prod(w.shape[1:]))
+    # Whether memory is asked for ahead: what steps before have written is near; rows that interleave would be asked for many times.
+    (height, width), (xc, xh, xw) = _two(found.sizes, 1), _planar(source)[1:]
+    cold = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
+    block, parameters = act or (None, [])
+    address = Address(block) if block else 0
+    pixels = over_pixels(found, w.shape[1], _planar(source))
+    places = over_filters(found, w.shape[1], _planar(source), groups)
+    common = [source.shape[0], groups, w.shape[1], filters, k, *_two(found.sizes, 1), *_two(found.outputs, 1)]
+    (sh, sw), (ph, pw) = _two(found.strides, 1), _two(found.pads, 0)
+    strides = [*_planar(source), *_planar(target)]
+    if pixels.cycles(filters, k) <= places.cycles(filters, k):
+        yh, yw = _planar(target)[2:]
+        out_height, out_width = _two(found.outputs, 1)
+        direct = yw == 4 and (out_height == 1 or (pixels.columns == out_width and yh == out_width * 4))
+        results = lowering.scratch((FILTERS * -(-pixels.pixels // 16) * 16,), F32)
+        copied = results if pixels.in_place else lowering.scratch((pixels.copied,), F32)
+        lowering.emit("convolution:by_pixels", (source,), (target,), [
+            Weight(_in_blocks(w.reshape(groups, filters, k)), "filters"), Weight(_padded(bias.reshape(groups, filters), FILTERS)),
+            Weight(pixels.offsets), *common, pixels.rows, pixels.columns, sh, sw, ph, pw, *strides, int(pixels.in_place), int(direct),
+            cold, address, *parameters], scratch=(copied, results))
+        return
+    panels = np.concatenate([packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T) for g in range(groups)])
+    results, addresses = lowering.scratch((BLOCK * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((BLOCK,), np.int64)
+    copied = results if places.in_place else lowering.scratch((places.copied,), F32)
+    lowering.emit("convolution:by_filters", (source,), (target,), [
+        Weight(panels, "filters"), Weight(_padded(bias.reshape(groups, filters), PANEL)), Weight(places.offsets), *common,
+        places.rows, places.columns, ph, pw, places.down, places.right, *strides, int(places.in_place), int(places.by_pixel), cold,
+        address, *parameters], scratch=(copied, results, addresses))
+
+
+def _in_blocks(w: Array) -> Array:
+    """[groups, filters, K] as blocks [., K, FILTERS]."""
+    groups, filters, k = w.shape
+    blocks = -(-filters // FILTERS)
+    full = np.zeros((groups, blocks * FILTERS, k), F32)
+    full[:, :filters] = w
+    return np.ascontiguousarray(full.reshape(groups * blocks, FILTERS, k).transpose(0, 2, 1))
+
+
+def _padded(bias: Array, width: int) -> Array:
+    full = np.zeros((bias.shape[0], -(-bias.shape[1] // width) * width), F32)
+    full[:, :bias.shape[1]] = bias
+    return full
+
+
+@lowers("MaxPool", "AveragePool")
+def _pool(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    if source.dtype != F32:
+        raise NotPlanned(f"no kernel for {source.dtype}")
+    found = _geometry(lowering, node)
+    if node.op == "AveragePool" and node.attributes.get("count_include_pad", 0) and node.attributes.get("ceil_mode", 0):
+        raise NotPlanned("counted padding together with ceil_mode")
+    whole = tuple(found.kernel) == tuple(found.sizes) and set(found.outputs) == {1} and not any(found.pads) and set(found.dilations) <= {1}
+    if node.op == "MaxPool" and whole:
+        emit_reduction(lowering, "max_", source, list(range(2, len(source.shape))), lowering.output(node.outputs[0]))
+        return
+    target = lowering.output(node.outputs[0], contiguous=False)
+    row = lowering.scratch((_two(found.sizes, 1)[1],), F32)
+    words = [*source.shape[:2], *_two(found.sizes, 1), *_two(found.outputs, 1), *_words(found), *_planar(source), *_planar(target)]
+    if node.op == "AveragePool":
+        words.append(node.attributes.get("count_include_pad", 0))
+    lowering.emit(f"pooling:{'max' if node.op == 'MaxPool' else 'average'}_pool", (source,), (target,), words, scratch=(row,))

@@ -1,0 +1,284 @@
+"""Ops that treat every element alone: one block per op, loops shared by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervello.codegen import entry
+from cervello.codegen.bits import float_word
+from cervello.native.fallback.table import NUMPY
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Address, Tensor
+from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.passes.batch_independence import ELEMENTWISE
+from cervello.native.shapes.rules.basic import RULES
+
+_K = "cervello.native.kernels."
+F32, I64, I32, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32), np.dtype(bool)
+Parameters = Callable[[Lowering, Node], list[Any]]
+
+
+def _none(lowering: Lowering, node: Node) -> list[Any]:
+    return []
+
+
+def _attributes(**defaults: float) -> Parameters:
+    return lambda lowering, node: [float_word(node.attributes.get(name, default)) for name, default in defaults.items()]
+
+
+def _clip(lowering: Lowering, node: Node) -> list[Any]:
+    words = []
+    for index, missing in ((1, np.finfo(F32).min), (2, np.finfo(F32).max)):  # as the specification has it
+        name = node.inputs[index] if len(node.inputs) > index else ""
+        bound = lowering.constant(name) if name else np.float32(missing)
+        if bound is None:
+            raise NotPlanned("bounds that are not constant")
+        words.append(float_word(float(np.asarray(bound).reshape(()))))
+    return words
+
+
+UNARY: dict[str, tuple[str, Parameters]] = {
+    "Relu": ("relu", _none), "Tanh": ("tanh", _none), "Sigmoid": ("sigmoid", _none), "Exp": ("exp", _none), "Log": ("log", _none),
+    "Erf": ("erf", _none), "Softplus": ("softplus", _none), "Sin": ("sin", _none), "Cos": ("cos", _none), "Mish": ("mish", _none),
+    **{op: (op.lower(), _none) for op in ("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh")},
+    "Sqrt": ("sqrt", _none), "Abs": ("abs_", _none), "Floor": ("floor", _none), "Ceil": ("ceil", _none), "Round": ("round_", _none),
+    "Neg": ("neg", _none), "Reciprocal": ("reciprocal", _none), "HardSwish": ("hard_swish", _none), "Sign": ("sign", _none),
+    "Softsign": ("softsign", _none), "Clip": ("clip", _clip), "LeakyRelu": ("leaky_relu", _attributes(alpha=0.01)),
+    "Elu": ("elu", _attributes(alpha=1.0)), "Celu": ("celu", _attributes(alpha=1.0)), "Swish": ("swish", _attributes(alpha=1.0)),
+    "Selu": ("selu", _attributes(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
+    "HardSigmoid": ("hard_sigmoid", _attributes(alpha=0.2, beta=0.5)),
+    "ThresholdedRelu": ("thresholded_relu", _attributes(alpha=1.0)),
+}
+
+
+def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
+    """The block and parameters of a node that maps float32 elements one by one; None when it is something else."""
+    if node.domain or lowering.values[node.outputs[0]].dtype != F32 or lowering.values[node.inputs[0]].dtype != F32:
+        return None
+    if node.op == "Gelu":
+        return _K + ("unary:gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "unary:gelu"), []
+    found = UNARY.get(node.op)
+    if found is None:
+        return None
+    try:
+        return found[0] if ":" in found[0] else f"{_K}unary:{found[0]}", found[1](lowering, node)
+    except NotPlanned:
+        return None
+
+
+def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, parameters: list[Any]) -> None:
+    """target = block(source), element by element."""
+    if _gappy(target):
+        fresh = lowering.scratch(target.shape, target.dtype)
+        emit_map(lowering, block, source, fresh, parameters)
+        lowering.copy(fresh, target)
+        return
+    sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
+    if sizes and steps[0][-1] != source.itemsize:
+        source = _materialised(lowering, source, target)
+        sizes, steps = collapse(target.shape, [source.strides, target.strides])
+    if not sizes:
+        sizes, steps = [1], [[source.itemsize], [target.itemsize]]
+    sizes, (from_, to) = padded(sizes, steps, 4)
+    lowering.emit("maps:map1", (source,), (target,), [Address(block), sizes[3], *sizes[:3], *from_[:3], *to[:3], *parameters])
+
+
+def _gappy(target: Tensor) -> bool:
+    """Whether neighbouring elements do not adjoin, as in one column of a wider row: no block can write that."""
+    sizes, steps = collapse(target.shape, [target.strides])
+    return bool(sizes) and steps[0][-1] != target.itemsize
+
+
+def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
+    fresh = lowering.scratch(target.shape, source.dtype)
+    lowering.copy(source, fresh)
+    return fresh
+
+
+def _whole_bounds(lowering: Lowering, node: Node) -> list[Any]:
+    info = np.iinfo(lowering.dtype(node.inputs[0]))
+    words = []
+    for index, missing in ((1, info.min), (2, info.max)):
+        name = node.inputs[index] if len(node.inputs) > index else ""
+        bound = lowering.constant(name) if name else np.asarray(missing)
+        if bound is None:
+            raise NotPlanned("bounds that are not constant")
+        words.append(int(np.asarray(bound).reshape(())))
+    return words
+
+
+_WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu"}
+
+
+def _lower_unary(lowering: Lowering, node: Node) -> None:
+    found = activation(lowering, node)
+    kind = {I64: "i64", I32: "i32"}.get(lowering.dtype(node.inputs[0]))
+    if found is None and kind is not None and node.op in _WHOLE_UNARY:
+        found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", []
+    elif found is None and kind is not None and node.op == "Clip":
+        found = f"{_K}integers:clip_{kind}", _whole_bounds(lowering, node)
+    if found is None:
+        raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
+    source = lowering.tensor(node.inputs[0])
+    target = lowering.output(node.outputs[0], contiguous=False, over=source)
+    emit_map(lowering, found[0], source, target, found[1])
+
+
+for _op in (*UNARY, "Gelu"):
+    lowers(_op)(_lower_unary)
+
+
+def register_map(op: str, reference: str, attributes: Mapping[str, float]) -> None:
+    """Makes an op, by a name no file has, of a block "module:name" and its float attributes."""
+    UNARY[op] = reference, _attributes(**attributes)
+    RULES[op] = RULES["Relu"]
+    ELEMENTWISE.add(op)
+    NUMPY[op] = lambda node, x: _applied(reference, x, [node.attributes.get(name, default) for name, default in attributes.items()])
+    lowers(op)(_lower_unary)
+
+
+def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float]) -> np.ndarray[Any, Any]:
+    """A block on an array, to fold constants."""
+    source = np.ascontiguousarray(x, F32)
+    target, words = np.empty_like(source), np.array([float_word(p) for p in parameters] or [0], np.int64)
+    entry.ints(reference)(target.ctypes.data, source.ctypes.data, source.size, words.ctypes.data)
+    return target.reshape(x.shape)
+
+
+@lowers("Not")
+def _not(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    if source.dtype != BOOL:
+        raise NotPlanned(f"no kernel for {source.dtype}")
+    emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
+
+
+@lowers("IsNaN", "IsInf")
+def _strange(lowering: Lowering, node: Node) -> None:
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    if source.dtype != F32:
+        raise NotPlanned(f"no kernel for {source.dtype}")
+    counted = [] if node.op == "IsNaN" else [int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")]
+    block = "unary:is_nan" if node.op == "IsNaN" else "unary:is_inf"
+    emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
+
+
+_KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
+
+
+@lowers("Cast", "CastLike")
+def _cast(lowering: Lowering, node: Node) -> None:
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    dtype = lowering.dtype(name)
+    if dtype == source.dtype:
+        lowering.alias(name, source.viewed(name, source.shape, source.strides))
+        return
+    kinds = _KINDS.get(source.dtype.name), _KINDS.get(dtype.name)
+    if None in kinds:
+        raise NotPlanned(f"no kernel casts {source.dtype} to {dtype}")
+    emit_map(lowering, f"{_K}casts:{kinds[0]}_to_{kinds[1]}", source, lowering.output(name, contiguous=False), [])
+
+
+_FLOATS = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "max_", "Min": "min_", "Pow": "pow_", "PRelu": "prelu",
+           "Less": "less", "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Equal": "equal"}
+_WHOLE = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Mod": "mod", "Max": "max", "Min": "min", "Less": "less",
+          "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "Equal": "equal"}
+BINARY = {
+    F32: {op: f"binary:{block}" for op, block in _FLOATS.items()},
+    I64: {op: f"integers:{block}_i64" for op, block in _WHOLE.items()},
+    I32: {op: f"integers:{block}_i32" for op, block in _WHOLE.items()},
+    BOOL: {"And": "binary:and_", "Or": "binary:or_", "Xor": "binary:xor", "Equal": "integers:equal_bool"},
+}
+
+
+def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor, parameters: Sequence[int] = ()) -> None:
+    """target = block(a, b[, c]) with broadcasting."""
+    if _gappy(target):
+        fresh = lowering.scratch(target.shape, target.dtype)
+        emit_binary(lowering, block, operands, fresh, parameters)
+        lowering.copy(fresh, target)
+        return
+    operands = tuple(operands)
+    for _ in range(2):
+        sizes, steps = collapse(target.shape, [*(broadcast_strides(o, target.shape) for o in operands), target.strides])
+        if not sizes:
+            sizes, steps = [1], [[o.itemsize] for o in (*operands, target)]
+        last = [step[-1] for step in steps]
+        fits = [stride in (0, o.itemsize) for stride, o in zip(last, operands, strict=False)]
+        if all(fits) and any(stride != 0 for stride in last[:-1]):
+            break
+        all_still = not any(stride != 0 for stride in last[:-1])
+        operands = tuple(o if fit and not (all_still and i == 0) else _materialised(lowering, o, target)
+                         for i, (o, fit) in enumerate(zip(operands, fits, strict=True)))
+    else:
+        raise NotPlanned("strides that no loop covers")
+    still = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
+    sizes, steps = padded(sizes, steps, 4)
+    strides = [stride for step in steps for stride in step[:3]]
+    words = [Address(_K + block), sizes[3], *sizes[:3], *strides, still, *parameters]
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), words)
+
+
+def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:
+    shape = lowering.shape(name)
+    return next((o for o in operands if o.shape == shape and o.buffer.readers == 1), None)
+
+
+def _lower_binary(lowering: Lowering, node: Node) -> None:
+    name = node.outputs[0]
+    operands = [lowering.tensor(i) for i in node.inputs]
+    block = BINARY.get(operands[0].dtype, {}).get(node.op)
+    if block is None or any(o.dtype != operands[0].dtype for o in operands):
+        raise NotPlanned(f"no kernel for {' and '.join(str(o.dtype) for o in operands)}")
+    if node.op == "Mod" and node.attributes.get("fmod", 0):
+        block = block.replace(":mod", ":fmod")
+    if len(operands) == 1:
+        lowering.alias(name, operands[0].viewed(name, operands[0].shape, operands[0].strides))
+        return
+    if node.op == "Pow" and lowering.constant(node.inputs[1]) is not None and np.all(lowering.constant(node.inputs[1]) == 2):
+        operands[1] = operands[0]
+        block = BINARY[operands[0].dtype]["Mul"]  # x ** 2 is x * x, bit for bit
+    target = lowering.output(name, contiguous=False, over=_over(lowering, tuple(operands), name) if len(operands) == 2 else None)
+    emit_binary(lowering, block, (operands[0], operands[1]), target)
+    for operand in operands[2:]:  # Max and Min of many
+        emit_binary(lowering, block, (target, operand), target)
+
+
+for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal",
+            "And", "Or", "Xor", "Mod"):
+    lowers(_op)(_lower_binary)
+
+
+@lowers("Where")
+def _where(lowering: Lowering, node: Node) -> None:
+    operands = tuple(lowering.tensor(i) for i in node.inputs)
+    if operands[0].dtype != BOOL or operands[1].dtype != operands[2].dtype:
+        raise NotPlanned(f"no kernel for {operands[1].dtype}")
+    block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
+    emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)
+
+
+@lowers("BatchNormalization")
+def _batch_normalization(lowering: Lowering, node: Node) -> None:
+    """y = x * scale + shift per channel, the two folded from four constants in float64."""
+    if node.attributes.get("training_mode", 0):
+        raise NotPlanned("training mode")
+    operands = [lowering.constant(name) for name in node.inputs[1:5]]
+    if any(o is None for o in operands):
+        raise NotPlanned("statistics that are not constant")
+    if lowering.dtype(node.inputs[0]) != F32:
+        raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])}")
+    scale, bias, mean, variance = (np.asarray(o, np.float64) for o in operands)
+    factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+    shift = (bias - mean * factor).astype(F32)
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    shape = (-1,) + (1,) * (len(source.shape) - 2)
+    target = lowering.output(name, contiguous=False)
+    scale_tensor = lowering.stored(f"{name}/scale", factor.astype(F32).reshape(shape))
+    emit_binary(lowering, "binary:mul", (source, scale_tensor), target)
+    emit_binary(lowering, "binary:add", (target, lowering.stored(f"{name}/shift", shift.reshape(shape))), target)

@@ -1,0 +1,127 @@
+"""GatherElements, GatherND, ScatterElements, ScatterND, TopK: elements by computed indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.dims import Affine, product
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Tensor
+from cervello.native.lowering.loop_nests import collapse, padded
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.rules.reductions import _last_axis
+from cervello.native.shapes.rules.basic import axis_of
+
+F32 = np.dtype(np.float32)
+_INDEX_TYPES = (np.dtype(np.int64), np.dtype(np.int32))
+_MODES = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
+_KINDS = {F32: 0, np.dtype(np.int64): 1, np.dtype(np.int32): 2}
+_DEPTH = 5
+
+
+def _indices(lowering: Lowering, name: str) -> Tensor:
+    tensor = lowering.tensor(name)
+    if tensor.dtype not in _INDEX_TYPES:
+        raise NotPlanned("indices that are not int32 or int64")
+    return tensor
+
+
+def _mode(node: Node, tensor: Tensor) -> tuple[int, int]:
+    """How updates meet what is there, and the kind of numbers."""
+    mode = _MODES.get(node.attributes.get("reduction", "none"))
+    if mode is None or (mode and tensor.dtype not in _KINDS):
+        raise NotPlanned(f"no kernel for reduction {node.attributes['reduction']!r} of {tensor.dtype}")
+    return mode, _KINDS.get(tensor.dtype, 0)
+
+
+def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> list[Any]:
+    """Sizes and strides of a walk over all indices."""
+    still = tuple(0 if i == axis else stride for i, stride in enumerate(data.strides))
+    sizes, steps = collapse(indices.shape, [still, indices.strides, other.strides])
+    sizes, steps = padded(sizes, steps, 5)
+    return [*sizes, *(stride for step in steps for stride in step)]
+
+
+@lowers("GatherElements")
+def _gather_elements(lowering: Lowering, node: Node) -> None:
+    data, indices = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1])
+    axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
+    if isinstance(data.shape[axis], Affine):
+        raise NotPlanned("rows picked across the batch")
+    target = lowering.output(node.outputs[0])
+    lowering.emit("gather_scatter:gather_elements", (data, indices), (target,), [
+        data.itemsize, indices.itemsize, data.shape[axis], data.strides[axis], *_by_element(data, indices, target, axis)])
+
+
+@lowers("ScatterElements", "Scatter")
+def _scatter_elements(lowering: Lowering, node: Node) -> None:
+    data, indices, updates = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1]), lowering.tensor(node.inputs[2])
+    axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
+    if isinstance(data.shape[axis], Affine):
+        raise NotPlanned("rows placed across the batch")
+    mode = _mode(node, data)
+    target = _copied(lowering, data, node.outputs[0])
+    lowering.emit("gather_scatter:scatter_elements", (updates, indices), (target,), [
+        data.itemsize, indices.itemsize, data.shape[axis], target.strides[axis], *_by_element(target, indices, updates, axis), *mode])
+
+
+def _copied(lowering: Lowering, data: Tensor, name: str) -> Tensor:
+    target = lowering.output(name)
+    lowering.copy(data, target)
+    return target
+
+
+def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> list[Any]:
+    """The words that say how tuples of indices name blocks of a contiguous tensor."""
+    depth = indices.shape[-1]
+    lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
+    if isinstance(depth, Affine) or depth > _DEPTH or depth > len(rest):
+        raise NotPlanned(f"tuples of {depth} indices")
+    named = rest[:depth]
+    if any(isinstance(size, Affine) for size in named):
+        raise NotPlanned("rows picked across the batch")
+    idle = [0] * (_DEPTH - depth)
+    return [product(lead), product(indices.shape[batch_axes:-1]), depth, indices.itemsize, product(rest[depth:]) * whole.itemsize,
+            product(rest) * whole.itemsize, *named, *idle, *whole.strides[batch_axes:batch_axes + depth], *idle]
+
+
+@lowers("GatherND")
+def _gather_nd(lowering: Lowering, node: Node) -> None:
+    data, indices = lowering.contiguous(lowering.tensor(node.inputs[0])), lowering.contiguous(_indices(lowering, node.inputs[1]))
+    words = _by_tuple(node, data, indices, node.attributes.get("batch_dims", 0))
+    lowering.emit("gather_scatter:gather_nd", (data, indices), (lowering.output(node.outputs[0]),), words)
+
+
+@lowers("ScatterND")
+def _scatter_nd(lowering: Lowering, node: Node) -> None:
+    data, indices = lowering.tensor(node.inputs[0]), lowering.contiguous(_indices(lowering, node.inputs[1]))
+    updates = lowering.contiguous(lowering.tensor(node.inputs[2]))
+    mode = _mode(node, data)
+    _by_tuple(node, data, indices, 0)  # refused before anything is written
+    target = _copied(lowering, data, node.outputs[0])
+    lowering.emit("gather_scatter:scatter_nd", (updates, indices), (target,), [*_by_tuple(node, target, indices, 0), *mode])
+
+
+@lowers("TopK")
+def _top_k(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    if source.dtype != F32:
+        raise NotPlanned(f"no kernel for {source.dtype}")
+    axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
+    n = source.shape[axis]
+    if isinstance(n, Affine):
+        raise NotPlanned("rows compared across the batch")
+    ready, order = _last_axis(lowering, source, axis)
+    ready = lowering.contiguous(ready)
+    k = lowering.shape(node.outputs[0] or node.outputs[1])[axis]
+    shape = (*ready.shape[:-1], k)
+    values, places = lowering.scratch(shape, F32), lowering.scratch(shape, np.int64)
+    lowering.emit("gather_scatter:top_k", (ready,), (values, places), [product(ready.shape[:-1]), n, k, node.attributes.get("largest", 1)])
+    back = list(range(len(shape))) if order is None else [order.index(i) for i in range(len(shape))]
+    for name, found in zip(node.outputs, (values, places), strict=False):
+        if name:
+            view = found.viewed(name, tuple(found.shape[i] for i in back), tuple(found.strides[i] for i in back))
+            lowering.alias(name, view)

@@ -1,0 +1,207 @@
+"""Gemm and MatMul: packed weights with bias and activation fused, or two computed operands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.rules.elementwise import activation, emit_binary
+
+F32 = np.dtype(np.float32)
+PANEL = 32
+NARROW = 8  # up to this many columns have lanes along K, where that is long enough for every four of them
+
+
+def segments_for(k: int, width: int) -> int:
+    """Into how many partial sums a product is cut: a property of the step, never of the rows (law 1).
+
+    A narrow product has too few sums in flight to hide the latency of an addition; cutting K gives it more.
+    """
+    if k < 16:
+        return 1
+    most = 2 if k < 64 else 4
+    return min(most, {1: 4, 2: 2}.get(-(-width // PANEL), 1))
+
+
+def packed(w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[K, width] as panels [ceil(width / 32), K, 32], padded with zeros."""
+    k, width = w.shape
+    panels = -(-width // PANEL)
+    full = np.zeros((k, panels * PANEL), F32)
+    full[:, :width] = w
+    return np.ascontiguousarray(full.reshape(k, panels, PANEL).transpose(1, 0, 2))
+
+
+def padded_bias(bias: np.ndarray[Any, Any] | None, width: int) -> np.ndarray[Any, Any]:
+    full = np.zeros(-(-width // PANEL) * PANEL, F32)
+    if bias is not None:
+        full[:width] = bias
+    return full
+
+
+def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, target: Tensor,
+              act: tuple[str, list[Any]] | None, rows: Dim) -> None:
+    """target[rows, width] = act(source[rows, K] @ w + bias); both operands as matrices whose last axis is contiguous."""
+    k, width = w.shape
+    lda = source.strides[-2] if len(source.shape) > 1 else k * 4
+    ldc = target.strides[-2] if len(target.shape) > 1 else width * 4
+    block, parameters = act or (None, [])
+    if width <= NARROW and k >= (32 if width <= 4 else 64):
+        columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
+        columns[:width, :k] = w.T
+        lowering.emit("gemv:gemm", (source,), (target,), [
+            Weight(columns, "columns"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, columns.shape[1] * 4,
+            Address(block) if block else 0, *parameters])
+        return
+    lowering.emit("gemm:gemm", (source,), (target,), [
+        Weight(w, "panels"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, segments_for(k, width),
+        Address(block) if block else 0, *parameters])
+
+
+def _matrix(lowering: Lowering, tensor: Tensor, k: Dim) -> Tensor:
+    """A tensor [..., K] as [rows, K] with K contiguous."""
+    if isinstance(k, Affine):
+        raise NotPlanned("a product over the batch")
+    rows = product(tensor.shape[:-1])
+    if tensor.strides and (tensor.strides[-1] == 4 or tensor.shape[-1] == 1):
+        view = reshaped(tensor, tensor.name, (rows, k))
+        if view is not None and (view.strides[-1] == 4 or k == 1):
+            return view
+    fresh = lowering.scratch(tensor.shape, tensor.dtype)
+    lowering.copy(tensor, fresh)
+    return fresh.viewed(tensor.name, (rows, k), dense_strides((rows, k), 4))
+
+
+def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
+    """Where a product writes, as a matrix."""
+    target = lowering.output(name, contiguous=False)
+    view = reshaped(target, name, (rows, width))
+    if view is None or (view.strides[-1] != 4 and width != 1):
+        target = lowering.scratch(lowering.shape(name), F32, name)
+        lowering.tensors[name] = target
+        view = reshaped(target, name, (rows, width))
+        assert view is not None
+    return view
+
+
+def _row_constant(lowering: Lowering, name: str, width: Dim) -> np.ndarray[Any, Any] | None:
+    """A constant that broadcasts along rows, as [width]; None when it is not one."""
+    data = lowering.constant(name) if name else None
+    if data is None or data.dtype != F32 or isinstance(width, Affine):
+        return None
+    if data.size == 1 or (data.size == width and data.shape[-1:] == (width,)):
+        return np.broadcast_to(data.reshape(-1), (width,))
+    return None
+
+
+def _fused(lowering: Lowering, name: str, width: Dim, bias: np.ndarray[Any, Any] | None,
+           ) -> tuple[str, np.ndarray[Any, Any] | None, tuple[str, list[Any]] | None]:
+    """Takes the only reader of a product into it while that is an Add of a row or an activation."""
+    act = None
+    for _ in range(3):
+        reader = lowering.only_reader(name)
+        if reader is None or act is not None:
+            break
+        if reader.op == "Add" and bias is None:
+            other = next((i for i in reader.inputs if i != name), "")
+            row = _row_constant(lowering, other, width)
+            if row is None or lowering.values[reader.outputs[0]].shape != lowering.values[name].shape:
+                break
+            bias = row
+        else:
+            act = activation(lowering, reader)
+            if act is None or reader.inputs[0] != name:
+                act = None
+                break
+        lowering.absorb(reader)
+        name = reader.outputs[0]
+    return name, bias, act
+
+
+@lowers("Gemm")
+def _gemm(lowering: Lowering, node: Node) -> None:
+    a, b = node.inputs[0], node.inputs[1]
+    c = node.inputs[2] if len(node.inputs) > 2 else ""
+    w = lowering.constant(b)
+    if lowering.dtype(a) != F32:
+        raise NotPlanned(f"no kernel for {lowering.dtype(a)}")
+    if w is None:
+        raise NotPlanned("weights that are not constant")
+    alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
+    w = w.T if node.attributes.get("transB", 0) else w
+    w = w if alpha == 1 else (w.astype(np.float64) * alpha).astype(F32)
+    source = lowering.tensor(a)
+    if node.attributes.get("transA", 0):
+        source = source.viewed(source.name, source.shape[::-1], source.strides[::-1])
+    matrix = _matrix(lowering, source, source.shape[-1])
+    bias = _row_constant(lowering, c, w.shape[1])
+    if bias is not None and beta != 1:
+        bias = (bias * np.float32(beta)).astype(F32)
+    name, act = node.outputs[0], None
+    if c and bias is None and beta != 0:
+        extra = lowering.tensor(c)
+        if beta != 1:
+            extra = extra if extra.shape else extra.viewed(c, (1,), (4,))
+            scaled = lowering.scratch(extra.shape, F32)
+            emit_binary(lowering, "binary:mul", (extra, lowering.stored(f"{name}/beta", np.array([beta], F32))), scaled)
+            extra = scaled
+        target = _place(lowering, name, matrix.shape[0], w.shape[1])
+        emit_gemm(lowering, matrix, w, None, target, None, matrix.shape[0])
+        whole = lowering.tensors[name]
+        emit_binary(lowering, "binary:add", (whole, extra), whole)
+        return
+    name, bias, act = _fused(lowering, name, w.shape[1], bias)
+    emit_gemm(lowering, matrix, w, bias, _place(lowering, name, matrix.shape[0], w.shape[1]), act, matrix.shape[0])
+
+
+@lowers("MatMul")
+def _matmul(lowering: Lowering, node: Node) -> None:
+    a, b = node.inputs
+    if lowering.dtype(a) != F32 or lowering.dtype(b) != F32:
+        raise NotPlanned(f"no kernel for {lowering.dtype(a)}")
+    w = lowering.constant(b)
+    if w is not None and (w.ndim == 2 or w.ndim == 1):
+        source = lowering.tensor(a)
+        w = w.reshape(-1, 1) if w.ndim == 1 else w
+        matrix = _matrix(lowering, source, source.shape[-1])
+        name, bias, act = _fused(lowering, node.outputs[0], w.shape[1], None)
+        emit_gemm(lowering, matrix, w, bias, _place(lowering, name, matrix.shape[0], w.shape[1]), act, matrix.shape[0])
+        return
+    _product(lowering, node)
+
+
+def _product(lowering: Lowering, node: Node) -> None:
+    """Two computed operands, batched: each right-hand matrix is packed, then multiplied."""
+    left, right = (lowering.tensor(name) for name in node.inputs)
+    name = node.outputs[0]
+    if len(left.shape) == 1:
+        left = left.viewed(left.name, (1, *left.shape), (0, *left.strides))
+    if len(right.shape) == 1:
+        right = right.viewed(right.name, (*right.shape, 1), (*right.strides, 0))
+    (m, k), n = left.shape[-2:], right.shape[-1]
+    if isinstance(k, Affine) or isinstance(m, Affine) or isinstance(n, Affine):
+        raise NotPlanned("a product over the batch")
+    if left.strides[-1] != 4 and k != 1:
+        left = lowering.contiguous(left)
+    target = lowering.output(name)
+    lead = target.shape[:len(target.shape) - (len(lowering.shape(node.inputs[0])) > 1) - (len(lowering.shape(node.inputs[1])) > 1)]
+    from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
+
+    def outer(tensor: Tensor) -> tuple[Dim, ...]:
+        part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
+        return broadcast_strides(part, lead)
+
+    target_strides = dense_strides((*lead, m, n), 4)[:-2]
+    sizes, steps = collapse(lead, [outer(left), outer(right), target_strides])
+    sizes, steps = padded(sizes, steps, 3)
+    panel = lowering.scratch((-(-n // PANEL) * k * PANEL,), F32)
+    zeros = Weight(padded_bias(None, n))
+    lowering.emit("products:product", (left, right), (target,), [
+        *sizes, *steps[0], *steps[1], *steps[2], m, k, n, left.strides[-2], right.strides[-2], right.strides[-1],
+        segments_for(int(k), int(n)), zeros], scratch=(panel,))

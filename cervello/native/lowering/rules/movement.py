@@ -1,0 +1,273 @@
+"""Ops that move or rename elements: views where strides can say it, one copy where not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby, pairwise
+from typing import Any
+
+import numpy as np
+
+from cervello.native.fallback.movement import slices
+from cervello.native.graph.dims import Affine, Dim, Shape, product
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Buffer, Space, Tensor, dense, reshaped
+from cervello.native.lowering.loop_nests import broadcast_strides
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.shapes.rules.basic import axis_of
+
+
+def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
+    """Gives the operands of every Concat a place inside its result, so that their producers write there directly.
+
+    Args:
+      early: all operands, which keeps the whole result alive from its first operand on; else only the one that is made last, unless
+        the result is a caller's array.
+    """
+    makers = {name: node for node in nodes for name in node.outputs}
+    for node in reversed(nodes):  # outer Concats first: an inner one then lands inside them
+        if node.op != "Concat" or node.domain or len(node.inputs) == 1 or lowering.values[node.outputs[0]].shape is None:
+            continue
+        name = node.outputs[0]
+        if any(lowering.values[i].shape is None for i in node.inputs):
+            continue
+        whole = lowering.places.get(name)
+        if whole is None:
+            whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
+            lowering.place(name, whole)
+        times = Counter(node.inputs)
+        made = [i for i in node.inputs if times[i] == 1 and i in makers and i not in lowering.places and lowering.values[i].data is None]
+        lowering.early_matters |= whole.buffer.space is Space.ARENA and len(made) > 1
+        if not early and whole.buffer.space is Space.ARENA:
+            made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
+        here = set(made)
+        for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
+            if operand in here:
+                lowering.place(operand, part)
+
+
+def _parts(lowering: Lowering, node: Node, whole: Tensor) -> list[Tensor]:
+    axis = axis_of(node, node.attributes["axis"], len(whole.shape))
+    at: Dim = 0
+    parts = []
+    for name in node.inputs:
+        shape = lowering.shape(name)
+        parts.append(whole.viewed(name, shape, whole.strides, whole.offset + _scaled(at, whole.strides[axis])))
+        at = at + shape[axis]
+    return parts
+
+
+def _scaled(count: Dim, stride: Dim) -> Dim:
+    return 0 if count == 0 else count * stride
+
+
+@lowers("Concat")
+def _concat(lowering: Lowering, node: Node) -> None:
+    if len(node.inputs) == 1:
+        _identity(lowering, node)
+        return
+    name = node.outputs[0]
+    whole = lowering.output(name, contiguous=False)
+    axis = node.attributes["axis"] % len(whole.shape)
+    for operand, group in groupby(zip(node.inputs, _parts(lowering, node, whole), strict=True), lambda pair: pair[0]):
+        source, parts = lowering.tensor(operand), [part for _, part in group]
+        if len(parts) > 1 and len(whole.shape) < _MOST_AXES and 0 not in parts[0].shape:  # the same, many times: one copy
+            lowering.copy(_repeated(source, axis, len(parts), 0), _repeated(
+                parts[0], axis, len(parts), parts[0].shape[axis] * parts[0].strides[axis]))
+            continue
+        for part in parts:
+            if source.buffer is part.buffer and source.offset == part.offset:
+                continue  # its producer wrote it here
+            if 0 not in part.shape:
+                lowering.copy(source, part)
+
+
+_MOST_AXES = 5  # of a strided copy
+
+
+def _repeated(tensor: Tensor, axis: int, times: int, stride: Dim) -> Tensor:
+    """A view with an axis more in front of `axis`."""
+    return tensor.viewed(tensor.name, (*tensor.shape[:axis], times, *tensor.shape[axis:]),
+                         (*tensor.strides[:axis], stride, *tensor.strides[axis:]))
+
+
+@lowers("Identity")
+def _identity(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], source.shape, source.strides))
+
+
+@lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def _reshape(lowering: Lowering, node: Node) -> None:
+    name = node.outputs[0]
+    source, shape = lowering.tensor(node.inputs[0]), lowering.shape(name)
+    view = reshaped(source, name, shape)
+    if view is None:
+        target = lowering.scratch(source.shape, source.dtype)
+        lowering.copy(source, target)
+        view = reshaped(target, name, shape)
+        assert view is not None  # contiguous by construction
+    lowering.alias(name, view)
+
+
+@lowers("Transpose")
+def _transpose(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    order = node.attributes.get("perm") or tuple(reversed(range(len(source.shape))))
+    shape, strides = tuple(source.shape[i] for i in order), tuple(source.strides[i] for i in order)
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, strides))
+
+
+@lowers("Expand")
+def _expand(lowering: Lowering, node: Node) -> None:
+    source, shape = lowering.tensor(node.inputs[0]), lowering.shape(node.outputs[0])
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, broadcast_strides(source, shape)))
+
+
+@lowers("ConstantOfShape")
+def _constant_of_shape(lowering: Lowering, node: Node) -> None:
+    value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32))).reshape(-1)[:1]
+    one, shape = lowering.stored(node.outputs[0], value), lowering.shape(node.outputs[0])
+    lowering.alias(node.outputs[0], one.viewed(node.outputs[0], shape, (0,) * len(shape)))
+
+
+@lowers("Slice")
+def _slice(lowering: Lowering, node: Node) -> None:
+    source, shape = lowering.tensor(node.inputs[0]), lowering.shape(node.outputs[0])
+    operands = [lowering.value(name).data if name else None for name in (*node.inputs[1:], "", "")[:4]]
+    cuts = slices(len(source.shape), *operands)  # type: ignore[arg-type]
+    offset, strides = source.offset, list(source.strides)
+    for axis, cut in enumerate(cuts):
+        size = source.shape[axis]
+        if cut == slice(None) or isinstance(size, Affine):
+            continue
+        start, _, step = cut.indices(size)
+        if start:
+            offset = offset + source.strides[axis] * start
+        strides[axis] = source.strides[axis] * step
+    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, tuple(strides), offset))
+
+
+@lowers("Split")
+def _split(lowering: Lowering, node: Node) -> None:
+    source = lowering.tensor(node.inputs[0])
+    axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
+    at: Dim = 0
+    for name in node.outputs:
+        shape = lowering.shape(name)
+        offset = source.offset + _scaled(at, source.strides[axis])
+        lowering.alias(name, source.viewed(name, shape, source.strides, offset))
+        at = at + shape[axis]
+
+
+@lowers("Gather")
+def _gather(lowering: Lowering, node: Node) -> None:
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
+    indices = lowering.constant(node.inputs[1])
+    size = source.shape[axis]
+    if indices is not None and not isinstance(size, Affine):
+        places = [int(i) + size if i < 0 else int(i) for i in indices.reshape(-1)]
+        steps = {b - a for a, b in pairwise(places)} or {1}
+        if places and all(0 <= p < size for p in places) and len(steps) == 1:  # evenly spaced: a view
+            shape = lowering.shape(name)
+            inner = [source.strides[axis] * next(iter(steps))] if indices.ndim == 1 else [source.strides[axis]] * indices.ndim
+            if indices.ndim <= 1:
+                strides = (*source.strides[:axis], *(inner if indices.ndim else []), *source.strides[axis + 1:])
+                lowering.alias(name, source.viewed(name, shape, strides, source.offset + source.strides[axis] * places[0]))
+                return
+    if isinstance(size, Affine):
+        raise NotPlanned("rows picked across the batch")
+    if lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
+        raise NotPlanned("indices that are not int32 or int64")
+    table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
+    target = lowering.output(name)
+    inner_bytes = product(source.shape[axis + 1:]) * source.itemsize
+    lowering.emit("copies:gather", (table, index), (target,), [
+        product(index.shape), inner_bytes, size, index.itemsize, product(source.shape[:axis])])
+
+
+def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor whose elements along an axis are those at known places."""
+    flat = lowering.contiguous(source)
+    shape = (*source.shape[:axis], places.size, *source.shape[axis + 1:])
+    target = lowering.scratch(shape, source.dtype)
+    index = lowering.stored(f"places {axis} of {target.name} {len(lowering.steps)}", np.asarray(places, np.int64))
+    lowering.emit("copies:gather", (flat, index), (target,), [
+        places.size, product(source.shape[axis + 1:]) * source.itemsize, source.shape[axis], 8, product(source.shape[:axis])])
+    return target
+
+
+def _pad_by_places(lowering: Lowering, name: str, source: Tensor, before: list[int], after: list[int], mode: str) -> None:
+    """Padding with elements of the tensor itself: reflect, edge or wrap, axis after axis."""
+    for axis, (first, last) in enumerate(zip(before, after, strict=True)):
+        size = source.shape[axis]
+        if first or last:
+            if isinstance(size, Affine):
+                raise NotPlanned("padding across the batch")
+            kept = np.arange(size)[max(-first, 0):size - max(-last, 0)]
+            if kept.size == 0:
+                raise NotPlanned("nothing to take padding from")
+            source = emit_picked(lowering, source, axis, np.pad(kept, (max(first, 0), max(last, 0)), mode))  # type: ignore[call-overload]
+    lowering.alias(name, source.viewed(name, source.shape, source.strides))
+
+
+@lowers("Tile")
+def _tile(lowering: Lowering, node: Node) -> None:
+    counts = lowering.constant(node.inputs[1])
+    if counts is None:
+        raise NotPlanned("counts that are not constant")
+    found = lowering.tensor(node.inputs[0])
+    for axis, times in enumerate(counts.tolist()):
+        size = found.shape[axis]
+        if times != 1:
+            if isinstance(size, Affine):
+                raise NotPlanned("rows repeated across the batch")
+            found = emit_picked(lowering, found, axis, np.tile(np.arange(size), int(times)))
+    lowering.alias(node.outputs[0], found.viewed(node.outputs[0], found.shape, found.strides))
+
+
+@lowers("Pad")
+def _pad(lowering: Lowering, node: Node) -> None:
+    mode = node.attributes.get("mode", "constant")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise NotPlanned(f"padding mode {mode!r}")
+    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
+    if source.itemsize not in (1, 2, 4, 8):
+        raise NotPlanned(f"no kernel fills {source.dtype}")
+    pads, places = (lowering.constant(name) for name in (node.inputs[1], (*node.inputs, "", "")[3]))
+    if pads is None or (len(node.inputs) > 3 and node.inputs[3] and places is None):
+        raise NotPlanned("amounts that are not constant")
+    amounts = [int(p) for p in pads]
+    value = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1, source.dtype)
+    if value is None:
+        raise NotPlanned("a padding value that is not constant")
+    axes = list(range(len(source.shape))) if places is None else [axis_of(node, int(a), len(source.shape)) for a in places]
+    before, after = [0] * len(source.shape), [0] * len(source.shape)
+    half = len(amounts) // 2
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = amounts[i], amounts[half + i]
+    if mode != "constant":
+        _pad_by_places(lowering, name, source, before, after, mode)
+        return
+    target = lowering.output(name)
+    bits = int(np.asarray(value, source.dtype).reshape(1).view(f"u{source.itemsize}")[0])
+    if any(p > 0 for p in amounts):
+        lowering.emit("copies:fill", (), (target,), [source.itemsize, product(target.shape), _signed(bits)], op="Pad")
+    offset, source_offset, shape = target.offset, source.offset, []
+    for axis, size in enumerate(source.shape):
+        offset = offset + _scaled(max(before[axis], 0), target.strides[axis])
+        source_offset = source_offset + _scaled(max(-before[axis], 0), source.strides[axis])
+        shape.append(size + min(before[axis], 0) + min(after[axis], 0) if before[axis] < 0 or after[axis] < 0 else size)
+    inside = target.viewed(name, tuple(shape), target.strides, offset)
+    lowering.copy(source.viewed(source.name, tuple(shape), source.strides, source_offset), inside)
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >= 1 << 63 else bits
+
+
+def output_tensor(name: str, dtype: np.dtype[Any], shape: Shape, index: int) -> Tensor:
+    """A caller's array."""
+    return dense(name, dtype, shape, Buffer(name, Space.OUTPUT, product(shape) * dtype.itemsize, index))

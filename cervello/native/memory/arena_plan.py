@@ -1,0 +1,161 @@
+"""Assigns every intermediate buffer its place in one arena, for every number of rows.
+
+Lifetimes are half-open: from the first step that touches a buffer to one past the last. Sizes are `const + slope · N`, rounded up to 64
+bytes for the N that runs. What is planned is not offsets but which buffer lies on which: a pile. For a given N each buffer then sits on
+the highest of those beneath it, so a pile is right for every N, exact for every N, and settles in one pass. Because no single pile is
+best for every N (some buffers grow with it, others do not), a few are kept, searched for at several N; the lowest is taken.
+
+Source: tract's memory schema (symbolic sizes, half-open lifetimes); the search is in `packing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cervello.errors import PlanError
+from cervello.native.graph.dims import at, parts
+from cervello.native.graph.tensors import Buffer, Space, Step, Tensor
+from cervello.native.memory.linear_scan import linear_scan
+from cervello.native.memory.offset_search import Budget, Pile, Span, by_partitions, fill, neighbours, peak, pile, search
+
+ALIGNMENT = 64
+_PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # the row counts at which a plan should be tight
+_MOST_PILES = 6
+_MOST_PAIRS = 1_000_000  # buffers times those alive with one: above, nothing is searched, each probe has one pass over the steps
+_MOST_SEARCHED = 20_000  # buffers, likewise
+_BUDGET = 1_500_000  # neighbours looked at: 0.3 s, spent only where hundreds of buffers come nowhere near the peak
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """A buffer and the steps it lives through, half-open."""
+
+    buffer: Buffer
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where every arena buffer lies.
+
+    Attributes:
+      lifetimes: of all arena buffers, in the order of `piles`' indices.
+      piles: which buffer lies on which, in several ways; for each N the lowest counts, the first of equals.
+      index: place in `lifetimes`, by id of the buffer.
+    """
+
+    lifetimes: tuple[Lifetime, ...]
+    piles: tuple[Pile, ...]
+    index: dict[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", {id(life.buffer): i for i, life in enumerate(self.lifetimes)})
+
+    def offsets(self, n_rows: int) -> tuple[list[int], int]:
+        """Bytes from the arena's start by buffer, and the arena's bytes, for N = n_rows."""
+        sizes = _sizes(self.lifetimes, n_rows)
+        settled = [pile.settle(sizes) for pile in self.piles]
+        return min(settled, key=lambda found: found[1]) if settled else ([], 0)
+
+    def table(self) -> list[int]:
+        """The layout in words, as `kernels.placing` reads them."""
+        words = [len(self.lifetimes), len(self.piles)]
+        for life in self.lifetimes:
+            words += parts(life.buffer.n_bytes)
+        for kept in self.piles:
+            listed = [word for i in kept.order for word in (i, len(kept.beneath[i]), *kept.beneath[i])]
+            words += [len(listed), *listed]
+        return words
+
+    def arena_bytes(self, n_rows: int) -> int:
+        return self.offsets(n_rows)[1]
+
+
+def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
+    """When each arena buffer is in use."""
+    first: dict[int, int] = {}
+    end: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for index, step in enumerate(steps):
+        for tensor in step.touched:
+            if tensor.buffer.space is Space.ARENA:
+                key = id(tensor.buffer)
+                buffers[key] = tensor.buffer
+                first.setdefault(key, index)
+                end[key] = index + 1
+    return tuple(Lifetime(buffers[key], first[key], end[key]) for key in buffers)
+
+
+def peak_bytes(lives: Sequence[Lifetime], n_rows: int) -> int:
+    """The arena below which no layout of these buffers can go for N = n_rows."""
+    return peak(_spans(lives), _sizes(lives, n_rows))
+
+
+def _spans(lives: Sequence[Lifetime]) -> list[Span]:
+    return [(life.first, life.end) for life in lives]
+
+
+def rounded(n_bytes: int) -> int:
+    """Bytes a buffer takes in the arena."""
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
+def _sizes(lives: Sequence[Lifetime], n_rows: int) -> list[int]:
+    return [rounded(at(life.buffer.n_bytes, n_rows)) for life in lives]
+
+
+def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
+    """A layout for every N, or for one row alone.
+
+    Raises:
+      PlanError: a size is negative.
+    """
+    lives = lifetimes(steps)
+    if not lives:
+        return Layout((), ())
+    spans = _spans(lives)
+    most_alive = peak(spans, [1] * len(lives))
+    searched = len(lives) <= _MOST_SEARCHED and max(len(lives), len(steps)) * most_alive <= _MOST_PAIRS
+    near = neighbours(spans) if searched else []
+    budget = Budget(_BUDGET)
+    piles: list[Pile] = []
+    hardest = 1.0
+    for n_rows in _PROBES if rows_vary else (1,):
+        least = min(at(life.buffer.n_bytes, n_rows) for life in lives)
+        if least < 0:
+            raise PlanError(f"memory plan: expected sizes of at least 0, got {least}")
+        sizes = _sizes(lives, n_rows)
+        best = min((kept.settle(sizes) for kept in piles), key=lambda found: found[1], default=None)
+        least = peak(spans, sizes)
+        if best is not None and (best[1] <= least or len(piles) == _MOST_PILES):
+            continue
+        if not searched:
+            piles.append(linear_scan(spans, sizes))
+            if best is not None and piles[-1].settle(sizes)[1] >= best[1]:
+                piles.pop()
+            continue
+        if best is None or best[1] > least * (hardest + 0.002):
+            found = search(spans, sizes, near, budget, best)
+            hardest = max(hardest, found[1] / max(least, 1))
+        else:  # as near to the peak as a search came elsewhere; it has only to be no larger than partitions would be
+            found = fill(by_partitions(spans, sizes), sizes, near)
+        if best is None or found[1] < best[1]:
+            piles.append(pile(found[0], sizes, near))
+    return Layout(lives, tuple(piles))
+
+
+def extent(tensor: Tensor, n_rows: int) -> tuple[int, int]:
+    """First byte and one past the last that a tensor touches in its buffer, for N = n_rows; (0, 0) when it is empty."""
+    low = high = at(tensor.offset, n_rows)
+    for size, stride in zip(tensor.shape, tensor.strides, strict=True):
+        count = at(size, n_rows)
+        if count == 0:
+            return 0, 0
+        reach = (count - 1) * at(stride, n_rows)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    return low, high + tensor.itemsize

@@ -1,0 +1,62 @@
+"""Proves of every step that its words let its kernel touch no byte outside what its operands hold, for every N."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cervello.errors import PlanError
+from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Jump, Space, Step
+from cervello.native.memory.arena_plan import extent
+from cervello.native.memory.extents.declaration import KERNELS, Declaration, constants, held_bytes
+
+MOST_ROWS = 1 << 40  # no memory holds as many; what holds for 1 and for these holds between them, see `declaration`
+
+
+def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
+    """Checks what each step's kernel declares. A kernel without a declaration is a user's own, of which the tensors are known alone.
+
+    Raises:
+      PlanError: a kernel would touch bytes outside a tensor or constant, or its words are not those that it reads.
+    """
+    known = {id(step) for step in steps}
+    for step in steps:
+        declaration = KERNELS.get(step.kernel) if step.host is None else None
+        if declaration is None:
+            continue
+        for n_rows in (1, MOST_ROWS) if rows_vary else (1,):
+            try:
+                _check_step(step, declaration, n_rows)
+            except PlanError as error:
+                kernel = step.kernel.rpartition(".")[2]
+                raise PlanError(f"step {step.node or step.op}, kernel {kernel!r} at N = {n_rows}: {error}") from None
+        for word in step.words:
+            if isinstance(word, Jump) and id(word.step) not in known:
+                raise PlanError(f"step {step.node or step.op}: expected to jump within the program, got another step")
+
+
+def _check_step(step: Step, declaration: Declaration, n_rows: int) -> None:
+    for names, tensors in zip((declaration.reads, declaration.writes, declaration.scratch), (step.reads, step.writes, step.scratch),
+                              strict=True):
+        if len(names) != len(tensors):
+            raise PlanError(f"expected operands {' '.join(names) or 'none'}, got {len(tensors)}")
+    for tensor in step.scratch:
+        if tensor.buffer.space is not Space.ARENA:
+            raise PlanError(f"expected scratch in the arena, got {tensor.buffer.space.value}")
+    words = declaration.values(step, n_rows)
+    words.n_rows = n_rows
+    spans = declaration.bounds(words)
+    for name, tensor in zip(declaration.operands, step.operands, strict=True):
+        span = spans.get(name)
+        if span is None:
+            continue
+        low, high = extent(tensor, n_rows)
+        offset = at(tensor.offset, n_rows)
+        if offset + span[0] < low or offset + span[1] > high:
+            raise PlanError(f"operand {name!r}, {tensor.name!r}: expected bytes within [{low - offset}, {high - offset}) of its address, "
+                            f"got [{span[0]}, {span[1]})")
+    for name in constants(declaration):
+        span = spans.get(name)
+        if span is not None and (span[0] < 0 or span[1] > held_bytes(getattr(words, name))):
+            raise PlanError(f"constant {name!r}: expected bytes within [0, {held_bytes(getattr(words, name))}), "
+                            f"got [{span[0]}, {span[1]})")

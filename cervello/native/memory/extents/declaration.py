@@ -1,0 +1,190 @@
+"""How a kernel says what it touches: the schema of its words, and from their values the bytes of each operand.
+
+A schema names the words behind a step's operands, in the kernel's order, as `name`, `name:kind` or `name:kind*count`:
+
+    count      a number that does not depend on N and is at least 0 (the kind of a bare name)
+    rows       a number of at least 0 that may grow with N
+    stride     bytes that may grow with N, of either sign
+    int        any number that does not depend on N
+    bits       any word at all: the bits of a float, a node's index
+    weight     the address of a constant
+    block      the address of a block, see `blocks`; `block?`: or 0
+    function   the address of another compiled function
+    jump       where the program goes on
+    ...        parameters of a block
+
+Every bound is a sum of products of counts, rows and strides with coefficients of at least 0, or a maximum of such sums. Since a number of
+rows has neither a negative constant nor a negative slope, and constant and slope of a stride have one sign, a high end is convex in N and
+a low end concave, while what a buffer holds is affine. A high end that is no higher than the buffer's at both ends of a range of N is
+therefore no higher inside it, and two values of N suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import PlanError
+from cervello.native.graph.dims import parts
+from cervello.native.graph.tensors import Address, Jump, Step, Stored, Weight
+from cervello.native.memory.extents.blocks import Block, block_at
+from cervello.native.memory.extents.spans import Span
+
+PANEL = 32  # columns of a packed panel, as `ops.linear` packs them
+Bounds = Callable[[Any], Mapping[str, Span]]
+_PREFIX = "cervello.native.kernels."
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One name of a schema; count: how many words it stands for, 0 for a single one."""
+
+    name: str
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a kernel says of itself.
+
+    Attributes:
+      reads, writes, scratch: names of the operands, in the order of the kernel's words.
+      fields: of the words behind them.
+      more: whether parameters of a block follow.
+      bounds: from the words at one N, with parameters as `more` and N as `n_rows`,
+        to bytes relative to each operand or constant; what is not named is not touched.
+    """
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    scratch: tuple[str, ...]
+    fields: tuple[Field, ...]
+    more: bool
+    bounds: Bounds
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return (*self.reads, *self.writes, *self.scratch)
+
+    def values(self, step: Step, n_rows: int) -> SimpleNamespace:
+        """A step's words by name, for N = n_rows; parameters as `more`.
+
+        Raises:
+          PlanError: a word is missing or of another kind.
+        """
+        words, found, at = step.words, SimpleNamespace(), 0
+        n_words = sum(field.count or 1 for field in self.fields)
+        if len(words) < n_words or (len(words) > n_words and not self.more):
+            raise PlanError(f"expected {n_words} words{' or more' if self.more else ''}, got {len(words)}")
+        for field in self.fields:
+            if field.count:
+                setattr(found, field.name, [_value(field, word, n_rows) for word in words[at:at + field.count]])
+            else:
+                setattr(found, field.name, _value(field, words[at], n_rows))
+            at += field.count or 1
+        found.more, found.n_rows = words[at:], n_rows
+        return found
+
+
+KERNELS: dict[str, Declaration] = {}
+
+
+def kernel(references: str, operands: str, words: str = "") -> Callable[[Bounds], Bounds]:
+    """Declares kernels "module:name …" of one form.
+
+    Args:
+      operands: "reads -> writes | scratch", names.
+      words: the schema.
+    """
+    reads, _, rest = operands.partition("->")
+    writes, _, scratch = rest.partition("|")
+    listed = words.split()
+    more = listed[-1:] == ["..."]
+    fields = tuple(_field(text) for text in (listed[:-1] if more else listed))
+
+    def declare(bounds: Bounds) -> Bounds:
+        for reference in references.split():
+            KERNELS[_PREFIX + reference] = Declaration(
+                tuple(reads.split()), tuple(writes.split()), tuple(scratch.split()), fields, more, bounds)
+        return bounds
+
+    return declare
+
+
+def _field(text: str) -> Field:
+    named, _, count = text.partition("*")
+    name, _, kind = named.partition(":")
+    return Field(name, kind or "count", int(count or 0))
+
+
+def _value(field: Field, word: Any, n_rows: int) -> Any:
+    kind = field.kind
+    if kind in ("count", "rows", "stride", "int"):
+        return number(field.name, kind, word, n_rows)
+    if kind == "bits":
+        return word
+    if kind.endswith("?") and type(word) is int and word == 0:
+        return None
+    kind = kind.rstrip("?")
+    if kind == "block" and isinstance(word, Address):
+        return block_at(word.reference)
+    if isinstance(word, _KINDS[kind]):
+        return word
+    raise PlanError(f"expected word {field.name!r} to be a {kind}, got {word!r}")
+
+
+_KINDS: dict[str, Any] = {"block": Block, "weight": (Weight, Stored), "function": Address, "jump": Jump}
+
+
+def number(name: str, kind: str, word: Any, n_rows: int) -> int:
+    """A word that is a number, for N = n_rows.
+
+    Raises:
+      PlanError: it is none, below what its kind allows, or depends on N in a way its kind does not.
+    """
+    if type(word) is int and (word >= 0 or kind in ("stride", "int")):
+        return word
+    if isinstance(word, (Address, Weight, Stored, Jump)):
+        raise PlanError(f"expected word {name!r} to be a number, got {word!r}")
+    const, slope = parts(word)
+    if slope and kind in ("count", "int"):
+        raise PlanError(f"expected word {name!r} not to depend on N, got {word}")
+    if (kind in ("count", "rows") and (const < 0 or slope < 0)) or (kind == "stride" and const * slope < 0):
+        raise PlanError(f"expected word {name!r} to be {'a stride of one sign' if kind == 'stride' else 'at least 0'} for every N, "
+                        f"got {word}")
+    return const + slope * n_rows
+
+
+def held_bytes(word: Weight | Stored) -> int:
+    """Bytes of the constant behind a word, in the form its kernel reads."""
+    if isinstance(word, Stored):
+        return int(word.array.nbytes)
+    if word.kind == "panels":
+        k, width = word.shape
+        return -(-width // PANEL) * PANEL * k * 4
+    return int(np.asarray(word.data).nbytes)
+
+
+def content(word: Weight | Stored) -> np.ndarray[Any, Any]:
+    """The constant behind a word that is stored as it is."""
+    return np.asarray(word.array if isinstance(word, Stored) else word.data)
+
+
+def expect(holds: bool, what: str, got: Any) -> None:
+    """Refuses words for which the kernel has no bounds.
+
+    Raises:
+      PlanError: always where `holds` is false.
+    """
+    if not holds:
+        raise PlanError(f"expected {what}, got {got}")
+
+
+def constants(declaration: Declaration) -> Sequence[str]:
+    """Names of the words that are addresses of constants."""
+    return [field.name for field in declaration.fields if field.kind.startswith("weight")]

@@ -1,0 +1,130 @@
+"""What loops around blocks, reductions and copies touch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cervello.native.graph.tensors import Stored, Weight
+from cervello.native.memory.extents.blocks import Block
+from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, number
+from cervello.native.memory.extents.spans import Span, dense, joined, walked
+
+_LOOP = "block:block count:rows sizes:rows*3"
+
+
+def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
+    """Spans of a block's target and sources, where it fits the loop and its constants hold what it reads."""
+    expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
+    spans = block.spans(count, parameters)
+    for i in block.weights:
+        word = parameters[i]
+        if i in block.optional and type(word) is int and word == 0:
+            continue
+        expect(isinstance(word, (Weight, Stored)), "a constant among a block's parameters", word)
+        expect(held_bytes(word) >= count * 4, f"a constant of {count} float32", f"{held_bytes(word)} bytes")
+    return spans
+
+
+def in_place_activation(w: Any) -> None:
+    """An activation of a product or convolution runs on the elements that were written, so it touches no others."""
+    if w.activation is not None:
+        expect(w.activation.each, "an activation that maps float32 elements", w.activation)
+        block_spans(w.activation, 1, 0, w.more)
+
+
+@kernel("maps:map1", "source -> target", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
+def _map1(w: Any) -> Mapping[str, Span]:
+    target, source = block_spans(w.block, 1, w.count, w.more)
+    return {"source": walked(source, w.sizes, w.source_by), "target": walked(target, w.sizes, w.target_by)}
+
+
+@kernel("maps:map2", "a b -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 ...")
+def _map2(w: Any) -> Mapping[str, Span]:
+    target, a, b = block_spans(w.block, 2, w.count, w.more)
+    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+
+
+@kernel("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
+def _map3(w: Any) -> Mapping[str, Span]:
+    target, a, b, c = block_spans(w.block, 3, w.count, w.more)
+    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "c": walked(c, w.sizes, w.c_by),
+            "target": walked(target, w.sizes, w.target_by)}
+
+
+def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span]:
+    """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
+    target, source = block_spans(w.block, 1, w.count, w.more)
+    return {"source": walked(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
+            "target": walked(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
+
+
+def short_scratch(count: int) -> int:
+    """Bytes in which `short_rows` turns rows of `count` float32."""
+    return (count + 24) * 64
+
+
+LONG_SCRATCH = 26 * 64  # bytes in which `rows_by_sixteen` does
+_ROWS = f"{_LOOP} source_by:stride*3 target_by:stride*3 ..."
+
+
+@kernel("rows_by_sixteen:sum_ rows_by_sixteen:mean rows_by_sixteen:max_", "source -> target | turned", _ROWS)
+def _reduced(w: Any) -> Mapping[str, Span]:
+    return _sixteen_rows(w, (0, 4), LONG_SCRATCH)
+
+
+@kernel("rows_by_sixteen:softmax", "source -> target | turned", _ROWS)
+def _softmax(w: Any) -> Mapping[str, Span]:
+    return _sixteen_rows(w, dense(w.count * 4), LONG_SCRATCH)
+
+
+@kernel("rows_by_sixteen:layer_norm", "source -> target | turned", _ROWS)
+def _layer_norm(w: Any) -> Mapping[str, Span]:
+    expect(w.block.weights == (0, 1), "the block of a layer norm", w.block)
+    return _softmax(w)
+
+
+@kernel("short_rows:softmax", "source -> target | turned", _ROWS)
+def _short_softmax(w: Any) -> Mapping[str, Span]:
+    return _sixteen_rows(w, dense(w.count * 4), short_scratch(w.count))
+
+
+@kernel("short_rows:log_sum_exp", "source -> target | turned", _ROWS)
+def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
+    return _sixteen_rows(w, (0, 4), short_scratch(w.count))
+
+
+@kernel("columns:sum_ columns:mean columns:prod columns:max_ columns:min_ columns:sum_square columns:l2 columns:l1 columns:log_sum",
+        "source -> target", "outer:rows terms:rows inner:rows")
+def _columns(w: Any) -> Mapping[str, Span]:
+    return {"source": dense(w.outer * w.terms * w.inner * 4), "target": dense(w.outer * w.inner * 4)}
+
+
+COPY = "itemsize sizes:rows*5 source_by:stride*5 target_by:stride*5"  # of `copies.copy_strided`
+
+
+def copied(w: Any) -> tuple[Span, Span]:
+    """What a strided copy reads and writes."""
+    expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
+    return walked((0, w.itemsize), w.sizes, w.source_by), walked((0, w.itemsize), w.sizes, w.target_by)
+
+
+@kernel("copies:copy", "source -> target", COPY)
+def _copy(w: Any) -> Mapping[str, Span]:
+    source, target = copied(w)
+    return {"source": source, "target": target}
+
+
+@kernel("copies:copy_deep", "source -> target", f"{COPY} outer ...")
+def _copy_deep(w: Any) -> Mapping[str, Span]:
+    expect(len(w.more) == 3 * w.outer, "a size and two strides for each outer loop", len(w.more))
+    sizes = [number("size", "rows", word, w.n_rows) for word in w.more[::3]]
+    source_by, target_by = ([number("stride", "stride", word, w.n_rows) for word in w.more[i::3]] for i in (1, 2))
+    source, target = copied(w)
+    return {"source": walked(source, sizes, source_by), "target": walked(target, sizes, target_by)}
+
+
+@kernel("copies:fill", "-> target", "itemsize count:rows element:bits")
+def _fill(w: Any) -> Mapping[str, Span]:
+    expect(w.itemsize in (1, 2, 4, 8), "elements of 1, 2, 4 or 8 bytes", w.itemsize)
+    return {"target": dense(w.count * w.itemsize)}

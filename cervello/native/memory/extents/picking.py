@@ -1,0 +1,95 @@
+"""What ops by computed indices and random ops touch. Indices are checked at the run against the sizes declared here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cervello.native.memory.extents.declaration import expect, kernel
+from cervello.native.memory.extents.spans import Span, dense, walked
+
+_DEPTH = 5
+_NOISE_BLOCK = 80  # bytes of the words of a noise kernel
+_SHORT, _SHORT_SCRATCH = 16, 18 * 64  # classes of lines that run sixteen at a time, and what they work in
+
+
+def _index_bytes(n_bytes: int) -> int:
+    expect(n_bytes in (4, 8), "indices of 4 or 8 bytes", n_bytes)
+    return n_bytes
+
+
+@kernel("copies:gather", "table indices -> target", "count:rows inner:rows size index_bytes outer:rows")
+def _gather(w: Any) -> Mapping[str, Span]:
+    return {"table": dense(w.outer * w.size * w.inner), "indices": dense(w.count * _index_bytes(w.index_bytes)),
+            "target": dense(w.outer * w.count * w.inner)}
+
+
+_ELEMENTS = "itemsize index_bytes size axis_by:stride sizes:rows*5 named_by:stride*5 indices_by:stride*5 other_by:stride*5"
+_PUT = "mode kind"
+
+
+def _elements(w: Any) -> tuple[Span, Span, Span]:
+    """Of the named elements, the indices, and what is moved."""
+    expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
+    return (walked((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
+            walked((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), walked((0, w.itemsize), w.sizes, w.other_by))
+
+
+def _put(w: Any) -> None:
+    expect(w.mode <= 4 and w.kind <= 2, "a mode of 0 to 4 and a kind of 0 to 2", (w.mode, w.kind))
+
+
+@kernel("gather_scatter:gather_elements", "data indices -> target", _ELEMENTS)
+def _gather_elements(w: Any) -> Mapping[str, Span]:
+    data, indices, target = _elements(w)
+    return {"data": data, "indices": indices, "target": target}
+
+
+@kernel("gather_scatter:scatter_elements", "updates indices -> target", f"{_ELEMENTS} {_PUT}")
+def _scatter_elements(w: Any) -> Mapping[str, Span]:
+    _put(w)
+    target, indices, updates = _elements(w)
+    return {"updates": updates, "indices": indices, "target": target}
+
+
+_TUPLES = "batches:rows tuples:rows depth index_bytes block:rows batch_by:stride sizes*5 strides:stride*5"
+
+
+def _blocks(w: Any) -> tuple[Span, Span, Span]:
+    """Of the named blocks, the tuples of indices, and what is moved."""
+    expect(w.depth <= _DEPTH, f"tuples of up to {_DEPTH} indices", w.depth)
+    n_tuples = w.batches * w.tuples
+    named = walked(dense(w.block), [*w.sizes[:w.depth], w.batches, min(w.tuples, 1)], [*w.strides[:w.depth], w.batch_by, 0])
+    return named, dense(n_tuples * w.depth * _index_bytes(w.index_bytes)), dense(n_tuples * w.block)
+
+
+@kernel("gather_scatter:gather_nd", "data indices -> target", _TUPLES)
+def _gather_nd(w: Any) -> Mapping[str, Span]:
+    data, indices, target = _blocks(w)
+    return {"data": data, "indices": indices, "target": target}
+
+
+@kernel("gather_scatter:scatter_nd", "updates indices -> target", f"{_TUPLES} {_PUT}")
+def _scatter_nd(w: Any) -> Mapping[str, Span]:
+    _put(w)
+    target, indices, updates = _blocks(w)
+    return {"updates": updates, "indices": indices, "target": target}
+
+
+@kernel("gather_scatter:top_k", "source -> values places", "rows:rows n k largest:int")
+def _top_k(w: Any) -> Mapping[str, Span]:
+    return {"source": dense(w.rows * w.n * 4), "values": dense(w.rows * w.k * 4), "places": dense(w.rows * w.k * 8)}
+
+
+@kernel("random:normal random:uniform", "-> target | block", "rows:rows width first:bits second:bits site:bits fill:function")
+def _random(w: Any) -> Mapping[str, Span]:
+    return {"target": dense(w.rows * w.width * 4), "block": dense(_NOISE_BLOCK)}
+
+
+@kernel("multinomial:multinomial", "logits -> target | weights draws block",
+        "rows:rows lines classes samples itemsize site:bits fill:function")
+def _multinomial(w: Any) -> Mapping[str, Span]:
+    expect(w.itemsize in (4, 8), "results of 4 or 8 bytes", w.itemsize)
+    lines = w.rows * w.lines
+    return {"logits": dense(lines * w.classes * 4), "target": dense(lines * w.samples * w.itemsize), "draws": dense(lines * w.samples * 4),
+            "weights": dense(max(w.classes * 4, _SHORT_SCRATCH if w.classes <= _SHORT else 0)), "block": dense(_NOISE_BLOCK)}

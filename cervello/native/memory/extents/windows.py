@@ -1,0 +1,85 @@
+"""What convolutions and poolings touch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cervello.native.memory.extents.declaration import PANEL, content, expect, kernel
+from cervello.native.memory.extents.loops import in_place_activation
+from cervello.native.memory.extents.spans import Span, dense, joined, walked, whole
+
+_FILTERS, _BLOCK = 8, 48  # of a packed block, and pixels whose results are turned together, as the kernels have them
+
+
+def _image(w: Any) -> Span:
+    """All of the input."""
+    return walked((0, 4), [w.images, w.groups * w.channels, w.height, w.width], w.x_by)
+
+
+def _taps(w: Any, n_bytes: int) -> Span:
+    """Bytes from a pixel's address to the first and behind the last of its taps, of n_bytes each."""
+    offsets = content(w.offsets)
+    expect(offsets.dtype == "int64" and offsets.size >= w.k, f"{w.k} offsets of taps", offsets.shape)
+    taps = offsets.reshape(-1)[:w.k]
+    return (int(taps.min()), int(taps.max()) + n_bytes) if w.k and n_bytes > 0 else None
+
+
+_CONVOLUTION = ("weights:weight bias:weight offsets:weight images:rows groups channels filters k height width out_height out_width rows "
+                "columns")
+
+
+@kernel("convolution:by_pixels", "x -> y | copied results",
+        f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct cold:int activation:block? ...")
+def _by_pixels(w: Any) -> Mapping[str, Span]:
+    in_place_activation(w)
+    expect(min(w.sh, w.sw) > 0, "strides of at least 1", (w.sh, w.sw))
+    pixels = (w.out_height - 1) * w.columns + w.out_width
+    taps, filters = _taps(w, pixels * 4), w.groups * w.filters
+    by_image = w.x_by[0], w.channels * w.x_by[1]
+    y = walked((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by)
+    beside = walked(dense(pixels * 4), [w.images, filters], w.y_by[:2]) if w.direct else None
+    found = {"results": dense((_FILTERS - 1) * whole(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
+             "y": joined(y, beside),
+             **_weights(w, w.groups * -(-w.filters // _FILTERS) * _FILTERS)}
+    if w.in_place:
+        return {**found, "x": walked(taps, [w.images, w.groups], by_image)}
+    whole_copy = w.channels * w.sh * w.sw * w.rows * w.columns * 4
+    return {**found, "x": _image(w), "copied": joined(dense(whole_copy), taps)}
+
+
+@kernel("convolution:by_filters", "x -> y | copied results places",
+        f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel cold:int "
+        "activation:block? ...")
+def _by_filters(w: Any) -> Mapping[str, Span]:
+    in_place_activation(w)
+    filters = w.groups * w.filters
+    windows = walked(_taps(w, 4), [w.out_height, w.out_width], [w.down, w.right])
+    found = {"results": dense(_BLOCK * whole(w.filters, 16) * 4), "places": dense(_BLOCK * 8),
+             "y": walked((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by),
+             **_weights(w, w.groups * whole(w.filters, PANEL))}
+    by_image = w.x_by[0], w.channels * w.x_by[1]
+    if w.in_place:
+        return {**found, "x": walked(windows, [w.images, w.groups], by_image)}
+    x = _image(w)
+    if w.by_pixel:
+        x = walked(dense(w.width * w.channels * 4), [w.height, w.images, w.groups], [w.x_by[2], *by_image])
+    return {**found, "x": x, "copied": joined(dense(w.channels * w.rows * w.columns * 4), windows)}
+
+
+def _weights(w: Any, columns: int) -> dict[str, Span]:
+    return {"weights": dense(columns * w.k * 4), "bias": dense(columns * 4), "offsets": dense(w.k * 8)}
+
+
+_POOL = "images:rows channels height width out_height out_width kernel*2 strides*2 dilations*2 pads:int*2 x_by:stride*4 y_by:stride*4"
+
+
+@kernel("pooling:max_pool", "x -> y | row", _POOL)
+def _max_pool(w: Any) -> Mapping[str, Span]:
+    return {"x": walked((0, 4), [w.images, w.channels, w.height, w.width], w.x_by), "row": dense(w.width * 4),
+            "y": walked((0, 4), [w.images, w.channels, w.out_height, w.out_width], w.y_by)}
+
+
+@kernel("pooling:average_pool", "x -> y | row", f"{_POOL} counts_padding:int")
+def _average_pool(w: Any) -> Mapping[str, Span]:
+    return _max_pool(w)

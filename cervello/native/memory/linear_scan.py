@@ -1,0 +1,95 @@
+"""A memory plan for programs with so many buffers alive at once that pairs of them cannot be looked at one by one.
+
+Buffers are placed as the steps go by, each in the smallest gap between the living that is large enough. Takes n log n time, and a plan
+is about as good as an allocator at run time would make it.
+
+Source: linear scan after Poletto and Sarkar 1999, "Linear scan register allocation"; gaps as in best-fit allocators with boundary tags.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+
+from cervello.native.memory.offset_search import Pile, Span
+
+
+class _Gaps:
+    """Free stretches of bytes between and beneath the living, none of which touch; mutable."""
+
+    def __init__(self) -> None:
+        self._by_size: list[tuple[int, int]] = []  # (bytes, first byte)
+        self._starts: dict[int, int] = {}  # end by first byte
+        self._ends: dict[int, int] = {}
+
+    def take(self, size: int) -> int | None:
+        """The first byte of the smallest gap that is large enough, which is then taken from its start; None where there is none."""
+        place = bisect_left(self._by_size, (size, 0))
+        if place == len(self._by_size):
+            return None
+        low = self._by_size[place][1]
+        high = self._starts[low]
+        self._remove(low, high)
+        if high - low > size:
+            self._add(low + size, high)
+        return low
+
+    def free(self, low: int, high: int, top: int) -> None:
+        """Gives bytes back; what lies above the living, which end at `top`, is no gap."""
+        if high in self._starts:
+            above = self._starts[high]
+            self._remove(high, above)
+            high = above
+        if low in self._ends:
+            beneath = self._ends[low]
+            self._remove(beneath, low)
+            low = beneath
+        if low < top:
+            self._add(low, high)
+
+    def _add(self, low: int, high: int) -> None:
+        insort(self._by_size, (high - low, low))
+        self._starts[low], self._ends[high] = high, low
+
+    def _remove(self, low: int, high: int) -> None:
+        del self._by_size[bisect_left(self._by_size, (high - low, low))], self._starts[low], self._ends[high]
+
+
+def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> Pile:
+    """Places buffers in the order in which they begin.
+
+    The living lie in one order along the arena. So it is enough that a buffer rests on the one below it when it begins, and the one
+    above it on it: of any two that live at one step, one then lies on the other, through those between.
+
+    Args:
+      spans: [T], steps in which each buffer lives, half-open; sizes: [T], bytes.
+    """
+    every = range(len(sizes))
+    ending = sorted(every, key=lambda i: spans[i][1])
+    keys = [(0, 0, i) for i in every]  # (first byte, one past the last, buffer)
+    living: list[tuple[int, int, int]] = []  # keys, from the bottom up
+    beneath: list[dict[int, None]] = [{} for _ in every]
+    gaps, ended = _Gaps(), 0
+    for i in sorted(every, key=lambda i: spans[i]):
+        first, end = spans[i]
+        if end <= first:
+            continue
+        while spans[ending[ended]][1] <= first:
+            low, high, j = keys[ending[ended]]
+            ended += 1
+            if spans[j][0] < spans[j][1]:
+                del living[bisect_left(living, keys[j])]
+                if low < high:
+                    gaps.free(low, high, living[-1][1] if living else 0)
+        offset = 0
+        if sizes[i]:
+            found = gaps.take(sizes[i])
+            offset = found if found is not None else living[-1][1] if living else 0
+        keys[i] = offset, offset + sizes[i], i
+        place = bisect_left(living, keys[i])
+        if place:
+            beneath[i][living[place - 1][2]] = None
+        if place < len(living):
+            beneath[living[place][2]][i] = None
+        living.insert(place, keys[i])
+    return Pile(tuple(sorted(every, key=keys.__getitem__)), tuple(map(tuple, beneath)))

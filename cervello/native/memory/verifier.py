@@ -1,0 +1,144 @@
+"""Proves of a program, before it first runs, that it stays inside its memory.
+
+Independent of the planner: lifetimes are recomputed from what each step reads and writes. Of a layout it proves that in each pile one
+of any two living neighbours lies on the other, directly or through others, so that they are apart for every N; offsets themselves are
+checked at several N. Extents and sizes are affine in N, so an inequality that holds at both ends of a range of N holds inside it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+
+from cervello.errors import PlanError
+from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Buffer, Space, Step
+from cervello.native.memory.arena_plan import Layout, extent
+from cervello.native.memory.extents import check_extents
+from cervello.native.memory.offset_search import Pile
+
+Span = tuple[int, int]  # first and last step, both included
+_PROBES = (1, 2, 17, 64, 1 << 20)
+_ENDS = (1, 2, 1 << 20)
+
+
+def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
+    """Checks a program.
+
+    Raises:
+      PlanError: a step touches memory outside its operands, by their shapes or by what its kernel declares, reads what nothing wrote, or
+        two live buffers overlap.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for index, step in enumerate(steps):
+        for tensor in step.touched:
+            if tensor.buffer.space is Space.ARENA:
+                key = layout.index[id(tensor.buffer)]
+                buffers[key] = tensor.buffer
+                first.setdefault(key, index)
+                last[key] = index
+    spans = {key: (first[key], last[key]) for key in buffers}
+    probes = _PROBES if rows_vary else (1,)
+    for n_rows in _ENDS if rows_vary else (1,):
+        _inside(steps, n_rows)
+    for n_rows in probes:
+        _apart(buffers, spans, layout, n_rows)
+    for pile in layout.piles:
+        _apart_for_all(buffers, spans, pile)
+    _defined(steps)
+    check_extents(steps, rows_vary)
+
+
+def _inside(steps: Sequence[Step], n_rows: int) -> None:
+    seen: set[int] = set()
+    for step in steps:
+        for tensor in step.touched:
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            low, high = extent(tensor, n_rows)
+            if low < 0 or high > at(tensor.buffer.n_bytes, n_rows):
+                raise PlanError(f"step {step.node or step.op}, {tensor.name!r} at N = {n_rows}: expected bytes within "
+                                f"[0, {at(tensor.buffer.n_bytes, n_rows)}), got [{low}, {high})")
+        for tensor in step.writes:
+            if tensor.buffer.space in (Space.CONSTANT, Space.INPUT):
+                raise PlanError(f"step {step.node or step.op}: expected to write to the arena or an output, "
+                                f"got {tensor.buffer.space.value}")
+
+
+def _events(spans: Mapping[int, Span]) -> Iterator[tuple[int, list[int]]]:
+    """Buffers in the order in which they begin, each with those that have ended since the one before: seen in turn, all that are begun and
+    not ended live at one step."""
+    ending = sorted(spans, key=lambda key: spans[key][1])
+    ended = 0
+    for key in sorted(spans, key=lambda key: spans[key][0]):
+        begun = ended
+        while spans[ending[ended]][1] < spans[key][0]:
+            ended += 1
+        yield key, ending[begun:ended]
+
+
+def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Layout, n_rows: int) -> None:
+    """Offsets for one N: the living, sorted by offset, are apart if neighbours in that order are."""
+    offsets, total = layout.offsets(n_rows)
+    ends = {key: offsets[key] + at(buffer.n_bytes, n_rows) for key, buffer in buffers.items()}
+    for key in sorted(buffers, key=lambda key: offsets[key]):
+        if offsets[key] < 0 or ends[key] > total:
+            raise PlanError(f"buffer {buffers[key].name!r} at N = {n_rows}: expected bytes within [0, {total}), got [{offsets[key]}, "
+                            f"{ends[key]})")
+    living: list[tuple[int, int, int]] = []  # (first byte, one past the last, buffer)
+    for key, ended in _events({key: span for key, span in spans.items() if ends[key] > offsets[key]}):
+        for other in ended:
+            del living[bisect_left(living, (offsets[other], ends[other], other))]
+        mine = offsets[key], ends[key], key
+        place = bisect_left(living, mine)
+        for below, above in ((living[place - 1:place], [mine]), ([mine], living[place:place + 1])):
+            if below and above and below[0][1] > above[0][0]:
+                raise PlanError(f"buffers {buffers[below[0][2]].name!r} and {buffers[above[0][2]].name!r} at N = {n_rows}: expected them "
+                                "apart, got an overlap")
+        living.insert(place, mine)
+
+
+def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pile: Pile) -> None:
+    """Whatever the sizes: the living, in the pile's order, lie on each other if each lies on the one before it when it begins, and the
+    one after it on it. What ends leaves the others in their order."""
+    ranks: dict[int, int] = {}
+    for rank, key in enumerate(pile.order):
+        if any(below not in ranks for below in pile.beneath[key]) or key in ranks:
+            raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those beneath it, got another order")
+        ranks[key] = rank
+    if len(ranks) != len(buffers):
+        raise PlanError(f"pile: expected {len(buffers)} buffers, got {len(ranks)}")
+    above: dict[int, int] = {}  # as bits: the ranks that a buffer's place lies above; only where a pile's own edges do not say it
+
+    def lies_on(key: int, other: int) -> bool:
+        if other in pile.beneath[key]:
+            return True
+        if not above:
+            for each in pile.order:
+                above[each] = 0
+                for below in pile.beneath[each]:
+                    above[each] |= above[below] | 1 << ranks[below]
+        return bool(above[key] >> ranks[other] & 1)
+
+    living: list[int] = []  # ranks
+    for key, ended in _events(spans):
+        for other in ended:
+            del living[bisect_left(living, ranks[other])]
+        place = bisect_left(living, ranks[key])
+        for below, upper in ((living[place - 1:place], [ranks[key]]), ([ranks[key]], living[place:place + 1])):
+            if below and upper and not lies_on(pile.order[upper[0]], pile.order[below[0]]):
+                raise PlanError(f"buffers {buffers[pile.order[below[0]]].name!r} and {buffers[pile.order[upper[0]]].name!r}: expected one "
+                                "to lie on the other for every N, got neither")
+        living.insert(place, ranks[key])
+
+
+def _defined(steps: Sequence[Step]) -> None:
+    written: set[int] = set()
+    for step in steps:
+        for tensor in step.reads:
+            if tensor.buffer.space is Space.ARENA and id(tensor.buffer) not in written:
+                raise PlanError(f"step {step.node or step.op}: expected {tensor.name!r} to be written before it is read")
+        written.update(id(tensor.buffer) for tensor in step.writes)

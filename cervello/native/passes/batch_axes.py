@@ -1,0 +1,201 @@
+"""Which axis of each input may hold the rows.
+
+Source: conventions met in exported policies: a symbol or an unnamed dim in front; a symbol shared with another input elsewhere
+(Stable-Baselines3 LSTM states are (layers, N, H)); exports for one row, with or without a leading 1. `readings` proves which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, GraphError
+from cervello.native.graph.dims import ROWS, Shape
+from cervello.native.graph.graph import Graph
+from cervello.native.passes.dynamic_dims import symbol
+
+_MOST_READINGS = 16  # of the symbols of a file; each of them may cost as much as loading it
+_FEWEST_READINGS = 4
+_MOST_SYMBOLS_READ = 50_000  # symbols times readings: each reading looks at every input
+Entries = list[list[int | str]]  # sizes and symbols, by input and axis
+BatchAxis = int | Mapping[str, int | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How rows enter a graph.
+
+    Attributes:
+      free: whether N rows can run at once.
+      shapes: input shapes, with N where the rows are.
+      axes: batch axis of each input; None: no rows, all share it. For a graph exported for one row: 0 when its leading 1 stands for
+        the row, -1 when the whole array is the row.
+      reason: why not free.
+      lifted: whether the file has arrays without any batch axis where callers give one.
+      others: symbols that are not the batch and that nothing was said of, and the sizes taken for them.
+      symbols: those that are read as the batch.
+    """
+
+    free: bool
+    shapes: dict[str, Shape]
+    axes: dict[str, int | None]
+    reason: str = ""
+    lifted: bool = False
+    others: Mapping[str, int] = field(default_factory=dict)
+    symbols: frozenset[str] = frozenset()
+
+    @property
+    def file_axes(self) -> dict[str, int | None]:
+        """Where the batch lies in the file's own arrays; None: nowhere."""
+        return {name: None if self.lifted or axis == -1 else axis for name, axis in self.axes.items()}
+
+
+def entries_of(graph: Graph, dims: Mapping[str, int]) -> Entries:
+    """Sizes and symbols of every input, with those sizes in place that `dims` gives.
+
+    Raises:
+      GraphError: an input has no shape or type.
+    """
+    for port in graph.inputs:
+        if port.shape is None or port.dtype is None:
+            raise GraphError(f"model {graph.name!r}, input {port.name!r}: expected a declared shape and type, got none; "
+                             "export the policy with input shapes")
+    return [[d if isinstance(d, int) else dims.get(name := symbol(port.name, i, d), name) for i, d in enumerate(port.shape or ())]
+            for port in graph.inputs]
+
+
+def candidates(graph: Graph, entries: Entries) -> list[tuple[Graph, Batching]]:
+    """What may be the batch of a file with open axes, the likeliest first, each with the graph whose other sizes are fixed.
+
+    A symbol in front of an input is the batch, in most files; where rows then meet, or another symbol is called one, another is tried.
+    All other symbols are sizes of their own, taken as 1.
+    """
+    leading = list(dict.fromkeys(row[0] for row in entries if row and isinstance(row[0], str)))
+    in_front = frozenset(leading)
+    others = [d for d in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)) if d not in in_front]
+    named = [d for d in (*others, *leading) if "batch" in d.lower()]
+    if named and not in_front.intersection(named):  # another symbol in front is a sequence, then
+        in_front = frozenset(named)
+        leading, others = named, [*leading, *(d for d in others if d not in in_front)]
+    alone = [d for row in entries if not any(d in in_front for d in row) for d in row if isinstance(d, str)]  # another name for the batch?
+    n_symbols = len(leading) + len(others)
+    most = max(_FEWEST_READINGS, min(_MOST_READINGS, _MOST_SYMBOLS_READ // max(n_symbols, 1)))
+    single = ([d] for d in (*leading, *others)[:most])
+    choices = list(dict.fromkeys(frozenset(some) for some in ((*leading, *alone), leading, *single) if some))[:most]
+    return [_chosen(graph, entries, choice) for choice in choices]
+
+
+def _chosen(graph: Graph, entries: Entries, batch: frozenset[str]) -> tuple[Graph, Batching]:
+    """The graph whose rows lie along some symbols."""
+    axes = {port.name: next((i for i, d in enumerate(row) if d in batch), None) for port, row in zip(graph.inputs, entries, strict=True)}
+    shapes: dict[str, Shape] = {port.name: tuple(ROWS if d in batch else 1 if isinstance(d, str) else d for d in row)
+                                for port, row in zip(graph.inputs, entries, strict=True)}
+    return _fixed(graph, entries, batch), Batching(True, shapes, axes, others=_others(entries, batch), symbols=batch)
+
+
+def whole(graph: Graph, entries: Entries, reason: str, in_front: bool | None = None) -> tuple[Graph, Batching]:
+    """The graph for one row: no open axis is a batch.
+
+    Args:
+      in_front: whether the leading 1 of every input stands for the row; None when the file's shapes decide.
+    """
+    if in_front is None:
+        in_front = all(row and row[0] == 1 for row in entries) and any(len(row) > 1 for row in entries)
+    shapes: dict[str, Shape] = {port.name: tuple(1 if isinstance(d, str) else d for d in row)
+                                for port, row in zip(graph.inputs, entries, strict=True)}
+    axes: dict[str, int | None] = dict.fromkeys(shapes, 0 if in_front else -1)
+    return _fixed(graph, entries, frozenset()), Batching(False, shapes, axes, reason, others=_others(entries, frozenset()))
+
+
+def behind_layers(graph: Graph, entries: Entries) -> tuple[Graph, Batching] | None:
+    """The reading of a file for one row whose states have their layers in front: (layers, 1, H) beside an observation (1, F).
+
+    None where no state has that form, or an input has neither form.
+    """
+    axes: dict[str, int | None] = {}
+    for port, row in zip(graph.inputs, entries, strict=True):
+        if len(row) > 1 and row[0] == 1:
+            axes[port.name] = 0
+        elif len(row) == 3 and row[1] == 1:
+            axes[port.name] = 1
+        else:
+            return None
+    if set(axes.values()) != {0, 1}:
+        return None
+    shapes: dict[str, Shape] = {
+        port.name: tuple(ROWS if i == axes[port.name] else 1 if isinstance(d, str) else d for i, d in enumerate(row))
+        for port, row in zip(graph.inputs, entries, strict=True)}
+    return _fixed(graph, entries, frozenset()), Batching(True, shapes, axes)
+
+
+def asked(graph: Graph, entries: Entries, batch_axis: BatchAxis) -> tuple[Graph, Batching]:
+    """The reading that a caller wants; see `Model.load`.
+
+    Raises:
+      ConfigurationError: an input or an axis that the file does not have, or one of a fixed size other than 1.
+    """
+    where = f"model {graph.name!r}, batch_axis"
+    names = [port.name for port in graph.inputs]
+    given = dict(batch_axis) if isinstance(batch_axis, Mapping) else dict.fromkeys(names, batch_axis)
+    for name, axis in given.items():
+        if name not in names:
+            raise ConfigurationError(f"{where}: expected inputs among {names}, got {name!r}")
+        row = entries[names.index(name)]
+        if axis is None:
+            continue
+        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or not 0 <= axis < len(row):
+            raise ConfigurationError(f"{where}, input {name!r}: expected None or an axis 0 ≤ axis < {len(row)}, got {axis!r}")
+        if not isinstance(row[axis], str) and row[axis] != 1:
+            raise ConfigurationError(f"{where}, input {name!r}: expected an axis of open size or of size 1, got axis {axis} of size "
+                                     f"{row[axis]}; name the axis of each input that has one: batch_axis={{input: axis}}")
+    placed = [entries[names.index(name)][axis] for name, axis in given.items() if axis is not None]
+    if not placed and all(name in given for name in names):
+        return whole(graph, entries, "no input has a batch axis", in_front=False)
+    batch = frozenset(d for d in placed if isinstance(d, str))
+    axes: dict[str, int | None] = {}
+    for name, row in zip(names, entries, strict=True):
+        along = next((i for i, d in enumerate(row) if d in batch), None)
+        axes[name] = given[name] if name in given else along if along is not None else 0 if row[:1] == [1] and not batch else None
+    shapes: dict[str, Shape] = {
+        name: tuple(ROWS if i == axes[name] else 1 if isinstance(d, str) else d for i, d in enumerate(row))
+        for name, row in zip(names, entries, strict=True)}
+    return _fixed(graph, entries, batch), Batching(True, shapes, axes, others=_others(entries, batch), symbols=batch)
+
+
+def check_batch_axis(graph: Graph, batch_axis: BatchAxis) -> None:
+    """Raises ConfigurationError unless it is None, an int or a mapping by input."""
+    if batch_axis is not None and (isinstance(batch_axis, bool) or not isinstance(batch_axis, (int, np.integer, Mapping))):
+        raise ConfigurationError(f"model {graph.name!r}, batch_axis: expected an axis for all inputs or {{input: axis or None}}, got "
+                                 f"{batch_axis!r}")
+
+
+def _fixed(graph: Graph, entries: Entries, batch: frozenset[str]) -> Graph:
+    """The graph with 1 for every symbol that is not the batch."""
+    return replace(graph, inputs=tuple(
+        replace(port, shape=tuple(d if isinstance(d, int) or d in batch else 1 for d in row))
+        for port, row in zip(graph.inputs, entries, strict=True)))
+
+
+def _others(entries: Entries, batch: frozenset[str]) -> dict[str, int]:
+    return {d: 1 for row in entries for d in row if isinstance(d, str) and d not in batch}
+
+
+def one_row(batching: Batching, reason: str) -> Batching:
+    """The same reading, a row at a time."""
+    return replace(batching, free=False, shapes={name: tuple(1 if d == ROWS else d for d in shape)
+                                                 for name, shape in batching.shapes.items()}, reason=reason)
+
+
+def as_given(graph: Graph, shapes: Mapping[str, Shape]) -> Batching:
+    """Arrays of these shapes, each of them a row as it stands.
+
+    Raises:
+      GraphError: an input has no shape here.
+    """
+    missing = [port.name for port in graph.inputs if port.name not in shapes or port.dtype is None]
+    if missing:
+        raise GraphError(f"model {graph.name!r}: expected a shape and a type for every input, got none for {missing}")
+    return Batching(False, {port.name: tuple(shapes[port.name]) for port in graph.inputs}, {port.name: -1 for port in graph.inputs},
+                    "shapes are given")

@@ -1,0 +1,211 @@
+"""Whether a graph keeps the rows of a batch apart.
+
+Proven node by node, from a list of ops that are known to keep them apart. The opposite is proven too: a node that reduces, normalises,
+multiplies or convolves along the axis of the rows, or computes with their number, relates them. An op that is on none of the lists
+proves neither. Source: ONNX operator specification.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cervello.native.fallback.table import symbolic
+from cervello.native.frontend.control_flow import FLOW, RANDOM
+from cervello.native.graph.dims import ROWS, Affine, product, written
+from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.values import Value
+from cervello.native.shapes.einsum import letters
+
+# Every element from the elements at its own place, with broadcasting: rows stay apart, for two axes that depend on N never meet.
+ELEMENTWISE = set({
+    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
+    "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Dequantize", "Div", "Elu", "Equal", "Erf", "Exp",
+    "Expand", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Quantize",
+    "Reciprocal", "Relu", "Requantize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
+    "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"})
+# Sums over an axis of both operands: over the batch, the result has no rows or two axes of them, and either is refused.
+_PRODUCTS = frozenset({"Gemm", "MatMul"})
+# Elements change places but not rows; a reshape is looked at apart.
+_MOVES = frozenset({"ConstantOfShape", "Flatten", "OneHot", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Resize",
+                    "Upsample"})  # a batch that Resize resizes has no shape
+# Work on everything behind the axis in front.
+_PICTURES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
+                       "InstanceNormalization", "MaxPool"})
+_CHANNELS = frozenset({"BatchNormalization", "LRN"})  # on the axis behind it alone
+_ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
+              "LogSoftmax": -1, "LpNormalization": -1, "RangeScale": -1, "RangeZero": -1, "Softmax": -1,
+              "TopK": -1}  # and the axis they take unless told
+REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+                        "ReduceLogSum", "ReduceLogSumExp"})
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+# Of whose operands several have rows.
+_SEVERAL = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements", "GatherND", "ScatterElements"}
+_SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Slice": (1, 2), "Tile": (1,)}  # operands that are sizes
+
+
+class RowsMixed(Exception):
+    """A node combines rows of the batch, or is not known to keep them apart; the message names it.
+
+    Attributes:
+      related: whether it is proven that entries of the axis meet, which then is not a batch.
+    """
+
+    def __init__(self, message: str, related: bool = False):
+        super().__init__(message)
+        self.related = related
+
+
+def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
+    """Refuses graphs in which a row of the batch can reach another, or rows share their noise.
+
+    Args:
+      outputs: names of the results that differ from row to row.
+    Returns:
+      for each value with rows, how many stretches of all rows follow each other on its batch axis: 1 unless it absorbed axes before it.
+    Raises:
+      RowsMixed: with the first node that relates rows; without one, with the first that is not known to keep them apart.
+    """
+    stretches: dict[str, int] = {}  # inside a batch axis that absorbed the axes before it: rows repeat this many times; else 1
+    doubt: RowsMixed | None = None
+    for node in graph.nodes:
+        try:
+            _check(node, values, stretches)
+        except RowsMixed as error:
+            if error.related:
+                raise
+            doubt = doubt or error
+    if doubt is not None:
+        raise doubt
+    for name in outputs:
+        value = values[name]
+        if value.data is not None and symbolic(value.data):
+            raise RowsMixed(f"output {name!r} holds the number of rows")
+        if value.shape is not None and value.data is None and not _moving(value):
+            raise RowsMixed(f"output {name!r} has no batch axis")
+        if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
+            raise RowsMixed(f"output {name!r} has {written(value.shape)} rows")
+    return stretches
+
+
+def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
+    """Refuses a node where rows meet, and notes how rows lie in its results."""
+    known = [values[name] for name in node.outputs if name]
+    if any(value.data is not None for value in known):
+        return
+    for value in known:
+        if value.shape is None and value.from_input:
+            raise RowsMixed(f"node {node} gives a shape that depends on data")
+        if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
+            raise RowsMixed(f"node {node} relates rows to each other", related=True)
+    inputs = [values[name] for name in node.inputs]
+    # A range of rows may pick each row's own element.
+    if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
+        raise RowsMixed(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
+    if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
+        _follow(node, inputs, known, stretches)
+        return
+    if node.op in RANDOM and not node.domain:
+        _check_random(node, known)
+    elif any(_moving(value) for value in inputs):
+        _check_node(node, inputs)
+    if any(_moving(value) for value in inputs) and any(not _moving(value) for value in known):
+        raise RowsMixed(f"node {node} makes one value of all rows", related=True)
+    _follow(node, inputs, known, stretches)
+
+
+def _moving(value: Value) -> set[int]:
+    """The axes along which rows lie."""
+    return {i for i, d in enumerate(value.shape or ()) if isinstance(d, Affine)}
+
+
+def _in_front(value: Value) -> int:
+    """The product of the axes before the rows."""
+    in_front: list[Any] = list((value.shape or ())[:min(_moving(value))])
+    return math.prod(in_front)
+
+
+def _follow(node: Node, inputs: list[Value], outputs: list[Value], stretches: dict[str, int]) -> None:
+    """Notes how rows lie in a node's results: a reshape keeps them apart only if as many stretches of rows follow each other."""
+    found = {stretches.get(value.name, 1) for value in inputs if _moving(value)}
+    if not found:
+        return
+    if len(found) > 1:
+        raise RowsMixed(f"node {node} meets rows in different orders")
+    inside = found.pop()
+    for value in outputs:
+        if _moving(value) and node.op in ("Reshape", "Flatten"):
+            before, after = _in_front(inputs[0]) * inside, _in_front(value)
+            rows = next(d for d in value.shape or () if isinstance(d, Affine))
+            if not after or before % after or rows.const or rows.slope % (before // after):
+                raise RowsMixed(f"node {node} mixes rows", related=True)
+            stretches[value.name] = before // after
+        else:
+            stretches[value.name] = inside
+
+
+def _check_random(node: Node, outputs: list[Value]) -> None:
+    for value in outputs:
+        moving = _moving(value)
+        if not moving:
+            raise RowsMixed(f"node {node} draws one noise for all rows")
+        if value.shape is not None and (value.shape[min(moving)] != ROWS or product(value.shape[:min(moving)]) != 1):
+            raise RowsMixed(f"node {node} draws numbers whose rows do not lie in front")
+
+
+def _check_node(node: Node, inputs: list[Value]) -> None:
+    """Refuses a node that is not known to keep the rows of its inputs apart."""
+    along = None if node.domain else _along(node, inputs)
+    if along is None:
+        raise RowsMixed(f"node {node} is not known to keep rows apart")
+    if along & _moving(inputs[0]) or (node.op == "Concat" and any(along & _moving(value) for value in inputs)):
+        raise RowsMixed(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
+    if (node.op == "Clip" or node.op not in _SEVERAL) and any(_moving(value) for value in inputs[1:]):
+        raise RowsMixed(f"node {node} takes an operand from the batch that all rows use")
+    if node.op in ("GatherElements", "GatherND", "ScatterElements") and any(_moving(value) != _moving(inputs[0]) for value in inputs):
+        raise RowsMixed(f"node {node} picks by the row's place in the batch")
+    if node.op == "Einsum":
+        terms = letters(node)[0]
+        if len({term[axis] for term, value in zip(terms, inputs, strict=True) for axis in _moving(value)}) > 1:
+            raise RowsMixed(f"node {node} relates rows to each other", related=True)
+
+
+def _along(node: Node, inputs: list[Value]) -> set[int] | None:
+    """The axes of the first operand along which elements meet; None when nothing is known of the op."""
+    rank = len(inputs[0].shape or ())
+    if node.op in ELEMENTWISE or node.op in _PRODUCTS or node.op in _MOVES or node.op == "Einsum":
+        return set()
+    if node.op in _PICTURES:
+        return set(range(1, rank))
+    if node.op in _CHANNELS:
+        return {1}
+    if node.op in _RECURRENT:
+        return {0}
+    if node.op in _ALONG_ONE:
+        axis = int(node.attributes.get("axis", _ALONG_ONE[node.op])) % max(rank, 1)
+        return set(range(axis, rank)) if node.attributes.get("flatten") else {axis}
+    if node.op in ("LayerNormalization", "RMSNormalization"):
+        return set(range(int(node.attributes.get("axis", -1)) % max(rank, 1), rank))
+    if node.op == "MeanVarianceNormalization":
+        return {int(axis) % max(rank, 1) for axis in node.attributes.get("axes", (0, 2, 3))}
+    if node.op in REDUCTIONS:
+        axes = _operand(inputs, 1)
+        return {int(a) % max(rank, 1) for a in axes} if axes else set() if node.attributes.get("noop_with_empty_axes") else set(range(rank))
+    if node.op == "GatherND":
+        return set(range(int(node.attributes.get("batch_dims", 0)), rank))
+    if node.op == "CumSum":
+        return {int(a) % max(rank, 1) for a in _operand(inputs, 1)} or set(range(rank))
+    if node.op == "Tile":
+        return {i for i, count in enumerate(_operand(inputs, 1)) if count != 1}
+    if node.op == "Pad":
+        amounts, places = _operand(inputs, 1), _operand(inputs, 3) or range(rank)
+        half = len(amounts) // 2
+        return {int(a) % max(rank, 1) for i, a in enumerate(places) if amounts[i:i + 1] != [0] or amounts[half + i:half + i + 1] != [0]}
+    return None
+
+
+def _operand(inputs: list[Value], index: int) -> list[Any]:
+    """The numbers of an operand that is known ahead."""
+    data = inputs[index].data if index < len(inputs) else None
+    return [] if data is None else [d if isinstance(d, Affine) else int(d) for d in data.reshape(-1).tolist()]

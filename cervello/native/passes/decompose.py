@@ -1,0 +1,74 @@
+"""Replaces nodes by the ops they are spelled in, as soon as the shapes of their inputs are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+
+from cervello.errors import UnsupportedError
+from cervello.native.graph.dims import Shape
+from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.values import Value
+from cervello.native.passes.decompositions import (  # noqa: F401  (each registers its ops)
+    attention,
+    contrib,
+    contrib_quantised,
+    convolution,
+    einsum,
+    indexing,
+    quantisation,
+    rearranging,
+    recurrent,
+    stacked,
+)
+from cervello.native.passes.graph_builder import SPELLINGS, Sketch
+from cervello.native.shapes.infer_shapes import infer
+
+_FIRST_NUMBER = 1 << 40  # node numbers no file has
+_MOST_ADDED = 20_000  # nodes beside those of the file: a sequence is as many steps as it is long
+
+
+def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
+    """The graph in ops that are lowered as they are, and all its values.
+
+    Args:
+      shapes: of every input, with N where the batch is.
+    Raises:
+      UnsupportedError: the ops would be more nodes than a file's size allows for.
+    """
+    numbers = count(_FIRST_NUMBER)
+    most = len(graph.nodes) + _MOST_ADDED
+    while True:
+        values = infer(graph, shapes)
+        nodes, constants = [], dict(graph.constants)
+        changed = False
+        added = 0
+        makers = _makers(graph)
+        producers = {name: node for node in graph.nodes for name in node.outputs if name}
+        for node in graph.nodes:
+            operands = [values[name] if name else None for name in node.inputs]
+            unknown = any(value is not None and value.shape is None for value in operands)
+            for spelling in () if unknown else SPELLINGS.get((node.domain, node.op), ()):
+                sketch = Sketch(node, operands, numbers, makers, values, producers)
+                if spelling(sketch):
+                    changed = True
+                    added += len(sketch.nodes)
+                    if len(graph.nodes) + added > most:
+                        raise UnsupportedError(f"node {node}: expected ops that are spelled in at most {_MOST_ADDED} nodes in all, got "
+                                               "more; export the policy for shorter sequences")
+                    nodes += sketch.nodes
+                    constants |= sketch.constants
+                    break
+            else:
+                nodes.append(node)
+        if not changed:
+            return graph, values
+        graph = replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _makers(graph: Graph) -> dict[str, Node]:
+    """By name, the nodes whose result one other node alone reads."""
+    reads = Counter(name for node in graph.nodes for name in set(node.inputs))
+    reads.update(port.name for port in graph.outputs)
+    return {name: node for node in graph.nodes for name in node.outputs if name and reads[name] == 1}

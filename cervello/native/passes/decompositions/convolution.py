@@ -1,0 +1,94 @@
+"""ConvTranspose: zeros between the elements of the picture, then a convolution with the filters turned around.
+
+Source: ONNX operator specification, ConvTranspose-22.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.dims import Affine
+from cervello.native.passes.graph_builder import Sketch, spells
+
+F32 = np.dtype(np.float32)
+
+
+@spells("ConvTranspose")
+def _conv_transpose(s: Sketch) -> bool:
+    x, w = s.value(0), s.value(1)
+    if x is None or w is None or w.constant is None or w.constant.dtype != F32 or x.shape is None:
+        return False
+    if any(isinstance(size, Affine) for size in x.shape[1:]) or len(x.shape) not in (3, 4):
+        return False
+    sizes: list[int] = [int(size) for size in x.shape[2:]]  # type: ignore[arg-type]
+    n, weights, groups = len(sizes), w.constant, s.attribute("group", 1)
+    kernel = list(weights.shape[2:])
+    strides, dilations = list(s.attribute("strides", (1,) * n)), list(s.attribute("dilations", (1,) * n))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    extra, pads = _margins(s, sizes, strides, reach)
+    name = s.input(0)
+    if any(stride > 1 for stride in strides):
+        name = _spread(s, name, int(x.shape[1]), sizes, strides)  # type: ignore[arg-type]
+    before = [r - 1 - p for r, p in zip(reach, pads[:n], strict=True)]
+    after = [r - 1 - p + e for r, p, e in zip(reach, pads[n:], extra, strict=True)]
+    inside = [0] * n
+    if any(p < 0 for p in (*before, *after)):
+        name = s.add("Pad", name, s.constant([0, 0, *before, 0, 0, *after]), mode="constant")
+        before = after = inside
+    turned = np.flip(weights.reshape(groups, -1, *weights.shape[1:]).swapaxes(1, 2), tuple(range(3, 3 + n)))
+    filters = s.constant(turned.reshape(-1, *turned.shape[2:]), F32)
+    y = s.add("Conv", name, filters, *([s.input(2)] if s.input(2) else []), kernel_shape=tuple(kernel), strides=(1,) * n,
+              dilations=tuple(dilations), pads=(*before, *after), group=groups)
+    s.give(y)
+    return True
+
+
+@spells("ConvTranspose")
+def _without_output_shape(s: Sketch) -> bool:
+    """For the slower tier, whose reference implementation cuts the wrong end off: what is cut off as pads."""
+    x, w = s.value(0), s.value(1)
+    if x is None or w is None or x.shape is None or w.shape is None or s.attribute("output_shape") is None:
+        return False
+    sizes, kernel = ([size for size in shape[2:] if isinstance(size, int)] for shape in (x.shape, w.shape))
+    n = len(x.shape) - 2
+    if len(sizes) != n or len(kernel) != n:
+        return False
+    strides, dilations = list(s.attribute("strides", (1,) * n)), list(s.attribute("dilations", (1,) * n))
+    extra, pads = _margins(s, sizes, strides, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)])
+    if min(pads) < 0:
+        return False
+    s.give(s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
+                 pads=tuple(pads), output_padding=tuple(extra), group=s.attribute("group", 1)))
+    return True
+
+
+def _margins(s: Sketch, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
+    """What the result is longer by at its ends, and what is cut off: as given, or so that the result has the size that is asked for."""
+    n = len(sizes)
+    extra = list(s.attribute("output_padding", (0,) * n))
+    wanted: Any = s.attribute("output_shape")
+    auto = s.attribute("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER") and wanted is None:
+        wanted = [size * stride for size, stride in zip(sizes, strides, strict=True)]
+    if wanted is None:
+        return extra, list(s.attribute("pads", (0,) * 2 * n)) if auto != "VALID" else [0] * 2 * n
+    first, last = [], []
+    for size, stride, r, e, w in zip(sizes, strides, reach, extra, list(wanted)[-n:], strict=True):
+        total = stride * (size - 1) + e + r - w
+        small = total // 2
+        first.append(small if auto == "SAME_UPPER" else total - small)
+        last.append(total - small if auto == "SAME_UPPER" else small)
+    return extra, [*first, *last]
+
+
+def _spread(s: Sketch, name: str, channels: int, sizes: list[int], strides: list[int]) -> str:
+    """The picture with stride - 1 zeros after every element, none after the last."""
+    n = len(sizes)
+    apart = [size for pair in zip(sizes, (1,) * n, strict=True) for size in pair]
+    behind = [size for stride in strides for size in (0, stride - 1)]
+    padded = s.add("Pad", s.reshape(name, 0, channels, *apart), s.constant([0] * (2 + 2 * n) + [0, 0, *behind]), mode="constant")
+    joined = s.reshape(padded, 0, channels, *(size * stride for size, stride in zip(sizes, strides, strict=True)))
+    ends = [(size - 1) * stride + 1 for size, stride in zip(sizes, strides, strict=True)]
+    return str(s.add("Slice", joined, s.constant([0] * n), s.constant(ends), s.constant(list(range(2, 2 + n)))))

@@ -1,0 +1,87 @@
+"""Einsum of one or two operands in transposes, sums and products of matrices; of more, pair by pair.
+
+Each letter is one of four kinds: in both operands and the result (a batch), in both only (summed), in one of them. An operand becomes
+[batch, own, summed], and the result of the product [batch, left, right].
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cervello.native.graph.dims import Affine, Dim
+from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.shapes.einsum import letters
+
+
+@spells("Einsum")
+def _einsum(s: Sketch) -> bool:
+    terms, result = letters(s.node)
+    if any(value is None or value.dtype != np.dtype(np.float32) for value in s.values) or any("." in term for term in (*terms, result)):
+        return False
+    sizes: dict[str, Dim] = {}
+    for term, value in zip(terms, s.values, strict=True):
+        if len(set(term)) < len(term):  # a diagonal
+            return False
+        sizes |= dict(zip(term, value.shape or (), strict=True))  # type: ignore[union-attr]
+    if sum(isinstance(size, Affine) for size in sizes.values()) > 1:
+        return False
+    operands = list(zip(s.node.inputs, terms, strict=True))
+    while len(operands) > 1:
+        (a, left), (b, right) = operands[:2]
+        wanted = set(result).union(*(term for _, term in operands[2:]))
+        found = _pair(s, a, left, b, right, wanted, sizes)
+        if found is None:
+            return False
+        operands[:2] = [found]
+    name, term = operands[0]
+    gone = [i for i, letter in enumerate(term) if letter not in result]
+    if any(isinstance(sizes[term[i]], Affine) for i in gone):
+        return False
+    if gone:
+        name = s.add("ReduceSum", name, s.constant(gone), keepdims=0)
+        term = "".join(letter for letter in term if letter in result)
+    if term != result:
+        name = s.transpose(name, *(term.index(letter) for letter in result))
+    s.give(name)
+    return True
+
+
+def _pair(s: Sketch, a: str, left: str, b: str, right: str, wanted: set[str], sizes: dict[str, Dim]) -> tuple[str, str] | None:
+    """One product; the letters that nobody wants are summed."""
+    shared = [letter for letter in left if letter in right]
+    batch = [letter for letter in shared if letter in wanted]
+    summed = [letter for letter in shared if letter not in wanted]
+    own = [[letter for letter in term if letter not in shared] for term in (left, right)]
+    if any(isinstance(sizes[letter], Affine) for letter in summed):
+        return None
+    if not summed and all(not isinstance(sizes[x], Affine) for x in (*own[0], *own[1])) and not own[0] and not own[1]:
+        return s.add("Mul", a, _ordered(s, b, right, list(left))), left
+    lead = _sizes(sizes, batch)
+    if lead is None:
+        return None
+    flat = [_sizes(sizes, each, free=not any(isinstance(sizes[x], Affine) for x in batch)) for each in own]
+    counts: list[int] = [int(sizes[letter]) for letter in summed]  # type: ignore[arg-type]
+    terms = math.prod(counts)
+    if flat[0] is None or flat[1] is None:
+        return None
+    x = s.reshape(_ordered(s, a, left, [*batch, *own[0], *summed]), *lead, _one(flat[0]), terms)
+    y = s.reshape(_ordered(s, b, right, [*batch, *summed, *own[1]]), *lead, terms, _one(flat[1]))
+    term = "".join([*batch, *own[0], *own[1]])
+    return s.reshape(s.add("MatMul", x, y), *lead, *flat[0], *flat[1]), term
+
+
+def _sizes(sizes: dict[str, Dim], found: list[str], free: bool = True) -> list[int] | None:
+    """Sizes for a Reshape, the batch as -1; None where there would be two of them."""
+    given = [-1 if isinstance(sizes[letter], Affine) else int(sizes[letter]) for letter in found]  # type: ignore[arg-type]
+    return None if given.count(-1) > 1 or (-1 in given and not free) else given
+
+
+def _one(found: list[int]) -> int:
+    return -1 if -1 in found else math.prod(found)
+
+
+def _ordered(s: Sketch, name: str, term: str, order: list[str]) -> str:
+    places = [term.index(letter) for letter in order]
+    return name if places == sorted(places) else s.transpose(name, *places)

@@ -1,0 +1,119 @@
+"""Sizes that a file leaves open beside the batch: given when it is loaded, or found in the arrays of a run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from cervello.errors import ConfigurationError, InputError
+from cervello.native.graph.graph import Graph
+
+_KEPT = 64  # models of other sizes; they share their weights
+_TRIED = 32  # sizes that constants of the file have
+
+
+def symbols(graph: Graph) -> dict[str, tuple[str, int]]:
+    """Every symbol of the inputs, and the input and axis where it is first met."""
+    found: dict[str, tuple[str, int]] = {}
+    for port in graph.inputs:
+        for axis, size in enumerate(port.shape or ()):
+            if not isinstance(size, int):
+                found.setdefault(symbol(port.name, axis, size), (port.name, axis))
+    return found
+
+
+def symbol(port: str, axis: int, size: str | None) -> str:
+    """What an open axis is called."""
+    return f"{port}, axis {axis}" if size is None else size
+
+
+def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]:
+    """Sizes by symbol.
+
+    Raises:
+      ConfigurationError: a symbol that the file does not have, or no size.
+    """
+    known = symbols(graph)
+    for name, size in (dims or {}).items():
+        if name not in known:
+            raise ConfigurationError(f"model {graph.name!r}, dims: expected symbols among {sorted(known)}, got {name!r}")
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ConfigurationError(f"model {graph.name!r}, dims[{name!r}]: expected a whole number of at least 1, got {size!r}")
+    return {name: int(size) for name, size in (dims or {}).items()}
+
+
+def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[list[list[int | str]]], bool]) -> dict[str, int] | None:
+    """The one size with which a graph runs, of a symbol that stands for a fixed size, as a feature axis does that is called open.
+
+    Args:
+      entries: sizes and symbols by input and axis.
+      runs: whether the graph fits inputs of such entries.
+    Returns:
+      {symbol: size}, or None when no size runs or several do.
+    """
+    sizes = sorted({size for data in graph.constants.values() for size in data.shape if size > 1})
+    for name in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)):
+        fit: list[int] = []
+        for size in dict.fromkeys(each for near in sizes[:_TRIED] for each in (near, near + 1)):
+            if runs([[size if d == name else d for d in row] for row in entries]):
+                fit.append(size)
+            if len(fit) > 1:
+                break
+        if len(fit) == 1:
+            return {name: fit[0]}
+    return None
+
+
+M = TypeVar("M")  # a model
+
+
+class Open(Generic[M]):
+    """The open sizes of a model, and models of other sizes; mutable. It keeps the graph, and with it the weights as the file has them.
+
+    Args:
+      given: sizes by symbol that the caller has fixed.
+      taken: the open ones, with the sizes that the model was built for.
+      lifted: whether the file's arrays are one row as they stand, with no batch axis.
+    """
+
+    def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int], lifted: bool = False):
+        places = symbols(graph)
+        self.graph, self._given, self._taken = graph, given, dict(taken)
+        self._places = {name: (*places[name], lifted) for name in taken}
+        self._ranks = {port.name: len(port.shape or ()) for port in graph.inputs}
+        self._others: OrderedDict[tuple[int, ...], M] = OrderedDict()
+
+    def other(self, arrays: Mapping[str, Any], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
+        """The model for the sizes that arrays have; None when they are those it was built for.
+
+        Raises:
+          InputError: an array without the axis; GraphError: the graph does not run with these sizes.
+        """
+        sizes = {}
+        for name, (port, axis, lifted) in self._places.items():
+            shape = np.shape(arrays[port])
+            if lifted and len(shape) > self._ranks[port]:  # rows in front, where the file has none
+                shape = shape[1:]
+            if len(shape) <= axis:
+                raise InputError(f"model {self.graph.name!r}, input {port!r}: expected {axis + 1} axes or more, got shape {shape}")
+            sizes[name] = shape[axis]
+        return self.of_sizes(sizes, make)
+
+    def of_sizes(self, sizes: Mapping[str, int], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
+        """The model for sizes by symbol, in the order of `taken`; None when they are those it was built for.
+
+        Raises:
+          GraphError: the graph does not run with these sizes.
+        """
+        if sizes == self._taken:
+            return None
+        key = tuple(sizes.values())
+        found = self._others.get(key)
+        if found is None:
+            found = self._others[key] = make(self.graph, {**self._given, **sizes})
+            while len(self._others) > _KEPT:
+                self._others.popitem(last=False)
+        return found

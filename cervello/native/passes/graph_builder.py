@@ -1,0 +1,112 @@
+"""A few nodes in place of one: how an op is spelled in others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from cervello.native.graph.dims import Affine, Dim
+from cervello.native.graph.graph import Node
+from cervello.native.graph.values import Value
+
+Array = np.ndarray[Any, Any]
+
+
+class Sketch:
+    """Nodes and constants that take the place of a node; mutable, used once.
+
+    Attributes:
+      node: what is replaced; values: of its inputs, None where absent.
+      graph: values of the whole graph; producers: the node that makes each of them.
+    """
+
+    def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int], makers: Mapping[str, Node] | None = None,
+                 graph: Mapping[str, Value] | None = None, producers: Mapping[str, Node] | None = None):
+        self.node, self.values = node, values
+        self._makers = makers or {}
+        self.graph, self.producers = graph or {}, producers or {}
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Array] = {}
+        self._numbers = numbers
+
+    def input(self, index: int) -> str:
+        """The name of an input, "" where it is absent."""
+        return self.node.inputs[index] if index < len(self.node.inputs) else ""
+
+    def maker(self, index: int) -> Node | None:
+        """The node that makes an input, where this node alone reads it: it goes when nothing of the sketch reads it any more."""
+        return self._makers.get(self.input(index))
+
+    def value(self, index: int) -> Value | None:
+        return self.values[index] if index < len(self.values) else None
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        return self.node.attributes.get(name, default)
+
+    def constant(self, data: Any, dtype: Any = np.int64) -> str:
+        """A new constant's name."""
+        name = f"{self.node.outputs[0] or self.node.name}/{next(self._numbers)}"
+        data = np.asarray(data, dtype)
+        if data.dtype == object and not any(isinstance(size, Affine) for size in data.reshape(-1)):
+            data = data.astype(np.int64)  # sizes without N in them
+        self.constants[name] = data
+        return name
+
+    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+        """A node in the newest form of its op; the name of its result, or a list of several."""
+        number = next(self._numbers)
+        names = [f"{self.node.outputs[0] or self.node.name}/{number}.{i}" for i in range(outputs)]
+        self.nodes.append(Node(op, inputs, tuple(names), attributes, self.node.name, domain, onnx.defs.onnx_opset_version(), number))
+        return names[0] if outputs == 1 else names
+
+    def draw(self, op: str, *inputs: str) -> str:
+        """A node that draws noise in place of the one that is replaced: its place in the file, which is part of the noise's key."""
+        name = str(self.add(op, *inputs))
+        self.nodes[-1] = replace(self.nodes[-1], index=self.node.index)
+        return name
+
+    def reshape(self, x: str, *shape: Dim) -> str:
+        """Sizes of 0 stay, as Reshape has it."""
+        return str(self.add("Reshape", x, self.constant(np.array(shape, object), object)))
+
+    def transpose(self, x: str, *order: int) -> str:
+        return str(self.add("Transpose", x, perm=order))
+
+    def give(self, *results: str) -> None:
+        """What the node's outputs are."""
+        for name, result in zip(self.node.outputs, results, strict=False):
+            if not name or not result:
+                continue
+            if results.count(result) == 1 and any(result in node.outputs for node in self.nodes):  # made here: made under that name
+                self.nodes = [replace(node, inputs=_renamed(node.inputs, result, name), outputs=_renamed(node.outputs, result, name))
+                              for node in self.nodes]
+            else:
+                number = next(self._numbers)
+                self.nodes.append(Node("Identity", (result,), (name,), {}, self.node.name, "", onnx.defs.onnx_opset_version(), number))
+
+
+def _renamed(names: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
+    return tuple(new if name == old else name for name in names)
+
+
+Spelling = Callable[[Sketch], bool]  # gives the sketch its nodes; False: not in this form, or not with what is known of the inputs
+SPELLINGS: dict[tuple[str, str], tuple[Spelling, ...]] = {}  # by domain and op, in the order in which they are asked
+
+
+def spells(*ops: str, domain: str = "") -> Callable[[Spelling], Spelling]:
+    """Registers how ops are spelled."""
+    def register(function: Spelling) -> Spelling:
+        for op in ops:
+            SPELLINGS[domain, op] = (*SPELLINGS.get((domain, op), ()), function)
+        return function
+
+    return register
+
+
+def own(domain: str, op: str, function: Spelling) -> None:
+    """Registers a user's form of an op: asked before all others."""
+    SPELLINGS[domain, op] = (function, *(other for other in SPELLINGS.get((domain, op), ()) if other is not function))

@@ -1,0 +1,53 @@
+"""Which axes of a file's inputs and outputs have sizes that it leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cervello.errors import GraphError
+from cervello.native.graph.dims import Shape
+from cervello.native.graph.graph import Graph
+from cervello.native.passes.axis_readings import without_branches
+from cervello.native.passes.batch_axes import Batching, entries_of
+from cervello.native.shapes.infer_shapes import infer
+
+_MOST_NAMES = 200_000  # of operands, inputs and outputs that are looked at, once for each symbol, to see which outputs change with it
+Open = Mapping[str, Mapping[int, str]]  # symbol by axis of the file's own array, by input or output
+
+
+def open_axes(graph: Graph, batching: Batching, dims: Mapping[str, int], outputs: tuple[str, ...]) -> Open:
+    """Symbols by axis, of inputs as they are declared and of outputs whose shape changes with a symbol's size.
+
+    An axis of an output whose rule does not say how it depends on a size is left out, and all axes of outputs in files whose symbols and
+    nodes are too many to follow each symbol through the graph.
+    """
+    if not batching.others:
+        return {}
+    entries = {port.name: row for port, row in zip(graph.inputs, entries_of(graph, dims), strict=True)}
+    found = {name: {axis: d for axis, d in enumerate(row) if isinstance(d, str) and d in batching.others} for name, row in entries.items()}
+    names = len(graph.inputs) + len(outputs) + sum(len(node.inputs) + len(node.outputs) for node in graph.nodes)
+    if len(batching.others) * names > _MOST_NAMES:
+        return found
+    base = _shapes(graph, entries, batching.others, outputs)
+    for symbol, size in batching.others.items():
+        other = _shapes(graph, entries, {**batching.others, symbol: size + 1}, outputs)
+        for name, shape in other.items():
+            if (was := base.get(name)) is not None and len(was) == len(shape):
+                found.setdefault(name, {}).update((axis, symbol) for axis, (a, b) in enumerate(zip(was, shape, strict=True)) if a != b)
+    return found
+
+
+def _shapes(graph: Graph, entries: Mapping[str, list[int | str]], sizes: Mapping[str, int], outputs: tuple[str, ...]) -> dict[str, Shape]:
+    """Shapes of outputs with one row and these sizes; {} when the graph does not run with them."""
+    shapes: dict[str, Shape] = {
+        name: tuple(d if isinstance(d, int) else sizes.get(d, 1) for d in row) for name, row in entries.items()}
+    try:
+        values = infer(without_branches(graph, shapes), shapes)
+    except (GraphError, ArithmeticError):
+        return {}
+    return {name: shape for name in outputs if name in values and (shape := values[name].shape) is not None}
+
+
+def of_row(axes: Mapping[int, str], batch: int | None) -> tuple[tuple[int, str], ...]:
+    """Symbols by axis of one agent's row; `batch`: the batch axis of the file's own array, None when it has none."""
+    return tuple((axis - (batch is not None and axis > batch), symbol) for axis, symbol in sorted(axes.items()))

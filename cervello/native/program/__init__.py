@@ -1,0 +1,1 @@
+"""Steps as words that the compiled loop reads."""

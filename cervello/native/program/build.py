@@ -1,0 +1,202 @@
+"""A graph to a runnable program: infer, lower, plan, verify, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import CervelloError, GraphError, UnsupportedError
+from cervello.native.frontend.opset_upgrade import normalise
+from cervello.native.graph.budget import MOST_ROW_BYTES, budget
+from cervello.native.graph.dims import Affine, Shape, product
+from cervello.native.graph.graph import Graph
+from cervello.native.graph.tensors import Buffer, Space, dense
+from cervello.native.graph.values import Value
+from cervello.native.lowering.lower_graph import walk
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.rules import (  # noqa: F401  (each registers its ops)
+    attention,
+    control_flow,
+    convolution,
+    elementwise,
+    gather_scatter,
+    linear,
+    movement,
+    norms,
+    quantisation,
+    random,
+    recurrent,
+    reductions,
+    resizing,
+)
+from cervello.native.memory import arena_plan, verifier
+from cervello.native.memory.weights import Weights
+from cervello.native.passes.axis_readings import Reading, read_axes
+from cervello.native.passes.batch_axes import BatchAxis, Batching
+from cervello.native.passes.dead_code import without_dead_code
+from cervello.native.passes.open_axes import Open, of_row, open_axes
+from cervello.native.program.encode import Program
+from cervello.native.program.encode import build as encode
+from cervello.spec import PolicySpec, Specs, TensorSpec
+
+Array = np.ndarray[Any, Any]
+_RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # what draws
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A program with what callers need to know about it.
+
+    Attributes:
+      spec: inputs and outputs as one agent sees them.
+      batching: how rows enter.
+      graph: what was lowered: in the newest form of its ops, without dead nodes, with its batch where it lies now; a model lets it go,
+        with its copy of the weights.
+      slow: nodes outside the planned tier, with the reason.
+      loose: outputs whose shape depends on data.
+    """
+
+    program: Program
+    spec: PolicySpec
+    batching: Batching
+    graph: Graph | None
+    slow: dict[str, str]
+    loose: tuple[str, ...]
+    random_nodes: tuple[str, ...]
+    fused: int
+
+
+def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None,
+          dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> Built:
+    """Builds a graph with N free where its nodes allow it, for one row at a time where not.
+
+    Args:
+      outputs: names of the values to give; the declared outputs when None.
+      shapes: of all inputs, which are then one row as they are; whatever the file declares when None.
+      dims: sizes for symbols of the file.
+      batch_axis: where the batch is; None when the graph decides.
+    Raises:
+      ModelError: the graph cannot be run.
+    """
+    try:
+        with budget(graph.constants):
+            return _built(graph, weights, outputs, shapes, dims or {}, batch_axis)
+    except CervelloError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        # A file may contradict itself in more ways than ops look for; it is still the file that is wrong.
+        raise GraphError(f"model {graph.name!r}: expected a graph without contradictions, got one that fails with "
+                         f"{type(error).__name__}: {error}; export the policy again") from error
+
+
+def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int],
+           batch_axis: BatchAxis) -> Built:
+    names = _chosen(graph, outputs)
+    graph = without_dead_code(normalise(graph), names)
+    reading = read_axes(graph, names, dims, shapes, batch_axis)
+    return _lower(reading, names, weights, open_axes(graph, reading.batching, dims, names))
+
+
+def _chosen(graph: Graph, outputs: tuple[str, ...] | None) -> tuple[str, ...]:
+    if outputs is None:
+        return tuple(port.name for port in graph.outputs)
+    known = {name for node in graph.nodes for name in node.outputs} | set(graph.constants)
+    for name in outputs:
+        if name not in known:
+            declared_names = [port.name for port in graph.outputs]
+            raise GraphError(f"model {graph.name!r}: expected outputs among its tensors, got {name!r}; it declares {declared_names}")
+    return tuple(dict.fromkeys(outputs))
+
+
+def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
+    if axis is None or axis == -1:
+        return tuple(int(d) for d in shape)
+    return tuple(int(d) for i, d in enumerate(shape) if i != axis)
+
+
+def _leaner(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
+    """The second of two ways to run a graph where it takes less memory at some N and at none more, else the first."""
+    lives = [arena_plan.lifetimes([step for step in way.steps if step.alive]) for way in (first, second)]
+    peaks = [[arena_plan.peak_bytes(each, n_rows) for n_rows in ((1, 7, 64, 1000) if rows_vary else (1,))] for each in lives]
+    never_more = all(b <= a for a, b in zip(*peaks, strict=True))
+    return second if never_more and peaks[0] != peaks[1] else first
+
+
+def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
+    """A lowering whose inputs and outputs have their places, what callers give and get, and the outputs whose shape depends on data."""
+    graph, values, batching = reading.graph, reading.values, reading.batching
+    lowering = Lowering(graph, values, running, reading.stretches)
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    file_axes = batching.file_axes
+    for index, port in enumerate(graph.inputs):
+        value = values[port.name]
+        assert value.shape is not None
+        assert port.dtype is not None
+        axis = batching.axes[port.name]
+        buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
+        lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)
+        buffer.readers = lowering.uses[port.name]
+        sizes = of_row(opened.get(port.name, {}), file_axes[port.name])
+        inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
+    loose = []
+    for name in running:
+        value = values[name]
+        if value.shape is None or value.dtype is None:
+            loose.append(name)
+            continue
+        moving = opened.get(name, {})
+        axis = _output_axis(value, batching, reading.axes.get(name), 0 in moving)
+        sizes = of_row(moving, None if batching.lifted or axis == -1 else axis)
+        spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis, open_axes=sizes)
+        lowering.place(name, movement.output_tensor(name, value.dtype, value.shape, len(outputs)))
+        outputs.append(spec)
+    for name in running:
+        value = values[name]
+        if value.data is not None and value.from_input:
+            lowering.tensor(name)
+    return lowering, inputs, outputs, loose
+
+
+def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> Built:
+    graph, values, batching = reading.graph, reading.values, reading.batching
+    constants = {name: data for name in names if (data := values[name].constant) is not None and not values[name].from_input}
+    running = tuple(name for name in names if name not in constants)
+    lowering, inputs, outputs, loose = _prepared(reading, running, opened)
+    walk(lowering)
+    if lowering.early_matters:
+        other = _prepared(reading, running, opened)[0]
+        walk(other, early=False)
+        lowering = _leaner(lowering, other, batching.free)
+    steps = [step for step in lowering.steps if step.alive]
+    layout = arena_plan.plan(steps, batching.free)
+    ports = sum(prod(spec.shape) * spec.dtype.itemsize for spec in (*inputs, *outputs))
+    if (row_bytes := layout.arena_bytes(1) + ports) > MOST_ROW_BYTES:
+        raise UnsupportedError(f"model {graph.name!r}: expected at most {MOST_ROW_BYTES >> 20} MiB of values for one row, "
+                               f"got {row_bytes >> 20} MiB; are its sizes right?")
+    verifier.verify(steps, layout, batching.free)
+    program = encode(steps, layout, weights, len(inputs))
+    random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
+    return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.slow), tuple(loose),
+                 random_nodes, len(lowering.absorbed))
+
+
+def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
+    """Where an output's rows lie.
+
+    Args:
+      found: where they lay while N was free.
+      first_is_open: whether its first axis has an open size, which may happen to be 1.
+    """
+    assert value.shape is not None
+    if batching.free:
+        return next((i for i, d in enumerate(value.shape) if isinstance(d, Affine)), None)
+    if found is not None and value.shape[found:found + 1] == (1,):
+        return found
+    if 0 in batching.axes.values() and value.shape and value.shape[0] == 1 and not first_is_open:
+        return 0
+    return -1

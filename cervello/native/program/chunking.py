@@ -1,0 +1,97 @@
+"""Batches in pieces: as many rows at a time as the cache holds, as a caller wants, or as threads share out.
+
+Bits do not depend on it (law 1), speed does: a run whose intermediate values outgrow a core's own cache waits for memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from cervello.native.program.encode import Plan, Program
+
+CACHE_BYTES = 1 << 20  # an arena that a core's second-level cache holds
+_STEP_ROWS = 16  # of fewer rows, products read their weights too often
+SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared out with workers that are awake
+_LEAST_ROWS = ((20_000_000, 1), (2_000_000, 4))  # multiply-adds per row, and the rows that are then enough at once
+_PIECE_WORK = 1_000_000  # multiply-adds of a piece worth taking
+_EACH = 4  # pieces per thread: who is late takes fewer
+
+Parts = Sequence[tuple[Plan, int]]
+
+
+def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
+    """A plan for rows that may run apart: in pieces of one size and a rest, in one when nothing is won by more.
+
+    Args:
+      n_rows: at least 1.
+      threads: that may share them.
+      into: a plan whose memory is used again, if all rows run at once in both.
+    """
+    size = min(n_rows, rows_in_cache(program))
+    shared = threads > 1 and program.operations(n_rows) > SPLIT_WORK
+    if shared:
+        least = max(_STEP_ROWS, -(-_PIECE_WORK // max(1, program.work[1])))
+        size = min(size, max(-(-n_rows // (threads * _EACH)), least), -(-n_rows // threads))
+    if size >= n_rows:
+        return program.resolve(n_rows, into if into is not None and not into.parts else None)
+    if shared:  # as many pieces for each thread
+        count = -(-n_rows // size)
+        count = -(-count // threads) * threads
+        size = -(-n_rows // count)
+        size = size if size <= _STEP_ROWS else min(n_rows, -(-size // _STEP_ROWS) * _STEP_ROWS)
+    times, rest = divmod(n_rows, size)
+    parts = [(program.resolve(size) if shared else _kept(program, size), times)]
+    if rest:
+        parts.append((program.resolve(rest), 1))
+    plan = compose(program, parts, threads)
+    if not shared:
+        return plan
+    alone = divide(program, n_rows)
+    return replace(plan, alone=alone, arena_bytes=max(plan.arena_bytes, alone.arena_bytes))
+
+
+def _kept(program: Program, size: int) -> Plan:
+    """The plan for a piece, which batches of all sizes share."""
+    found = program.pieces.get(size)
+    if found is None:
+        found = program.pieces.setdefault(size, program.resolve(size))
+    return found
+
+
+def rows_in_cache(program: Program) -> int:
+    """Rows whose arena is no larger than the cache, or as few as make it worth reading the weights again."""
+    fits, per_row = CACHE_BYTES // max(1, program.bytes_per_row), program.work[1]
+    least = next((rows for work, rows in _LEAST_ROWS if per_row >= work), _STEP_ROWS)
+    return max(least, fits // _STEP_ROWS * _STEP_ROWS if fits >= _STEP_ROWS else fits // 4 * 4)
+
+
+def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:
+    """One plan of several for consecutive rows.
+
+    Args:
+      parts: plans and how many times each runs; they may have parts themselves.
+      threads: of which as many help as are worth it.
+    """
+    flat = list(_flat(parts))
+    if len(flat) == 1 and flat[0][1] == 1:
+        return flat[0][0]
+    n_rows, pieces = sum(part.n_rows * times for part, times in flat), sum(times for _, times in flat)
+    long = program.is_long(n_rows)
+    facts = np.array([0, 0, n_rows, long, len(flat), pieces, *chain.from_iterable((part.address, times) for part, times in flat)])
+    work = program.operations(n_rows)
+    helpers = min(threads, pieces) - 1 if work > SPLIT_WORK else 0
+    arena_bytes = max(part.arena_bytes for part, _ in flat)
+    return Plan(n_rows, facts.ctypes.data, arena_bytes, long, facts[:0], facts, facts[:0], tuple(flat), work, helpers)
+
+
+def _flat(parts: Parts) -> Iterator[tuple[Plan, int]]:
+    for plan, times in parts:
+        if plan.parts:
+            for _ in range(times):
+                yield from plan.parts
+        else:
+            yield plan, times

@@ -1,0 +1,241 @@
+"""Steps as int64 words: symbolic tables once per model, resolved words for each N.
+
+`words = const + by_row * N + places[owners]`, where the places are the offsets of the arena's buffers for that N. Resolving is two
+compiled passes, one over the layout and one over the words, so a batch size that was never seen costs microseconds, not a compilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, repeat
+from typing import Any
+
+import numpy as np
+
+from cervello.codegen import entry, linker
+from cervello.native.graph.dims import parts
+from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, Space, Step, Stored, Tensor, Weight
+from cervello.native.kernels import abi
+from cervello.native.lowering.rules.host import HostCall
+from cervello.native.memory.arena_plan import Layout
+from cervello.native.memory.weights import Weights
+
+Array = np.ndarray[Any, Any]
+_CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
+_RESOLVE = f"{_CONTROL}:resolve"
+_PLACE = "cervello.native.kernels.runtime.placing:place"
+LONG_WORK = 2_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words [first, end) of planned steps, or one call of a slower tier."""
+
+    first: int
+    end: int
+    host: HostCall | None = None
+    step: Step | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A program resolved for one N, or a batch in pieces; immutable once built.
+
+    Attributes:
+      address: of the plan's facts, for the compiled run.
+      arena_bytes: memory a run of it needs.
+      long: whether other Python threads may run meanwhile.
+      words: [W] int64, the resolved program; empty when the plan has parts.
+      places: [1 + 2 B] int64, a zero, the offsets of B buffers in the arena, and their sizes.
+      parts: plans without parts and how many times each runs, for consecutive rows; () for all rows at once.
+      work: multiply-adds and elements, where the plan has parts.
+      helpers: threads beside the caller's that are worth having.
+      alone: the better plan when there are none.
+    """
+
+    n_rows: int
+    address: int
+    arena_bytes: int
+    long: bool
+    words: Array
+    facts: Array
+    places: Array
+    parts: tuple[tuple[Plan, int], ...] = ()
+    work: int = 0
+    helpers: int = 0
+    alone: Plan | None = None
+
+    @property
+    def pieces(self) -> Iterator[Plan]:
+        """The plans of the runs, in order."""
+        for part, times in self.parts or ((self, 1),):
+            yield from repeat(part, times)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A model's steps in the form the executor runs. Immutable.
+
+    Attributes:
+      const, by_row, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
+      offsets: word at which each step begins.
+      address: of the tables, one behind the other; table_address: of the layout's.
+      kept: arrays whose addresses are in the words.
+      work: multiply-adds and elements, (fixed, per row).
+      bytes_per_row: about what a row adds to the arena.
+      pieces: plans of the sizes that large batches are cut into, filled by `pieces.divide`.
+    """
+
+    steps: tuple[Step, ...]
+    layout: Layout
+    const: Array
+    by_row: Array
+    owners: Array
+    offsets: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    address: int
+    kept: tuple[Any, ...]
+    n_inputs: int
+    work: tuple[int, int]
+    table: Array
+    table_address: int
+    bytes_per_row: int
+    pieces: dict[int, Plan] = field(default_factory=dict, compare=False)
+
+    @property
+    def labels(self) -> dict[int, int]:
+        """The stretch of steps that begins at a word."""
+        return {segment.first: i for i, segment in enumerate(self.segments) if segment.host is None}
+
+    @property
+    def wholly_planned(self) -> bool:
+        return all(segment.host is None for segment in self.segments)
+
+    def resolve(self, n_rows: int, into: Plan | None = None) -> Plan:
+        """The plan for n_rows rows (≥ 1) at once; microseconds.
+
+        Args:
+          into: a plan whose memory is used again; nobody may be running it.
+        """
+        n_words, n_places = self.const.size, 1 + 2 * len(self.layout.lifetimes)
+        if into is None:
+            room = np.empty(abi.PLAN_WORDS + n_words + n_places, np.int64)
+            facts, words, places = room[:abi.PLAN_WORDS], room[abi.PLAN_WORDS:abi.PLAN_WORDS + n_words], room[abi.PLAN_WORDS + n_words:]
+            address = room.ctypes.data
+        else:
+            facts, words, places, address = into.facts, into.words, into.places, into.address
+        start = address + abi.PLAN_WORDS * 8
+        end, base, table = start + n_words * 8, self.address, n_words * 8
+        arena_bytes = entry.ints(_PLACE)(end, self.table_address, n_rows)
+        entry.ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
+        long = self.is_long(n_rows)
+        facts[:] = start, end, n_rows, long, 0, 1
+        return Plan(n_rows, address, arena_bytes, long, words, facts, places)
+
+    def operations(self, n_rows: int) -> int:
+        """Multiply-adds and elements of a run, as `work` counts them."""
+        fixed, per_row = self.work
+        return fixed + per_row * n_rows
+
+    def is_long(self, n_rows: int) -> bool:
+        """Whether other Python threads may run meanwhile."""
+        return self.operations(n_rows) > LONG_WORK
+
+    def step_at(self, word: int) -> Step:
+        """The step whose words begin at `word`."""
+        planned = [step for step in self.steps if step.host is None]
+        return planned[self.offsets.index(word)]
+
+
+def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:
+    """Encodes steps; compiles the kernels they name where the cache lacks them."""
+    references = [f"{_CONTROL}:run", f"{_CONTROL}:run_named", f"{_EXECUTION}:segment", _RESOLVE, _PLACE]
+    for step in steps:
+        if step.host is None:
+            references.append(step.kernel)
+            references += [word.reference for word in step.words if isinstance(word, Address)]
+    linker.link(references)
+
+    mixed, starts = any(step.host is not None for step in steps), _starts(steps)
+    tables: list[tuple[int, int, int]] = []  # const, by row, owner
+    kept: list[Any] = []
+    offsets: list[int] = []
+    segments: list[Segment] = []
+    first = 0
+    work = [0, 0]
+    for step in steps:
+        if step.host is not None:
+            if len(tables) > first:
+                segments.append(Segment(first, len(tables)))
+            segments.append(Segment(len(tables), len(tables), step.host, step))
+            first = len(tables)
+            continue
+        if mixed and step.kernel == LABEL and len(tables) > first:  # steps of a slower tier may lie on the way to it
+            segments.append(Segment(first, len(tables)))
+            first = len(tables)
+        offsets.append(len(tables))
+        tables += _encode(step, layout, weights, n_inputs, kept, starts)
+        const, slope = parts(_work(step))
+        work[0], work[1] = work[0] + const * step.times, work[1] + slope * step.times
+    if len(tables) > first:
+        segments.append(Segment(first, len(tables)))
+    block = np.array(tables, np.int64).reshape(-1, 3).T.copy()
+    table = np.array(layout.table(), np.int64)
+    block.flags.writeable = table.flags.writeable = False
+    return Program(tuple(steps), layout, block[0], block[1], block[2], tuple(offsets), tuple(segments), block.ctypes.data,
+                   tuple(kept), n_inputs, (work[0], work[1]), table, table.ctypes.data, layout.arena_bytes(64) // 64)
+
+
+def _work(step: Step) -> Any:
+    from cervello.native.program.cost import operations
+
+    return operations(step)
+
+
+def _length(step: Step) -> int:
+    return 0 if step.host is not None else abi.STEP_OPERANDS + 2 * len(step.operands) + len(step.words)
+
+
+def _starts(steps: Sequence[Step]) -> dict[int, int]:
+    """The word at which each step begins, by its id."""
+    return dict(zip(map(id, steps), accumulate(map(_length, steps), initial=0), strict=False))
+
+
+def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any], starts: Mapping[int, int],
+            ) -> list[tuple[int, int, int]]:
+    words: list[tuple[int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(_length(step))]
+    for tensor in step.operands:
+        words += _operand(tensor, layout, weights, n_inputs, kept)
+    for i, word in enumerate(step.words):
+        if isinstance(word, Address):
+            words.append(_fixed(linker.address(word.reference)))
+        elif isinstance(word, Jump):
+            words.append(_fixed(starts[id(word.step)] - starts[id(step)]))
+        elif isinstance(word, Weight):
+            array = weights.store(word)
+            kept.append(array)
+            words.append(_fixed(array.ctypes.data))
+            step.words[i] = Stored(array, word.shape, word.kind)  # so that the original can go
+        else:
+            const, slope = parts(word)
+            words.append((const, slope, 0))
+    return words
+
+
+def _fixed(value: int) -> tuple[int, int, int]:
+    return value, 0, 0
+
+
+def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int]]:
+    const, slope = parts(tensor.offset)
+    buffer: Buffer = tensor.buffer
+    if buffer.space is Space.ARENA:
+        return [_fixed(abi.CTX_SPACES + abi.ARENA), (const, slope, 1 + layout.index[id(buffer)])]
+    if buffer.space is Space.CONSTANT:
+        assert buffer.data is not None
+        buffer.data = array = weights.store(Weight(buffer.data))
+        kept.append(array)
+        return [_fixed(abi.CTX_SPACES + abi.ABSOLUTE), _fixed(array.ctypes.data + const)]
+    index = buffer.index + (n_inputs if buffer.space is Space.OUTPUT else 0)
+    return [_fixed(abi.CTX_SPACES + abi.FIRST_BUFFER + index), (const, slope, 0)]

@@ -1,0 +1,38 @@
+"""What a program does, step by step, in words that are the same wherever and whenever it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.tensors import Space, Stored, Tensor
+from cervello.native.program.encode import Program
+
+
+def described(program: Program, hashes: Mapping[int, str]) -> Iterator[str]:
+    """A text per step: kernel, operands, attributes; constants by their content.
+
+    Args:
+      hashes: of constants, by the identity of their arrays.
+    """
+    for step in program.steps:
+        operands = [_operand(tensor, program, hashes) for tensor in step.operands]
+        words = [hashes[id(word.array)] if isinstance(word, Stored) else repr(word) for word in step.words]
+        host = [_constant(operand) for operand in step.host.operands] if step.host is not None else []
+        yield repr((step.kernel, step.op, step.node, operands, words, host))
+
+
+def _operand(tensor: Tensor, program: Program, hashes: Mapping[int, str]) -> tuple[Any, ...]:
+    buffer = tensor.buffer
+    place: Any = buffer.index
+    if buffer.space is Space.CONSTANT:
+        place = hashes[id(buffer.data)]
+    elif buffer.space is Space.ARENA:
+        place = program.layout.index[id(buffer)]
+    return buffer.space.name, place, repr((tensor.offset, tensor.shape, tensor.strides)), str(tensor.dtype)
+
+
+def _constant(operand: Any) -> str:
+    return f"{operand.dtype} {operand.shape} {operand.tobytes().hex()}" if isinstance(operand, np.ndarray) else ""

@@ -1,0 +1,127 @@
+"""The memory plan as people read it: sizes, lifetimes, offsets, tiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cervello.native.graph.dims import at
+from cervello.native.memory.weights import Weights
+
+if TYPE_CHECKING:
+    from cervello.native.program.build import Built
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBuffer:
+    """One buffer of the arena: half-open lifetime in steps, bytes at N, size as a formula, offset at N."""
+
+    name: str
+    first: int
+    end: int
+    n_bytes: int
+    size: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One step: the node it stands for, the kernel or tier that runs it, bytes alive while it runs."""
+
+    node: str
+    op: str
+    runs: str
+    live_bytes: int
+
+
+@dataclass(frozen=True, init=False)
+class MemoryPlan:
+    """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` a picture.
+
+    Attributes:
+      piece_rows: rows at once; fewer than n_rows where the batch runs in pieces, so that they fit the cache. All bytes are for these.
+      arena_bytes: memory of one run; peak_bytes: the largest sum of sizes alive at one step, below which no plan can go.
+      usage: peak / arena (1.0 for an empty arena).
+      weight_bytes: constants in packed form; shared_bytes of them belong to a model given as `share`.
+      partitions: buffers grouped by the offset they share.
+      tiers: steps by tier.
+      slow: nodes outside the planned tier, with the reason; those that round floats run one row at a time.
+      one_row: why rows run one at a time; empty when the batch is free.
+    """
+
+    name: str
+    n_rows: int
+    piece_rows: int
+    arena_bytes: int
+    peak_bytes: int
+    weight_bytes: int
+    shared_bytes: int
+    buffers: tuple[PlannedBuffer, ...]
+    steps: tuple[PlannedStep, ...]
+    tiers: dict[str, int]
+    slow: dict[str, str]
+    one_row: str
+    fused: int
+
+    def __init__(self, name: str, built: Built, weights: Weights, n_rows: int, piece_rows: int):
+        program, layout = built.program, built.program.layout
+        offsets, arena_bytes = layout.offsets(piece_rows)
+        buffers = [PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, piece_rows), str(life.buffer.n_bytes),
+                                 offset) for life, offset in zip(layout.lifetimes, offsets, strict=True)]
+        live = [sum(b.n_bytes for b in buffers if b.first <= i < b.end) for i in range(len(program.steps))]
+        steps = []
+        tiers = {"planned": 0, "numpy": 0, "reference": 0}
+        for i, step in enumerate(program.steps):
+            tier = "planned" if step.host is None else step.host.tier
+            tiers[tier] += 1
+            steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.host is None else tier, live[i]))
+        values = {"name": name, "n_rows": n_rows, "piece_rows": piece_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
+                  "weight_bytes": weights.n_bytes, "shared_bytes": weights.shared_bytes, "buffers": tuple(buffers),
+                  "steps": tuple(steps), "tiers": tiers, "slow": dict(built.slow),
+                  "one_row": "" if built.batching.free else built.batching.reason, "fused": built.fused}
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def title(self) -> str:
+        """Which model, how many rows, how many at once."""
+        return f"{self.name}, N = {self.n_rows}" + (f" in pieces of {self.piece_rows}" if self.piece_rows < self.n_rows else "")
+
+    @property
+    def usage(self) -> float:
+        return self.peak_bytes / self.arena_bytes if self.arena_bytes else 1.0
+
+    @property
+    def partitions(self) -> dict[int, tuple[PlannedBuffer, ...]]:
+        """Buffers by the offset they begin at."""
+        found: dict[int, list[PlannedBuffer]] = {}
+        for buffer in sorted(self.buffers, key=lambda b: (b.offset, b.first)):
+            found.setdefault(buffer.offset, []).append(buffer)
+        return {offset: tuple(members) for offset, members in found.items()}
+
+    def __str__(self) -> str:
+        lines = [f"{self.title}: arena {self.arena_bytes} bytes, peak {self.peak_bytes} ({self.usage:.0%} used), "
+                 f"weights {self.weight_bytes} ({self.shared_bytes} shared)",
+                 "steps: " + ", ".join(f"{count} {tier}" for tier, count in self.tiers.items() if count) +
+                 f"; {self.fused} nodes fused"]
+        if self.one_row:
+            lines.append(f"one row at a time: {self.one_row}")
+        lines += [f"slow: {node}: {reason}" for node, reason in self.slow.items()]
+        lines.append("")
+        lines.append(f"{'step':>4}  {'runs':<22} {'live bytes':>11}  node")
+        for i, step in enumerate(self.steps):
+            lines.append(f"{i:>4}  {step.runs:<22} {step.live_bytes:>11}  {step.node}")
+        if self.buffers:
+            lines.append("")
+            lines.append(f"{'offset':>9} {'bytes':>9}  {'size':<14} {'steps':<9} buffer")
+            for members in self.partitions.values():
+                for b in members:
+                    lines.append(f"{b.offset:>9} {b.n_bytes:>9}  {b.size:<14} {f'{b.first}-{b.end}':<9} {b.name}")
+        return "\n".join(lines)
+
+    def to_svg(self) -> str:
+        """The arena over time: steps to the right, bytes upward, one box per buffer."""
+        from cervello.pictures.svg import arena_chart
+
+        boxes = [(b.first, b.end, b.offset, b.n_bytes, b.name) for b in self.buffers]
+        return arena_chart(self.title, boxes, len(self.steps), self.arena_bytes)

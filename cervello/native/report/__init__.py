@@ -1,0 +1,1 @@
+"""Reports on a model: memory plan, profile, limits of the machine, leaks."""

@@ -1,0 +1,1 @@
+"""Shapes, types and constant values of every tensor."""

@@ -1,0 +1,171 @@
+"""What is known of branches and loops: the shapes that marks hand on, and which branches are never taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cervello.errors import GraphError
+from cervello.native.frontend.control_flow import BRANCH, FLOW, JOINED, OTHERWISE, TURNS
+from cervello.native.graph.dims import Affine, written
+from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.values import Array, Value, known
+
+_BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
+ENDLESS = np.iinfo(np.int64).max  # turns of a loop that only its condition ends
+
+
+def flow_values(node: Node, values: Mapping[str, Value]) -> list[Value]:
+    """What is known of a mark's results.
+
+    Raises:
+      GraphError: branches that differ, a state that changes its shape, results of a number of turns that depends on data.
+    """
+    if node.op == BRANCH:
+        return [_token(node, _condition(node, values[node.inputs[0]]))]
+    if node.op == OTHERWISE:
+        taken = values[node.inputs[0]].constant
+        first = [values[name] if name else Value("", None, None) for name in node.inputs[1:]]
+        copies = [_handed(value, name, taken) for value, name in zip(first, node.outputs[1:], strict=True)]
+        return [_token(node, taken), *copies]
+    if node.op == JOINED:
+        return _joined(node, values)
+    return _begun(node, values) if node.op == TURNS else _ended(node, values)
+
+
+def never_run(node: Node, until: str) -> bool:
+    """Whether a node is in a stretch that ends with the mark that reads `until`."""
+    return bool(until) and not (node.op in FLOW and node.inputs[0] == until)
+
+
+def ending(node: Node, values: Mapping[str, Value]) -> str:
+    """What the mark reads that ends the stretch that never runs and begins behind this node; "" when there is none."""
+    if node.op not in (BRANCH, OTHERWISE):
+        return ""
+    taken = values[node.outputs[0]].constant
+    return node.outputs[0] if taken is not None and bool(taken) == (node.op == OTHERWISE) else ""
+
+
+def decided(graph: Graph, values: Mapping[str, Value]) -> Graph:
+    """The graph without branches that are never taken."""
+    nodes, until = [], ""
+    for node in graph.nodes:
+        if never_run(node, until):
+            continue
+        until = ending(node, values)
+        taken = values[node.inputs[0]].constant if node.op in (BRANCH, OTHERWISE, JOINED) else None
+        if taken is None:
+            nodes.append(node)
+            continue
+        n = len(node.outputs)
+        sources: tuple[str, ...] = ()
+        names = node.outputs
+        if node.op == OTHERWISE and taken:
+            sources, names = node.inputs[1:], node.outputs[1:]
+        elif node.op == JOINED:
+            sources = node.inputs[1:n + 1] if taken else node.inputs[n + 1:]
+        nodes += [Node("Identity", (source,), (name,), {}, node.name, index=node.index)
+                  for source, name in zip(sources, names, strict=False) if name]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _token(node: Node, taken: Array | None) -> Value:
+    return Value(node.outputs[0], (), _BOOL, taken)
+
+
+def _condition(node: Node, value: Value) -> Array | None:
+    if value.shape is not None and any(size != 1 for size in value.shape):
+        raise GraphError(f"node {node}: expected one condition, got {written(value.shape)}")
+    if value.dtype is not None and value.dtype != _BOOL:
+        raise GraphError(f"node {node}: expected a condition of type bool, got {value.dtype}")
+    return None if value.constant is None else value.constant.reshape(())
+
+
+def _handed(value: Value, name: str, taken: Array | None) -> Value:
+    """A value under another name; its data where the branch it comes from is the one that is taken."""
+    if taken is not None and bool(taken):
+        return replace(value, name=name)
+    return Value(name, value.shape, value.dtype)
+
+
+def _joined(node: Node, values: Mapping[str, Value]) -> list[Value]:
+    n, taken = len(node.outputs), values[node.inputs[0]].constant
+    results = []
+    for name, then, otherwise in zip(node.outputs, node.inputs[1:n + 1], node.inputs[n + 1:], strict=True):
+        one, other = values[then], values[otherwise]
+        if taken is not None:
+            results.append(replace(one if taken else other, name=name))
+        elif one.shape is None or one.shape != other.shape or one.dtype != other.dtype:
+            raise GraphError(f"node {node}, result {name!r}: expected branches that give the same shape and type, got "
+                             f"{_written(one)} and {_written(other)}")
+        else:
+            results.append(Value(name, one.shape, one.dtype))
+    return [value for value in results if value.name]
+
+
+def _written(value: Value) -> str:
+    return "a shape that depends on data" if value.shape is None else f"{written(value.shape)} {value.dtype}"
+
+
+def _begun(node: Node, values: Mapping[str, Value]) -> list[Value]:
+    trips, condition, *given = (values[name] for name in node.inputs)
+    if node.inputs[1]:
+        _condition(node, condition)
+    n_states = node.attributes["states"]
+    turns = np.array(ENDLESS, _I64) if not node.inputs[0] else trips.constant
+    if turns is not None and turns.size != 1:
+        raise GraphError(f"node {node}: expected one number of turns, got {turns.size}")
+    taken: list[Value] = []
+    for name, value in zip(node.outputs[4:], given, strict=True):
+        if value.shape is None or value.dtype is None:
+            raise GraphError(f"node {node}: expected values whose shapes are known ahead, got {value.name!r}, whose shape depends on data")
+        shape = value.shape
+        if len(taken) >= n_states:
+            axis = node.attributes["axes"][len(taken) - n_states]
+            if not -len(shape) <= axis < len(shape):
+                raise GraphError(f"node {node}: expected a sequence with an axis {axis}, got {written(shape)}")
+            axis %= len(shape)
+            length = shape[axis]
+            if isinstance(length, Affine):
+                raise GraphError(f"node {node}: expected a sequence of a fixed length, got one of {written(shape)}")
+            if len(taken) > n_states and turns is not None and length != int(turns):
+                raise GraphError(f"node {node}: expected sequences of one length, got {int(turns)} and {length}")
+            turns, shape = np.array(length, _I64), (*shape[:axis], *shape[axis + 1:])
+        taken.append(Value(name, shape, value.dtype))
+    counter, trips_name, turn, going = node.outputs[:4]  # in a turn, the condition is true
+    count = Value(trips_name, (), _I64) if turns is None else known(trips_name, turns.reshape(()).astype(_I64), True)
+    return [Value(counter, (2,), _I64), count, Value(turn, (), _I64), known(going, np.array(True), True), *taken]
+
+
+def _ended(node: Node, values: Mapping[str, Value]) -> list[Value]:
+    n_states, axes = node.attributes["states"], node.attributes["axes"]
+    turns = values[node.inputs[1]].constant
+    for condition in filter(None, node.inputs[2:4]):
+        always = _condition(node, values[condition])
+        turns = turns if always is not None and always else None  # how many there are depends on data
+    n_given = len(axes)
+    ended, given = node.inputs[4:4 + n_states], node.inputs[4 + n_states:4 + n_states + n_given]
+    begun = node.inputs[6 + n_states + n_given:][:n_states]
+    results = []
+    for name, last, first in zip(node.outputs, ended, begun, strict=False):
+        before, after = values[first], values[last]
+        if before.shape != after.shape or before.dtype != after.dtype:
+            raise GraphError(f"node {node}: expected a state that keeps its shape and type, got {_written(before)} and then "
+                             f"{_written(after)}")
+        results.append(Value(name, before.shape, before.dtype))
+    for name, source, axis in zip(node.outputs[n_states:], given, axes, strict=True):
+        value = values[source]
+        if not name:
+            continue
+        if value.shape is None or turns is None or int(turns) > 1 << 31:
+            raise GraphError(f"node {node}, result {name!r}: expected a number of turns and a shape that are known ahead, got ones that "
+                             "depend on data")
+        rank = len(value.shape) + 1
+        if not -rank <= axis < rank:
+            raise GraphError(f"node {node}, result {name!r}: expected an axis of {rank}, got {axis}")
+        axis %= rank
+        length = max(int(turns), 0)
+        results.append(Value(name, (*value.shape[:axis], length, *value.shape[axis:]), value.dtype))
+    return [value for value in results if value.name]

@@ -1,0 +1,1 @@
+"""Shape rules, a family of ops per file."""

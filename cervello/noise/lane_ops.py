@@ -1,0 +1,79 @@
+"""What noise needs of lanes beyond `codegen.simd`: interleaving, whole products, gathering by slot, single lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from cervello.codegen.simd import I32, I64, LANES, VI, VL, VM, f32s, first_lanes, i32s, llvm_function, pointer, splat_value
+
+
+def _interleaver(start: int) -> Any:
+    order = [start + i // 2 + i % 2 * LANES for i in range(LANES)]
+
+    @intrinsic
+    def interleave(typing_context, a, b):
+        def codegen(context, builder, sig, args):
+            return builder.shuffle_vector(args[0], args[1], ir.Constant(VI, order))
+        return f32s(f32s, f32s), codegen
+
+    return interleave
+
+
+# a0 b0 a1 b1 … a7 b7, and a8 b8 … a15 b15
+interleave_low, interleave_high = _interleaver(0), _interleaver(LANES // 2)
+
+
+@intrinsic
+def multiply_whole(typing_context, a, b):
+    """Low and high 32 bits of the unsigned products, two i32s; even and odd lanes apart, so that no lane moves far."""
+    def codegen(context, builder, sig, args):
+        halves = ir.VectorType(I64, LANES // 2)
+        low, high = (ir.Constant(halves, [value] * (LANES // 2)) for value in (0xFFFFFFFF, 0xFFFFFFFF << 32))
+        thirty_two = ir.Constant(halves, [32] * (LANES // 2))
+        a, b = (builder.bitcast(arg, halves) for arg in args)
+        even = builder.mul(builder.and_(a, low), builder.and_(b, low))
+        odd = builder.mul(builder.lshr(a, thirty_two), builder.lshr(b, thirty_two))
+        lows = builder.or_(builder.and_(even, low), builder.shl(odd, thirty_two))
+        highs = builder.or_(builder.lshr(even, thirty_two), builder.and_(odd, high))
+        return context.make_tuple(builder, sig.return_type, [builder.bitcast(half, VI) for half in (lows, highs)])
+    return types.UniTuple(i32s, 2)(i32s, i32s), codegen
+
+
+@intrinsic
+def gather_by_slot(typing_context, base, slots, stride, count):
+    """The int32 at base + slot * stride bytes, for the first `count` of adjacent int64 slots; other lanes are 0."""
+    def codegen(context, builder, sig, args):
+        base, slots, stride, count = args
+        present = first_lanes(builder, count)
+        load = llvm_function(builder, "llvm.masked.load.v16i64.p0", VL, [VL.as_pointer(), I32, VM, VL])
+        indices = builder.call(load, [pointer(builder, slots, VL), I32(8), present, ir.Constant(VL, [0] * LANES)])
+        offsets = builder.mul(indices, splat_value(builder, stride, VL))
+        addresses = builder.add(splat_value(builder, base, VL), offsets)
+        pointers = builder.inttoptr(addresses, ir.VectorType(I32.as_pointer(), LANES))
+        gather = llvm_function(builder, "llvm.masked.gather.v16i32.v16p0", VI, [pointers.type, I32, VM, VI])
+        return builder.call(gather, [pointers, I32(4), present, ir.Constant(VI, [0] * LANES)])
+    return i32s(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def lane_word(typing_context, value, index):
+    """One lane of i32s as an int64, zero-extended."""
+    def codegen(context, builder, sig, args):
+        return builder.zext(builder.extract_element(args[0], args[1]), I64)
+    return types.int64(i32s, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def stack_words(typing_context, count):
+    """The address of `count` (a literal) int64 words that live until the kernel returns."""
+    n = count.literal_value
+
+    def codegen(context, builder, sig, args):
+        with builder.goto_entry_block():
+            words = builder.alloca(I64, I32(n))
+        return builder.ptrtoint(words, I64)
+    return types.int64(count), codegen

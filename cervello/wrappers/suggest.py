@@ -1,0 +1,94 @@
+"""What `wrappers="auto"` chooses, and `cervello api` shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from cervello.heads import Categorical, MultiDiscrete
+from cervello.spec import PolicySpec, Specs, TensorSpec, Wrapper
+from cervello.wrappers.constant import EpisodeStart, Fill
+from cervello.wrappers.epsilon import Epsilon
+from cervello.wrappers.recurrent import PreviousAction, Recurrent
+from cervello.wrappers.recurrent_pairs import recurrent_pairs
+from cervello.wrappers.sample import Sample
+
+_NOISE = re.compile(r"(^|[/_.:])(epsilon|eps|noise)($|[/_.:\d])", re.IGNORECASE)
+_MASK = re.compile(r"(action_?masks?|^mask$)", re.IGNORECASE)
+_LENGTHS = re.compile(r"^seq_?lens?$", re.IGNORECASE)
+_STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
+_PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
+_LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
+_BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
+_DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs beside which nothing need be drawn
+
+
+def propose(spec: PolicySpec) -> list[Wrapper]:
+    """Wrappers for the inputs that are no observation, and for logits that are no action yet; outermost first.
+
+    Noise inputs get `Epsilon`, state that an output feeds gets `Recurrent`, action masks allow everything, sequence lengths are 1,
+    episode starts are told, previous actions are the output of that name. A mask that the game knows should be given by the game: leave
+    the Fill out of your own list.
+
+    `Sample` draws from the only output that is called logits, where no output is an action; the logits stay. With ML-Agents' sizes of
+    branches in the file it is a `MultiDiscrete`, and nothing where these do not add up. Whether pictures come as
+    bytes or as floats, and whether observations are to be normalised, no name of a graph says: `Image`, `Normalize`, `FrameStack`,
+    `Clip` and `Guard` are never proposed.
+    """
+    found: list[Wrapper] = []
+    pairs = recurrent_pairs(spec)
+    if len(pairs) == len(spec.inputs):
+        pairs = {}  # some input is the observation
+    for item in spec.inputs.values():
+        if item.name in pairs:
+            continue
+        size = int(np.prod(item.shape, dtype=np.int64))
+        if _NOISE.search(item.name) and item.dtype == np.float32 and item.batch_axis == 0:
+            found.append(Epsilon(item.name))
+        elif _MASK.search(item.name) and len(spec.inputs) > 1:
+            found.append(Fill(item.name, True if item.dtype == np.bool_ else 1.0))
+        elif _LENGTHS.match(item.name) and size == 1:
+            found.append(Fill(item.name, 1.0))
+        elif _STARTS.match(item.name) and size == 1 and item.batch_axis is not None:
+            found.append(EpisodeStart(item.name))
+        elif (output := _previous(spec, item)) is not None:
+            found.append(PreviousAction(item.name, output))
+    if pairs:
+        found.append(Recurrent(pairs))
+    logits = [item for item in spec.outputs.values() if _LOGITS.match(item.name)]
+    if len(logits) == 1 and not any(_DECIDED.search(item.name) for item in spec.outputs.values() if item is not logits[0]):
+        item = logits[0]
+        if len(item.shape) == 1 and item.shape[0] > 1 and item.dtype.kind == "f" and item.batch_axis == 0:
+            sizes = _branches(spec)
+            if sizes is None:
+                found.insert(0, Sample(Categorical(item.name)))
+            elif sum(sizes) == item.shape[0]:
+                found.insert(0, Sample(Categorical(item.name) if len(sizes) == 1 else MultiDiscrete(item.name, sizes)))
+    return found
+
+
+def _branches(spec: PolicySpec) -> list[int] | None:
+    """The sizes of an action's branches, where the file says them as ML-Agents does; else None."""
+    found = next((value for name, value in spec.constants.items() if _BRANCHES.match(name)), None)
+    if found is None or found.size == 0 or not np.isfinite(found).all() or (found < 1).any() or (found != np.floor(found)).any():
+        return None
+    return [int(size) for size in found.reshape(-1)]
+
+
+def marked(inputs: Specs) -> Specs:
+    """Inputs, with those marked as masks that are called so and hold bools or integers."""
+    if not any(_MASK.search(name) for name in inputs):
+        return inputs
+    return Specs([replace(spec, is_mask=True) if spec.dtype.kind in "biu" and _MASK.search(name) else spec
+                  for name, spec in inputs.items()])
+
+
+def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:
+    """The output that an input remembers by its name, when it has the same rows."""
+    matched = _PREVIOUS.match(into.name)
+    out = spec.outputs.get(matched["output"]) if matched else None
+    if out is None or out.batch_axis != 0:
+        return None
+    return out.name if (out.shape, out.dtype, out.batch_axis) == (into.shape, into.dtype, into.batch_axis) else None
