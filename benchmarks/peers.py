@@ -169,7 +169,8 @@ def main() -> int:
     facts = machine(["cervello", "numpy", "numba", "onnxruntime", "openvino", "tract"])
     console.print(" · ".join(f"{name} {value}" for name, value in facts.items()), highlight=False)
     console.print(f"register-only multiply-adds {roofline.flops() / 1e9:.0f} GFLOP/s; reads " + ", ".join(
-        f"{roofline.bandwidth(size) / 1e9:.0f} GB/s from {size >> 10} KiB" for size in (1 << 15, 1 << 19, 1 << 22, 1 << 26)), highlight=False)
+        f"{roofline.bandwidth(size) / 1e9:.0f} GB/s from {size >> 10} KiB" for size in (1 << 15, 1 << 19, 1 << 22, 1 << 26)),
+        highlight=False)
     folder = models_folder(arguments.models)
     if folder is None:
         console.print("real policies: not found, only generated ones; give --models")

@@ -51,15 +51,45 @@ from cervello.codegen.functions import (
     tan,
     tanh,
 )
-from cervello.codegen.simd import absolute, fma, root, round_down, round_even, round_up, select, splat
+from cervello.codegen.simd import fabs, fma, round_down, round_even, round_up, select, splat, sqrt
 from cervello.errors import ConfigurationError
 from cervello.native.lowering.rules.elementwise import register_map
-from cervello.native.passes.graph_builder import Sketch, Spelling, own
+from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, own
 
 __all__ = [
-    "Sketch", "absolute", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "elementwise", "erf", "exp", "expm1", "fma",
-    "log", "log1p", "mish", "power", "root", "round_down", "round_even", "round_up", "select", "sigmoid", "sin", "sinh", "softplus",
-    "spelled", "splat", "tan", "tanh"]
+    "GraphBuilder",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
+    "cos",
+    "cosh",
+    "elementwise",
+    "erf",
+    "exp",
+    "expm1",
+    "fabs",
+    "fma",
+    "log",
+    "log1p",
+    "mish",
+    "power",
+    "round_down",
+    "round_even",
+    "round_up",
+    "select",
+    "sigmoid",
+    "sin",
+    "sinh",
+    "softplus",
+    "spelled",
+    "splat",
+    "sqrt",
+    "tan",
+    "tanh",
+]
 
 _MOST_ATTRIBUTES = 3
 
@@ -88,9 +118,9 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
                                      f"{function.__qualname__!r}")
         register_map(f"{domain}.{op}", f"{function.__module__}:{function.__name__}", attributes)
 
-        def spell(sketch: Sketch) -> bool:
+        def spell(sketch: GraphBuilder) -> bool:
             given: dict[str, Any] = {name: float(sketch.attribute(name, default)) for name, default in attributes.items()}
-            sketch.give(sketch.add(f"{domain}.{op}", sketch.input(0), **given))
+            sketch.set_outputs(sketch.add(f"{domain}.{op}", sketch.input(0), **given))
             return True
 
         own(domain, op, spell)
@@ -99,16 +129,16 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
     return register
 
 
-def spelled(domain: str, op: str) -> Callable[[Spelling], Spelling]:
+def spelled(domain: str, op: str) -> Callable[[Decomposition], Decomposition]:
     """Registers how an op is written in others.
 
-    The function gets a `Sketch` of the node, adds nodes to it, says what the results are with `give`, and returns True; or returns False
-    to leave the node as it is. It is called when the shapes and types of all inputs are known (`sketch.value(i)`).
+    The function gets a `GraphBuilder` of the node, adds nodes to it, says what the results are with `set_outputs`, and returns True; or
+    returns False to leave the node as it is. It is called when the shapes and types of all inputs are known (`sketch.value(i)`).
 
     Args:
       domain: "" for ONNX's own ops.
     """
-    def register(function: Spelling) -> Spelling:
+    def register(function: Decomposition) -> Decomposition:
         own("" if domain == "ai.onnx" else domain, op, function)
         return function
 

@@ -21,11 +21,12 @@ NAMES = [
     "RecordingError", "Recurrent", "Sample", "Specs", "TensorSpec", "UnsupportedError", "View", "Wrapper", "WrapperError", "heads",
     "inferers", "load", "noise", "spaces", "wrappers"]
 ROOMS = {
-    "cervello.inferers": ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"],
+    "cervello.inferers": ["Basic", "Dynamic", "Fixed", "InfererConfig", "Memoizing", "ModelInferer", "choose"],
     "cervello.heads": ["Bernoulli", "Beta", "Categorical", "Deterministic", "EpsilonGreedy", "Gaussian", "Head", "MultiDiscrete",
                        "TanhGaussian"],
     "cervello.wrappers": ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive",
-                          "PreviousAction", "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"],
+                          "PreviousAction", "Recurrent", "Sample", "Slab", "Stack", "suggest_wrappers", "take_input", "take_output",
+                          "without"],
     "cervello.batcher": ["Batched", "Batcher", "Queue", "ScratchPad"],
     "cervello.recording": ["Converted", "Episode", "Log", "MinariRecording", "Recording", "Writer", "as_episode", "read", "same",
                            "to_minari"],

@@ -95,13 +95,13 @@ class ScratchPad:
       lent: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
     """
 
-    __slots__ = ("_columns", "_make_reader", "_reader", "_row_bytes", "_water", "capacity", "lent", "specs")
+    __slots__ = ("_columns", "_make_reader", "_reader", "_row_bytes", "_water", "capacity", "pin_count", "specs")
 
     def __init__(self, specs: Specs, capacity: int = _FIRST, make_reader: MakeReader | None = None):
         self.specs = specs
         self._make_reader = make_reader
         self._reader = None if make_reader is None else make_reader(specs)
-        self.capacity = self.lent = 0
+        self.capacity = self.pin_count = 0
         self._row_bytes = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
         self._water = HighWater()
         self._columns: dict[str, Array] = {}
@@ -203,7 +203,7 @@ class ScratchPad:
 
     def _writable(self) -> dict[str, Array]:
         """Columns where rows may be put in other places: these, or fresh ones with nothing in them yet while a batch reads these."""
-        return {name: np.empty_like(column) for name, column in self._columns.items()} if self.lent else self._columns
+        return {name: np.empty_like(column) for name, column in self._columns.items()} if self.pin_count else self._columns
 
     def arrange(self, first: int, order: Array) -> None:
         """Puts the rows from `first` on in another order: row first + order[i] goes to first + i."""

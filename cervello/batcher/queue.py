@@ -246,7 +246,7 @@ class Queue:
 
     def clear(self) -> None:
         """Forgets all rows."""
-        if self.pad.lent:
+        if self.pad.pin_count:
             self.pad = self.pad.empty()
         self._changed()
         self.births.clear()

@@ -26,11 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     from cervello.native import Model
-    from cervello.wrappers import propose
+    from cervello.wrappers import suggest_wrappers
 
     with compiling.shown(terminal):
         model = Model.load(arguments.model, dims=dict(arguments.dims))
-    wrappers = [repr(wrapper) for wrapper in propose(model.spec)]
+    wrappers = [repr(wrapper) for wrapper in suggest_wrappers(model.spec)]
     reason = model.plan(1).one_row
     if arguments.json:
         terminal.write(json.dumps(_facts(model, wrappers, reason), indent=2))

@@ -77,12 +77,12 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
 def _wrappers(model: Model, arguments: argparse.Namespace) -> list[Wrapper]:
     """What is proposed, with what the command line says in its place."""
-    from cervello.wrappers import Epsilon, Recurrent, propose
+    from cervello.wrappers import Epsilon, Recurrent, suggest_wrappers
 
     given = options.recurrent_pairs(arguments.recurrent)
     pairs = given if isinstance(given, dict) else {}
     found: list[Wrapper] = []
-    for wrapper in propose(model.spec):
+    for wrapper in suggest_wrappers(model.spec):
         replaced = bool(pairs) if isinstance(wrapper, Recurrent) else isinstance(wrapper, Epsilon) and wrapper.key in arguments.with_epsilon
         if not replaced:
             found.append(wrapper)

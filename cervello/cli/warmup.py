@@ -15,7 +15,8 @@ SUMMARY = "compile ahead what policies need, so that the first action does not w
 
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
-    "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:follow", "storing:keep",
+    "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:follow",
+    "storing:keep",
     "gemm:gemm", "gemv:gemm", "products:product",
     "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",

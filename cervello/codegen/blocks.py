@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import word_f32
-from cervello.codegen.simd import load, load_first, splat, store, store_first
+from cervello.codegen.simd import load, load_masked, splat, store, store_first
 
 
-@device
+@inline
 def _p(parameters, i):
     return splat(word_f32(parameters, i))
 
 
 def elementwise_block(function, n_parameters):
     """A block (target, source, count, address of parameters) around a Python function of a vector and up to three more."""
-    inner = device(function)
+    inner = inline(function)
     if n_parameters == 0:
-        @device
+        @inline
         def one(x, parameters):
             return inner(x)
     elif n_parameters == 1:
-        @device
+        @inline
         def one(x, parameters):
             return inner(x, _p(parameters, 0))
     elif n_parameters == 2:
-        @device
+        @inline
         def one(x, parameters):
             return inner(x, _p(parameters, 0), _p(parameters, 1))
     else:
-        @device
+        @inline
         def one(x, parameters):
             return inner(x, _p(parameters, 0), _p(parameters, 1), _p(parameters, 2))
 
@@ -43,7 +43,7 @@ def block_of(function):
             store(target + i * 4, function(load(source + i * 4), parameters))
             i += 16
         if i < count:
-            store_first(target + i * 4, function(load_first(source + i * 4, count - i), parameters), count - i)
+            store_first(target + i * 4, function(load_masked(source + i * 4, count - i), parameters), count - i)
         return 0
 
     return block

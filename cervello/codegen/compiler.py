@@ -20,12 +20,12 @@ _FLAGS: dict[str, Any] = {
     "error_model": "numpy", "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": False}
 
 
-def device(function: Callable[..., Any]) -> Any:
+def inline(function: Callable[..., Any]) -> Any:
     """A function for kernels to call; always inlined."""
     return numba.njit(forceinline=True, **_FLAGS)(function)
 
 
-def shared(function: Callable[..., Any]) -> Any:
+def noinline(function: Callable[..., Any]) -> Any:
     """A function for kernels to call, large enough to be worth a call."""
     return numba.njit(**_FLAGS)(function)
 

@@ -22,7 +22,7 @@ from llvmlite import ir
 from cervello.codegen import cache, linker
 
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
-_MOST = 8  # words an `ints` function may take
+_MOST = 8  # words an `fastcall_ints` function may take
 _FASTCALL = 0x0080
 _OBJECTS = "cervello.entry.objects"
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
@@ -135,7 +135,7 @@ def _builtin(name: str, shim: int, self: tuple[Any, ...]) -> Callable[..., int]:
 
 
 @functools.cache
-def ints(reference: str) -> Callable[..., int]:
+def fastcall_ints(reference: str) -> Callable[..., int]:
     """A callable for a compiled function whose arguments are words."""
     found = linker.linked(reference)
     if found.arity > _MOST:
@@ -146,7 +146,7 @@ def ints(reference: str) -> Callable[..., int]:
 _definitions: dict[str, _MethodDef] = {}
 
 
-def objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -> Callable[..., int]:
+def fastcall_objects(reference: str, context: int, keep: tuple[Any, ...] = ()) -> Callable[..., int]:
     """A callable for a compiled function (context, word, word, pointer to object pointers, their number).
 
     Args:

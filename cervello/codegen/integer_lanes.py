@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I32, LANES, VI, VM, first_lanes, i32s, llvm_function, pointer
+from cervello.codegen.simd import I32, LANES, VI, VM, first_lanes, i32x16, llvm_function, pointer
 
 
 def _widened(builder: Any, value: Any, bits: int, signed: bool) -> Any:
@@ -25,7 +25,7 @@ def _loads(bits: int, signed: bool) -> tuple[Any, Any]:
     def load(typing_context, address):
         def codegen(context, builder, sig, args):
             return _widened(builder, builder.load(pointer(builder, args[0], vector), align=align), bits, signed)
-        return i32s(types.int64), codegen
+        return i32x16(types.int64), codegen
 
     @intrinsic
     def load_first(typing_context, address, count):
@@ -34,7 +34,7 @@ def _loads(bits: int, signed: bool) -> tuple[Any, Any]:
             zero = ir.Constant(vector, [0] * LANES)
             some = builder.call(function, [pointer(builder, args[0], vector), I32(align), first_lanes(builder, args[1]), zero])
             return _widened(builder, some, bits, signed)
-        return i32s(types.int64, types.int64), codegen
+        return i32x16(types.int64, types.int64), codegen
 
     return load, load_first
 
@@ -51,7 +51,7 @@ def _stores(bits: int) -> tuple[Any, Any]:
         def codegen(context, builder, sig, args):
             builder.store(cut(builder, args[1]), pointer(builder, args[0], vector), align=align)
             return context.get_dummy_value()
-        return types.void(types.int64, i32s), codegen
+        return types.void(types.int64, i32x16), codegen
 
     @intrinsic
     def store_first(typing_context, address, value, count):
@@ -59,7 +59,7 @@ def _stores(bits: int) -> tuple[Any, Any]:
             function = llvm_function(builder, f"llvm.masked.store.v16i{bits}.p0", ir.VoidType(), [vector, vector.as_pointer(), I32, VM])
             builder.call(function, [cut(builder, args[1]), pointer(builder, args[0], vector), I32(align), first_lanes(builder, args[2])])
             return context.get_dummy_value()
-        return types.void(types.int64, i32s, types.int64), codegen
+        return types.void(types.int64, i32x16, types.int64), codegen
 
     return store, store_first
 

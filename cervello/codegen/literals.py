@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import F32, LANES, VF, f32s, llvm_function, splat_value
+from cervello.codegen.simd import F32, LANES, VF, f32x16, llvm_function, splat_value
 
 
 @intrinsic
@@ -17,7 +17,7 @@ def constant(typing_context, x):
     """The float32 nearest to a float literal, in all lanes; compiles faster than `splat(np.float32(x))`."""
     def codegen(context, builder, sig, args):
         return splat_value(builder, builder.fptrunc(args[0], F32), VF)
-    return f32s(types.float64), codegen
+    return f32x16(types.float64), codegen
 
 
 def polynomial(*coefficients: float) -> Any:
@@ -34,6 +34,6 @@ def polynomial(*coefficients: float) -> Any:
             for coefficient in reversed(lower):
                 total = builder.call(multiply_add, [total, args[0], coefficient])
             return total
-        return f32s(f32s), codegen
+        return f32x16(f32x16), codegen
 
     return function

@@ -34,7 +34,7 @@ class Lanes(types.Type):
         super().__init__(name)
 
 
-f32s, i32s, mask = Lanes("f32s", VF), Lanes("i32s", VI), Lanes("mask", VM)
+f32x16, i32x16, mask = Lanes("f32s", VF), Lanes("i32s", VI), Lanes("mask", VM)
 
 
 @register_model(Lanes)
@@ -55,14 +55,14 @@ def _operators() -> None:
 
     cases: dict[Any, list[Any]] = {}
     for op, name in [(operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")]:
-        teach(op, f32s, f32s, call(name))
+        teach(op, f32x16, f32x16, call(name))
     for op, name in [(operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul"), (operator.and_, "and_"),
                      (operator.or_, "or_"), (operator.xor, "xor"), (operator.lshift, "shl"), (operator.rshift, "lshr")]:
-        teach(op, i32s, i32s, call(name))
+        teach(op, i32x16, i32x16, call(name))
     for op, sign in [(operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="), (operator.eq, "==")]:
-        teach(op, mask, f32s, call("fcmp_ordered", sign))
-        teach(op, mask, i32s, call("icmp_signed", sign))
-    teach(operator.ne, mask, f32s, call("fcmp_unordered", "!="))  # NaN differs from everything, itself included
+        teach(op, mask, f32x16, call("fcmp_ordered", sign))
+        teach(op, mask, i32x16, call("icmp_signed", sign))
+    teach(operator.ne, mask, f32x16, call("fcmp_unordered", "!="))  # NaN differs from everything, itself included
     teach(operator.and_, mask, mask, call("and_"))
     teach(operator.or_, mask, mask, call("or_"))
     teach(operator.xor, mask, mask, call("xor"))
@@ -94,8 +94,8 @@ def llvm_function(builder: Any, name: str, result: Any, arguments: list[Any]) ->
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
-def _unary(name: str, operand: Lanes = f32s) -> Any:
-    suffix = "v16f32" if operand is f32s else "v16i32"
+def _unary(name: str, operand: Lanes = f32x16) -> Any:
+    suffix = "v16f32" if operand is f32x16 else "v16i32"
 
     @intrinsic
     def function(typing_context, x):
@@ -106,7 +106,7 @@ def _unary(name: str, operand: Lanes = f32s) -> Any:
     return function
 
 
-absolute, root = _unary("fabs"), _unary("sqrt")
+fabs, sqrt = _unary("fabs"), _unary("sqrt")
 round_even, round_down, round_up, round_zero = _unary("roundeven"), _unary("floor"), _unary("ceil"), _unary("trunc")
 
 
@@ -115,7 +115,7 @@ def fma(typing_context, a, b, c):
     """a * b + c with one rounding."""
     def codegen(context, builder, sig, args):
         return builder.call(llvm_function(builder, "llvm.fma.v16f32", VF, [VF] * 3), args)
-    return f32s(f32s, f32s, f32s), codegen
+    return f32x16(f32x16, f32x16, f32x16), codegen
 
 
 @intrinsic
@@ -138,7 +138,7 @@ def splat(typing_context, x):
     """One float32 in all lanes."""
     def codegen(context, builder, sig, args):
         return splat_value(builder, args[0], VF)
-    return f32s(types.float32), codegen
+    return f32x16(types.float32), codegen
 
 
 @intrinsic
@@ -146,7 +146,7 @@ def splat_int(typing_context, x):
     """The low 32 bits of one int64 in all lanes."""
     def codegen(context, builder, sig, args):
         return splat_value(builder, builder.trunc(args[0], I32), VI)
-    return i32s(types.int64), codegen
+    return i32x16(types.int64), codegen
 
 
 @intrinsic
@@ -154,7 +154,7 @@ def lane_index(typing_context):
     """0 to 15."""
     def codegen(context, builder, sig, args):
         return ir.Constant(VI, list(range(LANES)))
-    return i32s(), codegen
+    return i32x16(), codegen
 
 
 @intrinsic
@@ -162,7 +162,7 @@ def as_int(typing_context, x):
     """The bits of sixteen floats."""
     def codegen(context, builder, sig, args):
         return builder.bitcast(args[0], VI)
-    return i32s(f32s), codegen
+    return i32x16(f32x16), codegen
 
 
 @intrinsic
@@ -170,7 +170,7 @@ def as_float(typing_context, x):
     """The floats of sixteen bit patterns."""
     def codegen(context, builder, sig, args):
         return builder.bitcast(args[0], VF)
-    return f32s(i32s), codegen
+    return f32x16(i32x16), codegen
 
 
 @intrinsic
@@ -178,7 +178,7 @@ def to_float(typing_context, x):
     """Signed integers to the nearest float32."""
     def codegen(context, builder, sig, args):
         return builder.sitofp(args[0], VF)
-    return f32s(i32s), codegen
+    return f32x16(i32x16), codegen
 
 
 @intrinsic
@@ -186,23 +186,23 @@ def to_int(typing_context, x):
     """Truncates toward zero, saturates, NaN gives 0: the same on every CPU."""
     def codegen(context, builder, sig, args):
         return builder.call(llvm_function(builder, "llvm.fptosi.sat.v16i32.v16f32", VI, [VF]), args)
-    return i32s(f32s), codegen
+    return i32x16(f32x16), codegen
 
 
 @intrinsic
 def shift_right_signed(typing_context, a, b):
     def codegen(context, builder, sig, args):
         return builder.ashr(*args)
-    return i32s(i32s, i32s), codegen
+    return i32x16(i32x16, i32x16), codegen
 
 
 @intrinsic
-def multiply_high(typing_context, a, b):
+def mulhi(typing_context, a, b):
     """The upper 32 bits of the unsigned 64-bit products."""
     def codegen(context, builder, sig, args):
         wide = builder.mul(builder.zext(args[0], VL), builder.zext(args[1], VL))
         return builder.trunc(builder.lshr(wide, ir.Constant(VL, [32] * LANES)), VI)
-    return i32s(i32s, i32s), codegen
+    return i32x16(i32x16, i32x16), codegen
 
 
 @intrinsic
@@ -212,7 +212,7 @@ def times_power_of_two(typing_context, x, n):
         lanes = ir.IntType(16)
         function = llvm_function(builder, "llvm.x86.avx512.mask.scalef.ps.512", VF, [VF, VF, VF, lanes, I32])
         return builder.call(function, [*args, args[0], lanes(-1), I32(4)])  # 4: round as the thread does
-    return f32s(f32s, f32s), codegen
+    return f32x16(f32x16, f32x16), codegen
 
 
 @intrinsic
@@ -220,18 +220,18 @@ def load(typing_context, address):
     """Sixteen adjacent float32, any alignment."""
     def codegen(context, builder, sig, args):
         return builder.load(pointer(builder, args[0], VF), align=4)
-    return f32s(types.int64), codegen
+    return f32x16(types.int64), codegen
 
 
 @intrinsic
-def load_first(typing_context, address, count):
+def load_masked(typing_context, address, count):
     """The first `count` of sixteen adjacent float32; the other lanes are 0 and not read."""
     def codegen(context, builder, sig, args):
         kind = VF.as_pointer()
         function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [kind, I32, VM, VF])
         zero = ir.Constant(VF, [0.0] * LANES)
         return builder.call(function, [pointer(builder, args[0], VF), I32(4), first_lanes(builder, args[1]), zero])
-    return f32s(types.int64, types.int64), codegen
+    return f32x16(types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -239,7 +239,7 @@ def store(typing_context, address, value):
     def codegen(context, builder, sig, args):
         builder.store(args[1], pointer(builder, args[0], VF), align=4)
         return context.get_dummy_value()
-    return types.void(types.int64, f32s), codegen
+    return types.void(types.int64, f32x16), codegen
 
 
 @intrinsic
@@ -250,7 +250,7 @@ def store_first(typing_context, address, value, count):
         function = llvm_function(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), [VF, kind, I32, VM])
         builder.call(function, [args[1], pointer(builder, args[0], VF), I32(4), first_lanes(builder, args[2])])
         return context.get_dummy_value()
-    return types.void(types.int64, f32s, types.int64), codegen
+    return types.void(types.int64, f32x16, types.int64), codegen
 
 
 def _lane_addresses(builder: Any, address: Any, stride: Any) -> Any:
@@ -265,7 +265,7 @@ def gather(typing_context, address, stride, count):
         pointers = _lane_addresses(builder, args[0], args[1])
         function = llvm_function(builder, "llvm.masked.gather.v16f32.v16p0", VF, [pointers.type, I32, VM, VF])
         return builder.call(function, [pointers, I32(4), first_lanes(builder, args[2]), ir.Constant(VF, [0.0] * LANES)])
-    return f32s(types.int64, types.int64, types.int64), codegen
+    return f32x16(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -276,7 +276,7 @@ def scatter(typing_context, address, stride, value, count):
         function = llvm_function(builder, "llvm.masked.scatter.v16f32.v16p0", ir.VoidType(), [VF, pointers.type, I32, VM])
         builder.call(function, [args[2], pointers, I32(4), first_lanes(builder, args[3])])
         return context.get_dummy_value()
-    return types.void(types.int64, types.int64, f32s, types.int64), codegen
+    return types.void(types.int64, types.int64, f32x16, types.int64), codegen
 
 
 @intrinsic
@@ -309,7 +309,7 @@ def keep_first(typing_context, value, count, other):
     """The first `count` lanes of `value`, then `other`."""
     def codegen(context, builder, sig, args):
         return builder.select(first_lanes(builder, args[1]), args[0], args[2])
-    return f32s(f32s, types.int64, f32s), codegen
+    return f32x16(f32x16, types.int64, f32x16), codegen
 
 
 @intrinsic
@@ -317,7 +317,7 @@ def lane(typing_context, value, index):
     """One lane as a float32."""
     def codegen(context, builder, sig, args):
         return builder.extract_element(args[0], args[1])
-    return types.float32(f32s, types.int64), codegen
+    return types.float32(f32x16, types.int64), codegen
 
 
 def _moved_down(distance: int) -> Any:
@@ -326,7 +326,7 @@ def _moved_down(distance: int) -> Any:
         def codegen(context, builder, sig, args):
             order = [(i + distance) % LANES for i in range(LANES)]
             return builder.shuffle_vector(args[0], args[0], ir.Constant(VI, order))
-        return f32s(f32s), codegen
+        return f32x16(f32x16), codegen
 
     return moved
 
@@ -349,7 +349,7 @@ def sum_lanes_of_4(typing_context, a, b, c, d):
         for width in (2, 1):
             x = halved(x, x, width)
         return x
-    return f32s(f32s, f32s, f32s, f32s), codegen
+    return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
 
 
 def _every(step: int) -> Any:
@@ -370,9 +370,9 @@ def _every(step: int) -> Any:
             while len(parts) > 1:
                 parts = [builder.shuffle_vector(a, b, evens) for a, b in zip(parts[::2], parts[1::2], strict=True)]
             return parts[0]
-        return f32s(types.int64, types.int64), codegen
+        return f32x16(types.int64, types.int64), codegen
 
     return every
 
 
-every_2, every_4 = _every(2), _every(4)
+load_strided, every_4 = _every(2), _every(4)

@@ -12,7 +12,7 @@ from cervello.agents import Policy
 from cervello.codegen import linker
 from cervello.description.reading import read
 from cervello.errors import ConfigurationError
-from cervello.inferers import Choice
+from cervello.inferers import InfererConfig
 from cervello.inferers.base import ModelInferer
 from cervello.native import Model
 from cervello.native.frontend.importer import Source
@@ -20,7 +20,8 @@ from cervello.native.passes.batch_axes import BatchAxis
 from cervello.spec import Inferer, Wrapper
 
 
-def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
+def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
+         seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
          strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
          spaces: Any = None, batch_axis: BatchAxis = None, name: str | None = None,

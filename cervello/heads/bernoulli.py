@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
-from cervello.heads.drawing import Drawing, Port
+from cervello.heads.drawing import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
@@ -75,13 +75,13 @@ class Bernoulli(Head):
         return run(_judging(logits.shape[1]), logits=logits, action=rows)["log_prob"]
 
 
-def _log_prob(g: Drawing, logits: str, action: str) -> str:
+def _log_prob(g: GraphBuilder, logits: str, action: str) -> str:
     """[N] for [N, width] of 0 and 1: -softplus of the logit, whose sign is turned where the action is 1."""
     turned = g.add("Where", g.add("Equal", action, 0.0), logits, g.add("Neg", logits))
     return g.along("ReduceSum", g.add("Neg", g.add("Softplus", turned)))
 
 
-def _entropy(g: Drawing, logits: str) -> str:
+def _entropy(g: GraphBuilder, logits: str) -> str:
     """[N]: Σ p softplus(-x) + (1 - p) softplus(x), where 0 times infinity is 0."""
     other = g.add("Neg", logits)
     terms = []
@@ -93,7 +93,7 @@ def _entropy(g: Drawing, logits: str) -> str:
 
 @lru_cache(maxsize=128)
 def _acting(width: int, wanted: tuple[str, ...]) -> Model:
-    g = Drawing()
+    g = GraphBuilder()
     logits = g.input("logits", "float32", width)
     outputs: dict[str, Port] = {}
     if "action" in wanted or "log_prob" in wanted:
@@ -111,6 +111,6 @@ def _acting(width: int, wanted: tuple[str, ...]) -> Model:
 
 @lru_cache(maxsize=128)
 def _judging(width: int) -> Model:
-    g = Drawing()
+    g = GraphBuilder()
     logits, action = g.input("logits", "float32", width), g.input("action", "float32", width)
     return g.model("bernoulli head", {"log_prob": (_log_prob(g, logits, action), "float32", ())})

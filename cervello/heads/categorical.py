@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.heads.base import DRAWN, FLAGS, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
-from cervello.heads.drawing import Drawing, Port
+from cervello.heads.drawing import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
@@ -189,7 +189,7 @@ class _Choice:
     Logits are made finite first, so that a maximum always is; what is masked then gets -∞, whose weight is exactly 0.
     """
 
-    def __init__(self, g: Drawing, logits: str, mask: str | None):
+    def __init__(self, g: GraphBuilder, logits: str, mask: str | None):
         self.g = g
         whole = g.add("Equal", logits, logits)  # not NaN
         finite = g.add("Clip", g.add("Where", whole, logits, -_LARGEST), -_LARGEST, _LARGEST)
@@ -237,18 +237,18 @@ class _Choice:
         return g.add("Add", g.add("Sub", self.log_total, g.add("Div", g.along("ReduceSum", terms), self.total)), self.spoilt)
 
 
-def _choices(g: Drawing, sizes: tuple[int, ...], masked: bool) -> list[_Choice]:
+def _choices(g: GraphBuilder, sizes: tuple[int, ...], masked: bool) -> list[_Choice]:
     width = sum(sizes)
     logits = _parts(g, g.input("logits", "float32", width), sizes)
     masks = _parts(g, g.input("mask", "bool", width), sizes) if masked else [None] * len(sizes)
     return [_Choice(g, *each) for each in zip(logits, masks, strict=True)]
 
 
-def _parts(g: Drawing, value: str, sizes: tuple[int, ...]) -> list[str]:
+def _parts(g: GraphBuilder, value: str, sizes: tuple[int, ...]) -> list[str]:
     return [value] if len(sizes) == 1 else g.split("Split", len(sizes), value, np.array(sizes, np.int64), axis=1)
 
 
-def _summed(g: Drawing, values: list[str]) -> str:
+def _summed(g: GraphBuilder, values: list[str]) -> str:
     total = values[0]
     for value in values[1:]:
         total = g.add("Add", total, value)
@@ -257,7 +257,7 @@ def _summed(g: Drawing, values: list[str]) -> str:
 
 @lru_cache(maxsize=128)
 def _acting(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]) -> Model:
-    g = Drawing()
+    g = GraphBuilder()
     choices = _choices(g, sizes, masked)
     outputs: dict[str, Port] = {}
     if "action" in wanted or "log_prob" in wanted:
@@ -276,7 +276,7 @@ def _acting(sizes: tuple[int, ...], masked: bool, wanted: tuple[str, ...]) -> Mo
 
 @lru_cache(maxsize=128)
 def _judging(sizes: tuple[int, ...], masked: bool) -> Model:
-    g = Drawing()
+    g = GraphBuilder()
     choices = _choices(g, sizes, masked)
     actions = _parts(g, g.input("action", "int64", len(sizes)), (1,) * len(sizes))
     found = _summed(g, [choice.log_prob(action) for choice, action in zip(choices, actions, strict=True)])

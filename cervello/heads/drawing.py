@@ -18,7 +18,7 @@ Port = tuple[str, str, tuple[int, ...]]  # value, dtype, row
 _KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
 
 
-class Drawing:
+class GraphBuilder:
     """A graph in the making. Values are names; numbers and arrays become constants."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.errors import ConfigurationError
 from cervello.heads.base import Array, Rng, run, stage
 from cervello.heads.categorical import Categorical
-from cervello.heads.drawing import Drawing
+from cervello.heads.drawing import GraphBuilder
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs
@@ -71,7 +71,7 @@ class EpsilonGreedy(Categorical):
 @lru_cache(maxsize=128)
 def _greedy(width: int, masked: bool, epsilon: float) -> Model:
     """The log-probability of each action, and the best one, of a row of values."""
-    g = Drawing()
+    g = GraphBuilder()
     values = g.input("values", "float32", width)
     finite = g.add("Clip", g.add("Where", g.add("Equal", values, values), values, -_LARGEST), -_LARGEST, _LARGEST)
     share: str | float = epsilon / width

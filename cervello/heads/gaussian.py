@@ -11,7 +11,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
 from cervello.heads.base import DRAWN, FLAGS, FLOAT32, NOISE, Array, Head, Rng, row_size, run, scalars, stage, text
-from cervello.heads.drawing import Drawing, Port
+from cervello.heads.drawing import GraphBuilder, Port
 from cervello.native import Model
 from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
@@ -169,7 +169,7 @@ def _constant(kind: str, mean: str, value: Any, logarithmic: bool) -> Array:
 class _Normal:
     """The nodes of a normal distribution [N, width]."""
 
-    def __init__(self, g: Drawing, width: int, logarithmic: bool):
+    def __init__(self, g: GraphBuilder, width: int, logarithmic: bool):
         self.g = g
         self.mean = g.input("mean", "float32", width)
         spread = g.input("spread", "float32", width)
@@ -187,7 +187,7 @@ class _Normal:
         return self.g.along("ReduceSum", self.g.add("Add", self.log_std, 0.5 + _HALF_LOG_2PI))
 
 
-def _log_slope(g: Drawing, value: str) -> str:
+def _log_slope(g: GraphBuilder, value: str) -> str:
     """log(1 - tanh²u) as 2 (log 2 - |u| - softplus(-2 |u|)), which loses nothing where tanh is ±1."""
     size = g.add("Abs", value)
     tail = g.add("Softplus", g.add("Mul", size, -2.0))
@@ -196,7 +196,7 @@ def _log_slope(g: Drawing, value: str) -> str:
 
 @lru_cache(maxsize=128)
 def _acting(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ...]) -> Model:
-    g = Drawing()
+    g = GraphBuilder()
     normal = _Normal(g, width, logarithmic)
     outputs: dict[str, Port] = {}
     if {"action", "log_prob", "pre_tanh"} & set(wanted):
@@ -218,7 +218,7 @@ def _acting(width: int, logarithmic: bool, squashed: bool, wanted: tuple[str, ..
 
 @lru_cache(maxsize=128)
 def _judging(width: int, logarithmic: bool, squashed: bool, turn_back: bool) -> Model:
-    g = Drawing()
+    g = GraphBuilder()
     normal = _Normal(g, width, logarithmic)
     value = action = g.input("action", "float32", width)
     if squashed and turn_back:

@@ -11,8 +11,8 @@ A policy takes one of these, or a name ("basic", "fixed", "memoizing", "dynamic"
 """
 
 from cervello.inferers.base import ModelInferer
-from cervello.inferers.config import Choice
+from cervello.inferers.config import InfererConfig
 from cervello.inferers.named import choose
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
 
-__all__ = ["Basic", "Choice", "Dynamic", "Fixed", "Memoizing", "ModelInferer", "choose"]
+__all__ = ["Basic", "Dynamic", "Fixed", "InfererConfig", "Memoizing", "ModelInferer", "choose"]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import linker
-from cervello.inferers.deadline_path import Timely
-from cervello.inferers.fast_path import Swift
+from cervello.inferers.deadline_path import DeadlinePath
+from cervello.inferers.fast_path import FastPath
 from cervello.native import Model
 from cervello.native.execution import thread_pool
 from cervello.native.execution.chained import Chained
-from cervello.native.execution.context import Run
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.program.encode import Plan
 from cervello.noise import layout
 from cervello.spec import Move, Specs, View
@@ -91,23 +91,23 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def swift(self, moves: Callable[[], Sequence[Move]], chained: Chained) -> Swift | None:
+    def fast_path(self, moves: Callable[[], Sequence[Move]], chained: Chained) -> FastPath | None:
         """The short way for arrays that fit as they are; None where there is none.
 
         Args:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
           chained: what they compute of the model's outputs.
         """
-        return Swift(self.model, self.swift_plan, moves, chained, self.swift_sizes) if layout.is_known() else None
+        return FastPath(self.model, self.swift_plan, moves, chained, self.swift_sizes) if layout.is_known() else None
 
-    def timely(self, moves: Callable[[], Sequence[Move]]) -> Timely | None:
+    def deadline_path(self, moves: Callable[[], Sequence[Move]]) -> DeadlinePath | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more."""
         rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)
         if not (rows_in_front and self.model.batched and self.model.divisible) or self.threads > 1:
             return None
-        if not layout.is_known() or not Timely.has_clock:
+        if not layout.is_known() or not DeadlinePath.has_clock:
             return None
-        return Timely(self.model, self.fresh_plan, self.select_batch_size, moves)
+        return DeadlinePath(self.model, self.fresh_plan, self.select_batch_size, moves)
 
     def fresh_plan(self, n_rows: int) -> Plan:
         """A plan that stays as it is while others are asked for."""
@@ -147,7 +147,8 @@ class ModelInferer:
         finally:
             idle.append(run)
 
-    def _aim(self, run: Run, view: View) -> None:
+    def _aim(self, run: ExecutionContext, view: View) -> None:
         streams = view.agents.streams
         flags = view.deterministic
-        run.aim(view.slots.ctypes.data, streams.keys.ctypes.data, streams.steps.ctypes.data, 0 if flags is None else flags.ctypes.data)
+        run.set_noise(view.slots.ctypes.data, streams.keys.ctypes.data, streams.steps.ctypes.data,
+                      0 if flags is None else flags.ctypes.data)

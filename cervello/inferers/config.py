@@ -6,7 +6,7 @@ from cervello.native import Model
 from cervello.spec import Inferer
 
 
-class Choice:
+class InfererConfig:
     """Describes an inferer; `open` makes one for a model."""
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
-from cervello.native.execution.context import Run, api
+from cervello.native.execution.context import ExecutionContext, api
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.encode import Plan
@@ -73,7 +73,7 @@ class _Pieces:
     plans: tuple[Plan, ...]
 
 
-class Timely:
+class DeadlinePath:
     """Runs batches within limits. Mutable; whoever calls it has the policy's turn, since the interpreter's lock is given up in long
     batches and wrappers' slabs must stay where they are.
 
@@ -88,7 +88,7 @@ class Timely:
 
     def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], moves: Callable[[], Sequence[Move]]):
         self._model, self._plans, self._sizes, self._moves = model, plans, sizes, moves
-        self._run: Run | None = None  # made when it is first needed: most policies never are in a frame
+        self._run: ExecutionContext | None = None  # made when it is first needed: most policies never are in a frame
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets
         self._composed: dict[tuple[int, int], _Pieces] = {}
         self._capacity = self._placed = -1
@@ -107,7 +107,7 @@ class Timely:
         sure = min(limit.sure, n_rows)
         pieces = self._composed.get((sure, limit.piece)) or self._compose(sure, limit.piece)
         facts, context = pieces.facts, run.context
-        facts[abi.PLAN_ROWS], facts[abi.PLAN_LONG] = n_rows, self._model.program.is_long(n_rows)
+        facts[abi.PLAN_ROWS], facts[abi.PLAN_RELEASES_GIL] = n_rows, self._model.program.is_long(n_rows)
         context[abi.CTX_UNTIL], context[abi.CTX_SURE] = int(min(limit.until_s, _MOST_S) * 1e9), 0
         context[abi.CTX_ROW_NS] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
         out = {name: _empty((n_rows, *shape), dtype) for name, shape, dtype in self._shapes}
@@ -151,16 +151,16 @@ class Timely:
         """What is known of slabs is no longer true; the next batch asks again."""
         self._capacity = -1
 
-    def _prepare(self, n_rows: int, capacity: int) -> Run:
+    def _prepare(self, n_rows: int, capacity: int) -> ExecutionContext:
         """A run for so many rows, with the wrappers' moves as they are now."""
         model = self._model
         if self._run is None:
-            self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
+            self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
             self._run.context[abi.CTX_CLOCK], self._run.context[abi.CTX_CLOCK_WRITES] = _CLOCK, _CLOCK_WRITES
         if capacity != self._capacity:
             self._capacity = self._placed = -1
             moves = self._moves()
-            self._run.provide(moves)
+            self._run.set_wrapper_ops(moves)
             hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
             self._shapes = tuple((spec.name, spec.shape, spec.dtype) for spec in model.outputs.values() if spec.name not in hidden)
             self._capacity = capacity

@@ -11,7 +11,7 @@ import numpy as np
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
 from cervello.native.execution.chained import Chain, Chained
-from cervello.native.execution.context import Run
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels.abi import NONFINITE
 from cervello.native.program.encode import Plan
 from cervello.spec import Move
@@ -34,7 +34,7 @@ class _Size:
     shapes: tuple[tuple[str, tuple[int, ...], Any], ...]
 
 
-class Swift:
+class FastPath:
     """Runs batches whose arrays fit as they are; the compiled door is the only check.
 
     Wrappers take part by their moves, which do what their `inward`, `outward` and `commit` do, on the same memory. Python's lock is
@@ -55,7 +55,8 @@ class Swift:
         self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
         self._kept: dict[int, _Size] = {}
         self._placed = -1
-        self._run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs, chained.outputs))
+        self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
+                                                                                                            chained.outputs))
         self._chain = Chain(self._run, chained) if chained.stages else None
         self._hidden = chained.hidden
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
@@ -104,7 +105,7 @@ class Swift:
             self._capacity = self._placed = -1
             self._kept.clear()
             moves = self._moves()
-            run.provide(moves, self._hidden)
+            run.set_wrapper_ops(moves, self._hidden)
             hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"} | self._hidden
             self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
             self._capacity = capacity

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from cervello.errors import ConfigurationError
 from cervello.inferers.base import ModelInferer
-from cervello.inferers.config import Choice
+from cervello.inferers.config import InfererConfig
 from cervello.inferers.sizes import Basic, Dynamic, Fixed, Memoizing
 from cervello.native import Model
 from cervello.native.execution.counts import thread_count
 from cervello.spec import Inferer
 
 
-def choose(wanted: str | Choice | Inferer, model: Model, threads: int = 1) -> Inferer:
+def choose(wanted: str | InfererConfig | Inferer, model: Model, threads: int = 1) -> Inferer:
     """An inferer from a name, a description or an inferer of the user's own.
 
     Raises:
@@ -21,13 +21,13 @@ def choose(wanted: str | Choice | Inferer, model: Model, threads: int = 1) -> In
         impossible number of threads.
     """
     threads = thread_count("threads", threads)
-    named: dict[str, Choice] = {
+    named: dict[str, InfererConfig] = {
         "basic": Basic(), "fixed": Fixed(), "memoizing": Memoizing(), "dynamic": Dynamic()}
     if isinstance(wanted, str):
         if wanted not in named:
             raise ConfigurationError(f"inferer: expected one of {sorted(named)}, got {wanted!r}")
         wanted = named[wanted]
-    found = wanted.open(model, threads) if isinstance(wanted, Choice) else wanted
+    found = wanted.open(model, threads) if isinstance(wanted, InfererConfig) else wanted
     if not isinstance(found, Inferer) or isinstance(found, type):
         raise ConfigurationError(f"inferer: expected one of {sorted(named)} or an object with the methods of cervello.Inferer, got "
                                  f"{found!r}")

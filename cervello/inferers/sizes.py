@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from cervello.inferers.base import ModelInferer
-from cervello.inferers.config import Choice
+from cervello.inferers.config import InfererConfig
 from cervello.native import Model
 from cervello.native.execution.counts import count, counts
 from cervello.native.program.encode import Plan
@@ -130,14 +130,14 @@ class _DynamicInferer(ModelInferer):
         self._own = threading.local()
 
 
-class Basic(Choice):
+class Basic(InfererConfig):
     """One row per run."""
 
     def open(self, model: Model, threads: int = 1) -> ModelInferer:
         return _ListedInferer(model, (1,), threads)
 
 
-class Fixed(Choice):
+class Fixed(InfererConfig):
     """Rows in listed sizes, greedy, largest first; 1 is always among them.
 
     Args:
@@ -154,7 +154,7 @@ class Fixed(Choice):
         return _ListedInferer(model, self.sizes, threads)
 
 
-class Memoizing(Choice):
+class Memoizing(InfererConfig):
     """All rows at once, with a bounded cache of plans: least recently used goes first.
 
     Args:
@@ -173,7 +173,7 @@ class Memoizing(Choice):
         return _MemoizingInferer(model, self.capacity, self.preload if model.batched else (), threads)
 
 
-class Dynamic(Choice):
+class Dynamic(InfererConfig):
     """All rows at once; the plan is resolved again whenever the size changes."""
 
     def open(self, model: Model, threads: int = 1) -> ModelInferer:

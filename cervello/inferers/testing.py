@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import CervelloError
-from cervello.inferers.config import Choice
+from cervello.inferers.config import InfererConfig
 from cervello.inferers.named import choose
 from cervello.native import Model
 from cervello.noise import Streams, derive_keys
@@ -89,7 +89,7 @@ class InfererContract:
         """A model to infer with."""
         raise NotImplementedError("make_model")
 
-    def make_inferer(self, model: Model) -> str | Choice | Inferer:
+    def make_inferer(self, model: Model) -> str | InfererConfig | Inferer:
         """The inferer under test: an object, or what `cervello.load(inferer=…)` takes."""
         raise NotImplementedError("make_inferer")
 

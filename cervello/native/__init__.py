@@ -9,8 +9,8 @@
     profile, bench, limits, leaks   where the time of a run goes, what the machine allows, what calls keep
 """
 
-from cervello.native.execution.io_binding import Bound
+from cervello.native.execution.io_binding import IOBinding
 from cervello.native.model import Model
 from cervello.native.program.memory_plan import MemoryPlan
 
-__all__ = ["Bound", "MemoryPlan", "Model"]
+__all__ = ["IOBinding", "MemoryPlan", "Model"]

@@ -113,8 +113,8 @@ class Prepared(BackendRep):
             given[name] = np.ascontiguousarray(feed[name], spec.dtype)[None].reshape(1, *spec.shape)
         found = model.run(given, seed=0 if model.random_nodes else None)
         self.tiers, self.reasons = dict(model.plan().tiers), dict(model.slow_nodes)
-        loose = set(found) - set(model.outputs)
-        results = {name: array if name in loose else array[0] for name, array in found.items()} | dict(model.constants)
+        dynamic_outputs = set(found) - set(model.outputs)
+        results = {name: array if name in dynamic_outputs else array[0] for name, array in found.items()} | dict(model.constants)
         return tuple(results[port.name] for port in self._proto.graph.output)
 
     def _reference(self, feed: Mapping[str, Any]) -> tuple[Any, ...]:

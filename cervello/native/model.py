@@ -13,14 +13,14 @@ import numpy as np
 from cervello.codegen import linker
 from cervello.errors import ConfigurationError, FormatError, InputError
 from cervello.native.execution.arguments import as_array, bind_outputs, check_mapping, check_names, fitted
-from cervello.native.execution.context import Run, fail
+from cervello.native.execution.context import ExecutionContext, fail
 from cervello.native.execution.counts import thread_count
 from cervello.native.execution.executor import Executable
-from cervello.native.execution.io_binding import Bound
+from cervello.native.execution.io_binding import IOBinding
 from cervello.native.execution.noise_keys import Draw
 from cervello.native.frontend.importer import Source, read
 from cervello.native.frontend.renaming import renamed
-from cervello.native.frontend.source import Origin
+from cervello.native.frontend.source import ModelSource
 from cervello.native.frontend.structure import structure_hash
 from cervello.native.graph.graph import Graph
 from cervello.native.kernels import abi
@@ -56,7 +56,7 @@ class Model(Executable):
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
                  progress: linker.Progress | None = None, shapes: Mapping[str, tuple[int, ...]] | None = None,
-                 dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None, origin: Origin | None = None):
+                 dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None, origin: ModelSource | None = None):
         if not isinstance(graph, Graph):
             raise ConfigurationError(f"Model: expected a graph, got {type(graph).__name__}; a file is read by cervello.Model.load(…), and "
                                      "cervello.load(…) makes a policy of it")
@@ -86,7 +86,7 @@ class Model(Executable):
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
-        at_once = self.program.wholly_planned and not self._built.loose and not self._built.random_nodes
+        at_once = self.program.wholly_planned and not self._built.dynamic_outputs and not self._built.random_nodes
         at_once &= self.divisible or self.batched  # else rows run one by one, which a compiled call does with rows in front only
         self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are
 
@@ -113,7 +113,7 @@ class Model(Executable):
           ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have, or a
             batch axis that cannot be one.
         """
-        origin = Origin.of(source, rename)  # before it is read: a file that is written meanwhile is another one
+        origin = ModelSource.of(source, rename)  # before it is read: a file that is written meanwhile is another one
         return cls(renamed(read(source), rename), share, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
 
     def updated(self, weights: Mapping[str, Any]) -> Model:
@@ -137,7 +137,7 @@ class Model(Executable):
         rename = None if self._origin is None else self._origin.rename
         return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis, rename=rename)
 
-    def _source(self) -> Origin:
+    def _source(self) -> ModelSource:
         if self._origin is None:
             raise ConfigurationError(f"model {self.name!r}: expected one from Model.load, got one made from a graph; its file is not known")
         return self._origin
@@ -186,7 +186,7 @@ class Model(Executable):
     @property
     def dynamic_outputs(self) -> tuple[str, ...]:
         """Outputs whose shape depends on data: `run` gives them as they come, for one row; a `Policy` refuses them."""
-        return self._built.loose
+        return self._built.dynamic_outputs
 
     @property
     def random_nodes(self) -> tuple[str, ...]:
@@ -235,9 +235,9 @@ class Model(Executable):
         run = self.acquire()
         try:
             if self._counted is not None:
-                swift = self._run_swiftly(run, inputs, out)
-                if swift is not None:
-                    return swift
+                fast_path = self._run_fast_path(run, inputs, out)
+                if fast_path is not None:
+                    return fast_path
             draw = None
             if self._built.random_nodes:
                 draw = self._draw(run, seed, deterministic)
@@ -246,17 +246,17 @@ class Model(Executable):
                     dict(zip(self.spec.inputs, arrays, strict=True)), self._resized)) is not None:
                 return other.run(inputs, out, seed=seed, deterministic=deterministic)
             n_rows = self._rows(arrays)
-            if self._built.loose and n_rows != 1:
-                raise InputError(f"model {self.name!r}: expected 1 row, got {n_rows}; the shape of output {self._built.loose[0]!r} depends "
-                                 "on data, so rows cannot be stacked: run them one at a time, or leave it out with outputs=")
+            if self._built.dynamic_outputs and n_rows != 1:
+                raise InputError(f"model {self.name!r}: expected 1 row, got {n_rows}; the shape of output "
+                                 f"{self._built.dynamic_outputs[0]!r} depends on data, so rows cannot be stacked: run them one at a time, or leave it out with outputs=")
             if draw is not None:
-                draw.aim(run, n_rows)
+                draw.set_noise(run, n_rows)
             results = bind_outputs(self.name, self.spec.outputs, n_rows, out)
             if n_rows:
                 self.run_rows(run, arrays, list(results.values()), self._plan(n_rows))
             else:
                 self._without_rows(run, arrays, results)
-            for name in self._built.loose:
+            for name in self._built.dynamic_outputs:
                 results[name] = run.values[name]
             return results
         finally:
@@ -278,7 +278,7 @@ class Model(Executable):
         ordered = {name: sizes[name] for name in self.open_dims}
         return (None if self._open is None else self._open.of_sizes(ordered, self._resized)) or self
 
-    def _without_rows(self, run: Run, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
+    def _without_rows(self, run: ExecutionContext, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
         """No rows: only the outputs that all rows share have something to hold; a row of zeros brings them about."""
         columns, _ = self.fitted(arrays, list(results.values()), 0)
         shared = [spec.name for spec in self.spec.outputs.values() if spec.batch_axis is None]
@@ -292,7 +292,7 @@ class Model(Executable):
         for name in shared:
             results[name][...] = found[name]
 
-    def _run_swiftly(self, run: Run, inputs: Arrays, out: Arrays | None) -> dict[str, Array] | None:
+    def _run_fast_path(self, run: ExecutionContext, inputs: Arrays, out: Arrays | None) -> dict[str, Array] | None:
         """One compiled call for arrays that fit as they are and a size seen before; None when the long way must look."""
         try:
             n_rows = len(inputs[self._counted])  # type: ignore[index]
@@ -312,7 +312,7 @@ class Model(Executable):
             raise fail(self.program, status)
         return results if status == 0 else None
 
-    def _draw(self, run: Run, seed: int | None, deterministic: bool) -> Draw | None:
+    def _draw(self, run: ExecutionContext, seed: int | None, deterministic: bool) -> Draw | None:
         if not isinstance(deterministic, (bool, np.bool_)):
             raise InputError(f"model {self.name!r}: expected deterministic=True or False, got {deterministic!r}")
         run.context[abi.CTX_ALL_DETERMINISTIC] = int(deterministic)
@@ -348,7 +348,7 @@ class Model(Executable):
                 return int(shape[spec.batch_axis])
         return 1
 
-    def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False, threads: int = 1) -> Bound:
+    def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False, threads: int = 1) -> IOBinding:
         """A handle for fixed buffers: `handle()` runs them again, in one compiled call.
 
         Args:
@@ -358,10 +358,10 @@ class Model(Executable):
         Raises:
           InputError: an array that would have to be copied.
         """
-        return Bound(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))
+        return IOBinding(self, inputs, out, seed, deterministic, thread_count(f"model {self.name!r}, bind, threads", threads))
 
 
-def _again(origin: Origin, asked: _Asked, dims: Mapping[str, int], fingerprint: str) -> Model:
+def _again(origin: ModelSource, asked: _Asked, dims: Mapping[str, int], fingerprint: str) -> Model:
     """A pickled model in the process that unpickles it."""
     origin = origin.moved()
     outputs, strict, batch_axis = asked

@@ -11,7 +11,7 @@ The context, int64 words, mostly addresses of Python objects:
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import call_kernel, read_i32, read_i64, write_i64
 from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, DTYPE, FLAGS, FLOAT_VALUE, RANK, READABLE, SHAPE, STRIDES, TYPE, WRITEABLE
@@ -19,7 +19,7 @@ from cervello.noise.layout import DATA, DTYPE, FLAGS, FLOAT_VALUE, RANK, READABL
 _WRITEABLE = READABLE | WRITEABLE
 
 
-@device
+@inline
 def _is_array(thing: int, array_type: int, dtype: int, rank: int, flags: int) -> bool:
     return (
         read_i64(thing + TYPE, 0) == array_type
@@ -29,17 +29,17 @@ def _is_array(thing: int, array_type: int, dtype: int, rank: int, flags: int) ->
     )
 
 
-@device
+@inline
 def _shape(thing: int, axis: int) -> int:
     return read_i64(read_i64(thing + SHAPE, 0), axis)
 
 
-@device
+@inline
 def _stride(thing: int, axis: int) -> int:
     return read_i64(read_i64(thing + STRIDES, 0), axis)
 
 
-@device
+@inline
 def _is_column(thing: int, context: int, dtype: int, n: int, item_bytes: int) -> bool:
     """A plain vector of n adjacent items."""
     return (
@@ -49,7 +49,7 @@ def _is_column(thing: int, context: int, dtype: int, n: int, item_bytes: int) ->
     )
 
 
-@device
+@inline
 def _are_slots(slots: int, n: int, capacity: int) -> bool:
     outside = 0
     for row in range(n):
@@ -94,7 +94,7 @@ def fill(context: int, kind: int, site: int, objects: int, count: int) -> int:
     return call_kernel(kernel, block, 0)
 
 
-@device
+@inline
 def _numbers(thing: int, context: int, n: int) -> bool:
     signed, unsigned = read_i64(context, 2), read_i64(context, 3)
     return _is_column(thing, context, signed, n, 8) or _is_column(thing, context, unsigned, n, 8)

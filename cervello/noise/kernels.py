@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.literals import constant
 from cervello.codegen.memory import read_f64, read_i64, read_u8, write_i64
@@ -37,7 +37,7 @@ from cervello.noise.reference import CHAIN_START
 _START0, _START1, _START2, _START3 = CHAIN_START
 
 
-@device
+@inline
 def _by_rows(block: int, draw: Any) -> None:
     """One row after the other, sixty-four elements at a time."""
     out, row_stride, n_rows, width = read_i64(block, 0), read_i64(block, 1), read_i64(block, 2), read_i64(block, 3)
@@ -62,7 +62,7 @@ def _by_rows(block: int, draw: Any) -> None:
                 store_first(here + 192, d * scale, left - 48)
 
 
-@device
+@inline
 def _by_agents(block: int, draw: Any) -> None:
     """Sixteen rows at a time, one per lane, four elements of each."""
     out, row_stride, n_rows, width = read_i64(block, 0), read_i64(block, 1), read_i64(block, 2), read_i64(block, 3)
@@ -90,13 +90,13 @@ def _by_agents(block: int, draw: Any) -> None:
                 scatter(here + 12, row_stride, select(zeroed, zero, d * scale), count)
 
 
-@device
+@inline
 def _agents_draw_less(block: int) -> bool:
     n_rows, width = read_i64(block, 2), read_i64(block, 3)
     return ((n_rows + 15) >> 4) * ((width + 3) >> 2) < n_rows * ((width + 63) >> 6)
 
 
-@device
+@inline
 def _fill(block: int, draw_four: Any, draw_block: Any) -> int:
     mode = pin_float_mode()
     if _agents_draw_less(block):
@@ -119,7 +119,7 @@ def fill_uniform(block: int, context: int) -> int:
     return _fill(block, uniforms_of_words, uniforms)
 
 
-@device
+@inline
 def _absorb(state: Any, numbers: int, count: int) -> Any:
     """One link of the chain: sixteen states under sixteen adjacent 64-bit numbers."""
     low, high = as_int(gather(numbers, 8, count)), as_int(gather(numbers + 4, 8, count))

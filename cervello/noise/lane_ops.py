@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.simd import I32, I64, LANES, VI, VL, VM, f32s, first_lanes, i32s, llvm_function, pointer, splat_value
+from cervello.codegen.simd import I32, I64, LANES, VI, VL, VM, f32x16, first_lanes, i32x16, llvm_function, pointer, splat_value
 
 
 def _interleaver(start: int) -> Any:
@@ -18,7 +18,7 @@ def _interleaver(start: int) -> Any:
     def interleave(typing_context, a, b):
         def codegen(context, builder, sig, args):
             return builder.shuffle_vector(args[0], args[1], ir.Constant(VI, order))
-        return f32s(f32s, f32s), codegen
+        return f32x16(f32x16, f32x16), codegen
 
     return interleave
 
@@ -28,7 +28,7 @@ interleave_low, interleave_high = _interleaver(0), _interleaver(LANES // 2)
 
 
 @intrinsic
-def multiply_whole(typing_context, a, b):
+def mul_wide(typing_context, a, b):
     """Low and high 32 bits of the unsigned products, two i32s; even and odd lanes apart, so that no lane moves far."""
     def codegen(context, builder, sig, args):
         halves = ir.VectorType(I64, LANES // 2)
@@ -40,7 +40,7 @@ def multiply_whole(typing_context, a, b):
         lows = builder.or_(builder.and_(even, low), builder.shl(odd, thirty_two))
         highs = builder.or_(builder.lshr(even, thirty_two), builder.and_(odd, high))
         return context.make_tuple(builder, sig.return_type, [builder.bitcast(half, VI) for half in (lows, highs)])
-    return types.UniTuple(i32s, 2)(i32s, i32s), codegen
+    return types.UniTuple(i32x16, 2)(i32x16, i32x16), codegen
 
 
 @intrinsic
@@ -56,7 +56,7 @@ def gather_by_slot(typing_context, base, slots, stride, count):
         pointers = builder.inttoptr(addresses, ir.VectorType(I32.as_pointer(), LANES))
         gather = llvm_function(builder, "llvm.masked.gather.v16i32.v16p0", VI, [pointers.type, I32, VM, VI])
         return builder.call(gather, [pointers, I32(4), present, ir.Constant(VI, [0] * LANES)])
-    return i32s(types.int64, types.int64, types.int64, types.int64), codegen
+    return i32x16(types.int64, types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -64,7 +64,7 @@ def lane_word(typing_context, value, index):
     """One lane of i32s as an int64, zero-extended."""
     def codegen(context, builder, sig, args):
         return builder.zext(builder.extract_element(args[0], args[1]), I64)
-    return types.int64(i32s, types.int64), codegen
+    return types.int64(i32x16, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)

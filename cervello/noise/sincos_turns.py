@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
 from cervello.codegen.simd import as_float, as_int, fma, select, shift_right_signed, splat_int, to_float
 
@@ -16,7 +16,7 @@ _sine_tail = polynomial(-1.6666654611e-1, 8.3321608736e-3, -1.9515295891e-4)
 _cosine_tail = polynomial(4.166664568298827e-2, -1.388731625493765e-3, 2.443315711809948e-5)
 
 
-@device
+@inline
 def sine_cosine_of_turn(angle: Any) -> Any:
     """Sine and cosine, f32s each, of i32s that count 2**-32 turns; within 3 ulp."""
     quarter = (angle + splat_int(1 << 29)) >> splat_int(30)  # the nearest multiple of a quarter turn

@@ -46,7 +46,7 @@ class Streams:
         self._door: Callable[..., int] | None = None
         if layout.is_known():
             self._context = _context(keys.ctypes.data, steps.ctypes.data, len(keys), 0, 0, 0)
-            self._door = entry.objects(_FILL_DOOR, self._context.ctypes.data, keep=(self._context, keys, steps))
+            self._door = entry.fastcall_objects(_FILL_DOOR, self._context.ctypes.data, keep=(self._context, keys, steps))
 
     def __reduce__(self) -> tuple[type[Streams], tuple[NDArray[np.uint64], NDArray[np.int64]]]:
         return Streams, (self.keys, self.steps)
@@ -140,7 +140,7 @@ def _derive_door() -> Callable[..., int] | None:
     if not layout.is_known():
         return None
     context = _context(0, 0, 0, linker.address(_DERIVE))
-    return entry.objects(_DERIVE_DOOR, context.ctypes.data, keep=(context,))
+    return entry.fastcall_objects(_DERIVE_DOOR, context.ctypes.data, keep=(context,))
 
 
 def _context(*words: int) -> NDArray[np.int64]:
@@ -151,7 +151,7 @@ def _context(*words: int) -> NDArray[np.int64]:
 
 def _call(kernel: str, *words: int) -> None:
     block = np.array(words, np.int64)
-    entry.ints(kernel)(block.ctypes.data, 0)
+    entry.fastcall_ints(kernel)(block.ctypes.data, 0)
 
 
 def _described(thing: object) -> str:

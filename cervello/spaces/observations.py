@@ -221,7 +221,7 @@ def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int]
     if not layout.is_known() or not shape or dtype.kind not in "fiub":
         return None
     context = np.array([id(np.ndarray), id(dtype), len(shape), math.prod(shape) * dtype.itemsize, *shape], np.int64)
-    return entry.objects("cervello.native.kernels.stacking:stack", context.ctypes.data, keep=(context, dtype))
+    return entry.fastcall_objects("cervello.native.kernels.stacking:stack", context.ctypes.data, keep=(context, dtype))
 
 
 def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:

@@ -28,7 +28,7 @@ from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.sample import Sample
 from cervello.wrappers.slab import Slab
 from cervello.wrappers.stack import Stack
-from cervello.wrappers.suggest import propose
+from cervello.wrappers.suggest import suggest_wrappers
 
 __all__ = ["Clip", "EpisodeStart", "Epsilon", "Fill", "FrameStack", "Guard", "Image", "Normalize", "Passive", "PreviousAction",
-           "Recurrent", "Sample", "Slab", "Stack", "propose", "take_input", "take_output", "without"]
+           "Recurrent", "Sample", "Slab", "Stack", "suggest_wrappers", "take_input", "take_output", "without"]

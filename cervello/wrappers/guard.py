@@ -38,7 +38,7 @@ class Guard(Passive):
             raise WrapperError(f"Guard: expected a list of at least one output, got {outputs!r}")
         self.fallback = dict(fallback) if isinstance(fallback, Mapping) else fallback
         self.outputs = None if outputs is None else tuple(named("Guard", "output", name) for name in outputs)
-        self.tripped = 0
+        self.replaced_rows = 0
         self._description: Guard | None = None
         self._specs: Specs = Specs([])
         self._rows: dict[str, Array] = {}
@@ -52,7 +52,7 @@ class Guard(Passive):
         if not found or any(each.dtype.kind != "f" or each.batch_axis is None for each in found):
             raise WrapperError(f"wrapper {self!r}: expected outputs of floats with a row for every agent, got {spec.outputs!r}")
         bound = copy.copy(self)
-        bound.tripped, bound._description = 0, self
+        bound.replaced_rows, bound._description = 0, self
         bound._specs = Specs(found)
         if self.fallback == "last":
             bound.slabs = {each.name: Slab(each) for each in found}
@@ -92,6 +92,6 @@ class Guard(Passive):
             slab.scatter(view.slots, kept[name])
         if count:
             with _COUNTING:
-                self.tripped += count
+                self.replaced_rows += count
                 if self._description is not None:
-                    self._description.tripped += count
+                    self._description.replaced_rows += count

@@ -6,14 +6,14 @@ dimensions. Objects: slots (int64 array), column. A column that is not a contigu
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import copy_bytes, read_i32, read_i64, word, write_i32
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 _PLAIN = 0x101  # C-contiguous and aligned
 
 
-@device
+@inline
 def _fits(context, column, n_rows):
     if word(column + TYPE, 0) != word(context, 2) or word(column + DTYPE, 0) != word(context, 3):
         return False

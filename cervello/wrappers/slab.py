@@ -44,8 +44,8 @@ class Slab:
             facts = [rows.ctypes.data, rows.nbytes // capacity, id(np.ndarray), id(self.spec.dtype), rows.ndim, *self.spec.shape]
             context = np.array(facts, np.int64)
             keep = (context, rows)
-            gather = entry.objects("cervello.wrappers.kernels:gather", context.ctypes.data, keep)
-            scatter = entry.objects("cervello.wrappers.kernels:scatter", context.ctypes.data, keep)
+            gather = entry.fastcall_objects("cervello.wrappers.kernels:gather", context.ctypes.data, keep)
+            scatter = entry.fastcall_objects("cervello.wrappers.kernels:scatter", context.ctypes.data, keep)
         self.rows, self._context, self._gather, self._scatter = rows, context, gather, scatter  # last: whatever fails above changes nothing
 
     @property

@@ -186,7 +186,7 @@ class Stack:
                 raise WrapperError(f"wrapper {new!r}: expected state in slabs of the same names and shapes as {was!r} has, got others; "
                                    "agents cannot keep their state")
 
-    def adopt(self, old: Stack) -> None:
+    def transfer_state(self, old: Stack) -> None:
         """Takes over the slabs of a stack that this one replaces: batches that still run with the old one store where this one reads."""
         for new, was in zip(self._remembering(), old._remembering(), strict=True):
             if new is not was and getattr(was, "slabs", None):

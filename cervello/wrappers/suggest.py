@@ -25,7 +25,7 @@ _BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
 _DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs beside which nothing need be drawn
 
 
-def propose(spec: PolicySpec) -> list[Wrapper]:
+def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
     """Wrappers for the inputs that are no observation, and for logits that are no action yet; outermost first.
 
     Noise inputs get `Epsilon`, state that an output feeds gets `Recurrent`, action masks allow everything, sequence lengths are 1,

@@ -14,7 +14,7 @@ import stacks
 from cervello import AgentError, ExecutionError, Policy, Recurrent, Runtime, inferers
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.runtime.cost_model import CostModel
-from cervello.agents.runtime.policy_queue import Brain
+from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.inferers.deadline_path import Limit
 from cervello.inferers.testing import same_bits, sample_columns
 from cervello.native.kernels import abi
@@ -96,7 +96,7 @@ def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far(n_rows: int, n
     policy.begin_agents(ids)
     columns = sample_columns(policy.inputs, list(ids))
     policy.infer_within(ids, columns, policy.changes, Limit(time.perf_counter() + FUTURE, 100, 64))
-    timely = policy._engine.timely
+    timely = policy._engine.deadline_path
     assert timely is not None
     assert timely._run is not None
     context = timely._run.context
@@ -160,10 +160,10 @@ class Foreign(Passive):
 
 def test_policies_without_such_a_way_say_so() -> None:
     model = stacks.model("feed_forward")
-    assert Policy(model).can_stop
-    assert not Policy(model, threads=2).can_stop
-    assert not Policy(model, wrappers=[Foreign()]).can_stop
-    assert not Policy(stacks.model("one_row_only")).can_stop
+    assert Policy(model).supports_deadline
+    assert not Policy(model, threads=2).supports_deadline
+    assert not Policy(model, wrappers=[Foreign()]).supports_deadline
+    assert not Policy(stacks.model("one_row_only")).supports_deadline
 
 
 def test_arenas_are_used_again_the_last_one_first() -> None:
@@ -318,13 +318,13 @@ def test_nobody_settles_without_the_lock(hurry: Hurry, monkeypatch: pytest.Monke
     with Runtime(threads=2) as runtime:
         runtime.add("a", Policy(stacks.model("counter"), wrappers=[Recurrent()]))
         runtime.begin_agents("a", range(30))
-        settle, seen = Brain.settle, []
+        settle, seen = PolicyQueue.settle, []
 
-        def locked(brain: Brain) -> None:
+        def locked(brain: PolicyQueue) -> None:
             seen.append(runtime._lock._is_owned())
             settle(brain)
 
-        monkeypatch.setattr(Brain, "settle", locked)
+        monkeypatch.setattr(PolicyQueue, "settle", locked)
         hurry.counts = lambda n: min(n, 5)
         push(runtime, range(20))
         for _ in range(3):
@@ -566,5 +566,5 @@ def test_others_may_look_and_push_while_a_batch_runs() -> None:
         other.join(10)
         return len(found)
 
-    assert policy._turn.if_free(act) == 1
-    assert policy._turn.if_free(lambda: policy._turn.if_free(lambda: 5)) is None
+    assert policy._turn.try_exclusive(act) == 1
+    assert policy._turn.try_exclusive(lambda: policy._turn.try_exclusive(lambda: 5)) is None

@@ -144,14 +144,14 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
         runtime.push("a", agent, {"obs": np.full(1, agent, np.float32)})
     batch = brain.take(5, 0)
     ids, columns = brain.decide(batch)
-    brain.put_back(batch, None)
+    brain.requeue(batch, None)
     brain.decided(batch, ids, columns, 0)
     following = brain.take(10, 0)
     for agent in range(100, 140):
         runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
     assert [row.item() for row in following.columns["obs"]] == list(following.ids)
     brain.decided(following, *brain.decide(following), 0)
-    assert brain.line.queue.pad.lent == 0
+    assert brain.line.queue.pad.pin_count == 0
 
 
 def hurried(n_run: int) -> Callable[..., Any]:
@@ -224,7 +224,7 @@ def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time
         assert set(summed(runtime.policies["a"], list(range(10)))) == {1.0}
         brain = runtime._brains["a"]
         assert not brain.under_way
-        assert brain.line.queue.pad.lent == 0
+        assert brain.line.queue.pad.pin_count == 0
         if done:
             assert at > 30
             return
@@ -280,7 +280,7 @@ def test_a_part_of_a_line_that_is_interrupted_stops_nobody(model: Model, budget_
         assert frame["a"].skipped == runtime.waiting("a") == ()
         assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
         brain = runtime._brains["a"]
-        assert (brain.under_way, brain.line.queue.pad.lent) == ([], 0)
+        assert (brain.under_way, brain.line.queue.pad.pin_count) == ([], 0)
 
 
 def test_a_batch_with_a_limit_that_fails_and_is_interrupted_loses_nobody(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

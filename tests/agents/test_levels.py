@@ -13,7 +13,7 @@ from stacks import model
 
 from cervello import AgentError, ConfigurationError, Policy, Recurrent, Runtime
 from cervello.agents.runtime import frame as frames
-from cervello.agents.runtime.cost_model import CostModel, Pace
+from cervello.agents.runtime.cost_model import CostModel, SlowdownEstimate
 
 
 def make(n_agents: int = 8, **level: Any) -> Runtime:
@@ -264,7 +264,7 @@ def test_costs_follow_a_machine_that_becomes_slower() -> None:
 
 
 def test_a_pace_learnt_from_one_policy_holds_for_all() -> None:
-    pace = Pace()
+    pace = SlowdownEstimate()
     often, rarely = CostModel(pace), CostModel(pace)
     for each in (often, rarely):
         each.set((1, 10e-6), (32, 41e-6))
@@ -282,7 +282,7 @@ def test_one_stall_moves_costs_by_a_bounded_step() -> None:
 
 
 def test_the_margin_keeps_late_frames_rare() -> None:
-    pace, random, late = Pace(), np.random.default_rng(1), 0
+    pace, random, late = SlowdownEstimate(), np.random.default_rng(1), 0
     for number in range(30_000):
         elapsed_s = 1e-3 - pace.margin_s + (random.exponential(100e-6) if random.random() < 0.3 else 0.0)
         pace.judge(elapsed_s, 1e-3)
@@ -292,21 +292,21 @@ def test_the_margin_keeps_late_frames_rare() -> None:
 
 
 def test_the_first_margin_is_small_whatever_the_first_budget() -> None:
-    pace = Pace()
+    pace = SlowdownEstimate()
     pace.judge(0.1, 1.0)  # over early: says nothing
     before = pace.margin_s
     pace.judge(0.9e-3, 1e-3)
     assert before < pace.margin_s < 200e-6
-    long = Pace()
+    long = SlowdownEstimate()
     long.judge(0.9, 1.0)
     assert long.margin_s < 200e-6
-    short = Pace()
+    short = SlowdownEstimate()
     short.judge(90e-6, 100e-6)
     assert short.margin_s < 30e-6
 
 
 def test_frames_that_were_never_late_or_never_full_need_no_margin() -> None:
-    pace = Pace()
+    pace = SlowdownEstimate()
     pace.judge(1.2e-3, 1e-3)
     assert pace.margin_s > 0
     kept_s = pace.margin_s
@@ -318,7 +318,7 @@ def test_frames_that_were_never_late_or_never_full_need_no_margin() -> None:
 
 
 def test_a_machine_that_is_always_late_does_not_stop_all_decisions() -> None:
-    pace = Pace()
+    pace = SlowdownEstimate()
     for _ in range(1000):
         pace.judge(5e-3, 1e-3)
     assert pace.within(1e-3, 1e-3) > 0.6e-3
@@ -388,9 +388,9 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, cost_s: Any):
         self.now = 0.0
         monkeypatch.setattr(frames.time, "perf_counter", lambda: self.now)
-        from cervello.agents.runtime.policy_queue import Brain
+        from cervello.agents.runtime.policy_queue import PolicyQueue
 
-        decide = Brain.decide
+        decide = PolicyQueue.decide
 
         def slow(brain: Any, taken: Any) -> Any:
             limit, n_rows = taken.limit, len(taken.ids)
@@ -411,7 +411,7 @@ class Clock:
             columns = {name: column[:rows] for name, column in taken.columns.items()}
             return taken.ids[:rows], brain.policy.infer_batch(taken.ids[:rows], columns)
 
-        monkeypatch.setattr(Brain, "decide", slow)
+        monkeypatch.setattr(PolicyQueue, "decide", slow)
 
 
 def test_a_crowd_is_split_over_frames_and_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

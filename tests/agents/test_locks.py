@@ -13,7 +13,7 @@ from own_process import run
 
 from cervello import AgentError, Batcher, Policy, Recurrent, Runtime
 from cervello.agents.membership import deferred
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 
 _HOOKS = """
 hook = sys.argv[2]
@@ -225,14 +225,14 @@ def test_an_end_that_was_noted_comes_before_another_threads_begin() -> None:
         order.append("begun")
 
     other = threading.Thread(target=again)
-    policy._turn.if_free(meanwhile)
+    policy._turn.try_exclusive(meanwhile)
     other.join(10)
     assert order == ["noted", "over", "begun"]
     assert set(policy.agents) == {0, 1, 2, 3}
 
 
 def test_who_is_there_is_asked_without_a_lock_and_never_in_the_midst_of_a_change() -> None:
-    turn, state, seen = Turn("it"), [1, 1], []
+    turn, state, seen = ExclusiveLock("it"), [1, 1], []
     done, middle = threading.Event(), threading.Event()
 
     def change() -> None:

@@ -196,9 +196,9 @@ def test_what_a_queue_holds_survives_when_its_pad_gets_smaller() -> None:
     capacity = queue.pad.capacity
     for k in range(MANY, 4 * MANY):
         queue.put(k, k, {"obs": np.full(WIDTH, k, np.float32)})
-        lent = queue.head(2)
-        kept = [float(row[0]) for row in lent.columns["obs"]]
-        assert kept == list(lent.ids)
+        pin_count = queue.head(2)
+        kept = [float(row[0]) for row in pin_count.columns["obs"]]
+        assert kept == list(pin_count.ids)
         queue.drop(1)
         assert [float(row[-1]) for row in queue.head(2).columns["obs"]] == list(queue.ids)
     assert queue.pad.capacity < capacity / 4

@@ -427,7 +427,7 @@ def test_a_submitted_frame_that_fails_puts_back_only_those_without_a_newer_obser
     taken = brain.take(3, 0)
     runtime.push("broken", 2, {"index": np.int64(1)})
     runtime.end_agent("broken", 1)
-    brain.put_back(taken, 1)
+    brain.requeue(taken, 1)
     assert runtime.waiting("broken") == (2, 3)
     assert brain.line.queue.head(2).columns["index"].tolist() == [1, 99]
 

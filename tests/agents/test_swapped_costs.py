@@ -15,7 +15,7 @@ import cervello
 from cervello import Policy, Runtime
 from cervello.agents.runtime import calibration, frame, runtime, workers
 from cervello.agents.runtime.cost_model import CostModel
-from cervello.agents.runtime.policy_queue import Brain
+from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.wrappers import Passive
 
 BUDGET_S = 1e-3
@@ -142,14 +142,14 @@ def test_update_weights_and_watch_measure_too(tmp_path: Any) -> None:
         made, seen = Runtime(), []
         made.add("a", watched.policy)
         brain = made._brains["a"]
-        swapped = Brain.swapped
+        swapped = PolicyQueue.swapped
 
-        def note(self: Brain, version: int, measured: Any) -> None:
+        def note(self: PolicyQueue, version: int, measured: Any) -> None:
             seen.append((version, watched.policy.version, measured))
             swapped(self, version, measured)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Brain, "swapped", note)
+            patch.setattr(PolicyQueue, "swapped", note)
             watched.policy.update_weights({"action.b0": np.ones(16, np.float32)})
             path.write_bytes(small_models.scaled(small_models.feed_forward(), 0.5))
             assert watched.check()

@@ -18,7 +18,7 @@ import cervello
 from cervello import AgentError, Policy, PolicySpec, Recurrent
 from cervello.agents import AgentTable
 from cervello.agents.membership.ids import numbers_of
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 from cervello.spec import Wrapper
 from cervello.wrappers import Passive
 
@@ -136,13 +136,13 @@ def test_a_decision_from_inside_a_decision_goes_the_long_way(dtype: Any) -> None
 
     assert policy.infer_batch(["b"], {"obs": Asking([[1.0]])})["action"].item() == 1
     found: list[Any] = []
-    policy._turn.if_free(lambda: found.append(policy.infer_batch(["a"], {"obs": np.ones((1, 1), dtype)})["action"].item()))
+    policy._turn.try_exclusive(lambda: found.append(policy.infer_batch(["a"], {"obs": np.ones((1, 1), dtype)})["action"].item()))
     assert found[0] > 1
     assert policy.infer_batch(["a"], X)["action"].item() == found[0] + 1
 
 
 def test_a_change_waits_for_another_threads_turn() -> None:
-    turn, done = Turn("policy"), threading.Event()
+    turn, done = ExclusiveLock("policy"), threading.Event()
     turn.holder[0] = -1
     thread = threading.Thread(target=lambda: turn.alone(done.set))
     thread.start()

@@ -176,8 +176,8 @@ def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
     queue = Queue(Specs([TensorSpec("obs", (2,), np.dtype(np.float32))]))
     first = np.arange(32, dtype=np.float32).reshape(16, 2)
     queue.put_columns(list(range(16)), list(range(16)), {"obs": first})
-    lent, reading = queue.pad, queue.head(10)
-    lent.lent += 1
+    pin_count, reading = queue.pad, queue.head(10)
+    pin_count.pin_count += 1
     if then == "an interrupt leaves holes":
         for agent in range(3):
             queue.discard(agent)

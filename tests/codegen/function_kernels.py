@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import entry, functions
-from cervello.codegen.simd import load, load_first, store, store_first
+from cervello.codegen.simd import load, load_masked, store, store_first
 
 UNARY = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "expm1", "log", "log1p", "mish", "sigmoid", "sin",
          "sinh", "softplus", "tan", "tanh")
@@ -25,7 +25,7 @@ def _kernel_of(function: Any) -> Any:
             store(target + i * 4, function(load(source + i * 4)))
             i += 16
         if i < count:
-            store_first(target + i * 4, function(load_first(source + i * 4, count - i)), count - i)
+            store_first(target + i * 4, function(load_masked(source + i * 4, count - i)), count - i)
         return 0
 
     return kernel
@@ -44,7 +44,7 @@ def power(target, base, exponent, count):
     i = 0
     while i < count:
         n = min(count - i, 16)
-        value = functions.power(load_first(base + i * 4, n), load_first(exponent + i * 4, n))
+        value = functions.power(load_masked(base + i * 4, n), load_masked(exponent + i * 4, n))
         store_first(target + i * 4, value, n)
         i += 16
     return 0
@@ -58,7 +58,7 @@ def poisoned(n: int) -> Floats:
 def run(name: str, *arguments: Floats) -> Floats:
     """The function over whole arrays of one length, [n] float32, contiguous."""
     target = poisoned(len(arguments[0]))
-    call = entry.ints(f"{__name__}:{name}")
+    call = entry.fastcall_ints(f"{__name__}:{name}")
     call(target.ctypes.data, *(a.ctypes.data for a in arguments), len(target))
     return target
 

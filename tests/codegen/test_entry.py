@@ -22,20 +22,20 @@ def _tables() -> tuple[np.ndarray, ...]:
 def test_words_pass_in_both_directions() -> None:
     target, const, by_row, owners, places = _tables()
     addresses = [table.ctypes.data for table in (target, const, by_row, owners, places)]
-    assert entry.ints(RESOLVE)(*addresses, 3, 5) == 0
+    assert entry.fastcall_ints(RESOLVE)(*addresses, 3, 5) == 0
     np.testing.assert_array_equal(target, const + by_row * 5 + places[owners])
 
 
 def test_minus_one_is_a_legal_word() -> None:
     target, const, by_row, owners, places = _tables()
-    entry.ints(RESOLVE)(*[table.ctypes.data for table in (target, const, by_row, owners, places)], 3, -1)
+    entry.fastcall_ints(RESOLVE)(*[table.ctypes.data for table in (target, const, by_row, owners, places)], 3, -1)
     np.testing.assert_array_equal(target, const - by_row + places[owners])
 
 
 @pytest.mark.parametrize("arguments", [(), (0,), (0,) * 6, (0,) * 8])
 def test_a_wrong_number_of_words_is_a_type_error(arguments: tuple[int, ...]) -> None:
     with pytest.raises(TypeError, match="wrong number of arguments"):
-        entry.ints(RESOLVE)(*arguments)
+        entry.fastcall_ints(RESOLVE)(*arguments)
 
 
 @pytest.mark.parametrize(("wrong", "error"), [("x", TypeError), (None, TypeError), (1.5, TypeError), (1 << 64, OverflowError)])
@@ -46,25 +46,25 @@ def test_a_word_that_is_no_integer_is_refused_before_the_call(wrong: object, err
         words: list[object] = [target.ctypes.data, source.ctypes.data, 2, 0]
         words[place] = wrong
         with pytest.raises(error):
-            entry.ints(COPY)(*words)
+            entry.fastcall_ints(COPY)(*words)
     assert target.tolist() == [7, 7]
 
 
 def test_keywords_are_refused() -> None:
     with pytest.raises(TypeError):
-        entry.ints(COPY)(0, 0, 0, count=0)
+        entry.fastcall_ints(COPY)(0, 0, 0, count=0)
 
 
 def test_one_callable_serves_all() -> None:
-    assert entry.ints(COPY) is entry.ints(COPY)
-    assert entry.ints(COPY).__name__ == "i32_to_i64"
+    assert entry.fastcall_ints(COPY) is entry.fastcall_ints(COPY)
+    assert entry.fastcall_ints(COPY).__name__ == "i32_to_i64"
 
 
 def test_calls_leave_reference_counts_as_they_were() -> None:
     target, source = np.zeros(4, np.int64), np.zeros(4, np.int32)
     big = (1 << 62) + 1
     words = (target.ctypes.data, source.ctypes.data, 4, big)
-    call = entry.ints(COPY)
+    call = entry.fastcall_ints(COPY)
     before = [sys.getrefcount(word) for word in words]
     for _ in range(1000):
         call(*words)
@@ -73,7 +73,7 @@ def test_calls_leave_reference_counts_as_they_were() -> None:
 
 def test_calls_allocate_nothing() -> None:
     target, source = np.zeros(4, np.int64), np.zeros(4, np.int32)
-    call, words = entry.ints(COPY), (target.ctypes.data, source.ctypes.data, 4, 0)
+    call, words = entry.fastcall_ints(COPY), (target.ctypes.data, source.ctypes.data, 4, 0)
     gc.collect()
     for _ in range(100):
         call(*words)
@@ -86,7 +86,7 @@ def test_calls_allocate_nothing() -> None:
 def test_a_bound_context_keeps_what_it_needs_alive() -> None:
     kept = np.zeros(64, np.int64)
     before = sys.getrefcount(kept)
-    call = entry.objects("cervello.native.kernels.runtime.control:run", kept.ctypes.data, (kept,))
+    call = entry.fastcall_objects("cervello.native.kernels.runtime.control:run", kept.ctypes.data, (kept,))
     assert sys.getrefcount(kept) == before + 1
     assert call(0, 0) == 0  # no plan, no arrays: nothing to check
     with pytest.raises(TypeError, match="wrong number of arguments"):
@@ -105,7 +105,7 @@ def test_a_function_of_too_many_words_is_refused() -> None:
     linker._linked["many:words"] = found._replace(arity=9)
     try:
         with pytest.raises(ValueError, match="function 'many:words': expected at most 8 words, got 9"):
-            entry.ints("many:words")
+            entry.fastcall_ints("many:words")
     finally:
         del linker._linked["many:words"]
 

@@ -154,7 +154,7 @@ def test_bits_are_the_same_at_every_lane_and_in_remainders(name):
     x = np.append(RANDOM.uniform(-20, 20, 66), [INF, NAN, 1e9, -0.0]).astype(np.float32)
     arguments = [x] if name in UNARY else [x, np.roll(x, 9)]
     alone = np.concatenate([run(name, *(a[i : i + 1] for a in arguments)) for i in range(70)])
-    call = entry.ints(f"function_kernels:{name}")
+    call = entry.fastcall_ints(f"function_kernels:{name}")
     for size in range(1, 71):
         for offset in (0, 1, 7, 13):
             part = [a[offset : offset + size] for a in arguments]

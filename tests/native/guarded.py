@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from cervello.native import Model
-from cervello.native.execution.context import Run, fail, run_mixed
+from cervello.native.execution.context import ExecutionContext, fail, run_mixed
 from cervello.native.graph.dims import at
-from cervello.native.graph.tensors import Space, Stored, Tensor
+from cervello.native.graph.tensors import PackedWeight, Space, Tensor
 from cervello.native.kernels import abi
 from cervello.native.program.encode import Plan, Program
 from cervello.noise import derive_keys
@@ -86,7 +86,7 @@ class Guarded:
             assert (around == _SLACK).all(), f"wrote outside a stretch of {n_bytes} bytes"
 
 
-class _Run(Run):
+class _Run(ExecutionContext):
     """A run whose arena buffers lie anywhere: places are addresses."""
 
     def arena_view(self, tensor: Tensor, offset: int, n_rows: int) -> Array:
@@ -109,7 +109,7 @@ def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
                 at_word, offset = first + abi.STEP_OPERANDS + 2 * i + 1, at(tensor.offset, n_rows)
                 words[at_word] = constants[int(words[at_word]) - offset] + offset
         for i, word in enumerate(step.words, first + abi.STEP_OPERANDS + 2 * len(step.operands)):
-            if isinstance(word, Stored):
+            if isinstance(word, PackedWeight):
                 words[i] = constants[word.array.ctypes.data]
     plan = program.resolve(n_rows)
     plan.facts[abi.PLAN_PROGRAM], plan.facts[abi.PLAN_END] = words.ctypes.data, words.ctypes.data + words.nbytes
@@ -133,7 +133,7 @@ def execute_guarded(model: Model, given: Mapping[str, Array], n_rows: int, at_en
     derive_keys(agents, zeros, zeros, SEED, agents, keys)
     noise = [memory.copy(array) for array in (agents, keys, zeros, np.zeros(n_rows, bool))]
     run = _Run((*model.inputs.values(), *model.outputs.values()), len(arrays))
-    run.aim(*(array.ctypes.data for array in noise))
+    run.set_noise(*(array.ctypes.data for array in noise))
     status = run_mixed(program, run, guarded_plan(program, n_rows, memory), [*arrays, *results], len(arrays))
     memory.check()
     if status:

@@ -19,7 +19,7 @@ from stacks import STACKS, model  # noqa: E402
 
 import cervello  # noqa: E402
 from cervello.agents.membership import table  # noqa: E402
-from cervello.native.execution.context import Run  # noqa: E402
+from cervello.native.execution.context import ExecutionContext  # noqa: E402
 from cervello.native.kernels import abi  # noqa: E402
 from cervello.native.memory import arena  # noqa: E402
 from cervello.wrappers import slab  # noqa: E402
@@ -61,7 +61,7 @@ def _guard(memory: Guarded) -> None:
 
     patched: Any = arena.Arena
     patched.grow = grow
-    run: Any = Run
+    run: Any = ExecutionContext
     run.reserve, run.place = reserve, place
     for module in (slab, table):
         module.np = _Numpy(memory)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ import numpy as np
 from cervello.errors import ExecutionError, PlanError
 from cervello.native import Model
 from cervello.native.graph.dims import affine, parts
-from cervello.native.graph.tensors import Address, Jump, Step, Stored
+from cervello.native.graph.tensors import Address, Jump, PackedWeight, Step
 from cervello.native.kernels import abi
 from cervello.native.memory.verifier import verify
 from cervello.native.program.encode import Program
@@ -44,7 +44,7 @@ def mutants(program: Program, count: int, chance: random.Random) -> Iterator[tup
     """`count` programs with a word or an operand's offset changed; each holds until the next is asked for."""
     places = [(first, step) for first, step in zip(program.offsets, (s for s in program.steps if s.host is None), strict=True)]
     words = [(first, step, i) for first, step in places for i, word in enumerate(step.words)
-             if not isinstance(word, (Address, Jump, Stored))]
+             if not isinstance(word, (Address, Jump, PackedWeight))]
     offsets = [(first, step, i) for first, step in places for i in range(len(step.operands))]
     for _ in range(count if words else 0):
         const, by_row = program.const.copy(), program.by_row.copy()

@@ -99,7 +99,7 @@ def execute(model: Model, given: Mapping[str, Array], rows: Sequence[int], *, ch
     run = model.acquire()
     try:
         run.context[abi.CTX_ALL_DETERMINISTIC] = 0
-        run.aim(slots.ctypes.data, keys.ctypes.data, steps.ctypes.data, 0 if flags is None else flags.ctypes.data)
+        run.set_noise(slots.ctypes.data, keys.ctypes.data, steps.ctypes.data, 0 if flags is None else flags.ctypes.data)
         plan = model.resolve(n_rows, threads) if chunks is None else model.combine([(model.resolve(count), 1) for count in chunks])
         run.reserve(plan.arena_bytes)
         run.poison()
@@ -108,7 +108,7 @@ def execute(model: Model, given: Mapping[str, Array], rows: Sequence[int], *, ch
         arena.give_back(memory)
         model.run_rows(run, arrays, results, plan)
     finally:
-        run.aim(0, 0, 0, 0)
+        run.set_noise(0, 0, 0, 0)
         model.release(run)
     for name, guard in zip(model.outputs, guards, strict=True):
         assert (guard == 0xA5).all(), f"{name}: wrote behind its end"

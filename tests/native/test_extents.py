@@ -16,7 +16,7 @@ from native_graphs import Chain, one, rows, weights
 from cervello.errors import PlanError
 from cervello.native import Model, kernels
 from cervello.native.graph.dims import affine, parts
-from cervello.native.graph.tensors import Address, Jump, Step, Stored
+from cervello.native.graph.tensors import Address, Jump, PackedWeight, Step
 from cervello.native.memory.extents import check_extents
 from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import KERNELS
@@ -49,7 +49,7 @@ def test_every_block_has_a_declaration_with_as_many_sources() -> None:
 
 def _numbers(step: Step) -> list[int]:
     """Words that are numbers."""
-    return [i for i, word in enumerate(step.words) if not isinstance(word, (Address, Jump, Stored))]
+    return [i for i, word in enumerate(step.words) if not isinstance(word, (Address, Jump, PackedWeight))]
 
 
 def _grown(step: Step, i: int) -> bool:
@@ -117,7 +117,7 @@ def test_constants_that_are_too_short_are_refused() -> None:
     model, step = _gemm()
     for i, name in ((0, "weights"), (1, "bias")):
         word = step.words[i]
-        step.words[i] = Stored(np.ascontiguousarray(word.array.reshape(-1)[:-1]), word.shape, word.kind)
+        step.words[i] = PackedWeight(np.ascontiguousarray(word.array.reshape(-1)[:-1]), word.shape, word.kind)
         with pytest.raises(PlanError, match=f"constant '{name}': expected bytes within"):
             verify(model.program.steps, model.program.layout, True)
         step.words[i] = word
@@ -130,7 +130,7 @@ def test_taps_outside_an_image_are_refused() -> None:
     i = 2
     word = step.words[i]
     for by in (-4, 4):
-        step.words[i] = Stored(word.array + by, word.shape, word.kind)
+        step.words[i] = PackedWeight(word.array + by, word.shape, word.kind)
         with pytest.raises(PlanError, match="operand 'x', 'x0'"):
             verify(model.program.steps, model.program.layout, True)
 
@@ -151,7 +151,7 @@ def test_parameters_of_a_block_belong_to_its_words() -> None:
     model = _load("LayerNormalization", rows(9), weights(9), weights(9))
     step = next(step for step in model.program.steps if step.kernel.endswith("layer_norm"))
     scale = step.words[-3]
-    step.words[-3] = Stored(scale.array[:8].copy(), scale.shape, scale.kind)
+    step.words[-3] = PackedWeight(scale.array[:8].copy(), scale.shape, scale.kind)
     with pytest.raises(PlanError, match="expected a constant of 9 float32, got 32 bytes"):
         check_extents([step], True)
     step.words[-3:] = [scale]

@@ -9,7 +9,7 @@ from random_programs import random_program
 
 from cervello.native.memory import arena_plan
 from cervello.native.memory.linear_scan import linear_scan
-from cervello.native.memory.offset_search import Pile, Span, peak
+from cervello.native.memory.offset_search import Span, StackingOrder, peak
 from cervello.native.memory.verifier import verify
 
 
@@ -18,7 +18,7 @@ def _spans(seed: int, count: int) -> list[Span]:
     return [(first, first + chance.choice((0, 1, 2, 5, 40))) for first in (chance.randrange(60) for _ in range(count))]
 
 
-def _overlaps(pile: Pile, spans: list[Span], sizes: list[int]) -> list[tuple[int, int]]:
+def _overlaps(pile: StackingOrder, spans: list[Span], sizes: list[int]) -> list[tuple[int, int]]:
     offsets, total = pile.settle(sizes)
     assert all(offset >= 0 and offset + size <= total for offset, size in zip(offsets, sizes, strict=True))
     return [(i, j) for i in range(len(sizes)) for j in range(i)

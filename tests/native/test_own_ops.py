@@ -103,8 +103,8 @@ def times(x):
 
 def test_a_spelling_is_planned_and_freed_like_any_ops() -> None:
     @ops.spelled("test.own", "Doubled")
-    def doubled(sketch: ops.Sketch) -> bool:
-        sketch.give(sketch.add("Mul", sketch.input(0), sketch.constant(2.0, np.float32)))
+    def doubled(sketch: ops.GraphBuilder) -> bool:
+        sketch.set_outputs(sketch.add("Mul", sketch.input(0), sketch.constant(2.0, np.float32)))
         return True
 
     model = _loaded("g (float[1, 3] x) => (float[1, 3] y) { y = test.own.Doubled(x) }", strict=True)
@@ -114,11 +114,11 @@ def test_a_spelling_is_planned_and_freed_like_any_ops() -> None:
 
 def test_a_pattern_takes_the_place_of_a_chain_that_nobody_else_reads() -> None:
     @ops.spelled("", "Add")
-    def fuse(sketch: ops.Sketch) -> bool:
+    def fuse(sketch: ops.GraphBuilder) -> bool:
         maker = sketch.maker(0)
         if maker is None or maker.op != "Sin":
             return False
-        sketch.give(sketch.add("Cos", maker.inputs[0]))  # not the same: so that it shows
+        sketch.set_outputs(sketch.add("Cos", maker.inputs[0]))  # not the same: so that it shows
         return True
 
     x = np.linspace(-1, 1, 3, dtype=np.float32)[None]
@@ -132,8 +132,8 @@ def test_a_pattern_takes_the_place_of_a_chain_that_nobody_else_reads() -> None:
 def test_the_last_one_registered_comes_first() -> None:
     for factor in (2.0, 3.0):
         @ops.spelled("test.own", "Scaled")
-        def scaled(sketch: ops.Sketch, factor: float = factor) -> bool:
-            sketch.give(sketch.add("Mul", sketch.input(0), sketch.constant(factor, np.float32)))
+        def scaled(sketch: ops.GraphBuilder, factor: float = factor) -> bool:
+            sketch.set_outputs(sketch.add("Mul", sketch.input(0), sketch.constant(factor, np.float32)))
             return True
 
     model = _loaded("g (float[N, 1] x) => (float[N, 1] y) { y = test.own.Scaled(x) }")

@@ -48,14 +48,14 @@ def test_the_skyline_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
 @given(blocks=BLOCKS, seed=st.integers(0, 9))
 def test_a_pile_is_apart_for_all_sizes(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
-    near = offset_search.neighbours(spans)
-    offsets, total = offset_search.search(spans, sizes, near, Budget(3000))
-    pile = offset_search.pile(offsets, sizes, near)
+    conflicts = offset_search.neighbours(spans)
+    offsets, total = offset_search.search(spans, sizes, conflicts, Budget(3000))
+    pile = offset_search.pile(offsets, sizes, conflicts)
     settled, needed = pile.settle(sizes)
     assert needed <= total
     _assert_apart(spans, sizes, settled, needed)
-    chance = random.Random(seed)
-    others = [chance.randrange(30) for _ in sizes]
+    rng = random.Random(seed)
+    others = [rng.randrange(30) for _ in sizes]
     _assert_apart(spans, others, *pile.settle(others))
 
 
@@ -69,23 +69,23 @@ def test_the_peak_is_the_fullest_step(blocks: _Blocks) -> None:
 
 
 def test_neighbours_are_those_that_share_a_step() -> None:
-    near = offset_search.neighbours([(0, 2), (1, 3), (2, 4), (5, 6)])
-    assert [sorted(others) for others in near] == [[1], [0, 2], [1], []]
+    conflicts = offset_search.neighbours([(0, 2), (1, 3), (2, 4), (5, 6)])
+    assert [sorted(others) for others in conflicts] == [[1], [0, 2], [1], []]
 
 
 def test_the_same_buffers_get_the_same_layout() -> None:
-    chance = random.Random(1)
-    spans = [(first, first + chance.randint(1, 30)) for first in range(60)]
-    sizes = [chance.randint(1, 4000) for _ in spans]
-    near = offset_search.neighbours(spans)
-    assert offset_search.search(spans, sizes, near, Budget(50_000)) == offset_search.search(spans, sizes, near, Budget(50_000))
+    rng = random.Random(1)
+    spans = [(first, first + rng.randint(1, 30)) for first in range(60)]
+    sizes = [rng.randint(1, 4000) for _ in spans]
+    conflicts = offset_search.neighbours(spans)
+    assert offset_search.search(spans, sizes, conflicts, Budget(50_000)) == offset_search.search(spans, sizes, conflicts, Budget(50_000))
 
 
 @pytest.mark.parametrize("work", [0, 1, 5000, 50_000])
 def test_a_search_spends_no_more_than_half_its_budget_and_one_layout(work: int) -> None:
-    chance = random.Random(2)
-    spans = [(first, first + chance.randint(1, 20)) for first in range(40)]
-    sizes = [chance.randint(1, 4000) for _ in spans]
-    near, budget = offset_search.neighbours(spans), Budget(work)
-    offset_search.search(spans, sizes, near, budget)
-    assert budget.left >= work // 2 - 3 * (sum(map(len, near)) + 40 * 40)
+    rng = random.Random(2)
+    spans = [(first, first + rng.randint(1, 20)) for first in range(40)]
+    sizes = [rng.randint(1, 4000) for _ in spans]
+    conflicts, budget = offset_search.neighbours(spans), Budget(work)
+    offset_search.search(spans, sizes, conflicts, budget)
+    assert budget.left >= work // 2 - 3 * (sum(map(len, conflicts)) + 40 * 40)

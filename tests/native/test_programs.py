@@ -13,7 +13,7 @@ from cervello.codegen import linker
 from cervello.errors import ExecutionError
 from cervello.native import Model
 from cervello.native.graph.dims import at
-from cervello.native.graph.tensors import Address, Space, Stored, Weight
+from cervello.native.graph.tensors import Address, PackedWeight, Space, Weight
 from cervello.native.kernels import abi
 
 NAMES = ("Gemm-tanh", "attention", "LSTM-bidirectional-state", "Conv-groups", "Softmax-middle", "shape-arithmetic", "Concat",
@@ -39,7 +39,7 @@ def _symbolic(model: Model, n_rows: int) -> list[int]:
         for word in step.words:
             if isinstance(word, Address):
                 rest.append(linker.address(word.reference))
-            elif isinstance(word, Stored):
+            elif isinstance(word, PackedWeight):
                 rest.append(word.array.ctypes.data)
             else:
                 rest.append(at(word, n_rows))

@@ -14,7 +14,7 @@ from cervello.native import Model
 from cervello.native.graph.dims import ROWS
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense
 from cervello.native.memory import arena_plan
-from cervello.native.memory.offset_search import Pile
+from cervello.native.memory.offset_search import StackingOrder
 from cervello.native.memory.verifier import verify
 
 F32 = np.dtype(np.float32)
@@ -37,7 +37,7 @@ def _program() -> tuple[list[Step], list[Tensor]]:
 
 def _piled(layout: arena_plan.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> arena_plan.Layout:
     """The layout with a single pile of this order, in which buffer i lies on those of `beneath[i]`."""
-    return replace(layout, piles=(Pile(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
+    return replace(layout, piles=(StackingOrder(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ class PlainPolicy:
         self.factor, self.version = 1.0, 1
         self.agents: dict[Any, Life] = {}
         self.waiting: dict[Any, Waiting] = {}
-        self.resting: list[Any] = []
+        self.not_due: list[Any] = []
         self.levels: dict[Any, Level] = {}
         self.phases: dict[int, int] = {}
         self.held: dict[Any, Any] = {}
@@ -168,8 +168,8 @@ class PlainPolicy:
     def forget(self, agent: Any) -> None:
         for kept in (self.waiting, self.levels, self.held):
             kept.pop(agent, None)
-        if agent in self.resting:
-            self.resting.remove(agent)
+        if agent in self.not_due:
+            self.not_due.remove(agent)
 
     def restart(self, ids: Sequence[Any], stream: int | None, episode: int | None, frame: int) -> None:
         lives = [self.agents.pop(agent) for agent in ids]
@@ -220,13 +220,13 @@ class PlainPolicy:
         level = self.levels.get(agent)
         waits = self.waiting.get(agent)
         if waits is None and level is not None and level.next_frame > frame:
-            if agent not in self.resting:
-                self.resting.append(agent)
+            if agent not in self.not_due:
+                self.not_due.append(agent)
         else:
             since = frame if waits is None else waits.since
             self.waiting[agent] = Waiting(observation, self.agents[agent].birth, since, deterministic)
-            if agent in self.resting:
-                self.resting.remove(agent)
+            if agent in self.not_due:
+                self.not_due.remove(agent)
 
     def urgency(self, agent: Any, frame: int) -> float:
         level = self.levels.get(agent)
@@ -278,9 +278,9 @@ class PlainRuntime:
                     if level.hold == "last":
                         policy.held[agent] = outputs
         for name, policy in self.policies.items():
-            found.skipped[name] = (*policy.waiting, *policy.resting)
+            found.skipped[name] = (*policy.waiting, *policy.not_due)
             found.decided[name].update((agent, policy.held[agent]) for agent in found.skipped[name] if agent in policy.held)
-            policy.resting = []
+            policy.not_due = []
         return found
 
     def _turns(self, frame: int, rows: int | None) -> dict[str, list[Any]]:
@@ -314,7 +314,7 @@ class PlainRuntime:
         for policy in other.policies.values():
             for agent in policy.stale():
                 policy.forget(agent)
-            policy.resting = [agent for agent in policy.resting if agent in policy.agents]
+            policy.not_due = [agent for agent in policy.not_due if agent in policy.agents]
         return other
 
     def restore(self, saved: PlainRuntime) -> None:

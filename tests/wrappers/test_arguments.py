@@ -151,7 +151,7 @@ def test_a_subclass_is_attached_as_what_it_is_and_its_hooks_are_called() -> None
 @pytest.mark.parametrize("make", [lambda: type("Same", (Recurrent,), {}), lambda: type("Begun", (Recurrent,), {"begin": Recurrent.begin})])
 def test_a_subclass_that_changes_no_hook_of_a_batch_keeps_the_short_way(make: Any) -> None:
     policy = Policy(stacks.model("counter"), wrappers=[make()()])
-    assert policy._engine.swift is not None
+    assert policy._engine.fast_path is not None
     policy.begin_agent(1)
     assert [policy.infer_single(1, {"obs": [1.0]})["action"].item() for _ in range(2)] == [1, 2]
 

@@ -82,13 +82,13 @@ def test_rows_are_counted_when_their_batch_succeeds() -> None:
     other = playing(guard, Fill("h_in"))
     play(GOOD, BAD)
     play(BAD, BAD)
-    assert guard.tripped == 3
+    assert guard.replaced_rows == 3
     failing.fail = "outward"
     with pytest.raises(Exception, match=r"^$"):
         play(BAD, BAD)
-    assert guard.tripped == 3
+    assert guard.replaced_rows == 3
     other(BAD, BAD)
-    assert guard.tripped == 5  # of all policies that it serves
+    assert guard.replaced_rows == 5  # of all policies that it serves
 
 
 def test_the_bound_wrapper_counts_for_its_own_policy() -> None:
@@ -97,7 +97,7 @@ def test_the_bound_wrapper_counts_for_its_own_policy() -> None:
     for n, policy in enumerate(policies, 1):
         policy.begin_agents(range(n))
         policy.infer_batch(list(range(n)), {"obs": np.zeros((n, 2), np.float32)})
-    assert [policy._engine.stack.outer_first[0].tripped for policy in policies] == [1, 2]  # type: ignore[attr-defined]
+    assert [policy._engine.stack.outer_first[0].replaced_rows for policy in policies] == [1, 2]  # type: ignore[attr-defined]
 
 
 def test_the_last_good_action_is_what_is_fed_back() -> None:

@@ -15,7 +15,7 @@ from cervello import ConfigurationError, Epsilon, Fill, Model, Policy, PolicySpe
 from cervello.heads import Categorical
 from cervello.inferers.testing import same_bits, sample_columns
 from cervello.spaces import Spaces
-from cervello.wrappers import propose
+from cervello.wrappers import suggest_wrappers
 
 EXPECTED = {
     "cervo_test": ["Epsilon('epsilon:0')"],
@@ -38,7 +38,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_inputs_that_are_no_observation_get_wrappers(shared_models: Any, name: str) -> None:
     model = Model.load(shared_models.path(name))
-    assert [repr(wrapper) for wrapper in propose(model.spec)] == EXPECTED[name]
+    assert [repr(wrapper) for wrapper in suggest_wrappers(model.spec)] == EXPECTED[name]
 
 
 def test_every_mask_state_length_and_noise_of_the_real_policies_is_taken_care_of(shared_models: Any, valid_model: str) -> None:
@@ -54,11 +54,11 @@ def spec(*inputs: tuple[str, tuple[int, ...], Any], outputs: tuple[tuple[str, tu
 
 
 def test_a_name_alone_is_not_enough() -> None:
-    assert propose(spec(("epsilon", (2,), np.int64), ("obs", (2,), np.float32))) == []
-    assert propose(spec(("mask", (4,), np.float32))) == []  # the only input is the observation
-    assert propose(spec(("seq_lens", (4,), np.float32), ("obs", (2,), np.float32))) == []
-    assert propose(spec(("h_in", (4,), np.float32), outputs=(("h_out", (5,)),))) == []
-    assert propose(spec(("step_size", (4,), np.float32), ("unmasked", (3,), np.float32))) == []
+    assert suggest_wrappers(spec(("epsilon", (2,), np.int64), ("obs", (2,), np.float32))) == []
+    assert suggest_wrappers(spec(("mask", (4,), np.float32))) == []  # the only input is the observation
+    assert suggest_wrappers(spec(("seq_lens", (4,), np.float32), ("obs", (2,), np.float32))) == []
+    assert suggest_wrappers(spec(("h_in", (4,), np.float32), outputs=(("h_out", (5,)),))) == []
+    assert suggest_wrappers(spec(("step_size", (4,), np.float32), ("unmasked", (3,), np.float32))) == []
 
 
 @pytest.mark.parametrize(("into", "out"), [
@@ -66,29 +66,30 @@ def test_a_name_alone_is_not_enough() -> None:
     ("state", "state_next"), ("rnn_states", "new_rnn_states"), ("lstm_h", "lstm_h_out"), ("last_hidden", "hidden"), ("prev_h", "h")])
 def test_usual_names_of_state_are_known(into: str, out: str) -> None:
     policy = spec(("obs", (8,), np.float32), (into, (8,), np.float32), outputs=(("action", (2,)), (out, (8,))))
-    assert [repr(wrapper) for wrapper in propose(policy)] == [f"Recurrent({{{into!r}: {out!r}}})"]
+    assert [repr(wrapper) for wrapper in suggest_wrappers(policy)] == [f"Recurrent({{{into!r}: {out!r}}})"]
 
 
 def test_two_states_keep_their_own_outputs() -> None:
     policy = spec(("obs", (8,), np.float32), ("h0", (8,), np.float32), ("c0", (8,), np.float32),
                   outputs=(("cn", (8,)), ("hn", (8,)), ("action", (2,))))
-    assert [repr(wrapper) for wrapper in propose(policy)] == ["Recurrent({'h0': 'hn', 'c0': 'cn'})"]
+    assert [repr(wrapper) for wrapper in suggest_wrappers(policy)] == ["Recurrent({'h0': 'hn', 'c0': 'cn'})"]
 
 
 @pytest.mark.parametrize(("into", "out"), [
     ("policy_input", "policy_output"), ("in_0", "out_0"), ("data_in", "data_out"), ("state", "next_state"), ("x", "x")])
 def test_an_only_input_is_the_observation(into: str, out: str) -> None:
-    assert propose(spec((into, (4,), np.float32), outputs=((out, (4,)),))) == []
+    assert suggest_wrappers(spec((into, (4,), np.float32), outputs=((out, (4,)),))) == []
 
 
 def test_what_a_model_predicts_of_its_observation_is_no_state() -> None:
-    assert propose(spec(("obs", (4,), np.float32), ("goal", (2,), np.float32), outputs=(("next_obs", (4,)), ("obs_out", (4,))))) == []
+    predicts = spec(("obs", (4,), np.float32), ("goal", (2,), np.float32), outputs=(("next_obs", (4,)), ("obs_out", (4,))))
+    assert suggest_wrappers(predicts) == []
     remembered = spec(("obs", (4,), np.float32), ("last_action", (2,), np.float32), outputs=(("action", (2,)),))
-    assert [repr(wrapper) for wrapper in propose(remembered)] == ["PreviousAction('last_action', 'action')"]
+    assert [repr(wrapper) for wrapper in suggest_wrappers(remembered)] == ["PreviousAction('last_action', 'action')"]
 
 
 def test_kinds_of_values_follow_the_type() -> None:
-    found = propose(spec(("obs", (2,), np.float32), ("action_mask", (4,), np.bool_), ("noise", (2,), np.float32),
+    found = suggest_wrappers(spec(("obs", (2,), np.float32), ("action_mask", (4,), np.bool_), ("noise", (2,), np.float32),
                          ("h_in", (3,), np.float32), ("episode_starts", (), np.float32), outputs=(("h_out", (3,)),)))
     assert [type(each).__name__ for each in found] == ["Fill", "Epsilon", "EpisodeStart", "Recurrent"]
     assert isinstance(found[0], Fill)
@@ -100,7 +101,7 @@ def test_kinds_of_values_follow_the_type() -> None:
 def test_logits_are_sampled_where_nothing_else_is_an_action() -> None:
     logits = ("logits", (7,))
     for outputs in ((logits,), (logits, ("value", ())), (("action_logits", (7,)),), (("Logits:0", (7,)),)):
-        found = propose(spec(("obs", (2,), np.float32), outputs=outputs))
+        found = suggest_wrappers(spec(("obs", (2,), np.float32), outputs=outputs))
         assert [repr(each) for each in found] == [f"Sample(Categorical({outputs[0][0]!r}))"]
 
 
@@ -109,15 +110,15 @@ def test_logits_are_sampled_where_nothing_else_is_an_action() -> None:
     (("logits", (7,)), ("action_logits", (7,))), (("logits", (1,)),), (("logits", (3, 4)),), (("value_logits", (3,)),),
     (("logits_mean", (3,)),)], ids=str)
 def test_what_may_be_something_else_is_not_sampled(outputs: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
-    assert propose(spec(("obs", (2,), np.float32), outputs=outputs)) == []
+    assert suggest_wrappers(spec(("obs", (2,), np.float32), outputs=outputs)) == []
 
 
 def test_a_previous_action_is_the_output_of_that_name_and_shape() -> None:
     inputs = [("obs", (2,), np.float32), ("prev_actions.1", (3,), np.float32), ("last_action", (3,), np.float32)]
     outputs = (("actions", (3,)), ("actions_scaled", (3,)))
-    assert [repr(each) for each in propose(spec(*inputs, outputs=outputs))] == ["PreviousAction('prev_actions.1', 'actions')"]
-    assert propose(spec(*inputs, outputs=(("actions", (4,)),))) == []
-    assert propose(spec(("obs", (2,), np.float32), ("prev_actions", (3,), np.int64), outputs=outputs)) == []
+    assert [repr(each) for each in suggest_wrappers(spec(*inputs, outputs=outputs))] == ["PreviousAction('prev_actions.1', 'actions')"]
+    assert suggest_wrappers(spec(*inputs, outputs=(("actions", (4,)),))) == []
+    assert suggest_wrappers(spec(("obs", (2,), np.float32), ("prev_actions", (3,), np.int64), outputs=outputs)) == []
 
 
 @pytest.mark.parametrize("name", ["overcooked_cogrid_unnamed_dims"])
@@ -159,10 +160,10 @@ def test_branches_that_the_file_says_are_drawn_one_by_one() -> None:
         constants = {"discrete_action_output_shape": np.array([sizes], np.float32)} if sizes else {}
         return PolicySpec(Specs([obs]), Specs([logits]), constants)
 
-    assert repr(propose(described(4, 4))) == "[Sample(MultiDiscrete('logits', [4, 4]))]"
-    assert repr(propose(described(8))) == "[Sample(Categorical('logits'))]"
-    assert repr(propose(described())) == "[Sample(Categorical('logits'))]"
-    assert propose(described(4, 3)) == []
+    assert repr(suggest_wrappers(described(4, 4))) == "[Sample(MultiDiscrete('logits', [4, 4]))]"
+    assert repr(suggest_wrappers(described(8))) == "[Sample(Categorical('logits'))]"
+    assert repr(suggest_wrappers(described())) == "[Sample(Categorical('logits'))]"
+    assert suggest_wrappers(described(4, 3)) == []
 
 
 def test_one_choice_is_refused_for_a_space_of_several() -> None:

@@ -28,10 +28,10 @@ from cervello.errors import AgentError
 
 T = TypeVar("T")
 _BRIEF, _NAP_S = 20, 5e-5
-_turns: weakref.WeakSet[Turn] = weakref.WeakSet()
+_turns: weakref.WeakSet[ExclusiveLock] = weakref.WeakSet()
 
 
-class Turn:
+class ExclusiveLock:
     """The right to have a policy's agents to oneself.
 
     Attributes:
@@ -107,7 +107,7 @@ class Turn:
             if notes:
                 catch_up()
 
-    def if_free(self, act: Callable[[], T]) -> T | None:
+    def try_exclusive(self, act: Callable[[], T]) -> T | None:
         """Calls `act` as `alone` does, or nothing and gives None when somebody else has the turn. Nobody who only looks who is there has
         to wait meanwhile."""
         holder = self.holder

@@ -44,7 +44,9 @@ class Renewal:
         word = seed - (1 << 64) if seed >> 63 else seed
         context = np.array([word, keys.ctypes.data, steps.ctypes.data, noise[0].ctypes.data, noise[1].ctypes.data, births.ctypes.data,
                             linker.address("cervello.noise.kernels:derive")], np.int64)
-        self._call = entry.objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep=(context, keys, steps, noise, births))
+        self._call = entry.fastcall_objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep=(context, keys,
+                                                                                                                         steps, noise,
+                                                                                                                         births))
 
     def __call__(self, begun: int, rows: InitialRows, slots: Array, numbers: Array, streams: Array, episodes: Array) -> None:
         """Begins episodes.

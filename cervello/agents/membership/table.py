@@ -69,7 +69,7 @@ class AgentTable:
         self._births: Array = np.zeros(0, np.int64)
         self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
         self.alike = comparer()
-        self._count = entry.ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
+        self._count = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
         self.capacity = 0
         self.keys: Array = np.zeros((0, 2), np.uint64)
         self.steps: Array = np.zeros(0, np.int64)

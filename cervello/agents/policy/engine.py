@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
@@ -16,7 +16,7 @@ from cervello.agents.policy.results import check_nothing_more, check_out, hand_o
 from cervello.agents.policy.selected import run_selected
 from cervello.batcher.rows import OneRow, odd_axes
 from cervello.errors import InputError, UnsupportedError
-from cervello.inferers import Choice, ModelInferer, choose
+from cervello.inferers import InfererConfig, ModelInferer, choose
 from cervello.native import Model
 from cervello.native.execution.arguments import bind_outputs, check_names, fitted
 from cervello.spec import Array, Inferer, View, Wrapper
@@ -43,10 +43,32 @@ class Engine:
       UnsupportedError: outputs whose shapes depend on data, which agents would not get.
     """
 
-    __slots__ = ("_keys", "_looks", "_masks", "choice", "foreign", "inferer", "initial_rows", "inputs", "model", "name", "odd", "one_row",
-                 "optional", "outputs", "sizes", "stack", "swift", "threads", "timely", "version", "wrappers")
+    __slots__ = (
+        "_keys",
+        "_looks",
+        "_masks",
+        "choice",
+        "deadline_path",
+        "fast_path",
+        "foreign",
+        "inferer",
+        "initial_rows",
+        "inputs",
+        "model",
+        "name",
+        "odd",
+        "one_row",
+        "optional",
+        "outputs",
+        "sizes",
+        "stack",
+        "threads",
+        "version",
+        "wrappers",
+    )
 
-    def __init__(self, model: Model, name: str, choice: str | Choice | Inferer, wrappers: Sequence[Wrapper], threads: int, version: int = 1,
+    def __init__(self, model: Model, name: str, choice: str | InfererConfig | Inferer, wrappers: Sequence[Wrapper], threads: int,
+                 version: int = 1,
                  stack: Stack | None = None, before: Stack | None = None):
         if model.dynamic_outputs:
             kept = [*model.outputs, *model.constants]
@@ -68,9 +90,9 @@ class Engine:
         self._looks = self.foreign or stack.looks
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
         chained = None if own is None else stack.chained()
-        self.swift = None if own is None or chained is None else own.swift(stack.moves, chained)
+        self.fast_path = None if own is None or chained is None else own.fast_path(stack.moves, chained)
         # A batch that may end early knows only then for how many rows a head would have to run.
-        self.timely = None if own is None or chained is None or chained.stages else own.timely(stack.moves)
+        self.deadline_path = None if own is None or chained is None or chained.stages else own.deadline_path(stack.moves)
         self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
         self.initial_rows: InitialRows | None = None
 
@@ -85,11 +107,11 @@ class Engine:
     def forget_slabs(self) -> None:
         """Wrappers' slabs may have moved."""
         self.initial_rows = None
-        for way in (self.swift, self.timely):
+        for way in (self.fast_path, self.deadline_path):
             if way is not None:
                 way.forget()
 
-    def decide(self, table: AgentTable, turn: Turn, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
+    def decide(self, table: AgentTable, turn: ExclusiveLock, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
         """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
         engine = self

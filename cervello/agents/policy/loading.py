@@ -11,18 +11,19 @@ import onnx
 from cervello.agents.policy.policy import Policy
 from cervello.codegen import linker
 from cervello.errors import ConfigurationError
-from cervello.inferers import Choice
+from cervello.inferers import InfererConfig
 from cervello.native import Model
 from cervello.native.frontend.importer import Source, read
 from cervello.native.frontend.renaming import renamed
-from cervello.native.frontend.source import Origin
+from cervello.native.frontend.source import ModelSource
 from cervello.native.graph.graph import Graph
 from cervello.native.passes.batch_axes import BatchAxis
 from cervello.spec import Inferer, Wrapper
 from cervello.wrappers import Sample
 
 
-def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (), seed: int = 0,
+def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
+         seed: int = 0,
          threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
          strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
          spaces: Any = None, batch_axis: BatchAxis = None, rename: Mapping[str, str] | None = None) -> Policy:
@@ -64,7 +65,7 @@ def load(source: Source | Model, *, inferer: str | Choice | Inferer = "memoizing
         raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "
                                  f"{source!r}")
     else:
-        origin = Origin.of(source, rename)  # before it is read: a file that is written meanwhile is another one
+        origin = ModelSource.of(source, rename)  # before it is read: a file that is written meanwhile is another one
         graph = renamed(read(source), rename)
         wrappers, outputs = _with_sources(graph, wrappers, outputs)
         model = Model(graph, shared, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)

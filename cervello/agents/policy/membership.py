@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.ids import Ids, Some, check_kinds, doubled, is_many, listed, spread
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy import snapshot, snapshot_format
@@ -32,7 +32,7 @@ class Membership:
       engine: what decides for the agents just now.
     """
 
-    def __init__(self, table: AgentTable, engine: Engine, turn: Turn):
+    def __init__(self, table: AgentTable, engine: Engine, turn: ExclusiveLock):
         self.engine = engine
         self._table, self._turn = table, turn
         self._noted: dict[AgentId, None] = {}  # agents that end as soon as possible

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
 from cervello.batcher import ScratchPad
 from cervello.batcher.rows import by_agent, owned
 from cervello.errors import InputError
-from cervello.inferers import Choice
+from cervello.inferers import InfererConfig
 from cervello.native import Model
 from cervello.spec import AgentId, Array, Specs
 from cervello.wrappers import Stack
@@ -101,7 +101,7 @@ class OpenSizes:
 
 def _refusal(engine: Engine) -> str:
     """Why a policy cannot take other sizes; "" when it can."""
-    if not isinstance(engine.choice, (str, Choice)):
+    if not isinstance(engine.choice, (str, InfererConfig)):
         return f"inferer {engine.choice!r} is opened for these sizes only"
     if engine.stack.foreign:
         return "a wrapper of your own may depend on these sizes"
@@ -114,7 +114,7 @@ def _refusal(engine: Engine) -> str:
     return f"wrappers hide or change every input that has size {hidden[0]!r}" if hidden else ""
 
 
-def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: Turn, ids: Sequence[AgentId], slots: Array,
+def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: ExclusiveLock, ids: Sequence[AgentId], slots: Array,
                      observations: Sequence[Any], flags: Any) -> Actions:
     """Decides for agents whose observations differ in size: a batch for each size, and state is stored when all have succeeded.
 

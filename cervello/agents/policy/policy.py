@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.agents.membership.deferred import catch_up, holds_last, notes
 from cervello.agents.membership.ids import Ids, Some, doubled, listed
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.naming import NamesPolicy
 from cervello.agents.membership.table import AgentTable, ChangedError
 from cervello.agents.policy.actions import Actions
@@ -27,7 +27,7 @@ from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, completed, first_row, owned
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
-from cervello.inferers import Choice
+from cervello.inferers import InfererConfig
 from cervello.inferers.deadline_path import Limit
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
@@ -70,7 +70,7 @@ class Policy:
       UnsupportedError: an output whose shape depends on data.
     """
 
-    def __init__(self, model: Model, *, inferer: str | Choice | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
+    def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
                  seed: int = 0, threads: int = 1, spaces: Any = None):
         if not isinstance(model, Model):
             raise ConfigurationError(f"policy: expected a cervello.Model, got {model!r}; cervello.load makes a policy from a file")
@@ -80,7 +80,7 @@ class Policy:
         self._game = GameInterface.of(model, wrappers, spaces)
         self._engine = Engine(model, self.name, inferer, self._game.wrappers, threads)
         self._game.bind(self.name, self._engine)
-        self._turn = Turn(self.name)
+        self._turn = ExclusiveLock(self.name)
         self._holder = self._turn.holder
         self._table = AgentTable(int(seed), self.name)
         self._turn.after_fork = self._table.forget_running
@@ -280,7 +280,7 @@ class Policy:
           engine: what is to decide in it; None for what decides now.
         """
         engine = self._engine if engine is None else engine
-        if engine.stack.foreign or not isinstance(engine.choice, (str, Choice)):
+        if engine.stack.foreign or not isinstance(engine.choice, (str, InfererConfig)):
             return None
         twin = Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
         twin._engine.stack.silence()
@@ -312,7 +312,7 @@ class Policy:
     # Swaps --------------------------------------------------------------------------------------------------------------
 
     def replace(self, new: Model | Source, *, wrappers: Sequence[Wrapper] | None = None,
-                inferer: str | Choice | Inferer | None = None) -> None:
+                inferer: str | InfererConfig | Inferer | None = None) -> None:
         """Another model decides from the next batch on; agents, their state and their noise stay. Other threads go on deciding meanwhile.
 
         Args:
@@ -352,7 +352,7 @@ class Policy:
             old, slots = self._engine, list(self._table.slots.values())
             tell(new.inferer, slots)
             if new.stack is not old.stack:
-                new.stack.adopt(old.stack)
+                new.stack.transfer_state(old.stack)
                 new.stack.reserve(self._table.capacity)
             if [spec.wide for spec in new.inputs.values()] != [spec.wide for spec in old.inputs.values()]:
                 self._pads = []  # these know specs
@@ -527,7 +527,7 @@ class Policy:
         engine = self._engine
         if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
             inputs = completed(engine.inputs, inputs, len(ids))
-        if engine.swift is not None:
+        if engine.fast_path is not None:
             # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
             holder = self._holder
             owner = mine = get_ident()
@@ -537,18 +537,18 @@ class Policy:
                     if unchanged is not None and unchanged != table.changes:
                         raise ChangedError(unchanged, table.changes)
                     engine = self._engine  # read here: a swap waits for its turn too
-                    swift = engine.swift
+                    fast_path = engine.fast_path
                     last, slots, moves = table.last  # `rows`, written out for a crowd that comes again: a call less
                     alike = table.alike
                     if moves != table.moves or kind is not list or alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
-                    if swift is None:
+                    if fast_path is None:
                         results = None
                     elif deterministic is False:
-                        results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                        results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     else:
                         flags = engine.swift_flags(deterministic, len(slots))
-                        results = swift.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
+                        results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:
                         catch_up()
@@ -602,22 +602,22 @@ class Policy:
             if unchanged != table.changes:
                 raise ChangedError(unchanged, table.changes)
             engine = self._engine
-            if engine.timely is None:
+            if engine.deadline_path is None:
                 return None
-            results = engine.timely.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
+            results = engine.deadline_path.infer(len(ids), limit, inputs, table.known(ids), table.steps, table.keys)
             return None if results is None else engine.actions(results)
 
         try:
-            return self._turn.if_free(decide)
+            return self._turn.try_exclusive(decide)
         except NonFiniteState as found:
             engine = self._engine
             engine.report()
             return engine.actions(found.outputs)
 
     @property
-    def can_stop(self) -> bool:
+    def supports_deadline(self) -> bool:
         """Whether `infer_within` has a way."""
-        return self._engine.timely is not None
+        return self._engine.deadline_path is not None
 
 
 def _again(model: Model, inferer: Any, wrappers: tuple[Wrapper, ...], seed: int, threads: int, version: int, name: str,

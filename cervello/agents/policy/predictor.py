@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.membership.lock import Turn
+from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.errors import ConfigurationError, InputError
@@ -78,7 +78,7 @@ class Predictor:
                                      "state predict cannot carry; begin agents and use infer_batch")
         self.source = engine  # what it was made from: another one after a swap
         self._engine = Engine(engine.model, engine.name, engine.choice, _needed(engine.wrappers, output), engine.threads, engine.version)
-        self._table, self._turn = AgentTable(seed, engine.name), Turn(engine.name)
+        self._table, self._turn = AgentTable(seed, engine.name), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
         self._slots = self._streams = self._zeros = _fixed(np.zeros(0, np.int64))
@@ -169,8 +169,8 @@ class Predictor:
 
     def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:
         slots, table, engine = self._slots, self._table, self._engine
-        if engine.swift is not None:
-            results = engine.swift.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
+        if engine.fast_path is not None:
+            results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
             if results is not None:
                 return results  # type: ignore[no-any-return]
         return engine.decide(table, self._turn, slots, columns, deterministic, None)

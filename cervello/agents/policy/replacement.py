@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from cervello.agents.policy.engine import Engine
 from cervello.errors import ConfigurationError
-from cervello.inferers import Choice, ModelInferer
+from cervello.inferers import InfererConfig, ModelInferer
 from cervello.native import Model
 from cervello.spec import Inferer, Specs, Wrapper
 
 _WARMED = 16  # batch sizes, those used last, whose plans are made before the swap
 
 
-def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inferer: str | Choice | Inferer | None) -> Engine:
+def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inferer: str | InfererConfig | Inferer | None) -> Engine:
     """The next engine of a policy, complete and warm; the old one goes on deciding meanwhile.
 
     Args:
@@ -24,7 +24,7 @@ def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inf
     """
     check_same(old, model)
     choice = old.choice if inferer is None else inferer
-    if inferer is None and not isinstance(choice, (str, Choice)):
+    if inferer is None and not isinstance(choice, (str, InfererConfig)):
         if isinstance(choice, ModelInferer):
             raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer=, got none; {type(choice).__name__} was opened for "
                                      "the old model and cannot run another")

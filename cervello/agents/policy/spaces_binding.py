@@ -17,7 +17,7 @@ from cervello.spaces import MASK_KEY, DrawnOutputs, SpaceBinding, Spaces
 from cervello.spaces.distributions import head_for
 from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, Wrapper
-from cervello.wrappers import Fill, Sample, Stack, propose
+from cervello.wrappers import Fill, Sample, Stack, suggest_wrappers
 
 _MASK_INPUTS = (MASK_KEY, "action_masks", "mask")
 
@@ -70,7 +70,7 @@ class GameInterface:
             return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.calls)
         game = None if spaces is None else Spaces.of(spaces)
         if isinstance(wrappers, str) and wrappers == "auto":
-            proposed = propose(model.spec)
+            proposed = suggest_wrappers(model.spec)
             return cls(None, tuple(proposed), None) if game is None else cls(game, *_for_game(model, proposed, game))
         if isinstance(wrappers, Sequence) and not isinstance(wrappers, str):
             return cls(game, tuple(wrappers), None)

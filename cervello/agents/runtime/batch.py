@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cervello.agents.runtime.wait_queue import Line
+from cervello.agents.runtime.wait_queue import WaitQueue
 from cervello.batcher.pad import ScratchPad
 from cervello.inferers.deadline_path import Limit
 from cervello.spec import AgentId, Array
 
 
 @dataclass(slots=True)
-class Taken:
+class InFlightBatch:
     """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
 
     Attributes:
@@ -36,7 +36,7 @@ class Taken:
     since: dict[AgentId, int]
     deterministic: bool | Array
     changes: int
-    line: Line | None
+    line: WaitQueue | None
     pad: ScratchPad | None
     limit: Limit | None = None
     picked_s: float = 0.0
@@ -45,5 +45,5 @@ class Taken:
     version: int = 1
     opens: bool = False
     n_run: int = 0
-    rests: bool = False
+    has_remainder: bool = False
     broken: bool = False

@@ -57,7 +57,7 @@ _RELAX = 0.9  # what is left of an estimate after a frame that it kept its polic
 
 
 @dataclass(slots=True)
-class Pace:
+class SlowdownEstimate:
     """Mutable. What all policies of a runtime have in common.
 
     Attributes:
@@ -135,8 +135,8 @@ class CostModel:
     __slots__ = ("_doubted", "_relaxed", "_sums", "_trusted", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s",
                  "version")
 
-    def __init__(self, pace: Pace | None = None, version: int = 1):
-        self.pace, self.version = Pace() if pace is None else pace, version
+    def __init__(self, pace: SlowdownEstimate | None = None, version: int = 1):
+        self.pace, self.version = SlowdownEstimate() if pace is None else pace, version
         # Of a line in doubt: fixed, per row; rows and seconds of the late batch.
         self._doubted: tuple[float, float, int, float] | None = None
         self._trusted = False  # whether the line was doubted before, and stayed

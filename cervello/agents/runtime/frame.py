@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.policy.actions import Actions
-from cervello.agents.runtime.batch import Taken
+from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.cost_model import GROSS_SHARE, CostModel
-from cervello.agents.runtime.policy_queue import Brain
-from cervello.agents.runtime.ready_queue import Agenda
+from cervello.agents.runtime.policy_queue import PolicyQueue
+from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
 from cervello.inferers.deadline_path import Limit
@@ -22,7 +22,7 @@ _SIZES = 8
 _TRIAL_SHARE = 0.5
 _FIRST_SHARE = 0.5  # of the budget is the first batch's, however much of it is gone when it begins: nobody starves
 _LEAST_S = 15e-6  # no batch is over sooner
-Picked = tuple[Brain, Taken]
+Picked = tuple[PolicyQueue, InFlightBatch]
 Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # whose rows, columns, batch axes of outputs that are not 0
 
 
@@ -107,13 +107,13 @@ class Frame(Mapping[str, Actions]):
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
 
-    def _of(self, brain: Brain) -> _Decided:
+    def _of(self, brain: PolicyQueue) -> _Decided:
         found = self._decided.get(brain.name)
         if found is None:
             found = self._decided[brain.name] = _Decided(brain.policy.version)
         return found
 
-    def add(self, brain: Brain, ids: tuple[AgentId, ...], columns: Actions) -> None:
+    def add(self, brain: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
         """A batch has run."""
         if ids:
             self.n_rows += len(ids)
@@ -121,7 +121,7 @@ class Frame(Mapping[str, Actions]):
             decided.batches.append((ids, columns, brain.odd))
             decided.version = columns.version
 
-    def skip(self, brain: Brain) -> bool:
+    def skip(self, brain: PolicyQueue) -> bool:
         """Notes who was skipped, and what those hold who want that. Returns whether the next frame must look again, even if nobody comes
         or goes."""
         name = brain.name
@@ -130,7 +130,7 @@ class Frame(Mapping[str, Actions]):
             self.fail(brain, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
                                               "them with the runtime, or push anew those that have begun again"))
         levels = brain.levels
-        again = bool(levels.held or levels.resting)
+        again = bool(levels.held or levels.not_due)
         skipped = brain.skipped()
         if not skipped:
             self.skipped.pop(name, None)
@@ -141,20 +141,20 @@ class Frame(Mapping[str, Actions]):
             repeated = {agent: {key: row.copy() for key, row in held[agent].items()} for agent in skipped if agent in held}
             if repeated:
                 self._of(brain).held = repeated
-        levels.resting.clear()
+        levels.not_due.clear()
         return again
 
-    def fail(self, brain: Brain, agents: Sequence[Any], error: Exception) -> None:
+    def fail(self, brain: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
         """A policy has failed for some agents."""
         self._of(brain).failed.update(dict.fromkeys(agents, error))
         self.errors[brain.name] = error
 
 
-def counted(agenda: Agenda[Brain], brains: Sequence[Brain], frame: int, rows: int | None) -> Iterator[Picked]:
+def counted(agenda: ReadyQueue[PolicyQueue], brains: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
     agenda.settle()
     for brain in brains:
-        brain.drop_the_gone()
+        brain.prune_stale()
     order = agenda.order(frame)
     counts = [brain.line.eligible(frame) for brain in order]
     if rows is not None and rows < sum(counts):
@@ -169,7 +169,7 @@ def counted(agenda: Agenda[Brain], brains: Sequence[Brain], frame: int, rows: in
             yield brain, taken
 
 
-def timed(agenda: Agenda[Brain], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
+def timed(agenda: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
     """Batches that are expected to end before the deadline.
 
     Policies come in the order of their most urgent agent. The first takes as many rows as fit; of the others, those whose whole crowd
@@ -199,7 +199,7 @@ def timed(agenda: Agenda[Brain], frame: int, rows: int | None, deadline: float, 
             if not first and not (costs.line_s(n_waiting) <= line_s if whole else costs.last_fits(last_s)):
                 continue
             if brain.policy.changes != brain.seen:
-                brain.drop_the_gone()
+                brain.prune_stale()
                 n_waiting = min(brain.line.eligible(frame), left)
             if not n_waiting or brain.under_way:
                 continue  # they have ended meanwhile, or a part of them is under way

@@ -17,7 +17,7 @@ _MOST_FRAMES = 1 << 32  # from turn to turn, so that frame numbers stay within t
 
 
 @dataclass(slots=True)
-class Level:
+class LevelOfDetail:
     """How an agent is treated. Mutable.
 
     Attributes:
@@ -53,7 +53,7 @@ def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
         raise ConfigurationError(f"{where}, hold: expected one of {list(HOLDS)}, got {hold!r}")
 
 
-_PLAIN = Level()
+_PLAIN = LevelOfDetail()
 
 
 class Levels:
@@ -66,11 +66,11 @@ class Levels:
       phases: the phase that the next agent gets, by `every`.
     """
 
-    __slots__ = ("held", "of", "phases", "resting")
+    __slots__ = ("held", "not_due", "of", "phases")
 
     def __init__(self) -> None:
-        self.of: dict[AgentId, Level] = {}
-        self.resting: dict[AgentId, None] = {}
+        self.of: dict[AgentId, LevelOfDetail] = {}
+        self.not_due: dict[AgentId, None] = {}
         self.held: dict[AgentId, dict[str, Array]] = {}
         self.phases: dict[int, int] = {}
 
@@ -85,7 +85,7 @@ class Levels:
         if every != was.every or agent not in self.of:
             phase = self.phases.get(every, 0)
             self.phases[every] = (phase + 1) % every
-        level = Level(every, phase, priority, hold, was.next_frame, was.birth)
+        level = LevelOfDetail(every, phase, priority, hold, was.next_frame, was.birth)
         if agent in self.of and every != was.every:
             level.next_frame = min(was.next_frame, was.next_frame - was.every + every)
         self.of[agent] = level
@@ -94,7 +94,7 @@ class Levels:
 
     def forget(self, agent: AgentId) -> None:
         """Everything about an agent."""
-        for kept in (self.of, self.resting, self.held):
+        for kept in (self.of, self.not_due, self.held):
             kept.pop(agent, None)
 
     def is_due(self, agent: AgentId, birth: int, frame: int, waiting: Collection[AgentId]) -> bool:

@@ -12,11 +12,11 @@ import numpy as np
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.policy import Measure, Measured, Policy
-from cervello.agents.runtime.batch import Taken
+from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.level_of_detail import Levels
-from cervello.agents.runtime.ready_queue import Agenda
-from cervello.agents.runtime.wait_queue import Line
+from cervello.agents.runtime.ready_queue import ReadyQueue
+from cervello.agents.runtime.wait_queue import WaitQueue
 from cervello.batcher.pad import checked
 from cervello.batcher.rows import by_agent, completed, odd_axes, owned
 from cervello.errors import AgentError
@@ -27,7 +27,7 @@ from cervello.spec import AgentId, Array
 _MANY = 1024  # agents who wait
 
 
-class Brain:
+class PolicyQueue:
     """Mutable; whoever calls it holds the runtime's lock, except in `decide`.
 
     What a batch leaves to do when its results are in the frame (those for whom there was no time wait again, its memory is given back,
@@ -46,26 +46,26 @@ class Brain:
       number: of the order in which policies were added.
     """
 
-    def __init__(self, name: str, policy: Policy, agenda: Agenda[Brain], measure: Measure | None = None):
+    def __init__(self, name: str, policy: Policy, agenda: ReadyQueue[PolicyQueue], measure: Measure | None = None):
         self.name, self.policy = name, policy
         self.number = 0
         self.levels = Levels()
         self.deterministic: set[AgentId] = set()
         self.costs = CostModel(agenda.pace, policy.version)
         self.measure = measure
-        self.under_way: list[Taken] = []
+        self.under_way: list[InFlightBatch] = []
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
         self.odd = odd_axes(policy.outputs)
         self.seen = policy.changes
         self.gone: list[AgentId] = []
         self._agenda = agenda
-        self._line = Line(policy.all_inputs)
-        self._ended: list[Taken] = []  # batches that are not settled
-        self._spare: list[Line] = []
+        self._line = WaitQueue(policy.all_inputs)
+        self._ended: list[InFlightBatch] = []  # batches that are not settled
+        self._spare: list[WaitQueue] = []
 
     @property
-    def line(self) -> Line:
+    def line(self) -> WaitQueue:
         """The agents who wait, with everything settled."""
         if self._ended:
             self.settle()
@@ -90,14 +90,14 @@ class Brain:
 
     def leave(self) -> None:
         """It is no longer in the runtime, though a batch of it may still run."""
-        own: Agenda[Brain] = Agenda()
+        own: ReadyQueue[PolicyQueue] = ReadyQueue()
         agenda, self._agenda = self._agenda, own
         agenda.forget(self)
 
     def _tell(self) -> None:
         """Somebody may wait, or no longer do so."""
         line, agenda = self._line, self._agenda
-        agenda.news[self] = None
+        agenda.changed[self] = None
         if line.queue.births and not self.under_way:
             agenda.heads[self] = line.head_since, self.last_frame, self.number
         elif self in agenda.heads:
@@ -113,7 +113,7 @@ class Brain:
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """How an agent is treated from here on."""
-        self._agenda.uneven[self] = None
+        self._agenda.needs_sort[self] = None
         self.levels.set(agent, every, priority, hold)
 
     def forget(self, agent: AgentId) -> None:
@@ -144,10 +144,10 @@ class Brain:
         line = self._settled()
         birth = self._births((agent,))[0]
         if not self.levels.is_due(agent, birth, frame, line.queue.births):
-            self.levels.resting[agent] = None
-            self._agenda.news[self] = None
+            self.levels.not_due[agent] = None
+            self._agenda.changed[self] = None
             return
-        self.levels.resting.pop(agent, None)
+        self.levels.not_due.pop(agent, None)
         self._agenda.busy[self] = None
         before = line.queue.changes
         line.put(agent, birth, arrays, frame)
@@ -161,14 +161,14 @@ class Brain:
         if self.levels.of:
             due = [self.levels.is_due(agent, birth, frame, line.queue.births) for agent, birth in zip(ids, births, strict=True)]
             if not all(due):
-                self.levels.resting.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
-                self._agenda.news[self] = None
+                self.levels.not_due.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
+                self._agenda.changed[self] = None
                 keep = [row for row, yes in enumerate(due) if yes]
                 ids, births = [ids[i] for i in keep], [births[i] for i in keep]
                 arrays = self._taken(arrays, keep)
-        if self.levels.resting:
+        if self.levels.not_due:
             for agent in ids:
-                self.levels.resting.pop(agent, None)
+                self.levels.not_due.pop(agent, None)
         self._agenda.busy[self] = None
         before = line.queue.changes
         line.put_columns(ids, births, arrays, frame)
@@ -178,7 +178,7 @@ class Brain:
             self.policy.look_up(line.queue.ids)
             line.queue.prepare()
 
-    def _settled(self) -> Line:
+    def _settled(self) -> WaitQueue:
         """The line before a push; also when the last one was interrupted."""
         if self in self._agenda.busy:
             self.settle()
@@ -212,10 +212,10 @@ class Brain:
 
     def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        line = Line(self.policy.all_inputs)
+        line = WaitQueue(self.policy.all_inputs)
         line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
         self.settle()
-        self._agenda.busy[self] = self._agenda.uneven[self] = None
+        self._agenda.busy[self] = self._agenda.needs_sort[self] = None
         self._line = line
         self.gone, self.seen = [], self.policy.changes
         self._tell()
@@ -225,7 +225,7 @@ class Brain:
         if self.seen == before and self.policy.changes == before + 1:
             self.seen = before + 1
 
-    def drop_the_gone(self) -> None:
+    def prune_stale(self) -> None:
         """Takes out those who ended, or began anew, behind the runtime's back. Who began anew keeps its level."""
         if self.policy.changes == self.seen:
             return
@@ -235,7 +235,7 @@ class Brain:
         gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
         for agent in gone:
             self._forget_waiting(agent)
-        treated = [*{**self.levels.of, **self.levels.resting}]
+        treated = [*{**self.levels.of, **self.levels.not_due}]
         for agent, birth in zip(treated, self.policy.births(treated), strict=True):
             if birth is None:
                 self.forget(agent)
@@ -245,19 +245,19 @@ class Brain:
     def skipped(self) -> tuple[AgentId, ...]:
         """Those who wait or rest."""
         ended = self._ended
-        if len(ended) == 1 and not self._line.queue.births and not self.levels.resting:
+        if len(ended) == 1 and not self._line.queue.births and not self.levels.not_due:
             taken = ended[0]  # nobody was pushed since its batch, which is not settled for so little
             if taken.line is not None and len(taken.line) == len(taken.ids):
                 return taken.ids[taken.n_run:]
         ids = self.line.queue.ids
-        return (*ids, *self.levels.resting) if self.levels.resting else ids
+        return (*ids, *self.levels.not_due) if self.levels.not_due else ids
 
     def divisible(self, frame: int) -> bool:
         """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
         than a frame that decides for a few."""
         line = self.line
         n_waiting = len(line.queue.births)
-        return (n_waiting <= _MANY and self.policy.can_stop and not self.deterministic and not line.queue.shares
+        return (n_waiting <= _MANY and self.policy.supports_deadline and not self.deterministic and not line.queue.shares
                 and line.eligible(frame) == n_waiting)
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Brain:
     @property
     def even(self) -> bool:
         """Whether those who wait are in the order of urgency as they stand: no levels, and nobody was put in another order."""
-        return self not in self._agenda.uneven
+        return self not in self._agenda.needs_sort
 
     def urgency(self, frame: int) -> float:
         """The most urgent agent's: frames waited, this one included, times priority."""
@@ -279,7 +279,7 @@ class Brain:
         since, agents = line.since, islice(line.queue.births, line.eligible(frame))
         return [(frame + 1 - since.get(agent, frame)) * priority(agent) for agent in agents]
 
-    def bring_forward(self, n_rows: int, frame: int) -> None:
+    def sort_by_urgency(self, n_rows: int, frame: int) -> None:
         """Puts the most urgent agents in front, when fewer than all run."""
         n_eligible = self.line.eligible(frame)
         if self.even or n_rows >= n_eligible:
@@ -289,11 +289,11 @@ class Brain:
             self.line.arrange(np.concatenate([order, np.arange(n_eligible, len(self.line))]))
             self._tell()
         if not self.levels.of:
-            self._agenda.uneven.pop(self, None)
+            self._agenda.needs_sort.pop(self, None)
 
     # Running ------------------------------------------------------------------------------------------------------------
 
-    def take(self, n_rows: int, frame: int, limit: Limit | None = None) -> Taken:
+    def take(self, n_rows: int, frame: int, limit: Limit | None = None) -> InFlightBatch:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
         they differ in a value that all rows of a batch share: those run in a batch of their own.
 
@@ -301,8 +301,8 @@ class Brain:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
         """
         line, agenda = self.line, self._agenda
-        if self in agenda.uneven:
-            self.bring_forward(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
+        if self in agenda.needs_sort:
+            self.sort_by_urgency(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
         queue = line.queue
         n_rows = queue.alike(n_rows)
@@ -313,26 +313,27 @@ class Brain:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            spare = self._spare.pop(0) if self._spare else Line(self.policy.all_inputs)
-            taken = Taken(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
+            spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs)
+            taken = InFlightBatch(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare
-            agenda.busy[self] = agenda.news[self] = None
+            agenda.busy[self] = agenda.changed[self] = None
             if self in agenda.heads:
                 del agenda.heads[self]
-            if not self.levels.of and self in agenda.uneven:
-                del agenda.uneven[self]
+            if not self.levels.of and self in agenda.needs_sort:
+                del agenda.needs_sort[self]
             return taken
         since = dict(zip(batch.ids, map(line.since.__getitem__, batch.ids), strict=True))
-        taken = Taken(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None, queue.pad)
-        queue.pad.lent += 1
+        taken = InFlightBatch(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None,
+                              queue.pad)
+        queue.pad.pin_count += 1
         agenda.busy[self] = None
         self.under_way = [*self.under_way, taken]  # before they leave the line: an interrupt loses nobody
         line.drop(n_rows)
         self._tell()
         return taken
 
-    def decide(self, taken: Taken) -> tuple[tuple[AgentId, ...], Actions]:
+    def decide(self, taken: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
         """Who has decided, and columns by output. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
         limit = taken.limit
         if limit is not None:
@@ -351,7 +352,7 @@ class Brain:
             return taken.ids, owned(results, taken.columns)
         return (), Actions()
 
-    def _leave_out_the_gone(self, taken: Taken) -> None:
+    def _leave_out_the_gone(self, taken: InFlightBatch) -> None:
         taken.changes = self.policy.changes
         now = self.policy.births(taken.ids)
         rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[agent]]
@@ -361,7 +362,7 @@ class Brain:
         if not isinstance(taken.deterministic, bool):
             taken.deterministic = taken.deterministic[rows]
 
-    def decided(self, taken: Taken, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
+    def decided(self, taken: InFlightBatch, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
         """A batch has run; of one with a limit, those for whom there was no time wait again, in the places they had."""
         n_run = len(taken.ids) if taken.limit is None else taken.limit.n_rows
         taken.version = columns.version
@@ -371,18 +372,18 @@ class Brain:
         if taken.line is None:
             self._tell()  # others wait in the same line
 
-    def _end(self, taken: Taken, n_run: int) -> None:
+    def _end(self, taken: InFlightBatch, n_run: int) -> None:
         """A batch is no longer under way, though not settled."""
         left = [other for other in self.under_way if other is not taken]
         if len(left) == len(self.under_way):
             return  # after an interrupt it was put back
-        rests = n_run < len(taken.ids)
-        if rests and self.policy.changes != taken.changes:
+        has_remainder = n_run < len(taken.ids)
+        if has_remainder and self.policy.changes != taken.changes:
             self._leave_out_later(taken, n_run)
         # No call from here on.
-        taken.n_run, taken.rests, self.under_way, self._ended = n_run, rests, left, [*self._ended, taken]
+        taken.n_run, taken.has_remainder, self.under_way, self._ended = n_run, has_remainder, left, [*self._ended, taken]
 
-    def _leave_out_later(self, taken: Taken, n_run: int) -> None:
+    def _leave_out_later(self, taken: InFlightBatch, n_run: int) -> None:
         """Of those who are to wait again, some have ended meanwhile or begun anew."""
         assert taken.line is not None
         later = taken.ids[n_run:]
@@ -390,17 +391,17 @@ class Brain:
             if now != taken.births.get(agent):
                 taken.line.forget(agent)
 
-    def _first(self, taken: Taken, n_rows: int) -> Taken:
+    def _first(self, taken: InFlightBatch, n_rows: int) -> InFlightBatch:
         """The first rows of a batch, as one of its own."""
         ids, columns = taken.ids[:n_rows], self._taken(taken.columns, range(n_rows))
         births, since = ({agent: of[agent] for agent in ids} for of in (taken.births, taken.since))
-        return Taken(ids, columns, births, since, taken.deterministic, taken.changes, None, None)
+        return InFlightBatch(ids, columns, births, since, taken.deterministic, taken.changes, None, None)
 
     def settle(self) -> None:
         """Does what batches that have run leave to do."""
         while self._ended:
             taken = self._ended[0]
-            if taken.rests:
+            if taken.has_remainder:
                 if taken.broken:
                     self._return_rows(taken, None, self._line)
                 else:
@@ -412,30 +413,30 @@ class Brain:
         self._line.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
         self._tell()
 
-    def _wait_again(self, taken: Taken) -> None:
+    def _wait_again(self, taken: InFlightBatch) -> None:
         """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on
         the newest."""
         line, newer = taken.line, self._line
         assert line is not None
         pad = line.queue.pad  # which is another one afterwards, if nobody is left
-        pad.lent += 1  # after an interrupt, the batch is still read here
+        pad.pin_count += 1  # after an interrupt, the batch is still read here
         line.drop(taken.n_run)
         line.absorb(newer)
-        pad.lent -= 1
+        pad.pin_count -= 1
         # The line comes back, and its stand-in goes; no call in between, so no interrupt.
-        taken.line, taken.rests, self._line = newer, False, line
+        taken.line, taken.has_remainder, self._line = newer, False, line
 
-    def failed(self, taken: Taken, frame: int) -> tuple[AgentId, ...]:
+    def failed(self, taken: InFlightBatch, frame: int) -> tuple[AgentId, ...]:
         """A batch has failed: those who were tried wait again behind all others, which keep their places. Returns who was tried."""
         n_tried = len(taken.ids) if taken.limit is None else min(taken.limit.sure, len(taken.ids))
         tried = taken if n_tried == len(taken.ids) else self._first(taken, n_tried)
-        self.put_back(tried, frame + 1)
+        self.requeue(tried, frame + 1)
         if tried is not taken:
             self._end(taken, n_tried)
             self.settle()
         return tried.ids
 
-    def put_back(self, taken: Taken, since: int | None) -> None:
+    def requeue(self, taken: InFlightBatch, since: int | None) -> None:
         """A batch could not run: those who have not been pushed anew meanwhile wait again.
 
         Args:
@@ -445,7 +446,7 @@ class Brain:
         self._give_back(taken)
         self._tell()  # also when nobody had to be put back: an interrupt may have come just before
 
-    def _return_rows(self, taken: Taken, since: int | None, line: Line) -> None:
+    def _return_rows(self, taken: InFlightBatch, since: int | None, line: WaitQueue) -> None:
         """Into a line, those who have not run, have not ended and have not been pushed anew."""
         later = taken.ids[taken.n_run:]
         now = self.policy.births(later)
@@ -459,19 +460,19 @@ class Brain:
                                 [since_when[agent] if since is None else since for agent in ids])
             if since is None and before:
                 line.arrange([*range(before, len(line)), *range(before)])
-                self._agenda.uneven[self] = None
+                self._agenda.needs_sort[self] = None
             if not isinstance(taken.deterministic, bool):
                 self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
         line.look_at_head()
 
-    def _give_back(self, taken: Taken) -> None:
+    def _give_back(self, taken: InFlightBatch) -> None:
         """The batch is over: its memory is used again. Once, whoever else says so: after an interrupt a batch may end that was put back."""
         left, ended = ([other for other in batches if other is not taken] for batches in (self.under_way, self._ended))
         if len(left) + len(ended) == len(self.under_way) + len(self._ended):
             return
         self.under_way, self._ended = left, ended
         if taken.pad is not None:
-            taken.pad.lent -= 1
+            taken.pad.pin_count -= 1
         if taken.line is not None:
             taken.line.clear()
             self._spare.append(taken.line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Generic, Protocol, TypeVar
 
-from cervello.agents.runtime.cost_model import Pace
+from cervello.agents.runtime.cost_model import SlowdownEstimate
 
 
 class Member(Protocol):
@@ -22,7 +22,7 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 
 
-class Agenda(Generic[M]):
+class ReadyQueue(Generic[M]):
     """Mutable; kept up to date by the brains whenever something changes, most of which happens between frames, so that a frame need not
     ask all of them. Whoever is about to change something is noted as busy before, so that an interrupt leaves nothing unnoticed.
 
@@ -36,15 +36,15 @@ class Agenda(Generic[M]):
       uneven: policies whose agents may differ in urgency, or wait in another order.
     """
 
-    __slots__ = ("busy", "heads", "members", "news", "pace", "uneven")
+    __slots__ = ("busy", "changed", "heads", "members", "needs_sort", "pace")
 
     def __init__(self) -> None:
-        self.pace = Pace()
+        self.pace = SlowdownEstimate()
         self.members: dict[M, int] = {}
         self.heads: dict[M, tuple[int, int, int]] = {}
         self.busy: dict[M, None] = {}
-        self.news: dict[M, None] = {}
-        self.uneven: dict[M, None] = {}
+        self.changed: dict[M, None] = {}
+        self.needs_sort: dict[M, None] = {}
 
     def settle(self) -> None:
         """Nobody has anything left to do of earlier frames."""
@@ -58,7 +58,7 @@ class Agenda(Generic[M]):
         order = sorted(heads, key=heads.__getitem__)
         while order and heads[order[-1]][0] > frame:  # pushed since it began
             del order[-1]
-        if self.uneven:
+        if self.needs_sort:
             order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame, brain.number))
         return order
 
@@ -74,5 +74,5 @@ class Agenda(Generic[M]):
 
     def forget(self, brain: M) -> None:
         """A policy that is no longer in the runtime."""
-        for noted in (self.heads, self.busy, self.news, self.uneven, self.members):
+        for noted in (self.heads, self.busy, self.changed, self.needs_sort, self.members):
             noted.pop(brain, None)

@@ -24,8 +24,8 @@ from cervello.agents.policy.membership import Numbers
 from cervello.agents.policy.policy import Policy
 from cervello.agents.runtime import calibration, level_of_detail, snapshot
 from cervello.agents.runtime.frame import Frame, Picked, counted, timed
-from cervello.agents.runtime.policy_queue import Brain
-from cervello.agents.runtime.ready_queue import Agenda
+from cervello.agents.runtime.policy_queue import PolicyQueue
+from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.agents.runtime.workers import Loop
 from cervello.errors import AgentError, ConfigurationError, InputError
 from cervello.native.execution.counts import thread_count
@@ -62,12 +62,12 @@ class Runtime:
     def __init__(self, *, threads: int = 1):
         self.threads = thread_count("runtime, threads", threads)
         self.frame = 0  # the number of the next frame
-        self._brains: dict[str, Brain] = {}
-        self._agenda: Agenda[Brain] = Agenda()
+        self._brains: dict[str, PolicyQueue] = {}
+        self._agenda: ReadyQueue[PolicyQueue] = ReadyQueue()
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
-        self._noted: dict[tuple[Brain, AgentId], int | None] = {}  # agents that end as soon as possible, and when they had begun
+        self._noted: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents that end as soon as possible, and when they had begun
         self._collects = False  # whether garbage is to be collected again when this frame is over
         self._start()
         _runtimes.add(self)
@@ -116,7 +116,7 @@ class Runtime:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        brain = Brain(name, policy, self._agenda, calibration.measure if measure else None)
+        brain = PolicyQueue(name, policy, self._agenda, calibration.measure if measure else None)
         policy.follow(brain)
         costs = brain.costs  # of the model that is measured now, should another one come meanwhile
         if measure and (measured := calibration.measure(policy)) is not None:
@@ -176,7 +176,7 @@ class Runtime:
             raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
                              "this thread was in the middle of another call; set a flag there and call afterwards")
 
-    def _brain(self, name: str) -> Brain:
+    def _brain(self, name: str) -> PolicyQueue:
         brain = self._brains.get(name) if isinstance(name, str) else None
         if brain is None:
             raise ConfigurationError(f"runtime: expected a policy among {list(self._brains)}, got {name!r}; add it first")
@@ -221,7 +221,7 @@ class Runtime:
         with self._leaving(brain, names):
             brain.policy.end_agents(names)
 
-    def _note_end(self, brain: Brain, names: Sequence[AgentId]) -> None:
+    def _note_end(self, brain: PolicyQueue, names: Sequence[AgentId]) -> None:
         """They end when this thread gives back what it holds.
 
         Raises:
@@ -257,7 +257,7 @@ class Runtime:
             brain.policy.restart_agents(names, stream, episode)
 
     @contextmanager
-    def _leaving(self, brain: Brain, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
+    def _leaving(self, brain: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
         """Agents end or begin anew inside; what they waited with is forgotten when they have, also when a hook fails that is told of it."""
         policy = brain.policy
         with self._lock:
@@ -276,7 +276,7 @@ class Runtime:
             with self._lock:
                 brain.leaving -= set(names)
 
-    def _left(self, brain: Brain, agent: AgentId, keep_level: bool) -> None:
+    def _left(self, brain: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
         """An agent has ended, or begun anew."""
         kept = brain.levels.of.get(agent)
         brain.forget(agent)
@@ -455,7 +455,7 @@ class Runtime:
         for brain in list(self._agenda.busy):
             if brain.under_way:
                 for taken in brain.under_way[::-1]:
-                    brain.put_back(taken, None)
+                    brain.requeue(taken, None)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         if deadline is not None:
@@ -477,9 +477,9 @@ class Runtime:
             start = time.perf_counter()
             self._recover()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
-            for brain in list(self._agenda.news):
+            for brain in list(self._agenda.changed):
                 if not frame.skip(brain):
-                    self._agenda.news.pop(brain, None)
+                    self._agenda.changed.pop(brain, None)
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
         if notes:
@@ -509,7 +509,7 @@ class Runtime:
                 self._skipped.clear()
 
     @contextmanager
-    def _still(self, what: str) -> Iterator[list[Brain]]:
+    def _still(self, what: str) -> Iterator[list[PolicyQueue]]:
         """The policies; no frame is under way inside, and none begins. Not by a lock, since policies call hooks there."""
         self._check_outside(what)
         while True:

@@ -16,8 +16,8 @@ import numpy as np
 from cervello.agents.membership.ids import check_kinds
 from cervello.agents.policy import snapshot_format
 from cervello.agents.runtime import level_of_detail
-from cervello.agents.runtime.level_of_detail import Level
-from cervello.agents.runtime.policy_queue import Brain
+from cervello.agents.runtime.level_of_detail import LevelOfDetail
+from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.errors import CervelloError, ConfigurationError, SnapshotError
 from cervello.spec import AgentId, Array
 
@@ -25,7 +25,7 @@ MAGIC, VERSION = b"CRVR", 2
 _TRIES = 100
 
 
-def save(frame: int, brains: Sequence[Brain], lock: AbstractContextManager[object]) -> bytes:
+def save(frame: int, brains: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> bytes:
     """Everything that later frames depend on.
 
     Args:
@@ -43,7 +43,7 @@ def save(frame: int, brains: Sequence[Brain], lock: AbstractContextManager[objec
                              "while other threads leave agents alone")
 
 
-def _saved(brain: Brain, agents: bytes) -> dict[str, Any]:
+def _saved(brain: PolicyQueue, agents: bytes) -> dict[str, Any]:
     """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
     line, policy = brain.line, brain.policy
     queue, treated = line.queue, brain.levels
@@ -62,7 +62,7 @@ def _saved(brain: Brain, agents: bytes) -> dict[str, Any]:
         "waiting": {"ids": _plain(ids), "since": [line.since[agent] for agent in ids],
                     "deterministic": [agent in brain.deterministic for agent in ids],
                     "rows": [_packed(array) for array in rows]},
-        "resting": _plain(there(treated.resting)),
+        "resting": _plain(there(treated.not_due)),
         "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
                    for agent, level in ((agent, treated.of[agent]) for agent in there(treated.of))],
         "phases": list(treated.phases.items()),
@@ -76,7 +76,7 @@ def _plain(ids: Iterable[AgentId]) -> list[AgentId]:
     return [str(agent) if isinstance(agent, str) else int(agent) for agent in ids]
 
 
-def restore(given: Any, brains: Sequence[Brain], lock: AbstractContextManager[object]) -> int:
+def restore(given: Any, brains: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> int:
     """Puts everything back; returns the number of the next frame.
 
     Args:
@@ -107,7 +107,7 @@ def restore(given: Any, brains: Sequence[Brain], lock: AbstractContextManager[ob
     return frame
 
 
-def _restore_policies(brains: Sequence[Brain], states: Sequence[Any], lock: AbstractContextManager[object]) -> None:
+def _restore_policies(brains: Sequence[PolicyQueue], states: Sequence[Any], lock: AbstractContextManager[object]) -> None:
     """All of them or none, even when a hook of a user's own fails on the way."""
     policies = [brain.policy for brain in brains]
     undo = [policy.snapshot() for policy in policies]
@@ -138,7 +138,7 @@ def _restore_policies(brains: Sequence[Brain], states: Sequence[Any], lock: Abst
         raise
 
 
-def _checked(brain: Brain, entry: Any) -> dict[str, Array]:
+def _checked(brain: PolicyQueue, entry: Any) -> dict[str, Array]:
     """The rows that waited, when everything in an entry fits the policy."""
     waiting = entry["waiting"]
     ids, specs = waiting["ids"], brain.policy.all_inputs
@@ -189,7 +189,7 @@ def _check_frames(numbers: Sequence[Any]) -> None:
             raise ValueError(f"a number of frames of {number!r}")
 
 
-def _put(brain: Brain, entry: Any, rows: dict[str, Array]) -> None:
+def _put(brain: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
     waiting = entry["waiting"]
     ids = waiting["ids"]
     brain.last_frame = entry["last_frame"]
@@ -197,8 +197,8 @@ def _put(brain: Brain, entry: Any, rows: dict[str, Array]) -> None:
     brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
     births = brain.policy.births([level[0] for level in entry["levels"]])
     treated = brain.levels
-    treated.resting = dict.fromkeys(entry["resting"])
-    treated.of = {agent: Level(every, phase, float(priority), hold, next_frame, birth)
+    treated.not_due = dict.fromkeys(entry["resting"])
+    treated.of = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, birth)
                   for (agent, every, phase, priority, hold, next_frame), birth in zip(entry["levels"], births, strict=True)}
     treated.phases = dict(entry["phases"])
     treated.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}

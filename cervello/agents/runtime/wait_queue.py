@@ -11,7 +11,7 @@ from cervello.spec import AgentId, Array, Specs
 NOBODY = 1 << 62  # waits; beyond all frames
 
 
-class Line:
+class WaitQueue:
     """Mutable, one thread at a time. A batch of all who wait takes the whole line with it, memory and all.
 
     Attributes:
@@ -90,7 +90,7 @@ class Line:
         newest, n_fresh = self._fresh
         return len(self.queue.births) - (n_fresh if newest > frame else 0)
 
-    def absorb(self, newer: Line) -> None:
+    def absorb(self, newer: WaitQueue) -> None:
         """Takes over whoever waits in another line, with what they observe there: in the places they have here, the others at the back."""
         if newer.queue.births:
             self.queue.absorb(newer.queue)

@@ -9,9 +9,9 @@ Source: the reductions are those of Muller et al., Handbook of Floating-Point Ar
 from __future__ import annotations
 
 from cervello.codegen import cache
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
-from cervello.codegen.simd import absolute, as_float, as_int, fma, select, shift_right_signed, splat_int, times_power_of_two, to_float
+from cervello.codegen.simd import as_float, as_int, fabs, fma, select, shift_right_signed, splat_int, times_power_of_two, to_float
 
 # Adding ROUNDER = 1.5 * 2^23 rounds to the nearest integer, which then stands in the sum's low bits.
 ROUNDER = 12582912.0
@@ -40,62 +40,62 @@ _erf_exponent = polynomial(
     0.0016756776185946703, -0.0006373647483997047, 0.00011886185529874638, -9.388038961333223e-06)
 
 
-@device
+@inline
 def clamp(x, low, high):
     """x between low and high; NaN stays NaN."""
     x = select(x < low, low, x)
     return select(x > high, high, x)
 
 
-@device
-def two_to(n):
+@inline
+def exp2i(n):
     """2^n, from the low nine bits of integers n, -126 <= n <= 127."""
     return as_float((n << splat_int(23)) + splat_int(ONE_BITS))
 
 
-@device
+@inline
 def _scaled_in_two(value, shifted):
     n = as_int(shifted)
     half = shift_right_signed(n, splat_int(1))
-    return value * two_to(half) * two_to(n - half)
+    return value * exp2i(half) * exp2i(n - half)
 
 
-@device
+@inline
 def _scaled_at_once(value, shifted):
     return times_power_of_two(value, shifted - constant(ROUNDER))
 
 
-@device
+@inline
 def _scaled_within(value, shifted):
-    return value * two_to(as_int(shifted))
+    return value * exp2i(as_int(shifted))
 
 
 # value * 2^n, n as a float that holds n + ROUNDER: rounded at most once, -252 <= n <= 254; and where result and 2^n are normal numbers.
 # Either way gives the same bits.
-scaled, scaled_within = (_scaled_at_once,) * 2 if "+avx512f" in cache.cpu()[1] else (_scaled_in_two, _scaled_within)
+ldexp, scaled_within = (_scaled_at_once,) * 2 if "+avx512f" in cache.cpu()[1] else (_scaled_in_two, _scaled_within)
 
 
-@device
+@inline
 def with_sign_of(magnitude, x):
     """A magnitude >= 0 with the sign bit of x."""
     return as_float(as_int(magnitude) | (as_int(x) & splat_int(SIGN_BIT)))
 
 
-@device
+@inline
 def reduced(x, n):
     """x - n ln 2; the first fma is exact."""
     return fma(n, constant(-LN2_LOW), fma(n, constant(-LN2_HIGH), x))
 
 
-@device
+@inline
 def exp(x):
     """e^x, within 1 ulp."""
     inner = clamp(x, constant(-104.0), constant(89.0))
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
-    return scaled(exp_reduced(reduced(inner, shifted - constant(ROUNDER))), shifted)
+    return ldexp(exp_reduced(reduced(inner, shifted - constant(ROUNDER))), shifted)
 
 
-@device
+@inline
 def exp_of_fall(x):
     """e^x for x <= 0, within 1 ulp; 0 below -80, which no sum with a 1 in it notices and which keeps denormals out of products."""
     shifted = fma(x, constant(LOG2_E), constant(ROUNDER))
@@ -103,18 +103,18 @@ def exp_of_fall(x):
     return select(x < constant(-80.0), constant(0.0), scaled_within(exp_reduced(r), shifted))
 
 
-@device
+@inline
 def expm1(x):
     """e^x - 1, within 1.6 ulp."""
     inner = clamp(x, constant(-30.0), constant(89.0))
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
     r = reduced(inner, shifted - constant(ROUNDER))
-    half = two_to(as_int(shifted) - splat_int(1))  # 2^n itself can overflow
+    half = exp2i(as_int(shifted) - splat_int(1))  # 2^n itself can overflow
     total = fma(fma(r * r, _expm1_tail(r), r), half, half - constant(0.5))
-    return select(absolute(x) < constant(2.0**-25), x, total + total)
+    return select(fabs(x) < constant(2.0**-25), x, total + total)
 
 
-@device
+@inline
 def expm1_of_fall(x):
     """e^x - 1 for x <= 0, within 1.6 ulp; +0 at -0.
 
@@ -123,11 +123,11 @@ def expm1_of_fall(x):
     inner = select(x < constant(-30.0), constant(-30.0), x)
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
     r = fma(shifted - constant(ROUNDER), constant(-LN2_HIGH), inner)
-    power_of_two = two_to(as_int(shifted))
+    power_of_two = exp2i(as_int(shifted))
     return fma(fma(r * r, _expm1_tail(r), r), power_of_two, power_of_two - constant(1.0))
 
 
-@device
+@inline
 def tanh(x):
     """tanh(x) = x p(x²) / q(x²), within 5.3 ulp, never beyond ±1."""
     x = clamp(x, constant(-9.02), constant(9.02))  # beyond it is ±1
@@ -135,7 +135,7 @@ def tanh(x):
     return clamp(x * _tanh_over(square) / _tanh_under(square), constant(-1.0), constant(1.0))
 
 
-@device
+@inline
 def sigmoid(x):
     """1 / (1 + e^-x), within 2.5 ulp; all of it times 2^-32, since e^-x itself overflows where the result is still a number."""
     inner = clamp(x, constant(-104.0), constant(104.0))
@@ -143,25 +143,25 @@ def sigmoid(x):
     n = shifted - constant(ROUNDER)
     r = fma(n, constant(LN2_LOW), fma(n, constant(LN2_HIGH), inner))
     down = constant(2.0**-32)
-    return down / (scaled(_exp_of_minus_down(r), shifted) + down)
+    return down / (ldexp(_exp_of_minus_down(r), shifted) + down)
 
 
-@device
+@inline
 def erf(x):
     """The error function, 1 - e^-v with v = -log(1 - erf|x|) from a polynomial, within 2 ulp; never beyond ±1."""
-    a = absolute(x)
+    a = fabs(x)
     a = select(a > constant(3.95), constant(3.95), a)
     v = fma(a, _erf_exponent(a), a)
-    return with_sign_of(absolute(expm1_of_fall(constant(0.0) - v)), x)
+    return with_sign_of(fabs(expm1_of_fall(constant(0.0) - v)), x)
 
 
-@device
+@inline
 def _log_sum(f, exponent):
     """log(1 + f) + exponent ln 2 for |f| <= 1/3; the exponent is an integer times 2^23."""
     return fma(exponent, constant(LN2_HIGH * 2.0**-23), fma(f * f, _log_tail(f), f))
 
 
-@device
+@inline
 def log(x):
     """Natural logarithm, within 1 ulp; -inf at ±0, NaN below."""
     denormal = x < constant(LEAST_NORMAL)
@@ -173,7 +173,7 @@ def log(x):
     return select(x == constant(INFINITY), x, result)
 
 
-@device
+@inline
 def _log1p_finite(x):
     """log(1 + x) for finite x > -1; +0 at -0."""
     exponent = (as_int(x + constant(1.0)) - splat_int(TWO_THIRDS_BITS)) & splat_int(EXPONENT_BITS)
@@ -181,7 +181,7 @@ def _log1p_finite(x):
     return _log_sum(as_float(as_int(x) - exponent) + fma(four, constant(0.25), constant(-1.0)), to_float(exponent))
 
 
-@device
+@inline
 def log1p(x):
     """log(1 + x), within 1.6 ulp; -inf at -1, NaN below."""
     outside = select(x == constant(-1.0), constant(-INFINITY), constant(NAN))
@@ -189,14 +189,14 @@ def log1p(x):
     return select((x == constant(INFINITY)) | (x == constant(0.0)), x, result)
 
 
-@device
+@inline
 def softplus(x):
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), within 2.1 ulp."""
     positive = select(x < constant(0.0), constant(0.0), x)  # carries NaN, which the logarithm may lose
-    return positive + _log1p_finite(exp(constant(0.0) - absolute(x)))
+    return positive + _log1p_finite(exp(constant(0.0) - fabs(x)))
 
 
-@device
+@inline
 def mish(x):
     """x tanh(softplus(x)), within 3 ulp; -0 at -inf, the limit.
 
@@ -206,9 +206,9 @@ def mish(x):
     inner = clamp(x, constant(-150.0), constant(11.0))
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
     p = exp_reduced(reduced(inner, shifted - constant(ROUNDER)))
-    e = scaled(p, shifted)
+    e = ldexp(p, shifted)
     positive = x > constant(0.0)
     over = select(positive, constant(-2.0), constant(0.0) - fma(e, e, e)) / fma(e, e + constant(2.0), constant(2.0))
     base = select(positive, inner, inner * p)
     result = fma(base, over, base)
-    return select((x > constant(10.0)) | (x == constant(0.0)), x, select(positive, result, scaled(result, shifted)))
+    return select((x > constant(10.0)) | (x == constant(0.0)), x, select(positive, result, ldexp(result, shifted)))

@@ -5,10 +5,10 @@ Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 4.4; Muller e
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
 from cervello.codegen.math.exponentials import NAN, with_sign_of
-from cervello.codegen.simd import absolute, fma, root, select
+from cervello.codegen.simd import fabs, fma, select, sqrt
 
 HALF_PI, HALF_PI_LOW = 1.5707963705062866, -4.371139000186241e-08  # their sum is pi/2
 QUARTER_PI, QUARTER_PI_LOW = 0.7853981852531433, -2.1855695000931205e-08
@@ -17,14 +17,14 @@ TAN_EIGHTH, TAN_THREE_EIGHTHS = 0.41421356237309503, 2.414213562373095  # of pi/
 _arc_tail = polynomial(-0.33333316445350647, 0.1999853104352951, -0.14244471490383148, 0.1059984564781189, -0.06091860681772232)
 
 
-@device
+@inline
 def _arc(t):
     """atan(t) for |t| <= tan(pi/8)."""
     square = t * t
     return fma(square * t, _arc_tail(square), t)
 
 
-@device
+@inline
 def _atan_of_positive(a):
     """atan(a) for a >= 0: beyond tan(3 pi/8) from -1/a, between that and tan(pi/8) from (a - 1) / (a + 1)."""
     far, middle = a > constant(TAN_THREE_EIGHTHS), a > constant(TAN_EIGHTH)
@@ -36,24 +36,24 @@ def _atan_of_positive(a):
     return begin + (_arc(t) + rest)
 
 
-@device
+@inline
 def atan(x):
     """atan(x), within 2.1 ulp."""
-    return with_sign_of(_atan_of_positive(absolute(x)), x)
+    return with_sign_of(_atan_of_positive(fabs(x)), x)
 
 
-@device
+@inline
 def asin(x):
     """asin(x) = 2 atan(x / (1 + sqrt(1 - x^2))), within 4 ulp; NaN beyond ±1."""
-    a = absolute(x)
-    inside = root((constant(1.0) - a) * (constant(1.0) + a))
+    a = fabs(x)
+    inside = sqrt((constant(1.0) - a) * (constant(1.0) + a))
     y = constant(2.0) * _atan_of_positive(a / (constant(1.0) + inside))
     y = select(a < constant(2.0**-13), a, y)  # half of the least denormal is none
     return with_sign_of(select(a > constant(1.0), constant(NAN), y), x)
 
 
-@device
+@inline
 def acos(x):
     """acos(x) = 2 atan(sqrt((1 - x) / (1 + x))), within 4 ulp; NaN beyond ±1."""
-    y = constant(2.0) * _atan_of_positive(root((constant(1.0) - x) / (constant(1.0) + x)))
-    return select(absolute(x) > constant(1.0), constant(NAN), y)
+    y = constant(2.0) * _atan_of_positive(sqrt((constant(1.0) - x) / (constant(1.0) + x)))
+    return select(fabs(x) > constant(1.0), constant(NAN), y)

@@ -9,7 +9,7 @@ technique for extending the available precision, Numerische Mathematik 18 (1971)
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
 from cervello.codegen.math.exponentials import (
     EXPONENT_BITS,
@@ -23,10 +23,10 @@ from cervello.codegen.math.exponentials import (
     SIGN_BIT,
     clamp,
     exp_reduced,
+    ldexp,
     reduced,
-    scaled,
 )
-from cervello.codegen.simd import absolute, as_float, as_int, fma, invert, round_zero, select, splat_int, to_float
+from cervello.codegen.simd import as_float, as_int, fabs, fma, invert, round_zero, select, splat_int, to_float
 
 ROOT_HALF_BITS = 0x3F3504F3
 
@@ -34,7 +34,7 @@ ROOT_HALF_BITS = 0x3F3504F3
 _atanh_tail = polynomial(0.3333333134651184, 0.20000486075878143, 0.14249394834041595, 0.12139521539211273)
 
 
-@device
+@inline
 def _log_pair(a):
     """log(a), 0 < a < inf, as the sum of two floats, to about 2^-32."""
     denormal = a < constant(LEAST_NORMAL)
@@ -62,24 +62,24 @@ def _log_pair(a):
     return high, (total - high) + rest
 
 
-@device
+@inline
 def _positive_power(a, y):
     """a^y for a >= 0, inf included; 1^inf and inf^0 are left to the caller."""
     high, low = _log_pair(a)
     high = select(a == constant(0.0), constant(-INFINITY), select(a == constant(INFINITY), a, high))
     product = high * y
     product_low = fma(low, y, fma(high, y, constant(0.0) - product))
-    product_low = select(absolute(product) < constant(120.0), product_low, constant(0.0))
+    product_low = select(fabs(product) < constant(120.0), product_low, constant(0.0))
     inner = clamp(product, constant(-110.0), constant(89.0))
     shifted = fma(inner, constant(LOG2_E), constant(ROUNDER))
     r = reduced(inner, shifted - constant(ROUNDER)) + product_low
-    return scaled(exp_reduced(r), shifted)
+    return ldexp(exp_reduced(r), shifted)
 
 
-@device
+@inline
 def power(x, y):
     """x^y, within 2 ulp (1.55 in 60 million random pairs); x^2 is x * x, special values are as in C's pow."""
-    a, y_size = absolute(x), absolute(y)
+    a, y_size = fabs(x), fabs(y)
     half = y * constant(0.5)
     whole = round_zero(y) == y
     odd = whole & (round_zero(half) != half)

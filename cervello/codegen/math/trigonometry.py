@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.literals import constant, polynomial
 from cervello.codegen.math.exponentials import INFINITY, ROUNDER, SIGN_BIT
 from cervello.codegen.simd import (
@@ -24,14 +24,14 @@ from cervello.codegen.simd import (
     LANES,
     VI,
     VM,
-    absolute,
     as_float,
     as_int,
+    fabs,
     fma,
-    i32s,
+    i32x16,
     llvm_function,
     mask,
-    multiply_high,
+    mulhi,
     select,
     shift_right_signed,
     splat_int,
@@ -59,7 +59,7 @@ def _any_lane(typing_context, m):
     return types.boolean(mask), codegen
 
 
-@device
+@inline
 def _near(a):
     """Reduces 0 <= a <= 2^20.
 
@@ -89,7 +89,7 @@ def _digits(start: int) -> Any:
                 head, tail = builder.select(here, words[k], head), builder.select(here, words[k + 1], tail)
             shift = llvm_function(builder, "llvm.fshl.v16i32", VI, [VI] * 3)  # takes its count modulo 32
             return builder.call(shift, [head, tail, args[0]])
-        return i32s(i32s), codegen
+        return i32x16(i32x16), codegen
 
     return digits
 
@@ -97,7 +97,7 @@ def _digits(start: int) -> Any:
 _digits_0, _digits_1, _digits_2 = _digits(0), _digits(1), _digits(2)
 
 
-@device
+@inline
 def _far(a):
     """Reduces a > 2^20, as `_near` does.
 
@@ -108,11 +108,11 @@ def _far(a):
     position = (bits >> splat_int(23)) - splat_int(147)
     m = (bits & splat_int(0x7FFFFF)) | splat_int(0x800000)
     w1, w2 = _digits_1(position), _digits_2(position)
-    low, carried = m * w1, multiply_high(m, w2)
+    low, carried = m * w1, mulhi(m, w2)
     fraction = low + carried
     sign = splat_int(SIGN_BIT)
     overflow = select((fraction ^ sign) < (low ^ sign), splat_int(1), splat_int(0))
-    turn = m * _digits_0(position) + multiply_high(m, w1) + overflow  # two bits of quadrant, then 30 + 32 of fraction
+    turn = m * _digits_0(position) + mulhi(m, w1) + overflow  # two bits of quadrant, then 30 + 32 of fraction
     quadrant = (turn + splat_int(0x20000000)) >> splat_int(30)
     turn = turn - (quadrant << splat_int(30))
     negative = shift_right_signed(turn, splat_int(31))
@@ -130,7 +130,7 @@ def _far(a):
     return quadrant, as_float(as_int(r) ^ flip), as_float(as_int(r_low) ^ flip)
 
 
-@device
+@inline
 def _turned(a, quarters):
     """sin(a + quarters pi/2) for a >= 0, quarters 0 or 1; NaN for inf."""
     k, r, r_low = _near(a)
@@ -146,19 +146,19 @@ def _turned(a, quarters):
     return as_int(chosen) ^ ((k & splat_int(2)) << splat_int(30))
 
 
-@device
+@inline
 def sin(x):
     """sin(x), within 1.2 ulp; NaN at ±inf."""
-    return as_float(_turned(absolute(x), 0) ^ (as_int(x) & splat_int(SIGN_BIT)))
+    return as_float(_turned(fabs(x), 0) ^ (as_int(x) & splat_int(SIGN_BIT)))
 
 
-@device
+@inline
 def cos(x):
     """cos(x), within 1.2 ulp; NaN at ±inf."""
-    return as_float(_turned(absolute(x), 1))
+    return as_float(_turned(fabs(x), 1))
 
 
-@device
+@inline
 def tan(x):
     """tan(x) = sin(x) / cos(x), within 3.5 ulp; NaN at ±inf."""
     return sin(x) / cos(x)

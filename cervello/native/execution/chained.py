@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cervello.codegen import linker
-from cervello.native.execution.context import Run
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.program.encode import Plan
 from cervello.spec import TensorSpec
@@ -85,7 +85,7 @@ class _Graph:
 
     def __init__(self, model: Model):
         self.model = model
-        self.run = Run((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
+        self.run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
         self.own: dict[int, Array | None] = {}  # ports with memory of their own, and what it holds: a row, or None
         self.memory: Array = np.empty(0, np.uint8)
         self.placed = 0  # rows that it has room for
@@ -122,7 +122,7 @@ class Chain:
       run: of the program, with the chain's inputs and outputs as `more`.
     """
 
-    def __init__(self, run: Run, chained: Chained):
+    def __init__(self, run: ExecutionContext, chained: Chained):
         self._run = run
         self._graphs: list[tuple[_Graph, int]] = []  # with the row of the table that runs each
         self._rows: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Runs plans on arrays. A `Run` owns what one call at a time needs: context, arena and the compiled entry.
+"""Runs plans on arrays. A `ExecutionContext` owns what one call at a time needs: context, arena and the compiled entry.
 
 Runs are pooled: a call takes an idle one or makes another, so threads never wait for each other and nothing is locked while a
 program runs.
@@ -36,7 +36,7 @@ def api(name: str) -> int:
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
 
 
-class Run:
+class ExecutionContext:
     """Everything one run needs for itself; mutable, used by one thread at a time.
 
     Args:
@@ -112,12 +112,12 @@ class Run:
         self._start = self.room = self.own = 0
         self.address: int = self.context.ctypes.data
         keep = (self.context, self.door, tuple(specs))
-        self.call = entry.objects(_RUN, self.address, keep)
-        self.named = entry.objects(_NAMED, self.address, keep)
-        self.segment = entry.ints(_SEGMENT)
+        self.call = entry.fastcall_objects(_RUN, self.address, keep)
+        self.named = entry.fastcall_objects(_NAMED, self.address, keep)
+        self.segment = entry.fastcall_ints(_SEGMENT)
         self.values: dict[str, Array] = {}
 
-    def aim(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
+    def set_noise(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
         """Points random ops at addresses: slots by row, keys and step counters by slot, deterministic flags by row."""
         self.context[abi.CTX_SLOTS:abi.CTX_DETERMINISTIC + 1] = slots, keys, steps, deterministic
         self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # whatever the run before wanted
@@ -126,7 +126,7 @@ class Run:
         """The number of an array at the door; an output may have an input's name."""
         return self._ports.index((name, output))
 
-    def provide(self, moves: Sequence[Move], hidden_outputs: Iterable[str] = ()) -> None:
+    def set_wrapper_ops(self, moves: Sequence[Move], hidden_outputs: Iterable[str] = ()) -> None:
         """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory.
 
         Args:
@@ -213,7 +213,7 @@ def fail(program: Program, status: int) -> ExecutionError:
     return ExecutionError(f"node {step.node or step.op}: expected to run, got {reason}")
 
 
-def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n_inputs: int) -> int:
+def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int) -> int:
     """Runs a program with steps on slower tiers: stretches of planned steps, host calls between them.
 
     The arrays have passed the door. Outputs whose shape depends on data are left in run.values.
@@ -235,16 +235,16 @@ def run_mixed(program: Program, run: Run, plan: Plan, arrays: Sequence[Array], n
     return 0
 
 
-def settle(run: Run, plan: Plan, arrays: Sequence[Array]) -> None:
+def settle(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> None:
     """Aims a run at arrays that have passed the door, so that stretches of a program can run one by one."""
     for i, array in enumerate(arrays):
         run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
     run.context[abi.CTX_ROWS] = plan.n_rows
-    run.context[abi.CTX_TURNS] = 0
+    run.context[abi.CTX_ITERATIONS] = 0
     run.values.clear()
 
 
-def run_host(program: Program, run: Run, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
+def run_host(program: Program, run: ExecutionContext, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
     """Runs one call of a slower tier on a settled run."""
     operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
     try:
@@ -268,7 +268,7 @@ def _write(target: Array, result: Array, node: str) -> None:
     target[...] = result
 
 
-def operand_view(program: Program, run: Run, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
+def operand_view(program: Program, run: ExecutionContext, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
     """What an operand of a settled run names: an array, a value kept by name, or a window into the arena or a caller's array."""
     if operand is None or isinstance(operand, np.ndarray):
         return operand

@@ -10,10 +10,10 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.native.execution import thread_pool
 from cervello.native.execution.arguments import first_overlap, fitted
-from cervello.native.execution.context import Run, fail, run_mixed
+from cervello.native.execution.context import ExecutionContext, fail, run_mixed
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
-from cervello.native.program.build import Built
+from cervello.native.program.build import BuildResult
 from cervello.native.program.chunking import compose, divide
 from cervello.native.program.encode import Plan
 from cervello.spec import PolicySpec, TensorSpec
@@ -34,12 +34,12 @@ class Executable:
       divisible: whether a batch may run in pieces: stretches of its arrays, in one compiled call.
     """
 
-    def __init__(self, name: str, built: Built):
+    def __init__(self, name: str, built: BuildResult):
         self.name, self._built = name, built
         self.spec: PolicySpec = built.spec
         self.program = built.program
         self._ports = (*self.spec.inputs.values(), *self.spec.outputs.values())
-        self.idle: list[Run] = []
+        self.idle: list[ExecutionContext] = []
         in_front = all(spec.batch_axis in (0, None) for spec in self._ports)
         self.divisible = self.program.wholly_planned and in_front
 
@@ -63,14 +63,14 @@ class Executable:
         """One plan of several for consecutive rows, each with the number of times it runs."""
         return compose(self.program, parts, threads if self.divisible else 1)
 
-    def acquire(self) -> Run:
+    def acquire(self) -> ExecutionContext:
         """An idle run, or a new one; give it back with `release`."""
         try:
             return self.idle.pop()
         except IndexError:
-            return Run(self._ports, len(self.spec.inputs))
+            return ExecutionContext(self._ports, len(self.spec.inputs))
 
-    def release(self, run: Run) -> None:
+    def release(self, run: ExecutionContext) -> None:
         run.values.clear()
         self.idle.append(run)
 
@@ -78,7 +78,7 @@ class Executable:
         """The error for a status that a run returned."""
         return fail(self.program, status)
 
-    def run_rows(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
+    def run_rows(self, run: ExecutionContext, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
         """Runs a plan on checked or unchecked columns.
 
         Args:
@@ -96,7 +96,7 @@ class Executable:
         """Whether a plan runs in one compiled call."""
         return self.divisible or (not plan.parts and self.program.wholly_planned)
 
-    def execute(self, run: Run, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
+    def execute(self, run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
         """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
 
         Args:
@@ -140,7 +140,7 @@ class Executable:
                              f"{names[pair[0]]!r}; give every output its own")
         return columns, [self._target(r, spec, columns, n_rows) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
 
-    def _run_slowly(self, run: Run, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
+    def _run_slowly(self, run: ExecutionContext, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
         """The way of arrays that must be copied first, and of programs with slower tiers or batches on another axis."""
         columns, targets = self.fitted(arrays, results, plan.n_rows)
         if self.compiled(plan):
@@ -154,7 +154,7 @@ class Executable:
             if target is not result:
                 result[...] = target
 
-    def _run_pieces(self, run: Run, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
+    def _run_pieces(self, run: ExecutionContext, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
         """Runs slices of the batch as arrays of their own."""
         first = 0
         context, slots, flags = run.context, int(run.context[abi.CTX_SLOTS]), int(run.context[abi.CTX_DETERMINISTIC])

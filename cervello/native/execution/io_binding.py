@@ -1,4 +1,4 @@
-"""`Bound`: fixed buffers and a program, one compiled call."""
+"""`IOBinding`: fixed buffers and a program, one compiled call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cervello.codegen import linker
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution import thread_pool
 from cervello.native.execution.arguments import check_names
-from cervello.native.execution.context import Run, fail
+from cervello.native.execution.context import ExecutionContext, fail
 
 if TYPE_CHECKING:
     from cervello.native.model import Model
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, Any]
 
 
-class Bound:
+class IOBinding:
     """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
 
     __slots__ = ("_address", "_arrays", "_call", "_draw", "_model", "_plan", "_run", "n_rows")
@@ -34,12 +34,12 @@ class Bound:
         if self.n_rows != 1 and not model.batched:
             raise ConfigurationError(f"model {model.name!r}, bind: expected 1 row (exported for one row), got {self.n_rows}")
         self._arrays = (*columns, *(out[name] for name in model.spec.outputs))
-        self._model, self._run = model, Run(model._ports, len(columns))
+        self._model, self._run = model, ExecutionContext(model._ports, len(columns))
         self._plan = model.resolve(self.n_rows, threads)
         self._run.reserve(self._plan.arena_bytes)
         self._draw = model._draw(self._run, seed, deterministic) if model.random_nodes else None
         if self._draw is not None:  # kept: the run knows the keys by address only
-            self._draw.aim(self._run, self.n_rows)
+            self._draw.set_noise(self._run, self.n_rows)
         status = self._run.call(0, self.n_rows, *self._arrays)
         if status and self._fits(columns):  # arrays that the door cannot read, of nine axes, say
             self._run.note(self._arrays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cervello.native.execution.context import Run
+from cervello.native.execution.context import ExecutionContext
 from cervello.noise import derive_keys
 
 
@@ -20,11 +20,11 @@ class Draw:
         self.keys: NDArray[np.uint64] = np.zeros((0, 2), np.uint64)
         self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def aim(self, run: Run, n_rows: int) -> None:
+    def set_noise(self, run: ExecutionContext, n_rows: int) -> None:
         """Points a run at keys for n_rows rows."""
         self.slots = np.arange(n_rows, dtype=np.int64)
         self.steps = zeros = np.zeros(n_rows, np.int64)
         keys = np.zeros((n_rows, 2), np.uint64)
         derive_keys(self.slots, zeros, zeros, self.seed, self.slots, keys)
         self.keys = keys
-        run.aim(self.slots.ctypes.data, self.keys.ctypes.data, self.steps.ctypes.data)
+        run.set_noise(self.slots.ctypes.data, self.keys.ctypes.data, self.steps.ctypes.data)

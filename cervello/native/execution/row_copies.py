@@ -46,4 +46,4 @@ def _copier() -> Callable[..., int] | None:
     table = np.zeros(4, np.int64)
     table[[words.EMPTY, words.INCREF, words.SET_ITEM, words.CLEAR]] = (
         empty, api("Py_IncRef"), api("PyList_SetItem"), api("PyErr_Clear"))
-    return entry.objects(_COPY, table.ctypes.data, (table,))
+    return entry.fastcall_objects(_COPY, table.ctypes.data, (table,))

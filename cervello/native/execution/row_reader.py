@@ -43,7 +43,7 @@ class RowReader:
             record[words.ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             record[words.DIMS:words.DIMS + len(spec.shape)] = spec.shape
         keep = self._table, tuple(specs.values())
-        self.read: Callable[..., int] = entry.objects(_READ, self._table.ctypes.data, keep)
+        self.read: Callable[..., int] = entry.fastcall_objects(_READ, self._table.ctypes.data, keep)
 
     @classmethod
     def of(cls, specs: Specs) -> RowReader | None:

@@ -21,7 +21,7 @@ from cervello.native.execution.context import api
 from cervello.native.kernels import abi
 
 if TYPE_CHECKING:
-    from cervello.native.execution.context import Run
+    from cervello.native.execution.context import ExecutionContext
     from cervello.native.program.encode import Plan
 
 Array = np.ndarray[Any, Any]
@@ -58,7 +58,7 @@ class Worker:
         words[abi.WORKER_SAVE_THREAD] = api("PyEval_SaveThread")
         words[abi.WORKER_RESTORE_THREAD] = api("PyEval_RestoreThread")
         self.address: int = words.ctypes.data
-        self._thread = threading.Thread(target=entry.ints(f"{_KERNELS}:work"), args=(self.address,), name="cervello", daemon=True)
+        self._thread = threading.Thread(target=entry.fastcall_ints(f"{_KERNELS}:work"), args=(self.address,), name="cervello", daemon=True)
         self._thread.start()
         self._avoided = -1
 
@@ -128,7 +128,7 @@ def give_back(workers: list[Worker]) -> None:
     _idle.extend(workers)
 
 
-def lead(workers: list[Worker], runs: Sequence[Run], plan: Plan) -> int:
+def lead(workers: list[Worker], runs: Sequence[ExecutionContext], plan: Plan) -> int:
     """Runs a plan in pieces on the arrays that the first run has noted; one run more per worker.
 
     Returns:
@@ -149,7 +149,7 @@ def lead(workers: list[Worker], runs: Sequence[Run], plan: Plan) -> int:
     for i, (worker, run) in enumerate(zip(workers, runs[1:], strict=True)):
         words[abi.JOB_WORDS + 2 * i], words[abi.JOB_WORDS + 2 * i + 1] = worker.address, run.address
     try:
-        return entry.ints(f"{_KERNELS}:lead")(job.address)
+        return entry.fastcall_ints(f"{_KERNELS}:lead")(job.address)
     finally:
         _jobs.append(job)
 
@@ -157,7 +157,7 @@ def lead(workers: list[Worker], runs: Sequence[Run], plan: Plan) -> int:
 def _dismiss() -> None:
     """Ends the threads of idle workers before the interpreter does away with what they look at."""
     while _idle:
-        entry.ints(f"{_KERNELS}:stop")(_idle.pop().address, api("PyThread_release_lock"))
+        entry.fastcall_ints(f"{_KERNELS}:stop")(_idle.pop().address, api("PyThread_release_lock"))
 
 
 def _forget() -> None:

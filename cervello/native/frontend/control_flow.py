@@ -18,10 +18,10 @@ from itertools import count
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.graph import CALL, Body, Graph, Node
 
-BRANCH, OTHERWISE, JOINED, TURNS, TURNED = "If begins", "If turns", "If ends", "Loop begins", "Loop ends"
+BRANCH, OTHERWISE, JOINED, LOOP_BEGIN, LOOP_END = "If begins", "If turns", "If ends", "Loop begins", "Loop ends"
 _FIRST_NUMBER = 1 << 36  # of marks, which no node of a file has
 _MOST_NAMES = 1 << 26  # characters of names for what lies inside others: each call and turn lengthens them
-FLOW = frozenset({BRANCH, OTHERWISE, JOINED, TURNS, TURNED})
+FLOW = frozenset({BRANCH, OTHERWISE, JOINED, LOOP_BEGIN, LOOP_END})
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 
 
@@ -143,7 +143,7 @@ class _Flat:
         initial = node.inputs[:n_states] if scan else node.inputs[2:]
         sequences = node.inputs[len(node.inputs) - n_sequences:] if scan else ()
         taken = tuple(self._fresh(node, name) for name in (body.inputs if scan else body.inputs[2:]))
-        self.nodes.append(Node(TURNS, (trips, condition, *initial, *sequences), (counter, count, turn, going, *taken), {
+        self.nodes.append(Node(LOOP_BEGIN, (trips, condition, *initial, *sequences), (counter, count, turn, going, *taken), {
             "states": n_states, "axes": _each(node, "scan_input_axes", n_sequences),
             "reverse": _each(node, "scan_input_directions", n_sequences)}, node.name, index=next(self._numbers)))
         first = len(self.nodes)
@@ -154,7 +154,7 @@ class _Flat:
         made = {counter, count, turn, going, *taken, *(name for part in inside for name in part.outputs), ""}
         outer = sorted({name for part in inside for name in part.inputs} - made)
         results = (*node.outputs, *[""] * (n_states + n_given - len(node.outputs)))
-        self.nodes.append(Node(TURNED, (counter, count, condition, goes_on, *given, turn, going, *taken, *outer), results, {
+        self.nodes.append(Node(LOOP_END, (counter, count, condition, goes_on, *given, turn, going, *taken, *outer), results, {
             "states": n_states, "axes": _each(node, "scan_output_axes", n_given),
             "reverse": _each(node, "scan_output_directions", n_given)}, node.name, index=next(self._numbers)))
 

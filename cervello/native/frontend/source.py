@@ -26,7 +26,7 @@ _NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ModelSource:
     """A file or its bytes, and weights that have replaced some of it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Origin:
     rename: Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, source: Source, rename: Mapping[str, str] | None = None) -> Origin:
+    def of(cls, source: Source, rename: Mapping[str, str] | None = None) -> ModelSource:
         """What `read` is given."""
         rename = dict(rename) if isinstance(rename, Mapping) else rename  # `renamed` refuses the rest
         if isinstance(source, onnx.ModelProto):
@@ -70,7 +70,7 @@ class Origin:
         graph = renamed(graph, self.rename)
         return replace(graph, constants={**graph.constants, **self.updates}) if self.updates else graph
 
-    def updated(self, graph: Graph, weights: Mapping[str, Any]) -> Origin:
+    def updated(self, graph: Graph, weights: Mapping[str, Any]) -> ModelSource:
         """The origin of a model with other weights.
 
         Raises:
@@ -95,7 +95,7 @@ class Origin:
             checked[name] = array.copy()
         return replace(self, updates={**self.updates, **checked})
 
-    def moved(self) -> Origin:
+    def moved(self) -> ModelSource:
         """The same file as another process finds it, whose time of writing may differ on a copy."""
         return self if self.path is None else replace(self, written=_written(self.path))
 

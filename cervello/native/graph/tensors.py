@@ -179,7 +179,7 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class PackedWeight:
     """What a `Weight` has become: the array in the form its kernel reads, and the shape it had."""
 
     array: Array = field(hash=False, compare=False)

@@ -3,6 +3,6 @@
     step   the address of the step's words: [kernel, n_words, then (space, offset) per operand, then attributes]
     ctx    the address of the run's words: base addresses by space, then the run's own facts (see `cervello.native.kernels.abi`)
 
-Kernels trust their words: everything was checked when the program was built (`cervello.native.memory.verifier`), by what each kernel declares of
-its words in `cervello.native.memory.extents`; a kernel that changes what it touches changes its declaration.
+Kernels trust their words: everything was checked when the program was built (`cervello.native.memory.verifier`), by what each kernel
+declares of its words in `cervello.native.memory.extents`; a kernel that changes what it touches changes its declaration.
 """

@@ -8,7 +8,7 @@ chain is not fused, on the same numbers in the same order, so fusing changes no 
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block_2, word
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
@@ -20,7 +20,7 @@ _ROWS = 48
 _OPS, _OP = 54, 7  # where the words of the ops begin, and how many each has
 
 
-@shared
+@noinline
 def _apply(step, ctx, scores, first, rows, n, h, i, j):
     """Runs the elementwise ops on rows of scores, in place."""
     for o in range(word(step, 52)):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, read_u8, word, write_u8
-from cervello.codegen.simd import invert, load, load_bools, load_first, select, splat, store, store_bools, store_first
+from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_first
 
 _F = np.float32
 
@@ -26,21 +26,21 @@ def _block(function):
                 i += 16
             if i < count:
                 n = count - i
-                store_first(target + i * 4, function(load_first(a + i * 4, n), load_first(b + i * 4, n)), n)
+                store_first(target + i * 4, function(load_masked(a + i * 4, n), load_masked(b + i * 4, n)), n)
         elif still == 2:
             fixed = splat(read_f32(b, 0))
             while i + 16 <= count:
                 store(target + i * 4, function(load(a + i * 4), fixed))
                 i += 16
             if i < count:
-                store_first(target + i * 4, function(load_first(a + i * 4, count - i), fixed), count - i)
+                store_first(target + i * 4, function(load_masked(a + i * 4, count - i), fixed), count - i)
         else:
             fixed = splat(read_f32(a, 0))
             while i + 16 <= count:
                 store(target + i * 4, function(fixed, load(b + i * 4)))
                 i += 16
             if i < count:
-                store_first(target + i * 4, function(fixed, load_first(b + i * 4, count - i)), count - i)
+                store_first(target + i * 4, function(fixed, load_masked(b + i * 4, count - i)), count - i)
         return 0
 
     return block
@@ -53,8 +53,8 @@ def _test(function):
         i = 0
         while i < count:
             n = min(count - i, 16)
-            x = splat(read_f32(a, 0)) if still & 1 else load_first(a + i * 4, n)
-            y = splat(read_f32(b, 0)) if still & 2 else load_first(b + i * 4, n)
+            x = splat(read_f32(a, 0)) if still & 1 else load_masked(a + i * 4, n)
+            y = splat(read_f32(b, 0)) if still & 2 else load_masked(b + i * 4, n)
             store_bools(target + i, function(x, y), n)
             i += 16
         return 0
@@ -75,47 +75,47 @@ def _logic(function):
     return block
 
 
-@device
+@inline
 def _add(a, b):
     return a + b
 
 
-@device
+@inline
 def _sub(a, b):
     return a - b
 
 
-@device
+@inline
 def _mul(a, b):
     return a * b
 
 
-@device
+@inline
 def _div(a, b):
     return a / b
 
 
-@device
+@inline
 def _div_or_zero(a, b):
     return select(b == splat(_F(0.0)), splat(_F(0.0)), a / b)
 
 
-@device
+@inline
 def _max(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
     return select(a != a, a, select(a > b, a, b))
 
 
-@device
+@inline
 def _min(a, b):
     return select(a != a, a, select(a < b, a, b))
 
 
-@device
+@inline
 def _pow(a, b):
     return f.power(a, b)
 
 
-@device
+@inline
 def _prelu(a, b):
     return select(a < splat(_F(0.0)), a * b, a)
 
@@ -124,27 +124,27 @@ add, sub, mul, div, max_, min_ = (_block(g) for g in (_add, _sub, _mul, _div, _m
 pow_, prelu, div_or_zero = _block(_pow), _block(_prelu), _block(_div_or_zero)
 
 
-@device
+@inline
 def _less(a, b):
     return a < b
 
 
-@device
+@inline
 def _less_equal(a, b):
     return a <= b
 
 
-@device
+@inline
 def _greater(a, b):
     return a > b
 
 
-@device
+@inline
 def _greater_equal(a, b):
     return a >= b
 
 
-@device
+@inline
 def _equal(a, b):
     return a == b
 
@@ -153,17 +153,17 @@ less, less_equal, greater = _test(_less), _test(_less_equal), _test(_greater)
 greater_equal, equal = _test(_greater_equal), _test(_equal)
 
 
-@device
+@inline
 def _and(a, b):
     return 1 if a and b else 0
 
 
-@device
+@inline
 def _or(a, b):
     return 1 if a or b else 0
 
 
-@device
+@inline
 def _xor(a, b):
     return 1 if a != b else 0
 
@@ -181,8 +181,8 @@ def where(target, condition, a, b, count, parameters):
         if still & 1:
             first = splat(_F(1.0 if read_u8(condition, 0) != 0 else 0.0))
             c = invert(first == splat(_F(0.0)))
-        x = splat(read_f32(a, 0)) if still & 2 else load_first(a + i * 4, n)
-        y = splat(read_f32(b, 0)) if still & 4 else load_first(b + i * 4, n)
+        x = splat(read_f32(a, 0)) if still & 2 else load_masked(a + i * 4, n)
+        y = splat(read_f32(b, 0)) if still & 4 else load_masked(b + i * 4, n)
         store_first(target + i * 4, select(c, x, y), n)
         i += 16
     return 0

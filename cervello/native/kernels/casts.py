@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import (
     read_f32,
     read_f64,
@@ -42,7 +42,7 @@ def _saturating(bits, numba_type, sign="s"):
     return convert
 
 
-@device
+@inline
 def _true(x):
     return np.uint8(1) if x != 0 else np.uint8(0)
 

@@ -6,15 +6,15 @@ how many there are. Positions are kept inside their sequence whatever the counte
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_i64, read_u8, word, write_i64, write_u8
-from cervello.native.kernels.abi import CTX_TURNS, JUMP
+from cervello.native.kernels.abi import CTX_ITERATIONS, JUMP
 from cervello.native.kernels.copies import copy_strided
 
 MOST_TURNS = 1_000_000  # of all loops of a run together: a condition that never fails must not hang a game
 
 
-@device
+@inline
 def _operand(step, ctx, i):
     return word(ctx, word(step, 2 + 2 * i)) + word(step, 3 + 2 * i)
 
@@ -52,12 +52,12 @@ def again(step, ctx):
     write_u8(_operand(step, ctx, 2), 0, going)
     if turn >= read_i64(counter, 1) or going == 0:
         return 0
-    spent = word(ctx, CTX_TURNS) + 1
-    write_i64(ctx, CTX_TURNS, spent)
+    spent = word(ctx, CTX_ITERATIONS) + 1
+    write_i64(ctx, CTX_ITERATIONS, spent)
     return JUMP + word(step, 8) if spent < MOST_TURNS else 3
 
 
-@device
+@inline
 def _position(step, ctx):
     """Bytes to the element of this turn; words from 8: elements, bytes from one to the next, whether from the last to the first."""
     turn, length = read_i64(_operand(step, ctx, 1), 0), word(step, 8)

@@ -13,12 +13,12 @@ sum never depends on the place.
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
 from cervello.native.kernels.images import ask_for, clear, padded_pixels, pixels_together, planes, planes_of_pixels, rows_together
 from cervello.native.kernels.tiles import PANEL, VECTORS
-from cervello.native.kernels.transpose import turn
+from cervello.native.kernels.transpose import transpose_16x16
 
 BLOCK = 48  # pixels whose results are turned together
 WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
@@ -39,7 +39,7 @@ TAPS = 128  # terms at a time against a panel: its weights and their pixels stay
 _WHOLE = 8  # places are filled up to a multiple of this, so that the last tile finds an address for each of its rows
 
 
-@shared
+@noinline
 def _single_filter(w, x, offsets, k, bias, out, ldo, pixels):
     done = 0
     while pixels - done > 16 * (_LONG - 1):
@@ -53,7 +53,7 @@ def _single_filter(w, x, offsets, k, bias, out, ldo, pixels):
     return 0
 
 
-@shared
+@noinline
 def _filters(w, filters, x, offsets, k, bias, out, ldo, pixels):
     """Up to 8 filters over all pixels; rows of out up to the next multiple of 4 are written."""
     if filters == 1:
@@ -142,7 +142,7 @@ def by_pixels(step, ctx):
     return 0
 
 
-@shared
+@noinline
 def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
     """`count` pixels against all filters; up to 3 rows of out behind them are written, whole vectors of filters."""
     first = 0
@@ -172,7 +172,7 @@ def _panels(places, count, offsets, w, filters, k, bias, out, ldo):
     return 0
 
 
-@shared
+@noinline
 def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
     """Results [count, filters] of one image's pixels from `first` on to their planes."""
     if yc == 4 and yw == ldo and ldo == filters * 4 and yh == out_width * ldo:  # as they are
@@ -189,7 +189,7 @@ def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
         while f < filters:
             p = 0
             while p < count:
-                turn(results + p * ldo + f * 4, ldo, y + f * yc + (first + p) * 4, yc, min(16, count - p), min(16, filters - f))
+                transpose_16x16(results + p * ldo + f * 4, ldo, y + f * yc + (first + p) * 4, yc, min(16, count - p), min(16, filters - f))
                 p += 16
             f += 16
     else:
@@ -201,7 +201,7 @@ def _deliver(y, yc, yh, yw, results, ldo, first, count, filters, out_width):
     return 0
 
 
-@shared
+@noinline
 def _windows(places, count, image, xn, first, pixels, out_width, down, right):
     """Addresses of the windows of `count` pixels from `first` on, through images `xn` bytes apart."""
     n, pixel = first // pixels, first % pixels

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
 
 
-@device
+@inline
 def _run(target, target_stride, source, source_stride, count, itemsize):
     """Copies `count` elements, strides in bytes."""
     if source_stride == itemsize and target_stride == itemsize:
@@ -27,7 +27,7 @@ def _run(target, target_stride, source, source_stride, count, itemsize):
                 write_u8(target + i * target_stride, k, read_u8(source + i * source_stride, k))
 
 
-@device
+@inline
 def copy_strided(source, target, words):
     """Words: itemsize, 5 sizes, 5 source strides, 5 target strides."""
     itemsize, count = word(words, 0), word(words, 5)

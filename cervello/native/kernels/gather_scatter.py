@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import copy_bytes, read_f32, read_i32, read_i64, word, write_f32, write_i32, write_i64
 
 _F = np.float32
 
 
-@device
+@inline
 def _index(address, itemsize):
     return read_i64(address, 0) if itemsize == 8 else read_i32(address, 0) + 0
 
 
-@device
+@inline
 def _move(target, source, n_bytes):
     if n_bytes == 4:
         write_i32(target, 0, read_i32(source, 0))
@@ -28,7 +28,7 @@ def _move(target, source, n_bytes):
         copy_bytes(target, source, n_bytes)
 
 
-@device
+@inline
 def _combined(old, new, mode):  # NaN wins from either side
     if mode == 1:
         return old + new
@@ -39,7 +39,7 @@ def _combined(old, new, mode):  # NaN wins from either side
     return old if old != old or old < new else new
 
 
-@shared
+@noinline
 def _put(target, source, n_bytes, mode, kind):
     """Writes a block of elements, or combines it with what is there; mode 0: write; kind 0: float32, 1: int64, 2: int32."""
     if mode == 0:
@@ -56,7 +56,7 @@ def _put(target, source, n_bytes, mode, kind):
     return 0
 
 
-@shared
+@noinline
 def _elements(step, named, indices, other, mode, kind):
     """Walks over all indices; each names an element of `named`, which is moved to `other` when the mode is below 0, else put from there.
 
@@ -86,7 +86,7 @@ def _elements(step, named, indices, other, mode, kind):
     return 0
 
 
-@device
+@inline
 def _operand(step, ctx, i):
     return word(ctx, word(step, 2 + 2 * i)) + word(step, 3 + 2 * i)
 
@@ -101,7 +101,7 @@ def scatter_elements(step, ctx):
     return _elements(step, _operand(step, ctx, 2), _operand(step, ctx, 1), _operand(step, ctx, 0), word(step, 32), word(step, 33))
 
 
-@device
+@inline
 def _offset(indices, depth, index_bytes, sizes, strides):
     """Bytes to the block that a tuple of indices names; -1 when it is outside."""
     offset = 0
@@ -115,7 +115,7 @@ def _offset(indices, depth, index_bytes, sizes, strides):
     return offset
 
 
-@shared
+@noinline
 def _blocks(step, named, indices, other, mode, kind):
     """Walks over all tuples of indices; each names a block of `named`, moved to `other` when the mode is below 0, else put from there.
 
@@ -148,7 +148,7 @@ def scatter_nd(step, ctx):
     return _blocks(step, _operand(step, ctx, 2), _operand(step, ctx, 1), _operand(step, ctx, 0), word(step, 24), word(step, 25))
 
 
-@device
+@inline
 def _before(a, b, largest):
     """Whether a comes before b; NaN is the largest of all."""
     if a != a or b != b:

@@ -7,7 +7,7 @@ tiles run them one after another, with what they have so far in other registers.
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block, word
 from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
@@ -22,7 +22,7 @@ _row_2_short = make_row(2, 2)  # one panel alone: there is no second one to read
 _COLUMNS = 16 * VECTORS
 
 
-@shared
+@noinline
 def one_row(a, w, bias, c, k, width, segments):
     """c[width] = bias + a[k] @ w for a single row."""
     panel_bytes = k * PANEL * 4
@@ -45,7 +45,7 @@ def one_row(a, w, bias, c, k, width, segments):
     return 0
 
 
-@shared
+@noinline
 def _tile(rows, a, lda, panel, bias, c, ldc, k, length, columns):
     """A tile of 2 to ROWS rows, its sums cut into segments of `length` terms."""
     if rows == ROWS and length == k:
@@ -67,7 +67,7 @@ def _tile(rows, a, lda, panel, bias, c, ldc, k, length, columns):
     return 0
 
 
-@shared
+@noinline
 def _half_panel(a, lda, panel, bias, c, ldc, n_rows, k, length, columns):
     """All rows against no more than half a panel."""
     i = 0
@@ -87,7 +87,7 @@ def _half_panel(a, lda, panel, bias, c, ldc, n_rows, k, length, columns):
     return 0
 
 
-@shared
+@noinline
 def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
     """c[n_rows, width] = bias + a[n_rows, k] @ w; strides in bytes."""
     if n_rows == 1:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block, read_f32, word, write_f32
-from cervello.codegen.simd import fma, load, load_first, splat, store_first, sum_lanes_of_4
+from cervello.codegen.simd import fma, load, load_masked, splat, store_first, sum_lanes_of_4
 from cervello.native.kernels.reduce_last import sum_lanes
 
 _ROWS = 48  # rows whose results are still in the first-level cache when the activation reads them
 
 
-@shared
+@noinline
 def _dots(a, w, ldw, bias, c, k, columns):
     """Up to four columns of one row; columns of w lie ldw bytes apart, zero from K on, four of them readable."""
     zero = splat(np.float32(0.0))
@@ -33,7 +33,7 @@ def _dots(a, w, ldw, bias, c, k, columns):
         i += 128
     if i < end:
         left = (end - i) >> 2
-        x, y = load_first(a + i, left), load_first(a + i + 64, left - 16)
+        x, y = load_masked(a + i, left), load_masked(a + i + 64, left - 16)
         s0, t0 = fma(x, load(w + i), s0), fma(y, load(w + i + 64), t0)
         s1, t1 = fma(x, load(w1 + i), s1), fma(y, load(w1 + i + 64), t1)
         s2, t2 = fma(x, load(w2 + i), s2), fma(y, load(w2 + i + 64), t2)

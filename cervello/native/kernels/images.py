@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import prefetch, read_i32, write_i32
-from cervello.codegen.simd import gather, load_first, splat, store_first
-from cervello.native.kernels.transpose import make_split, turn
+from cervello.codegen.simd import gather, load_masked, splat, store_first
+from cervello.native.kernels.transpose import make_split, transpose_16x16
 
 _F = np.float32
 _copy, _halve, _quarter = make_split(1), make_split(2), make_split(4)
 
 
-@shared
+@noinline
 def ask_for(x, xn, channels, xc, xh, xw, height, width, pixels, first, end):
     """Asks for the part of images that lies under output pixels first … end, counted through images of `pixels`, xn bytes apart. Windows
     jump about too much for the machine to see by itself what comes next."""
@@ -31,7 +31,7 @@ def ask_for(x, xn, channels, xc, xh, xw, height, width, pixels, first, end):
     return 0
 
 
-@shared
+@noinline
 def padded_row(target, part_bytes, columns, source, before, width, stride_bytes, step):
     """One row behind `before` zeros: column u goes to part u % step, place u // step; `columns` places a part, zeros behind."""
     if stride_bytes == 4 and (step == 1 or step == 2 or step == 4):
@@ -64,7 +64,7 @@ def padded_row(target, part_bytes, columns, source, before, width, stride_bytes,
     return 0
 
 
-@shared
+@noinline
 def planes(target, image, channels, xc, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
     """An image as planes [channels, sh, sw, rows, columns]: plane (a, b) holds padded rows a, a + sh, … and columns b, b + sw, …"""
     plane = rows * columns * 4
@@ -81,7 +81,7 @@ def planes(target, image, channels, xc, xh, xw, height, width, rows, columns, sh
     return 0
 
 
-@shared
+@noinline
 def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, columns, sh, sw, ph, pw):
     """The same for an image whose channels lie side by side, but for the padding: zeros there have to be before."""
     plane = rows * columns * 4
@@ -94,12 +94,13 @@ def planes_of_pixels(target, image, channels, xh, xw, height, width, rows, colum
             while u < end:
                 source, to = image + h * xh + (first + u * sw) * xw, target + (a * sw + b) * plane + (r * columns + u) * 4
                 for c in range(0, channels, 16):
-                    turn(source + c * 4, sw * xw, to + c * sh * sw * plane, sh * sw * plane, min(16, end - u), min(16, channels - c))
+                    transpose_16x16(source + c * 4, sw * xw, to + c * sh * sw * plane, sh * sw * plane, min(16, end - u), min(16,
+                                                                                                                              channels - c))
                 u += 16
     return 0
 
 
-@shared
+@noinline
 def padded_pixels(target, image, channels, xh, height, width, rows, columns, ph, pw):
     """An image of adjoining pixels [height, width, channels] as [rows, columns, channels], zeros around."""
     for r in range(rows):
@@ -112,7 +113,7 @@ def padded_pixels(target, image, channels, xh, height, width, rows, columns, ph,
     return 0
 
 
-@shared
+@noinline
 def rows_together(target, source, row, out_height, out_width, yh, yw):
     """Copies rows of pixels that lie `row` pixels apart to where they belong."""
     for r in range(out_height):
@@ -120,7 +121,7 @@ def rows_together(target, source, row, out_height, out_width, yh, yw):
         if yw == 4:
             q = 0
             while q < out_width:
-                store_first(to + q * 4, load_first(at + q * 4, out_width - q), out_width - q)
+                store_first(to + q * 4, load_masked(at + q * 4, out_width - q), out_width - q)
                 q += 16
         else:
             for q in range(out_width):
@@ -128,16 +129,16 @@ def rows_together(target, source, row, out_height, out_width, yh, yw):
     return 0
 
 
-@shared
+@noinline
 def pixels_together(target, source, ldo, row, channels, out_height, out_width, yh, yw):
     """Copies up to 16 planes, ldo bytes apart, of rows of pixels that lie `row` pixels apart to pixels whose channels lie side by side."""
     for r in range(out_height):
         for q in range(0, out_width, 16):
-            turn(source + (r * row + q) * 4, ldo, target + r * yh + q * yw, yw, channels, min(16, out_width - q))
+            transpose_16x16(source + (r * row + q) * 4, ldo, target + r * yh + q * yw, yw, channels, min(16, out_width - q))
     return 0
 
 
-@shared
+@noinline
 def clear(target, count):
     """Zeros."""
     i = 0

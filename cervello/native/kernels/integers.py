@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
 
 
-@device
+@inline
 def _write_low(target, i, x):
     """An int64 as int32, by its low bits."""
     write_i32(target, i, np.int32(x))
@@ -52,22 +52,22 @@ def _singles(function):
     return of(read_i64, write_i64, np.int64), of(read_i32, write_i32, np.int32)
 
 
-@device
+@inline
 def _add(a, b):
     return a + b
 
 
-@device
+@inline
 def _sub(a, b):
     return a - b
 
 
-@device
+@inline
 def _mul(a, b):
     return a * b
 
 
-@device
+@inline
 def _div(a, b):
     if b == 0:
         return 0
@@ -79,22 +79,22 @@ def _div(a, b):
     return quotient
 
 
-@device
+@inline
 def _mod(a, b):  # takes the sign of the divisor
     return 0 if b == 0 or b == -1 else a % b
 
 
-@device
+@inline
 def _fmod(a, b):  # takes the sign of the dividend
     return 0 if b == 0 or b == -1 else a - _div(a, b) * b
 
 
-@device
+@inline
 def _max(a, b):
     return a if a > b else b
 
 
-@device
+@inline
 def _min(a, b):
     return a if a < b else b
 
@@ -109,27 +109,27 @@ max_i64, max_i32 = _arithmetic(_max)
 min_i64, min_i32 = _arithmetic(_min)
 
 
-@device
+@inline
 def _less(a, b):
     return 1 if a < b else 0
 
 
-@device
+@inline
 def _less_equal(a, b):
     return 1 if a <= b else 0
 
 
-@device
+@inline
 def _greater(a, b):
     return 1 if a > b else 0
 
 
-@device
+@inline
 def _greater_equal(a, b):
     return 1 if a >= b else 0
 
 
-@device
+@inline
 def _equal(a, b):
     return 1 if a == b else 0
 
@@ -150,22 +150,22 @@ def equal_bool(target, a, b, count, parameters):
     return 0
 
 
-@device
+@inline
 def _neg(a):
     return 0 - a
 
 
-@device
+@inline
 def _abs(a):
     return 0 - a if a < 0 else a
 
 
-@device
+@inline
 def _sign(a):
     return (1 if a > 0 else 0) - (1 if a < 0 else 0)
 
 
-@device
+@inline
 def _relu(a):
     return a if a > 0 else 0
 
@@ -205,12 +205,12 @@ def _rows(start, function):
     return of(read_i64, write_i64, start(np.int64)), of(read_i32, _write_low, start(np.int32))
 
 
-@device
+@inline
 def _add_absolute(a, x):
     return a + _abs(x)
 
 
-@device
+@inline
 def _add_square(a, x):
     return a + x * x
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_kernel, copy_bytes, read_f32, read_i32, read_u8, word, write_i64, write_u8
 from cervello.native.kernels.abi import (
     CTX_DETERMINISTIC,
@@ -35,7 +35,7 @@ from cervello.native.kernels.runtime.execution import execute
 from cervello.native.kernels.storing import copy_row
 
 
-@device
+@inline
 def _fill(ctx, link, target, n_rows):
     """Noise of the agents' present steps."""
     block = link + LINK_NOISE * 8
@@ -48,7 +48,7 @@ def _fill(ctx, link, target, n_rows):
     call_kernel(word(link, LINK_SOURCE), block, 0)
 
 
-@device
+@inline
 def _allows(source, i, element, is_float):
     """Whether an element of a mask is not 0, as a NaN is not."""
     if element == 1:
@@ -60,7 +60,7 @@ def _allows(source, i, element, is_float):
     return read_i32(source, i) != 0
 
 
-@shared
+@noinline
 def _allowed(link, target, source, n_rows):
     """A mask as bytes of 0 and 1; whether every choice of every row is allowed something, where that is asked for."""
     width, element, is_float = word(link, LINK_BYTES), word(link, LINK_ELEMENT), word(link, LINK_FLOAT) != 0
@@ -81,7 +81,7 @@ def _allowed(link, target, source, n_rows):
     return True
 
 
-@shared
+@noinline
 def _as_int8(target, source, count):
     """Small whole numbers, float32 to int8."""
     for i in range(count):

@@ -9,18 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, word, write_i32, write_i64
-from cervello.codegen.simd import gather, load, load_first, select, splat, store, store_first
+from cervello.codegen.simd import gather, load, load_masked, select, splat, store, store_first
 from cervello.native.kernels.random import draw, is_deterministic
 from cervello.native.kernels.reduce_last import larger, row_max
-from cervello.native.kernels.transpose import turn
+from cervello.native.kernels.transpose import transpose_16x16
 
 _SHORT = 16  # classes of a line that runs with fifteen others
 _F = np.float32
 
 
-@device
+@inline
 def _write(target, i, itemsize, chosen):
     if itemsize == 8:
         write_i64(target, i, chosen)
@@ -29,11 +29,11 @@ def _write(target, i, itemsize, chosen):
     return 0
 
 
-@shared
+@noinline
 def _short_lines(ctx, logits, n_lines, classes, first, of_row, draws, samples, target, itemsize, scratch):
     """Up to 16 lines of up to 16 classes, the first of which is line `first`; `of_row` lines belong to a row. Scratch: 18 vectors."""
     zero, nobody = splat(_F(0.0)), splat(_F(-1.0))
-    turn(logits, classes * 4, scratch, 64, n_lines, classes)
+    transpose_16x16(logits, classes * 4, scratch, 64, n_lines, classes)
     best = load(scratch)
     shift, likeliest = best, zero
     for c in range(1, classes):
@@ -61,13 +61,13 @@ def _short_lines(ctx, logits, n_lines, classes, first, of_row, draws, samples, t
     return 0
 
 
-@shared
+@noinline
 def _line(row, classes, deterministic, draws, samples, target, itemsize, weights):
     """One line of any number of classes."""
     shift = splat(row_max(row, classes))
     i = 0
     while i < classes:
-        store_first(weights + i * 4, f.exp(load_first(row + i * 4, classes - i) - shift), classes - i)
+        store_first(weights + i * 4, f.exp(load_masked(row + i * 4, classes - i) - shift), classes - i)
         i += 16
     total = _F(0.0)
     for c in range(classes):

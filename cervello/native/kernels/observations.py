@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import (
     call_c_0,
     call_c_1,
@@ -46,7 +46,7 @@ from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, TYP
 _NEEDED = READABLE | 0x1  # aligned, C-contiguous
 
 
-@device
+@inline
 def _copied(reader, entry, array, row):
     """Copies an array to a row of an input's column; False when it is not a plain array of the input's type and shape."""
     if word(array + TYPE, 0) != word(reader, ARRAY_TYPE) or word(array + DTYPE, 0) != word(entry, DESCR):
@@ -63,7 +63,7 @@ def _copied(reader, entry, array, row):
     return True
 
 
-@shared
+@noinline
 def _read(reader, observation, row):
     """Whether an observation was copied; else some of its inputs may have been."""
     entry = reader + HEADER * 8

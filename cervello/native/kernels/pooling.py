@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, word, write_f32
-from cervello.codegen.simd import gather, load_first, splat, store_first
+from cervello.codegen.simd import gather, load_masked, splat, store_first
 from cervello.native.kernels.reduce_last import larger, row_max
 
 _F = np.float32
 _LOWEST = _F(-np.inf)
 
 
-@device
+@inline
 def _columns(address, xw, count):
-    return load_first(address, count) if xw == 4 else gather(address, xw, count)
+    return load_masked(address, count) if xw == 4 else gather(address, xw, count)
 
 
-@shared
+@noinline
 def _downwards(target, plane, top, kh, dh, height, width, xh, xw, adds):
     """target[w] = maximum or sum over the window's rows that lie inside."""
     w = 0
@@ -39,7 +39,7 @@ def _downwards(target, plane, top, kh, dh, height, width, xh, xw, adds):
     return 0
 
 
-@shared
+@noinline
 def _largest(row, first, kw, dw, width):
     """Maximum over a window's columns that lie inside; long windows in 16 lanes and one fixed tree."""
     if dw == 1 and kw >= 16:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import integer_lanes as ints
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
 from cervello.codegen.simd import (
     down_1,
@@ -23,7 +23,7 @@ from cervello.codegen.simd import (
     down_4,
     down_8,
     load,
-    load_first,
+    load_masked,
     round_even,
     select,
     splat,
@@ -44,7 +44,7 @@ _BYTES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "i32": 4}
 
 
 def _scalar(read):
-    @device
+    @inline
     def scalar(address):
         return np.int64(read(address, 0))
 
@@ -55,29 +55,29 @@ _SCALARS = {"u8": _scalar(read_u8), "i8": _scalar(read_i8), "u16": _scalar(read_
             "i32": _scalar(read_i32)}
 
 
-@device
+@inline
 def _divided(x, scale):
     return x / scale
 
 
-@device
+@inline
 def _multiplied(x, factor):
     return x * factor
 
 
-@device
+@inline
 def _floats(address, i, still, n):
     """Lanes from element i on; one element for all of them where the operand stands still."""
     if still != 0:
         return splat(read_f32(address, 0))
-    return load(address + i * 4) if n >= 16 else load_first(address + i * 4, n)
+    return load(address + i * 4) if n >= 16 else load_masked(address + i * 4, n)
 
 
 def _integers(kind):
     whole, first = _LOADS[kind]
     item, scalar = _BYTES[kind], _SCALARS[kind]
 
-    @device
+    @inline
     def read(address, i, still, n):
         if still != 0:
             return splat_int(scalar(address))
@@ -90,7 +90,7 @@ def _rounded_by(kind, scaled):
     """A device function: sixteen quantised numbers less their zero points z, as floats."""
     least, most = _F(_BOUNDS[kind][0]), _F(_BOUNDS[kind][1])
 
-    @device
+    @inline
     def rounded(x, scale, z):
         shift = to_float(z)
         low, high = splat(least) - shift, splat(most) - shift
@@ -177,20 +177,20 @@ resnap_u8, resnap_i8, resnap_u16, resnap_i16 = (_to_grid(kind, _multiplied) for 
 _range_zero = _rounded_by("u8", _divided)
 
 
-@device
+@inline
 def _halved(low, high, odd, a, b, c):
     """The lesser, the greater, and NaN where either has it."""
     return select(a < low, a, low), select(b > high, b, high), select(c != c, c, odd)
 
 
-@device
+@inline
 def _range(source, count):
     """The largest number less the least of a row and 0, and 0 less the least, each in all lanes; NaN where the row has one."""
     low = high = odd = splat(_F(0.0))
     i = 0
     while i < count:
         n = count - i
-        x = load(source + i * 4) if n >= 16 else load_first(source + i * 4, n)  # lanes beyond the row hold 0, which belongs to the range
+        x = load(source + i * 4) if n >= 16 else load_masked(source + i * 4, n)  # lanes beyond the row hold 0, which belongs to the range
         low, high, odd = _halved(low, high, odd, x, x, x)
         i += 16
     low, high, odd = _halved(low, high, odd, down_8(low), down_8(high), down_8(odd))
@@ -200,7 +200,7 @@ def _range(source, count):
     return (high - low) + odd, splat(_F(0.0)) - low
 
 
-@device
+@inline
 def _range_scale(reach):
     return select(reach == splat(_F(0.0)), splat(_F(1.0)), reach / splat(_F(255.0)))
 

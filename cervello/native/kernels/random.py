@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import call_kernel, read_u8, word, word_f32, write_f32, write_f64, write_i64
-from cervello.codegen.simd import fma, load_first, splat, store_first
+from cervello.codegen.simd import fma, load_masked, splat, store_first
 from cervello.native.kernels.abi import CTX_ALL_DETERMINISTIC, CTX_DETERMINISTIC, CTX_KEYS, CTX_ROW, CTX_SLOTS, CTX_STEPS
 
 _F = np.float32
 
 
-@device
+@inline
 def is_deterministic(ctx, row):
     if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
         return True
@@ -24,7 +24,7 @@ def is_deterministic(ctx, row):
     return flags != 0 and read_u8(flags, word(ctx, CTX_ROW) + row) != 0
 
 
-@device
+@inline
 def draw(ctx, fill, block, target, rows, width, site):
     """Fills [rows, width] with standard noise by a kernel of `noise`, zeros in deterministic rows; whether it could."""
     if word(ctx, CTX_ALL_DETERMINISTIC) != 0:
@@ -53,12 +53,12 @@ def draw(ctx, fill, block, target, rows, width, site):
     return True
 
 
-@device
+@inline
 def _affine(target, count, scale, offset):
     """target = target * scale + offset, in place."""
     i = 0
     while i < count:
-        store_first(target + i * 4, fma(load_first(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
+        store_first(target + i * 4, fma(load_masked(target + i * 4, count - i), splat(scale), splat(offset)), count - i)
         i += 16
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.memory import copy_bytes, word, write_f32
-from cervello.codegen.simd import fma, load_first, splat, store_first
+from cervello.codegen.simd import fma, load_masked, splat, store_first
 from cervello.native.kernels.gemm import many_rows
 
 _F = np.float32
@@ -47,12 +47,12 @@ def lstm(step, ctx):
             i = 0
             while i < hidden:
                 left, o = hidden - i, i * 4
-                into = f.sigmoid(load_first(g + o, left) + load_first(a + o, left))
-                out = f.sigmoid(load_first(g + hidden * 4 + o, left) + load_first(a + hidden * 4 + o, left))
-                keep = f.sigmoid(load_first(g + hidden * 8 + o, left) + load_first(a + hidden * 8 + o, left))
-                new = f.tanh(load_first(g + hidden * 12 + o, left) + load_first(a + hidden * 12 + o, left))
+                into = f.sigmoid(load_masked(g + o, left) + load_masked(a + o, left))
+                out = f.sigmoid(load_masked(g + hidden * 4 + o, left) + load_masked(a + hidden * 4 + o, left))
+                keep = f.sigmoid(load_masked(g + hidden * 8 + o, left) + load_masked(a + hidden * 8 + o, left))
+                new = f.tanh(load_masked(g + hidden * 12 + o, left) + load_masked(a + hidden * 12 + o, left))
                 cell_at = c + n * hidden * 4 + o
-                cell = fma(into, new, keep * load_first(cell_at, left))
+                cell = fma(into, new, keep * load_masked(cell_at, left))
                 store_first(cell_at, cell, left)
                 store_first(h + n * hidden * 4 + o, out * f.tanh(cell), left)
                 i += 16
@@ -87,13 +87,13 @@ def gru(step, ctx):
             i = 0
             while i < hidden:
                 left, o = hidden - i, i * 4
-                update = f.sigmoid(load_first(g + o, left) + load_first(a + o, left))
-                reset = f.sigmoid(load_first(g + hidden * 4 + o, left) + load_first(a + hidden * 4 + o, left))
+                update = f.sigmoid(load_masked(g + o, left) + load_masked(a + o, left))
+                reset = f.sigmoid(load_masked(g + hidden * 4 + o, left) + load_masked(a + hidden * 4 + o, left))
                 store_first(a + o, update, left)
                 if linear:
                     store_first(a + hidden * 4 + o, reset, left)
                 else:
-                    store_first(mixed + n * hidden * 4 + o, reset * load_first(h + n * hidden * 4 + o, left), left)
+                    store_first(mixed + n * hidden * 4 + o, reset * load_masked(h + n * hidden * 4 + o, left), left)
                 i += 16
         # The candidate's recurrent part: (reset * h) @ r, or reset * (h @ r + bias).
         many_rows(h if linear else mixed, hidden * 4, r_new, r_bias, again + hidden * 8, width * 4, rows, hidden, hidden, n_segments)
@@ -102,13 +102,13 @@ def gru(step, ctx):
             i = 0
             while i < hidden:
                 left, o = hidden - i, i * 4
-                part = load_first(a + hidden * 8 + o, left)
+                part = load_masked(a + hidden * 8 + o, left)
                 if linear:
-                    new = f.tanh(fma(load_first(a + hidden * 4 + o, left), part, load_first(g + hidden * 8 + o, left)))
+                    new = f.tanh(fma(load_masked(a + hidden * 4 + o, left), part, load_masked(g + hidden * 8 + o, left)))
                 else:
-                    new = f.tanh(load_first(g + hidden * 8 + o, left) + part)
-                update = load_first(a + o, left)
-                old = load_first(h + n * hidden * 4 + o, left)
+                    new = f.tanh(load_masked(g + hidden * 8 + o, left) + part)
+                update = load_masked(a + o, left)
+                old = load_masked(h + n * hidden * 4 + o, left)
                 store_first(h + n * hidden * 4 + o, fma(update, old, (one - update) * new), left)
                 i += 16
         if wants_y:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, word, word_f32, write_f32
-from cervello.codegen.simd import gather, root, select, splat, store, store_first
+from cervello.codegen.simd import gather, select, splat, sqrt, store, store_first
 from cervello.native.kernels.reduce_last import (
     exps_to_lanes,
     max_to_lanes,
@@ -21,29 +21,29 @@ from cervello.native.kernels.reduce_last import (
     sum_to_lanes,
 )
 from cervello.native.kernels.sixteen import highest, in_groups, maximum, over_rows, total
-from cervello.native.kernels.transpose import turn
+from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32
 _INF = _F(np.inf)
 _FEW = 8  # elements of a row up to which gathers take less time than turning
 
 
-@device
+@inline
 def _same(x, count):
     return x
 
 
-@device
+@inline
 def _average(x, count):
     return x / splat(_F(count))
 
 
-@device
+@inline
 def _added(x):  # as `sum_to_lanes` adds it to 0
     return splat(_F(0.0)) + x
 
 
-@device
+@inline
 def _compared(x):  # as `max_to_lanes` compares it with -inf
     return select(x != x, splat(_F(np.nan)), peak(x, splat(-_INF)))
 
@@ -52,7 +52,7 @@ def _reduction(to_lanes, of_one, nothing, tree, finish):
     """`of_one`: what `to_lanes` makes of a lane's only element; `nothing`: of none."""
     nothing = _F(nothing)
 
-    @shared
+    @noinline
     def group(target, target_row, source, source_row, rows, count, scratch, parameters):
         pairs = scratch + 16 * 64
         if count <= _FEW:  # gathered with lanes as rows, so that nothing has to be turned
@@ -61,7 +61,7 @@ def _reduction(to_lanes, of_one, nothing, tree, finish):
         else:
             for r in range(rows):
                 store(scratch + r * 64, to_lanes(source + r * source_row, count))
-            turn(scratch, 64, scratch, 64, rows, 16)
+            transpose_16x16(scratch, 64, scratch, 64, rows, 16)
         result = finish(tree(scratch, pairs), count)
         if target_row == 4:
             store_first(target, result, rows)
@@ -78,16 +78,16 @@ sum_, mean = (_reduction(sum_to_lanes, _added, 0.0, total, finish) for finish in
 max_ = _reduction(max_to_lanes, _compared, -np.inf, maximum, _same)
 
 
-@shared
+@noinline
 def _softmax_of(target, target_row, source, source_row, rows, count, scratch, parameters):
     pairs, shifts, factors = scratch + 16 * 64, scratch + 24 * 64, scratch + 25 * 64
     for r in range(rows):
         store(scratch + r * 64, peak_to_lanes(source + r * source_row, count))
-    turn(scratch, 64, scratch, 64, rows, 16)
+    transpose_16x16(scratch, 64, scratch, 64, rows, 16)
     store(shifts, highest(scratch, pairs))  # a NaN comes through the sum
     for r in range(rows):
         store(scratch + r * 64, exps_to_lanes(target + r * target_row, source + r * source_row, count, splat(read_f32(shifts, r))))
-    turn(scratch, 64, scratch, 64, rows, 16)
+    transpose_16x16(scratch, 64, scratch, 64, rows, 16)
     store(factors, splat(_F(1.0)) / total(scratch, pairs))
     for r in range(rows):
         scale_row(target + r * target_row, count, splat(read_f32(factors, r)))
@@ -98,18 +98,18 @@ softmax_rows = in_groups(_softmax_of)
 softmax = over_rows(softmax_rows)
 
 
-@shared
+@noinline
 def _normalise(target, target_row, source, source_row, rows, count, scratch, parameters):
     pairs, centers, factors = scratch + 16 * 64, scratch + 24 * 64, scratch + 25 * 64
     n = splat(_F(count))
     for r in range(rows):
         store(scratch + r * 64, sum_to_lanes(source + r * source_row, count))
-    turn(scratch, 64, scratch, 64, rows, 16)
+    transpose_16x16(scratch, 64, scratch, 64, rows, 16)
     store(centers, total(scratch, pairs) / n)
     for r in range(rows):
         store(scratch + r * 64, squares_about(source + r * source_row, count, splat(read_f32(centers, r))))
-    turn(scratch, 64, scratch, 64, rows, 16)
-    store(factors, splat(_F(1.0)) / root(total(scratch, pairs) / n + splat(word_f32(parameters, 2))))
+    transpose_16x16(scratch, 64, scratch, 64, rows, 16)
+    store(factors, splat(_F(1.0)) / sqrt(total(scratch, pairs) / n + splat(word_f32(parameters, 2))))
     for r in range(rows):
         normalised(target + r * target_row, source + r * source_row, count, splat(read_f32(centers, r)), splat(read_f32(factors, r)),
                    word(parameters, 0), word(parameters, 1))

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import word
-from cervello.codegen.simd import absolute, fma, load_first, root, select, splat, store_first
+from cervello.codegen.simd import fabs, fma, load_masked, select, splat, sqrt, store_first
 
 _F = np.float32
 _INF = _F(np.inf)
@@ -28,7 +28,7 @@ def _kernel(start, step_function, finish):
                 n = inner - i
                 total = splat(start)
                 for t in range(terms):
-                    total = step_function(total, load_first(source + ((o * terms + t) * inner + i) * 4, n))
+                    total = step_function(total, load_masked(source + ((o * terms + t) * inner + i) * 4, n))
                 store_first(target + (o * inner + i) * 4, finish(total, _F(terms)), n)
                 i += 16
         return 0
@@ -36,52 +36,52 @@ def _kernel(start, step_function, finish):
     return kernel
 
 
-@device
+@inline
 def _add(a, x):
     return a + x
 
 
-@device
+@inline
 def _add_square(a, x):
     return fma(x, x, a)
 
 
-@device
+@inline
 def _add_absolute(a, x):
-    return a + absolute(x)
+    return a + fabs(x)
 
 
-@device
+@inline
 def _multiply(a, x):
     return a * x
 
 
-@device
+@inline
 def _larger(a, x):
     return select(a != a, a, select(a > x, a, x))
 
 
-@device
+@inline
 def _smaller(a, x):
     return select(a != a, a, select(a < x, a, x))
 
 
-@device
+@inline
 def _same(a, terms):
     return a
 
 
-@device
+@inline
 def _average(a, terms):
     return a / splat(terms)
 
 
-@device
+@inline
 def _root(a, terms):
-    return root(a)
+    return sqrt(a)
 
 
-@device
+@inline
 def _log(a, terms):
     return f.log(a)
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, word, word_f32, write_f32, write_i64
 from cervello.codegen.simd import (
-    absolute,
     down_1,
     down_2,
     down_4,
     down_8,
+    fabs,
     fma,
     keep_first,
     lane,
     load,
-    load_first,
-    root,
+    load_masked,
     select,
     splat,
+    sqrt,
     store,
     store_first,
 )
@@ -33,7 +33,7 @@ _F = np.float32
 _INF = _F(np.inf)
 
 
-@device
+@inline
 def sum_lanes(x):
     x = x + down_8(x)
     x = x + down_4(x)
@@ -42,7 +42,7 @@ def sum_lanes(x):
     return lane(x, 0)
 
 
-@device
+@inline
 def product_lanes(x):
     x = x * down_8(x)
     x = x * down_4(x)
@@ -51,17 +51,17 @@ def product_lanes(x):
     return lane(x, 0)
 
 
-@device
+@inline
 def larger(a, b):  # NaN wins from either side
     return select(a != a, a, select(a > b, a, b))
 
 
-@device
+@inline
 def _smaller(a, b):
     return select(a != a, a, select(a < b, a, b))
 
 
-@device
+@inline
 def max_lanes(x):
     x = larger(x, down_8(x))
     x = larger(x, down_4(x))
@@ -70,7 +70,7 @@ def max_lanes(x):
     return lane(x, 0)
 
 
-@device
+@inline
 def min_lanes(x):
     x = _smaller(x, down_8(x))
     x = _smaller(x, down_4(x))
@@ -79,33 +79,33 @@ def min_lanes(x):
     return lane(x, 0)
 
 
-@device
+@inline
 def sum_to_lanes(source, count):
     total = splat(_F(0.0))
     i = 0
     while count - i >= 16:
         total = total + load(source + i * 4)
         i += 16
-    return total + load_first(source + i * 4, count - i) if i < count else total
+    return total + load_masked(source + i * 4, count - i) if i < count else total
 
 
-@device
+@inline
 def row_sum(source, count):
     return sum_lanes(sum_to_lanes(source, count))
 
 
-@device
+@inline
 def peak(a, b):  # one instruction, but a NaN in a is passed over
     return select(a > b, a, b)
 
 
-@device
+@inline
 def _rest(source, i, count):
     """The elements from i on, -inf from `count` on."""
-    return keep_first(load_first(source + i * 4, count - i), count - i, splat(-_INF))
+    return keep_first(load_masked(source + i * 4, count - i), count - i, splat(-_INF))
 
 
-@device
+@inline
 def peak_to_lanes(source, count):
     """The largest to lanes; any number where there is a NaN."""
     a = b = c = d = splat(-_INF)  # four at a time: a comparison takes long to come back
@@ -122,7 +122,7 @@ def peak_to_lanes(source, count):
     return peak(peak(a, b), peak(c, d))
 
 
-@device
+@inline
 def max_to_lanes(source, count):
     """The largest to lanes, NaN where there is one."""
     largest = peak_to_lanes(source, count)
@@ -133,12 +133,12 @@ def max_to_lanes(source, count):
         strange = strange | (x != x)
         i += 16
     if i < count:
-        x = load_first(source + i * 4, count - i)
+        x = load_masked(source + i * 4, count - i)
         strange = strange | (x != x)
     return select(strange, splat(_F(np.nan)), largest)
 
 
-@device
+@inline
 def row_max(source, count):
     return max_lanes(max_to_lanes(source, count))
 
@@ -162,7 +162,7 @@ def min_(target, source, count, parameters):
     best = splat(_INF)
     i = 0
     while i < count:
-        best = _smaller(best, keep_first(load_first(source + i * 4, count - i), count - i, splat(_INF)))
+        best = _smaller(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
         i += 16
     write_f32(target, 0, min_lanes(best))
     return 0
@@ -172,18 +172,18 @@ def prod(target, source, count, parameters):
     total = splat(_F(1.0))
     i = 0
     while i < count:
-        total = total * keep_first(load_first(source + i * 4, count - i), count - i, splat(_F(1.0)))
+        total = total * keep_first(load_masked(source + i * 4, count - i), count - i, splat(_F(1.0)))
         i += 16
     write_f32(target, 0, product_lanes(total))
     return 0
 
 
-@device
+@inline
 def _sum_of_squares(source, count):
     total = splat(_F(0.0))
     i = 0
     while i < count:
-        x = load_first(source + i * 4, count - i)
+        x = load_masked(source + i * 4, count - i)
         total = fma(x, x, total)
         i += 16
     return sum_lanes(total)
@@ -195,7 +195,7 @@ def sum_square(target, source, count, parameters):
 
 
 def l2(target, source, count, parameters):
-    write_f32(target, 0, lane(root(splat(_sum_of_squares(source, count))), 0))
+    write_f32(target, 0, lane(sqrt(splat(_sum_of_squares(source, count))), 0))
     return 0
 
 
@@ -203,7 +203,7 @@ def l1(target, source, count, parameters):
     total = splat(_F(0.0))
     i = 0
     while i < count:
-        total = total + absolute(load_first(source + i * 4, count - i))
+        total = total + fabs(load_masked(source + i * 4, count - i))
         i += 16
     write_f32(target, 0, sum_lanes(total))
     return 0
@@ -214,21 +214,21 @@ def log_sum(target, source, count, parameters):
     return 0
 
 
-@device
+@inline
 def _shift(source, count):
     """The row's maximum, 0 where it is not finite, so that inf - inf never makes a NaN of its own."""
     best = row_max(source, count)
     return best if abs(best) < _INF else (_F(0.0) if best == best else best)
 
 
-@device
+@inline
 def _log_of_sum(source, count, shift):
     """log Σ exp(x - shift)"""
     fixed = splat(shift)
     total = splat(_F(0.0))
     i = 0
     while i < count:
-        x = f.exp(load_first(source + i * 4, count - i) - fixed)
+        x = f.exp(load_masked(source + i * 4, count - i) - fixed)
         total = total + keep_first(x, count - i, splat(_F(0.0)))
         i += 16
     return lane(f.log(splat(sum_lanes(total))), 0)
@@ -240,7 +240,7 @@ def log_sum_exp(target, source, count, parameters):
     return 0
 
 
-@device
+@inline
 def exps_to_lanes(target, source, count, shift):
     """Writes exp(x - shift), x <= shift, and sums it to lanes."""
     total = splat(_F(0.0))
@@ -251,20 +251,20 @@ def exps_to_lanes(target, source, count, shift):
         total = total + x
         i += 16
     if i < count:
-        x = f.exp_of_fall(load_first(source + i * 4, count - i) - shift)
+        x = f.exp_of_fall(load_masked(source + i * 4, count - i) - shift)
         store_first(target + i * 4, x, count - i)
         total = total + keep_first(x, count - i, splat(_F(0.0)))
     return total
 
 
-@device
+@inline
 def scale_row(target, count, factor):
     i = 0
     while count - i >= 16:
         store(target + i * 4, load(target + i * 4) * factor)
         i += 16
     if i < count:
-        store_first(target + i * 4, load_first(target + i * 4, count - i) * factor, count - i)
+        store_first(target + i * 4, load_masked(target + i * 4, count - i) * factor, count - i)
 
 
 def softmax(target, source, count, parameters):
@@ -280,12 +280,12 @@ def log_softmax(target, source, count, parameters):
     shift, norm = splat(highest), splat(_log_of_sum(source, count, highest))
     i = 0
     while i < count:
-        store_first(target + i * 4, load_first(source + i * 4, count - i) - shift - norm, count - i)
+        store_first(target + i * 4, load_masked(source + i * 4, count - i) - shift - norm, count - i)
         i += 16
     return 0
 
 
-@device
+@inline
 def squares_about(source, count, center):
     """Σ (x - center)², to lanes."""
     squares = splat(_F(0.0))
@@ -295,21 +295,21 @@ def squares_about(source, count, center):
         squares = fma(x, x, squares)
         i += 16
     if i < count:
-        x = keep_first(load_first(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
+        x = keep_first(load_masked(source + i * 4, count - i) - center, count - i, splat(_F(0.0)))
         squares = fma(x, x, squares)
     return squares
 
 
-@device
+@inline
 def normalised(target, source, count, center, factor, scale, bias):
     """(x - center) · factor · scale + bias; the addresses of scale and bias, 0 for no bias."""
     i = 0
     while i < count:
-        x = (load_first(source + i * 4, count - i) - center) * factor
+        x = (load_masked(source + i * 4, count - i) - center) * factor
         if bias != 0:
-            x = fma(x, load_first(scale + i * 4, count - i), load_first(bias + i * 4, count - i))
+            x = fma(x, load_masked(scale + i * 4, count - i), load_masked(bias + i * 4, count - i))
         else:
-            x = x * load_first(scale + i * 4, count - i)
+            x = x * load_masked(scale + i * 4, count - i)
         store_first(target + i * 4, x, count - i)
         i += 16
 
@@ -318,17 +318,17 @@ def layer_norm(target, source, count, parameters):
     """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
     center = splat(row_sum(source, count) / _F(count))
     variance = sum_lanes(squares_about(source, count, center)) / _F(count)
-    factor = splat(_F(1.0)) / root(splat(variance + word_f32(parameters, 2)))
+    factor = splat(_F(1.0)) / sqrt(splat(variance + word_f32(parameters, 2)))
     normalised(target, source, count, center, factor, word(parameters, 0), word(parameters, 1))
     return 0
 
 
 def rms_norm(target, source, count, parameters):
     """Divides by the root of the mean square plus parameter 0."""
-    factor = splat(_F(1.0)) / root(splat(_sum_of_squares(source, count) / _F(count) + word_f32(parameters, 0)))
+    factor = splat(_F(1.0)) / sqrt(splat(_sum_of_squares(source, count) / _F(count) + word_f32(parameters, 0)))
     i = 0
     while i < count:
-        store_first(target + i * 4, load_first(source + i * 4, count - i) * factor, count - i)
+        store_first(target + i * 4, load_masked(source + i * 4, count - i) * factor, count - i)
         i += 16
     return 0
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_f32
-from cervello.codegen.simd import absolute, load, select, splat, store
+from cervello.codegen.simd import fabs, load, select, splat, store
 from cervello.native.kernels.reduce_last import larger, peak
 from cervello.native.kernels.sixteen import in_groups, over_rows, total
-from cervello.native.kernels.transpose import turn
+from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32
 MOST = 64  # numbers in a row
 
 
-@device
+@inline
 def _turn_in(scratch, source, source_row, rows, count):
     """Number j of every row as vector j."""
     for j in range(0, count, 16):
-        turn(source + j * 4, source_row, scratch + j * 64, 64, rows, min(16, count - j))
+        transpose_16x16(source + j * 4, source_row, scratch + j * 64, 64, rows, min(16, count - j))
 
 
-@device
+@inline
 def _sum(x, count, free):
     """The sum over `count` vectors: those sixteen apart one after another, as in a row's lanes, then the tree. `free`: 24 vectors."""
     for j in range(min(16, count)):
@@ -39,7 +39,7 @@ def _sum(x, count, free):
     return total(free, free + 16 * 64)
 
 
-@shared
+@noinline
 def _softmax_of(target, target_row, source, source_row, rows, count, scratch, parameters):
     """Scratch: count + 24 vectors."""
     _turn_in(scratch, source, source_row, rows, count)
@@ -52,7 +52,7 @@ def _softmax_of(target, target_row, source, source_row, rows, count, scratch, pa
     for j in range(count):
         store(scratch + j * 64, load(scratch + j * 64) * factor)
     for j in range(0, count, 16):
-        turn(scratch + j * 64, 64, target + j * 4, target_row, min(16, count - j), rows)
+        transpose_16x16(scratch + j * 64, 64, target + j * 4, target_row, min(16, count - j), rows)
     return 0
 
 
@@ -60,14 +60,14 @@ softmax_rows = in_groups(_softmax_of)
 softmax = over_rows(softmax_rows)
 
 
-@shared
+@noinline
 def _log_sum_exp_of(target, target_row, source, source_row, rows, count, scratch, parameters):
     """A row gives one number. Scratch: count + 24 vectors."""
     _turn_in(scratch, source, source_row, rows, count)
     best = splat(_F(-np.inf))
     for j in range(count):
         best = larger(best, load(scratch + j * 64))
-    shift = select((absolute(best) < splat(_F(np.inf))) | (best != best), best, splat(_F(0.0)))
+    shift = select((fabs(best) < splat(_F(np.inf))) | (best != best), best, splat(_F(0.0)))
     for j in range(count):
         store(scratch + j * 64, f.exp(load(scratch + j * 64) - shift))
     results = scratch + count * 64

@@ -6,14 +6,14 @@ many there are. `highest` passes over NaN, for softmax, where one comes through 
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_block, word
 from cervello.codegen.simd import load, store
 from cervello.native.kernels.reduce_last import larger, peak
 
 
 def _tree(combine):
-    @device
+    @inline
     def tree(turned, pairs):
         """Of 16 vectors at `turned`; `pairs` has room for 8."""
         for i in range(8):
@@ -27,7 +27,7 @@ def _tree(combine):
     return tree
 
 
-@device
+@inline
 def _plus(a, b):
     return a + b
 
@@ -40,7 +40,7 @@ def in_groups(group):
 
     A single row goes to the block for one: it waits less than sixteen lanes of which one is needed.
     """
-    @shared
+    @noinline
     def rows_of(target, target_row, source, source_row, rows, count, scratch, parameters, block):
         while rows > 0:
             some = min(16, rows)

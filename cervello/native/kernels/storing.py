@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import copy_bytes, read_i32, read_u8, word, write_i32, write_i64
 from cervello.native.kernels.abi import (
     CTX_DOOR,
@@ -36,7 +36,7 @@ from cervello.native.kernels.abi import (
 _SCATTER = 1
 
 
-@device
+@inline
 def copy_row(target, source, row_bytes):
     if row_bytes == 4:
         write_i32(target, 0, read_i32(source, 0))
@@ -44,12 +44,12 @@ def copy_row(target, source, row_bytes):
         copy_bytes(target, source, row_bytes)
 
 
-@device
+@inline
 def _column(ctx, move):
     return word(word(ctx, CTX_DOOR) + (DOOR_HEADER + word(move, MOVE_PORT) * DOOR_WORDS) * 8, DOOR_BASE)
 
 
-@shared
+@noinline
 def _all_finite(column, n_bytes, exponent, carry):
     """Whether no element has all its exponent bits set. Adding the lowest of them carries into the sign's place exactly then."""
     found = np.int64(0)
@@ -63,7 +63,7 @@ def _all_finite(column, n_bytes, exponent, carry):
     return found & (exponent + carry) == 0
 
 
-@shared
+@noinline
 def _row_is_finite(row, row_bytes, exponent, element):
     """The same for a row that may begin anywhere; an element's exponent is in its last two bytes."""
     top = (exponent >> (8 * element - 16)) & 0xFFFF
@@ -75,7 +75,7 @@ def _row_is_finite(row, row_bytes, exponent, element):
     return True
 
 
-@shared
+@noinline
 def _look(ctx, n_rows):
     """0 when all new state is finite, 1 when some is not, -1 when the batch must be refused for that."""
     found = 0
@@ -90,7 +90,7 @@ def _look(ctx, n_rows):
     return found
 
 
-@shared
+@noinline
 def _store(ctx, n_rows):
     """slab[slots[i]] = column[i] for every output that is kept."""
     slots = word(ctx, CTX_SLOTS)
@@ -102,7 +102,7 @@ def _store(ctx, n_rows):
                 copy_row(slab + word(slots, i) * row_bytes, column + i * row_bytes, row_bytes)
 
 
-@device
+@inline
 def _state_is_finite(ctx, first, n_moves, row):
     for k in range(n_moves):
         move = first + k * MOVE_WORDS * 8
@@ -112,7 +112,7 @@ def _state_is_finite(ctx, first, n_moves, row):
     return True
 
 
-@shared
+@noinline
 def _store_finite(ctx, n_rows):
     """As `_store`, but agents whose state is not finite keep the last one or begin with the initial one, and are counted."""
     slots = word(ctx, CTX_SLOTS)

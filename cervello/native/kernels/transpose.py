@@ -22,7 +22,7 @@ def _masked_store(builder: Any, address: Any, value: Any, mask: Any) -> None:
 
 
 @intrinsic
-def turn(typing_context, source, row_bytes, target, column_bytes, rows, columns):
+def transpose_16x16(typing_context, source, row_bytes, target, column_bytes, rows, columns):
     """target[j][i] = source[i][j] for i < rows, j < columns, both at most 16; nothing beyond is read or written."""
     def codegen(context, builder, sig, args):
         source, row_bytes, target, column_bytes, rows, columns = args

@@ -8,26 +8,27 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
+from cervello.codegen import simd
 from cervello.codegen.blocks import block_of
-from cervello.codegen.compiler import device
+from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, word, word_f32, write_u8
-from cervello.codegen.simd import absolute, fma, invert, load_bools, root, round_down, round_even, round_up, select, splat, store_bools
+from cervello.codegen.simd import fabs, fma, invert, load_bools, round_down, round_even, round_up, select, splat, store_bools
 
 _F = np.float32
 
 
-@device
+@inline
 def _c(x):
     return splat(_F(x))
 
 
-@device
+@inline
 def _p(parameters, i):
     return splat(word_f32(parameters, i))
 
 
 def _plain(function):
-    @device
+    @inline
     def with_parameters(x, parameters):
         return function(x)
 
@@ -38,97 +39,97 @@ tanh, sigmoid, exp, log = _plain(f.tanh), _plain(f.sigmoid), _plain(f.exp), _pla
 erf, softplus, sin, cos, mish = _plain(f.erf), _plain(f.softplus), _plain(f.sin), _plain(f.cos), _plain(f.mish)
 tan, asin, acos, atan = _plain(f.tan), _plain(f.asin), _plain(f.acos), _plain(f.atan)
 sinh, cosh, asinh, acosh, atanh = _plain(f.sinh), _plain(f.cosh), _plain(f.asinh), _plain(f.acosh), _plain(f.atanh)
-sqrt, abs_, floor, ceil, round_ = _plain(root), _plain(absolute), _plain(round_down), _plain(round_up), _plain(round_even)
+sqrt, abs_, floor, ceil, round_ = _plain(simd.sqrt), _plain(fabs), _plain(round_down), _plain(round_up), _plain(round_even)
 
 
-@device
+@inline
 def _relu(x, p):  # NaN stays: the comparison is false
     return select(x < _c(0.0), _c(0.0), x)
 
 
-@device
+@inline
 def _neg(x, p):
     return _c(-0.0) - x
 
 
-@device
+@inline
 def _reciprocal(x, p):
     return _c(1.0) / x
 
 
-@device
+@inline
 def _leaky_relu(x, p):
     return select(x < _c(0.0), _p(p, 0) * x, x)
 
 
-@device
+@inline
 def _elu(x, p):
     return select(x < _c(0.0), _p(p, 0) * f.expm1_of_fall(x), x)
 
 
-@device
+@inline
 def _selu(x, p):
     return _p(p, 1) * select(x < _c(0.0), _p(p, 0) * f.expm1_of_fall(x), x)
 
 
-@device
+@inline
 def _celu(x, p):
     return select(x > _c(0.0), x, _p(p, 0) * f.expm1(x / _p(p, 0)))
 
 
-@device
+@inline
 def _clip(x, p):
     low, high = _p(p, 0), _p(p, 1)
     x = select(x < low, low, x)
     return select(x > high, high, x)
 
 
-@device
+@inline
 def _hard_sigmoid(x, p):
     y = fma(x, _p(p, 0), _p(p, 1))
     y = select(y < _c(0.0), _c(0.0), y)
     return select(y > _c(1.0), _c(1.0), y)
 
 
-@device
+@inline
 def _hard_swish(x, p):
     y = fma(x, _c(1.0 / 6.0), _c(0.5))
     y = select(y < _c(0.0), _c(0.0), y)
     return x * select(y > _c(1.0), _c(1.0), y)
 
 
-@device
+@inline
 def _softsign(x, p):
-    return x / (_c(1.0) + absolute(x))
+    return x / (_c(1.0) + fabs(x))
 
 
-@device
+@inline
 def _gelu(x, p):
     return _c(0.5) * x * (_c(1.0) + f.erf(x * _c(0.70710678118654752)))
 
 
-@device
+@inline
 def _gelu_tanh(x, p):
     # (1 + tanh(t)) / 2 is the sigmoid of 2t, which keeps its digits where 1 + tanh cancels
     return x * f.sigmoid(_c(2.0 * 0.79788456080286536) * fma(_c(0.044715) * x * x, x, x))
 
 
-@device
+@inline
 def _swish(x, p):
     return x * f.sigmoid(_p(p, 0) * x)
 
 
-@device
+@inline
 def _thresholded_relu(x, p):
     return select(x > _p(p, 0), x, select(x != x, x, _c(0.0)))
 
 
-@device
+@inline
 def _sign(x, p):
     return select(x > _c(0.0), _c(1.0), select(x < _c(0.0), _c(-1.0), x))
 
 
-@device
+@inline
 def _scale(x, p):
     return x * _p(p, 0)
 

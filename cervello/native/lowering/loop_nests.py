@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cervello.errors import GraphError
 from cervello.native.graph.dims import Dim, NotAffine, Shape, written
 from cervello.native.graph.tensors import Tensor
-from cervello.native.lowering.registry import NotPlanned
+from cervello.native.lowering.registry import NoKernelError
 
 
 def broadcast_strides(tensor: Tensor, shape: Shape) -> Shape:
@@ -32,7 +32,7 @@ def collapse(shape: Shape, strides: Sequence[Shape]) -> tuple[list[Dim], list[li
             try:
                 sizes[-1] = sizes[-1] * size
             except NotAffine as error:
-                raise NotPlanned(f"a size grows faster than the batch: {error}") from error
+                raise NoKernelError(f"a size grows faster than the batch: {error}") from error
             for step, stride in zip(steps, here, strict=True):
                 step[-1] = stride
         else:
@@ -46,5 +46,5 @@ def padded(sizes: Sequence[Dim], steps: Sequence[Sequence[Dim]], depth: int) -> 
     """Exactly `depth` loops, by outer loops of one turn."""
     missing = depth - len(sizes)
     if missing < 0:
-        raise NotPlanned(f"{len(sizes)} nested loops, the kernel has {depth}")
+        raise NoKernelError(f"{len(sizes)} nested loops, the kernel has {depth}")
     return [*[1] * missing, *sizes], [[*[0] * missing, *step] for step in steps]

@@ -6,13 +6,13 @@ from collections import Counter
 
 from cervello.native.graph.graph import Node
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import LOWER, NotPlanned
+from cervello.native.lowering.registry import LOWER, NoKernelError
 from cervello.native.lowering.rules.host import lower_host
 from cervello.native.lowering.rules.movement import plan_concats
 from cervello.native.passes.fusion import fused
 
 
-def walk(lowering: Lowering, early: bool = True) -> None:
+def lower_graph(lowering: Lowering, early: bool = True) -> None:
     """Lowers every node that something reads; `early`: see `plan_concats`."""
     live = fused(_live(lowering), lowering.values, lowering.outputs)
     lowering.uses = Counter(name for node in live for name in set(node.inputs) if name)
@@ -51,9 +51,9 @@ def _lower(lowering: Lowering, node: Node) -> None:
     lower = LOWER.get(node.op) if not node.domain else None
     try:
         if lower is None:
-            raise NotPlanned("no kernel for this op")
+            raise NoKernelError("no kernel for this op")
         lower(lowering, node)
-    except NotPlanned as reason:
+    except NoKernelError as reason:
         del lowering.steps[before:]
         while len(lowering.absorbed) > absorbed:
             lowering.absorbed.popitem()

@@ -20,7 +20,7 @@ from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.graph.values import Value
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
-from cervello.native.lowering.registry import NotPlanned
+from cervello.native.lowering.registry import NoKernelError
 
 _COPY_LOOPS = 5  # of `kernels.copies.copy_strided`
 
@@ -65,13 +65,13 @@ class Lowering:
     def shape(self, name: str) -> Shape:
         shape = self.values[name].shape
         if shape is None:
-            raise NotPlanned(f"the shape of {name!r} depends on data")
+            raise NoKernelError(f"the shape of {name!r} depends on data")
         return shape
 
     def dtype(self, name: str) -> np.dtype[Any]:
         dtype = self.values[name].dtype
         if dtype is None:
-            raise NotPlanned(f"the type of {name!r} depends on data")
+            raise NoKernelError(f"the type of {name!r} depends on data")
         return dtype
 
     def tensor(self, name: str) -> Tensor:
@@ -81,9 +81,9 @@ class Lowering:
             return found
         value = self.values[name]
         if value.data is None:
-            raise NotPlanned(f"{name!r} comes from a slower tier with a shape that depends on data")
+            raise NoKernelError(f"{name!r} comes from a slower tier with a shape that depends on data")
         if symbolic(value.data):
-            raise NotPlanned(f"{name!r} holds sizes that depend on the batch")
+            raise NoKernelError(f"{name!r} holds sizes that depend on the batch")
         return self.stored(name, value.data if value.data.dtype != object else value.data.astype(np.int64))
 
     def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
@@ -137,7 +137,7 @@ class Lowering:
         try:
             n_bytes = product(shape) * dtype.itemsize
         except NotAffine as error:
-            raise NotPlanned(f"a size grows faster than the batch: {error}") from error
+            raise NoKernelError(f"a size grows faster than the batch: {error}") from error
         buffer = Buffer(name or f"scratch of {self.node}", Space.ARENA, n_bytes)
         self.buffers.append(buffer)
         return dense(name or buffer.name, dtype, shape, buffer)

@@ -11,7 +11,7 @@ Lower = Callable[[Any, Node], None]  # a Lowering and the node
 LOWER: dict[str, Lower] = {}
 
 
-class NotPlanned(Exception):
+class NoKernelError(Exception):
     """This form of an op has no kernel; the reason goes to the report."""
 
 

@@ -17,7 +17,7 @@ from cervello.errors import PlanError
 from cervello.native.graph.dims import at, parts
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor
 from cervello.native.memory.linear_scan import linear_scan
-from cervello.native.memory.offset_search import Budget, Pile, Span, by_partitions, fill, neighbours, peak, pile, search
+from cervello.native.memory.offset_search import Budget, Span, StackingOrder, by_partitions, fill, neighbours, peak, pile, search
 
 ALIGNMENT = 64
 _PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # the row counts at which a plan should be tight
@@ -47,7 +47,7 @@ class Layout:
     """
 
     lifetimes: tuple[Lifetime, ...]
-    piles: tuple[Pile, ...]
+    piles: tuple[StackingOrder, ...]
     index: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Layout:
         for life in self.lifetimes:
             words += parts(life.buffer.n_bytes)
         for kept in self.piles:
-            listed = [word for i in kept.order for word in (i, len(kept.beneath[i]), *kept.beneath[i])]
+            listed = [word for i in kept.order for word in (i, len(kept.supports[i]), *kept.supports[i])]
             words += [len(listed), *listed]
         return words
 
@@ -118,9 +118,9 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
     spans = _spans(lives)
     most_alive = peak(spans, [1] * len(lives))
     searched = len(lives) <= _MOST_SEARCHED and max(len(lives), len(steps)) * most_alive <= _MOST_PAIRS
-    near = neighbours(spans) if searched else []
+    conflicts = neighbours(spans) if searched else []
     budget = Budget(_BUDGET)
-    piles: list[Pile] = []
+    piles: list[StackingOrder] = []
     hardest = 1.0
     for n_rows in _PROBES if rows_vary else (1,):
         least = min(at(life.buffer.n_bytes, n_rows) for life in lives)
@@ -137,12 +137,12 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
                 piles.pop()
             continue
         if best is None or best[1] > least * (hardest + 0.002):
-            found = search(spans, sizes, near, budget, best)
+            found = search(spans, sizes, conflicts, budget, best)
             hardest = max(hardest, found[1] / max(least, 1))
         else:  # as near to the peak as a search came elsewhere; it has only to be no larger than partitions would be
-            found = fill(by_partitions(spans, sizes), sizes, near)
+            found = fill(by_partitions(spans, sizes), sizes, conflicts)
         if best is None or found[1] < best[1]:
-            piles.append(pile(found[0], sizes, near))
+            piles.append(pile(found[0], sizes, conflicts))
     return Layout(lives, tuple(piles))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 
-from cervello.native.memory.offset_search import Pile, Span
+from cervello.native.memory.offset_search import Span, StackingOrder
 
 
 class _Gaps:
@@ -41,9 +41,9 @@ class _Gaps:
             self._remove(high, above)
             high = above
         if low in self._ends:
-            beneath = self._ends[low]
-            self._remove(beneath, low)
-            low = beneath
+            supports = self._ends[low]
+            self._remove(supports, low)
+            low = supports
         if low < top:
             self._add(low, high)
 
@@ -55,7 +55,7 @@ class _Gaps:
         del self._by_size[bisect_left(self._by_size, (high - low, low))], self._starts[low], self._ends[high]
 
 
-def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> Pile:
+def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> StackingOrder:
     """Places buffers in the order in which they begin.
 
     The living lie in one order along the arena. So it is enough that a buffer rests on the one below it when it begins, and the one
@@ -68,7 +68,7 @@ def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> Pile:
     ending = sorted(every, key=lambda i: spans[i][1])
     keys = [(0, 0, i) for i in every]  # (first byte, one past the last, buffer)
     living: list[tuple[int, int, int]] = []  # keys, from the bottom up
-    beneath: list[dict[int, None]] = [{} for _ in every]
+    supports: list[dict[int, None]] = [{} for _ in every]
     gaps, ended = _Gaps(), 0
     for i in sorted(every, key=lambda i: spans[i]):
         first, end = spans[i]
@@ -88,8 +88,8 @@ def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> Pile:
         keys[i] = offset, offset + sizes[i], i
         place = bisect_left(living, keys[i])
         if place:
-            beneath[i][living[place - 1][2]] = None
+            supports[i][living[place - 1][2]] = None
         if place < len(living):
-            beneath[living[place][2]][i] = None
+            supports[living[place][2]][i] = None
         living.insert(place, keys[i])
-    return Pile(tuple(sorted(every, key=keys.__getitem__)), tuple(map(tuple, beneath)))
+    return StackingOrder(tuple(sorted(every, key=keys.__getitem__)), tuple(map(tuple, supports)))

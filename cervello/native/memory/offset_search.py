@@ -27,7 +27,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Pile:
+class StackingOrder:
     """Which buffer lies on which, whatever their sizes.
 
     Attributes:
@@ -36,7 +36,7 @@ class Pile:
     """
 
     order: tuple[int, ...]
-    beneath: tuple[tuple[int, ...], ...]
+    supports: tuple[tuple[int, ...], ...]
 
     def settle(self, sizes: Sequence[int]) -> tuple[list[int], int]:
         """Offsets for sizes, and the bytes they take in all."""
@@ -45,7 +45,7 @@ class Pile:
         total = 0
         for i in self.order:
             offset = 0
-            for j in self.beneath[i]:
+            for j in self.supports[i]:
                 if ends[j] > offset:
                     offset = ends[j]
             offsets[i] = offset
@@ -57,17 +57,17 @@ class Pile:
 
 def neighbours(spans: Sequence[Span]) -> list[list[int]]:
     """For each buffer, those that live at one step with it."""
-    near: list[list[int]] = [[] for _ in spans]
+    conflicts: list[list[int]] = [[] for _ in spans]
     alive: list[int] = []
     for i in sorted(range(len(spans)), key=lambda i: spans[i]):
         first, end = spans[i]
         alive = [j for j in alive if spans[j][1] > first]
         if end > first:
             for j in alive:
-                near[i].append(j)
-                near[j].append(i)
+                conflicts[i].append(j)
+                conflicts[j].append(i)
             alive.append(i)
-    return near
+    return conflicts
 
 
 def peak(spans: Sequence[Span], sizes: Sequence[int]) -> int:
@@ -83,7 +83,7 @@ def peak(spans: Sequence[Span], sizes: Sequence[int]) -> int:
     return most
 
 
-def fill(order: Sequence[int], sizes: Sequence[int], near: Near) -> tuple[list[int], int]:
+def fill(order: Sequence[int], sizes: Sequence[int], conflicts: Near) -> tuple[list[int], int]:
     """Places buffers one after the other, each at the lowest offset that is free while it lives.
 
     Returns:
@@ -94,7 +94,7 @@ def fill(order: Sequence[int], sizes: Sequence[int], near: Near) -> tuple[list[i
     for i in order:
         size, at_byte = sizes[i], 0
         if size:
-            for low, high in sorted([(offsets[j], offsets[j] + sizes[j]) for j in near[i] if offsets[j] >= 0 and sizes[j]]):
+            for low, high in sorted([(offsets[j], offsets[j] + sizes[j]) for j in conflicts[i] if offsets[j] >= 0 and sizes[j]]):
                 if low - at_byte >= size:
                     break
                 if high > at_byte:
@@ -105,23 +105,23 @@ def fill(order: Sequence[int], sizes: Sequence[int], near: Near) -> tuple[list[i
     return offsets, total
 
 
-def pile(offsets: Sequence[int], sizes: Sequence[int], near: Near) -> Pile:
+def pile(offsets: Sequence[int], sizes: Sequence[int], conflicts: Near) -> StackingOrder:
     """What lies on what in a layout."""
     order = sorted(range(len(sizes)), key=lambda i: (offsets[i], offsets[i] + sizes[i], i))
     rank = [0] * len(sizes)
     for place, i in enumerate(order):
         rank[i] = place
     below = [0] * len(sizes)  # everything a buffer lies above, as bits
-    beneath: list[tuple[int, ...]] = [()] * len(sizes)
+    supports: list[tuple[int, ...]] = [()] * len(sizes)
     for i in order:
         covered, rests = 0, []
-        for place in sorted((rank[j] for j in near[i] if rank[j] < rank[i]), reverse=True):
+        for place in sorted((rank[j] for j in conflicts[i] if rank[j] < rank[i]), reverse=True):
             j = order[place]
             if not covered >> j & 1:
                 rests.append(j)
                 covered |= below[j] | 1 << j
-        below[i], beneath[i] = covered, tuple(rests)
-    return Pile(tuple(order), tuple(beneath))
+        below[i], supports[i] = covered, tuple(rests)
+    return StackingOrder(tuple(order), tuple(supports))
 
 
 def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -> tuple[list[int], int]:
@@ -169,11 +169,11 @@ def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -
 class _Search:
     """The best layout so far, and what may still be spent on a better one; mutable."""
 
-    def __init__(self, spans: Sequence[Span], sizes: Sequence[int], near: Near, start: tuple[list[int], int] | None, work: int):
-        self.spans, self.sizes, self.near, self.work = spans, sizes, near, work
+    def __init__(self, spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, start: tuple[list[int], int] | None, work: int):
+        self.spans, self.sizes, self.conflicts, self.work = spans, sizes, conflicts, work
         self.peak = peak(spans, sizes)
         self.offsets, self.total = start or ([], -1)
-        self.fill_work = len(sizes) + sum(map(len, near))
+        self.fill_work = len(sizes) + sum(map(len, conflicts))
         self.skyline_work = len(sizes) * 8 + len(sizes) * len(sizes) // 6
 
     def within(self, excess: float) -> bool:
@@ -186,14 +186,14 @@ class _Search:
 
     def filled(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.fill_work
-        return fill(order, self.sizes, self.near)
+        return fill(order, self.sizes, self.conflicts)
 
     def along_skyline(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.skyline_work
         return skyline(self.spans, self.sizes, order)
 
 
-def search(spans: Sequence[Span], sizes: Sequence[int], near: Near, budget: Budget,
+def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, budget: Budget,
            start: tuple[list[int], int] | None = None) -> tuple[list[int], int]:
     """The best layout found; at once when an order reaches the peak, or a shaken one comes within 1 % of it; the more work is spent,
     the less is asked for.
@@ -206,7 +206,7 @@ def search(spans: Sequence[Span], sizes: Sequence[int], near: Near, budget: Budg
       offsets by buffer, and the bytes they take in all.
     """
     share = budget.left // 2
-    found = _Search(spans, sizes, near, start, share)
+    found = _Search(spans, sizes, conflicts, start, share)
     every = range(len(sizes))
     lengths = [end - first for first, end in spans]
     by_size = sorted(every, key=lambda i: (-sizes[i], spans[i][0]))
@@ -223,28 +223,28 @@ def search(spans: Sequence[Span], sizes: Sequence[int], near: Near, budget: Budg
     for cost, attempt in attempts:
         if found.total < 0 or (found.work > 0 and found.work >= cost and not found.within(0.0)):
             found.keep(attempt())
-    chance = random.Random(len(sizes))
+    rng = random.Random(len(sizes))
     while found.work > max(share // 2, found.skyline_work) and not found.within(0.01 if found.work > share * 7 // 8 else 0.025):
-        found.keep(found.along_skyline(_shaken(lengths, sizes, chance)))
-    _climb(found, chance)
+        found.keep(found.along_skyline(_shaken(lengths, sizes, rng)))
+    _climb(found, rng)
     budget.left -= share - found.work
     return found.offsets, found.total
 
 
-def _shaken(lengths: Sequence[int], sizes: Sequence[int], chance: random.Random) -> list[int]:
+def _shaken(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
     """An order between long before short and large before small, with noise."""
-    by_length, by_size = chance.choice(((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
-    keys = [-(length ** by_length) * max(size, 1) ** by_size * chance.uniform(0.7, 1.3)
+    by_length, by_size = rng.choice(((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
+    keys = [-(length ** by_length) * max(size, 1) ** by_size * rng.uniform(0.7, 1.3)
             for length, size in zip(lengths, sizes, strict=True)]
     return sorted(range(len(sizes)), key=keys.__getitem__)
 
 
-def _climb(found: _Search, chance: random.Random) -> None:
+def _climb(found: _Search, rng: random.Random) -> None:
     """Moves single buffers about in the best order; sideways steps count, for plateaus are wide."""
     offsets, total = found.offsets, found.total
     order = sorted(range(len(offsets)), key=offsets.__getitem__)
     while found.work > 0 and not found.within(0.04):
-        changed = _moved(order, offsets, found.sizes, found.near, total, chance)
+        changed = _moved(order, offsets, found.sizes, found.conflicts, total, rng)
         other, other_total = found.filled(changed)
         if other_total <= total:
             order, offsets, total = changed, other, other_total
@@ -284,16 +284,17 @@ def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
     return [i for members in partitions for i in members]
 
 
-def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], near: Near, total: int, chance: random.Random) -> list[int]:
+def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], conflicts: Near, total: int,
+           rng: random.Random) -> list[int]:
     """The order with one buffer moved to the front of it: one that reaches the top, or one that holds it up."""
-    i = chance.choice([i for i in order if offsets[i] + sizes[i] == total])
-    while offsets[i] and chance.random() < 0.5:
-        held = [j for j in near[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]
+    i = rng.choice([i for i in order if offsets[i] + sizes[i] == total])
+    while offsets[i] and rng.random() < 0.5:
+        held = [j for j in conflicts[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]
         if not held:
             break
-        i = chance.choice(held)
+        i = rng.choice(held)
     changed = list(order)
     place = changed.index(i)
     del changed[place]
-    changed.insert(chance.randrange(place + 1) if chance.random() < 0.8 else chance.randrange(len(changed) + 1), i)
+    changed.insert(rng.randrange(place + 1) if rng.random() < 0.8 else rng.randrange(len(changed) + 1), i)
     return changed

@@ -15,7 +15,7 @@ from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import Buffer, Space, Step
 from cervello.native.memory.arena_plan import Layout, extent
 from cervello.native.memory.extents import check_extents
-from cervello.native.memory.offset_search import Pile
+from cervello.native.memory.offset_search import StackingOrder
 
 Span = tuple[int, int]  # first and last step, both included
 _PROBES = (1, 2, 17, 64, 1 << 20)
@@ -101,12 +101,12 @@ def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Lay
         living.insert(place, mine)
 
 
-def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pile: Pile) -> None:
+def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pile: StackingOrder) -> None:
     """Whatever the sizes: the living, in the pile's order, lie on each other if each lies on the one before it when it begins, and the
     one after it on it. What ends leaves the others in their order."""
     ranks: dict[int, int] = {}
     for rank, key in enumerate(pile.order):
-        if any(below not in ranks for below in pile.beneath[key]) or key in ranks:
+        if any(below not in ranks for below in pile.supports[key]) or key in ranks:
             raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those beneath it, got another order")
         ranks[key] = rank
     if len(ranks) != len(buffers):
@@ -114,12 +114,12 @@ def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pil
     above: dict[int, int] = {}  # as bits: the ranks that a buffer's place lies above; only where a pile's own edges do not say it
 
     def lies_on(key: int, other: int) -> bool:
-        if other in pile.beneath[key]:
+        if other in pile.supports[key]:
             return True
         if not above:
             for each in pile.order:
                 above[each] = 0
-                for below in pile.beneath[each]:
+                for below in pile.supports[each]:
                     above[each] |= above[below] | 1 << ranks[below]
         return bool(above[key] >> ranks[other] & 1)
 

@@ -29,12 +29,12 @@ from cervello.native.passes.batch_axes import (
     one_row,
     whole,
 )
-from cervello.native.passes.batch_independence import RowsMixed, check_rows_apart
+from cervello.native.passes.batch_independence import BatchDependenceError, check_rows_apart
 from cervello.native.passes.dead_code import without_dead_code
 from cervello.native.passes.decompose import spelled
-from cervello.native.passes.dynamic_batch import Baked, free_batch, walked
+from cervello.native.passes.dynamic_batch import StaticBatchError, make_batch_dynamic, walked
 from cervello.native.passes.dynamic_dims import forced_size
-from cervello.native.passes.vectorize import lift
+from cervello.native.passes.vectorize import vectorize_graph
 from cervello.native.shapes.control_flow import decided
 from cervello.native.shapes.infer_shapes import infer
 
@@ -249,9 +249,9 @@ def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attemp
         graph = without_dead_code(graph, names)  # what the spelling has left without a reader may be what relates the rows
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
-    except RowsMixed as error:
+    except BatchDependenceError as error:
         return _Stuck(str(error), error.related, axes)
-    except (Baked, GraphError) as error:
+    except (StaticBatchError, GraphError) as error:
         return _Stuck(str(error), False, axes)
     return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes, stretches)
 
@@ -273,7 +273,7 @@ def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
 def _declared(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
     """The graph with the batch where its inputs declare one."""
     if not batching.free:
-        raise Baked(batching.reason)
+        raise StaticBatchError(batching.reason)
     return graph, batching
 
 
@@ -281,4 +281,4 @@ def _freed(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
     """The graph with N in place of a batch of 1, in the inputs or behind them."""
     if batching.free:
         return walked(graph, batching.shapes), batching
-    return lift(graph) if -1 in batching.axes.values() else free_batch(graph)
+    return vectorize_graph(graph) if -1 in batching.axes.values() else make_batch_dynamic(graph)

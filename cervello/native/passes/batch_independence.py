@@ -45,7 +45,7 @@ _SEVERAL = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather",
 _SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Slice": (1, 2), "Tile": (1,)}  # operands that are sizes
 
 
-class RowsMixed(Exception):
+class BatchDependenceError(Exception):
     """A node combines rows of the batch, or is not known to keep them apart; the message names it.
 
     Attributes:
@@ -68,11 +68,11 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
       RowsMixed: with the first node that relates rows; without one, with the first that is not known to keep them apart.
     """
     stretches: dict[str, int] = {}  # inside a batch axis that absorbed the axes before it: rows repeat this many times; else 1
-    doubt: RowsMixed | None = None
+    doubt: BatchDependenceError | None = None
     for node in graph.nodes:
         try:
             _check(node, values, stretches)
-        except RowsMixed as error:
+        except BatchDependenceError as error:
             if error.related:
                 raise
             doubt = doubt or error
@@ -81,11 +81,11 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
     for name in outputs:
         value = values[name]
         if value.data is not None and symbolic(value.data):
-            raise RowsMixed(f"output {name!r} holds the number of rows")
+            raise BatchDependenceError(f"output {name!r} holds the number of rows")
         if value.shape is not None and value.data is None and not _moving(value):
-            raise RowsMixed(f"output {name!r} has no batch axis")
+            raise BatchDependenceError(f"output {name!r} has no batch axis")
         if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
-            raise RowsMixed(f"output {name!r} has {written(value.shape)} rows")
+            raise BatchDependenceError(f"output {name!r} has {written(value.shape)} rows")
     return stretches
 
 
@@ -96,13 +96,13 @@ def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> N
         return
     for value in known:
         if value.shape is None and value.from_input:
-            raise RowsMixed(f"node {node} gives a shape that depends on data")
+            raise BatchDependenceError(f"node {node} gives a shape that depends on data")
         if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
-            raise RowsMixed(f"node {node} relates rows to each other", related=True)
+            raise BatchDependenceError(f"node {node} relates rows to each other", related=True)
     inputs = [values[name] for name in node.inputs]
     # A range of rows may pick each row's own element.
     if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
-        raise RowsMixed(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
+        raise BatchDependenceError(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
     if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
         _follow(node, inputs, known, stretches)
         return
@@ -111,7 +111,7 @@ def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> N
     elif any(_moving(value) for value in inputs):
         _check_node(node, inputs)
     if any(_moving(value) for value in inputs) and any(not _moving(value) for value in known):
-        raise RowsMixed(f"node {node} makes one value of all rows", related=True)
+        raise BatchDependenceError(f"node {node} makes one value of all rows", related=True)
     _follow(node, inputs, known, stretches)
 
 
@@ -132,14 +132,14 @@ def _follow(node: Node, inputs: list[Value], outputs: list[Value], stretches: di
     if not found:
         return
     if len(found) > 1:
-        raise RowsMixed(f"node {node} meets rows in different orders")
+        raise BatchDependenceError(f"node {node} meets rows in different orders")
     inside = found.pop()
     for value in outputs:
         if _moving(value) and node.op in ("Reshape", "Flatten"):
             before, after = _in_front(inputs[0]) * inside, _in_front(value)
             rows = next(d for d in value.shape or () if isinstance(d, Affine))
             if not after or before % after or rows.const or rows.slope % (before // after):
-                raise RowsMixed(f"node {node} mixes rows", related=True)
+                raise BatchDependenceError(f"node {node} mixes rows", related=True)
             stretches[value.name] = before // after
         else:
             stretches[value.name] = inside
@@ -149,26 +149,26 @@ def _check_random(node: Node, outputs: list[Value]) -> None:
     for value in outputs:
         moving = _moving(value)
         if not moving:
-            raise RowsMixed(f"node {node} draws one noise for all rows")
+            raise BatchDependenceError(f"node {node} draws one noise for all rows")
         if value.shape is not None and (value.shape[min(moving)] != ROWS or product(value.shape[:min(moving)]) != 1):
-            raise RowsMixed(f"node {node} draws numbers whose rows do not lie in front")
+            raise BatchDependenceError(f"node {node} draws numbers whose rows do not lie in front")
 
 
 def _check_node(node: Node, inputs: list[Value]) -> None:
     """Refuses a node that is not known to keep the rows of its inputs apart."""
     along = None if node.domain else _along(node, inputs)
     if along is None:
-        raise RowsMixed(f"node {node} is not known to keep rows apart")
+        raise BatchDependenceError(f"node {node} is not known to keep rows apart")
     if along & _moving(inputs[0]) or (node.op == "Concat" and any(along & _moving(value) for value in inputs)):
-        raise RowsMixed(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
+        raise BatchDependenceError(f"node {node} works along the batch axis", related=node.op not in ("GatherND", "Tile"))
     if (node.op == "Clip" or node.op not in _SEVERAL) and any(_moving(value) for value in inputs[1:]):
-        raise RowsMixed(f"node {node} takes an operand from the batch that all rows use")
+        raise BatchDependenceError(f"node {node} takes an operand from the batch that all rows use")
     if node.op in ("GatherElements", "GatherND", "ScatterElements") and any(_moving(value) != _moving(inputs[0]) for value in inputs):
-        raise RowsMixed(f"node {node} picks by the row's place in the batch")
+        raise BatchDependenceError(f"node {node} picks by the row's place in the batch")
     if node.op == "Einsum":
         terms = letters(node)[0]
         if len({term[axis] for term, value in zip(terms, inputs, strict=True) for axis in _moving(value)}) > 1:
-            raise RowsMixed(f"node {node} relates rows to each other", related=True)
+            raise BatchDependenceError(f"node {node} relates rows to each other", related=True)
 
 
 def _along(node: Node, inputs: list[Value]) -> set[int] | None:

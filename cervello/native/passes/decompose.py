@@ -22,7 +22,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     recurrent,
     stacked,
 )
-from cervello.native.passes.graph_builder import SPELLINGS, Sketch
+from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has
@@ -50,7 +50,7 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
             operands = [values[name] if name else None for name in node.inputs]
             unknown = any(value is not None and value.shape is None for value in operands)
             for spelling in () if unknown else SPELLINGS.get((node.domain, node.op), ()):
-                sketch = Sketch(node, operands, numbers, makers, values, producers)
+                sketch = GraphBuilder(node, operands, numbers, makers, values, producers)
                 if spelling(sketch):
                     changed = True
                     added += len(sketch.nodes)

@@ -24,11 +24,11 @@ from cervello.native.shapes.infer_shapes import results
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 
 
-class Baked(Exception):
+class StaticBatchError(Exception):
     """The batch of 1 is part of what a node does; the message names it."""
 
 
-def free_batch(graph: Graph) -> tuple[Graph, Batching]:
+def make_batch_dynamic(graph: Graph) -> tuple[Graph, Batching]:
     """The graph with N rows in front of every input.
 
     Raises:
@@ -37,7 +37,7 @@ def free_batch(graph: Graph) -> tuple[Graph, Batching]:
     shapes: dict[str, Shape] = {}
     for port in graph.inputs:
         if port.dtype is None or not port.shape or port.shape[0] != 1 or any(not isinstance(size, int) for size in port.shape):
-            raise Baked(f"input {port.name!r} of shape {port.shape} has no batch in front")
+            raise StaticBatchError(f"input {port.name!r} of shape {port.shape} has no batch in front")
         shapes[port.name] = (ROWS, *(size for size in port.shape[1:] if isinstance(size, int)))
     return walked(graph, shapes), Batching(True, shapes, dict.fromkeys(shapes, 0))
 
@@ -78,7 +78,7 @@ class _Walk:
         try:
             found = results(node, self.values)
         except GraphError as error:
-            raise Baked(str(error)) from error
+            raise StaticBatchError(str(error)) from error
         self.nodes.append(node)
         self.values |= {value.name: value for value in found}
 
@@ -177,7 +177,7 @@ def _check(node: Node, free: dict[str, Value], single: dict[str, Value]) -> None
         if not name or a is None or b is None:
             continue
         if (a.shape is None) != (b.shape is None) or (a.shape is not None and tuple(at(d, 1) for d in a.shape) != b.shape):
-            raise Baked(f"node {node} gives another shape once the batch is free")
+            raise StaticBatchError(f"node {node} gives another shape once the batch is free")
 
 
 def _rows_axis(shape: Shape) -> int | None:

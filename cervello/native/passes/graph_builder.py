@@ -16,7 +16,7 @@ from cervello.native.graph.values import Value
 Array = np.ndarray[Any, Any]
 
 
-class Sketch:
+class GraphBuilder:
     """Nodes and constants that take the place of a node; mutable, used once.
 
     Attributes:
@@ -76,7 +76,7 @@ class Sketch:
     def transpose(self, x: str, *order: int) -> str:
         return str(self.add("Transpose", x, perm=order))
 
-    def give(self, *results: str) -> None:
+    def set_outputs(self, *results: str) -> None:
         """What the node's outputs are."""
         for name, result in zip(self.node.outputs, results, strict=False):
             if not name or not result:
@@ -93,13 +93,14 @@ def _renamed(names: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
     return tuple(new if name == old else name for name in names)
 
 
-Spelling = Callable[[Sketch], bool]  # gives the sketch its nodes; False: not in this form, or not with what is known of the inputs
-SPELLINGS: dict[tuple[str, str], tuple[Spelling, ...]] = {}  # by domain and op, in the order in which they are asked
+Decomposition = Callable[[GraphBuilder],
+                         bool]  # gives the sketch its nodes; False: not in this form, or not with what is known of the inputs
+SPELLINGS: dict[tuple[str, str], tuple[Decomposition, ...]] = {}  # by domain and op, in the order in which they are asked
 
 
-def spells(*ops: str, domain: str = "") -> Callable[[Spelling], Spelling]:
+def spells(*ops: str, domain: str = "") -> Callable[[Decomposition], Decomposition]:
     """Registers how ops are spelled."""
-    def register(function: Spelling) -> Spelling:
+    def register(function: Decomposition) -> Decomposition:
         for op in ops:
             SPELLINGS[domain, op] = (*SPELLINGS.get((domain, op), ()), function)
         return function
@@ -107,6 +108,6 @@ def spells(*ops: str, domain: str = "") -> Callable[[Spelling], Spelling]:
     return register
 
 
-def own(domain: str, op: str, function: Spelling) -> None:
+def own(domain: str, op: str, function: Decomposition) -> None:
     """Registers a user's form of an op: asked before all others."""
     SPELLINGS[domain, op] = (function, *(other for other in SPELLINGS.get((domain, op), ()) if other is not function))

@@ -20,15 +20,15 @@ from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, REDUCTIONS
-from cervello.native.passes.dynamic_batch import Baked
+from cervello.native.passes.dynamic_batch import StaticBatchError
 from cervello.native.shapes.infer_shapes import results
 
 Array = np.ndarray[Any, Any]
-Form = Callable[["_Lift", Node], None]
+Form = Callable[["_Vectorizer", Node], None]
 _FORMS: dict[str, Form] = {}
 
 
-def lift(graph: Graph) -> tuple[Graph, Batching]:
+def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
     """The graph with N rows in front of every input.
 
     Raises:
@@ -37,12 +37,12 @@ def lift(graph: Graph) -> tuple[Graph, Batching]:
     shapes: dict[str, Shape] = {}
     for port in graph.inputs:
         if port.dtype is None or port.shape is None or any(not isinstance(size, int) for size in port.shape):
-            raise Baked(f"input {port.name!r} has no fixed shape")
+            raise StaticBatchError(f"input {port.name!r} has no fixed shape")
         shapes[port.name] = (ROWS, *port.shape)  # type: ignore[arg-type]
-    return _Lift(graph).done(), Batching(True, shapes, dict.fromkeys(shapes, 0), lifted=True)
+    return _Vectorizer(graph).done(), Batching(True, shapes, dict.fromkeys(shapes, 0), lifted=True)
 
 
-class _Lift:
+class _Vectorizer:
     """The state of one lifting; `values`: what everything is for one row, as exported."""
 
     def __init__(self, graph: Graph):
@@ -60,7 +60,7 @@ class _Lift:
             try:
                 found = results(node, self.values)
             except GraphError as error:
-                raise Baked(str(error)) from error
+                raise StaticBatchError(str(error)) from error
             self.values |= {value.name: value for value in found}
             if not any(name in self.lifted for name in node.inputs):
                 self.nodes.append(node)
@@ -70,10 +70,10 @@ class _Lift:
                     self.constants[value.name] = value.data  # type: ignore[assignment]
                 continue
             if any(value.shape is None for value in found):
-                raise Baked(f"node {node} gives a shape that depends on data")
+                raise StaticBatchError(f"node {node} gives a shape that depends on data")
             form = None if node.domain else _FORMS.get(node.op)
             if form is None:
-                raise Baked(f"node {node} is not known with a batch in front")
+                raise StaticBatchError(f"node {node} is not known with a batch in front")
             form(self, node)
             self.lifted.update(name for name in node.outputs if name)
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
@@ -97,13 +97,13 @@ class _Lift:
         """An operand that must be constant."""
         data = self.values[node.inputs[index]].constant
         if data is None:
-            raise Baked(f"node {node} takes an operand that is not constant")
+            raise StaticBatchError(f"node {node} takes an operand that is not constant")
         return data
 
     def only(self, node: Node, *places: int) -> None:
         """Refuses rows in any operand but these."""
         if any(name in self.lifted for i, name in enumerate(node.inputs) if i not in places):
-            raise Baked(f"node {node} takes an operand from the row that it must know")
+            raise StaticBatchError(f"node {node} takes an operand from the row that it must know")
 
 
 def _lifts(*ops: str) -> Callable[[Form], Form]:
@@ -120,130 +120,135 @@ def _shifted(axis: int) -> int:
 
 
 @_lifts(*ELEMENTWISE - {"Expand"})
-def _elementwise(lift: _Lift, node: Node) -> None:
-    rank = max(lift.rank(name) for name in node.inputs if name)
+def _elementwise(vectorizer: _Vectorizer, node: Node) -> None:
+    rank = max(vectorizer.rank(name) for name in node.inputs if name)
     inputs = []
     for name in node.inputs:
-        if name in lift.lifted and lift.rank(name) < rank:  # sizes of 1 go between the rows and the rest
-            name = lift.add("Unsqueeze", name, lift.constant(np.arange(1, rank - lift.rank(name) + 1)))
+        if name in vectorizer.lifted and vectorizer.rank(name) < rank:  # sizes of 1 go between the rows and the rest
+            name = vectorizer.add("Unsqueeze", name, vectorizer.constant(np.arange(1, rank - vectorizer.rank(name) + 1)))
         inputs.append(name)
-    lift.nodes.append(replace(node, inputs=tuple(inputs)))
+    vectorizer.nodes.append(replace(node, inputs=tuple(inputs)))
 
 
 @_lifts("MatMul")
-def _matmul(lift: _Lift, node: Node) -> None:
+def _matmul(vectorizer: _Vectorizer, node: Node) -> None:
     a, b = node.inputs
-    if b in lift.lifted and (lift.rank(b) < 2 or (a in lift.lifted and lift.rank(a) != lift.rank(b))):
-        raise Baked(f"node {node} multiplies vectors of a row")
-    lift.nodes.append(node)
+    if b in vectorizer.lifted and (vectorizer.rank(b) < 2 or (a in vectorizer.lifted and vectorizer.rank(a) != vectorizer.rank(b))):
+        raise StaticBatchError(f"node {node} multiplies vectors of a row")
+    vectorizer.nodes.append(node)
 
 
 @_lifts("Gemm")
-def _gemm(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
-    w = lift.given(node, 1)
+def _gemm(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
+    w = vectorizer.given(node, 1)
     w = w.T if node.attributes.get("transB", 0) else w
     if node.attributes.get("transA", 0):
-        raise Baked(f"node {node} turns its rows")
+        raise StaticBatchError(f"node {node} turns its rows")
     w = w if node.attributes.get("alpha", 1.0) == 1 else (w.astype(np.float64) * node.attributes["alpha"]).astype(w.dtype)
     if len(node.inputs) > 2 and node.inputs[2]:
-        c = lift.given(node, 2)
+        c = vectorizer.given(node, 2)
         c = c if node.attributes.get("beta", 1.0) == 1 else (c * c.dtype.type(node.attributes["beta"]))
         c = c.reshape(c.shape[-1:]) if c.ndim == 2 and c.shape[0] == 1 else c
-        lift.add("Add", lift.add("MatMul", node.inputs[0], lift.constant(w)), lift.constant(c), outputs=node.outputs)
+        vectorizer.add("Add", vectorizer.add("MatMul", node.inputs[0], vectorizer.constant(w)), vectorizer.constant(c),
+                            outputs=node.outputs)
     else:
-        lift.add("MatMul", node.inputs[0], lift.constant(w), outputs=node.outputs)
+        vectorizer.add("MatMul", node.inputs[0], vectorizer.constant(w), outputs=node.outputs)
 
 
 @_lifts("QuantizeLinear", "DequantizeLinear")
-def _quantise(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
-    lift.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 1))}))
+def _quantise(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
+    vectorizer.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 1))}))
 
 
 @_lifts("DynamicQuantizeLinear")
-def _quantise_dynamically(lift: _Lift, node: Node) -> None:
+def _quantise_dynamically(vectorizer: _Vectorizer, node: Node) -> None:
     """One scale and one zero point per row: [N]."""
-    lift.nodes.append(replace(node, attributes={"by_row": 1}))
+    vectorizer.nodes.append(replace(node, attributes={"by_row": 1}))
 
 
 @_lifts("MatMulInteger", "QLinearMatMul")
-def _integer_product(lift: _Lift, node: Node) -> None:
+def _integer_product(vectorizer: _Vectorizer, node: Node) -> None:
     scales = {"MatMulInteger": (2,), "QLinearMatMul": (1, 2, 6, 7)}[node.op]  # that may have rows
-    lift.only(node, 0, *scales)
+    vectorizer.only(node, 0, *scales)
     inputs = list(node.inputs)
     for place in (place for place in scales if place < len(inputs) and inputs[place]):
-        name, rank = inputs[place], lift.rank(inputs[0])
-        if lift.rank(name) and product(lift.values[name].shape or ()) != 1:
-            raise Baked(f"node {node} has a scale or a zero point for each row of its left operand")
-        if name in lift.lifted:
-            inputs[place] = lift.add("Reshape", name, lift.constant(np.array([ROWS, *(1,) * rank], object)))
-    lift.nodes.append(replace(node, inputs=tuple(inputs)))
+        name, rank = inputs[place], vectorizer.rank(inputs[0])
+        if vectorizer.rank(name) and product(vectorizer.values[name].shape or ()) != 1:
+            raise StaticBatchError(f"node {node} has a scale or a zero point for each row of its left operand")
+        if name in vectorizer.lifted:
+            inputs[place] = vectorizer.add("Reshape", name, vectorizer.constant(np.array([ROWS, *(1,) * rank], object)))
+    vectorizer.nodes.append(replace(node, inputs=tuple(inputs)))
 
 
 @_lifts("Concat")
-def _concat(lift: _Lift, node: Node) -> None:
+def _concat(vectorizer: _Vectorizer, node: Node) -> None:
     inputs = []
     for name in node.inputs:
-        if name not in lift.lifted:
-            shape = np.array([ROWS, *(lift.values[name].shape or ())], object)
-            name = lift.add("Expand", lift.add("Unsqueeze", name, lift.constant([0])), lift.constant(shape))
+        if name not in vectorizer.lifted:
+            shape = np.array([ROWS, *(vectorizer.values[name].shape or ())], object)
+            name = vectorizer.add("Expand", vectorizer.add("Unsqueeze", name, vectorizer.constant([0])),
+                                       vectorizer.constant(shape))
         inputs.append(name)
-    lift.nodes.append(replace(node, inputs=tuple(inputs), attributes={**node.attributes, "axis": _shifted(node.attributes["axis"])}))
+    vectorizer.nodes.append(replace(node, inputs=tuple(inputs), attributes={**node.attributes,
+                                                                                 "axis": _shifted(node.attributes["axis"])}))
 
 
 @_lifts("Softmax", "LogSoftmax", "Hardmax", "ArgMax", "ArgMin", "LayerNormalization", "RMSNormalization", "Split", "LpNormalization")
-def _along_axis(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
+def _along_axis(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
     if node.attributes.get("flatten"):
-        raise Baked(f"node {node} takes several axes for a row")
+        raise StaticBatchError(f"node {node} takes several axes for a row")
     default = 0 if node.op in ("ArgMax", "ArgMin", "Split") else -1
-    lift.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", default))}))
+    vectorizer.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", default))}))
 
 
 @_lifts("Gather")
-def _gather(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
-    lift.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 0))}))
+def _gather(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
+    vectorizer.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 0))}))
 
 
 @_lifts("Squeeze", "Unsqueeze", *REDUCTIONS)
-def _along_axes(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
-    axes = lift.given(node, 1).reshape(-1).tolist() if len(node.inputs) > 1 and node.inputs[1] else []
+def _along_axes(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
+    axes = vectorizer.given(node, 1).reshape(-1).tolist() if len(node.inputs) > 1 and node.inputs[1] else []
     if not axes and node.op in REDUCTIONS and node.attributes.get("noop_with_empty_axes", 0):
-        lift.nodes.append(node)
+        vectorizer.nodes.append(node)
         return
     if not axes and node.op == "Squeeze":
-        axes = [i for i, size in enumerate(lift.values[node.inputs[0]].shape or ()) if size == 1]
+        axes = [i for i, size in enumerate(vectorizer.values[node.inputs[0]].shape or ()) if size == 1]
     if not axes and node.op in REDUCTIONS:
-        axes = list(range(lift.rank(node.inputs[0])))
+        axes = list(range(vectorizer.rank(node.inputs[0])))
     if not axes:
-        lift.add("Identity", node.inputs[0], outputs=node.outputs)
+        vectorizer.add("Identity", node.inputs[0], outputs=node.outputs)
         return
-    lift.nodes.append(replace(node, inputs=(node.inputs[0], lift.constant([_shifted(int(axis)) for axis in axes]))))
+    vectorizer.nodes.append(replace(node, inputs=(node.inputs[0], vectorizer.constant([_shifted(int(axis)) for axis in axes]))))
 
 
 @_lifts("Slice")
-def _slice(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
-    axes = lift.given(node, 3).tolist() if len(node.inputs) > 3 and node.inputs[3] else list(range(lift.given(node, 1).size))
+def _slice(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
+    axes = vectorizer.given(node, 3).tolist() if len(node.inputs) > 3 and node.inputs[3] else list(
+        range(vectorizer.given(node, 1).size))
     rest = node.inputs[4:5]
-    lift.nodes.append(replace(node, inputs=(*node.inputs[:3], lift.constant([_shifted(int(axis)) for axis in axes]), *rest)))
+    vectorizer.nodes.append(replace(node, inputs=(*node.inputs[:3], vectorizer.constant([_shifted(int(axis)) for axis in axes]),
+                                                       *rest)))
 
 
 @_lifts("Transpose")
-def _transpose(lift: _Lift, node: Node) -> None:
-    order = node.attributes.get("perm") or tuple(reversed(range(lift.rank(node.inputs[0]))))
-    lift.nodes.append(replace(node, attributes={"perm": (0, *(axis + 1 for axis in order))}))
+def _transpose(vectorizer: _Vectorizer, node: Node) -> None:
+    order = node.attributes.get("perm") or tuple(reversed(range(vectorizer.rank(node.inputs[0]))))
+    vectorizer.nodes.append(replace(node, attributes={"perm": (0, *(axis + 1 for axis in order))}))
 
 
 @_lifts("Reshape", "Flatten", "Expand")
-def _shaped(lift: _Lift, node: Node) -> None:
-    lift.only(node, 0)
-    shape = lift.values[node.outputs[0]].shape or ()
-    target = lift.constant(np.array([ROWS, *shape], object))
+def _shaped(vectorizer: _Vectorizer, node: Node) -> None:
+    vectorizer.only(node, 0)
+    shape = vectorizer.values[node.outputs[0]].shape or ()
+    target = vectorizer.constant(np.array([ROWS, *shape], object))
     name = node.inputs[0]
-    if node.op == "Expand" and lift.rank(name) < len(shape):
-        name = lift.add("Unsqueeze", name, lift.constant(np.arange(1, len(shape) - lift.rank(name) + 1)))
-    lift.add("Expand" if node.op == "Expand" else "Reshape", name, target, outputs=node.outputs)
+    if node.op == "Expand" and vectorizer.rank(name) < len(shape):
+        name = vectorizer.add("Unsqueeze", name, vectorizer.constant(np.arange(1, len(shape) - vectorizer.rank(name) + 1)))
+    vectorizer.add("Expand" if node.op == "Expand" else "Reshape", name, target, outputs=node.outputs)

@@ -16,7 +16,7 @@ from cervello.native.graph.dims import Affine, Shape, product
 from cervello.native.graph.graph import Graph
 from cervello.native.graph.tensors import Buffer, Space, dense
 from cervello.native.graph.values import Value
-from cervello.native.lowering.lower_graph import walk
+from cervello.native.lowering.lower_graph import lower_graph
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.rules import (  # noqa: F401  (each registers its ops)
     attention,
@@ -48,7 +48,7 @@ _RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomi
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuildResult:
     """A program with what callers need to know about it.
 
     Attributes:
@@ -65,13 +65,13 @@ class Built:
     batching: Batching
     graph: Graph | None
     slow: dict[str, str]
-    loose: tuple[str, ...]
+    dynamic_outputs: tuple[str, ...]
     random_nodes: tuple[str, ...]
     fused: int
 
 
 def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None,
-          dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> Built:
+          dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> BuildResult:
     """Builds a graph with N free where its nodes allow it, for one row at a time where not.
 
     Args:
@@ -94,7 +94,7 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
 
 
 def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shapes: Mapping[str, Shape] | None, dims: Mapping[str, int],
-           batch_axis: BatchAxis) -> Built:
+           batch_axis: BatchAxis) -> BuildResult:
     names = _chosen(graph, outputs)
     graph = without_dead_code(normalise(graph), names)
     reading = read_axes(graph, names, dims, shapes, batch_axis)
@@ -143,11 +143,11 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         buffer.readers = lowering.uses[port.name]
         sizes = of_row(opened.get(port.name, {}), file_axes[port.name])
         inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
-    loose = []
+    dynamic_outputs = []
     for name in running:
         value = values[name]
         if value.shape is None or value.dtype is None:
-            loose.append(name)
+            dynamic_outputs.append(name)
             continue
         moving = opened.get(name, {})
         axis = _output_axis(value, batching, reading.axes.get(name), 0 in moving)
@@ -159,18 +159,18 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         value = values[name]
         if value.data is not None and value.from_input:
             lowering.tensor(name)
-    return lowering, inputs, outputs, loose
+    return lowering, inputs, outputs, dynamic_outputs
 
 
-def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> Built:
+def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> BuildResult:
     graph, values, batching = reading.graph, reading.values, reading.batching
     constants = {name: data for name in names if (data := values[name].constant) is not None and not values[name].from_input}
     running = tuple(name for name in names if name not in constants)
-    lowering, inputs, outputs, loose = _prepared(reading, running, opened)
-    walk(lowering)
+    lowering, inputs, outputs, dynamic_outputs = _prepared(reading, running, opened)
+    lower_graph(lowering)
     if lowering.early_matters:
         other = _prepared(reading, running, opened)[0]
-        walk(other, early=False)
+        lower_graph(other, early=False)
         lowering = _leaner(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]
     layout = arena_plan.plan(steps, batching.free)
@@ -181,7 +181,8 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: O
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
-    return Built(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.slow), tuple(loose),
+    return BuildResult(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.slow),
+                       tuple(dynamic_outputs),
                  random_nodes, len(lowering.absorbed))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from cervello.native.graph.dims import Dim, NotAffine, product
-from cervello.native.graph.tensors import Step, Stored, Weight
+from cervello.native.graph.tensors import PackedWeight, Step, Weight
 
 _PER_ELEMENT = 4  # multiply-adds that an element of anything else counts for; an estimate
 
@@ -41,4 +41,4 @@ def elements(step: Step) -> Dim:
 
 
 def _kind(word: object) -> str:
-    return word.kind if isinstance(word, (Weight, Stored)) else ""
+    return word.kind if isinstance(word, (Weight, PackedWeight)) else ""

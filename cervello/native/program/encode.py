@@ -15,7 +15,7 @@ import numpy as np
 
 from cervello.codegen import entry, linker
 from cervello.native.graph.dims import parts
-from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, Space, Step, Stored, Tensor, Weight
+from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, PackedWeight, Space, Step, Tensor, Weight
 from cervello.native.kernels import abi
 from cervello.native.lowering.rules.host import HostCall
 from cervello.native.memory.arena_plan import Layout
@@ -127,8 +127,8 @@ class Program:
             facts, words, places, address = into.facts, into.words, into.places, into.address
         start = address + abi.PLAN_WORDS * 8
         end, base, table = start + n_words * 8, self.address, n_words * 8
-        arena_bytes = entry.ints(_PLACE)(end, self.table_address, n_rows)
-        entry.ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
+        arena_bytes = entry.fastcall_ints(_PLACE)(end, self.table_address, n_rows)
+        entry.fastcall_ints(_RESOLVE)(start, base, base + table, base + 2 * table, end, n_words, n_rows)
         long = self.is_long(n_rows)
         facts[:] = start, end, n_rows, long, 0, 1
         return Plan(n_rows, address, arena_bytes, long, words, facts, places)
@@ -216,7 +216,7 @@ def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: l
             array = weights.store(word)
             kept.append(array)
             words.append(_fixed(array.ctypes.data))
-            step.words[i] = Stored(array, word.shape, word.kind)  # so that the original can go
+            step.words[i] = PackedWeight(array, word.shape, word.kind)  # so that the original can go
         else:
             const, slope = parts(word)
             words.append((const, slope, 0))

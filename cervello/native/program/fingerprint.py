@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.tensors import Space, Stored, Tensor
+from cervello.native.graph.tensors import PackedWeight, Space, Tensor
 from cervello.native.program.encode import Program
 
 
@@ -19,7 +19,7 @@ def described(program: Program, hashes: Mapping[int, str]) -> Iterator[str]:
     """
     for step in program.steps:
         operands = [_operand(tensor, program, hashes) for tensor in step.operands]
-        words = [hashes[id(word.array)] if isinstance(word, Stored) else repr(word) for word in step.words]
+        words = [hashes[id(word.array)] if isinstance(word, PackedWeight) else repr(word) for word in step.words]
         host = [_constant(operand) for operand in step.host.operands] if step.host is not None else []
         yield repr((step.kernel, step.op, step.node, operands, words, host))
 

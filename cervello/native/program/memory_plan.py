@@ -9,7 +9,7 @@ from cervello.native.graph.dims import at
 from cervello.native.memory.weights import Weights
 
 if TYPE_CHECKING:
-    from cervello.native.program.build import Built
+    from cervello.native.program.build import BuildResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class MemoryPlan:
     one_row: str
     fused: int
 
-    def __init__(self, name: str, built: Built, weights: Weights, n_rows: int, piece_rows: int):
+    def __init__(self, name: str, built: BuildResult, weights: Weights, n_rows: int, piece_rows: int):
         program, layout = built.program, built.program.layout
         offsets, arena_bytes = layout.offsets(piece_rows)
         buffers = [PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, piece_rows), str(life.buffer.n_bytes),

@@ -14,7 +14,7 @@ from cervello.errors import ConfigurationError
 from cervello.native.execution.arguments import check_names
 from cervello.native.execution.noise_keys import Draw
 from cervello.native.graph.dims import at
-from cervello.native.graph.tensors import Space, Step, Stored, Tensor
+from cervello.native.graph.tensors import PackedWeight, Space, Step, Tensor
 from cervello.native.model import Model
 from cervello.native.program.cost import elements, multiply_adds
 from cervello.native.program.memory_plan import MemoryPlan
@@ -166,11 +166,11 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     try:
         draw = Draw(seed)  # kept: the run knows the keys by address only
         if model.random_nodes:
-            draw.aim(run, n_rows)
+            draw.set_noise(run, n_rows)
         bench = Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns))
         whole_s, taken = bench.measure(rounds, progress)
     finally:
-        run.aim(0, 0, 0)
+        run.set_noise(0, 0, 0)
         model.release(run)
     pieces = n_rows / bench.piece_rows
     taken = [[one * pieces * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
@@ -182,7 +182,7 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
 
 
 def _described(model: Model, step: Step, n_rows: int, seconds: float, share: float, rounds_s: tuple[float, ...]) -> StepTime:
-    weight = sum(word.array.nbytes for word in step.words if isinstance(word, Stored))
+    weight = sum(word.array.nbytes for word in step.words if isinstance(word, PackedWeight))
     weight += sum(_bytes(tensor, n_rows) for tensor in step.reads if tensor.buffer.space is Space.CONSTANT)
     reads = {(id(t.buffer), t.offset, t.shape, t.strides): t for t in step.reads if t.buffer.space is not Space.CONSTANT}
     tier = "planned" if step.host is None else step.host.tier

@@ -39,14 +39,14 @@ def flops() -> float:
     target = np.zeros(_LANES, np.float32)
     address, rates = target.ctypes.data, []
     for chains in (6, 12):  # CPUs differ in how many registers there are to fill
-        run = entry.ints(f"{_KERNELS}:multiply_add_{chains}")
+        run = entry.fastcall_ints(f"{_KERNELS}:multiply_add_{chains}")
         rates.append(2 * _LANES * chains * _REPEATS / _least(lambda run=run: run(address, _REPEATS), 9))  # type: ignore[misc]
     return max(rates)
 
 
 @cache
 def _read(footprint: int) -> float:
-    run, target = entry.ints(f"{_KERNELS}:read"), np.zeros(_LANES, np.float32)
+    run, target = entry.fastcall_ints(f"{_KERNELS}:read"), np.zeros(_LANES, np.float32)
     raw = np.zeros(footprint + 64, np.uint8)
     start, repeats = raw.ctypes.data + -raw.ctypes.data % 64, max(1, _READ_BYTES // footprint)
     return footprint * repeats / _least(lambda: run(start, footprint, repeats, target.ctypes.data), 5)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.execution.context import Run, fail, operand_view, run_host, run_mixed, settle
+from cervello.native.execution.context import ExecutionContext, fail, operand_view, run_host, run_mixed, settle
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.kernels import abi
 from cervello.native.model import Model
@@ -32,7 +32,7 @@ _LEAST_S = 1e-10  # of a step that seems no slower than an empty stretch
 class Bench:
     """One run that is taken apart; mutable, used once."""
 
-    def __init__(self, model: Model, run: Run, plan: Plan, arrays: Sequence[Array], n_inputs: int):
+    def __init__(self, model: Model, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int):
         self._model, self._run, self._whole_plan, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs
         run.reserve(plan.arena_bytes)
         run.context[abi.CTX_ROW] = 0

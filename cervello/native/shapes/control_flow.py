@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.frontend.control_flow import BRANCH, FLOW, JOINED, OTHERWISE, TURNS
+from cervello.native.frontend.control_flow import BRANCH, FLOW, JOINED, LOOP_BEGIN, OTHERWISE
 from cervello.native.graph.dims import Affine, written
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Array, Value, known
@@ -32,7 +32,7 @@ def flow_values(node: Node, values: Mapping[str, Value]) -> list[Value]:
         return [_token(node, taken), *copies]
     if node.op == JOINED:
         return _joined(node, values)
-    return _begun(node, values) if node.op == TURNS else _ended(node, values)
+    return _begun(node, values) if node.op == LOOP_BEGIN else _ended(node, values)
 
 
 def never_run(node: Node, until: str) -> bool:

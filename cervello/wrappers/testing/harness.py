@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cervello.inferers.config import Choice
+from cervello.inferers.config import InfererConfig
 from cervello.inferers.named import choose
 from cervello.inferers.testing import same_bits, sample_row, stack_rows, take_row
 from cervello.native import Model
@@ -32,7 +32,7 @@ class Playing:
         """The stack under test, outermost first."""
         return [self.make_wrapper()]
 
-    def make_inferer(self, model: Model) -> str | Choice | Inferer:
+    def make_inferer(self, model: Model) -> str | InfererConfig | Inferer:
         """The inferer inside; any will do."""
         return "memoizing"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.native.frontend.control_flow import TURNS
+from cervello.native.frontend.control_flow import LOOP_BEGIN
 from cervello.native.frontend.operand_rules.table import Operands, operands_of
 
 
-@operands_of(TURNS)
+@operands_of(LOOP_BEGIN)
 def _turns(o: Operands) -> None:
     if not o.given(0):
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.codegen.compiler import device, shared
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_c_1, call_c_2, call_c_4, call_kernel, read_i32, word, write_f32, write_i64
 from cervello.native.kernels.abi import (
     CTX_ALL_DETERMINISTIC,
@@ -56,14 +56,14 @@ from cervello.native.kernels.abi import (
     MOVE_PORT,
     MOVE_ROW_BYTES,
     MOVE_WORDS,
-    PLAN_LONG,
+    PLAN_RELEASES_GIL,
 )
 from cervello.native.kernels.runtime.execution import execute
 from cervello.native.kernels.storing import copy_row
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 
-@device
+@inline
 def _fits(entry, array, array_type, n_rows):
     """Whether an object is a plain array of the described type and shape; dims of -1 mean n_rows."""
     if word(array + TYPE, 0) != array_type:
@@ -85,7 +85,7 @@ def _fits(entry, array, array_type, n_rows):
     return True
 
 
-@device
+@inline
 def _apart(door, port, n_rows):
     """Whether no output among an array and those before it shares memory with another of them: a program may write early and read late."""
     entry = door + (DOOR_HEADER + port * DOOR_WORDS) * 8
@@ -101,7 +101,7 @@ def _apart(door, port, n_rows):
     return True
 
 
-@shared
+@noinline
 def _door(ctx, objects, n_rows):
     """Checks arrays and notes their addresses; 0, or -1 - i when array i does not fit as it is."""
     door = word(ctx, CTX_DOOR)
@@ -141,7 +141,7 @@ def run(ctx, plan, n, objects, n_objects):
     return execute(ctx, plan, first) if plan != 0 else 0
 
 
-@shared
+@noinline
 def _inward(ctx, n_rows):
     """What wrappers do to inputs before a run."""
     first = word(ctx, CTX_DOOR) + DOOR_HEADER * 8
@@ -171,7 +171,7 @@ def _inward(ctx, n_rows):
     return 0
 
 
-@shared
+@noinline
 def _commit(ctx, n_rows):
     """What wrappers keep of outputs after a run that succeeded; counts every agent's decision. Returns what `storing.keep` does."""
     slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
@@ -186,7 +186,7 @@ def _commit(ctx, n_rows):
     return kept
 
 
-@shared
+@noinline
 def _has_plain_keys(ctx, names):
     """Whether all keys of a dict are of the type str itself: a key of any other type may run Python when it is compared."""
     write_i64(ctx, CTX_POSITION, 0)
@@ -196,7 +196,7 @@ def _has_plain_keys(ctx, names):
     return True
 
 
-@shared
+@noinline
 def _found_in_order(ctx, names, output, arrays):
     """Whether the keys of a dict of the right size are the door's own names, in its order; notes the arrays then. Nothing is compared."""
     door, following = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_NEXT)
@@ -213,7 +213,7 @@ def _found_in_order(ctx, names, output, arrays):
     return True
 
 
-@shared
+@noinline
 def _found_by_name(ctx, names, output, arrays):
     """Looks the arrays of a dict up and notes them; 0, or -1 - i when array i is not there or the dict is not to be trusted."""
     if not _has_plain_keys(ctx, names):
@@ -230,7 +230,7 @@ def _found_by_name(ctx, names, output, arrays):
     return 0
 
 
-@shared
+@noinline
 def _count_references(ctx, function):
     """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
     door = word(ctx, CTX_DOOR)
@@ -241,7 +241,7 @@ def _count_references(ctx, function):
             call_c_1(function, word(arrays, i))
 
 
-@shared
+@noinline
 def _run_found(ctx, plan, n, objects, n_objects):
     """What `run_named` does with arrays that have passed the door."""
     door = word(ctx, CTX_DOOR)
@@ -298,7 +298,7 @@ def run_named(ctx, plan, n, objects, n_objects):
     status = _door(ctx, arrays, n)
     if status != 0:
         return status
-    lets_others_run = plan != 0 and word(plan, PLAN_LONG) != 0  # other Python threads, which may take the arrays out of the dicts
+    lets_others_run = plan != 0 and word(plan, PLAN_RELEASES_GIL) != 0  # other Python threads, which may take the arrays out of the dicts
     if lets_others_run:
         _count_references(ctx, word(ctx, CTX_INCREF))
     status = _run_found(ctx, plan, n, objects, n_objects)

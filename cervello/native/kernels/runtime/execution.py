@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_kernel, word, write_i64
 from cervello.native.kernels.abi import (
     CTX_CLOCK,
     CTX_CLOCK_WRITES,
     CTX_DOOR,
+    CTX_ITERATIONS,
     CTX_NOW,
     CTX_RESTORE_THREAD,
     CTX_ROW,
@@ -19,7 +20,6 @@ from cervello.native.kernels.abi import (
     CTX_SINCE,
     CTX_SPACES,
     CTX_SURE,
-    CTX_TURNS,
     CTX_UNTIL,
     DOOR_BASE,
     DOOR_BUFFERS,
@@ -29,16 +29,16 @@ from cervello.native.kernels.abi import (
     FIRST_BUFFER,
     JUMP,
     PLAN_END,
-    PLAN_LONG,
     PLAN_PARTS,
     PLAN_PROGRAM,
+    PLAN_RELEASES_GIL,
     PLAN_ROWS,
     PLAN_WORDS,
 )
 
 
-@shared
-def walk(program, end, ctx):
+@noinline
+def run_steps(program, end, ctx):
     """Runs the steps in order; 0, or the offset of the failing step * 256 + its status.
 
     A status below 0 is a jump: JUMP + words from the step to the next one. One that leads out of the program is handed on, as JUMP +
@@ -58,7 +58,7 @@ def walk(program, end, ctx):
     return 0
 
 
-@shared
+@noinline
 def piece(ctx, door, plan, first):
     """Runs a plan without parts on the arrays noted at a door, from row `first` on."""
     entry = door + DOOR_HEADER * 8
@@ -67,11 +67,11 @@ def piece(ctx, door, plan, first):
         entry += DOOR_WORDS * 8
     write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
     write_i64(ctx, CTX_ROW, first)
-    write_i64(ctx, CTX_TURNS, 0)
-    return walk(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
+    write_i64(ctx, CTX_ITERATIONS, 0)
+    return run_steps(word(plan, PLAN_PROGRAM), word(plan, PLAN_END), ctx)
 
 
-@shared
+@noinline
 def _look_at_clock(ctx):
     """Nanoseconds."""
     if word(ctx, CTX_CLOCK_WRITES) != 0:
@@ -81,7 +81,7 @@ def _look_at_clock(ctx):
     return word(ctx, CTX_NOW)
 
 
-@shared
+@noinline
 def _in_time(ctx, first, n_rows):
     """Whether a piece is expected to be over in time, by what its rows are said to take, or have taken in this batch."""
     now = _look_at_clock(ctx)
@@ -94,7 +94,7 @@ def _in_time(ctx, first, n_rows):
     return now + row_ns * n_rows <= word(ctx, CTX_UNTIL)
 
 
-@shared
+@noinline
 def _pieces(ctx, plan, first):
     door, n_parts, limited = word(ctx, CTX_DOOR), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
     if n_parts == 0:
@@ -119,11 +119,11 @@ def _pieces(ctx, plan, first):
     return 0
 
 
-@shared
+@noinline
 def execute(ctx, plan, first):
-    """Runs a plan on the noted arrays from row `first` on; 0, or where the program failed, as `walk` says."""
+    """Runs a plan on the noted arrays from row `first` on; 0, or where the program failed, as `run_steps` says."""
     mode = pin_float_mode()
-    if word(plan, PLAN_LONG) != 0:  # long enough to let other Python threads run meanwhile
+    if word(plan, PLAN_RELEASES_GIL) != 0:  # long enough to let other Python threads run meanwhile
         thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
         status = _pieces(ctx, plan, first)
         call_c_1(word(ctx, CTX_RESTORE_THREAD), thread)
@@ -136,6 +136,6 @@ def execute(ctx, plan, first):
 def segment(ctx, program, end):
     """Runs a stretch of a program between two steps of a slower tier."""
     mode = pin_float_mode()
-    status = walk(program, end, ctx)
+    status = run_steps(program, end, ctx)
     restore_float_mode(mode)
     return status

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import word, write_i64
 
 _ALIGNMENT = 64
 
 
-@shared
+@noinline
 def _settle(places, sizes, pile, end):
     """Puts every buffer of a pile on the highest of those beneath it; the bytes they take in all."""
     total = 0

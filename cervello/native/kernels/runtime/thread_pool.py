@@ -8,7 +8,7 @@ Both do it with exchanges, so one of the two always sees the other.
 from __future__ import annotations
 
 from cervello.codegen.atomics import add, exchange, load, pause, store
-from cervello.codegen.compiler import shared
+from cervello.codegen.compiler import noinline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_c_2, word, write_i64
 from cervello.native.kernels.abi import (
@@ -48,7 +48,7 @@ _STOP = -1
 _NO_MORE = 1 << 40
 
 
-@shared
+@noinline
 def _take(job, ctx):
     """Runs pieces until there are none left."""
     plan, door = word(job, JOB_PLAN), word(word(job, JOB_CONTEXT), CTX_DOOR)
@@ -70,7 +70,7 @@ def _take(job, ctx):
             add(job, JOB_NEXT, _NO_MORE)
 
 
-@shared
+@noinline
 def _sleep(block, sleeping, changed, unchanged, acquire, lock):
     """Sleeps while word `changed` of a block is or is not 0, as `unchanged` says; may also wake without a reason."""
     exchange(block, sleeping, 1)
@@ -79,7 +79,7 @@ def _sleep(block, sleeping, changed, unchanged, acquire, lock):
     return 0
 
 
-@shared
+@noinline
 def _offer(worker):
     """The next job for a worker; waits for it."""
     while True:

@@ -11,7 +11,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import BINARY
 from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_for
 from cervello.native.lowering.rules.reductions import turned_floats
@@ -66,5 +66,5 @@ def _dense(lowering: Lowering, name: str) -> Tensor:
 def _lead(tensor: Tensor, lead: tuple[Dim, ...]) -> tuple[Dim, ...]:
     part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
     if len(part.shape) > len(lead):
-        raise NotPlanned("more leading axes than the scores have")
+        raise NoKernelError("more leading axes than the scores have")
     return broadcast_strides(part, lead)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cervello.native.frontend.control_flow import BRANCH, JOINED, OTHERWISE, TURNED, TURNS
+from cervello.native.frontend.control_flow import BRANCH, JOINED, LOOP_BEGIN, LOOP_END, OTHERWISE
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import LABEL, Jump, Step, Tensor
 from cervello.native.lowering.lowering import Lowering, copy_words
@@ -62,7 +62,7 @@ def _joined(lowering: Lowering, node: Node) -> None:
     lowering.steps.append(lowering.open.pop(node.inputs[0]))
 
 
-@lowers(TURNS)
+@lowers(LOOP_BEGIN)
 def _turns(lowering: Lowering, node: Node) -> None:
     counter, trips, turn, going, *taken = node.outputs
     n_states = node.attributes["states"]
@@ -94,7 +94,7 @@ def _turns(lowering: Lowering, node: Node) -> None:
             sequence.shape[axis], sequence.strides[axis], node.attributes["reverse"][i], *copy_words(one, element)])
 
 
-@lowers(TURNED)
+@lowers(LOOP_END)
 def _turned(lowering: Lowering, node: Node) -> None:
     loop: _Loop = lowering.open.pop(node.inputs[0])
     both, n_states, axes = lowering.tensor(node.inputs[0]), node.attributes["states"], node.attributes["axes"]

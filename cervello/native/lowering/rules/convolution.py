@@ -11,7 +11,7 @@ from cervello.native.graph.dims import written
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels
 from cervello.native.lowering.rules.convolution_taps import two as _two
 from cervello.native.lowering.rules.elementwise import activation
@@ -32,13 +32,13 @@ def _planar(tensor: Tensor) -> tuple[Any, ...]:
         return n, c, 0, w
     if len(tensor.shape) == 4:
         return tensor.strides
-    raise NotPlanned(f"{len(tensor.shape) - 2} spatial dimensions")
+    raise NoKernelError(f"{len(tensor.shape) - 2} spatial dimensions")
 
 
 def _geometry(lowering: Lowering, node: Node, kernel: tuple[int, ...] | None = None) -> Window:
     found = window(node, lowering.value(node.inputs[0]), kernel)
     if len(found.sizes) > 2:
-        raise NotPlanned(f"{len(found.sizes)} spatial dimensions")
+        raise NoKernelError(f"{len(found.sizes)} spatial dimensions")
     return found
 
 
@@ -53,7 +53,7 @@ def _conv(lowering: Lowering, node: Node) -> None:
     w = lowering.constant(node.inputs[1])
     b = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     if source.dtype != F32 or w is None or (len(node.inputs) > 2 and node.inputs[2] and b is None):
-        raise NotPlanned("weights that are not constant float32")
+        raise NoKernelError("weights that are not constant float32")
     found = _geometry(lowering, node, tuple(w.shape[2:]))
     groups = node.attributes.get("group", 1)
     channels = w.shape[1]
@@ -124,10 +124,10 @@ def _padded(bias: Array, width: int) -> Array:
 def _pool(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     found = _geometry(lowering, node)
     if node.op == "AveragePool" and node.attributes.get("count_include_pad", 0) and node.attributes.get("ceil_mode", 0):
-        raise NotPlanned("counted padding together with ceil_mode")
+        raise NoKernelError("counted padding together with ceil_mode")
     whole = tuple(found.kernel) == tuple(found.sizes) and set(found.outputs) == {1} and not any(found.pads) and set(found.dilations) <= {1}
     if node.op == "MaxPool" and whole:
         emit_reduction(lowering, "max_", source, list(range(2, len(source.shape))), lowering.output(node.outputs[0]))

@@ -14,7 +14,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
@@ -37,7 +37,7 @@ def _clip(lowering: Lowering, node: Node) -> list[Any]:
         name = node.inputs[index] if len(node.inputs) > index else ""
         bound = lowering.constant(name) if name else np.float32(missing)
         if bound is None:
-            raise NotPlanned("bounds that are not constant")
+            raise NoKernelError("bounds that are not constant")
         words.append(float_word(float(np.asarray(bound).reshape(()))))
     return words
 
@@ -67,7 +67,7 @@ def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
         return None
     try:
         return found[0] if ":" in found[0] else f"{_K}unary:{found[0]}", found[1](lowering, node)
-    except NotPlanned:
+    except NoKernelError:
         return None
 
 
@@ -107,7 +107,7 @@ def _whole_bounds(lowering: Lowering, node: Node) -> list[Any]:
         name = node.inputs[index] if len(node.inputs) > index else ""
         bound = lowering.constant(name) if name else np.asarray(missing)
         if bound is None:
-            raise NotPlanned("bounds that are not constant")
+            raise NoKernelError("bounds that are not constant")
         words.append(int(np.asarray(bound).reshape(())))
     return words
 
@@ -123,7 +123,7 @@ def _lower_unary(lowering: Lowering, node: Node) -> None:
     elif found is None and kind is not None and node.op == "Clip":
         found = f"{_K}integers:clip_{kind}", _whole_bounds(lowering, node)
     if found is None:
-        raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
+        raise NoKernelError(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
     source = lowering.tensor(node.inputs[0])
     target = lowering.output(node.outputs[0], contiguous=False, over=source)
     emit_map(lowering, found[0], source, target, found[1])
@@ -146,7 +146,7 @@ def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float
     """A block on an array, to fold constants."""
     source = np.ascontiguousarray(x, F32)
     target, words = np.empty_like(source), np.array([float_word(p) for p in parameters] or [0], np.int64)
-    entry.ints(reference)(target.ctypes.data, source.ctypes.data, source.size, words.ctypes.data)
+    entry.fastcall_ints(reference)(target.ctypes.data, source.ctypes.data, source.size, words.ctypes.data)
     return target.reshape(x.shape)
 
 
@@ -154,7 +154,7 @@ def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float
 def _not(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
     if source.dtype != BOOL:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
 
 
@@ -162,7 +162,7 @@ def _not(lowering: Lowering, node: Node) -> None:
 def _strange(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     counted = [] if node.op == "IsNaN" else [int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")]
     block = "unary:is_nan" if node.op == "IsNaN" else "unary:is_inf"
     emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
@@ -180,7 +180,7 @@ def _cast(lowering: Lowering, node: Node) -> None:
         return
     kinds = _KINDS.get(source.dtype.name), _KINDS.get(dtype.name)
     if None in kinds:
-        raise NotPlanned(f"no kernel casts {source.dtype} to {dtype}")
+        raise NoKernelError(f"no kernel casts {source.dtype} to {dtype}")
     emit_map(lowering, f"{_K}casts:{kinds[0]}_to_{kinds[1]}", source, lowering.output(name, contiguous=False), [])
 
 
@@ -216,7 +216,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         operands = tuple(o if fit and not (all_still and i == 0) else _materialised(lowering, o, target)
                          for i, (o, fit) in enumerate(zip(operands, fits, strict=True)))
     else:
-        raise NotPlanned("strides that no loop covers")
+        raise NoKernelError("strides that no loop covers")
     still = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
     sizes, steps = padded(sizes, steps, 4)
     strides = [stride for step in steps for stride in step[:3]]
@@ -234,7 +234,7 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
     operands = [lowering.tensor(i) for i in node.inputs]
     block = BINARY.get(operands[0].dtype, {}).get(node.op)
     if block is None or any(o.dtype != operands[0].dtype for o in operands):
-        raise NotPlanned(f"no kernel for {' and '.join(str(o.dtype) for o in operands)}")
+        raise NoKernelError(f"no kernel for {' and '.join(str(o.dtype) for o in operands)}")
     if node.op == "Mod" and node.attributes.get("fmod", 0):
         block = block.replace(":mod", ":fmod")
     if len(operands) == 1:
@@ -258,7 +258,7 @@ for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "L
 def _where(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(i) for i in node.inputs)
     if operands[0].dtype != BOOL or operands[1].dtype != operands[2].dtype:
-        raise NotPlanned(f"no kernel for {operands[1].dtype}")
+        raise NoKernelError(f"no kernel for {operands[1].dtype}")
     block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
     emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)
 
@@ -267,12 +267,12 @@ def _where(lowering: Lowering, node: Node) -> None:
 def _batch_normalization(lowering: Lowering, node: Node) -> None:
     """y = x * scale + shift per channel, the two folded from four constants in float64."""
     if node.attributes.get("training_mode", 0):
-        raise NotPlanned("training mode")
+        raise NoKernelError("training mode")
     operands = [lowering.constant(name) for name in node.inputs[1:5]]
     if any(o is None for o in operands):
-        raise NotPlanned("statistics that are not constant")
+        raise NoKernelError("statistics that are not constant")
     if lowering.dtype(node.inputs[0]) != F32:
-        raise NotPlanned(f"no kernel for {lowering.dtype(node.inputs[0])}")
+        raise NoKernelError(f"no kernel for {lowering.dtype(node.inputs[0])}")
     scale, bias, mean, variance = (np.asarray(o, np.float64) for o in operands)
     factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     shift = (bias - mean * factor).astype(F32)

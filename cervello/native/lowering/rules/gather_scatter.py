@@ -11,7 +11,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.loop_nests import collapse, padded
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.reductions import _last_axis
 from cervello.native.shapes.rules.basic import axis_of
 
@@ -25,7 +25,7 @@ _DEPTH = 5
 def _indices(lowering: Lowering, name: str) -> Tensor:
     tensor = lowering.tensor(name)
     if tensor.dtype not in _INDEX_TYPES:
-        raise NotPlanned("indices that are not int32 or int64")
+        raise NoKernelError("indices that are not int32 or int64")
     return tensor
 
 
@@ -33,7 +33,7 @@ def _mode(node: Node, tensor: Tensor) -> tuple[int, int]:
     """How updates meet what is there, and the kind of numbers."""
     mode = _MODES.get(node.attributes.get("reduction", "none"))
     if mode is None or (mode and tensor.dtype not in _KINDS):
-        raise NotPlanned(f"no kernel for reduction {node.attributes['reduction']!r} of {tensor.dtype}")
+        raise NoKernelError(f"no kernel for reduction {node.attributes['reduction']!r} of {tensor.dtype}")
     return mode, _KINDS.get(tensor.dtype, 0)
 
 
@@ -50,7 +50,7 @@ def _gather_elements(lowering: Lowering, node: Node) -> None:
     data, indices = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1])
     axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
     if isinstance(data.shape[axis], Affine):
-        raise NotPlanned("rows picked across the batch")
+        raise NoKernelError("rows picked across the batch")
     target = lowering.output(node.outputs[0])
     lowering.emit("gather_scatter:gather_elements", (data, indices), (target,), [
         data.itemsize, indices.itemsize, data.shape[axis], data.strides[axis], *_by_element(data, indices, target, axis)])
@@ -61,7 +61,7 @@ def _scatter_elements(lowering: Lowering, node: Node) -> None:
     data, indices, updates = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1]), lowering.tensor(node.inputs[2])
     axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
     if isinstance(data.shape[axis], Affine):
-        raise NotPlanned("rows placed across the batch")
+        raise NoKernelError("rows placed across the batch")
     mode = _mode(node, data)
     target = _copied(lowering, data, node.outputs[0])
     lowering.emit("gather_scatter:scatter_elements", (updates, indices), (target,), [
@@ -79,10 +79,10 @@ def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> li
     depth = indices.shape[-1]
     lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
     if isinstance(depth, Affine) or depth > _DEPTH or depth > len(rest):
-        raise NotPlanned(f"tuples of {depth} indices")
+        raise NoKernelError(f"tuples of {depth} indices")
     named = rest[:depth]
     if any(isinstance(size, Affine) for size in named):
-        raise NotPlanned("rows picked across the batch")
+        raise NoKernelError("rows picked across the batch")
     idle = [0] * (_DEPTH - depth)
     return [product(lead), product(indices.shape[batch_axes:-1]), depth, indices.itemsize, product(rest[depth:]) * whole.itemsize,
             product(rest) * whole.itemsize, *named, *idle, *whole.strides[batch_axes:batch_axes + depth], *idle]
@@ -109,11 +109,11 @@ def _scatter_nd(lowering: Lowering, node: Node) -> None:
 def _top_k(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
     n = source.shape[axis]
     if isinstance(n, Affine):
-        raise NotPlanned("rows compared across the batch")
+        raise NoKernelError("rows compared across the batch")
     ready, order = _last_axis(lowering, source, axis)
     ready = lowering.contiguous(ready)
     k = lowering.shape(node.outputs[0] or node.outputs[1])[axis]

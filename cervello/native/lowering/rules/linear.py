@@ -10,7 +10,7 @@ from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import activation, emit_binary
 
 F32 = np.dtype(np.float32)
@@ -67,7 +67,7 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias:
 def _matrix(lowering: Lowering, tensor: Tensor, k: Dim) -> Tensor:
     """A tensor [..., K] as [rows, K] with K contiguous."""
     if isinstance(k, Affine):
-        raise NotPlanned("a product over the batch")
+        raise NoKernelError("a product over the batch")
     rows = product(tensor.shape[:-1])
     if tensor.strides and (tensor.strides[-1] == 4 or tensor.shape[-1] == 1):
         view = reshaped(tensor, tensor.name, (rows, k))
@@ -130,9 +130,9 @@ def _gemm(lowering: Lowering, node: Node) -> None:
     c = node.inputs[2] if len(node.inputs) > 2 else ""
     w = lowering.constant(b)
     if lowering.dtype(a) != F32:
-        raise NotPlanned(f"no kernel for {lowering.dtype(a)}")
+        raise NoKernelError(f"no kernel for {lowering.dtype(a)}")
     if w is None:
-        raise NotPlanned("weights that are not constant")
+        raise NoKernelError("weights that are not constant")
     alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
     w = w.T if node.attributes.get("transB", 0) else w
     w = w if alpha == 1 else (w.astype(np.float64) * alpha).astype(F32)
@@ -164,7 +164,7 @@ def _gemm(lowering: Lowering, node: Node) -> None:
 def _matmul(lowering: Lowering, node: Node) -> None:
     a, b = node.inputs
     if lowering.dtype(a) != F32 or lowering.dtype(b) != F32:
-        raise NotPlanned(f"no kernel for {lowering.dtype(a)}")
+        raise NoKernelError(f"no kernel for {lowering.dtype(a)}")
     w = lowering.constant(b)
     if w is not None and (w.ndim == 2 or w.ndim == 1):
         source = lowering.tensor(a)
@@ -186,7 +186,7 @@ def _product(lowering: Lowering, node: Node) -> None:
         right = right.viewed(right.name, (*right.shape, 1), (*right.strides, 0))
     (m, k), n = left.shape[-2:], right.shape[-1]
     if isinstance(k, Affine) or isinstance(m, Affine) or isinstance(n, Affine):
-        raise NotPlanned("a product over the batch")
+        raise NoKernelError("a product over the batch")
     if left.strides[-1] != 4 and k != 1:
         left = lowering.contiguous(left)
     target = lowering.output(name)

@@ -14,7 +14,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Buffer, Space, Tensor, dense, reshaped
 from cervello.native.lowering.loop_nests import broadcast_strides
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.shapes.rules.basic import axis_of
 
 
@@ -178,9 +178,9 @@ def _gather(lowering: Lowering, node: Node) -> None:
                 lowering.alias(name, source.viewed(name, shape, strides, source.offset + source.strides[axis] * places[0]))
                 return
     if isinstance(size, Affine):
-        raise NotPlanned("rows picked across the batch")
+        raise NoKernelError("rows picked across the batch")
     if lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
-        raise NotPlanned("indices that are not int32 or int64")
+        raise NoKernelError("indices that are not int32 or int64")
     table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
     target = lowering.output(name)
     inner_bytes = product(source.shape[axis + 1:]) * source.itemsize
@@ -205,10 +205,10 @@ def _pad_by_places(lowering: Lowering, name: str, source: Tensor, before: list[i
         size = source.shape[axis]
         if first or last:
             if isinstance(size, Affine):
-                raise NotPlanned("padding across the batch")
+                raise NoKernelError("padding across the batch")
             kept = np.arange(size)[max(-first, 0):size - max(-last, 0)]
             if kept.size == 0:
-                raise NotPlanned("nothing to take padding from")
+                raise NoKernelError("nothing to take padding from")
             source = emit_picked(lowering, source, axis, np.pad(kept, (max(first, 0), max(last, 0)), mode))  # type: ignore[call-overload]
     lowering.alias(name, source.viewed(name, source.shape, source.strides))
 
@@ -217,13 +217,13 @@ def _pad_by_places(lowering: Lowering, name: str, source: Tensor, before: list[i
 def _tile(lowering: Lowering, node: Node) -> None:
     counts = lowering.constant(node.inputs[1])
     if counts is None:
-        raise NotPlanned("counts that are not constant")
+        raise NoKernelError("counts that are not constant")
     found = lowering.tensor(node.inputs[0])
     for axis, times in enumerate(counts.tolist()):
         size = found.shape[axis]
         if times != 1:
             if isinstance(size, Affine):
-                raise NotPlanned("rows repeated across the batch")
+                raise NoKernelError("rows repeated across the batch")
             found = emit_picked(lowering, found, axis, np.tile(np.arange(size), int(times)))
     lowering.alias(node.outputs[0], found.viewed(node.outputs[0], found.shape, found.strides))
 
@@ -232,17 +232,17 @@ def _tile(lowering: Lowering, node: Node) -> None:
 def _pad(lowering: Lowering, node: Node) -> None:
     mode = node.attributes.get("mode", "constant")
     if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise NotPlanned(f"padding mode {mode!r}")
+        raise NoKernelError(f"padding mode {mode!r}")
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.itemsize not in (1, 2, 4, 8):
-        raise NotPlanned(f"no kernel fills {source.dtype}")
+        raise NoKernelError(f"no kernel fills {source.dtype}")
     pads, places = (lowering.constant(name) for name in (node.inputs[1], (*node.inputs, "", "")[3]))
     if pads is None or (len(node.inputs) > 3 and node.inputs[3] and places is None):
-        raise NotPlanned("amounts that are not constant")
+        raise NoKernelError("amounts that are not constant")
     amounts = [int(p) for p in pads]
     value = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1, source.dtype)
     if value is None:
-        raise NotPlanned("a padding value that is not constant")
+        raise NoKernelError("a padding value that is not constant")
     axes = list(range(len(source.shape))) if places is None else [axis_of(node, int(a), len(source.shape)) for a in places]
     before, after = [0] * len(source.shape), [0] * len(source.shape)
     half = len(amounts) // 2

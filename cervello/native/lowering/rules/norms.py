@@ -11,7 +11,7 @@ from cervello.native.graph.dims import Affine, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor, Weight, dense_strides, reshaped
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import emit_binary
 from cervello.native.lowering.rules.reductions import _last_axis, emit_rows
 from cervello.native.shapes.rules.basic import axis_of
@@ -22,7 +22,7 @@ F32 = np.dtype(np.float32)
 def _float_source(lowering: Lowering, node: Node) -> Tensor:
     source = lowering.tensor(node.inputs[0])
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     return source
 
 
@@ -41,7 +41,7 @@ def _by_groups(lowering: Lowering, node: Node) -> None:
     """Each group of channels of a picture to mean 0 and deviation 1, then a scale and a shift per channel (before opset 21: per group)."""
     source = _float_source(lowering, node)
     if any(isinstance(size, Affine) for size in source.shape[1:]) or len(source.shape) < 2:
-        raise NotPlanned("channels that depend on the batch")
+        raise NoKernelError("channels that depend on the batch")
     channels = int(source.shape[1])  # type: ignore[arg-type]
     groups = channels if node.op == "InstanceNormalization" else node.attributes["num_groups"]
     count = product(source.shape[1:]) // groups
@@ -63,7 +63,7 @@ def _rms(lowering: Lowering, node: Node) -> None:
     source = _float_source(lowering, node)
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
     if any(isinstance(size, Affine) for size in source.shape[axis:]):
-        raise NotPlanned("a normalisation across the batch")
+        raise NoKernelError("a normalisation across the batch")
     count = product(source.shape[axis:])
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     shape = (*source.shape[:axis], count)
@@ -71,7 +71,7 @@ def _rms(lowering: Lowering, node: Node) -> None:
     emit_rows(lowering, "reduce_last:rms_norm", view, result, count, [float_word(node.attributes.get("epsilon", 1e-5))])
     scale = lowering.tensor(node.inputs[1])
     if scale.dtype != F32:
-        raise NotPlanned(f"a scale of {scale.dtype}")
+        raise NoKernelError(f"a scale of {scale.dtype}")
     emit_binary(lowering, "binary:mul", (target, scale), target)
 
 
@@ -80,7 +80,7 @@ def _lp(lowering: Lowering, node: Node) -> None:
     source = _float_source(lowering, node)
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
     if isinstance(source.shape[axis], Affine):
-        raise NotPlanned("a normalisation across the batch")
+        raise NoKernelError("a normalisation across the batch")
     ready, order = _last_axis(lowering, source, axis)
     norms = lowering.scratch((*ready.shape[:-1], 1), F32)
     emit_rows(lowering, "reduce_last:l1" if node.attributes.get("p", 2) == 1 else "reduce_last:l2", ready, norms, ready.shape[-1], [])

@@ -9,7 +9,7 @@ from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 
 F32 = np.dtype(np.float32)
 _SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
@@ -22,13 +22,13 @@ def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
     if not moving:
         return 1, product(shape)
     if product(shape[:moving[0]]) != 1 or shape[moving[0]] != Affine(0, 1):
-        raise NotPlanned("random numbers whose rows do not lie in front")
+        raise NoKernelError("random numbers whose rows do not lie in front")
     return shape[moving[0]], product(shape[moving[0] + 1:])
 
 
 def _normal(lowering: Lowering, node: Node) -> None:
     if lowering.dtype(node.outputs[0]) != F32:
-        raise NotPlanned(f"no kernel draws {lowering.dtype(node.outputs[0])}")
+        raise NoKernelError(f"no kernel draws {lowering.dtype(node.outputs[0])}")
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
     lowering.emit("random:normal", (), (target,), [
@@ -38,7 +38,7 @@ def _normal(lowering: Lowering, node: Node) -> None:
 
 def _uniform(lowering: Lowering, node: Node) -> None:
     if lowering.dtype(node.outputs[0]) != F32:
-        raise NotPlanned(f"no kernel draws {lowering.dtype(node.outputs[0])}")
+        raise NoKernelError(f"no kernel draws {lowering.dtype(node.outputs[0])}")
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
     low, high = node.attributes.get("low", 0.0), node.attributes.get("high", 1.0)
@@ -60,11 +60,11 @@ lowers("RandomUniformLike")(_uniform)
 def _multinomial(lowering: Lowering, node: Node) -> None:
     source = lowering.contiguous(lowering.tensor(node.inputs[0]))
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     target = lowering.output(node.outputs[0])
     all_lines, classes = source.shape
     if isinstance(classes, Affine):
-        raise NotPlanned("classes that grow with the batch")
+        raise NoKernelError("classes that grow with the batch")
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
     scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
     lowering.emit("multinomial:multinomial", (source,), (target,), [

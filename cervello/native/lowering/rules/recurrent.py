@@ -11,7 +11,7 @@ from cervello.native.graph.dims import Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor, Weight, reshaped
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import padded_bias, segments_for
 
 F32 = np.dtype(np.float32)
@@ -25,15 +25,15 @@ def _checked(lowering: Lowering, node: Node) -> tuple[np.ndarray[Any, Any], np.n
     defaults = _DEFAULTS[node.op]
     if (activations and activations[:len(defaults)] * (len(activations) // len(defaults)) != activations) or (
             activations and activations[:len(defaults)] != defaults):
-        raise NotPlanned(f"activations {activations}")
+        raise NoKernelError(f"activations {activations}")
     if node.attributes.get("clip") or node.attributes.get("layout", 0) or node.attributes.get("input_forget", 0):
-        raise NotPlanned("clip, layout 1 or input_forget")
+        raise NoKernelError("clip, layout 1 or input_forget")
     if inputs[4] or (node.op == "LSTM" and inputs[7]):
-        raise NotPlanned("sequence_lens or peepholes")
+        raise NoKernelError("sequence_lens or peepholes")
     w, r = lowering.constant(inputs[1]), lowering.constant(inputs[2])
     b = lowering.constant(inputs[3]) if inputs[3] else None
     if w is None or r is None or (inputs[3] and b is None) or lowering.dtype(inputs[0]) != F32:
-        raise NotPlanned("weights that are not constant float32")
+        raise NoKernelError("weights that are not constant float32")
     if b is None:
         b = np.zeros((w.shape[0], 2 * w.shape[1]), F32)
     hidden = r.shape[-1]
@@ -71,7 +71,7 @@ def _state(lowering: Lowering, name: str, expected: tuple[Dim, ...], node: Node)
         return None
     state = lowering.tensor(name)
     if state.shape != expected or state.dtype != F32:
-        raise NotPlanned(f"an initial state of {state.dtype}, shape {state.shape}, for {expected}")
+        raise NoKernelError(f"an initial state of {state.dtype}, shape {state.shape}, for {expected}")
     return lowering.contiguous(state)
 
 

@@ -16,7 +16,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
 from cervello.native.lowering.loop_nests import collapse, padded
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import emit_binary, emit_map
 from cervello.native.shapes.rules.basic import axis_of
 
@@ -56,7 +56,7 @@ def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:
     given = len(node.inputs) > 1 and node.inputs[1]
     data = lowering.value(node.inputs[1]).data if given else None
     if given and data is None:
-        raise NotPlanned("axes that are not constant")
+        raise NoKernelError("axes that are not constant")
     if data is None or data.size == 0:
         return [] if node.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
     return sorted({axis_of(node, int(a), rank) for a in data.reshape(-1)})
@@ -66,7 +66,7 @@ def _reduce(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     whole = _WHOLE.get(source.dtype) if node.op in _WHOLE_BLOCKS else None
     if source.dtype != F32 and whole is None:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     axes = _axes(lowering, node, len(source.shape))
     if not source.shape and not node.attributes.get("noop_with_empty_axes", 0):
         source, axes = source.viewed(name, (1,), (source.itemsize,)), [0]  # |x|, x² and the like change even a scalar
@@ -74,7 +74,7 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         lowering.alias(name, source.viewed(name, source.shape, source.strides))
         return
     if any(isinstance(source.shape[a], Affine) for a in axes):
-        raise NotPlanned("a reduction across the batch")
+        raise NoKernelError("a reduction across the batch")
     if whole is None:
         emit_reduction(lowering, _BLOCKS[node.op], source, axes, lowering.output(name))
     else:  # sums of integers have the same bits in any order
@@ -131,15 +131,15 @@ def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: 
     """An op that turns each row along an axis into a row of the same length."""
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     count = source.shape[axis]
     if isinstance(count, Affine):
-        raise NotPlanned("rows along the batch")
+        raise NoKernelError("rows along the batch")
     ready, order = _last_axis(lowering, source, axis)
     if order is None:
         target = lowering.output(name, contiguous=False, over=ready)
         if target.strides[-1] != 4 and count != 1:
-            raise NotPlanned("a target with gaps")
+            raise NoKernelError("a target with gaps")
         emit_rows(lowering, block, ready, target, count, parameters)
         return
     result = lowering.scratch(ready.shape, ready.dtype)
@@ -153,7 +153,7 @@ def _softmax(lowering: Lowering, node: Node) -> None:
     block = "reduce_last:softmax" if node.op == "Softmax" else "reduce_last:log_softmax"
     source = lowering.tensor(node.inputs[0])
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     rank = len(source.shape)
     axis = axis_of(node, node.attributes["axis"], rank)
     if not node.attributes.get("flatten") or axis == rank - 1:
@@ -176,11 +176,11 @@ for _op in ("Softmax", "LogSoftmax"):
 def _arg(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
     count = source.shape[axis]
     if isinstance(count, Affine):
-        raise NotPlanned("rows along the batch")
+        raise NoKernelError("rows along the batch")
     ready, _ = _last_axis(lowering, source, axis)
     target = lowering.output(name, contiguous=False)
     shape = (*ready.shape[:-1], 1)
@@ -195,13 +195,13 @@ def _arg(lowering: Lowering, node: Node) -> None:
 @lowers("LayerNormalization")
 def _layer_normalization(lowering: Lowering, node: Node) -> None:
     if any(node.outputs[1:]):
-        raise NotPlanned("the mean and the inverse deviation among its results")
+        raise NoKernelError("the mean and the inverse deviation among its results")
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
     scale = lowering.constant(node.inputs[1])
     bias = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     if scale is None or (len(node.inputs) > 2 and node.inputs[2] and bias is None) or source.dtype != F32:
-        raise NotPlanned("scale or bias that are not constant float32")
+        raise NoKernelError("scale or bias that are not constant float32")
     count = product(source.shape[axis:])
     tail: Any = tuple(source.shape[axis:])
     flat = lowering.contiguous(source, axis)
@@ -209,7 +209,7 @@ def _layer_normalization(lowering: Lowering, node: Node) -> None:
     shape = (*source.shape[:axis], count)
     view = reshaped(flat, name, shape)
     if view is None:
-        raise NotPlanned("a layout with gaps")
+        raise NoKernelError("a layout with gaps")
     words: list[Any] = [Weight(np.broadcast_to(np.asarray(scale, F32), tail).reshape(-1).copy())]
     words.append(0 if bias is None else Weight(np.broadcast_to(np.asarray(bias, F32), tail).reshape(-1).copy()))
     words.append(float_word(node.attributes.get("epsilon", 1e-5)))
@@ -220,7 +220,7 @@ def _layer_normalization(lowering: Lowering, node: Node) -> None:
 def _cum_sum(lowering: Lowering, node: Node) -> None:
     axis = lowering.constant(node.inputs[1])
     if axis is None:
-        raise NotPlanned("an axis that is not constant")
+        raise NoKernelError("an axis that is not constant")
     place = axis_of(node, int(np.asarray(axis).reshape(())), len(lowering.shape(node.inputs[0])))
     _row_map(lowering, node, "reduce_last:cum_sum", place, [node.attributes.get("exclusive", 0), node.attributes.get("reverse", 0)])
 
@@ -230,7 +230,7 @@ def _global_pool(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
     block = "mean" if node.op == "GlobalAveragePool" else "max_"
     if source.dtype != F32:
-        raise NotPlanned(f"no kernel for {source.dtype}")
+        raise NoKernelError(f"no kernel for {source.dtype}")
     emit_reduction(lowering, block, source, list(range(2, len(source.shape))), lowering.output(node.outputs[0]))
 
 

@@ -14,7 +14,7 @@ from cervello.native.graph.dims import product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor, dense_strides
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NotPlanned, lowers
+from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import emit_gemm
 from cervello.native.lowering.rules.movement import emit_picked
 from cervello.native.lowering.rules.reductions import _last_axis
@@ -46,7 +46,7 @@ def coordinates(node: Node, old: int, new: int, scale: float, region: tuple[floa
         return old / 2 * (1 - adjustment) + (at + 0.5) / scale - 0.5
     if mode == "half_pixel":
         return (at + 0.5) / scale - 0.5
-    raise NotPlanned(f"coordinate_transformation_mode {mode!r}")
+    raise NoKernelError(f"coordinate_transformation_mode {mode!r}")
 
 
 def nearest(node: Node, where: Array, old: int) -> Array:
@@ -91,7 +91,7 @@ def _resize(lowering: Lowering, node: Node) -> None:
     mode = node.attributes.get("mode", "nearest")
     crops = node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     if mode not in ("nearest", "linear", "cubic") or (mode != "nearest" and source.dtype != F32) or (crops and mode == "nearest"):
-        raise NotPlanned(f"mode {mode!r} of {source.dtype}")
+        raise NoKernelError(f"mode {mode!r} of {source.dtype}")
     rank = len(source.shape)
     given = [axis_of(node, int(a), rank) for a in node.attributes.get("axes", ())] or list(range(rank))
     found, outside = source, []
@@ -113,7 +113,7 @@ def _resize(lowering: Lowering, node: Node) -> None:
             outside.append((axis, gone))
         found = _mixed(lowering, found, axis, matrix.astype(F32))
     if outside and any(gone.any() for _, gone in outside) and node.attributes.get("extrapolation_value", 0.0):
-        raise NotPlanned("an extrapolation value that is not 0")
+        raise NoKernelError("an extrapolation value that is not 0")
     lowering.alias(name, found.viewed(name, found.shape, found.strides))
 
 

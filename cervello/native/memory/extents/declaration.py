@@ -30,7 +30,7 @@ import numpy as np
 
 from cervello.errors import PlanError
 from cervello.native.graph.dims import parts
-from cervello.native.graph.tensors import Address, Jump, Step, Stored, Weight
+from cervello.native.graph.tensors import Address, Jump, PackedWeight, Step, Weight
 from cervello.native.memory.extents.blocks import Block, block_at
 from cervello.native.memory.extents.spans import Span
 
@@ -138,7 +138,7 @@ def _value(field: Field, word: Any, n_rows: int) -> Any:
     raise PlanError(f"expected word {field.name!r} to be a {kind}, got {word!r}")
 
 
-_KINDS: dict[str, Any] = {"block": Block, "weight": (Weight, Stored), "function": Address, "jump": Jump}
+_KINDS: dict[str, Any] = {"block": Block, "weight": (Weight, PackedWeight), "function": Address, "jump": Jump}
 
 
 def number(name: str, kind: str, word: Any, n_rows: int) -> int:
@@ -149,7 +149,7 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     """
     if type(word) is int and (word >= 0 or kind in ("stride", "int")):
         return word
-    if isinstance(word, (Address, Weight, Stored, Jump)):
+    if isinstance(word, (Address, Weight, PackedWeight, Jump)):
         raise PlanError(f"expected word {name!r} to be a number, got {word!r}")
     const, slope = parts(word)
     if slope and kind in ("count", "int"):
@@ -160,9 +160,9 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     return const + slope * n_rows
 
 
-def held_bytes(word: Weight | Stored) -> int:
+def held_bytes(word: Weight | PackedWeight) -> int:
     """Bytes of the constant behind a word, in the form its kernel reads."""
-    if isinstance(word, Stored):
+    if isinstance(word, PackedWeight):
         return int(word.array.nbytes)
     if word.kind == "panels":
         k, width = word.shape
@@ -170,9 +170,9 @@ def held_bytes(word: Weight | Stored) -> int:
     return int(np.asarray(word.data).nbytes)
 
 
-def content(word: Weight | Stored) -> np.ndarray[Any, Any]:
+def content(word: Weight | PackedWeight) -> np.ndarray[Any, Any]:
     """The constant behind a word that is stored as it is."""
-    return np.asarray(word.array if isinstance(word, Stored) else word.data)
+    return np.asarray(word.array if isinstance(word, PackedWeight) else word.data)
 
 
 def expect(holds: bool, what: str, got: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cervello.native.graph.tensors import Stored, Weight
+from cervello.native.graph.tensors import PackedWeight, Weight
 from cervello.native.memory.extents.blocks import Block
 from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, number
 from cervello.native.memory.extents.spans import Span, dense, joined, walked
@@ -21,7 +21,7 @@ def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[A
         word = parameters[i]
         if i in block.optional and type(word) is int and word == 0:
             continue
-        expect(isinstance(word, (Weight, Stored)), "a constant among a block's parameters", word)
+        expect(isinstance(word, (Weight, PackedWeight)), "a constant among a block's parameters", word)
         expect(held_bytes(word) >= count * 4, f"a constant of {count} float32", f"{held_bytes(word)} bytes")
     return spans
 

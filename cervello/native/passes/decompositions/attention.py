@@ -12,13 +12,13 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 F32 = np.dtype(np.float32)
 _INF = np.float32(np.inf)
 
 
-def _heads(s: Sketch, name: str, value: Value, count: int) -> tuple[str, tuple[int, ...]] | None:
+def _heads(s: GraphBuilder, name: str, value: Value, count: int) -> tuple[str, tuple[int, ...]] | None:
     """[batch, heads, length, size], and the last three."""
     shape = value.shape or ()
     if any(isinstance(size, Affine) for size in shape[1:]):
@@ -32,7 +32,7 @@ def _heads(s: Sketch, name: str, value: Value, count: int) -> tuple[str, tuple[i
 
 
 @spells("Attention")
-def _attention(s: Sketch) -> bool:
+def _attention(s: GraphBuilder) -> bool:
     q_value, k_value, v_value = (s.value(i) for i in range(3))
     if q_value is None or k_value is None or v_value is None or any(v.dtype != F32 for v in (q_value, k_value, v_value)):
         return False
@@ -83,11 +83,11 @@ def _attention(s: Sketch) -> bool:
         if mode == 3 and blind:
             shares = s.add("Where", blind, zero, shares)
         seen = {0: raw, 1: capped, 2: scores, 3: shares}[mode]
-    s.give(y, present_k, present_v, seen)
+    s.set_outputs(y, present_k, present_v, seen)
     return True
 
 
-def _bias(s: Sketch, q_len: int, k_len: int, past: int, kept: str) -> str | None:
+def _bias(s: GraphBuilder, q_len: int, k_len: int, past: int, kept: str) -> str | None:
     """What is added to the scores: 0 where a query may look, -inf where not."""
     parts = []
     zero, never = s.constant(0.0, F32), s.constant(-_INF, F32)

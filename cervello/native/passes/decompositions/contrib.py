@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.passes.graph_builder import Sketch, Spelling, spells
+from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, spells
 
 DOMAIN = "com.microsoft"
 F32 = np.dtype(np.float32)
 
 
 def contrib(*ops: str, least: int, most: int, attributes: tuple[str, ...] = (), results: int = 1, domain: str = DOMAIN,
-            ) -> Callable[[Spelling], Spelling]:
+            ) -> Callable[[Decomposition], Decomposition]:
     """Registers how ops without a schema are spelled, behind a check of what a schema would say.
 
     Args:
@@ -26,8 +26,8 @@ def contrib(*ops: str, least: int, most: int, attributes: tuple[str, ...] = (), 
       attributes: those that are understood; a node with others is refused.
       results: as many as can be given.
     """
-    def register(function: Spelling) -> Spelling:
-        def checked(s: Sketch) -> bool:
+    def register(function: Decomposition) -> Decomposition:
+        def checked(s: GraphBuilder) -> bool:
             given = len(s.node.inputs)
             if given > most or any(not s.input(i) for i in range(least)):
                 raise GraphError(f"node {s.node}: expected {least} to {most} operands, got {[i for i in s.node.inputs if i]}; export the "
@@ -42,12 +42,12 @@ def contrib(*ops: str, least: int, most: int, attributes: tuple[str, ...] = (), 
     return register
 
 
-def floats(s: Sketch, *indices: int) -> bool:
+def floats(s: GraphBuilder, *indices: int) -> bool:
     """Whether operands, where given, are float32."""
     return all(not s.input(i) or ((value := s.value(i)) is not None and value.dtype == F32) for i in indices)
 
 
-def rank(s: Sketch, index: int) -> int:
+def rank(s: GraphBuilder, index: int) -> int:
     value = s.value(index)
     return len(value.shape or ()) if value is not None else 0
 
@@ -56,7 +56,7 @@ _ACTIVATIONS = {"Relu": (), "Tanh": (), "Sigmoid": (), "Softplus": (), "Softsign
                 "ThresholdedRelu": ("alpha",), "HardSigmoid": ("alpha", "beta")}
 
 
-def _activated(s: Sketch, name: str, given: dict[str, float] | tuple[float, ...]) -> str | None:
+def _activated(s: GraphBuilder, name: str, given: dict[str, float] | tuple[float, ...]) -> str | None:
     """The activation that a node names, with its parameters by name or in order; None where it is another."""
     kind = s.attribute("activation", "")
     if not kind:
@@ -72,7 +72,7 @@ def _activated(s: Sketch, name: str, given: dict[str, float] | tuple[float, ...]
 
 
 @contrib("FusedMatMul", "TransposeMatMul", least=2, most=2, attributes=("alpha", "transA", "transB", "transBatchA", "transBatchB"))
-def _fused_matmul(s: Sketch) -> bool:
+def _fused_matmul(s: GraphBuilder) -> bool:
     if not floats(s, 0, 1) or s.attribute("transBatchA", 0) or s.attribute("transBatchB", 0):
         return False
     operands = []
@@ -81,99 +81,99 @@ def _fused_matmul(s: Sketch) -> bool:
         turned = s.attribute(flag, 0) and len(axes) > 1
         operands.append(s.transpose(s.input(i), *axes[:-2], axes[-1], axes[-2]) if turned else s.input(i))
     product, alpha = s.add("MatMul", *operands), s.attribute("alpha", 1.0)
-    s.give(product if alpha == 1 else s.add("Mul", product, s.constant(alpha, F32)))
+    s.set_outputs(product if alpha == 1 else s.add("Mul", product, s.constant(alpha, F32)))
     return True
 
 
 @contrib("FusedGemm", least=2, most=3, attributes=("alpha", "beta", "transA", "transB", "activation", "activation_alpha", "activation_beta",
                                                    "activation_gamma"))
-def _fused_gemm(s: Sketch) -> bool:
+def _fused_gemm(s: GraphBuilder) -> bool:
     product = {name: s.node.attributes[name] for name in ("alpha", "beta", "transA", "transB") if name in s.node.attributes}
     given = {name.removeprefix("activation_"): value for name, value in s.node.attributes.items() if name.startswith("activation_")}
     result = _activated(s, s.add("Gemm", *s.node.inputs, **product), given) if floats(s, 0, 1, 2) else None
     if result is not None:
-        s.give(result)
+        s.set_outputs(result)
     return result is not None
 
 
 @contrib("FusedConv", least=2, most=4, attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides", "activation",
                                                    "activation_params"))
-def _fused_conv(s: Sketch) -> bool:
+def _fused_conv(s: GraphBuilder) -> bool:
     if not floats(s, 0, 1, 2, 3):
         return False
     window = {name: value for name, value in s.node.attributes.items() if not name.startswith("activation")}
     y = s.add("Conv", *s.node.inputs[:3], **window)
     result = _activated(s, s.add("Add", y, s.input(3)) if s.input(3) else y, tuple(s.attribute("activation_params", ())))
     if result is not None:
-        s.give(result)
+        s.set_outputs(result)
     return result is not None
 
 
 @contrib("SkipLayerNormalization", least=3, most=5, attributes=("epsilon",), results=4)
-def _skip_layer_norm(s: Sketch) -> bool:
+def _skip_layer_norm(s: GraphBuilder) -> bool:
     """Mean and deviation among its results are given by no form of it that runs for inference."""
     return _skip_norm(s, "LayerNormalization", s.input(3), s.input(4))
 
 
 @contrib("SkipSimplifiedLayerNormalization", least=3, most=4, attributes=("epsilon",), results=4)
-def _skip_rms_norm(s: Sketch) -> bool:
+def _skip_rms_norm(s: GraphBuilder) -> bool:
     return _skip_norm(s, "RMSNormalization", "", s.input(3))
 
 
-def _skip_norm(s: Sketch, op: str, shift: str, bias: str) -> bool:
+def _skip_norm(s: GraphBuilder, op: str, shift: str, bias: str) -> bool:
     if not floats(s, 0, 1, 2, 3, 4) or any(s.node.outputs[1:3]):
         return False
     total = s.add("Add", s.input(0), s.input(1))
     total = s.add("Add", total, bias) if bias else total
     normed = s.add(op, total, s.input(2), *([shift] if shift else []), axis=-1, epsilon=float(s.attribute("epsilon", 1e-12)))
-    s.give(normed, "", "", total)
+    s.set_outputs(normed, "", "", total)
     return True
 
 
 @contrib("SimplifiedLayerNormalization", least=2, most=2, attributes=("axis", "epsilon", "stash_type"), domain="")
 @contrib("SimplifiedLayerNormalization", least=2, most=2, attributes=("axis", "epsilon", "stash_type"))
-def _rms_norm(s: Sketch) -> bool:
+def _rms_norm(s: GraphBuilder) -> bool:
     if not floats(s, 0, 1):
         return False
-    s.give(s.add("RMSNormalization", s.input(0), s.input(1), **s.node.attributes))
+    s.set_outputs(s.add("RMSNormalization", s.input(0), s.input(1), **s.node.attributes))
     return True
 
 
 @contrib("LayerNormalization", least=2, most=3, attributes=("axis", "epsilon", "stash_type"))
-def _layer_norm(s: Sketch) -> bool:
+def _layer_norm(s: GraphBuilder) -> bool:
     if not floats(s, 0, 1, 2):
         return False
-    s.give(s.add("LayerNormalization", *s.node.inputs, **s.node.attributes))
+    s.set_outputs(s.add("LayerNormalization", *s.node.inputs, **s.node.attributes))
     return True
 
 
 @contrib("Gelu", least=1, most=1)
 @contrib("BiasGelu", least=2, most=2)
-def _gelu(s: Sketch) -> bool:
+def _gelu(s: GraphBuilder) -> bool:
     return _gate(s, "Gelu")
 
 
 @contrib("FastGelu", least=1, most=2)
-def _fast_gelu(s: Sketch) -> bool:
+def _fast_gelu(s: GraphBuilder) -> bool:
     return _gate(s, "Gelu", approximate="tanh")
 
 
 @contrib("QuickGelu", least=1, most=1, attributes=("alpha",))
-def _quick_gelu(s: Sketch) -> bool:
+def _quick_gelu(s: GraphBuilder) -> bool:
     return _gate(s, "Swish", alpha=float(s.attribute("alpha", 1.702)))
 
 
-def _gate(s: Sketch, op: str, **attributes: Any) -> bool:
+def _gate(s: GraphBuilder, op: str, **attributes: Any) -> bool:
     """An activation of the first operand, to which the second is added where there is one."""
     if not floats(s, 0, 1):
         return False
-    s.give(s.add(op, s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0), **attributes))
+    s.set_outputs(s.add(op, s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0), **attributes))
     return True
 
 
 @contrib("BiasAdd", least=3, most=3)
-def _bias_add(s: Sketch) -> bool:
+def _bias_add(s: GraphBuilder) -> bool:
     if not floats(s, 0, 1, 2):
         return False
-    s.give(s.add("Add", s.add("Add", s.input(0), s.input(1)), s.input(2)))
+    s.set_outputs(s.add("Add", s.add("Add", s.input(0), s.input(1)), s.input(2)))
     return True

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 F32 = np.dtype(np.float32)
 
 
 @spells("ConvTranspose")
-def _conv_transpose(s: Sketch) -> bool:
+def _conv_transpose(s: GraphBuilder) -> bool:
     x, w = s.value(0), s.value(1)
     if x is None or w is None or w.constant is None or w.constant.dtype != F32 or x.shape is None:
         return False
@@ -41,12 +41,12 @@ def _conv_transpose(s: Sketch) -> bool:
     filters = s.constant(turned.reshape(-1, *turned.shape[2:]), F32)
     y = s.add("Conv", name, filters, *([s.input(2)] if s.input(2) else []), kernel_shape=tuple(kernel), strides=(1,) * n,
               dilations=tuple(dilations), pads=(*before, *after), group=groups)
-    s.give(y)
+    s.set_outputs(y)
     return True
 
 
 @spells("ConvTranspose")
-def _without_output_shape(s: Sketch) -> bool:
+def _without_output_shape(s: GraphBuilder) -> bool:
     """For the slower tier, whose reference implementation cuts the wrong end off: what is cut off as pads."""
     x, w = s.value(0), s.value(1)
     if x is None or w is None or x.shape is None or w.shape is None or s.attribute("output_shape") is None:
@@ -59,12 +59,12 @@ def _without_output_shape(s: Sketch) -> bool:
     extra, pads = _margins(s, sizes, strides, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)])
     if min(pads) < 0:
         return False
-    s.give(s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
+    s.set_outputs(s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
                  pads=tuple(pads), output_padding=tuple(extra), group=s.attribute("group", 1)))
     return True
 
 
-def _margins(s: Sketch, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
+def _margins(s: GraphBuilder, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
     """What the result is longer by at its ends, and what is cut off: as given, or so that the result has the size that is asked for."""
     n = len(sizes)
     extra = list(s.attribute("output_padding", (0,) * n))
@@ -83,7 +83,7 @@ def _margins(s: Sketch, sizes: list[int], strides: list[int], reach: list[int]) 
     return extra, [*first, *last]
 
 
-def _spread(s: Sketch, name: str, channels: int, sizes: list[int], strides: list[int]) -> str:
+def _spread(s: GraphBuilder, name: str, channels: int, sizes: list[int], strides: list[int]) -> str:
     """The picture with stride - 1 zeros after every element, none after the last."""
     n = len(sizes)
     apart = [size for pair in zip(sizes, (1,) * n, strict=True) for size in pair]

@@ -11,12 +11,12 @@ import math
 import numpy as np
 
 from cervello.native.graph.dims import Affine, Dim
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 from cervello.native.shapes.einsum import letters
 
 
 @spells("Einsum")
-def _einsum(s: Sketch) -> bool:
+def _einsum(s: GraphBuilder) -> bool:
     terms, result = letters(s.node)
     if any(value is None or value.dtype != np.dtype(np.float32) for value in s.values) or any("." in term for term in (*terms, result)):
         return False
@@ -44,11 +44,11 @@ def _einsum(s: Sketch) -> bool:
         term = "".join(letter for letter in term if letter in result)
     if term != result:
         name = s.transpose(name, *(term.index(letter) for letter in result))
-    s.give(name)
+    s.set_outputs(name)
     return True
 
 
-def _pair(s: Sketch, a: str, left: str, b: str, right: str, wanted: set[str], sizes: dict[str, Dim]) -> tuple[str, str] | None:
+def _pair(s: GraphBuilder, a: str, left: str, b: str, right: str, wanted: set[str], sizes: dict[str, Dim]) -> tuple[str, str] | None:
     """One product; the letters that nobody wants are summed."""
     shared = [letter for letter in left if letter in right]
     batch = [letter for letter in shared if letter in wanted]
@@ -82,6 +82,6 @@ def _one(found: list[int]) -> int:
     return -1 if -1 in found else math.prod(found)
 
 
-def _ordered(s: Sketch, name: str, term: str, order: list[str]) -> str:
+def _ordered(s: GraphBuilder, name: str, term: str, order: list[str]) -> str:
     places = [term.index(letter) for letter in order]
     return name if places == sorted(places) else s.transpose(name, *places)

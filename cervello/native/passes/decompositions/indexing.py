@@ -13,7 +13,7 @@ import numpy as np
 
 from cervello.native.graph.dims import ROWS, Affine, Dim, product
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 Array = np.ndarray[Any, Any]
 _I64 = np.dtype(np.int64)
@@ -22,28 +22,28 @@ _PLACED = ("Identity", "Reshape", "Unsqueeze")  # leave the numbers of rows in t
 
 
 @spells("GatherND")
-def _gather_nd(s: Sketch) -> bool:
+def _gather_nd(s: GraphBuilder) -> bool:
     found = _operands(s)
     if found is None or s.attribute("batch_dims", 0):
         return False
     data, indices, depth = found
     if depth == 1:
-        s.give(s.add("Gather", s.input(0), _without_tuples(s), axis=0))
+        s.set_outputs(s.add("Gather", s.input(0), _without_tuples(s), axis=0))
         return True
     flat = _flat_places(data, indices, depth)
     if flat is not None:
         rest = (data.shape or ())[depth:]
-        s.give(s.add("Gather", s.reshape(s.input(0), product((data.shape or ())[:depth]), *rest), s.constant(flat), axis=0))
+        s.set_outputs(s.add("Gather", s.reshape(s.input(0), product((data.shape or ())[:depth]), *rest), s.constant(flat), axis=0))
         return True
     others = _behind_rows(s, data)
     if others is None:
         return False
-    s.give(s.add("GatherND", s.input(0), s.add("Concat", *others, axis=-1) if len(others) > 1 else others[0], batch_dims=1))
+    s.set_outputs(s.add("GatherND", s.input(0), s.add("Concat", *others, axis=-1) if len(others) > 1 else others[0], batch_dims=1))
     return True
 
 
 @spells("ScatterND")
-def _scatter_nd(s: Sketch) -> bool:
+def _scatter_nd(s: GraphBuilder) -> bool:
     found = _operands(s)
     if found is None:
         return False
@@ -55,17 +55,17 @@ def _scatter_nd(s: Sketch) -> bool:
         sources = np.arange(size)
         sources[flat.reshape(-1)] = size + np.arange(flat.size)  # the last of several for one place
         both = s.add("Concat", s.reshape(s.input(0), size, *rest), s.reshape(s.input(2), flat.size, *rest), axis=0)
-        s.give(s.reshape(s.add("Gather", both, s.constant(sources), axis=0), *shape))
+        s.set_outputs(s.reshape(s.add("Gather", both, s.constant(sources), axis=0), *shape))
         return True
     others = _behind_rows(s, data)
     if others is None or depth != 2 or len(shape) != 2 or len(indices.shape or ()) != 2:
         return False
     updates = s.add("Unsqueeze", s.input(2), s.constant([1]))
-    s.give(s.add("ScatterElements", s.input(0), others[0], updates, axis=1, reduction=s.attribute("reduction", "none")))
+    s.set_outputs(s.add("ScatterElements", s.input(0), others[0], updates, axis=1, reduction=s.attribute("reduction", "none")))
     return True
 
 
-def _operands(s: Sketch) -> tuple[Value, Value, int] | None:
+def _operands(s: GraphBuilder) -> tuple[Value, Value, int] | None:
     """Data, indices and how many of them a tuple has, where shapes are known."""
     data, indices = s.value(0), s.value(1)
     if data is None or indices is None or data.shape is None or not indices.shape or indices.dtype != _I64:
@@ -74,7 +74,7 @@ def _operands(s: Sketch) -> tuple[Value, Value, int] | None:
     return (data, indices, depth) if isinstance(depth, int) and 0 < depth <= len(data.shape) else None
 
 
-def _without_tuples(s: Sketch) -> str:
+def _without_tuples(s: GraphBuilder) -> str:
     """Indices of tuples of one, without the axis of the tuples."""
     indices = s.value(1)
     assert indices is not None
@@ -97,7 +97,7 @@ def _flat_places(data: Value, indices: Value, depth: int) -> Array | None:
     return np.asarray(tuples @ np.append(np.cumprod(known[:0:-1])[::-1], 1), np.int64)
 
 
-def _behind_rows(s: Sketch, data: Value) -> list[str] | None:
+def _behind_rows(s: GraphBuilder, data: Value) -> list[str] | None:
     """What the tuples hold behind the number of the row, where they begin with it and the data has rows in front."""
     joined = s.producers.get(s.input(1))
     if joined is None or joined.op != "Concat" or joined.domain or len(joined.inputs) < 2 or (data.shape or ())[:1] != (ROWS,):
@@ -111,7 +111,7 @@ def _behind_rows(s: Sketch, data: Value) -> list[str] | None:
     return list(joined.inputs[1:])
 
 
-def _row_numbers(s: Sketch, name: str) -> bool:
+def _row_numbers(s: GraphBuilder, name: str) -> bool:
     """Whether an array of N elements, along its only axis that is not 1, holds 0, 1, …, N - 1."""
     node = s.producers.get(name)
     while node is not None and node.op in _PLACED and not node.domain:

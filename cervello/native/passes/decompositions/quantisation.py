@@ -17,7 +17,7 @@ import onnx
 from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Affine, written
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 Array = np.ndarray[Any, Any]
 F32, I32, U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
@@ -27,7 +27,7 @@ _EXACT = 1 << 24  # float32 has every integer up to it
 _WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 
 
-def along(s: Sketch, name: str, value: Value | None, rank: int, axis: int) -> str:
+def along(s: GraphBuilder, name: str, value: Value | None, rank: int, axis: int) -> str:
     """A scale or a zero point, one or a list, in a shape that broadcasts along an axis of a tensor of `rank` axes."""
     shape = () if value is None or value.shape is None else value.shape
     if len(shape) != 1:
@@ -36,7 +36,7 @@ def along(s: Sketch, name: str, value: Value | None, rank: int, axis: int) -> st
     return s.reshape(name) if shape == (1,) else name if behind == 0 else s.reshape(name, shape[0], *(1,) * behind)
 
 
-def _by_axis(s: Sketch, x: Value, first: int) -> list[str] | None:
+def _by_axis(s: GraphBuilder, x: Value, first: int) -> list[str] | None:
     """Scale and zero point of QuantizeLinear or DequantizeLinear, the latter "" where absent; None where they lie in blocks."""
     scale = s.value(first)
     if scale is None or scale.shape is None or x.shape is None or scale.dtype != F32:
@@ -53,7 +53,7 @@ def _by_axis(s: Sketch, x: Value, first: int) -> list[str] | None:
 
 
 @spells("QuantizeLinear")
-def quantize_linear(s: Sketch) -> bool:
+def quantize_linear(s: GraphBuilder) -> bool:
     x, zero = s.value(0), s.value(2)
     if x is None or x.dtype not in (F32, I32) or s.attribute("precision", 0) not in (0, onnx.TensorProto.FLOAT):
         return False
@@ -63,24 +63,24 @@ def quantize_linear(s: Sketch) -> bool:
     if dtype not in _QUANTISED or operands is None:
         return False
     name = s.input(0) if x.dtype == F32 else s.add("Cast", s.input(0), to=F32)
-    s.give(s.add("Quantize", name, operands[0], operands[1] or s.constant(0, dtype)))
+    s.set_outputs(s.add("Quantize", name, operands[0], operands[1] or s.constant(0, dtype)))
     return True
 
 
 @spells("DequantizeLinear")
-def dequantize_linear(s: Sketch) -> bool:
+def dequantize_linear(s: GraphBuilder) -> bool:
     q = s.value(0)
     if q is None or q.dtype not in (*_QUANTISED, I32) or s.attribute("output_dtype", 0) not in (0, onnx.TensorProto.FLOAT):
         return False
     operands = _by_axis(s, q, 1)
     if operands is None:
         return False
-    s.give(s.add("Dequantize", s.input(0), operands[0], operands[1] or s.constant(0, q.dtype)))
+    s.set_outputs(s.add("Dequantize", s.input(0), operands[0], operands[1] or s.constant(0, q.dtype)))
     return True
 
 
 @spells("DynamicQuantizeLinear")
-def _dynamic(s: Sketch) -> bool:
+def _dynamic(s: GraphBuilder) -> bool:
     """One scale per row of a batch, each as if its row were alone; without a batch, one for the whole tensor."""
     x = s.value(0)
     if x is None or x.shape is None or x.dtype != F32 or x.shape.count(ROWS) > 1:
@@ -99,7 +99,7 @@ def _dynamic(s: Sketch) -> bool:
     quantised = s.add("Quantize", s.input(0), scale, zero)
     if s.attribute("by_row", 0):
         scale, zero = s.reshape(scale, ROWS), s.reshape(zero, ROWS)
-    s.give(quantised, scale, zero)
+    s.set_outputs(quantised, scale, zero)
     return True
 
 
@@ -126,7 +126,7 @@ def stretches(terms: Array, most: int) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], len(terms)], strict=True))
 
 
-def _summed(s: Sketch, parts: list[str]) -> tuple[str, bool]:
+def _summed(s: GraphBuilder, parts: list[str]) -> tuple[str, bool]:
     """The sum of parts that are exact in float32; whether it is float32 still."""
     if len(parts) == 1:
         return parts[0], True
@@ -136,7 +136,7 @@ def _summed(s: Sketch, parts: list[str]) -> tuple[str, bool]:
     return total, False
 
 
-def row_zero(s: Sketch, index: int) -> str:
+def row_zero(s: GraphBuilder, index: int) -> str:
     """A zero point or scale of a product's left operand: one, or one for each row."""
     of = s.value(index)
     if not s.input(index) or of is None or of.shape is None or len(of.shape) != 1:
@@ -144,7 +144,7 @@ def row_zero(s: Sketch, index: int) -> str:
     return s.reshape(s.input(index)) if of.shape == (1,) else s.reshape(s.input(index), of.shape[0], 1)
 
 
-def _shifted(s: Sketch, data: Array, zeros: Value | None) -> Array:
+def _shifted(s: GraphBuilder, data: Array, zeros: Value | None) -> Array:
     """Constant integers less their zero points, int64."""
     shift = np.zeros((), np.int64) if zeros is None else np.asarray(zeros.constant, np.int64)
     if len(shift.shape) > data.ndim or any(have not in (1, size) for have, size in zip(shift.shape[::-1], data.shape[::-1], strict=False)):
@@ -153,7 +153,7 @@ def _shifted(s: Sketch, data: Array, zeros: Value | None) -> Array:
     return np.asarray(data.astype(np.int64) - shift)
 
 
-def product(s: Sketch, a: int, b: int, a_zero: int, b_zero: int) -> tuple[str, bool] | None:
+def product(s: GraphBuilder, a: int, b: int, a_zero: int, b_zero: int) -> tuple[str, bool] | None:
     """(a - a_zero) @ (b - b_zero), by the indices of inputs.
 
     Returns:
@@ -187,11 +187,11 @@ def product(s: Sketch, a: int, b: int, a_zero: int, b_zero: int) -> tuple[str, b
                        for (first, end), part in zip(cuts, parts, strict=True)])
 
 
-def _cut(s: Sketch, name: str, first: int, end: int, axis: int) -> str:
+def _cut(s: GraphBuilder, name: str, first: int, end: int, axis: int) -> str:
     return str(s.add("Slice", name, s.constant([first]), s.constant([end]), s.constant([axis])))
 
 
-def convolution(s: Sketch, x: int, w: int, x_zero: int, w_zero: int, bias: Array | None = None) -> tuple[str, bool] | None:
+def convolution(s: GraphBuilder, x: int, w: int, x_zero: int, w_zero: int, bias: Array | None = None) -> tuple[str, bool] | None:
     """A convolution's exact sums, [filters] int32 `bias` included; as `product`."""
     picture, filters, zeros = s.value(x), s.value(w), s.value(w_zero)
     if picture is None or filters is None or filters.constant is None or picture.dtype not in BYTES or filters.dtype not in BYTES:
@@ -226,14 +226,14 @@ def convolution(s: Sketch, x: int, w: int, x_zero: int, w_zero: int, bias: Array
     return s.add("Add", total, s.constant(added.reshape(-1, *(1,) * (data.ndim - 2)), I32)), False
 
 
-def as_type(s: Sketch, sums: tuple[str, bool], dtype: np.dtype[Any]) -> str:
+def as_type(s: GraphBuilder, sums: tuple[str, bool], dtype: np.dtype[Any]) -> str:
     """Sums as float32 or int32."""
     name, whole = sums
     return name if whole == (dtype == F32) else str(s.add("Cast", name, to=dtype, exact=1))
 
 
 @spells("Cast")
-def _there_and_back(s: Sketch) -> bool:
+def _there_and_back(s: GraphBuilder) -> bool:
     """Sums that are float32 still, which a file casts from int32 to float32."""
     maker = s.maker(0)
     if maker is None or maker.op != "Cast" or maker.domain or not maker.attributes.get("exact", 0) or s.attribute("to") != F32:
@@ -241,28 +241,28 @@ def _there_and_back(s: Sketch) -> bool:
     source = s.graph.get(maker.inputs[0])
     if source is None or source.dtype != F32:
         return False
-    s.give(s.add("Identity", maker.inputs[0]))
+    s.set_outputs(s.add("Identity", maker.inputs[0]))
     return True
 
 
 @spells("MatMulInteger")
-def _matmul_integer(s: Sketch) -> bool:
+def _matmul_integer(s: GraphBuilder) -> bool:
     sums = product(s, 0, 1, 2, 3)
     if sums is not None:
-        s.give(as_type(s, sums, I32))
+        s.set_outputs(as_type(s, sums, I32))
     return sums is not None
 
 
 @spells("ConvInteger")
-def _conv_integer(s: Sketch) -> bool:
+def _conv_integer(s: GraphBuilder) -> bool:
     sums = convolution(s, 0, 1, 2, 3)
     if sums is not None:
-        s.give(as_type(s, sums, I32))
+        s.set_outputs(as_type(s, sums, I32))
     return sums is not None
 
 
 @spells("QLinearMatMul")
-def _qlinear_matmul(s: Sketch) -> bool:
+def _qlinear_matmul(s: GraphBuilder) -> bool:
     scales = [s.value(i) for i in (1, 4, 6)]
     zero = s.value(7)
     if any(value is None or value.dtype != F32 or value.shape is None for value in scales) or zero is None or zero.dtype not in BYTES:
@@ -271,12 +271,12 @@ def _qlinear_matmul(s: Sketch) -> bool:
     if sums is None:
         return False
     factor = s.add("Div", s.add("Mul", row_zero(s, 1), along(s, s.input(4), s.value(4), 1, 0)), row_zero(s, 6))
-    s.give(s.add("Requantize", as_type(s, sums, F32), factor, row_zero(s, 7)))
+    s.set_outputs(s.add("Requantize", as_type(s, sums, F32), factor, row_zero(s, 7)))
     return True
 
 
 @spells("QLinearConv")
-def _qlinear_conv(s: Sketch) -> bool:
+def _qlinear_conv(s: GraphBuilder) -> bool:
     x, scales, bias, zero = s.value(0), s.value(4), s.value(8), s.value(7)
     if x is None or x.shape is None or scales is None or zero is None or zero.dtype not in BYTES or (
             bias is not None and bias.constant is None):
@@ -286,16 +286,16 @@ def _qlinear_conv(s: Sketch) -> bool:
         return False
     rank = len(x.shape)
     factor = s.add("Div", s.add("Mul", s.input(1), along(s, s.input(4), scales, rank, 1)), s.input(6))
-    s.give(s.add("Requantize", as_type(s, sums, F32), factor, s.input(7)))
+    s.set_outputs(s.add("Requantize", as_type(s, sums, F32), factor, s.input(7)))
     return True
 
 
 @spells("MaxPool")
-def _pooled_bytes(s: Sketch) -> bool:
+def _pooled_bytes(s: GraphBuilder) -> bool:
     """The largest of 8-bit integers, by way of float32."""
     x = s.value(0)
     if x is None or x.dtype not in BYTES or any(s.node.outputs[1:]):
         return False
     pooled = s.add("MaxPool", s.add("Cast", s.input(0), to=F32), **s.node.attributes)
-    s.give(s.add("Cast", pooled, to=x.dtype))
+    s.set_outputs(s.add("Cast", pooled, to=x.dtype))
     return True

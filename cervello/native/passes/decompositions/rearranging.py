@@ -7,32 +7,32 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 F32, I64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
 @spells("Sum")
-def _sum(s: Sketch) -> bool:
+def _sum(s: GraphBuilder) -> bool:
     total = s.input(0)
     for name in s.node.inputs[1:]:
         total = s.add("Add", total, name)
-    s.give(total)
+    s.set_outputs(total)
     return True
 
 
 @spells("Mean")
-def _mean(s: Sketch) -> bool:
+def _mean(s: GraphBuilder) -> bool:
     if any(value is None or value.dtype != F32 for value in s.values):
         return False
     total = s.input(0)
     for name in s.node.inputs[1:]:
         total = s.add("Add", total, name)
-    s.give(s.add("Div", total, s.constant(len(s.node.inputs), F32)))
+    s.set_outputs(s.add("Div", total, s.constant(len(s.node.inputs), F32)))
     return True
 
 
-def _picture(s: Sketch) -> list[int] | None:
+def _picture(s: GraphBuilder) -> list[int] | None:
     """Channels, rows and columns of the first input, where they are known."""
     value = s.value(0)
     shape = () if value is None or value.shape is None else value.shape
@@ -41,7 +41,7 @@ def _picture(s: Sketch) -> list[int] | None:
 
 
 @spells("DepthToSpace")
-def _depth_to_space(s: Sketch) -> bool:
+def _depth_to_space(s: GraphBuilder) -> bool:
     picture = _picture(s)
     if picture is None:
         return False
@@ -51,12 +51,12 @@ def _depth_to_space(s: Sketch) -> bool:
         x = s.transpose(s.reshape(s.input(0), 0, b, b, c // (b * b), h, w), 0, 3, 4, 1, 5, 2)
     else:
         x = s.transpose(s.reshape(s.input(0), 0, c // (b * b), b, b, h, w), 0, 1, 4, 2, 5, 3)
-    s.give(s.reshape(x, 0, c // (b * b), h * b, w * b))
+    s.set_outputs(s.reshape(x, 0, c // (b * b), h * b, w * b))
     return True
 
 
 @spells("SpaceToDepth")
-def _space_to_depth(s: Sketch) -> bool:
+def _space_to_depth(s: GraphBuilder) -> bool:
     picture = _picture(s)
     if picture is None:
         return False
@@ -64,33 +64,33 @@ def _space_to_depth(s: Sketch) -> bool:
     b = s.attribute("blocksize")
     order = (0, 3, 5, 1, 2, 4) if s.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     x = s.transpose(s.reshape(s.input(0), 0, c, h // b, b, w // b, b), *order)
-    s.give(s.reshape(x, 0, c * b * b, h // b, w // b))
+    s.set_outputs(s.reshape(x, 0, c * b * b, h // b, w // b))
     return True
 
 
 @spells("MeanVarianceNormalization")
-def _mean_variance(s: Sketch) -> bool:
+def _mean_variance(s: GraphBuilder) -> bool:
     if s.value(0) is None or s.value(0).dtype != F32:  # type: ignore[union-attr]
         return False
     axes = s.constant(s.attribute("axes", (0, 2, 3)))
     away = s.add("Sub", s.input(0), s.add("ReduceMean", s.input(0), axes, keepdims=1))
     spread = s.add("Sqrt", s.add("ReduceMean", s.add("Mul", away, away), axes, keepdims=1))
-    s.give(s.add("Div", away, s.add("Add", spread, s.constant(1e-9, F32))))
+    s.set_outputs(s.add("Div", away, s.add("Add", spread, s.constant(1e-9, F32))))
     return True
 
 
 @spells("Shrink")
-def _shrink(s: Sketch) -> bool:
+def _shrink(s: GraphBuilder) -> bool:
     if s.value(0) is None or s.value(0).dtype != F32:  # type: ignore[union-attr]
         return False
     x, bias, limit = s.input(0), s.attribute("bias", 0.0), s.attribute("lambd", 0.5)
     high = s.add("Where", s.add("Greater", x, s.constant(limit, F32)), s.add("Sub", x, s.constant(bias, F32)), s.constant(0.0, F32))
-    s.give(s.add("Where", s.add("Less", x, s.constant(-limit, F32)), s.add("Add", x, s.constant(bias, F32)), high))
+    s.set_outputs(s.add("Where", s.add("Less", x, s.constant(-limit, F32)), s.add("Add", x, s.constant(bias, F32)), high))
     return True
 
 
 @spells("OneHot")
-def _one_hot(s: Sketch) -> bool:
+def _one_hot(s: GraphBuilder) -> bool:
     indices, depth, values = (s.value(i) for i in range(3))
     if indices is None or depth is None or depth.constant is None or values is None or indices.dtype not in (I64, np.dtype(np.int32)):
         return False
@@ -101,12 +101,12 @@ def _one_hot(s: Sketch) -> bool:
     places = np.arange(count).reshape(-1, *(1,) * (rank - axis))
     hit = s.add("Equal", s.add("Unsqueeze", wrapped, s.constant([axis])), s.constant(places))
     off, on = (s.add("Slice", s.input(2), s.constant([i]), s.constant([i + 1]), s.constant([0])) for i in range(2))
-    s.give(s.add("Where", hit, on, off))
+    s.set_outputs(s.add("Where", hit, on, off))
     return True
 
 
 @spells("Trilu")
-def _trilu(s: Sketch) -> bool:
+def _trilu(s: GraphBuilder) -> bool:
     value, k = s.value(0), s.value(1)
     shape = () if value is None or value.shape is None else value.shape
     if len(shape) < 2 or any(isinstance(size, Affine) for size in shape[-2:]) or (k is not None and k.constant is None) or value is None:
@@ -115,12 +115,12 @@ def _trilu(s: Sketch) -> bool:
     shift = 0 if k is None or k.constant is None else int(k.constant.reshape(()))
     whole = np.ones((rows, columns), bool)
     kept = np.triu(whole, shift) if s.attribute("upper", 1) else np.tril(whole, shift)
-    s.give(s.add("Where", s.constant(kept, bool), s.input(0), s.constant(0, value.dtype)))
+    s.set_outputs(s.add("Where", s.constant(kept, bool), s.input(0), s.constant(0, value.dtype)))
     return True
 
 
 @spells("Bernoulli")
-def _bernoulli(s: Sketch) -> bool:
+def _bernoulli(s: GraphBuilder) -> bool:
     value = s.value(0)
     if value is None or value.dtype != F32 or s.attribute("dtype", 1) not in (1, 7, 6, 9):
         return False
@@ -128,12 +128,12 @@ def _bernoulli(s: Sketch) -> bool:
     kinds: dict[int, np.dtype[Any]] = {1: F32, 7: I64, 6: np.dtype(np.int32), 9: np.dtype(bool)}
     dtype = kinds[s.attribute("dtype", 1)]
     hit = s.add("Less", drawn, s.input(0))
-    s.give(hit if dtype.kind == "b" else s.add("Cast", hit, to=dtype))
+    s.set_outputs(hit if dtype.kind == "b" else s.add("Cast", hit, to=dtype))
     return True
 
 
 @spells("LayerNormalization")
-def _layer_normalization(s: Sketch) -> bool:
+def _layer_normalization(s: GraphBuilder) -> bool:
     """With the mean and the deviation among its results, or a scale that is computed."""
     x, scale = s.value(0), s.value(1)
     seen = any(s.node.outputs[1:])
@@ -147,12 +147,12 @@ def _layer_normalization(s: Sketch) -> bool:
     variance = s.add("ReduceMean", s.add("Mul", away, away), axes, keepdims=1)
     spread = s.add("Sqrt", s.add("Add", variance, s.constant(s.attribute("epsilon", 1e-5), F32)))
     y = s.add("Mul", s.add("Div", away, spread), s.input(1))
-    s.give(s.add("Add", y, s.input(2)) if s.input(2) else y, mean, s.add("Reciprocal", spread))
+    s.set_outputs(s.add("Add", y, s.input(2)) if s.input(2) else y, mean, s.add("Reciprocal", spread))
     return True
 
 
 @spells("Pow")
-def _power(s: Sketch) -> bool:
+def _power(s: GraphBuilder) -> bool:
     """Of two types: in float32, and back to the type of the base."""
     x, y = s.value(0), s.value(1)
     ordinary = (F32, I64, np.dtype(np.int32))
@@ -160,16 +160,16 @@ def _power(s: Sketch) -> bool:
         return False
     a, b = (name if value.dtype == F32 else s.add("Cast", name, to=F32) for name, value in ((s.input(0), x), (s.input(1), y)))
     found = s.add("Pow", a, b)
-    s.give(found if x.dtype == F32 else s.add("Cast", found, to=x.dtype))
+    s.set_outputs(found if x.dtype == F32 else s.add("Cast", found, to=x.dtype))
     return True
 
 
 @spells("ReduceMax", "ReduceMin")
-def _extreme_of_bools(s: Sketch) -> bool:
+def _extreme_of_bools(s: GraphBuilder) -> bool:
     x = s.value(0)
     if x is None or x.dtype != np.dtype(bool):
         return False
     rest = [s.input(1)] if s.input(1) else []
     found = s.add(s.node.op, s.add("Cast", s.input(0), to=F32), *rest, **dict(s.node.attributes))
-    s.give(s.add("Greater", found, s.constant(0.0, F32)))
+    s.set_outputs(s.add("Greater", found, s.constant(0.0, F32)))
     return True

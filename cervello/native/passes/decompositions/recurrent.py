@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 F32 = np.dtype(np.float32)
 Array = np.ndarray[Any, Any]
@@ -25,7 +25,7 @@ _ACTIVATIONS: dict[str, tuple[tuple[str, float | None], ...]] = {
 class _Cell:
     """One direction of a layer."""
 
-    def __init__(self, s: Sketch, direction: int, activations: list[Any], clip: float):
+    def __init__(self, s: GraphBuilder, direction: int, activations: list[Any], clip: float):
         w, r = (s.value(i).constant[direction].astype(F32) for i in (1, 2))  # type: ignore[union-attr,index]
         self.s, self.hidden, self.activations, self.clip = s, r.shape[-1], activations, clip
         gates = w.shape[0] // self.hidden
@@ -88,7 +88,7 @@ class _Cell:
         return self.active(0, self.s.add("Add", self.product(x, self.w, self.w_bias + self.r_bias), self.product(h, self.r)))
 
 
-def _activations(s: Sketch, directions: int) -> list[list[tuple[str, dict[str, float]]]] | None:
+def _activations(s: GraphBuilder, directions: int) -> list[list[tuple[str, dict[str, float]]]] | None:
     """By direction, the activations and their attributes."""
     defaults = _DEFAULTS[s.node.op]
     named = list(s.attribute("activations") or defaults * directions)
@@ -107,7 +107,7 @@ def _activations(s: Sketch, directions: int) -> list[list[tuple[str, dict[str, f
     return [found[d * each:(d + 1) * each] for d in range(directions)] if len(found) == each * directions else None
 
 
-def _has_kernel(s: Sketch) -> bool:
+def _has_kernel(s: GraphBuilder) -> bool:
     """Whether a compiled kernel runs the layer as it is."""
     defaults = _DEFAULTS[s.node.op]
     activations = tuple(s.attribute("activations") or ())
@@ -117,7 +117,7 @@ def _has_kernel(s: Sketch) -> bool:
 
 
 @spells("LSTM", "GRU", "RNN")
-def _recurrent(s: Sketch) -> bool:
+def _recurrent(s: GraphBuilder) -> bool:
     x, w, r = (s.value(i) for i in range(3))
     if _has_kernel(s) or x is None or x.dtype != F32 or w is None or w.constant is None or r is None or r.constant is None:
         return False
@@ -166,11 +166,11 @@ def _recurrent(s: Sketch) -> bool:
                    for parts, axis in ((sequences, 1), (last_h, 0), (last_c, 0)))
     if flat:
         y, y_h, y_c = s.transpose(y, 2, 0, 1, 3), s.transpose(y_h, 1, 0, 2), s.transpose(y_c, 1, 0, 2)
-    s.give(y, y_h, *([y_c] if s.node.op == "LSTM" else []))
+    s.set_outputs(y, y_h, *([y_c] if s.node.op == "LSTM" else []))
     return True
 
 
-def _start(s: Sketch, index: int, direction: int, flat: bool, zeros: str) -> str:
+def _start(s: GraphBuilder, index: int, direction: int, flat: bool, zeros: str) -> str:
     """An initial state [rows, hidden]; zeros where none is given."""
     name = s.input(index) if s.node.op == "LSTM" or index == 5 else ""
     if not name:

@@ -8,31 +8,31 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine, Dim
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import Sketch, spells
+from cervello.native.passes.graph_builder import GraphBuilder, spells
 
 _F32 = np.dtype(np.float32)
 _MOST = 256  # matrices of a stack, each of which becomes a product of its own
 
 
 @spells("MatMul")
-def _matmul(s: Sketch) -> bool:
+def _matmul(s: GraphBuilder) -> bool:
     a, b = s.value(0), s.value(1)
     if a is None or b is None or a.shape is None or b.shape is None or a.dtype != _F32 or b.dtype != _F32 or len(a.shape) < 2:
         return False
     if len(b.shape) == 1 and b.constant is None and isinstance(a.shape[-2], Affine) and b.from_input:
-        s.give(s.add("ReduceSum", s.add("Mul", s.input(0), s.input(1)), s.constant([-1]), keepdims=0))
+        s.set_outputs(s.add("ReduceSum", s.add("Mul", s.input(0), s.input(1)), s.constant([-1]), keepdims=0))
         return True
     if b.constant is None or len(b.shape) < 3 or any(isinstance(size, Affine) for size in a.shape[-1:]):
         return False
     if isinstance(a.shape[-2], Affine) and not any(isinstance(size, Affine) for size in a.shape[:-2]):
         result, lead = _by_matrix(s, s.input(0), a.shape, b.constant)
         if result:
-            s.give(s.reshape(result, *lead, a.shape[-2], b.shape[-1]))
+            s.set_outputs(s.reshape(result, *lead, a.shape[-2], b.shape[-1]))
         return bool(result)
     return _single_rows(s, a, b)
 
 
-def _single_rows(s: Sketch, a: Value, b: Value) -> bool:
+def _single_rows(s: GraphBuilder, a: Value, b: Value) -> bool:
     """[N, stack…, 1, K] with [stack…, K, width]: the rows of the batch go through each matrix together."""
     assert a.shape is not None
     assert b.constant is not None
@@ -43,11 +43,11 @@ def _single_rows(s: Sketch, a: Value, b: Value) -> bool:
     turned = s.transpose(s.reshape(s.input(0), a.shape[0], count, k), 1, 0, 2)
     result, _ = _by_matrix(s, turned, (count, a.shape[0], k), b.constant.reshape(count, *b.constant.shape[-2:]))
     if result:
-        s.give(s.reshape(s.transpose(result, 1, 0, 2), a.shape[0], *lead, 1, b.constant.shape[-1]))
+        s.set_outputs(s.reshape(s.transpose(result, 1, 0, 2), a.shape[0], *lead, 1, b.constant.shape[-1]))
     return bool(result)
 
 
-def _by_matrix(s: Sketch, a: str, shape: tuple[Dim, ...], weights: Any) -> tuple[str, tuple[int, ...]]:
+def _by_matrix(s: GraphBuilder, a: str, shape: tuple[Dim, ...], weights: Any) -> tuple[str, tuple[int, ...]]:
     """Products [stack, rows, width] of `a` [stack…, rows, K] with each matrix, and the sizes of the stack; "" where they are too many."""
     sizes = tuple(int(size) for size in shape[:-2] if not isinstance(size, Affine))
     try:
