@@ -78,7 +78,7 @@ class Reader(Protocol):
         """f(first row, 0, *observations): how many were copied, those in front of the first that does not fit as it is."""
 
     def bind(self, columns: Mapping[str, Array]) -> None:
-        """Reads into these columns from here on."""
+        """Reads into these columns, of the types that they have, from here on."""
 
 
 MakeReader = Callable[[Specs], Reader | None]
@@ -92,7 +92,7 @@ class ScratchPad:
       make_reader: makes what reads observations that fit as they are; None where there is none.
 
     Attributes:
-      lent: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
+      pin_count: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
     """
 
     __slots__ = ("_columns", "_make_reader", "_reader", "_row_bytes", "_water", "capacity", "pin_count", "specs")
@@ -146,6 +146,8 @@ class ScratchPad:
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
         if dtype.itemsize > column.itemsize:
             column = self._columns[name] = column.astype(dtype)
+            if self._reader is not None:
+                self._reader.bind({name: column})
         return column
 
     @property
