@@ -6,15 +6,15 @@
 
     @ops.spelled("com.example", "Residual")    # by ops that Cervello has: planned, fused and freed like any others
     def residual(sketch):
-        sketch.give(sketch.add("Add", sketch.input(0), sketch.input(1)))
+        builder.set_outputs(builder.add("Add", builder.input(0), builder.input(1)))
         return True
 
     @ops.spelled("", "Mul")                    # a pattern: x * relu(x) becomes SquaredRelu
     def fuse(sketch):
         for x, gate in (0, 1), (1, 0):
-            maker = sketch.maker(gate)         # the node that makes this input, if nobody else reads it
-            if maker is not None and maker.op == "Relu" and maker.inputs[0] == sketch.input(x):
-                sketch.give(sketch.add("SquaredRelu", sketch.input(x), domain="com.example"))
+            maker = builder.maker(gate)         # the node that makes this input, if nobody else reads it
+            if maker is not None and maker.op == "Relu" and maker.inputs[0] == builder.input(x):
+                builder.set_outputs(builder.add("SquaredRelu", builder.input(x), domain="com.example"))
                 return True
         return False                           # not in this form: left as it is
 
