@@ -5,12 +5,12 @@
         return ops.select(x > ops.splat(0.0), x * x, ops.splat(0.0))
 
     @ops.spelled("com.example", "Residual")    # by ops that Cervello has: planned, fused and freed like any others
-    def residual(sketch):
+    def residual(builder):
         builder.set_outputs(builder.add("Add", builder.input(0), builder.input(1)))
         return True
 
     @ops.spelled("", "Mul")                    # a pattern: x * relu(x) becomes SquaredRelu
-    def fuse(sketch):
+    def fuse(builder):
         for x, gate in (0, 1), (1, 0):
             maker = builder.maker(gate)         # the node that makes this input, if nobody else reads it
             if maker is not None and maker.op == "Relu" and maker.inputs[0] == builder.input(x):
@@ -133,7 +133,7 @@ def spelled(domain: str, op: str) -> Callable[[Decomposition], Decomposition]:
     """Registers how an op is written in others.
 
     The function gets a `GraphBuilder` of the node, adds nodes to it, says what the results are with `set_outputs`, and returns True; or
-    returns False to leave the node as it is. It is called when the shapes and types of all inputs are known (`sketch.value(i)`).
+    returns False to leave the node as it is. It is called when the shapes and types of all inputs are known (`builder.value(i)`).
 
     Args:
       domain: "" for ONNX's own ops.
