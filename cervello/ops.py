@@ -118,9 +118,9 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
                                      f"{function.__qualname__!r}")
         register_map(f"{domain}.{op}", f"{function.__module__}:{function.__name__}", attributes)
 
-        def spell(sketch: GraphBuilder) -> bool:
-            given: dict[str, Any] = {name: float(sketch.attribute(name, default)) for name, default in attributes.items()}
-            sketch.set_outputs(sketch.add(f"{domain}.{op}", sketch.input(0), **given))
+        def spell(builder: GraphBuilder) -> bool:
+            given: dict[str, Any] = {name: float(builder.attribute(name, default)) for name, default in attributes.items()}
+            builder.set_outputs(builder.add(f"{domain}.{op}", builder.input(0), **given))
             return True
 
         own(domain, op, spell)
