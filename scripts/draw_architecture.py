@@ -4,7 +4,7 @@
     python scripts/draw_architecture.py --check    # says whether the committed picture is current; status 1 when it is not
 
 The order of rooms and phases is that of the import-linter contracts in pyproject.toml, the imports are those of the sources at run time
-(not those for types only), and a caption is the first line of a docstring. Nothing is imported or run of what is drawn.
+(not those for types only), and a caption is the first line of a docstring. None of the code that is drawn is run.
 """
 
 from __future__ import annotations
