@@ -4,7 +4,8 @@
     python scripts/draw_architecture.py --check    # says whether the committed picture is current; status 1 when it is not
 
 The order of rooms and phases is that of the import-linter contracts in pyproject.toml, the imports are those of the sources at run time
-(not those for types only), and a caption is the first line of a docstring. None of the code that is drawn is run.
+(not those for types only, nor those of public names from `cervello` itself), and a caption is the first line of a docstring. None of the
+code that is drawn is run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 CONTRACTS = {"": "Imports run one way", "native": "Phases of a model, from the file to the run"}
 _ROW, _CELL, _NAMES, _CAPTION, _MARGIN, _HEAD = 22, 22, 104, 370, 20, 104
-_MOST_LETTERS = 62
+_MOST_LETTERS = 54
 _STYLE = """\
   text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 11px; fill: #4a5361 }
   .page { fill: #ffffff } .row { fill: #f1f4f8 } .self { fill: #c9d2de } .dot { fill: #2f6f8f } .count { fill: #ffffff; font-size: 10px }

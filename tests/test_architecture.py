@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-OTHER = {"int64 kernel(step, ctx)", "session", "partial_s"}  # a form, and attributes of `StreamCarrier`
+OTHER = {"cervello", "int64 kernel(step, ctx)", "session", "partial_s"}  # the package, a form, and attributes of `StreamCarrier`
 ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer": ["cervello/inferers/fast_path.py"]}
 
 
