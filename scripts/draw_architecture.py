@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import sys
 import tomllib
 from collections import Counter
@@ -23,6 +24,7 @@ PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 CONTRACTS = {"": "Imports run one way", "native": "Phases of a model, from the file to the run"}
 _ROW, _CELL, _NAMES, _CAPTION, _MARGIN, _HEAD = 22, 22, 104, 370, 20, 104
 _MOST_LETTERS = 54
+_WITH_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)  # imports are in no other nodes
 _STYLE = """\
   text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 11px; fill: #4a5361 }
   .page { fill: #ffffff } .row { fill: #f1f4f8 } .self { fill: #c9d2de } .dot { fill: #2f6f8f } .count { fill: #ffffff; font-size: 10px }
@@ -41,8 +43,13 @@ def layers(container: str) -> list[str]:
     return [name.strip().rpartition(".")[2] for layer in found for name in layer.split("|")]
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    """Modules that a source imports when it runs."""
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Modules that a file imports when it runs, and names that it imports from them."""
+    return frozenset(_imports(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -54,7 +61,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         else:
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, _WITH_STATEMENTS))
 
 
 def imported(package: str, names: Sequence[str]) -> Counter[tuple[str, str]]:
@@ -63,8 +70,7 @@ def imported(package: str, names: Sequence[str]) -> Counter[tuple[str, str]]:
     folder = ROOT.joinpath(*package.split("."))
     for path in sorted(folder.rglob("*.py")):
         source = path.relative_to(folder).parts[0].removesuffix(".py")
-        modules = imports(ast.parse(path.read_text(encoding="utf-8")))
-        targets = {module.removeprefix(f"{package}.").split(".")[0] for module in modules if module.startswith(f"{package}.")}
+        targets = {module.removeprefix(f"{package}.").split(".")[0] for module in imports(path) if module.startswith(f"{package}.")}
         found.update((source, target) for target in targets if source in names and target in names and target != source)
     return found
 
