@@ -4,13 +4,15 @@
     python scripts/draw_architecture.py --check    # says whether the committed picture is current; status 1 when it is not
 
 The order of rooms and phases is that of the import-linter contracts in pyproject.toml, the imports are those of the sources at run time
-(not those for types only), and a caption is the first line of a docstring. Nothing is imported or run of what is drawn.
+(not those for types only, nor those of public names from `cervello` itself), and a caption is the first line of a docstring. None of the
+code that is drawn is run.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import sys
 import tomllib
 from collections import Counter
@@ -21,7 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
 CONTRACTS = {"": "Imports run one way", "native": "Phases of a model, from the file to the run"}
 _ROW, _CELL, _NAMES, _CAPTION, _MARGIN, _HEAD = 22, 22, 104, 370, 20, 104
-_MOST_LETTERS = 62
+_MOST_LETTERS = 54
+_WITH_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)  # imports are in no other nodes
 _STYLE = """\
   text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 11px; fill: #4a5361 }
   .page { fill: #ffffff } .row { fill: #f1f4f8 } .self { fill: #c9d2de } .dot { fill: #2f6f8f } .count { fill: #ffffff; font-size: 10px }
@@ -40,8 +43,13 @@ def layers(container: str) -> list[str]:
     return [name.strip().rpartition(".")[2] for layer in found for name in layer.split("|")]
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    """Modules that a source imports when it runs."""
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Modules that a file imports when it runs, and names that it imports from them."""
+    return frozenset(_imports(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -53,7 +61,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         else:
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, _WITH_STATEMENTS))
 
 
 def imported(package: str, names: Sequence[str]) -> Counter[tuple[str, str]]:
@@ -62,8 +70,7 @@ def imported(package: str, names: Sequence[str]) -> Counter[tuple[str, str]]:
     folder = ROOT.joinpath(*package.split("."))
     for path in sorted(folder.rglob("*.py")):
         source = path.relative_to(folder).parts[0].removesuffix(".py")
-        modules = imports(ast.parse(path.read_text(encoding="utf-8")))
-        targets = {module.removeprefix(f"{package}.").split(".")[0] for module in modules if module.startswith(f"{package}.")}
+        targets = {module.removeprefix(f"{package}.").split(".")[0] for module in imports(path) if module.startswith(f"{package}.")}
         found.update((source, target) for target in targets if source in names and target in names and target != source)
     return found
 

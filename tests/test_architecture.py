@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import subprocess
@@ -18,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-OF_PYTHON = {"None", "int64 kernel(step, ctx)", "session", "partial_s"}  # and attributes, which `StreamCarrier` has
+OTHER = {"cervello", "int64 kernel(step, ctx)", "session", "partial_s"}  # the package, a form, and attributes of `StreamCarrier`
+ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer": ["cervello/inferers/fast_path.py"]}
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,7 @@ def _as_before() -> Iterator[None]:
     SPELLINGS.update(before)
 
 
+@functools.cache
 def defined(path: Path) -> set[str]:
     """Names that a file, or any file of a folder, defines: functions, classes, methods as `Class.method`, variables."""
     found = set()
@@ -48,19 +51,16 @@ def defined(path: Path) -> set[str]:
 def test_every_path_exists_and_every_name_is_defined_in_a_path_beside_it() -> None:
     n_names = 0
     for part in re.split(r"\n(?=\n|- |\d\. )", PROSE):  # paragraphs, items
-        spans = [each for each in re.findall(r"`([^`\n]+)`", part) if each not in OF_PYTHON]
+        spans = [each for each in re.findall(r"`([^`\n]+)`", part) if each not in OTHER]
         paths = [each for each in spans if "/" in each or each.endswith((".py", ".toml", ".md"))]
         assert [each for each in paths if not (ROOT / each).exists()] == []
-        known = set().union(*(defined(ROOT / each) for each in paths if each.startswith("cervello/")))
         names = [each for each in spans if each not in paths and not each.startswith("cervello.")]
-        missing = [each for each in names if each not in known and not any(each in defined(ROOT / p) for p in ELSEWHERE.get(each, ()))]
+        missing = [each for each in names if not any(each in defined(ROOT / path) for path in (*paths, *ELSEWHERE.get(each, ()))
+                                                     if path.startswith("cervello/"))]
         assert missing == [], part
         n_names += len(names)
     assert n_names > 30
     assert [each for each in re.findall(r"\]\(([^)]+)\)", TEXT) if not (ROOT / "docs" / each).exists()] == []
-
-
-ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer": ["cervello/inferers/fast_path.py"]}
 
 
 def test_an_observation_takes_at_most_nine_hops() -> None:
