@@ -39,13 +39,15 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
     if observation.keys() != specs.keys():
         defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
         missing, unknown = [n for n in specs if n not in observation and n not in defaults], [n for n in observation if n not in specs]
+        if missing or unknown:
+            raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; "
+                             "give exactly these names")
         observation = {**observation, **defaults}
-    if observation.keys() != specs.keys():
-        raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; give "
-                         "exactly these names")
     found = {}
     for name, spec in specs.items():
-        row = as_numpy(f"{where}, input {name!r}", observation[name])
+        row = observation[name]
+        if type(row) is not np.ndarray:
+            row = as_numpy(f"{where}, input {name!r}", row)
         if row.shape != spec.shape:
             raise InputError(f"{where}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
                              f"{spec.shape_remedy}")
