@@ -5,16 +5,16 @@
         return ops.select(x > ops.splat(0.0), x * x, ops.splat(0.0))
 
     @ops.spelled("com.example", "Residual")    # by ops that Cervello has: planned, fused and freed like any others
-    def residual(sketch):
-        sketch.give(sketch.add("Add", sketch.input(0), sketch.input(1)))
+    def residual(builder):
+        builder.set_outputs(builder.add("Add", builder.input(0), builder.input(1)))
         return True
 
     @ops.spelled("", "Mul")                    # a pattern: x * relu(x) becomes SquaredRelu
-    def fuse(sketch):
+    def fuse(builder):
         for x, gate in (0, 1), (1, 0):
-            maker = sketch.maker(gate)         # the node that makes this input, if nobody else reads it
-            if maker is not None and maker.op == "Relu" and maker.inputs[0] == sketch.input(x):
-                sketch.give(sketch.add("SquaredRelu", sketch.input(x), domain="com.example"))
+            maker = builder.maker(gate)         # the node that makes this input, if nobody else reads it
+            if maker is not None and maker.op == "Relu" and maker.inputs[0] == builder.input(x):
+                builder.set_outputs(builder.add("SquaredRelu", builder.input(x), domain="com.example"))
                 return True
         return False                           # not in this form: left as it is
 
@@ -118,9 +118,9 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
                                      f"{function.__qualname__!r}")
         register_map(f"{domain}.{op}", f"{function.__module__}:{function.__name__}", attributes)
 
-        def spell(sketch: GraphBuilder) -> bool:
-            given: dict[str, Any] = {name: float(sketch.attribute(name, default)) for name, default in attributes.items()}
-            sketch.set_outputs(sketch.add(f"{domain}.{op}", sketch.input(0), **given))
+        def spell(builder: GraphBuilder) -> bool:
+            given: dict[str, Any] = {name: float(builder.attribute(name, default)) for name, default in attributes.items()}
+            builder.set_outputs(builder.add(f"{domain}.{op}", builder.input(0), **given))
             return True
 
         own(domain, op, spell)
@@ -133,7 +133,7 @@ def spelled(domain: str, op: str) -> Callable[[Decomposition], Decomposition]:
     """Registers how an op is written in others.
 
     The function gets a `GraphBuilder` of the node, adds nodes to it, says what the results are with `set_outputs`, and returns True; or
-    returns False to leave the node as it is. It is called when the shapes and types of all inputs are known (`sketch.value(i)`).
+    returns False to leave the node as it is. It is called when the shapes and types of all inputs are known (`builder.value(i)`).
 
     Args:
       domain: "" for ONNX's own ops.

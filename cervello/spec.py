@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -88,6 +88,15 @@ class Specs(Mapping[str, TensorSpec]):
 
     def __len__(self) -> int:
         return len(self._specs)
+
+    def keys(self) -> KeysView[str]:  # those of a dict compare and go round faster than a Mapping's own
+        return self._specs.keys()
+
+    def values(self) -> ValuesView[TensorSpec]:
+        return self._specs.values()
+
+    def items(self) -> ItemsView[str, TensorSpec]:
+        return self._specs.items()
 
     def __repr__(self) -> str:
         return "{" + ", ".join(str(spec) for spec in self._specs.values()) + "}"

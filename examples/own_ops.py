@@ -22,17 +22,17 @@ def squared_relu(x, scale):  # type: ignore[no-untyped-def]
 
 
 @ops.spelled("com.example", "Residual")
-def residual(sketch: ops.GraphBuilder) -> bool:
-    sketch.set_outputs(sketch.add("Add", sketch.input(0), sketch.input(1)))
+def residual(builder: ops.GraphBuilder) -> bool:
+    builder.set_outputs(builder.add("Add", builder.input(0), builder.input(1)))
     return True
 
 
 @ops.spelled("", "Mul")
-def x_times_relu(sketch: ops.GraphBuilder) -> bool:
+def x_times_relu(builder: ops.GraphBuilder) -> bool:
     for x, gate in ((0, 1), (1, 0)):
-        maker = sketch.maker(gate)
-        if maker is not None and maker.op == "Relu" and maker.inputs[0] == sketch.input(x):
-            sketch.set_outputs(sketch.add("SquaredRelu", sketch.input(x), domain="com.example"))
+        maker = builder.maker(gate)
+        if maker is not None and maker.op == "Relu" and maker.inputs[0] == builder.input(x):
+            builder.set_outputs(builder.add("SquaredRelu", builder.input(x), domain="com.example"))
             return True
     return False
 

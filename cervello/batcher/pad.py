@@ -39,13 +39,15 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
     if observation.keys() != specs.keys():
         defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
         missing, unknown = [n for n in specs if n not in observation and n not in defaults], [n for n in observation if n not in specs]
+        if missing or unknown:
+            raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; "
+                             "give exactly these names")
         observation = {**observation, **defaults}
-    if observation.keys() != specs.keys():
-        raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; give "
-                         "exactly these names")
     found = {}
     for name, spec in specs.items():
-        row = as_numpy(f"{where}, input {name!r}", observation[name])
+        row = observation[name]
+        if type(row) is not np.ndarray:
+            row = as_numpy(f"{where}, input {name!r}", row)
         if row.shape != spec.shape:
             raise InputError(f"{where}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
                              f"{spec.shape_remedy}")
@@ -78,7 +80,7 @@ class Reader(Protocol):
         """f(first row, 0, *observations): how many were copied, those in front of the first that does not fit as it is."""
 
     def bind(self, columns: Mapping[str, Array]) -> None:
-        """Reads into these columns from here on."""
+        """Reads into these columns, of the types that they have, from here on."""
 
 
 MakeReader = Callable[[Specs], Reader | None]
@@ -92,7 +94,7 @@ class ScratchPad:
       make_reader: makes what reads observations that fit as they are; None where there is none.
 
     Attributes:
-      lent: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
+      pin_count: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
     """
 
     __slots__ = ("_columns", "_make_reader", "_reader", "_row_bytes", "_water", "capacity", "pin_count", "specs")
@@ -146,6 +148,8 @@ class ScratchPad:
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
         if dtype.itemsize > column.itemsize:
             column = self._columns[name] = column.astype(dtype)
+            if self._reader is not None:
+                self._reader.bind({name: column})
         return column
 
     @property

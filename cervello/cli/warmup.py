@@ -22,10 +22,10 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
-    "reduce_last:softmax", "short_rows:softmax", "attention:attend",
+    "reduce_last:softmax", "reduce_short:softmax", "attention:attend",
     "reduce_last:log_softmax", "reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:arg_max", "reduce_last:layer_norm",
-    "rows_by_sixteen:sum_", "rows_by_sixteen:mean", "rows_by_sixteen:max_",
-    "rows_by_sixteen:softmax", "rows_by_sixteen:layer_norm",
+    "reduce_by_sixteen:sum_", "reduce_by_sixteen:mean", "reduce_by_sixteen:max_",
+    "reduce_by_sixteen:softmax", "reduce_by_sixteen:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
     "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work", "runtime.thread_pool:lead"))

@@ -248,7 +248,8 @@ class Model(Executable):
             n_rows = self._rows(arrays)
             if self._built.dynamic_outputs and n_rows != 1:
                 raise InputError(f"model {self.name!r}: expected 1 row, got {n_rows}; the shape of output "
-                                 f"{self._built.dynamic_outputs[0]!r} depends on data, so rows cannot be stacked: run them one at a time, or leave it out with outputs=")
+                                 f"{self._built.dynamic_outputs[0]!r} depends on data, so rows cannot be stacked: run them one at a "
+                                 "time, or leave it out with outputs=")
             if draw is not None:
                 draw.set_noise(run, n_rows)
             results = bind_outputs(self.name, self.spec.outputs, n_rows, out)

@@ -417,7 +417,7 @@ def test_a_frame_answers_as_a_mapping_and_has_its_batches_as_columns() -> None:
     (ids, columns), = frame.batches("a")
     assert ids == (0, 1, 2, 3)
     assert columns["action"].tolist() == [[1.0]] * 4
-    assert np.shares_memory(frame["a"][2]["action"], columns["action"])
+    assert not np.shares_memory(frame["a"][2]["action"], columns["action"])  # an agent that keeps its action keeps no batch
     assert "n_rows=4" in repr(frame)
     assert (frame.get("b"), frame.get("b", 5), frame.get("a", 5)) == (None, 5, frame["a"])
 

@@ -20,13 +20,14 @@ from cervello.agents.policy import policy as home
 
 # Where CPython looks for signals: when a function begins, after calls, and when a loop jumps back.
 _PLACES = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
-_FILES = {str(Path(home.__file__).with_name(f"{name}.py")) for name in ("policy", "turn", "membership", "table")}
-_FILES.add(str(Path(home.__file__).parents[1] / "inferers" / "swift.py"))
+_PACKAGE = Path(home.__file__).parents[2]
+_FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/membership/lock.py", "agents/policy/membership.py",
+                                            "agents/membership/table.py", "inferers/fast_path.py")}
 
 
-_FRAME_FILES = {str(Path(home.__file__).with_name(f"{name}.py"))
-                for name in ("agenda", "brain", "frame", "levels", "line", "loop", "runtime", "taken")}
-_FRAME_FILES |= {str(Path(home.__file__).parents[1] / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py")}
+_FRAME_FILES = {str(_PACKAGE / "agents" / "runtime" / f"{name}.py")
+                for name in ("ready_queue", "policy_queue", "frame", "level_of_detail", "wait_queue", "workers", "runtime", "batch")}
+_FRAME_FILES |= {str(_PACKAGE / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py")}
 
 
 class Interrupt(KeyboardInterrupt):

@@ -30,7 +30,7 @@ class Clock:
         self.costs: list[Callable[[int], float]] = [lambda n: 2e-5 + 5e-7 * n]  # by version: seconds of n rows
         for module in (frame, workers, calibration, runtime):
             monkeypatch.setattr(module, "time", self)
-        monkeypatch.setattr(Policy, "can_stop", property(lambda policy: False))
+        monkeypatch.setattr(Policy, "supports_deadline", property(lambda policy: False))
         monkeypatch.setattr(calibration, "_GAME_BYTES", 1)
         infer, clock = Policy.infer_batch, self
 

@@ -170,7 +170,7 @@ def test_every_import_of_a_hashed_file_is_hashed() -> None:
 
 
 def test_a_users_kernel_is_compiled_again_when_a_file_changes_that_it_imports(folder: Path) -> None:
-    program = "import mine.kernel; from cervello.codegen import entry; print(entry.ints('mine.kernel:answer')(1))"
+    program = "import mine.kernel; from cervello.codegen import entry; print(entry.fastcall_ints('mine.kernel:answer')(1))"
     modules = folder / "modules"
     (modules / "mine").mkdir(parents=True)
     (modules / "mine" / "__init__.py").write_text("")
@@ -261,7 +261,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), linker.address({KERNEL
 
 
 def test_a_users_kernel_is_compiled_again_when_its_file_changes(folder: Path) -> None:
-    program = "import linked_twice; from cervello.codegen import entry; print(entry.ints('linked_twice:answer')(1))"
+    program = "import linked_twice; from cervello.codegen import entry; print(entry.fastcall_ints('linked_twice:answer')(1))"
     module = folder / "modules" / "linked_twice.py"
     module.parent.mkdir()
     for number in (41, 42):

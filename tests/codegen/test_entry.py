@@ -115,7 +115,7 @@ def test_a_callable_outlives_what_this_module_knows_of_it() -> None:
     script = (
         "import gc\n"
         "from cervello.codegen import entry\n"
-        f"words, objects = entry.ints({RESOLVE!r}), entry.objects('cervello.native.kernels.runtime.control:run', 0)\n"
+        f"words, objects = entry.fastcall_ints({RESOLVE!r}), entry.fastcall_objects('cervello.native.kernels.runtime.control:run', 0)\n"
         "for kept in vars(entry).values():\n"
         "    if isinstance(kept, (list, dict)) and kept is not vars(entry)['__builtins__']:\n"
         "        kept.clear()\n"

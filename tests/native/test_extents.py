@@ -67,8 +67,8 @@ def _grown(step: Step, i: int) -> bool:
 
 
 @pytest.mark.parametrize(("name", "kernel", "least"), [
-    ("Gemm-257-terms", "gemm:gemm", 6), ("MatMul-computed-heads", "products:product", 9), ("Softmax-last", "short_rows:softmax", 2),
-    ("ReduceSum-middle", "columns:sum_", 3), ("LSTM-forward-state", "recurrent:lstm", 6), ("GRU-linear", "recurrent:gru", 6),
+    ("Gemm-257-terms", "gemm:gemm", 6), ("MatMul-computed-heads", "products:product", 9), ("Softmax-last", "reduce_short:softmax", 2),
+    ("ReduceSum-middle", "reduce_inner:sum_", 3), ("LSTM-forward-state", "recurrent:lstm", 6), ("GRU-linear", "recurrent:gru", 6),
     ("attention", "attention:attend", 10), ("MaxPool", "pooling:max_pool", 8), ("TopK", "gather_scatter:top_k", 3),
     ("GatherND", "gather_scatter:gather_nd", 5), ("GatherElements", "gather_scatter:gather_elements", 5),
     ("Multinomial", "multinomial:multinomial", 4), ("RandomNormalLike", "random:normal", 2)])

@@ -34,7 +34,7 @@ def test_the_living_never_overlap_whatever_the_sizes(seed: int) -> None:
         planned = [chance.choice((0, 64, 128, 640, 6400)) for _ in spans]
         pile = linear_scan(spans, planned)
         assert sorted(pile.order) == list(range(len(spans)))
-        assert sum(map(len, pile.beneath)) <= 2 * len(spans)
+        assert sum(map(len, pile.supports)) <= 2 * len(spans)
         assert _overlaps(pile, spans, planned) == []
         for _ in range(5):
             assert _overlaps(pile, spans, [chance.choice((0, 64, 192, 5120)) for _ in spans]) == []

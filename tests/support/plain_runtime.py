@@ -324,7 +324,7 @@ class PlainRuntime:
             policy.restore(then.agents, True)
             policy.waiting = {agent: Waiting(w.observation, policy.agents[agent].birth, w.since, w.deterministic)
                               for agent, w in then.waiting.items()}
-            for kept in ("resting", "levels", "phases", "held", "last_frame"):
+            for kept in ("not_due", "levels", "phases", "held", "last_frame"):
                 setattr(policy, kept, getattr(then, kept))
 
 

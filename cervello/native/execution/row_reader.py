@@ -19,7 +19,7 @@ _READ = "cervello.native.kernels.observations:read_rows"
 
 
 class RowReader:
-    """Copies observations to rows of columns in one compiled call. Mutable: it reads into the columns that it was aimed at last.
+    """Copies observations to rows of columns in one compiled call. Mutable: it reads into the columns of the last `bind`.
 
     Attributes:
       read: f(first row, 0, *observations) → how many of them fit as they are and were copied, those in front of the first that does not.
@@ -28,7 +28,7 @@ class RowReader:
       specs: of the columns.
     """
 
-    __slots__ = ("_records", "_table", "read")
+    __slots__ = ("_records", "_specs", "_table", "read")
 
     def __init__(self, specs: Specs):
         self._table: Array = np.zeros(words.HEADER + words.WORDS * len(specs), np.int64)
@@ -36,11 +36,10 @@ class RowReader:
                   words.DICT_GET: api("PyDict_GetItemWithError"), words.DICT_NEXT: api("PyDict_Next"), words.N_INPUTS: len(specs),
                   words.SOLE: int(len(specs) == 1 and sole_input(specs) is not None)}
         self._table[list(header)] = list(header.values())
-        self._records: dict[str, Array] = {}
+        self._specs, self._records = specs, dict[str, Array]()
         for i, (name, spec) in enumerate(specs.items()):
             record = self._records[name] = self._table[words.HEADER + words.WORDS * i:][:words.WORDS]
-            record[words.NAME], record[words.DESCR], record[words.N_DIMS] = id(spec.name), id(spec.dtype), len(spec.shape)
-            record[words.ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+            record[words.NAME], record[words.N_DIMS] = id(spec.name), len(spec.shape)
             record[words.DIMS:words.DIMS + len(spec.shape)] = spec.shape
         keep = self._table, tuple(specs.values())
         self.read: Callable[..., int] = entry.fastcall_objects(_READ, self._table.ctypes.data, keep)
@@ -53,6 +52,9 @@ class RowReader:
         return cls(specs)
 
     def bind(self, columns: Mapping[str, Array]) -> None:
-        """Reads into these columns from here on, [capacity, *row] each; whoever calls keeps them alive."""
+        """Reads into these columns from here on, [capacity, *row] each, what has their types; the caller keeps them alive."""
         for name, column in columns.items():
-            self._records[name][words.COLUMN] = column.ctypes.data
+            record, spec = self._records[name], self._specs[name]
+            dtype = spec.dtype if column.dtype == spec.dtype else np.dtype(column.dtype.type)  # objects that live as long as this one
+            record[words.COLUMN], record[words.DESCR] = column.ctypes.data, id(dtype)
+            record[words.ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * dtype.itemsize

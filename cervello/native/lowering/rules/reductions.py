@@ -32,7 +32,7 @@ _WHOLE = {np.dtype(np.int64): "i64", np.dtype(np.int32): "i32"}
 
 
 def turned_floats(count: Dim) -> int:
-    """float32 that kernels of sixteen rows at a time work in: `rows_by_sixteen` 26 vectors, `short_rows` 24 and the numbers."""
+    """float32 that kernels of sixteen rows at a time work in: `reduce_by_sixteen` 26 vectors, `reduce_short` 24 and the numbers."""
     return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= SHORT else 16 * 26
 
 

@@ -60,41 +60,41 @@ def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span
 
 
 def short_scratch(count: int) -> int:
-    """Bytes in which `short_rows` turns rows of `count` float32."""
+    """Bytes in which `reduce_short` turns rows of `count` float32."""
     return (count + 24) * 64
 
 
-LONG_SCRATCH = 26 * 64  # bytes in which `rows_by_sixteen` does
+LONG_SCRATCH = 26 * 64  # bytes in which `reduce_by_sixteen` does
 _ROWS = f"{_LOOP} source_by:stride*3 target_by:stride*3 ..."
 
 
-@kernel("rows_by_sixteen:sum_ rows_by_sixteen:mean rows_by_sixteen:max_", "source -> target | turned", _ROWS)
+@kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_", "source -> target | turned", _ROWS)
 def _reduced(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, (0, 4), LONG_SCRATCH)
 
 
-@kernel("rows_by_sixteen:softmax", "source -> target | turned", _ROWS)
+@kernel("reduce_by_sixteen:softmax", "source -> target | turned", _ROWS)
 def _softmax(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, dense(w.count * 4), LONG_SCRATCH)
 
 
-@kernel("rows_by_sixteen:layer_norm", "source -> target | turned", _ROWS)
+@kernel("reduce_by_sixteen:layer_norm", "source -> target | turned", _ROWS)
 def _layer_norm(w: Any) -> Mapping[str, Span]:
     expect(w.block.weights == (0, 1), "the block of a layer norm", w.block)
     return _softmax(w)
 
 
-@kernel("short_rows:softmax", "source -> target | turned", _ROWS)
+@kernel("reduce_short:softmax", "source -> target | turned", _ROWS)
 def _short_softmax(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, dense(w.count * 4), short_scratch(w.count))
 
 
-@kernel("short_rows:log_sum_exp", "source -> target | turned", _ROWS)
+@kernel("reduce_short:log_sum_exp", "source -> target | turned", _ROWS)
 def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, (0, 4), short_scratch(w.count))
 
 
-@kernel("columns:sum_ columns:mean columns:prod columns:max_ columns:min_ columns:sum_square columns:l2 columns:l1 columns:log_sum",
+@kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")),
         "source -> target", "outer:rows terms:rows inner:rows")
 def _columns(w: Any) -> Mapping[str, Span]:
     return {"source": dense(w.outer * w.terms * w.inner * 4), "target": dense(w.outer * w.inner * 4)}
