@@ -27,10 +27,10 @@ TORCH = ["torch==2.13.0", "onnx", "onnxscript"]
 PACKAGES = {
     "torch-dynamo": TORCH,
     "torch-script": TORCH,
-    "sb3": [*TORCH, "stable-baselines3", "sb3-contrib"],
+    "sb3": [*TORCH, "stable-baselines3"],
     "skl2onnx": ["skl2onnx"],
 }
-NOT_TRIED = ("rsl_rl", "TorchRL", "RLlib", "jax2onnx", "tf2onnx")
+NOT_TRIED = ("sb3-contrib", "rsl_rl", "TorchRL", "RLlib", "jax2onnx", "tf2onnx")
 TOLERANCE = 1e-4  # relative and absolute: float32 sums of another order
 EXPORT_LIMIT_S, INSTALL_LIMIT_S = 1800, 3600
 
@@ -72,12 +72,19 @@ def checked(path: Path) -> dict[str, Any]:
     import onnxruntime
 
     from cervello import Model
+    from cervello.errors import ModelError
     from cervello.wrappers import suggest_wrappers
 
     imports = {item.domain: item.version for item in onnx.load(path, load_external_data=False).opset_import}
     found: dict[str, Any] = {"written": imports.get("")}  # exporters do not always write the opset that they are asked for
     try:
-        model = Model.load(path)
+        try:
+            model = Model.load(path)
+        except ModelError as error:
+            if "batch_axis=" not in str(error):
+                raise
+            found["batch_axis"] = 0  # what the message asks for
+            model = Model.load(path, batch_axis=0)
         found.update(planned=not model.slow_nodes, slow=sorted(set(model.slow_nodes.values())), batched=bool(model.batched),
                      wrappers=[repr(item) for item in suggest_wrappers(model.spec)])
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -126,7 +133,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
              "*Planned*: no node is outside the planned tier. *Batched*: rows of agents run at once. *Agrees*: within "
              f"{TOLERANCE:g} of onnxruntime, absolute and relative, at 1 and 3 rows. A file that is fixed at one row is run once per row "
              "by onnxruntime. *Opsets*: asked for; where the file has "
-             "another one, it follows the arrow. *Wrappers*: what `wrappers=\"auto\"` chooses.", ""]
+             "another one, it follows the arrow. A file whose refusal asks for `batch_axis=` is loaded "
+             "with 0. *Wrappers*: what `wrappers=\"auto\"` chooses.", ""]
     for name in PACKAGES:
         found = results.get(name)
         lines += [f"## {name}", ""]
@@ -141,7 +149,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for case in found["cases"]:
             problem = case.get("error")
-            told = ("" if problem is None else f"{'refused' if 'file' in case else 'not exported'}: {problem}").replace("|", "/")
+            told = ("" if problem is None else f"{_how(case)}: {problem}").replace("|", "/")
             cells = (_said(case.get("planned")), _said(case.get("batched")), _said(case.get("agrees")),
                      " ".join((told or ", ".join(f"`{w}`" for w in case["wrappers"]) or "none").split()))
             groups[(case["kind"], case["batch"], *cells)].append(_opset(case))
@@ -156,6 +164,12 @@ def page(results: dict[str, dict[str, Any]]) -> str:
 def _opset(case: dict[str, Any]) -> str:
     asked, written = case["opset"], case.get("written", case["opset"])
     return str(asked) if written == asked else f"{asked} → {written}"
+
+
+def _how(case: dict[str, Any]) -> str:
+    if "file" not in case:
+        return "not exported"
+    return "refused" if case.get("planned") is None else "fails when run"
 
 
 def _said(value: bool | None) -> str:
