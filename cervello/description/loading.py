@@ -21,16 +21,15 @@ from cervello.spec import Inferer, Wrapper
 
 
 def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
-         seed: int = 0,
-         threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
-         strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
-         spaces: Any = None, batch_axis: BatchAxis = None, name: str | None = None,
+         seed: int = 0, threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None,
+         share: Model | Policy | None = None, strict: bool = False, progress: linker.Progress | None = None,
+         dims: Mapping[str, int] | None = None, spaces: Any = None, batch_axis: BatchAxis = None, name: str | None = None,
          rename: Mapping[str, str] | None = None) -> Policy:
     """Loads a policy.
 
     Args:
       source: a path, the bytes of an ONNX file, a ModelProto, or a `Model`; or the path of a description, NAME.toml beside NAME.onnx
-        (docs/description.md), whose options count unless they are given here.
+        (docs/description.md), whose options count unless others than the defaults are given here.
       inferer: "basic", "fixed", "dynamic", "memoizing" or an inferer object.
       wrappers: outermost first, or "auto" for what `cervello api` proposes.
       seed: of all noise, 0 ≤ seed < 2⁶⁴.

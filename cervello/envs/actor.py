@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.agents.membership.ids import Ids, Some
+from cervello.agents.membership.ids import Ids, Subset
 from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
@@ -108,7 +108,7 @@ class Actor:
             self._crowd = crowd
         if rows is not self._every_row:
             if len(rows) != len(crowd) or not np.array_equal(rows, self._all(len(rows))):
-                return Some(crowd, rows)
+                return Subset(crowd, rows)
             self._every_row = rows
         return crowd
 

@@ -91,14 +91,14 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     for name in wanted:
         if name in BOOTSTRAPPED:
             check_final_observations(data, name)
+    tables = [build(data, its, gamma, weights) for its in scores]
     visits: Iterable[Array | None] = repeat(None)
     if "mis" in wanted:
-        flows = [library.Flow.of(build(data, its, gamma, weights)) for its in scores]
+        flows = [library.Flow.of(table) for table in tables]
         visits = library.visit_ratios(np.concatenate(data.features), flows)
     fitted = isinstance(by, Behavior)
     judged = []
-    for candidate, its, its_visits in zip(candidates, scores, visits, strict=False):
-        table = build(data, its, gamma, weights)
+    for candidate, its, table, its_visits in zip(candidates, scores, tables, visits, strict=False):
         values = _values(q, candidate, its, data, gamma, horizon) if needs.values else None
         if values is not None:
             table = with_values(table, data, values)

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Some:
+class Subset:
     """Some agents of a crowd that is looked up as a whole, for a caller of which changing parts decide.
 
     Attributes:
@@ -34,7 +34,7 @@ class Some:
         return iter([self.ids[place] for place in self.places.tolist()])
 
 
-Ids = Sequence[AgentId] | Array | Some
+Ids = Sequence[AgentId] | Array | Subset
 _KINDS = frozenset({int, str})
 _ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # what may be meant as one id, or as none
 

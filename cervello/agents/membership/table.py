@@ -15,7 +15,7 @@ import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
 from cervello.agents.membership.equal_ids import comparer
-from cervello.agents.membership.ids import Ids, Some, are_plain, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.membership.ids import Ids, Subset, are_plain, check_kinds, doubled, is_id, listed, numbers_of, plain
 from cervello.agents.membership.renewal import InitialRows, renewal_of
 from cervello.codegen import entry
 from cervello.errors import AgentError
@@ -263,7 +263,7 @@ class AgentTable:
           AgentError: an unknown agent, or one named twice.
         """
         kind = type(ids)
-        if kind is Some:
+        if kind is Subset:
             return self.rows(ids.ids)[ids.places]  # type: ignore[union-attr]
         last, last_slots, moves = self.last
         if moves == self.moves and kind is type(last):

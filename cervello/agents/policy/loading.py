@@ -23,29 +23,11 @@ from cervello.wrappers import Sample
 
 
 def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
-         seed: int = 0,
-         threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None, share: Model | Policy | None = None,
-         strict: bool = False, progress: linker.Progress | None = None, dims: Mapping[str, int] | None = None,
-         spaces: Any = None, batch_axis: BatchAxis = None, rename: Mapping[str, str] | None = None) -> Policy:
-    """Loads a policy.
+         seed: int = 0, threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None,
+         share: Model | Policy | None = None, strict: bool = False, progress: linker.Progress | None = None,
+         dims: Mapping[str, int] | None = None, spaces: Any = None, batch_axis: BatchAxis = None, rename: Mapping[str, str] | None = None) -> Policy:
+    """As `cervello.load`, whose docstring says what the arguments are, for what is no description.
 
-    Args:
-      source: a path, the bytes of an ONNX file, a ModelProto, or a `Model`.
-      inferer: "basic", "fixed", "dynamic", "memoizing" or an inferer object.
-      wrappers: outermost first, or "auto" for what `cervello api` proposes.
-      seed: of all noise, 0 ≤ seed < 2⁶⁴.
-      threads: large batches are split over this many.
-      precision: "float32", the only one so far.
-      outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
-      share: a model or policy whose equal tensors are not stored twice.
-      strict: refuse ops outside the planned tier.
-      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given stay open, and
-        agents bring observations of any size.
-      batch_axis: where rows lie in the file's arrays, when the graph does not tell; see `Model.load`.
-      spaces: the game, as an environment or `cervello.spaces.Spaces`: how its observations become inputs and outputs become its actions.
-        With wrappers="auto" actions are drawn by the head of its action space.
-      rename: new names for inputs and computed tensors of the file, by their names there; all other arguments use the new ones.
-      progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
     Raises:
       ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
     """

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.ids import Ids, Some, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.membership.ids import Ids, Subset, check_kinds, doubled, is_many, listed, spread
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
@@ -114,7 +114,7 @@ class Membership:
         Where a hook may fail, or a batch that still runs will store to those slots, the next episode begins at others before the last one
         ends.
         """
-        some = type(ids) is Some
+        some = type(ids) is Subset
         names = list(ids) if some else listed(ids, ordered=is_many(stream) or is_many(episode))
 
         def change() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cervello.agents.membership.deferred import catch_up, holds_last, notes
-from cervello.agents.membership.ids import Ids, Some, doubled, listed
+from cervello.agents.membership.ids import Ids, Subset, doubled, listed
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.naming import NamesPolicy
 from cervello.agents.membership.table import AgentTable, ChangedError
@@ -520,7 +520,7 @@ class Policy:
           AgentError, InputError: nothing has changed then.
         """
         kind = type(ids)
-        if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Some:
+        if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Subset:
             with self._naming:
                 ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
