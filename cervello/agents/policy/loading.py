@@ -25,7 +25,8 @@ from cervello.wrappers import Sample
 def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
          seed: int = 0, threads: int = 1, precision: str = "float32", outputs: Sequence[str] | None = None,
          share: Model | Policy | None = None, strict: bool = False, progress: linker.Progress | None = None,
-         dims: Mapping[str, int] | None = None, spaces: Any = None, batch_axis: BatchAxis = None, rename: Mapping[str, str] | None = None) -> Policy:
+         dims: Mapping[str, int] | None = None, spaces: Any = None, batch_axis: BatchAxis = None,
+         rename: Mapping[str, str] | None = None) -> Policy:
     """As `cervello.load`, whose docstring says what the arguments are, for what is no description.
 
     Raises:
