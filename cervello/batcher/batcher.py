@@ -71,19 +71,12 @@ class Batcher:
         birth = self.policy.births((agent,))[0]
         if birth is None or agent in queue.births:
             raise self._refusal(agent, birth)
-        if self._busy:
-            self._enter("push")
-        self._busy = True
+        self._enter("push")
         try:
             if queue.take(agent, birth, observation):
                 return
         finally:
-            if self._leaving:
-                self._leave()
-            else:
-                self._busy = False
-                if self._leaving:
-                    self._leave()
+            self._leave()
         arrays = checked(queue.pad.specs, observation, agent, self._name)
         self._enter("push")
         try:

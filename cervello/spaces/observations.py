@@ -217,11 +217,11 @@ class ObservationEncoder:
 
 @lru_cache(maxsize=128)
 def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int] | None:
-    """f(0, 0, out, *arrays) of `native.kernels.stacking`; None where it does not serve."""
+    """f(0, 0, out, *arrays) of `native.kernels.observations`; None where it does not serve."""
     if not layout.is_known() or not shape or dtype.kind not in "fiub":
         return None
     context = np.array([id(np.ndarray), id(dtype), len(shape), math.prod(shape) * dtype.itemsize, *shape], np.int64)
-    return entry.fastcall_objects("cervello.native.kernels.stacking:stack", context.ctypes.data, keep=(context, dtype))
+    return entry.fastcall_objects("cervello.native.kernels.observations:stack", context.ctypes.data, keep=(context, dtype))
 
 
 def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:

@@ -47,17 +47,24 @@ _NEEDED = READABLE | 0x1  # aligned, C-contiguous
 
 
 @inline
-def _copied(reader, entry, array, row):
-    """Copies an array to a row of an input's column; False when it is not a plain array of the input's type and shape."""
-    if word(array + TYPE, 0) != word(reader, ARRAY_TYPE) or word(array + DTYPE, 0) != word(entry, DESCR):
+def _fits(array, array_type, descr, n_dims, sizes):
+    """Whether an object is a plain array of this type, dtype and shape; `sizes` is the address of its n_dims words."""
+    if word(array + TYPE, 0) != array_type or word(array + DTYPE, 0) != descr:
         return False
-    n_dims = word(entry, N_DIMS)
     if read_i32(array + FLAGS, 0) & _NEEDED != _NEEDED or read_i32(array + RANK, 0) != n_dims:
         return False
     dims = word(array + SHAPE, 0)
     for d in range(n_dims):
-        if word(dims, d) != word(entry, DIMS + d):
+        if word(dims, d) != word(sizes, d):
             return False
+    return True
+
+
+@inline
+def _copied(reader, entry, array, row):
+    """Copies an array to a row of an input's column; False when it is not a plain array of the input's type and shape."""
+    if not _fits(array, word(reader, ARRAY_TYPE), word(entry, DESCR), word(entry, N_DIMS), entry + DIMS * 8):
+        return False
     row_bytes = word(entry, ROW_BYTES)
     copy_row(word(entry, COLUMN) + row * row_bytes, word(array + DATA, 0), row_bytes)
     return True
@@ -93,6 +100,25 @@ def read_rows(reader, first, unused, objects, n_objects):
         if not _read(reader, word(objects, i), first + i):
             return i
     return n_objects
+
+
+def stack(context, unused, unused_too, objects, n_objects):
+    """Separate arrays of one shape and type to the rows of one array.
+
+    Args:
+      context: 0 type of arrays, 1 dtype, 2 axes, 3 bytes of a part, then the sizes of its axes.
+      objects: [N, *shape] as it was made, then the N parts.
+    Returns:
+      1 when one of them is anything else; nothing counts then.
+    """
+    target, row_bytes = word(word(objects, 0) + DATA, 0), word(context, 3)
+    for i in range(1, n_objects):
+        part = word(objects, i)
+        if not _fits(part, word(context, 0), word(context, 1), word(context, 2), context + 32):
+            return 1
+        copy_row(target, word(part + DATA, 0), row_bytes)
+        target += row_bytes
+    return 0
 
 
 def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
