@@ -40,7 +40,6 @@ class AgentTable:
 
     Attributes:
       seed: of all noise.
-      name: of the policy, for messages.
       slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
@@ -50,11 +49,11 @@ class AgentTable:
       changes: grows whenever agents begin or end, also where they stay at their slots.
       moves: grows with every change of `slots`.
       last: ids, their slots and `moves` when they were looked up last; one tuple, so that threads never mix them.
-      alike: see `same.comparer`.
+      alike: see `equal_ids.comparer`.
     """
 
-    def __init__(self, seed: int = 0, name: str = ""):
-        self.seed, self.name = seed, name
+    def __init__(self, seed: int = 0):
+        self.seed = seed
         self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
         self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
@@ -293,7 +292,7 @@ class AgentTable:
         is_plain = are_plain(names)  # the usual case is looked at once
         if not is_plain:
             names = listed(names)
-        slots = self._named(names, is_plain, ending)
+        slots = self._looked_up(names, is_plain, ending)
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
         if kind is np.ndarray:
             self.last = ids.copy(), slots, moves  # type: ignore[union-attr]
@@ -303,17 +302,9 @@ class AgentTable:
 
     def find(self, names: list[AgentId]) -> Array:
         """As `rows`, for agents that are not expected to come again in this order."""
-        return self._named(names, False)
+        return self._looked_up(names, is_plain=False)
 
-    def _named(self, names: list[AgentId], is_plain: bool, ending: bool = False) -> Array:
-        try:
-            return self._looked_up(names, is_plain, ending)
-        except AgentError as error:
-            if self.name:
-                error.name_policy(self.name)
-            raise
-
-    def _looked_up(self, names: list[AgentId], is_plain: bool, ending: bool) -> Array:
+    def _looked_up(self, names: list[AgentId], is_plain: bool, ending: bool = False) -> Array:
         try:
             found = list(map(self.slots.__getitem__, names))
         except (KeyError, TypeError):

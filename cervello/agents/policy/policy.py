@@ -82,7 +82,7 @@ class Policy:
         self._game.bind(self.name, self._engine)
         self._turn = ExclusiveLock(self.name)
         self._holder = self._turn.holder
-        self._table = AgentTable(int(seed), self.name)
+        self._table = AgentTable(int(seed))
         self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
         self._pads: list[ScratchPad] = []
@@ -294,7 +294,7 @@ class Policy:
 
     def rename(self, name: str) -> None:
         """Another name, for people and messages, before agents begin."""
-        self.name = self._turn.where = self._table.name = name
+        self.name = self._turn.where = name
         self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
 
     def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
@@ -405,7 +405,8 @@ class Policy:
         Raises:
           AgentError: an unknown agent. WrapperError: a wrapper that does not show its state. InputError: `out` does not fit.
         """
-        return self._membership.save(ids, out)
+        with self._naming:
+            return self._membership.save(ids, out)
 
     def restore(self, state: Any, ids: Ids | None = None) -> None:
         """Puts agents back where a snapshot has them: what they decide from here is bitwise what they decided from there.
@@ -418,7 +419,8 @@ class Policy:
         Raises:
           SnapshotError: damaged bytes, or a snapshot of another policy, seed or other wrappers; nothing has changed then.
         """
-        self._membership.restore(state, ids)
+        with self._naming:
+            self._membership.restore(state, ids)
 
     def checked_snapshot(self, state: Any) -> Saved:
         """What a snapshot says, when it is one of this policy; raises as `restore` does, and changes nothing."""
@@ -481,7 +483,7 @@ class Policy:
         """`infer` for observations that are not of the sizes that the specs show, where the file leaves these open."""
         table, lock, batch = self._table, self._turn.lock, object()
         try:
-            with lock:
+            with lock, self._naming:
                 table.enter(batch)
                 slots, engine = table.rows(ids), self._engine
             if engine.sizes is None:  # a swap came between
@@ -561,11 +563,13 @@ class Policy:
                 del holder[0]
                 engine.report()
                 return engine.actions(found.outputs)
-            except BaseException:
-                if owner is mine and 0 in holder and holder[0] is mine:  # see `turn`: nothing here is a call
+            except BaseException as error:
+                if owner is mine and 0 in holder and holder[0] is mine:  # see `lock`: nothing here is a call
                     del holder[0]
                 if notes:
                     catch_up()
+                if isinstance(error, CervelloError):
+                    error.name_policy(self.name)
                 raise
         lock = self._turn.lock
         batch = object()
@@ -579,6 +583,9 @@ class Policy:
                     raise ChangedError(unchanged, table.changes)
                 slots, engine = table.rows(ids), self._engine
             return engine.decide(table, self._turn, slots, inputs, deterministic, out)
+        except CervelloError as error:
+            error.name_policy(self.name)
+            raise
         finally:
             with lock:
                 table.leave(batch)

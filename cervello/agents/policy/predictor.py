@@ -78,7 +78,7 @@ class Predictor:
                                      "state predict cannot carry; begin agents and use infer_batch")
         self.source = engine  # what it was made from: another one after a swap
         self._engine = Engine(engine.model, engine.name, engine.choice, _needed(engine.wrappers, output), engine.threads, engine.version)
-        self._table, self._turn = AgentTable(seed, engine.name), ExclusiveLock(engine.name)
+        self._table, self._turn = AgentTable(seed), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
         self._slots = self._streams = self._zeros = _fixed(np.zeros(0, np.int64))
