@@ -34,44 +34,64 @@ class Values:
 
 
 class LinearQ:
-    """Ridge regression on [1, x, products of x's elements], the default regressor. Mutable: `fit` keeps coefficients, and what it made of X
-    as long as it is given the same array.
+    """Ridge regression on [1, x, products of x's elements], the default regressor. Mutable: `fit` keeps coefficients.
 
-    Exact for tables: one-hot states and actions have an indicator for each pair. Without the products where these would be more than rows,
-    or than 2,000.
+    Exact for tables: one-hot states and actions have an indicator for each pair. Without the products where these are more than 2,000.
     """
 
     def __init__(self, ridge: float = 1e-9):
         self.ridge = ridge
         self._coefficients: Array | None = None
-        self._X: Array | None = None
-        self._products = True
-        self._phi = self._values = self._vectors = np.zeros((0, 0))
 
     def fit(self, X: Array, y: Array) -> LinearQ:
         """X: [N, d], y: [N]."""
-        if X is not self._X:
-            d = X.shape[1]
-            self._products = d * (d + 1) // 2 <= min(2000, len(X))
-            self._X, self._phi = X, self._features(X)
-            gram = self._phi.T @ self._phi
-            values, vectors = np.linalg.eigh(gram + self.ridge * len(X) * np.eye(len(gram)))
-            sound = values > values[-1] * len(values) * np.finfo(np.float64).eps
-            self._values, self._vectors = values[sound], vectors[:, sound]
-        self._coefficients = self._vectors @ (self._vectors.T @ (self._phi.T @ y) / self._values)
+        self._coefficients = self.solver(X)(y)
         return self
+
+    def fitter(self, X: Array) -> Callable[[Array], LinearQ]:
+        """Fits to the same X and other y, each time anew: f(y) ▸ a regressor. What belongs to X alone is done once."""
+        solve = self.solver(X)
+
+        def fitted(y: Array) -> LinearQ:
+            found = LinearQ(self.ridge)
+            found._coefficients = solve(y)
+            return found
+
+        return fitted
+
+    def solver(self, X: Array) -> Callable[[Array], Array]:
+        """y ▸ coefficients."""
+        phi = self._features(X)
+        gram = phi.T @ phi
+        values, vectors = np.linalg.eigh(gram + self.ridge * len(X) * np.eye(len(gram)))
+        sound = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        values, vectors = values[sound], vectors[:, sound]
+        return lambda y: np.asarray(vectors @ (vectors.T @ (phi.T @ y) / values))
 
     def predict(self, X: Array) -> Array:
         """[N]."""
         assert self._coefficients is not None
         return np.asarray(self._features(X) @ self._coefficients)
 
-    def _features(self, X: Array) -> Array:
-        one = np.ones((len(X), 1))
-        if not self._products:
-            return np.concatenate([one, X], 1)
+    @staticmethod
+    def _features(X: Array) -> Array:
         i, j = np.triu_indices(X.shape[1])
-        return np.concatenate([one, X, X[:, i] * X[:, j]], 1)
+        if len(i) > 2000:  # wide observations: linear
+            return np.concatenate([np.ones((len(X), 1)), X], 1)
+        return np.concatenate([np.ones((len(X), 1)), X, X[:, i] * X[:, j]], 1)
+
+
+def _fitter(q: Any, X: Array) -> Callable[[Array], Any]:
+    """y ▸ a copy of the regressor that is fitted to X and y, and to nothing before."""
+    if isinstance(q, LinearQ):
+        return q.fitter(X)
+
+    def fitted(y: Array) -> Any:
+        model = copy.deepcopy(q)
+        model.fit(X, y)
+        return model
+
+    return fitted
 
 
 def given_values(q: Callable[..., Any], candidate: Candidate, scores: Scores, data: Data) -> Values:
@@ -103,7 +123,7 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
     Episode i's values are from a fit to the folds without it (i mod 5). With a horizon, Q̂ is indexed by the steps left.
 
     Args:
-      q: a regressor of scikit-learn, on [observation, one-hot action]; it is copied for each fold, and fitted anew in each round.
+      q: a regressor of scikit-learn, on [observation, one-hot action]; a copy of it is fitted in each round of each fold.
     Raises:
       InputError: fewer than 2 episodes. ConfigurationError: no regressor.
     Source: H. Le, C. Voloshin, Y. Yue, "Batch policy learning under constraints", ICML 2019, algorithm 3.
@@ -138,15 +158,14 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
     odds = None if not scores.every else np.concatenate(scores.every)
     for fold in range(folds):
         train = episode % folds != fold
-        model = copy.deepcopy(q)
-        X_first = X[train]
-        X_later = X[train & ~blind] if blind.any() else X_first
+        first = _fitter(q, X[train])
+        later = _fitter(q, X[train & ~blind]) if blind.any() else first
         mine, my_rows = episode % folds == fold, row_episode % folds == fold
         v = np.zeros(len(states))
         settled = False
         for k in range(rounds):
             rows = train if k == 0 else train & ~blind
-            model.fit(X_first if k == 0 else X_later, (reward + gamma * goes_on * v[logged + 1])[rows])
+            model = (first if k == 0 else later)((reward + gamma * goes_on * v[logged + 1])[rows])
             predicted = [np.asarray(model.predict(each), np.float64).reshape(-1) for each in inputs]
             new = np.mean(predicted, 0) if odds is None else (odds * np.stack(predicted, 1)).sum(1)
             change = float(np.abs(new - v).max())

@@ -1,0 +1,57 @@
+"""Value functions: the default regressor, and regressors of a user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import offline_logs as logs
+
+import cervello
+from cervello import evaluation, heads
+from cervello.evaluation.values import LinearQ
+
+HEAD = heads.Categorical("logits")
+
+
+class Remembering:
+    """A regressor that goes on from its last fit: the mean of everything it was ever given."""
+
+    def __init__(self) -> None:
+        self.given: list[np.ndarray] = []
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> None:
+        self.given.append(y)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.full(len(X), np.concatenate(self.given).mean())
+
+
+class Forgetting(Remembering):
+    def fit(self, X: np.ndarray, y: np.ndarray) -> None:
+        self.given = [y]
+
+
+def test_tables_are_exact_with_more_pairs_than_rows() -> None:
+    rng = np.random.default_rng(0)
+    states, actions = rng.integers(0, 30, 400), rng.integers(0, 3, 400)
+    table = rng.normal(size=(30, 3))
+    X = np.concatenate([np.eye(30)[states], np.eye(3)[actions]], 1)
+    assert X.shape[1] * (X.shape[1] + 1) // 2 > len(X)
+    y = table[states, actions]
+    np.testing.assert_allclose(LinearQ().fit(X, y).predict(X), y, atol=1e-5)
+
+
+def test_a_fit_follows_what_its_array_holds_now() -> None:
+    rng = np.random.default_rng(1)
+    X, model = rng.normal(size=(50, 2)), LinearQ()
+    model.fit(X, X[:, 0])
+    X[:] = rng.normal(size=(50, 2))
+    np.testing.assert_allclose(model.fit(X, X[:, 1]).predict(X), X[:, 1], atol=1e-6)
+
+
+def test_every_round_is_fitted_anew_whatever_a_regressor_remembers() -> None:
+    episodes, target = logs.walks(40, scale=0.3), cervello.load(logs.logits_policy(logs.behaviour_weights(scale=0.1), np.zeros(3)))
+    found: list[Any] = [evaluation.evaluate(episodes, {"a": target}, head=HEAD, gamma=0.9,
+                                            estimators=["fqe"], q=q)["a"]["fqe"].value for q in (Remembering(), Forgetting())]
+    assert found[0] == found[1]
