@@ -12,7 +12,6 @@ import numpy as np
 from cervello.agents import Policy, load
 from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation.layout import check_alike
 from cervello.evaluation.logged import Logged
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
 from cervello.recording.trees import Tree, leaves
@@ -47,7 +46,7 @@ class Candidate:
       head: the distribution of its actions.
       discrete: whether its actions are integers. deterministic: whether it has no distribution at all.
       remembers: whether episodes have to be run in step order.
-      space: of the game's actions, where the policy knows its game. versions: of the recorded policy, that are this one.
+      space: of the game's actions, where the policy knows its game.
     """
 
     def __init__(self, name: str, given: Any, head: Head | None):
@@ -97,13 +96,12 @@ class Candidate:
         self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in rest)
         self._n_begun = 0
         self.space = None if policy.spaces is None else policy.spaces.action_space
-        self.versions: list[int] = []
         self._fingerprint = policy.model.fingerprint
 
-    def recognise(self, recorded: Mapping[int, Mapping[str, str]]) -> None:
-        """Notes which of the recorded versions this policy is, by its fingerprint and head."""
-        self.versions = [version for version, about in recorded.items()
-                         if about.get("fingerprint") == self._fingerprint and about.get("head") == repr(self.head)]
+    def versions(self, recorded: Mapping[int, Mapping[str, str]] | None) -> list[int]:
+        """The recorded versions that this policy is, by its fingerprint and head."""
+        return [version for version, about in (recorded or {}).items()
+                if about.get("fingerprint") == self._fingerprint and about.get("head") == repr(self.head)]
 
     def __repr__(self) -> str:
         return f"Candidate({self.name!r}, {self.head!r})"
@@ -147,7 +145,6 @@ class Candidate:
         Raises:
           InputError: observations that do not fit.
         """
-        check_alike(some)
         tree = joined([each.observations for each in some])
         columns, masks = self._encode(tree, some)
         n_rows = sum(each.length + 1 for each in some)

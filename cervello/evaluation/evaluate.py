@@ -19,10 +19,10 @@ from cervello.evaluation.diagnostics import RELIABLE, UNSUPPORTED, WEAK, Diagnos
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
 from cervello.evaluation.intervals import BOUNDED, Interval, IntervalOptions, prepare, value_bounds
 from cervello.evaluation.intervals import interval as interval_of
+from cervello.evaluation.layout import alike
 from cervello.evaluation.logged import enumerated, open_dataset
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.on_ray import score_on_ray
-from cervello.evaluation.recorded import recorded_policies
 from cervello.evaluation.report import Estimate, PolicyReport, Report
 from cervello.evaluation.scoring import Data, Needs, Progress, Scores, check_all, score
 from cervello.evaluation.table import Table, padded
@@ -82,9 +82,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
                   ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted,
                   matches="agreement" in wanted, values=any(name in BY_VALUES for name in wanted),
                   states=any(name in BY_VALUES or name == "mis" for name in wanted))
-    for candidate in candidates:
-        candidate.recognise(recorded_policies(source))
-    found = enumerated(source, next((each.space for each in candidates if each.space is not None), None))
+    found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     data, scores = score(*job) if ray is None else score_on_ray(*job, ray)
     check_all(data, by)
@@ -94,8 +92,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     tables = [build(data, its, gamma, weights) for its in scores]
     visits: Iterable[Array | None] = repeat(None)
     if "mis" in wanted:
-        flows = [library.Flow.of(table) for table in tables]
-        visits = library.visit_ratios(np.concatenate(data.features), flows)
+        visits = library.visit_ratios(np.concatenate(data.features), library.Flow.of(tables))
     fitted = isinstance(by, Behavior)
     judged = []
     for candidate, its, table, its_visits in zip(candidates, scores, tables, visits, strict=False):

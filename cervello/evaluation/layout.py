@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from cervello.errors import InputError
-from cervello.evaluation.logged import Logged
+from cervello.recording import Episode
 from cervello.recording.trees import Tree, leaves, named
 
 Layout = list[tuple[Any, tuple[int, ...]]]
 
 
-def check_alike(some: Sequence[Logged]) -> None:
-    """Raises InputError unless all observations have the keys and row shapes of the first episode's."""
-    first = _layout(some[0].observations)
-    for each in some[1:]:
-        own = _layout(each.observations)
+def alike(found: Iterable[tuple[int, Episode]]) -> Iterator[tuple[int, Episode]]:
+    """The same episodes, as long as their observations have the keys and row shapes of the first one's.
+
+    Raises:
+      InputError: one of another layout.
+    """
+    first: Layout | None = None
+    for i, episode in found:
+        own = _layout(episode.observations)
+        if first is None:
+            first = own
         if own != first:
-            raise InputError(f"{each.where}, observations: expected {_shown(first)} as in {some[0].where}, got {_shown(own)}; the data are "
-                             "of more than one observation space")
+            raise InputError(f"episode {i}, observations: expected {_shown(first)} as in the first episode, got {_shown(own)}; the data "
+                             "are of more than one observation space")
+        yield i, episode
 
 
 def _layout(tree: Tree) -> Layout:

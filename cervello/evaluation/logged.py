@@ -32,6 +32,7 @@ class Logged:
         where the horizon cuts it.
       final_obs_missing: whether the state after the last step is not known.
       discrete: whether actions are integers. version: [T] int64, of the policy that was recorded, or None.
+      policies: as `Episode.policies`.
     """
 
     index: int
@@ -52,6 +53,7 @@ class Logged:
     match: int | str | None
     tick: Array | None
     version: Array | None
+    policies: Mapping[int, Mapping[str, str]] | None
 
     @property
     def where(self) -> str:
@@ -144,7 +146,7 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
         whole == T and bool(episode.terminations[-1]), whole == T and not bool(episode.terminations[-1]) and horizon != T,
         whole == T and episode.final_obs_missing, discrete,
         episode.infos, episode.agent, episode.match, None if episode.tick is None else np.asarray(episode.tick)[:T],
-        None if episode.version is None else np.asarray(episode.version)[:T])
+        None if episode.version is None else np.asarray(episode.version)[:T], episode.policies)
 
 
 def _single(tree: Tree, where: str, column: str) -> Any:

@@ -33,7 +33,7 @@ class Moments:
     influence: Array | None = None
     unsupported: str | None = None
     notes: tuple[str, ...] = ()
-    _replicates: dict[tuple[int, int], Array] = field(default_factory=dict)
+    _replicates: dict[tuple[int, int], Array] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def value(self) -> float | None:

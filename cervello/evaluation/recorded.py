@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,15 +14,6 @@ from cervello.spec import Array
 _CLOSE = 1e-4
 
 
-def recorded_policies(source: Any) -> dict[int, Mapping[str, str]]:
-    """Fingerprint and head of the recorded policies by version, as `recording.Writer(policy=…)` keeps them; empty where none are known."""
-    metadata = getattr(source, "metadata", None)
-    found = metadata.get("policies") if isinstance(metadata, Mapping) else None
-    if not isinstance(found, Mapping):
-        return {}
-    return {int(version): about for version, about in found.items() if isinstance(about, Mapping)}
-
-
 def check_recorded(candidate: Candidate, logs: Array, some: Sequence[Logged]) -> None:
     """Compares at steps that the candidate itself has drawn.
 
@@ -32,15 +22,13 @@ def check_recorded(candidate: Candidate, logs: Array, some: Sequence[Logged]) ->
     Raises:
       InputError: recorded and computed log-probabilities differ by more than 1e-4; the message names episode and step.
     """
-    if not candidate.versions:
-        return
     start = 0
     for each in some:
         mine = logs[start:start + each.length]
         start += each.length
-        if each.version is None or each.logp is None:
+        if each.version is None or each.logp is None or not (versions := candidate.versions(each.policies)):
             continue
-        drawn = np.isin(each.version, candidate.versions) & np.isfinite(each.logp)
+        drawn = np.isin(each.version, versions) & np.isfinite(each.logp)
         if each.deterministic is not None:
             drawn &= ~each.deterministic
         wrong = drawn & ~(np.abs(mine - np.where(drawn, each.logp, 0.0)) <= _CLOSE)

@@ -94,13 +94,8 @@ def regret(moments: list[Moments], k: int, options: IntervalOptions) -> Regret:
     if any(point is None for point in points):
         raise InputError("evaluation, regret: expected estimates of all policies, got an unsupported one; leave it out")
     values = np.array(points, np.float64)
-    n = moments[0].n
-    rng = np.random.default_rng(options.seed)
-    losses = []
-    for _ in range(options.resamples):
-        places = rng.integers(0, n, (1, n))
-        again = np.array([each.statistic(places)[0] for each in moments])
-        first = np.argsort(-np.where(np.isfinite(again), again, -np.inf), kind="stable")[:k]
-        losses.append(values.max() - values[first].max())
+    again = np.stack([each.replicates(options.resamples, options.seed) for each in moments], 1)
+    first = np.argsort(-np.where(np.isfinite(again), again, -np.inf), axis=1, kind="stable")[:, :k]
+    losses = values.max() - values[first].max(1)
     low, high = np.percentile(losses, [50 * (1 - options.level), 100 - 50 * (1 - options.level)])
     return Regret(float(np.mean(losses)), (float(low), float(high)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -54,6 +54,7 @@ class Assembler:
         self._lives: dict[int, _Life] = {}
         self._layouts: dict[Any, _Layout] = {}
         self._n_begun = 0
+        self._policies: dict[int, Any] | None = None  # of the session
         self.n_empty = 0
 
     def take(self, record: Record) -> Iterator[Episode]:
@@ -64,6 +65,8 @@ class Assembler:
         """
         if record.kind is Kind.SESSION:
             yield from self.rest()
+            policies = record.metadata.get("policies")
+            self._policies = None if policies is None else {int(version): about for version, about in policies.items()}
             return
         columns = dict(record.columns)
         handles = columns.pop(("episode",)).tolist()
@@ -104,7 +107,8 @@ class Assembler:
 
     def _given(self, life: _Life) -> Iterator[Episode]:
         if life.n_steps:
-            yield _episode(life)
+            episode = _episode(life)
+            yield episode if self._policies is None else replace(episode, policies=self._policies)
         else:
             self.n_empty += 1
 

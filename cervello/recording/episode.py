@@ -37,6 +37,7 @@ class Episode:
       final_obs_missing: the last observation is the one before it, repeated, because none was recorded.
       agent, match: which agent's life this is, in which match; None where not recorded.
       seed: the reset's seed, None where not recorded.
+      policies: {version: {"fingerprint": …, "head": …}} of the policy that was recorded, as `Writer(policy=…)` keeps it; else None.
     """
 
     id: int
@@ -59,6 +60,7 @@ class Episode:
     agent: int | str | None = None
     match: int | str | None = None
     seed: int | None = None
+    policies: Mapping[int, Mapping[str, str]] | None = None
 
     def __len__(self) -> int:
         """T, the number of steps."""

@@ -55,17 +55,19 @@ class Writer:
           path: the file.
           observation_space, action_space: Gymnasium spaces of one agent, kept for `to_minari`; None where agents differ.
           metadata: anything msgpack takes, given back by `read`.
-          policy: a `Policy` whose decisions are recorded. Its version, fingerprint and head go to `metadata["policies"]`, so that an
-            evaluation can check recorded log-probabilities against those that it computes. Versions swapped in later are not known.
+          policy: a `Policy` whose decisions are recorded. Its version, fingerprint and head are kept with the episodes of this writer
+            (`Episode.policies`), so that an evaluation can check recorded log-probabilities against those that it computes. Versions
+            swapped in later are not known.
           durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose waiting
             fails raises after it has recorded.
         Raises:
           RecordingError: the file cannot be written, or another writer has it open. FormatError: it is there and is damaged or no log.
           InputError: a space or metadata that cannot be kept.
         """
-        session = {"metadata": {**(metadata or {}), **({} if policy is None else {"policies": _described(policy)})},
+        session = {"metadata": dict(metadata or {}),
                    "observation_space": None if observation_space is None else describe(observation_space),
-                   "action_space": None if action_space is None else describe(action_space)}
+                   "action_space": None if action_space is None else describe(action_space),
+                   **({} if policy is None else {"policies": _described(policy)})}
         try:
             body = pack(Kind.SESSION, {}, session)
         except (TypeError, ValueError, OverflowError, msgpack.PackException) as error:

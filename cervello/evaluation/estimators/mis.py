@@ -18,41 +18,43 @@ _BLOCK = 1024  # rows of kernels at a time: they stay in the cache, and memory d
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """What one candidate's visits flow by, for all logged observations, those after the last step of an episode included: [rows] float64.
+    """What visits flow by, for all logged observations, those after the last step of an episode included.
 
     Attributes:
-      discount: γᵗ. onward: γᵗ γ ρₜ, 0 where nothing follows. Both are 0 where no step was taken.
-      start: whether an episode begins there.
+      discount: [rows] γᵗ. start: [rows] 1 where an episode begins, else 0. onward: [K, rows] γᵗ γ ρₜ of each candidate, 0 where nothing
+        follows. All are 0 where no step was taken.
     """
 
     discount: Array
-    onward: Array
     start: Array
+    onward: Array
 
     @classmethod
-    def of(cls, table: Table) -> Flow:
-        """Of a table whose episodes lie in the order of the observations.
+    def of(cls, tables: Sequence[Table]) -> Flow:
+        """Of candidates' tables, whose episodes lie in the order of the observations.
 
         Raises:
           ConfigurationError: γ = 1 with truncated episodes.
         """
+        table = tables[0]  # they differ in ratios alone
         if table.gamma == 1 and table.bootstraps:
             assert table.truncated is not None
             raise ConfigurationError(f"evaluation, mis: expected γ < 1 or episodes that end, got γ = 1 and episode "
                                      f"{int(np.argmax(table.truncated))} truncated; give gamma= or horizon=, or leave mis out")
         episode, step = np.nonzero(table.alive)
-        rows = np.arange(len(episode)) + episode  # each episode before has one observation more than steps
-        discount, onward, start = (np.zeros(len(rows) + table.n) for _ in range(3))
+        rows = _rows(episode)
+        discount, start = np.zeros(len(rows) + table.n), np.zeros(len(rows) + table.n)
+        onward = np.zeros((len(tables), len(rows) + table.n))
         last = step == table.length[episode] - 1
         goes_on = ~last if table.truncated is None else ~last | table.truncated[episode]
-        discount[rows] = table.discount[step]
+        discount[rows], start[rows] = table.discount[step], step == 0
         with np.errstate(over="ignore"):
-            onward[rows] = discount[rows] * (table.gamma * np.exp(table.log_ratio[table.alive]) * goes_on)
-        start[rows] = step == 0
-        return cls(discount, onward, start)
+            for k, each in enumerate(tables):
+                onward[k, rows] = discount[rows] * (table.gamma * np.exp(each.log_ratio[table.alive]) * goes_on)
+        return cls(discount, start, onward)
 
 
-def visit_ratios(observations: Array, flows: Sequence[Flow]) -> Iterator[Array]:
+def visit_ratios(observations: Array, flow: Flow) -> Iterator[Array]:
     """w for each candidate, [rows]: the ratio of discounted visits under the candidate to those under the behaviour.
 
     w solves the flow of discounted visits, for features φ: Σ γᵗ w(sₜ) (φ(sₜ) − γ ρₜ φ(sₜ₊₁)) = Σ φ(s₀), where nothing follows an
@@ -63,13 +65,17 @@ def visit_ratios(observations: Array, flows: Sequence[Flow]) -> Iterator[Array]:
       observations: [rows, d], T + 1 of each episode, episode by episode.
     """
     states = np.asarray(observations, np.float64) + 0.0  # no −0, whose bytes differ
-    taken = flows[0].discount > 0
+    taken = flow.discount > 0
     read = taken.copy()
-    for flow in flows:
-        read[1:] |= flow.onward[:-1] > 0
+    read[1:] |= (flow.onward[:, :-1] > 0).any(0)
     states[~read] = 0.0  # after an episode's end anything may stand
     distinct = discrete_states(states[taken])
-    return _by_indicators(_places(states, distinct), len(distinct), flows) if distinct is not None else _by_kernels(states, taken, flows)
+    return _by_indicators(_places(states, distinct), len(distinct), flow) if distinct is not None else _by_kernels(states, taken, flow)
+
+
+def _rows(episode: Array) -> Array:
+    """Rows of steps among all observations: each episode before has one observation more than steps."""
+    return np.arange(len(episode)) + episode
 
 
 def mis(table: Table, ratio_of_visits: Array) -> Moments:
@@ -80,47 +86,48 @@ def mis(table: Table, ratio_of_visits: Array) -> Moments:
     episode, step = np.nonzero(table.alive)
     with np.errstate(over="ignore"):
         ratio = np.exp(table.log_ratio[table.alive])
-    paid = table.discount[step] * ratio_of_visits[np.arange(len(episode)) + episode] * ratio * table.reward[table.alive]
+    paid = table.discount[step] * ratio_of_visits[_rows(episode)] * ratio * table.reward[table.alive]
     return replace(mean_of(table.by_unit(np.bincount(episode, paid, table.n)), table.counts), influence=None,
                    notes=("the fit of visits is kept in resamples; intervals are by the bootstrap",))
 
 
-def _by_indicators(places: Array, F: int, flows: Sequence[Flow]) -> Iterator[Array]:
+def _by_indicators(places: Array, F: int, flow: Flow) -> Iterator[Array]:
     """places: [rows] which feature is 1, −1 for none."""
-    here, there = places[:-1], places[1:]
-    for flow in flows:
-        at, on = (flow.discount[:-1] != 0) & (here >= 0), (flow.onward[:-1] != 0) & (here >= 0) & (there >= 0)
-        flowing = np.diag(np.bincount(here[at], flow.discount[:-1][at], F))  # [feature, unknown]
-        flowing -= np.bincount(there[on] * F + here[on], flow.onward[:-1][on], F * F).reshape(F, F)
-        begun = (flow.start > 0) & (places >= 0)
-        start = np.bincount(places[begun], minlength=F).astype(np.float64)
+    here, there, discount = places[:-1], places[1:], flow.discount[:-1]
+    at, begun = (discount != 0) & (here >= 0), (flow.start > 0) & (places >= 0)
+    visited, start = np.bincount(here[at], discount[at], F), np.bincount(places[begun], minlength=F).astype(np.float64)
+    for onward in flow.onward[:, :-1]:
+        on = (onward != 0) & (here >= 0) & (there >= 0)
+        flowing = np.diag(visited) - np.bincount(there[on] * F + here[on], onward[on], F * F).reshape(F, F)  # [feature, unknown]
         yield np.where(places >= 0, np.linalg.lstsq(flowing, start, rcond=None)[0][places], 0.0)
 
 
-def _by_kernels(states: Array, taken: Array, flows: Sequence[Flow]) -> Iterator[Array]:
+def _by_kernels(states: Array, taken: Array, flow: Flow) -> Iterator[Array]:
     logged = np.flatnonzero(taken)
     centres = states[logged[np.unique(np.linspace(0, len(logged) - 1, _CENTRES).round().astype(np.int64))]]
     gaps = _squares(centres, centres)[np.triu_indices(len(centres), 1)]
     gaps = gaps[gaps > 1e-12 * (centres**2).sum(1).max()]  # below is rounding: the same state
     width = float(np.median(gaps)) if len(gaps) else 1.0
-    F, K = len(centres), len(flows)
+
+    def kernels(rows: slice) -> Array:
+        return np.asarray(np.exp(_squares(states[rows], centres) / (-2 * width)))
+
+    F, K = len(centres), len(flow.onward)
     gram, moved = np.zeros((F, F)), np.zeros((F, K * F))  # Σ γᵗ φ(sₜ) k(sₜ)ᵀ, the same for all; Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
-    starts, onward = np.zeros(F), np.zeros((F, K))
+    rest = np.zeros((F, K))  # Σ φ(s₀) less what w = 1 makes of the flow
     for first in range(0, len(states) - 1, _BLOCK):
-        kernels = np.exp(_squares(states[first:first + _BLOCK + 1], centres) / (-2 * width))
-        here, there = kernels[:-1], kernels[1:]
+        block = kernels(slice(first, first + _BLOCK + 1))
+        here, there = block[:-1], block[1:]
         rows = slice(first, first + len(here))
-        gram += (flows[0].discount[rows, None] * here).T @ here
-        scaled = np.concatenate([flow.onward[rows, None] * here for flow in flows], 1)
-        moved += there.T @ scaled
-        onward += there.T @ np.stack([flow.onward[rows] for flow in flows], 1)
-        starts += here.T @ (flows[0].start[rows] - flows[0].discount[rows])
-    ridge = 1e-3 * flows[0].start.sum() * np.eye(F)
-    alphas = np.stack([np.linalg.solve((gram - moved[:, k * F:(k + 1) * F]) + ridge, starts + onward[:, k]) for k in range(K)], 1)
+        gram += (flow.discount[rows, None] * here).T @ here
+        moved += there.T @ np.concatenate([onward[rows, None] * here for onward in flow.onward], 1)
+        rest += there.T @ flow.onward[:, rows].T + (here.T @ (flow.start[rows] - flow.discount[rows]))[:, None]
+    ridge = 1e-3 * flow.start.sum() * np.eye(F)
+    alphas = np.stack([np.linalg.solve(gram - moved[:, k * F:(k + 1) * F] + ridge, rest[:, k]) for k in range(K)], 1)
     found = np.empty((K, len(states)))
     for first in range(0, len(states), _BLOCK):
         rows = slice(first, first + _BLOCK)
-        found[:, rows] = 1 + (np.exp(_squares(states[rows], centres) / (-2 * width)) @ alphas).T
+        found[:, rows] = 1 + (kernels(rows) @ alphas).T
     yield from found
 
 

@@ -166,7 +166,7 @@ def _marginalised(table: Table, states: np.ndarray) -> Moments:
     """Of [steps, d] states; what stands after an episode's end is not read."""
     ends = np.cumsum(table.length)
     observations = np.insert(np.asarray(states, np.float64), ends, np.nan, axis=0)
-    [weights] = estimators.visit_ratios(observations, [estimators.Flow.of(table)])
+    [weights] = estimators.visit_ratios(observations, estimators.Flow.of([table]))
     return estimators.mis(table, weights)
 
 
@@ -175,10 +175,10 @@ def test_marginalised_sampling_of_candidates_together_is_that_of_each_alone() ->
     lengths = rng.integers(1, 2500, 3)  # longer than the blocks in which kernels are made
     tables = [Table.of([rng.normal(size=k) * 0.1 for k in lengths], [rng.normal(size=k) for k in lengths], 0.9) for _ in range(3)]
     observations = rng.normal(size=(lengths.sum() + 3, 2))
-    flows = [estimators.Flow.of(table) for table in tables]
-    together = list(estimators.visit_ratios(observations, flows))
-    for flow, found in zip(flows, together, strict=True):
-        [alone] = estimators.visit_ratios(observations, [flow])
+    together = list(estimators.visit_ratios(observations, estimators.Flow.of(tables)))
+    for table, found in zip(tables, together, strict=True):
+        flow = estimators.Flow.of([table])
+        [alone] = estimators.visit_ratios(observations, flow)
         np.testing.assert_allclose(found, alone, rtol=1e-9)
         taken = flow.discount > 0
         np.testing.assert_allclose(alone[taken], _dense_ratios(observations, flow, lengths)[taken], rtol=1e-7)
@@ -192,7 +192,7 @@ def _dense_ratios(observations: np.ndarray, flow: Flow, lengths: np.ndarray) -> 
     centres = states[np.unique(np.linspace(0, len(states) - 1, 100).round().astype(np.int64))]
     gaps = ((centres[:, None] - centres) ** 2).sum(-1)
     phi = np.exp(-((observations[:, None] - centres) ** 2).sum(-1) / (2 * np.median(gaps[gaps > 0])))
-    features = flow.discount[steps, None] * phi[steps] - flow.onward[steps, None] * phi[steps + 1]
+    features = flow.discount[steps, None] * phi[steps] - flow.onward[0, steps, None] * phi[steps + 1]
     rest = phi[flow.start > 0].sum(0) - features.sum(0)
     return 1 + phi @ np.linalg.solve(features.T @ phi[steps] + 1e-3 * len(lengths) * np.eye(len(centres)), rest)
 
@@ -223,7 +223,7 @@ def test_marginalised_sampling_refuses_truncated_episodes_without_discount() -> 
 
     table = Table(np.zeros((2, 3)), np.ones((2, 3)), np.full(2, 3), 1.0, truncated=np.array([False, True]))
     with pytest.raises(ConfigurationError, match="episode 1 truncated"):
-        estimators.Flow.of(table)
+        estimators.Flow.of([table])
 
 
 def test_kernels_find_the_value_of_a_deterministic_policy() -> None:
