@@ -73,11 +73,18 @@ class CervelloError(Exception):
             args = shortened(args[0]), *args[1:]
         super().__init__(*args)
 
-    def name_policy(self, name: str) -> None:
-        """Puts a policy's name in front of a message that names none."""
-        message = str(self)
-        if not message.startswith(("policy ", "model ", "runtime")):
-            self.args = shortened(f"policy {name!r}, {message}"), *self.args[1:]
+    def name_policy(self, name: str, model: str | None = None) -> None:
+        """Puts a policy's name in front of a message that names none, and in the place of its model's, which knows no other.
+
+        Args:
+          model: the model's name.
+        """
+        message, own = str(self), f"policy {model!r}"
+        if model is not None and message.startswith(own):
+            message = message.replace(own, f"policy {name!r}", 1)
+        elif not message.startswith(("policy ", "model ", "runtime")):
+            message = f"policy {name!r}, {message}"
+        self.args = shortened(message), *self.args[1:]
 
     def __str__(self) -> str:
         # KeyError quotes its message; every class here prints it plainly.

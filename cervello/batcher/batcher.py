@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.pad import Observation, checked
+from cervello.batcher.pad import MakeReader, Observation, checked
 from cervello.batcher.queue import Batched, Queue
 from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.errors import AgentError, InputError
@@ -18,6 +18,9 @@ class Decider(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def make_reader(self) -> MakeReader: ...
 
     @property
     def all_inputs(self) -> Specs: ...
@@ -45,7 +48,7 @@ class Batcher:
 
     def __init__(self, policy: Decider):
         self.policy = policy
-        self._queue = Queue(policy.all_inputs, getattr(policy, "make_reader", None))
+        self._queue = Queue(policy.all_inputs, policy.make_reader)
         self._odd = odd_axes(policy.outputs)
         self._busy = False  # whether a call is under way
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
@@ -77,7 +80,7 @@ class Batcher:
                 return
         finally:
             self._leave()
-        arrays = checked(queue.pad.specs, observation, agent, self._name)
+        arrays = checked(queue.pad.specs, observation, agent, self.policy.name)
         self._enter("push")
         try:
             queue.put(agent, birth, arrays)
@@ -87,7 +90,7 @@ class Batcher:
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
         """Adds many; none when one does not fit."""
         if not isinstance(observations, Mapping):
-            raise InputError(f"policy {self._name!r}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
+            raise InputError(f"{self._where}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
         queue, ids = self._queue, list(observations)
         births = self.policy.births(ids)
         for agent, birth in zip(ids, births, strict=True):
@@ -101,7 +104,7 @@ class Batcher:
             finally:
                 self._leave()
         specs = queue.pad.specs
-        ready = [(agent, birth, checked(specs, observations[agent], agent, self._name))
+        ready = [(agent, birth, checked(specs, observations[agent], agent, self.policy.name))
                  for agent, birth in zip(ids, births, strict=True)]
         self._enter("extend")
         try:
@@ -112,7 +115,7 @@ class Batcher:
 
     def _enter(self, what: str) -> None:
         if self._busy:
-            raise AgentError(f"policy {self._name!r}, {what}: expected a call after the last one has returned, got one from a finalizer, "
+            raise AgentError(f"{self._where}, {what}: expected a call after the last one has returned, got one from a finalizer, "
                              "a signal handler or a hook in the middle of it; call afterwards")
         self._busy = True
 
@@ -126,15 +129,16 @@ class Batcher:
             self.discard(next(iter(self._leaving)))
 
     @property
-    def _name(self) -> str:
-        return str(getattr(self.policy, "name", ""))
+    def _where(self) -> str:
+        """What messages begin with."""
+        return f"policy {self.policy.name!r}"
 
     def _refusal(self, agent: AgentId, birth: int | None) -> AgentError:
         """The error for an agent that cannot be pushed."""
         if birth is None:
             self.policy.check_agents((agent,))  # raises as a rule
-            return AgentError(f"policy {self._name!r}, push: expected an agent that has begun, got {agent!r}")
-        return AgentError(f"policy {self._name!r}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
+            return AgentError(f"{self._where}, push: expected an agent that has begun, got {agent!r}")
+        return AgentError(f"{self._where}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
 
     def batched(self) -> Batched:
         """What waits, as one batch; the columns are the pad's own memory."""
@@ -168,7 +172,7 @@ class Batcher:
         births = policy.births(ids)
         if births != list(pushed.values()):
             gone = [agent for agent, birth in zip(ids, births, strict=True) if birth != pushed[agent]]
-            raise AgentError(f"policy {self._name!r}, execute: expected agents that have not ended since their push, got {gone}; discard "
+            raise AgentError(f"{self._where}, execute: expected agents that have not ended since their push, got {gone}; discard "
                              "them, and push anew those that have begun again")
         flags = deterministic if deterministic is False else by_row(ids, deterministic)
         found = by_agent(ids, owned(policy.infer_batch(ids, columns, flags), columns), self._odd)

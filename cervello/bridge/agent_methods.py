@@ -1,4 +1,4 @@
-"""`begin`, `end`, `reward`, `snapshot` and `restore`, on the policy's own thread: checked completely, then done."""
+"""`begin`, `end`, `reward`, `snapshot` and `restore`: checked completely, then done."""
 
 from __future__ import annotations
 

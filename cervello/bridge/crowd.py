@@ -45,7 +45,7 @@ class Member:
 
 
 class Crowd:
-    """Agents by their ids. Used by the policy's own thread only.
+    """Agents by their ids. Used by one thread at a time, that which runs the policy.
 
     Attributes:
       members: those that have begun.

@@ -36,7 +36,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class Counts:
-    """What a policy has done. Mutable; written by its own thread."""
+    """What a policy has done. Mutable; written by one thread at a time, that which runs the policy."""
 
     requests: int = 0
     rows: int = 0

@@ -1,4 +1,4 @@
-"""One message on its way through a policy's thread."""
+"""One message on its way through the worker of a policy."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Link:
       frame_bytes: the longest body that it takes.
       records: whether its episodes are recorded.
       most_agents: it may have begun at once.
-      crowds: its agents by policy; each is used by that policy's thread only.
+      crowds: its agents by policy; each is used by one thread at a time, that which runs the policy.
       n_agents: begun, of all policies.
       refused_notifies: so far.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BOUND_S = 0.002  # a batch that may run on the event loop: what it delays others by, at most
+BOUND_S = 0.002  # what a batch may take, to be run on the event loop, where it delays others by as much
 _SEVERE_S = 0.02  # a batch on the event loop that took longer than this makes the next proof eight times as long
 PROOF = 8  # runs of a size within the bound, one after the other, before that size may run on the event loop
 _PER_MESSAGE = 16  # rows that cost as much as a message does

@@ -55,7 +55,7 @@ class Session:
         self.link: Link | None = None
         self.opened_s = self.heard_s = time.monotonic()
         self.closed = False
-        self._waiting: set[Job] = set()  # messages in policies' threads
+        self._waiting: set[Job] = set()  # messages that policies have
         self._asked: list[tuple[int, set[Job]]] = []  # `stats`, each with the messages before it that are not done
         self._in_flight: set[int] = set()
         self._queued_bytes = 0
@@ -63,7 +63,7 @@ class Session:
 
     @property
     def n_waiting(self) -> int:
-        """Messages in policies' threads."""
+        """Messages that policies have."""
         return len(self._waiting)
 
     # What arrives -------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Session:
             self._reply(number, result)
 
     def _accept(self, message: Message, number: int, n_bytes: int, received_s: float) -> Mapping[str, Any] | None:
-        """The answer, or None when a policy's thread gives it.
+        """The answer, or None when a policy gives it later.
 
         Raises:
           Refusal: the first code that fits.
@@ -237,11 +237,11 @@ class Session:
     # What goes out ------------------------------------------------------------------------------------------------------
 
     def wait_for(self, job: Job) -> None:
-        """A message is on its way through a policy's thread."""
+        """A message is on its way to a policy."""
         self._waiting.add(job)
 
     def done(self, job: Job) -> None:
-        """A policy's thread is done with a message."""
+        """A policy is done with a message."""
         self._waiting.discard(job)
         self.heard_s = time.monotonic()  # a client that was waiting for this was not idle
         self._queued_bytes -= job.n_bytes

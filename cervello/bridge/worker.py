@@ -28,8 +28,8 @@ _log = logging.getLogger("cervello.bridge")
 _METHODS: dict[str, Callable[[Hosted, Job], dict[str, Any]]] = {
     "begin": agent_methods.begin, "end": agent_methods.end, "reward": agent_methods.reward, "snapshot": agent_methods.snapshot,
     "restore": agent_methods.restore}
-_ON_LOOP = frozenset({"infer", "reward", "begin", "end"})
-_MOST_OTHERS = 256  # agents that begin, end or get rewards in one go on the event loop
+_ON_LOOP = frozenset({"infer", "reward"})  # where agents begin or end, hooks of wrappers run, and tables may grow
+_MOST_OTHERS = 256  # agents that get rewards in one go on the event loop
 CLOSED = "closed"  # the method of the message that a connection leaves behind
 
 
@@ -94,7 +94,7 @@ class Worker:
         if not jobs:
             return
         n_rows, n_others = _rows(jobs)
-        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or any(job.method not in _ON_LOOP for job in jobs)
+        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or not all(map(self._is_known, jobs))
                 or not self._pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
             self._gathered = []
             for job in jobs:
@@ -109,6 +109,13 @@ class Worker:
         for job in done:
             job.owner.done(job)
 
+    def _is_known(self, job: Job) -> bool:
+        """Whether a message is of a kind that may run on the event loop, and lets no agent begin."""
+        if job.method not in _ON_LOOP:
+            return False
+        begun = job.link.crowd(self.hosted.name).members
+        return not job.params.get("begin") or all(agent in begun for agent in job.agents or ())
+
     def __len__(self) -> int:
         """Messages that wait."""
         return self._queue.qsize() + len(self._gathered)
@@ -116,6 +123,9 @@ class Worker:
     def close(self) -> None:
         """Ends the thread when what has arrived is done, and then the recording."""
         self._closing = True
+        gathered, self._gathered = self._gathered, []
+        for job in gathered:
+            self._pass(job)
         self._queue.put(None)
 
     def join(self, timeout_s: float) -> bool:
@@ -177,8 +187,8 @@ class Worker:
         rest = self._round(waiting, done)
         took_s = time.perf_counter() - began_s
         asked, _ = _rows(done)
-        # Rows that were skipped or refused say nothing of what they would have taken.
-        if asked and (took_s > BOUND_S or counts.rows - n_rows == asked):
+        # Rows that were skipped or refused say nothing of what they would have taken; messages without rows something on the loop alone.
+        if (took_s > BOUND_S and (asked or on_loop)) or (asked and counts.rows - n_rows == asked):
             self._pace.ran(version, len(done), asked, took_s, on_loop)
         return rest
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain
-
-if TYPE_CHECKING:
-    import onnx
 
 SUMMARY = "put an ONNX file into a container of cervo (.crvo)"
 
@@ -21,9 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
-    import onnx
-
-    from cervello.errors import UnsupportedError
+    from cervello.errors import FormatError, UnsupportedError
     from cervello.native.frontend import crvo
     from cervello.native.frontend.importer import read
 
@@ -33,17 +27,12 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         got = "a container already" if crvo.is_crvo(data) else "NNEF"
         raise UnsupportedError(f"model {source.name!r}: expected an ONNX file, got {got}; package the ONNX file that it was made of")
     read(source)  # refuses what is no ONNX file
-    outside = _weights_outside(onnx.load_model_from_string(data))
-    if outside:
-        raise UnsupportedError(f"model {source.name!r}: expected weights inside the file, got {outside!r} in a file beside it, which the "
-                               "container would not hold; save it as one file with onnx.save_model")
+    try:
+        read(data)  # bytes lie in no folder, as those in a container do
+    except FormatError as error:
+        raise UnsupportedError(f"model {source.name!r}: expected weights inside the file, since a container holds no other files, got: "
+                               f"{error}; or save it as one file with onnx.save_model, and package that") from error
     target = arguments.outfile.with_suffix(".crvo")
     target.write_bytes(crvo.packed(data))
     terminal.remark(f"written: {plain(str(target))}")
 
-
-def _weights_outside(model: onnx.ModelProto) -> str:
-    """The name of a tensor that lies in another file; "" for none."""
-    import onnx
-
-    return next((tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL), "")

@@ -16,7 +16,7 @@ from cervello.envs.multiagent.pool import Pool
 from cervello.envs.multiagent.roster import Roster
 from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.opponents_spec import opponents_spec
-from cervello.envs.seeding import checked_seed
+from cervello.envs.seeding import checked_seeds
 from cervello.errors import ConfigurationError
 
 Match = ParallelMatch | AecMatch
@@ -182,7 +182,7 @@ def made(env: Any, env_kwargs: Mapping[str, Any] | None, where: str) -> Any:
 def make_match(game: Any, learners: Sequence[str], policies: Any, seed: int | Sequence[int], deterministic: bool, per: str, where: str,
                library: Library | None = None) -> tuple[Match, Casting]:
     """A match of a PettingZoo environment, checked as far as its possible agents allow."""
-    numbers = tuple(checked_seed(where, each) for each in (seed if isinstance(seed, Sequence) else [seed]))
+    numbers = checked_seeds(where, seed)
     turn_based = hasattr(game, "agent_iter")
     casting = Casting(policies, library or Library(numbers[0]), per, where)
     possible = list(getattr(game, "possible_agents", None) or ())

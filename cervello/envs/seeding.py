@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cervello.errors import ConfigurationError
@@ -14,6 +16,14 @@ def episode_seed(seed: int, episode: int) -> int:
     episodes share one.
     """
     return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def checked_seeds(where: str, seed: object) -> tuple[int, ...]:
+    """A seed of one number or several. Raises ConfigurationError as `checked_seed`, and for none."""
+    numbers = tuple(checked_seed(where, each) for each in (seed if isinstance(seed, Sequence) else [seed]))
+    if not numbers:
+        raise ConfigurationError(f"{where}, seed: expected a whole number or several, got none")
+    return numbers
 
 
 def checked_seed(where: str, seed: object) -> int:

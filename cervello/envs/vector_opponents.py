@@ -16,7 +16,7 @@ from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.named import makes_environments
 from cervello.envs.opponents import Opponents, made
-from cervello.envs.seeding import checked_seed
+from cervello.envs.seeding import checked_seeds
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
 
@@ -48,7 +48,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         self._mode = checked_mode("VectorOpponents, autoreset", autoreset)
         if self._mode is AutoresetMode.DISABLED:
             raise ConfigurationError("VectorOpponents, autoreset: expected 'next_step' or 'same_step', got 'disabled'")
-        base = tuple(checked_seed("VectorOpponents", each) for each in (seed if isinstance(seed, Sequence) else [seed]))
+        base = checked_seeds("VectorOpponents", seed)
         library = Library(base[0])
         pools: Any = policies
         self.envs: list[Opponents] = []

@@ -36,8 +36,15 @@ class Watched(cervello.Clip):
         return not self.threads[-1].startswith("cervello policy")
 
 
-def counter() -> tuple[cervello.Policy, Watched]:
-    watched = Watched("action", low=-1e9)
+class SlowToBegin(Watched):
+    """Takes its time when agents begin."""
+
+    def begin(self, slots: Any) -> None:
+        time.sleep(self.times.get("begin_s", 0.0))
+
+
+def counter(watched_by: type[Watched] = Watched) -> tuple[cervello.Policy, Watched]:
+    watched = watched_by("action", low=-1e9)
     return cervello.load(small_models.counter(), wrappers=[watched, cervello.Recurrent()]), watched
 
 
@@ -84,6 +91,38 @@ def test_a_policy_that_becomes_slow_leaves_the_loop(tmp_path: Path) -> None:
             assert time.monotonic() - start < 0.8
             assert wire.receive()[1] == number
             assert not watched.on_loop(), watched.threads[-5:]
+
+
+def test_agents_that_begin_slowly_delay_no_other_policy(tmp_path: Path) -> None:
+    policy, watched = counter(SlowToBegin)
+    other = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
+    with served({"sum": policy, "other": other}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire, \
+            Wire(running.address, {"client": "b"}) as beside:
+        for method, more in (("begin", {}), ("infer", {"inputs": {"obs": ROW}, "begin": True})):
+            watched.times["begin_s"] = 0.0
+            until_on_loop(wire, watched)
+            watched.times["begin_s"] = 0.5
+            number = wire.request(method, {"policy": "sum", "agents": [len(method) + 90], **more})
+            start = time.monotonic()
+            beside.result("ping", {})
+            infer(beside, "other")
+            assert time.monotonic() - start < 0.4, method
+            assert wire.receive()[1] == number
+
+
+def test_a_worker_that_is_closed_does_what_has_gathered(tmp_path: Path) -> None:
+    policy, watched = counter()
+    with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        until_on_loop(wire, watched)
+        worker = running.server.core.workers["sum"]
+        put = worker.put
+
+        def put_and_close(job: Any) -> None:
+            put(job)
+            worker.close()
+
+        worker.put = put_and_close
+        assert np.frombuffer(infer(wire)["outputs"]["action"], "<f4")[0] > 0
 
 
 def test_effects_keep_their_order_when_the_place_changes(tmp_path: Path) -> None:

@@ -61,12 +61,30 @@ def test_other_payloads_are_refused_by_name(data: bytes, kind: type[Exception], 
             Model.load(path)
 
 
+def with_outside_constant(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """The same with one weight as a Constant whose data lie in a file of a folder."""
+    weight = model.graph.initializer.pop(0)
+    (folder / "w.bin").write_bytes(weight.raw_data or onnx.numpy_helper.to_array(weight).tobytes())
+    node = onnx.helper.make_node("Constant", [], [weight.name], value=weight)
+    tensor = node.attribute[0].t
+    tensor.ClearField("raw_data")
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.bin")
+    model.graph.node.insert(0, node)
+    return model
+
+
 def test_what_a_container_could_not_hold_is_not_packaged(scout: Path, tmp_path: Path, cervello: Callable[..., Any]) -> None:
     outside, packed, tar = tmp_path / "outside.onnx", tmp_path / "packed.crvo", tmp_path / "a.nnef.tar"
     onnx.save_model(onnx.load(scout), outside, save_as_external_data=True, size_threshold=0, location="weights")
+    constant = tmp_path / "constant.onnx"
+    onnx.save(with_outside_constant(onnx.load(scout), tmp_path), constant)
     packed.write_bytes(crvo.packed(scout.read_bytes()))
     tar.write_bytes(b"graph.nnef")
-    for path, message in ((outside, "expected weights inside the file"), (packed, "got a container already"), (tar, "got NNEF")):
+    refused = {outside: "expected weights inside the file", constant: "expected weights inside the file",
+               packed: "got a container already", tar: "got NNEF"}
+    for path, message in refused.items():
         said = cervello("package", path, tmp_path / "target")
         assert (said.status, message in said.err) == (2, True)
         assert not (tmp_path / "target.crvo").exists()

@@ -202,6 +202,14 @@ def test_what_makes_no_sense_is_refused_at_once(chaser: Path, learner: Any, poli
         envs.Opponents(tag(), learner=learner, policies=placed(policies))
 
 
+@pytest.mark.parametrize(("seed", "message"), [([], "a whole number or several, got none"), ((7, -1), "got -1"), (True, "got True")])
+def test_seeds_are_whole_numbers_of_which_there_is_one(chaser: Path, seed: Any, message: str) -> None:
+    options: dict[str, Any] = {"learner": "agent_0", "policies": {"adversary_*": chaser}, "seed": seed}
+    for make in (lambda: envs.Opponents(tag(), **options), lambda: envs.VectorOpponents(tag, 2, **options)):
+        with pytest.raises(ConfigurationError, match=f"Opponents.*seed: expected.*{message}"):
+            make()
+
+
 def test_a_step_before_reset_and_after_the_end_is_refused(chaser: Path) -> None:
     gymnasium = pytest.importorskip("gymnasium")
     env = envs.Opponents(tag(), learner="agent_0", policies={"adversary_*": chaser})

@@ -117,11 +117,7 @@ class Engine:
         engine = self
         if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
             engine = self.sizes.for_columns(inputs)
-        try:
-            view, results = engine.run(table, slots, inputs, deterministic, out)
-        except InputError as error:  # the model knows its own name only
-            error.args = (str(error).replace(f"policy {self.model.name!r}", f"policy {self.name!r}", 1), *error.args[1:])
-            raise
+        view, results = engine.run(table, slots, inputs, deterministic, out)
         if view is not None:
             with turn.lock:
                 engine.store(table, view)

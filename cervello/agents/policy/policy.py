@@ -569,7 +569,7 @@ class Policy:
                 if notes:
                     catch_up()
                 if isinstance(error, CervelloError):
-                    error.name_policy(self.name)
+                    error.name_policy(self.name, engine.model.name)
                 raise
         lock = self._turn.lock
         batch = object()
@@ -584,7 +584,7 @@ class Policy:
                 slots, engine = table.rows(ids), self._engine
             return engine.decide(table, self._turn, slots, inputs, deterministic, out)
         except CervelloError as error:
-            error.name_policy(self.name)
+            error.name_policy(self.name, engine.model.name)
             raise
         finally:
             with lock:
