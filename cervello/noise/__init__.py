@@ -5,8 +5,8 @@
     generators              what the Epsilon wrapper may be given
     draws                   the same numbers for random ops inside a graph (device functions)
 
-Below them: `philox`, `turn` and `weave` (mathematics on sixteen lanes), `kernels` and `door` (compiled functions),
-`layout` (reading arrays in place). `draws`, `philox`, `turn`, `weave`, `kernels` and `door` import numba; a process
+Below them: `philox`, `turn` and `lane_ops` (mathematics on sixteen lanes), `kernels` and `door` (compiled functions),
+`layout` (reading arrays in place). `draws`, `philox`, `turn`, `lane_ops`, `kernels` and `door` import numba; a process
 with a warm cache imports none of them.
 """
 

@@ -87,7 +87,7 @@ def normals(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
 
 @inline
 def fast_normals(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
-    """Four f32s of nearly normal numbers; their quality is described at `definition.fast_normal`."""
+    """Four f32s of nearly normal numbers; their quality is described at `reference.fast_normal`."""
     w0, w1, w2, w3 = block_words(key, high, step, site, block)
     a, b, c, d = fast_normals_of_words(w0, w1, w2, w3)
     return in_order(a, b, c, d)

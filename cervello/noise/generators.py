@@ -38,7 +38,7 @@ class Normal:
 
 @dataclass(frozen=True, slots=True)
 class FastNormal:
-    """Nearly normal numbers at a lower price; `definition.fast_normal` states their quality."""
+    """Nearly normal numbers at a lower price; `reference.fast_normal` states their quality."""
 
     def fill(self, out: NDArray[np.float32], slots: NDArray[np.int64], streams: Streams, site: int,
              scale: float, deterministic: NDArray[np.bool_] | None) -> None:

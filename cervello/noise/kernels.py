@@ -128,7 +128,7 @@ def _absorb(state: Any, numbers: int, count: int) -> Any:
 
 
 def derive(block: int, context: int) -> int:
-    """Keys of many agents; definition: `definition.agent_key`.
+    """Keys of many agents; definition: `reference.agent_key`.
 
     The block: 0 seed; 1 numbers, 2 streams, 3 episodes, 4 slots, addresses of n int64; 5 n; 6 keys, the address of
     [capacity, 2] uint64.

@@ -1,4 +1,4 @@
-"""Philox4x32-10 on sixteen lanes, each with a counter and a key of its own. Definition: `definition.philox`."""
+"""Philox4x32-10 on sixteen lanes, each with a counter and a key of its own. Definition: `reference.philox`."""
 
 from __future__ import annotations
 

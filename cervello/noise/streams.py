@@ -69,7 +69,7 @@ class Streams:
 
     def fill_fast_normal(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
                          scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
-        """Fills rows with scale times nearly normal numbers; their quality is described at `definition.fast_normal`.
+        """Fills rows with scale times nearly normal numbers; their quality is described at `reference.fast_normal`.
 
         Arguments and errors as in `fill_normal`.
         """
@@ -110,7 +110,7 @@ class Streams:
 
 def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[Any], seed: int,
                 slots: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
-    """Writes the keys of n agents: `definition.agent_key` in bulk.
+    """Writes the keys of n agents: `reference.agent_key` in bulk.
 
     Args:
       numbers, streams, episodes: [n] int64 or uint64 whose 64 bits count, or one int for all; `agent_number` makes

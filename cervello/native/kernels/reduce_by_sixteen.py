@@ -1,4 +1,4 @@
-"""The reductions, softmax and layer norm of `rows`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
+"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
 
 A row alone waits for every step of its tree between lanes; here the steps are few and between vectors.
 """

@@ -32,7 +32,7 @@ class Lowering:
       steps: what has been emitted so far.
       tensors: where each value lives, by name.
       slow: reasons by node, for ops outside the planned tier.
-      stretches: how rows lie in values whose batch axis has absorbed others, see `rows_apart.check_rows_apart`.
+      stretches: how rows lie in values whose batch axis has absorbed others, see `batch_independence.check_rows_apart`.
     """
 
     def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...], stretches: Mapping[str, int] | None = None):

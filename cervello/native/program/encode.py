@@ -84,7 +84,7 @@ class Program:
       kept: arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
       bytes_per_row: about what a row adds to the arena.
-      pieces: plans of the sizes that large batches are cut into, filled by `pieces.divide`.
+      pieces: plans of the sizes that large batches are cut into, filled by `chunking.divide`.
     """
 
     steps: tuple[Step, ...]

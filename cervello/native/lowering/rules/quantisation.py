@@ -1,6 +1,6 @@
 """Quantize, Requantize and Dequantize: float32 to integers and back, with a scale and a zero point that broadcast.
 
-`spellings.quantisation` makes these nodes; no file holds one. Their operands are
+`passes.decompositions.quantisation` makes these nodes; no file holds one. Their operands are
 
     Quantize(x, scale, zero)      saturate(round(x / scale) + zero), of the type of `zero`
     Requantize(x, factor, zero)   saturate(round(x * factor) + zero), of the type of `zero`
