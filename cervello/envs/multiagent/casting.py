@@ -94,7 +94,7 @@ class Casting:
         self._rng, self._drawn = rng, {}
 
     def policy(self, agent: str, spaces: tuple[Any, Any]) -> Policy:
-        """The policy of an agent that is born. Raises ConfigurationError where there is none, or where it does not fit the agent's spaces."""
+        """The policy of an agent that is born. Raises ConfigurationError where there is none, or it does not fit the agent's spaces."""
         if self._function is not None:
             given = self._function(agent)
             pool = given if isinstance(given, Pool) else _pool(given, f"{self._where}, policies({agent!r})")
