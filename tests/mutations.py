@@ -334,7 +334,7 @@ MUTATIONS = [
              "self.last_frame, self.number",
              "self.last_frame, 0", f"{AGENTS}/test_runtime.py::test_of_equal_policies_the_one_that_was_added_first_comes_first"),
     Mutation("runtime: a push that is interrupted is not noticed", "agents/runtime/policy_queue.py",
-             "        self._agenda.busy[self] = None\n        before = line.queue.changes\n        line.put_columns",
+             "        self._agenda.dirty[self] = None\n        before = line.queue.changes\n        line.put_columns",
              "        before = line.queue.changes\n        line.put_columns",
              f"{AGENTS}/test_interrupts.py::test_who_pushes_again_after_an_interrupt_decides"),
     Mutation("in time: those who wait again are not told of", "agents/runtime/policy_queue.py",

@@ -165,7 +165,7 @@ class Queue:
         self._holes = False
 
     def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.lent` counts them.
+        """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.pin_count` counts them.
 
         Raises:
           InputError: they differ in a value that they share; see `alike`.

@@ -241,7 +241,7 @@ class Policy:
         turn, table = self._turn, self._table
         if type(ids) is not tuple and type(ids) is not list:
             ids = listed(ids)
-        writes = turn.writes  # as `Turn.read`, written out: a call less
+        writes = turn.writes  # as `ExclusiveLock.read`, written out: a call less
         if not turn.writer:
             found = table.births(ids)
             if turn.writes == writes:
@@ -549,7 +549,7 @@ class Policy:
                     elif deterministic is False:
                         results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     else:
-                        flags = engine.swift_flags(deterministic, len(slots))
+                        flags = engine.fast_path_flags(deterministic, len(slots))
                         results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:

@@ -99,15 +99,15 @@ class PolicyQueue:
         line, agenda = self._line, self._agenda
         agenda.changed[self] = None
         if line.queue.births and not self.under_way:
-            agenda.heads[self] = line.head_since, self.last_frame, self.number
-        elif self in agenda.heads:
-            del agenda.heads[self]
+            agenda.ready[self] = line.head_since, self.last_frame, self.number
+        elif self in agenda.ready:
+            del agenda.ready[self]
         self._at_rest()
 
     def _at_rest(self) -> None:
         """A change is over, and noted."""
-        if not self.under_way and not self._ended and self in self._agenda.busy:
-            del self._agenda.busy[self]
+        if not self.under_way and not self._ended and self in self._agenda.dirty:
+            del self._agenda.dirty[self]
 
     # Who waits ----------------------------------------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ class PolicyQueue:
         self._forget_waiting(agent)
 
     def _forget_waiting(self, agent: AgentId) -> None:
-        self._agenda.busy[self] = None
+        self._agenda.dirty[self] = None
         if self.line.forget(agent):
             self.deterministic.discard(agent)
         self._tell()
@@ -148,7 +148,7 @@ class PolicyQueue:
             self._agenda.changed[self] = None
             return
         self.levels.not_due.pop(agent, None)
-        self._agenda.busy[self] = None
+        self._agenda.dirty[self] = None
         before = line.queue.changes
         line.put(agent, birth, arrays, frame)
         self._pushed(before)
@@ -169,7 +169,7 @@ class PolicyQueue:
         if self.levels.not_due:
             for agent in ids:
                 self.levels.not_due.pop(agent, None)
-        self._agenda.busy[self] = None
+        self._agenda.dirty[self] = None
         before = line.queue.changes
         line.put_columns(ids, births, arrays, frame)
         self._pushed(before)
@@ -180,7 +180,7 @@ class PolicyQueue:
 
     def _settled(self) -> WaitQueue:
         """The line before a push; also when the last one was interrupted."""
-        if self in self._agenda.busy:
+        if self in self._agenda.dirty:
             self.settle()
         return self._line
 
@@ -215,7 +215,7 @@ class PolicyQueue:
         line = WaitQueue(self.policy.all_inputs)
         line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
         self.settle()
-        self._agenda.busy[self] = self._agenda.needs_sort[self] = None
+        self._agenda.dirty[self] = self._agenda.needs_sort[self] = None
         self._line = line
         self.gone, self.seen = [], self.policy.changes
         self._tell()
@@ -317,9 +317,9 @@ class PolicyQueue:
             taken = InFlightBatch(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare
-            agenda.busy[self] = agenda.changed[self] = None
-            if self in agenda.heads:
-                del agenda.heads[self]
+            agenda.dirty[self] = agenda.changed[self] = None
+            if self in agenda.ready:
+                del agenda.ready[self]
             if not self.levels.of and self in agenda.needs_sort:
                 del agenda.needs_sort[self]
             return taken
@@ -327,7 +327,7 @@ class PolicyQueue:
         taken = InFlightBatch(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None,
                               queue.pad)
         queue.pad.pin_count += 1
-        agenda.busy[self] = None
+        agenda.dirty[self] = None
         self.under_way = [*self.under_way, taken]  # before they leave the line: an interrupt loses nobody
         line.drop(n_rows)
         self._tell()

@@ -452,7 +452,7 @@ class Runtime:
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
-        for brain in list(self._agenda.busy):
+        for brain in list(self._agenda.dirty):
             if brain.under_way:
                 for taken in brain.under_way[::-1]:
                     brain.requeue(taken, None)
