@@ -109,7 +109,8 @@ class ScratchPad:
       is_large: whether it is worth giving memory back.
     """
 
-    __slots__ = ("_are_views", "_columns", "_make_reader", "_row_bytes", "_views", "_water", "capacity", "is_large", "pin_count", "reader", "specs")
+    __slots__ = ("_are_views", "_columns", "_make_reader", "_row_bytes", "_views", "_water", "capacity", "is_large", "pin_count", "reader",
+                 "specs")
 
     def __init__(self, specs: Specs, capacity: int = _FIRST, make_reader: MakeReader | None = None):
         self.specs = specs

@@ -44,6 +44,8 @@ class PolicyQueue:
       odd: batch axes of outputs whose rows do not lie in front.
       seen: the policy's changes when it was looked for agents that are gone.
       number: of the order in which policies were added.
+      accept: adds an agent in one compiled call, without a lock, where a push has nothing else to do; see `batcher.Queue.push`. Every
+        change of that is made under the runtime's lock, with which nobody is accepted.
     """
 
     def __init__(self, name: str, policy: Policy, agenda: ReadyQueue[PolicyQueue], measure: Measure | None = None):
@@ -60,7 +62,8 @@ class PolicyQueue:
         self.seen = policy.changes
         self.gone: list[AgentId] = []
         self._agenda = agenda
-        self._line = WaitQueue(policy.all_inputs)
+        self._line = WaitQueue(policy.all_inputs, policy.make_reader)
+        self.accept = self._line.queue.push
         self._ended: list[InFlightBatch] = []  # batches that are not settled
         self._spare: list[WaitQueue] = []
 
@@ -113,6 +116,7 @@ class PolicyQueue:
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """How an agent is treated from here on."""
+        self._line.queue.shut()
         self._agenda.needs_sort[self] = None
         self.levels.set(agent, every, priority, hold)
 
@@ -153,6 +157,7 @@ class PolicyQueue:
         line.put(agent, birth, arrays, frame)
         self._pushed(before)
         self._flag((agent,), deterministic)
+        self._accept_others()
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
@@ -182,7 +187,15 @@ class PolicyQueue:
         """The line before a push; also when the last one was interrupted."""
         if self in self._agenda.dirty:
             self.settle()
+        self._line.queue.shut()
         return self._line
+
+    def _accept_others(self) -> None:
+        """Further pushes need no more than a row, if there is nothing special about agents, and that some wait is known."""
+        agenda, levels = self._agenda, self.levels
+        if self in agenda.ready and self in agenda.changed and not (levels.of or levels.not_due or self.deterministic):
+            self._line.open()
+            self.accept = self._line.queue.push
 
     def _pushed(self, before: int) -> None:
         """There is no news when all waited already."""
@@ -212,7 +225,8 @@ class PolicyQueue:
 
     def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        line = WaitQueue(self.policy.all_inputs)
+        self._line.queue.shut()
+        line = WaitQueue(self.policy.all_inputs, self.policy.make_reader)
         line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
         self.settle()
         self._agenda.dirty[self] = self._agenda.needs_sort[self] = None
@@ -251,6 +265,11 @@ class PolicyQueue:
                 return taken.ids[taken.n_run:]
         ids = self.line.queue.ids
         return (*ids, *self.levels.not_due) if self.levels.not_due else ids
+
+    def noticed(self) -> None:
+        """The frame has looked at who waits; it must be told of others who come."""
+        self._line.queue.shut()
+        self._agenda.changed.pop(self, None)
 
     def divisible(self, frame: int) -> bool:
         """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
@@ -301,6 +320,7 @@ class PolicyQueue:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
         """
         line, agenda = self.line, self._agenda
+        line.queue.shut()
         if self in agenda.needs_sort:
             self.sort_by_urgency(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
@@ -313,7 +333,7 @@ class PolicyQueue:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs)
+            spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs, self.policy.make_reader)
             taken = InFlightBatch(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare
