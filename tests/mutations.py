@@ -293,7 +293,7 @@ MUTATIONS = [
     Mutation("runtime: who left during a frame decides in it", "agents/runtime/policy_queue.py", ", unchanged=taken.changes)", ")",
              f"{AGENTS}/test_runtime.py::test_agents_that_leave_during_a_frame_are_left_out_of_it"),
     Mutation("runtime: what is pushed during a frame decides in it", "agents/runtime/wait_queue.py",
-             "(n_fresh if newest > frame else 0)", "0",
+             "            if since.get(agent, frame) <= frame:\n", "            if True:\n",
              f"{AGENTS}/test_runtime.py::test_who_is_pushed_during_a_frame_is_not_taken_with_those_who_wait_in_it"),
     Mutation("runtime: a policy too slow for a frame never runs", "agents/runtime/cost_model.py",
              "        self.fixed_s = max(self.fixed_s * _RELAX, _LEAST_S)\n", "",

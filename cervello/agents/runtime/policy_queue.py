@@ -157,7 +157,7 @@ class PolicyQueue:
         line.put(agent, birth, arrays, frame)
         self._pushed(before)
         self._flag((agent,), deterministic)
-        self._accept_others()
+        self.accept_others()
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
@@ -187,15 +187,32 @@ class PolicyQueue:
         """The line before a push; also when the last one was interrupted."""
         if self in self._agenda.dirty:
             self.settle()
+        if self in self._agenda.open:
+            self.look()
         self._line.queue.shut()
         return self._line
 
-    def _accept_others(self) -> None:
-        """Further pushes need no more than a row, if there is nothing special about agents, and that some wait is known."""
-        agenda, levels = self._agenda, self.levels
-        if self in agenda.ready and self in agenda.changed and not (levels.of or levels.not_due or self.deterministic):
-            self._line.open()
-            self.accept = self._line.queue.push
+    def accept_others(self) -> None:
+        """Further pushes need no more than a row, if there is nothing special about agents, and those who wait are known."""
+        agenda, levels, line = self._agenda, self.levels, self._line
+        if levels.of or levels.not_due or self.deterministic or self.under_way or self._ended:
+            return
+        if not line.queue.births:
+            agenda.open[self] = None
+        elif self not in agenda.ready or self not in agenda.changed:
+            return
+        line.open()
+        self.accept = line.queue.push
+
+    def look(self) -> None:
+        """Whoever has come since nobody waited is known from here on."""
+        line = self._line
+        if line.queue.births:
+            line.look_at_head()
+            self._tell()
+        else:
+            line.queue.shut()
+        self._agenda.open.pop(self, None)  # last: an interrupt may come before
 
     def _pushed(self, before: int) -> None:
         """There is no news when all waited already."""
@@ -268,7 +285,8 @@ class PolicyQueue:
 
     def noticed(self) -> None:
         """The frame has looked at who waits; it must be told of others who come."""
-        self._line.queue.shut()
+        if self not in self._agenda.open:
+            self._line.queue.shut()
         self._agenda.changed.pop(self, None)
 
     def divisible(self, frame: int) -> bool:

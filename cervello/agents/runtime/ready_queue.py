@@ -15,6 +15,8 @@ class Member(Protocol):
     number: int
 
     def settle(self) -> None: ...
+    def look(self) -> None: ...
+    def accept_others(self) -> None: ...
     def urgency(self, frame: int) -> float: ...
     def leave(self) -> None: ...
 
@@ -33,10 +35,11 @@ class ReadyQueue(Generic[M]):
         and their number.
       dirty: policies in the midst of a change, that run a batch, or that have run one and are not settled.
       changed: policies whose agents may wait, rest or be gone otherwise than the last frame said.
+      open: policies that nobody waited for when agents were let in without a word.
       needs_sort: policies whose agents may differ in urgency, or wait in another order.
     """
 
-    __slots__ = ("changed", "dirty", "members", "needs_sort", "pace", "ready")
+    __slots__ = ("changed", "dirty", "members", "needs_sort", "open", "pace", "ready")
 
     def __init__(self) -> None:
         self.pace = SlowdownEstimate()
@@ -45,11 +48,28 @@ class ReadyQueue(Generic[M]):
         self.dirty: dict[M, None] = {}
         self.changed: dict[M, None] = {}
         self.needs_sort: dict[M, None] = {}
+        self.open: dict[M, None] = {}
 
     def settle(self) -> None:
-        """Nobody has anything left to do of earlier frames."""
-        for brain in list(self.dirty):
-            brain.settle()
+        """Nobody has anything left to do of earlier frames, and whoever waits is known."""
+        if self.dirty:
+            for brain in list(self.dirty):
+                brain.settle()
+        self.gather()
+
+    def gather(self) -> None:
+        """Whoever has come without a word is known from here on."""
+        if self.open:
+            for brain in list(self.open):
+                brain.look()
+
+    def rest(self) -> None:
+        """As `settle`, at the end of a frame that has time for it: the next pushes need no more than a row each."""
+        self.gather()
+        if self.dirty:
+            for brain in list(self.dirty):
+                brain.settle()
+                brain.accept_others()
 
     def order(self, frame: int) -> list[M]:
         """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
@@ -74,5 +94,5 @@ class ReadyQueue(Generic[M]):
 
     def forget(self, brain: M) -> None:
         """A policy that is no longer in the runtime."""
-        for noted in (self.ready, self.dirty, self.changed, self.needs_sort, self.members):
+        for noted in (self.ready, self.dirty, self.changed, self.needs_sort, self.open, self.members):
             noted.pop(brain, None)

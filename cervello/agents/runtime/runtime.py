@@ -482,6 +482,10 @@ class Runtime:
         with self._lock:
             start = time.perf_counter()
             self._recover()
+            if frame.budget_s is None:
+                self._agenda.rest()
+            else:
+                self._agenda.gather()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
             for brain in list(self._agenda.changed):
                 if not frame.skip(brain):

@@ -77,7 +77,7 @@ class RowReader:
             record[words.DIMS:words.DIMS + len(spec.shape)] = spec.shape
         keep = self._table, tuple(specs.values()), directory
         self.read: Callable[..., int] = entry.fastcall_objects(_READ, self._table.ctypes.data, keep)
-        self._open: tuple[dict[Any, int], ...] = ()
+        self._open: tuple[Any, ...] = (None,) * 5
         self.push: Callable[..., int] | None = None
         if directory is not None:
             known = {words.INT_TYPE: id(int), words.DICT_SET: api("PyDict_SetItem"), words.INT_VALUE: api("PyLong_AsLongLong"),
@@ -103,9 +103,10 @@ class RowReader:
         """
         if since is not None and not _locks_are_known():
             return
-        self._open = (births, rows) if since is None else (births, rows, since)  # kept
-        table = self._table
-        table[words.BIRTHS:words.CAPACITY + 1] = id(births), id(rows), 0 if since is None else id(since), first, capacity
+        table, last = self._table, self._open
+        if births is not last[0] or rows is not last[1] or since is not last[2] or first != last[3] or capacity != last[4]:
+            self._open = births, rows, since, first, capacity  # kept: compiled code knows them by address
+            table[words.BIRTHS:words.CAPACITY + 1] = id(births), id(rows), 0 if since is None else id(since), first, capacity
         table[words.OPEN] = 1
 
     def shut(self) -> None:
