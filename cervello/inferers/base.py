@@ -31,10 +31,10 @@ class ModelInferer:
       threads: rows of a large batch are split over this many threads; small ones stay on the caller's.
 
     Attributes:
-      swift_sizes: how many sizes of batches the short way keeps prepared.
+      fast_path_sizes: how many sizes of batches the short way keeps prepared.
     """
 
-    swift_sizes = 64
+    fast_path_sizes = 64
     kind = "own"  # what people call it
 
     def __init__(self, model: Model, threads: int = 1):
@@ -98,7 +98,7 @@ class ModelInferer:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
           chained: what they compute of the model's outputs.
         """
-        return FastPath(self.model, self.swift_plan, moves, chained, self.swift_sizes) if layout.is_known() else None
+        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes) if layout.is_known() else None
 
     def deadline_path(self, moves: Callable[[], Sequence[Move]]) -> DeadlinePath | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more."""
@@ -113,7 +113,7 @@ class ModelInferer:
         """A plan that stays as it is while others are asked for."""
         return self.plan(n_rows)
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
+    def fast_path_plan(self, n_rows: int, last: Plan | None) -> Plan:
         """A plan that only the short way uses, in place of the last one, or a shared one that never changes."""
         return self.plan(n_rows)
 

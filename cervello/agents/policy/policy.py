@@ -31,7 +31,7 @@ from cervello.inferers import InfererConfig
 from cervello.inferers.deadline_path import Limit
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
-from cervello.native.execution.row_reader import RowReader
+from cervello.native.execution.row_reader import Directory, RowReader
 from cervello.native.frontend.importer import Source
 from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
@@ -241,7 +241,7 @@ class Policy:
         turn, table = self._turn, self._table
         if type(ids) is not tuple and type(ids) is not list:
             ids = listed(ids)
-        writes = turn.writes  # as `Turn.read`, written out: a call less
+        writes = turn.writes  # as `ExclusiveLock.read`, written out: a call less
         if not turn.writer:
             found = table.births(ids)
             if turn.writes == writes:
@@ -290,7 +290,10 @@ class Policy:
         """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
 
-    make_reader = staticmethod(RowReader.of)  # what a batcher reads observations with
+    def make_reader(self, specs: Specs) -> RowReader | None:
+        """What a batcher or a runtime reads observations of this policy's agents with; None where only Python can."""
+        table = self._table
+        return RowReader.of(specs, Directory(table.slots, self._turn.writer_word, table.births_at))
 
     def rename(self, name: str) -> None:
         """Another name, for people and messages, before agents begin."""
@@ -549,7 +552,7 @@ class Policy:
                     elif deterministic is False:
                         results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     else:
-                        flags = engine.swift_flags(deterministic, len(slots))
+                        flags = engine.fast_path_flags(deterministic, len(slots))
                         results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:

@@ -154,7 +154,8 @@ def counted(agenda: ReadyQueue[PolicyQueue], brains: Sequence[PolicyQueue], fram
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
     agenda.settle()
     for brain in brains:
-        brain.prune_stale()
+        if brain.policy.changes != brain.seen:
+            brain.prune_stale()
     order = agenda.order(frame)
     counts = [brain.line.eligible(frame) for brain in order]
     if rows is not None and rows < sum(counts):

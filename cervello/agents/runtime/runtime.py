@@ -308,6 +308,12 @@ class Runtime:
           ConfigurationError: an unknown policy. AgentError, InputError: an unknown agent, an observation that does not fit; nothing has
           changed then.
         """
+        brain = self._brains.get(name) if type(name) is str else None
+        if brain is None or deterministic is not False or not brain.accept(0, 0, agent, observation, self.frame, self._lock):
+            self._push(name, agent, observation, deterministic)
+
+    def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
+        """`push` where it has more to do than to add a row."""
         brain = self._brain(name)
         _check_flag(name, deterministic)
         agent = plain(agent)
@@ -452,7 +458,7 @@ class Runtime:
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
-        for brain in list(self._agenda.busy):
+        for brain in list(self._agenda.dirty):
             if brain.under_way:
                 for taken in brain.under_way[::-1]:
                     brain.requeue(taken, None)
@@ -476,10 +482,14 @@ class Runtime:
         with self._lock:
             start = time.perf_counter()
             self._recover()
+            if frame.budget_s is None:
+                self._agenda.rest()
+            else:
+                self._agenda.gather()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
             for brain in list(self._agenda.changed):
                 if not frame.skip(brain):
-                    self._agenda.changed.pop(brain, None)
+                    brain.noticed()
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
         if notes:

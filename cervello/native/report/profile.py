@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.native.execution.arguments import check_names
-from cervello.native.execution.noise_keys import Draw
+from cervello.native.execution.noise_keys import RowNoise
 from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import PackedWeight, Space, Step, Tensor
 from cervello.native.model import Model
@@ -164,9 +164,8 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     columns, targets = model.fitted([inputs[name] for name in model.inputs], results, n_rows)
     run = model.acquire()
     try:
-        draw = Draw(seed)  # kept: the run knows the keys by address only
         if model.random_nodes:
-            draw.set_noise(run, n_rows)
+            RowNoise.of(run, n_rows).set_noise(run, seed)
         bench = Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns))
         whole_s, taken = bench.measure(rounds, progress)
     finally:
