@@ -8,7 +8,7 @@ with both readings. See docs/decisions/0017-which-axis-is-the-batch.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -38,7 +38,7 @@ from cervello.native.passes.vectorize import vectorize_graph
 from cervello.native.shapes.control_flow import decided
 from cervello.native.shapes.infer_shapes import infer
 
-Attempt = Callable[[Graph, Batching], tuple[Graph, Batching]]
+Attempt = Callable[[Graph, Batching], Iterable[tuple[Graph, Batching]]]
 _BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a small n counts entities as often
 
 
@@ -241,17 +241,30 @@ def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
 
 
 def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attempt) -> Reading | _Stuck:
-    """A reading whose rows are apart, or why there is none."""
+    """A reading whose rows are apart, or why there is none; rows are related where every way to run N of them relates them."""
+    stuck: list[_Stuck] = []
+    try:
+        for graph, free in attempt(without_branches(one, taken.shapes), taken):
+            found = _checked(graph, free, taken, names)
+            if isinstance(found, Reading):
+                return found
+            stuck.append(found)
+    except (StaticBatchError, GraphError) as error:
+        return _Stuck(str(error))
+    return replace(stuck[0], related=all(each.related for each in stuck))
+
+
+def _checked(graph: Graph, free: Batching, taken: Batching, names: tuple[str, ...]) -> Reading | _Stuck:
+    """The reading of one way to run N rows, or why rows are not known to be apart."""
     axes: dict[str, int] = {}
     try:
-        graph, free = attempt(without_branches(one, taken.shapes), taken)
         graph, values = spelled(graph, free.shapes)
         graph = without_dead_code(graph, names)  # what the spelling has left without a reader may be what relates the rows
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
     except BatchDependenceError as error:
         return _Stuck(str(error), error.related, axes)
-    except (StaticBatchError, GraphError) as error:
+    except GraphError as error:
         return _Stuck(str(error), False, axes)
     return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes, stretches)
 
@@ -270,15 +283,15 @@ def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     return decided(graph, values)
 
 
-def _declared(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
+def _declared(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
     """The graph with the batch where its inputs declare one."""
     if not batching.free:
         raise StaticBatchError(batching.reason)
-    return graph, batching
+    return [(graph, batching)]
 
 
-def _freed(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
+def _freed(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
     """The graph with N in place of a batch of 1, in the inputs or behind them."""
     if batching.free:
-        return walked(graph, batching.shapes), batching
-    return vectorize_graph(graph) if -1 in batching.axes.values() else make_batch_dynamic(graph)
+        return ((dynamic, batching) for dynamic in walked(graph, batching.shapes))
+    return [vectorize_graph(graph)] if -1 in batching.axes.values() else make_batch_dynamic(graph)
