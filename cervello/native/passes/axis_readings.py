@@ -18,6 +18,7 @@ from cervello.native.graph.dims import ROWS, Shape, at
 from cervello.native.graph.graph import Graph
 from cervello.native.graph.values import Value
 from cervello.native.passes.batch_axes import (
+    OPEN_BATCH,
     BatchAxis,
     Batching,
     Entries,
@@ -139,6 +140,7 @@ def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tu
             return _read(one, row, names)
         size = forced_size(graph, entries, lambda fixed: _runs(*_alone(graph, fixed)))
         if size is not None:
+            _check_no_batch(graph, entries, size, failed[0])
             return read_axes(graph, names, {**dims, **size})
         if all(0 not in each.batching.axes.values() for each in failed):
             return _read(one, row, names)  # which says what is wrong with it
@@ -151,6 +153,21 @@ def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tu
         if each.verdict is _Verdict.ONE or all(_says_batch(name) for name in each.batching.symbols):
             return _row_by_row(each)
     raise GraphError(_both_readings(graph, possible[0]))
+
+
+def _check_no_batch(graph: Graph, entries: Entries, size: Mapping[str, int], failed: _Failed) -> None:
+    """Refuses a size with which alone a graph runs where its axis may be a batch: it leads an input or is called one, and is not the last.
+
+    Raises:
+      GraphError: with the node that has the batch baked in.
+    """
+    ((name, n_baked),) = size.items()
+    places = [(port.name, row.index(name), len(row)) for port, row in zip(graph.inputs, entries, strict=True) if name in row]
+    port, axis, _ = places[0]
+    if any(place == rank - 1 for _, place, rank in places) or (axis > 0 and not _says_batch(name)):
+        return
+    raise GraphError(f"model {graph.name!r}, input {port!r}, axis {axis}: expected a batch of any size, got a file with {n_baked} baked in "
+                     f"({failed.stuck.reason}); {OPEN_BATCH}, or give dims={size} when it is a size of one agent's row")
 
 
 def _row_by_row(failed: _Failed) -> Reading:
