@@ -35,6 +35,7 @@ from cervello.native.passes.dead_code import without_dead_code
 from cervello.native.passes.decompose import spelled
 from cervello.native.passes.dynamic_batch import StaticBatchError, make_batch_dynamic, walked
 from cervello.native.passes.dynamic_dims import forced_size
+from cervello.native.passes.trip_counts import with_trip_counts
 from cervello.native.passes.vectorize import vectorize_graph
 from cervello.native.shapes.control_flow import decided
 from cervello.native.shapes.infer_shapes import infer
@@ -287,7 +288,8 @@ def _checked(graph: Graph, free: Batching, taken: Batching, names: tuple[str, ..
 
 
 def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
-    """The graph without branches that its shapes alone rule out."""
+    """The graph without branches that its shapes alone rule out, and with the trip counts that they decide."""
+    graph = with_trip_counts(graph, shapes)
     if not any(node.op == BRANCH for node in graph.nodes):
         return graph
     try:
