@@ -21,6 +21,8 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     rearranging,
     recurrent,
     stacked,
+    traditional,
+    trees,
 )
 from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer
