@@ -83,16 +83,23 @@ def _probit(s: GraphBuilder, scores: str) -> str:
     def number(value: float) -> str:
         return s.constant(value, F32)
 
-    y = s.add("Sub", s.add("Mul", scores, number(2)), number(1))
-    log = s.add("Log", s.add("Mul", s.add("Sub", number(1), y), s.add("Add", number(1), y)))
+    one = number(1)
+    y = s.add("Sub", s.add("Mul", scores, number(2)), one)
+    square = s.add("Mul", y, y)
+    rest = s.add("Sub", one, square)  # its logarithm near 1 by way of the rounding in it, else from p, which holds more
+    lost, far = s.add("Sub", rest, one), s.add("Log", s.add("Mul", s.add("Mul", scores, number(4)), s.add("Sub", one, scores)))
+    none = s.add("Equal", lost, number(0))
+    ratio = s.add("Neg", s.add("Div", square, s.add("Where", none, one, lost)))
+    near = s.add("Where", none, s.add("Neg", square), s.add("Mul", s.add("Log", rest), ratio))
+    log = s.add("Where", s.add("Less", square, number(0.25)), near, far)
     v = s.add("Add", s.add("Mul", log, number(0.5)), number(2 / (np.pi * _WINITZKI)))
     v2 = s.add("Mul", log, number(1 / _WINITZKI))
     root = s.add("Sqrt", s.add("Sub", s.add("Mul", v, v), v2))
     # root - v where v > 0, written without a difference of numbers that are nearly equal
     small = s.add("Div", s.add("Neg", v2), s.add("Add", root, v))
-    square = s.add("Where", s.add("Greater", v, number(0)), small, s.add("Sub", root, v))
+    turned = s.add("Where", s.add("Greater", v, number(0)), small, s.add("Sub", root, v))
     sign = s.add("Where", s.add("Less", y, number(0)), number(-np.sqrt(2)), number(np.sqrt(2)))
-    return str(s.add("Mul", sign, s.add("Sqrt", square)))
+    return str(s.add("Mul", sign, s.add("Sqrt", turned)))
 
 
 def _scores(s: GraphBuilder, count: int) -> str:
