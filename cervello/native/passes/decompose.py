@@ -17,6 +17,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     convolution,
     einsum,
     indexing,
+    narrow,
     quantisation,
     rearranging,
     recurrent,
