@@ -32,6 +32,7 @@ from cervello.native.lowering.rules import (  # noqa: F401  (each registers its 
     recurrent,
     reductions,
     resizing,
+    trees,
 )
 from cervello.native.lowering.rules.host import check_ops
 from cervello.native.memory import arena_plan, verifier
