@@ -31,6 +31,7 @@ from cervello.native.program.build import build
 from cervello.native.program.encode import Plan
 from cervello.native.program.fingerprint import described
 from cervello.native.program.memory_plan import MemoryPlan
+from cervello.pictures import notebook
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
@@ -195,6 +196,18 @@ class Model(Executable):
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, inputs={self.inputs!r}, outputs={self.outputs!r})"
+
+    def _repr_html_(self) -> str:
+        plan = self.plan(1)
+        specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype),
+                  "shared by all" if spec.batch_axis is None else spec.batch_axis)
+                 for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
+        return "".join([
+            notebook.heading(self.name), notebook.table(("", "name", "row", "type", "batch axis"), specs),
+            notebook.facts({"constants": ", ".join(self.constants), "one row at a time": plan.one_row,
+                            "random": ", ".join(self.random_nodes), "weights": f"{plan.weight_bytes:,} bytes",
+                            "slow": "; ".join(f"{node}: {reason}" for node, reason in self.slow_nodes.items())}),
+            notebook.folded("graph", notebook.figure(plan.to_graph_svg(), f"steps of {self.name}"))])
 
     # Plans --------------------------------------------------------------------------------------------------------------
 

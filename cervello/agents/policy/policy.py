@@ -33,6 +33,7 @@ from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
 from cervello.native.execution.row_reader import Directory, RowReader
 from cervello.native.frontend.importer import Source
+from cervello.pictures import notebook
 from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 
@@ -174,6 +175,14 @@ class Policy:
 
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
+
+    def _repr_html_(self) -> str:
+        specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype))
+                 for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
+        return "".join([
+            notebook.heading(self.name, f"version {self.version}"), notebook.table(("", "name", "row", "type"), specs),
+            notebook.facts({"agents": f"{len(self):,}", "wrappers": ", ".join(map(repr, self.wrappers)) or "none",
+                            "inferer": repr(self.inferer), "seed": self.seed, "spaces": "" if self.spaces is None else repr(self.spaces)})])
 
     @property
     def _naming(self) -> NamesPolicy:
