@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.bridge.crowd import Crowd
 from cervello.bridge.recorder import Recorder
 from cervello.bridge.wire import Ports
 from cervello.errors import ConfigurationError
@@ -31,7 +33,7 @@ class Histogram:
 
     def add(self, value: float) -> None:
         self.total += value
-        self.counts[next((i for i, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
 
 
 @dataclass(slots=True)
@@ -49,6 +51,18 @@ class Counts:
     inference_s: Histogram = field(default_factory=lambda: Histogram(BUCKETS_S))
     batch_rows: Histogram = field(default_factory=lambda: Histogram(SIZES))
 
+    def ran(self, n_rows: int, took_s: float) -> None:
+        """A batch has run."""
+        self.batches += 1
+        self.rows += n_rows
+        self.batch_rows.add(n_rows)
+        self.inference_s.add(took_s)
+
+    def done(self, latency_s: float) -> None:
+        """A message is done."""
+        self.requests += 1
+        self.latencies_s.append(latency_s)
+
 
 class Hosted:
     """A policy, and the names by which its agents are known in it: each agent of each connection has a key of its own there, while its
@@ -57,7 +71,7 @@ class Hosted:
     Attributes:
       name: what clients call it. path: its file. folder: what swaps may reach.
       ports: what it takes and gives. recorder: where its episodes go, if anywhere.
-      n_agents: of all connections.
+      n_agents: of all connections. crowds: of connections that have agents here.
     Raises:
       ConfigurationError: a policy that cannot be served.
     """
@@ -67,10 +81,16 @@ class Hosted:
         self.ports = Ports(name, policy)
         self.counts = Counts()
         self.n_agents = 0
+        self.crowds: set[Crowd] = set()
         self._numbers: dict[Any, int] = {}
         self._next_key = 0
         policy.number_by(self._numbering)
         self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, server_id)
+
+    def count(self, crowd: Crowd, n: int) -> None:
+        """So many agents more, or fewer, of one connection."""
+        self.n_agents += n
+        (self.crowds.add if crowd.members else self.crowds.discard)(crowd)
 
     def new_keys(self, ids: Sequence[int]) -> list[int]:
         """Keys for agents that begin."""

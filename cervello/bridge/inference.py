@@ -15,6 +15,7 @@ from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import answer, as_list
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
+from cervello.bridge.layout import Layout
 from cervello.errors import ConfigurationError, ExecutionError, InputError, UnsupportedError, WrapperError
 from cervello.spec import Array
 
@@ -29,10 +30,11 @@ class Request:
       job: the message. ids, members: its agents. fresh: those that began with it.
       columns: rows by input name. flags: [n] bool, deterministic rows; None when every row may draw.
       outputs: names wanted. tick: of the game.
+      is_short: its answer is surely not too long, whatever its id, its tick and the version are.
       late_s: when it is too late to run, on `time.perf_counter`; None for never.
     """
 
-    __slots__ = ("begins", "columns", "flags", "fresh", "ids", "job", "late_s", "members", "outputs", "tick")
+    __slots__ = ("begins", "columns", "flags", "fresh", "ids", "is_short", "job", "late_s", "members", "outputs", "tick")
 
     def __init__(self, hosted: Hosted, job: Job):
         params, link, crowd = job.params, job.link, job.link.crowd(hosted.name)
@@ -50,7 +52,7 @@ class Request:
         self.late_s = job.received_s + deadline_us / 1e6 if deadline_us else None
         self.tick = optional_int("tick", params.get("tick"))
         self.outputs = self._wanted(hosted, params.get("outputs"))
-        self._check_length(hosted)
+        self.is_short = self._check_length(hosted)
         self.fresh: list[int] = []
         if self.begins:
             self.fresh = [agent for agent in ids if agent not in crowd.members]
@@ -60,6 +62,20 @@ class Request:
             self.members = crowd.find(ids)
 
     members: list[Member]
+
+    @classmethod
+    def known(cls, hosted: Hosted, job: Job) -> Request:
+        """As `Request`, without checks where a request of the same form has passed them."""
+        layout = job.layout
+        columns = layout.rows(job.params["inputs"]) if layout is not None and layout.is_current() else None
+        if layout is None or columns is None:
+            return cls(hosted, job)
+        request = cls.__new__(cls)
+        request.job, request.ids, request.members, request.begins = job, layout.agents, layout.members, layout.begins
+        request.columns, request.flags, request.outputs, request.tick = columns, layout.flags, layout.outputs, job.params.get("tick")
+        request.late_s = job.received_s + layout.late_us / 1e6 if layout.late_us else None
+        request.fresh, request.is_short = [], True
+        return request
 
     def _wanted(self, hosted: Hosted, given: Any) -> list[str]:
         if given is None:
@@ -73,18 +89,19 @@ class Request:
                           f"expected one of {list(hosted.ports.outputs)}")
         return list(dict.fromkeys(names))
 
-    def _check_length(self, hosted: Hosted) -> None:
-        """Raises Refusal when the reply would be too long if nobody were skipped."""
+    def _check_length(self, hosted: Hosted) -> bool:
+        """Whether the reply is surely short; raises Refusal when it would be too long if nobody were skipped."""
         n_rows, most = len(self.ids), self.job.link.frame_bytes
         bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
         roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
         if roughly <= most:
-            return
+            return True
         rest = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
         total = sum(bins.values())
         exact = len(answer(self.job.id or 0, rest)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
         if total > most or exact > most:
             raise too_long(most)
+        return False
 
     def _result(self, outputs: dict[str, bytes], version: int, ids: Sequence[int], skipped: Sequence[int], streams_: bytes,
                 ) -> dict[str, Any]:
@@ -97,6 +114,9 @@ class Request:
 
     def reply(self, outputs: dict[str, bytes], version: int, skipped: bool = False) -> bytes:
         """The answer."""
+        layout = self.job.layout
+        if layout is not None and not skipped and self.members is layout.members:
+            return layout.reply(self.job.id or 0, outputs, version, self.tick)
         chosen = streams.packed(np.array([member.stream for member in self.members], np.int64)) if self.begins else b""
         ids, late = ([], self.ids) if skipped else (self.ids, [])
         return answer(self.job.id or 0, self._result(outputs, version, ids, late, chosen))
@@ -135,11 +155,7 @@ def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request
         for request in requests:
             agent_methods.undo(hosted, request.job.link, request.fresh)
         return [(request, error) for request in requests]
-    n_rows = sum(len(request.ids) for request in requests)
-    counts.batches += 1
-    counts.rows += n_rows
-    counts.batch_rows.add(n_rows)
-    counts.inference_s.add(time.perf_counter() - began)
+    counts.ran(sum(len(request.ids) for request in requests), time.perf_counter() - began)
     found: list[tuple[Request, bytes | Exception]] = []
     at = 0
     for request in requests:
@@ -163,18 +179,41 @@ def _decide(hosted: Hosted, requests: Sequence[Request]) -> tuple[dict[str, Arra
         if any(request.flags is not None for request in requests):
             flags_ = np.concatenate([np.zeros(len(request.ids), np.bool_) if request.flags is None else request.flags
                                      for request in requests])
-    ports = hosted.ports
-    actions = hosted.policy.infer_batch(keys, {name: ports.inputs[name].column(column) for name, column in rows.items()},
-                                        False if flags_ is None else flags_)
-    return {name: ports.outputs[name].rows(column) for name, column in actions.items()}, actions.version
+    inputs, outputs = hosted.ports.inputs, hosted.ports.outputs
+    actions = hosted.policy.infer_batch(keys, {name: column if inputs[name].is_plain else inputs[name].column(column)
+                                               for name, column in rows.items()}, False if flags_ is None else flags_)
+    return {name: column if outputs[name].is_plain else outputs[name].rows(column) for name, column in actions.items()}, actions.version
 
 
 def _note(hosted: Hosted, request: Request, outputs: dict[str, Array], version: int) -> None:
     """Steps that rewards may belong to, and the recording."""
-    for member in request.members:
-        member.ticks.append(request.tick)
-        member.n_steps += 1
-    agent_methods.note_episodes(hosted, request.job.link, request.fresh)
+    request.job.link.crowd(hosted.name).step(request.members, request.tick)
+    if request.fresh:
+        agent_methods.note_episodes(hosted, request.job.link, request.fresh)
     if hosted.recorder is not None:
         hosted.recorder.decide(request.members, request.columns, outputs, False if request.flags is None else request.flags, version,
                                request.tick)
+
+
+def run_at_once(hosted: Hosted, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
+    """The answer to one request of a form that is known, whose agents have begun; the shortest way from its bytes to those of the answer.
+
+    Returns:
+      None, and nothing has happened, when it is late, is refused or fails: the ordinary way finds out why.
+    """
+    columns = layout.columns(body)
+    began = time.perf_counter()
+    if columns is None or (layout.late_us and began > received_s + layout.late_us / 1e6):
+        return None
+    try:
+        actions = hosted.policy.infer_batch(layout.keys, columns, False if layout.flags is None else layout.flags)
+    except Exception:
+        return None
+    now = time.perf_counter()
+    counts, tick, ports = hosted.counts, layout.tick(body), hosted.ports.outputs
+    counts.queue_s.add(began - received_s)
+    counts.ran(len(layout.agents), now - began)
+    counts.done(now - received_s)
+    layout.crowd.step(layout.members, tick)
+    outputs = actions if layout.is_plain else {name: ports[name].rows(column) for name, column in actions.items()}
+    return layout.reply(number, outputs, actions.version, tick)

@@ -21,6 +21,7 @@ from cervello.bridge.envelope import answer, refuse
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.inference import Request
 from cervello.bridge.job import Job
+from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
 from cervello.bridge.pace import BOUND_S, Pace
 
@@ -69,6 +70,21 @@ class Worker:
         else:
             self._pass(job)
 
+    def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
+        """The answer to a request, run on the event loop before anything else; None, and nothing has happened, where it is not surely short,
+        or where others are to come first or may keep it company."""
+        hosted, n_rows = self.hosted, len(layout.agents)
+        version = hosted.policy.version
+        if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._swapping or len(hosted.crowds) > 1
+                or not self._pace.allows(version, 1, n_rows) or not layout.is_current()):
+            return None
+        began_s = time.perf_counter()
+        reply = inference.run_at_once(hosted, layout, number, body, received_s)
+        took_s = time.perf_counter() - began_s
+        if reply is not None or took_s > BOUND_S:
+            self._pace.ran(version, 1, n_rows, took_s, on_loop=True)
+        return reply
+
     def done(self, jobs: Sequence[Job]) -> None:
         """Messages are done; called on the event loop."""
         self._n_passed -= len(jobs)
@@ -113,6 +129,8 @@ class Worker:
         """Whether a message is of a kind that may run on the event loop, and lets no agent begin."""
         if job.method not in _ON_LOOP:
             return False
+        if job.layout is not None and not self._n_passed and job.layout.is_current():
+            return True
         begun = job.link.crowd(self.hosted.name).members
         return not job.params.get("begin") or all(agent in begun for agent in job.agents or ())
 
@@ -195,7 +213,7 @@ class Worker:
     def _round(self, waiting: Sequence[Job], done: list[Job]) -> list[Job]:
         """Does what can be done; returns what must wait for the batch of this round, or for a swap."""
         batch: list[Request] = []
-        named: dict[Link, set[int]] = {}  # agents of the batch by connection
+        named: dict[Link, list[Sequence[int]]] = {}  # agents of the batch by connection
         blocked: set[Link] = set(self._swapping)
         rest: list[Job] = []
         for job in waiting:
@@ -204,14 +222,19 @@ class Worker:
                 rest.append(job)
             elif job.method == "infer":
                 mine = named.get(link)
-                if mine is not None and not mine.isdisjoint(job.agents or ()):
+                if mine is not None and not all(map(set(job.agents or ()).isdisjoint, mine)):
                     blocked.add(link)
                     rest.append(job)
                     continue
-                request = self._attempt(job, lambda job=job: Request(self.hosted, job), done)  # type: ignore[misc]
-                if request is not None:
-                    batch.append(request)
-                    named.setdefault(link, set()).update(job.agents or ())
+                try:
+                    batch.append(Request.known(self.hosted, job))
+                except Exception as error:
+                    self._refuse(job, error, done)
+                    continue
+                if mine is None:
+                    named[link] = [job.agents or ()]
+                else:
+                    mine.append(job.agents or ())
             elif link in named:  # a change of agents, which comes after the inference before it
                 blocked.add(link)
                 rest.append(job)
@@ -238,10 +261,13 @@ class Worker:
                 self._refuse(request.job, error, done)
             return
         for request, outcome in found:
+            job = request.job
             if isinstance(outcome, Exception):
-                self._refuse(request.job, outcome, done)
-            else:
-                self._finish(request.job, outcome, done)
+                self._refuse(job, outcome, done)
+                continue
+            if job.body is not None and job.layout is None:
+                job.layout = Layout.of(self.hosted, request, job.body)
+            self._finish(job, outcome, done)
 
     def _swap(self, job: Job) -> None:
         """On a thread of its own, since loading takes its time: others go on meanwhile."""
@@ -261,9 +287,7 @@ class Worker:
             return None
 
     def _finish(self, job: Job, reply: bytes | None, done: list[Job]) -> None:
-        counts = self.hosted.counts
-        counts.requests += 1
-        counts.latencies_s.append(time.perf_counter() - job.received_s)
+        self.hosted.counts.done(time.perf_counter() - job.received_s)
         job.reply = reply
         done.append(job)
 
