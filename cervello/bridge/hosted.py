@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from cervello.bridge.wire import Ports
 from cervello.errors import ConfigurationError
 from cervello.native import Model
 
-_RECENT = 2048  # latencies that are kept for `stats`
+_RECENT = 2048  # latencies that are kept for `stats`, and batches that wait for the histograms
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 
@@ -38,7 +39,11 @@ class Histogram:
 
 @dataclass(slots=True)
 class Counts:
-    """What a policy has done. Mutable; written by one thread at a time, that which runs the policy."""
+    """What a policy has done. Mutable; written by one thread at a time, that which runs the policy.
+
+    Attributes:
+      recent: batches that the histograms do not have yet: (rows, seconds of the batch, seconds that each request had waited); see `settle`.
+    """
 
     requests: int = 0
     rows: int = 0
@@ -51,17 +56,26 @@ class Counts:
     inference_s: Histogram = field(default_factory=lambda: Histogram(BUCKETS_S))
     batch_rows: Histogram = field(default_factory=lambda: Histogram(SIZES))
 
-    def ran(self, n_rows: int, took_s: float) -> None:
+    recent: deque[tuple[int, float, tuple[float, ...]]] = field(default_factory=deque)
+    _lock: Any = field(default_factory=threading.Lock)
+
+    def ran(self, n_rows: int, took_s: float, waited_s: tuple[float, ...]) -> None:
         """A batch has run."""
         self.batches += 1
         self.rows += n_rows
-        self.batch_rows.add(n_rows)
-        self.inference_s.add(took_s)
+        self.recent.append((n_rows, took_s, waited_s))
+        if len(self.recent) > _RECENT:
+            self.settle()
 
-    def done(self, latency_s: float) -> None:
-        """A message is done."""
-        self.requests += 1
-        self.latencies_s.append(latency_s)
+    def settle(self) -> None:
+        """Brings the histograms up to date; any thread."""
+        with self._lock:
+            while self.recent:
+                n_rows, took_s, waited_s = self.recent.popleft()
+                self.batch_rows.add(n_rows)
+                self.inference_s.add(took_s)
+                for each in waited_s:
+                    self.queue_s.add(each)
 
 
 class Hosted:

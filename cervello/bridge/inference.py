@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -112,41 +112,47 @@ class Request:
             result["streams"] = streams_
         return result
 
-    def reply(self, outputs: dict[str, bytes], version: int, skipped: bool = False) -> bytes:
-        """The answer."""
+    def reply(self, outputs: Mapping[str, Array] | None, version: int) -> bytes:
+        """The answer.
+
+        Args:
+          outputs: rows by name, as they cross; None when all agents are skipped.
+        """
         layout = self.job.layout
-        if layout is not None and not skipped and self.members is layout.members:
+        if layout is not None and outputs is not None and self.members is layout.members:
             return layout.reply(self.job.id or 0, outputs, version, self.tick)
         chosen = streams.packed(np.array([member.stream for member in self.members], np.int64)) if self.begins else b""
-        ids, late = ([], self.ids) if skipped else (self.ids, [])
-        return answer(self.job.id or 0, self._result(outputs, version, ids, late, chosen))
+        ids, late = ([], self.ids) if outputs is None else (self.ids, [])
+        data = {name: b"" if outputs is None else outputs[name].tobytes() for name in self.outputs}
+        return answer(self.job.id or 0, self._result(data, version, ids, late, chosen))
 
 
 def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
     """Decides for requests that are there together; those that are too late are skipped."""
-    now = time.perf_counter()
+    now = perf_counter()
     counts = hosted.counts
     found: list[tuple[Request, bytes | Exception]] = []
     timely = []
+    waited_s = []
     for request in requests:
         if request.late_s is not None and now > request.late_s:
             agent_methods.note_episodes(hosted, request.job.link, request.fresh)
             counts.skipped += len(request.ids)
-            found.append((request, request.reply(dict.fromkeys(request.outputs, b""), hosted.policy.version, skipped=True)))
+            found.append((request, request.reply(None, hosted.policy.version)))
         else:
             timely.append(request)
-            counts.queue_s.add(now - request.job.received_s)
-    return found + (_together(hosted, timely) if timely else [])
+            waited_s.append(now - request.job.received_s)
+    return found + (_together(hosted, timely, tuple(waited_s)) if timely else [])
 
 
-def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
+def _together(hosted: Hosted, requests: Sequence[Request], waited_s: tuple[float, ...]) -> list[tuple[Request, bytes | Exception]]:
     counts = hosted.counts
-    began = time.perf_counter()
+    began = perf_counter()
     try:
         columns, version = _decide(hosted, requests)
     except _FAILURES as error:
         if len(requests) > 1:  # one of them fails, which is no other's trouble
-            return [each for request in requests for each in _together(hosted, [request])]
+            return [each for request, alone_s in zip(requests, waited_s, strict=True) for each in _together(hosted, [request], (alone_s,))]
         request = requests[0]
         agent_methods.undo(hosted, request.job.link, request.fresh)
         obeys = request.flags is None or isinstance(error, (ExecutionError, InputError))
@@ -155,7 +161,7 @@ def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request
         for request in requests:
             agent_methods.undo(hosted, request.job.link, request.fresh)
         return [(request, error) for request in requests]
-    counts.ran(sum(len(request.ids) for request in requests), time.perf_counter() - began)
+    counts.ran(sum(len(request.ids) for request in requests), perf_counter() - began, waited_s)
     found: list[tuple[Request, bytes | Exception]] = []
     at = 0
     for request in requests:
@@ -163,7 +169,7 @@ def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request
         mine = columns if len(requests) == 1 else {name: rows[at:end] for name, rows in columns.items()}
         at = end
         _note(hosted, request, mine, version)
-        found.append((request, request.reply({name: mine[name].tobytes() for name in request.outputs}, version)))
+        found.append((request, request.reply(mine, version)))
     return found
 
 
@@ -202,18 +208,16 @@ def run_at_once(hosted: Hosted, layout: Layout, number: int, body: bytes, receiv
       None, and nothing has happened, when it is late, is refused or fails: the ordinary way finds out why.
     """
     columns = layout.columns(body)
-    began = time.perf_counter()
-    if columns is None or (layout.late_us and began > received_s + layout.late_us / 1e6):
+    began_s = perf_counter()
+    if columns is None or (layout.late_us and began_s > received_s + layout.late_us / 1e6):
         return None
     try:
         actions = hosted.policy.infer_batch(layout.keys, columns, False if layout.flags is None else layout.flags)
     except Exception:
         return None
-    now = time.perf_counter()
-    counts, tick, ports = hosted.counts, layout.tick(body), hosted.ports.outputs
-    counts.queue_s.add(began - received_s)
-    counts.ran(len(layout.agents), now - began)
-    counts.done(now - received_s)
+    now, counts, tick = perf_counter(), hosted.counts, layout.tick(body)
+    counts.ran(len(layout.agents), now - began_s, (began_s - received_s,))
+    counts.requests += 1
+    counts.latencies_s.append(now - received_s)
     layout.crowd.step(layout.members, tick)
-    outputs = actions if layout.is_plain else {name: ports[name].rows(column) for name, column in actions.items()}
-    return layout.reply(number, outputs, actions.version, tick)
+    return layout.reply(number, actions if layout.is_plain else layout.rows_out(actions), actions.version, tick)

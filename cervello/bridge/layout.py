@@ -19,12 +19,14 @@ from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import unpack, whole
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
+from cervello.bridge.pace import size_of
 from cervello.bridge.scan import enter_container, skip_scalar
 from cervello.bridge.wire import Row
 from cervello.spec import Array
 
 MOST_BYTES = 1 << 16  # of a request of which the layout is kept
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
+_from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
 
 
@@ -50,13 +52,14 @@ class Layout:
       policy: its name.
       agents: of the request, in its order. crowd: those of its connection.
       members, keys: its agents, and by which ids the policy knows them; right when `is_current`.
+      size: of the batch that it is, as `Pace` counts.
       begins: whether it asks for agents to begin. outputs: names wanted. is_plain: what the policy gives crosses as it is.
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
     """
 
-    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_number", "_one_byte", "_others", "_outputs", "_rest", "_same",
-                 "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "is_plain", "keys", "late_us", "members",
-                 "outputs", "policy")
+    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_number", "_one_byte", "_only", "_others", "_outputs",
+                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "is_plain", "keys",
+                 "late_us", "members", "outputs", "policy", "size")
 
     def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
@@ -75,6 +78,11 @@ class Layout:
         self._rest = {name: value for name, value in job.params.items() if name != "inputs"}
         self._others = {name: column for name, column in request.columns.items() if name not in inputs}  # left out: the defaults
         self._outputs = [(name, hosted.ports.outputs[name]) for name in self.outputs]
+        self._only: tuple[str, int, int, Any, tuple[int, ...]] | None = None
+        if len(self._inputs) == 1 and not self._others and self._inputs[0][3].is_plain and self._inputs[0][3].dtype != "bool":
+            name, start, stop, row = self._inputs[0]
+            self._only = name, start, stop, row.wire, (len(self.agents), *row.shape)
+        self.size = size_of(1, len(self.agents))
         self.is_plain = all(row.is_plain for _, row in self._outputs)
         self.crowd, self._crowd_changes, self._version = job.link.crowd(hosted.name), -1, 0
         self.members: list[Member] = []
@@ -84,7 +92,7 @@ class Layout:
 
     @classmethod
     def of(cls, hosted: Hosted, request: Any, body: bytes) -> Layout | None:
-        """The form of a request that was answered; None for one of an unusual form.
+        """The form of a request that was answered; None for one of an unusual form, or without agents.
 
         Args:
           request: a `Request`. body: its bytes.
@@ -93,7 +101,7 @@ class Layout:
             places = _places(body)
         except (BadFrame, IndexError):
             return None
-        return None if places is None or not request.is_short else cls(hosted, request, body, *places)
+        return None if places is None or not request.is_short or not request.ids else cls(hosted, request, body, *places)
 
     # The request --------------------------------------------------------------------------------------------------------
 
@@ -137,6 +145,9 @@ class Layout:
 
     def columns(self, body: bytes) -> dict[str, Array] | None:
         """As `rows`, of a body and as the policy takes them."""
+        if self._only is not None:  # written out, since most policies have one input of plain numbers
+            name, start, stop, wire, shape = self._only
+            return {name: _from_buffer(body[start:stop], wire).reshape(shape)}
         rows = self.rows({name: body[start:stop] for name, start, stop, _ in self._inputs})
         if rows is None:
             return None
@@ -149,22 +160,26 @@ class Layout:
         """Whether all agents have begun; `members` and `keys` are theirs then."""
         crowd = self.crowd
         if self._crowd_changes != crowd.changes:
-            found = list(map(crowd.members.get, self.agents))
+            found: list[Any] = list(map(crowd.members.get, self.agents))
             if None in found:
                 return False
-            self.members = found  # type: ignore[assignment]
+            self.members = found
             self.keys = [member.key for member in self.members]
             self._crowd_changes = crowd.changes
             self._version = 0
         return True
 
+    def rows_out(self, actions: Mapping[str, Array]) -> dict[str, Array]:
+        """What the policy gave, as it crosses."""
+        return {name: row.rows(actions[name]) for name, row in self._outputs}
+
     # The reply ----------------------------------------------------------------------------------------------------------
 
-    def reply(self, number: int, outputs: Mapping[str, Any], version: int, tick: int | None) -> bytes:
+    def reply(self, number: int, outputs: Mapping[str, Array], version: int, tick: int | None) -> bytes:
         """The answer, as `envelope.answer` gives it.
 
         Args:
-          outputs: the bytes of all rows, by name; or arrays that have them.
+          outputs: rows by name, as they cross.
         """
         if version != self._version:
             self._prepare(version)
@@ -177,7 +192,7 @@ class Layout:
         parts = [self._head, packed]
         for before, name in zip(self._middle, self.outputs, strict=True):
             parts.append(before)
-            parts.append(outputs[name])
+            parts.append(outputs[name].tobytes())
         parts.append(self._tail)
         if tick is not None:
             parts.append(b"\xa4tick" + msgpack.packb(tick))
@@ -192,16 +207,19 @@ class Layout:
         self._head = b"\x94\x01"
         packer.pack(None)
         packer.pack_map_header(4 + (self._rest.get("tick") is not None) + self.begins)
-        for value in ("agents", self.agents, "outputs"):
-            packer.pack(value)
+        packer.pack("agents")
+        packer.pack(self.agents)
+        packer.pack("outputs")
         packer.pack_map_header(len(self._outputs))
         self._middle = []
         for name, row in self._outputs:
             packer.pack(name)
             self._middle.append(packer.bytes() + _bin_header(n_rows * row.n_bytes))
             packer.reset()
-        for value in ("skipped", [], "version", version):
-            packer.pack(value)
+        packer.pack("skipped")
+        packer.pack([])
+        packer.pack("version")
+        packer.pack(version)
         self._tail = packer.bytes()
         if self.begins:
             chosen = streams.packed(np.array([member.stream for member in self.members], np.int64))

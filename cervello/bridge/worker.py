@@ -71,18 +71,18 @@ class Worker:
             self._pass(job)
 
     def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
-        """The answer to a request, run on the event loop before anything else; None, and nothing has happened, where it is not surely short,
-        or where others are to come first or may keep it company."""
-        hosted, n_rows = self.hosted, len(layout.agents)
+        """The answer to a request, run on the event loop at once; None, and nothing has happened, where it may take long, where others come
+        first, or where others may keep it company."""
+        hosted = self.hosted
         version = hosted.policy.version
         if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._swapping or len(hosted.crowds) > 1
-                or not self._pace.allows(version, 1, n_rows) or not layout.is_current()):
+                or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
             return None
         began_s = time.perf_counter()
         reply = inference.run_at_once(hosted, layout, number, body, received_s)
         took_s = time.perf_counter() - began_s
         if reply is not None or took_s > BOUND_S:
-            self._pace.ran(version, 1, n_rows, took_s, on_loop=True)
+            self._pace.ran(version, 1, len(layout.agents), took_s, on_loop=True)
         return reply
 
     def done(self, jobs: Sequence[Job]) -> None:
@@ -287,7 +287,9 @@ class Worker:
             return None
 
     def _finish(self, job: Job, reply: bytes | None, done: list[Job]) -> None:
-        self.hosted.counts.done(time.perf_counter() - job.received_s)
+        counts = self.hosted.counts
+        counts.requests += 1
+        counts.latencies_s.append(time.perf_counter() - job.received_s)
         job.reply = reply
         done.append(job)
 
