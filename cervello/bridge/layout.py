@@ -18,13 +18,12 @@ from cervello.bridge.codes import BadFrame
 from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import unpack, whole
 from cervello.bridge.hosted import Hosted
-from cervello.bridge.job import Job
 from cervello.bridge.pace import size_of
 from cervello.bridge.scan import enter_container, skip_scalar
 from cervello.bridge.wire import Row
 from cervello.spec import Array
 
-MOST_BYTES = 1 << 16  # of a request of which the layout is kept
+MOST_BYTES = 1 << 15  # of a request of which the layout is kept
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
 _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
@@ -46,20 +45,21 @@ class _Integer(NamedTuple):
 
 
 class Layout:
-    """Requests to infer of one form. Used by one thread at a time, that which runs the policy; the session only calls `fits` and `job`.
+    """Requests to infer of one form. Used by one thread at a time, that which runs the policy; the session only asks what a body says.
 
     Attributes:
       policy: its name.
       agents: of the request, in its order. crowd: those of its connection.
       members, keys: its agents, and by which ids the policy knows them; right when `is_current`.
       size: of the batch that it is, as `Pace` counts.
-      begins: whether it asks for agents to begin. outputs: names wanted. is_plain: what the policy gives crosses as it is.
+      begins: whether it asks for agents to begin. outputs: names wanted.
+      only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
     """
 
-    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_number", "_one_byte", "_only", "_others", "_outputs",
-                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "is_plain", "keys",
-                 "late_us", "members", "outputs", "policy", "size")
+    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_number", "_one_byte", "_others", "_outputs",
+                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "keys",
+                 "late_us", "members", "only", "outputs", "policy", "size")
 
     def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
@@ -78,12 +78,11 @@ class Layout:
         self._rest = {name: value for name, value in job.params.items() if name != "inputs"}
         self._others = {name: column for name, column in request.columns.items() if name not in inputs}  # left out: the defaults
         self._outputs = [(name, hosted.ports.outputs[name]) for name in self.outputs]
-        self._only: tuple[str, int, int, Any, tuple[int, ...]] | None = None
+        self.only: tuple[str, int, int, Any, tuple[int, ...]] | None = None
         if len(self._inputs) == 1 and not self._others and self._inputs[0][3].is_plain and self._inputs[0][3].dtype != "bool":
             name, start, stop, row = self._inputs[0]
-            self._only = name, start, stop, row.wire, (len(self.agents), *row.shape)
+            self.only = name, start, stop, row.wire, row.shape
         self.size = size_of(1, len(self.agents))
-        self.is_plain = all(row.is_plain for _, row in self._outputs)
         self.crowd, self._crowd_changes, self._version = job.link.crowd(hosted.name), -1, 0
         self.members: list[Member] = []
         self.keys: list[int] = []
@@ -123,14 +122,12 @@ class Layout:
         """Its tick."""
         return self._rest.get("tick") if self._tick is None else self._tick.read(body)
 
-    def job(self, owner: Any, link: Any, number: int, body: bytes, received_s: float) -> Job:
-        """The message that the body is."""
+    def params(self, body: bytes) -> dict[str, Any]:
+        """Its parameters, as `decode` gives them."""
         params = {**self._rest, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
         if self._tick is not None:
             params["tick"] = self._tick.read(body)
-        job = Job(owner, link, number, "infer", params, self.agents, len(body), received_s)
-        job.layout = self
-        return job
+        return params
 
     def rows(self, given: Mapping[str, bytes]) -> dict[str, Array] | None:
         """Rows by input name, those of inputs that are left out included; None when some are refused."""
@@ -145,9 +142,9 @@ class Layout:
 
     def columns(self, body: bytes) -> dict[str, Array] | None:
         """As `rows`, of a body and as the policy takes them."""
-        if self._only is not None:  # written out, since most policies have one input of plain numbers
-            name, start, stop, wire, shape = self._only
-            return {name: _from_buffer(body[start:stop], wire).reshape(shape)}
+        if self.only is not None:  # written out, since most policies have one input of plain numbers
+            name, start, stop, wire, shape = self.only
+            return {name: _from_buffer(body[start:stop], wire).reshape(len(self.agents), *shape)}
         rows = self.rows({name: body[start:stop] for name, start, stop, _ in self._inputs})
         if rows is None:
             return None
@@ -169,17 +166,13 @@ class Layout:
             self._version = 0
         return True
 
-    def rows_out(self, actions: Mapping[str, Array]) -> dict[str, Array]:
-        """What the policy gave, as it crosses."""
-        return {name: row.rows(actions[name]) for name, row in self._outputs}
-
     # The reply ----------------------------------------------------------------------------------------------------------
 
-    def reply(self, number: int, outputs: Mapping[str, Array], version: int, tick: int | None) -> bytes:
+    def reply(self, number: int, outputs: Mapping[str, bytes], version: int, tick: int | None) -> bytes:
         """The answer, as `envelope.answer` gives it.
 
         Args:
-          outputs: rows by name, as they cross.
+          outputs: the bytes of all rows, by name.
         """
         if version != self._version:
             self._prepare(version)
@@ -192,7 +185,7 @@ class Layout:
         parts = [self._head, packed]
         for before, name in zip(self._middle, self.outputs, strict=True):
             parts.append(before)
-            parts.append(outputs[name].tobytes())
+            parts.append(outputs[name])
         parts.append(self._tail)
         if tick is not None:
             parts.append(b"\xa4tick" + msgpack.packb(tick))

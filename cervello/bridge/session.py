@@ -25,7 +25,7 @@ _WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})
 _WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
 _NOTIFIES = frozenset({"reward", "end"})
-_HELD_LAYOUTS = 16
+_HELD_LAYOUTS = 8
 
 
 class Carrier(Protocol):
@@ -109,7 +109,7 @@ class Session:
         if core.draining:
             return False
         worker = core.workers[layout.policy]
-        if not self._waiting:  # and so nothing is in flight
+        if not self._waiting and len(worker.hosted.crowds) == 1:  # and so nothing is in flight
             reply = worker.answer_at_once(layout, number, body, received_s)
             if reply is not None:
                 self._carrier.send(reply)
@@ -118,9 +118,11 @@ class Session:
         if (number in self._in_flight or len(self._in_flight) >= limits.in_flight
                 or self._queued_bytes + len(body) > limits.queued_bytes):
             return False
-        job = layout.job(self, link, number, body, received_s)
+        job = Job(self, link, number, "infer", None, layout.agents, len(body), received_s, layout, body)
         self._in_flight.add(number)
-        self._put(job)
+        self._queued_bytes += len(body)
+        self._waiting.add(job)
+        worker.put(job)
         return True
 
     def _request(self, message: Message, number: int, body: bytes, received_s: float) -> None:
@@ -180,13 +182,21 @@ class Session:
         if method == "spec":
             return core.spec(str(message.params["policy"]))
         if method == "infer" and len(body) <= MOST_BYTES:
-            if self._asked_before.get(len(body)) == job.agents:
-                job.body = body
-            else:
-                _remember(self._asked_before, len(body), job.agents)
+            self._look_out(job, body)
         self._in_flight.add(number)
         self._put(job)
         return None
+
+    def _look_out(self, job: Job, body: bytes) -> None:
+        """Has the form of a request learnt when one like it comes again: for the same agents, and of the same length."""
+        if self._asked_before.get(len(body)) == job.agents:
+            job.body = body
+            self._layouts.pop(len(body), None)  # which did not fit
+        elif len(self._asked_before) < _HELD_LAYOUTS or len(body) in self._asked_before:
+            self._asked_before[len(body)] = job.agents
+        else:
+            self._asked_before = {len(body): job.agents}
+            self._layouts = {}
 
     def _notify(self, message: Message, n_bytes: int, received_s: float) -> None:
         link = self.link
@@ -244,9 +254,8 @@ class Session:
         self._queued_bytes -= job.n_bytes
         if job.id is not None:
             self._in_flight.discard(job.id)
-        if job.body is not None and job.layout is not None:
-            _remember(self._layouts, len(job.body), job.layout)
-            job.body = None
+        if job.layout is not None and job.n_bytes not in self._layouts:
+            self._layouts[job.n_bytes] = job.layout
         if job.reply is not None and not self.closed:
             self._carrier.send(job.reply)
         if self._asked:
@@ -302,10 +311,3 @@ class Session:
         self.closed = True
         self.core.farewell(self)
 
-
-def _remember(held: dict[int, Any], n_bytes: int, what: Any) -> None:
-    """Holds what belongs to bodies of a length, in place of the oldest where there are many."""
-    held.pop(n_bytes, None)
-    if len(held) >= _HELD_LAYOUTS:
-        del held[next(iter(held))]
-    held[n_bytes] = what

@@ -82,6 +82,10 @@ class Row:
         rows = rows.astype(self.spec.dtype, copy=False)
         return np.moveaxis(rows, 0, self.spec.batch_axis) if self.spec.batch_axis else rows
 
+    def data(self, column: Array) -> bytes:
+        """What the policy gave, as bytes of rows."""
+        return (column if self.is_plain else self.rows(column)).tobytes()
+
     def rows(self, column: Array) -> Array:
         """[n, …] what the policy gave, as rows."""
         rows = np.moveaxis(column, self.spec.batch_axis, 0) if self.spec.batch_axis else column

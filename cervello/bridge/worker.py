@@ -109,8 +109,8 @@ class Worker:
         jobs = self._gathered
         if not jobs:
             return
-        n_rows, n_others = _rows(jobs)
-        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or not all(map(self._is_known, jobs))
+        n_rows, n_others, known = self._look(jobs)
+        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or not known
                 or not self._pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
             self._gathered = []
             for job in jobs:
@@ -125,12 +125,24 @@ class Worker:
         for job in done:
             job.owner.done(job)
 
+    def _look(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
+        """Of messages: agents that they ask to infer, agents that they name for something else, and whether all are of kinds that may run on
+        the event loop and let no agent begin."""
+        n_rows = n_others = 0
+        known = True
+        for job in jobs:
+            layout = job.layout
+            if layout is not None and not self._n_passed and layout.is_current():
+                n_rows += len(layout.agents)
+                continue
+            rows, others = _rows([job])
+            n_rows, n_others, known = n_rows + rows, n_others + others, known and self._is_known(job)
+        return n_rows, n_others, known
+
     def _is_known(self, job: Job) -> bool:
         """Whether a message is of a kind that may run on the event loop, and lets no agent begin."""
         if job.method not in _ON_LOOP:
             return False
-        if job.layout is not None and not self._n_passed and job.layout.is_current():
-            return True
         begun = job.link.crowd(self.hosted.name).members
         return not job.params.get("begin") or all(agent in begun for agent in job.agents or ())
 
@@ -212,6 +224,9 @@ class Worker:
 
     def _round(self, waiting: Sequence[Job], done: list[Job]) -> list[Job]:
         """Does what can be done; returns what must wait for the batch of this round, or for a swap."""
+        if waiting and not self._swapping and self.hosted.recorder is None and inference.run_known(self.hosted, waiting):
+            done += waiting
+            return []
         batch: list[Request] = []
         named: dict[Link, list[Sequence[int]]] = {}  # agents of the batch by connection
         blocked: set[Link] = set(self._swapping)
@@ -275,7 +290,7 @@ class Worker:
         result = self._attempt(job, lambda: swapping.swap(self.hosted, job), done)
         if result is not None:
             self._finish(job, answer(job.id or 0, result), done)
-        self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0))
+        self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0, time.perf_counter()))
         self._deliver(self, done)
 
     def _attempt(self, job: Job, act: Callable[[], Any], done: list[Job]) -> Any:
