@@ -21,7 +21,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,13 +57,16 @@ def cpu() -> tuple[str, str]:
 @lru_cache(maxsize=1)
 def key() -> str:
     """The hash that names this machine's and these sources' folder."""
-    digest = hashlib.sha256()
     facts = [sys.implementation.cache_tag, platform.machine(), sys.platform, *cpu()]
-    facts += [_version(name) for name in ("numba", "llvmlite")]
-    digest.update("\0".join(str(fact) for fact in facts).encode())
+    return digest([*facts, *(_version(name) for name in ("numba", "llvmlite"))])
+
+
+def digest(facts: Iterable[object]) -> str:
+    """A hash of facts, and of the sources of all compiled functions here."""
+    hashed = hashlib.sha256("\0".join(map(str, facts)).encode())
     for path, text in _sources().items():
-        digest.update(path.name.encode() + b"\0" + text + b"\0")
-    return digest.hexdigest()[:24]
+        hashed.update(path.name.encode() + b"\0" + text + b"\0")
+    return hashed.hexdigest()[:24]
 
 
 def _version(package: str) -> str:
