@@ -18,7 +18,8 @@ _FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal
 _DERIVE: Final = "cervello.noise.kernels:derive"
 _FILL_DOOR, _DERIVE_DOOR = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
 
-KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)  # what `linker.link` may compile ahead
+KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)
+"""Names of the compiled functions, which `cervello warmup` compiles ahead."""
 DONE, _, UNLINKED = range(3)  # what a door answers
 
 

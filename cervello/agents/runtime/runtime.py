@@ -305,8 +305,8 @@ class Runtime:
         """An agent's newest observation. One that waits already keeps its place, and decides on the newest.
 
         Raises:
-          ConfigurationError: an unknown policy. AgentError, InputError: an unknown agent, an observation that does not fit; nothing has
-          changed then.
+          ConfigurationError: an unknown policy.
+          AgentError, InputError: an unknown agent, an observation that does not fit. Nothing has changed then.
         """
         brain = self._brain(name)
         _check_flag(name, deterministic)
