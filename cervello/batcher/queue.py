@@ -15,7 +15,12 @@ _FEW = 4096  # agents whose names are kept at hand
 
 
 class Batched(NamedTuple):
-    """A batch that has been checked: row i of every column belongs to ids[i]."""
+    """A batch that has been checked: row i of every column belongs to ids[i].
+
+    Attributes:
+      ids: [n] agents.
+      columns: [n, …] by input.
+    """
 
     ids: tuple[AgentId, ...]
     columns: Mapping[str, Array]

@@ -145,7 +145,7 @@ def invert(typing_context, m):
 
 @intrinsic
 def splat(typing_context, x):
-    """One float32 in all lanes."""
+    """One float32 x in all sixteen lanes."""
     def codegen(context, builder, sig, args):
         return splat_value(builder, args[0], VF)
     return f32x16(types.float32), codegen
