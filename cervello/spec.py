@@ -226,7 +226,7 @@ class Wrapper(Protocol):
     from the outermost wrapper to the innermost, runs, and passes `outward` back; `commit` is called only when the whole batch has
     succeeded, so state never changes for a failed one. `commit` must not fail; those of the library's own wrappers come last.
 
-    When agents are restarted, their next episode begins at other slots before the last one ends. When `begin` raises, nobody has
+    When agents are restarted, their next episode begins at other slots before the last one ends. When `begin` raises, no agent has
     begun, and the wrappers that were told so are told of the end. When `end` raises, the others are told all the same.
     """
 

@@ -1,4 +1,4 @@
-"""What came of games of several policies: who met whom, with which returns, and how strong they are."""
+"""Results of games of several policies: returns by pairing, and ratings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A game in which policies play everybody."""
+"""A game in which policies play all agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CrowdStep:
     """What stands after one step of the environment: of all agents in a parallel one, of one agent's turn in a turn-based one.
 
     Attributes:
-      agents: who is there now.
+      agents: the agents that are alive now.
       rewards: by agent, of this step.
       terminated, truncated: by agent.
     """
@@ -58,7 +58,7 @@ class Crowd:
 
     @property
     def agents(self) -> list[str]:
-        """Who is there."""
+        """The agents that are alive."""
         return list(self._match.agents)
 
     @property
@@ -90,7 +90,7 @@ class Crowd:
         run_alone(self._match.reset(seed, options))
 
     def step(self) -> CrowdStep:
-        """One step of the environment, in which everybody whose turn it is decides."""
+        """One step of the environment, in which every agent whose turn it is decides."""
         run_alone(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))
@@ -103,5 +103,5 @@ class Crowd:
             yield self.step()
 
     def close(self) -> None:
-        """Ends everybody and closes the environment."""
+        """Ends all agents and closes the environment."""
         self._match.close()

@@ -51,7 +51,7 @@ class Opponents(gymnasium.Env[Any, Any]):
       begun, ended: opponents so far; their difference is how many are alive.
 
     Raises:
-      ConfigurationError: a learner that does not exist, patterns that match nobody or an agent twice, a policy that does not fit.
+      ConfigurationError: a learner that does not exist, patterns that match no agent or one agent twice, a policy that does not fit.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium reads it from the class)

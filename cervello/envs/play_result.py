@@ -85,7 +85,7 @@ class PlayResult(Mapping[str, Returns]):
       seed: as given.
       deterministic: whether policies played without noise.
       reward_note: why rewards are those that came out of wrappers; "" where they are the innermost ones.
-      cross_play: who met whom, in games of several policies; None in environments of one.
+      cross_play: results by pairing, in games of several policies; None in environments of one.
     """
 
     title: str

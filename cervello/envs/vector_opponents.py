@@ -126,7 +126,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return tuple(env.render() for env in self.envs)
 
     def close_extras(self, **_: Any) -> None:
-        """Ends everybody and closes the environments."""
+        """Ends all agents and closes the environments."""
         for env in self.envs:
             env.close()
 

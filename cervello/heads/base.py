@@ -207,7 +207,7 @@ class Head:
             raise ConfigurationError(f"head {self!r}: expected {name!r} with {width} elements, got {spec}")
 
     def _noise(self, noise: Array | None, flags: Array, width: int, rng: Rng = None) -> Array:
-        """[N, width] float32; zeros where nobody draws."""
+        """[N, width] float32; zeros for rows that do not draw."""
         shape = (len(flags), width)
         if rng is not None:
             if noise is not None:

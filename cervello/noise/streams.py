@@ -27,7 +27,7 @@ class Streams:
     """Draws for the agents of one table; immutable apart from the arrays it looks at, which their owner changes.
 
     A draw is a function of the slot's key, its step, the site and the element alone: never of the row, of the other
-    rows or of the width. Nothing is advanced: whoever owns `steps` counts.
+    rows or of the width. Nothing is advanced: the owner of `steps` counts.
 
     Args:
       keys: [capacity, 2] uint64, C-contiguous; `derive_keys` writes it.

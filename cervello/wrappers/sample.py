@@ -93,7 +93,7 @@ class Sample(Passive):
         return (*self.head.tensors, *(() if self.head.mask is None else (self.head.mask,)))
 
     def hiding(self, names: Iterable[str]) -> Sample:
-        """The same, with outputs that are there for its sake alone and that nobody further out sees."""
+        """The same, with the hidden outputs that only this wrapper reads."""
         other = copy.copy(self)
         other._undeclared = frozenset(names)
         return other

@@ -120,7 +120,7 @@ class Stack:
             wrapper.report(where)
 
     def silence(self) -> None:
-        """Wrappers that report do not: what they notice is nobody's business, because the observations are made up."""
+        """Wrappers that report are left out, because the observations are made up."""
         for wrapper in self._reporting:
             wrapper.silence()
 
