@@ -48,6 +48,9 @@ class Batcher:
 
     A finalizer or a signal handler may come in the midst of any call: what it discards is gone when that call is over, what it pushes is
     refused with an AgentError.
+
+    Args:
+      policy: decides for the batch; also an attribute.
     """
 
     def __init__(self, policy: Decider):
@@ -100,7 +103,11 @@ class Batcher:
             self._leave()
 
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
-        """Adds many; none when one does not fit."""
+        """Adds many observations, {agent: {input: row}}; none when one does not fit.
+
+        Raises:
+          AgentError, InputError: as `push`.
+        """
         if not isinstance(observations, Mapping):
             raise InputError(f"{self._where}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
         queue, ids = self._queue, list(observations)

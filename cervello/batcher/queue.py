@@ -21,7 +21,12 @@ def _never(*given: object) -> int:
 
 
 class Batched(NamedTuple):
-    """A batch that has been checked: row i of every column belongs to ids[i]."""
+    """A batch that has been checked: row i of every column belongs to ids[i].
+
+    Attributes:
+      ids: [n] agents.
+      columns: [n, …] by input.
+    """
 
     ids: tuple[AgentId, ...]
     columns: Mapping[str, Array]

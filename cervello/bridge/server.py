@@ -59,13 +59,14 @@ class Options:
 
 
 class Server:
-    """Serves policies until it is told to stop.
+    """Serves policies until it is told to stop. Made by `Server.start`.
 
         server = await Server.start(Options(Path("brains"), listen=["tcp://127.0.0.1:0"]))
         print(server.addresses)
         await server.drain()
 
     Attributes:
+      options: as given.
       addresses: where it listens, in the order of `Options.listen`.
       core: what connections share.
     """
@@ -84,6 +85,9 @@ class Server:
     async def start(cls, options: Options, policies: Mapping[str, tuple[Policy, Path]] | None = None) -> Server:
         """Loads the folder, or serves policies that are loaded, and listens.
 
+        Args:
+          options: what to serve, where and how.
+          policies: {name: (policy, its file)} in place of the folder's.
         Raises:
           ConfigurationError, ModelError: something of it cannot be. OSError: an address cannot be had; the message names it.
         """

@@ -63,10 +63,12 @@ class Crowd:
 
     @property
     def begun(self) -> int:
+        """Agents that have begun so far."""
         return self._match.roster.begun
 
     @property
     def ended(self) -> int:
+        """Agents that have ended so far."""
         return self._match.roster.ended
 
     @property
@@ -81,7 +83,9 @@ class Crowd:
         return self._casting.pools[pattern]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begins an episode with a seed for the environment; None lets the environment choose."""
+        """Begins an episode with a seed for the environment; None lets the environment choose. The environment gets `options` as
+        they are.
+        """
         self.returns = {}
         run_alone(self._match.reset(seed, options))
 

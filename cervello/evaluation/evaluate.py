@@ -32,6 +32,7 @@ from cervello.heads import Head
 from cervello.spec import Array
 
 ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")
+"""Names of all estimators, as `evaluate` takes them; docs/evaluation.md says what each is."""
 WEIGHTED = ("is", "pdis", "wis", "cwpdis", "dr", "wdr", "magic", "mis")  # by ratios of probabilities
 BY_VALUES = ("fqe", "dm", "dr", "wdr", "magic")
 BOOTSTRAPPED = ("dr", "wdr", "magic", "fqe", "dm", "mis")  # go on after a truncation

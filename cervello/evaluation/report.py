@@ -22,10 +22,13 @@ from cervello.pictures.intervals import Estimated, interval_chart
 class Estimate:
     """One policy's value by one estimator.
 
+    Made by `evaluate`.
+
     Attributes:
       value: None where it is unsupported. interval: (low, high), None where there is no estimate or fewer than 3 units.
       kind: of the interval. verdict: "reliable", "weak" or "unsupported". reason: what decided, and what to do.
-      notes: what else to know.
+      estimator: its name. notes: what else to know.
+      moments: what it was computed from. bounds: outside which no value lies, where that is known.
     """
 
     estimator: str
@@ -39,6 +42,7 @@ class Estimate:
     bounds: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """What JSON holds of it: value, interval, its kind, verdict, reason and notes."""
         return {"value": self.value, "interval": None if self.interval is None else list(self.interval), "interval_kind": self.kind,
                 "verdict": self.verdict, "reason": self.reason, "notes": list(self.notes)}
 
@@ -47,8 +51,11 @@ class Estimate:
 class PolicyReport(Mapping[str, Estimate]):
     """Estimates of one policy by estimator.
 
+    Made by `evaluate`.
+
     Attributes:
       name, path: of the policy. diagnostics: of its weights; None where no estimator uses weights.
+      estimates: by estimator.
       fit: of its value function: rounds, converged, residuals; None where nothing was fitted.
     """
 
@@ -77,12 +84,12 @@ class PolicyReport(Mapping[str, Estimate]):
 
 @dataclass(frozen=True, eq=False)
 class Report(Mapping[str, PolicyReport]):
-    """What `evaluate` found. Printing it gives the verdict first, then a table.
+    """What `evaluate` found. Printing it gives the verdict first, then a table. Made by `evaluate`.
 
     Attributes:
       policies: by name. estimators: in the order asked for.
       n_episodes, n_steps, n_units: evaluated; units (matches where agents share one) are what is resampled.
-      gamma, horizon, level: as given. propensities: "logged", "fitted" or "policy". notes: what holds for all.
+      gamma, horizon: as given. options: how intervals are made. propensities: "logged", "fitted" or "policy". notes: what holds for all.
     """
 
     policies: Mapping[str, PolicyReport]
@@ -115,7 +122,7 @@ class Report(Mapping[str, PolicyReport]):
         return worst([each.verdict for each in self.policies.values()])
 
     def ranking(self, estimator: str | None = None) -> list[tuple[str, float]]:
-        """Names and values, best first; unsupported ones are left out."""
+        """Names and values by an estimator (None: the first one asked for), best first; unsupported ones are left out."""
         chosen = self._estimator(estimator)
         found = [(name, value) for name, each in self.policies.items() if (value := each[chosen].value) is not None]
         return sorted(found, key=lambda pair: -pair[1])
@@ -131,7 +138,9 @@ class Report(Mapping[str, PolicyReport]):
         return difference(a.moments, b.moments, self.options, chosen, worst([a.verdict, b.verdict]))
 
     def simultaneous(self, estimator: str | None = None) -> dict[str, Interval | None]:
-        """Intervals that hold for all K policies at once (Bonferroni): at level 1 − (1 − level) / K each."""
+        """Intervals of an estimator (None: the first one asked for) that hold for all K policies at once (Bonferroni): at level 1 − (1 −
+        level) / K each.
+        """
         chosen = self._estimator(estimator)
         level = 1 - (1 - self.options.level) / len(self.policies)
         return {name: None if each[chosen].verdict == UNSUPPORTED else
@@ -204,7 +213,7 @@ class Report(Mapping[str, PolicyReport]):
                                     "fit": None if each.fit is None else dict(each.fit)} for name, each in self.policies.items()}}
 
     def to_json(self, indent: int | None = None) -> str:
-        """Everything but the data, as JSON."""
+        """Everything but the data, as JSON, with lines indented by `indent` spaces; None is one line."""
         return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
 
     def to_dataframe(self) -> Any:
@@ -226,7 +235,7 @@ class Report(Mapping[str, PolicyReport]):
         return pandas.DataFrame(rows)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes one self-contained page: verdict, table, plots; no scripts, nothing from elsewhere."""
+        """Writes one self-contained page to `path`: verdict, table, plots; no scripts, nothing from elsewhere."""
         from cervello.evaluation.page import page
 
         Path(path).write_text(page(self), encoding="utf-8")

@@ -47,7 +47,13 @@ class Table:
 
     @classmethod
     def of(cls, log_ratios: Any, rewards: Any, gamma: float = 1.0, **more: Any) -> Table:
-        """A table of lists with an array per episode."""
+        """A table of lists with an array per episode.
+
+        Args:
+          log_ratios, rewards: [T] each, per episode; lengths may differ.
+          gamma: discount, 0 ≤ gamma ≤ 1.
+          more: fields of `Table` by name.
+        """
         length = np.array([len(each) for each in rewards], np.int64)
         columns = {name: padded(more.pop(name), int(length.max()) + extra) for name, extra in (("q", 0), ("v", 1))
                    if more.get(name) is not None}
@@ -90,7 +96,7 @@ class Table:
         return np.asarray((self.reward * self.discount[:-1]).sum(1))
 
     def by_unit(self, rows: Array) -> Array:
-        """[U, …] sums over the episodes of each unit, of [n, …]."""
+        """[U, …] sums over the episodes of each unit, of `rows` [n, …], one for each episode."""
         if self.unit is None:
             return rows
         sums = np.zeros((self.n_units, *rows.shape[1:]))

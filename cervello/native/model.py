@@ -43,7 +43,7 @@ _PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
 class Model(Executable):
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
-    Use `Model.load`; `shapes` are for graphs that are no policies, see `backend`.
+    Made by `Model.load`; `shapes` are for graphs that are no policies, see `backend`.
 
     `run` is stateless: agents, noise and recurrent state are the business of `cervello.Policy`.
 
@@ -133,7 +133,9 @@ class Model(Executable):
         return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
-        """Another file, with the outputs, sizes, batch axes and names that were asked for here; equal weights are shared."""
+        """Another file (`source`: a path, bytes or a ModelProto), with the outputs, sizes, batch axes and names that were asked for here;
+        equal weights are shared.
+        """
         outputs, strict, batch_axis = self._asked
         rename = None if self._origin is None else self._origin.rename
         return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis, rename=rename)
@@ -158,15 +160,17 @@ class Model(Executable):
 
     @property
     def inputs(self) -> Specs:
+        """What a row of the model takes, by name."""
         return self.spec.inputs
 
     @property
     def outputs(self) -> Specs:
+        """What a row of the model gives, by name."""
         return self.spec.outputs
 
     @property
     def constants(self) -> Mapping[str, Array]:
-        """Outputs that no input reaches, by name."""
+        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
         return MappingProxyType(dict(self.spec.constants))
 
     @property
@@ -212,7 +216,11 @@ class Model(Executable):
     # Plans --------------------------------------------------------------------------------------------------------------
 
     def plan(self, n_rows: int = 1) -> MemoryPlan:
-        """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers."""
+        """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers.
+
+        Raises:
+          ConfigurationError: a number of rows below 1.
+        """
         if n_rows < 1:
             raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
         if not self.batched:

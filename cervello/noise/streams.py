@@ -18,7 +18,8 @@ _FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal
 _DERIVE: Final = "cervello.noise.kernels:derive"
 _FILL_DOOR, _DERIVE_DOOR = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
 
-KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)  # what `linker.link` may compile ahead
+KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)
+"""Names of the compiled functions, which `cervello warmup` compiles ahead."""
 DONE, _, UNLINKED = range(3)  # what a door answers
 
 
@@ -71,7 +72,8 @@ class Streams:
                          scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
         """Fills rows with scale times nearly normal numbers; their quality is described at `reference.fast_normal`.
 
-        Arguments and errors as in `fill_normal`.
+        Args:
+          out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
         """
         door = self._door
         if door is None or door(_FAST_NORMAL, site, out, slots, scale, deterministic):
@@ -79,7 +81,11 @@ class Streams:
 
     def fill_uniform(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
                      scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
-        """Fills rows with scale times multiples of 2**-24 in [0, 1). Arguments and errors as in `fill_normal`."""
+        """Fills rows with scale times multiples of 2**-24 in [0, 1).
+
+        Args:
+          out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
+        """
         door = self._door
         if door is None or door(_UNIFORM, site, out, slots, scale, deterministic):
             self._fill_carefully(_UNIFORM, out, slots, site, scale, deterministic)

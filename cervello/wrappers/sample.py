@@ -44,6 +44,9 @@ class Sample(Passive):
 
     Attributes:
       chained: the same for the executor's compiled call; None where only the hooks can do it.
+
+    Raises:
+      WrapperError: no head, or names that are none; when it joins a stack, what does not fit there.
     """
 
     def __init__(self, head: Head, action: str | None = "action", log_prob: str | None = "log_prob", entropy: str | None = "entropy",

@@ -122,7 +122,7 @@ class Frame(Mapping[str, Actions]):
         return found
 
     def add(self, brain: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
-        """A batch has run."""
+        """A batch of the policy `brain` has run: row i of each of `columns` belongs to ids[i]."""
         if ids:
             self.n_rows += len(ids)
             decided = self._of(brain)
@@ -130,8 +130,11 @@ class Frame(Mapping[str, Actions]):
             decided.version = columns.version
 
     def skip(self, brain: PolicyQueue) -> bool:
-        """Notes who was skipped, and what those hold who want that. Returns whether the next frame must look again, even if nobody comes
-        or goes."""
+        """Notes which agents of the policy `brain` were skipped, and what those hold who want that.
+
+        Returns:
+          whether the next frame must look again, even if nobody comes or goes.
+        """
         name = brain.name
         if brain.gone:
             gone, brain.gone = brain.gone, []
@@ -153,7 +156,7 @@ class Frame(Mapping[str, Actions]):
         return again
 
     def fail(self, brain: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
-        """A policy has failed for some agents."""
+        """The policy `brain` has failed for some agents, with an error."""
         self._of(brain).failed.update(dict.fromkeys(agents, error))
         self.errors[brain.name] = error
 

@@ -21,7 +21,11 @@ Arrays = Mapping[str, Any]
 
 
 class IOBinding:
-    """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
+    """Fixed buffers and a program. Made by `Model.bind`. Used by one thread at a time.
+
+    Attributes:
+      n_rows: rows of the buffers.
+    """
 
     __slots__ = ("_address", "_arrays", "_call", "_model", "_plan", "_run", "n_rows")
 

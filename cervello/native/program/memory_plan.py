@@ -57,9 +57,12 @@ class PlannedStep:
 
 @dataclass(frozen=True, init=False)
 class MemoryPlan:
-    """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` and `plan.to_graph_svg()` are pictures.
+    """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` and `plan.to_graph_svg()` are pictures. Made by
+    `Model.plan`.
 
     Attributes:
+      name: of the model.
+      fused: nodes that run inside the step of another one.
       piece_rows: rows at once; fewer than n_rows where the batch runs in pieces, so that they fit the cache. All bytes are for these.
       arena_bytes: memory of one run; peak_bytes: the largest sum of sizes alive at one step, below which no plan can go.
       usage: peak / arena (1.0 for an empty arena).
@@ -117,6 +120,7 @@ class MemoryPlan:
 
     @property
     def usage(self) -> float:
+        """Peak over arena, 0 to 1; 1.0 for an empty arena."""
         return self.peak_bytes / self.arena_bytes if self.arena_bytes else 1.0
 
     @property
