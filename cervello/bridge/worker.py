@@ -126,7 +126,7 @@ class Worker:
             job.owner.done(job)
 
     def _look(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
-        """Of messages: agents that they ask to infer, agents that they name for something else, and whether all are of kinds that may run on
+        """Of messages: agents that they ask to infer, agents that they name otherwise, and whether all are of kinds that may run on
         the event loop and let no agent begin."""
         n_rows = n_others = 0
         known = True

@@ -1,7 +1,7 @@
 """Blocks that convert between element types, named source_to_target.
 
 Floats lose their fraction when they become integers, saturate, and NaN becomes 0, on every CPU alike. Integers keep their low bits. What
-is not 0 is true, NaN too. 16-bit floats have casts from and to float32 alone, which hold them exactly; a cast to one rounds to nearest, ties
+is not 0 is true, NaN too. 16-bit floats have casts from and to float32, which holds them exactly; a cast to one rounds to nearest, ties
 to even.
 """
 
