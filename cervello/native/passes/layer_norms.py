@@ -113,7 +113,7 @@ def _row_axis(node: Node, values: Mapping[str, Value]) -> int | None:
     sizes = shape[first:]
     if found != set(range(first, len(shape))) or not all(isinstance(size, int) for size in sizes):
         return None
-    return first if prod(sizes) else None  # type: ignore[arg-type]
+    return first if prod(sizes) else None
 
 
 def _scaled(node: Node, tail: tuple[int, ...], readers: Mapping[str, Node], values: Mapping[str, Value]) -> tuple[Node, Array | None,
