@@ -68,3 +68,28 @@ def test_no_turn_runs_where_the_first_condition_is_false() -> None:
 def test_collected_results_of_a_loop_that_data_end_are_refused_with_the_remedy(inside: str) -> None:
     with pytest.raises(GraphError, match=r"result 'all': expected a number of turns .*; export the policy with a fixed number of steps"):
         Model.load(_loop("zero", inside))
+
+
+def _carried(weights: str = "w", turns: int = 3) -> Any:
+    """A recurrence whose weights are states of the loop that stay as they are, as tf2onnx writes SimpleRNN."""
+    return parsed(f"""g (float[N, 2] x) => (float[N, 2] y, float[2, 2] v, float[T, N, 2] all)
+      <int64 m = {{{turns}}}, float[2, 2] w = {{0.5, -0.25, 0.125, 1}}, float two = {{2}}>
+      {{ doubled = Mul(x, two) y, v, other, all = Loop(m, , x, {weights}, doubled) <body = b (int64 i, bool c, float[N, 2] h, float[2, 2] u,
+          float[N, 2] f) => (bool d, float[N, 2] h1, float[2, 2] u1, float[N, 2] f1, float[N, 2] o)
+        {{ d = Identity(c) p = MatMul(h, u) q = Add(p, f) h1 = Tanh(q) u0 = Identity(u) u1 = Identity(u0) f1 = Identity(f)
+          o = Neg(h1) }}> }}""")
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+def test_weights_that_a_loop_carries_unchanged_are_constants_of_it(turns: int) -> None:
+    proto = _carried(turns=turns)
+    model = Model.load(proto)
+    assert model.batched
+    assert not model.slow_nodes
+    assert any(step.kernel.startswith("cervello.native.kernels.gem") for step in model.program.steps)
+    given = columns(model, N, special=False)
+    found = execute(model, given, range(N))
+    assert_same_bits(found, one_by_one(model, given, N), "carried")
+    for key, array in {**found, **model.constants}.items():
+        if array.size:  # of no turns, onnxruntime does not know how many rows each would have given
+            assert_near(array, foreign(proto, given)[key], 1e-5, key, 1e-6)
