@@ -24,6 +24,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     stacked,
     traditional,
     trees,
+    volumes,
 )
 from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer
