@@ -64,7 +64,8 @@ class Scored:
         for k, its in enumerate(scores):
             self._append(("ratio", k), its.log_ratio)
             self._append(("mode", k), _flat(its.modes))
-            self._closeness[k].extend(float(each.sum()) for each in its.matches)
+            for sums in its.matches:
+                self._closeness[k].frombytes(sums.tobytes())
             if its.violations is not None:
                 self.violations[k] = (self.violations[k] or 0) + its.violations
             self.ties[k] += its.ties
@@ -83,8 +84,8 @@ class Scored:
 
     def add_values(self, k: int, values: Values) -> None:
         """Adds Q̂ and V̂ of a candidate along the episodes that have none yet."""
-        self._append(("q", k), values.q)
-        self._append(("v", k), values.v)
+        self._append(("q", k), [values.q])
+        self._append(("v", k), [values.v])
 
     def _append(self, name: Any, rows: Sequence[Array]) -> None:
         if rows:

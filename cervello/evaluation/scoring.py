@@ -46,11 +46,11 @@ class Needs:
 
 @dataclass(eq=False)
 class Scores:
-    """Of one candidate in some episodes.
+    """Of one candidate in some episodes: arrays of rows, episode by episode, which follow each other.
 
     Attributes:
-      log_ratio: [T] per episode. modes: [T, …]. matches: [T].
-      every: [T + 1, K] probabilities of all actions. columns: the head's tensors at all T + 1 observations.
+      log_ratio: [steps]. modes: [steps, …]. matches: [episodes] sums over steps.
+      every: [observations, K] probabilities of all actions. columns: the head's tensors at all observations, T + 1 of each episode.
       violations: steps where it puts weight on what the behaviour never does; None as long as that is not observable.
     """
 
@@ -110,8 +110,9 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
     n = 0
     for some in _chunks(found, horizon, reward_range):
         data, scores = Data(), [Scores() for _ in candidates]
+        fits = all(candidate.fits(some) for candidate in candidates)
         for each in some:
-            for candidate in candidates:
+            for candidate in candidates if not fits else ():
                 candidate.check(each)
             _keep(data, each, behavior, needs)
         every_logged = _behavior_everywhere(some, behavior, data, needs)
@@ -222,14 +223,14 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         _check_target(logs, some, candidate, cuts)
         check_recorded(candidate, logs, some)
         logged = np.concatenate(data.logp)
-        its.log_ratio += np.split(logs - logged, cuts)
+        its.log_ratio.append(logs - logged)
     if needs.values:
         everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
         every = None if everywhere is None else everywhere[logged_rows]
         if everywhere is not None:
-            its.every += np.split(np.exp(everywhere), stops[:-1])
+            its.every.append(np.exp(everywhere))
         else:
-            its.columns += [decided.rows(np.arange(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+            its.columns.append(dict(decided.columns))
     else:
         every = candidate.every_log_prob(columns, len(logged_rows))
     modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
@@ -239,22 +240,22 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         its.ties += int((ties > 1).sum())
         its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
         matched = (every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)] == top[:, 0]) / ties
-        for theirs, mine in zip(every_logged, np.split(every, cuts), strict=True):
-            if theirs is not None and theirs.shape == mine.shape:
-                never = (np.isneginf(theirs) & (np.exp(mine) > _SUPPORT)).any(1)
+        for theirs, stop, T in zip(every_logged, np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+            if theirs is not None and theirs.shape == (T, every.shape[1]):
+                never = (np.isneginf(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
                 its.violations = (its.violations or 0) + int(never.sum())
     else:
         its.deterministic &= candidate.deterministic
         matched = None
     if needs.modes:
         assert modes is not None
-        its.modes += np.split(modes, cuts)
+        its.modes.append(modes)
     if needs.matches:
         if matched is None:
             assert modes is not None
             taken = np.concatenate([each.actions for each in some])
             matched = _closeness(modes, taken, candidate.discrete, bounds)
-        its.matches += np.split(matched, cuts)
+        its.matches.append(np.add.reduceat(matched, np.cumsum(lengths) - lengths))
 
 
 def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, Array] | None) -> Array:

@@ -23,11 +23,11 @@ class Values:
     """Q̂ and V̂ along the logged episodes.
 
     Attributes:
-      q: [T] per episode. v: [T + 1] per episode.
+      q: [steps], v: [observations] of episodes that follow each other.
     """
 
-    q: list[Array]
-    v: list[Array]
+    q: Array
+    v: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ def given_values(q: Callable[..., Any], candidate: Candidate, scores: Scores, da
     taken = np.concatenate(data.actions)
     rows = _taken(tree, logged)
     v = _state_values(lambda actions: asked(tree, actions), candidate, scores, n_rows, taken.dtype)
-    return Values(_split(asked(rows, taken), lengths), _split(v, lengths + 1))
+    return Values(asked(rows, taken), v)
 
 
 def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None,
@@ -214,16 +214,12 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
             if last:
                 break
         converged &= settled or (horizon is not None and rounds == horizon)
-    return Values(_split(Q, lengths), _split(V, lengths + 1)), Fit(tuple(residuals), converged)
+    return Values(Q, V), Fit(tuple(residuals), converged)
 
 
 def _logged_rows(lengths: Array) -> Array:
     """Rows of logged steps among the T + 1 of each episode."""
     return np.arange(int(lengths.sum())) + np.repeat(np.arange(len(lengths)), lengths)
-
-
-def _split(values: Array, lengths: Array) -> list[Array]:
-    return np.split(values, np.cumsum(lengths)[:-1])
 
 
 def _taken(tree: Any, rows: Array) -> Any:

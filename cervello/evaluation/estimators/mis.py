@@ -193,27 +193,34 @@ def _by_kernels(blocks: Cleaned, centres: Array) -> Ratios:
     gaps = gaps[gaps > 1e-12 * (centres**2).sum(1).max()]  # below is rounding: the same state
     width = float(np.median(gaps)) if len(gaps) else 1.0
 
-    def kernels(states: Array) -> Array:
-        return np.asarray(np.exp(_squares(states, centres) / (-2 * width)))
-
     F = len(centres)
+    whole = np.concatenate([centres / width, np.full((F, 1), -0.5 / width), (centres**2).sum(1, keepdims=True) / (-2 * width)], 1).T
+
+    def kernels(states: Array) -> Array:
+        """[rows, F], of −|s − c|² / 2 = s·c − |s|² / 2 − |c|² / 2."""
+        found = np.concatenate([states, (states**2).sum(1, keepdims=True), np.ones((len(states), 1))], 1) @ whole
+        return np.asarray(np.exp(np.minimum(found, 0.0, out=found), out=found))
+
     gram, n = np.zeros((F, F)), 0.0  # Σ γᵗ φ(sₜ) k(sₜ)ᵀ, the same for all
-    moved: Array | None = None  # [F, K F] Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
-    rest: Array | float = 0.0  # [F, K] Σ φ(s₀) less what w = 1 makes of the flow
+    moved, rest, scratch = np.zeros((F, 0)), np.zeros((F, 0)), np.zeros((0, 0, F))
     for states, flow in blocks():
+        if not rest.size:
+            K = len(flow.onward)
+            moved = np.zeros((F, K * F))  # Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
+            rest = np.zeros((F, K))  # Σ φ(s₀) less what w = 1 makes of the flow
+            scratch = np.empty((_BLOCK, K, F))
         n += float(flow.start.sum())
         for first in range(0, len(states) - 1, _BLOCK):
             block = kernels(states[first:first + _BLOCK + 1])
             here, there = block[:-1], block[1:]
             rows = slice(first, first + len(here))
             gram += (flow.discount[rows, None] * here).T @ here
-            own = there.T @ np.concatenate([onward[rows, None] * here for onward in flow.onward], 1)
-            moved = own if moved is None else moved + own
-            rest = rest + there.T @ flow.onward[:, rows].T + (here.T @ (flow.start[rows] - flow.discount[rows]))[:, None]
-    assert moved is not None
+            weighted = scratch[:len(here)]
+            np.multiply(flow.onward[:, rows].T[:, :, None], here[:, None, :], out=weighted)
+            moved += there.T @ weighted.reshape(len(here), -1)
+            rest += there.T @ flow.onward[:, rows].T + (here.T @ (flow.start[rows] - flow.discount[rows]))[:, None]
     ridge = 1e-3 * n * np.eye(F)
-    alphas = np.stack([np.linalg.solve(gram - moved[:, k * F:(k + 1) * F] + ridge, np.asarray(rest)[:, k])
-                       for k in range(moved.shape[1] // F)], 1)
+    alphas = np.stack([np.linalg.solve(gram - moved[:, k * F:(k + 1) * F] + ridge, rest[:, k]) for k in range(rest.shape[1])], 1)
 
     def ratios(observations: Array, flow: Flow) -> Array:
         states, _ = _read(observations, flow)
