@@ -51,7 +51,7 @@ def test_slow_nodes_need_attention(slowpoke: Path, cervello: Callable[..., Any])
     facts = json.loads(cervello("doctor", slowpoke, "--json").out)
     assert facts["healthy"] is False
     assert facts["policy"]["slow"] == [{"node": "Hardmax 'pick'", "tier": "numpy", "why": "no kernel for this op"}]
-    assert [finding["level"] for finding in facts["findings"]][0] == "attention"
+    assert next(finding["level"] for finding in facts["findings"]) == "attention"
 
 
 def test_rows_one_after_another_need_attention(mixer: Path, cervello: Callable[..., Any]) -> None:

@@ -14,11 +14,11 @@ from cervello import cli
 
 MODELS = ("api", "plan", "run", "benchmark", "profile", "doctor", "describe", "warmup")  # COMMAND FILE
 MISSING: dict[str, tuple[object, ...]] = {
-    **{name: ("nobody.onnx",) for name in MODELS}, "compare": ("nobody.onnx", "nobody.onnx"), "play": ("CartPole-v1", "nobody.onnx"),
+    **dict.fromkeys(MODELS, ("nobody.onnx",)), "compare": ("nobody.onnx", "nobody.onnx"), "play": ("CartPole-v1", "nobody.onnx"),
     "evaluate": ("nobody.log", "nobody.onnx"), "serve": ("nobody",), "top": ("unix:nobody.sock",),
     "package": ("nobody.onnx", "out.crvo"), "unpack": ("nobody.crvo", "out.onnx"), "demo": ("--picture", "nowhere/arena.png")}
 BROKEN: dict[str, tuple[object, ...]] = {
-    **{name: ("broken.onnx",) for name in MODELS}, "compare": ("broken.onnx", "--against", "onnxruntime"),
+    **dict.fromkeys(MODELS, ("broken.onnx",)), "compare": ("broken.onnx", "--against", "onnxruntime"),
     "play": ("CartPole-v1", "broken.onnx"), "evaluate": ("broken.onnx", "broken.onnx"), "serve": ("policies",),
     "package": ("broken.onnx", "out.crvo"), "unpack": ("broken.onnx", "out.onnx"), "top": ("broken.onnx",)}
 BAD: dict[str, tuple[object, ...]] = {

@@ -29,7 +29,8 @@ PICTURES = {
     "graph": graph_chart("t", "note", [GraphNode(NAME, "input", "input", ()), GraphNode(NAME, "maps:map1", "numpy", (0,))]),
     "bars": bar_chart("t", "note", [Bar(NAME, 2.0, "2 µs", "planned", mark=1.0), Bar("b", 0.0, "0 ns", "numpy")],
                       {"planned": "#4e79a7", "numpy": "#d9771e", "reference": "#d1605e"}, "least time"),
-    "intervals": interval_chart("t", "note", [Estimated(NAME, 1.0, (0.5, 1.5), "weak"), Estimated("b", None, None, "unsupported")], "return"),
+    "intervals": interval_chart("t", "note", [Estimated(NAME, 1.0, (0.5, 1.5), "weak"),
+                                              Estimated("b", None, None, "unsupported")], "return"),
     "returns": returns_chart("t", "note", [(NAME, [1.0, 2.0], 1.5, (1.0, 2.0))]),
     "cross": cross_table("t", "note", [NAME, "b"], {(NAME, "b"): Cell(1.0, (0.0, 2.0))}, {NAME: "25 ± 1"})}
 
@@ -67,7 +68,8 @@ def test_nothing_outside_the_document_is_needed(kind: str) -> None:
 
 
 def test_bars_are_to_scale_and_have_a_key() -> None:
-    root = ElementTree.fromstring(bar_chart("t", "n", [Bar("a", 2.0, "2 s", "x"), Bar("b", 1.0, "1 s", "x")], {"x": "#123456", "y": "#654321"}))
+    root = ElementTree.fromstring(bar_chart("t", "n", [Bar("a", 2.0, "2 s", "x"), Bar("b", 1.0, "1 s", "x")],
+                                           {"x": "#123456", "y": "#654321"}))
     first, second = (float(rect.get("width", "")) for rect in root.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None)
     assert first == pytest.approx(2 * second)
     texts = [text.text for text in root.iter(f"{SVG}text")]
@@ -94,7 +96,8 @@ def test_files_are_svg_or_png_by_their_suffix(tmp_path: Path) -> None:
 
 def test_a_png_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cairosvg", None)
-    with pytest.raises(ConfigurationError, match=r"picture: expected the extra 'png' for a PNG file, got .*; pip install 'cervello\[png\]'"):
+    with pytest.raises(ConfigurationError, match=r"picture: expected the extra 'png' for a PNG file, got .*; pip install "
+                                                 r"'cervello\[png\]'"):
         save(PICTURES["bars"], tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 

@@ -14,7 +14,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def boxes(svg: str) -> dict[str, tuple[str, float, float, float, float]]:
     """Class, x, y, width and height by tooltip."""
-    return {rect.findtext(f"{SVG}title") or "": (rect.get("class") or "", *(float(rect.get(key, "")) for key in ("x", "y", "width", "height")))
+    keys = ("x", "y", "width", "height")
+    return {rect.findtext(f"{SVG}title") or "": (rect.get("class") or "", *(float(rect.get(key, "")) for key in keys))
             for rect in ElementTree.fromstring(svg).iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None}
 
 
