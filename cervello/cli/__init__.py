@@ -28,6 +28,7 @@ import argparse
 import contextlib
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
@@ -57,6 +58,7 @@ from cervello.errors import CervelloError
 __all__ = ["main"]
 
 _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
+_HELP = 78  # columns of what argparse does not fill
 
 
 class _Command(Protocol):
@@ -74,8 +76,9 @@ _COMMANDS: dict[str, _Command] = {
     "demo": demo, "run": run, "play": play, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile,
     "compare": compare, "doctor": doctor, "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup, "describe": describe,
     "package": package, "unpack": unpack, "completion": completion}
-_STATUSES = ("exit status: 0 done; 1 done, and the answer is no (a difference, a leak, something to attend to); 2 an error of the\n"
-             "command line, the files or the machine; 130 after Ctrl-C; 141 when the reader of stdout has gone.\n")
+_STATUSES = ("exit status: 0 done; 1 done, and the answer is no (a difference, a leak,\n"
+             "something to attend to); 2 an error of the command line, the files or the\n"
+             "machine; 130 after Ctrl-C; 141 when the reader of stdout has gone.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,19 +167,19 @@ def _parser() -> argparse.ArgumentParser:
                "  cervello api racer.onnx              what the policy takes and gives\n"
                "  cervello run racer.onnx -b 64        run it for 64 agents, and time it\n"
                "  cervello compare racer.onnx --against onnxruntime\n"
-               "  cervello play CartPole-v1 old.onnx new.onnx --episodes 100 --picture returns.svg\n"
+               "  cervello play CartPole-v1 old.onnx new.onnx --picture returns.svg\n"
                "  cervello plan racer.onnx -b 64 --picture arena.svg\n"
-               "  cervello benchmark racer.onnx -b 1-4,64   how long an agent takes in crowds of these sizes\n"
+               "  cervello benchmark racer.onnx -b 1-4,64   time per agent, by crowd size\n"
                "  cervello profile racer.onnx -b 64    which steps take the time\n"
-               "  cervello doctor racer.onnx           what on this machine or in this policy is slow, and what to do\n"
-               "  cervello evaluate play.log a.onnx b.onnx   which one is better, from logged play\n"
-               "  cervello serve brains/ --listen tcp://127.0.0.1:5577   policies for games in other languages\n\n" + _STATUSES)
+               "  cervello doctor racer.onnx           what is slow, why, and what to do\n"
+               "  cervello evaluate play.log a.onnx b.onnx   which is better, from logs\n"
+               "  cervello serve brains/               policies for games in other languages\n\n" + _STATUSES)
     parser.add_argument("--version", action=_Version)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks, only results and errors")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
     for name, command in _COMMANDS.items():
         summary = command.SUMMARY
-        child = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+        child = commands.add_parser(name, help=summary, description=textwrap.fill(summary[0].upper() + summary[1:] + ".", _HELP),
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
         command.configure(child)
         # After the command too; SUPPRESS keeps what stood before it.
@@ -184,5 +187,6 @@ def _parser() -> argparse.ArgumentParser:
                            help="no progress and no remarks, only results and errors")
         child.add_argument("--version", action=_Version)
         examples = "".join(f"  {example}\n" for example in command.EXAMPLES)
-        child.epilog = "".join([f"example{'s' * (len(command.EXAMPLES) > 1)}:\n{examples}", child.epilog or ""])
+        notes = f"\n{textwrap.fill(child.epilog, _HELP)}\n" if child.epilog else ""
+        child.epilog = f"example{'s' * (len(command.EXAMPLES) > 1)}:\n{examples}{notes}"
     return parser

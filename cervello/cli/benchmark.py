@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from cervello.spec import AgentId
 
 SUMMARY = "time a policy by batch size, with the flags and JSON fields of cervo's benchmark"
-EXAMPLES: tuple[str, ...] = (
-    "cervello benchmark racer.onnx -b 1-4,64",
-    "cervello benchmark racer.onnx -b 1,8,64,512 -r auto --picture racer.svg")
+EXAMPLES: tuple[str, ...] = ("cervello benchmark racer.onnx -b 1-4,64",
+                              "cervello benchmark racer.onnx -b 1,8,64 -r auto --picture racer.svg")
 _WARM_CALLS = 10
 _Record = dict[str, int | float]
 

@@ -25,8 +25,8 @@ _NODES_SHOWN = 20
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = ("\nValues agree where |a - b| <= tolerance x max(1, |a|, |b|); NaN agrees with NaN. Random ops give their\n"
-                     "mean or mode. Exit status: 0 they agree, 1 they differ, 2 an error.\n")
+    parser.epilog = ("Values agree where |a - b| <= tolerance x max(1, |a|, |b|); NaN agrees with NaN. Random ops give their mean or mode. "
+                     "Exit status: 0 they agree, 1 they differ, 2 an error.")
     parser.add_argument("model", metavar="A", type=Path, help="policy file (.onnx, or .crvo with ONNX in it)")
     parser.add_argument("other", metavar="B", nargs="?", type=Path, help="the policy file to compare with")
     parser.add_argument("--against", choices=("onnxruntime",), help="compare with this runtime, of the same file, instead of B")

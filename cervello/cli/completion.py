@@ -11,9 +11,9 @@ from cervello.cli.terminal import Terminal
 from cervello.errors import ConfigurationError
 
 SUMMARY = "print a script that completes commands, options and files in a shell"
-EXAMPLES: tuple[str, ...] = ("cervello completion bash > ~/.local/share/bash-completion/completions/cervello",
-            "cervello completion zsh > ~/.zfunc/_cervello        with fpath+=~/.zfunc before compinit",
-            "cervello completion fish > ~/.config/fish/completions/cervello.fish")
+EXAMPLES: tuple[str, ...] = ("cervello completion bash > ~/.bash_completion.d/cervello",
+                              "cervello completion zsh > ~/.zfunc/_cervello",
+                              "cervello completion fish > ~/.config/fish/completions/cervello.fish")
 _SHELLS = ("bash", "zsh", "fish", "powershell")
 
 

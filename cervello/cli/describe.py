@@ -32,6 +32,6 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         read(path)  # refuses what is no ONNX file
         container, holds, said = None, "ONNX", "an ONNX file"
     if arguments.json:
-        terminal.json({"file": str(path), "n_bytes": len(data), "container": container, "holds": holds})
+        terminal.json({"file": str(path), "n_bytes": len(data), "container": container, "holds": holds.lower()})
     else:
         terminal.write(said)

@@ -16,7 +16,7 @@ EXAMPLES: tuple[str, ...] = ("cervello doctor", "cervello doctor racer.onnx", "c
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = ("\nExit status: 0 when nothing needs attention (hints do not count), 1 when something does, 2 an error.\n")
+    parser.epilog = "Exit status: 0 when nothing needs attention (hints do not count), 1 when something does, 2 an error."
     parser.add_argument("model", metavar="MODEL", nargs="?", type=Path, help="also look at this policy file")
     options.add_dims(parser)
     options.add_json(parser)

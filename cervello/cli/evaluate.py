@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from cervello.heads import Head
 
 SUMMARY = "estimate the value of policies from logged episodes, with a verdict"
-EXAMPLES: tuple[str, ...] = (
-    "cervello evaluate play.log old.onnx new.onnx --report evaluation.html",
-    "cervello evaluate minari:D4RL/door/human-v2 new.onnx --behavior fit --estimators wis,fqe")
+EXAMPLES: tuple[str, ...] = ("cervello evaluate play.log old.onnx new.onnx --report evaluation.html",
+                              "cervello evaluate minari:D4RL/door/human-v2 new.onnx --behavior fit")
 _ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")  # those of cervello.evaluation
 _HEADS = ("categorical:LOGITS, multidiscrete:LOGITS:SIZE,SIZE, bernoulli:LOGITS, gaussian:MEAN:LOG_STD, tanh:MEAN:LOG_STD, "
           "beta:ALPHA:BETA or deterministic:ACTION")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from cervello.native import MemoryPlan
 
 SUMMARY = "the memory plan of a policy: arena, lifetimes, offsets, tiers"
-EXAMPLES: tuple[str, ...] = ("cervello plan racer.onnx -b 64", "cervello plan racer.onnx -b 64 --picture arena.svg --graph graph.svg")
+EXAMPLES: tuple[str, ...] = ("cervello plan racer.onnx -b 64",
+                              "cervello plan racer.onnx --picture arena.svg --graph graph.png")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from cervello.recording import Writer
 
 SUMMARY = "play policies in an environment of Gymnasium or PettingZoo and compare their returns"
-EXAMPLES: tuple[str, ...] = (
-    "cervello play CartPole-v1 old.onnx new.onnx --episodes 100 --picture returns.svg",
-    "cervello play pettingzoo.classic.tictactoe_v3:env a.onnx b.onnx --deterministic")
+EXAMPLES: tuple[str, ...] = ("cervello play CartPole-v1 old.onnx new.onnx --picture returns.svg",
+                              "cervello play pettingzoo.classic.tictactoe_v3:env a.onnx b.onnx")
 _MOST_EPISODES = 1_000_000
 
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from cervello.bridge import Options
 
 SUMMARY = "serve a folder of policies to games over TCP, Unix sockets and WebSockets"
-EXAMPLES: tuple[str, ...] = ("cervello serve brains/ --listen tcp://127.0.0.1:5577 --listen ws://127.0.0.1:5578 --record episodes/",)
+EXAMPLES: tuple[str, ...] = ("cervello serve brains/ --listen tcp://127.0.0.1:5577 --record episodes/",
+                              "cervello serve brains/ --listen ws://127.0.0.1:5578",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = ("\nbrains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line\n"
-                     "'listening ADDRESS' per address goes to stdout, the log as JSON lines to stderr. Exit status: 0 after SIGTERM or\n"
+    parser.epilog = ("brains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line "
+                     "'listening ADDRESS' per address goes to stdout, the log as JSON lines to stderr. Exit status: 0 after SIGTERM or "
                      "Ctrl-C when everything was done in time, 1 when something was given up, 2 for an error of the options or files.")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="policies, NAME.onnx each")
     parser.add_argument("--listen", metavar="ADDRESS", action="append", default=[],

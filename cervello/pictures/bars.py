@@ -8,7 +8,8 @@ from typing import NamedTuple
 from cervello.pictures.page import LINE, MARGIN, WIDTH, document, head, label, number
 from cervello.pictures.text import plain_text, shortened, text_width, wrapped
 
-_ROW, _NAME, _MOST_NAME, _SHORTEST = 26, 120.0, 272.0, 1.0
+_ROW, _NAME, _MOST_NAME, _SHORTEST = 26, 120.0, 250.0, 1.0
+_SHORTEST_MARKED = 4.0  # pixels; a mark would hide a shorter bar
 
 
 class Bar(NamedTuple):
@@ -41,7 +42,7 @@ def bar_chart(title: str, note: str, bars: Sequence[Bar], colours: Mapping[str, 
     lines = wrapped(note, WIDTH - 2 * MARGIN)
     top = head(len(lines)) + 10
     names = [shortened(bar.name, int(_MOST_NAME / text_width("n"))) for bar in bars]
-    left = MARGIN + max([_NAME, *(text_width(name) for name in names)])
+    left = MARGIN + 12 + max([_NAME, *(text_width(name) for name in names)])
     right = WIDTH - MARGIN - max([60.0, *(text_width(bar.said) for bar in bars)]) - 8
     longest = max([1e-300, *(max(bar.value, bar.mark or 0.0) for bar in bars)])
     parts = []
@@ -53,7 +54,7 @@ def bar_chart(title: str, note: str, bars: Sequence[Bar], colours: Mapping[str, 
                   f'<rect class="plot" x="{number(left)}" y="{y + 4}" width="{number(right - left)}" height="{_ROW - 8}"/>',
                   f'<rect x="{number(left)}" y="{y + 4}" width="{number(long)}" height="{_ROW - 8}" rx="2" '
                   f'fill="{colours[bar.colour]}">{tip}</rect>', label(right + 8, y + 18, bar.said)]
-        if bar.mark is not None:
+        if bar.mark is not None and long > _SHORTEST_MARKED:
             x = number(left + (right - left) * bar.mark / longest)
             parts.append(f'<line class="strong" x1="{x}" y1="{y + 2}" x2="{x}" y2="{y + _ROW - 2}"/>')
     key_y, key_x = top + _ROW * len(bars) + 26.0, float(MARGIN)

@@ -10,9 +10,9 @@ from cervello.pictures.page import MARGIN, document, head, label
 from cervello.pictures.page import WIDTH as LEAST
 from cervello.pictures.text import plain_text, shortened, text_width, wrapped
 
-_WIDTH, _HEIGHT, _BOTTOM, _RATING = 124, 60, 48, 130
+_WIDTH, _HEIGHT, _BOTTOM, _RATING = 106, 60, 48, 108
 _LIGHT = """\
-  .none { fill: #eef1f5 } .mean { font-size: 17px; font-weight: 600; fill: #1d2430 } .range { font-size: 13px; fill: #2f3947 }
+  .none { fill: #eef1f5 } .mean { font-size: 17px; font-weight: 600; fill: #1d2430 } .range { font-size: 12px; fill: #2f3947 }
 """
 _DARK = """\
     .none { fill: #222935 } .mean { fill: #1d2430 } .range { fill: #2f3947 }
@@ -39,7 +39,7 @@ def cross_table(title: str, note: str, names: Sequence[str], cells: Mapping[tupl
       a whole SVG document that refers to nothing outside itself; light or dark as the viewer prefers.
     Source: SVG 1.1, second edition.
     """
-    shown = {name: shortened(name) for name in names}
+    shown = {name: shortened(name, 18) for name in names}
     left = MARGIN + max(100.0, max(text_width(each, bold=True) for each in shown.values()) + 12)
     rated = any(ratings.values())
     right = left + _WIDTH * len(names)
@@ -48,7 +48,7 @@ def cross_table(title: str, note: str, names: Sequence[str], cells: Mapping[tupl
     top = head(len(lines)) + 36
     bottom = top + _HEIGHT * len(names)
     parts = [label(MARGIN, top - 10, "against", "note")]
-    parts += [label(left + _WIDTH * (j + 0.5), top - 10, shortened(name, 13), "name", "middle", name) for j, name in enumerate(names)]
+    parts += [label(left + _WIDTH * (j + 0.5), top - 10, shortened(name, 11), "name", "middle", name) for j, name in enumerate(names)]
     if rated:
         parts.append(label(right + _RATING / 2, top - 10, "rating", "name", "middle"))
     finite = [cell.mean for cell in cells.values() if math.isfinite(cell.mean)]

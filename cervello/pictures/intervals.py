@@ -50,7 +50,7 @@ def interval_chart(title: str, note: str, rows: Sequence[Estimated], axis: str) 
                                                                                             anchor="middle")]
     for i, row in enumerate(rows):
         y, colour = top + _ROW * (i + 0.5), _VERDICTS[row.verdict]
-        parts.append(label(_LEFT - 10, y + 5, shortened(row.name, 24), anchor="end", tip=row.name))
+        parts.append(label(_LEFT - 10, y + 5, shortened(row.name, 23), anchor="end", tip=row.name))
         parts.append(label(WIDTH - _RIGHT + 10, y + 5, row.verdict if row.value is None else f"{row.value:.4g}"))
         if row.value is None or not math.isfinite(row.value):
             continue

@@ -44,7 +44,7 @@ def returns_chart(title: str, note: str, rows: Sequence[Row]) -> str:
     parts.append(label(WIDTH / 2, bottom + 42, "return of an episode; the bar is the mean with its 95% interval", "note", "middle"))
     for i, (name, values, mean, interval) in enumerate(rows):
         y, colour = top + _ROW * i + _ROW / 2, COLOURS[i % len(COLOURS)]
-        parts.append(label(_LEFT - 12, y - 1, shortened(name, 18), "name", "end", name))
+        parts.append(label(_LEFT - 12, y - 1, shortened(name, 16), "name", "end", name))
         if math.isfinite(mean):
             parts.append(label(_LEFT - 12, y + 17, f"mean {mean:.4g}", anchor="end"))
         for k, value in enumerate(values):

@@ -122,7 +122,7 @@ def _byte_axis(total_bytes: int, scale: float, plot_width: float) -> Iterator[st
         y = number(bottom - value * scale)
         kind = "grid" if value else "axis"
         yield f'<line class="{kind}" x1="{_LEFT}" y1="{y}" x2="{number(_LEFT + plot_width)}" y2="{y}"/>'
-        yield f'<text x="{_LEFT - 8}" y="{number(bottom - value * scale + 4)}" text-anchor="end">{size_text(value)}</text>'
+        yield label(_LEFT - 8, bottom - value * scale + 5, size_text(value), "tick", "end")
     middle = _TOP + _PLOT_HEIGHT // 2
     yield f'<text class="note" transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">bytes from the arena\'s start</text>'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from xml.sax.saxutils import escape
 
-_LETTER = 7.7  # pixels, a generous mean width of a letter at 14 pixels
+_LETTER = 8.2  # pixels, a generous mean width of a letter at 14 pixels
 _BOLD = 9.2  # pixels, the same of bold letters
 
 
@@ -44,3 +44,16 @@ def size_text(count: int) -> str:
             return f"{value:.4g} {unit}"
         value /= 1024
     return f"{value:.4g} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with the unit that suits them and three digits."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1:
+            return f"{three_digits(seconds * factor)} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def three_digits(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"

@@ -106,7 +106,11 @@ class Client:
             if family is not None:
                 sock = socket.socket(family, socket.SOCK_STREAM)
                 sock.settimeout(self._connect_timeout_s)
-                sock.connect(self._where.path)
+                try:
+                    sock.connect(self._where.path)
+                except BaseException:
+                    sock.close()
+                    raise
             else:
                 sock = socket.create_connection((self._where.host, self._where.port), self._connect_timeout_s)
         except OSError as error:

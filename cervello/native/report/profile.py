@@ -20,6 +20,9 @@ from cervello.native.program.cost import elements, multiply_adds
 from cervello.native.program.memory_plan import MemoryPlan
 from cervello.native.report import roofline
 from cervello.native.report.step_timer import Bench, Progress
+from cervello.pictures import notebook
+from cervello.pictures.bars import Bar, bar_chart
+from cervello.pictures.text import duration
 
 ROUNDS = 9
 _STEPS_DRAWN = 20  # the longest; the others are one bar
@@ -124,26 +127,22 @@ class Profile:
 
     def to_svg(self) -> str:
         """A bar per step, longest first, and the least time that the machine allows for it."""
-        from cervello.pictures.bars import Bar, bar_chart
-
         by_time = sorted(enumerate(self.steps), key=lambda numbered: -numbered[1].seconds)
-        bars = [Bar(f"{i} {step.node or step.op}", step.seconds, f"{1e6 * step.seconds:.3g} µs, {step.share:.0%}", step.tier,
-                    f"step {i}: {step.node or step.op}\n{step.runs}, {1e6 * step.seconds:.3g} µs, at least {1e6 * step.limit_s:.3g} µs",
+        bars = [Bar(f"{i} {step.node or step.op}", step.seconds, f"{duration(step.seconds)}, {step.share:.0%}", step.tier,
+                    f"step {i}: {step.node or step.op}\n{step.runs}, {duration(step.seconds)}, at least {duration(step.limit_s)}",
                     None if step.limit_share is None else step.limit_s) for i, step in by_time[:_STEPS_DRAWN]]
         rest = [step for _, step in by_time[_STEPS_DRAWN:]]
         if rest:
             seconds = sum(step.seconds for step in rest)
             share = sum(step.share for step in rest)
-            bars.append(Bar(f"{len(rest)} other steps", seconds, f"{1e6 * seconds:.3g} µs, {share:.0%}", "planned"))
-        note = (f"one run {1e6 * self.whole_s:.3g} µs, its steps one by one {1e6 * self.steps_s:.3g} µs; at least "
-                f"{1e6 * self.limit_s:.3g} µs on one core, {self.limit_share:.0%} of it reached; medians of {self.rounds} rounds")
+            bars.append(Bar(f"{len(rest)} other steps", seconds, f"{duration(seconds)}, {share:.0%}", "planned"))
+        note = (f"one run {duration(self.whole_s)}, its steps one by one {duration(self.steps_s)}; at least {duration(self.limit_s)} on "
+                f"one core, {self.limit_share:.0%} of it reached; median of {self.rounds} round{'s' * (self.rounds != 1)}")
         return bar_chart(f"{self.name}, {self.n_rows:,} row{'s' * (self.n_rows != 1)}: time of each step", note, bars,
                          {"planned": "#4e79a7", "numpy": "#d9771e", "reference": "#d1605e"}, "least time the machine allows")
 
     def _repr_html_(self) -> str:
-        from cervello.pictures import notebook
-
-        rows = [(i, step.runs, f"{1e6 * step.seconds:.3g} µs", f"{step.share:.1%}", step.node or step.op)
+        rows = [(i, step.runs, duration(step.seconds), f"{step.share:.1%}", step.node or step.op)
                 for i, step in enumerate(self.steps)]
         return notebook.figure(self.to_svg(), f"profile of {self.name}") + notebook.folded(
             "steps", notebook.table(("step", "runs", "time", "share", "node"), rows))
