@@ -547,18 +547,19 @@ class Policy:
                     alike = table.alike
                     if moves != table.moves or kind is not list or alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
+                    n_rows = len(slots)
                     if fast_path is None:
                         results = None
                     elif deterministic is False:
-                        results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys)
                     else:
-                        flags = engine.fast_path_flags(deterministic, len(slots))
-                        results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
+                        flags = engine.fast_path_flags(deterministic, n_rows)
+                        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:
                         catch_up()
                     if results is not None:
-                        actions = Actions(results)
+                        actions = results if type(results) is Actions else Actions(results)
                         if engine.version != 1:
                             actions.version = engine.version
                         return actions

@@ -345,14 +345,14 @@ class PolicyQueue:
         queue = line.queue
         n_rows = queue.alike(n_rows)
         whole = n_rows == len(queue.births)
-        batch = queue.head(n_rows)
+        ids, columns = queue.front(n_rows)
         flags: bool | Array = False
         if self.deterministic:
-            flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
-            self.deterministic.difference_update(batch.ids)
+            flags = np.fromiter((agent in self.deterministic for agent in ids), np.bool_, n_rows)
+            self.deterministic.difference_update(ids)
         if whole:  # with its memory: nothing is copied
             spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs, self.policy.make_reader)
-            taken = InFlightBatch(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
+            taken = InFlightBatch(ids, columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare
             agenda.dirty[self] = agenda.changed[self] = None
@@ -361,8 +361,8 @@ class PolicyQueue:
             if not self.levels.of and self in agenda.needs_sort:
                 del agenda.needs_sort[self]
             return taken
-        since = dict(zip(batch.ids, map(line.since.__getitem__, batch.ids), strict=True))
-        taken = InFlightBatch(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None,
+        since = dict(zip(ids, map(line.since.__getitem__, ids), strict=True))
+        taken = InFlightBatch(ids, columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None,
                               queue.pad)
         queue.pad.pin_count += 1
         agenda.dirty[self] = None
@@ -505,7 +505,8 @@ class PolicyQueue:
 
     def _give_back(self, taken: InFlightBatch) -> None:
         """The batch is over: its memory is used again. Once, whoever else says so: after an interrupt a batch may end that was put back."""
-        left, ended = ([other for other in batches if other is not taken] for batches in (self.under_way, self._ended))
+        left = [other for other in self.under_way if other is not taken]
+        ended = [other for other in self._ended if other is not taken]
         if len(left) + len(ended) == len(self.under_way) + len(self._ended):
             return
         self.under_way, self._ended = left, ended
