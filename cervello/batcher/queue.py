@@ -150,12 +150,12 @@ class Queue:
 
     def _places(self, ids: Sequence[AgentId]) -> slice | Array:
         """The rows of agents, behind all others for those who do not wait yet."""
-        fresh = [agent for agent in ids if agent not in self.births]
+        births = self.births
+        fresh = [agent for agent in ids if agent not in births] if births else ids
         if fresh:
             self._changed()
         start = self._room(len(fresh))
-        for row, agent in enumerate(fresh, start):
-            self._rows[agent] = row
+        self._rows.update(zip(fresh, range(start, start + len(fresh)), strict=True))
         if len(fresh) == len(ids):
             return slice(start, start + len(ids))
         return np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
