@@ -163,7 +163,7 @@ class Batcher:
         """What waits, as one batch; the columns are the pad's own memory."""
         self._enter("batched")
         try:
-            ids, columns = self._queue.head(len(self._queue))
+            ids, columns = self._queue.front(len(self._queue))
             return Batched(ids, dict(columns))
         finally:
             self._leave()
@@ -187,7 +187,7 @@ class Batcher:
 
     def _execute(self, deterministic: bool | Mapping[AgentId, bool]) -> Any:
         queue, policy = self._queue, self.policy
-        ids, columns = queue.head(len(queue))
+        ids, columns = queue.front(len(queue.births))
         flags = deterministic if deterministic is False else by_row(ids, deterministic)
         while True:
             changes = policy.changes

@@ -191,9 +191,14 @@ class ScratchPad:
     def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
         """Writes many checked observations at once; what all rows share is written to each."""
         for name, spec in self.specs.items():
-            column = columns[name]
-            with np.errstate(all="ignore"):
-                self._for(name, column.dtype)[rows] = np.moveaxis(column, spec.batch_axis, 0) if spec.batch_axis else column
+            column, own = columns[name], self._columns[name]
+            if spec.batch_axis:
+                column = np.moveaxis(column, spec.batch_axis, 0)
+            if column.dtype == own.dtype:
+                own[rows] = column
+            else:
+                with np.errstate(all="ignore"):
+                    self._for(name, column.dtype)[rows] = column
 
     def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
         """Writes [n, *row] of every input to rows anywhere; there is room."""

@@ -155,12 +155,12 @@ class Queue:
 
     def _places(self, ids: Sequence[AgentId]) -> slice | Array:
         """The rows of agents, behind all others for those who do not wait yet."""
-        fresh = [agent for agent in ids if agent not in self.births]
+        births = self.births
+        fresh = [agent for agent in ids if agent not in births] if births else ids
         if fresh:
             self._changed()
         start = self._room(len(fresh))
-        for row, agent in enumerate(fresh, start):
-            self._rows[agent] = row
+        self._rows.update(zip(fresh, range(start, start + len(fresh)), strict=True))
         if len(fresh) == len(ids):
             return slice(start, start + len(ids))
         return np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
@@ -211,18 +211,19 @@ class Queue:
         Raises:
           InputError: they differ in a value that they share; see `alike`.
         """
-        if n < len(self.births):
-            if self._holes:
-                self._close_holes()
-            return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
+        return Batched(*self.front(n))
+
+    def front(self, n: int) -> tuple[tuple[AgentId, ...], dict[str, Array]]:
+        """As `head`, as a plain pair."""
         if self._holes:
             self._close_holes()
-        return Batched(self.ids, self.pad.columns(n, self._first))
+        ids = self.ids if n == len(self.births) else tuple(islice(self.births, n))
+        return ids, self.pad.columns(n, self._first)
 
     def prepare(self) -> None:
         """Makes ahead what `head` gives of all rows, where these are views."""
         if not self._shared:
-            self.head(len(self.births))
+            self.front(len(self.births))
 
     def alike(self, n: int) -> int:
         """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""

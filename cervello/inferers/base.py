@@ -97,14 +97,17 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def fast_path(self, moves: Callable[[], Sequence[Move]], chained: Chained) -> FastPath | None:
+    def fast_path(self, moves: Callable[[], Sequence[Move]], chained: Chained, results: type[dict[str, Array]] = dict) -> FastPath | None:
         """The short way for arrays that fit as they are; None where there is none.
 
         Args:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
           chained: what they compute of the model's outputs.
+          results: what outputs are returned in.
         """
-        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes) if layout.is_known() else None
+        if not layout.is_known():
+            return None
+        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes, results)
 
     def deadline_path(self, moves: Callable[[], Sequence[Move]]) -> DeadlinePath | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more. `moves` gives what wrappers

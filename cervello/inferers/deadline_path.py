@@ -18,7 +18,8 @@ import numpy as np
 
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
-from cervello.native.execution.context import ExecutionContext, api
+from cervello.native.execution.c_api import api
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.encode import Plan

@@ -254,6 +254,10 @@ class AgentTable:
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
         births, slots = self._births, self.slots
+        if are_plain(ids):
+            there: list[Any] = list(map(slots.get, ids))
+            if None not in there:
+                return list(map(births.item, there))
         found = [slots.get(plain(agent)) if is_id(agent) else None for agent in ids]
         return [None if slot is None else int(births[slot]) for slot in found]
 

@@ -90,7 +90,7 @@ class Engine:
         self._looks = self.foreign or stack.looks
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
         chained = None if own is None else stack.chained()
-        self.fast_path = None if own is None or chained is None else own.fast_path(stack.moves, chained)
+        self.fast_path = None if own is None or chained is None else own.fast_path(stack.moves, chained, Actions)
         # A batch that may end early knows only then for how many rows a head would have to run.
         self.deadline_path = None if own is None or chained is None or chained.stages else own.deadline_path(stack.moves)
         self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None

@@ -168,8 +168,16 @@ def counted(agenda: ReadyQueue[PolicyQueue], brains: Sequence[PolicyQueue], fram
         if brain.policy.changes != brain.seen:
             brain.prune_stale()
     order = agenda.order(frame)
+    if rows is None:
+        for brain in order:
+            left = brain.line.eligible(frame)
+            while left:
+                taken = brain.take(left, frame)
+                left -= len(taken.ids)
+                yield brain, taken
+        return
     counts = [brain.line.eligible(frame) for brain in order]
-    if rows is not None and rows < sum(counts):
+    if rows < sum(counts):
         urgencies = np.concatenate([brain.urgencies(frame) for brain in order])
         whose = np.repeat(np.arange(len(order)), counts)
         counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()

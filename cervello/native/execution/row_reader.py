@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.batcher.pad import sole_input
 from cervello.codegen import entry
-from cervello.native.execution.context import api
+from cervello.native.execution.c_api import api
 from cervello.native.kernels import row_words as words
 from cervello.noise import layout
 from cervello.spec import Specs
