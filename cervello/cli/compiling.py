@@ -117,10 +117,11 @@ def _kept() -> str:
 
 def cache_line() -> str:
     """Where compiled kernels are, and how much there is."""
-    from cervello.codegen import cache
+    from cervello.codegen import cache, prebuilt
 
-    folder = cache.folder()
+    folder, carried = cache.folder(), prebuilt.carried()
+    own = "" if carried is None else f"; the package carries {plural(len(carried.kernels), 'kernel')} for {carried.level.name}"
     if folder is None:
-        return "cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR"
+        return f"cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR{own}"
     files = list(folder.glob("*.o"))
-    return f"cache: {folder} ({plural(len(files), 'kernel')}, {size(sum(f.stat().st_size for f in files))})"
+    return f"cache: {folder} ({plural(len(files), 'kernel')}, {size(sum(f.stat().st_size for f in files))}){own}"
