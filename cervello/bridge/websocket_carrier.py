@@ -39,9 +39,7 @@ class WebSocketCarrier:
     def partial_s(self) -> float | None:
         """Since when a message is half sent; None when none is."""
         protocol = self._socket.protocol
-        # Between frames its parser waits for the first byte of one, or for the end; the package has no public word for it.
-        waits_for = getattr(protocol.parser.gi_yieldfrom, "__name__", "at_eof")
-        partial = waits_for != "at_eof" or getattr(protocol, "current_size", None) is not None
+        partial = _waits_for(protocol.parser) != "at_eof" or getattr(protocol, "current_size", None) is not None
         if not partial:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None
@@ -89,6 +87,14 @@ class WebSocketCarrier:
 
     def abort(self) -> None:
         self._socket.transport.abort()
+
+
+def _waits_for(parser: Any) -> str:
+    """What the package's parser waits for: between frames for the first byte of one, or for the end, "at_eof". It has no public word for it,
+    and its generators wait for each other, more of them in some versions than in others."""
+    while (inner := getattr(parser, "gi_yieldfrom", None)) is not None:
+        parser = inner
+    return str(getattr(parser, "__name__", "at_eof"))
 
 
 async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where: Any) -> Any:
