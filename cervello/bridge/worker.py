@@ -126,8 +126,8 @@ class Worker:
             job.owner.done(job)
 
     def _look(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
-        """Of messages: agents that they ask to infer, agents that they name for something else, and whether all are of kinds that may run on
-        the event loop and let no agent begin."""
+        """Agents that messages ask to infer, agents that they name for something else, and whether all may run on the event loop and let
+        no agent begin."""
         n_rows = n_others = 0
         known = True
         for job in jobs:
