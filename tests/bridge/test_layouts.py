@@ -53,7 +53,8 @@ def counter() -> cervello.Policy:
 
 
 def body(number: int, obs: list[float], **more: Any) -> bytes:
-    packed: bytes = msgpack.packb([0, number, "infer", [{"policy": "sum", "agents": IDS, "inputs": {"obs": np.array(obs, "<f4").tobytes()}, **more}]])
+    params = {"policy": "sum", "agents": IDS, "inputs": {"obs": np.array(obs, "<f4").tobytes()}, **more}
+    packed: bytes = msgpack.packb([0, number, "infer", [params]])
     return packed
 
 
@@ -75,8 +76,9 @@ def until(what: Callable[[], bool], act: Callable[[], Any]) -> None:
     raise AssertionError("no request took the short way")
 
 
-@pytest.mark.parametrize("more", [{}, {"tick": 5}, {"begin": True}, {"begin": True, "tick": 70_000}, {"outputs": []}, {"outputs": ["action"]},
-                                  {"deterministic": True}, {"deterministic": b"\1\0\1"}, {"deadline_us": 10_000_000}, {"tick": None}])
+@pytest.mark.parametrize("more", [
+    {}, {"tick": 5}, {"tick": None}, {"begin": True}, {"begin": True, "tick": 70_000}, {"outputs": []}, {"outputs": ["action"]},
+    {"deterministic": True}, {"deterministic": b"\1\0\1"}, {"deadline_us": 10_000_000}])
 def test_replies_have_the_bytes_of_a_request_that_is_looked_at(tmp_path: Path, seen: Seen, more: dict[str, Any]) -> None:
     total = np.zeros(3, np.float32)
     with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
