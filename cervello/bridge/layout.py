@@ -41,14 +41,14 @@ class _Integer(NamedTuple):
     is_short: bool
 
     def read(self, body: bytes) -> int:
-        return body[self.start] if self.stop - self.start == 1 else int.from_bytes(body[self.start:self.stop], "big")
+        return int.from_bytes(body[self.start:self.stop], "big")
 
 
 class Layout:
     """Requests to infer of one form. Used by one thread at a time, that which runs the policy; the session only asks what a body says.
 
     Attributes:
-      policy: its name.
+      policy: its name. id_start, id_stop: where its id lies, big-endian.
       agents: of the request, in its order. crowd: those of its connection.
       members, keys: its agents, and by which ids the policy knows them; right when `is_current`.
       size: of the batch that it is, as `Pace` counts.
@@ -57,13 +57,14 @@ class Layout:
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
     """
 
-    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_number", "_one_byte", "_others", "_outputs",
-                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "keys",
-                 "late_us", "members", "only", "outputs", "policy", "size")
+    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_one_byte", "_others", "_outputs",
+                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "id_start", "id_stop",
+                 "keys", "late_us", "members", "only", "outputs", "policy", "size")
 
     def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
-        self._hosted, self._number, self._tick = hosted, number, tick
+        self._hosted, self._tick = hosted, tick
+        self.id_start, self.id_stop = number.start, number.stop
         self._inputs: list[tuple[str, int, int, Row]] = [(name, *place, hosted.ports.inputs[name]) for name, place in inputs.items()]
         integers = [number] if tick is None else [number, tick]
         holes = sorted([*((each.start, each.stop) for each in integers), *inputs.values()])
@@ -113,10 +114,6 @@ class Layout:
             if body[at] > 127:
                 return False
         return True
-
-    def number(self, body: bytes) -> int:
-        """Its id."""
-        return self._number.read(body)
 
     def tick(self, body: bytes) -> int | None:
         """Its tick."""

@@ -104,7 +104,7 @@ class Session:
 
     def _infer(self, layout: Layout, body: bytes, received_s: float) -> bool:
         """Takes a request of a form that is known; False, and nothing has happened, when it is to be looked at as others are."""
-        core, link, number = self.core, self.link, layout.number(body)
+        core, link, number = self.core, self.link, int.from_bytes(body[layout.id_start:layout.id_stop], "big")
         assert link is not None
         if core.draining:
             return False

@@ -9,7 +9,7 @@ from typing import Any
 
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.core import Core
-from cervello.bridge.framing import Deframer, framed
+from cervello.bridge.framing import LENGTH, Deframer
 from cervello.bridge.session import Session
 
 KEEP_ALIVE_S = 60
@@ -90,7 +90,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
     def send(self, body: bytes) -> None:
         transport = self._transport
         if not transport.is_closing():
-            transport.write(framed(body))
+            transport.write(LENGTH.pack(len(body)) + body)
 
     def finish(self, reason: int) -> None:
         if self._finishing or self._transport.is_closing():
