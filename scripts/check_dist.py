@@ -15,7 +15,8 @@ from pathlib import Path
 POLICIES = tuple(f"cervello/demo/policies/{name}.onnx" for name in ("grazer", "hunter", "scout"))
 PACKAGE = ("cervello/__init__.py", "cervello/__main__.py", "cervello/py.typed", *POLICIES)
 AROUND = ("pyproject.toml", "mkdocs.yml", "README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", ".ci/run", "scripts/test.py",
-          "tests/conftest.py", "tests/mutations.py", "examples/cartpole.onnx", "docs/decisions/0001-layout.md")
+          "tests/conftest.py", "tests/mutations.py", "examples/cartpole.onnx", "docs/decisions/0001-layout.md",
+          "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md")
 FEWEST_MODULES = 50  # a distribution that lost a folder has fewer
 
 
