@@ -1,4 +1,4 @@
-"""Writes README's performance section from the figures that the benchmarks wrote.
+"""Writes docs/benchmarks.md, and the summary of it in README, from the figures that the benchmarks wrote.
 
     python benchmarks/decisions.py --output benchmarks/results/decisions.json
     python benchmarks/peers.py --threads 1,2 --output benchmarks/results/peers.json
@@ -7,7 +7,7 @@
     python benchmarks/crowd.py --output benchmarks/results/crowd.json
     python benchmarks/noise.py --output benchmarks/results/noise.json
     python benchmarks/envs.py --output benchmarks/results/envs.json
-    python benchmarks/readme.py            # --check: only say whether README has these figures
+    python benchmarks/readme.py            # --check: only say whether both have these figures
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+SHORT = ("batch 1: infer_batch, times faster than run", "batch 256: infer_batch(out=), times faster than run",
+         "first action of a new process, warm cache")  # figures of decisions.py that README has, beside those that miss their goal
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- figures: written by benchmarks/readme.py -->", "<!-- end of figures -->"
@@ -32,21 +34,21 @@ def _machine(report: dict[str, Any]) -> str:
 def decisions(report: dict[str, Any]) -> Iterator[str]:
     """The table of `decisions.py`."""
     yield f"One decision (`python benchmarks/decisions.py`; {_machine(report)}; one thread, medians):"
-    yield from _goals(report)
+    yield from _goals(report["figures"])
 
 
 def environments(report: dict[str, Any]) -> Iterator[str]:
     """The table of `envs.py`."""
     yield (f"Inside environments (`python benchmarks/envs.py`; {_machine(report)}; one thread, medians; the network is 4-64-64-2, "
            "*balanced* weights have episodes of 500 steps, *untrained* ones of some 20):")
-    yield from _goals(report)
+    yield from _goals(report["figures"])
 
 
-def _goals(report: dict[str, Any]) -> Iterator[str]:
+def _goals(figures: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield "| | | goal | |"
     yield "|---|---|---|---|"
-    for figure in report["figures"]:
+    for figure in figures:
         goal = "" if figure["goal"] is None else f"{'≥' if figure['least'] else '≤'} {figure['goal']:g}"
         verdict = {None: "", True: "", False: "**missed**"}[figure["holds"]]
         yield f"| {figure['what']} | {figure['value']:.2f} {figure['unit']} | {goal} | {verdict} |"
@@ -135,11 +137,39 @@ def noise(report: dict[str, Any]) -> Iterator[str]:
         yield f"| {rows} × {width} | " + " | ".join(f"{c['ns_per_number']:.2f} ns, {c['ratio']:.1f} ×" for c in found) + " |"
 
 
-def section() -> str:
+def summary_of_decisions(report: dict[str, Any]) -> Iterator[str]:
+    """The most important figures of `decisions.py`, and each that misses its goal, in one sentence."""
+    found = [figure for figure in report["figures"] if figure["what"] in SHORT or figure["holds"] is False]
+    missed = {True: "", None: "", False: " (goal {goal:g}, **missed**)"}
+    words = [f"{figure['what']}: {figure['value']:.2f} {figure['unit']}" + missed[figure["holds"]].format(goal=figure["goal"])
+             for figure in found]
+    yield f"One decision (`run` is onnxruntime's): {'; '.join(words)}."
+
+
+def summary_of_peers(report: dict[str, Any]) -> Iterator[str]:
+    """How cells of `peers.py` fare, by batch size, with one thread."""
+    yield "How many times faster than the fastest of onnxruntime, OpenVINO (float32) and tract, one thread:"
+    yield ""
+    yield "| rows | policies | geometric mean | best | worst | slower than a peer |"
+    yield "|---|---|---|---|---|---|"
+    cells = [cell for cell in report["cells"] if cell["threads"] == 1 and cell["ratio"] is not None]
+    for n_rows in sorted({cell["batch"] for cell in cells}):
+        ratios = sorted(cell["ratio"] for cell in cells if cell["batch"] == n_rows)
+        slower = [cell["model"] for cell in cells if cell["batch"] == n_rows and cell["ratio"] < 1]
+        yield (f"| {n_rows} | {len(ratios)} | {statistics.geometric_mean(ratios):.2f} | {ratios[-1]:.2f} | {ratios[0]:.2f} | "
+               f"{', '.join(slower) or 'none'} |")
+
+
+FULL = (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("envs", environments), ("noise", noise), ("peers", peers),
+        ("threads", threads))
+SUMMARY = (("peers", summary_of_peers), ("decisions", summary_of_decisions))
+PAGES = ((ROOT / "README.md", SUMMARY), (ROOT / "docs" / "benchmarks.md", FULL))
+
+
+def section(parts: Sequence[tuple[str, Callable[[dict[str, Any]], Iterator[str]]]]) -> str:
     """The text between the markers."""
     lines = [BEGIN, ""]
-    for name, write in (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("envs", environments), ("noise", noise),
-                        ("peers", peers), ("threads", threads)):
+    for name, write in parts:
         path = RESULTS / f"{name}.json"
         if path.is_file():
             lines += [*write(json.loads(path.read_text(encoding="utf-8"))), ""]
@@ -148,21 +178,23 @@ def section() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when README has other figures")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a page has other figures")
     arguments = parser.parse_args()
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        print(f"{path}: expected the markers {BEGIN!r} and {END!r}, found none", file=sys.stderr)
-        return 2
-    before, rest = text.split(BEGIN, 1)
-    new = before + section() + rest.split(END, 1)[1]
-    if arguments.check:
-        print("README has the figures of the results" if new == text else "README has other figures: run python benchmarks/readme.py")
-        return int(new != text)
-    path.write_text(new, encoding="utf-8")
-    print(f"written to {path}")
-    return 0
+    status = 0
+    for path, parts in PAGES:
+        text = path.read_text(encoding="utf-8")
+        if BEGIN not in text or END not in text:
+            print(f"{path}: expected the markers {BEGIN!r} and {END!r}, found none", file=sys.stderr)
+            return 2
+        before, rest = text.split(BEGIN, 1)
+        new = before + section(parts) + rest.split(END, 1)[1]
+        if arguments.check:
+            print(f"{path} has " + ("the figures of the results" if new == text else "other figures: run python benchmarks/readme.py"))
+            status |= new != text
+        else:
+            path.write_text(new, encoding="utf-8")
+            print(f"written to {path}")
+    return status
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from pathlib import Path
 POLICIES = tuple(f"cervello/demo/policies/{name}.onnx" for name in ("grazer", "hunter", "scout"))
 PACKAGE = ("cervello/__init__.py", "cervello/__main__.py", "cervello/py.typed", *POLICIES)
 AROUND = ("pyproject.toml", "mkdocs.yml", "hatch_build.py", "scripts/build_code.py", "README.md", "CHANGELOG.md", "LICENSE-MIT",
-          "LICENSE-APACHE",
-          ".ci/run", "scripts/test.py", "tests/conftest.py", "tests/mutations.py", "examples/cartpole.onnx",
-          "docs/decisions/0001-layout.md")
+          "LICENSE-APACHE", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md", ".ci/run", "scripts/test.py", "tests/conftest.py",
+          "tests/mutations.py", "examples/cartpole.onnx", "docs/decisions/0001-layout.md")
 CODE = "cervello/codegen/object_code/"
 # Run by the modules of the wheel: its code must be that of its own sources, and of all functions.
 CHECK_CODE = """
