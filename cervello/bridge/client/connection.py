@@ -34,7 +34,11 @@ class Connection:
             if where.scheme == "unix":
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 self._socket.settimeout(timeout_s)
-                self._socket.connect(where.path)
+                try:
+                    self._socket.connect(where.path)
+                except BaseException:
+                    self._socket.close()
+                    raise
             else:
                 self._socket = socket.create_connection((where.host, where.port), timeout_s)
         except OSError as error:
