@@ -180,29 +180,26 @@ class Batcher:
             takes single agents out.
         """
         self._enter("execute")
+        queue, policy = self._queue, self.policy
         try:
-            return self._execute(deterministic)
+            ids, columns = queue.front(len(queue.births))
+            flags = deterministic if deterministic is False else by_row(ids, deterministic)
+            while True:
+                changes = policy.changes
+                if changes != self._changes:
+                    self._check_births(ids)
+                try:
+                    found = policy.infer_batch(ids, columns, flags, unchanged=changes)
+                    break
+                except AgentError:
+                    if policy.changes == changes:
+                        raise
+            actions = by_agent(ids, owned(found, columns), self._odd)
+            queue.clear()
+            self._changes = changes
+            return actions
         finally:
             self._leave()
-
-    def _execute(self, deterministic: bool | Mapping[AgentId, bool]) -> Any:
-        queue, policy = self._queue, self.policy
-        ids, columns = queue.front(len(queue.births))
-        flags = deterministic if deterministic is False else by_row(ids, deterministic)
-        while True:
-            changes = policy.changes
-            if changes != self._changes:
-                self._check_births(ids)
-            try:
-                found = policy.infer_batch(ids, columns, flags, unchanged=changes)
-                break
-            except AgentError:
-                if policy.changes == changes:
-                    raise
-        found = by_agent(ids, owned(found, columns), self._odd)
-        queue.clear()
-        self._changes = changes
-        return found
 
     def _check_births(self, ids: tuple[AgentId, ...]) -> None:
         """Raises AgentError for agents that have ended, or begun anew, since they were pushed."""

@@ -72,6 +72,8 @@ def first_row(results: Mapping[str, Array], odd: Mapping[str, int | None], colum
       odd: as `odd_axes` says.
       columns: inputs; what lies in their memory is copied.
     """
+    if not odd and not columns:
+        return {name: column[0] for name, column in results.items()}
     found = {}
     for name, column in results.items():
         if column.base is not None and any(np.may_share_memory(column, other) for other in columns.values()):
@@ -91,7 +93,7 @@ def by_agent(ids: tuple[Any, ...], results: Any, odd: Mapping[str, int | None]) 
       odd: as `odd_axes` says; what has no rows goes to every agent.
     """
     if len(ids) == 1:
-        found = results.like(())
+        found = results.like()
         found[ids[0]] = first_row(results, odd, {})
         return found
     split = results.rows

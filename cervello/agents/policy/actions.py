@@ -34,9 +34,9 @@ class Actions(dict[Any, Any]):
         """The rows of a column: numbers, copies of small ones, windows into the column."""
         return row_copies(column) if column.ndim > 1 and column.nbytes <= _SMALL * len(column) else column
 
-    def like(self, results: Mapping[Any, Any]) -> Actions:
-        """Other results with the same attributes."""
-        other = type(self)(results)
+    def like(self, results: Mapping[Any, Any] | None = None) -> Actions:
+        """Other results with the same attributes; None for none yet."""
+        other = type(self)() if results is None else type(self)(results)
         if self.__dict__:
             other.__dict__.update(self.__dict__)
         return other

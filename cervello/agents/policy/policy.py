@@ -338,7 +338,7 @@ class Policy(PolicyAgents):
                     fast_path = engine.fast_path
                     last, slots, moves = table.last  # `rows`, written out for a crowd that comes again: a call less
                     alike = table.alike
-                    if moves != table.moves or kind is not list or alike(0, 0, ids, last) != 2:
+                    if moves != table.moves or (kind is not list and kind is not tuple) or alike(kind is tuple, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     n_rows = len(slots)
                     if fast_path is None:
