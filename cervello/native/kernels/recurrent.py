@@ -1,4 +1,4 @@
-"""LSTM and GRU over [steps, rows, features]: the input product runs for all steps at once, the cell is fused.
+"""LSTM and GRU over [steps, rows, features], or [rows, steps, features]: the input product runs for all steps at once, the cell is fused.
 
 Source: ONNX LSTM and GRU, opset 22, default activations; gates in ONNX order (i o f c, and z r h).
 """
@@ -29,6 +29,7 @@ def lstm(step, ctx):
     steps, rows, features, hidden = word(step, 22), word(step, 23), word(step, 24), word(step, 25)
     has_h0, has_c0, wants_y, reverse, y_step = word(step, 26), word(step, 27), word(step, 28), word(step, 29), word(step, 30)
     w_segments, r_segments, lda = word(step, 31), word(step, 32), word(step, 33)
+    step_by, row_by = (1, steps) if word(step, 34) else (rows, 1)
     n_bytes = rows * hidden * 4
     for i in range(rows * hidden):
         write_f32(h, i, _F(0.0))
@@ -43,7 +44,7 @@ def lstm(step, ctx):
         at = steps - 1 - t if reverse else t
         many_rows(h, hidden * 4, r, zeros, again, width * 4, rows, hidden, width, r_segments)
         for n in range(rows):
-            g, a = gates + (at * rows + n) * width * 4, again + n * width * 4
+            g, a = gates + (at * step_by + n * row_by) * width * 4, again + n * width * 4
             i = 0
             while i < hidden:
                 left, o = hidden - i, i * 4
@@ -72,6 +73,7 @@ def gru(step, ctx):
     steps, rows, features, hidden = word(step, 22), word(step, 23), word(step, 24), word(step, 25)
     has_h0, wants_y, reverse, y_step, linear = word(step, 26), word(step, 27), word(step, 28), word(step, 29), word(step, 30)
     w_segments, g_segments, n_segments, lda = word(step, 31), word(step, 32), word(step, 33), word(step, 34)
+    step_by, row_by = (1, steps) if word(step, 35) else (rows, 1)
     n_bytes, width = rows * hidden * 4, 3 * hidden
     one = splat(_F(1.0))
     for i in range(rows * hidden):
@@ -83,7 +85,7 @@ def gru(step, ctx):
         at = steps - 1 - t if reverse else t
         many_rows(h, hidden * 4, r_gates, zeros, again, width * 4, rows, hidden, 2 * hidden, g_segments)
         for n in range(rows):
-            g, a = gates + (at * rows + n) * width * 4, again + n * width * 4
+            g, a = gates + (at * step_by + n * row_by) * width * 4, again + n * width * 4
             i = 0
             while i < hidden:
                 left, o = hidden - i, i * 4
@@ -98,7 +100,7 @@ def gru(step, ctx):
         # The candidate's recurrent part: (reset * h) @ r, or reset * (h @ r + bias).
         many_rows(h if linear else mixed, hidden * 4, r_new, r_bias, again + hidden * 8, width * 4, rows, hidden, hidden, n_segments)
         for n in range(rows):
-            g, a = gates + (at * rows + n) * width * 4, again + n * width * 4
+            g, a = gates + (at * step_by + n * row_by) * width * 4, again + n * width * 4
             i = 0
             while i < hidden:
                 left, o = hidden - i, i * 4

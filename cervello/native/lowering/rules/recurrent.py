@@ -9,7 +9,7 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.graph.dims import Dim, product
 from cervello.native.graph.graph import Node
-from cervello.native.graph.tensors import Tensor, Weight, reshaped
+from cervello.native.graph.tensors import Space, Tensor, Weight, reshaped
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import padded_bias, segments_for
@@ -46,16 +46,20 @@ def _checked(lowering: Lowering, node: Node) -> tuple[np.ndarray[Any, Any], np.n
     return w, r, b
 
 
-def _sequence(lowering: Lowering, name: str) -> Tensor:
-    """[steps * rows, features] without gaps."""
+def _sequence(lowering: Lowering, name: str) -> tuple[Tensor, int]:
+    """[steps * rows, features] without gaps, and whether it is [rows * steps, features] as it lies: a sequence that was transposed."""
     source = lowering.tensor(name)
-    matrix = reshaped(source, source.name, (product(source.shape[:2]), source.shape[2]))
-    if matrix is None or matrix.strides[-1] != 4:
-        fresh = lowering.scratch(source.shape, F32)
-        lowering.copy(source, fresh)
-        matrix = reshaped(fresh, source.name, (product(source.shape[:2]), source.shape[2]))
-        assert matrix is not None
-    return matrix
+    (steps, rows, features), (a, b, c) = source.shape, source.strides
+    for shape, strides, rows_first in (((steps, rows), (a, b), 0), ((rows, steps), (b, a), 1)):
+        view = source.viewed(source.name, (*shape, features), (*strides, c))
+        matrix = reshaped(view, source.name, (product(shape), features))
+        if matrix is not None and matrix.strides[-1] == 4:
+            return matrix, rows_first
+    fresh = lowering.scratch(source.shape, F32)
+    lowering.copy(source, fresh)
+    matrix = reshaped(fresh, source.name, (product(source.shape[:2]), features))
+    assert matrix is not None
+    return matrix, 0
 
 
 def _part(tensor: Tensor, direction: int, axis: int) -> Tensor:
@@ -70,6 +74,9 @@ def _state(lowering: Lowering, name: str, expected: tuple[Dim, ...], node: Node)
     if not name:
         return None
     state = lowering.tensor(name)
+    zeros = state.buffer.data if state.dtype == F32 and state.buffer.space is Space.CONSTANT else None
+    if zeros is not None and zeros.dtype == F32 and not zeros.view(np.int32).any():
+        return None  # what a state is that is not given
     if state.shape != expected or state.dtype != F32:
         raise NoKernelError(f"an initial state of {state.dtype}, shape {state.shape}, for {expected}")
     return lowering.contiguous(state)
@@ -81,7 +88,7 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
     inputs = (*node.inputs, *[""] * 8)
     steps, rows, features = lowering.shape(inputs[0])
     directions, hidden = r.shape[0], r.shape[2]
-    x = _sequence(lowering, inputs[0])
+    x, rows_first = _sequence(lowering, inputs[0])
     expected = (directions, rows, hidden)
     h0 = _state(lowering, inputs[5], expected, node)
     c0 = _state(lowering, inputs[6], expected, node) if node.op == "LSTM" else None
@@ -97,11 +104,11 @@ def _recurrent(lowering: Lowering, node: Node) -> None:
         reverse = 1 if direction == "reverse" or d == 1 else 0
         emit(lowering, node, (w[d], r[d], b[d]), x, [
             None if t is None else _part(t, d, axis) for t, axis in ((h0, 0), (c0, 0), (y, 1), (state_h, 0), (state_c, 0))],
-            (steps, rows, features, hidden), reverse, 0 if y is None else y.strides[0])
+            (steps, rows, features, hidden), reverse, 0 if y is None else y.strides[0], rows_first)
 
 
 def _lstm(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list[Tensor | None], sizes: Any, reverse: int,
-          y_step: Dim) -> None:
+          y_step: Dim, rows_first: int) -> None:
     w, r, b = constants
     steps, rows, features, hidden = sizes
     h0, c0, y, h, c = parts
@@ -114,11 +121,11 @@ def _lstm(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list
         Weight(w.T.astype(F32), "panels"), Weight(padded_bias(b[:4 * hidden] + b[4 * hidden:], 4 * hidden)),
         Weight(r.T.astype(F32), "panels"), Weight(padded_bias(None, 4 * hidden)), steps, rows, features, hidden,
         int(h0 is not None), int(c0 is not None), int(y is not None), reverse, y_step,
-        segments_for(w.shape[1], 4 * hidden), segments_for(hidden, 4 * hidden), x.strides[0]], scratch=(gates, again))
+        segments_for(w.shape[1], 4 * hidden), segments_for(hidden, 4 * hidden), x.strides[0], rows_first], scratch=(gates, again))
 
 
 def _gru(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list[Tensor | None], sizes: Any, reverse: int,
-         y_step: Dim) -> None:
+         y_step: Dim, rows_first: int) -> None:
     w, r, b = constants
     steps, rows, features, hidden = sizes
     h0, _, y, h, _ = parts
@@ -133,4 +140,4 @@ def _gru(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list[
         Weight(r[:2 * hidden].T.astype(F32), "panels"), Weight(r[2 * hidden:].T.astype(F32), "panels"),
         Weight(padded_bias(None, 2 * hidden)), Weight(padded_bias(r_bias[2 * hidden:], hidden)), steps, rows, features, hidden,
         int(h0 is not None), int(y is not None), reverse, y_step, int(linear), segments_for(w.shape[1], 3 * hidden),
-        segments_for(hidden, 2 * hidden), segments_for(hidden, hidden), x.strides[0]], scratch=(gates, again, mixed))
+        segments_for(hidden, 2 * hidden), segments_for(hidden, hidden), x.strides[0], rows_first], scratch=(gates, again, mixed))

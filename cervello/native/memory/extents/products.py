@@ -109,7 +109,7 @@ def _cell(w: Any, gates: int) -> dict[str, Span]:
 
 @kernel("recurrent:lstm", "x h0 c0 -> y h c | gates again",
         f"weights:weight bias:weight r:weight zeros:weight {_SIZES} has_h0 has_c0 wants_y reverse:int y_step:stride w_segments r_segments "
-        "lda:stride")
+        "lda:stride rows_first:int")
 def _lstm(w: Any) -> Mapping[str, Span]:
     row = dense(w.rows * w.hidden * 4)
     return {**_cell(w, 4), "c": row, "c0": row if w.has_c0 else None, "r": packed(w.hidden, 4 * w.hidden, w.r_segments),
@@ -118,7 +118,7 @@ def _lstm(w: Any) -> Mapping[str, Span]:
 
 @kernel("recurrent:gru", "x h0 -> y h | gates again mixed",
         f"weights:weight bias:weight r_gates:weight r_new:weight zeros:weight r_bias:weight {_SIZES} has_h0 wants_y reverse:int "
-        "y_step:stride linear:int w_segments g_segments n_segments lda:stride")
+        "y_step:stride linear:int w_segments g_segments n_segments lda:stride rows_first:int")
 def _gru(w: Any) -> Mapping[str, Span]:
     return {**_cell(w, 3), "mixed": None if w.linear else dense(w.rows * w.hidden * 4),
             "r_gates": packed(w.hidden, 2 * w.hidden, w.g_segments), "r_new": packed(w.hidden, w.hidden, w.n_segments),
