@@ -16,9 +16,10 @@ from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
 from cervello.bridge.link import Link
+from cervello.bridge.rounds import CLOSED
 from cervello.bridge.session import Carrier, Session
 from cervello.bridge.tokens import Tokens
-from cervello.bridge.worker import CLOSED, Worker
+from cervello.bridge.worker import Worker
 
 _log = logging.getLogger("cervello.bridge")
 _HELD_NAMES = 1 << 16  # names of clients whose connections are counted

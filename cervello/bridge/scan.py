@@ -7,6 +7,7 @@ from typing import Any
 from cervello.bridge.codes import BadFrame
 
 DEPTH = 8
+_SHORT = 1024  # elements of an array that are looked at as one
 # By first byte: bytes of a fixed-size scalar; for others, how their length is stored.
 _SCALAR, _BYTES, _ARRAY, _MAP, _BAD = range(5)
 _KIND = [_SCALAR] * 128 + [_MAP] * 16 + [_ARRAY] * 16 + [_BYTES] * 32 + [_SCALAR] * 64
@@ -84,6 +85,12 @@ def scan(body: bytes | bytearray | memoryview, most_values: int = 1 << 62) -> bo
             length *= 2
         if length > end - at:  # each takes a byte at least
             raise BadFrame("expected a whole value, got one that is cut off")
+        if kind == _ARRAY and length <= _SHORT and bytes(data[at:at + length]).isascii():  # integers of a byte each: no look one by one
+            at += length
+            n_values += length
+            if n_values > most_values:
+                return False
+            continue
         levels.append((missing, is_map))
         missing, is_map = length, kind == _MAP
 

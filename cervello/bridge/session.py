@@ -12,7 +12,8 @@ from cervello.bridge.crowd import agent_list
 from cervello.bridge.envelope import Message, answer, decode, is_name, refuse
 from cervello.bridge.hello import greet
 from cervello.bridge.job import Job
-from cervello.bridge.layout import MOST_BYTES, Layout
+from cervello.bridge.known_layouts import KnownLayouts
+from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
 from cervello.bridge.tokens import role_of
 
@@ -25,7 +26,6 @@ _WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})
 _WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
 _NOTIFIES = frozenset({"reward", "end"})
-_HELD_LAYOUTS = 8
 
 
 class Carrier(Protocol):
@@ -60,9 +60,7 @@ class Session:
         self._in_flight: set[int] = set()
         self._queued_bytes = 0
         self._roles: tuple[str, ...] = ()
-        # Of requests to infer, by their length: the agents named last, and the form of those that came again.
-        self._asked_before: dict[int, list[int] | None] = {}
-        self._layouts: dict[int, Layout] = {}
+        self._layouts = KnownLayouts()
 
     @property
     def n_waiting(self) -> int:
@@ -76,8 +74,8 @@ class Session:
         if self.closed:
             return
         self.heard_s = time.monotonic()
-        layout = self._layouts.get(len(body))
-        if layout is not None and layout.fits(body) and self._infer(layout, body, received_s):
+        layout = self._layouts.of(body)
+        if layout is not None and self._infer(layout, body, received_s):
             return
         try:
             message = decode(body, self.core.limits.values)
@@ -181,22 +179,11 @@ class Session:
         job = self._job(message, number, len(body), received_s)
         if method == "spec":
             return core.spec(str(message.params["policy"]))
-        if method == "infer" and len(body) <= MOST_BYTES:
-            self._look_out(job, body)
+        if method == "infer":
+            self._layouts.notice(job, body)
         self._in_flight.add(number)
         self._put(job)
         return None
-
-    def _look_out(self, job: Job, body: bytes) -> None:
-        """Has the form of a request learnt when one like it comes again: for the same agents, and of the same length."""
-        if self._asked_before.get(len(body)) == job.agents:
-            job.body = body
-            self._layouts.pop(len(body), None)  # which did not fit
-        elif len(self._asked_before) < _HELD_LAYOUTS or len(body) in self._asked_before:
-            self._asked_before[len(body)] = job.agents
-        else:
-            self._asked_before = {len(body): job.agents}
-            self._layouts = {}
 
     def _notify(self, message: Message, n_bytes: int, received_s: float) -> None:
         link = self.link
@@ -254,8 +241,8 @@ class Session:
         self._queued_bytes -= job.n_bytes
         if job.id is not None:
             self._in_flight.discard(job.id)
-        if job.layout is not None and job.n_bytes not in self._layouts:
-            self._layouts[job.n_bytes] = job.layout
+        if job.layout is not None:
+            self._layouts.learn(job)
         if job.reply is not None and not self.closed:
             self._carrier.send(job.reply)
         if self._asked:
@@ -310,4 +297,3 @@ class Session:
         """The connection is gone."""
         self.closed = True
         self.core.farewell(self)
-

@@ -7,31 +7,21 @@ hand-overs between threads cost more than they do.
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from cervello.bridge import agent_methods, inference, swapping
-from cervello.bridge.codes import Code, Refusal
-from cervello.bridge.envelope import answer, refuse
+from cervello.bridge import inference, swapping
+from cervello.bridge.envelope import answer
 from cervello.bridge.hosted import Hosted
-from cervello.bridge.inference import Request
 from cervello.bridge.job import Job
 from cervello.bridge.layout import Layout
-from cervello.bridge.link import Link
 from cervello.bridge.pace import BOUND_S, Pace
+from cervello.bridge.rounds import Rounds
 
-_log = logging.getLogger("cervello.bridge")
-_METHODS: dict[str, Callable[[Hosted, Job], dict[str, Any]]] = {
-    "begin": agent_methods.begin, "end": agent_methods.end, "reward": agent_methods.reward, "snapshot": agent_methods.snapshot,
-    "restore": agent_methods.restore}
 _ON_LOOP = frozenset({"infer", "reward"})  # where agents begin or end, hooks of wrappers run, and tables may grow
 _MOST_OTHERS = 256  # agents that get rewards in one go on the event loop
-CLOSED = "closed"  # the method of the message that a connection leaves behind
 
 
 class Worker:
@@ -55,7 +45,7 @@ class Worker:
         self._closing = False
         self._deliver, self._max_wait_s = deliver, max_wait_us / 1e6
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._swapping: set[Link] = set()  # their later messages wait for the swap
+        self._rounds = Rounds(hosted, self._start_swap)
         self._thread = threading.Thread(target=self._work, name=f"cervello policy {hosted.name}", daemon=True)
         self._thread.start()
 
@@ -75,8 +65,8 @@ class Worker:
         first, or where others may keep it company."""
         hosted = self.hosted
         version = hosted.policy.version
-        if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._swapping or len(hosted.crowds) > 1
-                or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
+        if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._rounds.swapping
+                or len(hosted.crowds) > 1 or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
             return None
         began_s = time.perf_counter()
         reply = inference.run_at_once(hosted, layout, number, body, received_s, began_s)
@@ -110,7 +100,7 @@ class Worker:
         if not jobs:
             return
         n_rows, n_others, known = self._look(jobs)
-        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or not known
+        if (self._closing or self._n_swaps or self._rounds.swapping or n_others > _MOST_OTHERS or not known
                 or not self._pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
             self._gathered = []
             for job in jobs:
@@ -167,7 +157,7 @@ class Worker:
         waiting: list[Job] = []
         closing = False
         while True:
-            if not closing or self._swapping:
+            if not closing or self._rounds.swapping:
                 closing |= self._take(waiting)
             done: list[Job] = []
             try:
@@ -175,14 +165,14 @@ class Worker:
             finally:
                 if done:
                     self._deliver(self, done)
-            if closing and not waiting and not self._swapping:
+            if closing and not waiting and not self._rounds.swapping:
                 break
         if self.hosted.recorder is not None:
             self.hosted.recorder.close()
 
     def _take(self, waiting: list[Job]) -> bool:
         """Adds what has arrived, and waits for something unless there is work; whether that was the last."""
-        block = not waiting or all(job.link in self._swapping for job in waiting)
+        block = not waiting or all(job.link in self._rounds.swapping for job in waiting)
         until: float | None = None
         while True:
             try:
@@ -192,7 +182,7 @@ class Worker:
             if job is None:
                 return True
             if job.method == swapping.DONE:
-                self._swapping.discard(job.link)
+                self._rounds.swapping.discard(job.link)
             else:
                 waiting.append(job)
             block = False
@@ -214,7 +204,7 @@ class Worker:
         """A round, of which the pace is noted."""
         counts, version = self.hosted.counts, self.hosted.policy.version
         n_rows, began_s = counts.rows, time.perf_counter()
-        rest = self._round(waiting, done)
+        rest = self._rounds.run(waiting, done)
         took_s = time.perf_counter() - began_s
         asked, _ = _rows(done)
         # Rows that were skipped or refused say nothing of what they would have taken; messages without rows something on the loop alone.
@@ -222,107 +212,17 @@ class Worker:
             self._pace.ran(version, len(done), asked, took_s, on_loop)
         return rest
 
-    def _round(self, waiting: Sequence[Job], done: list[Job]) -> list[Job]:
-        """Does what can be done; returns what must wait for the batch of this round, or for a swap."""
-        if waiting and not self._swapping and self.hosted.recorder is None and inference.run_known(self.hosted, waiting):
-            done += waiting
-            return []
-        batch: list[Request] = []
-        named: dict[Link, list[Sequence[int]]] = {}  # agents of the batch by connection
-        blocked: set[Link] = set(self._swapping)
-        rest: list[Job] = []
-        for job in waiting:
-            link = job.link
-            if link in blocked:
-                rest.append(job)
-            elif job.method == "infer":
-                mine = named.get(link)
-                if mine is not None and not all(map(set(job.agents or ()).isdisjoint, mine)):
-                    blocked.add(link)
-                    rest.append(job)
-                    continue
-                try:
-                    batch.append(Request.known(self.hosted, job))
-                except Exception as error:
-                    self._refuse(job, error, done)
-                    continue
-                if mine is None:
-                    named[link] = [job.agents or ()]
-                else:
-                    mine.append(job.agents or ())
-            elif link in named:  # a change of agents, which comes after the inference before it
-                blocked.add(link)
-                rest.append(job)
-            elif job.method == "swap":
-                self._swapping.add(link)
-                blocked.add(link)
-                threading.Thread(target=self._swap, args=(job,), name=f"cervello swap {self.hosted.name}", daemon=True).start()
-            elif job.method == CLOSED:
-                self._attempt(job, lambda link=link: agent_methods.close(self.hosted, link), done)  # type: ignore[misc]
-                done.append(job)
-            else:
-                result = self._attempt(job, lambda job=job: _METHODS[job.method](self.hosted, job), done)  # type: ignore[misc]
-                if result is not None:
-                    self._finish(job, answer(job.id, result) if job.id is not None else None, done)
-        if batch:
-            self._run(batch, done)
-        return rest
-
-    def _run(self, batch: Sequence[Request], done: list[Job]) -> None:
-        try:
-            found = inference.run(self.hosted, batch)
-        except Exception as error:
-            for request in batch:
-                self._refuse(request.job, error, done)
-            return
-        for request, outcome in found:
-            job = request.job
-            if isinstance(outcome, Exception):
-                self._refuse(job, outcome, done)
-                continue
-            if job.body is not None and job.layout is None:
-                job.layout = Layout.of(self.hosted, request, job.body)
-            self._finish(job, outcome, done)
+    def _start_swap(self, job: Job) -> None:
+        """On a thread of its own, since loading takes its time: others go on meanwhile."""
+        threading.Thread(target=self._swap, args=(job,), name=f"cervello swap {self.hosted.name}", daemon=True).start()
 
     def _swap(self, job: Job) -> None:
-        """On a thread of its own, since loading takes its time: others go on meanwhile."""
         done: list[Job] = []
-        result = self._attempt(job, lambda: swapping.swap(self.hosted, job), done)
+        result = self._rounds.attempt(job, lambda: swapping.swap(self.hosted, job), done)
         if result is not None:
-            self._finish(job, answer(job.id or 0, result), done)
+            self._rounds.finish(job, answer(job.id or 0, result), done)
         self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0, time.perf_counter()))
         self._deliver(self, done)
-
-    def _attempt(self, job: Job, act: Callable[[], Any], done: list[Job]) -> Any:
-        """What a method gives; None, and a refusal among those done, when it fails."""
-        try:
-            return act()
-        except Exception as error:
-            self._refuse(job, error, done)
-            return None
-
-    def _finish(self, job: Job, reply: bytes | None, done: list[Job]) -> None:
-        counts = self.hosted.counts
-        counts.requests += 1
-        counts.latencies_s.append(time.perf_counter() - job.received_s)
-        job.reply = reply
-        done.append(job)
-
-    def _refuse(self, job: Job, error: Exception, done: list[Job]) -> None:
-        self.hosted.counts.errors += 1
-        if isinstance(error, Refusal):
-            refusal = error
-        else:
-            name = uuid.uuid4().hex[:12]
-            _log.error("internal error %s: policy %s, %s", name, self.hosted.name, job.method, exc_info=error)
-            refusal = Refusal(Code.INTERNAL, f"internal error {name}; the server's log has the rest")
-        if job.id is None:
-            job.link.refused_notifies += job.method != CLOSED
-            _log.info("policy %s: %s refused: %s", self.hosted.name, job.method, refusal.text)
-        else:
-            job.reply = refuse(job.id, refusal.code, refusal.text, refusal.data)
-        if job.method != CLOSED:
-            done.append(job)
 
 
 def _rows(jobs: Sequence[Job]) -> tuple[int, int]:

@@ -50,8 +50,10 @@ class Client:
                                      "listens to several addresses")
         self._name, self._token = name, token
         self._connect_timeout_s, self._timeout_s, self._reconnect = connect_timeout_s, timeout_s, reconnect
-        self._changed = threading.Condition(threading.RLock())  # not held by who waits for the server
+        self._lock = threading.RLock()  # not held by who waits for the server
+        self._changed = threading.Condition(self._lock)
         self._is_read = False  # a thread waits for the server, on behalf of all
+        self._n_others = 0  # threads that wait for that one
         self._agents: dict[str, set[int]] = {}
         self._gone: BridgeError | None = None
         self._connection: Connection | None = None
@@ -82,7 +84,7 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection, and with it all agents that it has begun."""
-        with self._changed:
+        with self._lock:
             if self._connection is not None:
                 self._drop()
                 self._end(ServerGoneError("expected a connection, got one that was closed here"))
@@ -117,11 +119,11 @@ class Client:
 
     def poll(self) -> None:
         """Takes what has come, and sends what is left to send; never waits."""
-        with self._changed:
+        with self._lock:
             self._exchange(0.0)
 
     def _send(self, method: str, params: dict[str, Any], columns: Columns | None = None) -> Pending:
-        with self._changed:
+        with self._lock:
             self._check_open(method)
             self._next_id = (self._next_id + 1) % (1 << 32)
             pending = Pending(self, method, columns)
@@ -131,7 +133,7 @@ class Client:
             return pending
 
     def _notify(self, method: str, params: dict[str, Any]) -> None:
-        with self._changed:
+        with self._lock:
             self._check_open(method)
             self._put(self._checked(method, notify(method, params)))
 
@@ -172,7 +174,7 @@ class Client:
     def _wait(self, pending: Pending, timeout_s: float | None) -> None:
         allowed = self._timeout_s if timeout_s is None else timeout_s
         until = time.monotonic() + allowed
-        with self._changed:
+        with self._lock:
             while not pending._is_done:
                 left = until - time.monotonic()
                 self._exchange(max(0.0, left))
@@ -187,16 +189,20 @@ class Client:
             return
         if self._is_read:
             if wait_s:
-                self._changed.wait(wait_s)
+                self._n_others += 1
+                try:
+                    self._changed.wait(wait_s)
+                finally:
+                    self._n_others -= 1
             return
         self._is_read = True
         try:
             if wait_s:
-                self._changed.release()
+                self._lock.release()
                 try:
                     connection.wait(min(wait_s, _SLICE_S))
                 finally:
-                    self._changed.acquire()
+                    self._lock.acquire()
             if connection is self._connection:  # another thread may have closed it meanwhile
                 connection.exchange()
         except BridgeError as error:
@@ -205,7 +211,8 @@ class Client:
             self._is_read = False
             if connection is not self._connection:
                 connection.close()
-            self._changed.notify_all()
+            if self._n_others:
+                self._changed.notify_all()
 
     def _take(self, body: bytes) -> None:
         """A body has come.
