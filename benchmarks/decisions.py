@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from rich.console import Console
 from timing import Call, alternate, machine, models_folder
 
 import cervello
+from cervello.codegen import prebuilt
 from cervello.native.report.leaks import growth
 
 REAL = ("cervo_test", "mlagents_3DBall", "godot_BallChase")
@@ -157,23 +159,42 @@ policy.infer_batch([0], {name: numpy.zeros(spec.batched(1), spec.dtype) for name
 
 
 def first_actions() -> list[Figure]:
-    """From the start of a new process to its first action: import, load, compile or read the cache, run."""
+    """From the start of a new process to its first action: import, load, compile or find code, run.
+
+    The package is a copy, once without object code and once with what a wheel carries for this policy.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.onnx"
         path.write_bytes(mlp((4, 64, 64, 2)))
+        without, carrying = Path(folder) / "without", Path(folder) / "carrying"
+        for place in (without, carrying):
+            shutil.copytree(Path(cervello.__file__).parent, place / "cervello", ignore=shutil.ignore_patterns("__pycache__", "object_code"))
 
-        def start(cache: str) -> tuple[float, int]:
-            environment = os.environ | {"CERVELLO_CACHE_DIR": os.path.join(folder, cache),
+        def start(package: Path, cache: str) -> tuple[float, int]:
+            environment = os.environ | {"CERVELLO_CACHE_DIR": os.path.join(folder, cache), "PYTHONPATH": str(package),
                                         "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
             begun = time.perf_counter()
-            said = subprocess.run([sys.executable, "-c", _FIRST, str(path)], env=environment, check=True, capture_output=True, text=True)
+            said = subprocess.run([sys.executable, "-P", "-c", _FIRST, str(path)], env=environment, check=True, capture_output=True,
+                                  text=True)
             return time.perf_counter() - begun, len(said.stdout.splitlines())
 
-        cold, reports = sorted(start(f"empty {i}") for i in range(3))[1]
-        warm = statistics.median(start("empty 0")[0] for _ in range(7))
-    return [Figure("first action of a new process, cold cache", cold, "s", 6, least=False, beside=f"{reports} reports of progress"),
-            Figure("first action of a new process, warm cache", warm, "s", 0.8, least=False)]
+        cold, reports = sorted(start(without, f"empty {i}") for i in range(3))[1]
+        warm = statistics.median(start(without, "empty 0")[0] for _ in range(7))
+        found = [Figure("first action of a new process, cold cache", cold, "s", 6, least=False, beside=f"{reports} reports of progress"),
+                 Figure("first action of a new process, warm cache", warm, "s", 0.8, least=False)]
+        level = next(iter(prebuilt.runnable()), None)
+        if level is not None:
+            kernels = (file.stem.rpartition(".") for file in Path(folder, "empty 0").glob("*/cervello.*.o") if ".shim" not in file.stem)
+            subprocess.run([sys.executable, str(Path(__file__).resolve().parents[1] / "scripts" / "build_code.py"), "--level", level.name,
+                            str(carrying / "cervello" / "codegen" / "object_code"), *(f"{module}:{name}" for module, _, name in kernels)],
+                           check=True, stdout=subprocess.DEVNULL)
+            start(carrying, "none")  # writes bytecode
+            fresh, reports = sorted(start(carrying, "none") for _ in range(7))[3]
+            assert not reports, "expected no compilation"
+            found.append(Figure("first action of a new process, empty cache, code from the wheel", fresh, "s", 0.6, least=False,
+                                beside=level.name))
+        return found
 
 
 def steady_state() -> list[Figure]:

@@ -91,7 +91,9 @@ def by_agent(ids: tuple[Any, ...], results: Any, odd: Mapping[str, int | None]) 
       odd: as `odd_axes` says; what has no rows goes to every agent.
     """
     if len(ids) == 1:
-        return results.like({ids[0]: first_row(results, odd, {})})
+        found = results.like(())
+        found[ids[0]] = first_row(results, odd, {})
+        return found
     split = results.rows
     names, columns = list(results), [column if name in odd else split(column) for name, column in results.items()]
     for i, name in enumerate(names):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from cervello.bridge.codes import BadFrame
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
 
 
 def framed(body: bytes) -> bytes:
     """A body with its length before it."""
-    return _LENGTH.pack(len(body)) + body
+    return LENGTH.pack(len(body)) + body
 
 
 class Deframer:
@@ -26,7 +26,8 @@ class Deframer:
         self.most = most
         self._parts = bytearray()
 
-    def __len__(self) -> int:
+    @property
+    def n_partial(self) -> int:
         """Bytes of a frame that is not complete."""
         return len(self._parts)
 
@@ -41,7 +42,7 @@ class Deframer:
         at, end = 0, len(parts)
         try:
             while end - at >= 4:
-                length = _LENGTH.unpack_from(parts, at)[0]
+                length = LENGTH.unpack_from(parts, at)[0]
                 if not 0 < length <= self.most:
                     raise BadFrame(f"expected a length of 1 to {self.most} bytes, got {length}")
                 if end - at - 4 < length:

@@ -30,6 +30,7 @@ from cervello.errors import ConfigurationError
 _log = logging.getLogger("cervello.bridge")
 _BACKLOG = 512
 _TICK_S = 0.1
+_RECEIVED_BYTES = 1 << 18  # at most, by one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Server:
         self.addresses: list[str] = []
         self._servers: list[Any] = []
         self._carriers: set[Any] = set()
+        self._received = memoryview(bytearray(_RECEIVED_BYTES))
         self._unix: list[tuple[str, int]] = []  # socket files of this server, with their inodes
         self._metrics: Metrics | None = None
         self._clock: asyncio.Task[None] | None = None
@@ -126,7 +128,7 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def carrier() -> StreamCarrier:
-            return StreamCarrier(self.core, self._carriers)
+            return StreamCarrier(self.core, self._carriers, self._received)
 
         if address.scheme == "unix":
             _replace_dead(address)

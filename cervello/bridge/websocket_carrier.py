@@ -13,8 +13,12 @@ from cervello.errors import ConfigurationError
 
 try:
     from websockets.asyncio.server import ServerConnection, serve
-    from websockets.exceptions import ConnectionClosed, NegotiationError
+    from websockets.exceptions import NegotiationError
+    from websockets.frames import Opcode
+    from websockets.protocol import State
     from websockets.typing import Origin, Subprotocol
+
+    _DATA = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
 except ImportError:
     serve = None
 
@@ -24,71 +28,81 @@ PROTOCOL = "cervello.1"
 class WebSocketCarrier:
     """One WebSocket. Mutable.
 
+    Args:
+      socket: a server's connection that gives its data frames to `take`.
     Attributes:
       partial_s: as in `StreamCarrier`.
     """
 
     def __init__(self, core: Core, socket: Any):
         self._core, self._socket = core, socket
-        self._queue: asyncio.Queue[bytes | int] = asyncio.Queue()
-        self._waiting_bytes = 0
-        self.session = core.connect(self)
+        self._begun: bytearray | None = None  # of a message in several frames, what has come
+        self._is_text = False
+        self._closing: asyncio.Task[None] | None = None
         self._heard_s = time.monotonic()
+        self.session = core.connect(self)
 
     @property
     def partial_s(self) -> float | None:
         """Since when a message is half sent; None when none is."""
         protocol = self._socket.protocol
-        # Between frames its parser waits for the first byte of one, or for the end; the package has no public word for it.
-        waits_for = getattr(protocol.parser.gi_yieldfrom, "__name__", "at_eof")
-        partial = waits_for != "at_eof" or getattr(protocol, "current_size", None) is not None
+        partial = _waits_for(protocol.parser) != "at_eof" or getattr(protocol, "current_size", None) is not None
         if not partial:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None
 
+    def take(self, frame: Any) -> None:
+        """A data frame has come; the package has checked that it fits those before it, and that the message is not too long."""
+        received_s = time.perf_counter()
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        if frame.fin and self._begun is None:
+            data = bytes(frame.data)
+        else:
+            if self._begun is None:
+                self._begun = bytearray()
+            self._begun += frame.data
+            if not frame.fin:
+                return
+            data, self._begun = bytes(self._begun), None
+        self._heard_s = time.monotonic()
+        if self._is_text or not data:
+            self.session.bad_frame("expected a binary message that is not empty, got another")
+        else:
+            self.session.receive(data, received_s)
+
     async def run(self) -> None:
         """Until the connection ends."""
-        writer = asyncio.create_task(self._write())
         try:
-            async for message in self._socket:
-                self._heard_s = time.monotonic()
-                if isinstance(message, str) or not message:
-                    self.session.bad_frame("expected a binary message that is not empty, got another")
-                else:
-                    self.session.receive(message, time.perf_counter())
-                if self.session.closed:
-                    break
-            if self.session.closed:
-                await asyncio.wait({writer}, timeout=5)
-        except ConnectionClosed:
-            pass
+            await self._socket.wait_closed()
         finally:
-            writer.cancel()
             self.session.lost()
 
-    async def _write(self) -> None:
-        try:
-            while True:
-                body = await self._queue.get()
-                if isinstance(body, int):
-                    await self._socket.close(body)
-                    return
-                await self._socket.send(body)
-                self._waiting_bytes -= len(body)
-        except ConnectionClosed:
-            return
-
     def send(self, body: bytes) -> None:
-        self._waiting_bytes += len(body)
-        self._queue.put_nowait(body)
-        if self._waiting_bytes > self._core.limits.send_bytes:
-            self.session.abort(f"expected a client that reads, got {self._waiting_bytes} bytes that wait for it")
+        socket = self._socket
+        if socket.protocol.state is not State.OPEN or socket.transport.is_closing():
+            return
+        socket.protocol.send_binary(body)
+        socket.send_data()
+        waiting = socket.transport.get_write_buffer_size()
+        if waiting > self._core.limits.send_bytes:
+            self.session.abort(f"expected a client that reads, got {waiting} bytes that wait for it")
 
     def finish(self, reason: int) -> None:
-        self._queue.put_nowait(reason)
+        self._closing = asyncio.create_task(self._socket.close(reason))
 
     def abort(self) -> None:
         self._socket.transport.abort()
+
+
+def _waits_for(parser: Any) -> str:
+    """What the package's parser waits for: between frames for the first byte of one, or for the end, "at_eof".
+
+    It has no public word for it, and its generators wait for each other, more of them in some versions than in others.
+    """
+    while (inner := getattr(parser, "gi_yieldfrom", None)) is not None:
+        parser = inner
+    return str(getattr(parser, "__name__", "at_eof"))
 
 
 async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where: Any) -> Any:
@@ -100,13 +114,33 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
     if serve is None:
         raise ConfigurationError("listen ws://: expected the package websockets, found none; pip install 'cervello[serve]'")
 
+    class Connection(ServerConnection):  # type: ignore[misc]
+        """Gives data frames to its carrier as they come, without a queue and a task between."""
+
+        carrier: WebSocketCarrier | None = None
+
+        def __init__(self, *args: Any, **options: Any):
+            super().__init__(*args, **options)
+            self.early: list[Any] = []
+
+        def process_event(self, event: Any) -> None:
+            if self.request is None or event.opcode not in _DATA:
+                super().process_event(event)
+            elif self.carrier is None:
+                self.early.append(event)
+            else:
+                self.carrier.take(event)
+
     async def handle(socket: ServerConnection) -> None:
         if core.is_crowded or core.draining:
             socket.transport.abort()
             return
         tune(socket.transport.get_extra_info("socket"))
-        carrier = WebSocketCarrier(core, socket)
+        assert isinstance(socket, Connection)
+        carrier = socket.carrier = WebSocketCarrier(core, socket)
         carriers.add(carrier)
+        for frame in socket.early:
+            carrier.take(frame)
         try:
             await carrier.run()
         finally:
@@ -117,9 +151,10 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
             raise NegotiationError(f"expected the subprotocol {PROTOCOL}")
         return Subprotocol(PROTOCOL)
 
-    return await serve(handle, origins=[None, *(Origin(origin) for origin in origins)], subprotocols=[Subprotocol(PROTOCOL)],
-                       select_subprotocol=choose, compression=None, max_size=core.limits.frame_bytes, max_queue=16,
-                       open_timeout=core.limits.frame_timeout_s, ping_interval=None, close_timeout=2, server_header=None, **where)
+    return await serve(handle, create_connection=Connection, origins=[None, *(Origin(origin) for origin in origins)],
+                       subprotocols=[Subprotocol(PROTOCOL)], select_subprotocol=choose, compression=None,
+                       max_size=core.limits.frame_bytes, max_queue=None, open_timeout=core.limits.frame_timeout_s,
+                       ping_interval=None, close_timeout=2, server_header=None, **where)
 
 
 __all__ = ["PROTOCOL", "WebSocketCarrier", "listen"]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plural, size
@@ -115,12 +116,25 @@ def _kept() -> str:
     return "" if folder is None else f"; kept in {folder}"
 
 
-def cache_line() -> str:
-    """Where compiled kernels are, and how much there is."""
-    from cervello.codegen import cache
+def cache_facts() -> dict[str, Any]:
+    """Where compiled kernels are, and how much there is.
 
-    folder = cache.folder()
-    if folder is None:
-        return "cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR"
-    files = list(folder.glob("*.o"))
-    return f"cache: {folder} ({plural(len(files), 'kernel')}, {size(sum(f.stat().st_size for f in files))})"
+    Returns:
+      folder (None where nothing is writable), kernels, n_bytes; carried: kernels that the package carries for this processor, level: of
+      their processors, None where there are none.
+    """
+    from cervello.codegen import cache, prebuilt
+
+    folder, carried = cache.folder(), prebuilt.carried()
+    files = [] if folder is None else list(folder.glob("*.o"))
+    return {"folder": None if folder is None else str(folder), "kernels": len(files), "n_bytes": sum(f.stat().st_size for f in files),
+            "carried": 0 if carried is None else len(carried.kernels), "level": None if carried is None else carried.level.name}
+
+
+def cache_line() -> str:
+    """The same as a sentence."""
+    facts = cache_facts()
+    own = f"; the package carries {plural(facts['carried'], 'kernel')} for {facts['level']}" if facts["carried"] else ""
+    if facts["folder"] is None:
+        return f"cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR{own}"
+    return f"cache: {facts['folder']} ({plural(facts['kernels'], 'kernel')}, {size(facts['n_bytes'])}){own}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from cervello.pictures.text import duration as duration  # what pictures say, too
+from cervello.pictures.text import three_digits
 from cervello.spec import TensorSpec
 
 
@@ -22,20 +26,8 @@ def size(n_bytes: float) -> str:
     for unit in ("KiB", "MiB", "GiB"):
         n_bytes /= 1024
         if n_bytes < 1024:
-            return f"{_three_digits(n_bytes)} {unit}"
+            return f"{three_digits(n_bytes)} {unit}"
     return f"{n_bytes / 1024:.1f} TiB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds with the unit that suits them and three digits."""
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
-        if seconds * factor >= 1:
-            return f"{_three_digits(seconds * factor)} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def rate(per_second: float) -> str:
@@ -49,8 +41,8 @@ def count(number: int) -> str:
         return str(number) if number else "-"
     for unit, factor in (("k", 1e3), ("M", 1e6)):
         if number / factor < 999.5:
-            return f"{_three_digits(number / factor)} {unit}"
-    return f"{_three_digits(number / 1e9)} G"
+            return f"{three_digits(number / factor)} {unit}"
+    return f"{three_digits(number / 1e9)} G"
 
 
 def share(part: float) -> str:
@@ -65,3 +57,12 @@ def plural(count: int, thing: str) -> str:
 def row_shape(spec: TensorSpec) -> str:
     """One agent's row: `16`, `3×11×11`, `scalar`."""
     return "×".join(map(str, spec.shape)) or "scalar"
+
+
+def json_values(array: Any) -> Any:
+    """Nested lists; JSON has no word for infinity and NaN, so those become text."""
+    import numpy as np
+
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.where(np.isfinite(array), array.astype(object), array.astype(str)).tolist()
+    return array.tolist()

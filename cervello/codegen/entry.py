@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -24,7 +24,7 @@ from cervello.codegen import cache, linker
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.IntType(8).as_pointer()
 _MOST = 8  # words an `fastcall_ints` function may take
 _FASTCALL = 0x0080
-_OBJECTS = "cervello.entry.objects"
+SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MOST + 1)}  # by reference, the argument of `compile_shim`
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
 
 
@@ -96,22 +96,31 @@ def _shim(arity: int) -> ir.Module:
     return module
 
 
+def _machine() -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
+
+
+def compile_shim(arity: int) -> cache.ObjectCode:
+    """Object code of one builtin, for any CPU; see `_shim`."""
+    module = llvm.parse_assembly(str(_shim(arity)))
+    module.verify()
+    return cache.ObjectCode("shim", arity, _machine().emit_object(module))
+
+
 @functools.cache
 def _shim_address(arity: int) -> int:
+    machine = _machine()
     if not _kept:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
         for name in _API:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             llvm.add_symbol(name, address)
         llvm.add_symbol("PyExc_TypeError", ctypes.addressof(ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyExc_TypeError")))
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
     reference = f"cervello.entry.shim{arity}"
-    entry = cache.read(reference)
+    entry = linker.stored(reference)
     if entry is None:
-        module = llvm.parse_assembly(str(_shim(arity)))
-        module.verify()
-        entry = cache.ObjectCode("shim", arity, machine.emit_object(module))
+        entry = compile_shim(arity)
         cache.write(reference, entry)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(entry.code))

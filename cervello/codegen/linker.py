@@ -1,4 +1,4 @@
-"""Turns kernel names into addresses: from memory, from the cache, or by compiling now.
+"""Turns kernel names into addresses: from memory, from what the package carries, from the cache, or by compiling now.
 
 `address("cervello.native.kernels.gemm:gemm")` is cheap after the first call. A name is compiled at most once per process,
 and once per machine while its source stays the same.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-from cervello.codegen import cache
+from cervello.codegen import cache, prebuilt
 from cervello.errors import CompilationError
 
 
@@ -85,20 +85,25 @@ def _load(entry: cache.ObjectCode) -> Linked:
     return Linked(address, entry.arity)
 
 
+def stored(reference: str) -> cache.ObjectCode | None:
+    """Code that need not be compiled: what the package carries, else what the cache holds."""
+    return prebuilt.read(reference) or cache.read(reference)
+
+
 def is_linked(reference: str) -> bool:
     """Whether the function is in memory already."""
     return reference in _linked
 
 
 def link(references: Iterable[str]) -> None:
-    """Makes every named function callable; compiles the ones the cache lacks and reports them."""
+    """Makes every named function callable; compiles the ones that are not stored and reports them."""
     wanted = [name for name in dict.fromkeys(references) if name not in _linked]
     if not wanted:
         return
     with _lock:
         missing = []
         for name in wanted:
-            entry = cache.read(name)
+            entry = stored(name)
             if entry is None:
                 missing.append(name)
             else:

@@ -93,6 +93,7 @@ class Candidate:
         self.discrete = self.action.dtype.kind in "iub"
         self.deterministic = isinstance(self.head, Deterministic)
         self.n_actions = (self.head.mask_width(given_specs) if isinstance(self.head, Categorical) else None)
+        self._sizes = np.array(self.head.sizes if isinstance(self.head, MultiDiscrete) else [self.n_actions or 0])
         self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in rest)
         self._n_begun = 0
         self.space = None if policy.spaces is None else policy.spaces.action_space
@@ -131,13 +132,26 @@ class Candidate:
             raise InputError(f"{episode.where}, actions: expected rows of {self.action.shape} for policy {self.name!r}, got "
                              f"{episode.actions.shape[1:]}; the data are of another action space")
         if self.n_actions is not None or isinstance(self.head, MultiDiscrete):
-            top = np.array(self.head.sizes if isinstance(self.head, MultiDiscrete) else [self.n_actions])
+            top = self._sizes
             rows = episode.actions.reshape(episode.length, -1)
             wrong = ((rows < 0) | (rows >= top)).any(1)
             if wrong.any():
                 t = int(np.argmax(wrong))
                 raise InputError(f"{episode.where}, step {t}, actions: expected 0 ≤ action < {top.tolist()} for policy {self.name!r}, got "
                                  f"{rows[t].tolist()}; the data are of another action space")
+
+    def fits(self, some: Sequence[Logged]) -> bool:
+        """Whether `check` would let all of some episodes pass; asked for all at once."""
+        kinds = {(each.discrete, each.actions.shape[1:]) for each in some}
+        if len(kinds) > 1:
+            return False
+        [(discrete, shape)] = kinds
+        if discrete != self.discrete or np.prod(shape, dtype=np.int64) != np.prod(self.action.shape, dtype=np.int64):
+            return False
+        if self.n_actions is None and not isinstance(self.head, MultiDiscrete):
+            return True
+        rows = np.concatenate([each.actions for each in some]).reshape(-1, int(np.prod(shape, dtype=np.int64)))
+        return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
     def decide(self, some: Sequence[Logged]) -> Decided:
         """Runs the policy over episodes, all T + 1 observations of each.

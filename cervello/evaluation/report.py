@@ -14,6 +14,8 @@ from cervello.evaluation.diagnostics import UNSUPPORTED, Diagnostics, worst
 from cervello.evaluation.intervals import Interval, IntervalOptions, interval
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.selection import Best, Difference, Regret, difference, regret
+from cervello.pictures import notebook
+from cervello.pictures.intervals import Estimated, interval_chart
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,3 +239,22 @@ class Report(Mapping[str, PolicyReport]):
         from cervello.evaluation.page import page
 
         Path(path).write_text(page(self), encoding="utf-8")
+
+    def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A picture, written to `path` when given: a row per policy and estimator with its value, interval and verdict."""
+        rows = [Estimated(name if len(self.estimators) == 1 else f"{name} · {key}", each.value, each.interval, each.verdict)
+                for name, policy in self.policies.items() for key, each in policy.items() if key != "agreement"]
+        note = (f"{self.n_episodes:,} episodes, {self.n_steps:,} steps, discount {self.gamma:g}, {self.options.level:.0%} intervals, "
+                f"propensities {self.propensities}")
+        text = interval_chart("Estimated value of each policy", note, rows, "return of an episode" if self.gamma == 1 else
+                              "discounted return of an episode")
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def _repr_html_(self) -> str:
+        from cervello.evaluation.text import rows
+
+        columns = ("policy", "estimator", "value", f"{self.options.level:.0%} interval", "verdict", "why")
+        return "".join([notebook.heading(self.headline), notebook.table(columns, rows(self)),
+                        notebook.figure(self.to_svg(), "estimates with intervals")])

@@ -1,4 +1,4 @@
-"""One pass over the data for all candidates: what estimators need of each logged step."""
+"""One pass over the data for all candidates, some episodes at a time: what estimators need of each logged step."""
 
 from __future__ import annotations
 
@@ -30,24 +30,27 @@ class Needs:
     Attributes:
       propensities: the behaviour's probabilities. ratios: the candidates' too.
       modes: the candidates' own actions. matches: their agreement with the logged ones.
-      values: the distributions at every observation. states: the observations, as features and as trees.
+      values: the distributions at every observation, and the actions. trees: the observations. features: numbers of them.
+      held: whether all of these stay in memory, for value functions that are fitted after the pass.
     """
 
     propensities: bool
     ratios: bool
     modes: bool
     matches: bool
-    values: bool
-    states: bool
+    values: bool = False
+    trees: bool = False
+    features: bool = False
+    held: bool = False
 
 
 @dataclass(eq=False)
 class Scores:
-    """Of one candidate. Grows with the pass.
+    """Of one candidate in some episodes: arrays of rows, episode by episode, which follow each other.
 
     Attributes:
-      log_ratio: [T] per episode. modes: [T, …]. matches: [T].
-      every: [T + 1, K] probabilities of all actions. columns: the head's tensors at all T + 1 observations.
+      log_ratio: [steps]. modes: [steps, …]. matches: [episodes] sums over steps.
+      every: [observations, K] probabilities of all actions. columns: the head's tensors at all observations, T + 1 of each episode.
       violations: steps where it puts weight on what the behaviour never does; None as long as that is not observable.
     """
 
@@ -63,7 +66,7 @@ class Scores:
 
 @dataclass(eq=False)
 class Data:
-    """What all candidates share. Grows with the pass.
+    """What all candidates share in some episodes.
 
     Attributes:
       rewards, logp: [T] per episode. actions: [T, …] as executed. sampled: as drawn.
@@ -88,10 +91,13 @@ class Data:
         return len(self.rewards)
 
 
+Chunk = tuple[Data, list[Scores]]
+
+
 def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
           horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
-          progress: Progress | None) -> tuple[Data, list[Scores]]:
-    """Runs the candidates over all episodes, some at a time.
+          progress: Progress | None) -> Iterator[Chunk]:
+    """Runs the candidates over all episodes; gives what some of them left at a time, in order.
 
     Args:
       found: episodes with their places in the data set.
@@ -101,27 +107,22 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
     Raises:
       InputError: episodes that do not fit; the message names episode, step and column.
     """
-    data, scores = Data(), [Scores() for _ in candidates]
+    n = 0
     for some in _chunks(found, horizon, reward_range):
+        data, scores = Data(), [Scores() for _ in candidates]
+        fits = all(candidate.fits(some) for candidate in candidates)
         for each in some:
-            for candidate in candidates:
+            for candidate in candidates if not fits else ():
                 candidate.check(each)
             _keep(data, each, behavior, needs)
         every_logged = _behavior_everywhere(some, behavior, data, needs)
         stops = np.cumsum([each.length + 1 for each in some])
         for candidate, its in zip(candidates, scores, strict=True):
             _score(candidate, its, candidate.decide(some), some, stops, data, every_logged, needs, bounds)
+        yield data, scores
+        n += data.n
         if progress is not None:
-            progress(data.n)
-    return data, scores
-
-
-def check_all(data: Data, behavior: Behavior | Candidate | None) -> None:
-    """Raises InputError where there was no episode, or another number of them than propensities were fitted to."""
-    if not data.n:
-        raise InputError("evaluation, dataset: expected episodes, got none; record some")
-    if isinstance(behavior, Behavior):
-        behavior.check_count(data.n)
+            progress(n)
 
 
 def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
@@ -147,11 +148,13 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
     data.final_obs_missing.append(each.final_obs_missing)
     data.match.append(each.match)
     data.tick.append(None if each.tick is None or each.tick[0] < 0 else int(each.tick[0]))
-    if needs.modes or needs.states:
+    if needs.values:
         data.actions.append(each.actions)
+    if needs.modes:
         data.sampled.append(each.sampled)
-    if needs.states:
+    if needs.trees:
         data.trees.append(each.observations)
+    if needs.features:
         data.features.append(features(each.observations))
     if not needs.propensities:
         return
@@ -219,16 +222,15 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         logs = candidate.log_prob(columns, sampled, pre_tanh)
         _check_target(logs, some, candidate, cuts)
         check_recorded(candidate, logs, some)
-        first = data.n - len(some)
-        logged = np.concatenate(data.logp[first:])
-        its.log_ratio += np.split(logs - logged, cuts)
+        logged = np.concatenate(data.logp)
+        its.log_ratio.append(logs - logged)
     if needs.values:
         everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
         every = None if everywhere is None else everywhere[logged_rows]
         if everywhere is not None:
-            its.every += np.split(np.exp(everywhere), stops[:-1])
+            its.every.append(np.exp(everywhere))
         else:
-            its.columns += [decided.rows(np.arange(start, stop)) for start, stop in zip(starts, stops, strict=True)]
+            its.columns.append(dict(decided.columns))
     else:
         every = candidate.every_log_prob(columns, len(logged_rows))
     modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
@@ -238,22 +240,22 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         its.ties += int((ties > 1).sum())
         its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
         matched = (every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)] == top[:, 0]) / ties
-        for theirs, mine in zip(every_logged, np.split(every, cuts), strict=True):
-            if theirs is not None and theirs.shape == mine.shape:
-                never = (np.isneginf(theirs) & (np.exp(mine) > _SUPPORT)).any(1)
+        for theirs, stop, T in zip(every_logged, np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+            if theirs is not None and theirs.shape == (T, every.shape[1]):
+                never = (np.isneginf(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
                 its.violations = (its.violations or 0) + int(never.sum())
     else:
         its.deterministic &= candidate.deterministic
         matched = None
     if needs.modes:
         assert modes is not None
-        its.modes += np.split(modes, cuts)
+        its.modes.append(modes)
     if needs.matches:
         if matched is None:
             assert modes is not None
             taken = np.concatenate([each.actions for each in some])
             matched = _closeness(modes, taken, candidate.discrete, bounds)
-        its.matches += np.split(matched, cuts)
+        its.matches.append(np.add.reduceat(matched, np.cumsum(lengths) - lengths))
 
 
 def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, Array] | None) -> Array:

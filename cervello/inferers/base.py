@@ -31,12 +31,12 @@ class ModelInferer:
       threads: rows of a large batch are split over this many threads; small ones stay on the caller's.
 
     Attributes:
-      swift_sizes: how many sizes of batches the short way keeps prepared.
+      fast_path_sizes: how many sizes of batches the short way keeps prepared.
       out_specs: the model's outputs, in its order.
       kind: what people call it.
     """
 
-    swift_sizes = 64
+    fast_path_sizes = 64
     kind = "own"  # what people call it
 
     def __init__(self, model: Model, threads: int = 1):
@@ -97,20 +97,21 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def fast_path(self, moves: Callable[[], Sequence[Move]], chained: Chained) -> FastPath | None:
+    def fast_path(self, moves: Callable[[], Sequence[Move]], chained: Chained, results: type[dict[str, Array]] = dict) -> FastPath | None:
         """The short way for arrays that fit as they are; None where there is none.
 
         Args:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
           chained: what they compute of the model's outputs.
+          results: what outputs are returned in.
         """
-        return FastPath(self.model, self.swift_plan, moves, chained, self.swift_sizes) if layout.is_known() else None
+        if not layout.is_known():
+            return None
+        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes, results)
 
     def deadline_path(self, moves: Callable[[], Sequence[Move]]) -> DeadlinePath | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more. `moves` gives what wrappers
-        do
-        inside the compiled call.
-        """
+        do inside the compiled call."""
         rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)
         if not (rows_in_front and self.model.batched and self.model.divisible) or self.threads > 1:
             return None
@@ -122,7 +123,7 @@ class ModelInferer:
         """A plan for n_rows rows that stays as it is while others are asked for."""
         return self.plan(n_rows)
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
+    def fast_path_plan(self, n_rows: int, last: Plan | None) -> Plan:
         """A plan for n_rows rows that only the short way uses, in place of the last one, or a shared one that never changes."""
         return self.plan(n_rows)
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
-from cervello.native.execution.context import ExecutionContext, api
+from cervello.native.execution.c_api import api
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.encode import Plan
@@ -99,7 +100,7 @@ class DeadlinePath:
         Returns:
           outputs by name, as many rows as `limit` says then; None when another way must be taken, and nothing has happened.
         Raises:
-          NonFiniteState: as `Swift.infer`.
+          NonFiniteState: as `FastPath.infer`.
         """
         run = self._run
         if run is None or len(keys) != self._capacity or n_rows > self._placed:

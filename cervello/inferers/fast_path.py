@@ -45,25 +45,28 @@ class FastPath:
       moves: what the wrappers do, asked again whenever their slabs have grown.
       chained: what they compute of the model's outputs.
       most_kept: sizes that are kept prepared, at least 1. With 1, plans are made in the memory of the last ones.
+      results: what outputs are returned in.
     """
 
-    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_model", "_most_kept", "_moves", "_outputs", "_placed",
-                 "_plan", "_plans", "_rows", "_run", "_shapes")
+    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept", "_moves",
+                 "_outputs", "_placed", "_plan", "_plans", "_ready", "_results", "_run", "_shapes")
 
     def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]], chained: Chained,
-                 most_kept: int):
+                 most_kept: int, results: type[dict[str, Array]] = dict):
         self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
         self._kept: dict[int, _Size] = {}
         self._placed = -1
         self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
                                                                                                             chained.outputs))
+        self._results, self._makes_outputs = results, self._run.make_outputs(results)
         self._chain = Chain(self._run, chained) if chained.stages else None
         self._hidden = chained.hidden
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
         self._outputs = self._given = (*model.outputs.values(), *chained.outputs)
         self._every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
-        self._plan: Plan | None = None
-        self._rows = self._capacity = -1
+        self._plan: Plan | None = None  # kept: compiled code knows it by address
+        self._ready = -1, -1, 0, self._run.named  # rows, capacity, and for these the address of the plan, 0 for none
+        self._capacity = -1
 
     def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array, deterministic: Any = None) -> Any:
         """Runs a batch, stores the wrappers' state and advances the step counters.
@@ -76,31 +79,33 @@ class FastPath:
         Raises:
           NonFiniteState: the batch has run, and a wrapper has something to report.
         """
-        if n_rows != self._rows or len(keys) != self._capacity:
+        rows, capacity, address, named = self._ready
+        if n_rows != rows or len(keys) != capacity:
             self._choose(n_rows, len(keys))
-        plan = self._plan
-        if plan is None:
+            address = self._ready[2]
+        if not address:
             return None
         if out is None:
-            out = {name: _empty(shape, dtype) for name, shape, dtype in self._shapes}
-        named = self._run.named  # first, and called then: the interpreter is slow to call what a slot holds
+            out = self._results()
+            if not self._makes_outputs:
+                out.update({name: _empty(shape, dtype) for name, shape, dtype in self._shapes})
         if deterministic is None:
-            status = named(plan.address, n_rows, inputs, out, slots, steps, keys)
+            status = named(address, n_rows, inputs, out, slots, steps, keys)
         else:
             flags = self._every if deterministic is True else deterministic
-            status = named(plan.address, n_rows, inputs, out, slots, steps, keys, flags, None)
+            status = named(address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
             raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
         return out if status == 0 else None
 
     def forget(self) -> None:
         """What is known of slabs is no longer true; the next batch asks again."""
-        self._rows = self._capacity = -1
+        self._ready, self._capacity = (-1, -1, 0, self._run.named), -1
 
     def _choose(self, n_rows: int, capacity: int) -> None:
         """Prepares for another size. Whatever fails on the way, or interrupts it, leaves nothing half prepared to be trusted."""
-        self._rows, self._plan = -1, None
         run = self._run
+        self._ready, self._plan = (-1, -1, 0, run.named), None
         if capacity != self._capacity:
             self._capacity = self._placed = -1
             self._kept.clear()
@@ -115,7 +120,7 @@ class FastPath:
             if self._chain is not None:
                 self._chain.use(size.chained)
             self._plan, self._shapes = size.plan, size.shapes
-        self._rows = n_rows
+        self._ready = n_rows, capacity, 0 if self._plan is None else self._plan.address, run.named
 
     def _prepare(self, n_rows: int) -> _Size | None:
         """What a new size needs; None where it must take the long way."""

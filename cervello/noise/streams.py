@@ -141,6 +141,30 @@ def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[
     _call(_DERIVE, word, *(column.ctypes.data for column in columns), rows.ctypes.data, len(rows), keys.ctypes.data)
 
 
+class SeedKeys:
+    """The keys of agents 0 to n - 1 of a seed, stream 0, episode 0, derived in the same memory for one seed after the other. Mutable.
+
+    Attributes:
+      numbers: [n] int64, the agents' numbers and slots.
+      keys: [n, 2] uint64.
+    """
+
+    __slots__ = ("_address", "_block", "_derive", "_zeros", "keys", "numbers")
+
+    def __init__(self, n: int):
+        self.numbers: NDArray[np.int64] = np.arange(n, dtype=np.int64)
+        self.keys: NDArray[np.uint64] = np.zeros((n, 2), np.uint64)
+        self._zeros: NDArray[np.int64] = np.zeros(n, np.int64)
+        numbers, zeros = self.numbers.ctypes.data, self._zeros.ctypes.data
+        self._block = np.array([0, numbers, zeros, zeros, numbers, n, self.keys.ctypes.data], np.int64)
+        self._address, self._derive = self._block.ctypes.data, entry.fastcall_ints(_DERIVE)
+
+    def derive(self, seed: int) -> None:
+        """Writes `keys`; 0 <= seed < 2**64."""
+        self._block[0] = seed - (1 << 64) if seed >> 63 else seed
+        self._derive(self._address, 0)
+
+
 @lru_cache(maxsize=1)
 def _derive_door() -> Callable[..., int] | None:
     if not layout.is_known():

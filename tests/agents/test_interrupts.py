@@ -21,12 +21,13 @@ from cervello.agents.policy import policy as home
 # Where CPython looks for signals: when a function begins, after calls, and when a loop jumps back.
 _PLACES = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
 _PACKAGE = Path(home.__file__).parents[2]
-_FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/membership/lock.py", "agents/policy/membership.py",
-                                            "agents/membership/table.py", "inferers/fast_path.py")}
+_FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/policy/agents.py", "agents/membership/lock.py",
+                                            "agents/policy/membership.py", "agents/membership/table.py", "inferers/fast_path.py")}
 
 
 _FRAME_FILES = {str(_PACKAGE / "agents" / "runtime" / f"{name}.py")
-                for name in ("ready_queue", "policy_queue", "frame", "level_of_detail", "wait_queue", "workers", "runtime", "batch")}
+                for name in ("ready_queue", "policy_queue", "frame", "level_of_detail", "wait_queue", "waiting_agents", "workers",
+                             "runtime", "agents", "registry", "batch")}
 _FRAME_FILES |= {str(_PACKAGE / name) for name in ("inferers/deadline_path.py", "batcher/queue.py", "batcher/pad.py")}
 
 

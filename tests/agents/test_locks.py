@@ -262,7 +262,7 @@ def test_a_batcher_refuses_pushes_from_inside_its_own_calls_and_discards_when_th
     found: list[Any] = []
     infer = policy.infer_batch
 
-    def meanwhile(*arguments: Any) -> Any:
+    def meanwhile(*arguments: Any, **more: Any) -> Any:
         found.append(batcher.discard(1))
         found.append(batcher.discard(1))
         for call in (lambda: batcher.push(3, {"obs": [1.0]}), lambda: batcher.extend({3: {"obs": [1.0]}}), batcher.clear, batcher.execute,
@@ -271,7 +271,7 @@ def test_a_batcher_refuses_pushes_from_inside_its_own_calls_and_discards_when_th
                 call()
         if len(found) == 2:
             raise ValueError("no")
-        return infer(*arguments)
+        return infer(*arguments, **more)
 
     policy.infer_batch = meanwhile  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="no"):

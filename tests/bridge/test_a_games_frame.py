@@ -147,8 +147,8 @@ def test_replies_and_requests_of_megabytes_arrive_and_longer_ones_name_the_limit
 def test_no_frame_waits_for_a_delayed_acknowledgement(server: ServerProcess) -> None:
     """A notify and a request are two small writes: with Nagle's algorithm on either end each pair takes 40 ms."""
     with bridge.Client(server.address) as client:
-        assert client._socket is not None
-        assert client._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert client._connection is not None
+        assert client._connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         policy = client.policy("sum")
         policy.begin([1])
         took = []

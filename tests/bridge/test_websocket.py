@@ -80,6 +80,18 @@ def test_half_messages_are_closed(tmp_path: Path) -> None:
         assert time.monotonic() - start < 3
 
 
+def test_a_connection_that_says_nothing_between_whole_messages_stays_open(tmp_path: Path) -> None:
+    with running(tmp_path, limits=Limits(frame_timeout_s=0.2)) as server, opened(server.address) as socket:
+        assert ask(socket, 1, "hello", {"version": 1, "client": "w"})[2] is None
+        ping = msgpack.packb([0, 2, "ping", [{}]])
+        for message in (ping, [ping[:3], ping[3:]]):  # whole, and in two fragments
+            socket.send(message)
+            assert msgpack.unpackb(socket.recv(timeout=20))[2] is None
+            socket.ping()
+            time.sleep(1.0)
+        assert ask(socket, 3, "ping", {})[2] is None
+
+
 def test_draining_closes_with_1001(tmp_path: Path) -> None:
     with running(tmp_path) as server, opened(server.address) as socket:
         ask(socket, 1, "hello", {"version": 1, "client": "w"})

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 import cervello as package
+from cervello import cli
 from cervello.cli import main
 
-COMMANDS = ("demo", "run", "play", "api", "plan", "benchmark", "profile", "warmup")
+COMMANDS = ("demo", "run", "play", "api", "plan", "benchmark", "profile", "compare", "doctor", "evaluate", "serve", "top", "warmup",
+            "describe", "package", "unpack", "completion")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")} | {
     "PYTHONPATH": str(Path(package.__file__).parents[1])}
 
@@ -31,15 +33,18 @@ def test_help_names_every_command(cervello: Callable[..., Any]) -> None:
     said = cervello("--help")
     assert said.status == 0
     assert not said.err
-    assert all(f"\n    {command} " in said.out for command in COMMANDS)
+    assert [line.split()[0] for line in said.out.splitlines() if line[:5].strip() and line.startswith("    ")] == [*cli._COMMANDS]
+    assert set(cli._COMMANDS) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str, cervello: Callable[..., Any]) -> None:
+def test_every_command_explains_itself(command: str, cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     said = cervello(command, "--help")
     assert said.status == 0
     assert said.out.startswith(f"usage: cervello {command}")
     assert "--quiet" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("plan", "--version")])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from cervello.cli import compiling
 from cervello.cli.terminal import Terminal
-from cervello.codegen import cache
+from cervello.codegen import cache, prebuilt
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -54,6 +55,15 @@ def test_long_compilation_is_a_bar_on_a_terminal(capfd: pytest.CaptureFixture[st
 
         until(drawn)
     assert "compiling for this machine, once" in said
+
+
+def test_the_line_about_the_cache_says_what_the_package_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prebuilt, "carried", lambda: None)
+    without = compiling.cache_line()
+    level = prebuilt.LEVELS[0]
+    found = prebuilt.Prebuilt(Path("x86-64-v4.code"), level, "key", {"cervello.b:c": ("symbol", 2, 0, 5, "")}, {}, 0)
+    monkeypatch.setattr(prebuilt, "carried", lambda: found)
+    assert compiling.cache_line() == f"{without}; the package carries 1 kernel for x86-64-v4"
 
 
 def test_quiet_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -36,8 +36,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _fresh(code: str, folder: Path, **variables: str) -> str:
-    """Runs Python in another process with this cache folder."""
-    environment = os.environ | {"CERVELLO_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), **variables}
+    """Runs Python in another process with this cache folder, and with code for this very CPU, which no package carries."""
+    name, features = cache.cpu()
+    environment = os.environ | {"CERVELLO_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), "NUMBA_CPU_NAME": name,
+                                "NUMBA_CPU_FEATURES": features, **variables}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=300)
     return done.stdout.strip()
 

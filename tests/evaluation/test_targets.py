@@ -169,10 +169,10 @@ def test_pixels_beside_numbers_come_from_a_log_bit_for_bit(tmp_path: Path) -> No
     assert again.to_json() == report.to_json()
 
 
-def self_recorded(path: Path, policy: cervello.Policy, wrong_at: int | None = None, known: bool = True) -> Path:
+def self_recorded(path: Path, policy: cervello.Policy, wrong_at: int | None = None, known: bool = True, **more: Any) -> Path:
     """Four episodes of three steps that a policy drew; in step 1 of one of them a log-probability is off by 0.001."""
     rng = np.random.default_rng(1)
-    with recording.Writer(path, policy=policy if known else None) as log:
+    with recording.Writer(path, policy=policy if known else None, **more) as log:
         ids = np.arange(4)
         policy.begin_agents(ids)
         seen = rng.normal(size=(4, 3)).astype(np.float32)
@@ -201,6 +201,28 @@ def test_the_recorders_log_probabilities_are_checked_against_those_of_the_policy
     assert evaluation.evaluate(unknown, {"own": policy})["own"]["pdis"].value is not None
     flatter = heads.EpsilonGreedy("logits", 0.5)  # the same file, drawn otherwise, is another policy
     assert evaluation.evaluate(bad, {"flatter": policy}, head=flatter)["flatter"]["pdis"].value is not None
+
+
+def test_two_sessions_of_different_policies_in_one_log_are_evaluated_and_the_users_metadata_kept(tmp_path: Path) -> None:
+    policies = {name: cervello.load(logs.logits_policy(logs.behaviour_weights(scale=scale), np.zeros(3)),
+                                    wrappers=[cervello.Sample(heads.Categorical("logits"))], seed=2)
+                for name, scale in (("a", 0.3), ("b", 0.6))}
+    for policy in policies.values():  # each of them records itself as version 1
+        self_recorded(tmp_path / "log", policy, metadata={"policies": "a, then b"})
+    read = recording.read(tmp_path / "log")
+    assert read.metadata["policies"] == "a, then b"
+    episodes = list(read)
+    assert [set(each.policies or {}) for each in episodes] == [{1}] * 8
+    assert len({each.policies[1]["fingerprint"] for each in episodes}) == 2  # type: ignore[index]
+    report = evaluation.evaluate(tmp_path / "log", policies)
+    assert report.n_episodes == 8
+    for name, first in (("a", 0), ("b", 4)):  # its own session has weights of exactly 1
+        own = evaluation.evaluate(episodes[first:first + 4], {name: policies[name]})[name]
+        assert (own.diagnostics.mean_weight == 1).all()
+        assert not (report[name].diagnostics.mean_weight == 1).all()
+    bad = self_recorded(tmp_path / "log", policies["b"], wrong_at=1)
+    with pytest.raises(InputError, match=r"episode 9, step 1, behavior_logp: expected -\d.*policy 'b' gives"):
+        evaluation.evaluate(bad, policies)
 
 
 def test_what_a_bridge_recorded_by_names_of_outputs_is_evaluated(tmp_path: Path) -> None:

@@ -30,8 +30,13 @@ def _integers(width: int) -> Any:
     return c.model(*results, *(c.add(op, "x") for op in ("Neg", "Abs", "Sign")))
 
 
+def _halves(width: int) -> Any:
+    c = Chain(x=rows(width, dtype=np.dtype(np.float16)), y=rows(width))
+    return c.model(c.add("Tanh", "x"), c.add("Cast", c.add("Cast", "y", to=16), to=1))
+
+
 OTHERS = [Case("Gemm-narrow", _narrow), Case("Gemm-narrow-relu", lambda w: _narrow(w, "Relu")),
-          Case("ScatterND", _scatter_nd, integers=(0, 1)), Case("int32", _integers, integers=(-5, 5)),
+          Case("ScatterND", _scatter_nd, integers=(0, 1)), Case("int32", _integers, integers=(-5, 5)), Case("halves", _halves),
           Case("Softmax-long", lambda w: one("Softmax", rows(3, 64 + w), axis=-1)),
           Case("LpNormalization", lambda w: one("LpNormalization", rows(3, w), axis=-1))]
 FLOW = [Case(name, lambda w, text=text: parsed(text, ', "mine" : 1' if "mine." in text else ""), integers=(0, 2))

@@ -54,8 +54,12 @@ FLOATS = {
 
 def _given(model: Model, n_rows: int = 5) -> dict[str, Any]:
     random = np.random.default_rng(n_rows)
-    return {name: random.standard_normal((n_rows, *spec.shape)).astype(np.float32) if spec.dtype.kind == "f"
-            else integers(spec.dtype, n_rows, *spec.shape) for name, spec in model.inputs.items()}
+    given: dict[str, Any] = {}
+    for name, spec in model.inputs.items():
+        shape = (n_rows, *spec.shape)
+        given[name] = random.random(shape) < 0.5 if spec.dtype == bool else random.standard_normal(
+            shape).astype(np.float32) if spec.dtype.kind == "f" else integers(spec.dtype, *shape)
+    return given
 
 
 def _planned(proto: onnx.ModelProto) -> Model:
@@ -87,6 +91,7 @@ def _of_bytes(constants: dict[str, Any]) -> dict[str, onnx.ModelProto]:
         "QLinearSoftmax": contrib("QLinearSoftmax", q, "x s z s2 z2", constants=more, axis=-1, opset=13),
         "QLinearAveragePool": contrib("QLinearAveragePool", q, "x s z s3 z3", constants=more, kernel_shape=[2, 2]),
         "QLinearGlobalAveragePool": contrib("QLinearGlobalAveragePool", q, "x s z s3 z3", constants=more, channels_last=0),
+        "QLinearWhere": contrib("QLinearWhere", {**q, "t": rows(6, 1, 7, dtype=np.dtype(bool))}, "t x s z w s2 z2 s3 z3", constants=more),
         "QLinearConcat": contrib("QLinearConcat", q, "s3 z3 x s z x s2 z2", constants=more, axis=1),
         "QGemm": contrib("QGemm", flat, "x s z m s2 z2 i s3 z3", constants=more, transB=1, alpha=0.75),
         "QGemm-float": contrib("QGemm", flat, "x s z m s2 z2 i", constants=more, transB=1)}
@@ -117,6 +122,49 @@ def test_sums_are_quantised_as_their_definition_says() -> None:
     total = (x.astype(np.float32) - 4) * U8["s"] + (integers(np.uint8, 4, 7).astype(np.float32) - 9) * U8["s2"]
     expected = np.clip(np.rint(total / U8["s3"]) + 170, 0, 255)
     np.testing.assert_array_equal(_planned(proto).run({"x": x})["y"], expected)
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [-1]])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_means_are_quantised_as_their_definition_says(axes: list[int], keepdims: int) -> None:
+    """onnxruntime has no kernel for QLinearReduceMean on the CPU."""
+    proto = contrib("QLinearReduceMean", {"x": rows(6, 4, 7, dtype=np.dtype(np.uint8))}, "x s z s2 z2", constants=U8, axes=axes,
+                    keepdims=keepdims)
+    model = _planned(proto)
+    x = integers(np.uint8, 5, 6, 4, 7)
+    mean = ((x.astype(np.float64) - 4) * np.float64(U8["s"])).mean(tuple(axes), keepdims=bool(keepdims))
+    found = execute(model, {"x": x}, range(5))
+    np.testing.assert_array_equal(found["y"], np.clip(np.rint(mean / np.float64(U8["s2"])) + 9, 0, 255))
+    assert_same_bits(found, one_by_one(model, {"x": x}, 5), "means")
+
+
+@pytest.mark.parametrize("shifted", [True, False])
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_layer_norms_of_the_contrib_domain_are_their_definition(shifted: bool, axis: int) -> None:
+    """onnxruntime has no kernel for com.microsoft.LayerNormalization on the CPU."""
+    tail = (8,) if axis == -1 else (6, 8)
+    constants = {"g": weights(*tail), "b": weights(*tail, seed=1)}
+    model = _planned(contrib("LayerNormalization", X, "x g b" if shifted else "x g", constants=constants, axis=axis, epsilon=1e-4))
+    given = _given(model)
+    wide, over = given["x"].astype(np.float64), (-1,) if axis == -1 else (-2, -1)
+    centre = wide - wide.mean(over, keepdims=True)
+    expected = centre / np.sqrt((centre * centre).mean(over, keepdims=True) + 1e-4) * constants["g"] + (constants["b"] if shifted else 0)
+    found = execute(model, given, range(5))
+    assert_near(found["y"], expected.astype(np.float32), 2e-6, "layer norm", 2e-6)
+    assert_same_bits(found, one_by_one(model, given, 5), "layer norm")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("by_axis", [False, True])
+def test_quantisation_of_the_contrib_domain_is_what_onnxruntime_says(dtype: Any, by_axis: bool) -> None:
+    scales = {"s": np.abs(weights(6)) * np.float32(0.1) + np.float32(0.01), "z": integers(dtype, 6)} if by_axis else {
+        "s": np.float32(0.03), "z": dtype(4)}
+    attributes = {"axis": 1} if by_axis else {}
+    for op, inputs in (("QuantizeLinear", X), ("DequantizeLinear", {"x": rows(6, 8, dtype=np.dtype(dtype))})):
+        proto = contrib(op, inputs, "x s z", constants=scales, **attributes)
+        model = _planned(proto)
+        given = _given(model)
+        np.testing.assert_array_equal(model.run(given)["y"], foreign(proto, given)["y"])
 
 
 def test_shares_are_quantised_as_their_definition_says() -> None:

@@ -27,6 +27,10 @@ def texts_of(svg: str) -> list[str]:
     return [text.text or "" for text in ElementTree.fromstring(svg).iter(f"{NAMESPACE}text")]
 
 
+def of_kind(svg: str, kind: str) -> list[str]:
+    return [text.text or "" for text in ElementTree.fromstring(svg).iter(f"{NAMESPACE}text") if text.get("class") == kind]
+
+
 def test_a_box_per_buffer_with_its_facts_as_tooltip() -> None:
     svg = arena_chart("scout, N = 64", [(0, 2, 0, 4096, "hidden"), (1, 2, 4096, 2048, "logits")], 2, 6144)
     assert [box["title"] for box in boxes_of(svg)] == ["hidden\n4,096 bytes at 0\nsteps 0 to 1", "logits\n2,048 bytes at 4,096\nstep 1"]
@@ -72,15 +76,28 @@ def test_names_are_escaped() -> None:
 def test_long_names_are_shortened_in_the_label_only() -> None:
     name = "encoder/" * 40
     svg = arena_chart("t", [(0, 1, 0, 64, name)], 1, 64)
-    label = next(text for text in texts_of(svg) if text.startswith("encoder/"))
-    assert label.endswith("…")
-    assert len(label) < 200
+    (label,) = of_kind(svg, "label")
+    assert label.startswith("encoder/")
+    assert label.endswith("encoder/")
+    assert "…" in label
+    assert len(label) < 100
     assert boxes_of(svg)[0]["title"].startswith(name + "\n")
 
 
 def test_narrow_boxes_have_no_label() -> None:
     svg = arena_chart("t", [(0, 1, 0, 64, "narrow")], 300, 64)
-    assert "narrow" not in texts_of(svg)
+    assert of_kind(svg, "label") == []
+    assert "narrow" in texts_of(svg)  # in the list below
+
+
+def test_the_largest_buffers_are_listed_with_what_made_them() -> None:
+    boxes = [(i, i + 1, 0, 64 * (i + 1), f"{i} · Gemm 'node_of_a_long_name_{i}'") for i in range(20)]
+    texts = texts_of(arena_chart("t", boxes, 20, 1280))
+    listed = [text for text in texts if " · Gemm '" in text]
+    assert [text.split(" · ")[0] for text in listed] == [str(i) for i in range(8, 20)]
+    assert all(text.endswith(f"_{i}'") and len(text) < 46 for i, text in enumerate(listed, 8))
+    assert "and 8 smaller ones" in texts
+    assert {"step 19", "1.25 KiB"} <= set(texts)
 
 
 def test_many_steps_widen_the_picture_and_thin_the_numbers_out() -> None:
@@ -94,7 +111,8 @@ def test_many_steps_widen_the_picture_and_thin_the_numbers_out() -> None:
 @pytest.mark.parametrize("total_bytes", [1, 63, 64, 1000, 239872, 1 << 20, 10**9, 10**14])
 def test_the_byte_axis_has_a_handful_of_marks(total_bytes: int) -> None:
     svg = arena_chart("t", [(0, 1, 0, total_bytes, "all")], 1, total_bytes)
-    marks = [text for text in texts_of(svg) if re.fullmatch(r"[\d.]+ (B|KiB|MiB|GiB|TiB)", text)]
+    marks = of_kind(svg, "tick")
+    assert all(re.fullmatch(r"[\d.]+ (B|KiB|MiB|GiB|TiB)", mark) for mark in marks)
     assert 2 <= len(marks) <= 9
     assert marks[0] == "0 B"
     assert len(set(marks)) == len(marks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,18 @@ def walks(n: int = 60, seed: int = 0, longest: int = 8, d: int = 3, K: int = 3, 
         found.append(Episode(i, obs, actions, obs[:-1, 0] + (actions == 1), ends & (not cut), ends & cut,
                              log_prob=logs[np.arange(T), actions], **more))
     return found
+
+
+def generated(steps: int, seed: int = 0, shortest: int = 50, longest: int = 150, d: int = 4) -> Iterator[Episode]:
+    """Episodes of an even behaviour of two actions, one at a time, until they have so many steps."""
+    rng = np.random.default_rng(seed)
+    i = 0
+    while steps > 0:
+        T = min(int(rng.integers(shortest, longest + 1)), steps)
+        obs, actions = rng.standard_normal((T + 1, d), np.float32), rng.integers(0, 2, T)
+        yield Episode(i, obs, actions, obs[:-1, 0] + actions, np.arange(T) == T - 1, np.zeros(T, bool),
+                      log_prob=np.full(T, np.float32(np.log(0.5))))
+        i, steps = i + 1, steps - T
 
 
 def behaviour_weights(d: int = 3, K: int = 3, scale: float = 0.3) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 TIME_LIMIT_S = 60.0
+_WITHOUT_UVLOOP = "import sys; sys.modules['uvloop'] = None; from cervello.cli import main; sys.exit(main())"
 
 
 class ServerProcess:
@@ -21,12 +22,14 @@ class ServerProcess:
 
     Args:
       brains: the folder of policies. options: of the command. listen: addresses.
+      uvloop: whether it may use uvloop where that is installed.
     Attributes:
       addresses: where it listens. killed: it was meant to die.
     """
 
-    def __init__(self, brains: Path, *options: str, listen: Sequence[str] = ("tcp://127.0.0.1:0",)):
-        self._command = [sys.executable, "-m", "cervello", "serve", str(brains), *options, *(word for each in listen
+    def __init__(self, brains: Path, *options: str, listen: Sequence[str] = ("tcp://127.0.0.1:0",), uvloop: bool = True):
+        start = ["-m", "cervello"] if uvloop else ["-c", _WITHOUT_UVLOOP]
+        self._command = [sys.executable, *start, "serve", str(brains), *options, *(word for each in listen
                                                                                              for word in ("--listen", each))]
         self._n_addresses = len(listen)
         self.addresses: list[str] = []

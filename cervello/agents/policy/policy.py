@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import get_ident
 from typing import Any, Protocol
@@ -11,30 +11,28 @@ from typing import Any, Protocol
 import numpy as np
 
 from cervello.agents.membership.deferred import catch_up, holds_last, notes
-from cervello.agents.membership.ids import Ids, Subset, doubled, listed
-from cervello.agents.membership.lock import ExclusiveLock
-from cervello.agents.membership.naming import NamesPolicy
-from cervello.agents.membership.table import AgentTable, ChangedError
+from cervello.agents.membership.ids import Ids, Subset, listed
+from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
+from cervello.agents.policy.agents import PolicyAgents
 from cervello.agents.policy.engine import Engine
-from cervello.agents.policy.membership import Membership, Numbers, tell, told
+from cervello.agents.policy.membership import tell, told
 from cervello.agents.policy.open_sizes import decide_in_groups
 from cervello.agents.policy.predictor import PredictState
 from cervello.agents.policy.replacement import successor
 from cervello.agents.policy.snapshot_format import Saved
-from cervello.agents.policy.spaces_binding import GameInterface, Prediction
+from cervello.agents.policy.spaces_binding import Prediction
 from cervello.batcher import ScratchPad
 from cervello.batcher.deterministic import by_row
 from cervello.batcher.rows import by_agent, completed, first_row, owned
-from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
+from cervello.errors import AgentError, CervelloError, InputError
 from cervello.inferers import InfererConfig
 from cervello.inferers.deadline_path import Limit
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
 from cervello.native.execution.row_reader import RowReader
 from cervello.native.frontend.importer import Source
-from cervello.spaces import SpaceBinding, Spaces
-from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
+from cervello.spec import AgentId, Array, Inferer, Wrapper
 
 Observation = Mapping[str, Any]
 Measured = tuple[tuple[int, float], tuple[int, float]]  # few rows and several, with the seconds that they take
@@ -54,7 +52,7 @@ class Follower(Protocol):
     def swapped(self, version: int, measured: Measured | None) -> None: ...
 
 
-class Policy:
+class Policy(PolicyAgents):
     """One policy for many agents. Several threads may infer different agents at the same time.
 
     Args:
@@ -76,210 +74,14 @@ class Policy:
 
     def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
                  seed: int = 0, threads: int = 1, spaces: Any = None):
-        if not isinstance(model, Model):
-            raise ConfigurationError(f"policy: expected a cervello.Model, got {model!r}; cervello.load makes a policy from a file")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
-            raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
-        self.name = model.name
-        self._game = GameInterface.of(model, wrappers, spaces)
-        self._engine = Engine(model, self.name, inferer, self._game.wrappers, threads)
-        self._game.bind(self.name, self._engine)
-        self._turn = ExclusiveLock(self.name)
-        self._holder = self._turn.holder
-        self._table = AgentTable(int(seed))
-        self._turn.after_fork = self._table.forget_running
-        self._membership = Membership(self._table, self._engine, self._turn)
+        super().__init__(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=spaces)
         self._pads: list[ScratchPad] = []
         self._followers: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Follower
-
-    # What it takes and gives --------------------------------------------------------------------------------------------
-
-    @property
-    def model(self) -> Model:
-        """The model that decides; another one after a swap."""
-        return self._engine.model
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """`metadata_props` of the model's file; see `Model.metadata`."""
-        return self._engine.model.metadata
-
-    @property
-    def inferer(self) -> Inferer:
-        """What runs the model: how many rows at a time."""
-        return self._engine.inferer
-
-    @property
-    def wrappers(self) -> tuple[Wrapper, ...]:
-        """The wrappers as they were given, outermost first."""
-        return self._engine.wrappers
-
-    @property
-    def version(self) -> int:
-        """1 at first; every swap counts one more."""
-        return self._engine.version
-
-    @property
-    def inputs(self) -> Specs:
-        """What the caller gives: the model's inputs less those that wrappers provide."""
-        return self._game.shown(self._engine.inputs)
-
-    @property
-    def all_inputs(self) -> Specs:
-        """`inputs`, and the mask of actions that the head of `spaces` takes and that may be left out."""
-        return self._engine.inputs
-
-    @property
-    def spaces(self) -> Spaces | None:
-        """The game that the policy was loaded for."""
-        return self._game.spaces
-
-    @property
-    def binding(self) -> SpaceBinding:
-        """Observations and masks of the game to columns, outputs to its actions.
-
-        Raises:
-          ConfigurationError: the policy was loaded without `spaces`.
-        """
-        return self._game.binding(self.name)
-
-    @property
-    def outputs(self) -> Specs:
-        """What the caller gets."""
-        return self._engine.outputs
-
-    @property
-    def constants(self) -> Mapping[str, Array]:
-        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
-        return self.model.constants
-
-    @property
-    def seed(self) -> int:
-        """Of all noise, 0 ≤ seed < 2⁶⁴."""
-        return self._table.seed
-
-    @property
-    def agents(self) -> tuple[AgentId, ...]:
-        """Agents that have begun, oldest first."""
-        return tuple(self._table.slots)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __bool__(self) -> bool:
-        """True, however many there are: `if policy:` asks whether there is one."""
-        return True
-
-    def __contains__(self, agent: AgentId) -> bool:
-        return agent in self._table
 
     def __reduce__(self) -> tuple[Any, ...]:
         engine = self._engine
         return _again, (engine.model, engine.choice, engine.wrappers, self.seed, engine.threads, engine.version, self.name, self.snapshot(),
                         self._game.reduced())
-
-    def __repr__(self) -> str:
-        return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
-
-    @property
-    def _naming(self) -> NamesPolicy:
-        """A context in which errors get this policy's name."""
-        return NamesPolicy(self.name)
-
-    # Begin and end ------------------------------------------------------------------------------------------------------
-
-    def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
-        """An agent's episode begins: fresh state, noise of (seed, stream, agent, episode) from step 0.
-
-        Args:
-          stream, episode: as in `begin_agents`.
-
-        Raises:
-          AgentError: it has begun already, or the id is no int (0 ≤ id < 2⁶³) or string.
-        """
-        self.begin_agents((agent,), stream, episode)
-
-    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
-        """Begins many, or none when one cannot begin or a wrapper's hook fails.
-
-        Args:
-          ids: [n] of the agents, distinct: a list or an array of integers, or a list of strings.
-          stream, episode: one number for all or one per agent. An episode of None is 0 for an agent that begins for the first time and
-            the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
-            `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
-        """
-        with self._naming:
-            self._membership.begin(ids, stream, episode)
-
-    def end_agent(self, agent: AgentId) -> None:
-        """An agent's episode ends; its state is forgotten.
-
-        Raises:
-          AgentError: it has not begun.
-        """
-        self.end_agents((agent,))
-
-    def end_agents(self, ids: Ids) -> None:
-        """Ends the agents `ids`, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails.
-
-        A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
-        when that is over, before it returns.
-        """
-        with self._naming:
-            self._membership.end(ids)
-
-    def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
-        """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
-
-        Args:
-          ids: [n] of the agents, distinct.
-          stream, episode: as in `begin_agents`; None keeps an agent's stream and takes its next episode.
-        """
-        with self._naming:
-            self._membership.restart(ids, stream, episode)
-
-    def check_agents(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError unless all of `ids` have begun."""
-        with self._naming:
-            if None in (births := self.births(ids)):
-                self._table.rows([ids[births.index(None)]])
-
-    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
-        """When each of the agents `ids` began, as a number that grows with every begin; None for one that is not there."""
-        turn, table = self._turn, self._table
-        if type(ids) is not tuple and type(ids) is not list:
-            ids = listed(ids)
-        writes = turn.writes  # as `Turn.read`, written out: a call less
-        if not turn.writer:
-            found = table.births(ids)
-            if turn.writes == writes:
-                return found
-        return turn.read(table.births, ids)
-
-    def look_up(self, ids: tuple[AgentId, ...]) -> None:
-        """Finds distinct agents `ids` ahead, so that the batch that names them next need not."""
-        with suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
-            self._turn.read(self._table.known, ids)
-
-    @property
-    def must_defer(self) -> bool:
-        """Whether this thread is in the midst of something for which a change of agents has to wait."""
-        return self._turn.must_defer()
-
-    @property
-    def is_changing(self) -> bool:
-        """Whether this thread is writing to the table of agents."""
-        return self._turn.writer == get_ident()
-
-    @property
-    def changes(self) -> int:
-        """Grows whenever agents begin or end."""
-        return self._table.changes
-
-    def check_distinct(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError when an agent is twice in `ids`."""
-        if len(set(ids)) != len(ids):
-            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
 
     def twin(self, engine: Engine | None = None) -> Policy | None:
         """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice.
@@ -297,25 +99,6 @@ class Policy:
     def follow(self, follower: Follower) -> None:
         """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
-
-    make_reader = staticmethod(RowReader.of)  # what a batcher reads observations with
-
-    def rename(self, name: str) -> None:
-        """Another name, for people and messages, before agents begin."""
-        self.name = self._turn.where = name
-        self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
-
-    def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
-        """Keys the agents' noise by other numbers than their ids, for an owner that names agents for itself.
-
-        Args:
-          numbering: ids to [n] uint64, distinct or not; a pure function as long as an agent lives.
-        Raises:
-          AgentError: agents have begun, whose noise is keyed already.
-        """
-        if len(self):
-            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self)}; number them before they begin")
-        self._table.numbering = numbering
 
     # Swaps --------------------------------------------------------------------------------------------------------------
 
@@ -557,18 +340,19 @@ class Policy:
                     alike = table.alike
                     if moves != table.moves or kind is not list or alike(0, 0, ids, last) != 2:
                         slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
+                    n_rows = len(slots)
                     if fast_path is None:
                         results = None
                     elif deterministic is False:
-                        results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys)
+                        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys)
                     else:
-                        flags = engine.swift_flags(deterministic, len(slots))
-                        results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
+                        flags = engine.fast_path_flags(deterministic, n_rows)
+                        results = fast_path.infer(n_rows, inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:
                         catch_up()
                     if results is not None:
-                        actions = Actions(results)
+                        actions = results if type(results) is Actions else Actions(results)
                         if engine.version != 1:
                             actions.version = engine.version
                         return actions

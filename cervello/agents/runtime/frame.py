@@ -16,6 +16,7 @@ from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
 from cervello.inferers.deadline_path import Limit
+from cervello.pictures import notebook
 from cervello.spec import AgentId, Array
 
 _SIZES = 8
@@ -100,6 +101,13 @@ class Frame(Mapping[str, Actions]):
     def __repr__(self) -> str:
         return f"Frame({self.number}, n_rows={self.n_rows}, policies={list(self._decided)})"
 
+    def _repr_html_(self) -> str:
+        budget = "" if self.budget_s is None else f" of {1e3 * self.budget_s:.3g} ms"
+        rows = [(name, self[name].version if name in self else "-", len(self.get(name, ())), len(self.skipped.get(name, ())),
+                 self.errors.get(name, "")) for name in dict.fromkeys([*self._policies, *self._decided])]
+        took = f"{self.n_rows:,} decision{'s' * (self.n_rows != 1)} in {1e3 * self.elapsed_s:.3g} ms{budget}"
+        return notebook.heading(f"frame {self.number}", took) + notebook.table(("policy", "version", "decided", "skipped", "error"), rows)
+
     def batches(self, name: str) -> list[tuple[tuple[AgentId, ...], Actions]]:
         """A policy's batches, in the order they ran: whose rows they are, and columns by output as `Policy.infer_batch` gives them. What
         `hold="last"` repeats is not among them."""
@@ -157,10 +165,19 @@ def counted(agenda: ReadyQueue[PolicyQueue], brains: Sequence[PolicyQueue], fram
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
     agenda.settle()
     for brain in brains:
-        brain.prune_stale()
+        if brain.policy.changes != brain.seen:
+            brain.prune_stale()
     order = agenda.order(frame)
+    if rows is None:
+        for brain in order:
+            left = brain.line.eligible(frame)
+            while left:
+                taken = brain.take(left, frame)
+                left -= len(taken.ids)
+                yield brain, taken
+        return
     counts = [brain.line.eligible(frame) for brain in order]
-    if rows is not None and rows < sum(counts):
+    if rows < sum(counts):
         urgencies = np.concatenate([brain.urgencies(frame) for brain in order])
         whose = np.repeat(np.arange(len(order)), counts)
         counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()

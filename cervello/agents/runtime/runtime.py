@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
@@ -18,16 +18,14 @@ from typing import Any
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.deferred import catch_up, note, notes, register_last, writers
-from cervello.agents.membership.ids import Ids, check_kinds, is_many, listed, plain
-from cervello.agents.policy.membership import Numbers
-from cervello.agents.policy.policy import Policy
-from cervello.agents.runtime import calibration, level_of_detail, snapshot
+from cervello.agents.membership.deferred import catch_up, notes, register_last, writers
+from cervello.agents.membership.ids import Ids, listed, plain
+from cervello.agents.runtime import snapshot
+from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame, Picked, counted, timed
 from cervello.agents.runtime.policy_queue import PolicyQueue
-from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.agents.runtime.workers import Loop
-from cervello.errors import AgentError, ConfigurationError, InputError
+from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution.counts import thread_count
 from cervello.spec import AgentId, Array
 
@@ -37,7 +35,7 @@ Standing = tuple[Future[None], int]  # done when frames may run again, and the t
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
-class Runtime:
+class Runtime(RuntimeAgents):
     """Named policies and the agents that wait for them. Observations are pushed one by one, `run` decides for everybody, or for as many as
     a budget allows; who is left out is longer in waiting, and so more urgent, in the next frame.
 
@@ -60,21 +58,16 @@ class Runtime:
     """
 
     def __init__(self, *, threads: int = 1):
+        super().__init__()
         self.threads = thread_count("runtime, threads", threads)
-        self.frame = 0  # the number of the next frame
-        self._brains: dict[str, PolicyQueue] = {}
-        self._agenda: ReadyQueue[PolicyQueue] = ReadyQueue()
-        self._added = 0  # policies so far
-        self._skipped: dict[str, tuple[AgentId, ...]] = {}
         self._closing_s = 5e-5  # what it takes to close a frame, lately
-        self._noted: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents that end as soon as possible, and when they had begun
         self._collects = False  # whether garbage is to be collected again when this frame is over
         self._start()
         _runtimes.add(self)
 
     def _start(self) -> None:
         """No thread and no frame under way, as at first and in the child of a fork."""
-        self._lock: Any = threading.RLock()  # of queues; not held while a policy runs, nor while code of the caller's does
+        self._lock = threading.RLock()
         register_last(self._lock)
         self._flight: Flight | None = None  # the frame that is under way
         self._standing: Standing | None = None  # the save or restore that is under way
@@ -82,235 +75,6 @@ class Runtime:
         self._collect()
         self._submitting: ThreadPoolExecutor | None = None
         self._loop = Loop(self._lock, self.threads)
-
-    # Policies -----------------------------------------------------------------------------------------------------------
-
-    @property
-    def policies(self) -> dict[str, Policy]:
-        """The policies by name."""
-        return {name: brain.policy for name, brain in self._brains.items()}
-
-    def __len__(self) -> int:
-        return len(self._brains)
-
-    def __bool__(self) -> bool:
-        """True, however many there are: `if runtime:` asks whether there is one."""
-        return True
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._brains
-
-    def __repr__(self) -> str:
-        return f"Runtime({list(self._brains)}, frame={self.frame})"
-
-    def add(self, name: str, policy: Policy, *, measure: bool = True) -> None:
-        """Adds a policy.
-
-        Args:
-          measure: time a few batches of made-up agents now, so that costs are known from the first frame on; without, where a part of your
-            own cannot be made twice, and where the policy refuses observations of zeros, the first row that runs is the measurement.
-        Raises:
-          ConfigurationError: the name is taken, or this is no policy.
-        """
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
-        if not isinstance(policy, Policy):
-            raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        brain = PolicyQueue(name, policy, self._agenda, calibration.measure if measure else None)
-        policy.follow(brain)
-        costs = brain.costs  # of the model that is measured now, should another one come meanwhile
-        if measure and (measured := calibration.measure(policy)) is not None:
-            costs.set(*measured)
-        with self._locked("add"):
-            if name in self._brains:
-                raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
-            if any(policy is other.policy for other in self._brains.values()):
-                raise ConfigurationError(f"runtime, add {name!r}: expected a policy of its own, got one that is here under another name; "
-                                         "make a second Policy of the same model, the weights are shared")
-            self._added += 1
-            brain.enter(self._added)
-            self._brains = {**self._brains, name: brain}
-
-    def remove(self, name: str) -> tuple[AgentId, ...]:
-        """Takes the policy `name` out; it keeps its agents.
-
-        Returns:
-          agents whose observations waited and are now orphaned.
-        """
-        with self._locked("remove"):
-            brain = self._brain(name)
-            self._brains = {key: other for key, other in self._brains.items() if key != name}
-            self._skipped.pop(name, None)
-            orphans = brain.line.queue.ids
-            brain.leave()
-        return orphans
-
-    def clear(self) -> dict[str, tuple[AgentId, ...]]:
-        """Takes all policies out; returns the orphaned agents by policy."""
-        with self._locked("clear"):
-            brains, self._brains = self._brains, {}
-            self._skipped.clear()
-            orphans = {name: brain.line.queue.ids for name, brain in brains.items() if len(brain.line)}
-            for brain in brains.values():
-                brain.leave()
-        return orphans
-
-    @contextmanager
-    def _locked(self, what: str) -> Iterator[None]:
-        """Holds the lock, and does afterwards what had to wait for it.
-
-        Raises:
-          AgentError: as `_check_outside`.
-        """
-        self._check_outside(what)
-        try:
-            with self._lock:
-                yield
-        finally:
-            if notes:
-                catch_up()
-
-    def _check_outside(self, what: str) -> None:
-        """Raises AgentError when this thread is in the middle of this runtime's queues, or of a change of agents."""
-        if self._lock._is_owned() or threading.get_ident() in writers:
-            raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
-                             "this thread was in the middle of another call; set a flag there and call afterwards")
-
-    def _brain(self, name: str) -> PolicyQueue:
-        brain = self._brains.get(name) if isinstance(name, str) else None
-        if brain is None:
-            raise ConfigurationError(f"runtime: expected a policy among {list(self._brains)}, got {name!r}; add it first")
-        return brain
-
-    # Agents -------------------------------------------------------------------------------------------------------------
-
-    def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int | None = None, *, every: int = 1,
-                    priority: float = 1.0, hold: str = "none") -> None:
-        """An agent begins with a policy.
-
-        Args:
-          name: of the policy.
-          stream, episode: as `Policy.begin_agent`.
-          every, priority, hold: as `set_level`.
-        """
-        self.begin_agents(name, (agent,), stream, episode, every=every, priority=priority, hold=hold)
-
-    def begin_agents(self, name: str, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None, *, every: int = 1,
-                     priority: float = 1.0, hold: str = "none") -> None:
-        """Begins many, or none.
-
-        Args:
-          name: of the policy.
-          ids, stream, episode: as in `Policy.begin_agents`.
-          every, priority, hold: of all of them, as in `set_level`.
-        """
-        brain = self._brain(name)
-        level_of_detail.checked(f"policy {name!r}, begin", every, priority, hold)
-        names = listed(ids, ordered=is_many(stream) or is_many(episode))
-        before = brain.policy.changes
-        brain.policy.begin_agents(names, stream, episode)
-        with self._locked("begin"):
-            brain.saw(before)
-            if brain.levels.of or (every, priority, hold) != (1, 1.0, "none"):
-                for agent in names:
-                    brain.set_level(agent, int(every), float(priority), hold)
-
-    def end_agent(self, name: str, agent: AgentId) -> None:
-        """An agent of the policy `name` ends; what it waits with is forgotten."""
-        self.end_agents(name, (agent,))
-
-    def end_agents(self, name: str, ids: Ids) -> None:
-        """Ends the agents `ids` of the policy `name`, or none. From the middle of another call, as `Policy.end_agents`."""
-        brain, names = self._brain(name), listed(ids, ordered=False)
-        if brain.policy.must_defer:
-            self._note_end(brain, names)
-            return
-        with self._leaving(brain, names):
-            brain.policy.end_agents(names)
-
-    def _note_end(self, brain: PolicyQueue, names: Sequence[AgentId]) -> None:
-        """They end when this thread gives back what it holds.
-
-        Raises:
-          AgentError: an unknown agent, or one that is named twice or has been noted before.
-        """
-        check_kinds(names)
-        brain.policy.check_distinct(names)
-        births = brain.policy.births(names)
-        if not brain.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
-            unknown = [agent for agent, birth in zip(names, births, strict=True) if birth is None or (brain, agent) in self._noted]
-            if unknown:
-                raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
-                                 "never begun")
-        self._noted.update(((brain, agent), birth) for agent, birth in zip(names, births, strict=True))
-        note(self._catch_up)
-
-    def _catch_up(self) -> None:
-        """Ends the agents that were noted and are still there."""
-        while self._noted:
-            (brain, agent), then = self._noted.popitem()
-            now = brain.policy.births((agent,))[0]
-            if now is not None and then in (None, now):
-                try:
-                    with self._leaving(brain, (agent,)):
-                        brain.policy.end_agents((agent,))
-                except Exception as error:  # a hook's, which keeps nobody else here
-                    deferred.log(error)
-
-    def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
-        """Ends and begins at once; levels stay, what waits is forgotten.
-
-        Args:
-          name: of the policy.
-          ids, stream, episode: as in `Policy.restart_agents`.
-        """
-        brain, names = self._brain(name), listed(ids, ordered=is_many(stream) or is_many(episode))
-        with self._leaving(brain, names, keep_levels=True):
-            brain.policy.restart_agents(names, stream, episode)
-
-    @contextmanager
-    def _leaving(self, brain: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
-        """Agents end or begin anew inside; what they waited with is forgotten when they have, also when a hook fails that is told of it."""
-        policy = brain.policy
-        with self._lock:
-            brain.leaving.update(names)
-        try:
-            before, births = policy.changes, policy.births(names)
-            try:
-                yield
-            finally:
-                with self._lock:
-                    for agent, was, now in zip(names, births, policy.births(names), strict=True):
-                        if was != now:
-                            self._left(brain, agent, keep_levels)
-                    brain.saw(before)
-        finally:
-            with self._lock:
-                brain.leaving -= set(names)
-
-    def _left(self, brain: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
-        """An agent has ended, or begun anew."""
-        kept = brain.levels.of.get(agent)
-        brain.forget(agent)
-        if keep_level and kept is not None:
-            kept.next_frame = self.frame
-            brain.levels.of[agent] = kept
-
-    def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
-        """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
-
-        Args:
-          name: of the policy.
-          every: frames from one of its turns to the next; turns of a crowd are spread. Observations pushed in between are not kept.
-          priority: urgency grows by this much per frame of waiting.
-          hold: "last" puts its last decision into the results of frames in which it was pushed and did not decide; "none" leaves it out.
-        """
-        brain = self._brain(name)
-        level_of_detail.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
-        agent = plain(agent)
-        brain.policy.check_agents((agent,))
-        with self._locked("set_level"):
-            brain.set_level(agent, int(every), float(priority), hold)
 
     # Observations -------------------------------------------------------------------------------------------------------
 
@@ -322,8 +86,14 @@ class Runtime:
           agent, observation, deterministic: as in `Policy.infer_single`.
         Raises:
           ConfigurationError: an unknown policy.
-          AgentError, InputError: an unknown agent, an observation that does not fit. Nothing has changed then.
+          changed then.
         """
+        brain = self._brains.get(name) if type(name) is str else None
+        if brain is None or deterministic is not False or not brain.accept(0, 0, agent, observation, self.frame, self._lock):
+            self._push(name, agent, observation, deterministic)
+
+    def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
+        """`push` where it has more to do than to add a row."""
         brain = self._brain(name)
         _check_flag(name, deterministic)
         agent = plain(agent)
@@ -484,7 +254,7 @@ class Runtime:
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
-        for brain in list(self._agenda.busy):
+        for brain in list(self._agenda.dirty):
             if brain.under_way:
                 for taken in brain.under_way[::-1]:
                     brain.requeue(taken, None)
@@ -508,10 +278,14 @@ class Runtime:
         with self._lock:
             start = time.perf_counter()
             self._recover()
+            if frame.budget_s is None:
+                self._agenda.rest()
+            else:
+                self._agenda.gather()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
             for brain in list(self._agenda.changed):
                 if not frame.skip(brain):
-                    self._agenda.changed.pop(brain, None)
+                    brain.noticed()
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
         if notes:

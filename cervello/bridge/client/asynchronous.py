@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +13,71 @@ from cervello.bridge.addresses import parse
 from cervello.bridge.client import requests
 from cervello.bridge.client.columns import Answer, Columns, Flags, Ids
 from cervello.bridge.client.replies import error_of, notify, reply, request
-from cervello.bridge.codes import Code
-from cervello.bridge.framing import framed
+from cervello.bridge.codes import BadFrame, Code
+from cervello.bridge.framing import Deframer, framed
+from cervello.bridge.limits import Limits
 from cervello.bridge.stream_carrier import tune
 from cervello.errors import BridgeError, ConfigurationError, DrainingError, LateAnswerError, ServerGoneError
 from cervello.spec import Array
+
+_CHUNK = 1 << 16  # bytes that are received at once
+
+
+class _Stream(asyncio.BufferedProtocol):
+    """The bytes of one connection. Mutable.
+
+    Attributes:
+      deframer: cuts what comes into bodies; its limit is the server's.
+      on_body: called with each body. on_end: called with why the connection is over; the first reason counts.
+      closed: done when the connection is gone.
+    """
+
+    def __init__(self, on_body: Callable[[bytes], None], on_end: Callable[[BridgeError], None]):
+        self.deframer = Deframer(Limits().frame_bytes)
+        self.on_body, self.on_end = on_body, on_end
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transport: Any = None
+        self._received = memoryview(bytearray(_CHUNK))
+        self._room: asyncio.Future[None] | None = None  # while what was written waits for a slow server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        tune(transport.get_extra_info("socket"))
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        return self._received
+
+    def buffer_updated(self, n_bytes: int) -> None:
+        try:
+            for body in self.deframer.feed(self._received[:n_bytes]):
+                self.on_body(body)
+        except BadFrame as error:
+            self.fail(ServerGoneError(f"expected a frame within the server's limit, got something else ({error})"))
+        except BridgeError as error:
+            self.fail(error)
+
+    def fail(self, error: BridgeError) -> None:
+        """The connection is over."""
+        self.on_end(error)
+        self.transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.on_end(ServerGoneError("the server closed the connection without a word"))
+        self.resume_writing()
+        self.closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.set_result(None)
+
+    async def drain(self) -> None:
+        """Waits for room."""
+        if self._room is not None:
+            await asyncio.shield(self._room)
 
 
 class AsyncClient:
@@ -39,14 +97,14 @@ class AsyncClient:
       told: what the server said in answer to `hello`.
     """
 
-    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout_s: float):
+    def __init__(self, address: str, timeout_s: float):
         self.address, self._timeout_s = address, timeout_s
-        self._reader, self._writer = reader, writer
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._next_id = 0
         self._gone: BridgeError | None = None
+        self._loop = asyncio.get_running_loop()
         self.told: dict[str, Any] = {}
-        self._task = asyncio.get_running_loop().create_task(self._receive())
+        self._stream = _Stream(self._take, self._end)
 
     @classmethod
     async def connect(cls, address: str, *, name: str = "python", token: str | None = None, connect_timeout_s: float = 5.0,
@@ -63,14 +121,15 @@ class AsyncClient:
         where = parse(address)
         if where.scheme == "ws":
             raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket")
-        opening = asyncio.open_unix_connection(where.path) if where.scheme == "unix" else asyncio.open_connection(where.host, where.port)
+        client = cls(address, timeout_s)
+        loop = client._loop
+        opening = (loop.create_unix_connection(lambda: client._stream, where.path) if where.scheme == "unix" else
+                   loop.create_connection(lambda: client._stream, where.host, where.port))
         try:
-            reader, writer = await asyncio.wait_for(opening, connect_timeout_s)
+            await asyncio.wait_for(opening, connect_timeout_s)
         except OSError as error:  # a time-out is one too
             raise ServerGoneError(f"{address}, connect: expected a server, got {error.strerror or error or 'no answer in time'}; is it "
                                   "running, and is this its address?") from error
-        tune(writer.get_extra_info("socket"))
-        client = cls(address, reader, writer, timeout_s)
         params: dict[str, Any] = {"version": 1, "client": name}
         if token is not None:
             params["token"] = token
@@ -81,19 +140,14 @@ class AsyncClient:
             if isinstance(error, LateAnswerError):
                 raise ServerGoneError(f"{address}, hello: expected an answer within {connect_timeout_s} s, got none") from error
             raise
+        client._stream.deframer.most = client.told["limits"]["frame_bytes"]
         return client
 
     async def close(self) -> None:
         """Ends the connection, and with it all agents that it has begun."""
-        if self._gone is None:
-            self._gone = ServerGoneError("expected a connection, got one that was closed here")
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._fail(self._gone)
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        self._end(ServerGoneError("expected a connection, got one that was closed here"))
+        self._stream.transport.close()
+        await asyncio.shield(self._stream.closed)
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,16 +167,18 @@ class AsyncClient:
     async def _ask(self, method: str, params: dict[str, Any], timeout_s: float | None = None) -> Any:
         self._check_open(method)
         self._next_id = number = (self._next_id + 1) % (1 << 32)
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._put(method, request(number, method, params))
+        future = self._waiting[number] = self._loop.create_future()
         allowed = self._timeout_s if timeout_s is None else timeout_s
+        late = self._loop.call_later(allowed, _too_late, future)
         try:
-            error, result = await asyncio.wait_for(future, allowed)
+            error, result = await future
         except TimeoutError:
             raise LateAnswerError(f"{self.address}, {method}: expected an answer within {allowed} s, got none") from None
         except BridgeError as lost:
             raise type(lost)(f"{self.address}, {method}: {lost}") from None
         finally:
+            late.cancel()
             self._waiting.pop(number, None)
         if error is not None:
             raise error_of(self.address, method, error)
@@ -131,47 +187,45 @@ class AsyncClient:
     async def _tell(self, method: str, params: dict[str, Any]) -> None:
         self._check_open(method)
         self._put(method, notify(method, params))
-        with contextlib.suppress(OSError):
-            await self._writer.drain()
+        await self._stream.drain()
 
     def _put(self, method: str, body: bytes) -> None:
         most = self.told.get("limits", {}).get("frame_bytes", (1 << 32) - 1)
         if len(body) > most:
             raise ConfigurationError(f"{self.address}, {method}: expected at most {most} bytes, the server's frame_bytes, got {len(body)}")
-        self._writer.write(framed(body))
+        self._stream.transport.write(framed(body))
 
     def _check_open(self, step: str) -> None:
         if self._gone is not None:
             raise type(self._gone)(f"{self.address}, {step}: {self._gone}")
 
-    async def _receive(self) -> None:
-        lost: BridgeError = ServerGoneError("the server closed the connection without a word")
-        try:
-            while True:
-                length = struct.unpack("<I", await self._reader.readexactly(4))[0]
-                if length > self.told.get("limits", {}).get("frame_bytes", 1 << 24):
-                    raise ServerGoneError(f"expected a frame within the server's limit, got one of {length} bytes")
-                number, error, result = reply(self.address, await self._reader.readexactly(length))
-                if number is None:
-                    code, text = (error[0], error[1]) if error is not None else (0, "")
-                    lost = DrainingError(f"the server is going away: {text}") if code == Code.DRAINING else ServerGoneError(
-                        f"the server refused a frame: {text}")
-                    break
-                future = self._waiting.get(number)
-                if future is not None and not future.done():
-                    future.set_result((error, result))
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        except BridgeError as error:
-            lost = error
-        if self._gone is None:
-            self._gone = lost
-        self._fail(lost)
+    def _take(self, body: bytes) -> None:
+        """A body has come.
 
-    def _fail(self, error: BridgeError) -> None:
+        Raises:
+          BridgeError: the connection cannot go on.
+        """
+        number, error, result = reply(self.address, body)
+        if number is None:
+            code, text = (error[0], error[1]) if error is not None else (0, "")
+            raise DrainingError(f"the server is going away: {text}") if code == Code.DRAINING else ServerGoneError(
+                f"the server refused a frame: {text}")
+        future = self._waiting.get(number)
+        if future is not None and not future.done():
+            future.set_result((error, result))
+
+    def _end(self, error: BridgeError) -> None:
+        """The connection is over; the first reason counts."""
+        if self._gone is None:
+            self._gone = error
         for future in list(self._waiting.values()):
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(self._gone)
+
+
+def _too_late(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 class AsyncPolicy:

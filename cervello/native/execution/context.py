@@ -6,7 +6,6 @@ program runs.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from cervello.codegen import entry, linker
 from cervello.errors import CervelloError, ExecutionError
 from cervello.high_water import KEPT_BYTES, HighWater
+from cervello.native.execution.c_api import api, array_empty
 from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import Tensor
 from cervello.native.kernels import abi
@@ -32,10 +32,6 @@ _BOOL = np.dtype(np.bool_)
 _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
 
-def api(name: str) -> int:
-    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
-
-
 class ExecutionContext:
     """Everything one run needs for itself; mutable, used by one thread at a time.
 
@@ -47,6 +43,7 @@ class ExecutionContext:
       call: the compiled entry (plan, rows, *arrays) → status.
       named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
       context: [.] int64 at `address`, see `cervello.native.kernels.abi`.
+      noise: what rows without agents draw from; see `noise_keys.RowNoise`.
       room, own: bytes of the arena, and its address; a run may work in a borrowed one instead.
     """
 
@@ -63,6 +60,7 @@ class ExecutionContext:
         "context",
         "door",
         "named",
+        "noise",
         "own",
         "room",
         "segment",
@@ -101,6 +99,8 @@ class ExecutionContext:
         self.context[abi.CTX_DICT_GET] = api("PyDict_GetItemWithError")
         self.context[abi.CTX_DICT_SIZE] = api("PyDict_Size")
         self.context[abi.CTX_DICT_TYPE] = id(dict) if layout.is_known() else 0
+        self.context[abi.CTX_DICT_SET], self.context[abi.CTX_ERR_CLEAR] = api("PyDict_SetItem"), api("PyErr_Clear")
+        self.context[abi.CTX_ARRAY_EMPTY] = array_empty()
         self.context[abi.CTX_DICT_NEXT], self.context[abi.CTX_STR_TYPE] = api("PyDict_Next"), id(str)
         self.context[abi.CTX_INCREF], self.context[abi.CTX_DECREF] = api("Py_IncRef"), api("Py_DecRef")
         self._ports = tuple((spec.name, output) for spec, output in zip(specs, outputs, strict=True))
@@ -116,6 +116,13 @@ class ExecutionContext:
         self.named = entry.fastcall_objects(_NAMED, self.address, keep)
         self.segment = entry.fastcall_ints(_SEGMENT)
         self.values: dict[str, Array] = {}
+        self.noise: Any = None
+
+    def make_outputs(self, kind: type[dict[str, Array]]) -> bool:
+        """Lets `named` fill an empty `kind` with fresh arrays, where none is given for the outputs; whether it can."""
+        can = array_empty() != 0 and all(int(self._record(port)[abi.DOOR_NDIM]) >= 0 for port in range(len(self._ports)))
+        self.context[abi.CTX_RESULTS_TYPE] = id(kind) if can else 0
+        return can
 
     def set_noise(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
         """Points random ops at addresses: slots by row, keys and step counters by slot, deterministic flags by row."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -11,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import entry
-from cervello.native.execution.context import api
+from cervello.native.execution.c_api import api, array_empty
 from cervello.native.kernels import row_words as words
-from cervello.noise import layout
 
 Array = np.ndarray[Any, Any]
 _COPY = "cervello.native.kernels.observations:copy_rows"
-_ARRAY_EMPTY = 184  # of numpy's table of functions, see numpy/__multiarray_api.h
 _NUMBERS = frozenset("fiubc")
 _copy = np.ndarray.copy
 
@@ -36,14 +32,9 @@ def row_copies(column: Array) -> list[Array]:
 @lru_cache(maxsize=1)
 def _copier() -> Callable[..., int] | None:
     """The compiled loop; None where numpy's functions are not found."""
-    core = "numpy._core._multiarray_umath" if hasattr(np, "_core") else "numpy.core._multiarray_umath"
-    capsule = getattr(importlib.import_module(core), "_ARRAY_API", None)
-    if capsule is None or not layout.is_known():
+    if not array_empty():
         return None
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    empty = ctypes.c_int64.from_address(pointer(capsule, None) + 8 * _ARRAY_EMPTY).value
     table = np.zeros(4, np.int64)
     table[[words.EMPTY, words.INCREF, words.SET_ITEM, words.CLEAR]] = (
-        empty, api("Py_IncRef"), api("PyList_SetItem"), api("PyErr_Clear"))
+        array_empty(), api("Py_IncRef"), api("PyList_SetItem"), api("PyErr_Clear"))
     return entry.fastcall_objects(_COPY, table.ctypes.data, (table,))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cervello.codegen import entry
-from cervello.native.execution.context import api
+from cervello.native.execution.c_api import api
 from cervello.native.kernels import abi
 
 if TYPE_CHECKING:

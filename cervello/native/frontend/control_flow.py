@@ -142,21 +142,41 @@ class _Flat:
         trips, condition = ("", "") if scan else node.inputs[:2]
         initial = node.inputs[:n_states] if scan else node.inputs[2:]
         sequences = node.inputs[len(node.inputs) - n_sequences:] if scan else ()
-        taken = tuple(self._fresh(node, name) for name in (body.inputs if scan else body.inputs[2:]))
-        self.nodes.append(Node(LOOP_BEGIN, (trips, condition, *initial, *sequences), (counter, count, turn, going, *taken), {
-            "states": n_states, "axes": _each(node, "scan_input_axes", n_sequences),
+        skipped = 0 if scan else 2  # turn and condition, which a body takes before its states
+        handed = {part.outputs[0]: part.inputs[0] for part in body.nodes if part.op == "Identity" and not part.domain}
+        kept = [i for i in range(n_states) if not initial[i] or _source(handed, body.outputs[i + (not scan)]) != body.inputs[i + skipped]]
+        fixed = [i for i in range(n_states) if i not in kept]  # weights, as tf2onnx carries them: read from around the loop
+        changing = [*kept, *range(n_states, n_states + n_sequences)]
+        taken = tuple(self._fresh(node, body.inputs[i + skipped]) for i in changing)
+        before = (trips, condition, *(initial[i] for i in kept), *sequences)
+        self.nodes.append(Node(LOOP_BEGIN, before, (counter, count, turn, going, *taken), {
+            "states": len(kept), "axes": _each(node, "scan_input_axes", n_sequences),
             "reverse": _each(node, "scan_input_directions", n_sequences)}, node.name, index=next(self._numbers)))
         first = len(self.nodes)
-        bound = dict(zip(body.inputs, taken if scan else (turn, going, *taken), strict=True))
+        bound = {**({} if scan else dict(zip(body.inputs[:2], (turn, going), strict=True))),
+                 **{body.inputs[i + skipped]: name for i, name in zip(changing, taken, strict=True)},
+                 **{body.inputs[i + skipped]: initial[i] for i in fixed}}
         given = self._inside(node, body, bound, names, turning=str(node))
         goes_on, given = ("", given) if scan else (given[0], given[1:])
+        given = (*(given[i] for i in kept), *given[n_states:])
         inside = self.nodes[first:]
         made = {counter, count, turn, going, *taken, *(name for part in inside for name in part.outputs), ""}
         outer = sorted({name for part in inside for name in part.inputs} - made)
         results = (*node.outputs, *[""] * (n_states + n_given - len(node.outputs)))
-        self.nodes.append(Node(LOOP_END, (counter, count, condition, goes_on, *given, turn, going, *taken, *outer), results, {
-            "states": n_states, "axes": _each(node, "scan_output_axes", n_given),
+        self.nodes.append(Node(LOOP_END, (counter, count, condition, goes_on, *given, turn, going, *taken, *outer),
+                               (*(results[i] for i in kept), *results[n_states:]), {
+            "states": len(kept), "axes": _each(node, "scan_output_axes", n_given),
             "reverse": _each(node, "scan_output_directions", n_given)}, node.name, index=next(self._numbers)))
+        self._identities(replace(node, outputs=tuple(results[i] for i in fixed)), tuple(initial[i] for i in fixed))
+
+
+def _source(handed: Mapping[str, str], name: str) -> str:
+    """The value that Identity nodes hand on under a name; `handed`: what they read, by result."""
+    seen: set[str] = set()
+    while name in handed and name not in seen:
+        seen.add(name)
+        name = handed[name]
+    return name
 
 
 def _each(node: Node, attribute: str, count: int) -> tuple[int, ...]:

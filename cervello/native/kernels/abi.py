@@ -45,7 +45,11 @@ CTX_LINKS: Final = 32  # address of the links of graphs that run after the progr
 CTX_N_LINKS: Final = 33
 CTX_FOLLOW: Final = 34  # address of `kernels.links.follow` where there are links, else 0
 CTX_KEEP: Final = 35  # address of `kernels.storing.keep` where wrappers keep outputs, else 0
-CTX_SPACES: Final = 36  # base addresses start here
+CTX_DICT_SET: Final = 36  # addresses of PyDict_SetItem, PyErr_Clear and PyArray_Empty
+CTX_ERR_CLEAR: Final = 37
+CTX_ARRAY_EMPTY: Final = 38
+CTX_RESULTS_TYPE: Final = 39  # address of a type of dicts that are filled with fresh outputs when they come empty; 0 for none
+CTX_SPACES: Final = 40  # base addresses start here
 
 # Spaces.
 ABSOLUTE: Final = 0  # weights and other constants: offset is an address

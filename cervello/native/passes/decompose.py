@@ -17,10 +17,14 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     convolution,
     einsum,
     indexing,
+    narrow,
     quantisation,
     rearranging,
     recurrent,
     stacked,
+    traditional,
+    trees,
+    volumes,
 )
 from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer

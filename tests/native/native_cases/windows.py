@@ -72,4 +72,16 @@ CASES = [Case(name, build, tolerance=1e-5) for name, build in {
     "AveragePool-pads": lambda w: one("AveragePool", rows(2, 5, w), kernel_shape=[3, 3], pads=[1, 2, 0, 1]),
     "AveragePool-counted": lambda w: one("AveragePool", rows(2, 5, w), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1),
     "AveragePool-ceil": lambda w: one("AveragePool", rows(2, 5, w + 1), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
-    "AveragePool-1d": lambda w: one("AveragePool", rows(3, w + 1), kernel_shape=[2], strides=[1])}.items()]
+    "AveragePool-1d": lambda w: one("AveragePool", rows(3, w + 1), kernel_shape=[2], strides=[1]),
+    "Conv-3d": lambda w: _conv((2, 4, 3, w + 2), (5, 2, 2, 2, 3), "Relu", pads=[1, 0, 1, 0, 1, 0]),
+    "Conv-3d-groups": lambda w: _conv((4, 7, 3, w), (6, 2, 3, 2, 1), group=2, strides=[2, 1, 1], dilations=[2, 1, 1], bias=False),
+    "Conv-3d-same": lambda w: _conv((1, 5, 2, w), (3, 1, 2, 1, 2), auto_pad="SAME_UPPER", strides=[2, 1, 1]),
+    "MaxPool-3d": lambda w: one("MaxPool", rows(2, 5, 4, w), kernel_shape=[2, 3, 1], strides=[2, 1, 1], pads=[1, 1, 0, 0, 1, 0],
+                                ceil_mode=1),
+    "MaxPool-3d-dilations": lambda w: one("MaxPool", rows(2, 5, 3, w + 2), kernel_shape=[2, 2, 2], dilations=[3, 1, 2]),
+    "AveragePool-3d": lambda w: one("AveragePool", rows(2, 5, 4, w), kernel_shape=[3, 2, 1], pads=[1, 1, 0, 1, 0, 0]),
+    "AveragePool-3d-counted": lambda w: one("AveragePool", rows(2, 5, 4, w), kernel_shape=[3, 2, 1], pads=[1, 1, 0, 1, 0, 0],
+                                            count_include_pad=1),
+    "GlobalAveragePool-3d": lambda w: one("GlobalAveragePool", rows(2, 3, 2, w)),
+    "ConvTranspose-3d": lambda w: one("ConvTranspose", rows(4, 3, 2, w), weights(4, 3, 2, 2, 3), weights(6, seed=1), group=2,
+                                      strides=[2, 1, 2], pads=[0, 1, 0, 1, 0, 1], output_padding=[1, 0, 0])}.items()]

@@ -9,16 +9,31 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import call_c_1, call_c_2, call_c_4, call_kernel, read_i32, word, write_f32, write_i64
+from cervello.codegen.memory import (
+    call_c_0,
+    call_c_1,
+    call_c_2,
+    call_c_3,
+    call_c_4,
+    call_c_int_2_int,
+    call_kernel,
+    read_i32,
+    word,
+    write_f32,
+    write_i64,
+)
 from cervello.native.kernels.abi import (
     CTX_ALL_DETERMINISTIC,
+    CTX_ARRAY_EMPTY,
     CTX_DECREF,
     CTX_DETERMINISTIC,
     CTX_DICT_GET,
     CTX_DICT_NEXT,
+    CTX_DICT_SET,
     CTX_DICT_SIZE,
     CTX_DICT_TYPE,
     CTX_DOOR,
+    CTX_ERR_CLEAR,
     CTX_FOLLOW,
     CTX_INCREF,
     CTX_KEEP,
@@ -27,6 +42,7 @@ from cervello.native.kernels.abi import (
     CTX_MOVES,
     CTX_N_MOVES,
     CTX_POSITION,
+    CTX_RESULTS_TYPE,
     CTX_RUN,
     CTX_SLOTS,
     CTX_STEPS,
@@ -45,6 +61,7 @@ from cervello.native.kernels.abi import (
     DOOR_GIVEN_OUTPUTS,
     DOOR_HEADER,
     DOOR_HIDDEN,
+    DOOR_MOST_DIMS,
     DOOR_NAME,
     DOOR_NDIM,
     DOOR_OUTPUT,
@@ -60,6 +77,7 @@ from cervello.native.kernels.abi import (
 )
 from cervello.native.kernels.runtime.execution import execute
 from cervello.native.kernels.storing import copy_row
+from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 
@@ -231,6 +249,31 @@ def _found_by_name(ctx, names, output, arrays):
 
 
 @noinline
+def _made(ctx, names, arrays, n_rows):
+    """Puts fresh arrays for n_rows rows into an empty dict and notes them; False for want of memory."""
+    door, sizes = word(ctx, CTX_DOOR), stack_words(DOOR_MOST_DIMS)
+    entry = door + DOOR_HEADER * 8
+    for i in range(word(door, DOOR_BUFFERS)):
+        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) != 0:
+            n_dims, descr = word(entry, DOOR_NDIM), word(entry, DOOR_DESCR)
+            for d in range(n_dims):
+                size = word(entry, DOOR_DIMS + d)
+                write_i64(sizes, d, n_rows if size < 0 else size)
+            call_c_1(word(ctx, CTX_INCREF), descr)  # the next line takes a reference
+            array = call_c_int_2_int(word(ctx, CTX_ARRAY_EMPTY), n_dims, sizes, descr, 0)
+            status = 1
+            if array != 0:
+                status = call_c_3(word(ctx, CTX_DICT_SET), names, word(entry, DOOR_NAME), array)
+                call_c_1(word(ctx, CTX_DECREF), array)
+            if status != 0:
+                call_c_0(word(ctx, CTX_ERR_CLEAR))
+                return False
+            write_i64(arrays, i, array)
+        entry += DOOR_WORDS * 8
+    return True
+
+
+@noinline
 def _count_references(ctx, function):
     """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
     door = word(ctx, CTX_DOOR)
@@ -272,7 +315,9 @@ def run_named(ctx, plan, n, objects, n_objects):
 
     A plan of 0 only checks the arrays and notes whose rows they are; the form that makes the wrappers' moves needs a plan.
 
-    The dicts alone are a run without agents; `Run.aim` has said where random ops draw from.
+    An empty dict of outputs is filled with fresh arrays, where it is of the type that CTX_RESULTS_TYPE names.
+
+    The dicts alone are a run without agents; `ExecutionContext.set_noise` has said where random ops draw from.
 
     Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
     rows are deterministic (bools, or None). Without it no row is, the wrappers' moves are made, graphs after the program run, and every
@@ -283,18 +328,24 @@ def run_named(ctx, plan, n, objects, n_objects):
     door = word(ctx, CTX_DOOR)
     inputs, outputs = word(objects, 0), word(objects, 1)
     size, dict_type = word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
-    if word(inputs + TYPE, 0) != dict_type or word(outputs + TYPE, 0) != dict_type:
+    kind = word(outputs + TYPE, 0)
+    makes = kind == word(ctx, CTX_RESULTS_TYPE) and call_c_1(size, outputs) == 0
+    if word(inputs + TYPE, 0) != dict_type or (kind != dict_type and not makes):
         return -1
-    if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS) or call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
+    if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS):
+        return -1
+    if not makes and call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
         return -1
     arrays = door + (DOOR_HEADER + word(door, DOOR_BUFFERS) * DOOR_WORDS) * 8
     status = 0
-    for output in range(2):  # a call that stands here once is compiled once
+    for output in range(1 if makes else 2):  # a call that stands here once is compiled once
         names = inputs if output == 0 else outputs
         if status == 0 and not _found_in_order(ctx, names, output, arrays):
             status = _found_by_name(ctx, names, output, arrays)
     if status != 0:
         return status
+    if makes and not _made(ctx, outputs, arrays, n):
+        return -1
     status = _door(ctx, arrays, n)
     if status != 0:
         return status

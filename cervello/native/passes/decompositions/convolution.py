@@ -20,7 +20,7 @@ def _conv_transpose(s: GraphBuilder) -> bool:
     x, w = s.value(0), s.value(1)
     if x is None or w is None or w.constant is None or w.constant.dtype != F32 or x.shape is None:
         return False
-    if any(isinstance(size, Affine) for size in x.shape[1:]) or len(x.shape) not in (3, 4):
+    if any(isinstance(size, Affine) for size in x.shape[1:]) or len(x.shape) not in (3, 4, 5):
         return False
     sizes: list[int] = [int(size) for size in x.shape[2:]]  # type: ignore[arg-type]
     n, weights, groups = len(sizes), w.constant, s.attribute("group", 1)

@@ -1,0 +1,259 @@
+"""The agents of a policy: what it takes of them and gives them, and when they begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.membership.ids import Ids, doubled, listed
+from cervello.agents.membership.lock import ExclusiveLock
+from cervello.agents.membership.naming import NamesPolicy
+from cervello.agents.membership.table import AgentTable
+from cervello.agents.policy.engine import Engine
+from cervello.agents.policy.membership import Membership, Numbers
+from cervello.agents.policy.spaces_binding import GameInterface
+from cervello.errors import AgentError, ConfigurationError
+from cervello.inferers import InfererConfig
+from cervello.native import Model
+from cervello.native.execution.row_reader import Directory, RowReader
+from cervello.pictures import notebook
+from cervello.spaces import SpaceBinding, Spaces
+from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
+
+
+class PolicyAgents:
+    """What `Policy` knows before it decides anything; its arguments are those of `Policy`."""
+
+    def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
+                 seed: int = 0, threads: int = 1, spaces: Any = None):
+        if not isinstance(model, Model):
+            raise ConfigurationError(f"policy: expected a cervello.Model, got {model!r}; cervello.load makes a policy from a file")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 64:
+            raise ConfigurationError(f"policy {model.name!r}: expected a seed 0 ≤ seed < 2⁶⁴, got {seed!r}")
+        self.name = model.name
+        self._game = GameInterface.of(model, wrappers, spaces)
+        self._engine = Engine(model, self.name, inferer, self._game.wrappers, threads)
+        self._game.bind(self.name, self._engine)
+        self._turn = ExclusiveLock(self.name)
+        self._holder = self._turn.holder
+        self._table = AgentTable(int(seed))
+        self._turn.after_fork = self._table.forget_running
+        self._membership = Membership(self._table, self._engine, self._turn)
+
+    # What it takes and gives --------------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that decides; another one after a swap."""
+        return self._engine.model
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """`metadata_props` of the model's file; see `Model.metadata`."""
+        return self._engine.model.metadata
+
+    @property
+    def inferer(self) -> Inferer:
+        """What runs the model: how many rows at a time."""
+        return self._engine.inferer
+
+    @property
+    def wrappers(self) -> tuple[Wrapper, ...]:
+        """The wrappers as they were given, outermost first."""
+        return self._engine.wrappers
+
+    @property
+    def version(self) -> int:
+        """1 at first; every swap counts one more."""
+        return self._engine.version
+
+    @property
+    def inputs(self) -> Specs:
+        """What the caller gives: the model's inputs less those that wrappers provide."""
+        return self._game.shown(self._engine.inputs)
+
+    @property
+    def all_inputs(self) -> Specs:
+        """`inputs`, and the mask of actions that the head of `spaces` takes and that may be left out."""
+        return self._engine.inputs
+
+    @property
+    def spaces(self) -> Spaces | None:
+        """The game that the policy was loaded for."""
+        return self._game.spaces
+
+    @property
+    def binding(self) -> SpaceBinding:
+        """Observations and masks of the game to columns, outputs to its actions.
+
+        Raises:
+          ConfigurationError: the policy was loaded without `spaces`.
+        """
+        return self._game.binding(self.name)
+
+    @property
+    def outputs(self) -> Specs:
+        """What the caller gets."""
+        return self._engine.outputs
+
+    @property
+    def constants(self) -> Mapping[str, Array]:
+        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
+        return self.model.constants
+
+    @property
+    def seed(self) -> int:
+        """Of all noise, 0 ≤ seed < 2⁶⁴."""
+        return self._table.seed
+
+    @property
+    def agents(self) -> tuple[AgentId, ...]:
+        """Agents that have begun, oldest first."""
+        return tuple(self._table.slots)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __bool__(self) -> bool:
+        """True, however many there are: `if policy:` asks whether there is one."""
+        return True
+
+    def __contains__(self, agent: AgentId) -> bool:
+        return agent in self._table
+
+    def __repr__(self) -> str:
+        return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
+
+    def _repr_html_(self) -> str:
+        specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype))
+                 for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
+        return "".join([
+            notebook.heading(self.name, f"version {self.version}"), notebook.table(("", "name", "row", "type"), specs),
+            notebook.facts({"agents": f"{len(self):,}", "wrappers": ", ".join(map(repr, self.wrappers)) or "none",
+                            "inferer": repr(self.inferer), "seed": self.seed, "spaces": "" if self.spaces is None else repr(self.spaces)})])
+
+    @property
+    def _naming(self) -> NamesPolicy:
+        """A context in which errors get this policy's name."""
+        return NamesPolicy(self.name)
+
+    # Begin and end ------------------------------------------------------------------------------------------------------
+
+    def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
+        """An agent's episode begins: fresh state, noise of (seed, stream, agent, episode) from step 0.
+
+        Args:
+          stream, episode: as in `begin_agents`.
+
+        Raises:
+          AgentError: it has begun already, or the id is no int (0 ≤ id < 2⁶³) or string.
+        """
+        self.begin_agents((agent,), stream, episode)
+
+    def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
+        """Begins many, or none when one cannot begin or a wrapper's hook fails.
+
+        Args:
+          ids: [n] of the agents, distinct: a list or an array of integers, or a list of strings.
+          stream, episode: one number for all or one per agent. An episode of None is 0 for an agent that begins for the first time and
+            the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
+            `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
+        """
+        with self._naming:
+            self._membership.begin(ids, stream, episode)
+
+    def end_agent(self, agent: AgentId) -> None:
+        """An agent's episode ends; its state is forgotten.
+
+        Raises:
+          AgentError: it has not begun.
+        """
+        self.end_agents((agent,))
+
+    def end_agents(self, ids: Ids) -> None:
+        """Ends the agents `ids`, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails.
+
+        A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
+        when that is over, before it returns.
+        """
+        with self._naming:
+            self._membership.end(ids)
+
+    def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
+        """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
+
+        Args:
+          ids: [n] of the agents, distinct.
+          stream, episode: as in `begin_agents`; None keeps an agent's stream and takes its next episode.
+        """
+        with self._naming:
+            self._membership.restart(ids, stream, episode)
+
+    def check_agents(self, ids: Sequence[AgentId]) -> None:
+        """Raises AgentError unless all of `ids` have begun."""
+        with self._naming:
+            if None in (births := self.births(ids)):
+                self._table.rows([ids[births.index(None)]])
+
+    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
+        """When each of the agents `ids` began, as a number that grows with every begin; None for one that is not there."""
+        turn, table = self._turn, self._table
+        if type(ids) is not tuple and type(ids) is not list:
+            ids = listed(ids)
+        writes = turn.writes  # as `ExclusiveLock.read`, written out: a call less
+        if not turn.writer:
+            found = table.births(ids)
+            if turn.writes == writes:
+                return found
+        return turn.read(table.births, ids)
+
+    def look_up(self, ids: tuple[AgentId, ...]) -> None:
+        """Finds distinct agents `ids` ahead, so that the batch that names them next need not."""
+        with suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
+            self._turn.read(self._table.known, ids)
+
+    @property
+    def must_defer(self) -> bool:
+        """Whether this thread is in the midst of something for which a change of agents has to wait."""
+        return self._turn.must_defer()
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether this thread is writing to the table of agents."""
+        return self._turn.writer == get_ident()
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever agents begin or end."""
+        return self._table.changes
+
+    def check_distinct(self, ids: Sequence[AgentId]) -> None:
+        """Raises AgentError when an agent is twice in `ids`."""
+        if len(set(ids)) != len(ids):
+            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
+
+    def make_reader(self, specs: Specs) -> RowReader | None:
+        """What a batcher or a runtime reads observations of this policy's agents with; None where only Python can."""
+        table = self._table
+        return RowReader.of(specs, Directory(table.slots, self._turn.writer_word, table.births_at))
+
+    def rename(self, name: str) -> None:
+        """Another name, for people and messages, before agents begin."""
+        self.name = self._turn.where = name
+        self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
+
+    def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
+        """Keys the agents' noise by other numbers than their ids, for an owner that names agents for itself.
+
+        Args:
+          numbering: ids to [n] uint64, distinct or not; a pure function as long as an agent lives.
+        Raises:
+          AgentError: agents have begun, whose noise is keyed already.
+        """
+        if len(self):
+            raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self)}; number them before they begin")
+        self._table.numbering = numbering

@@ -1,0 +1,130 @@
+"""The policies of a runtime by name, and the lock of their queues."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cervello.agents.membership.deferred import catch_up, notes, writers
+from cervello.agents.policy.policy import Policy
+from cervello.agents.runtime import calibration
+from cervello.agents.runtime.policy_queue import PolicyQueue
+from cervello.agents.runtime.ready_queue import ReadyQueue
+from cervello.errors import AgentError, ConfigurationError
+from cervello.spec import AgentId
+
+
+class PolicyRegistry:
+    """Policies by name. Mutable; several threads may use it.
+
+    Attributes:
+      frame: the number of the next frame.
+    """
+
+    _lock: Any  # a threading.RLock of queues; not held while a policy runs, nor while code of the caller's does
+
+    def __init__(self) -> None:
+        self.frame = 0
+        self._brains: dict[str, PolicyQueue] = {}
+        self._agenda: ReadyQueue[PolicyQueue] = ReadyQueue()
+        self._added = 0  # policies so far
+        self._skipped: dict[str, tuple[AgentId, ...]] = {}
+
+    @property
+    def policies(self) -> dict[str, Policy]:
+        """The policies by name."""
+        return {name: brain.policy for name, brain in self._brains.items()}
+
+    def __len__(self) -> int:
+        return len(self._brains)
+
+    def __bool__(self) -> bool:
+        """True, however many there are: `if runtime:` asks whether there is one."""
+        return True
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._brains
+
+    def __repr__(self) -> str:
+        return f"Runtime({list(self._brains)}, frame={self.frame})"
+
+    def add(self, name: str, policy: Policy, *, measure: bool = True) -> None:
+        """Adds a policy.
+
+        Args:
+          measure: time a few batches of made-up agents now, so that costs are known from the first frame on; without, where a part of your
+            own cannot be made twice, and where the policy refuses observations of zeros, the first row that runs is the measurement.
+        Raises:
+          ConfigurationError: the name is taken, or this is no policy.
+        """
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
+        if not isinstance(policy, Policy):
+            raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
+        brain = PolicyQueue(name, policy, self._agenda, calibration.measure if measure else None)
+        policy.follow(brain)
+        costs = brain.costs  # of the model that is measured now, should another one come meanwhile
+        if measure and (measured := calibration.measure(policy)) is not None:
+            costs.set(*measured)
+        with self._locked("add"):
+            if name in self._brains:
+                raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
+            if any(policy is other.policy for other in self._brains.values()):
+                raise ConfigurationError(f"runtime, add {name!r}: expected a policy of its own, got one that is here under another name; "
+                                         "make a second Policy of the same model, the weights are shared")
+            self._added += 1
+            brain.enter(self._added)
+            self._brains = {**self._brains, name: brain}
+
+    def remove(self, name: str) -> tuple[AgentId, ...]:
+        """Takes the policy `name` out; it keeps its agents.
+
+        Returns:
+          agents whose observations waited and are now orphaned.
+        """
+        with self._locked("remove"):
+            brain = self._brain(name)
+            self._brains = {key: other for key, other in self._brains.items() if key != name}
+            self._skipped.pop(name, None)
+            orphans = brain.line.queue.ids
+            brain.leave()
+        return orphans
+
+    def clear(self) -> dict[str, tuple[AgentId, ...]]:
+        """Takes all policies out; returns the orphaned agents by policy."""
+        with self._locked("clear"):
+            brains, self._brains = self._brains, {}
+            self._skipped.clear()
+            orphans = {name: brain.line.queue.ids for name, brain in brains.items() if len(brain.line)}
+            for brain in brains.values():
+                brain.leave()
+        return orphans
+
+    @contextmanager
+    def _locked(self, what: str) -> Iterator[None]:
+        """Holds the lock, and does afterwards what had to wait for it.
+
+        Raises:
+          AgentError: as `_check_outside`.
+        """
+        self._check_outside(what)
+        try:
+            with self._lock:
+                yield
+        finally:
+            if notes:
+                catch_up()
+
+    def _check_outside(self, what: str) -> None:
+        """Raises AgentError when this thread is in the middle of this runtime's queues, or of a change of agents."""
+        if self._lock._is_owned() or threading.get_ident() in writers:
+            raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
+                             "this thread was in the middle of another call; set a flag there and call afterwards")
+
+    def _brain(self, name: str) -> PolicyQueue:
+        brain = self._brains.get(name) if isinstance(name, str) else None
+        if brain is None:
+            raise ConfigurationError(f"runtime: expected a policy among {list(self._brains)}, got {name!r}; add it first")
+        return brain

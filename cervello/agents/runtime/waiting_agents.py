@@ -1,0 +1,308 @@
+"""The agents who wait for one policy of a runtime: how they come, how they are treated, and how urgent they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.policy.policy import Policy
+from cervello.agents.runtime.batch import InFlightBatch
+from cervello.agents.runtime.level_of_detail import Levels
+from cervello.agents.runtime.ready_queue import ReadyQueue
+from cervello.agents.runtime.wait_queue import WaitQueue
+from cervello.batcher.pad import checked
+from cervello.batcher.rows import completed, odd_axes
+from cervello.errors import AgentError
+from cervello.native.execution.arguments import check_names, fitted
+from cervello.spec import AgentId, Array
+
+_MANY = 1024  # agents who wait
+
+
+class WaitingAgents:
+    """Mutable; whoever calls it holds the runtime's lock. `PolicyQueue` runs them.
+
+    Attributes:
+      levels: how agents are treated.
+      under_way: batches that were taken and are neither decided nor put back.
+      leaving: agents that the runtime itself is about to end or restart.
+      last_frame: when it was run last, for those that wait equally long.
+      gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
+      odd: batch axes of outputs whose rows do not lie in front.
+      seen: the policy's changes when it was looked for agents that are gone.
+      number: of the order in which policies were added.
+      accept: adds an agent in one compiled call, without a lock, where a push has nothing else to do; see `batcher.Queue.push`. Every
+        change of that is made under the runtime's lock, with which nobody is accepted.
+    """
+
+    def __init__(self, name: str, policy: Policy, agenda: ReadyQueue[Any]):
+        self.name, self.policy = name, policy
+        self.number = 0
+        self.levels = Levels()
+        self.deterministic: set[AgentId] = set()
+        self.under_way: list[InFlightBatch] = []
+        self.leaving: set[AgentId] = set()
+        self.last_frame = -1
+        self.odd = odd_axes(policy.outputs)
+        self.seen = policy.changes
+        self.gone: list[AgentId] = []
+        self._agenda = agenda
+        self._line = WaitQueue(policy.all_inputs, policy.make_reader)
+        self.accept = self._line.queue.push
+        self._ended: list[InFlightBatch] = []  # batches that are not settled
+
+    def settle(self) -> None:
+        """Does what batches that have run leave to do."""
+        raise NotImplementedError
+
+    @property
+    def line(self) -> WaitQueue:
+        """The agents who wait, with everything settled."""
+        if self._ended:
+            self.settle()
+        return self._line
+
+    def enter(self, number: int) -> None:
+        """It is in the runtime from here on."""
+        self.number = number
+        self._agenda.members[self] = number
+
+    def leave(self) -> None:
+        """It is no longer in the runtime, though a batch of it may still run."""
+        own: ReadyQueue[Any] = ReadyQueue()
+        agenda, self._agenda = self._agenda, own
+        agenda.forget(self)
+
+    def _tell(self) -> None:
+        """Somebody may wait, or no longer do so."""
+        line, agenda = self._line, self._agenda
+        agenda.changed[self] = None
+        if line.queue.births and not self.under_way:
+            agenda.ready[self] = line.head_since, self.last_frame, self.number
+        elif self in agenda.ready:
+            del agenda.ready[self]
+        self._at_rest()
+
+    def _at_rest(self) -> None:
+        """A change is over, and noted."""
+        if not self.under_way and not self._ended and self in self._agenda.dirty:
+            del self._agenda.dirty[self]
+
+    # Who waits ----------------------------------------------------------------------------------------------------------
+
+    def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
+        """How an agent is treated from here on."""
+        self._line.queue.shut()
+        self._agenda.needs_sort[self] = None
+        self.levels.set(agent, every, priority, hold)
+
+    def forget(self, agent: AgentId) -> None:
+        """Everything about an agent."""
+        self.levels.forget(agent)
+        self._forget_waiting(agent)
+
+    def _forget_waiting(self, agent: AgentId) -> None:
+        self._agenda.dirty[self] = None
+        if self.line.forget(agent):
+            self.deterministic.discard(agent)
+        self._tell()
+
+    def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
+        """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
+        return checked(self.policy.all_inputs, observation, agent, self.policy.name)
+
+    def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
+        """Columns that fit distinct agents; as `checked`."""
+        self.policy.check_distinct(ids)
+        if isinstance(columns, Mapping):  # what it is otherwise, the next line refuses
+            columns = completed(self.policy.all_inputs, columns, len(ids))
+        check_names(self.policy.name, self.policy.all_inputs, columns)
+        return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
+
+    def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
+        """The newest observation of an agent, which keeps its place when it waits already."""
+        line = self._settled()
+        birth = self._births((agent,))[0]
+        if not self.levels.is_due(agent, birth, frame, line.queue.births):
+            self.levels.not_due[agent] = None
+            self._agenda.changed[self] = None
+            return
+        self.levels.not_due.pop(agent, None)
+        self._agenda.dirty[self] = None
+        before = line.queue.changes
+        line.put(agent, birth, arrays, frame)
+        self._pushed(before)
+        self._flag((agent,), deterministic)
+        self.accept_others()
+
+    def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
+        """Newest observations of many, all or none."""
+        line = self._settled()
+        births = self._births(ids)
+        if self.levels.of:
+            due = [self.levels.is_due(agent, birth, frame, line.queue.births) for agent, birth in zip(ids, births, strict=True)]
+            if not all(due):
+                self.levels.not_due.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
+                self._agenda.changed[self] = None
+                keep = [row for row, yes in enumerate(due) if yes]
+                ids, births = [ids[i] for i in keep], [births[i] for i in keep]
+                arrays = self._taken(arrays, keep)
+        if self.levels.not_due:
+            for agent in ids:
+                self.levels.not_due.pop(agent, None)
+        self._agenda.dirty[self] = None
+        before = line.queue.changes
+        line.put_columns(ids, births, arrays, frame)
+        self._pushed(before)
+        self._flag(ids, deterministic)
+        if len(ids) <= len(line) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
+            self.policy.look_up(line.queue.ids)
+            line.queue.prepare()
+
+    def _settled(self) -> WaitQueue:
+        """The line before a push; also when the last one was interrupted."""
+        if self in self._agenda.dirty:
+            self.settle()
+        if self in self._agenda.open:
+            self.look()
+        self._line.queue.shut()
+        return self._line
+
+    def accept_others(self) -> None:
+        """Further pushes need no more than a row, if there is nothing special about agents, and those who wait are known."""
+        agenda, levels, line = self._agenda, self.levels, self._line
+        if levels.of or levels.not_due or self.deterministic or self.under_way or self._ended:
+            return
+        if not line.queue.births:
+            agenda.open[self] = None
+        elif self not in agenda.ready or self not in agenda.changed:
+            return
+        line.open()
+        self.accept = line.queue.push
+
+    def look(self) -> None:
+        """Whoever has come since nobody waited is known from here on."""
+        line = self._line
+        if line.queue.births:
+            line.look_at_head()
+            self._tell()
+        else:
+            line.queue.shut()
+        self._agenda.open.pop(self, None)  # last: an interrupt may come before
+
+    def _pushed(self, before: int) -> None:
+        """There is no news when all waited already."""
+        if self._line.queue.changes != before:
+            self._tell()
+        else:
+            self._at_rest()
+
+    def _births(self, ids: Sequence[AgentId]) -> list[int]:
+        """When agents began; raises AgentError for one that is not there."""
+        births = self.policy.births(ids)
+        if None in births:
+            self.policy.check_agents(ids)
+            raise AgentError(f"agents: expected agents that have begun, got {ids[births.index(None)]!r}")
+        return births  # type: ignore[return-value]
+
+    def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
+        """Some rows of columns, as columns of their own."""
+        return {name: columns[name] if spec.batch_axis is None else np.take(columns[name], rows, spec.batch_axis)
+                for name, spec in self.policy.all_inputs.items()}
+
+    def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
+        if deterministic:
+            self.deterministic.update(ids)
+        elif self.deterministic:
+            self.deterministic.difference_update(ids)
+
+    def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
+        """Those who wait, as a snapshot has them; whoever waited before does no longer."""
+        self._line.queue.shut()
+        line = WaitQueue(self.policy.all_inputs, self.policy.make_reader)
+        line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
+        self.settle()
+        self._agenda.dirty[self] = self._agenda.needs_sort[self] = None
+        self._line = line
+        self.gone, self.seen = [], self.policy.changes
+        self._tell()
+
+    def saw(self, before: int) -> None:
+        """The runtime itself has let agents begin or end, when the policy's changes were `before`: nothing to look after."""
+        if self.seen == before and self.policy.changes == before + 1:
+            self.seen = before + 1
+
+    def prune_stale(self) -> None:
+        """Takes out those who ended, or began anew, behind the runtime's back. Who began anew keeps its level."""
+        if self.policy.changes == self.seen:
+            return
+        self.seen = self.policy.changes
+        pushed = self.line.queue.births
+        births = self.policy.births(list(pushed))
+        gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
+        for agent in gone:
+            self._forget_waiting(agent)
+        treated = [*{**self.levels.of, **self.levels.not_due}]
+        for agent, birth in zip(treated, self.policy.births(treated), strict=True):
+            if birth is None:
+                self.forget(agent)
+        self.gone += [agent for agent in gone if agent not in self.leaving]
+        self._tell()
+
+    def skipped(self) -> tuple[AgentId, ...]:
+        """Those who wait or rest."""
+        ended = self._ended
+        if len(ended) == 1 and not self._line.queue.births and not self.levels.not_due:
+            taken = ended[0]  # nobody was pushed since its batch, which is not settled for so little
+            if taken.line is not None and len(taken.line) == len(taken.ids):
+                return taken.ids[taken.n_run:]
+        ids = self.line.queue.ids
+        return (*ids, *self.levels.not_due) if self.levels.not_due else ids
+
+    def noticed(self) -> None:
+        """The frame has looked at who waits; it must be told of others who come."""
+        if self not in self._agenda.open:
+            self._line.queue.shut()
+        self._agenda.changed.pop(self, None)
+
+    def divisible(self, frame: int) -> bool:
+        """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
+        than a frame that decides for a few."""
+        line = self.line
+        n_waiting = len(line.queue.births)
+        return (n_waiting <= _MANY and self.policy.supports_deadline and not self.deterministic and not line.queue.shares
+                and line.eligible(frame) == n_waiting)
+
+    # Whose turn it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def even(self) -> bool:
+        """Whether those who wait are in the order of urgency as they stand: no levels, and nobody was put in another order."""
+        return self not in self._agenda.needs_sort
+
+    def urgency(self, frame: int) -> float:
+        """The most urgent agent's: frames waited, this one included, times priority."""
+        if self.even:
+            return float(frame + 1 - self.line.head_since)
+        return max(self.urgencies(frame))
+
+    def urgencies(self, frame: int) -> list[float]:
+        """Of all that may run in this frame, in the order of the line."""
+        line, priority = self.line, self.levels.priority
+        since, agents = line.since, islice(line.queue.births, line.eligible(frame))
+        return [(frame + 1 - since.get(agent, frame)) * priority(agent) for agent in agents]
+
+    def sort_by_urgency(self, n_rows: int, frame: int) -> None:
+        """Puts the most urgent agents in front, when fewer than all run."""
+        n_eligible = self.line.eligible(frame)
+        if self.even or n_rows >= n_eligible:
+            return
+        order = np.argsort(-np.array(self.urgencies(frame)), kind="stable")
+        if (order[:-1] > order[1:]).any():
+            self.line.arrange(np.concatenate([order, np.arange(n_eligible, len(self.line))]))
+            self._tell()
+        if not self.levels.of:
+            self._agenda.needs_sort.pop(self, None)

@@ -1,0 +1,81 @@
+"""Windows over three spatial axes: convolutions and poolings of pictures, with the depth folded away.
+
+A convolution takes the depths under a window as channels of a picture, each depth of the result as a picture of its own. A pooling is one
+of pictures, then one along the depth: the largest of the largest, the mean of means over equally many.
+Source: ONNX operator specification, Conv-22, MaxPool-22, AveragePool-22.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.windows import Window, geometry
+from cervello.native.passes.graph_builder import GraphBuilder, spells
+
+F32 = np.dtype(np.float32)
+_SWAPPED = (0, 2, 1, 3, 4)  # depth and channels
+
+
+def _volume(s: GraphBuilder, kernel: tuple[int, ...] | None = None) -> tuple[Dim, int, Window] | None:
+    """Images, channels and the windows over float32 volumes; None where they are none."""
+    x = s.value(0)
+    if x is None or x.shape is None or x.dtype != F32 or len(x.shape) != 5 or any(isinstance(size, Affine) for size in x.shape[1:]):
+        return None
+    _, channels, *sizes = x.shape
+    return x.shape[0], int(channels), geometry(s.node, tuple(int(size) for size in sizes), kernel)  # type: ignore[arg-type]
+
+
+@spells("Conv")
+def _conv(s: GraphBuilder) -> bool:
+    w = s.value(1)
+    if w is None or w.constant is None or w.constant.ndim != 5 or w.dtype != F32:
+        return False
+    found = _volume(s, w.constant.shape[2:])
+    groups = s.attribute("group", 1)
+    if found is None or found[1] != w.constant.shape[1] * groups:
+        return False
+    images, channels, window = found
+    filters, own, deep, *flat = w.constant.shape
+    depths, (height, width) = window.outputs[0], window.sizes[1:]
+    front = s.transpose(s.input(0), *_SWAPPED)
+    if window.pads[0] or window.ends[0]:
+        front = s.add("Pad", front, s.constant([0, window.pads[0], 0, 0, 0, 0, window.ends[0], 0, 0, 0]), mode="constant")
+    step, apart, taps = window.strides[0], window.dilations[0], []
+    for tap in range(deep):
+        first = tap * apart
+        some = s.add("Slice", front, *(s.constant([value]) for value in (first, first + (depths - 1) * step + 1, 1, step)))
+        taps.append(s.reshape(some, 0, 0, groups, own, height, width))
+    joined = s.add("Concat", *taps, axis=3) if deep > 1 else taps[0]
+    pictures = s.reshape(joined, product((images, depths)), channels * deep, height, width)
+    weights = s.constant(w.constant.transpose(0, 2, 1, 3, 4).reshape(filters, deep * own, *flat), F32)
+    y = s.add("Conv", pictures, weights, *([s.input(2)] if s.input(2) else []), group=groups, kernel_shape=tuple(flat), **_flat(window))
+    s.set_outputs(s.transpose(s.reshape(y, images, depths, filters, *window.outputs[1:]), *_SWAPPED))
+    return True
+
+
+def _flat(window: Window) -> dict[str, Any]:
+    """The attributes of the windows over height and width."""
+    return {"strides": window.strides[1:], "dilations": window.dilations[1:], "pads": (*window.pads[1:], *window.ends[1:])}
+
+
+@spells("MaxPool", "AveragePool")
+def _pool(s: GraphBuilder) -> bool:
+    found = _volume(s)
+    if found is None or any(s.node.outputs[1:]) or (s.attribute("count_include_pad", 0) and s.attribute("ceil_mode", 0)):
+        return False
+    images, channels, window = found
+    ends = [max(0, (out - 1) * stride + (kernel - 1) * apart + 1 - size - first) for out, stride, kernel, apart, size, first in zip(
+        window.outputs, window.strides, window.kernel, window.dilations, window.sizes, window.pads, strict=True)]
+    counted: dict[str, Any] = {"count_include_pad": 1} if s.attribute("count_include_pad", 0) else {}
+    depth, height, width = window.outputs
+    pictures = s.reshape(s.input(0), images, channels * window.sizes[0], *window.sizes[1:])
+    pooled = s.add(s.node.op, pictures, kernel_shape=window.kernel[1:], strides=window.strides[1:], dilations=window.dilations[1:],
+                   pads=(*window.pads[1:], *ends[1:]), **counted)
+    columns = s.reshape(pooled, images, channels, window.sizes[0], height * width)
+    pooled = s.add(s.node.op, columns, kernel_shape=(window.kernel[0], 1), strides=(window.strides[0], 1),
+                   dilations=(window.dilations[0], 1), pads=(window.pads[0], 0, ends[0], 0), **counted)
+    s.set_outputs(s.reshape(pooled, images, channels, depth, height, width))
+    return True

@@ -1,0 +1,251 @@
+"""Requests of a form that has come before are neither decoded nor checked anew; all that the protocol says holds for them too."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import small_models
+from serving import TIME_LIMIT_S, Wire, served
+
+import cervello
+from cervello.bridge import Limits, inference, layout
+from cervello.bridge.layout import Layout
+
+_TRIES = 500  # on a busy machine some runs take longer than the bound of the event loop
+IDS = [3, 300, 70_000]
+
+
+class Seen:
+    """Which of the short ways have answered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.n_alone = self.n_together = 0
+        alone, together = inference.run_at_once, inference.run_known
+
+        def run_at_once(*given: Any) -> Any:
+            reply = alone(*given)
+            self.n_alone += reply is not None
+            return reply
+
+        def run_known(hosted: Any, jobs: Any) -> bool:
+            answered = together(hosted, jobs)
+            self.n_together += answered
+            return answered
+
+        monkeypatch.setattr(inference, "run_at_once", run_at_once)
+        monkeypatch.setattr(inference, "run_known", run_known)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    return Seen(monkeypatch)
+
+
+def counter() -> cervello.Policy:
+    return cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
+
+
+def body(number: int, obs: list[float], **more: Any) -> bytes:
+    params = {"policy": "sum", "agents": IDS, "inputs": {"obs": np.array(obs, "<f4").tobytes()}, **more}
+    packed: bytes = msgpack.packb([0, number, "infer", [params]])
+    return packed
+
+
+def asked(wire: Wire, sent: bytes) -> bytes:
+    """The bytes of a reply."""
+    wire.send_body(sent)
+    head = wire._exactly(4)
+    assert head is not None
+    found = wire._exactly(struct.unpack("<I", head)[0])
+    assert found is not None
+    return found
+
+
+def until(what: Callable[[], bool], act: Callable[[], Any]) -> None:
+    for _ in range(_TRIES):
+        act()
+        if what():
+            return
+    raise AssertionError("no request took the short way")
+
+
+@pytest.mark.parametrize("more", [
+    {}, {"tick": 5}, {"tick": None}, {"begin": True}, {"begin": True, "tick": 70_000}, {"outputs": []}, {"outputs": ["action"]},
+    {"deterministic": True}, {"deterministic": b"\1\0\1"}, {"deadline_us": 10_000_000}])
+def test_replies_have_the_bytes_of_a_request_that_is_looked_at(tmp_path: Path, seen: Seen, more: dict[str, Any]) -> None:
+    total = np.zeros(3, np.float32)
+    with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        streams = wire.result("begin", {"policy": "sum", "agents": IDS})["streams"]
+
+        def step(number: int) -> None:
+            obs = [float(number % 7), 1.0, -2.0]
+            sent = dict(more)
+            if "tick" in sent and sent["tick"] is not None:
+                sent["tick"] = number
+            total[:] += np.array(obs, np.float32)
+            result: dict[str, Any] = {"agents": IDS, "outputs": {"action": total.tobytes()}, "skipped": [], "version": 1}
+            if more.get("outputs") == []:
+                result["outputs"] = {}
+            if sent.get("tick") is not None:
+                result["tick"] = number
+            if "begin" in sent:
+                result["streams"] = streams
+            assert asked(wire, body(number, obs, **sent)) == msgpack.packb([1, number, None, result])
+
+        for numbers in ((5, 127), (128, 255), (256, 300), (70_000, 70_050)):  # of each length
+            for number in numbers:
+                step(number)
+            before = seen.n_alone
+            until(lambda before=before: seen.n_alone > before, lambda numbers=numbers: step(numbers[0]))  # type: ignore[misc]
+            for number in numbers:
+                step(number)
+
+
+def test_agents_that_end_begin_or_restart_are_noticed(tmp_path: Path, seen: Seen) -> None:
+    with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": IDS})
+        until(lambda: seen.n_alone > 0, lambda: asked(wire, body(1, [1, 1, 1])))
+        wire.result("end", {"policy": "sum", "agents": IDS[1:2]})
+        reply = msgpack.unpackb(asked(wire, body(1, [1, 1, 1])))
+        assert reply[2][0] == 5
+        assert reply[2][2]["agents"] == IDS[1:2]
+        wire.result("begin", {"policy": "sum", "agents": IDS[1:2]})
+        sums = np.frombuffer(msgpack.unpackb(asked(wire, body(1, [1, 1, 1])))[3]["outputs"]["action"], "<f4")
+        assert sums[1] == 1
+        assert sums[0] == sums[2] > 1
+
+
+def test_a_changed_byte_of_the_form_is_looked_at(tmp_path: Path, seen: Seen) -> None:
+    with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": IDS})
+        sent = body(1, [1, 1, 1], tick=9)
+        until(lambda: seen.n_alone > 0, lambda: asked(wire, sent))
+        for at in range(len(sent)):
+            changed = bytearray(sent)
+            changed[at] ^= 0x80
+            with Wire(running.address, {"client": "b"}) as fresh:
+                fresh.result("begin", {"policy": "sum", "agents": IDS})
+                expected = _said(fresh, bytes(changed))
+            with Wire(running.address, {"client": "c"}) as known:
+                known.result("begin", {"policy": "sum", "agents": IDS})
+                for _ in range(3):
+                    asked(known, sent)
+                found = _said(known, bytes(changed))
+            assert _alike(found, expected), (at, found, expected)
+
+
+def _said(wire: Wire, sent: bytes) -> Any:
+    try:
+        return msgpack.unpackb(asked(wire, sent))
+    except AssertionError:
+        return None
+
+
+def _alike(found: Any, expected: Any) -> bool:
+    """Whether two replies say the same; sums differ, since one agent has inferred before."""
+    if found is None or expected is None or found[2] is not None:
+        return found is not None and expected is not None and found[:2] == expected[:2] and found[2] == expected[2]
+    return bool(found[:2] == expected[:2] and expected[2] is None and found[3].keys() == expected[3].keys()
+                and found[3]["agents"] == expected[3]["agents"] and found[3].get("tick") == expected[3].get("tick"))
+
+
+def test_requests_of_several_connections_are_one_batch_and_each_gets_its_own(tmp_path: Path, seen: Seen) -> None:
+    with served({"sum": counter()}, tmp_path) as running:
+        wires = [Wire(running.address, {"client": f"{i}"}) for i in range(5)]
+        for wire in wires:
+            wire.result("begin", {"policy": "sum", "agents": IDS})
+        totals = np.zeros((5, 3), np.float32)
+
+        def together() -> None:
+            held = threading.Event()
+            running.loop.call_soon_threadsafe(held.wait, TIME_LIMIT_S)
+            for i, wire in enumerate(wires):
+                obs = np.array([i, 2 * i, -i], np.float32)
+                totals[i] += obs
+                wire.send_body(body(40 + i, obs.tolist()))
+            held.set()
+            for i, wire in enumerate(wires):
+                reply = wire.receive()
+                assert reply[:3] == [1, 40 + i, None]
+                assert reply[3]["agents"] == IDS
+                assert reply[3]["outputs"]["action"] == totals[i].tobytes()
+
+        counts = running.server.core.policies["sum"].counts
+
+        def five() -> bool:
+            return seen.n_together > 0 and counts.batches - before[0] == 1
+
+        before = [0]
+
+        def act() -> None:
+            before[0] = counts.batches
+            together()
+
+        until(five, act)
+        for wire in wires:
+            wire.close()
+
+
+def test_rewards_find_the_steps_that_were_only_counted(tmp_path: Path, seen: Seen) -> None:
+    with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": IDS})
+        ticks = iter(range(1000, 1000 + _TRIES))
+        last = [0]
+
+        def act() -> None:
+            last[0] = next(ticks)
+            asked(wire, body(1, [1, 1, 1], tick=last[0]))
+
+        until(lambda: seen.n_alone > 100, act)
+        reward = {"policy": "sum", "agents": IDS, "reward": bytes(12)}
+        assert wire.result("reward", {**reward, "tick": last[0]}) == {}
+        assert wire.result("reward", {**reward, "tick": last[0] - 63}) == {}
+        assert wire.code("reward", {**reward, "tick": last[0] - 64})[0] == 2
+        member = next(iter(running.server.core.sessions)).link.crowd("sum").members[3]
+        assert member.n_steps == last[0] - 999
+
+
+def test_a_swap_tells_its_version_and_limits_hold(tmp_path: Path, seen: Seen) -> None:
+    policy = counter()
+    with served({"sum": policy}, tmp_path, limits=Limits(in_flight=2)) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": IDS})
+        until(lambda: seen.n_alone > 0, lambda: asked(wire, body(1, [1, 1, 1])))
+        policy.replace(policy.model)
+        assert msgpack.unpackb(asked(wire, body(1, [1, 1, 1])))[3]["version"] == 2
+        before = seen.n_alone
+        until(lambda: seen.n_alone > before, lambda: asked(wire, body(1, [1, 1, 1])))
+        assert msgpack.unpackb(asked(wire, body(1, [1, 1, 1])))[3]["version"] == 2
+        with Wire(running.address, {"client": "b"}) as beside:  # so that requests wait for company
+            beside.result("begin", {"policy": "sum", "agents": IDS})
+            frames = [body(number, [0, 0, 0]) for number in (1, 2, 3)]
+            wire.socket.sendall(b"".join(struct.pack("<I", len(frame)) + frame for frame in frames))
+            codes = {reply[1]: reply[2] and reply[2][0] for reply in (wire.receive() for _ in frames)}
+            assert codes == {1: None, 2: None, 3: 7}
+            wire.socket.sendall(b"".join(struct.pack("<I", len(frame)) + frame for frame in (frames[0], frames[0])))
+            replies = [wire.receive(), wire.receive()]
+            assert [1, None] in [reply and reply[:2] for reply in replies]  # the id is in flight: a bad frame
+
+
+def test_few_layouts_of_one_connection_are_kept(tmp_path: Path, seen: Seen) -> None:
+    with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        for n in range(1, 40):
+            wire.result("begin", {"policy": "sum", "agents": [n]})
+            ids = list(range(1, n + 1))
+            for _ in range(3):
+                wire.result("infer", {"policy": "sum", "agents": ids, "inputs": {"obs": bytes(4 * n)}})
+        session = next(iter(running.server.core.sessions))
+        assert 1 <= len(session._layouts) <= 8
+        assert all(isinstance(each, Layout) for each in session._layouts.values())
+        n = layout.MOST_BYTES // 4 + 100  # a long one is not worth it
+        many = list(range(1000, 1000 + n))
+        wire.result("begin", {"policy": "sum", "agents": many})
+        for _ in range(3):
+            wire.result("infer", {"policy": "sum", "agents": many, "inputs": {"obs": bytes(4 * n)}})
+        assert all(n_bytes <= layout.MOST_BYTES for n_bytes in session._layouts)
