@@ -12,11 +12,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from pages import assert_shown, blocks, text_of
 
 import cervello
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
+GALLERY = {command.removeprefix("$ python examples/"): shown for command, _, shown in (
+    block.text.partition("\n") for block in blocks("docs/examples.md", "console"))}  # what the gallery shows, by command
 
 
 def run(name: str, *arguments: object, folder: Path = ROOT) -> str:
@@ -27,6 +30,8 @@ def run(name: str, *arguments: object, folder: Path = ROOT) -> str:
     done = subprocess.run([sys.executable, EXAMPLES / name, *map(str, arguments)], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, cwd=folder)
     assert done.returncode == 0, done.stderr
+    if shown := GALLERY.get(" ".join([name, *map(str, arguments)])):
+        assert_shown(shown, done.stdout)
     return done.stdout
 
 
@@ -122,6 +127,13 @@ def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "any_model.py", "cartpole_vector.py", "custom_wrapper.py", "evaluate_and_swap.py", "evaluate_minari.py", "level_of_detail.py",
         "own_ops.py", "rollback.py", "self_play.py", "shared_weights.py", "swap_while_training.py", "train_cartpole.py", "train_ppo.py"}
+
+
+def test_the_gallery_shows_each_of_them() -> None:
+    shown = re.findall(r"^## `([\w./]+)`$", text_of("docs/examples.md"), re.MULTILINE)
+    assert shown == [path.name for path in sorted(EXAMPLES.glob("*.py"))] + ["browser"]
+    assert all(command.split()[0] in shown for command in GALLERY)
+    assert len(next(block.text for block in blocks("docs/examples.md", "py")).splitlines()) < 15  # of self-play
 
 
 def test_a_policy_evaluated_offline_is_swapped_in() -> None:

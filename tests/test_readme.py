@@ -19,7 +19,8 @@ def test_it_has_two_screens_before_its_limits() -> None:
 
 def test_its_server_serves() -> None:
     command = next(block.text for block in blocks("README.md", "bash") if block.text.startswith("cervello serve "))
-    with ServerProcess(ROOT / command.split()[2]) as server, bridge.Client(server.address) as client:
+    assert command.split()[2] == "cervello/demo/policies"
+    with ServerProcess(policy_path("scout").parent) as server, bridge.Client(server.address) as client:
         assert client.policies == ["grazer", "hunter", "scout"]
 
 

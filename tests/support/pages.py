@@ -53,3 +53,13 @@ def needed(page: str) -> list[str]:
     """Modules that a page's Python needs beside the test extra: `<!-- needs: torch, stable_baselines3 -->`."""
     found = re.search(r"^<!-- needs: ([\w, ]+) -->$", text_of(page), re.MULTILINE)
     return [] if found is None else found[1].split(", ")
+
+
+def assert_shown(shown: str, printed: str) -> None:
+    """Checks that a program printed what a page shows; numbers are not compared, a line of `...` stands for any lines."""
+    pattern = " ?.* ?".join(re.escape(_numberless(part)) for part in re.split(r"^\.\.\.\n", shown, flags=re.MULTILINE))
+    assert re.fullmatch(pattern, _numberless(printed)), printed
+
+
+def _numberless(text: str) -> str:
+    return re.sub(r"-?\d[\d,.]*", "#", " ".join(text.replace("─", "").split()))
