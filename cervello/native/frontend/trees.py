@@ -207,9 +207,10 @@ def _ensemble(lists: _Lists) -> dict[str, Any]:
     lists.optional(lists.tensor, "nodes_hitrates", count)
     splits, missing = lists.tensor("nodes_splits", count), lists.missing(count)
     lists.finite("nodes_splits", (split for split, mode in zip(splits, modes, strict=True) if mode != _MEMBER))
-    columns = zip(splits, lists.within("nodes_featureids", _MOST, count), modes, missing, *children, strict=True)
-    nodes = _with_members(lists, [[split, feature, (_OUTCOMES[_MODES[mode]] if mode != _MEMBER else 0) | (UNORDERED if gone else 0), yes, no]
-                                  for split, feature, mode, gone, yes, no in columns], modes)
+    outcomes = [(_OUTCOMES[_MODES[mode]] if mode != _MEMBER else 0) | (UNORDERED if gone else 0)
+                for mode, gone in zip(modes, missing, strict=True)]
+    columns = zip(splits, lists.within("nodes_featureids", _MOST, count), outcomes, *children, strict=True)
+    nodes = _with_members(lists, [list(column) for column in columns], modes)
     roots = lists.within("tree_roots", count)
     return {"aggregate": _AGGREGATES[lists.choice("aggregate_function", 1, range(4))], "base": [],
             "transform": _TRANSFORMS[lists.choice("post_transform", 0, range(5))],
