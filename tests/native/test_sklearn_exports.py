@@ -27,13 +27,15 @@ REGRESSORS = {
     "Normalizer, LinearRegression": lambda: pipeline.make_pipeline(preprocessing.Normalizer("l1"), linear_model.LinearRegression()),
     "SimpleImputer, Binarizer, Lasso": lambda: pipeline.make_pipeline(impute.SimpleImputer(), preprocessing.Binarizer(threshold=0.1),
                                                                       linear_model.Lasso()),
-    "StandardScaler, MLPRegressor": lambda: pipeline.make_pipeline(preprocessing.StandardScaler(), neural_network.MLPRegressor(max_iter=20)),
+    "StandardScaler, MLPRegressor": lambda: pipeline.make_pipeline(preprocessing.StandardScaler(),
+                                                                   neural_network.MLPRegressor(max_iter=20)),
     "DecisionTreeRegressor": lambda: tree.DecisionTreeRegressor(max_depth=5),
     "RandomForestRegressor": lambda: ensemble.RandomForestRegressor(20),
     "GradientBoostingRegressor": lambda: ensemble.GradientBoostingRegressor(n_estimators=20)}
 CLASSIFIERS = {
     "LogisticRegression": linear_model.LogisticRegression, "GaussianNB": naive_bayes.GaussianNB,
-    "MLPClassifier": lambda: neural_network.MLPClassifier(max_iter=20), "RandomForestClassifier": lambda: ensemble.RandomForestClassifier(20),
+    "MLPClassifier": lambda: neural_network.MLPClassifier(max_iter=20),
+    "RandomForestClassifier": lambda: ensemble.RandomForestClassifier(20),
     "GradientBoostingClassifier": lambda: ensemble.GradientBoostingClassifier(n_estimators=10)}
 
 

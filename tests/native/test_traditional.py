@@ -223,6 +223,12 @@ def test_one_row_without_an_axis_is_a_row() -> None:
     assert_near(Model.load(proto).run({"x0": x[None]})["y0"].reshape(1), foreign(regressor(4), {"x0": x[None]})["y0"].reshape(1), 1e-6, "")
 
 
+def test_a_file_without_onnxs_own_domain_needs_no_version_of_it() -> None:
+    proto = ml("Scaler", rows(3), offset=[0.5], scale=[2.0])
+    del proto.opset_import[0]
+    assert _planned(proto).run({"x0": np.float32([[1, 2, 3]])})["y0"].tolist() == [[1, 3, 5]]
+
+
 def _changed(proto: onnx.ModelProto, name: str, change: Callable[[list[Any]], Any]) -> onnx.ModelProto:
     """The model with one attribute changed."""
     node = proto.graph.node[0]

@@ -69,7 +69,7 @@ def _pool(s: GraphBuilder) -> bool:
     images, channels, window = found
     ends = [max(0, (out - 1) * stride + (kernel - 1) * apart + 1 - size - first) for out, stride, kernel, apart, size, first in zip(
         window.outputs, window.strides, window.kernel, window.dilations, window.sizes, window.pads, strict=True)]
-    counted = {"count_include_pad": 1} if s.attribute("count_include_pad", 0) else {}
+    counted: dict[str, Any] = {"count_include_pad": 1} if s.attribute("count_include_pad", 0) else {}
     depth, height, width = window.outputs
     pictures = s.reshape(s.input(0), images, channels * window.sizes[0], *window.sizes[1:])
     pooled = s.add(s.node.op, pictures, kernel_shape=window.kernel[1:], strides=window.strides[1:], dilations=window.dilations[1:],
