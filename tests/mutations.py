@@ -81,6 +81,8 @@ MUTATIONS = [
              f"{NATIVE}/test_operators_onnxruntime.py::test_outputs_are_those_of_onnxruntime[Conv-one-pixel]"),
     Mutation("sixteen lines that draw know only the last weight", "native/kernels/multinomial.py",
              "        total = total + weight\n", "        total = weight\n", f"{SAME_BITS}[Multinomial]"),
+    Mutation("NaN takes the branch of equal values", "native/kernels/trees.py", "value > threshold else 8", "value > threshold else 2",
+             f"{NATIVE}/test_traditional.py::test_every_mode_takes_the_branch_that_its_comparison_says[BRANCH_LEQ-False]"),
     Mutation("late frames teach nothing", "agents/runtime/cost_model.py",
              "min(self.margin_s + _STEP * budget_s, _TOP_MARGIN * budget_s)", "self.margin_s",
              "tests/agents/test_levels.py::test_the_margin_keeps_late_frames_rare"),

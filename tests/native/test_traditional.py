@@ -223,11 +223,17 @@ def test_one_row_without_an_axis_is_a_row() -> None:
     assert_near(Model.load(proto).run({"x0": x[None]})["y0"].reshape(1), foreign(regressor(4), {"x0": x[None]})["y0"].reshape(1), 1e-6, "")
 
 
+def test_a_file_without_onnxs_own_domain_needs_no_version_of_it() -> None:
+    proto = ml("Scaler", rows(3), offset=[0.5], scale=[2.0])
+    del proto.opset_import[0]
+    assert _planned(proto).run({"x0": np.float32([[1, 2, 3]])})["y0"].tolist() == [[1, 3, 5]]
+
+
 def _changed(proto: onnx.ModelProto, name: str, change: Callable[[list[Any]], Any]) -> onnx.ModelProto:
     """The model with one attribute changed."""
     node = proto.graph.node[0]
     old = next(a for a in node.attribute if a.name == name)
-    new = helper.make_attribute(name, change(list(helper.get_attribute_value(old))))
+    new = helper.make_attribute(name, change(list(helper.get_attribute_value(old))), attr_type=old.type)
     node.attribute.remove(old)
     node.attribute.append(new)
     return proto
@@ -278,6 +284,9 @@ def test_ensembles_that_contradict_themselves_are_refused_at_load(name: str, cha
 
 @pytest.mark.parametrize(("proto", "message"), [
     (lambda: ensemble(3, members=(1.0, np.nan, 2.0)), "1 sets as membership_values"),
+    (lambda: ensemble(3, n_targets=1 << 21), "n_targets from 1 to 1048576"),
+    (lambda: _changed(ensemble(3), "tree_roots", lambda v: []), "at least one of tree_roots"),
+    (lambda: ml("LinearRegressor", rows(0), targets=1 << 31), "at least one feature"),
     (lambda: regressor(3, base_values=[0.0, 1.0]), "no base_values or 1, got 2"),
     (lambda: regressor(3, aggregate_function="MEDIAN"), "aggregate_function among"),
     (lambda: regressor(3, n_targets=1, post_transform="EXP"), "post_transform among"),

@@ -88,8 +88,9 @@ def _graph(model: onnx.ModelProto, name: str, folders: tuple[Path, ...]) -> Grap
     proto = model.graph
     check_names(proto, name)
     opsets = {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in model.opset_import}
-    opset = opsets.get("", 0)
     newest = onnx.defs.onnx_opset_version()
+    foreign = "" not in opsets and not any(node.domain in ("", "ai.onnx") for node in proto.node)  # nothing of ONNX's own domain
+    opset = newest if foreign else opsets.get("", 0)
     if not OLDEST_OPSET <= opset <= newest:
         raise UnsupportedError(
             f"model {name!r}: expected opset {OLDEST_OPSET} to {newest}, got {opset}; export it with another opset")

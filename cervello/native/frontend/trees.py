@@ -23,7 +23,7 @@ _OUTCOMES = {"BRANCH_LEQ": LESS | EQUAL, "BRANCH_LT": LESS, "BRANCH_GTE": GREATE
 _MODES = tuple(_OUTCOMES)
 _MEMBER = len(_MODES)
 _AGGREGATES, _TRANSFORMS = ("AVERAGE", "SUM", "MIN", "MAX"), ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
-_MOST = 1 << 31
+_MOST, _MOST_TARGETS = 1 << 31, 1 << 20
 Votes = list[list[tuple[int, float]]]
 
 
@@ -65,8 +65,8 @@ class _Lists:
 
     def count(self, name: str) -> int:
         value = self.get(name, 1)
-        if not 1 <= value < _MOST:
-            self.fail(f"{name} of at least 1", value)
+        if not 1 <= value <= _MOST_TARGETS:
+            self.fail(f"{name} from 1 to {_MOST_TARGETS}", value)
         return int(value)
 
     def numbers(self, name: str, length: int | None = None) -> list[int]:
@@ -207,11 +207,13 @@ def _ensemble(lists: _Lists) -> dict[str, Any]:
     lists.optional(lists.tensor, "nodes_hitrates", count)
     splits, missing = lists.tensor("nodes_splits", count), lists.missing(count)
     lists.finite("nodes_splits", (split for split, mode in zip(splits, modes, strict=True) if mode != _MEMBER))
-    columns = zip(splits, lists.within("nodes_featureids", _MOST, count), modes, missing, *children, strict=True)
-    nodes = _with_members(lists, [[split, feature, (_OUTCOMES[_MODES[mode]] if mode != _MEMBER else 0) | (UNORDERED if gone else 0), yes,
-                                   no]
-                                  for split, feature, mode, gone, yes, no in columns], modes)
+    outcomes = [(_OUTCOMES[_MODES[mode]] if mode != _MEMBER else 0) | (UNORDERED if gone else 0)
+                for mode, gone in zip(modes, missing, strict=True)]
+    columns = zip(splits, lists.within("nodes_featureids", _MOST, count), outcomes, *children, strict=True)
+    nodes = _with_members(lists, [list(column) for column in columns], modes)
     roots = lists.within("tree_roots", count)
+    if not roots:
+        lists.fail("at least one of tree_roots", "none")
     return {"aggregate": _AGGREGATES[lists.choice("aggregate_function", 1, range(4))], "base": [],
             "transform": _TRANSFORMS[lists.choice("post_transform", 0, range(5))],
             FOREST: lambda: grown(np.array([tuple(node) for node in nodes], NODE), roots, votes, n_targets)}

@@ -18,8 +18,8 @@ def _features(o: Operands) -> int:
     """The number of features of [rows, features], or of one row without an axis for it."""
     rank = o.rank(0, "rows of features", 1, 2)
     size = o.shape(0)[rank - 1]
-    if isinstance(size, Affine):
-        o.fail("features that do not grow with the batch", written(o.shape(0)))
+    if isinstance(size, Affine) or not size:
+        o.fail("at least one feature, in a number that does not grow with the batch", written(o.shape(0)))
     return size
 
 
@@ -47,7 +47,7 @@ def _coefficients(o: Operands, count: int | None) -> int:
     """How many scores there are: as `count` says, or as the coefficients of as many as fit."""
     numbers = o.attribute("coefficients", ())
     intercepts, found = len(o.attribute("intercepts", ())), _features(o)
-    wanted = count if count is not None else len(numbers) // max(found, 1)
+    wanted = count if count is not None else len(numbers) // found
     if not wanted or len(numbers) != wanted * found:
         o.fail(f"coefficients for {found} features{'' if count is None else f' of {count} targets'}", len(numbers))
     if intercepts not in (0, wanted):

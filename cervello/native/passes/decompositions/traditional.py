@@ -120,7 +120,7 @@ def _linear_classifier(s: GraphBuilder) -> bool:
     x = s.value(0)
     assert x is not None
     assert x.shape is not None
-    if isinstance(x.shape[-1], Affine) or not x.shape[-1]:
+    if isinstance(x.shape[-1], Affine):
         return False
     labels, kind = s.attribute("classlabels_ints"), s.attribute("post_transform", "NONE")
     count = len(s.attribute("coefficients")) // x.shape[-1]
