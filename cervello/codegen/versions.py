@@ -1,4 +1,4 @@
-"""Which versions of the packages that compile were run, and which are installed; read without importing any of them."""
+"""Which versions of the packages that compile are known to work, and which are installed; read without importing any of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cervello.errors import CompilationError
 
-# From this version on, and before that one; the bounds in pyproject.toml are the same.
+# From this version on, and before that one; the bounds in pyproject.toml are the same. Run were both ends, with the same bits: numba 0.61.0
+# with llvmlite 0.44.0, numpy 1.26.0 and onnx 1.17.0, and numba 0.68.1 with llvmlite 0.50.0, numpy 2.4.6 and onnx 1.23.2.
 TESTED = {"numba": ("0.61", "0.69"), "llvmlite": ("0.44", "0.51"), "numpy": ("1.26", "2.5"), "onnx": ("1.17", "1.24")}
 _ANYWAY = "CERVELLO_UNTESTED_NUMBA"
 _METADATA = re.compile(r"-(.+)\.dist-info$")
@@ -53,7 +54,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def check_numba() -> None:
-    """Refuses versions of numba and llvmlite whose private parts nobody has tried: code from them might be wrong, not only missing.
+    """Refuses versions of numba and llvmlite beyond those that were run: their private parts are used, so code might be wrong.
 
     Raises:
       CompilationError: a version outside of `TESTED`, unless CERVELLO_UNTESTED_NUMBA=1.
@@ -63,5 +64,5 @@ def check_numba() -> None:
     for package in ("numba", "llvmlite"):
         found, (low, high) = installed(package), TESTED[package]
         if not is_tested(package, found):
-            raise CompilationError(f"codegen: expected {package} >= {low} and < {high}, the versions that were run, got {found}; "
+            raise CompilationError(f"codegen: expected {package} >= {low} and < {high}, within what was run, got {found}; "
                                    f"pip install '{package}>={low},<{high}', or set {_ANYWAY}=1 to try it")

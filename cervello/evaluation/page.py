@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cervello.evaluation import plots
 from cervello.evaluation.text import notes, rows
-from cervello.pictures import notebook
 
 if TYPE_CHECKING:
     from cervello.evaluation.report import Report
@@ -20,7 +19,7 @@ body { font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .unsupported { border-color: #b3261e; color: #b3261e }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3em .6em; border-bottom: 1px solid #dde2e9 }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-svg, img { max-width: 100%; height: auto; margin-top: 1em } svg { display: block } svg text { font-size: 14px; fill: #3c4553 }
+svg { max-width: 100%; height: auto; margin-top: 1em; display: block } svg text { font-size: 14px; fill: #3c4553 }
 svg .title { font-size: 19px; font-weight: 600 }
 .grid { stroke: #dde2e9 }
 @media (prefers-color-scheme: dark) {
@@ -43,7 +42,7 @@ def page(report: Report) -> str:
                     f'<td class="{verdict}">{verdict}</td><td>{escape(reason)}</td></tr>')
     body.append("</table>")
     body += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes(report)), "</ul>",
-             notebook.figure(report.to_svg(), "estimates with intervals")]
+             report.to_svg()]
     weighted = {name: each.diagnostics for name, each in report.items() if each.diagnostics is not None}
     if weighted:
         body += ["<h2>Weights</h2><table><tr><th>policy</th><th>effective sample size</th><th>largest share</th><th>tail index</th>"

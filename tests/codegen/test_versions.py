@@ -41,7 +41,7 @@ def test_versions_that_were_never_run_are_refused_before_anything_is_compiled(mo
     monkeypatch.delenv("CERVELLO_UNTESTED_NUMBA", raising=False)
     versions.check_numba()
     monkeypatch.setitem(versions.TESTED, "numba", ("1.0", "1.1"))
-    with pytest.raises(CompilationError, match=r"codegen: expected numba >= 1\.0 and < 1\.1, the versions that were run, got .*; "
+    with pytest.raises(CompilationError, match=r"codegen: expected numba >= 1\.0 and < 1\.1, within what was run, got .*; "
                                                r"pip install 'numba>=1\.0,<1\.1', or set CERVELLO_UNTESTED_NUMBA=1 to try it"):
         versions.check_numba()
     monkeypatch.setenv("CERVELLO_UNTESTED_NUMBA", "1")
