@@ -12,7 +12,7 @@
     @ops.spelled("", "Mul")                    # a pattern: x * relu(x) becomes SquaredRelu
     def fuse(builder):
         for x, gate in (0, 1), (1, 0):
-            maker = builder.maker(gate)         # the node that makes this input, if nobody else reads it
+            maker = builder.maker(gate)         # the node that makes this input, if no other node reads it
             if maker is not None and maker.op == "Relu" and maker.inputs[0] == builder.input(x):
                 builder.set_outputs(builder.add("SquaredRelu", builder.input(x), domain="com.example"))
                 return True

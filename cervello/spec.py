@@ -19,6 +19,7 @@ class TensorSpec:
     """One input or output of a policy, as one agent sees it.
 
     Attributes:
+      name: as in the file, or as `rename=` has it.
       shape: one agent's row, without the batch axis; () is a scalar.
       dtype: element type.
       batch_axis: where the rows lie in a batch; 0 but for a few exporters. None: the value has no rows, all agents share it.
@@ -75,7 +76,11 @@ class TensorSpec:
 
 
 class Specs(Mapping[str, TensorSpec]):
-    """Specs by name, in the model's order. Immutable."""
+    """Specs by name, in the model's order. Immutable.
+
+    Args:
+      specs: in the model's order, names distinct.
+    """
 
     def __init__(self, specs: Sequence[TensorSpec]):
         self._specs = {spec.name: spec for spec in specs}
@@ -104,7 +109,12 @@ class Specs(Mapping[str, TensorSpec]):
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """What a model or a policy takes and gives; constants are outputs that no input reaches."""
+    """What a model or a policy takes and gives; constants are outputs that no input reaches.
+
+    Attributes:
+      inputs, outputs: by name.
+      constants: arrays by name.
+    """
 
     inputs: Specs
     outputs: Specs
@@ -178,16 +188,20 @@ class Inferer(Protocol):
     """
 
     @property
-    def raw_inputs(self) -> Specs: ...
+    def raw_inputs(self) -> Specs:
+        """What the model takes."""
 
     @property
-    def raw_outputs(self) -> Specs: ...
+    def raw_outputs(self) -> Specs:
+        """What the model gives."""
 
     @property
-    def inputs(self) -> Specs: ...
+    def inputs(self) -> Specs:
+        """What a caller gives: less than the model takes where wrappers provide the rest."""
 
     @property
-    def outputs(self) -> Specs: ...
+    def outputs(self) -> Specs:
+        """What a caller gets."""
 
     def select_batch_size(self, max_rows: int) -> int:
         """How many of the next max_rows (≥ 1) rows to run at once: at least 1, at most max_rows."""
@@ -199,7 +213,7 @@ class Inferer(Protocol):
         """An agent begins at a slot."""
 
     def end_agent(self, slot: int) -> None:
-        """An agent ends."""
+        """The agent at a slot ends."""
 
 
 @runtime_checkable
@@ -212,27 +226,35 @@ class Wrapper(Protocol):
     from the outermost wrapper to the innermost, runs, and passes `outward` back; `commit` is called only when the whole batch has
     succeeded, so state never changes for a failed one. `commit` must not fail; those of the library's own wrappers come last.
 
-    When agents are restarted, their next episode begins at other slots before the last one ends. When `begin` raises, nobody has
+    When agents are restarted, their next episode begins at other slots before the last one ends. When `begin` raises, no agent has
     begun, and the wrappers that were told so are told of the end. When `end` raises, the others are told all the same.
     """
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
-        """Joins a stack. Raises WrapperError when it does not fit, with the reason."""
+        """Joins a stack.
+
+        Args:
+          spec: what the inferer's side takes and gives.
+        Returns:
+          a wrapper bound to it, and what the caller's side takes and gives.
+        Raises:
+          WrapperError: it does not fit, with the reason.
+        """
 
     def reserve(self, capacity: int) -> None:
         """Makes room for slots below `capacity`."""
 
     def begin(self, slots: Array) -> None:
-        """Agents begin at these slots: their state is the initial one."""
+        """Agents begin at these slots, [n] int64: their state is the initial one."""
 
     def end(self, slots: Array) -> None:
-        """Agents end."""
+        """The agents at these slots, [n] int64, end."""
 
     def inward(self, view: View) -> None:
-        """Turns the caller's inputs into the inferer's."""
+        """Turns the caller's inputs in `view` into the inferer's."""
 
     def outward(self, view: View) -> None:
-        """Turns the inferer's outputs into the caller's."""
+        """Turns the inferer's outputs in `view` into the caller's."""
 
     def commit(self, view: View) -> None:
         """Stores the new state of the view's agents."""

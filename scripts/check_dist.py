@@ -17,7 +17,8 @@ from pathlib import Path
 
 POLICIES = tuple(f"cervello/demo/policies/{name}.onnx" for name in ("grazer", "hunter", "scout"))
 PACKAGE = ("cervello/__init__.py", "cervello/__main__.py", "cervello/py.typed", *POLICIES)
-AROUND = ("pyproject.toml", "hatch_build.py", "scripts/build_code.py", "README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE",
+AROUND = ("pyproject.toml", "mkdocs.yml", "hatch_build.py", "scripts/build_code.py", "README.md", "CHANGELOG.md", "LICENSE-MIT",
+          "LICENSE-APACHE",
           ".ci/run", "scripts/test.py", "tests/conftest.py", "tests/mutations.py", "examples/cartpole.onnx",
           "docs/decisions/0001-layout.md")
 CODE = "cervello/codegen/object_code/"
@@ -81,8 +82,9 @@ def main(folder: Path) -> int:
         in_wheel = {name for name in archive.namelist() if not name.endswith("/")}
         metadata = next(name for name in in_wheel if name.endswith(".dist-info/METADATA")).partition("/")[0]
     wrong = check(sdist.name, in_sdist, PACKAGE + AROUND,
-                  ("cervello/", "clients/", "tests/", "examples/", "benchmarks/", "docs/", "scripts/", ".ci/", "pyproject.toml",
-                   "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE-", "PKG-INFO", ".gitignore"))
+                  ("cervello/", "clients/", "tests/", "examples/", "benchmarks/", "docs/", "scripts/", ".ci/", ".github/", "pyproject.toml",
+                   "hatch_build.py", "mkdocs.yml", "README.md", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md",
+                   "LICENSE-", "PKG-INFO", ".gitignore"))
     wrong += check(wheel.name, in_wheel, (*PACKAGE, f"{metadata}/licenses/LICENSE-MIT", f"{metadata}/licenses/LICENSE-APACHE",
                                           f"{metadata}/entry_points.txt"), ("cervello/", f"{metadata}/"))
     wrong += [f"{sdist.name}: {name} does not belong there" for name in sorted(in_sdist) if name.startswith(CODE)]

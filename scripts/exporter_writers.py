@@ -43,6 +43,15 @@ def torch_policies() -> dict[str, tuple[Any, dict[str, tuple[tuple[int, ...], in
             seen = self.embed(entities)
             return self.head((seen + self.attention(seen, seen, seen, need_weights=False)[0]).mean(1))
 
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(6, 16), nn.Linear(16, 3)
+            self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+
+        def forward(self, entities: Any) -> Any:
+            return self.head(self.layer(self.embed(entities)).mean(1))
+
     class Pooled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -61,6 +70,7 @@ def torch_policies() -> dict[str, tuple[Any, dict[str, tuple[tuple[int, ...], in
         "LSTM": (Recurrent(nn.LSTM(8, 16)), {"obs": ((2, 8), 0), "h_in": state, "c_in": state}, ["action", "h_out", "c_out"]),
         "GRU": (Recurrent(nn.GRU(8, 16)), {"obs": ((2, 8), 0), "h_in": state}, ["action", "h_out"]),
         "MultiheadAttention": (Entities(), {"obs": ((2, 5, 6), 0)}, ["action"]),
+        "TransformerEncoderLayer": (Encoder(), {"obs": ((2, 5, 6), 0)}, ["action"]),
         "entity list": (Pooled(), {"obs": ((2, 5, 6), 0), "present": ((2, 5), 0)}, ["action"]),
     }
 

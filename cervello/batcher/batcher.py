@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cervello.batcher.deterministic import by_row
-from cervello.batcher.pad import MakeReader, Observation, checked
+from cervello.batcher.pad import Observation, Reader, checked
 from cervello.batcher.queue import Batched, Queue
 from cervello.batcher.rows import by_agent, odd_axes, owned
 from cervello.errors import AgentError, InputError
@@ -19,8 +19,7 @@ class Decider(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def make_reader(self) -> MakeReader: ...
+    def make_reader(self, specs: Specs) -> Reader | None: ...
 
     @property
     def all_inputs(self) -> Specs: ...
@@ -28,13 +27,18 @@ class Decider(Protocol):
     @property
     def outputs(self) -> Specs: ...
 
+    @property
+    def changes(self) -> int:
+        """Grows whenever agents begin or end."""
+
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
 
     def births(self, ids: Sequence[AgentId]) -> Sequence[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
 
-    def infer_batch(self, ids: Any, inputs: Mapping[str, Any], deterministic: Any = False) -> Any: ...
+    def infer_batch(self, ids: Any, inputs: Mapping[str, Any], deterministic: Any = False, *, unchanged: int | None = None) -> Any:
+        """Raises AgentError when the number of `changes` is not `unchanged` any more."""
 
 
 class Batcher:
@@ -44,12 +48,16 @@ class Batcher:
 
     A finalizer or a signal handler may come in the midst of any call: what it discards is gone when that call is over, what it pushes is
     refused with an AgentError.
+
+    Args:
+      policy: decides for the batch; also an attribute.
     """
 
     def __init__(self, policy: Decider):
         self.policy = policy
         self._queue = Queue(policy.all_inputs, policy.make_reader)
         self._odd = odd_axes(policy.outputs)
+        self._changes = policy.changes  # of the policy, when nobody waited or all were looked up
         self._busy = False  # whether a call is under way
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
 
@@ -70,6 +78,11 @@ class Batcher:
           AgentError: it has not begun, or waits already.
           InputError: names, shapes or types that do not fit.
         """
+        if self._busy or not self._queue.push(0, 0, agent, observation):
+            self._push(agent, observation)
+
+    def _push(self, agent: AgentId, observation: Observation | Any) -> None:
+        """`push` for what does not fit as it is, and for what is refused."""
         queue = self._queue
         birth = self.policy.births((agent,))[0]
         if birth is None or agent in queue.births:
@@ -77,6 +90,7 @@ class Batcher:
         self._enter("push")
         try:
             if queue.take(agent, birth, observation):
+                queue.open()
                 return
         finally:
             self._leave()
@@ -84,11 +98,16 @@ class Batcher:
         self._enter("push")
         try:
             queue.put(agent, birth, arrays)
+            queue.open()
         finally:
             self._leave()
 
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
-        """Adds many; none when one does not fit."""
+        """Adds many observations, {agent: {input: row}}; none when one does not fit.
+
+        Raises:
+          AgentError, InputError: as `push`.
+        """
         if not isinstance(observations, Mapping):
             raise InputError(f"{self._where}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
         queue, ids = self._queue, list(observations)
@@ -144,7 +163,8 @@ class Batcher:
         """What waits, as one batch; the columns are the pad's own memory."""
         self._enter("batched")
         try:
-            return self._queue.head(len(self._queue))
+            ids, columns = self._queue.head(len(self._queue))
+            return Batched(ids, dict(columns))
         finally:
             self._leave()
 
@@ -167,17 +187,31 @@ class Batcher:
 
     def _execute(self, deterministic: bool | Mapping[AgentId, bool]) -> Any:
         queue, policy = self._queue, self.policy
-        pushed = queue.births
-        ids, columns = queue.head(len(pushed))
-        births = policy.births(ids)
+        ids, columns = queue.head(len(queue))
+        flags = deterministic if deterministic is False else by_row(ids, deterministic)
+        while True:
+            changes = policy.changes
+            if changes != self._changes:
+                self._check_births(ids)
+            try:
+                found = policy.infer_batch(ids, columns, flags, unchanged=changes)
+                break
+            except AgentError:
+                if policy.changes == changes:
+                    raise
+        found = by_agent(ids, owned(found, columns), self._odd)
+        queue.clear()
+        self._changes = changes
+        return found
+
+    def _check_births(self, ids: tuple[AgentId, ...]) -> None:
+        """Raises AgentError for agents that have ended, or begun anew, since they were pushed."""
+        pushed = self._queue.births
+        births = self.policy.births(ids)
         if births != list(pushed.values()):
             gone = [agent for agent, birth in zip(ids, births, strict=True) if birth != pushed[agent]]
             raise AgentError(f"{self._where}, execute: expected agents that have not ended since their push, got {gone}; discard "
                              "them, and push anew those that have begun again")
-        flags = deterministic if deterministic is False else by_row(ids, deterministic)
-        found = by_agent(ids, owned(policy.infer_batch(ids, columns, flags), columns), self._odd)
-        queue.clear()
-        return found
 
     def discard(self, agent: AgentId) -> bool:
         """Forgets what one agent waits with; returns whether it waited."""

@@ -79,6 +79,16 @@ class Reader(Protocol):
     def read(self) -> Callable[..., int]:
         """f(first row, 0, *observations): how many were copied, those in front of the first that does not fit as it is."""
 
+    @property
+    def push(self) -> Callable[..., int] | None:
+        """f(0, 0, agent, observation[, frame, lock]): 1 when a row was added as the last `open` says, else 0; None where it never does."""
+
+    def open(self, births: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
+        """Lets `push` add agents to these dicts, and their rows behind those from `first` on, until `shut`."""
+
+    def shut(self) -> None:
+        """Ends what `open` began."""
+
     def bind(self, columns: Mapping[str, Array]) -> None:
         """Reads into these columns, of the types that they have, from here on."""
 
@@ -95,18 +105,23 @@ class ScratchPad:
 
     Attributes:
       pin_count: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
+      reader: what `make_reader` made.
+      is_large: whether it is worth giving memory back.
     """
 
-    __slots__ = ("_columns", "_make_reader", "_reader", "_row_bytes", "_water", "capacity", "pin_count", "specs")
+    __slots__ = ("_are_views", "_columns", "_make_reader", "_row_bytes", "_views", "_water", "capacity", "is_large", "pin_count", "reader",
+                 "specs")
 
     def __init__(self, specs: Specs, capacity: int = _FIRST, make_reader: MakeReader | None = None):
         self.specs = specs
         self._make_reader = make_reader
-        self._reader = None if make_reader is None else make_reader(specs)
+        self.reader = None if make_reader is None else make_reader(specs)
         self.capacity = self.pin_count = 0
+        self._are_views = all(spec.batch_axis == 0 for spec in specs.values())
         self._row_bytes = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
         self._water = HighWater()
         self._columns: dict[str, Array] = {}
+        self._views: tuple[int, int, dict[str, Array]] = (0, 0, {})  # rows as `columns` gave them last, and the first of them
         self.grow(capacity)
 
     def grow(self, wanted: int) -> None:
@@ -122,13 +137,13 @@ class ScratchPad:
                 column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
         self._use(columns)
-        self.capacity = capacity
+        self.capacity, self.is_large = capacity, capacity * self._row_bytes > KEPT_BYTES
 
     def _use(self, columns: dict[str, Array]) -> None:
         """Other columns from here on."""
-        self._columns = columns
-        if self._reader is not None:
-            self._reader.bind(columns)
+        self._columns, self._views = columns, (0, 0, {})
+        if self.reader is not None:
+            self.reader.bind(columns)
 
     def empty(self) -> ScratchPad:
         """Another one of the same kind."""
@@ -136,11 +151,11 @@ class ScratchPad:
 
     def read(self, row: int, observation: Any) -> bool:
         """Writes one observation when it fits as it is and there is room; the row is undefined otherwise."""
-        return self._reader is not None and row < self.capacity and self._reader.read(row, 0, observation) == 1
+        return self.reader is not None and row < self.capacity and self.reader.read(row, 0, observation) == 1
 
     def read_all(self, first: int, n_rows: int, observations: Iterable[Any]) -> bool:
         """As `read`, for n_rows observations from a row on; there is room."""
-        return self._reader is not None and self._reader.read(first, 0, *observations) == n_rows
+        return self.reader is not None and self.reader.read(first, 0, *observations) == n_rows
 
     def _for(self, name: str, given: np.dtype[Any]) -> Array:
         """The column of an input that gets something of this type. Where float64 counts and is given, the column has that type from then
@@ -148,21 +163,17 @@ class ScratchPad:
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
         if dtype.itemsize > column.itemsize:
             column = self._columns[name] = column.astype(dtype)
-            if self._reader is not None:
-                self._reader.bind({name: column})
+            self._views = 0, 0, {}
+            if self.reader is not None:
+                self.reader.bind({name: column})
         return column
-
-    @property
-    def is_large(self) -> bool:
-        """Whether it is worth giving memory back."""
-        return self.capacity * self._row_bytes > KEPT_BYTES
 
     def trim(self, n_rows: int) -> None:
         """Up to n_rows rows were needed, and what they hold no longer is: memory far above what was needed lately is given back."""
         if self.is_large:
             capacity = max(self._water.keep(n_rows, self.capacity), _FIRST)
             if capacity < self.capacity:
-                self._columns, self.capacity = {}, 0  # the old memory goes first
+                self._columns, self._views, self.capacity = {}, (0, 0, {}), 0  # the old memory goes first
                 self._resize(capacity, 0, 0)
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
@@ -271,11 +282,14 @@ class ScratchPad:
             return None
 
     def columns(self, n_rows: int, first: int = 0) -> dict[str, Array]:
-        """n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0.
+        """n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0, the same ones when asked again.
 
         Raises:
           InputError: agents differ in a value that they share.
         """
+        last_rows, last_first, found = self._views
+        if n_rows == last_rows and first == last_first and n_rows:
+            return found
         found = {}
         for name, spec in self.specs.items():
             rows = self._columns[name][first:first + n_rows]
@@ -285,6 +299,8 @@ class ScratchPad:
                 found[name] = _only(spec, rows)
             else:
                 found[name] = np.ascontiguousarray(np.moveaxis(rows, 0, spec.batch_axis))
+        if self._are_views:
+            self._views = n_rows, first, found
         return found
 
 

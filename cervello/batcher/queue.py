@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,10 +12,21 @@ from cervello.batcher.pad import MakeReader, ScratchPad
 from cervello.spec import AgentId, Array, Specs
 
 _FEW = 4096  # agents whose names are kept at hand
+_PLAIN = frozenset({int, str})
+
+
+def _never(*given: object) -> int:
+    """`Queue.push` where rows are added in Python only."""
+    return 0
 
 
 class Batched(NamedTuple):
-    """A batch that has been checked: row i of every column belongs to ids[i]."""
+    """A batch that has been checked: row i of every column belongs to ids[i].
+
+    Attributes:
+      ids: [n] agents.
+      columns: [n, …] by input.
+    """
 
     ids: tuple[AgentId, ...]
     columns: Mapping[str, Array]
@@ -27,7 +38,10 @@ class Queue:
     Rows leave in front and come at the back, so the used part moves through the pad and is put back to its beginning when the end is
     reached. Rows of agents that are discarded stay as holes until rows are looked at: a crowd may end one by one.
 
+    After `open`, agents are added in one compiled call each, `push`, until something happens that it does not know of.
+
     Attributes:
+      push: see `pad.Reader`.
       births: who waits, in the order of rows, and when they had begun.
       pad: the rows.
       changes: grows whenever others wait, or in another order.
@@ -41,10 +55,32 @@ class Queue:
         self._first = 0
         self._most = 0  # rows at once since the pad was empty, or its rows were moved to its beginning
         self._holes = False
-        self._ids: tuple[AgentId, ...] | None = ()
-        self._all: Batched | None = None  # as `head` gave all rows last; views, so what is written to the rows shows in them
-        self._views = all(spec.batch_axis == 0 for spec in specs.values())
+        self._ids: tuple[AgentId, ...] | None = ()  # `push` only adds to them, so they are known to be old by their number
+        self._plain = True  # whether all who wait are ints and strings
+        self._is_open = False
+        self.push = self._pushing()
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
+
+    def _pushing(self) -> Callable[..., int]:
+        reader = self.pad.reader
+        return _never if reader is None or reader.push is None else reader.push
+
+    def open(self, since: dict[AgentId, int] | None = None) -> None:
+        """Lets `push` add agents.
+
+        Args:
+          since: where it notes the frames that they wait from; None where frames are not counted.
+        """
+        reader = self.pad.reader
+        if reader is not None and self._plain and not self._holes:
+            reader.open(self.births, self._rows, since, self._first, self.pad.capacity)
+            self._is_open = True
+
+    def shut(self) -> None:
+        """`push` adds nobody from here on."""
+        if self._is_open:
+            self.pad.reader.shut()  # type: ignore[union-attr]
+            self._is_open = False
 
     @property
     def shares(self) -> bool:
@@ -55,7 +91,7 @@ class Queue:
     def ids(self) -> tuple[AgentId, ...]:
         """Who waits, in the order of rows."""
         ids = self._ids
-        if ids is None:
+        if ids is None or len(ids) != len(self.births):
             ids = self._ids = tuple(self.births)
         return ids
 
@@ -78,6 +114,7 @@ class Queue:
             row = self._rows[agent] = self._room(1)
         self.pad.put(row, arrays)
         self.births[agent] = birth
+        self._plain = self._plain and type(agent) in _PLAIN
 
     def take(self, agent: AgentId, birth: int, observation: Any) -> bool:
         """As `put`, for an observation as it was given; False when it does not fit as it is, and nobody waits with it then."""
@@ -92,6 +129,7 @@ class Queue:
                 return False
             self._rows[agent] = row
         births[agent] = birth
+        self._plain = self._plain and type(agent) in _PLAIN
         return True
 
     def take_all(self, ids: Sequence[AgentId], births: Sequence[int], observations: Iterable[Any]) -> bool:
@@ -103,6 +141,7 @@ class Queue:
             return False
         self._rows.update(zip(ids, range(start, start + n_rows), strict=True))
         self.births.update(zip(ids, births, strict=True))
+        self._plain = self._plain and _PLAIN.issuperset(map(type, ids))
         return True
 
     def put_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array]) -> None:
@@ -142,8 +181,10 @@ class Queue:
 
     def _changed(self) -> None:
         """Others wait, or in another order."""
+        self.shut()
+        self._most = max(self._most, len(self.births))
         self.changes += 1
-        self._ids = self._all = None
+        self._ids = None
 
     def _room(self, n: int) -> int:
         """The first of n free rows at the back."""
@@ -165,7 +206,7 @@ class Queue:
         self._holes = False
 
     def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.lent` counts them.
+        """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.pin_count` counts them.
 
         Raises:
           InputError: they differ in a value that they share; see `alike`.
@@ -174,18 +215,13 @@ class Queue:
             if self._holes:
                 self._close_holes()
             return Batched(tuple(islice(self.births, n)), self.pad.columns(n, self._first))
-        found = self._all
-        if found is None:
-            if self._holes:
-                self._close_holes()
-            found = Batched(self.ids, self.pad.columns(n, self._first))
-            if self._views:
-                self._all = found
-        return found
+        if self._holes:
+            self._close_holes()
+        return Batched(self.ids, self.pad.columns(n, self._first))
 
     def prepare(self) -> None:
         """Makes ahead what `head` gives of all rows, where these are views."""
-        if self._views:
+        if not self._shared:
             self.head(len(self.births))
 
     def alike(self, n: int) -> int:
@@ -245,13 +281,18 @@ class Queue:
         self._rows = {agent: row for row, agent in enumerate(self.births, self._first)}
 
     def clear(self) -> None:
-        """Forgets all rows."""
-        if self.pad.pin_count:
-            self.pad = self.pad.empty()
-        self._changed()
+        """Forgets all rows; `push` goes on as before."""
+        pad = self.pad
+        if pad.pin_count or self._first or self._holes or not self._plain or pad.is_large:
+            self.shut()
+        if pad.pin_count:
+            pad = self.pad = pad.empty()
+            self.push = self._pushing()
+        most = max(self._most, len(self.births))
+        self.changes += 1
+        self._ids = ()
         self.births.clear()
         self._rows.clear()
-        self._first, self._holes = 0, False
-        if self._most:  # else nobody has come since
-            self.pad.trim(self._most)
-            self._most = 0
+        self._first, self._most, self._holes, self._plain = 0, 0, False, True
+        if pad.is_large and most:  # else nobody has come since
+            pad.trim(most)

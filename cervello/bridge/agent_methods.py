@@ -57,8 +57,9 @@ def start(hosted: Hosted, link: Link, ids: Sequence[int], chosen: Array, begun: 
 
 def _enter(hosted: Hosted, link: Link, ids: Sequence[int], keys: Sequence[int], chosen: Array, begun: Sequence[int]) -> None:
     members = [Member(key, stream) for key, stream in zip(keys, chosen.tolist(), strict=True)]
-    link.crowd(hosted.name).add(ids, members, begun)
-    hosted.n_agents += len(ids)
+    crowd = link.crowd(hosted.name)
+    crowd.add(ids, members, begun)
+    hosted.count(crowd, len(ids))
 
 
 def note_episodes(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
@@ -69,8 +70,9 @@ def note_episodes(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
 
 def undo(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
     """Agents that began for a request that is refused have not begun."""
-    members = link.crowd(hosted.name).forget(ids)
-    hosted.n_agents -= len(ids)
+    crowd = link.crowd(hosted.name)
+    members = crowd.forget(ids)
+    hosted.count(crowd, -len(ids))
     link.reserve(-len(ids))
     keys = [member.key for member in members]
     try:
@@ -86,7 +88,7 @@ def leave(hosted: Hosted, link: Link, ids: Sequence[int], observations: Mapping[
     members = crowd.remove(ids)
     if hosted.recorder is not None:
         hosted.recorder.end(members, observations, terminated, truncated)
-    hosted.n_agents -= len(ids)
+    hosted.count(crowd, -len(ids))
     link.reserve(-len(ids))
     keys = [member.key for member in members]
     try:
@@ -109,7 +111,8 @@ def end(hosted: Hosted, job: Job) -> dict[str, Any]:
 def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
     """Rewards of steps that were inferred."""
     ids = job.agents or []
-    members = job.link.crowd(hosted.name).find(ids)
+    crowd = job.link.crowd(hosted.name)
+    members = crowd.find(ids)
     tick = optional_int("tick", job.params.get("tick"))
     data = as_bytes("reward", job.params.get("reward"))
     if len(data) != 4 * len(ids):
@@ -119,6 +122,7 @@ def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
         raise bad("reward", "expected numbers, got NaN")
     given = job.params.get("actions")
     actions = {} if given is None else rows_of("actions", hosted.ports.outputs, given, len(ids), complete=False)
+    crowd.settle()
     steps = [member.step_of(tick) for member in members]
     if None in steps:
         agent = ids[steps.index(None)]

@@ -86,7 +86,7 @@ class Core:
         self.sessions.discard(session)
         if session.link is not None:
             for worker in self.workers.values():
-                job = Job(session, session.link, None, CLOSED, {}, None, 0)
+                job = Job(session, session.link, None, CLOSED, {}, None, 0, time.perf_counter())
                 session.wait_for(job)
                 worker.put(job)
 

@@ -48,14 +48,17 @@ class Crowd:
     """Agents by their ids. Used by one thread at a time, that which runs the policy.
 
     Attributes:
-      members: those that have begun.
+      members: those that have begun. changes: grows whenever they change.
       past: how often others began. Exact for the last 16,384 ids at least; beyond, a count may be higher, so that no stream comes twice.
     """
 
     def __init__(self) -> None:
         self.members: dict[int, Member] = {}
+        self.changes = 0
         self.past = PastEpisodes()
         self._begun: dict[int, int] = {}
+        self._stepped: Sequence[Member] = ()  # agents whose last steps they do not know yet, and the ticks of these
+        self._ticks: list[int | None] = []
 
     def begun(self, ids: Sequence[int]) -> list[int]:
         """How often agents that have not begun were begun before."""
@@ -64,19 +67,38 @@ class Crowd:
 
     def add(self, ids: Sequence[int], members: Sequence[Member], begun: Sequence[int]) -> None:
         """Agents begin."""
+        self.changes += 1
         self.members.update(zip(ids, members, strict=True))
         self._begun.update(zip(ids, begun, strict=True))
 
     def remove(self, ids: Sequence[int]) -> list[Member]:
         """Agents end."""
+        self.changes += 1
         self.past.note(ids, [self._begun.pop(agent) + 1 for agent in ids])
         return [self.members.pop(agent) for agent in ids]
 
     def forget(self, ids: Sequence[int]) -> list[Member]:
         """Agents have not begun after all."""
+        self.changes += 1
         for agent in ids:
             del self._begun[agent]
         return [self.members.pop(agent) for agent in ids]
+
+    def step(self, members: Sequence[Member], tick: int | None) -> None:
+        """Agents have inferred. A crowd that comes again is only counted."""
+        if members is not self._stepped:
+            self.settle()
+            self._stepped = members
+        elif len(self._ticks) >= WINDOW:
+            self.settle()
+        self._ticks.append(tick)
+
+    def settle(self) -> None:
+        """Tells agents of steps that were only counted; to be called before `Member.step_of`."""
+        ticks, self._ticks = self._ticks, []
+        for member in self._stepped:
+            member.ticks.extend(ticks)
+            member.n_steps += len(ticks)
 
     def find(self, ids: Sequence[int]) -> list[Member]:
         """Agents that have begun.

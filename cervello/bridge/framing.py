@@ -26,7 +26,8 @@ class Deframer:
         self.most = most
         self._parts = bytearray()
 
-    def __len__(self) -> int:
+    @property
+    def n_partial(self) -> int:
         """Bytes of a frame that is not complete."""
         return len(self._parts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.bridge.crowd import Crowd
 from cervello.bridge.recorder import Recorder
 from cervello.bridge.wire import Ports
 from cervello.errors import ConfigurationError
 from cervello.native import Model
 
-_RECENT = 2048  # latencies that are kept for `stats`
+_RECENT = 2048  # latencies that are kept for `stats`, and batches that wait for the histograms
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 
@@ -31,12 +34,16 @@ class Histogram:
 
     def add(self, value: float) -> None:
         self.total += value
-        self.counts[next((i for i, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
 
 
 @dataclass(slots=True)
 class Counts:
-    """What a policy has done. Mutable; written by one thread at a time, that which runs the policy."""
+    """What a policy has done. Mutable; written by one thread at a time, that which runs the policy.
+
+    Attributes:
+      recent: batches that the histograms do not have yet: (rows, seconds of the batch, seconds that each request had waited); see `settle`.
+    """
 
     requests: int = 0
     rows: int = 0
@@ -49,6 +56,27 @@ class Counts:
     inference_s: Histogram = field(default_factory=lambda: Histogram(BUCKETS_S))
     batch_rows: Histogram = field(default_factory=lambda: Histogram(SIZES))
 
+    recent: deque[tuple[int, float, tuple[float, ...]]] = field(default_factory=deque)
+    _lock: Any = field(default_factory=threading.Lock)
+
+    def ran(self, n_rows: int, took_s: float, waited_s: tuple[float, ...]) -> None:
+        """A batch has run."""
+        self.batches += 1
+        self.rows += n_rows
+        self.recent.append((n_rows, took_s, waited_s))
+        if len(self.recent) > _RECENT:
+            self.settle()
+
+    def settle(self) -> None:
+        """Brings the histograms up to date; any thread."""
+        with self._lock:
+            while self.recent:
+                n_rows, took_s, waited_s = self.recent.popleft()
+                self.batch_rows.add(n_rows)
+                self.inference_s.add(took_s)
+                for each in waited_s:
+                    self.queue_s.add(each)
+
 
 class Hosted:
     """A policy, and the names by which its agents are known in it: each agent of each connection has a key of its own there, while its
@@ -57,7 +85,7 @@ class Hosted:
     Attributes:
       name: what clients call it. path: its file. folder: what swaps may reach.
       ports: what it takes and gives. recorder: where its episodes go, if anywhere.
-      n_agents: of all connections.
+      n_agents: of all connections. crowds: of connections that have agents here.
     Raises:
       ConfigurationError: a policy that cannot be served.
     """
@@ -67,10 +95,16 @@ class Hosted:
         self.ports = Ports(name, policy)
         self.counts = Counts()
         self.n_agents = 0
+        self.crowds: set[Crowd] = set()
         self._numbers: dict[Any, int] = {}
         self._next_key = 0
         policy.number_by(self._numbering)
         self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, server_id)
+
+    def count(self, crowd: Crowd, n: int) -> None:
+        """So many agents more, or fewer, of one connection."""
+        self.n_agents += n
+        (self.crowds.add if crowd.members else self.crowds.discard)(crowd)
 
     def new_keys(self, ids: Sequence[int]) -> list[int]:
         """Keys for agents that begin."""

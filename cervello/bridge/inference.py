@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import answer, as_list
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
+from cervello.bridge.layout import Layout
 from cervello.errors import ConfigurationError, ExecutionError, InputError, UnsupportedError, WrapperError
 from cervello.spec import Array
 
@@ -29,10 +30,11 @@ class Request:
       job: the message. ids, members: its agents. fresh: those that began with it.
       columns: rows by input name. flags: [n] bool, deterministic rows; None when every row may draw.
       outputs: names wanted. tick: of the game.
+      is_short: its answer is surely not too long, whatever its id, its tick and the version are.
       late_s: when it is too late to run, on `time.perf_counter`; None for never.
     """
 
-    __slots__ = ("begins", "columns", "flags", "fresh", "ids", "job", "late_s", "members", "outputs", "tick")
+    __slots__ = ("begins", "columns", "flags", "fresh", "ids", "is_short", "job", "late_s", "members", "outputs", "tick")
 
     def __init__(self, hosted: Hosted, job: Job):
         params, link, crowd = job.params, job.link, job.link.crowd(hosted.name)
@@ -50,7 +52,7 @@ class Request:
         self.late_s = job.received_s + deadline_us / 1e6 if deadline_us else None
         self.tick = optional_int("tick", params.get("tick"))
         self.outputs = self._wanted(hosted, params.get("outputs"))
-        self._check_length(hosted)
+        self.is_short = self._check_length(hosted)
         self.fresh: list[int] = []
         if self.begins:
             self.fresh = [agent for agent in ids if agent not in crowd.members]
@@ -60,6 +62,20 @@ class Request:
             self.members = crowd.find(ids)
 
     members: list[Member]
+
+    @classmethod
+    def known(cls, hosted: Hosted, job: Job) -> Request:
+        """As `Request`, without checks where a request of the same form has passed them."""
+        layout = job.layout
+        columns = layout.rows(job.params["inputs"]) if layout is not None and layout.is_current() else None
+        if layout is None or columns is None:
+            return cls(hosted, job)
+        request = cls.__new__(cls)
+        request.job, request.ids, request.members, request.begins = job, layout.agents, layout.members, layout.begins
+        request.columns, request.flags, request.outputs, request.tick = columns, layout.flags, layout.outputs, job.params.get("tick")
+        request.late_s = job.received_s + layout.late_us / 1e6 if layout.late_us else None
+        request.fresh, request.is_short = [], True
+        return request
 
     def _wanted(self, hosted: Hosted, given: Any) -> list[str]:
         if given is None:
@@ -73,18 +89,19 @@ class Request:
                           f"expected one of {list(hosted.ports.outputs)}")
         return list(dict.fromkeys(names))
 
-    def _check_length(self, hosted: Hosted) -> None:
-        """Raises Refusal when the reply would be too long if nobody were skipped."""
+    def _check_length(self, hosted: Hosted) -> bool:
+        """Whether the reply is surely short; raises Refusal when it would be too long if nobody were skipped."""
         n_rows, most = len(self.ids), self.job.link.frame_bytes
         bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
         roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
         if roughly <= most:
-            return
+            return True
         rest = self._result(dict.fromkeys(bins, b""), (1 << 32) - 1, self.ids, [], bytes(8 * n_rows))
         total = sum(bins.values())
         exact = len(answer(self.job.id or 0, rest)) + total + sum(0 if n < 256 else 1 if n < 65536 else 3 for n in bins.values())
         if total > most or exact > most:
             raise too_long(most)
+        return False
 
     def _result(self, outputs: dict[str, bytes], version: int, ids: Sequence[int], skipped: Sequence[int], streams_: bytes,
                 ) -> dict[str, Any]:
@@ -95,38 +112,47 @@ class Request:
             result["streams"] = streams_
         return result
 
-    def reply(self, outputs: dict[str, bytes], version: int, skipped: bool = False) -> bytes:
-        """The answer."""
+    def reply(self, outputs: Mapping[str, Array] | None, version: int) -> bytes:
+        """The answer.
+
+        Args:
+          outputs: rows by name, as they cross; None when all agents are skipped.
+        """
+        layout = self.job.layout
+        if layout is not None and outputs is not None and self.members is layout.members:
+            return layout.reply(self.job.id or 0, {name: outputs[name].tobytes() for name in self.outputs}, version, self.tick)
         chosen = streams.packed(np.array([member.stream for member in self.members], np.int64)) if self.begins else b""
-        ids, late = ([], self.ids) if skipped else (self.ids, [])
-        return answer(self.job.id or 0, self._result(outputs, version, ids, late, chosen))
+        ids, late = ([], self.ids) if outputs is None else (self.ids, [])
+        data = {name: b"" if outputs is None else outputs[name].tobytes() for name in self.outputs}
+        return answer(self.job.id or 0, self._result(data, version, ids, late, chosen))
 
 
 def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
     """Decides for requests that are there together; those that are too late are skipped."""
-    now = time.perf_counter()
+    now = perf_counter()
     counts = hosted.counts
     found: list[tuple[Request, bytes | Exception]] = []
     timely = []
+    waited_s = []
     for request in requests:
         if request.late_s is not None and now > request.late_s:
             agent_methods.note_episodes(hosted, request.job.link, request.fresh)
             counts.skipped += len(request.ids)
-            found.append((request, request.reply(dict.fromkeys(request.outputs, b""), hosted.policy.version, skipped=True)))
+            found.append((request, request.reply(None, hosted.policy.version)))
         else:
             timely.append(request)
-            counts.queue_s.add(now - request.job.received_s)
-    return found + (_together(hosted, timely) if timely else [])
+            waited_s.append(now - request.job.received_s)
+    return found + (_together(hosted, timely, tuple(waited_s)) if timely else [])
 
 
-def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
+def _together(hosted: Hosted, requests: Sequence[Request], waited_s: tuple[float, ...]) -> list[tuple[Request, bytes | Exception]]:
     counts = hosted.counts
-    began = time.perf_counter()
+    began = perf_counter()
     try:
         columns, version = _decide(hosted, requests)
     except _FAILURES as error:
         if len(requests) > 1:  # one of them fails, which is no other's trouble
-            return [each for request in requests for each in _together(hosted, [request])]
+            return [each for request, alone_s in zip(requests, waited_s, strict=True) for each in _together(hosted, [request], (alone_s,))]
         request = requests[0]
         agent_methods.undo(hosted, request.job.link, request.fresh)
         obeys = request.flags is None or isinstance(error, (ExecutionError, InputError))
@@ -135,11 +161,7 @@ def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request
         for request in requests:
             agent_methods.undo(hosted, request.job.link, request.fresh)
         return [(request, error) for request in requests]
-    n_rows = sum(len(request.ids) for request in requests)
-    counts.batches += 1
-    counts.rows += n_rows
-    counts.batch_rows.add(n_rows)
-    counts.inference_s.add(time.perf_counter() - began)
+    counts.ran(sum(len(request.ids) for request in requests), perf_counter() - began, waited_s)
     found: list[tuple[Request, bytes | Exception]] = []
     at = 0
     for request in requests:
@@ -147,7 +169,7 @@ def _together(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request
         mine = columns if len(requests) == 1 else {name: rows[at:end] for name, rows in columns.items()}
         at = end
         _note(hosted, request, mine, version)
-        found.append((request, request.reply({name: mine[name].tobytes() for name in request.outputs}, version)))
+        found.append((request, request.reply(mine, version)))
     return found
 
 
@@ -163,18 +185,87 @@ def _decide(hosted: Hosted, requests: Sequence[Request]) -> tuple[dict[str, Arra
         if any(request.flags is not None for request in requests):
             flags_ = np.concatenate([np.zeros(len(request.ids), np.bool_) if request.flags is None else request.flags
                                      for request in requests])
-    ports = hosted.ports
-    actions = hosted.policy.infer_batch(keys, {name: ports.inputs[name].column(column) for name, column in rows.items()},
-                                        False if flags_ is None else flags_)
-    return {name: ports.outputs[name].rows(column) for name, column in actions.items()}, actions.version
+    inputs, outputs = hosted.ports.inputs, hosted.ports.outputs
+    actions = hosted.policy.infer_batch(keys, {name: column if inputs[name].is_plain else inputs[name].column(column)
+                                               for name, column in rows.items()}, False if flags_ is None else flags_)
+    return {name: column if outputs[name].is_plain else outputs[name].rows(column) for name, column in actions.items()}, actions.version
 
 
 def _note(hosted: Hosted, request: Request, outputs: dict[str, Array], version: int) -> None:
     """Steps that rewards may belong to, and the recording."""
-    for member in request.members:
-        member.ticks.append(request.tick)
-        member.n_steps += 1
-    agent_methods.note_episodes(hosted, request.job.link, request.fresh)
+    request.job.link.crowd(hosted.name).step(request.members, request.tick)
+    if request.fresh:
+        agent_methods.note_episodes(hosted, request.job.link, request.fresh)
     if hosted.recorder is not None:
         hosted.recorder.decide(request.members, request.columns, outputs, False if request.flags is None else request.flags, version,
                                request.tick)
+
+
+def run_at_once(hosted: Hosted, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
+    """The answer to one request of a form that is known, whose agents have begun; the shortest way from its bytes to those of the answer.
+
+    Returns:
+      None, and nothing has happened, when it is late, is refused or fails: the ordinary way finds out why.
+    """
+    columns = layout.columns(body)
+    began_s = perf_counter()
+    if columns is None or (layout.late_us and began_s > received_s + layout.late_us / 1e6):
+        return None
+    try:
+        actions = hosted.policy.infer_batch(layout.keys, columns, False if layout.flags is None else layout.flags)
+    except Exception:
+        return None
+    now, counts, tick = perf_counter(), hosted.counts, layout.tick(body)
+    counts.ran(len(layout.agents), now - began_s, (began_s - received_s,))
+    counts.requests += 1
+    counts.latencies_s.append(now - received_s)
+    layout.crowd.step(layout.members, tick)
+    rows = hosted.ports.outputs
+    return layout.reply(number, {name: rows[name].data(actions[name]) for name in layout.outputs}, actions.version, tick)
+
+
+def run_known(hosted: Hosted, jobs: Sequence[Job]) -> bool:
+    """Answers requests of forms that are known, of policies with one input of plain numbers, as one batch.
+
+    Returns:
+      whether they have their replies; nothing has happened otherwise, since some are of other kinds, come from one connection, are late,
+      are refused or fail: the ordinary way finds out which.
+    """
+    began_s = perf_counter()
+    keys: list[int] = []
+    parts: list[bytes] = []
+    for job in jobs:
+        layout = job.layout
+        if (layout is None or job.body is None or layout.only is None or layout.flags is not None or not layout.is_current()
+                or (layout.late_us and began_s > job.received_s + layout.late_us / 1e6)):
+            return False
+        name, start, stop, wire, shape = layout.only
+        keys += layout.keys
+        parts.append(job.body[start:stop])
+    if len({job.link for job in jobs}) != len(jobs):
+        return False
+    try:
+        actions = hosted.policy.infer_batch(keys, {name: np.frombuffer(b"".join(parts), wire).reshape(len(keys), *shape)})
+    except Exception:
+        return False
+    now, counts = perf_counter(), hosted.counts
+    counts.ran(len(keys), now - began_s, tuple([began_s - job.received_s for job in jobs]))
+    version = actions.version
+    outputs = {name: (row.data(actions[name]), row.n_bytes) for name, row in hosted.ports.outputs.items()}
+    at = 0
+    for job in jobs:
+        layout = job.layout
+        assert layout is not None
+        assert job.body is not None
+        assert job.id is not None
+        end, tick = at + len(layout.agents), layout.tick(job.body)
+        layout.crowd.step(layout.members, tick)
+        mine = {}
+        for name in layout.outputs:
+            data, n_bytes = outputs[name]
+            mine[name] = data[at * n_bytes:end * n_bytes]
+        job.reply = layout.reply(job.id, mine, version, tick)
+        counts.latencies_s.append(now - job.received_s)
+        at = end
+    counts.requests += len(jobs)
+    return True

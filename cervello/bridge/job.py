@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cervello.bridge.link import Link
+
+if TYPE_CHECKING:
+    from cervello.bridge.layout import Layout
 
 
 class Job:
@@ -17,14 +19,25 @@ class Job:
       received_s: when its last byte was read, on `time.perf_counter`.
       n_bytes: of its body.
       owner: the connection, which takes the reply.
+      layout: the form of a request that has come before; None for another one.
+      body: of such a request; or of one whose form is wanted, which `layout` is when it is answered.
       reply: bytes for the client.
     """
 
-    __slots__ = ("agents", "id", "link", "method", "n_bytes", "owner", "params", "received_s", "reply")
+    __slots__ = ("_params", "agents", "body", "id", "layout", "link", "method", "n_bytes", "owner", "received_s", "reply")
 
-    def __init__(self, owner: Any, link: Link, number: int | None, method: str, params: dict[str, Any], agents: list[int] | None,
-                 n_bytes: int, received_s: float | None = None):
-        self.owner, self.link, self.id, self.method, self.params = owner, link, number, method, params
-        self.agents, self.n_bytes = agents, n_bytes
-        self.received_s = time.perf_counter() if received_s is None else received_s
+    def __init__(self, owner: Any, link: Link, number: int | None, method: str, params: dict[str, Any] | None, agents: list[int] | None,
+                 n_bytes: int, received_s: float, layout: Layout | None = None, body: bytes | None = None):
+        self.owner, self.link, self.id, self.method, self._params = owner, link, number, method, params
+        self.agents, self.n_bytes, self.received_s = agents, n_bytes, received_s
+        self.layout, self.body = layout, body
         self.reply: bytes | None = None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters; of a request that has come before they are made when they are asked for."""
+        if self._params is None:
+            assert self.layout is not None
+            assert self.body is not None
+            self._params = self.layout.params(self.body)
+        return self._params

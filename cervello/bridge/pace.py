@@ -25,13 +25,17 @@ class Pace:
         """Whether a batch of this size may run on the event loop; messages without rows may when some batch may."""
         if version != self._version:
             return False
-        return (self._runs[_size(n_messages, n_rows)] if n_rows else max(self._runs)) >= self._needed
+        return (self._runs[size_of(n_messages, n_rows)] if n_rows else max(self._runs)) >= self._needed
+
+    def allows_size(self, version: int, size: int) -> bool:
+        """As `allows`, by `size_of` the batch, which has rows."""
+        return version == self._version and self._runs[size] >= self._needed
 
     def ran(self, version: int, n_messages: int, n_rows: int, took_s: float, on_loop: bool) -> None:
         """A batch has run."""
         if version != self._version:
             self._version, self._needed, self._runs = version, PROOF, [0] * _N_SIZES
-        size = _size(n_messages, n_rows)
+        size = size_of(n_messages, n_rows)
         if took_s <= BOUND_S:
             self._runs[size] += 1
             return
@@ -41,5 +45,6 @@ class Pace:
             self._needed *= 8
 
 
-def _size(n_messages: int, n_rows: int) -> int:
+def size_of(n_messages: int, n_rows: int) -> int:
+    """The size of a batch."""
     return min((n_rows + _PER_MESSAGE * n_messages).bit_length(), _N_SIZES - 1)

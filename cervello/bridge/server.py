@@ -30,6 +30,7 @@ from cervello.errors import ConfigurationError
 _log = logging.getLogger("cervello.bridge")
 _BACKLOG = 512
 _TICK_S = 0.1
+_RECEIVED_BYTES = 1 << 18  # at most, by one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,14 @@ class Options:
 
 
 class Server:
-    """Serves policies until it is told to stop.
+    """Serves policies until it is told to stop. Made by `Server.start`.
 
         server = await Server.start(Options(Path("brains"), listen=["tcp://127.0.0.1:0"]))
         print(server.addresses)
         await server.drain()
 
     Attributes:
+      options: as given.
       addresses: where it listens, in the order of `Options.listen`.
       core: what connections share.
     """
@@ -74,6 +76,7 @@ class Server:
         self.addresses: list[str] = []
         self._servers: list[Any] = []
         self._carriers: set[Any] = set()
+        self._received = memoryview(bytearray(_RECEIVED_BYTES))
         self._unix: list[tuple[str, int]] = []  # socket files of this server, with their inodes
         self._metrics: Metrics | None = None
         self._clock: asyncio.Task[None] | None = None
@@ -82,6 +85,9 @@ class Server:
     async def start(cls, options: Options, policies: Mapping[str, tuple[Policy, Path]] | None = None) -> Server:
         """Loads the folder, or serves policies that are loaded, and listens.
 
+        Args:
+          options: what to serve, where and how.
+          policies: {name: (policy, its file)} in place of the folder's.
         Raises:
           ConfigurationError, ModelError: something of it cannot be. OSError: an address cannot be had; the message names it.
         """
@@ -122,7 +128,7 @@ class Server:
         loop = asyncio.get_running_loop()
 
         def carrier() -> StreamCarrier:
-            return StreamCarrier(self.core, self._carriers)
+            return StreamCarrier(self.core, self._carriers, self._received)
 
         if address.scheme == "unix":
             _replace_dead(address)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cervello.bridge.codes import BadFrame, Code, Refusal, bad
 from cervello.bridge.crowd import agent_list
-from cervello.bridge.envelope import Message, answer, decode, is_name, refuse, whole
+from cervello.bridge.envelope import Message, answer, decode, is_name, refuse
+from cervello.bridge.hello import greet
 from cervello.bridge.job import Job
-from cervello.bridge.limits import LEAST_FRAME
+from cervello.bridge.layout import MOST_BYTES, Layout
 from cervello.bridge.link import Link
 from cervello.bridge.tokens import role_of
 
@@ -24,8 +25,7 @@ _WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})
 _WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
 _NOTIFIES = frozenset({"reward", "end"})
-VERSION = 1
-_NAME_BYTES = 256
+_HELD_LAYOUTS = 8
 
 
 class Carrier(Protocol):
@@ -60,6 +60,9 @@ class Session:
         self._in_flight: set[int] = set()
         self._queued_bytes = 0
         self._roles: tuple[str, ...] = ()
+        # Of requests to infer, by their length: the agents named last, and the form of those that came again.
+        self._asked_before: dict[int, list[int] | None] = {}
+        self._layouts: dict[int, Layout] = {}
 
     @property
     def n_waiting(self) -> int:
@@ -73,6 +76,9 @@ class Session:
         if self.closed:
             return
         self.heard_s = time.monotonic()
+        layout = self._layouts.get(len(body))
+        if layout is not None and layout.fits(body) and self._infer(layout, body, received_s):
+            return
         try:
             message = decode(body, self.core.limits.values)
             if message.id is None and self.link is None:
@@ -85,7 +91,7 @@ class Session:
         if message.id is None:
             self._notify(message, len(body), received_s)
         else:
-            self._request(message, message.id, len(body), received_s)
+            self._request(message, message.id, body, received_s)
 
     def bad_frame(self, text: str) -> None:
         """Says what is wrong, and closes."""
@@ -96,16 +102,42 @@ class Session:
         self._carrier.send(refuse(None, Code.BAD_FRAME, text))
         self.end(1002)
 
-    def _request(self, message: Message, number: int, n_bytes: int, received_s: float) -> None:
+    def _infer(self, layout: Layout, body: bytes, received_s: float) -> bool:
+        """Takes a request of a form that is known; False, and nothing has happened, when it is to be looked at as others are."""
+        core, link, number = self.core, self.link, layout.number(body)
+        assert link is not None
+        if core.draining:
+            return False
+        worker = core.workers[layout.policy]
+        if not self._waiting and len(worker.hosted.crowds) == 1:  # and so nothing is in flight
+            reply = worker.answer_at_once(layout, number, body, received_s)
+            if reply is not None:
+                self._carrier.send(reply)
+                return True
+        limits = core.limits
+        if (number in self._in_flight or len(self._in_flight) >= limits.in_flight
+                or self._queued_bytes + len(body) > limits.queued_bytes):
+            return False
+        job = Job(self, link, number, "infer", None, layout.agents, len(body), received_s, layout, body)
+        self._in_flight.add(number)
+        self._queued_bytes += len(body)
+        self._waiting.add(job)
+        worker.put(job)
+        return True
+
+    def _request(self, message: Message, number: int, body: bytes, received_s: float) -> None:
         last = self.link is None or message.method == "hello"
         try:
             if self.link is None:
                 if message.method != "hello":
                     raise Refusal(Code.NOT_AUTHORISED, f"method {message.method[:40]!r}: expected hello first")
-                result: Mapping[str, Any] | None = self._hello(message)
+                guest = greet(self.core, message)
+                self._roles = guest.roles
+                self.link = self.core.welcome(guest.client, guest.frame_bytes, "record" in guest.roles)
+                result: Mapping[str, Any] | None = guest.told
                 last = False
             else:
-                result = self._accept(message, number, n_bytes, received_s)
+                result = self._accept(message, number, body, received_s)
         except Refusal as refusal:
             if self.link is not None:
                 self.core.refused += 1
@@ -122,7 +154,7 @@ class Session:
         if result is not None:
             self._reply(number, result)
 
-    def _accept(self, message: Message, number: int, n_bytes: int, received_s: float) -> Mapping[str, Any] | None:
+    def _accept(self, message: Message, number: int, body: bytes, received_s: float) -> Mapping[str, Any] | None:
         """The answer, or None when a policy gives it later.
 
         Raises:
@@ -132,7 +164,7 @@ class Session:
         assert link is not None
         if core.draining and method in _REFUSED_WHEN_DRAINING:
             raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away; nothing was done")
-        self._check_room(n_bytes)
+        self._check_room(len(body))
         if method not in _METHODS:
             raise Refusal(Code.UNKNOWN_METHOD, f"method: expected one of the protocol's, got {method[:60]!r}")
         self._check_role(method)
@@ -146,12 +178,25 @@ class Session:
                 self._asked.append((number, set(self._waiting)))
                 return None
             return {} if method == "ping" else core.stats(link)
-        job = self._job(message, number, n_bytes, received_s)
+        job = self._job(message, number, len(body), received_s)
         if method == "spec":
             return core.spec(str(message.params["policy"]))
+        if method == "infer" and len(body) <= MOST_BYTES:
+            self._look_out(job, body)
         self._in_flight.add(number)
         self._put(job)
         return None
+
+    def _look_out(self, job: Job, body: bytes) -> None:
+        """Has the form of a request learnt when one like it comes again: for the same agents, and of the same length."""
+        if self._asked_before.get(len(body)) == job.agents:
+            job.body = body
+            self._layouts.pop(len(body), None)  # which did not fit
+        elif len(self._asked_before) < _HELD_LAYOUTS or len(body) in self._asked_before:
+            self._asked_before[len(body)] = job.agents
+        else:
+            self._asked_before = {len(body): job.agents}
+            self._layouts = {}
 
     def _notify(self, message: Message, n_bytes: int, received_s: float) -> None:
         link = self.link
@@ -196,44 +241,6 @@ class Session:
         self.wait_for(job)
         self.core.workers[job.params["policy"]].put(job)
 
-    # Hello --------------------------------------------------------------------------------------------------------------
-
-    def _hello(self, message: Message) -> Mapping[str, Any]:
-        core, params = self.core, message.params
-        if core.draining:
-            raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away")
-        if core.n_connections >= core.limits.connections:
-            raise Refusal(Code.TOO_BUSY, f"expected at most {core.limits.connections} connections, got more; try again")
-        roles = core.tokens.roles(params.get("token"))
-        if roles is None:
-            raise Refusal(Code.NOT_AUTHORISED, "token: expected a token that is known")
-        if message.refusal is not None:
-            raise message.refusal
-        version = whole(params.get("version"))
-        if version is None:
-            raise bad("version", "expected an integer")
-        if version != VERSION:
-            raise Refusal(Code.UNKNOWN_VERSION, f"version: expected {VERSION}, got {version}", versions=[VERSION])
-        client: Any = params.get("client")
-        if not is_name(client) or not 1 <= len(client.encode()) <= _NAME_BYTES:
-            raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes")
-        if params.get("token") is not None and type(params["token"]) is not str:
-            raise bad("token", "expected a str")
-        frame_bytes = params.get("frame_bytes")
-        longest = core.limits.frame_bytes
-        if frame_bytes is not None:
-            given = whole(frame_bytes)
-            if given is None or given < LEAST_FRAME:
-                raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}")
-            longest = min(longest, given)
-        result = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.told(),
-                  "roles": list(roles), "policies": list(core.policies)}
-        if len(answer(message.id or 0, result)) > longest:
-            raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
-        self._roles = roles
-        self.link = core.welcome(client, longest, "record" in roles)
-        return result
-
     # What goes out ------------------------------------------------------------------------------------------------------
 
     def wait_for(self, job: Job) -> None:
@@ -247,6 +254,8 @@ class Session:
         self._queued_bytes -= job.n_bytes
         if job.id is not None:
             self._in_flight.discard(job.id)
+        if job.layout is not None and job.n_bytes not in self._layouts:
+            self._layouts[job.n_bytes] = job.layout
         if job.reply is not None and not self.closed:
             self._carrier.send(job.reply)
         if self._asked:
@@ -301,3 +310,4 @@ class Session:
         """The connection is gone."""
         self.closed = True
         self.core.farewell(self)
+

@@ -16,15 +16,17 @@ KEEP_ALIVE_S = 60
 _LINGER_S = 1.0  # for a client to read why it is being closed
 
 
-class StreamCarrier(asyncio.Protocol):
+class StreamCarrier(asyncio.BufferedProtocol):
     """One connection of a stream. Mutable.
 
+    Args:
+      received: [bytes] into which all carriers of a loop receive: it calls `buffer_updated` at once after it has filled it.
     Attributes:
       partial_s: since when a frame is half sent, on `time.monotonic`; None when none is.
     """
 
-    def __init__(self, core: Core, carriers: set[Any]):
-        self._core, self._carriers = core, carriers
+    def __init__(self, core: Core, carriers: set[Any], received: memoryview):
+        self._core, self._carriers, self._received = core, carriers, received
         self._session: Session | None = None
         self._transport: Any = None
         self._deframer = Deframer(core.limits.frame_bytes)
@@ -41,13 +43,20 @@ class StreamCarrier(asyncio.Protocol):
         self._session = self._core.connect(self)
         self._carriers.add(self)
 
-    def data_received(self, data: bytes) -> None:
-        session = self._session
+    def get_buffer(self, size_hint: int) -> memoryview:
+        return self._received
+
+    def buffer_updated(self, n_bytes: int) -> None:
+        session, data = self._session, self._received
         if session is None or session.closed:
             return
         received_s = time.perf_counter()
+        deframer = self._deframer
+        if not deframer.n_partial and 4 < n_bytes <= 4 + deframer.most and n_bytes - 4 == int.from_bytes(data[:4], "little"):
+            session.receive(bytes(data[4:n_bytes]), received_s)  # one whole frame, as most often
+            return
         try:
-            for body in self._deframer.feed(data):
+            for body in deframer.feed(data[:n_bytes]):
                 self.partial_s = None
                 session.receive(body, received_s)
                 if session.closed:
@@ -55,10 +64,14 @@ class StreamCarrier(asyncio.Protocol):
         except BadFrame as error:
             session.bad_frame(str(error))
             return
-        if not len(self._deframer):
+        if not deframer.n_partial:
             self.partial_s = None
         elif self.partial_s is None:
             self.partial_s = time.monotonic()
+
+    def pause_writing(self) -> None:
+        if self._session is not None:
+            self._session.abort(f"expected a client that reads, got {self._transport.get_write_buffer_size()} bytes that wait for it")
 
     def eof_received(self) -> bool:
         return False  # a client that shuts down its sending side has closed
@@ -76,11 +89,8 @@ class StreamCarrier(asyncio.Protocol):
 
     def send(self, body: bytes) -> None:
         transport = self._transport
-        if transport.is_closing():
-            return
-        transport.write(framed(body))
-        if transport.get_write_buffer_size() > self._core.limits.send_bytes and self._session is not None:
-            self._session.abort(f"expected a client that reads, got {transport.get_write_buffer_size()} bytes that wait for it")
+        if not transport.is_closing():
+            transport.write(framed(body))
 
     def finish(self, reason: int) -> None:
         if self._finishing or self._transport.is_closing():

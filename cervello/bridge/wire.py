@@ -39,6 +39,7 @@ class Row:
     Attributes:
       name, shape, spec: as the policy says.
       wire: the dtype on the wire, little-endian. n_bytes: of a row.
+      is_plain: rows are what the policy takes and gives, as they are.
       default: the row that stands for one that is left out; None when it must be given.
     """
 
@@ -53,6 +54,7 @@ class Row:
         # By its letters, which gives numpy's one object of that type: policies know it at once, and take the long way for an equal one.
         self.wire: np.dtype[Any] = np.dtype(np.dtype(name).newbyteorder("<").str)
         self.n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * self.wire.itemsize
+        self.is_plain = self.wire is spec.dtype and not spec.batch_axis
         self.default = None if spec.default is None else np.ascontiguousarray(spec.default).astype(self.wire)
 
     def told(self) -> dict[str, Any]:
@@ -79,6 +81,10 @@ class Row:
         """Rows as the policy takes them."""
         rows = rows.astype(self.spec.dtype, copy=False)
         return np.moveaxis(rows, 0, self.spec.batch_axis) if self.spec.batch_axis else rows
+
+    def data(self, column: Array) -> bytes:
+        """What the policy gave, as bytes of rows."""
+        return (column if self.is_plain else self.rows(column)).tobytes()
 
     def rows(self, column: Array) -> Array:
         """[n, …] what the policy gave, as rows."""

@@ -21,6 +21,7 @@ from cervello.bridge.envelope import answer, refuse
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.inference import Request
 from cervello.bridge.job import Job
+from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
 from cervello.bridge.pace import BOUND_S, Pace
 
@@ -69,6 +70,21 @@ class Worker:
         else:
             self._pass(job)
 
+    def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
+        """The answer to a request, run on the event loop at once; None, and nothing has happened, where it may take long, where others come
+        first, or where others may keep it company."""
+        hosted = self.hosted
+        version = hosted.policy.version
+        if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._swapping or len(hosted.crowds) > 1
+                or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
+            return None
+        began_s = time.perf_counter()
+        reply = inference.run_at_once(hosted, layout, number, body, received_s)
+        took_s = time.perf_counter() - began_s
+        if reply is not None or took_s > BOUND_S:
+            self._pace.ran(version, 1, len(layout.agents), took_s, on_loop=True)
+        return reply
+
     def done(self, jobs: Sequence[Job]) -> None:
         """Messages are done; called on the event loop."""
         self._n_passed -= len(jobs)
@@ -93,8 +109,8 @@ class Worker:
         jobs = self._gathered
         if not jobs:
             return
-        n_rows, n_others = _rows(jobs)
-        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or not all(map(self._is_known, jobs))
+        n_rows, n_others, known = self._look(jobs)
+        if (self._closing or self._n_swaps or self._swapping or n_others > _MOST_OTHERS or not known
                 or not self._pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
             self._gathered = []
             for job in jobs:
@@ -108,6 +124,20 @@ class Worker:
             asyncio.get_running_loop().call_soon(self._flush)
         for job in done:
             job.owner.done(job)
+
+    def _look(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
+        """Of messages: agents that they ask to infer, agents that they name otherwise, and whether all are of kinds that may run on
+        the event loop and let no agent begin."""
+        n_rows = n_others = 0
+        known = True
+        for job in jobs:
+            layout = job.layout
+            if layout is not None and not self._n_passed and layout.is_current():
+                n_rows += len(layout.agents)
+                continue
+            rows, others = _rows([job])
+            n_rows, n_others, known = n_rows + rows, n_others + others, known and self._is_known(job)
+        return n_rows, n_others, known
 
     def _is_known(self, job: Job) -> bool:
         """Whether a message is of a kind that may run on the event loop, and lets no agent begin."""
@@ -194,8 +224,11 @@ class Worker:
 
     def _round(self, waiting: Sequence[Job], done: list[Job]) -> list[Job]:
         """Does what can be done; returns what must wait for the batch of this round, or for a swap."""
+        if waiting and not self._swapping and self.hosted.recorder is None and inference.run_known(self.hosted, waiting):
+            done += waiting
+            return []
         batch: list[Request] = []
-        named: dict[Link, set[int]] = {}  # agents of the batch by connection
+        named: dict[Link, list[Sequence[int]]] = {}  # agents of the batch by connection
         blocked: set[Link] = set(self._swapping)
         rest: list[Job] = []
         for job in waiting:
@@ -204,14 +237,19 @@ class Worker:
                 rest.append(job)
             elif job.method == "infer":
                 mine = named.get(link)
-                if mine is not None and not mine.isdisjoint(job.agents or ()):
+                if mine is not None and not all(map(set(job.agents or ()).isdisjoint, mine)):
                     blocked.add(link)
                     rest.append(job)
                     continue
-                request = self._attempt(job, lambda job=job: Request(self.hosted, job), done)  # type: ignore[misc]
-                if request is not None:
-                    batch.append(request)
-                    named.setdefault(link, set()).update(job.agents or ())
+                try:
+                    batch.append(Request.known(self.hosted, job))
+                except Exception as error:
+                    self._refuse(job, error, done)
+                    continue
+                if mine is None:
+                    named[link] = [job.agents or ()]
+                else:
+                    mine.append(job.agents or ())
             elif link in named:  # a change of agents, which comes after the inference before it
                 blocked.add(link)
                 rest.append(job)
@@ -238,10 +276,13 @@ class Worker:
                 self._refuse(request.job, error, done)
             return
         for request, outcome in found:
+            job = request.job
             if isinstance(outcome, Exception):
-                self._refuse(request.job, outcome, done)
-            else:
-                self._finish(request.job, outcome, done)
+                self._refuse(job, outcome, done)
+                continue
+            if job.body is not None and job.layout is None:
+                job.layout = Layout.of(self.hosted, request, job.body)
+            self._finish(job, outcome, done)
 
     def _swap(self, job: Job) -> None:
         """On a thread of its own, since loading takes its time: others go on meanwhile."""
@@ -249,7 +290,7 @@ class Worker:
         result = self._attempt(job, lambda: swapping.swap(self.hosted, job), done)
         if result is not None:
             self._finish(job, answer(job.id or 0, result), done)
-        self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0))
+        self._queue.put(Job(job.owner, job.link, None, swapping.DONE, {}, None, 0, time.perf_counter()))
         self._deliver(self, done)
 
     def _attempt(self, job: Job, act: Callable[[], Any], done: list[Job]) -> Any:

@@ -1,15 +1,25 @@
 """The `cervello` command: `main`, one module per subcommand, and the only place of tables and colours.
 
     terminal     where a command speaks: results, remarks, progress bars
+    table        tables and lists of facts that fit the terminal
     compiling    the bar shown while kernels compile for the first time
     wording      numbers and names as people read them
     options      argument types that commands share
     observations random ones, for commands that run a policy
-    demo, run, play, api, plan, benchmark, profile, evaluate, serve, top, warmup, describe, package, unpack
-                 the commands: SUMMARY, configure(parser), execute(options, terminal)
+    pictures     SVG and PNG files, and the options that ask for them
+    demo, run, play, api, plan, benchmark, profile, compare, doctor, evaluate, serve, top, warmup, describe, package, unpack, completion
+                 the commands: SUMMARY, EXAMPLES, configure(parser), execute(options, terminal)
 
-Results go to stdout; progress, remarks and errors to stderr. Exit status: 0, 2 for an error of the user or the files,
-130 after Ctrl-C. Nothing heavy is imported before a command runs.
+Results go to stdout; progress, remarks and errors to stderr. The exit status is the same everywhere:
+
+    0    done
+    1    done, and the answer is no: `compare` found a difference, `doctor` something to attend to, `profile --leaks` a leak, `evaluate
+         --certify` a check that failed, `serve` gave something up when it stopped
+    2    an error of the command line, the files or the machine, in one line on stderr
+    130  Ctrl-C
+    141  the reader of stdout has gone
+
+Nothing heavy is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -21,7 +31,25 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from cervello.cli import api, benchmark, demo, describe, evaluate, package, plan, play, profile, run, serve, top, unpack, warmup
+from cervello.cli import (
+    api,
+    benchmark,
+    compare,
+    completion,
+    demo,
+    describe,
+    doctor,
+    evaluate,
+    package,
+    plan,
+    play,
+    profile,
+    run,
+    serve,
+    top,
+    unpack,
+    warmup,
+)
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import one_line
 from cervello.errors import CervelloError
@@ -33,17 +61,21 @@ _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
 
 class _Command(Protocol):
     SUMMARY: str
+    EXAMPLES: tuple[str, ...]
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Adds the command's arguments."""
 
-    def execute(self, options: argparse.Namespace, terminal: Terminal) -> None:
-        """Runs the command."""
+    def execute(self, options: argparse.Namespace, terminal: Terminal) -> int | None:
+        """Runs the command. Returns 1 for an answer of no, else 0 or None."""
 
 
 _COMMANDS: dict[str, _Command] = {
     "demo": demo, "run": run, "play": play, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile,
-    "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup, "describe": describe, "package": package, "unpack": unpack}
+    "compare": compare, "doctor": doctor, "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup, "describe": describe,
+    "package": package, "unpack": unpack, "completion": completion}
+_STATUSES = ("exit status: 0 done; 1 done, and the answer is no (a difference, a leak, something to attend to); 2 an error of the\n"
+             "command line, the files or the machine; 130 after Ctrl-C; 141 when the reader of stdout has gone.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,13 +105,14 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as stop:  # --help and --version
         sys.stdout.flush()
         return int(stop.code or 0)
+    options.parser = parser  # for `completion`, which is about the whole of it
     if options.command is None:
         parser.print_help(sys.stderr)
         return _FAILED
     with Terminal(quiet=options.quiet) as terminal:
-        _COMMANDS[options.command].execute(options, terminal)
+        status = _COMMANDS[options.command].execute(options, terminal)
     sys.stdout.flush()
-    return 0
+    return status or 0
 
 
 def _complain(message: str, status: int) -> int:
@@ -121,7 +154,8 @@ class _Version(argparse.Action):
         parser.exit(0)
 
 
-def _parser() -> _Parser:
+def _parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     parser = _Parser(
         prog="cervello", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Runs reinforcement-learning policies (ONNX files) for many agents.",
@@ -129,21 +163,26 @@ def _parser() -> _Parser:
                "  cervello demo                        watch three policies play the arena game\n"
                "  cervello api racer.onnx              what the policy takes and gives\n"
                "  cervello run racer.onnx -b 64        run it for 64 agents, and time it\n"
-               "  cervello play CartPole-v1 old.onnx new.onnx --episodes 100 --plot returns.svg\n"
-               "  cervello plan racer.onnx -b 64 --svg arena.svg\n"
+               "  cervello compare racer.onnx --against onnxruntime\n"
+               "  cervello play CartPole-v1 old.onnx new.onnx --episodes 100 --picture returns.svg\n"
+               "  cervello plan racer.onnx -b 64 --picture arena.svg\n"
                "  cervello benchmark racer.onnx -b 1-4,64   how long an agent takes in crowds of these sizes\n"
                "  cervello profile racer.onnx -b 64    which steps take the time\n"
+               "  cervello doctor racer.onnx           what on this machine or in this policy is slow, and what to do\n"
                "  cervello evaluate play.log a.onnx b.onnx   which one is better, from logged play\n"
-               "  cervello serve brains/ --listen tcp://127.0.0.1:5577   policies for games in other languages\n")
+               "  cervello serve brains/ --listen tcp://127.0.0.1:5577   policies for games in other languages\n\n" + _STATUSES)
     parser.add_argument("--version", action=_Version)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks, only results and errors")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
     for name, command in _COMMANDS.items():
         summary = command.SUMMARY
-        child = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        child = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".",
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
         command.configure(child)
         # After the command too; SUPPRESS keeps what stood before it.
         child.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS,
                            help="no progress and no remarks, only results and errors")
         child.add_argument("--version", action=_Version)
+        examples = "".join(f"  {example}\n" for example in command.EXAMPLES)
+        child.epilog = "".join([f"example{'s' * (len(command.EXAMPLES) > 1)}:\n{examples}", child.epilog or ""])
     return parser

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options
 from cervello.cli.terminal import Terminal
-from cervello.cli.wording import one_line, plain, row_shape
+from cervello.cli.wording import json_values, one_line, plain, row_shape
 from cervello.spec import Specs, TensorSpec
 
 if TYPE_CHECKING:
     from cervello.native import Model
 
 SUMMARY = "what a policy takes and gives: inputs, outputs, constants, proposed wrappers"
+EXAMPLES: tuple[str, ...] = ("cervello api racer.onnx", "cervello api racer.onnx --json")
 _ELEMENTS_SHOWN = 8
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options.add_json(parser)
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -33,7 +33,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     wrappers = [repr(wrapper) for wrapper in suggest_wrappers(model.spec)]
     reason = model.plan(1).one_row
     if arguments.json:
-        terminal.write(json.dumps(_facts(model, wrappers, reason), indent=2))
+        terminal.json(_facts(model, wrappers, reason))
         return
     terminal.print(plain(model.name), style="bold")
     _print_specs(terminal, "inputs", model.inputs)
@@ -101,7 +101,7 @@ def _facts(model: Model, wrappers: list[str], reason: str) -> dict[str, Any]:
         "name": model.name,
         "inputs": [_spec(spec) for spec in model.inputs.values()],
         "outputs": [_spec(spec) for spec in model.outputs.values()],
-        "constants": [{"name": name, "shape": list(value.shape), "dtype": str(value.dtype), "value": _json_value(value)}
+        "constants": [{"name": name, "shape": list(value.shape), "dtype": str(value.dtype), "value": json_values(value)}
                       for name, value in model.constants.items()],
         "batched": model.batched,
         "one_row": reason,
@@ -115,12 +115,3 @@ def _facts(model: Model, wrappers: list[str], reason: str) -> dict[str, Any]:
 def _spec(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "shape": list(spec.shape), "dtype": str(spec.dtype), "batch_axis": spec.batch_axis,
             "required": spec.default is None}
-
-
-def _json_value(array: Any) -> Any:
-    """Nested lists; JSON has no word for infinity and NaN, so those become text."""
-    import numpy as np
-
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return np.where(np.isfinite(array), array.astype(object), array.astype(str)).tolist()
-    return array.tolist()

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from cervello.cli import compiling, observations, options
+from cervello.cli import compiling, observations, options, pictures
 from cervello.cli.terminal import Bar, Terminal
 from cervello.cli.wording import duration, plain, rate
 
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from cervello.spec import AgentId
 
 SUMMARY = "time a policy by batch size, with the flags and JSON fields of cervo's benchmark"
+EXAMPLES: tuple[str, ...] = (
+    "cervello benchmark racer.onnx -b 1-4,64",
+    "cervello benchmark racer.onnx -b 1,8,64,512 -r auto --picture racer.svg")
 _WARM_CALLS = 10
 _Record = dict[str, int | float]
 
@@ -37,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_wrappers(parser, "without it noise is an observation", "without it states are observations")
     parser.add_argument("--columns", action="store_true", help="time infer_batch on columns instead of a batcher with observations by name")
     options.add_seed(parser, "of the observations and of all noise")
+    pictures.add(parser, "the time per agent by batch size")
     options.add_output(parser)
 
 
@@ -57,18 +60,34 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
                 calls = max(1, arguments.count // n_rows)
                 records.append(_record(policy, n_rows, calls, arguments, bar, done, total))
                 done += calls
+    if arguments.picture is not None:
+        pictures.write(_picture(policy, records, arguments), arguments.picture, arguments)
     if arguments.output == "json":
-        terminal.write(json.dumps(records, indent=2))
+        terminal.json(records)
         return
     terminal.print(plain(model.name), style="bold")
     if policy.wrappers:
         terminal.print("wrappers: " + ", ".join(plain(repr(wrapper)) for wrapper in policy.wrappers))
-    table = terminal.table([">batch size", ">per agent", ">±", ">per batch", ">agent-steps/s"])
+    table = terminal.table([">batch size", ">per agent", ">±", ">per batch", "?>agent-steps/s"])
     for record in records:
         mean_s, stddev_s, total_s = (record[key] / 1000 for key in ("mean", "stddev", "total"))
         table.add_row(f"{record['batch_size']:,}", duration(mean_s), duration(stddev_s), duration(total_s), rate(1 / mean_s))
     terminal.print("")
     terminal.print(table)
+    pictures.remark(arguments.picture, terminal)
+
+
+def _picture(policy: Policy, records: list[_Record], arguments: argparse.Namespace) -> str:
+    """A bar per batch size."""
+    from cervello import __version__
+    from cervello.codegen import cache
+    from cervello.pictures.bars import Bar, bar_chart
+
+    how = "infer_batch on columns" if arguments.columns else "a batcher with observations by name"
+    note = f"{how}, mean and standard deviation of calls; one thread on {cache.cpu()[0]}, cervello {__version__}"
+    bars = [Bar(f"{record['batch_size']:,} agent{'s' * (record['batch_size'] != 1)}", record["mean"],
+                f"{duration(record['mean'] / 1000)} ± {duration(record['stddev'] / 1000)}", "time per agent") for record in records]
+    return bar_chart(f"{policy.name}: time per agent by batch size", note, bars, {"time per agent": "#4e79a7"})
 
 
 def _record(policy: Policy, n_rows: int, calls: int, arguments: argparse.Namespace, bar: Bar, done: int, total: int) -> _Record:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plural, size
@@ -115,13 +116,28 @@ def _kept() -> str:
     return "" if folder is None else f"; kept in {folder}"
 
 
-def cache_line() -> str:
-    """Where compiled kernels are, and how much there is."""
+def cache_facts() -> dict[str, Any]:
+    """Where compiled kernels are, and how much there is: folder (None where nothing is writable), kernels, n_bytes; carried: level and
+    kernels of the object code that the package carries for this machine, or None."""
     from cervello.codegen import cache, prebuilt
 
     folder, carried = cache.folder(), prebuilt.carried()
-    own = "" if carried is None else f"; the package carries {plural(len(carried.kernels), 'kernel')} for {carried.level.name}"
-    if folder is None:
-        return f"cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR{own}"
-    files = list(folder.glob("*.o"))
-    return f"cache: {folder} ({plural(len(files), 'kernel')}, {size(sum(f.stat().st_size for f in files))}){own}"
+    files = [] if folder is None else list(folder.glob("*.o"))
+    return {"folder": None if folder is None else str(folder), "kernels": len(files), "n_bytes": sum(f.stat().st_size for f in files),
+            "carried": None if carried is None else {"level": carried.level.name, "kernels": len(carried.kernels)}}
+
+
+def cache_line() -> str:
+    """The same as a sentence."""
+    facts = cache_facts()
+    if facts["folder"] is None:
+        line = "cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR"
+    else:
+        line = f"cache: {facts['folder']} ({plural(facts['kernels'], 'kernel')}, {size(facts['n_bytes'])})"
+    return f"{line}{carried_words(facts)}"
+
+
+def carried_words(facts: dict[str, Any]) -> str:
+    """What `cache_facts` say of the package's own object code, as the end of a sentence; nothing without any."""
+    carried = facts["carried"]
+    return "" if carried is None else f"; the package carries {plural(carried['kernels'], 'kernel')} for {carried['level']}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from cervello.demo.play import MatchReport, SpeciesReport, Tick
 
 SUMMARY = "watch hundreds of agents of three policies play an arena game"
+EXAMPLES: tuple[str, ...] = ("cervello demo --ticks 300 --picture arena.png",)
 _PICTURE = Path("cervello-demo.png")
 
 
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--picture", metavar="FILE", type=Path, default=_PICTURE, help=f"PNG of the last tick (default: {_PICTURE})")
     where.add_argument("--no-picture", dest="picture", action="store_const", const=None, help="write no picture")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options.add_json(parser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     if picture is not None and painter is not None:
         picture.write_bytes(encode_png(painter.picture()))
     if arguments.json:
-        terminal.write(json.dumps(_facts(result, picture), indent=2, allow_nan=False))
+        terminal.json(_facts(result, picture))
         return
     _print(result, terminal)
     if picture is not None:
@@ -167,7 +167,7 @@ def _print(result: _Result, terminal: Terminal) -> None:
     terminal.print(facts)
     terminal.print("")
 
-    speeds = terminal.table(["species", "wrappers", ">batch sizes", ">p50", ">p99"])
+    speeds = terminal.table(["species", "~wrappers", ">batch sizes", ">p50", ">p99"])
     for name, part in report.species.items():
         low, median, high = part.batch_range
         part_p50, part_p99 = _percentiles(part)
@@ -177,7 +177,7 @@ def _print(result: _Result, terminal: Terminal) -> None:
     terminal.print("")
 
     causes = sorted({cause for part in report.species.values() for cause in part.deaths})
-    fates = terminal.table(["species", ">births", ">deaths", *(f">{cause}" for cause in causes)])
+    fates = terminal.table(["species", ">births", ">deaths", *(f"?>{cause}" for cause in causes)])
     for name, part in report.species.items():
         fates.add_row(name, f"{part.births:,}", f"{sum(part.deaths.values()):,}", *(f"{part.deaths.get(c, 0):,}" for c in causes))
     terminal.print(fates)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cervello.cli import options
 from cervello.cli.terminal import Terminal
 
 SUMMARY = "what kind of file this is: ONNX, or a container of cervo and what it holds"
+EXAMPLES: tuple[str, ...] = ("cervello describe racer.crvo",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="policy file (.onnx, .crvo)")
+    options.add_json(parser)
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -21,9 +24,14 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     path: Path = arguments.file
     data = path.read_bytes()
     if crvo.is_crvo(data):
-        terminal.write(f"a native cervo file containing {crvo.kind(path.name, data)} data")
+        container, holds = "crvo", crvo.kind(path.name, data)
+        said = f"a native cervo file containing {holds} data"
     elif path.name.endswith(".nnef.tar"):
-        terminal.write("a NNEF file")
+        container, holds, said = None, "NNEF", "a NNEF file"
     else:
         read(path)  # refuses what is no ONNX file
-        terminal.write("an ONNX file")
+        container, holds, said = None, "ONNX", "an ONNX file"
+    if arguments.json:
+        terminal.json({"file": str(path), "n_bytes": len(data), "container": container, "holds": holds})
+    else:
+        terminal.write(said)

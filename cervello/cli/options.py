@@ -41,6 +41,17 @@ def seed(text: str) -> int:
     return whole(text, 0, _MOST_SEED)
 
 
+def seconds(text: str) -> float:
+    """Seconds of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, got {text!r}")
+    return value
+
+
 def pair(text: str) -> tuple[str, str]:
     """IN:OUT."""
     parts = text.split(":")
@@ -96,6 +107,10 @@ def dim(text: str) -> tuple[str, int]:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="policy file (.onnx, or .crvo with ONNX in it)")
+    add_dims(parser)
+
+
+def add_dims(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", metavar="NAME=SIZE", type=dim, action="append", default=[], dest="dims",
                         help="a size that the file leaves open beside the batch; 1 without it; may be repeated")
 
@@ -142,6 +157,10 @@ def wrappers(arguments: argparse.Namespace) -> list[Wrapper]:
 
 def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--seed", metavar="S", type=seed, default=0, help=f"{what} (default: 0)")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain
 
 SUMMARY = "put an ONNX file into a container of cervo (.crvo)"
+EXAMPLES: tuple[str, ...] = ("cervello package racer.onnx racer.crvo",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cervello.cli import compiling, options
+from cervello.cli import compiling, options, pictures
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain, plural, size
 
@@ -16,13 +14,16 @@ if TYPE_CHECKING:
     from cervello.native import MemoryPlan
 
 SUMMARY = "the memory plan of a policy: arena, lifetimes, offsets, tiers"
+EXAMPLES: tuple[str, ...] = ("cervello plan racer.onnx -b 64", "cervello plan racer.onnx -b 64 --picture arena.svg --graph graph.svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_batch(parser)
-    parser.add_argument("--svg", metavar="FILE", type=Path, help="also draw the arena over time")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    pictures.add(parser, "the arena over time", "--svg")
+    parser.add_argument("--graph", metavar="FILE", type=pictures.picture_file, help="also draw the steps, what flows between them, and "
+                                                                                    "their tiers")
+    options.add_json(parser)
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -30,14 +31,15 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
     with compiling.shown(terminal):
         plan = Model.load(arguments.model, dims=dict(arguments.dims)).plan(arguments.batch)
-    if arguments.svg is not None:
-        arguments.svg.write_text(plan.to_svg(), encoding="utf-8")
+    for path, draw in ((arguments.picture, plan.to_svg), (arguments.graph, plan.to_graph_svg)):
+        if path is not None:
+            pictures.write(draw(), path, arguments)
     if arguments.json:
-        terminal.write(json.dumps(dataclasses.asdict(plan) | {"usage": plan.usage}, indent=2))
+        terminal.json(dataclasses.asdict(plan) | {"usage": plan.usage})
         return
     _print(plan, terminal)
-    if arguments.svg is not None:
-        terminal.remark(f"picture: {plain(str(arguments.svg))}")
+    pictures.remark(arguments.picture, terminal)
+    pictures.remark(arguments.graph, terminal)
 
 
 def _print(plan: MemoryPlan, terminal: Terminal) -> None:
@@ -57,7 +59,7 @@ def _print(plan: MemoryPlan, terminal: Terminal) -> None:
     terminal.print(facts)
 
     if plan.steps:
-        steps = terminal.table([">step", "runs", ">live bytes", "~node"])
+        steps = terminal.table([">step", "~runs", ">live bytes", "~node"])
         for number, step in enumerate(plan.steps):
             slow = step.runs in plan.tiers
             fullest = step.live_bytes == plan.peak_bytes and plan.peak_bytes > 0
@@ -66,9 +68,9 @@ def _print(plan: MemoryPlan, terminal: Terminal) -> None:
         terminal.print("")
         terminal.print(steps)
     if plan.buffers:
-        buffers = terminal.table([">offset", ">bytes", ">size", ">steps", "~buffer"])
+        buffers = terminal.table([">offset", ">bytes", "?>size", ">steps", "~buffer", "~made by"])
         for members in plan.partitions.values():
             for b in members:
-                buffers.add_row(f"{b.offset:,}", f"{b.n_bytes:,}", b.size, f"{b.first}-{b.end}", plain(b.name))
+                buffers.add_row(f"{b.offset:,}", f"{b.n_bytes:,}", b.size, f"{b.first}-{b.end}", plain(b.name), plain(b.made_by))
         terminal.print("")
         terminal.print(buffers)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervello.cli import compiling, options
+from cervello.cli import compiling, options, pictures
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain
 from cervello.errors import ConfigurationError
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from cervello.recording import Writer
 
 SUMMARY = "play policies in an environment of Gymnasium or PettingZoo and compare their returns"
+EXAMPLES: tuple[str, ...] = (
+    "cervello play CartPole-v1 old.onnx new.onnx --episodes 100 --picture returns.svg",
+    "cervello play pettingzoo.classic.tictactoe_v3:env a.onnx b.onnx --deterministic")
 _MOST_EPISODES = 1_000_000
 
 
@@ -39,10 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values")
     parser.add_argument("--greedy", metavar="EPSILON", type=float,
                         help="the output holds values: the best action, with this probability any")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="also draw the returns, of games the returns against each other (SVG)")
+    pictures.add(parser, "the returns, of games the returns against each other", "--plot")
     parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log; see recording.read")
     parser.add_argument("--video", metavar="DIR", type=Path, help="also film every episode with Gymnasium's recorder; needs moviepy")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options.add_json(parser)
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -80,12 +83,33 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal) -> None:
-    if arguments.plot is not None:
-        result.to_svg(arguments.plot)
-    terminal.write(result.to_json() if arguments.json else str(result))
-    for what, path in (("picture", arguments.plot), ("record", arguments.record), ("films", arguments.video)):
+    if arguments.picture is not None:
+        pictures.write(result.to_svg(), arguments.picture, arguments)
+    if arguments.json:
+        terminal.write(result.to_json())
+    else:
+        _print(result, terminal)
+    for what, path in (("picture", arguments.picture), ("record", arguments.record), ("films", arguments.video)):
         if path is not None:
             terminal.remark(f"{what}: {plain(str(path))}")
+
+
+def _print(result: PlayResult, terminal: Terminal) -> None:
+    """The text of the result, its tables as wide as the terminal."""
+    terminal.print(f"{plain(result.title)}: {plain(result.notes())}")
+    (name, mean, interval, *others), *rows = result.rows()
+    table = terminal.table([f"~{name}", f">{mean}", f">{interval}", *(f"?>{other}" for other in others)])
+    for cells in rows:
+        table.add_row(*map(plain, cells))
+    terminal.print(table)
+    if result.cross_play is not None:
+        (name, *against), *rows = result.cross_play.rows()
+        table = terminal.table([f"~{name}", *(f"~>{plain(each)}" for each in against)])
+        for cells in rows:
+            table.add_row(*map(plain, cells))
+        terminal.print(table)
+    for line in result.remarks():
+        terminal.print(plain(line))
 
 
 def _game(arguments: argparse.Namespace) -> Any:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cervello.cli import compiling, observations, options
+from cervello.cli import compiling, observations, options, pictures
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import count, duration, plain, plural, rate, share, size
 from cervello.spec import View
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cervello.native.report.profile import Profile
 
 SUMMARY = "the time of every step of a policy, its share, and the share of what the machine allows"
+EXAMPLES: tuple[str, ...] = ("cervello profile racer.onnx -b 64", "cervello profile racer.onnx --leaks 1000 --picture steps.svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trace", metavar="FILE", type=Path, help="also write a trace for chrome://tracing or Perfetto")
     parser.add_argument("--leaks", metavar="CALLS", type=options.calls,
                         help="also run the policy CALLS times and say what memory the calls kept; from 100 on a leak in every call shows")
+    pictures.add(parser, "the time of each step")
     options.add_output(parser)
 
 
-def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from cervello.codegen import linker
     from cervello.native import Model
     from cervello.native.report import roofline
@@ -50,14 +52,19 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     growth = None if arguments.leaks is None else _growth(model, given, arguments, terminal)
     if arguments.trace is not None:
         arguments.trace.write_text(json.dumps(found.to_trace()), encoding="utf-8")
+    if arguments.picture is not None:
+        pictures.write(found.to_svg(), arguments.picture, arguments)
+    leaks = growth is not None and growth.leaks
     if arguments.output == "json":
-        terminal.write(json.dumps(_facts(found, growth), indent=2))
-        return
+        terminal.json(_facts(found, growth))
+        return int(leaks)
     _print(found, terminal)
     if growth is not None:
         _print_growth(growth, terminal)
     if arguments.trace is not None:
         terminal.remark(f"trace: {plain(str(arguments.trace))}")
+    pictures.remark(arguments.picture, terminal)
+    return int(leaks)
 
 
 def _given(model: Model, n_rows: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -145,13 +152,14 @@ def _print(found: Profile, terminal: Terminal) -> None:
     terminal.print(facts)
     if not found.steps:
         return
-    kinds = terminal.table(["kind", ">steps", ">time", ">share", ">multiply-adds", ">elements", ">read", ">written"])
+    kinds = terminal.table(["~kind", ">steps", ">time", ">share", "?>multiply-adds", "?>elements", "?>read", "?>written"])
     for kind in found.kinds:
         kinds.add_row(plain(kind.kind), f"{kind.steps:,}", duration(kind.seconds), share(kind.share), count(kind.multiply_adds),
                       count(kind.elements), size(kind.read_bytes), size(kind.written_bytes))
     terminal.print("")
     terminal.print(kinds)
-    steps = terminal.table([">step", "runs", ">time", ">share", ">of limit", ">multiply-adds", ">elements", ">read", ">written", "~node"])
+    steps = terminal.table([">step", "~runs", ">time", ">share", ">of limit", "?>multiply-adds", "?>elements", "?>read", "?>written",
+                            "~node"])
     longest = max(step.seconds for step in found.steps)
     for number, step in enumerate(found.steps):
         runs = plain(step.runs) if step.times == 1 else f"{plain(step.runs)} × {step.times}"

@@ -17,13 +17,11 @@ if TYPE_CHECKING:
     from cervello.bridge import Options
 
 SUMMARY = "serve a folder of policies to games over TCP, Unix sockets and WebSockets"
+EXAMPLES: tuple[str, ...] = ("cervello serve brains/ --listen tcp://127.0.0.1:5577 --listen ws://127.0.0.1:5578 --record episodes/",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = ("example:\n"
-                     "  cervello serve brains/ --listen tcp://127.0.0.1:5577 --listen ws://127.0.0.1:5578 --record episodes/\n\n"
-                     "brains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line\n"
+    parser.epilog = ("\nbrains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line\n"
                      "'listening ADDRESS' per address goes to stdout, the log as JSON lines to stderr. Exit status: 0 after SIGTERM or\n"
                      "Ctrl-C when everything was done in time, 1 when something was given up, 2 for an error of the options or files.")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="policies, NAME.onnx each")
@@ -38,23 +36,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-wait-us", metavar="N", type=_microseconds, help="how long a request may wait for company (default: 0)")
     parser.add_argument("--record", metavar="DIR", type=Path, help="record episodes there")
     parser.add_argument("--ready-file", metavar="F", type=Path, help="written with the addresses, as a JSON list, once all are open")
-    parser.add_argument("--drain-s", metavar="S", type=_seconds, help="for the way out (default: 5)")
+    parser.add_argument("--drain-s", metavar="S", type=options.seconds, help="for the way out (default: 5)")
     parser.add_argument("--metrics", metavar="HOST:PORT", help="Prometheus metrics at /metrics, and /health and /ready")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)")
 
 
 def _microseconds(text: str) -> int:
     return options.whole(text, 0, 10_000_000)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"expected seconds of at least 0, got {text!r}")
-    return value
 
 
 class _Lines(logging.Formatter):
@@ -68,7 +56,7 @@ class _Lines(logging.Formatter):
         return json.dumps(found, ensure_ascii=False)
 
 
-def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
+def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from cervello.bridge.config import options as configured
 
     handler = logging.StreamHandler(sys.stderr)
@@ -88,8 +76,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         root.removeHandler(handler)
         logging.getLogger("py.warnings").removeHandler(handler)
         logging.captureWarnings(False)
-    if not whole:
-        raise SystemExit(1)
+    return 0 if whole else 1
 
 
 def _run(chosen: Options) -> bool:

@@ -5,6 +5,7 @@ rich is imported on first use. Markup is off everywhere: what is printed comes f
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -14,14 +15,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from cervello.cli.table import Facts, Table
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
-    from rich.table import Table
     from rich.text import Text
 
-_WIDE = 200  # columns where no terminal sets a width: files and pipes should not lose anything
-_NARROW = 10  # columns that a name gets at least
+_WIDE = 100_000  # columns where no terminal sets a width: files and pipes lose nothing, and no line is broken
 _REFRESH_S = 0.1
 
 
@@ -72,41 +73,40 @@ class Terminal:
         """Text as it is, such as JSON."""
         print(text)
 
+    def json(self, facts: Any) -> None:
+        """Facts as JSON; they hold no NaN and no infinity, for which JSON has no words."""
+        self.write(json.dumps(facts, indent=2, allow_nan=False))
+
     def print(self, *things: Any, style: str | None = None) -> None:
-        """Texts and tables."""
+        """Texts, tables and facts; columns that find no room are named in a remark."""
         console = self._console(error=False)
-        if console.is_terminal:
-            console.print(*things, style=style)
-            return
-        with console.capture() as capture:
-            console.print(*things, style=style)
-        for line in capture.get().splitlines():
-            print(line.rstrip())  # rich fills cells with blanks, which are of no use in a file
-
-    def table(self, columns: Sequence[str], title: str | None = None) -> Table:
-        """An empty table; a column that begins with `>` is aligned to the right, one that begins with `~` may be folded."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False,
-                      show_edge=False)
-        for column in columns:
-            if column.startswith("~"):
-                table.add_column(column[1:], overflow="fold", min_width=_NARROW)
-            elif column.startswith(">"):
-                table.add_column(column[1:], justify="right", no_wrap=True)
+        width = None if console.width == _WIDE else console.width
+        missing: list[str] = []
+        drawn: list[Any] = []
+        for thing in things:
+            if isinstance(thing, Table):
+                table, left_out = thing.fitted(width)
+                drawn.append(table)
+                missing += left_out
             else:
-                table.add_column(column, no_wrap=True)
-        return table
+                drawn.append(thing.fitted(width) if isinstance(thing, Facts) else thing)
+        if console.is_terminal:
+            console.print(*drawn, style=style)
+        else:
+            with console.capture() as capture:
+                console.print(*drawn, style=style)
+            for line in capture.get().splitlines():
+                print(line.rstrip())  # rich fills cells with blanks, which are of no use in a file
+        if missing:
+            self.remark(f"left out, since {console.width} columns do not hold it: {', '.join(missing)}; --json has all")
 
-    def grid(self) -> Table:
-        """A table of facts without lines: a name, then what is said about it."""
-        from rich.table import Table
+    def table(self, columns: Sequence[str]) -> Table:
+        """An empty table; `Table` says what stands in front of headings."""
+        return Table(columns)
 
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(overflow="fold")
-        return grid
+    def grid(self) -> Facts:
+        """An empty list of facts."""
+        return Facts()
 
     @staticmethod
     def styled(text: str, style: str) -> Text:

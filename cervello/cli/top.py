@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import time
 from typing import Any
 
@@ -11,15 +13,15 @@ from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain
 
 SUMMARY = "watch a server: policies, agents, requests, latencies"
+EXAMPLES: tuple[str, ...] = ("cervello top tcp://127.0.0.1:5577 --interval 2",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "example:\n  cervello top tcp://127.0.0.1:5577 --interval 2"
     parser.add_argument("address", metavar="ADDRESS", help="tcp://host:port or unix:/path")
     parser.add_argument("--token", metavar="T", help="where the server asks for one")
-    parser.add_argument("--interval", metavar="S", type=float, default=1.0, help="seconds between looks (default: 1)")
+    parser.add_argument("--interval", metavar="S", type=options.seconds, default=1.0, help="seconds between looks (default: 1)")
     parser.add_argument("-n", "--count", metavar="N", type=options.rounds, help="looks; for ever without it")
+    parser.add_argument("--json", action="store_true", help="print the server's figures as a JSON object a line, one per look")
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -32,16 +34,20 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         while True:
             stats = client.stats()
             now = time.monotonic()
-            terminal.print(f"{plain(arguments.address)}: {stats['connections']} connections")
-            terminal.print(_table(terminal, stats["policies"], before, now - looked_s))
+            if arguments.json:
+                terminal.write(json.dumps(stats, allow_nan=False))
+                sys.stdout.flush()  # each look for itself, also into a pipe
+            else:
+                terminal.print(f"{plain(arguments.address)}: {stats['connections']} connections")
+                terminal.print(_table(terminal, stats["policies"], before, now - looked_s))
             before, looked_s, shown = stats["policies"], now, shown + 1
             if arguments.count is not None and shown >= arguments.count:
                 return
-            time.sleep(max(0.0, arguments.interval))
+            time.sleep(arguments.interval)
 
 
 def _table(terminal: Terminal, policies: dict[str, Any], before: dict[str, Any] | None, seconds: float) -> Any:
-    table = terminal.table(["~policy", ">version", ">agents", ">queued", ">requests/s", ">rows/s", ">rows/batch", ">skipped", ">errors",
+    table = terminal.table(["~policy", "?>version", ">agents", "?>queued", "?>requests/s", ">rows/s", "?>rows/batch", ">skipped", ">errors",
                             ">p50 µs", ">p99 µs"])
     for name, now in policies.items():
         was = now if before is None else before.get(name, now)

@@ -9,6 +9,7 @@ from cervello.cli.terminal import Terminal
 from cervello.cli.wording import plain
 
 SUMMARY = "take the ONNX file out of a container of cervo (.crvo)"
+EXAMPLES: tuple[str, ...] = ("cervello unpack racer.crvo racer.onnx",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

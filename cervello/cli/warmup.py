@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cervello.cli import compiling
+from cervello.cli import compiling, options
 from cervello.cli.terminal import Terminal
 from cervello.cli.wording import duration, plain, plural
 
 SUMMARY = "compile ahead what policies need, so that the first action does not wait"
+EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")
 
 # Blocks that most policies of games and robots use, by how many of some ninety exported files need them.
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
@@ -34,6 +35,7 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", metavar="MODEL", nargs="*", type=Path,
                         help="policy files; without any: the demo's policies and what most policies use")
+    options.add_json(parser)
 
 
 def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
@@ -54,8 +56,13 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
             from cervello.noise.streams import KERNELS
 
             linker.link([*COMMON, *KERNELS])
+    lasted_s = time.perf_counter() - start
+    if arguments.json:
+        found = compiling.cache_facts()
+        terminal.json({"models": [str(path) for path in paths], "compiled": watch.compiled, "seconds": lasted_s, "cache": found})
+        return
     if watch.compiled:
-        terminal.print(f"compiled {plural(watch.compiled, 'kernel')} in {duration(time.perf_counter() - start)}")
+        terminal.print(f"compiled {plural(watch.compiled, 'kernel')} in {duration(lasted_s)}")
     else:
         terminal.print("nothing to compile: every kernel was there")
     terminal.print(plain(compiling.cache_line()))

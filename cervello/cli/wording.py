@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cervello.spec import TensorSpec
 
 
@@ -65,3 +67,12 @@ def plural(count: int, thing: str) -> str:
 def row_shape(spec: TensorSpec) -> str:
     """One agent's row: `16`, `3×11×11`, `scalar`."""
     return "×".join(map(str, spec.shape)) or "scalar"
+
+
+def json_values(array: Any) -> Any:
+    """Nested lists; JSON has no word for infinity and NaN, so those become text."""
+    import numpy as np
+
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.where(np.isfinite(array), array.astype(object), array.astype(str)).tolist()
+    return array.tolist()

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
+from cervello.codegen import versions
 from cervello.codegen.sources import closure
 from cervello.codegen.trust import make_private, only_ours
 
@@ -69,19 +70,8 @@ def digest(facts: Iterable[object]) -> str:
 
 
 def _version(package: str) -> str:
-    """The version of an installed package, without importing it: the name of the folder beside it that describes it,
-    NAME-VERSION.dist-info. Where there is none, the metadata of all that is installed is asked, which takes part of every start.
-
-    Source: Python Packaging User Guide, "Recording installed projects".
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is not None and spec.origin is not None:
-        described = sorted(path.name for path in Path(spec.origin).parents[1].glob(f"{package}-*.dist-info"))
-        if described:
-            return " ".join(described)
-    from importlib.metadata import version
-
-    return version(package)
+    """What names the version of an installed package."""
+    return " ".join(versions.dist_info(package)) or versions.installed(package)
 
 
 def _sources() -> dict[Path, bytes]:
@@ -108,16 +98,41 @@ def _candidates() -> Iterator[Path]:
 def folder() -> Path | None:
     """The folder for this key, private to the user; None when nothing is writable."""
     for root in _candidates():
-        try:
-            path = (root / key()).resolve()
-            make_private(path)
-            if not only_ours(path):
-                continue  # code that somebody else can write is never loaded
-            with tempfile.NamedTemporaryFile(dir=path):
-                return path
-        except (OSError, RuntimeError):
-            continue
+        path, reason = _usable(root)
+        if not reason:
+            return path
     return None
+
+
+def refused() -> dict[str, str]:
+    """Folders that come before `folder()` and cannot be used, with the reason."""
+    found = {}
+    for root in _candidates():
+        _, reason = _usable(root)
+        if not reason:
+            break
+        found[str(root)] = reason
+    return found
+
+
+def _usable(root: Path) -> tuple[Path, str]:
+    """The folder for this key below a root, and why it cannot be used; "" where it can."""
+    path = root / key()
+    try:
+        path = path.resolve()
+        make_private(path)
+        if not only_ours(path):
+            return path, "others than its user can write there, and code from there would be executed"
+        with tempfile.NamedTemporaryFile(dir=path):
+            return path, ""
+    except (OSError, RuntimeError) as error:
+        return path, getattr(error, "strerror", None) or str(error)
+
+
+def has(reference: str) -> bool:
+    """Whether a kernel is in the cache, so that it need not be compiled."""
+    path = _file(reference)
+    return path is not None and path.is_file()
 
 
 def _file(reference: str) -> Path | None:

@@ -13,8 +13,11 @@ from typing import Any
 import numba
 from numba import types
 
+from cervello.codegen import versions
 from cervello.codegen.cache import ObjectCode
 from cervello.errors import CompilationError
+
+versions.check_numba()
 
 _FLAGS: dict[str, Any] = {
     "error_model": "numpy", "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": False}

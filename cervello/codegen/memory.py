@@ -46,6 +46,7 @@ read_i64, write_i64 = _reader(I64, types.int64, 8), _writer(I64, types.int64, 8)
 read_i32, write_i32 = _reader(I32, types.int32, 4), _writer(I32, types.int32, 4)
 read_u8, write_u8 = _reader(I8, types.uint8, 1), _writer(I8, types.uint8, 1)
 read_u16, read_i16 = _reader(I16, types.uint16, 2), _reader(I16, types.int16, 2)
+write_u16 = _writer(I16, types.uint16, 2)
 read_i8, write_i8 = _reader(I8, types.int8, 1), _writer(I8, types.int8, 1)
 word = read_i64  # one word of a step or of the run's context
 

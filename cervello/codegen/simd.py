@@ -106,8 +106,18 @@ def _unary(name: str, operand: Lanes = f32x16) -> Any:
     return function
 
 
-fabs, sqrt = _unary("fabs"), _unary("sqrt")
-round_even, round_down, round_up, round_zero = _unary("roundeven"), _unary("floor"), _unary("ceil"), _unary("trunc")
+fabs = _unary("fabs")
+"""|x| of sixteen float32 x."""
+sqrt = _unary("sqrt")
+"""√x of sixteen float32 x, correctly rounded; NaN below 0."""
+round_even = _unary("roundeven")
+"""The nearest whole float32 of each of sixteen x, halves to even."""
+round_down = _unary("floor")
+"""The largest whole float32 ≤ x, for each of sixteen x."""
+round_up = _unary("ceil")
+"""The smallest whole float32 ≥ x, for each of sixteen x."""
+round_zero = _unary("trunc")
+"""Each of sixteen float32 x without its fraction."""
 
 
 @intrinsic
@@ -135,7 +145,7 @@ def invert(typing_context, m):
 
 @intrinsic
 def splat(typing_context, x):
-    """One float32 in all lanes."""
+    """One float32 x in all sixteen lanes."""
     def codegen(context, builder, sig, args):
         return splat_value(builder, args[0], VF)
     return f32x16(types.float32), codegen

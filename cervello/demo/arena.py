@@ -35,7 +35,7 @@ class Outcome:
     Fields:
       ended: the lives that ended this tick.
       born: ids of the newborns, [k] int64; they act from the next tick on.
-      seen: model inputs by id of all that lived when everybody had moved, the dying among them; empty unless it was asked for.
+      seen: model inputs by id of all that lived when all had moved, the dying among them; empty unless it was asked for.
     """
 
     ended: Mapping[str, tuple[Life, ...]]
@@ -81,7 +81,7 @@ class Arena:
         Args:
           actions: by species name; grazers and hunters [L, 2] float, wished velocity in -1..1 per axis (longer than 1
             is shortened to 1); scouts [L] integer, direction 0..7.
-          see: whether the outcome holds what everybody, the dying too, perceives after the move.
+          see: whether the outcome holds what all, the dying too, perceive after the move.
         Returns:
           the lives that ended and the newborns.
         Raises:
@@ -189,7 +189,7 @@ def _wished_velocity(herd: Herd, action: npt.NDArray[np.generic]) -> FloatArray:
 
 
 def _closest_claims(squared: FloatArray, reach: float) -> tuple[IntArray, IntArray]:
-    """Gives every prize to the closest of those who claim it; everyone claims only the prize nearest to itself.
+    """Gives every prize to the closest of its claimants; each claims only the prize nearest to itself.
 
     Args:
       squared: [A, B] squared distances of A claimants and B prizes.

@@ -54,7 +54,7 @@ class Terrain:
         self.berry[eaten] = self._near((self.berry + 0.5).astype(np.float32), len(eaten)).astype(np.int64)
 
     def walk(self, position: FloatArray, velocity: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Moves [L, 2] positions by [L, 2] velocities; whoever is blocked slides along the obstacle.
+        """Moves [L, 2] positions by [L, 2] velocities; an agent that is blocked slides along the obstacle.
 
         Returns:
           position, velocity: [L, 2] float32 each, after the move; a blocked velocity component is 0.
@@ -91,7 +91,7 @@ def _scatter_rocks(random: np.random.Generator) -> BoolArray:
 
 
 def _reachable(free: BoolArray) -> BoolArray:
-    """Returns the cells of `free` that can be walked to from cell (0, 0): nobody shall be born into a closed hole."""
+    """Returns the cells of `free` that can be walked to from cell (0, 0): no agent is born into a closed hole."""
     reached = np.zeros_like(free)
     reached[0, 0] = True
     while True:

@@ -54,6 +54,7 @@ class Description:
     """What a file says of a policy.
 
     Attributes:
+      name: for people; None where the file says none.
       path: the file. model: the policy's file beside it.
       options: of `cervello.load`, without those that the file leaves out.
       warmup: batch sizes whose plans are made when it is loaded.
@@ -69,6 +70,8 @@ class Description:
 def read(path: str | os.PathLike[str]) -> Description:
     """Reads a description.
 
+    Args:
+      path: of the TOML file.
     Raises:
       MissingFileError: no such file. ConfigurationError: no TOML, an unknown key, or a value that makes no sense; the message has the
         place.

@@ -1,4 +1,4 @@
-"""What came of games of several policies: who met whom, with which returns, and how strong they are."""
+"""Results of games of several policies: returns by pairing, and ratings."""
 
 from __future__ import annotations
 
@@ -134,17 +134,16 @@ class CrossPlay:
                            "seat_returns": game.seat_returns, "length": game.length, "terminated": game.terminated}
                           for game in self.games]}
 
-    def lines(self) -> list[str]:
-        """The matrix and the ratings as lines of text."""
+    def rows(self) -> list[tuple[str, ...]]:
+        """The matrix as text, headings first."""
         names = self.names
-        rows = [["row's mean return against", *names]]
-        rows += [[a, *(f"{self.matrix[a, b]:.4g}" if (a, b) in self.matrix else "-" for b in names)] for a in names]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        found = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-                 for row in rows]
+        return [("row's mean return against", *names),
+                *((a, *(f"{self.matrix[a, b]:.4g}" if (a, b) in self.matrix else "-" for b in names)) for a in names)]
+
+    def rating_line(self) -> str:
+        """Strengths, the strongest first, or why there are none."""
         ratings = self.known_ratings
         if ratings is None:
-            return [*found, "ratings: none, since openskill is missing; pip install 'cervello[league]'"]
+            return "ratings: none, since openskill is missing; pip install 'cervello[league]'"
         order = sorted(ratings, key=lambda name: -ratings[name].ordinal)
-        shown = ", ".join(f"{name} {ratings[name].mu:.1f} ± {ratings[name].sigma:.1f}" for name in order)
-        return [*found, f"ratings (mu ± sigma): {shown}"]
+        return "ratings (mu ± sigma): " + ", ".join(f"{name} {ratings[name].mu:.1f} ± {ratings[name].sigma:.1f}" for name in order)

@@ -1,4 +1,4 @@
-"""A game in which policies play everybody."""
+"""A game in which policies play all agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CrowdStep:
     """What stands after one step of the environment: of all agents in a parallel one, of one agent's turn in a turn-based one.
 
     Attributes:
-      agents: who is there now.
+      agents: the agents that are alive now.
       rewards: by agent, of this step.
       terminated, truncated: by agent.
     """
@@ -58,15 +58,17 @@ class Crowd:
 
     @property
     def agents(self) -> list[str]:
-        """Who is there."""
+        """The agents that are alive."""
         return list(self._match.agents)
 
     @property
     def begun(self) -> int:
+        """Agents that have begun so far."""
         return self._match.roster.begun
 
     @property
     def ended(self) -> int:
+        """Agents that have ended so far."""
         return self._match.roster.ended
 
     @property
@@ -81,12 +83,14 @@ class Crowd:
         return self._casting.pools[pattern]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begins an episode with a seed for the environment; None lets the environment choose."""
+        """Begins an episode with a seed for the environment; None lets the environment choose. The environment gets `options` as
+        they are.
+        """
         self.returns = {}
         run_alone(self._match.reset(seed, options))
 
     def step(self) -> CrowdStep:
-        """One step of the environment, in which everybody whose turn it is decides."""
+        """One step of the environment, in which every agent whose turn it is decides."""
         run_alone(self._match.step({}))
         given, terminated, truncated = self._match.outcome
         rewards = dict(zip(given, map(float, given.values()), strict=True))
@@ -99,5 +103,5 @@ class Crowd:
             yield self.step()
 
     def close(self) -> None:
-        """Ends everybody and closes the environment."""
+        """Ends all agents and closes the environment."""
         self._match.close()

@@ -41,15 +41,17 @@ class Opponents(gymnasium.Env[Any, Any]):
       deterministic: the others take no draws.
       per: "episode" draws from a pool once for each pattern and episode, "agent" for each agent at its birth.
       env_kwargs: keyword arguments of the function that makes the environment.
+      library: policies that are loaded already; `VectorOpponents` gives its rows the same.
 
     Attributes:
       learner: as given.
+      render_mode: the environment's.
       spec: makes an environment like this one by `gymnasium.make(env.spec)`, also after `to_json` and `from_json`, where `env` is a
         module's function or its name and policies are paths; it refuses Policy objects, and is None for an `env` without a name.
       begun, ended: opponents so far; their difference is how many are alive.
 
     Raises:
-      ConfigurationError: a learner that does not exist, patterns that match nobody or an agent twice, a policy that does not fit.
+      ConfigurationError: a learner that does not exist, patterns that match no agent or one agent twice, a policy that does not fit.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium reads it from the class)
@@ -76,10 +78,12 @@ class Opponents(gymnasium.Env[Any, Any]):
 
     @property
     def begun(self) -> int:
+        """Opponents that have begun so far."""
         return self._match.roster.begun
 
     @property
     def ended(self) -> int:
+        """Opponents that have ended so far."""
         return self._match.roster.ended
 
     @property
@@ -130,13 +134,13 @@ class Opponents(gymnasium.Env[Any, Any]):
         return dict(self._casting.pools)
 
     def stepping(self, action: Any) -> Asking[Seen]:
-        """A step that asks policies together with other games."""
+        """A step of the learner's action that asks policies together with other games."""
         if self._over:
             raise gymnasium.error.ResetNeeded("Opponents: expected reset before step, got the end of an episode")
         return self._match.step({self.learner: action})
 
     def began(self, seen: Seen) -> tuple[Any, dict[str, Any]]:
-        """What `reset` returns."""
+        """What `reset` returns, of what was seen (`seen`) after it. Raises ConfigurationError when the learner's spaces have changed."""
         spaces = spaces_of(self._match.env, self.learner, "Opponents")
         if spaces != (self.observation_space, self.action_space):
             raise ConfigurationError(f"Opponents, learner {self.learner!r}: expected the same spaces after each reset, got "
@@ -145,7 +149,7 @@ class Opponents(gymnasium.Env[Any, Any]):
         return seen.observations[self.learner], seen.infos[self.learner]
 
     def stepped(self, seen: Seen) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """What `step` returns."""
+        """What `step` returns, of what was `seen` after it. Raises ConfigurationError when the learner is absent."""
         learner = self.learner
         if learner not in seen.observations:
             self._match.roster.end_all()

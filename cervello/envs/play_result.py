@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cervello import statistics
 from cervello.envs.cross_play_result import CrossPlay, Game
 from cervello.envs.ratings import Rating
 from cervello.errors import InputError
+from cervello.pictures import notebook
 from cervello.pictures.cross_table import Cell, cross_table
 from cervello.pictures.returns import returns_chart
 from cervello.spec import Array
@@ -85,7 +87,7 @@ class PlayResult(Mapping[str, Returns]):
       seed: as given.
       deterministic: whether policies played without noise.
       reward_note: why rewards are those that came out of wrappers; "" where they are the innermost ones.
-      cross_play: who met whom, in games of several policies; None in environments of one.
+      cross_play: results by pairing, in games of several policies; None in environments of one.
     """
 
     title: str
@@ -167,7 +169,7 @@ class PlayResult(Mapping[str, Returns]):
     def to_svg(self, path: str | Path | None = None) -> str:
         """A picture, written to `path` when given: each policy's episodes as dots, its mean and interval; in games the matrix."""
         text = self._cross_picture(self.cross_play) if self.cross_play is not None else returns_chart(
-            f"Returns in {self.title}", self._notes(), [
+            f"Returns in {self.title}", self.notes(), [
                 (name, each.returns.tolist(), each.mean, each.interval) for name, each in self.policies.items()])
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
@@ -176,33 +178,44 @@ class PlayResult(Mapping[str, Returns]):
     def _repr_svg_(self) -> str:
         return self.to_svg()
 
-    def __str__(self) -> str:
-        rows = [("policy", "mean return", "95% interval", "middle half", "length", "episodes", "policy's time")]
+    def _repr_html_(self) -> str:
+        columns, *rows = self.rows()
+        return "".join([notebook.heading(self.title, self.notes()), notebook.table(columns, rows),
+                        notebook.figure(self.to_svg(), f"returns in {self.title}"), *(f"<p>{escape(line)}</p>" for line in self.remarks())])
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table of policies as text, headings first."""
+        found: list[tuple[str, ...]] = [("policy", "mean return", "95% interval", "middle half", "length", "episodes", "policy's time")]
         for name, each in self.policies.items():
             total = each.environment_s + each.policy_s
             share = f"{100 * each.policy_s / total:.0f}%" if total else "-"
-            rows.append((name, f"{each.mean:.4g}", _interval(each.interval), f"{each.interquartile_mean:.4g}", f"{each.lengths.mean():.1f}",
-                         str(len(each)), share))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [f"{self.title}: {self._notes()}"]
-        lines += ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-                  for row in rows]
+            found.append((name, f"{each.mean:.4g}", _interval(each.interval), f"{each.interquartile_mean:.4g}",
+                          f"{each.lengths.mean():.1f}", str(len(each)), share))
+        return found
+
+    def remarks(self) -> list[str]:
+        """What stands below the tables: differences to the first policy, or ratings."""
         if self.cross_play is not None:
-            return "\n".join([*lines, *self.cross_play.lines()])
+            return [self.cross_play.rating_line()]
+        lines = []
         names = list(self.policies)
         for other in names[1:]:
             found = self.difference(names[0], other)
             lines.append(f"{names[0]} - {other}: {found.mean:+.4g} {_interval(found.interval)}, better in "
                          f"{100 * found.probability_of_improvement:.0f}% of episodes")
-        return "\n".join(lines)
+        return lines
+
+    def __str__(self) -> str:
+        tables = [self.rows(), *([] if self.cross_play is None else [self.cross_play.rows()])]
+        return "\n".join([f"{self.title}: {self.notes()}", *(line for rows in tables for line in _aligned(rows)), *self.remarks()])
 
     def _cross_picture(self, met: CrossPlay) -> str:
         cells = {pair: Cell(mean, met.intervals[pair]) for pair, mean in met.matrix.items()}
         ratings = met.known_ratings
         sides = {name: "" if ratings is None else f"{ratings[name].mu:.1f} ± {ratings[name].sigma:.1f}" for name in self.policies}
-        return cross_table(f"Cross-play in {self.title}", self._notes(), list(self.policies), cells, sides)
+        return cross_table(f"Cross-play in {self.title}", self.notes(), list(self.policies), cells, sides)
 
-    def _notes(self) -> str:
+    def notes(self) -> str:
         """What the numbers are."""
         notes = ["without noise" if self.deterministic else "actions are drawn", f"seed {self.seed}"]
         if self.cross_play is not None:
@@ -218,3 +231,10 @@ class PlayResult(Mapping[str, Returns]):
 
 def _interval(interval: tuple[float, float] | None) -> str:
     return "-" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of equal width, names to the left and numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+            for row in rows]

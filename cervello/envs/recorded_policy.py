@@ -50,6 +50,7 @@ class RecordedPolicy:
         """As `Policy.predict`; the recorders are told before it returns.
 
         Args:
+          observation, state, episode_start, deterministic, action_masks: as in `Policy.predict`.
           agents: in an environment of several agents, whose observations these are: a name, or one for each row.
         Raises:
           InputError: as `Policy.predict`; agents that are missing, of another number, or in an environment of one.

@@ -54,7 +54,7 @@ class Step:
 
 
 class Rollout:
-    """An iterator over steps; iterating again goes on where it stopped. Use `rollout`.
+    """An iterator over steps; iterating again goes on where it stopped. Made by `rollout`.
 
     What was yielded has happened, and nothing more: after a break, environments and agents stand behind the last step. The last of all
     steps closes it, as do `close`, the end of a `with` block, and the end of its life.

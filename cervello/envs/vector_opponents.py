@@ -35,6 +35,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
       autoreset: "next_step" or "same_step", or a mode of Gymnasium.
 
     Attributes:
+      render_mode: the environments'.
       innermost_rewards: [N] float64, the learners' of the last step, whatever wrappers around this make of them.
 
     Raises:
@@ -68,7 +69,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         self.innermost_rewards: Array = np.zeros(n)
 
     def pool(self, pattern: str) -> Pool:
-        """As `Opponents.pool`; one for all rows."""
+        """The pool of a pattern, as `Opponents.pool`; one for all rows."""
         return self.envs[0].pool(pattern)
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -125,7 +126,7 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
         return tuple(env.render() for env in self.envs)
 
     def close_extras(self, **_: Any) -> None:
-        """Ends everybody and closes the environments."""
+        """Ends all agents and closes the environments."""
         for env in self.envs:
             env.close()
 

@@ -14,7 +14,7 @@ from cervello.spec import Array
 
 
 class Behavior:
-    """Propensities that `fit_behavior` estimated. Immutable; good for the data set that it was fitted on.
+    """Propensities of logged actions. Made by `fit_behavior`. Immutable; good for the data set that it was fitted on.
 
     Attributes:
       n: episodes. folds: how many.
@@ -41,7 +41,7 @@ class Behavior:
         return self._logs[episode.index][:episode.length]
 
     def every_log_prob(self, episode: Logged) -> Array | None:
-        """[T, K] of all actions, where they are numbered from 0 without gaps."""
+        """[T, K] log-probabilities of all actions in an episode, where they are numbered from 0 without gaps; else None."""
         return None if self._every is None else self._every[episode.index][:episode.length]
 
     def check_count(self, n: int) -> None:

@@ -67,7 +67,9 @@ def _bias(estimator: Callable[[Table], Moments], seed: int, S: int = 3, A: int =
     odds = start[s[:, 0]] * b[s, a].prod(1) * P[s[:, :-1], a[:, :-1], s[:, 1:]].prod(1)
     values = np.concatenate([(pi * q).sum(1)[s], np.zeros((len(s), 1))], 1)
     table = Table(np.log(pi[s, a] / b[s, a]), reward[s, a], np.full(len(s), T), gamma, q=q[s, a], v=values)
-    return abs(float(odds @ estimator(table).columns[:, 0]) - float(start @ v))
+    columns = estimator(table).columns
+    assert isinstance(columns, np.ndarray)
+    return abs(float(odds @ columns[:, 0]) - float(start @ v))
 
 
 def _covers(kind: str, family: str, n: int, runs: int, low: float, high: float) -> Check:

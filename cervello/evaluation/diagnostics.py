@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cervello.evaluation.table import Table
+from cervello.evaluation.table import AnyTable, largest_unit_log_weight
 from cervello.spec import Array
-from cervello.statistics import effective_sample_size, pareto_tail_index
+from cervello.statistics import pareto_tail_index
+from cervello.statistics.effective_sample_size import WeightSums
 
 RELIABLE, WEAK, UNSUPPORTED = "reliable", "weak", "unsupported"
 ORDER = (RELIABLE, WEAK, UNSUPPORTED)
@@ -64,21 +65,27 @@ def plain(value: float) -> float | str | None:
     return float(value) if np.isfinite(value) else "infinity" if value > 0 else "-infinity"
 
 
-def diagnose(table: Table, support_violations: int | None = None, ties: int = 0, deterministic: bool = False) -> Diagnostics:
+def diagnose(table: AnyTable, support_violations: int | None = None, ties: int = 0, deterministic: bool = False) -> Diagnostics:
     """Diagnostics of a table's weights."""
-    logs = table.unit_log_weight
-    last = logs[:, -1]
+    tops = largest_unit_log_weight(table)
+    sums, total, unsupported = WeightSums(tops), np.zeros(table.n_steps), 0
+    last = []
+    for block in table.blocks():
+        logs = block.unit_log_weight
+        sums.add(logs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total += np.exp(logs).sum(0)
+        unsupported += int((np.isneginf(block.log_ratio) & block.alive).sum())
+        last.append(logs[:, -1].copy())
+    products = np.concatenate(last)
     with np.errstate(over="ignore", invalid="ignore"):
-        weights = np.exp(logs)
-        mean = weights.mean(0)
-        error = _errors(weights[:, -1])
-    top = last.max()
-    shares = np.exp(last - top) if np.isfinite(top) else None
-    empty = ~np.isfinite(logs.max(0))
+        error = _errors(np.exp(products))
+    shares = np.exp(products - tops[-1]) if np.isfinite(tops[-1]) else None
+    empty = ~np.isfinite(tops)
     return Diagnostics(
-        len(logs), np.asarray(effective_sample_size(logs)), float("nan") if shares is None else float(1 / shares.sum()),
-        pareto_tail_index(last), mean, error, support_violations, int((np.isneginf(table.log_ratio) & table.alive).sum()), ties,
-        deterministic, int(np.argmax(empty)) if empty.any() else table.n_steps, last)
+        table.n_units, sums.effective, float("nan") if shares is None else float(1 / shares.sum()), pareto_tail_index(products),
+        total / table.n_units, error, support_violations, unsupported, ties, deterministic,
+        int(np.argmax(empty)) if empty.any() else table.n_steps, products)
 
 
 def _errors(weights: Array) -> float:

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cervello.agents import Policy
-from cervello.errors import ConfigurationError
+from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation import estimators as library
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.diagnostics import RELIABLE, UNSUPPORTED, WEAK, Diagnostics, diagnose, judge
+from cervello.evaluation.diagnostics import diagnose
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
-from cervello.evaluation.intervals import BOUNDED, Interval, IntervalOptions, prepare, value_bounds
-from cervello.evaluation.intervals import interval as interval_of
+from cervello.evaluation.intervals import BOUNDED, IntervalOptions, prepare, value_bounds
+from cervello.evaluation.judging import estimate
 from cervello.evaluation.layout import alike
 from cervello.evaluation.logged import enumerated, open_dataset
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.on_ray import score_on_ray
-from cervello.evaluation.report import Estimate, PolicyReport, Report
-from cervello.evaluation.scoring import Data, Needs, Progress, Scores, check_all, score
-from cervello.evaluation.table import Table, padded
-from cervello.evaluation.tables import AGENT, JOINT, build, check_final_observations, with_values
-from cervello.evaluation.values import LinearQ, Values, fitted_values, given_values
+from cervello.evaluation.report import PolicyReport, Report
+from cervello.evaluation.scored import Scored
+from cervello.evaluation.scoring import Needs, Progress, score
+from cervello.evaluation.table import AnyTable
+from cervello.evaluation.tables import AGENT, JOINT, Blocks, Rows
+from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head
 from cervello.spec import Array
 
 ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")
+"""Names of all estimators, as `evaluate` takes them; docs/evaluation.md says what each is."""
 WEIGHTED = ("is", "pdis", "wis", "cwpdis", "dr", "wdr", "magic", "mis")  # by ratios of probabilities
 BY_VALUES = ("fqe", "dm", "dr", "wdr", "magic")
 BOOTSTRAPPED = ("dr", "wdr", "magic", "fqe", "dm", "mis")  # go on after a truncation
+_PLAIN: dict[str, Callable[[AnyTable], Moments]] = {
+    "is": library.importance_sampling, "pdis": library.pdis, "wis": library.wis, "dm": library.dm, "fqe": library.dm, "dr": library.dr,
+    "wdr": library.wdr}
 _ENDING = ("is", "pdis", "wis", "cwpdis", "kis")
 
 
@@ -43,13 +47,13 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
              interval: str = "default", level: float = 0.95, resamples: int = 1999, seed: int = 0,
              reward_range: tuple[float, float] | None = None, max_weight: float | None = None, q: Any = None, ragged: str = CARRY,
              bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, ray: int | None = None,
-             progress: Progress | None = None) -> Report:
+             progress: Progress | None = None, memory_bytes: int = 4 << 30) -> Report:
     """Estimates the value of policies from logged episodes.
 
     Args:
       dataset: "minari:ID", a recording's path, a Minari dataset's folder, a `cervello.recording` recording, or an iterable of episodes
-        (`cervello.recording.Episode` or Minari's `EpisodeData`). It is read once; observations are held only while they are run, and
-        altogether for estimators that fit a value function or visits.
+        (`cervello.recording.Episode` or Minari's `EpisodeData`), or a function without arguments that gives them. It is read once;
+        observations are held only while they are run. Some numbers per step go to a temporary file where they are many.
       policies: {name: path or Policy}, a list of paths, or one of them.
       head: the distribution of actions that the policies' outputs describe, for all or by name; None for the one of the policy's `Sample`.
       behavior: "logged" propensities, a `fit_behavior`, or the policy (path or Policy, with `head`) that logged the data.
@@ -67,6 +71,8 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       weights: "agent": of several agents this one alone plays the candidate; "joint": all do.
       ray: run the policies by so many actors on Ray Data, with equal results; None runs them in this process.
       progress: called with the number of episodes that are done.
+      memory_bytes: about how much memory the fit of value functions may take. They are fitted to all data at once; all else takes memory
+        for a bounded number of episodes, and a few numbers for each.
     Raises:
       InputError: data that do not fit; the message names episode, step and column. ConfigurationError: options that do not.
     """
@@ -78,41 +84,101 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     source = open_dataset(dataset)
     candidates = _candidates(policies, head)
     by = _behavior(behavior, head)
+    valued, given = any(name in BY_VALUES for name in wanted), _is_function(q)
+    held = valued and not (given and all(each.n_actions is not None for each in candidates))
     needs = Needs(propensities=any(name in WEIGHTED or name == "kis" for name in wanted),
-                  ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted,
-                  matches="agreement" in wanted, values=any(name in BY_VALUES for name in wanted),
-                  states=any(name in BY_VALUES or name == "mis" for name in wanted))
+                  ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted, matches="agreement" in wanted, values=valued,
+                  trees=valued and given, features="mis" in wanted or (valued and not given), held=held)
     found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
-    data, scores = score(*job) if ray is None else score_on_ray(*job, ray)
-    check_all(data, by)
+    asked = q if needs.trees and not needs.held else None
+    scored = Scored(len(candidates), needs)
+    for data, scores in score(*job) if ray is None else score_on_ray(*job, ray):
+        values = [given_values(asked, *each, data) for each in zip(candidates, scores, strict=True)] if asked is not None else []
+        scored.add(data, scores, values)
+        if needs.held:
+            _check_room(scored, candidates, q, memory_bytes)
+    scored.check(by)
     for name in wanted:
         if name in BOOTSTRAPPED:
-            check_final_observations(data, name)
-    tables = [build(data, its, gamma, weights) for its in scores]
-    visits: Iterable[Array | None] = repeat(None)
+            scored.check_final_observations(name)
+    fits = [_fit(q, k, each, scored, gamma, horizon) for k, each in enumerate(candidates)] if needs.held else [None] * len(candidates)
+    blocks = Blocks(scored, gamma, weights)
+    tables = [blocks.table(k) for k in range(len(candidates))]
     if "mis" in wanted:
-        visits = library.visit_ratios(np.concatenate(data.features), library.Flow.of(tables))
+        library.check_ends(gamma, scored.truncated)
+    visits = library.mis_of_all(tables, blocks.features) if "mis" in wanted else []
     fitted = isinstance(by, Behavior)
     judged = []
-    for candidate, its, table, its_visits in zip(candidates, scores, tables, visits, strict=False):
-        values = _values(q, candidate, its, data, gamma, horizon) if needs.values else None
-        if values is not None:
-            table = with_values(table, data, values)
-        diagnostics = diagnose(table, its.violations, its.ties, its.deterministic) if needs.ratios else None
+    for k, (candidate, table) in enumerate(zip(candidates, tables, strict=True)):
+        diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
-        moments = {name: _moments(name, table, data, its, ragged, bandwidth, kernel, seed, its_visits) for name in wanted}
-        judged.append((candidate, moments, diagnostics, None if values is None else replace(values, q=[], v=[]), bounds))  # small
+        special: dict[str, Callable[[], Moments]] = {
+            "cwpdis": partial(library.cwpdis, table, ragged), "magic": partial(library.magic, table, seed),
+            "mis": partial(visits.__getitem__, k), "kis": partial(_kis, blocks, k, scored, bandwidth, kernel),
+            "agreement": partial(_agreement, table, blocks, k, scored)}
+        moments = {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted}
+        judged.append((candidate, moments, diagnostics, fits[k], bounds))
     prepare([each for _, moments, *_ in judged for each in moments.values()], options)
     reports = {}
-    for candidate, moments, diagnostics, values, bounds in judged:
-        estimates = {name: _estimate(name, each, diagnostics, values, fitted, options, bounds, ragged) for name, each in moments.items()}
-        fit = None if values is None or values.converged is None else {
-            "rounds": len(values.residuals), "converged": values.converged, "residuals": list(values.residuals)}
-        reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, fit)
+    for candidate, moments, diagnostics, fit, bounds in judged:
+        estimates = {name: estimate(name, each, diagnostics, fit, fitted, options, bounds, ragged) for name, each in moments.items()}
+        reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, None if fit is None else {
+            "rounds": len(fit.residuals), "converged": fit.converged, "residuals": list(fit.residuals)})
     propensities = "fitted" if fitted else "of a policy" if by is not None else "logged" if needs.propensities else "not used"
-    return Report(reports, wanted, data.n, sum(map(len, data.rewards)), table.n_units, gamma, horizon, options, propensities,
-                  _notes(data, wanted, by, table, len(candidates), its))
+    return Report(reports, wanted, scored.n, int(scored.length.sum()), tables[0].n_units, gamma, horizon, options, propensities,
+                  _notes(scored, wanted, by, weights, len(candidates)))
+
+
+def _check_room(scored: Scored, candidates: Sequence[Candidate], q: Any, memory_bytes: int) -> None:
+    """Raises InputError where the data are too many for value functions that take all of them at once."""
+    width = scored.data.features[0].shape[1] if scored.data.features else 0
+    room = max(room_bytes(scored.n_rows, scored.held_bytes, width, each, q) for each in candidates)
+    if room > memory_bytes:
+        raise InputError(f"evaluation, memory_bytes: expected data whose value functions take at most {memory_bytes:,} bytes, got about "
+                         f"{room:,} after {scored.n} episodes; evaluate fewer episodes, give a larger memory_bytes=, or for discrete "
+                         "actions q= a function, which is asked for some episodes at a time")
+
+
+def _fit(q: Any, k: int, candidate: Candidate, scored: Scored, gamma: float, horizon: int | None) -> Fit | None:
+    """Adds a candidate's value function to what was scored."""
+    if _is_function(q):
+        scored.add_values(k, given_values(q, candidate, scored.scores[k], scored.data))
+        return None
+    values, fit = fitted_values(LinearQ() if q is None else q, candidate, scored.scores[k], scored.data, gamma, horizon)
+    scored.add_values(k, values)
+    return fit
+
+
+def _agreement(table: AnyTable, blocks: Blocks, k: int, scored: Scored) -> Moments:
+    return library.agreement(table, blocks.by_unit(scored.closeness(k)))
+
+
+def _kis(blocks: Blocks, k: int, scored: Scored, bandwidth: float | None, kernel: str) -> Moments:
+    if scored.discrete:
+        raise ConfigurationError("evaluation, kis: expected continuous actions, got discrete ones; take 'pdis' or 'cwpdis'")
+    library.check_kernel(kernel, bandwidth)
+    width = library.bandwidths(blocks.deviation("sampled"), scored.n, bandwidth)
+
+    def log_ratio(rows: Rows) -> Array:
+        taken, own = (rows(name).astype(np.float64) for name in ("sampled", ("mode", k)))
+        return library.kernel_ratios(taken, own, rows("logp"), width)
+
+    return library.cwpdis(blocks.table(k, log_ratio))
+
+
+def _notes(scored: Scored, wanted: tuple[str, ...], by: Behavior | Candidate | None, weights: str, n_policies: int) -> tuple[str, ...]:
+    notes = []
+    if isinstance(by, Behavior):
+        notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
+    if (cut := int(scored.truncated.sum())) and any(name in BOOTSTRAPPED for name in wanted) and any(name in _ENDING for name in wanted):
+        notes.append(f"{cut} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the "
+                     "return that goes on after them, the others the return up to there: different quantities")
+    if scored.unit is not None and weights == AGENT:
+        notes.append(f"several agents share a match: {scored.n_units} matches are what is resampled and counted")
+    if n_policies > 1:
+        notes.append("the best of several estimates is too high on average; `best` uses intervals that hold for all at once (Bonferroni)")
+    return tuple(notes)
 
 
 # Options ------------------------------------------------------------------------------------------------------------------
@@ -179,86 +245,12 @@ def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:
                              "propensities are never guessed")
 
 
+def _is_function(q: Any) -> bool:
+    """Whether a value function is given, and not a regressor to fit."""
+    return q is not None and callable(q) and not hasattr(q, "fit")
+
+
 def _bounds(source: Any) -> tuple[Array, Array] | None:
     """Of a bounded Box of actions."""
     space: Any = getattr(source, "action_space", None)
     return (space.low, space.high) if hasattr(space, "low") and hasattr(space, "high") else None
-
-
-# Estimates ----------------------------------------------------------------------------------------------------------------
-
-
-def _values(q: Any, candidate: Candidate, its: Scores, data: Data, gamma: float, horizon: int | None) -> Values:
-    if q is not None and callable(q) and not hasattr(q, "fit"):
-        return given_values(q, candidate, its, data)
-    return fitted_values(LinearQ() if q is None else q, candidate, its, data, gamma, horizon)
-
-
-def _moments(name: str, table: Table, data: Data, its: Scores, ragged: str, bandwidth: float | None, kernel: str, seed: int,
-             visits: Array | None) -> Moments:
-    plain: dict[str, Callable[[Table], Moments]] = {
-        "is": library.importance_sampling, "pdis": library.pdis, "wis": library.wis, "dm": library.dm, "fqe": library.dm, "dr": library.dr,
-        "wdr": library.wdr}
-    if name in plain:
-        return plain[name](table)
-    if name == "cwpdis":
-        return library.cwpdis(table, ragged)
-    if name == "magic":
-        return library.magic(table, seed)
-    if name == "agreement":
-        return library.agreement(table, padded(its.matches, table.n_steps))
-    if name == "kis":
-        if data.discrete:
-            raise ConfigurationError("evaluation, kis: expected continuous actions, got discrete ones; take 'pdis' or 'cwpdis'")
-        taken, own = (np.concatenate([each.reshape(len(each), -1) for each in rows]).astype(np.float64)
-                      for rows in (data.sampled, its.modes))
-        return library.kis(table, taken, own, np.concatenate(data.logp), bandwidth, kernel)
-    assert visits is not None
-    return library.mis(table, visits)
-
-
-def _estimate(name: str, moments: Moments, diagnostics: Diagnostics | None, values: Values | None, fitted: bool, options: IntervalOptions,
-              bounds: Interval | None, ragged: str) -> Estimate:
-    found, kind = interval_of(moments, options, name, bounds)
-    notes = moments.notes
-    if name in ("fqe", "dm", "dr", "wdr", "magic") and values is not None and values.converged is False:
-        notes = (*notes, f"the value function has not converged: its last change was {values.residuals[-1]:.3g}; give another q= or "
-                 "gamma < 1")
-    if moments.value is None:
-        reason = moments.unsupported or "the estimate is no finite number; shorten the horizon"
-        return Estimate(name, None, None, kind, UNSUPPORTED, reason, notes, moments, bounds)
-    if name in ("dm", "fqe"):
-        verdict, reason = WEAK, "a value function alone carries no sign of its error; compare with 'dr' or 'wdr'"
-    elif name == "agreement":
-        verdict, reason = RELIABLE, "a mean over logged steps; it is no value"
-    elif name == "kis":
-        verdict, reason = WEAK, "kernels trade bias for variance by the bandwidth, which no diagnostic measures; compare bandwidths"
-    else:
-        assert diagnostics is not None
-        judged = judge(diagnostics)
-        verdict, reason = judged.name, judged.reason
-        if verdict == RELIABLE and ragged == ALIVE and name == "cwpdis":
-            verdict, reason = WEAK, "alive-only estimates no mean return where lengths differ; take ragged='carry-forward'"
-        if verdict == RELIABLE and fitted:
-            verdict, reason = WEAK, "propensities are estimated, and their error is in no interval; log them when recording"
-    if verdict == UNSUPPORTED:
-        return Estimate(name, None, None, kind, verdict, reason, notes, moments, bounds)
-    if found is None:
-        notes = (*notes, "no interval: fewer than 3 episodes, or resamples without weight")
-    return Estimate(name, moments.value, found, kind, verdict, reason, notes, moments, bounds)
-
-
-def _notes(data: Data, wanted: tuple[str, ...], by: Behavior | Candidate | None, table: Table, n_policies: int, its: Scores,
-           ) -> tuple[str, ...]:
-    notes = []
-    if isinstance(by, Behavior):
-        notes.append(f"propensities are estimated (cross-fitted, {by.folds} folds); {by.n_floored} logged actions are at the floor")
-    if table.bootstraps and any(name in BOOTSTRAPPED for name in wanted) and any(name in _ENDING for name in wanted):
-        notes.append(f"{sum(data.truncated)} episodes are truncated before the horizon: dr, wdr, magic, dm, fqe and mis estimate the "
-                     "return that goes on after them, the others the return up to there: different quantities")
-    if table.unit is not None:
-        notes.append(f"several agents share a match: {table.n_units} matches are what is resampled and counted")
-    if n_policies > 1:
-        notes.append("the best of several estimates is too high on average; `best` uses intervals that hold for all at once (Bonferroni)")
-    return tuple(notes)
-

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.evaluation.moments import Moments, resample
-from cervello.evaluation.table import Table
+from cervello.evaluation.table import AnyTable, Table
 from cervello.spec import Array
 from cervello.statistics import bootstrap, empirical_bernstein, hoeffding, student_t
 from cervello.statistics.bootstrap import bca_levels, interval_of
@@ -73,6 +73,7 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
             raise ConfigurationError(f"evaluation, interval={kind!r}: expected estimators among {list(BOUNDED)}, got {estimator!r}; take "
                                      "interval='bca' for it")
         assert bounds is not None
+        assert isinstance(moments.columns, np.ndarray)
         values = moments.columns[:, 0] / moments.columns[:, 1]
         bound = hoeffding if kind == "hoeffding" else empirical_bernstein
         return bound(values, *bounds, level=level), kind
@@ -104,7 +105,7 @@ def kind_of(moments: Moments, options: IntervalOptions) -> str:
     return "bca" if options.kind == "student-t" and moments.influence is None else options.kind  # the report says which
 
 
-def value_bounds(table: Table, options: IntervalOptions, horizon: int | None) -> Interval:
+def value_bounds(table: AnyTable, options: IntervalOptions, horizon: int | None) -> Interval:
     """Bounds of ρ G, and of the per-decision sum, that hold for every episode that could be logged.
 
     Raises:
@@ -115,10 +116,15 @@ def value_bounds(table: Table, options: IntervalOptions, horizon: int | None) ->
     if table.gamma == 1 and horizon is None:
         raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected gamma < 1 or horizon=, got neither: returns have "
                                  "no bound")
-    largest = float(table.log_weight.max())
+    largest, at, first = -np.inf, (0, 0), 0
+    for block in table.blocks():
+        i, t = np.unravel_index(int(np.argmax(block.log_weight)), block.log_weight.shape)
+        if block.log_weight[i, t] > largest:
+            largest, at = float(block.log_weight[i, t]), (first + int(i), int(t))
+        first += len(block.log_weight)
     if largest > np.log(options.max_weight) + 1e-9:
-        i, t = np.unravel_index(int(np.argmax(table.log_weight)), table.log_weight.shape)
-        raise ConfigurationError(f"episode {int(i)}, step {int(t)}, weight: expected at most max_weight={options.max_weight}, got "
+        row = at[0] if isinstance(table, Table) else int(table.names[at[0]])
+        raise ConfigurationError(f"episode {row}, step {at[1]}, weight: expected at most max_weight={options.max_weight}, got "
                                  f"{float(np.exp(largest)):.4g}; give a bound that holds")
     steps = 1 / (1 - table.gamma) if horizon is None else float((table.gamma ** np.arange(float(horizon))).sum())
     low, high = options.reward_range

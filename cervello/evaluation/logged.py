@@ -92,13 +92,16 @@ def enumerated(source: Any, space: Any = None) -> Iterator[tuple[int, Episode]]:
 
 
 def open_dataset(dataset: Any) -> Any:
-    """What a data set's name stands for; anything else as it is."""
+    """What a data set's name stands for, or what a function gives; anything else as it is."""
     if isinstance(dataset, str) and dataset.startswith("minari:"):
         return read(minari=dataset.removeprefix("minari:"))
     if isinstance(dataset, str) or hasattr(dataset, "__fspath__"):
         return read(dataset)
+    if callable(dataset) and not hasattr(dataset, "__iter__"):
+        dataset = dataset()
     if not hasattr(dataset, "__iter__"):
-        raise InputError(f"evaluation, dataset: expected 'minari:ID', a path, a recording or episodes, got {type(dataset).__name__}")
+        raise InputError(f"evaluation, dataset: expected 'minari:ID', a path, a recording, episodes or a function that gives them, got "
+                         f"{type(dataset).__name__}")
     return dataset
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cervello.evaluation import plots
 from cervello.evaluation.text import notes, rows
+from cervello.pictures import notebook
 
 if TYPE_CHECKING:
     from cervello.evaluation.report import Report
@@ -19,9 +20,14 @@ body { font: 15px/1.5 system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sa
 .unsupported { border-color: #b3261e; color: #b3261e }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3em .6em; border-bottom: 1px solid #dde2e9 }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-svg { max-width: 100%; height: auto; margin-top: 1em } svg text { font-size: 12px; fill: #4a5361 }
-svg .title { font-size: 16px; font-weight: 600 }
+svg, img { max-width: 100%; height: auto; margin-top: 1em } svg { display: block } svg text { font-size: 14px; fill: #3c4553 }
+svg .title { font-size: 19px; font-weight: 600 }
 .grid { stroke: #dde2e9 }
+@media (prefers-color-scheme: dark) {
+  body { color: #eef2f7; background: #14181f } th, td { border-color: #2a323d } svg text { fill: #b9c2cf } .grid { stroke: #2a323d }
+  .reliable { color: #6cc17f; border-color: #6cc17f } .weak { color: #e0a13d; border-color: #e0a13d }
+  .unsupported { color: #f08a88; border-color: #f08a88 }
+}
 """
 
 
@@ -36,7 +42,8 @@ def page(report: Report) -> str:
         body.append(f'<tr><td>{escape(name)}</td><td>{escape(key)}</td><td class="number">{value}</td><td class="number">{bounds}</td>'
                     f'<td class="{verdict}">{verdict}</td><td>{escape(reason)}</td></tr>')
     body.append("</table>")
-    body += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes(report)), "</ul>", plots.estimates(report)]
+    body += ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes(report)), "</ul>",
+             notebook.figure(report.to_svg(), "estimates with intervals")]
     weighted = {name: each.diagnostics for name, each in report.items() if each.diagnostics is not None}
     if weighted:
         body += ["<h2>Weights</h2><table><tr><th>policy</th><th>effective sample size</th><th>largest share</th><th>tail index</th>"

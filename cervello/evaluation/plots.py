@@ -1,4 +1,4 @@
-"""Plots of a report as SVG: estimates with intervals, weights per step, tails of weights."""
+"""Plots of a page: weights per step, tails of weights."""
 
 from __future__ import annotations
 
@@ -9,35 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cervello.pictures.page import COLOURS
+from cervello.pictures.text import shortened
 from cervello.spec import Array
 
 if TYPE_CHECKING:
     from cervello.evaluation.report import Report
 
-_COLOURS = ("#4e79a7", "#d9771e", "#59a14f", "#b6639a", "#2a9d9d", "#d1605e")  # those of cervello.pictures
-_VERDICTS = {"reliable": "#2e8540", "weak": "#c77700", "unsupported": "#b3261e"}
-_LEFT, _WIDTH, _RIGHT, _TOP, _ROW, _HEIGHT, _BOTTOM = 190, 600, 110, 44, 24, 220, 44
+_LEFT, _WIDTH, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 70, 440, 130, 44, 220, 48
 _MOST_POINTS = 400
-
-
-def estimates(report: Report) -> str:
-    """A row per policy and estimator: the value and its interval, in the colour of the verdict."""
-    rows = [(f"{name} · {key}", each) for name, policy in report.items() for key, each in policy.items() if key != "agreement"]
-    numbers = [x for _, each in rows for x in (each.value, *(each.interval or ())) if x is not None and math.isfinite(x)]
-    low, high = _padded(numbers)
-    height = _TOP + _ROW * len(rows) + _BOTTOM
-    parts = [_head("Estimates with intervals", height), *_x_axis(low, high, _TOP, height - _BOTTOM)]
-    for i, (label, each) in enumerate(rows):
-        y, colour = _TOP + _ROW * (i + 0.5), _VERDICTS[each.verdict]
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(_short(label))}</text>')
-        if each.value is None:
-            parts.append(f'<text x="{_LEFT + 8}" y="{y + 4:.1f}" fill="{colour}">{escape(each.verdict)}</text>')
-            continue
-        if each.interval is not None:
-            a, b = (_at(x, low, high) for x in each.interval)
-            parts.append(f'<line x1="{a:.1f}" y1="{y:.1f}" x2="{b:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="3"/>')
-        parts.append(f'<circle cx="{_at(each.value, low, high):.1f}" cy="{y:.1f}" r="4.5" fill="{colour}"/>')
-    return "".join([*parts, "</svg>"])
 
 
 def per_step(report: Report) -> str:
@@ -84,11 +64,11 @@ def _lines(title: str, below: str, series: Sequence[tuple[str, Array, Array]]) -
         parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{tick:g}</text>'
                      f'<line class="grid" x1="{_LEFT}" y1="{at:.1f}" x2="{_LEFT + _WIDTH}" y2="{at:.1f}"/>')
     for i, (name, xs, ys) in enumerate(kept):
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         points = " ".join(f"{_at(a, left, right):.1f},{bottom - _HEIGHT * (b - low) / (high - low):.1f}"
                           for a, b in zip(xs, ys, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
-                     f'<text x="{_LEFT + _WIDTH + 8}" y="{_TOP + 14 + 18 * i}" fill="{colour}">{escape(_short(name, 14))}</text>')
+                     f'<text x="{_LEFT + _WIDTH + 8}" y="{_TOP + 14 + 18 * i}" style="fill: {colour}">{escape(shortened(name, 14))}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -125,7 +105,3 @@ def _ticks(low: float, high: float) -> list[float]:
     step = 10.0 ** math.floor(math.log10(high - low))
     step = next(step * factor for factor in (0.2, 0.5, 1.0, 2.0) if (high - low) / (step * factor) <= 8)
     return [round(k * step, 10) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _short(text: str, most: int = 26) -> str:
-    return text if len(text) <= most else text[:most - 1] + "…"

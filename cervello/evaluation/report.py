@@ -14,16 +14,21 @@ from cervello.evaluation.diagnostics import UNSUPPORTED, Diagnostics, worst
 from cervello.evaluation.intervals import Interval, IntervalOptions, interval
 from cervello.evaluation.moments import Moments
 from cervello.evaluation.selection import Best, Difference, Regret, difference, regret
+from cervello.pictures import notebook
+from cervello.pictures.intervals import Estimated, interval_chart
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """One policy's value by one estimator.
 
+    Made by `evaluate`.
+
     Attributes:
       value: None where it is unsupported. interval: (low, high), None where there is no estimate or fewer than 3 units.
       kind: of the interval. verdict: "reliable", "weak" or "unsupported". reason: what decided, and what to do.
-      notes: what else to know.
+      estimator: its name. notes: what else to know.
+      moments: what it was computed from. bounds: outside which no value lies, where that is known.
     """
 
     estimator: str
@@ -37,6 +42,7 @@ class Estimate:
     bounds: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """What JSON holds of it: value, interval, its kind, verdict, reason and notes."""
         return {"value": self.value, "interval": None if self.interval is None else list(self.interval), "interval_kind": self.kind,
                 "verdict": self.verdict, "reason": self.reason, "notes": list(self.notes)}
 
@@ -45,8 +51,11 @@ class Estimate:
 class PolicyReport(Mapping[str, Estimate]):
     """Estimates of one policy by estimator.
 
+    Made by `evaluate`.
+
     Attributes:
       name, path: of the policy. diagnostics: of its weights; None where no estimator uses weights.
+      estimates: by estimator.
       fit: of its value function: rounds, converged, residuals; None where nothing was fitted.
     """
 
@@ -75,12 +84,12 @@ class PolicyReport(Mapping[str, Estimate]):
 
 @dataclass(frozen=True, eq=False)
 class Report(Mapping[str, PolicyReport]):
-    """What `evaluate` found. Printing it gives the verdict first, then a table.
+    """What `evaluate` found. Printing it gives the verdict first, then a table. Made by `evaluate`.
 
     Attributes:
       policies: by name. estimators: in the order asked for.
       n_episodes, n_steps, n_units: evaluated; units (matches where agents share one) are what is resampled.
-      gamma, horizon, level: as given. propensities: "logged", "fitted" or "policy". notes: what holds for all.
+      gamma, horizon: as given. options: how intervals are made. propensities: "logged", "fitted" or "policy". notes: what holds for all.
     """
 
     policies: Mapping[str, PolicyReport]
@@ -113,7 +122,7 @@ class Report(Mapping[str, PolicyReport]):
         return worst([each.verdict for each in self.policies.values()])
 
     def ranking(self, estimator: str | None = None) -> list[tuple[str, float]]:
-        """Names and values, best first; unsupported ones are left out."""
+        """Names and values by an estimator (None: the first one asked for), best first; unsupported ones are left out."""
         chosen = self._estimator(estimator)
         found = [(name, value) for name, each in self.policies.items() if (value := each[chosen].value) is not None]
         return sorted(found, key=lambda pair: -pair[1])
@@ -129,7 +138,9 @@ class Report(Mapping[str, PolicyReport]):
         return difference(a.moments, b.moments, self.options, chosen, worst([a.verdict, b.verdict]))
 
     def simultaneous(self, estimator: str | None = None) -> dict[str, Interval | None]:
-        """Intervals that hold for all K policies at once (Bonferroni): at level 1 − (1 − level) / K each."""
+        """Intervals of an estimator (None: the first one asked for) that hold for all K policies at once (Bonferroni): at level 1 − (1 −
+        level) / K each.
+        """
         chosen = self._estimator(estimator)
         level = 1 - (1 - self.options.level) / len(self.policies)
         return {name: None if each[chosen].verdict == UNSUPPORTED else
@@ -202,7 +213,7 @@ class Report(Mapping[str, PolicyReport]):
                                     "fit": None if each.fit is None else dict(each.fit)} for name, each in self.policies.items()}}
 
     def to_json(self, indent: int | None = None) -> str:
-        """Everything but the data, as JSON."""
+        """Everything but the data, as JSON, with lines indented by `indent` spaces; None is one line."""
         return json.dumps(self.as_dict(), indent=indent, allow_nan=False)
 
     def to_dataframe(self) -> Any:
@@ -224,7 +235,26 @@ class Report(Mapping[str, PolicyReport]):
         return pandas.DataFrame(rows)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes one self-contained page: verdict, table, plots; no scripts, nothing from elsewhere."""
+        """Writes one self-contained page to `path`: verdict, table, plots; no scripts, nothing from elsewhere."""
         from cervello.evaluation.page import page
 
         Path(path).write_text(page(self), encoding="utf-8")
+
+    def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A picture, written to `path` when given: a row per policy and estimator with its value, interval and verdict."""
+        rows = [Estimated(name if len(self.estimators) == 1 else f"{name} · {key}", each.value, each.interval, each.verdict)
+                for name, policy in self.policies.items() for key, each in policy.items() if key != "agreement"]
+        note = (f"{self.n_episodes:,} episodes, {self.n_steps:,} steps, discount {self.gamma:g}, {self.options.level:.0%} intervals, "
+                f"propensities {self.propensities}")
+        text = interval_chart("Estimated value of each policy", note, rows, "return of an episode" if self.gamma == 1 else
+                              "discounted return of an episode")
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def _repr_html_(self) -> str:
+        from cervello.evaluation.text import rows
+
+        columns = ("policy", "estimator", "value", f"{self.options.level:.0%} interval", "verdict", "why")
+        return "".join([notebook.heading(self.headline), notebook.table(columns, rows(self)),
+                        notebook.figure(self.to_svg(), "estimates with intervals")])

@@ -1,4 +1,4 @@
-"""One pass over the data for all candidates: what estimators need of each logged step."""
+"""One pass over the data for all candidates, some episodes at a time: what estimators need of each logged step."""
 
 from __future__ import annotations
 
@@ -30,20 +30,23 @@ class Needs:
     Attributes:
       propensities: the behaviour's probabilities. ratios: the candidates' too.
       modes: the candidates' own actions. matches: their agreement with the logged ones.
-      values: the distributions at every observation. states: the observations, as features and as trees.
+      values: the distributions at every observation, and the actions. trees: the observations. features: numbers of them.
+      held: whether all of these stay in memory, for value functions that are fitted after the pass.
     """
 
     propensities: bool
     ratios: bool
     modes: bool
     matches: bool
-    values: bool
-    states: bool
+    values: bool = False
+    trees: bool = False
+    features: bool = False
+    held: bool = False
 
 
 @dataclass(eq=False)
 class Scores:
-    """Of one candidate. Grows with the pass.
+    """Of one candidate in some episodes.
 
     Attributes:
       log_ratio: [T] per episode. modes: [T, …]. matches: [T].
@@ -63,7 +66,7 @@ class Scores:
 
 @dataclass(eq=False)
 class Data:
-    """What all candidates share. Grows with the pass.
+    """What all candidates share in some episodes.
 
     Attributes:
       rewards, logp: [T] per episode. actions: [T, …] as executed. sampled: as drawn.
@@ -88,10 +91,13 @@ class Data:
         return len(self.rewards)
 
 
+Chunk = tuple[Data, list[Scores]]
+
+
 def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
           horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
-          progress: Progress | None) -> tuple[Data, list[Scores]]:
-    """Runs the candidates over all episodes, some at a time.
+          progress: Progress | None) -> Iterator[Chunk]:
+    """Runs the candidates over all episodes; gives what some of them left at a time, in order.
 
     Args:
       found: episodes with their places in the data set.
@@ -101,8 +107,9 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
     Raises:
       InputError: episodes that do not fit; the message names episode, step and column.
     """
-    data, scores = Data(), [Scores() for _ in candidates]
+    n = 0
     for some in _chunks(found, horizon, reward_range):
+        data, scores = Data(), [Scores() for _ in candidates]
         for each in some:
             for candidate in candidates:
                 candidate.check(each)
@@ -111,17 +118,10 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
         stops = np.cumsum([each.length + 1 for each in some])
         for candidate, its in zip(candidates, scores, strict=True):
             _score(candidate, its, candidate.decide(some), some, stops, data, every_logged, needs, bounds)
+        yield data, scores
+        n += data.n
         if progress is not None:
-            progress(data.n)
-    return data, scores
-
-
-def check_all(data: Data, behavior: Behavior | Candidate | None) -> None:
-    """Raises InputError where there was no episode, or another number of them than propensities were fitted to."""
-    if not data.n:
-        raise InputError("evaluation, dataset: expected episodes, got none; record some")
-    if isinstance(behavior, Behavior):
-        behavior.check_count(data.n)
+            progress(n)
 
 
 def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
@@ -147,11 +147,13 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
     data.final_obs_missing.append(each.final_obs_missing)
     data.match.append(each.match)
     data.tick.append(None if each.tick is None or each.tick[0] < 0 else int(each.tick[0]))
-    if needs.modes or needs.states:
+    if needs.values:
         data.actions.append(each.actions)
+    if needs.modes:
         data.sampled.append(each.sampled)
-    if needs.states:
+    if needs.trees:
         data.trees.append(each.observations)
+    if needs.features:
         data.features.append(features(each.observations))
     if not needs.propensities:
         return
@@ -219,8 +221,7 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
         logs = candidate.log_prob(columns, sampled, pre_tanh)
         _check_target(logs, some, candidate, cuts)
         check_recorded(candidate, logs, some)
-        first = data.n - len(some)
-        logged = np.concatenate(data.logp[first:])
+        logged = np.concatenate(data.logp)
         its.log_ratio += np.split(logs - logged, cuts)
     if needs.values:
         everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)

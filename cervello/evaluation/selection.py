@@ -8,7 +8,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.evaluation.intervals import Interval, IntervalOptions, interval
-from cervello.evaluation.moments import Moments
+from cervello.evaluation.moments import Moments, beside, width_of
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Regret:
 
 def paired(x: Moments, y: Moments) -> Moments:
     """The moments of V(x) − V(y)."""
-    k = x.columns.shape[1]
+    k = width_of(x.columns)
     influence = None if x.influence is None or y.influence is None else x.influence - y.influence
-    return Moments(np.concatenate([x.columns, y.columns], 1), lambda sums: np.asarray(x.combine(sums[:, :k]) - y.combine(sums[:, k:])),
+    return Moments(beside(x.columns, y.columns), lambda sums: np.asarray(x.combine(sums[:, :k]) - y.combine(sums[:, k:])),
                    influence)
 
 

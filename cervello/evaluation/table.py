@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,13 @@ class Table:
 
     @classmethod
     def of(cls, log_ratios: Any, rewards: Any, gamma: float = 1.0, **more: Any) -> Table:
-        """A table of lists with an array per episode."""
+        """A table of lists with an array per episode.
+
+        Args:
+          log_ratios, rewards: [T] each, per episode; lengths may differ.
+          gamma: discount, 0 ≤ gamma ≤ 1.
+          more: fields of `Table` by name.
+        """
         length = np.array([len(each) for each in rewards], np.int64)
         columns = {name: padded(more.pop(name), int(length.max()) + extra) for name, extra in (("q", 0), ("v", 1))
                    if more.get(name) is not None}
@@ -88,13 +95,8 @@ class Table:
         """[n] discounted returns."""
         return np.asarray((self.reward * self.discount[:-1]).sum(1))
 
-    @property
-    def bootstraps(self) -> bool:
-        """Whether any episode goes on after its last step."""
-        return self.truncated is not None and bool(self.truncated.any())
-
     def by_unit(self, rows: Array) -> Array:
-        """[U, …] sums over the episodes of each unit, of [n, …]."""
+        """[U, …] sums over the episodes of each unit, of `rows` [n, …], one for each episode."""
         if self.unit is None:
             return rows
         sums = np.zeros((self.n_units, *rows.shape[1:]))
@@ -117,9 +119,53 @@ class Table:
         with np.errstate(divide="ignore"):
             return np.asarray(safe + np.log(self.by_unit(np.exp(self.log_weight - safe[self.unit])) / self.counts[:, None]))
 
-    def with_values(self, q: Array | None, v: Array) -> Table:
-        """The same with a value function."""
-        return replace(self, q=q, v=v)
+    def with_ratios(self, log_ratio: Array) -> Table:
+        """The same with other ratios."""
+        return replace(self, log_ratio=log_ratio)
+
+    def blocks(self) -> Iterator[Table]:
+        """Itself, as the only one."""
+        yield self
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """A table that does not fit in memory: blocks of whole units, made anew in every pass. Estimators take it as they take a `Table`.
+
+    Attributes:
+      make: gives the blocks, in order. Each is a `Table` of n_steps steps, whose units count from 0.
+      n, n_units, n_steps: of all blocks together. gamma: as in `Table`.
+      names: [rows] numbers of the data set's episodes (or matches) in the order of the blocks.
+    """
+
+    make: Callable[[], Iterator[Table]]
+    n: int
+    n_units: int
+    n_steps: int
+    gamma: float
+    names: Array
+
+    def blocks(self) -> Iterator[Table]:
+        """The blocks, one in memory at a time."""
+        return self.make()
+
+    @cached_property
+    def discount(self) -> Array:
+        """[L + 1] γᵗ."""
+        return np.asarray(self.gamma ** np.arange(self.n_steps + 1.0))
+
+
+AnyTable = Table | Tables
+
+
+def per_unit(table: AnyTable, values: Callable[[Table], Array]) -> Array:
+    """[U, …] of all blocks, of a function of one."""
+    return np.concatenate([values(block) for block in table.blocks()])
+
+
+def largest_log_weight(table: AnyTable) -> Array:
+    """[L] largest weight up to each step, in logarithm."""
+    return reduce(np.maximum, (block.log_weight.max(0) for block in table.blocks()))
 
 
 def padded(rows: Any, width: int) -> Array:
@@ -128,3 +174,8 @@ def padded(rows: Any, width: int) -> Array:
     for i, row in enumerate(rows):
         found[i, :len(row)] = row
     return found
+
+
+def largest_unit_log_weight(table: AnyTable) -> Array:
+    """[L] largest mean weight of a unit's episodes up to each step, in logarithm."""
+    return reduce(np.maximum, (block.unit_log_weight.max(0) for block in table.blocks()))

@@ -1,86 +1,168 @@
-"""From scores of logged steps to `Table`s: one row per episode, or per match where all its agents play the candidate."""
+"""From scores of logged steps to tables: one row per episode, or per match where all its agents play the candidate."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.evaluation.scoring import Data, Scores
-from cervello.evaluation.table import Table
-from cervello.evaluation.values import Values
+from cervello.evaluation.scored import Scored
+from cervello.evaluation.table import AnyTable, Table, Tables
 from cervello.spec import Array
 
 AGENT, JOINT = "agent", "joint"
 
+_CELLS = 1 << 19  # of a block: rows times steps of the longest
 
-def build(data: Data, scores: Scores, gamma: float, weights: str) -> Table:
-    """The table of a candidate. Without propensities its ratios are 1.
+Rows = Callable[[str | tuple[str, int]], Array]  # name of a column ▸ its rows of some episodes' steps
 
-    Raises:
-      ConfigurationError: `weights` is neither "agent" nor "joint". InputError: joint weights of episodes without a match.
+
+class Blocks:
+    """How a data set is split into tables that fit in memory: whole units, so many rows that they and the longest episode's steps make half
+    a million numbers. Within a unit, episodes are in the order of the data set.
+
+    Attributes:
+      n_steps: of the longest row.
     """
-    ratios = scores.log_ratio or [np.zeros(len(each)) for each in data.rewards]
-    truncated = np.array(data.truncated)
-    if weights == AGENT:
-        return Table.of(ratios, data.rewards, gamma, unit=units(data), truncated=truncated)
-    if weights != JOINT:
-        raise ConfigurationError(f"evaluation, weights: expected {AGENT!r} or {JOINT!r}, got {weights!r}")
-    unit = units(data)
-    if unit is None or any(match is None for match in data.match):
-        i = next((i for i, match in enumerate(data.match) if match is None), 0)
-        raise InputError(f"episode {i}, match: expected the match of each life for joint weights, got none; log match and agent, or take "
-                         "weights='agent'")
-    offsets = _offsets(data, unit)
-    lengths = np.zeros(int(unit.max()) + 1, np.int64)
-    np.maximum.at(lengths, unit, offsets + np.array([len(each) for each in data.rewards]))
-    log_ratio, reward = (np.zeros((len(lengths), int(lengths.max()))) for _ in range(2))
-    for i, (theirs, paid) in enumerate(zip(ratios, data.rewards, strict=True)):
-        steps = slice(int(offsets[i]), int(offsets[i]) + len(paid))
-        log_ratio[unit[i], steps] += theirs
-        reward[unit[i], steps] += paid
-    ends = np.zeros(len(lengths), np.bool_)
-    np.logical_or.at(ends, unit, truncated)
-    return Table(log_ratio, reward, lengths, gamma, truncated=ends)
+
+    def __init__(self, scored: Scored, gamma: float, weights: str):
+        """weights: "agent" or "joint".
+
+        Raises:
+          ConfigurationError: `weights` is neither. InputError: joint weights of episodes without a match.
+        """
+        if weights not in (AGENT, JOINT):
+            raise ConfigurationError(f"evaluation, weights: expected {AGENT!r} or {JOINT!r}, got {weights!r}")
+        self._scored, self._gamma, self._joint = scored, gamma, weights == JOINT
+        self._length, self._truncated, self._unit = scored.length, scored.truncated, scored.unit
+        self._starts = np.concatenate([[0], np.cumsum(self._length)])
+        self._offset = self._offsets() if self._joint else None
+        self.n_steps = int((self._length if self._offset is None else self._length + self._offset).max())
+        self._order = np.arange(scored.n) if self._unit is None else np.argsort(self._unit, kind="stable")
+        self._stops = self._split(max(1, _CELLS // self.n_steps))
+        if len(self._stops) == 1:
+            self._order = np.arange(scored.n)
+
+    def table(self, k: int, log_ratio: Callable[[Rows], Array] | None = None) -> AnyTable:
+        """Of a candidate, with a value function where there is one. Without propensities its ratios are 1.
+
+        Args:
+          log_ratio: makes [steps] other ratios of the columns of a block.
+        """
+        if len(self._stops) == 1:
+            return self._table(k, self._order, log_ratio)
+        scored = self._scored
+        names = np.arange(scored.n_units) if self._joint else self._order
+        return Tables(lambda: (self._table(k, some, log_ratio) for some in self._episodes()), len(names), scored.n_units, self.n_steps,
+                      self._gamma, names)
+
+    def features(self) -> Iterator[tuple[Array, Array]]:
+        """[rows, d] of the observations of each block, T + 1 of each episode; and places in the data set of its steps, [steps], which are
+        counted as far as γᵗ is above 0."""
+        counted = np.minimum(self._length, int((self._gamma ** np.arange(self.n_steps + 1.0) > 0).sum()))
+        starts = np.cumsum(counted) - counted
+        for some in self._episodes():
+            yield self._read("features", some, 1), _ranges(starts[some], counted[some])
+
+    def deviation(self, name: str) -> Array:
+        """[d] standard deviations of a column's rows, over all steps."""
+        N = int(self._starts[-1])
+        mean = sum(self._read(name, some).astype(np.float64).sum(0) for some in self._episodes()) / N
+        return np.asarray(np.sqrt(sum(((self._read(name, some) - mean)**2).sum(0) for some in self._episodes()) / N))
+
+    def by_unit(self, values: Array) -> Array:
+        """[U] sums over the episodes of each unit, of [n]."""
+        return values if self._unit is None else np.bincount(self._unit, values, self._scored.n_units)
+
+    # Blocks ---------------------------------------------------------------------------------------------------------------
+
+    def _offsets(self) -> Array:
+        """[n] steps of the match before each life, where ticks say so; else 0."""
+        unit, matched = self._unit, self._scored.matched
+        if unit is None or not matched.all():
+            raise InputError(f"episode {int(np.argmin(matched))}, match: expected the match of each life for joint weights, got none; log "
+                             "match and agent, or take weights='agent'")
+        ticks = self._scored.tick
+        if (ticks < 0).any():
+            return np.zeros(len(ticks), np.int64)
+        first = np.full(self._scored.n_units, np.iinfo(np.int64).max)
+        np.minimum.at(first, unit, ticks)
+        return np.asarray(ticks - first[unit])
+
+    def _split(self, rows: int) -> list[int]:
+        """Where blocks stop, in the order."""
+        n = len(self._order)
+        if self._unit is None:
+            return [*range(rows, n, rows), n]
+        units = self._unit[self._order]
+        ends = np.append(np.flatnonzero(np.diff(units)) + 1, n)  # of units
+        if self._joint:
+            return [*ends[rows - 1:-1:rows].tolist(), n]
+        stops = [0]
+        while stops[-1] < n:
+            last = int(np.searchsorted(ends, stops[-1] + rows, "right")) - 1
+            stops.append(int(ends[max(last, int(np.searchsorted(ends, stops[-1], "right")))]))
+        return stops[1:]
+
+    def _episodes(self) -> Iterator[Array]:
+        for start, stop in zip([0, *self._stops], self._stops, strict=False):
+            yield self._order[start:stop]
+
+    def _read(self, name: str | tuple[str, int], episodes: Array, more: int = 0) -> Array:
+        """The rows of some episodes, of a column with so many rows more than steps in each episode."""
+        starts = self._starts[episodes] + more * episodes
+        counts = self._length[episodes] + more
+        if (np.diff(episodes) == 1).all():
+            return self._scored.spool.read(name, int(starts[0]), int(starts[-1] + counts[-1]))
+        return self._scored.spool.take(name, _ranges(starts, counts))
+
+    def _table(self, k: int, episodes: Array, log_ratio: Callable[[Rows], Array] | None) -> Table:
+        spool = self._scored.spool
+        length, truncated = self._length[episodes], self._truncated[episodes]
+        unit = None if self._unit is None else self._unit[episodes]
+        if unit is not None and len(self._stops) > 1:
+            unit = unit - unit[0]
+        reward = self._read("reward", episodes)
+        if log_ratio is not None:
+            ratio = log_ratio(lambda name: self._read(name, episodes))
+        else:
+            ratio = self._read(("ratio", k), episodes) if ("ratio", k) in spool else np.zeros(len(reward))
+        if self._offset is not None:
+            assert unit is not None
+            return self._joined(ratio, reward, length, truncated, unit, self._offset[episodes])
+        alive = np.arange(self.n_steps) < length[:, None]
+        q = v = None
+        if ("q", k) in spool:
+            q = _filled(self._read(("q", k), episodes), alive)
+            v = _filled(self._read(("v", k), episodes, 1), np.arange(self.n_steps + 1) <= length[:, None])
+            v[np.flatnonzero(~truncated), length[~truncated]] = 0.0
+        return Table(_filled(ratio, alive), _filled(reward, alive), length, self._gamma, unit, truncated, q, v)
+
+    def _joined(self, ratio: Array, reward: Array, length: Array, truncated: Array, unit: Array, offset: Array) -> Table:
+        """Of matches: ratios multiply and rewards add over the agents, step by step."""
+        n = int(unit.max()) + 1
+        lengths, ends = np.zeros(n, np.int64), np.zeros(n, np.bool_)
+        np.maximum.at(lengths, unit, offset + length)
+        np.logical_or.at(ends, unit, truncated)
+        places = _ranges(unit * self.n_steps + offset, length)
+        found = []
+        for rows in (ratio, reward):
+            sums = np.zeros(n * self.n_steps)
+            np.add.at(sums, places, rows)
+            found.append(sums.reshape(n, self.n_steps))
+        return Table(found[0], found[1], lengths, self._gamma, truncated=ends)
 
 
-def units(data: Data) -> Array | None:
-    """[n] number of each episode's match, or None where every episode stands alone. Episodes without a match are their own."""
-    numbers: dict[Any, int] = {}
-    found = [numbers.setdefault(("episode", i) if match is None else ("match", match), len(numbers)) for i, match in enumerate(data.match)]
-    return None if len(numbers) == data.n else np.array(found)
+def _ranges(starts: Array, counts: Array) -> Array:
+    """start, start + 1, …, so many of each, one after the other."""
+    return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
 
 
-def _offsets(data: Data, unit: Array) -> Array:
-    """[n] steps of the match before each life, where ticks say so; else 0."""
-    if any(tick is None for tick in data.tick):
-        return np.zeros(data.n, np.int64)
-    ticks = np.array(data.tick, np.int64)
-    first = np.full(int(unit.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, unit, ticks)
-    return np.asarray(ticks - first[unit])
-
-
-def with_values(table: Table, data: Data, values: Values) -> Table:
-    """The table with Q̂ and V̂; V̂ after the last step only where an episode is truncated.
-
-    Raises:
-      InputError: a truncated episode without its final observation.
-    """
-    n, L = table.reward.shape
-    q, v = np.zeros((n, L)), np.zeros((n, L + 1))
-    for i in range(n):
-        T = len(data.rewards[i])
-        q[i, :T], v[i, :T] = values.q[i], values.v[i][:T]
-        if data.truncated[i]:
-            v[i, T] = values.v[i][T]
-    return table.with_values(q, v)
-
-
-def check_final_observations(data: Data, estimator: str) -> None:
-    """Raises InputError where a truncated episode lacks the observation that an estimator bootstraps from."""
-    for i, (truncated, missing) in enumerate(zip(data.truncated, data.final_obs_missing, strict=True)):
-        if truncated and missing:
-            raise InputError(f"episode {i}, step {len(data.rewards[i])}, observations: expected the final observation of a truncated "
-                             f"episode for {estimator!r}, got none; log it, cut with horizon=, or take 'is', 'pdis', 'wis' or 'cwpdis'")
+def _filled(rows: Array, alive: Array) -> Array:
+    """[n, L] the rows of steps where they are, 0 elsewhere. It may be the rows themselves, which are a copy."""
+    if len(rows) == alive.size:
+        return np.array(rows).reshape(alive.shape)
+    found = np.zeros(alive.shape)
+    found[alive] = rows
+    return found

@@ -15,6 +15,7 @@ from cervello.evaluation.scoring import Data, Scores
 from cervello.spec import Array
 
 _FOLDS, _ROUNDS, _CHANGE, _DRAWS = 5, 200, 1e-4, 16
+_MOST_PRODUCTS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +24,22 @@ class Values:
 
     Attributes:
       q: [T] per episode. v: [T + 1] per episode.
-      residuals: largest change of V̂ in each round; empty for a value function that was given.
-      converged: whether the last change was below 1e-4 of the reward's scale; None where nothing was fitted.
     """
 
     q: list[Array]
     v: list[Array]
-    residuals: tuple[float, ...] = ()
-    converged: bool | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """How the fit of a value function went.
+
+    Attributes:
+      residuals: largest change of V̂ in each round. converged: whether the last change was below 1e-4 of the reward's scale.
+    """
+
+    residuals: tuple[float, ...]
+    converged: bool
 
 
 class LinearQ:
@@ -74,9 +83,15 @@ class LinearQ:
         return np.asarray(self._features(X) @ self._coefficients)
 
     @staticmethod
+    def n_features(width: int) -> int:
+        """How many features so many numbers have."""
+        products = width * (width + 1) // 2
+        return 1 + width + (products if products <= _MOST_PRODUCTS else 0)
+
+    @staticmethod
     def _features(X: Array) -> Array:
         i, j = np.triu_indices(X.shape[1])
-        if len(i) > 2000:  # wide observations: linear
+        if len(i) > _MOST_PRODUCTS:  # wide observations: linear
             return np.concatenate([np.ones((len(X), 1)), X], 1)
         return np.concatenate([np.ones((len(X), 1)), X, X[:, i] * X[:, j]], 1)
 
@@ -92,6 +107,18 @@ def _fitter(q: Any, X: Array) -> Callable[[Array], Any]:
         return model
 
     return fitted
+
+
+def room_bytes(n_rows: int, n_held: int, width: int, candidate: Candidate, q: Any) -> int:
+    """About how much memory a value function takes that is fitted, or asked, for all data at once.
+
+    Args:
+      n_rows: observations. n_held: bytes of all that is known of them. width: numbers in an observation; 0 where nothing is fitted.
+    """
+    draws = candidate.n_actions or (1 if candidate.deterministic else _DRAWS)
+    inputs = width and width + (candidate.n_actions or int(np.prod(candidate.action.shape)))
+    features = LinearQ.n_features(inputs) if q is None or isinstance(q, LinearQ) else inputs
+    return 2 * n_held + 8 * n_rows * (inputs * (draws + 3) + 3 * features + 2 * draws + 4)
 
 
 def given_values(q: Callable[..., Any], candidate: Candidate, scores: Scores, data: Data) -> Values:
@@ -117,7 +144,8 @@ def given_values(q: Callable[..., Any], candidate: Candidate, scores: Scores, da
     return Values(_split(asked(rows, taken), lengths), _split(v, lengths + 1))
 
 
-def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None) -> Values:
+def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None,
+                  ) -> tuple[Values, Fit]:
     """Fitted Q evaluation: Q̂ ← fit(r + γ V̂(s′)), V̂(s) = Σₐ π(a|s) Q̂(s, a), until V̂ changes by less than 1e-4 of the reward's scale.
 
     Episode i's values are from a fit to the folds without it (i mod 5). With a horizon, Q̂ is indexed by the steps left.
@@ -186,7 +214,7 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
             if last:
                 break
         converged &= settled or (horizon is not None and rounds == horizon)
-    return Values(_split(Q, lengths), _split(V, lengths + 1), tuple(residuals), converged)
+    return Values(_split(Q, lengths), _split(V, lengths + 1)), Fit(tuple(residuals), converged)
 
 
 def _logged_rows(lengths: Array) -> Array:

@@ -9,7 +9,7 @@
     EpsilonGreedy    the best of K values, now and then any action
     Deterministic    a tensor is the action
 
-They are pure: noise goes in, and a row's results are the same bit for bit whoever shares its batch. `cervello.Sample` draws with them.
+They are pure: noise goes in, and a row's results are the same bit for bit in every batch. `cervello.Sample` draws with them.
 """
 
 from cervello.heads.base import Head

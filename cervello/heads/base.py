@@ -80,10 +80,14 @@ class Head:
         raise NotImplementedError
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
-        """[N] float32, log-probability (or log-density) of given actions, rows as `act` gives them.
+        """[N] float32, log-probability (or log-density) of given actions.
 
+        Args:
+          columns: the head's tensors by name, [N, …].
+          action: rows as `act` gives them.
         Raises:
-          InputError: arrays that do not fit. ConfigurationError: the head has no probabilities.
+          InputError: arrays that do not fit.
+          ConfigurationError: the head has no probabilities.
         """
         raise NotImplementedError
 
@@ -101,19 +105,25 @@ class Head:
     # What follows from it -------------------------------------------------------------------------------------------------
 
     def sample(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None, rng: Rng = None) -> Array:
-        """Actions alone, see `act`."""
+        """Actions alone, [N, …].
+
+        Args:
+          columns, noise, deterministic, rng: as in `act`.
+        """
         if rng is None:
             return self.act(columns, noise, deterministic, ("action",))["action"]
         return self.act(columns, noise, deterministic, ("action",), rng=rng)["action"]
 
     def mode(self, columns: Mapping[str, Any]) -> Array:
-        """The actions that deterministic rows take."""
+        """The actions that deterministic rows take, [N, …], from `columns`, the head's tensors by name."""
         n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("action",))["action"]
 
     def entropy(self, columns: Mapping[str, Any]) -> Array:
         """[N] float32, in nats.
 
+        Args:
+          columns: the head's tensors by name, [N, …].
         Raises:
           ConfigurationError: the head offers none.
         """
@@ -197,7 +207,7 @@ class Head:
             raise ConfigurationError(f"head {self!r}: expected {name!r} with {width} elements, got {spec}")
 
     def _noise(self, noise: Array | None, flags: Array, width: int, rng: Rng = None) -> Array:
-        """[N, width] float32; zeros where nobody draws."""
+        """[N, width] float32; zeros for rows that do not draw."""
         shape = (len(flags), width)
         if rng is not None:
             if noise is not None:

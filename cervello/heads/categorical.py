@@ -149,6 +149,8 @@ class MultiDiscrete(_Choices):
       sizes: how many actions each choice has.
       mask: name of a mask [N, sum(sizes)].
       empty_mask: as in `Categorical`, for each choice.
+    Raises:
+      ConfigurationError: names that are none, sizes that are no positive numbers, an unknown `empty_mask`.
     """
 
     def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None, empty_mask: str = "refuse"):

@@ -1,6 +1,6 @@
 """Small graphs drawn node by node: what a head computes runs on the executor that runs policies, so its bits obey the same law.
 
-numpy would not do: its vector bodies and remainders may round differently, so a row's bits would depend on who shares its batch.
+numpy would not do: its vector bodies and remainders may round differently, so a row's bits would depend on its batch.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ class EpsilonGreedy(Categorical):
       values: name of a tensor [N, K], the actions' values.
       epsilon: ε, 0 ≤ ε ≤ 1; 0 always takes the best.
       mask: name of a mask [N, K].
+    Raises:
+      ConfigurationError: an ε outside 0 to 1, or a name that is none.
 
     Source: Sutton & Barto, Reinforcement Learning, 2nd edition, section 2.2.
     """

@@ -32,6 +32,11 @@ class Gaussian(Head):
       std: positive standard deviations: name of a tensor like the mean (or a row that all agents share), a number, or an array of one
         row.
       log_std: their logarithms instead; exactly one of the two is given.
+    Raises:
+      ConfigurationError: both or neither of std and log_std, or deviations that are not positive.
+
+    Attributes:
+      spread: whichever of std and log_std was given.
     """
 
     noise = "normal"

@@ -31,10 +31,12 @@ class ModelInferer:
       threads: rows of a large batch are split over this many threads; small ones stay on the caller's.
 
     Attributes:
-      swift_sizes: how many sizes of batches the short way keeps prepared.
+      fast_path_sizes: how many sizes of batches the short way keeps prepared.
+      out_specs: the model's outputs, in its order.
+      kind: what people call it.
     """
 
-    swift_sizes = 64
+    fast_path_sizes = 64
     kind = "own"  # what people call it
 
     def __init__(self, model: Model, threads: int = 1):
@@ -59,18 +61,22 @@ class ModelInferer:
 
     @property
     def raw_inputs(self) -> Specs:
+        """What the model takes."""
         return self.model.spec.inputs
 
     @property
     def raw_outputs(self) -> Specs:
+        """What the model gives."""
         return self.model.spec.outputs
 
     @property
     def inputs(self) -> Specs:
+        """What a caller gives: less than the model takes where wrappers provide the rest."""
         return self.model.spec.inputs
 
     @property
     def outputs(self) -> Specs:
+        """What a caller gets."""
         return self.model.spec.outputs
 
     def begin_agent(self, slot: int) -> None:
@@ -84,7 +90,7 @@ class ModelInferer:
         return max_rows
 
     def plan(self, n_rows: int) -> Plan:
-        """The plan for a batch of this size."""
+        """The plan for a batch of n_rows rows."""
         raise NotImplementedError
 
     def shapes(self, n_rows: int) -> tuple[tuple[str, tuple[int, ...], Any], ...]:
@@ -98,10 +104,11 @@ class ModelInferer:
           moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
           chained: what they compute of the model's outputs.
         """
-        return FastPath(self.model, self.swift_plan, moves, chained, self.swift_sizes) if layout.is_known() else None
+        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes) if layout.is_known() else None
 
     def deadline_path(self, moves: Callable[[], Sequence[Move]]) -> DeadlinePath | None:
-        """The way of batches that are over in time; None where there is none, or where threads are worth more."""
+        """The way of batches that are over in time; None where there is none, or where threads are worth more. `moves` gives what wrappers
+        do inside the compiled call."""
         rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)
         if not (rows_in_front and self.model.batched and self.model.divisible) or self.threads > 1:
             return None
@@ -110,11 +117,11 @@ class ModelInferer:
         return DeadlinePath(self.model, self.fresh_plan, self.select_batch_size, moves)
 
     def fresh_plan(self, n_rows: int) -> Plan:
-        """A plan that stays as it is while others are asked for."""
+        """A plan for n_rows rows that stays as it is while others are asked for."""
         return self.plan(n_rows)
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
-        """A plan that only the short way uses, in place of the last one, or a shared one that never changes."""
+    def fast_path_plan(self, n_rows: int, last: Plan | None) -> Plan:
+        """A plan for n_rows rows that only the short way uses, in place of the last one, or a shared one that never changes."""
         return self.plan(n_rows)
 
     def infer_raw(self, view: View) -> None:

@@ -13,4 +13,10 @@ class InfererConfig:
         return f"{type(self).__name__}()"
 
     def open(self, model: Model, threads: int = 1) -> Inferer:
+        """An inferer for a model.
+
+        Args:
+          model: what it runs.
+          threads: rows of a large batch are split over this many.
+        """
         raise NotImplementedError

@@ -99,7 +99,7 @@ class DeadlinePath:
         Returns:
           outputs by name, as many rows as `limit` says then; None when another way must be taken, and nothing has happened.
         Raises:
-          NonFiniteState: as `Swift.infer`.
+          NonFiniteState: as `FastPath.infer`.
         """
         run = self._run
         if run is None or len(keys) != self._capacity or n_rows > self._placed:

@@ -16,6 +16,10 @@ from cervello.spec import Inferer
 def choose(wanted: str | InfererConfig | Inferer, model: Model, threads: int = 1) -> Inferer:
     """An inferer from a name, a description or an inferer of the user's own.
 
+    Args:
+      wanted: a name ("basic", "fixed", "dynamic", "memoizing"), a description as `Fixed([1, 8])`, or an inferer.
+      model: what it runs.
+      threads: rows of a large batch are split over this many.
     Raises:
       ConfigurationError: an unknown name, an object without the methods of an inferer or with the specs of another model, or an
         impossible number of threads.

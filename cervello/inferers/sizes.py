@@ -26,7 +26,7 @@ class _KeepingInferer(ModelInferer):
 
     def __init__(self, model: Model, capacity: int, threads: int = 1):
         super().__init__(model, threads)
-        self.capacity, self.swift_sizes = capacity, min(self.swift_sizes, capacity)
+        self.capacity, self.fast_path_sizes = capacity, min(self.fast_path_sizes, capacity)
         self._plans: OrderedDict[int, Plan] = OrderedDict()
 
     @property
@@ -102,7 +102,7 @@ class _MemoizingInferer(_KeepingInferer):
 
 
 class _DynamicInferer(ModelInferer):
-    swift_sizes = 1
+    fast_path_sizes = 1
     kind = "dynamic"
 
     def __init__(self, model: Model, threads: int = 1):
@@ -113,10 +113,10 @@ class _DynamicInferer(ModelInferer):
         """One plan per thread, resolved again whenever the size changes."""
         plan: Plan | None = getattr(self._own, "plan", None)
         if plan is None or plan.n_rows != n_rows:
-            plan = self._own.plan = self.swift_plan(n_rows, plan)
+            plan = self._own.plan = self.fast_path_plan(n_rows, plan)
         return plan
 
-    def swift_plan(self, n_rows: int, last: Plan | None) -> Plan:
+    def fast_path_plan(self, n_rows: int, last: Plan | None) -> Plan:
         return self.model.resolve(n_rows, self.threads, into=last)
 
     def fresh_plan(self, n_rows: int) -> Plan:

@@ -38,7 +38,7 @@ _SETTINGS = {"Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Squeeze": 
 
 
 class Prepared(BackendRep):
-    """A graph that is ready to run.
+    """A graph that is ready to run. Made by `prepare`.
 
     Attributes:
       tiers: steps of the last run by tier ("planned", "numpy", "reference").
@@ -150,11 +150,12 @@ class CervelloBackend(Backend):
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
+        """Whether the device is "CPU"."""
         return device == "CPU"
 
     @classmethod
     def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
-        """Whether some tier can be expected to run the model."""
+        """Whether some tier can be expected to run the model on the device, which is "CPU"."""
         if not cls.supports_device(device):
             return False
         try:
@@ -169,6 +170,8 @@ class CervelloBackend(Backend):
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> Prepared:
         """Reads a graph.
 
+        Args:
+          model: the graph; device: "CPU".
         Raises:
           ModelError: a file that is not valid; UnsupportedError: another device than the CPU.
         """
@@ -179,7 +182,16 @@ class CervelloBackend(Backend):
     @classmethod
     def run_node(cls, node: onnx.NodeProto, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any,
                  ) -> tuple[Any, ...]:
-        """Runs one node on arrays, with the newest opset unless `opset_version` names another."""
+        """Runs one node on arrays, with the newest opset unless `opset_version` names another.
+
+        Args:
+          node: what runs.
+          inputs: arrays in the node's order.
+          device: "CPU".
+          outputs_info: not needed.
+        Returns:
+          the node's outputs, in its order.
+        """
         names = [name for name in node.input if name]
         ports = [onnx.helper.make_empty_tensor_value_info(name) for name in names]
         for port, value in zip(ports, inputs, strict=True):

@@ -17,7 +17,7 @@ from cervello.native.execution.context import ExecutionContext, fail
 from cervello.native.execution.counts import thread_count
 from cervello.native.execution.executor import Executable
 from cervello.native.execution.io_binding import IOBinding
-from cervello.native.execution.noise_keys import Draw
+from cervello.native.execution.noise_keys import RowNoise
 from cervello.native.frontend.importer import Source, read
 from cervello.native.frontend.renaming import renamed
 from cervello.native.frontend.source import ModelSource
@@ -31,6 +31,7 @@ from cervello.native.program.build import build
 from cervello.native.program.encode import Plan
 from cervello.native.program.fingerprint import described
 from cervello.native.program.memory_plan import MemoryPlan
+from cervello.pictures import notebook
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +43,7 @@ _PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
 class Model(Executable):
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
-    Use `Model.load`; `shapes` are for graphs that are no policies, see `backend`.
+    Made by `Model.load`; `shapes` are for graphs that are no policies, see `backend`.
 
     `run` is stateless: agents, noise and recurrent state are the business of `cervello.Policy`.
 
@@ -86,7 +87,7 @@ class Model(Executable):
         structure = repr((structure_hash(graph), self.spec.inputs, self.spec.outputs, constants))
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
-        at_once = self.program.wholly_planned and not self._built.dynamic_outputs and not self._built.random_nodes
+        at_once = self.program.wholly_planned and not self._built.dynamic_outputs
         at_once &= self.divisible or self.batched  # else rows run one by one, which a compiled call does with rows in front only
         self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are
 
@@ -132,7 +133,9 @@ class Model(Executable):
         return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
-        """Another file, with the outputs, sizes, batch axes and names that were asked for here; equal weights are shared."""
+        """Another file (`source`: a path, bytes or a ModelProto), with the outputs, sizes, batch axes and names that were asked for here;
+        equal weights are shared.
+        """
         outputs, strict, batch_axis = self._asked
         rename = None if self._origin is None else self._origin.rename
         return Model.load(source, share=self, outputs=outputs, strict=strict, dims=self._sizes, batch_axis=batch_axis, rename=rename)
@@ -157,15 +160,17 @@ class Model(Executable):
 
     @property
     def inputs(self) -> Specs:
+        """What a row of the model takes, by name."""
         return self.spec.inputs
 
     @property
     def outputs(self) -> Specs:
+        """What a row of the model gives, by name."""
         return self.spec.outputs
 
     @property
     def constants(self) -> Mapping[str, Array]:
-        """Outputs that no input reaches, by name."""
+        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
         return MappingProxyType(dict(self.spec.constants))
 
     @property
@@ -196,10 +201,26 @@ class Model(Executable):
     def __repr__(self) -> str:
         return f"Model({self.name!r}, inputs={self.inputs!r}, outputs={self.outputs!r})"
 
+    def _repr_html_(self) -> str:
+        plan = self.plan(1)
+        specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype),
+                  "shared by all" if spec.batch_axis is None else spec.batch_axis)
+                 for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
+        return "".join([
+            notebook.heading(self.name), notebook.table(("", "name", "row", "type", "batch axis"), specs),
+            notebook.facts({"constants": ", ".join(self.constants), "one row at a time": plan.one_row,
+                            "random": ", ".join(self.random_nodes), "weights": f"{plan.weight_bytes:,} bytes",
+                            "slow": "; ".join(f"{node}: {reason}" for node, reason in self.slow_nodes.items())}),
+            notebook.folded("graph", notebook.figure(plan.to_graph_svg(), f"steps of {self.name}"))])
+
     # Plans --------------------------------------------------------------------------------------------------------------
 
     def plan(self, n_rows: int = 1) -> MemoryPlan:
-        """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers."""
+        """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers.
+
+        Raises:
+          ConfigurationError: a number of rows below 1.
+        """
         if n_rows < 1:
             raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
         if not self.batched:
@@ -232,15 +253,14 @@ class Model(Executable):
         Raises:
           InputError: arrays that do not fit, or a random op without seed.
         """
+        if self._built.random_nodes:
+            seed = self._checked_seed(seed, deterministic)
         run = self.acquire()
         try:
             if self._counted is not None:
-                fast_path = self._run_fast_path(run, inputs, out)
+                fast_path = self._run_fast_path(run, inputs, out, seed)
                 if fast_path is not None:
                     return fast_path
-            draw = None
-            if self._built.random_nodes:
-                draw = self._draw(run, seed, deterministic)
             arrays = self._columns(inputs)
             if self._open is not None and (other := self._open.other(
                     dict(zip(self.spec.inputs, arrays, strict=True)), self._resized)) is not None:
@@ -250,8 +270,8 @@ class Model(Executable):
                 raise InputError(f"model {self.name!r}: expected 1 row, got {n_rows}; the shape of output "
                                  f"{self._built.dynamic_outputs[0]!r} depends on data, so rows cannot be stacked: run them one at a "
                                  "time, or leave it out with outputs=")
-            if draw is not None:
-                draw.set_noise(run, n_rows)
+            if self._built.random_nodes:
+                RowNoise.of(run, n_rows).set_noise(run, seed)
             results = bind_outputs(self.name, self.spec.outputs, n_rows, out)
             if n_rows:
                 self.run_rows(run, arrays, list(results.values()), self._plan(n_rows))
@@ -293,8 +313,12 @@ class Model(Executable):
         for name in shared:
             results[name][...] = found[name]
 
-    def _run_fast_path(self, run: ExecutionContext, inputs: Arrays, out: Arrays | None) -> dict[str, Array] | None:
-        """One compiled call for arrays that fit as they are and a size seen before; None when the long way must look."""
+    def _run_fast_path(self, run: ExecutionContext, inputs: Arrays, out: Arrays | None, seed: int | None) -> dict[str, Array] | None:
+        """One compiled call for arrays that fit as they are and a size seen before; None when the long way must look.
+
+        Args:
+          seed: as `_checked_seed` gives it.
+        """
         try:
             n_rows = len(inputs[self._counted])  # type: ignore[index]
         except (LookupError, TypeError):
@@ -308,15 +332,18 @@ class Model(Executable):
             return None
         results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
         named = run.named  # first, and called then: the interpreter is slow to call what a slot holds
-        status = named(plan.address, n_rows, inputs, results)
+        if self._built.random_nodes:
+            status = named(plan.address, n_rows, inputs, results, *RowNoise.of(run, n_rows).arguments(seed))
+        else:
+            status = named(plan.address, n_rows, inputs, results)
         if status > 0:
             raise fail(self.program, status)
         return results if status == 0 else None
 
-    def _draw(self, run: ExecutionContext, seed: int | None, deterministic: bool) -> Draw | None:
-        if not isinstance(deterministic, (bool, np.bool_)):
+    def _checked_seed(self, seed: int | None, deterministic: bool) -> int | None:
+        """The seed of a model that draws; None where it is deterministic."""
+        if deterministic is not False and not isinstance(deterministic, (bool, np.bool_)):
             raise InputError(f"model {self.name!r}: expected deterministic=True or False, got {deterministic!r}")
-        run.context[abi.CTX_ALL_DETERMINISTIC] = int(deterministic)
         if deterministic:
             return None
         if seed is None:
@@ -324,7 +351,7 @@ class Model(Executable):
                              f"{self._built.random_nodes[0]} draws random numbers")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 1 << 64:
             raise InputError(f"model {self.name!r}: expected a seed, 0 <= seed < 2**64, got {seed!r}")
-        return Draw(int(seed))
+        return int(seed)
 
     def _columns(self, inputs: Arrays) -> list[Any]:
         specs = self.spec.inputs

@@ -5,8 +5,8 @@
     generators              what the Epsilon wrapper may be given
     draws                   the same numbers for random ops inside a graph (device functions)
 
-Below them: `philox`, `turn` and `lane_ops` (mathematics on sixteen lanes), `kernels` and `door` (compiled functions),
-`layout` (reading arrays in place). `draws`, `philox`, `turn`, `lane_ops`, `kernels` and `door` import numba; a process
+Below them: `philox`, `sincos_turns` and `lane_ops` (mathematics on sixteen lanes), `kernels` and `arguments` (compiled functions),
+`layout` (reading arrays in place). `draws`, `philox`, `sincos_turns`, `lane_ops`, `kernels` and `arguments` import numba; a process
 with a warm cache imports none of them.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from cervello.noise.generators import Constant, FastNormal, Generator, Normal
 from cervello.noise.reference import agent_key, agent_number
-from cervello.noise.streams import KERNELS, Streams, derive_keys
+from cervello.noise.streams import KERNELS, SeedKeys, Streams, derive_keys
 
 __all__ = [
     "KERNELS",
@@ -22,6 +22,7 @@ __all__ = [
     "FastNormal",
     "Generator",
     "Normal",
+    "SeedKeys",
     "Streams",
     "agent_key",
     "agent_number",

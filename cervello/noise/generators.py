@@ -47,7 +47,11 @@ class FastNormal:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The same number everywhere, times the scale."""
+    """The same number everywhere, times the scale.
+
+    Attributes:
+      value: the number.
+    """
 
     value: float
 

@@ -18,7 +18,8 @@ _FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal
 _DERIVE: Final = "cervello.noise.kernels:derive"
 _FILL_DOOR, _DERIVE_DOOR = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
 
-KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)  # what `linker.link` may compile ahead
+KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)
+"""Names of the compiled functions, which `cervello warmup` compiles ahead."""
 DONE, _, UNLINKED = range(3)  # what a door answers
 
 
@@ -26,7 +27,7 @@ class Streams:
     """Draws for the agents of one table; immutable apart from the arrays it looks at, which their owner changes.
 
     A draw is a function of the slot's key, its step, the site and the element alone: never of the row, of the other
-    rows or of the width. Nothing is advanced: whoever owns `steps` counts.
+    rows or of the width. Nothing is advanced: the owner of `steps` counts.
 
     Args:
       keys: [capacity, 2] uint64, C-contiguous; `derive_keys` writes it.
@@ -71,7 +72,8 @@ class Streams:
                          scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
         """Fills rows with scale times nearly normal numbers; their quality is described at `reference.fast_normal`.
 
-        Arguments and errors as in `fill_normal`.
+        Args:
+          out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
         """
         door = self._door
         if door is None or door(_FAST_NORMAL, site, out, slots, scale, deterministic):
@@ -79,7 +81,11 @@ class Streams:
 
     def fill_uniform(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
                      scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
-        """Fills rows with scale times multiples of 2**-24 in [0, 1). Arguments and errors as in `fill_normal`."""
+        """Fills rows with scale times multiples of 2**-24 in [0, 1).
+
+        Args:
+          out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
+        """
         door = self._door
         if door is None or door(_UNIFORM, site, out, slots, scale, deterministic):
             self._fill_carefully(_UNIFORM, out, slots, site, scale, deterministic)
@@ -133,6 +139,30 @@ def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[
     given = {"numbers": numbers, "streams": streams, "episodes": episodes}
     columns = [_numbers(name, column, len(rows)) for name, column in given.items()]
     _call(_DERIVE, word, *(column.ctypes.data for column in columns), rows.ctypes.data, len(rows), keys.ctypes.data)
+
+
+class SeedKeys:
+    """The keys of agents 0 to n - 1 of a seed, stream 0, episode 0, derived in the same memory for one seed after the other. Mutable.
+
+    Attributes:
+      numbers: [n] int64, the agents' numbers and slots.
+      keys: [n, 2] uint64.
+    """
+
+    __slots__ = ("_address", "_block", "_derive", "_zeros", "keys", "numbers")
+
+    def __init__(self, n: int):
+        self.numbers: NDArray[np.int64] = np.arange(n, dtype=np.int64)
+        self.keys: NDArray[np.uint64] = np.zeros((n, 2), np.uint64)
+        self._zeros: NDArray[np.int64] = np.zeros(n, np.int64)
+        numbers, zeros = self.numbers.ctypes.data, self._zeros.ctypes.data
+        self._block = np.array([0, numbers, zeros, zeros, numbers, n, self.keys.ctypes.data], np.int64)
+        self._address, self._derive = self._block.ctypes.data, entry.fastcall_ints(_DERIVE)
+
+    def derive(self, seed: int) -> None:
+        """Writes `keys`; 0 <= seed < 2**64."""
+        self._block[0] = seed - (1 << 64) if seed >> 63 else seed
+        self._derive(self._address, 0)
 
 
 @lru_cache(maxsize=1)

@@ -6,18 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cervello.pictures.page import MARGIN, document, head, label
+from cervello.pictures.page import WIDTH as LEAST
 from cervello.pictures.text import plain_text, shortened, text_width, wrapped
 
-_WIDTH, _HEIGHT, _TOP, _LINE, _BOTTOM, _MARGIN, _LEAST = 112, 56, 46, 18, 48, 16, 640
-_STYLE = """\
-  text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 12px; fill: #4a5361 }
-  .page { fill: #ffffff } .none { fill: #eef1f5 } .name { font-weight: 600; fill: #1d2430 }
-  .title { font-size: 17px; font-weight: 600; fill: #1d2430 } .note { fill: #6a7483 }
-  .mean { font-size: 15px; font-weight: 600; fill: #1d2430 } .range { font-size: 11px; fill: #2f3947 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #aab4c2 } .page { fill: #14181f } .none { fill: #222935 } .title, .name { fill: #eef2f7 } .note { fill: #8b96a5 }
-    .mean { fill: #1d2430 } .range { fill: #2f3947 }
-  }
+_WIDTH, _HEIGHT, _BOTTOM, _RATING = 124, 60, 48, 130
+_LIGHT = """\
+  .none { fill: #eef1f5 } .mean { font-size: 17px; font-weight: 600; fill: #1d2430 } .range { font-size: 13px; fill: #2f3947 }
+"""
+_DARK = """\
+    .none { fill: #222935 } .mean { fill: #1d2430 } .range { fill: #2f3947 }
 """
 _LOW, _MIDDLE, _HIGH = (233, 163, 136), (238, 236, 228), (126, 184, 196)  # light enough for dark text, told apart by the colour-blind
 
@@ -42,36 +40,29 @@ def cross_table(title: str, note: str, names: Sequence[str], cells: Mapping[tupl
     Source: SVG 1.1, second edition.
     """
     shown = {name: shortened(name) for name in names}
-    left = _MARGIN + max(90.0, max(1.15 * text_width(each) for each in shown.values()) + 12)  # names are bold
+    left = MARGIN + max(100.0, max(text_width(each, bold=True) for each in shown.values()) + 12)
     rated = any(ratings.values())
-    width = math.ceil(max(_LEAST, left + _WIDTH * len(names) + (130 if rated else 0) + _MARGIN))
-    lines = wrapped(note, width - 2 * _MARGIN)
-    head = _TOP + _LINE * len(lines) + 36
-    bottom = head + _HEIGHT * len(names)
-    height = bottom + _BOTTOM
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
-             f"<title>{plain_text(title)}</title>", f"<style>\n{_STYLE}</style>",
-             f'<rect class="page" width="{width}" height="{height}"/>',
-             f'<text class="title" x="{_MARGIN}" y="32">{plain_text(title)}</text>']
-    parts += [f'<text class="note" x="{_MARGIN}" y="{54 + _LINE * i}">{plain_text(line)}</text>' for i, line in enumerate(lines)]
-    parts.append(f'<text class="note" x="{_MARGIN}" y="{head - 10}">against</text>')
-    for j, name in enumerate(names):
-        parts.append(f'<text class="name" x="{left + _WIDTH * (j + 0.5):g}" y="{head - 10}" text-anchor="middle">'
-                     f"{plain_text(shortened(name, 14))}<title>{plain_text(name)}</title></text>")
+    right = left + _WIDTH * len(names)
+    width = math.ceil(max(LEAST, right + (_RATING if rated else 0) + MARGIN))
+    lines = wrapped(note, width - 2 * MARGIN)
+    top = head(len(lines)) + 36
+    bottom = top + _HEIGHT * len(names)
+    parts = [label(MARGIN, top - 10, "against", "note")]
+    parts += [label(left + _WIDTH * (j + 0.5), top - 10, shortened(name, 13), "name", "middle", name) for j, name in enumerate(names)]
     if rated:
-        parts.append(f'<text class="name" x="{left + _WIDTH * len(names) + 65:g}" y="{head - 10}" text-anchor="middle">rating</text>')
+        parts.append(label(right + _RATING / 2, top - 10, "rating", "name", "middle"))
     finite = [cell.mean for cell in cells.values() if math.isfinite(cell.mean)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     for i, a in enumerate(names):
-        y = head + _HEIGHT * i
-        parts.append(f'<text class="name" x="{left - 12:g}" y="{y + 32}" text-anchor="end">{plain_text(shown[a])}</text>')
+        y = top + _HEIGHT * i
+        parts.append(label(left - 12, y + 35, shown[a], "name", "end", a))
         for j, b in enumerate(names):
             parts += _cell(a, b, left + _WIDTH * j, y, cells.get((a, b)), low, high)
-        parts.append(f'<text x="{left + _WIDTH * len(names) + 65:g}" y="{y + 32}" text-anchor="middle">{plain_text(ratings.get(a, ""))}'
-                     "</text>")
-    legend = "mean return of the row's policy against the column's, with its 95% interval"
-    parts.append(f'<text class="note" x="{_MARGIN}" y="{bottom + 24}">{legend}{"; rating: mu ± sigma" if rated else ""}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        if ratings.get(a):
+            parts.append(label(right + _RATING / 2, y + 35, ratings[a], anchor="middle"))
+    legend = "mean return of the row against the column, with its 95% interval" + ("; rating: mu ± sigma" if rated else "")
+    parts += [label(MARGIN, bottom + 26 + 19 * i, line, "note") for i, line in enumerate(wrapped(legend, width - 2 * MARGIN))]
+    return document(title, lines, width, bottom + _BOTTOM + 12, parts, _LIGHT, _DARK)
 
 
 def _cell(a: str, b: str, x: float, y: float, cell: Cell | None, low: float, high: float) -> list[str]:
@@ -79,13 +70,10 @@ def _cell(a: str, b: str, x: float, y: float, cell: Cell | None, low: float, hig
     if cell is None:
         return [f'<rect class="none" {box}/>']
     tip = f"<title>{plain_text(f'{a} against {b}: {cell.mean:.6g}')}</title>"
-    found = [f'<rect class="cell" {box} fill="{_colour(cell.mean, low, high)}">{tip}</rect>']
-    middle = x + _WIDTH / 2
-    found.append(f'<text class="mean" x="{middle:g}" y="{y + (25 if cell.interval else 33)}" text-anchor="middle">'
-                 f"{_number(cell.mean, 4)}</text>")
+    found = [f'<rect class="cell" {box} fill="{_colour(cell.mean, low, high)}">{tip}</rect>',
+             label(x + _WIDTH / 2, y + (27 if cell.interval else 36), _number(cell.mean, 4), "mean", "middle")]
     if cell.interval is not None:
-        found.append(f'<text class="range" x="{middle:g}" y="{y + 43}" text-anchor="middle">{_number(cell.interval[0], 3)} to '
-                     f"{_number(cell.interval[1], 3)}</text>")
+        found.append(label(x + _WIDTH / 2, y + 47, f"{_number(cell.interval[0], 3)} to {_number(cell.interval[1], 3)}", "range", "middle"))
     return found
 
 

@@ -83,7 +83,7 @@ class Episode:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two episodes, or two trees, are equal bit for bit (NaN equals a NaN of the same bits; dtypes count)."""
+    """Whether two episodes or trees, a and b, are equal bit for bit (NaN equals a NaN of the same bits; dtypes count)."""
     if isinstance(a, Episode) and isinstance(b, Episode):
         return all(same(getattr(a, name), getattr(b, name)) for name in Episode.__dataclass_fields__ if name != "id")
     if isinstance(a, Mapping) and isinstance(b, Mapping):

@@ -54,6 +54,7 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
     """An `Episode` from one, or from anything with the fields of Minari's `EpisodeData`; arrays are not copied where they fit.
 
     Args:
+      given: the episode.
       id, seed: in place of what it says.
     Raises:
       InputError: fields are missing, or do not have T or T + 1 rows; the message names episode and field.

@@ -32,7 +32,13 @@ class MinariRecording:
 
     @classmethod
     def of_id(cls, dataset_id: str) -> MinariRecording:
-        """The local dataset of an id, "namespace/name-v0", in MINARI_DATASETS_PATH or Minari's own folder."""
+        """The local dataset of an id.
+
+        Args:
+          dataset_id: "namespace/name-v0", in MINARI_DATASETS_PATH or Minari's own folder.
+        Raises:
+          MissingFileError: no such dataset.
+        """
         minari = minari_module()
         try:
             dataset = minari.load_dataset(dataset_id)
@@ -45,7 +51,13 @@ class MinariRecording:
 
     @classmethod
     def of_folder(cls, path: Path) -> MinariRecording:
-        """The dataset in a folder: the one with the dataset's name, or `data` in it."""
+        """The dataset in a folder: the one with the dataset's name, or `data` in it.
+
+        Args:
+          path: of the folder.
+        Raises:
+          FormatError: no dataset there.
+        """
         data = path / "data" if (path / "data").is_dir() else path
         if not (data / "metadata.json").is_file():
             raise FormatError(f"recording {str(path)!r}: expected a log or the folder of a Minari dataset, got a folder without "

@@ -25,9 +25,11 @@ class Recording(Protocol):
     """
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The file or folder that was read."""
     @property
-    def metadata(self) -> Mapping[str, Any]: ...
+    def metadata(self) -> Mapping[str, Any]:
+        """What the writer noted of the whole recording, by name."""
     @property
     def observation_space(self) -> Any:
         """Gymnasium's space, or None where none was recorded."""

@@ -160,7 +160,11 @@ class Writer:
                overridden: Any = None, version: Any = None, stream: Any = None, tick: Any = None) -> None:
         """Records a decision of each episode: an observation and the action chosen for it. Its reward is 0 until `outcome` adds some.
 
-        Args and errors as in `step`, but that `observation` is what came before the action, and is needed.
+        Args:
+          observation: what came before the action; needed.
+          episodes, action, infos, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick: as in `step`,
+            with
+            its errors.
         """
         handles = handles_of(episodes)
         n = len(handles)

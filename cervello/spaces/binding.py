@@ -36,7 +36,11 @@ class Encoded(NamedTuple):
 
 
 class DrawnOutputs(NamedTuple):
-    """Names of the outputs of a `Sample`; None for one that is left out."""
+    """Names of the outputs of a `Sample`; None for one that is left out.
+
+    Attributes:
+      action, log_prob, pre_tanh: names; pre_tanh is what a `TanhGaussian` drew before it was squashed.
+    """
 
     action: str | None
     log_prob: str | None = None
@@ -88,6 +92,9 @@ class SpaceBinding:
     def encode(self, observation: Any, action_masks: Any = None) -> Encoded:
         """One observation or a batch of them, with its masks; both the observation's and the given one must allow an action.
 
+        Args:
+          observation: as the game gives it.
+          action_masks: what is allowed, beside the mask in the observation; None for everything.
         Raises:
           InputError: an observation or mask that does not fit.
         """
@@ -113,11 +120,18 @@ class SpaceBinding:
         return self._with_mask(columns, n_rows, False, mask, None)
 
     def flat_mask(self, mask: Any, n_rows: int, single: bool = False) -> Array:
-        """[N, width] int8 of a mask in any of the forms that games use. Raises InputError where the space has none."""
+        """[N, width] int8 of a mask in any of the forms that games use.
+
+        Args:
+          mask: of n_rows rows, or of one where `single`.
+          n_rows, single: how many rows there are, and whether they come without an axis for them.
+        Raises:
+          InputError: the space has none, or it does not fit.
+        """
         return self._layout.flat(mask, n_rows, single)
 
     def allowed(self, n_rows: int) -> Array:
-        """[N, width] int8, a mask that allows everything."""
+        """[N, width] int8, a mask that allows everything, for n_rows rows."""
         return np.ones((n_rows, self._layout.width), np.int8)
 
     def _with_mask(self, columns: dict[str, Array], n_rows: int, single: bool, inner: Any, outer: Any) -> Encoded:
@@ -148,9 +162,9 @@ class SpaceBinding:
         return ones
 
     def sampled(self, results: Mapping[str, Array]) -> Array:
-        """[N, …] the action before clipping or unscaling, in the space's shape."""
+        """[N, …] the action among a batch's `results`, before clipping or unscaling, in the space's shape."""
         return self._actions.sampled(results)
 
     def executed(self, sampled: Array) -> Array:
-        """[N, …] what the environment is given, of the space's shape and dtype."""
+        """[N, …] what the environment is given for the actions `sampled`, of the space's shape and dtype."""
         return self._actions.executed(sampled)

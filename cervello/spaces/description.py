@@ -49,7 +49,9 @@ class Spaces:
 
     @classmethod
     def of(cls, given: Any) -> Spaces:
-        """A `Spaces` as it is; of anything else, its spaces with no options."""
+        """A `Spaces` as it is; of anything else that is given (an environment, or observation and action space), its spaces with no
+        options.
+        """
         return given if isinstance(given, cls) else cls(given)
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, TensorSpec
 
 MASK_KEY = "action_mask"
+"""The key of an observation or info under which PettingZoo and Gymnasium put the mask of allowed actions."""
 _LEAVES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 Convert = Callable[[Array], Array]
 

@@ -131,11 +131,19 @@ def bca(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, re
 
 def percentile(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, resamples: int = 1999, seed: int = 0,
                ) -> Interval | None:
-    """The percentile bootstrap interval, as scipy.stats.bootstrap gives on the same resamples. Arguments as in `bca`."""
+    """The percentile bootstrap interval, as scipy.stats.bootstrap gives on the same resamples.
+
+    Args:
+      values, statistic, level, resamples, seed: as in `bca`.
+    """
     return _of_values(values, statistic, "percentile", level, resamples, seed)
 
 
 def calibrated(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, resamples: int = 1999, seed: int = 0,
                ) -> Interval | None:
-    """The percentile bootstrap interval with levels calibrated by resampling resamples. Arguments as in `bca`."""
+    """The percentile bootstrap interval with levels calibrated by resampling resamples.
+
+    Args:
+      values, statistic, level, resamples, seed: as in `bca`.
+    """
     return _of_values(values, statistic, "calibrated", level, resamples, seed)

@@ -49,7 +49,8 @@ def hoeffding(values: Any, low: float, high: float, *, level: float = 0.95) -> I
 def empirical_bernstein(values: Any, low: float, high: float, *, level: float = 0.95) -> Interval | None:
     """mean ∓ (√(2 V ln(4/δ) / n) + 7 R ln(4/δ) / (3 (n − 1))), with V the sample variance: δ/2 a side, δ = 1 − level.
 
-    Args, returns and errors as `hoeffding`.
+    Args:
+      values, low, high, level: as in `hoeffding`, with its results and errors.
     Source: A. Maurer, M. Pontil, "Empirical Bernstein bounds and sample variance penalization", COLT 2009, theorem 4.
     """
     delta = 1 - check_level(level)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import InputError
+from cervello.spec import Array
 
 
 def effective_sample_size(log_weights: Any) -> Any:
@@ -26,8 +27,27 @@ def effective_sample_size(log_weights: Any) -> Any:
     if not len(logs):
         found = np.zeros(logs.shape[1:])
     else:
-        top = logs.max(0)
-        weights = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
-        squares = (weights**2).sum(0)
-        found = weights.sum(0)**2 / np.where(squares > 0, squares, 1.0)
+        sums = WeightSums(logs.max(0))
+        sums.add(logs)
+        found = sums.effective
     return float(found) if logs.ndim == 1 else found
+
+
+class WeightSums:
+    """Σ w and Σ w² over blocks of units. Mutable: `add` adds a block."""
+
+    def __init__(self, top: Any):
+        """top: […] logarithms of the largest weights of all blocks."""
+        self._safe = np.where(np.isfinite(top), top, 0.0)
+        self._sum, self._squares = np.zeros(self._safe.shape), np.zeros(self._safe.shape)
+
+    def add(self, log_weights: Array) -> None:
+        """log_weights: [n, …], natural logarithms, none above the largest."""
+        weights = np.exp(log_weights - self._safe)
+        self._sum += weights.sum(0)
+        self._squares += (weights**2).sum(0)
+
+    @property
+    def effective(self) -> Array:
+        """[…] effective sample sizes."""
+        return np.asarray(self._sum**2 / np.where(self._squares > 0, self._squares, 1.0))

@@ -45,23 +45,25 @@ class Passive:
             slab.begin(slots)
 
     def end(self, slots: Array) -> None:
-        """Agents end."""
+        """The agents at these slots, [n] int64, end."""
 
     def inward(self, view: View) -> None:
-        """Turns the caller's inputs into the inferer's."""
+        """Turns the caller's inputs in `view` into the inferer's."""
 
     def outward(self, view: View) -> None:
-        """Turns the inferer's outputs into the caller's."""
+        """Turns the inferer's outputs in `view` into the caller's."""
 
     def commit(self, view: View) -> None:
         """Stores the new state of the view's agents."""
 
     def get_state(self, slots: Array) -> dict[str, Array]:
-        """The state of agents, [N, ...] by name."""
+        """The state of the agents at these slots, [N, ...] by name."""
         return {name: slab.rows[slots] for name, slab in self.slabs.items()}
 
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
-        """Gives agents a state that `get_state` gave. Called after `begin`, with the names, shapes and types that `get_state` gives."""
+        """Gives the agents at these slots a state that `get_state` gave. Called after `begin`, with the names, shapes and types that
+        `get_state` gives.
+        """
         for name, slab in self.slabs.items():
             slab.put(slots, state[name])
 
@@ -104,6 +106,10 @@ def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
 def take_input(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
     """The spec of an input that a wrapper provides.
 
+    Args:
+      spec: what the inferer's side takes and gives, as `attach` gets it.
+      wrapper: for the error.
+      name: of the input.
     Raises:
       WrapperError: no such input here, perhaps because another wrapper provides it already.
     """
@@ -115,7 +121,15 @@ def take_input(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
 
 
 def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
-    """The spec of an output that a wrapper reads."""
+    """The spec of an output that a wrapper reads.
+
+    Args:
+      spec: what the inferer's side takes and gives, as `attach` gets it.
+      wrapper: for the error.
+      name: of the output.
+    Raises:
+      WrapperError: no such output here.
+    """
     found = spec.outputs.get(name)
     if found is None:
         raise WrapperError(f"wrapper {wrapper!r}: expected an output among {list(spec.outputs)}, got {name!r}; it does not exist or a "
@@ -124,7 +138,7 @@ def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
 
 
 def without(spec: PolicySpec, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> PolicySpec:
-    """Specs with names hidden from the caller."""
+    """A spec with the names of `inputs` and `outputs` hidden from the caller."""
     gone_in, gone_out = set(inputs), set(outputs)
     return replace(spec, inputs=Specs([s for s in spec.inputs.values() if s.name not in gone_in]),
                    outputs=Specs([s for s in spec.outputs.values() if s.name not in gone_out]))

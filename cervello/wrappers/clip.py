@@ -30,6 +30,8 @@ class Clip(Passive):
       name: of an output, else of an input.
       low, high: numbers or rows; None for no bound.
       where: "output" or "input", where both have the name.
+    Raises:
+      WrapperError: no name, no bound, bounds that are no numbers, an unknown `where`; when it joins a stack, what does not fit there.
     """
 
     def __init__(self, name: str, low: Any = None, high: Any = None, where: str | None = None):

@@ -29,6 +29,8 @@ class Epsilon(Passive):
       key: the input.
       generator: "normal", "fast", "zeros", or an object of `cervello.noise.Generator`.
       scale: factor for every number.
+    Raises:
+      WrapperError: an unknown generator, a scale that is no finite number; when it joins a stack, what does not fit there.
     """
 
     def __init__(self, key: str = "epsilon", generator: str | Generator = "normal", scale: float = 1.0):

@@ -29,6 +29,9 @@ class FrameStack(Passive):
         (Stable-Baselines3's).
       axis: of the row, along which frames lie; None for the first one, and a picture is refused then whose last axis fits better.
       drop_axis: whether frames of a row (n, …) go without the axis of length 1.
+    Raises:
+      WrapperError: fewer than two frames, an unknown `fill`, an axis that is no whole number; when it joins a stack, what does not fit
+        there.
     """
 
     reads_inputs = True

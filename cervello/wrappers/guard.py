@@ -24,11 +24,13 @@ class Guard(Passive):
     Inside `Recurrent` it guards state too, which then begins anew instead of staying NaN for ever.
 
     Attributes:
-      tripped: rows replaced so far, in batches that succeeded; of all policies that this description serves.
+      replaced_rows: rows replaced so far, in batches that succeeded; of all policies that this description serves.
 
     Args:
       fallback: a number for every element; rows by output name, 0 for others; or "last", the agent's last good value, zeros before.
       outputs: their names; None for all of floats at this place in the stack.
+    Raises:
+      WrapperError: a fallback or outputs that are none; when it joins a stack, what does not fit there.
     """
 
     def __init__(self, fallback: float | str | Mapping[str, Any] = 0.0, outputs: Sequence[str] | None = None):

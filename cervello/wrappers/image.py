@@ -25,6 +25,8 @@ class Image(Passive):
       key: the input.
       scale: factor for every element.
       layout: "HWC"; or "CHW" for a caller whose pictures have the model's own order of axes, whichever this is.
+    Raises:
+      WrapperError: a scale that is no finite number, or an unknown layout; when it joins a stack, what does not fit there.
     """
 
     reads_inputs = True

@@ -31,6 +31,8 @@ class Normalize(Passive):
       mean, var: numbers or rows.
       clip: bound of the result; None for none.
       epsilon: keeps the root above zero.
+    Raises:
+      WrapperError: numbers that are none, or a variance with epsilon that is not positive; when it joins a stack, what does not fit there.
     """
 
     reads_inputs = True

@@ -38,6 +38,9 @@ class Recurrent(Passive):
       initial: the row an agent begins with, by input name; zeros where absent.
       on_nonfinite: what an agent whose new state is not finite has instead. "keep": all its tensors stay as they were. "reset": all are
         initial ones. "raise": the batch is refused with ExecutionError, and nothing has changed for anybody.
+    Raises:
+      WrapperError: pairs or initial rows that are no dictionaries, or an unknown `on_nonfinite`; when it joins a stack, what does not fit
+        there.
     """
 
     def __init__(self, pairs: Mapping[str, str] | None = None, initial: Mapping[str, Any] | None = None, on_nonfinite: str = "keep"):

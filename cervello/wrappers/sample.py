@@ -44,6 +44,9 @@ class Sample(Passive):
 
     Attributes:
       chained: the same for the executor's compiled call; None where only the hooks can do it.
+
+    Raises:
+      WrapperError: no head, or names that are none; when it joins a stack, what does not fit there.
     """
 
     def __init__(self, head: Head, action: str | None = "action", log_prob: str | None = "log_prob", entropy: str | None = "entropy",
@@ -90,7 +93,7 @@ class Sample(Passive):
         return (*self.head.tensors, *(() if self.head.mask is None else (self.head.mask,)))
 
     def hiding(self, names: Iterable[str]) -> Sample:
-        """The same, with outputs that are there for its sake alone and that nobody further out sees."""
+        """The same, with the hidden outputs that only this wrapper reads."""
         other = copy.copy(self)
         other._undeclared = frozenset(names)
         return other

@@ -19,7 +19,12 @@ class Slab:
     """One wrapper's state: [capacity, *row]. Mutable.
 
     Args:
+      spec: of a row.
       initial: the row an agent begins with.
+
+    Attributes:
+      spec: as given; axis: where rows lie in a batch.
+      rows: [capacity, *row], the state by slot.
     """
 
     __slots__ = ("_context", "_gather", "_scatter", "axis", "initial", "rows", "spec")
@@ -55,15 +60,15 @@ class Slab:
         return address, row_bytes
 
     def begin(self, slots: Array) -> None:
-        """Gives agents the initial row."""
+        """Gives the agents at these slots the initial row."""
         self.rows[_stretch(slots)] = self.initial
 
     def put(self, slots: Array, rows: Array) -> None:
-        """Gives agents rows of their own, [n, *row]."""
+        """Gives the agents at these slots rows of their own, [n, *row]."""
         self.rows[_stretch(slots)] = rows
 
     def gather(self, slots: Array) -> Array:
-        """The rows of a batch as a fresh column, with the batch on the spec's axis."""
+        """The rows at these slots as a fresh column, with the batch on the spec's axis."""
         n_rows = len(slots)
         if self._gather is not None:
             column = np.empty(self.spec.batched(n_rows), self.spec.dtype)
@@ -73,11 +78,11 @@ class Slab:
         return np.ascontiguousarray(np.moveaxis(taken, 0, self.axis)) if self.axis else taken
 
     def take(self, slots: Array, out: Array) -> None:
-        """Writes the rows of agents, [n, *row], to `out`."""
+        """Writes the rows at these slots, [n, *row], to `out`."""
         np.take(self.rows, slots, 0, out=out, mode="clip")  # slots are in range; the mode that checks takes a copy
 
     def scatter(self, slots: Array, column: Array) -> None:
-        """Stores a column of the batch's new rows."""
+        """Stores a column of new rows at these slots."""
         if self._scatter is None or self._scatter(len(slots), 0, slots, column):
             self.rows[slots] = np.moveaxis(column, self.axis, 0) if self.axis else column
 

@@ -91,22 +91,26 @@ class Stack:
         return len(self.inner_first)
 
     def reserve(self, capacity: int) -> None:
+        """Every wrapper makes room for slots below `capacity`."""
         for wrapper in self.inner_first:
             wrapper.reserve(capacity)
 
     def inward(self, view: View) -> None:
+        """Passes `view` through the wrappers, outermost first. Raises WrapperError where one leaves an input out that it promised."""
         for wrapper, specs in self._inward:
             wrapper.inward(view)
             if specs is not None:
                 check_flow(f"wrapper {wrapper!r}", "input", specs, view.inputs, view.n_rows, "inward must fill every input that it hides")
 
     def outward(self, view: View) -> None:
+        """Passes `view` back, innermost first. Raises WrapperError where one does not give what it promised."""
         for wrapper, specs in self._outward:
             wrapper.outward(view)
             if specs is not None:
                 check_flow(f"wrapper {wrapper!r}", "output", specs, view.outputs, view.n_rows, "outward must give what attach promised")
 
     def commit(self, view: View) -> None:
+        """Every wrapper stores the new state of the view's agents; the library's own come last."""
         for wrapper in self._by_trust:
             wrapper.commit(view)
 
@@ -116,7 +120,7 @@ class Stack:
             wrapper.report(where)
 
     def silence(self) -> None:
-        """Wrappers that report do not: what they notice is nobody's business, because the observations are made up."""
+        """Wrappers that report are left out, because the observations are made up."""
         for wrapper in self._reporting:
             wrapper.silence()
 
@@ -133,7 +137,7 @@ class Stack:
                 for name, slab in getattr(wrapper, "slabs", {}).items()}
 
     def others_state(self, slots: Array) -> dict[str, Array]:
-        """What wrappers remember that keep it in a way of their own, [n, ...] by place in the stack and name.
+        """What wrappers remember of the agents at these slots that keep it in a way of their own, [n, ...] by place in the stack and name.
 
         Raises:
           WrapperError: one of them cannot say it.
@@ -154,7 +158,7 @@ class Stack:
         return found
 
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
-        """Gives agents, which have just begun, what `slabs` and `others_state` gave of them."""
+        """Gives the agents at these slots, which have just begun, the state what `slabs` and `others_state` gave of them."""
         slabs = self.slabs()
         others: dict[int, dict[str, Array]] = {i: {} for i, wrapper in enumerate(self.inner_first) if _has_own_state(wrapper)}
         for name, array in state.items():
@@ -171,7 +175,9 @@ class Stack:
         return [wrapper for wrapper in self.inner_first if getattr(wrapper, "slabs", None) or _has_own_state(wrapper)]
 
     def check_heir(self, old: Stack) -> None:
-        """Raises WrapperError when wrappers that remember agents are others, so that this stack cannot adopt the other's state."""
+        """Raises WrapperError when wrappers that remember agents are others than in `old`, so that this stack cannot take over its
+        state.
+        """
         mine_all, theirs_all = self._remembering(), old._remembering()
         pairs = list(zip(mine_all, theirs_all, strict=False))
         if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):

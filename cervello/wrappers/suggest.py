@@ -26,7 +26,7 @@ _DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # name
 
 
 def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
-    """Wrappers for the inputs that are no observation, and for logits that are no action yet; outermost first.
+    """Wrappers for the inputs of `spec` that are no observation, and for logits that are no action yet; outermost first.
 
     Noise inputs get `Epsilon`, state that an output feeds gets `Recurrent`, action masks allow everything, sequence lengths are 1,
     episode starts are told, previous actions are the output of that name. A mask that the game knows should be given by the game: leave

@@ -370,7 +370,7 @@ def test_what_a_frame_measured_is_learnt_after_it(again: str) -> None:
     push(runtime, range(8))
     before = brain.costs.measured
     runtime.run(budget_s=10.0)
-    assert runtime._agenda.busy
+    assert runtime._agenda.dirty
     assert brain.costs.measured == before
     if again == "push":
         runtime.push("a", 0, {"obs": np.zeros(brain.policy.inputs["obs"].shape, np.float32)})
@@ -378,7 +378,7 @@ def test_what_a_frame_measured_is_learnt_after_it(again: str) -> None:
         push(runtime, range(8))
     else:
         runtime.run(budget_s=10.0)
-    assert not runtime._agenda.busy
+    assert not runtime._agenda.dirty
     assert brain.costs.measured > before
 
 

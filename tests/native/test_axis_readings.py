@@ -13,7 +13,7 @@ from native_oracle import assert_near, foreign
 from native_rows import assert_same_bits
 
 import cervello
-from cervello.errors import ConfigurationError, GraphError
+from cervello.errors import ConfigurationError, GraphError, UnsupportedError
 from cervello.native import Model
 
 
@@ -150,6 +150,19 @@ def test_an_axis_of_which_nothing_is_proven_is_refused_with_both_readings(symbol
     with pytest.raises(GraphError, match=r"input 'x', axis 0: expected .* got neither .*Trilu.*batch_axis=\{'x': 0\} when it is the batch, "
                                          r"with a row of \(4\).*batch_axis=\{'x': None\} when it is a size of one agent's row.*dims="):
         Model.load(_unknown(symbol))
+
+
+@pytest.mark.parametrize(("domain", "message"), [
+    ("com.example", r"node Magic 'm': expected an op Cervello runs, got com\.example\.Magic"),
+    ("com.microsoft", r"got onnxruntime's own com\.microsoft\.Magic; export the file without"),
+    ("", "node Magic 'm': expected an op of ONNX, got 'Magic'")])
+def test_an_op_that_nothing_runs_is_refused_before_the_batch_is_asked_for(domain: str, message: str) -> None:
+    proto = graph([node("Magic", ["x"], ["y"], name="m", domain=domain)], {"x": In((None, 4))}, ["y"])
+    if domain:
+        proto.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+    for batch_axis in (None, 0):
+        with pytest.raises(UnsupportedError, match=message):
+            Model.load(proto, batch_axis=batch_axis)
 
 
 def test_an_axis_in_front_that_is_called_the_batch_is_believed_where_nothing_is_proven() -> None:

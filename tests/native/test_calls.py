@@ -60,3 +60,14 @@ def test_seeds_of_any_integer_type_draw_the_same(drawing: Model) -> None:
 def test_what_is_no_flag_is_refused(drawing: Model, flag: Any) -> None:
     with pytest.raises(InputError, match="expected deterministic=True or False, got"):
         drawing.run({"x0": X}, seed=1, deterministic=flag)
+
+
+def test_seeds_in_turn_draw_what_each_draws_alone(drawing: Model) -> None:
+    rows_of = {n: {"x0": np.resize(X, (n, *X.shape[1:]))} for n in (1, 3, 1, 20)}
+    alone = {(n, seed): Model.load(one("RandomNormalLike", rows(3))).run(rows_of[n], seed=seed)["y0"]
+             for n in rows_of for seed in (0, 1, (1 << 64) - 1)}
+    plain = {n: drawing.run(rows_of[n], deterministic=True)["y0"] for n in rows_of}
+    for n, seed in [*alone, *reversed(alone), *alone]:
+        np.testing.assert_array_equal(drawing.run(rows_of[n], seed=seed)["y0"], alone[n, seed])
+        np.testing.assert_array_equal(drawing.run(rows_of[n], deterministic=True)["y0"], plain[n])
+        assert not np.array_equal(alone[n, seed], plain[n])

@@ -71,7 +71,8 @@ def _grown(step: Step, i: int) -> bool:
     ("ReduceSum-middle", "reduce_inner:sum_", 3), ("LSTM-forward-state", "recurrent:lstm", 6), ("GRU-linear", "recurrent:gru", 6),
     ("attention", "attention:attend", 10), ("MaxPool", "pooling:max_pool", 8), ("TopK", "gather_scatter:top_k", 3),
     ("GatherND", "gather_scatter:gather_nd", 5), ("GatherElements", "gather_scatter:gather_elements", 5),
-    ("Multinomial", "multinomial:multinomial", 4), ("RandomNormalLike", "random:normal", 2)])
+    ("TreeEnsembleRegressor-average", "trees:trees", 5), ("Multinomial", "multinomial:multinomial", 4), ("RandomNormalLike",
+                                                                                                         "random:normal", 2)])
 def test_sizes_and_strides_that_grow_are_refused(name: str, kernel: str, least: int) -> None:
     model = Model.load(named(name).build(17))
     step = next(step for step in model.program.steps if step.kernel.endswith(f".{kernel}"))

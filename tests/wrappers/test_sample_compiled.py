@@ -46,17 +46,17 @@ def _by_hooks(sample: cervello.Sample, **outputs: int) -> cervello.Policy:
 
 def _watch(policy: cervello.Policy) -> list[bool]:
     """Whether each batch from here on was decided by the compiled call."""
-    swift, taken = policy._engine.fast_path, []
-    assert swift is not None
+    fast_path, taken = policy._engine.fast_path, []
+    assert fast_path is not None
 
     class Watched:
         def infer(self, *given: Any) -> Any:
-            found = swift.infer(*given)
+            found = fast_path.infer(*given)
             taken.append(found is not None)
             return found
 
         def forget(self) -> None:
-            swift.forget()
+            fast_path.forget()
 
     policy._engine.fast_path = Watched()  # type: ignore[assignment]
     return taken

@@ -22,6 +22,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import catch_up, notes
 from cervello.errors import AgentError
@@ -40,6 +42,7 @@ class ExclusiveLock:
       swapping: one swap after the other; decisions do not wait for it.
       holder: {} or {0: word of whoever has the turn}.
       writer: the thread that is writing to the table of agents; 0 for none.
+      writer_word: [1] int64, the same as `writer`, for compiled code.
       writes: such writes so far, the one under way included.
     """
 
@@ -49,6 +52,7 @@ class ExclusiveLock:
         self.swapping = threading.RLock()
         self.holder: dict[int, int] = {}
         self.writer = self.writes = 0
+        self.writer_word = np.zeros(1, np.int64)
         self.after_fork: Callable[[], None] | None = None
         _turns.add(self)
         deferred.register(self)
@@ -126,12 +130,12 @@ class ExclusiveLock:
         me = threading.get_ident()
         try:
             deferred.writers[me] = None
-            self.writer = me  # first: a look that began before is known by the number, one that begins now waits
+            self.writer = self.writer_word[0] = me  # first: a look that began before is known by the number, one that begins now waits
             self.writes += 1
             found = act()
             return found
         finally:
-            self.writer = 0
+            self.writer = self.writer_word[0] = 0
             deferred.writers.pop(me, None)
 
     def read(self, look: Callable[..., T], ids: Any) -> T:
@@ -157,7 +161,7 @@ class ExclusiveLock:
         """After a fork: the threads that may have had the turn are not in this process."""
         self.lock, self.swapping = threading.RLock(), threading.RLock()
         self.holder.clear()
-        self.writer = 0
+        self.writer = self.writer_word[0] = 0
         if self.after_fork is not None:
             self.after_fork()
 

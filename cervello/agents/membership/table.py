@@ -43,6 +43,7 @@ class AgentTable:
       slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
+      births_at: [1] int64, where compiled code finds int64 numbers of births by slot.
       past: the next episodes of agents that have ended.
       numbering: ids to the numbers that their noise is keyed by, [n] uint64; what the ids themselves say, unless an owner of the policy
         names agents otherwise.
@@ -66,6 +67,7 @@ class AgentTable:
         self._used = 0
         self._begun = 0
         self._births: Array = np.zeros(0, np.int64)
+        self.births_at: Array = np.zeros(1, np.int64)
         self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
         self.alike = comparer()
         self._count = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
@@ -121,7 +123,9 @@ class AgentTable:
         births[:n], numbers[:n] = self._births, self._numbers
         streams, address = Streams(keys, steps), steps.ctypes.data
         renew = renewal_of(self.seed, keys, steps, noise, births)
+        births_at = births.ctypes.data
         self.keys, self.steps, self._noise, self._births, self._numbers, self.capacity = keys, steps, noise, births, numbers, capacity
+        self.births_at[0] = births_at
         self.streams, self._steps_address, self._renew = streams, address, renew
 
     def prepare(self, slots: Array, numbers: Array, streams: Array, episodes: Array, steps: Array | int = 0) -> None:

@@ -19,6 +19,7 @@ class Actions(dict[Any, Any]):
       version: of the policy that decided; grows by 1 at each swap.
       skipped: agents that were not run.
       errors: by agent, for those whose policy failed.
+      attributes: the names of these three.
     """
 
     # Class attributes until set: this object is made on every call, and a plain dict is made in C.

@@ -31,8 +31,8 @@ class Engine:
     Attributes:
       choice: what the inferer was made from.
       stack: the wrappers, attached.
-      swift: the short way, when there is one: a single compiled call, wrappers included.
-      timely: the way of batches that are over in time, when there is one.
+      fast_path: the short way, when there is one: a single compiled call, wrappers included.
+      deadline_path: the way of batches that are over in time, when there is one.
       foreign: whether the inferer is not one of the library's.
       optional: whether some input may be left out.
       one_row: one agent's observation as columns.
@@ -182,7 +182,7 @@ class Engine:
             actions.version = self.version
         return actions
 
-    def swift_flags(self, deterministic: bool | Array, n_rows: int) -> Any:
+    def fast_path_flags(self, deterministic: bool | Array, n_rows: int) -> Any:
         """`flags` as the short way takes them: True for every row."""
         return True if deterministic is True else self.flags(deterministic, n_rows)
 

@@ -63,7 +63,7 @@ class Membership:
             self.alone(change, lambda: self._note_end(names))
 
     def alone(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
-        """As `Turn.alone`, after the ends that were noted."""
+        """As `ExclusiveLock.alone`, after the ends that were noted."""
         def after() -> T:
             if self._noted:
                 self._end_noted()

@@ -31,8 +31,9 @@ from cervello.inferers import InfererConfig
 from cervello.inferers.deadline_path import Limit
 from cervello.inferers.nonfinite import NonFiniteState
 from cervello.native import Model
-from cervello.native.execution.row_reader import RowReader
+from cervello.native.execution.row_reader import Directory, RowReader
 from cervello.native.frontend.importer import Source
+from cervello.pictures import notebook
 from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 
@@ -68,6 +69,10 @@ class Policy:
     Raises:
       ConfigurationError, WrapperError: the options make no sense, or not for this model.
       UnsupportedError: an output whose shape depends on data.
+
+    Attributes:
+      name: the model's, or what `load(name=…)` gave; errors begin with it.
+      make_reader: what a batcher reads observations with.
     """
 
     def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
@@ -102,6 +107,7 @@ class Policy:
 
     @property
     def inferer(self) -> Inferer:
+        """What runs the model: how many rows at a time."""
         return self._engine.inferer
 
     @property
@@ -145,11 +151,12 @@ class Policy:
 
     @property
     def constants(self) -> Mapping[str, Array]:
-        """Outputs that no input reaches."""
+        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
         return self.model.constants
 
     @property
     def seed(self) -> int:
+        """Of all noise, 0 ≤ seed < 2⁶⁴."""
         return self._table.seed
 
     @property
@@ -175,6 +182,14 @@ class Policy:
     def __repr__(self) -> str:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
 
+    def _repr_html_(self) -> str:
+        specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype))
+                 for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
+        return "".join([
+            notebook.heading(self.name, f"version {self.version}"), notebook.table(("", "name", "row", "type"), specs),
+            notebook.facts({"agents": f"{len(self):,}", "wrappers": ", ".join(map(repr, self.wrappers)) or "none",
+                            "inferer": repr(self.inferer), "seed": self.seed, "spaces": "" if self.spaces is None else repr(self.spaces)})])
+
     @property
     def _naming(self) -> NamesPolicy:
         """A context in which errors get this policy's name."""
@@ -197,6 +212,7 @@ class Policy:
         """Begins many, or none when one cannot begin or a wrapper's hook fails.
 
         Args:
+          ids: [n] of the agents, distinct: a list or an array of integers, or a list of strings.
           stream, episode: one number for all or one per agent. An episode of None is 0 for an agent that begins for the first time and
             the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
             `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
@@ -213,7 +229,7 @@ class Policy:
         self.end_agents((agent,))
 
     def end_agents(self, ids: Ids) -> None:
-        """Ends many, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails.
+        """Ends the agents `ids`, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails.
 
         A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
         when that is over, before it returns.
@@ -225,23 +241,24 @@ class Policy:
         """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
 
         Args:
+          ids: [n] of the agents, distinct.
           stream, episode: as in `begin_agents`; None keeps an agent's stream and takes its next episode.
         """
         with self._naming:
             self._membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError unless all have begun."""
+        """Raises AgentError unless all of `ids` have begun."""
         with self._naming:
             if None in (births := self.births(ids)):
                 self._table.rows([ids[births.index(None)]])
 
     def births(self, ids: Sequence[AgentId]) -> list[int | None]:
-        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+        """When each of the agents `ids` began, as a number that grows with every begin; None for one that is not there."""
         turn, table = self._turn, self._table
         if type(ids) is not tuple and type(ids) is not list:
             ids = listed(ids)
-        writes = turn.writes  # as `Turn.read`, written out: a call less
+        writes = turn.writes  # as `ExclusiveLock.read`, written out: a call less
         if not turn.writer:
             found = table.births(ids)
             if turn.writes == writes:
@@ -249,7 +266,7 @@ class Policy:
         return turn.read(table.births, ids)
 
     def look_up(self, ids: tuple[AgentId, ...]) -> None:
-        """Finds distinct agents ahead, so that the batch that names them next need not."""
+        """Finds distinct agents `ids` ahead, so that the batch that names them next need not."""
         with suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
             self._turn.read(self._table.known, ids)
 
@@ -269,7 +286,7 @@ class Policy:
         return self._table.changes
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError when an agent is named twice."""
+        """Raises AgentError when an agent is twice in `ids`."""
         if len(set(ids)) != len(ids):
             raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
 
@@ -290,7 +307,10 @@ class Policy:
         """Tells a follower of swaps, as long as it is alive."""
         self._followers.add(follower)
 
-    make_reader = staticmethod(RowReader.of)  # what a batcher reads observations with
+    def make_reader(self, specs: Specs) -> RowReader | None:
+        """What a batcher or a runtime reads observations of this policy's agents with; None where only Python can."""
+        table = self._table
+        return RowReader.of(specs, Directory(table.slots, self._turn.writer_word, table.births_at))
 
     def rename(self, name: str) -> None:
         """Another name, for people and messages, before agents begin."""
@@ -389,7 +409,11 @@ class Policy:
 
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
-        """As `predict`, with all outputs beside the actions; `envs.RecordedPolicy` makes a `Decision` of them."""
+        """As `predict`, with all outputs beside the actions; `envs.RecordedPolicy` makes a `Decision` of them.
+
+        Args:
+          observation, state, episode_start, deterministic, action_masks: as in `predict`.
+        """
         return self._game.decide(self.name, self._engine, self.seed, observation, state, episode_start, deterministic, action_masks)
 
     # Snapshots ----------------------------------------------------------------------------------------------------------
@@ -414,6 +438,7 @@ class Policy:
         A snapshot of all agents brings back exactly those; one of some agents puts these back, or lets them begin, and leaves others alone.
 
         Args:
+          state: bytes that `snapshot` gave.
           ids: other ids for the snapshot's agents, one for each in its order; others are left alone then. Their noise goes on as that of
             the agents with these ids.
         Raises:
@@ -423,7 +448,7 @@ class Policy:
             self._membership.restore(state, ids)
 
     def checked_snapshot(self, state: Any) -> Saved:
-        """What a snapshot says, when it is one of this policy; raises as `restore` does, and changes nothing."""
+        """What the snapshot `state` says, when it is one of this policy; raises as `restore` does, and changes nothing."""
         return self._membership.checked(state)
 
     # Deciding -----------------------------------------------------------------------------------------------------------
@@ -495,7 +520,7 @@ class Policy:
                 table.leave(batch)
 
     def infer_single(self, agent: AgentId, observation: Observation | Any, deterministic: bool = False) -> dict[str, Array]:
-        """Decides for one agent: {output: row}. The observation is as in `infer`."""
+        """Decides for one agent: {output: row}. The observation and `deterministic` are as in `infer`."""
         engine = self._engine
         row = engine.one_row.columns(observation)
         if row is not None:
@@ -549,7 +574,7 @@ class Policy:
                     elif deterministic is False:
                         results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys)
                     else:
-                        flags = engine.swift_flags(deterministic, len(slots))
+                        flags = engine.fast_path_flags(deterministic, len(slots))
                         results = fast_path.infer(len(slots), inputs, out, slots, table.steps, table.keys, flags)
                     del holder[0]
                     if notes:
@@ -601,7 +626,7 @@ class Policy:
         Returns:
           Actions: columns of so many rows; None when this batch must take another way, and nothing has happened then.
         Raises:
-          ChangedError: agents have begun or ended.
+          AgentError: agents have begun or ended.
         """
         table = self._table
 

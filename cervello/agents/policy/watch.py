@@ -29,7 +29,10 @@ class Watch:
     own file is looked at: a trainer that keeps weights in files beside it writes the model last. A file whose external data are missing is
     tried again at every look, until they are there.
 
+    Made by `cervello.watch`, whose arguments it has.
+
     Attributes:
+      path: the file.
       policy: the policy, which agents use as any other.
       error: why the newest file was not taken; None when it was.
     """

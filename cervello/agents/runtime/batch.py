@@ -26,7 +26,7 @@ class InFlightBatch:
       version: of the policy that has decided.
       opens: whether it is the first of its frame.
       n_run: rows that have run.
-      rests: whether those behind them are still to be put back into the line.
+      has_remainder: whether those behind them are still to be put back into the line.
       broken: that has begun; if it is still to be done, an interrupt came.
     """
 

@@ -150,7 +150,7 @@ class CostModel:
         return self.line_s(n_rows) * self.pace.factor
 
     def line_s(self, n_rows: int) -> float:
-        """What the line says of n rows; 0 while nothing is known. Compared with `Pace.within`, since frames ask it often."""
+        """What the line says of n rows; 0 while nothing is known. Compared with `SlowdownEstimate.within`, since frames ask it often."""
         return self.fixed_s + self.per_row_s * n_rows
 
     def rows_within(self, line_s: float) -> int:
@@ -180,7 +180,7 @@ class CostModel:
         costs whatever its size.
 
         Args:
-          line_s: see `Pace.last`.
+          line_s: see `SlowdownEstimate.last`.
         """
         return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= line_s
 

@@ -16,6 +16,7 @@ from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
 from cervello.inferers.deadline_path import Limit
+from cervello.pictures import notebook
 from cervello.spec import AgentId, Array
 
 _SIZES = 8
@@ -100,6 +101,13 @@ class Frame(Mapping[str, Actions]):
     def __repr__(self) -> str:
         return f"Frame({self.number}, n_rows={self.n_rows}, policies={list(self._decided)})"
 
+    def _repr_html_(self) -> str:
+        budget = "" if self.budget_s is None else f" of {1e3 * self.budget_s:.3g} ms"
+        rows = [(name, self[name].version if name in self else "-", len(self.get(name, ())), len(self.skipped.get(name, ())),
+                 self.errors.get(name, "")) for name in dict.fromkeys([*self._policies, *self._decided])]
+        took = f"{self.n_rows:,} decisions in {1e3 * self.elapsed_s:.3g} ms{budget}"
+        return notebook.heading(f"frame {self.number}", took) + notebook.table(("policy", "version", "decided", "skipped", "error"), rows)
+
     def batches(self, name: str) -> list[tuple[tuple[AgentId, ...], Actions]]:
         """A policy's batches, in the order they ran: whose rows they are, and columns by output as `Policy.infer_batch` gives them. What
         `hold="last"` repeats is not among them."""
@@ -114,7 +122,7 @@ class Frame(Mapping[str, Actions]):
         return found
 
     def add(self, brain: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
-        """A batch has run."""
+        """A batch of the policy `brain` has run: row i of each of `columns` belongs to ids[i]."""
         if ids:
             self.n_rows += len(ids)
             decided = self._of(brain)
@@ -122,8 +130,11 @@ class Frame(Mapping[str, Actions]):
             decided.version = columns.version
 
     def skip(self, brain: PolicyQueue) -> bool:
-        """Notes who was skipped, and what those hold who want that. Returns whether the next frame must look again, even if nobody comes
-        or goes."""
+        """Notes which agents of the policy `brain` were skipped, and what those hold who want that.
+
+        Returns:
+          whether the next frame must look again, even if nobody comes or goes.
+        """
         name = brain.name
         if brain.gone:
             gone, brain.gone = brain.gone, []
@@ -145,7 +156,7 @@ class Frame(Mapping[str, Actions]):
         return again
 
     def fail(self, brain: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
-        """A policy has failed for some agents."""
+        """The policy `brain` has failed for some agents, with an error."""
         self._of(brain).failed.update(dict.fromkeys(agents, error))
         self.errors[brain.name] = error
 
@@ -154,7 +165,8 @@ def counted(agenda: ReadyQueue[PolicyQueue], brains: Sequence[PolicyQueue], fram
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
     agenda.settle()
     for brain in brains:
-        brain.prune_stale()
+        if brain.policy.changes != brain.seen:
+            brain.prune_stale()
     order = agenda.order(frame)
     counts = [brain.line.eligible(frame) for brain in order]
     if rows is not None and rows < sum(counts):

@@ -61,7 +61,7 @@ class Levels:
 
     Attributes:
       of: by agent, for those that are not treated as all others.
-      resting: agents that were pushed in this frame and whose turn it is not.
+      not_due: agents that were pushed in this frame and whose turn it is not.
       held: last decisions of agents that want them repeated.
       phases: the phase that the next agent gets, by `every`.
     """

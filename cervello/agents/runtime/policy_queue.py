@@ -44,6 +44,8 @@ class PolicyQueue:
       odd: batch axes of outputs whose rows do not lie in front.
       seen: the policy's changes when it was looked for agents that are gone.
       number: of the order in which policies were added.
+      accept: adds an agent in one compiled call, without a lock, where a push has nothing else to do; see `batcher.Queue.push`. Every
+        change of that is made under the runtime's lock, with which nobody is accepted.
     """
 
     def __init__(self, name: str, policy: Policy, agenda: ReadyQueue[PolicyQueue], measure: Measure | None = None):
@@ -60,7 +62,8 @@ class PolicyQueue:
         self.seen = policy.changes
         self.gone: list[AgentId] = []
         self._agenda = agenda
-        self._line = WaitQueue(policy.all_inputs)
+        self._line = WaitQueue(policy.all_inputs, policy.make_reader)
+        self.accept = self._line.queue.push
         self._ended: list[InFlightBatch] = []  # batches that are not settled
         self._spare: list[WaitQueue] = []
 
@@ -99,20 +102,21 @@ class PolicyQueue:
         line, agenda = self._line, self._agenda
         agenda.changed[self] = None
         if line.queue.births and not self.under_way:
-            agenda.heads[self] = line.head_since, self.last_frame, self.number
-        elif self in agenda.heads:
-            del agenda.heads[self]
+            agenda.ready[self] = line.head_since, self.last_frame, self.number
+        elif self in agenda.ready:
+            del agenda.ready[self]
         self._at_rest()
 
     def _at_rest(self) -> None:
         """A change is over, and noted."""
-        if not self.under_way and not self._ended and self in self._agenda.busy:
-            del self._agenda.busy[self]
+        if not self.under_way and not self._ended and self in self._agenda.dirty:
+            del self._agenda.dirty[self]
 
     # Who waits ----------------------------------------------------------------------------------------------------------
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """How an agent is treated from here on."""
+        self._line.queue.shut()
         self._agenda.needs_sort[self] = None
         self.levels.set(agent, every, priority, hold)
 
@@ -122,7 +126,7 @@ class PolicyQueue:
         self._forget_waiting(agent)
 
     def _forget_waiting(self, agent: AgentId) -> None:
-        self._agenda.busy[self] = None
+        self._agenda.dirty[self] = None
         if self.line.forget(agent):
             self.deterministic.discard(agent)
         self._tell()
@@ -148,11 +152,12 @@ class PolicyQueue:
             self._agenda.changed[self] = None
             return
         self.levels.not_due.pop(agent, None)
-        self._agenda.busy[self] = None
+        self._agenda.dirty[self] = None
         before = line.queue.changes
         line.put(agent, birth, arrays, frame)
         self._pushed(before)
         self._flag((agent,), deterministic)
+        self.accept_others()
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
@@ -169,7 +174,7 @@ class PolicyQueue:
         if self.levels.not_due:
             for agent in ids:
                 self.levels.not_due.pop(agent, None)
-        self._agenda.busy[self] = None
+        self._agenda.dirty[self] = None
         before = line.queue.changes
         line.put_columns(ids, births, arrays, frame)
         self._pushed(before)
@@ -180,9 +185,34 @@ class PolicyQueue:
 
     def _settled(self) -> WaitQueue:
         """The line before a push; also when the last one was interrupted."""
-        if self in self._agenda.busy:
+        if self in self._agenda.dirty:
             self.settle()
+        if self in self._agenda.open:
+            self.look()
+        self._line.queue.shut()
         return self._line
+
+    def accept_others(self) -> None:
+        """Further pushes need no more than a row, if there is nothing special about agents, and those who wait are known."""
+        agenda, levels, line = self._agenda, self.levels, self._line
+        if levels.of or levels.not_due or self.deterministic or self.under_way or self._ended:
+            return
+        if not line.queue.births:
+            agenda.open[self] = None
+        elif self not in agenda.ready or self not in agenda.changed:
+            return
+        line.open()
+        self.accept = line.queue.push
+
+    def look(self) -> None:
+        """Whoever has come since nobody waited is known from here on."""
+        line = self._line
+        if line.queue.births:
+            line.look_at_head()
+            self._tell()
+        else:
+            line.queue.shut()
+        self._agenda.open.pop(self, None)  # last: an interrupt may come before
 
     def _pushed(self, before: int) -> None:
         """There is no news when all waited already."""
@@ -212,10 +242,11 @@ class PolicyQueue:
 
     def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        line = WaitQueue(self.policy.all_inputs)
+        self._line.queue.shut()
+        line = WaitQueue(self.policy.all_inputs, self.policy.make_reader)
         line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
         self.settle()
-        self._agenda.busy[self] = self._agenda.needs_sort[self] = None
+        self._agenda.dirty[self] = self._agenda.needs_sort[self] = None
         self._line = line
         self.gone, self.seen = [], self.policy.changes
         self._tell()
@@ -251,6 +282,12 @@ class PolicyQueue:
                 return taken.ids[taken.n_run:]
         ids = self.line.queue.ids
         return (*ids, *self.levels.not_due) if self.levels.not_due else ids
+
+    def noticed(self) -> None:
+        """The frame has looked at who waits; it must be told of others who come."""
+        if self not in self._agenda.open:
+            self._line.queue.shut()
+        self._agenda.changed.pop(self, None)
 
     def divisible(self, frame: int) -> bool:
         """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
@@ -301,6 +338,7 @@ class PolicyQueue:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
         """
         line, agenda = self.line, self._agenda
+        line.queue.shut()
         if self in agenda.needs_sort:
             self.sort_by_urgency(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
@@ -313,13 +351,13 @@ class PolicyQueue:
             flags = np.fromiter((agent in self.deterministic for agent in batch.ids), np.bool_, n_rows)
             self.deterministic.difference_update(batch.ids)
         if whole:  # with its memory: nothing is copied
-            spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs)
+            spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs, self.policy.make_reader)
             taken = InFlightBatch(batch.ids, batch.columns, queue.births, line.since, flags, self.seen, line, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
             self.under_way, self._line = [*self.under_way, taken], spare
-            agenda.busy[self] = agenda.changed[self] = None
-            if self in agenda.heads:
-                del agenda.heads[self]
+            agenda.dirty[self] = agenda.changed[self] = None
+            if self in agenda.ready:
+                del agenda.ready[self]
             if not self.levels.of and self in agenda.needs_sort:
                 del agenda.needs_sort[self]
             return taken
@@ -327,7 +365,7 @@ class PolicyQueue:
         taken = InFlightBatch(batch.ids, batch.columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None,
                               queue.pad)
         queue.pad.pin_count += 1
-        agenda.busy[self] = None
+        agenda.dirty[self] = None
         self.under_way = [*self.under_way, taken]  # before they leave the line: an interrupt loses nobody
         line.drop(n_rows)
         self._tell()

@@ -1,4 +1,4 @@
-"""What the policies of a runtime have in common: who is next, who has something left to do, and of whom there is news."""
+"""What the policies of a runtime have in common: who is next, who has something left to do, and what the next frame must look at."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Member(Protocol):
     number: int
 
     def settle(self) -> None: ...
+    def look(self) -> None: ...
+    def accept_others(self) -> None: ...
     def urgency(self, frame: int) -> float: ...
     def leave(self) -> None: ...
 
@@ -24,39 +26,57 @@ M = TypeVar("M", bound=Member)
 
 class ReadyQueue(Generic[M]):
     """Mutable; kept up to date by the brains whenever something changes, most of which happens between frames, so that a frame need not
-    ask all of them. Whoever is about to change something is noted as busy before, so that an interrupt leaves nothing unnoticed.
+    ask all of them. Whoever is about to change something is noted as dirty before, so that an interrupt leaves nothing unnoticed.
 
     Attributes:
       pace: of all batches.
       members: all policies, in the order they were added, with a number that grows.
-      heads: policies that somebody waits for and that run no batch, with the frame the first one waits from, the frame they ran in last
+      ready: policies that somebody waits for and that run no batch, with the frame the first one waits from, the frame they ran in last
         and their number.
-      busy: policies in the midst of a change, that run a batch, or that have run one and are not settled.
-      news: policies whose agents may wait, rest or be gone otherwise than the last frame said.
-      uneven: policies whose agents may differ in urgency, or wait in another order.
+      dirty: policies in the midst of a change, that run a batch, or that have run one and are not settled.
+      changed: policies whose agents may wait, rest or be gone otherwise than the last frame said.
+      open: policies that nobody waited for when agents were let in without a word.
+      needs_sort: policies whose agents may differ in urgency, or wait in another order.
     """
 
-    __slots__ = ("busy", "changed", "heads", "members", "needs_sort", "pace")
+    __slots__ = ("changed", "dirty", "members", "needs_sort", "open", "pace", "ready")
 
     def __init__(self) -> None:
         self.pace = SlowdownEstimate()
         self.members: dict[M, int] = {}
-        self.heads: dict[M, tuple[int, int, int]] = {}
-        self.busy: dict[M, None] = {}
+        self.ready: dict[M, tuple[int, int, int]] = {}
+        self.dirty: dict[M, None] = {}
         self.changed: dict[M, None] = {}
         self.needs_sort: dict[M, None] = {}
+        self.open: dict[M, None] = {}
 
     def settle(self) -> None:
-        """Nobody has anything left to do of earlier frames."""
-        for brain in list(self.busy):
-            brain.settle()
+        """Nobody has anything left to do of earlier frames, and whoever waits is known."""
+        if self.dirty:
+            for brain in list(self.dirty):
+                brain.settle()
+        self.gather()
+
+    def gather(self) -> None:
+        """Whoever has come without a word is known from here on."""
+        if self.open:
+            for brain in list(self.open):
+                brain.look()
+
+    def rest(self) -> None:
+        """As `settle`, at the end of a frame that has time for it: the next pushes need no more than a row each."""
+        self.gather()
+        if self.dirty:
+            for brain in list(self.dirty):
+                brain.settle()
+                brain.accept_others()
 
     def order(self, frame: int) -> list[M]:
         """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
         that was added first."""
-        heads = self.heads
-        order = sorted(heads, key=heads.__getitem__)
-        while order and heads[order[-1]][0] > frame:  # pushed since it began
+        ready = self.ready
+        order = sorted(ready, key=ready.__getitem__)
+        while order and ready[order[-1]][0] > frame:  # pushed since it began
             del order[-1]
         if self.needs_sort:
             order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame, brain.number))
@@ -64,7 +84,7 @@ class ReadyQueue(Generic[M]):
 
     def waits(self, brain: M, frame: int) -> bool:
         """Whether a policy could run another batch in a frame."""
-        return brain in self.heads and self.heads[brain][0] <= frame
+        return brain in self.ready and self.ready[brain][0] <= frame
 
     def keep(self, brains: Collection[M]) -> None:
         """Only these are in the runtime: an interrupt may have come when another one left."""
@@ -74,5 +94,5 @@ class ReadyQueue(Generic[M]):
 
     def forget(self, brain: M) -> None:
         """A policy that is no longer in the runtime."""
-        for noted in (self.heads, self.busy, self.changed, self.needs_sort, self.members):
+        for noted in (self.ready, self.dirty, self.changed, self.needs_sort, self.open, self.members):
             noted.pop(brain, None)

@@ -132,7 +132,7 @@ class Runtime:
             self._brains = {**self._brains, name: brain}
 
     def remove(self, name: str) -> tuple[AgentId, ...]:
-        """Takes a policy out; it keeps its agents.
+        """Takes the policy `name` out; it keeps its agents.
 
         Returns:
           agents whose observations waited and are now orphaned.
@@ -189,6 +189,7 @@ class Runtime:
         """An agent begins with a policy.
 
         Args:
+          name: of the policy.
           stream, episode: as `Policy.begin_agent`.
           every, priority, hold: as `set_level`.
         """
@@ -196,7 +197,13 @@ class Runtime:
 
     def begin_agents(self, name: str, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None, *, every: int = 1,
                      priority: float = 1.0, hold: str = "none") -> None:
-        """Begins many, or none."""
+        """Begins many, or none.
+
+        Args:
+          name: of the policy.
+          ids, stream, episode: as in `Policy.begin_agents`.
+          every, priority, hold: of all of them, as in `set_level`.
+        """
         brain = self._brain(name)
         level_of_detail.checked(f"policy {name!r}, begin", every, priority, hold)
         names = listed(ids, ordered=is_many(stream) or is_many(episode))
@@ -209,11 +216,11 @@ class Runtime:
                     brain.set_level(agent, int(every), float(priority), hold)
 
     def end_agent(self, name: str, agent: AgentId) -> None:
-        """An agent ends; what it waits with is forgotten."""
+        """An agent of the policy `name` ends; what it waits with is forgotten."""
         self.end_agents(name, (agent,))
 
     def end_agents(self, name: str, ids: Ids) -> None:
-        """Ends many, or none. From the middle of another call, as `Policy.end_agents`."""
+        """Ends the agents `ids` of the policy `name`, or none. From the middle of another call, as `Policy.end_agents`."""
         brain, names = self._brain(name), listed(ids, ordered=False)
         if brain.policy.must_defer:
             self._note_end(brain, names)
@@ -251,7 +258,12 @@ class Runtime:
                     deferred.log(error)
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
-        """Ends and begins at once, as `Policy.restart_agents`; levels stay, what waits is forgotten."""
+        """Ends and begins at once; levels stay, what waits is forgotten.
+
+        Args:
+          name: of the policy.
+          ids, stream, episode: as in `Policy.restart_agents`.
+        """
         brain, names = self._brain(name), listed(ids, ordered=is_many(stream) or is_many(episode))
         with self._leaving(brain, names, keep_levels=True):
             brain.policy.restart_agents(names, stream, episode)
@@ -288,6 +300,7 @@ class Runtime:
         """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
 
         Args:
+          name: of the policy.
           every: frames from one of its turns to the next; turns of a crowd are spread. Observations pushed in between are not kept.
           priority: urgency grows by this much per frame of waiting.
           hold: "last" puts its last decision into the results of frames in which it was pushed and did not decide; "none" leaves it out.
@@ -304,10 +317,19 @@ class Runtime:
     def push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> None:
         """An agent's newest observation. One that waits already keeps its place, and decides on the newest.
 
+        Args:
+          name: of the policy.
+          agent, observation, deterministic: as in `Policy.infer_single`.
         Raises:
-          ConfigurationError: an unknown policy. AgentError, InputError: an unknown agent, an observation that does not fit; nothing has
-          changed then.
+          ConfigurationError: an unknown policy.
+          AgentError, InputError: an unknown agent, an observation that does not fit. Nothing has changed then.
         """
+        brain = self._brains.get(name) if type(name) is str else None
+        if brain is None or deterministic is not False or not brain.accept(0, 0, agent, observation, self.frame, self._lock):
+            self._push(name, agent, observation, deterministic)
+
+    def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
+        """`push` where it has more to do than to add a row."""
         brain = self._brain(name)
         _check_flag(name, deterministic)
         agent = plain(agent)
@@ -323,7 +345,12 @@ class Runtime:
                 catch_up()
 
     def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
-        """Newest observations of many agents, as columns: row i belongs to ids[i]. All are pushed or none."""
+        """Newest observations of many agents, as columns: row i belongs to ids[i]. All are pushed or none.
+
+        Args:
+          name: of the policy.
+          ids, inputs, deterministic: as in `Policy.infer_batch`.
+        """
         brain, names = self._brain(name), listed(ids)
         _check_flag(name, deterministic)
         arrays = brain.fitted(names, inputs)
@@ -338,7 +365,7 @@ class Runtime:
                 catch_up()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
-        """Agents that wait, in the order of their turn as it is now."""
+        """Agents of the policy `name` that wait, in the order of their turn as it is now."""
         brain = self._brain(name)
         with self._locked("waiting"):
             agents = brain.line.queue.ids
@@ -348,7 +375,14 @@ class Runtime:
             return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
 
     def infer_single(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
-        """Decides for one agent at once, outside of frames; what it waits with stays."""
+        """Decides for one agent at once, outside of frames; what it waits with stays.
+
+        Args:
+          name: of the policy.
+          agent, observation, deterministic: as in `Policy.infer_single`.
+        Returns:
+          {output: row}
+        """
         return self._brain(name).policy.infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------
@@ -388,7 +422,11 @@ class Runtime:
 
     def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
         """`run` on a thread of its own: the game goes on and asks the future for the frame. What is pushed meanwhile is for the next one;
-        with a budget, agents whose turn has not come yet decide on the newest."""
+        with a budget, agents whose turn has not come yet decide on the newest.
+
+        Args:
+          budget_s, rows: as in `run`.
+        """
         start = time.perf_counter()
         future: Future[Frame] = Future()
         frame = self._open(budget_s, rows, future)
@@ -452,7 +490,7 @@ class Runtime:
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
-        for brain in list(self._agenda.busy):
+        for brain in list(self._agenda.dirty):
             if brain.under_way:
                 for taken in brain.under_way[::-1]:
                     brain.requeue(taken, None)
@@ -476,10 +514,14 @@ class Runtime:
         with self._lock:
             start = time.perf_counter()
             self._recover()
+            if frame.budget_s is None:
+                self._agenda.rest()
+            else:
+                self._agenda.gather()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
             for brain in list(self._agenda.changed):
                 if not frame.skip(brain):
-                    self._agenda.changed.pop(brain, None)
+                    brain.noticed()
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
         if notes:
@@ -499,6 +541,8 @@ class Runtime:
     def restore(self, state: Any) -> None:
         """Goes back to a snapshot: frames by `rows` from here on are bitwise those that followed it.
 
+        Args:
+          state: bytes that `snapshot` gave.
         Raises:
           SnapshotError: damaged bytes, or one of a runtime with other policies; nothing has changed then.
         """

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from cervello.batcher import Queue
+from cervello.batcher.pad import MakeReader
 from cervello.spec import AgentId, Array, Specs
 
 NOBODY = 1 << 62  # waits; beyond all frames
@@ -20,16 +21,19 @@ class WaitQueue:
       head_since: the first one's, `NOBODY` when nobody waits.
     """
 
-    __slots__ = ("_fresh", "head_since", "queue", "since")
+    __slots__ = ("head_since", "queue", "since")
 
-    def __init__(self, specs: Specs):
-        self.queue = Queue(specs)
+    def __init__(self, specs: Specs, make_reader: MakeReader | None = None):
+        self.queue = Queue(specs, make_reader)
         self.since: dict[AgentId, int] = {}
         self.head_since = NOBODY
-        self._fresh = (-1, 0)  # the newest frame, and how many wait since then: they lie at the back
 
     def __len__(self) -> int:
         return len(self.queue.births)
+
+    def open(self) -> None:
+        """Lets `queue.push` add agents behind the others, who wait since a frame as old or older."""
+        self.queue.open(self.since)
 
     def put(self, agent: AgentId, birth: int, arrays: Mapping[str, Array], frame: int) -> None:
         """An agent's newest observation; one that waits already keeps its place."""
@@ -45,15 +49,12 @@ class WaitQueue:
         """Those who have waited before come back, to the end, with what they observe and since when they wait."""
         self.queue.put_columns(ids, births, columns)
         self.since.update(zip(ids, since, strict=True))
-        self._count(max(self._fresh[0], *since))
 
     def _wait(self, ids: Sequence[AgentId], frame: int) -> None:
         since = self.since
         before = len(since)
         for agent in ids:
             since.setdefault(agent, frame)
-        newest, n_fresh = self._fresh
-        self._fresh = frame, len(since) - before + (n_fresh if newest == frame else 0)
         if not before:
             self.look_at_head()
 
@@ -64,16 +65,14 @@ class WaitQueue:
           rows: as `Queue.put_rows` takes them.
         """
         self.queue.put_rows(ids, births, rows)
-        self.since, self._fresh = dict(zip(ids, since, strict=True)), (-1, 0)
+        self.since = dict(zip(ids, since, strict=True))
         self.look_at_head()
 
     def forget(self, agent: AgentId) -> bool:
         """Returns whether it waited."""
         if not self.queue.discard(agent):
             return False
-        newest, n_fresh = self._fresh
-        if self.since.pop(agent, None) == newest:
-            self._fresh = newest, n_fresh - 1
+        self.since.pop(agent, None)
         self.look_at_head()
         return True
 
@@ -86,16 +85,21 @@ class WaitQueue:
         self.look_at_head()
 
     def eligible(self, frame: int) -> int:
-        """How many, from the front, may run in a frame: those who were pushed before the next one began."""
-        newest, n_fresh = self._fresh
-        return len(self.queue.births) - (n_fresh if newest > frame else 0)
+        """How many, from the front, may run in a frame: those who were pushed before the next one began. The others lie at the back."""
+        births, since = self.queue.births, self.since
+        n_eligible = len(births)
+        for agent in reversed(births):
+            if since.get(agent, frame) <= frame:
+                break
+            n_eligible -= 1
+        return n_eligible
 
     def absorb(self, newer: WaitQueue) -> None:
         """Takes over whoever waits in another line, with what they observe there: in the places they have here, the others at the back."""
         if newer.queue.births:
             self.queue.absorb(newer.queue)
+            self.queue.shut()
             self.since = {**newer.since, **self.since}
-            self._count(newer._fresh[0])
         self.look_at_head()
 
     def arrange(self, order: Sequence[int] | Array) -> None:
@@ -107,7 +111,7 @@ class WaitQueue:
         """Forgets all."""
         self.queue.clear()
         self.since.clear()
-        self.head_since, self._fresh = NOBODY, (-1, 0)
+        self.head_since = NOBODY
 
     def look_at_head(self) -> None:
         """Notes since when the first one waits."""
@@ -118,10 +122,6 @@ class WaitQueue:
 
     def _mend(self) -> None:
         """After an interrupt between a change of who waits and its note: who is not noted waits since the newest frame."""
-        newest = self._fresh[0]
+        newest = max(self.since.values(), default=0)
+        self.queue.shut()
         self.since = {agent: self.since.get(agent, newest) for agent in self.queue.births}
-        self._count(newest)
-
-    def _count(self, newest: int) -> None:
-        """Counts those who wait since the newest frame."""
-        self._fresh = newest, sum(when == newest for when in self.since.values())

@@ -50,10 +50,13 @@ class Loop:
     def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
         """Whichever comes next, until there is none left."""
         while True:
-            with self._lock:
-                picked = next(picks, None)
-            if notes:
-                catch_up()
+            if deadline is None:
+                picked = next(picks, None)  # all are taken already
+            else:
+                with self._lock:
+                    picked = next(picks, None)
+                if notes:
+                    catch_up()
             if picked is None:
                 return
             brain, taken = picked

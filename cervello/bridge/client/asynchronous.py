@@ -31,6 +31,12 @@ class AsyncClient:
             answer = await hunters.infer([1, 2], {"obs": observations}, timeout_s=0.004)
 
     It does not connect anew: make another one, and begin the agents there.
+
+    Made by `AsyncClient.connect`.
+
+    Attributes:
+      address: of the server, as given.
+      told: what the server said in answer to `hello`.
     """
 
     def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout_s: float):
@@ -45,7 +51,15 @@ class AsyncClient:
     @classmethod
     async def connect(cls, address: str, *, name: str = "python", token: str | None = None, connect_timeout_s: float = 5.0,
                       timeout_s: float = 10.0) -> AsyncClient:
-        """Connects and says hello. Args and errors as of `Client`."""
+        """Connects and says hello.
+
+        Args:
+          address, name, token, connect_timeout_s, timeout_s: as of `Client`.
+        Raises:
+          ConfigurationError: an address that is neither tcp:// nor unix:.
+          ServerGoneError: nobody answers there.
+          RefusedError: the server refuses this client.
+        """
         where = parse(address)
         if where.scheme == "ws":
             raise ConfigurationError(f"address {address!r}: expected tcp:// or unix: for this client, got a WebSocket")
@@ -88,7 +102,7 @@ class AsyncClient:
         await self.close()
 
     async def policy(self, name: str) -> AsyncPolicy:
-        """A policy of the server."""
+        """The server's policy of that name. Errors as of `Client.policy`."""
         return AsyncPolicy(self, Columns(name, await self._ask("spec", {"policy": name})))
 
     async def stats(self) -> dict[str, Any]:
@@ -161,28 +175,53 @@ class AsyncClient:
 
 
 class AsyncPolicy:
-    """A policy of a server, for the agents of one connection. Args as of `RemotePolicy`."""
+    """A policy of a server, for the agents of one connection. Made by `AsyncClient.policy`.
+
+    Attributes:
+      name: of the policy.
+      columns: its inputs, outputs and constants.
+    """
 
     def __init__(self, client: AsyncClient, columns: Columns):
         self._client, self.columns, self.name = client, columns, columns.name
 
     async def begin(self, agents: Ids, streams: Sequence[int] | Array | None = None, *, timeout_s: float | None = None) -> Array:
-        """Agents begin; gives their streams, [n] uint64."""
+        """Agents begin; gives their streams, [n] uint64.
+
+        Args:
+          agents, streams, timeout_s: as in `RemotePolicy.begin`.
+        """
         found = await self._client._ask("begin", requests.begin(self.columns, agents, streams), timeout_s)
         return np.frombuffer(found["streams"], "<u8")
 
     async def infer(self, agents: Ids, inputs: Mapping[str, Any], *, begin: bool = False, deterministic: Flags = False,
                     deadline_us: int = 0, outputs: Sequence[str] | None = None, tick: int | None = None,
                     timeout_s: float | None = None) -> Answer:
-        """Decisions."""
+        """Decisions of agents.
+
+        Args:
+          agents, inputs, begin, deterministic, deadline_us, outputs, tick: as in `RemotePolicy.infer`.
+          timeout_s: seconds to wait for the answer; None takes the connection's.
+        Raises:
+          InputError: columns that do not fit; nothing was sent.
+          LateAnswerError: no answer in time.
+        """
         params = requests.infer(self.columns, agents, inputs, begin, deterministic, deadline_us, outputs, tick)
         return Answer(self.columns, await self._client._ask("infer", params, timeout_s))
 
     async def reward(self, agents: Ids, rewards: Any, *, actions: Mapping[str, Any] | None = None, tick: int | None = None) -> None:
-        """Rewards of the agents' last decisions, or of those with a tick."""
+        """Rewards of the agents' last decisions, or of those with a tick.
+
+        Args:
+          agents, rewards, actions, tick: as in `RemotePolicy.reward`.
+        """
         await self._client._tell("reward", requests.reward(self.columns, agents, rewards, actions, tick))
 
     async def end(self, agents: Ids, *, terminated: Flags = False, truncated: Flags = False,
                   inputs: Mapping[str, Any] | None = None) -> None:
-        """Agents end, with their final observations."""
+        """Agents end, with their final observations.
+
+        Args:
+          agents, terminated, truncated, inputs: as in `RemotePolicy.end`.
+        """
         await self._client._tell("end", requests.end(self.columns, agents, terminated, truncated, inputs))

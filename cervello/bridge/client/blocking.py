@@ -26,7 +26,7 @@ _CHUNK = 1 << 18
 
 
 class Pending:
-    """An answer that may still be on its way. Mutable."""
+    """An answer that may still be on its way. Mutable. Made by the methods of `RemotePolicy`."""
 
     def __init__(self, client: Client, step: str, columns: Columns | None):
         self._client, self._step, self._columns = client, step, columns
@@ -303,9 +303,10 @@ class Client:
 
 
 class RemotePolicy:
-    """A policy of a server, for the agents of one connection.
+    """A policy of a server, for the agents of one connection. Made by `Client.policy`.
 
     Attributes:
+      name: of the policy.
       columns: its inputs, outputs and constants.
     """
 
@@ -320,7 +321,9 @@ class RemotePolicy:
         """Agents begin; waits.
 
         Args:
+          agents: [n] ids.
           streams: [n] of noise; None lets the server derive them.
+          timeout_s: seconds to wait; None takes the connection's.
         Returns:
           [n] uint64, the streams.
         """
@@ -336,6 +339,7 @@ class RemotePolicy:
         Args:
           agents: [n] ids. inputs: columns [n, …] by name.
           begin: those that have not begun begin with it.
+          deterministic: one flag for all, or [n] bool.
           deadline_us: agents that are not run by then are skipped. outputs: names wanted. tick: comes back with the answer.
         Raises:
           InputError: columns that do not fit; nothing was sent.
@@ -348,18 +352,38 @@ class RemotePolicy:
 
     def reward(self, agents: Ids, rewards: Any, *, actions: Mapping[str, Any] | None = None, tick: int | None = None,
                wait: bool = False) -> None:
-        """Rewards of the agents' last decisions, or of those with a tick; `wait` asks whether the server took them."""
+        """Rewards of the agents' last decisions, or of those with a tick; `wait` asks whether the server took them.
+
+        Args:
+          agents: [n] ids.
+          rewards: [n] numbers, none of them NaN.
+          actions: columns [n, …] by output, what the game really did where that differs.
+          tick: of the decision that is rewarded; None is the last one.
+          wait: whether to wait for the server's answer.
+        """
         self._tell("reward", requests.reward(self.columns, agents, rewards, actions, tick), wait)
 
     def end(self, agents: Ids, *, terminated: Flags = False, truncated: Flags = False, inputs: Mapping[str, Any] | None = None,
             wait: bool = False) -> None:
-        """Agents end, with their final observations; `wait` asks whether the server did it."""
+        """Agents end, with their final observations; `wait` asks whether the server did it.
+
+        Args:
+          agents: [n] ids.
+          terminated, truncated: one flag for all, or [n] bool.
+          inputs: columns [n, …] by name, the final observations; they are recorded and never run.
+          wait: whether to wait for the server's answer.
+        """
         params = requests.end(self.columns, agents, terminated, truncated, inputs)
         self._tell("end", params, wait)
         self._known().difference_update(params["agents"])
 
     def snapshot(self, agents: Ids | None = None, *, timeout_s: float | None = None) -> bytes:
-        """Agents of this connection as bytes; waits."""
+        """Agents of this connection as bytes; waits.
+
+        Args:
+          agents: [n] ids; None takes all.
+          timeout_s: seconds to wait; None takes the connection's.
+        """
         params: dict[str, Any] = {"policy": self.name}
         if agents is not None:
             params["agents"] = ids_of(agents)
@@ -367,12 +391,23 @@ class RemotePolicy:
         return state
 
     def restore(self, state: bytes, *, keep: bool = False, timeout_s: float | None = None) -> int:
-        """Agents of a snapshot begin where it has them, in place of this connection's, or beside them; returns how many."""
+        """Agents of a snapshot begin where it has them, in place of this connection's, or beside them; returns how many.
+
+        Args:
+          state: bytes that `snapshot` gave.
+          keep: whether other agents of this connection go on.
+          timeout_s: seconds to wait; None takes the connection's.
+        """
         n: int = self._client._send("restore", {"policy": self.name, "state": state, "keep": keep}).result(timeout_s)["restored"]
         return n
 
     def swap(self, path: str, *, timeout_s: float | None = None) -> int:
-        """Another file of the served folder decides; returns the version."""
+        """Another file of the served folder decides; returns the version.
+
+        Args:
+          path: of the file, relative to the served folder.
+          timeout_s: seconds to wait; None takes the connection's.
+        """
         version: int = self._client._send("swap", {"policy": self.name, "path": path}).result(timeout_s)["version"]
         return version
 

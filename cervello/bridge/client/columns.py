@@ -87,7 +87,7 @@ def streams_of(given: Sequence[int] | Array, n_rows: int) -> bytes:
 
 
 class Answer(Mapping[str, Array]):
-    """What a policy decided: outputs by name, row i for `agents[i]`.
+    """What a policy decided: outputs by name, row i for `agents[i]`. Made by `Pending.result`.
 
     Attributes:
       agents: [n] int64, those that were run, in the order of the request. skipped: the others, whose deadline was over.

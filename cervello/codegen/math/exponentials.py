@@ -163,7 +163,7 @@ def _log_sum(f, exponent):
 
 @inline
 def log(x):
-    """Natural logarithm, within 1 ulp; -inf at ±0, NaN below."""
+    """The natural logarithm of x, within 1 ulp; -inf at ±0, NaN below."""
     denormal = x < constant(LEAST_NORMAL)
     bits = as_int(select(denormal, x * constant(2.0**23), x))
     exponent = (bits - splat_int(TWO_THIRDS_BITS)) & splat_int(EXPONENT_BITS)

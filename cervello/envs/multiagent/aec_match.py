@@ -24,15 +24,15 @@ class AecMatch:
     Args:
       env: of PettingZoo.
       roster: the agents that policies play.
-      learners: one agent, or none when policies play everybody.
+      learners: one agent, or none when policies play all agents.
       where: what messages begin with.
 
     Attributes:
-      agents: who is there.
+      agents: the agents that are alive.
       skipped_episodes: those that ended before the learner's first turn.
       dropped_rewards: the learner's in skipped episodes.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
-      outcome: rewards, terminated and truncated of the last turn, by agent, where policies play everybody.
+      outcome: rewards, terminated and truncated of the last turn, by agent, where policies play all agents.
     """
 
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
@@ -140,7 +140,7 @@ class AecMatch:
                     {learner: copy.copy(info or {})})
 
     def close(self) -> None:
-        """Ends everybody and closes the environment."""
+        """Ends all agents and closes the environment."""
         self.roster.end_all()
         self.env.close()
 

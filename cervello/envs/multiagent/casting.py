@@ -38,7 +38,7 @@ class Library:
 
 
 class Casting:
-    """Who plays an agent. Mutable: pools grow, and each episode draws anew.
+    """The policies that may play an agent. Mutable: pools grow, and each episode draws anew.
 
     Args:
       policies: {pattern: policy, path, pool or {policy or path: weight}}, or a function agent → one of these, called at birth.
@@ -71,7 +71,7 @@ class Casting:
         """Looks at all agents that are possible.
 
         Raises:
-          ConfigurationError: one that no pattern matches, or two do; a pattern that matches nobody.
+          ConfigurationError: one that no pattern matches, or two do; a pattern that matches no agent.
         """
         if self._function is not None:
             return
@@ -94,7 +94,7 @@ class Casting:
         self._rng, self._drawn = rng, {}
 
     def policy(self, agent: str, spaces: tuple[Any, Any]) -> Policy:
-        """Who plays an agent that is born. Raises ConfigurationError where nobody does, or the policy does not fit its spaces."""
+        """The policy of an agent that is born. Raises ConfigurationError where there is none, or it does not fit the agent's spaces."""
         if self._function is not None:
             given = self._function(agent)
             pool = given if isinstance(given, Pool) else _pool(given, f"{self._where}, policies({agent!r})")

@@ -31,11 +31,11 @@ class ParallelMatch:
     Args:
       env: of PettingZoo.
       roster: the agents that policies play.
-      learners: the others; () when policies play everybody.
+      learners: the others; () when policies play all agents.
       where: what messages begin with.
 
     Attributes:
-      agents: who is there.
+      agents: the agents that are alive.
       dropped_rewards: of agents that were born and died in one step.
       empty_masks: decisions whose mask allowed nothing; it counted as no mask.
       outcome: rewards, terminated and truncated of the last step, by agent.
@@ -44,7 +44,7 @@ class ParallelMatch:
     def __init__(self, env: Any, roster: Roster, learners: Sequence[str], where: str):
         self.env, self.roster, self._learners, self._where = env, roster, tuple(learners), where
         self.agents: list[str] = []
-        self.skipped_episodes = 0  # everybody acts in the first step
+        self.skipped_episodes = 0  # all agents act in the first step
         self.dropped_rewards = 0.0
         self.empty_masks = 0
         self._observations: dict[str, Any] = {}
@@ -121,7 +121,7 @@ class ParallelMatch:
         return found if any(mask is not None for mask in found) else None
 
     def close(self) -> None:
-        """Ends everybody and closes the environment."""
+        """Ends all agents and closes the environment."""
         self.roster.end_all()
         self.env.close()
 

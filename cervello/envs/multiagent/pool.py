@@ -22,6 +22,8 @@ class Pool:
     Args:
       entries: a policy or a path, or {policy or path: weight}.
       where: what messages begin with.
+    Raises:
+      ConfigurationError: no entries, or a weight that is no number ≥ 0.
     """
 
     def __init__(self, entries: Any, where: str = "pool"):
@@ -62,7 +64,7 @@ class Pool:
         self._weights.append(float(weight))
 
     def draw(self, rng: np.random.Generator) -> Entry:
-        """One entry. Raises ConfigurationError when all weights are 0."""
+        """One entry, drawn with `rng`. Raises ConfigurationError when all weights are 0."""
         total = sum(self._weights)
         if total == 0:
             raise ConfigurationError(f"{self._where}: expected a weight above 0, got {self._weights}")

@@ -14,13 +14,13 @@ from cervello.spec import Array
 
 
 class Roster:
-    """Who is alive in a match, and which policy plays whom. Mutable.
+    """The living agents of a match, and the policy of each. Mutable.
 
     An agent's noise depends on the match's seed, the seed of the last seeded reset, how many resets have come since, and its name.
 
     Args:
       env: of PettingZoo, whose spaces are asked for at a birth.
-      casting: who plays whom.
+      casting: the policy of each agent.
       seed: of the match, one or more numbers.
       deterministic: no noise.
       where: what messages begin with.
@@ -51,7 +51,7 @@ class Roster:
         return self._played[agent]
 
     def begin_episode(self, seed: int | None) -> None:
-        """Another episode: everybody ends, draws begin anew.
+        """Another episode: all agents end, draws begin anew.
 
         Args:
           seed: of the reset; None goes on counting from the last one.
@@ -71,7 +71,7 @@ class Roster:
         """Agents begin. All or, when one cannot, none.
 
         Raises:
-          ConfigurationError: nobody plays one of them. AgentError: one of them has died in this episode.
+          ConfigurationError: one of them has no policy. AgentError: one of them has died in this episode.
         """
         names = list(agents)
         for agent in names:
@@ -103,7 +103,7 @@ class Roster:
             self._regroup()
 
     def end_all(self) -> None:
-        """Everybody ends."""
+        """All agents end."""
         self.death(list(self._played))
 
     def _spaces(self, agent: str) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ class EnvPool:
 
     In its asynchronous form (batch_size below num_envs) a step sends the actions of the environments that arrived last and receives
     those that are ready next; rows belong to `info["env_id"]`. A pool that is reset again still owes answers to actions sent before:
-    these rows arrive as ones that do not act, and their environments are reset then. A pool that somebody else has stepped
+    these rows arrive as ones that do not act, and their environments are reset then. A pool that other code has stepped
     asynchronously cannot be told apart from a new one.
 
     Args:

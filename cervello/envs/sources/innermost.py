@@ -9,7 +9,7 @@ from typing import Any
 class Listener:
     """Adds up what the innermost environment's `step` gives, until it is asked.
 
-    Rewards of steps that a wrapper takes after a reset and before the next question belong to nobody's action and are dropped.
+    Rewards of steps that a wrapper takes after a reset and before the next question belong to no action and are dropped.
     The environment's own `step` and `reset` are replaced on the object and put back by `close`.
 
     Args:

@@ -5,41 +5,46 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.evaluation.moments import Moments, divided, step_weights
-from cervello.evaluation.table import Table
+from cervello.evaluation.moments import Moments, blocks_of, columns_of, divided, step_weights, sum_of
+from cervello.evaluation.table import AnyTable, Table, largest_log_weight
 from cervello.spec import Array
 
 CARRY, ALIVE = "carry-forward", "alive-only"
 
 
-def cwpdis(table: Table, ragged: str = CARRY, log_weight: Array | None = None) -> Moments:
+def cwpdis(table: AnyTable, ragged: str = CARRY) -> Moments:
     """Σₜ γᵗ Σᵢ ρᵢₜ rᵢₜ / Σᵢ ρᵢₜ.
 
     Args:
       ragged: "carry-forward": an episode that has ended keeps its last weight, with reward 0. "alive-only": it is left out of both sums;
         here to reproduce other libraries: with π = b it estimates no mean return where lengths differ.
-      log_weight: [n, L] in place of the table's products.
     Source: P. Thomas, "Safe reinforcement learning", dissertation, University of Massachusetts Amherst 2015, section 3.7.
     """
     if ragged not in (CARRY, ALIVE):
         raise ConfigurationError(f"evaluation, ragged: expected {CARRY!r} or {ALIVE!r}, got {ragged!r}")
-    weight = step_weights(table.log_weight if log_weight is None else log_weight)
-    alive = table.by_unit(table.alive.astype(np.float64)) if ragged == ALIVE else None
-    counted = weight * table.alive if ragged == ALIVE else weight
-    up, down = table.by_unit(weight * table.reward), table.by_unit(counted)
+    top = largest_log_weight(table)
+
+    def rows(block: Table) -> Array:
+        weight = step_weights(block.log_weight, top)
+        parts = [weight * block.reward, weight * block.alive, block.alive.astype(np.float64)] if ragged == ALIVE else [
+            weight * block.reward, weight]
+        return np.concatenate([block.by_unit(part) for part in parts], 1)
+
     L, discount = table.n_steps, table.discount[:-1]
-    columns = np.concatenate([up, down] if alive is None else [up, down, alive], 1)
+    columns = columns_of(table, rows)
 
     def combine(sums: Array) -> Array:
         steps = divided(sums[:, :L], sums[:, L:2 * L])
-        if alive is not None:  # a step that no episode of the resample has
+        if ragged == ALIVE:  # a step that no episode of the resample has
             steps = np.where(sums[:, 2 * L:] == 0, 0.0, steps)
         return np.asarray((discount * steps).sum(1))
 
-    total = down.sum(0)
+    sums = sum_of(columns)
+    paid, total = sums[:L], sums[L:2 * L]
     if (total <= 0).any():
         return Moments(columns, combine, None, no_weight(total))
-    influence = (discount * (up - up.sum(0) / total * down) / (total / len(up))).sum(1)
+    influence = np.concatenate([(discount * (block[:, :L] - paid / total * block[:, L:2 * L]) / (total / len(columns))).sum(1)
+                                for block in blocks_of(columns)])
     notes = ("alive-only: an estimate of mean return only where all episodes have one length",) if ragged == ALIVE else ()
     return Moments(columns, combine, influence, None, notes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import log, pi
 
 import numpy as np
@@ -26,15 +25,39 @@ def kis(table: Table, actions: Array, targets: Array, behavior_logp: Array, band
       kernel: "gaussian", the only one.
     Source: N. Kallus, A. Zhou, "Policy evaluation and optimization with continuous treatments", AISTATS 2018.
     """
+    check_kernel(kernel, bandwidth)
+    width = bandwidths(actions.std(0), table.n, bandwidth)
+    logs = np.zeros(table.reward.shape)
+    logs[table.alive] = kernel_ratios(actions, targets, behavior_logp, width)
+    return cwpdis(table.with_ratios(logs))
+
+
+def check_kernel(kernel: str, bandwidth: float | None) -> None:
+    """Raises ConfigurationError where one of them makes no sense."""
     if kernel != "gaussian":
         raise ConfigurationError(f"evaluation, kernel: expected 'gaussian', got {kernel!r}")
     if bandwidth is not None and not bandwidth > 0:
         raise ConfigurationError(f"evaluation, bandwidth: expected a positive number, got {bandwidth!r}")
-    d = actions.shape[1]
-    width = np.full(d, bandwidth) if bandwidth is not None else 1.06 * actions.std(0) * table.n ** (-1 / (4 + d))
+
+
+def bandwidths(deviation: Array, n: int, bandwidth: float | None = None) -> Array:
+    """[d] deviations of the kernel, of the logged actions' and the number of episodes.
+
+    Raises:
+      ConfigurationError: an element of the actions never changes.
+    """
+    d = len(deviation)
+    width = np.full(d, bandwidth) if bandwidth is not None else 1.06 * deviation * n ** (-1 / (4 + d))
     if not (width > 0).all():
         raise ConfigurationError("evaluation, kis: expected logged actions that differ, got one action everywhere; give bandwidth=")
+    return width
+
+
+def kernel_ratios(actions: Array, targets: Array, behavior_logp: Array, width: Array) -> Array:
+    """[steps] ln (K(a − π(s)) / b(a|s)).
+
+    Args:
+      actions, targets: [steps, d]. behavior_logp: [steps]. width: [d].
+    """
     z = (actions - targets) / width
-    logs = np.zeros(table.reward.shape)
-    logs[table.alive] = (-0.5 * z**2 - np.log(width) - 0.5 * log(2 * pi)).sum(1) - behavior_logp
-    return cwpdis(replace(table, log_ratio=logs))
+    return np.asarray((-0.5 * z**2 - np.log(width) - 0.5 * log(2 * pi)).sum(1) - behavior_logp)

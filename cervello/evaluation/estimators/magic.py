@@ -6,15 +6,16 @@ import numpy as np
 
 from cervello.evaluation.estimators.cwpdis import no_weight
 from cervello.evaluation.estimators.wdr import parts, step_sums, wdr
-from cervello.evaluation.moments import Moments
-from cervello.evaluation.table import Table
+from cervello.evaluation.moments import Moments, blocks_of, sum_of
+from cervello.evaluation.table import AnyTable
 from cervello.spec import Array
-from cervello.statistics import bootstrap
+from cervello.statistics.bootstrap import interval_of
+from cervello.statistics.samples import FEWEST
 
 _MOST_LENGTHS = 50
 
 
-def magic(table: Table, seed: int = 0) -> Moments:
+def magic(table: AnyTable, seed: int = 0) -> Moments:
     """The mixture of j-step estimates, from the direct method (j = −1) to WDR (j = L − 1), of least estimated mean squared error.
 
     b is each one's distance to WDR's 90% percentile bootstrap interval (200 resamples, widened to hold WDR), Ω their covariance,
@@ -33,13 +34,14 @@ def magic(table: Table, seed: int = 0) -> Moments:
     if (total <= 0).any():
         return Moments(columns, lambda sums: partial(sums)[:, -1], None, no_weight(total))
     n = len(columns)
-    sums = columns.sum(0)
+    sums = sum_of(columns)
     g = partial(sums[None])[0]
     weights = sums[2 * L + 1:3 * L + 1]
-    each = _by_length(columns[:, :L] / weights, columns[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), table.discount, lengths)
+    each = np.concatenate([_by_length(block[:, :L] / weights, block[:, L:2 * L + 1] / np.concatenate([sums[-1:], weights]), table.discount,
+                                      lengths) for block in blocks_of(columns)])
     omega = np.zeros((len(g), len(g))) if n < 2 else n / (n - 1) * (each - each.mean(0)).T @ (each - each.mean(0))
     top = wdr(table)
-    interval = bootstrap(top.statistic, n, "percentile", level=0.9, resamples=200, seed=seed)
+    interval = None if n < FEWEST or top.value is None else interval_of(top.replicates(200, seed), top.value, 0.9, lambda tails: tails)
     low, high = interval or (g[-1], g[-1])
     low, high = min(low, g[-1]), max(high, g[-1])
     bias = np.where(g < low, g - low, np.where(g > high, g - high, 0.0))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.evaluation.moments import Moments, mean_of
-from cervello.evaluation.table import Table
+from cervello.evaluation.table import AnyTable, Table, per_unit
 from cervello.spec import Array
 
 _MOST_STATES, _CENTRES = 512, 100
@@ -37,10 +37,7 @@ class Flow:
           ConfigurationError: γ = 1 with truncated episodes.
         """
         table = tables[0]  # they differ in ratios alone
-        if table.gamma == 1 and table.bootstraps:
-            assert table.truncated is not None
-            raise ConfigurationError(f"evaluation, mis: expected γ < 1 or episodes that end, got γ = 1 and episode "
-                                     f"{int(np.argmax(table.truncated))} truncated; give gamma= or horizon=, or leave mis out")
+        check_ends(table.gamma, table.truncated)
         episode, step = np.nonzero(table.alive)
         rows = _rows(episode)
         discount, start = np.zeros(len(rows) + table.n), np.zeros(len(rows) + table.n)
@@ -54,23 +51,67 @@ class Flow:
         return cls(discount, start, onward)
 
 
+def check_ends(gamma: float, truncated: Array | None) -> None:
+    """Raises ConfigurationError for γ = 1 with truncated episodes, [n]: visits of what never ends have no sum."""
+    if gamma == 1 and truncated is not None and truncated.any():
+        raise ConfigurationError(f"evaluation, mis: expected γ < 1 or episodes that end, got γ = 1 and episode {int(np.argmax(truncated))} "
+                                 "truncated; give gamma= or horizon=, or leave mis out")
+
+
+Block = tuple[Array, Flow, Array]  # observations [rows, d], their flow, and places of steps in the data set [steps]
+Ratios = Callable[[Array, Flow], Array]  # observations [rows, d] and their flow ▸ [K, rows] the ratio of visits of each candidate
+
+
 def visit_ratios(observations: Array, flow: Flow) -> Iterator[Array]:
     """w for each candidate, [rows]: the ratio of discounted visits under the candidate to those under the behaviour.
-
-    w solves the flow of discounted visits, for features φ: Σ γᵗ w(sₜ) (φ(sₜ) − γ ρₜ φ(sₜ₊₁)) = Σ φ(s₀), where nothing follows an
-    episode's end. Features are indicators where observations are integers or one-hot and few; else w = 1 + Σ α k with Gaussian kernels
-    (median distance) around at most 100 logged states, ridge 1e-3 n.
 
     Args:
       observations: [rows, d], T + 1 of each episode, episode by episode.
     """
+    order = np.arange(int((flow.discount > 0).sum()))
+    yield from fit_visits(lambda: iter([(observations, flow, order)]))(observations, flow)
+
+
+def fit_visits(blocks: Callable[[], Iterator[Block]]) -> Ratios:
+    """Ratios of visits, fitted to blocks of whole episodes that are made anew in every pass.
+
+    w solves the flow of discounted visits, for features φ: Σ γᵗ w(sₜ) (φ(sₜ) − γ ρₜ φ(sₜ₊₁)) = Σ φ(s₀), where nothing follows an
+    episode's end. Features are indicators where observations are integers or one-hot and few; else w = 1 + Σ α k with Gaussian kernels
+    (median distance) around at most 100 logged states, ridge 1e-3 n.
+    """
+    n_taken, distinct = _distinct(_read(observations, flow) for observations, flow, _ in blocks())
+
+    def cleaned() -> Iterator[tuple[Array, Flow]]:
+        for observations, flow, _ in blocks():
+            yield _read(observations, flow)[0], flow
+
+    if distinct is not None:
+        return _by_indicators(cleaned, distinct)
+    return _by_kernels(cleaned, _rows_at(blocks(), np.unique(np.linspace(0, n_taken - 1, _CENTRES).round().astype(np.int64))))
+
+
+def _read(observations: Array, flow: Flow) -> tuple[Array, Array]:
+    """[rows, d] states and [rows] bool, whether a step was taken there; 0 where nothing is read: after an episode's end anything may
+    stand."""
     states = np.asarray(observations, np.float64) + 0.0  # no −0, whose bytes differ
     taken = flow.discount > 0
     read = taken.copy()
     read[1:] |= (flow.onward[:, :-1] > 0).any(0)
-    states[~read] = 0.0  # after an episode's end anything may stand
-    distinct = discrete_states(states[taken])
-    return _by_indicators(_places(states, distinct), len(distinct), flow) if distinct is not None else _by_kernels(states, taken, flow)
+    states[~read] = 0.0
+    return states, taken
+
+
+def _distinct(blocks: Iterator[tuple[Array, Array]]) -> tuple[int, Array | None]:
+    """Steps, and the distinct states of them where these are integers or one-hot and few; else None."""
+    n, found = 0, None
+    few = True
+    for states, taken in blocks:
+        n += int(taken.sum())
+        if few:
+            own = discrete_states(states[taken])
+            found = own if found is None or own is None else discrete_states(np.concatenate([found, own]))
+            few = found is not None
+    return n, found
 
 
 def _rows(episode: Array) -> Array:
@@ -83,52 +124,116 @@ def mis(table: Table, ratio_of_visits: Array) -> Moments:
 
     Source: Q. Liu, L. Li, Z. Tang, D. Zhou, "Breaking the curse of horizon: infinite-horizon off-policy estimation", NeurIPS 2018.
     """
+    return _mean(_paid(table, ratio_of_visits), table.counts)
+
+
+def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[tuple[Array, Array]]]) -> list[Moments]:
+    """`mis` of several candidates.
+
+    Args:
+      tables: whose blocks hold the same episodes.
+      observations: makes [rows, d] of each block, T + 1 of each episode, and the places in the data set of the steps of which γᵗ > 0.
+    """
+    def blocks() -> Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]:
+        for (states, places), *some in zip(observations(), *(table.blocks() for table in tables), strict=True):
+            yield tuple(some), states, Flow.of(some), places
+
+    ratios = fit_visits(lambda: (each for _, *each in blocks()))  # type: ignore[misc]
+    paid: list[list[Array]] = [[] for _ in tables]
+    for some, states, flow, _ in blocks():
+        for table, its, found in zip(some, paid, ratios(states, flow), strict=True):
+            its.append(_paid(table, found))
+    counts = per_unit(tables[0], lambda table: table.counts)
+    return [_mean(np.concatenate(its), counts) for its in paid]
+
+
+def _paid(table: Table, ratio_of_visits: Array) -> Array:
+    """[U]."""
     episode, step = np.nonzero(table.alive)
     with np.errstate(over="ignore"):
         ratio = np.exp(table.log_ratio[table.alive])
     paid = table.discount[step] * ratio_of_visits[_rows(episode)] * ratio * table.reward[table.alive]
-    return replace(mean_of(table.by_unit(np.bincount(episode, paid, table.n)), table.counts), influence=None,
-                   notes=("the fit of visits is kept in resamples; intervals are by the bootstrap",))
+    return table.by_unit(np.bincount(episode, paid, table.n))
 
 
-def _by_indicators(places: Array, F: int, flow: Flow) -> Iterator[Array]:
-    """places: [rows] which feature is 1, −1 for none."""
-    here, there, discount = places[:-1], places[1:], flow.discount[:-1]
-    at, begun = (discount != 0) & (here >= 0), (flow.start > 0) & (places >= 0)
-    visited, start = np.bincount(here[at], discount[at], F), np.bincount(places[begun], minlength=F).astype(np.float64)
-    for onward in flow.onward[:, :-1]:
-        on = (onward != 0) & (here >= 0) & (there >= 0)
-        flowing = np.diag(visited) - np.bincount(there[on] * F + here[on], onward[on], F * F).reshape(F, F)  # [feature, unknown]
-        yield np.where(places >= 0, np.linalg.lstsq(flowing, start, rcond=None)[0][places], 0.0)
+def _mean(paid: Array, counts: Array) -> Moments:
+    return replace(mean_of(paid, counts), influence=None, notes=("the fit of visits is kept in resamples; intervals are by the bootstrap",))
 
 
-def _by_kernels(states: Array, taken: Array, flow: Flow) -> Iterator[Array]:
-    logged = np.flatnonzero(taken)
-    centres = states[logged[np.unique(np.linspace(0, len(logged) - 1, _CENTRES).round().astype(np.int64))]]
+Cleaned = Callable[[], Iterator[tuple[Array, Flow]]]
+
+
+def _by_indicators(blocks: Cleaned, distinct: Array) -> Ratios:
+    """distinct: [F, d]; a state that is none of them has no feature."""
+    F = len(distinct)
+    visited, start, moved = np.zeros(F), np.zeros(F), None
+    for states, flow in blocks():
+        places = _places(states, distinct)
+        here, there, discount = places[:-1], places[1:], flow.discount[:-1]
+        at, begun = (discount != 0) & (here >= 0), (flow.start > 0) & (places >= 0)
+        visited += np.bincount(here[at], discount[at], F)
+        start += np.bincount(places[begun], minlength=F)
+        own = []
+        for onward in flow.onward[:, :-1]:
+            on = (onward != 0) & (here >= 0) & (there >= 0)
+            own.append(np.bincount(there[on] * F + here[on], onward[on], F * F).reshape(F, F))  # [feature, unknown]
+        moved = np.stack(own) if moved is None else moved + np.stack(own)
+    assert moved is not None
+    solved = [np.linalg.lstsq(np.diag(visited) - each, start, rcond=None)[0] for each in moved]
+
+    def ratios(observations: Array, flow: Flow) -> Array:
+        places = _places(_read(observations, flow)[0], distinct)
+        return np.stack([np.where(places >= 0, each[places], 0.0) for each in solved])
+
+    return ratios
+
+
+def _by_kernels(blocks: Cleaned, centres: Array) -> Ratios:
     gaps = _squares(centres, centres)[np.triu_indices(len(centres), 1)]
     gaps = gaps[gaps > 1e-12 * (centres**2).sum(1).max()]  # below is rounding: the same state
     width = float(np.median(gaps)) if len(gaps) else 1.0
 
-    def kernels(rows: slice) -> Array:
-        return np.asarray(np.exp(_squares(states[rows], centres) / (-2 * width)))
+    def kernels(states: Array) -> Array:
+        return np.asarray(np.exp(_squares(states, centres) / (-2 * width)))
 
-    F, K = len(centres), len(flow.onward)
-    gram, moved = np.zeros((F, F)), np.zeros((F, K * F))  # Σ γᵗ φ(sₜ) k(sₜ)ᵀ, the same for all; Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
-    rest = np.zeros((F, K))  # Σ φ(s₀) less what w = 1 makes of the flow
-    for first in range(0, len(states) - 1, _BLOCK):
-        block = kernels(slice(first, first + _BLOCK + 1))
-        here, there = block[:-1], block[1:]
-        rows = slice(first, first + len(here))
-        gram += (flow.discount[rows, None] * here).T @ here
-        moved += there.T @ np.concatenate([onward[rows, None] * here for onward in flow.onward], 1)
-        rest += there.T @ flow.onward[:, rows].T + (here.T @ (flow.start[rows] - flow.discount[rows]))[:, None]
-    ridge = 1e-3 * flow.start.sum() * np.eye(F)
-    alphas = np.stack([np.linalg.solve(gram - moved[:, k * F:(k + 1) * F] + ridge, rest[:, k]) for k in range(K)], 1)
-    found = np.empty((K, len(states)))
-    for first in range(0, len(states), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        found[:, rows] = 1 + (kernels(rows) @ alphas).T
-    yield from found
+    F = len(centres)
+    gram, n = np.zeros((F, F)), 0.0  # Σ γᵗ φ(sₜ) k(sₜ)ᵀ, the same for all
+    moved: Array | None = None  # [F, K F] Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
+    rest: Array | float = 0.0  # [F, K] Σ φ(s₀) less what w = 1 makes of the flow
+    for states, flow in blocks():
+        n += float(flow.start.sum())
+        for first in range(0, len(states) - 1, _BLOCK):
+            block = kernels(states[first:first + _BLOCK + 1])
+            here, there = block[:-1], block[1:]
+            rows = slice(first, first + len(here))
+            gram += (flow.discount[rows, None] * here).T @ here
+            own = there.T @ np.concatenate([onward[rows, None] * here for onward in flow.onward], 1)
+            moved = own if moved is None else moved + own
+            rest = rest + there.T @ flow.onward[:, rows].T + (here.T @ (flow.start[rows] - flow.discount[rows]))[:, None]
+    assert moved is not None
+    ridge = 1e-3 * n * np.eye(F)
+    alphas = np.stack([np.linalg.solve(gram - moved[:, k * F:(k + 1) * F] + ridge, np.asarray(rest)[:, k])
+                       for k in range(moved.shape[1] // F)], 1)
+
+    def ratios(observations: Array, flow: Flow) -> Array:
+        states, _ = _read(observations, flow)
+        found = np.empty((alphas.shape[1], len(states)))
+        for first in range(0, len(states), _BLOCK):
+            rows = slice(first, first + _BLOCK)
+            found[:, rows] = 1 + (kernels(states[rows]) @ alphas).T
+        return found
+
+    return ratios
+
+
+def _rows_at(blocks: Iterator[Block], places: Array) -> Array:
+    """[places, d] states at places of the data set, ascending."""
+    found: dict[int, Array] = {}
+    for observations, flow, own in blocks:
+        states, taken = _read(observations, flow)
+        mine = np.isin(own, places)
+        found.update(zip(own[mine].tolist(), states[taken][mine], strict=True))
+    return np.stack([found[place] for place in places.tolist()])
 
 
 def discrete_states(states: Array) -> Array | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.evaluation.estimators.cwpdis import no_weight
-from cervello.evaluation.moments import Moments, divided, step_weights
-from cervello.evaluation.table import Table
+from cervello.evaluation.moments import Columns, Moments, blocks_of, columns_of, divided, step_weights, sum_of
+from cervello.evaluation.table import AnyTable, Table, largest_log_weight
 from cervello.spec import Array
 
 
-def wdr(table: Table) -> Moments:
+def wdr(table: AnyTable) -> Moments:
     """Σₜ γᵗ (Σᵢ wᵢₜ (rᵢₜ − Q̂ᵢₜ) + Σᵢ wᵢₜ₋₁ V̂ᵢₜ), with wᵢₜ = ρᵢₜ / Σⱼ ρⱼₜ and wᵢ₋₁ = 1/n.
 
     An episode that has ended keeps its last weight, with reward, Q̂ and V̂ 0.
@@ -26,30 +26,45 @@ def wdr(table: Table) -> Moments:
 
     if (total <= 0).any():
         return Moments(columns, combine, None, no_weight(total))
-    influence = (discount[:-1] * per_unit(columns[:, :L], columns[:, 2 * L + 1:3 * L + 1])).sum(1)
-    down = np.concatenate([columns[:, -1:], columns[:, 2 * L + 1:3 * L + 1]], 1)
-    influence = influence + (discount * per_unit(columns[:, L:2 * L + 1], down)).sum(1)
-    return Moments(columns, combine, influence)
+    sums, n = sum_of(columns), len(columns)
+
+    def influence(block: Array) -> Array:
+        (up, base), (down, before) = _columns(block, L), _weights(block, L)
+        (all_up, all_base), (all_down, all_before) = _columns(sums, L), _weights(sums, L)
+        return np.asarray((discount[:-1] * ((up - all_up / all_down * down) / (all_down / n))).sum(1)
+                          + (discount * ((base - all_base / all_before * before) / (all_before / n))).sum(1))
+
+    return Moments(columns, combine, np.concatenate([influence(block) for block in blocks_of(columns)]))
 
 
-def parts(table: Table) -> tuple[Array, Array]:
+def parts(table: AnyTable) -> tuple[Array | Columns, Array]:
     """[U, 3 L + 2] sums over units: ρₜ (rₜ − Q̂ₜ) [L], ρₜ₋₁ V̂ₜ [L + 1], ρₜ [L], episodes; and [L] the weight of each step."""
-    assert table.q is not None
-    assert table.v is not None
-    weight = step_weights(table.log_weight)
-    before = np.concatenate([np.ones((table.n, 1)), weight], 1)
-    columns = np.concatenate([table.by_unit(weight * (table.reward - table.q)), table.by_unit(before * table.v), table.by_unit(weight),
-                              table.counts[:, None]], 1)
-    return columns, columns[:, 2 * table.n_steps + 1:-1].sum(0)
+    top = largest_log_weight(table)
+
+    def rows(block: Table) -> Array:
+        assert block.q is not None
+        assert block.v is not None
+        weight = step_weights(block.log_weight, top)
+        before = np.concatenate([np.ones((block.n, 1)), weight], 1)
+        return np.concatenate([block.by_unit(weight * (block.reward - block.q)), block.by_unit(before * block.v), block.by_unit(weight),
+                               block.counts[:, None]], 1)
+
+    columns = columns_of(table, rows)
+    return columns, sum_of(columns)[2 * table.n_steps + 1:-1]
 
 
 def step_sums(sums: Array, L: int) -> tuple[Array, Array]:
     """[B, L] Σᵢ wᵢₜ (rᵢₜ − Q̂ᵢₜ) and [B, L + 1] Σᵢ wᵢₜ₋₁ V̂ᵢₜ of sums of `parts`."""
-    weight = sums[:, 2 * L + 1:3 * L + 1]
-    return divided(sums[:, :L], weight), divided(sums[:, L:2 * L + 1], np.concatenate([sums[:, -1:], weight], 1))
+    (corrections, baselines), (weight, before) = _columns(sums, L), _weights(sums, L)
+    return divided(corrections, weight), divided(baselines, before)
 
 
-def per_unit(up: Array, down: Array) -> Array:
-    """[U, L] influence of units on each step's Σ up / Σ down."""
-    total = down.sum(0)
-    return np.asarray((up - up.sum(0) / total * down) / (total / len(up)))
+def _columns(rows: Array, L: int) -> tuple[Array, Array]:
+    """[…, L] of ρₜ (rₜ − Q̂ₜ), […, L + 1] of ρₜ₋₁ V̂ₜ."""
+    return rows[..., :L], rows[..., L:2 * L + 1]
+
+
+def _weights(rows: Array, L: int) -> tuple[Array, Array]:
+    """[…, L] of ρₜ, […, L + 1] of ρₜ₋₁: what each of `_columns` is divided by."""
+    weight = rows[..., 2 * L + 1:3 * L + 1]
+    return weight, np.concatenate([rows[..., -1:], weight], -1)

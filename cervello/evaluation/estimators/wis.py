@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.evaluation.moments import Moments, ratio, step_weights
-from cervello.evaluation.table import Table
+from cervello.evaluation.table import AnyTable, Table, largest_log_weight, per_unit
+from cervello.spec import Array
 
 
-def wis(table: Table) -> Moments:
+def wis(table: AnyTable) -> Moments:
     """Σ ρ G / Σ ρ, with each episode's own whole product ρ. Biased for few episodes, consistent, never outside the range of returns.
 
     Source: D. Precup, R. Sutton, S. Singh, "Eligibility traces for off-policy policy evaluation", ICML 2000.
     """
-    weight = step_weights(table.log_weight[:, -1:])[:, 0]
-    columns = np.stack([table.by_unit(weight * table.total), table.by_unit(weight)], 1)
+    top = largest_log_weight(table)[-1:]
+
+    def rows(block: Table) -> Array:
+        weight = step_weights(block.log_weight[:, -1:], top)[:, 0]
+        return np.stack([block.by_unit(weight * block.total), block.by_unit(weight)], 1)
+
+    columns = per_unit(table, rows)
     total = columns[:, 1].sum()
     if total <= 0:
         return Moments(columns, ratio, None, "no episode has weight: the policy never does what was logged; log more, or shorten "

@@ -9,6 +9,7 @@ import numpy as np
 
 from cervello.array_like import as_mask, as_numpy, castable
 from cervello.errors import InputError
+from cervello.native.passes.batch_axes import OPEN_BATCH
 from cervello.spec import Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -59,6 +60,8 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
         if n_rows is not None and axis is not None and array.shape == (*spec.shape[:axis], *array.shape[axis:axis + 1], *spec.shape[axis:]):
             remedy = (f"{array.shape[axis]} rows and {n_rows} ids (or rows of other inputs) differ: row i belongs to ids[i], so give "
                       "one row for each")
+        elif array.ndim == len(spec.shape) > 1 and array.shape[1:] == spec.shape[1:]:
+            remedy = f"{remedy}; the file fixes the first axis at {spec.shape[0]}: if that is a batch, {OPEN_BATCH}"
         raise InputError(f"policy {where!r}, input {spec.name!r}: expected {_written(shown)} {spec.dtype}, got {_written(array.shape)} "
                          f"{array.dtype}; {remedy}")
     if spec.is_mask and array.dtype != spec.dtype:

@@ -47,6 +47,7 @@ class ExecutionContext:
       call: the compiled entry (plan, rows, *arrays) → status.
       named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
       context: [.] int64 at `address`, see `cervello.native.kernels.abi`.
+      noise: what rows without agents draw from; see `noise_keys.RowNoise`.
       room, own: bytes of the arena, and its address; a run may work in a borrowed one instead.
     """
 
@@ -63,6 +64,7 @@ class ExecutionContext:
         "context",
         "door",
         "named",
+        "noise",
         "own",
         "room",
         "segment",
@@ -116,6 +118,7 @@ class ExecutionContext:
         self.named = entry.fastcall_objects(_NAMED, self.address, keep)
         self.segment = entry.fastcall_ints(_SEGMENT)
         self.values: dict[str, Array] = {}
+        self.noise: Any = None
 
     def set_noise(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
         """Points random ops at addresses: slots by row, keys and step counters by slot, deterministic flags by row."""

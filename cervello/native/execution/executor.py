@@ -60,7 +60,7 @@ class Executable:
         return divide(self.program, n_rows, threads, into) if self.divisible else self.program.resolve(n_rows, into)
 
     def combine(self, parts: Sequence[tuple[Plan, int]], threads: int = 1) -> Plan:
-        """One plan of several for consecutive rows, each with the number of times it runs."""
+        """One plan of `parts`, plans for consecutive rows, each with the number of times it runs."""
         return compose(self.program, parts, threads if self.divisible else 1)
 
     def acquire(self) -> ExecutionContext:
@@ -71,6 +71,7 @@ class Executable:
             return ExecutionContext(self._ports, len(self.spec.inputs))
 
     def release(self, run: ExecutionContext) -> None:
+        """Takes the context of a run back, to be lent again."""
         run.values.clear()
         self.idle.append(run)
 
@@ -132,7 +133,14 @@ class Executable:
             thread_pool.give_back(workers)
 
     def fitted(self, arrays: Sequence[Any], results: Sequence[Array], n_rows: int) -> tuple[list[Array], list[Array]]:
-        """Columns and results that pass the door; copies of those that would not."""
+        """Columns and results that pass the door, in their shapes; copies of those that would not.
+
+        Args:
+          arrays, results: [n_rows, …], in the order of the spec.
+          n_rows: rows of the batch.
+        Raises:
+          InputError: an array that does not fit, or results that overlap.
+        """
         columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(self.spec.inputs.values(), arrays, strict=True)]
         names = list(self.spec.outputs)
         if (pair := first_overlap(results)) is not None:

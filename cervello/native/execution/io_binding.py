@@ -12,6 +12,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution import thread_pool
 from cervello.native.execution.arguments import check_names
 from cervello.native.execution.context import ExecutionContext, fail
+from cervello.native.execution.noise_keys import RowNoise
 
 if TYPE_CHECKING:
     from cervello.native.model import Model
@@ -20,9 +21,13 @@ Arrays = Mapping[str, Any]
 
 
 class IOBinding:
-    """Fixed buffers and a program; see `Model.bind`. Used by one thread at a time."""
+    """Fixed buffers and a program. Made by `Model.bind`. Used by one thread at a time.
 
-    __slots__ = ("_address", "_arrays", "_call", "_draw", "_model", "_plan", "_run", "n_rows")
+    Attributes:
+      n_rows: rows of the buffers.
+    """
+
+    __slots__ = ("_address", "_arrays", "_call", "_model", "_plan", "_run", "n_rows")
 
     def __init__(self, model: Model, inputs: Arrays, out: Arrays, seed: int | None, deterministic: bool, threads: int):
         check_names(model.name, model.spec.inputs, inputs)
@@ -37,9 +42,8 @@ class IOBinding:
         self._model, self._run = model, ExecutionContext(model._ports, len(columns))
         self._plan = model.resolve(self.n_rows, threads)
         self._run.reserve(self._plan.arena_bytes)
-        self._draw = model._draw(self._run, seed, deterministic) if model.random_nodes else None
-        if self._draw is not None:  # kept: the run knows the keys by address only
-            self._draw.set_noise(self._run, self.n_rows)
+        if model.random_nodes:
+            RowNoise.of(self._run, self.n_rows).set_noise(self._run, model._checked_seed(seed, deterministic))
         status = self._run.call(0, self.n_rows, *self._arrays)
         if status and self._fits(columns):  # arrays that the door cannot read, of nine axes, say
             self._run.note(self._arrays)

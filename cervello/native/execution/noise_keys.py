@@ -1,30 +1,54 @@
-"""Noise keys for runs without agents: row i draws as agent i of a seed, episode 0, step 0."""
+"""Noise for runs without agents: row i draws as agent i of a seed, episode 0, step 0."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
 from cervello.native.execution.context import ExecutionContext
-from cervello.noise import derive_keys
+from cervello.noise import SeedKeys
+
+Array = np.ndarray[Any, Any]
+Arguments = tuple[Array, Array, Array, "Array | None"]  # slots, steps, keys and deterministic flags, as `ExecutionContext.named` takes them
 
 
-class Draw:
-    """Slots, keys and step counters of one stateless run."""
+class RowNoise:
+    """Where the rows of a run draw from. Mutable: it belongs to one run, and keeps the keys of the seed that it was asked for last.
 
-    __slots__ = ("keys", "seed", "slots", "steps")
+    Args:
+      n_rows: of the run.
+    """
 
-    def __init__(self, seed: int):
-        self.seed = seed
-        self.slots: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.keys: NDArray[np.uint64] = np.zeros((0, 2), np.uint64)
-        self.steps: NDArray[np.int64] = np.zeros(0, np.int64)
+    __slots__ = ("_deterministic", "_drawing", "_keys", "_seed", "n_rows")
 
-    def set_noise(self, run: ExecutionContext, n_rows: int) -> None:
-        """Points a run at keys for n_rows rows."""
-        self.slots = np.arange(n_rows, dtype=np.int64)
-        self.steps = zeros = np.zeros(n_rows, np.int64)
-        keys = np.zeros((n_rows, 2), np.uint64)
-        derive_keys(self.slots, zeros, zeros, self.seed, self.slots, keys)
-        self.keys = keys
-        run.set_noise(self.slots.ctypes.data, self.keys.ctypes.data, self.steps.ctypes.data)
+    def __init__(self, n_rows: int):
+        self.n_rows = n_rows
+        self._seed: int | None = None
+        self._keys = SeedKeys(n_rows)
+        slots, steps, keys = self._keys.numbers, np.zeros(n_rows, np.int64), self._keys.keys
+        self._drawing: Arguments = slots, steps, keys, None
+        self._deterministic: Arguments = slots, steps, keys, np.ones(n_rows, np.bool_)
+
+    @classmethod
+    def of(cls, run: ExecutionContext, n_rows: int) -> RowNoise:
+        """What a run has for so many rows."""
+        noise: RowNoise | None = run.noise
+        if noise is None or noise.n_rows != n_rows:
+            noise = run.noise = cls(n_rows)
+        return noise
+
+    def arguments(self, seed: int | None) -> Arguments:
+        """For a seed 0 <= seed < 2**64; None for rows that do not draw."""
+        if seed is None:
+            return self._deterministic
+        if seed != self._seed:
+            self._seed = None  # an interrupt may come
+            self._keys.derive(seed)
+            self._seed = seed
+        return self._drawing
+
+    def set_noise(self, run: ExecutionContext, seed: int | None) -> None:
+        """Points a run at these arrays, which it keeps alive."""
+        slots, steps, keys, flags = self.arguments(seed)
+        run.set_noise(slots.ctypes.data, keys.ctypes.data, steps.ctypes.data, 0 if flags is None else flags.ctypes.data)

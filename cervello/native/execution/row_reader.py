@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +18,35 @@ from cervello.noise import layout
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
-_READ = "cervello.native.kernels.observations:read_rows"
+_READ, _PUSH = (f"cervello.native.kernels.observations:{name}" for name in ("read_rows", "push_row"))
+
+
+class Directory(NamedTuple):
+    """Where compiled code looks up who has begun.
+
+    Attributes:
+      slots: by agent, ints and strings.
+      writer: [1] int64, not 0 while somebody changes `slots`.
+      births: [1] int64, the address of int64 numbers of births by slot.
+    """
+
+    slots: dict[Any, int]
+    writer: Array
+    births: Array
+
+
+@lru_cache(maxsize=1)
+def _locks_are_known() -> bool:
+    """Whether the owner of a `threading.RLock` lies where compiled code looks for it."""
+    lock = threading.RLock()
+    at = ctypes.c_int64.from_address(id(lock) + words.LOCK_OWNER)
+    found = [at.value == 0]
+    with lock:
+        found.append(at.value == threading.get_ident())
+        with lock:
+            found.append(at.value == threading.get_ident())
+        found.append(at.value != 0)
+    return all([*found, at.value == 0])
 
 
 class RowReader:
@@ -23,14 +54,17 @@ class RowReader:
 
     Attributes:
       read: f(first row, 0, *observations) → how many of them fit as they are and were copied, those in front of the first that does not.
+      push: f(0, 0, agent, observation[, frame, lock]) → 1 when the agent has joined those of the last `open`, else 0; see
+        `kernels.observations.push_row`.
 
     Args:
       specs: of the columns.
+      directory: who has begun; None where nobody is pushed.
     """
 
-    __slots__ = ("_records", "_specs", "_table", "read")
+    __slots__ = ("_open", "_records", "_specs", "_table", "push", "read")
 
-    def __init__(self, specs: Specs):
+    def __init__(self, specs: Specs, directory: Directory | None = None):
         self._table: Array = np.zeros(words.HEADER + words.WORDS * len(specs), np.int64)
         header = {words.ARRAY_TYPE: id(np.ndarray), words.DICT_TYPE: id(dict), words.STR_TYPE: id(str), words.DICT_SIZE: api("PyDict_Size"),
                   words.DICT_GET: api("PyDict_GetItemWithError"), words.DICT_NEXT: api("PyDict_Next"), words.N_INPUTS: len(specs),
@@ -41,15 +75,43 @@ class RowReader:
             record = self._records[name] = self._table[words.HEADER + words.WORDS * i:][:words.WORDS]
             record[words.NAME], record[words.N_DIMS] = id(spec.name), len(spec.shape)
             record[words.DIMS:words.DIMS + len(spec.shape)] = spec.shape
-        keep = self._table, tuple(specs.values())
+        keep = self._table, tuple(specs.values()), directory
         self.read: Callable[..., int] = entry.fastcall_objects(_READ, self._table.ctypes.data, keep)
+        self._open: tuple[Any, ...] = (None,) * 5
+        self.push: Callable[..., int] | None = None
+        if directory is not None:
+            known = {words.INT_TYPE: id(int), words.DICT_SET: api("PyDict_SetItem"), words.INT_VALUE: api("PyLong_AsLongLong"),
+                     words.INT_MAKE: api("PyLong_FromLongLong"), words.DECREF: api("Py_DecRef"), words.ERR_CLEAR: api("PyErr_Clear"),
+                     words.SLOTS: id(directory.slots), words.WRITER: directory.writer.ctypes.data,
+                     words.BIRTHS_AT: directory.births.ctypes.data}
+            self._table[list(known)] = list(known.values())
+            self.push = entry.fastcall_objects(_PUSH, self._table.ctypes.data, keep)
 
     @classmethod
-    def of(cls, specs: Specs) -> RowReader | None:
+    def of(cls, specs: Specs, directory: Directory | None = None) -> RowReader | None:
         """A reader; None where compiled code cannot read arrays and dicts of this interpreter, or these inputs."""
         if not specs or not layout.is_known() or any(len(spec.shape) > words.MOST_DIMS for spec in specs.values()):
             return None
-        return cls(specs)
+        return cls(specs, directory)
+
+    def open(self, births: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
+        """Lets `push` add agents to these dicts and behind the rows from `first` on, until `shut`.
+
+        Args:
+          births, rows: of those who wait, by agent.
+          since: the frames that they wait from; None where frames are not counted.
+        """
+        if since is not None and not _locks_are_known():
+            return
+        table, last = self._table, self._open
+        if births is not last[0] or rows is not last[1] or since is not last[2] or first != last[3] or capacity != last[4]:
+            self._open = births, rows, since, first, capacity  # kept: compiled code knows them by address
+            table[words.BIRTHS:words.CAPACITY + 1] = id(births), id(rows), 0 if since is None else id(since), first, capacity
+        table[words.OPEN] = 1
+
+    def shut(self) -> None:
+        """Ends what `open` began."""
+        self._table[words.OPEN] = 0
 
     def bind(self, columns: Mapping[str, Array]) -> None:
         """Reads into these columns from here on, [capacity, *row] each, what has their types; the caller keeps them alive."""

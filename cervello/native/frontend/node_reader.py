@@ -16,12 +16,14 @@ from cervello.errors import FormatError, GraphError, UnsupportedError
 from cervello.native.frontend.control_flow import FLOW
 from cervello.native.frontend.op_schema import check_signature
 from cervello.native.frontend.tensor_data import read_array
+from cervello.native.frontend.trees import ML
 from cervello.native.graph.graph import CALL, Body, Node
 
 _NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
                          "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement"})
 _BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
 _SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
+_STRINGS = frozenset({"classlabels_strings", "keys_strings", "values_strings", "cats_strings"})  # attributes of ai.onnx.ml
 _FIRST_INNER = 1 << 24  # numbers of nodes inside others, behind those of any file's own
 _MOST_INNER = 10_000  # of them: functions that call functions can make any number of a few bytes
 _MOST_DEEP = 64  # calls inside calls
@@ -109,6 +111,9 @@ class NodeReader:
             raise UnsupportedError(f"{where}: expected ops on tensors, got one on sequences or optional values; export the policy without")
         if self._opset < 7 and not domain and _meant_otherwise(node.op_type, self._opset, attributes):
             raise UnsupportedError(f"{where}: expected opset 7 or later, got {self._opset}; export it with another opset")
+        if domain == ML and (strings := [key for key in attributes if key in _STRINGS and attributes[key]]) and node.op_type != "ZipMap":
+            raise UnsupportedError(f"{where}: expected numbers, got {strings[0]}; encode the labels as integers before training "
+                                   "(sklearn.preprocessing.LabelEncoder) and export the policy again")
         if node.op_type == "Scan" and not domain and self._opset < 9:
             raise UnsupportedError(f"{where}: expected opset 9 or later, got {self._opset}; export it with another opset")
 

@@ -2,7 +2,7 @@
 
 Source: ONNX operator changelog. Clip (11), Slice (10), Split (13), Squeeze and Unsqueeze (13), reductions (13, 18), Pad (11),
 Dropout (any: identity at inference, its mask all true), Softmax, LogSoftmax, Hardmax (13: axis -1 instead of a 2-D view from axis 1),
-GridSample (20: other names of its modes).
+GridSample (20: other names of its modes). Trees of ai.onnx.ml are gathered to one attribute.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from cervello.errors import UnsupportedError
+from cervello.native.frontend.trees import gathered
 from cervello.native.graph.graph import Graph, Node
 
 _REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
@@ -40,7 +41,7 @@ def normalise(graph: Graph) -> Graph:
 
     for node in graph.nodes:
         if node.domain:
-            nodes.append(node)
+            nodes.append(gathered(node))
         elif node.op == "Dropout":
             nodes += _without_dropout(node, constants)
         else:

@@ -1,7 +1,8 @@
 """Blocks that convert between element types, named source_to_target.
 
 Floats lose their fraction when they become integers, saturate, and NaN becomes 0, on every CPU alike. Integers keep their low bits. What
-is not 0 is true, NaN too.
+is not 0 is true, NaN too. 16-bit floats have casts from and to float32, which holds them exactly; a cast to one rounds to nearest, ties
+to even.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from cervello.codegen.memory import (
     read_i32,
     read_i64,
     read_u8,
+    read_u16,
     write_f32,
     write_f64,
     write_i8,
     write_i32,
     write_i64,
     write_u8,
+    write_u16,
 )
 
 
@@ -72,3 +75,59 @@ def _block(source_type, target_type):
 
 
 globals().update({f"{a}_to_{b}": _block(a, b) for a in _READ for b in _WRITE if a != b})
+
+
+def _reinterpreting(source, target, result):
+    """The bits of a number as a number of another type."""
+    @intrinsic
+    def convert(typing_context, x):
+        def codegen(context, builder, sig, args):
+            return builder.bitcast(args[0], result)
+
+        return target(source), codegen
+
+    return convert
+
+
+_bits, _float = _reinterpreting(types.float32, types.int32, ir.IntType(32)), _reinterpreting(types.int32, types.float32, ir.FloatType())
+# Of float32: what lies between the exponents of the two types, 2**16, 2**-14 and 1/2.
+_SHIFTED, _TOO_LARGE, _SMALL, _HALF, _INFINITE = 0x38000000, 0x47800000, 0x38800000, 0x3F000000, 0x7F800000
+
+
+def f32_to_f16(target, source, count, parameters):
+    for i in range(count):
+        bits = np.int64(_bits(read_f32(source, i)))
+        size = bits & 0x7FFFFFFF
+        small = np.int64(_bits(_float(np.int32(size)) + np.float32(0.5))) - _HALF  # the addition rounds below the smallest exponent
+        usual = (size - _SHIFTED + 0xFFF + ((size >> 13) & 1)) >> 13
+        large = 0x7E00 if size > _INFINITE else 0x7C00
+        found = large if size >= _TOO_LARGE else small if size < _SMALL else usual
+        write_u16(target, i, np.uint16(((bits >> 16) & 0x8000) | found))
+    return 0
+
+
+def f16_to_f32(target, source, count, parameters):
+    for i in range(count):
+        half = np.int64(read_u16(source, i))
+        size = (half & 0x7FFF) << 13
+        exponent = size & 0x0F800000
+        small = np.int64(_bits(_float(np.int32(size + _SMALL)) - _float(np.int32(_SMALL))))
+        usual = size + (2 * _SHIFTED if exponent == 0x0F800000 else _SHIFTED)
+        found = small if exponent == 0 else usual
+        write_f32(target, i, _float(np.int32(found | ((half & 0x8000) << 16))))
+    return 0
+
+
+def f32_to_bf16(target, source, count, parameters):
+    for i in range(count):
+        bits = np.int64(_bits(read_f32(source, i)))
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        found = (bits >> 16) | 0x40 if bits & 0x7FFFFFFF > _INFINITE else rounded
+        write_u16(target, i, np.uint16(found & 0xFFFF))
+    return 0
+
+
+def bf16_to_f32(target, source, count, parameters):
+    for i in range(count):
+        write_f32(target, i, _float(np.int32(np.int64(read_u16(source, i)) << 16)))
+    return 0

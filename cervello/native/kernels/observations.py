@@ -17,28 +17,44 @@ from cervello.codegen.memory import (
 )
 from cervello.native.kernels.row_words import (
     ARRAY_TYPE,
+    BIRTHS,
+    BIRTHS_AT,
+    CAPACITY,
     CLEAR,
     COLUMN,
+    DECREF,
     DESCR,
     DICT_GET,
     DICT_NEXT,
+    DICT_SET,
     DICT_SIZE,
     DICT_TYPE,
     DIMS,
     EMPTY,
+    ERR_CLEAR,
+    FIRST,
     HEADER,
     INCREF,
+    INT_MAKE,
+    INT_TYPE,
+    INT_VALUE,
     KEY,
+    LOCK_OWNER,
     N_DIMS,
     N_INPUTS,
     NAME,
+    OPEN,
     POSITION,
     ROW_BYTES,
+    ROWS,
     SET_ITEM,
+    SINCE,
+    SLOTS,
     SOLE,
     STR_TYPE,
     VALUE,
     WORDS,
+    WRITER,
 )
 from cervello.native.kernels.storing import copy_row
 from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, TYPE
@@ -100,6 +116,65 @@ def read_rows(reader, first, unused, objects, n_objects):
         if not _read(reader, word(objects, i), first + i):
             return i
     return n_objects
+
+
+@noinline
+def _note(reader, names, agent, number):
+    """names[agent] = number; False for want of memory."""
+    value = call_c_1(word(reader, INT_MAKE), number)
+    if value == 0:
+        call_c_0(word(reader, ERR_CLEAR))
+        return False
+    status = call_c_3(word(reader, DICT_SET), names, agent, value)
+    call_c_1(word(reader, DECREF), value)
+    if status != 0:
+        call_c_0(word(reader, ERR_CLEAR))
+    return status == 0
+
+
+def push_row(reader, unused, unused_too, objects, n_objects):
+    """Adds an agent that has begun and does not wait yet to those who wait, behind them, with what it observes. One that waits already
+    gets the newest observation in its row, where frames are counted and there is one input.
+
+    Nothing here runs Python, so nothing comes in between. The agent is looked up by itself when it is of the type int or str.
+
+    Args:
+      objects: the agent and its observation; where frames are counted, the frame that it waits from, an int, and a `threading.RLock`
+        that somebody holds who changes who waits.
+    Returns:
+      1; 0 when Python must look, and nothing has happened then.
+    """
+    if word(reader, OPEN) == 0 or word(word(reader, WRITER), 0) != 0:
+        return 0
+    counted = n_objects == 4
+    if counted and word(word(objects, 3) + LOCK_OWNER, 0) != 0:
+        return 0
+    agent, observation, births = word(objects, 0), word(objects, 1), word(reader, BIRTHS)
+    kind = word(agent + TYPE, 0)
+    if kind != word(reader, INT_TYPE) and kind != word(reader, STR_TYPE):
+        return 0
+    slot = call_c_2(word(reader, DICT_GET), word(reader, SLOTS), agent)
+    if slot == 0:
+        return 0
+    waits = call_c_2(word(reader, DICT_GET), births, agent) != 0
+    row = word(reader, FIRST) + call_c_1(word(reader, DICT_SIZE), births)
+    if waits:
+        if not counted or word(reader, N_INPUTS) != 1:
+            return 0
+        found = call_c_2(word(reader, DICT_GET), word(reader, ROWS), agent)
+        if found == 0:
+            return 0
+        row = call_c_1(word(reader, INT_VALUE), found)
+    if row >= word(reader, CAPACITY) or not _read(reader, observation, row):
+        return 0
+    if not waits:
+        if not _note(reader, word(reader, ROWS), agent, row):
+            return 0
+        if counted and call_c_3(word(reader, DICT_SET), word(reader, SINCE), agent, word(objects, 2)) != 0:
+            call_c_0(word(reader, ERR_CLEAR))
+            return 0
+    slot = call_c_1(word(reader, INT_VALUE), slot)
+    return 1 if _note(reader, births, agent, word(word(word(reader, BIRTHS_AT), 0), slot)) else 0
 
 
 def stack(context, unused, unused_too, objects, n_objects):

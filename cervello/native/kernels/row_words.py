@@ -17,7 +17,22 @@ KEY: Final = 7
 VALUE: Final = 8
 N_INPUTS: Final = 9
 SOLE: Final = 10  # 1: the row of the only input may come without a dict
-HEADER: Final = 11
+OPEN: Final = 11  # 1: `push_row` may add rows; what follows says where, and of which agents
+INT_TYPE: Final = 12  # addresses of the type int, and of PyDict_SetItem, PyLong_AsLongLong, PyLong_FromLongLong, Py_DecRef and PyErr_Clear
+DICT_SET: Final = 13
+INT_VALUE: Final = 14
+INT_MAKE: Final = 15
+DECREF: Final = 16
+ERR_CLEAR: Final = 17
+SLOTS: Final = 18  # address of the dict of agents that have begun, with their slots
+WRITER: Final = 19  # address of a word that is not 0 while somebody changes these
+BIRTHS_AT: Final = 20  # address of a word that holds the address of births by slot
+BIRTHS: Final = 21  # addresses of the dicts of those who wait: their births and rows, and the frames that they wait from, or 0
+ROWS: Final = 22
+SINCE: Final = 23
+FIRST: Final = 24  # row of the agent in front
+CAPACITY: Final = 25
+HEADER: Final = 26
 NAME: Final = 0  # address of the name's str object
 DESCR: Final = 1  # address of the dtype object
 N_DIMS: Final = 2
@@ -26,6 +41,8 @@ COLUMN: Final = 4  # address of row 0
 DIMS: Final = 5
 MOST_DIMS: Final = 8
 WORDS: Final = DIMS + MOST_DIMS
+
+LOCK_OWNER: Final = 24  # bytes from a threading.RLock to a word that is 0 while nobody holds it
 
 # The words of what copies rows: addresses of PyArray_Empty, Py_IncRef, PyList_SetItem and PyErr_Clear.
 EMPTY: Final = 0

@@ -8,7 +8,7 @@ with both readings. See docs/decisions/0017-which-axis-is-the-batch.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -18,6 +18,7 @@ from cervello.native.graph.dims import ROWS, Shape, at
 from cervello.native.graph.graph import Graph
 from cervello.native.graph.values import Value
 from cervello.native.passes.batch_axes import (
+    OPEN_BATCH,
     BatchAxis,
     Batching,
     Entries,
@@ -34,11 +35,12 @@ from cervello.native.passes.dead_code import without_dead_code
 from cervello.native.passes.decompose import spelled
 from cervello.native.passes.dynamic_batch import StaticBatchError, make_batch_dynamic, walked
 from cervello.native.passes.dynamic_dims import forced_size
+from cervello.native.passes.trip_counts import with_trip_counts
 from cervello.native.passes.vectorize import vectorize_graph
 from cervello.native.shapes.control_flow import decided
 from cervello.native.shapes.infer_shapes import infer
 
-Attempt = Callable[[Graph, Batching], tuple[Graph, Batching]]
+Attempt = Callable[[Graph, Batching], Iterable[tuple[Graph, Batching]]]
 _BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a small n counts entities as often
 
 
@@ -139,6 +141,7 @@ def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tu
             return _read(one, row, names)
         size = forced_size(graph, entries, lambda fixed: _runs(*_alone(graph, fixed)))
         if size is not None:
+            _check_no_batch(graph, entries, size, failed[0])
             return read_axes(graph, names, {**dims, **size})
         if all(0 not in each.batching.axes.values() for each in failed):
             return _read(one, row, names)  # which says what is wrong with it
@@ -151,6 +154,21 @@ def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tu
         if each.verdict is _Verdict.ONE or all(_says_batch(name) for name in each.batching.symbols):
             return _row_by_row(each)
     raise GraphError(_both_readings(graph, possible[0]))
+
+
+def _check_no_batch(graph: Graph, entries: Entries, size: Mapping[str, int], failed: _Failed) -> None:
+    """Refuses a size with which alone a graph runs where its axis may be a batch: it leads an input or is called one, and is not the last.
+
+    Raises:
+      GraphError: with the node that has the batch baked in.
+    """
+    ((name, n_baked),) = size.items()
+    places = [(port.name, row.index(name), len(row)) for port, row in zip(graph.inputs, entries, strict=True) if name in row]
+    port, axis, _ = places[0]
+    if any(place == rank - 1 for _, place, rank in places) or (axis > 0 and not _says_batch(name)):
+        return
+    raise GraphError(f"model {graph.name!r}, input {port!r}, axis {axis}: expected a batch of any size, got a file with {n_baked} baked in "
+                     f"({failed.stuck.reason}); {OPEN_BATCH}, or give dims={size} when it is a size of one agent's row")
 
 
 def _row_by_row(failed: _Failed) -> Reading:
@@ -241,23 +259,37 @@ def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
 
 
 def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attempt) -> Reading | _Stuck:
-    """A reading whose rows are apart, or why there is none."""
+    """A reading whose rows are apart, or why there is none; rows are related where every way to run N of them relates them."""
+    stuck: list[_Stuck] = []
+    try:
+        for graph, free in attempt(without_branches(one, taken.shapes), taken):
+            found = _checked(graph, free, taken, names)
+            if isinstance(found, Reading):
+                return found
+            stuck.append(found)
+    except (StaticBatchError, GraphError) as error:
+        return _Stuck(str(error))
+    return replace(stuck[0], related=all(each.related for each in stuck))
+
+
+def _checked(graph: Graph, free: Batching, taken: Batching, names: tuple[str, ...]) -> Reading | _Stuck:
+    """The reading of one way to run N rows, or why rows are not known to be apart."""
     axes: dict[str, int] = {}
     try:
-        graph, free = attempt(without_branches(one, taken.shapes), taken)
         graph, values = spelled(graph, free.shapes)
         graph = without_dead_code(graph, names)  # what the spelling has left without a reader may be what relates the rows
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
     except BatchDependenceError as error:
         return _Stuck(str(error), error.related, axes)
-    except (StaticBatchError, GraphError) as error:
+    except GraphError as error:
         return _Stuck(str(error), False, axes)
     return Reading(graph, values, replace(free, others=taken.others, symbols=taken.symbols), axes, stretches)
 
 
 def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
-    """The graph without branches that its shapes alone rule out."""
+    """The graph without branches that its shapes alone rule out, and with the trip counts that they decide."""
+    graph = with_trip_counts(graph, shapes)
     if not any(node.op == BRANCH for node in graph.nodes):
         return graph
     try:
@@ -270,15 +302,15 @@ def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     return decided(graph, values)
 
 
-def _declared(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
+def _declared(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
     """The graph with the batch where its inputs declare one."""
     if not batching.free:
         raise StaticBatchError(batching.reason)
-    return graph, batching
+    return [(graph, batching)]
 
 
-def _freed(graph: Graph, batching: Batching) -> tuple[Graph, Batching]:
+def _freed(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
     """The graph with N in place of a batch of 1, in the inputs or behind them."""
     if batching.free:
-        return walked(graph, batching.shapes), batching
-    return vectorize_graph(graph) if -1 in batching.axes.values() else make_batch_dynamic(graph)
+        return ((dynamic, batching) for dynamic in walked(graph, batching.shapes))
+    return [vectorize_graph(graph)] if -1 in batching.axes.values() else make_batch_dynamic(graph)

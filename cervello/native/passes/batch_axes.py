@@ -19,6 +19,7 @@ from cervello.native.passes.dynamic_dims import symbol
 _MOST_READINGS = 16  # of the symbols of a file; each of them may cost as much as loading it
 _FEWEST_READINGS = 4
 _MOST_SYMBOLS_READ = 50_000  # symbols times readings: each reading looks at every input
+OPEN_BATCH = "export it with that axis open (torch.onnx.export: dynamic_shapes=, or dynamic_axes= with dynamo=False)"
 Entries = list[list[int | str]]  # sizes and symbols, by input and axis
 BatchAxis = int | Mapping[str, int | None] | None
 
@@ -149,7 +150,8 @@ def asked(graph: Graph, entries: Entries, batch_axis: BatchAxis) -> tuple[Graph,
             raise ConfigurationError(f"{where}, input {name!r}: expected None or an axis 0 ≤ axis < {len(row)}, got {axis!r}")
         if not isinstance(row[axis], str) and row[axis] != 1:
             raise ConfigurationError(f"{where}, input {name!r}: expected an axis of open size or of size 1, got axis {axis} of size "
-                                     f"{row[axis]}; name the axis of each input that has one: batch_axis={{input: axis}}")
+                                     f"{row[axis]}; name the axis of each input that has one: batch_axis={{input: axis}}; a batch of "
+                                     f"{row[axis]} is fixed in the file: {OPEN_BATCH}")
     placed = [entries[names.index(name)][axis] for name, axis in given.items() if axis is not None]
     if not placed and all(name in given for name in names):
         return whole(graph, entries, "no input has a batch axis", in_front=False)

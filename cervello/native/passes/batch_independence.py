@@ -71,7 +71,7 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
     doubt: BatchDependenceError | None = None
     for node in graph.nodes:
         try:
-            _check(node, values, stretches)
+            check_node(node, values, stretches)
         except BatchDependenceError as error:
             if error.related:
                 raise
@@ -85,12 +85,17 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
         if value.shape is not None and value.data is None and not _moving(value):
             raise BatchDependenceError(f"output {name!r} has no batch axis")
         if value.shape is not None and any(value.shape[i] != ROWS for i in _moving(value)):
-            raise BatchDependenceError(f"output {name!r} has {written(value.shape)} rows")
+            maker = next((f" of node {node}" for node in graph.nodes if name in node.outputs), "")
+            raise BatchDependenceError(f"output {name!r}{maker} has the shape {written(value.shape)}, without one entry per row")
     return stretches
 
 
-def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
-    """Refuses a node where rows meet, and notes how rows lie in its results."""
+def check_node(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
+    """Refuses a node where rows meet, and notes how rows lie in its results.
+
+    Raises:
+      BatchDependenceError: rows meet, or may meet.
+    """
     known = [values[name] for name in node.outputs if name]
     if any(value.data is not None for value in known):
         return
@@ -109,7 +114,7 @@ def _check(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> N
     if node.op in RANDOM and not node.domain:
         _check_random(node, known)
     elif any(_moving(value) for value in inputs):
-        _check_node(node, inputs)
+        _check_operands(node, inputs)
     if any(_moving(value) for value in inputs) and any(not _moving(value) for value in known):
         raise BatchDependenceError(f"node {node} makes one value of all rows", related=True)
     _follow(node, inputs, known, stretches)
@@ -154,7 +159,7 @@ def _check_random(node: Node, outputs: list[Value]) -> None:
             raise BatchDependenceError(f"node {node} draws numbers whose rows do not lie in front")
 
 
-def _check_node(node: Node, inputs: list[Value]) -> None:
+def _check_operands(node: Node, inputs: list[Value]) -> None:
     """Refuses a node that is not known to keep the rows of its inputs apart."""
     along = None if node.domain else _along(node, inputs)
     if along is None:
@@ -178,7 +183,7 @@ def _along(node: Node, inputs: list[Value]) -> set[int] | None:
         return set()
     if node.op in _PICTURES:
         return set(range(1, rank))
-    if node.op in _CHANNELS:
+    if node.op in _CHANNELS or node.op == "Trees":
         return {1}
     if node.op in _RECURRENT:
         return {0}

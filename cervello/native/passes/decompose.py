@@ -17,10 +17,13 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     convolution,
     einsum,
     indexing,
+    narrow,
     quantisation,
     rearranging,
     recurrent,
     stacked,
+    traditional,
+    trees,
 )
 from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer

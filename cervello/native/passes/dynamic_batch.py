@@ -7,55 +7,89 @@ initial states. Each change leaves the graph as it was for N = 1, which is check
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.graph.dims import ROWS, Affine, Dim, NotAffine, Shape, at, product
+from cervello.native.graph.dims import ROWS, Affine, Dim, Shape, at
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
 from cervello.native.passes.batch_axes import Batching
-from cervello.native.passes.batch_independence import ELEMENTWISE
+from cervello.native.passes.batch_independence import ELEMENTWISE, BatchDependenceError, check_node
+from cervello.native.passes.row_layouts import layouts, rows_axis
 from cervello.native.shapes.infer_shapes import results
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
+_MOST_WAYS = 8  # of laying out rows, each of which costs a walk and a proof
+_Choice = tuple[Shape, int, tuple[int, ...]]  # a kind of Reshape: source, stretches of rows in it, target
 
 
 class StaticBatchError(Exception):
     """The batch of 1 is part of what a node does; the message names it."""
 
 
-def make_batch_dynamic(graph: Graph) -> tuple[Graph, Batching]:
-    """The graph with N rows in front of every input.
+def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
+    """The graph with N rows in front of every input, in each way that `walked` finds.
 
     Raises:
-      Baked: with the node that stands in the way.
+      StaticBatchError: there is none; with the node that stands in the way.
     """
     shapes: dict[str, Shape] = {}
     for port in graph.inputs:
         if port.dtype is None or not port.shape or port.shape[0] != 1 or any(not isinstance(size, int) for size in port.shape):
             raise StaticBatchError(f"input {port.name!r} of shape {port.shape} has no batch in front")
         shapes[port.name] = (ROWS, *(size for size in port.shape[1:] if isinstance(size, int)))
-    return walked(graph, shapes), Batching(True, shapes, dict.fromkeys(shapes, 0))
+    batching = Batching(True, shapes, dict.fromkeys(shapes, 0))
+    for dynamic in walked(graph, shapes):
+        yield dynamic, batching
 
 
-def walked(graph: Graph, shapes: dict[str, Shape]) -> Graph:
-    """The graph with N rows wherever rows of inputs of these shapes reach.
+def walked(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
+    """The graph with N rows wherever rows of inputs of these shapes reach, in several ways: a Reshape may have several layouts.
+
+    Reshapes of one kind, with equal shapes before and behind them, have one layout. The ways whose difference lies before the first node
+    that relates rows come first.
 
     Raises:
-      Baked: with the node that stands in the way.
+      StaticBatchError: there is none; with the node that stands in the way.
     """
-    return _Walk(graph, shapes).done()
+    picks: dict[_Choice, int] = {}
+    first: StaticBatchError | None = None
+    n_found = 0
+    for _ in range(_MOST_WAYS):
+        walk = _Walk(graph, shapes, picks)
+        try:
+            yield walk.done()
+            n_found += 1
+        except StaticBatchError as error:
+            first = first or error
+        picks = walk.next_picks()
+        if not picks:
+            break
+    if first is not None and not n_found:
+        raise first
 
 
 class _Walk:
-    """The state of one walk through a graph; `values`: what everything is with N rows."""
+    """The state of one walk through a graph.
 
-    def __init__(self, graph: Graph, shapes: dict[str, Shape]):
+    Attributes:
+      values: what everything is with N rows.
+      single: what everything is with one row.
+      stretches: of values with rows, as in `check_rows_apart`.
+      picks: which of its layouts each kind of Reshape has, in the order in which they are met; n_layouts: how many it can have.
+      n_before: how many kinds were met when the first node related rows.
+    """
+
+    def __init__(self, graph: Graph, shapes: dict[str, Shape], picks: Mapping[_Choice, int]):
         self.graph = graph
+        self.stretches: dict[str, int] = {}
+        self.picks = dict(picks)
+        self.n_layouts: dict[_Choice, int] = {}
+        self.n_before: int | None = None
         self.constants = dict(graph.constants)
         self.values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data) for name, data in graph.constants.items()}}
         self.single = dict(self.values)
@@ -73,6 +107,15 @@ class _Walk:
             _check(node, self.values, self.single)
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
 
+    def next_picks(self) -> dict[_Choice, int]:
+        """The next way to try; {} when there is none."""
+        met = list(self.n_layouts)[:self.n_before]
+        while met:
+            last = met.pop()
+            if self.picks[last] + 1 < self.n_layouts[last]:
+                return {**{kind: self.picks[kind] for kind in met}, last: self.picks[last] + 1}
+        return {}
+
     def place(self, node: Node) -> None:
         """Puts a node behind the others."""
         try:
@@ -81,6 +124,11 @@ class _Walk:
             raise StaticBatchError(str(error)) from error
         self.nodes.append(node)
         self.values |= {value.name: value for value in found}
+        try:
+            check_node(node, self.values, self.stretches)
+        except BatchDependenceError as error:  # whether it matters is for the proof to say: nodes may be unread, or be decomposed
+            if error.related and self.n_before is None:
+                self.n_before = len(self.n_layouts)
 
     def shape(self, name: str) -> Shape:
         return self.values[name].shape or ()
@@ -102,28 +150,39 @@ class _Walk:
 
     def rewritten(self, node: Node) -> Node:
         """The node in a form that N rows pass; what it needs for that is placed before it."""
-        if node.domain or all(_rows_axis(self.shape(name)) is None for name in node.inputs):
+        if node.domain or all(rows_axis(self.shape(name)) is None for name in node.inputs):
             return node
         if node.op == "Reshape":
-            target = self.values[node.inputs[1]].constant
-            if target is None or (node.attributes.get("allowzero", 0) and 0 in target):
-                return node
-            wanted = _target(self.shape(node.inputs[0]), target.tolist())
-            return node if wanted is None else replace(node, inputs=(node.inputs[0], self.sizes(wanted)))
+            return self.laid_out(node)
         if node.op == "Slice":  # of a batch that the file leaves open, it takes the first row
             return self.all_rows(node) if self.for_one else node
         if node.op == "Concat":
-            rows = next(shape for name in node.inputs if _rows_axis(shape := self.shape(name)) is not None)
-            axis = _rows_axis(rows)
+            rows = next(shape for name in node.inputs if rows_axis(shape := self.shape(name)) is not None)
+            axis = rows_axis(rows)
             assert axis is not None
             return node if axis == node.attributes["axis"] % len(rows) else self.with_rows(node, range(len(node.inputs)), axis)
         if node.op in _STATES:
             return self.with_rows(self.turned(node), _STATES[node.op], 1)
         return self.aligned(node) if node.op in ELEMENTWISE else node
 
+    def laid_out(self, node: Node) -> Node:
+        """A Reshape whose target has N in one of the places that keep rows apart."""
+        name, target = node.inputs[0], self.values[node.inputs[1]].constant
+        single = self.single[node.outputs[0]].shape
+        if target is None or single is None or (node.attributes.get("allowzero", 0) and 0 in target):
+            return node
+        source, stretches = self.shape(name), self.stretches.get(name, 1)
+        choice = source, stretches, tuple(target.tolist())
+        fitting = layouts(source, stretches, [int(size) for size in single], choice[2])  # type: ignore[arg-type]
+        if not fitting:
+            return node
+        self.n_layouts.setdefault(choice, len(fitting))
+        wanted = fitting[self.picks.setdefault(choice, 0)]
+        return replace(node, inputs=(name, self.sizes(wanted)))
+
     def all_rows(self, node: Node) -> Node:
         """A Slice that takes the one row takes all of them."""
-        axis = _rows_axis(self.shape(node.inputs[0]))
+        axis = rows_axis(self.shape(node.inputs[0]))
         operands = [self.values[name].constant if name else None for name in node.inputs[1:]]
         starts, ends, axes, steps = [None if data is None else data.tolist() for data in (*operands, None, None)[:4]]
         if axis is None or starts is None or ends is None or any(name and data is None
@@ -142,7 +201,7 @@ class _Walk:
         for place in places:
             name = inputs[place] if place < len(inputs) else ""
             shape = self.shape(name)
-            if _rows_axis(shape) is None and shape[axis:axis + 1] == (1,):
+            if rows_axis(shape) is None and shape[axis:axis + 1] == (1,):
                 inputs[place] = self.sized("Expand", name, (*shape[:axis], ROWS, *shape[axis + 1:]))
         return replace(node, inputs=tuple(inputs))
 
@@ -160,10 +219,10 @@ class _Walk:
         """Rows that an operand of lower rank has lost their axes beside: for one row, [1] fits [1, 256]; for N, it has to be [N, 1]."""
         shapes = [self.shape(name) for name in node.inputs]
         rank = max(map(len, shapes))
-        axis = next((own for shape in shapes if len(shape) == rank and (own := _rows_axis(shape)) is not None), None)
+        axis = next((own for shape in shapes if len(shape) == rank and (own := rows_axis(shape)) is not None), None)
         inputs = list(node.inputs)
         for place, (name, shape) in enumerate(zip(node.inputs, shapes, strict=True)):
-            own = _rows_axis(shape)
+            own = rows_axis(shape)
             lost = own is not None and axis is not None and own + rank - len(shape) != axis
             if lost and all(size in (1, ROWS) for size in shape):
                 inputs[place] = self.sized("Reshape", name, [ROWS if i == axis else 1 for i in range(rank)])
@@ -178,48 +237,3 @@ def _check(node: Node, free: dict[str, Value], single: dict[str, Value]) -> None
             continue
         if (a.shape is None) != (b.shape is None) or (a.shape is not None and tuple(at(d, 1) for d in a.shape) != b.shape):
             raise StaticBatchError(f"node {node} gives another shape once the batch is free")
-
-
-def _rows_axis(shape: Shape) -> int | None:
-    return next((i for i, size in enumerate(shape) if isinstance(size, Affine)), None)
-
-
-def _target(source: Shape, target: list[int]) -> list[Dim] | None:
-    """Where a Reshape has to leave N in place of a 1: in front if it can, else the first place that makes the sizes fit."""
-    total = product(source)
-    sizes: list[Dim] = [source[i] if size == 0 and i < len(source) else size for i, size in enumerate(target)]
-    if any(isinstance(size, Affine) for size in sizes) or sizes[:1] == [-1]:
-        return None
-    for place, size in enumerate(sizes):
-        if size != 1:
-            continue
-        changed = [*sizes[:place], ROWS, *sizes[place + 1:]]
-        if -1 not in changed:
-            if product(changed) == total:
-                return changed
-            continue
-        rest = product(size for size in changed if size != -1)
-        try:
-            filled = total // rest
-        except NotAffine:
-            continue
-        if not isinstance(filled, Affine) and (place == 0 or _front(source) == 1):
-            return [filled if size == -1 else size for size in changed]
-    return _joined(source, sizes)
-
-
-def _joined(source: Shape, sizes: list[Dim]) -> list[Dim] | None:
-    """Rows that lie behind a sequence and that a Reshape joins with heads: for one row, 1 x heads is heads; for N, it is N x heads."""
-    axis = _rows_axis(source)
-    if not axis or -1 in sizes:
-        return None
-    for place, size in enumerate(sizes):
-        if product(sizes[:place]) == product(source[:axis]) and size != 1:
-            changed = [*sizes[:place], size * ROWS, *sizes[place + 1:]]
-            return changed if product(changed) == product(source) else None
-    return None
-
-
-def _front(source: Shape) -> Dim:
-    """What lies in front of the batch."""
-    return product(source[:next(i for i, size in enumerate(source) if isinstance(size, Affine))])

@@ -12,7 +12,9 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.native.graph.graph import Graph
 
 _KEPT = 64  # models of other sizes; they share their weights
-_TRIED = 32  # sizes that constants of the file have
+_TRIED = 32  # sizes that the file speaks of
+_LARGEST = 1 << 20  # of them; the end of a slice may be any number
+_MOST_AXES = 8  # a longer list is no shape
 
 
 def symbols(graph: Graph) -> dict[str, tuple[str, int]]:
@@ -54,7 +56,7 @@ def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[li
     Returns:
       {symbol: size}, or None when no size runs or several do.
     """
-    sizes = sorted({size for data in graph.constants.values() for size in data.shape if size > 1})
+    sizes = _sizes_of(graph)
     for name in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)):
         fit: list[int] = []
         for size in dict.fromkeys(each for near in sizes[:_TRIED] for each in (near, near + 1)):
@@ -68,6 +70,16 @@ def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[li
 
 
 M = TypeVar("M")  # a model
+
+
+def _sizes_of(graph: Graph) -> list[int]:
+    """Sizes above 1 that the file speaks of: axes of constants and outputs, and targets of Reshape and Expand; the smallest first."""
+    found = {size for data in graph.constants.values() for size in data.shape}
+    found |= {size for port in graph.outputs for size in port.shape or () if isinstance(size, int)}
+    for data in graph.constants.values():
+        if data.dtype == np.int64 and data.ndim == 1 and data.size <= _MOST_AXES:
+            found.update(data.tolist())
+    return sorted(size for size in found if 1 < size <= _LARGEST)
 
 
 class Open(Generic[M]):

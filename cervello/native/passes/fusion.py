@@ -1,7 +1,7 @@
-"""Chains of nodes that one kernel runs: x * Sigmoid(x), attention, a rectifier spelled with masks.
+"""Chains of nodes that one kernel runs: x * Sigmoid(x), attention, a rectifier spelled with masks; and layer norms, see `layer_norms`.
 
 A chain is fused only if nobody else reads what lies between. The fused node stands where the chain's last node stood, so all its
-operands are there. Results keep every bit.
+operands are there. Results keep every bit, but for those of layer norms.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from cervello.native.graph.dims import Affine
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
+from cervello.native.passes.layer_norms import with_layer_norms
 
 F32 = np.dtype(np.float32)
 MOST_OPS = 4  # on the scores of one fused attention: its kernel has words for so many operands
@@ -26,6 +27,7 @@ _SCORES = frozenset({"Add", "Sub", "Mul", "Div"})
 
 def fused(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str]) -> list[Node]:
     """The nodes with chains replaced; `outputs` are names that callers see."""
+    nodes = with_layer_norms(nodes, values, outputs)
     reads = Counter(name for node in nodes for name in node.inputs if name)
     reads.update(outputs)
     makers = {name: node for node in nodes for name in node.outputs if name}

@@ -17,11 +17,13 @@ Array = np.ndarray[Any, Any]
 
 
 class GraphBuilder:
-    """Nodes and constants that take the place of a node; mutable, used once.
+    """Nodes and constants that take the place of a node; mutable, used once. Made by Cervello for each node that a function of
+    `cervello.ops` rewrites.
 
     Attributes:
       node: what is replaced; values: of its inputs, None where absent.
       graph: values of the whole graph; producers: the node that makes each of them.
+      nodes, constants: what has been added so far.
     """
 
     def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int], makers: Mapping[str, Node] | None = None,
@@ -34,21 +36,26 @@ class GraphBuilder:
         self._numbers = numbers
 
     def input(self, index: int) -> str:
-        """The name of an input, "" where it is absent."""
+        """The name of the input at `index`, "" where it is absent."""
         return self.node.inputs[index] if index < len(self.node.inputs) else ""
 
     def maker(self, index: int) -> Node | None:
-        """The node that makes an input, where this node alone reads it: it goes when nothing of the sketch reads it any more."""
+        """The node that makes the input at `index`, where this node alone reads it.
+
+        It goes when nothing of the builder's nodes reads it any more.
+        """
         return self._makers.get(self.input(index))
 
     def value(self, index: int) -> Value | None:
+        """Type, shape and perhaps constant of the input at `index`; None where it is absent."""
         return self.values[index] if index < len(self.values) else None
 
     def attribute(self, name: str, default: Any = None) -> Any:
+        """The value of the replaced node's attribute `name`; `default` where it has none."""
         return self.node.attributes.get(name, default)
 
     def constant(self, data: Any, dtype: Any = np.int64) -> str:
-        """A new constant's name."""
+        """The name of a new constant that holds `data` as an array of type `dtype`."""
         name = f"{self.node.outputs[0] or self.node.name}/{next(self._numbers)}"
         data = np.asarray(data, dtype)
         if data.dtype == object and not any(isinstance(size, Affine) for size in data.reshape(-1)):
@@ -57,27 +64,38 @@ class GraphBuilder:
         return name
 
     def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """A node in the newest form of its op; the name of its result, or a list of several."""
+        """A node in the newest form of its op; the name of its result, or a list of several.
+
+        Args:
+          op: its type.
+          inputs: names, "" for one that is absent.
+          outputs: how many results it has.
+          domain: of the op; "" for ONNX's own.
+          attributes: of the node, by name.
+        """
         number = next(self._numbers)
         names = [f"{self.node.outputs[0] or self.node.name}/{number}.{i}" for i in range(outputs)]
         self.nodes.append(Node(op, inputs, tuple(names), attributes, self.node.name, domain, onnx.defs.onnx_opset_version(), number))
         return names[0] if outputs == 1 else names
 
     def draw(self, op: str, *inputs: str) -> str:
-        """A node that draws noise in place of the one that is replaced: its place in the file, which is part of the noise's key."""
+        """A node of type `op` that draws noise in place of the one that is replaced: its place in the file, which is part of the noise's
+        key.
+        """
         name = str(self.add(op, *inputs))
         self.nodes[-1] = replace(self.nodes[-1], index=self.node.index)
         return name
 
     def reshape(self, x: str, *shape: Dim) -> str:
-        """Sizes of 0 stay, as Reshape has it."""
+        """The name of x in another shape; sizes of 0 stay, as Reshape has it."""
         return str(self.add("Reshape", x, self.constant(np.array(shape, object), object)))
 
     def transpose(self, x: str, *order: int) -> str:
+        """The name of x with its axes in this order."""
         return str(self.add("Transpose", x, perm=order))
 
     def set_outputs(self, *results: str) -> None:
-        """What the node's outputs are."""
+        """Says which `results`, by name, are the node's outputs."""
         for name, result in zip(self.node.outputs, results, strict=False):
             if not name or not result:
                 continue

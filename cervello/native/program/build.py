@@ -32,7 +32,9 @@ from cervello.native.lowering.rules import (  # noqa: F401  (each registers its 
     recurrent,
     reductions,
     resizing,
+    trees,
 )
+from cervello.native.lowering.rules.host import check_ops
 from cervello.native.memory import arena_plan, verifier
 from cervello.native.memory.weights import Weights
 from cervello.native.passes.axis_readings import Reading, read_axes
@@ -97,7 +99,11 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
            batch_axis: BatchAxis) -> BuildResult:
     names = _chosen(graph, outputs)
     graph = without_dead_code(normalise(graph), names)
-    reading = read_axes(graph, names, dims, shapes, batch_axis)
+    try:
+        reading = read_axes(graph, names, dims, shapes, batch_axis)
+    except GraphError:
+        check_ops(graph.nodes)  # a reading that the caller chooses does not help where an op has no kernel
+        raise
     return _lower(reading, names, weights, open_axes(graph, reading.batching, dims, names))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cervello.native.graph.dims import at
+from cervello.native.graph.tensors import Space, Step, Tensor
 from cervello.native.memory.weights import Weights
 
 if TYPE_CHECKING:
@@ -14,31 +16,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBuffer:
-    """One buffer of the arena: half-open lifetime in steps, bytes at N, size as a formula, offset at N."""
+    """One buffer of the arena: half-open lifetime in steps, bytes at N, size as a formula, offset at N.
+
+    Attributes:
+      name: of the tensor in it; made_by: the node that writes it first. `label` is both.
+    """
 
     name: str
+    made_by: str
     first: int
     end: int
     n_bytes: int
     size: str
     offset: int
 
+    @property
+    def label(self) -> str:
+        """The tensor and what made it."""
+        return self.name if self.made_by in self.name else f"{self.name} · {self.made_by}"
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step: the node it stands for, the kernel or tier that runs it, bytes alive while it runs."""
+    """One step: the node it stands for, the kernel or tier that runs it, bytes alive while it runs.
+
+    Attributes:
+      after: numbers of the steps whose results it reads. inputs, outputs: of the model, that it reads and writes.
+      written_bytes: of its results.
+    """
 
     node: str
     op: str
     runs: str
     live_bytes: int
+    after: tuple[int, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    written_bytes: int
 
 
 @dataclass(frozen=True, init=False)
 class MemoryPlan:
-    """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` a picture.
+    """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` and `plan.to_graph_svg()` are pictures. Made by
+    `Model.plan`.
 
     Attributes:
+      name: of the model.
+      fused: nodes that run inside the step of another one.
       piece_rows: rows at once; fewer than n_rows where the batch runs in pieces, so that they fit the cache. All bytes are for these.
       arena_bytes: memory of one run; peak_bytes: the largest sum of sizes alive at one step, below which no plan can go.
       usage: peak / arena (1.0 for an empty arena).
@@ -66,15 +90,22 @@ class MemoryPlan:
     def __init__(self, name: str, built: BuildResult, weights: Weights, n_rows: int, piece_rows: int):
         program, layout = built.program, built.program.layout
         offsets, arena_bytes = layout.offsets(piece_rows)
-        buffers = [PlannedBuffer(life.buffer.name, life.first, life.end, at(life.buffer.n_bytes, piece_rows), str(life.buffer.n_bytes),
-                                 offset) for life, offset in zip(layout.lifetimes, offsets, strict=True)]
+        makers: dict[int, str] = {}
+        for step in program.steps:
+            for tensor in step.writes:
+                makers.setdefault(id(tensor.buffer), step.node or step.op)
+        buffers = [PlannedBuffer(life.buffer.name, makers.get(id(life.buffer), ""), life.first, life.end,
+                                 at(life.buffer.n_bytes, piece_rows), str(life.buffer.n_bytes), offset)
+                   for life, offset in zip(layout.lifetimes, offsets, strict=True)]
         live = [sum(b.n_bytes for b in buffers if b.first <= i < b.end) for i in range(len(program.steps))]
         steps = []
         tiers = {"planned": 0, "numpy": 0, "reference": 0}
-        for i, step in enumerate(program.steps):
+        for i, (step, after) in enumerate(zip(program.steps, _flow(program.steps), strict=True)):
             tier = "planned" if step.host is None else step.host.tier
             tiers[tier] += 1
-            steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.host is None else tier, live[i]))
+            steps.append(PlannedStep(step.node, step.op, step.kernel.rpartition(".")[2] if step.host is None else tier, live[i], after,
+                                     _ports(step.reads, Space.INPUT), _ports(step.writes, Space.OUTPUT),
+                                     sum(int(at(tensor.n_bytes, piece_rows)) for tensor in step.writes)))
         values = {"name": name, "n_rows": n_rows, "piece_rows": piece_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
                   "weight_bytes": weights.n_bytes, "shared_bytes": weights.shared_bytes, "buffers": tuple(buffers),
                   "steps": tuple(steps), "tiers": tiers, "slow": dict(built.slow),
@@ -89,6 +120,7 @@ class MemoryPlan:
 
     @property
     def usage(self) -> float:
+        """Peak over arena, 0 to 1; 1.0 for an empty arena."""
         return self.peak_bytes / self.arena_bytes if self.arena_bytes else 1.0
 
     @property
@@ -116,12 +148,65 @@ class MemoryPlan:
             lines.append(f"{'offset':>9} {'bytes':>9}  {'size':<14} {'steps':<9} buffer")
             for members in self.partitions.values():
                 for b in members:
-                    lines.append(f"{b.offset:>9} {b.n_bytes:>9}  {b.size:<14} {f'{b.first}-{b.end}':<9} {b.name}")
+                    lines.append(f"{b.offset:>9} {b.n_bytes:>9}  {b.size:<14} {f'{b.first}-{b.end}':<9} {b.label}")
         return "\n".join(lines)
 
     def to_svg(self) -> str:
         """The arena over time: steps to the right, bytes upward, one box per buffer."""
         from cervello.pictures.svg import arena_chart
 
-        boxes = [(b.first, b.end, b.offset, b.n_bytes, b.name) for b in self.buffers]
+        boxes = [(b.first, b.end, b.offset, b.n_bytes, b.label) for b in self.buffers]
         return arena_chart(self.title, boxes, len(self.steps), self.arena_bytes)
+
+    def to_graph_svg(self) -> str:
+        """The steps from top to bottom, what flows between them, and the tier of each."""
+        from cervello.pictures.graph import GraphNode, graph_chart
+        from cervello.pictures.text import size_text
+
+        inputs = list(dict.fromkeys(name for step in self.steps for name in step.inputs))
+        nodes = [GraphNode(name, "input", "input", ()) for name in inputs]
+        for step in self.steps:
+            kind = step.runs if step.runs in self.tiers else "planned"
+            reason = self.slow.get(step.node, "")
+            after = (*map(inputs.index, step.inputs), *(len(inputs) + i for i in step.after))
+            tip = f"{step.node or step.op}\n{step.runs}{f': {reason}' if reason else ''}\n{step.written_bytes:,} bytes written"
+            nodes.append(GraphNode(step.node or step.op, f"{step.runs}, {size_text(step.written_bytes)}", kind, after, tip))
+        outputs: dict[str, list[int]] = {}
+        for i, step in enumerate(self.steps):
+            for name in step.outputs:
+                outputs.setdefault(name, []).append(len(inputs) + i)
+        nodes += [GraphNode(name, "output", "output", tuple(after)) for name, after in outputs.items()]
+        counts = ", ".join(f"{count} {tier}" for tier, count in self.tiers.items() if count) or "none"
+        note = f"steps: {counts}; {self.fused} nodes fused into others" + (f"; one row at a time: {self.one_row}" if self.one_row else "")
+        return graph_chart(self.title, note, nodes)
+
+    def _repr_html_(self) -> str:
+        from cervello.pictures import notebook
+
+        rows = [(f"{b.offset:,}", f"{b.n_bytes:,}", b.size, f"{b.first}-{b.end}", b.name, b.made_by) for b in self.buffers]
+        facts = notebook.facts({
+            "arena": f"{self.arena_bytes:,} bytes", "peak": f"{self.peak_bytes:,} bytes, {self.usage:.0%} of the arena",
+            "weights": f"{self.weight_bytes:,} bytes, {self.shared_bytes:,} of them shared",
+            "steps": ", ".join(f"{count} {tier}" for tier, count in self.tiers.items() if count),
+            "one row at a time": self.one_row, "slow": "; ".join(f"{node}: {reason}" for node, reason in self.slow.items())})
+        return "".join([notebook.heading(self.title), facts, notebook.figure(self.to_svg(), f"memory plan of {self.title}"),
+                        notebook.folded("graph", notebook.figure(self.to_graph_svg(), f"steps of {self.title}")),
+                        notebook.folded("buffers", notebook.table(("offset", "bytes", "size", "steps", "buffer", "made by"), rows))])
+
+
+def _ports(tensors: Sequence[Tensor], space: Space) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(tensor.buffer.name for tensor in tensors if tensor.buffer.space is space))
+
+
+def _flow(steps: Sequence[Step]) -> Iterator[tuple[int, ...]]:
+    """For each step, the numbers of those whose results it reads: the last ones that wrote where it reads."""
+    writers: dict[int, dict[tuple[object, ...], int]] = {}  # by buffer, by the window that was written
+    for i, step in enumerate(steps):
+        found: dict[int, None] = {}
+        for tensor in step.reads:
+            written = writers.get(id(tensor.buffer), {})
+            same = written.get((tensor.offset, tensor.n_bytes))
+            found.update(dict.fromkeys(sorted(written.values()) if same is None else [same]))
+        yield tuple(found)
+        for tensor in step.writes:
+            writers.setdefault(id(tensor.buffer), {})[tensor.offset, tensor.n_bytes] = i

@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.errors import ConfigurationError
 from cervello.native.execution.arguments import check_names
-from cervello.native.execution.noise_keys import Draw
+from cervello.native.execution.noise_keys import RowNoise
 from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import PackedWeight, Space, Step, Tensor
 from cervello.native.model import Model
@@ -22,6 +22,7 @@ from cervello.native.report import roofline
 from cervello.native.report.step_timer import Bench, Progress
 
 ROUNDS = 9
+_STEPS_DRAWN = 20  # the longest; the others are one bar
 _RESOLVED_S = 2e-8  # what is shorter drowns in the time of the call around it
 
 
@@ -121,6 +122,32 @@ class Profile:
         """limit_s / whole_s."""
         return self.limit_s / self.whole_s
 
+    def to_svg(self) -> str:
+        """A bar per step, longest first, and the least time that the machine allows for it."""
+        from cervello.pictures.bars import Bar, bar_chart
+
+        by_time = sorted(enumerate(self.steps), key=lambda numbered: -numbered[1].seconds)
+        bars = [Bar(f"{i} {step.node or step.op}", step.seconds, f"{1e6 * step.seconds:.3g} µs, {step.share:.0%}", step.tier,
+                    f"step {i}: {step.node or step.op}\n{step.runs}, {1e6 * step.seconds:.3g} µs, at least {1e6 * step.limit_s:.3g} µs",
+                    None if step.limit_share is None else step.limit_s) for i, step in by_time[:_STEPS_DRAWN]]
+        rest = [step for _, step in by_time[_STEPS_DRAWN:]]
+        if rest:
+            seconds = sum(step.seconds for step in rest)
+            share = sum(step.share for step in rest)
+            bars.append(Bar(f"{len(rest)} other steps", seconds, f"{1e6 * seconds:.3g} µs, {share:.0%}", "planned"))
+        note = (f"one run {1e6 * self.whole_s:.3g} µs, its steps one by one {1e6 * self.steps_s:.3g} µs; at least "
+                f"{1e6 * self.limit_s:.3g} µs on one core, {self.limit_share:.0%} of it reached; medians of {self.rounds} rounds")
+        return bar_chart(f"{self.name}, {self.n_rows:,} row{'s' * (self.n_rows != 1)}: time of each step", note, bars,
+                         {"planned": "#4e79a7", "numpy": "#d9771e", "reference": "#d1605e"}, "least time the machine allows")
+
+    def _repr_html_(self) -> str:
+        from cervello.pictures import notebook
+
+        rows = [(i, step.runs, f"{1e6 * step.seconds:.3g} µs", f"{step.share:.1%}", step.node or step.op)
+                for i, step in enumerate(self.steps)]
+        return notebook.figure(self.to_svg(), f"profile of {self.name}") + notebook.folded(
+            "steps", notebook.table(("step", "runs", "time", "share", "node"), rows))
+
     def to_trace(self) -> dict[str, Any]:
         """Trace events for chrome://tracing or Perfetto: one complete event per step and round, laid end to end; µs.
 
@@ -164,9 +191,8 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     columns, targets = model.fitted([inputs[name] for name in model.inputs], results, n_rows)
     run = model.acquire()
     try:
-        draw = Draw(seed)  # kept: the run knows the keys by address only
         if model.random_nodes:
-            draw.set_noise(run, n_rows)
+            RowNoise.of(run, n_rows).set_noise(run, seed)
         bench = Bench(model, run, model.resolve(n_rows), [*columns, *targets], len(columns))
         whole_s, taken = bench.measure(rounds, progress)
     finally:

@@ -161,7 +161,7 @@ def _ended(node: Node, values: Mapping[str, Value]) -> list[Value]:
             continue
         if value.shape is None or turns is None or int(turns) > 1 << 31:
             raise GraphError(f"node {node}, result {name!r}: expected a number of turns and a shape that are known ahead, got ones that "
-                             "depend on data")
+                             "depend on data; export the policy with a fixed number of steps, or without what each turn gives")
         rank = len(value.shape) + 1
         if not -rank <= axis < rank:
             raise GraphError(f"node {node}, result {name!r}: expected an axis of {rank}, got {axis}")

@@ -22,12 +22,14 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
     recurrent,
     reductions,
     signals,
+    traditional,
     windows,
     words,
 )
 from cervello.native.frontend.operand_rules.element_types import check_types
 from cervello.native.frontend.operand_rules.flags import check_flags
 from cervello.native.frontend.operand_rules.table import OPERAND_RULES, Operands, Unsettled
+from cervello.native.frontend.trees import ML
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 
@@ -42,12 +44,13 @@ def check_operands(node: Node, values: Sequence[Value | None]) -> None:
     Raises:
       GraphError: the node contradicts ONNX; nothing has been folded or lowered.
     """
-    if node.domain:
+    if node.domain not in ("", ML):
         return
     operands = Operands(node, values)
     check_types(operands)
-    check_flags(operands)
-    rule = OPERAND_RULES.get(node.op)
+    if not node.domain:
+        check_flags(operands)
+    rule = OPERAND_RULES.get((node.domain, node.op))
     if rule is not None:
         try:
             rule(operands)

@@ -152,15 +152,15 @@ def at_most(a: Dim, b: Dim) -> bool:
 
 
 OperandRule = Callable[[Operands], None]
-OPERAND_RULES: dict[str, OperandRule] = {}
+OPERAND_RULES: dict[tuple[str, str], OperandRule] = {}  # by domain and op
 
 
-def operands_of(*ops: str) -> Callable[[OperandRule], OperandRule]:
+def operands_of(*ops: str, domain: str = "") -> Callable[[OperandRule], OperandRule]:
     """Enters the rule of ops."""
     def register(function: OperandRule) -> OperandRule:
         for op in ops:
-            assert op not in OPERAND_RULES, op
-            OPERAND_RULES[op] = function
+            assert (domain, op) not in OPERAND_RULES, op
+            OPERAND_RULES[domain, op] = function
         return function
 
     return register

@@ -168,7 +168,9 @@ def _strange(lowering: Lowering, node: Node) -> None:
     emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
 
 
-_KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64"}
+_KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64",
+          "float16": "f16", "bfloat16": "bf16"}
+_HALVES = frozenset({"f16", "bf16"})  # cast from and to float32 alone
 
 
 @lowers("Cast", "CastLike")
@@ -181,6 +183,12 @@ def _cast(lowering: Lowering, node: Node) -> None:
     kinds = _KINDS.get(source.dtype.name), _KINDS.get(dtype.name)
     if None in kinds:
         raise NoKernelError(f"no kernel casts {source.dtype} to {dtype}")
+    if kinds[0] == "f64" and kinds[1] in _HALVES:
+        raise NoKernelError(f"float64 to {dtype}, which would round twice")
+    if _HALVES & set(kinds) and "f32" not in kinds:
+        wide = lowering.scratch(source.shape, F32)
+        emit_map(lowering, f"{_K}casts:{kinds[0]}_to_f32", source, wide, [])
+        kinds, source = ("f32", kinds[1]), wide
     emit_map(lowering, f"{_K}casts:{kinds[0]}_to_{kinds[1]}", source, lowering.output(name, contiguous=False), [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -20,6 +21,8 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.graph.values import Value, known
 from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import LOWER
+from cervello.native.passes.graph_builder import SPELLINGS
 
 Array = np.ndarray[Any, Any]
 
@@ -67,20 +70,42 @@ class HostCall:
             raise ExecutionError(str(error)) from error
 
 
+def check_ops(nodes: Iterable[Node]) -> None:
+    """Refuses nodes whose op nothing runs, in whatever form.
+
+    Raises:
+      UnsupportedError: with the first of them.
+    """
+    for node in nodes:
+        runs = (node.domain, node.op) in SPELLINGS or (not node.domain and (node.op in LOWER or _has_tier(node)))
+        if not runs:
+            raise _refusal(node, "no kernel for this op")
+
+
+def _has_tier(node: Node) -> bool:
+    """Whether numpy or the reference implementation may run an op of ONNX."""
+    return node.op in NUMPY or onnx.defs.has(node.op)
+
+
+def _refusal(node: Node, reason: str) -> UnsupportedError:
+    if node.domain == "com.microsoft":
+        return UnsupportedError(f"node {node}: expected an op Cervello runs, got onnxruntime's own {node.domain}.{node.op}; export the "
+                                "file without graph optimisation level extended (ORT_ENABLE_BASIC or ORT_DISABLE_ALL)")
+    if not node.domain and not _has_tier(node):
+        return UnsupportedError(f"node {node}: expected an op of ONNX, got {node.op!r}; is its domain missing, or onnx older than the "
+                                "file?")
+    return UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
+
+
 def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
     """Adds a host step for a node.
 
     Raises:
       UnsupportedError: neither numpy nor the reference implementation can run it.
     """
-    if node.domain == "com.microsoft":
-        raise UnsupportedError(f"node {node}: expected an op Cervello runs, got onnxruntime's own {node.domain}.{node.op}; export the file "
-                               "without graph optimisation level extended (ORT_ENABLE_BASIC or ORT_DISABLE_ALL)")
-    if node.domain or node.op in NEVER or node.op in RANDOM:
-        raise UnsupportedError(f"node {node}: expected an op Cervello runs, got {node.domain or 'ai.onnx'}.{node.op} ({reason})")
+    if node.domain or node.op in NEVER or node.op in RANDOM or not _has_tier(node):
+        raise _refusal(node, reason)
     tier = "numpy" if node.op in NUMPY else "reference"
-    if tier == "reference" and not onnx.defs.has(node.op):
-        raise UnsupportedError(f"node {node}: expected an op of ONNX, got {node.op!r}; is its domain missing, or onnx older than the file?")
     if tier == "reference" and (why := distrusted(node)):
         raise UnsupportedError(f"node {node}: expected a form that the planned tier runs, got {why} ({reason})")
     operands: list[Tensor | Array | str | None] = []

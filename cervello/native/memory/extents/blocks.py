@@ -120,6 +120,9 @@ _declare("unary", "is_inf", Block(1, 2, _elements(1, 4)))
 _SIZES = {"bool": 1, "u8": 1, "i8": 1, "i32": 4, "i64": 8, "f32": 4, "f64": 8}
 for _source, _target in permutations(_SIZES, 2):
     _declare("casts", f"{_source}_to_{_target}", Block(1, 0, _elements(_SIZES[_target], _SIZES[_source])))
+for _kind in ("f16", "bf16"):
+    _declare("casts", f"{_kind}_to_f32", Block(1, 0, _elements(4, 2)))
+    _declare("casts", f"f32_to_{_kind}", Block(1, 0, _elements(2, 4)))
 _declare("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero", Block(2, 1, _float_pair, each=True))
 _declare("binary", "less less_equal greater greater_equal equal", Block(2, 1, _pair(4, 1)))
 _declare("binary", "and_ or_ xor", Block(2, 1, _pair(1, 1)))

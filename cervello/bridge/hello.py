@@ -1,0 +1,70 @@
+"""`hello`: who is let in, and what a client is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cervello.bridge.codes import Code, Refusal, bad
+from cervello.bridge.envelope import Message, answer, is_name, whole
+from cervello.bridge.limits import LEAST_FRAME
+
+if TYPE_CHECKING:
+    from cervello.bridge.core import Core
+
+VERSION = 1
+_NAME_BYTES = 256
+
+
+class Guest(NamedTuple):
+    """A client that may come in.
+
+    Attributes:
+      client: its name. frame_bytes: the longest body that it takes. roles: what it may do.
+      told: the answer.
+    """
+
+    client: str
+    frame_bytes: int
+    roles: tuple[str, ...]
+    told: Mapping[str, Any]
+
+
+def greet(core: Core, message: Message) -> Guest:
+    """Checks a `hello`; nothing changes.
+
+    Raises:
+      Refusal: the first code that fits.
+    """
+    params = message.params
+    if core.draining:
+        raise Refusal(Code.DRAINING, "expected a server that goes on, got one that is going away")
+    if core.n_connections >= core.limits.connections:
+        raise Refusal(Code.TOO_BUSY, f"expected at most {core.limits.connections} connections, got more; try again")
+    roles = core.tokens.roles(params.get("token"))
+    if roles is None:
+        raise Refusal(Code.NOT_AUTHORISED, "token: expected a token that is known")
+    if message.refusal is not None:
+        raise message.refusal
+    version = whole(params.get("version"))
+    if version is None:
+        raise bad("version", "expected an integer")
+    if version != VERSION:
+        raise Refusal(Code.UNKNOWN_VERSION, f"version: expected {VERSION}, got {version}", versions=[VERSION])
+    client: Any = params.get("client")
+    if not is_name(client) or not 1 <= len(client.encode()) <= _NAME_BYTES:
+        raise bad("client", f"expected a name of 1 to {_NAME_BYTES} bytes")
+    if params.get("token") is not None and type(params["token"]) is not str:
+        raise bad("token", "expected a str")
+    frame_bytes = params.get("frame_bytes")
+    longest = core.limits.frame_bytes
+    if frame_bytes is not None:
+        given = whole(frame_bytes)
+        if given is None or given < LEAST_FRAME:
+            raise bad("frame_bytes", f"expected an integer of at least {LEAST_FRAME}")
+        longest = min(longest, given)
+    told = {"version": VERSION, "server": core.server, "server_id": core.server_id, "limits": core.limits.told(),
+            "roles": list(roles), "policies": list(core.policies)}
+    if len(answer(message.id or 0, told)) > longest:
+        raise bad("frame_bytes", f"expected an answer to hello of at most {longest} bytes, got a longer one")
+    return Guest(client, longest, roles, told)

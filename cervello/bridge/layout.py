@@ -1,0 +1,286 @@
+"""Requests that come again and again with other rows: what was checked of one of them holds for the others.
+
+A game asks for the same agents frame after frame. Such requests differ in their id, their tick and the bytes of their rows; all their other
+bytes are equal, and so is what they mean. Two comparisons take the place of the decoding and of the checks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+
+from cervello.bridge import streams
+from cervello.bridge.codes import BadFrame
+from cervello.bridge.crowd import Member
+from cervello.bridge.envelope import unpack, whole
+from cervello.bridge.hosted import Hosted
+from cervello.bridge.pace import size_of
+from cervello.bridge.scan import enter_container, skip_scalar
+from cervello.bridge.wire import Row
+from cervello.spec import Array
+
+MOST_BYTES = 1 << 15  # of a request of which the layout is kept
+_INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
+_from_buffer = np.frombuffer
+_U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
+
+
+class _Integer(NamedTuple):
+    """Where an integer of at most 32 bits lies in a body, without the byte that says how long it is.
+
+    Attributes:
+      is_short: it has no such byte, and is below 128.
+    """
+
+    start: int
+    stop: int
+    is_short: bool
+
+    def read(self, body: bytes) -> int:
+        return body[self.start] if self.stop - self.start == 1 else int.from_bytes(body[self.start:self.stop], "big")
+
+
+class Layout:
+    """Requests to infer of one form. Used by one thread at a time, that which runs the policy; the session only asks what a body says.
+
+    Attributes:
+      policy: its name.
+      agents: of the request, in its order. crowd: those of its connection.
+      members, keys: its agents, and by which ids the policy knows them; right when `is_current`.
+      size: of the batch that it is, as `Pace` counts.
+      begins: whether it asks for agents to begin. outputs: names wanted.
+      only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
+      late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
+    """
+
+    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_number", "_one_byte", "_others", "_outputs",
+                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "keys",
+                 "late_us", "members", "only", "outputs", "policy", "size")
+
+    def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
+                 inputs: Mapping[str, tuple[int, int]]):
+        self._hosted, self._number, self._tick = hosted, number, tick
+        self._inputs: list[tuple[str, int, int, Row]] = [(name, *place, hosted.ports.inputs[name]) for name, place in inputs.items()]
+        integers = [number] if tick is None else [number, tick]
+        holes = sorted([*((each.start, each.stop) for each in integers), *inputs.values()])
+        edges = [0, *(edge for hole in holes for edge in hole), len(body)]
+        self._same = [(start, stop, body[start:stop]) for start, stop in zip(edges[::2], edges[1::2], strict=True) if stop > start]
+        self._one_byte = [each.start for each in integers if each.is_short]
+        job = request.job
+        self.policy = hosted.name
+        self.agents: list[int] = request.ids
+        self.begins, self.flags, self.outputs = request.begins, request.flags, request.outputs
+        self.late_us = whole(job.params.get("deadline_us")) or 0
+        self._rest = {name: value for name, value in job.params.items() if name != "inputs"}
+        self._others = {name: column for name, column in request.columns.items() if name not in inputs}  # left out: the defaults
+        self._outputs = [(name, hosted.ports.outputs[name]) for name in self.outputs]
+        self.only: tuple[str, int, int, Any, tuple[int, ...]] | None = None
+        if len(self._inputs) == 1 and not self._others and self._inputs[0][3].is_plain and self._inputs[0][3].dtype != "bool":
+            name, start, stop, row = self._inputs[0]
+            self.only = name, start, stop, row.wire, row.shape
+        self.size = size_of(1, len(self.agents))
+        self.crowd, self._crowd_changes, self._version = job.link.crowd(hosted.name), -1, 0
+        self.members: list[Member] = []
+        self.keys: list[int] = []
+        self._streams = self._head = self._tail = b""
+        self._middle: list[bytes] = []
+
+    @classmethod
+    def of(cls, hosted: Hosted, request: Any, body: bytes) -> Layout | None:
+        """The form of a request that was answered; None for one of an unusual form, or without agents.
+
+        Args:
+          request: a `Request`. body: its bytes.
+        """
+        try:
+            places = _places(body)
+        except (BadFrame, IndexError):
+            return None
+        return None if places is None or not request.is_short or not request.ids else cls(hosted, request, body, *places)
+
+    # The request --------------------------------------------------------------------------------------------------------
+
+    def fits(self, body: bytes) -> bool:
+        """Whether a body of the same length is a request of this form."""
+        for start, stop, known in self._same:
+            if body[start:stop] != known:
+                return False
+        for at in self._one_byte:
+            if body[at] > 127:
+                return False
+        return True
+
+    def number(self, body: bytes) -> int:
+        """Its id."""
+        return self._number.read(body)
+
+    def tick(self, body: bytes) -> int | None:
+        """Its tick."""
+        return self._rest.get("tick") if self._tick is None else self._tick.read(body)
+
+    def params(self, body: bytes) -> dict[str, Any]:
+        """Its parameters, as `decode` gives them."""
+        params = {**self._rest, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
+        if self._tick is not None:
+            params["tick"] = self._tick.read(body)
+        return params
+
+    def rows(self, given: Mapping[str, bytes]) -> dict[str, Array] | None:
+        """Rows by input name, those of inputs that are left out included; None when some are refused."""
+        n_rows = len(self.agents)
+        found = {}
+        for name, _, _, row in self._inputs:
+            data = given[name]
+            if row.dtype == "bool" and data.translate(None, b"\0\1"):
+                return None
+            found[name] = np.frombuffer(data, row.wire).reshape(n_rows, *row.shape)
+        return {**found, **self._others} if self._others else found
+
+    def columns(self, body: bytes) -> dict[str, Array] | None:
+        """As `rows`, of a body and as the policy takes them."""
+        if self.only is not None:  # written out, since most policies have one input of plain numbers
+            name, start, stop, wire, shape = self.only
+            return {name: _from_buffer(body[start:stop], wire).reshape(len(self.agents), *shape)}
+        rows = self.rows({name: body[start:stop] for name, start, stop, _ in self._inputs})
+        if rows is None:
+            return None
+        inputs = self._hosted.ports.inputs
+        return {name: column if inputs[name].is_plain else inputs[name].column(column) for name, column in rows.items()}
+
+    # Agents -------------------------------------------------------------------------------------------------------------
+
+    def is_current(self) -> bool:
+        """Whether all agents have begun; `members` and `keys` are theirs then."""
+        crowd = self.crowd
+        if self._crowd_changes != crowd.changes:
+            found: list[Any] = list(map(crowd.members.get, self.agents))
+            if None in found:
+                return False
+            self.members = found
+            self.keys = [member.key for member in self.members]
+            self._crowd_changes = crowd.changes
+            self._version = 0
+        return True
+
+    # The reply ----------------------------------------------------------------------------------------------------------
+
+    def reply(self, number: int, outputs: Mapping[str, bytes], version: int, tick: int | None) -> bytes:
+        """The answer, as `envelope.answer` gives it.
+
+        Args:
+          outputs: the bytes of all rows, by name.
+        """
+        if version != self._version:
+            self._prepare(version)
+        if number < 128:
+            packed = bytes((number,))
+        elif number < 256:
+            packed = bytes((0xCC, number))
+        else:
+            packed = _U16.pack(0xCD, number) if number < 65536 else _U32.pack(0xCE, number)
+        parts = [self._head, packed]
+        for before, name in zip(self._middle, self.outputs, strict=True):
+            parts.append(before)
+            parts.append(outputs[name])
+        parts.append(self._tail)
+        if tick is not None:
+            parts.append(b"\xa4tick" + msgpack.packb(tick))
+        if self.begins:
+            parts.append(self._streams)
+        return b"".join(parts)
+
+    def _prepare(self, version: int) -> None:
+        """What lies around the bytes that change."""
+        n_rows = len(self.agents)
+        packer = msgpack.Packer(autoreset=False)
+        self._head = b"\x94\x01"
+        packer.pack(None)
+        packer.pack_map_header(4 + (self._rest.get("tick") is not None) + self.begins)
+        packer.pack("agents")
+        packer.pack(self.agents)
+        packer.pack("outputs")
+        packer.pack_map_header(len(self._outputs))
+        self._middle = []
+        for name, row in self._outputs:
+            packer.pack(name)
+            self._middle.append(packer.bytes() + _bin_header(n_rows * row.n_bytes))
+            packer.reset()
+        packer.pack("skipped")
+        packer.pack([])
+        packer.pack("version")
+        packer.pack(version)
+        self._tail = packer.bytes()
+        if self.begins:
+            chosen = streams.packed(np.array([member.stream for member in self.members], np.int64))
+            self._streams = b"\xa7streams" + msgpack.packb(chosen)
+        self._version = version
+
+
+def _bin_header(n_bytes: int) -> bytes:
+    return bytes((0xC4, n_bytes)) if n_bytes < 256 else _U16.pack(0xC5, n_bytes) if n_bytes < 65536 else _U32.pack(0xC6, n_bytes)
+
+
+def _places(body: bytes) -> tuple[_Integer, _Integer | None, dict[str, tuple[int, int]]] | None:
+    """Where a request that was accepted has its id, its tick and the bytes of its inputs; None where the form is unusual."""
+    _, _, at = enter_container(body, 0)
+    at = skip_scalar(body, at)
+    number = _integer(body, at)
+    if number is None:
+        return None
+    _, _, at = enter_container(body, skip_scalar(body, number.stop))
+    _, n_pairs, at = enter_container(body, at)
+    tick: _Integer | None = None
+    inputs: dict[str, tuple[int, int]] = {}
+    for _ in range(n_pairs):
+        key, at = _text(body, at)
+        if key == "inputs":
+            _, n_inputs, at = enter_container(body, at)
+            for _ in range(n_inputs):
+                name, at = _text(body, at)
+                stop = skip_scalar(body, at)
+                if body[at] != 0xC0:
+                    inputs[name] = _data(body, at), stop
+                at = stop
+        elif key == "tick" and body[at] != 0xC0:
+            tick = _integer(body, at)
+            if tick is None:
+                return None
+            at = tick.stop
+        else:
+            at = _skip(body, at)
+    return number, tick, inputs
+
+
+def _integer(body: bytes, at: int) -> _Integer | None:
+    if body[at] < 128:
+        return _Integer(at, at + 1, True)
+    n_bytes = _INTEGERS.get(body[at])
+    return None if n_bytes is None else _Integer(at + 1, at + 1 + n_bytes, False)
+
+
+def _text(body: bytes, at: int) -> tuple[str, int]:
+    stop = skip_scalar(body, at)
+    found: str = unpack(body[at:stop])
+    return found, stop
+
+
+def _data(body: bytes, at: int) -> int:
+    """Where the bytes of the bin or str at `at` begin."""
+    return at + 1 + {0xC4: 1, 0xD9: 1, 0xC5: 2, 0xDA: 2, 0xC6: 4, 0xDB: 4}.get(body[at], 0)
+
+
+def _skip(body: bytes, at: int) -> int:
+    """Where the value after the scalar, or list of scalars, at `at` begins."""
+    try:
+        return skip_scalar(body, at)
+    except BadFrame:
+        is_map, n, at = enter_container(body, at)
+    if is_map:
+        raise BadFrame("expected a list, got a map")
+    for _ in range(n):
+        at = skip_scalar(body, at)
+    return at

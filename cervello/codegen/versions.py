@@ -1,0 +1,67 @@
+"""Which versions of the packages that compile were run, and which are installed; read without importing any of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from cervello.errors import CompilationError
+
+# From this version on, and before that one; the bounds in pyproject.toml are the same.
+TESTED = {"numba": ("0.61", "0.69"), "llvmlite": ("0.44", "0.51"), "numpy": ("1.26", "2.5"), "onnx": ("1.17", "1.24")}
+_ANYWAY = "CERVELLO_UNTESTED_NUMBA"
+_METADATA = re.compile(r"-(.+)\.dist-info$")
+
+
+@cache
+def dist_info(package: str) -> tuple[str, ...]:
+    """Names of the folders beside an installed package that describe it, NAME-VERSION.dist-info; none where it is not installed so.
+
+    Source: Python Packaging User Guide, "Recording installed projects".
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return ()
+    return tuple(sorted(path.name for path in Path(spec.origin).parents[1].glob(f"{package}-*.dist-info")))
+
+
+def installed(package: str) -> str:
+    """The version of an installed package. Where no folder beside it tells, the metadata of all that is installed is asked, which takes
+    part of every start."""
+    if described := dist_info(package):
+        found = _METADATA.search(described[-1])
+        if found is not None:
+            return found[1]
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def is_tested(package: str, version: str) -> bool:
+    """Whether a version lies within the bounds of `TESTED`."""
+    low, high = TESTED[package]
+    return _numbers(low) <= _numbers(version) < _numbers(high)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The release of a version: 0.61.2rc1 is (0, 61, 2)."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return () if found is None else tuple(map(int, found[0].split(".")))
+
+
+def check_numba() -> None:
+    """Refuses versions of numba and llvmlite whose private parts nobody has tried: code from them might be wrong, not only missing.
+
+    Raises:
+      CompilationError: a version outside of `TESTED`, unless CERVELLO_UNTESTED_NUMBA=1.
+    """
+    if os.environ.get(_ANYWAY) == "1":
+        return
+    for package in ("numba", "llvmlite"):
+        found, (low, high) = installed(package), TESTED[package]
+        if not is_tested(package, found):
+            raise CompilationError(f"codegen: expected {package} >= {low} and < {high}, the versions that were run, got {found}; "
+                                   f"pip install '{package}>={low},<{high}', or set {_ANYWAY}=1 to try it")

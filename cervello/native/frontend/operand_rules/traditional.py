@@ -1,0 +1,124 @@
+"""Linear models, trees and preparation of features. Source: ONNX operator specification, ai.onnx.ml, version 5."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.native.frontend.operand_rules.table import Operands, operands_of
+from cervello.native.frontend.trees import FOREST, ML
+from cervello.native.graph.dims import Affine, parts, written
+
+_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+_KINDS = ("floats", "int64s", "tensor")
+
+
+def _features(o: Operands) -> int:
+    """The number of features of [rows, features], or of one row without an axis for it."""
+    rank = o.rank(0, "rows of features", 1, 2)
+    size = o.shape(0)[rank - 1]
+    if isinstance(size, Affine):
+        o.fail("features that do not grow with the batch", written(o.shape(0)))
+    return size
+
+
+def _for_each(o: Operands, name: str, numbers: Any) -> None:
+    """Checks a list that holds one number, or one for each place along the last axis."""
+    o.rank(0, "data", 1)
+    if len(numbers) != 1 and o.shape(0)[-1] != len(numbers):
+        o.fail(f"one number or {o.shape(0)[-1]} as {name}", len(numbers))
+
+
+@operands_of("Scaler", domain=ML)
+def _scaler(o: Operands) -> None:
+    for name in ("offset", "scale"):
+        if numbers := o.attribute(name, ()):
+            _for_each(o, name, numbers)
+
+
+@operands_of("Normalizer", domain=ML)
+def _normalizer(o: Operands) -> None:
+    o.choice("norm", "MAX", ("MAX", "L1", "L2"))
+    o.rank(0, "rows of features", 1, 2)
+
+
+def _coefficients(o: Operands, count: int | None) -> int:
+    """How many scores there are: as `count` says, or as the coefficients of as many as fit."""
+    numbers = o.attribute("coefficients", ())
+    intercepts, found = len(o.attribute("intercepts", ())), _features(o)
+    wanted = count if count is not None else len(numbers) // max(found, 1)
+    if not wanted or len(numbers) != wanted * found:
+        o.fail(f"coefficients for {found} features{'' if count is None else f' of {count} targets'}", len(numbers))
+    if intercepts not in (0, wanted):
+        o.fail(f"no intercepts or {wanted}", intercepts)
+    return wanted
+
+
+@operands_of("LinearRegressor", domain=ML)
+def _linear_regressor(o: Operands) -> None:
+    o.choice("post_transform", "NONE", _TRANSFORMS)
+    _coefficients(o, o.at_least("targets", 1, 1))
+
+
+@operands_of("LinearClassifier", domain=ML)
+def _linear_classifier(o: Operands) -> None:
+    o.choice("post_transform", "NONE", _TRANSFORMS)
+    labels = len(o.attribute("classlabels_ints", ()))
+    scores = _coefficients(o, None)
+    if labels < 2 or scores not in ({1, 2} if labels == 2 else {labels}):
+        o.fail(f"a label for each of {max(scores, 2)} classes as classlabels_ints", labels)
+
+
+@operands_of("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble", domain=ML)
+def _trees(o: Operands) -> None:
+    forest = o.attribute(FOREST)
+    if forest is not None and _features(o) < forest.n_features:
+        o.fail(f"at least {forest.n_features} features, as nodes compare", written(o.shape(0)))
+
+
+@operands_of("ArrayFeatureExtractor", domain=ML)
+def _array_feature_extractor(o: Operands) -> None:
+    o.rank(0, "data", 1)
+    if o.known(1) and not isinstance(size := o.shape(0)[-1], Affine):
+        wrong = o.data(1)[(o.data(1) < 0) | (o.data(1) >= size)]
+        if wrong.size:
+            o.fail(f"places from 0 to {size - 1}", int(wrong.flat[0]))
+
+
+@operands_of("Imputer", domain=ML)
+def _imputer(o: Operands) -> None:
+    dtype = o.value(0).dtype
+    kind = "float" if dtype is None or dtype.kind == "f" else "int64"
+    name = f"imputed_value_{kind}s"
+    numbers = o.attribute(name, ())
+    if not numbers:
+        o.fail(f"{name} for {dtype}", "none")
+    _for_each(o, name, numbers)
+
+
+@operands_of("LabelEncoder", domain=ML)
+def _label_encoder(o: Operands) -> None:
+    found = {what: [numbers for kind in _KINDS if (numbers := o.attribute(f"{what}_{kind}")) is not None] for what in ("keys", "values")}
+    for what, lists in found.items():
+        if len(lists) != 1 or not len(lists[0]):
+            o.fail(f"one list of numbers as {what}", len(lists))
+        if np.asarray(lists[0]).ndim != 1 or np.asarray(lists[0]).dtype.kind not in "fiu":
+            o.fail(f"{what} on one axis", np.asarray(lists[0]).shape)
+    if len(found["keys"][0]) != len(found["values"][0]):
+        o.fail(f"a value for each of {len(found['keys'][0])} keys", len(found["values"][0]))
+    dtype, wanted = o.value(0).dtype, o.attribute("keys_tensor")
+    own = wanted.dtype if wanted is not None else np.dtype(np.float32 if o.attribute("keys_floats") is not None else np.int64)
+    if dtype is not None and dtype != own:
+        o.fail(f"elements of the type of the keys, {own}", dtype)
+    default = o.attribute("default_tensor")
+    if default is not None and (default.size != 1 or default.dtype.kind not in "fiu"):
+        o.fail("one number as default_tensor", default.shape)
+
+
+@operands_of("ZipMap", domain=ML)
+def _zip_map(o: Operands) -> None:
+    labels = len(o.attribute("classlabels_int64s", ()) or o.attribute("classlabels_strings", ()))
+    o.rank(0, "scores", 1, 2)
+    if parts(o.shape(0)[-1]) != (labels, 0):
+        o.fail(f"a label for each of {written(o.shape(0))} columns", labels)

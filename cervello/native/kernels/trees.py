@@ -1,0 +1,88 @@
+"""Decision trees: each row walks through every tree, and the leaves it ends at vote for targets.
+
+Values are compared in float64, which holds float32 and float64 exactly. Votes are added in float64 in the order of the trees, so a row's
+sums do not depend on its company. Source: ONNX operator specification, ai.onnx.ml, TreeEnsemble-5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen.compiler import inline, noinline
+from cervello.codegen.memory import read_f32, read_f64, read_i32, read_i64, word, write_f32, write_f64, write_i64
+
+_BLOCK = 16  # rows that walk through a tree one after the other
+_NODE = 24  # bytes: threshold, feature, outcomes, yes, no
+_AVERAGE, _SUM, _MIN = 0, 1, 2
+
+
+@inline
+def _leaf(nodes, root, row, wide):
+    """The number of the leaf that a row ends at."""
+    at = np.int64(root)
+    while at >= 0:
+        node = nodes + at * _NODE
+        feature = np.int64(read_i32(node, 2))
+        value = read_f64(row, feature) if wide else np.float64(read_f32(row, feature))
+        threshold = read_f64(node, 0)
+        outcome = 1 if value < threshold else 2 if value == threshold else 4 if value > threshold else 8
+        at = np.int64(read_i32(node, 4 if read_i32(node, 3) & outcome else 5))
+    return ~at
+
+
+@inline
+def _vote(scores, given, target, value, mode):
+    """Adds a value to a target's score, or keeps the least or largest; the first that is given stands for itself."""
+    if mode <= _SUM:
+        write_f64(scores, target, read_f64(scores, target) + value)
+        return
+    score = read_f64(scores, target)
+    better = value < score if mode == _MIN else value > score
+    if better or read_i64(given, target) == 0:
+        write_f64(scores, target, value)
+    write_i64(given, target, 1)
+
+
+@noinline
+def _walk(nodes, root, starts, targets, values, row, row_by, n_rows, scores, given, score_by, wide, mode):
+    """Rows through one tree."""
+    for _ in range(n_rows):
+        leaf = _leaf(nodes, root, row, wide)
+        for i in range(read_i32(starts, leaf), read_i32(starts, leaf + 1)):
+            _vote(scores, given, np.int64(read_i32(targets, i)), read_f64(values, i), mode)
+        row += row_by
+        scores += score_by
+        given += score_by
+    return 0
+
+
+def trees(step, ctx):
+    """Words: x [rows, features], target [rows, targets], scores, given; nodes, roots, starts, targets, values, base;
+    rows, bytes to the next row, trees, targets, mode, whether x and whether the result are float64."""
+    x, result = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
+    scores, given = word(ctx, word(step, 6)) + word(step, 7), word(ctx, word(step, 8)) + word(step, 9)
+    base, rows, row_by, n_trees, n_targets = word(step, 15), word(step, 16), word(step, 17), word(step, 18), word(step, 19)
+    mode, wide_out = word(step, 20), word(step, 22)
+    first = 0
+    while first < rows:
+        some = min(_BLOCK, rows - first)
+        for i in range(some * n_targets):
+            write_f64(scores, i, 0.0)
+            write_i64(given, i, 0)
+        for t in range(n_trees):
+            _walk(word(step, 10), read_i32(word(step, 11), t), word(step, 12), word(step, 13), word(step, 14), x, row_by, some, scores,
+                  given, n_targets * 8, word(step, 21), mode)
+        for i in range(some):
+            for k in range(n_targets):
+                score = read_f64(scores, i * n_targets + k)
+                if mode == _AVERAGE:
+                    score = score / n_trees
+                score = score + read_f64(base, k)
+                if wide_out:
+                    write_f64(result, k, score)
+                else:
+                    write_f32(result, k, np.float32(score))
+            result += n_targets * (8 if wide_out else 4)
+        x += some * row_by
+        first += some
+    return 0

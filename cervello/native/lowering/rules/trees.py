@@ -1,0 +1,73 @@
+"""Trees: decision trees as one op, `Trees(x)` → [rows, targets], the votes of leaves aggregated and `base` added.
+
+`passes.decompositions.trees` makes these nodes; no file can hold one, since no attribute of a file is a `Forest`. Their attributes are
+the forest, `aggregate` (AVERAGE, SUM, MIN, MAX), `base` (a number per target) and `dtype`, of the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cervello.errors import GraphError
+from cervello.native.fallback.table import host
+from cervello.native.frontend.trees import FOREST
+from cervello.native.graph.dims import Affine, written
+from cervello.native.graph.forest import EQUAL, GREATER, LESS, UNORDERED, Forest
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Weight
+from cervello.native.graph.values import Value
+from cervello.native.lowering.lowering import Lowering
+from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
+
+Array = np.ndarray[Any, Any]
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+_MODES = {"AVERAGE": 0, "SUM": 1, "MIN": 2, "MAX": 3}
+_BLOCK = 16  # rows at a time, as the kernel has it
+
+
+@rule("Trees")
+def _shape(node: Node, x: Value) -> Result:
+    forest, shape = node.attributes.get(FOREST), shape_of(x)
+    if not isinstance(forest, Forest) or dtype_of(x) not in (F32, F64) or len(shape) != 2:
+        raise GraphError(f"node {node}: expected trees and rows of floats, got {written(shape)} {x.dtype}; export the policy again")
+    return [((shape[0], forest.n_targets), node.attributes["dtype"])]
+
+
+@lowers("Trees")
+def _lower(lowering: Lowering, node: Node) -> None:
+    forest: Forest = node.attributes[FOREST]
+    x = lowering.tensor(node.inputs[0])
+    x = lowering.contiguous(x, 1)
+    if isinstance(x.shape[1], Affine):
+        raise NoKernelError("features that grow with the batch")
+    result = lowering.output(node.outputs[0])
+    block = (_BLOCK, forest.n_targets)
+    words = [*map(Weight, (forest.nodes, forest.roots, forest.starts, forest.targets, forest.values)),
+             Weight(np.array(node.attributes["base"], F64)), x.shape[0], x.strides[0], len(forest.roots), forest.n_targets,
+             _MODES[node.attributes["aggregate"]], int(x.dtype == F64), int(result.dtype == F64)]
+    lowering.emit("trees:trees", (x,), (result,), words, scratch=(lowering.scratch(block, F64), lowering.scratch(block, np.int64)))
+
+
+@host("Trees")
+def _on_arrays(node: Node, x: Array) -> Array:
+    """By the definition, for constants."""
+    forest: Forest = node.attributes[FOREST]
+    mode, base = node.attributes["aggregate"], np.array(node.attributes["base"], F64)
+    result = np.zeros((len(x), forest.n_targets))
+    for row, scores in zip(x.astype(F64), result, strict=True):
+        votes: list[list[float]] = [[] for _ in scores]
+        for at in forest.roots.tolist():
+            while at >= 0:
+                threshold, feature, outcomes, yes, no = forest.nodes[at].tolist()
+                value = row[feature]
+                outcome = (LESS if value < threshold else EQUAL if value == threshold else GREATER if value > threshold else UNORDERED)
+                at = yes if outcomes & outcome else no
+            for i in range(forest.starts[~at], forest.starts[~at + 1]):
+                votes[forest.targets[i]].append(float(forest.values[i]))
+        for k, each in enumerate(votes):
+            scores[k] = (min(each, default=0) if mode == "MIN" else max(each, default=0) if mode == "MAX" else sum(each)) + 0.0
+            scores[k] = (scores[k] / len(forest.roots) if mode == "AVERAGE" else scores[k]) + base[k]
+    return result.astype(node.attributes["dtype"])

@@ -1,0 +1,45 @@
+"""What decision trees touch: their nodes are constants, so every way through them is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cervello.native.graph.forest import NODE
+from cervello.native.memory.extents.declaration import content, expect, kernel
+from cervello.native.memory.extents.spans import Span, dense, walked
+
+_BLOCK = 16  # rows at a time, as the kernel has it
+
+
+def _within(values: Any, low: int, high: int, what: str) -> None:
+    expect(values.size == 0 or (int(values.min()) >= low and int(values.max()) < high), f"{what} from {low} to {high - 1}",
+           (values.min(initial=0), values.max(initial=0)))
+
+
+@kernel("trees:trees", "x -> result | scores given", "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight "
+        "rows:rows row_by:stride trees targets_of mode wide wide_out")
+def _trees(w: Any) -> Mapping[str, Span]:
+    nodes, roots, starts, targets, values = (content(word) for word in (w.nodes, w.roots, w.starts, w.targets, w.values))
+    expect(nodes.dtype == NODE, "nodes of trees", nodes.dtype)
+    expect(roots.dtype == starts.dtype == targets.dtype == np.int32, "int32", (roots.dtype, starts.dtype, targets.dtype))
+    expect(max(w.mode, 3) == 3 and max(w.wide, w.wide_out, 1) == 1, "a mode of 0 to 3 and flags", (w.mode, w.wide, w.wide_out))
+    expect(w.trees <= roots.size and starts.size >= 1, f"{w.trees} roots", roots.size)
+    n_leaves, places = starts.size - 1, np.arange(nodes.size)
+    for name in ("yes", "no"):
+        _within(nodes[name], -n_leaves, nodes.size, "children")
+        inner = nodes[name] >= 0
+        expect(bool((nodes[name][inner] > places[inner]).all()), "children behind their parents", name)
+    _within(roots, -n_leaves, nodes.size, "roots")
+    _within(starts, 0, values.size + 1, "starts of votes")
+    expect(targets.size == values.size, f"{values.size} targets of votes", targets.size)
+    _within(targets, 0, w.targets_of, "targets of votes")
+    features = int(nodes["feature"].max(initial=-1)) + 1
+    _within(nodes["feature"], 0, features, "features")
+    block = dense(min(w.rows, _BLOCK) * w.targets_of * 8)
+    return {"x": walked(dense(features * (8 if w.wide else 4)), [w.rows], [w.row_by]),
+            "result": dense(w.rows * w.targets_of * (8 if w.wide_out else 4)), "scores": block, "given": block,
+            "nodes": dense(nodes.nbytes), "roots": dense(w.trees * 4), "starts": dense(starts.nbytes), "targets": dense(targets.nbytes),
+            "values": dense(values.nbytes), "base": dense(w.targets_of * 8)}

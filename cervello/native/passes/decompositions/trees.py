@@ -1,0 +1,67 @@
+"""Ensembles of trees: one node walks through them, others transform its scores and choose a label.
+
+Source: ONNX operator specification, ai.onnx.ml, TreeEnsembleRegressor-5, TreeEnsembleClassifier-5, TreeEnsemble-5. Where it leaves open
+what a classifier of two classes with votes for one gives, onnxruntime's answer is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cervello.native.frontend.trees import FOREST, ML
+from cervello.native.graph.forest import Forest
+from cervello.native.passes.decompositions.traditional import (
+    as_type,
+    both_scores,
+    features,
+    positive_label,
+    top_label,
+    transformed,
+)
+from cervello.native.passes.graph_builder import GraphBuilder, spells
+
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def _trees(s: GraphBuilder, forest: Forest, base: Any, dtype: Any = F32) -> str:
+    attributes = {FOREST: forest, "aggregate": s.attribute("aggregate"), "base": tuple(base) or (0.0,) * forest.n_targets, "dtype": dtype}
+    return str(s.add("Trees", features(s, wide=True), **attributes))
+
+
+@spells("TreeEnsembleRegressor", domain=ML)
+def _regressor(s: GraphBuilder) -> bool:
+    s.set_outputs(transformed(s, _trees(s, s.attribute(FOREST), s.attribute("base")), s.attribute("transform")))
+    return True
+
+
+@spells("TreeEnsemble", domain=ML)
+def _ensemble(s: GraphBuilder) -> bool:
+    x = s.value(0)
+    assert x is not None
+    dtype = F64 if x.dtype == F64 else F32
+    scores = transformed(s, _trees(s, s.attribute(FOREST), (), dtype), s.attribute("transform"))
+    s.set_outputs(as_type(s, scores, dtype, x.dtype))
+    return True
+
+
+@spells("TreeEnsembleClassifier", domain=ML)
+def _classifier(s: GraphBuilder) -> bool:
+    forest, base, kind, labels = s.attribute(FOREST), s.attribute("base"), s.attribute("transform"), s.attribute("labels")
+    if len(labels) > 2 or forest.single is None:
+        scores = _trees(s, forest, base)
+        s.set_outputs(top_label(s, scores, labels), transformed(s, scores, kind))
+        return True
+    # Two classes with votes for one of them: they are for the second class, whose score decides.
+    probability = kind in ("NONE", "PROBIT") and not bool((forest.values < 0).any())
+    above = 0.5 if probability else 0.0
+    if forest.single == 0:
+        score = _trees(s, replace(forest, n_targets=1), base[:1])
+        label, scores = positive_label(s, score, labels, above), both_scores(s, score, probability or kind == "PROBIT")
+    else:
+        scores = _trees(s, forest, base if len(base) != 1 else (0.0, *base))
+        label = positive_label(s, s.add("Slice", scores, *(s.constant([i]) for i in (1, 2, 1))), labels, above)
+    s.set_outputs(label, transformed(s, scores, kind))
+    return True

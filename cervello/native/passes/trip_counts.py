@@ -1,0 +1,151 @@
+"""Finds how often a loop runs whose condition is computed from its own counters.
+
+tf2onnx writes tf.while_loop and Keras' recurrent layers this way. The condition's part of the body is run ahead, on constants. A loop whose
+number of turns is known has it as its trip count and no condition: its scan outputs have known shapes, and its rows can run together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cervello.errors import GraphError
+from cervello.native.fallback import NUMPY, run_numpy
+from cervello.native.frontend.control_flow import LOOP_BEGIN, LOOP_END
+from cervello.native.graph.budget import current
+from cervello.native.graph.dims import Shape
+from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.values import Array, Value, known
+from cervello.native.shapes.control_flow import ENDLESS
+from cervello.native.shapes.infer_shapes import results
+
+_MOST_TURNS = 2048
+_MOST_NODES = 64  # that a condition depends on
+_SMALL = 16  # elements of what they compute
+_WORK = 1 << 14  # of one of them in one turn, as `folding` counts
+
+
+def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
+    """The graph with a constant trip count for each loop whose condition is known ahead with inputs of these shapes.
+
+    What contradicts itself stays as it is: the inference that follows says what is wrong.
+    """
+    if not any(node.op == LOOP_END and node.inputs[3] for node in graph.nodes):
+        return graph
+    values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data, data.dtype == object)
+                                                              for name, data in graph.constants.items()}}
+    for port in graph.inputs:
+        values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+    nodes, constants = list(graph.nodes), dict(graph.constants)
+    begun: dict[str, int] = {}
+    for place, node in enumerate(graph.nodes):
+        if node.op == LOOP_BEGIN:
+            begun[node.outputs[0]] = place
+        elif node.op == LOOP_END and node.inputs[3]:
+            first = begun[node.inputs[0]]
+            turns = _turns(nodes[first], nodes[first + 1:place], node, values)
+            if turns is not None:
+                name = f"{node.inputs[0]}/trips"
+                while name in values:
+                    name += "'"
+                constants[name] = np.array(turns, np.int64)
+                values[name] = known(name, constants[name])
+                nodes[first] = replace(nodes[first], inputs=(name, "", *nodes[first].inputs[2:]))
+                nodes[place] = replace(node, inputs=(*node.inputs[:2], "", "", *node.inputs[4:]))
+                values[node.inputs[1]] = known(node.inputs[1], constants[name], True)
+        try:
+            values.update((value.name, value) for value in results(nodes[place], values))
+        except GraphError:
+            break
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _turns(begin: Node, body: Sequence[Node], end: Node, values: Mapping[str, Value]) -> int | None:
+    """How often a loop runs; None where that depends on data, or on more than is looked at."""
+    if (always := values[end.inputs[3]].constant) is not None and always.all():
+        return None  # the trip count stands already
+    n_states = begin.attributes["states"]
+    trips, condition = (values[name].constant for name in begin.inputs[:2])
+    if (begin.inputs[0] and trips is None) or (begin.inputs[1] and condition is None):
+        return None
+    most = ENDLESS if trips is None else max(int(trips.reshape(())), 0)
+    if condition is not None and not condition.reshape(()):
+        return 0
+    after = dict(zip(begin.outputs[4:4 + n_states], end.inputs[4:4 + n_states], strict=True))
+    needed = _needed(end.inputs[3], begin, body, after)
+    if needed is None:
+        return None
+    nodes, states = needed
+    at: dict[str, Array] = {"": np.zeros(0)}
+    for name in {each for node in nodes for each in node.inputs} | {end.inputs[3], *(after[state] for state in states)}:
+        if name in values and (data := values[name].constant) is not None:
+            at[name] = data
+    for state, name in zip(begin.outputs[4:], begin.inputs[2:], strict=True):
+        if state in states:
+            if (data := values[name].constant) is None:
+                return None
+            at[state] = data
+    return _counted(nodes, {state: after[state] for state in states}, at, begin.outputs[2], end.inputs[3], most)
+
+
+def _needed(condition: str, begin: Node, body: Sequence[Node], after: Mapping[str, str]) -> tuple[list[Node], set[str]] | None:
+    """The nodes, in their order, and states that a condition depends on; None where it depends on data of the loop or on ops without numpy.
+
+    Args:
+      after: by state, the value it has in the next turn.
+    """
+    makers = {name: node for node in body for name in node.outputs if name}
+    taken = set(begin.outputs[4:]) - set(after)
+    nodes: dict[int, Node] = {}
+    states: set[str] = set()
+    waiting, seen = [condition], {""}
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in taken:
+            return None
+        if name in after:
+            states.add(name)
+            waiting.append(after[name])
+        elif name in makers:
+            node = makers[name]
+            if node.domain or node.op not in NUMPY or len(nodes) > _MOST_NODES:
+                return None
+            nodes[node.index] = node
+            waiting += node.inputs
+    return [node for node in body if node.index in nodes], states
+
+
+def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Array], turn: str, condition: str, most: int) -> int | None:
+    """Runs turns until the condition is false.
+
+    Args:
+      after: by state, the value it has in the next turn.
+      at: known values by name; changed.
+    """
+    left = current()
+    for n_turns in range(1, _MOST_TURNS + 1):
+        if n_turns > most:
+            return most
+        at[turn] = np.array(n_turns - 1, np.int64)
+        for node in nodes:
+            left.left_work -= _WORK
+            if left.left_work < 0 or any(name not in at or at[name].dtype == object or at[name].size > _SMALL for name in node.inputs):
+                return None
+            try:
+                found = run_numpy(node, [at[name] if name else None for name in node.inputs])
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                return None
+            at.update(zip(node.outputs, found, strict=False))
+        if condition not in at or at[condition].size != 1 or at[condition].dtype != bool:
+            return None
+        if not at[condition].reshape(()):
+            return n_turns
+        if any(name not in at for name in after.values()):
+            return None
+        at.update({state: at[name] for state, name in after.items()})
+    return None
