@@ -31,7 +31,7 @@ for level in prebuilt.LEVELS if prebuilt.supported() else ():
     if found is None:
         print(f"{path.name}: expected object code of the wheel's own sources, got " + ("another file" if path.exists() else "none"))
         continue
-    for name in {*entry.SHIMS, *build_code.references()} ^ set(found.kernels):
+    for name in sorted({*entry.SHIMS, *build_code.references()} ^ set(found.kernels)):
         print(f"{path.name}: {name} is in one of the two only, the file and the list of what is compiled")
     for name in found.kernels:
         code = found.code(name)

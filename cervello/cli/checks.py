@@ -47,13 +47,13 @@ def machine() -> dict[str, Any]:
     """The CPU, the packages and the cache, as JSON says them."""
     from cervello import __version__
     from cervello.cli.warmup import COMMON
-    from cervello.codegen import cache, versions
+    from cervello.codegen import cache, linker, versions
 
     name, flags = cache.cpu()
     features = [flag[1:] for flag in flags.split(",") if flag.startswith("+")]
     bits = next((bits for feature, bits in _VECTOR_BITS if feature in features), 128)
     facts = compiling.cache_facts()
-    there = sum(map(cache.has, COMMON))
+    there = sum(map(linker.is_stored, COMMON))
     return {
         "cervello": __version__, "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
         "cpu": {"name": name, "cores": _cores(), "features": [each for each in _SHOWN_FEATURES if each in features],
@@ -108,10 +108,11 @@ def of_machine(facts: Mapping[str, Any]) -> Iterator[Finding]:
             low, high = found["bounds"]
             yield Finding("attention", f"{package} {found['version']} was never run; {low} up to, but not with, {high} were",
                           f"pip install '{package}>={low},<{high}'")
-    if cached["folder"] is None:
+    complete = cached["common_there"] == cached["common"]
+    if cached["folder"] is None and not complete:
         yield Finding("attention", "no folder for compiled code can be used, so every process compiles anew",
                       "set CERVELLO_CACHE_DIR to a folder that only you can write to")
-    elif cached["state"] == "cold":
+    elif not complete:
         yield Finding("hint", f"{cached['common'] - cached['common_there']} of {cached['common']} usual kernels are not compiled yet; the "
                       "first action waits for those it needs", "cervello warmup, or cervello warmup MODEL for one policy")
     for root, reason in cached["refused"].items():

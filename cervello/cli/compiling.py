@@ -117,24 +117,27 @@ def _kept() -> str:
 
 
 def cache_facts() -> dict[str, Any]:
-    """Where compiled kernels are, and how much there is.
-
-    Returns:
-      folder (None where nothing is writable), kernels, n_bytes; carried: kernels that the package carries for this processor, level: of
-      their processors, None where there are none.
-    """
+    """Where compiled kernels are, and how much there is: folder (None where nothing is writable), kernels, n_bytes; carried: level and
+    kernels of the object code that the package carries for this machine, or None."""
     from cervello.codegen import cache, prebuilt
 
     folder, carried = cache.folder(), prebuilt.carried()
     files = [] if folder is None else list(folder.glob("*.o"))
     return {"folder": None if folder is None else str(folder), "kernels": len(files), "n_bytes": sum(f.stat().st_size for f in files),
-            "carried": 0 if carried is None else len(carried.kernels), "level": None if carried is None else carried.level.name}
+            "carried": None if carried is None else {"level": carried.level.name, "kernels": len(carried.kernels)}}
 
 
 def cache_line() -> str:
     """The same as a sentence."""
     facts = cache_facts()
-    own = f"; the package carries {plural(facts['carried'], 'kernel')} for {facts['level']}" if facts["carried"] else ""
     if facts["folder"] is None:
-        return f"cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR{own}"
-    return f"cache: {facts['folder']} ({plural(facts['kernels'], 'kernel')}, {size(facts['n_bytes'])}){own}"
+        line = "cache: nothing is writable, so compiled kernels last as long as the process; set CERVELLO_CACHE_DIR"
+    else:
+        line = f"cache: {facts['folder']} ({plural(facts['kernels'], 'kernel')}, {size(facts['n_bytes'])})"
+    return f"{line}{carried_words(facts)}"
+
+
+def carried_words(facts: dict[str, Any]) -> str:
+    """What `cache_facts` say of the package's own object code, as the end of a sentence; nothing without any."""
+    carried = facts["carried"]
+    return "" if carried is None else f"; the package carries {plural(carried['kernels'], 'kernel')} for {carried['level']}"

@@ -67,7 +67,7 @@ def _print(facts: Mapping[str, Any], terminal: Terminal) -> None:
     where = "none that can be used" if cached["folder"] is None else (
         f"{plain(cached['folder'])}, {'trusted' if cached['trusted'] else 'not trusted'}, {cached['state']}: "
         f"{plural(cached['kernels'], 'kernel')}, {size(cached['n_bytes'])}; {cached['common_there']} of {cached['common']} usual ones")
-    grid.add_row("cache", where)
+    grid.add_row("cache", f"{where}{compiling.carried_words(cached)}")
     threads = "as many threads as it likes" if blas["threads"] is None else plural(blas["threads"], "thread")
     variables = ", ".join(f"{name}={value}" for name, value in blas["variables"].items())
     grid.add_row("BLAS", f"{plain(blas['library'] or 'not known')}, {threads}{f', {plain(variables)}' if variables else ''}; only steps on "

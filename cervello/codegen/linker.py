@@ -90,6 +90,12 @@ def stored(reference: str) -> cache.ObjectCode | None:
     return prebuilt.read(reference) or cache.read(reference)
 
 
+def is_stored(reference: str) -> bool:
+    """Whether a function need not be compiled."""
+    found = prebuilt.carried()
+    return (found is not None and reference in found.kernels) or cache.has(reference)
+
+
 def is_linked(reference: str) -> bool:
     """Whether the function is in memory already."""
     return reference in _linked
