@@ -316,8 +316,10 @@ def test_a_policy_whose_leave_is_interrupted_is_there_or_not(model: Model, leave
         assert not frame.skipped
 
 
-@pytest.mark.parametrize("batch", [False, True])
-def test_a_push_that_is_interrupted_mixes_up_nobodys_observations(model: Model, batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("batch", "dtype", "least"), [(False, np.float32, 2), (False, np.float64, 20), (True, np.float32, 20)],
+                         ids=["compiled", "through-python", "batch"])
+def test_a_push_that_is_interrupted_mixes_up_nobodys_observations(model: Model, batch: bool, dtype: Any, least: int,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
     for at in range(10_000):
         runtime = Runtime()
@@ -329,7 +331,7 @@ def test_a_push_that_is_interrupted_mixes_up_nobodys_observations(model: Model, 
             if batch:
                 runtime.push_batch("a", agents, {"obs": np.array(agents, np.float32)[:, None]})
             else:
-                runtime.push("a", agents[0], {"obs": np.full(1, agents[0], np.float32)})
+                runtime.push("a", agents[0], {"obs": np.full(1, agents[0], dtype)})
 
         done = not interrupted(lambda push=push: push([7, 5, 8]), at)
         push([9, 3])
@@ -338,5 +340,5 @@ def test_a_push_that_is_interrupted_mixes_up_nobodys_observations(model: Model, 
         assert set(frame["a"]) >= ({5, 9, 3} if batch else {5, 9})
         assert not frame.errors
         if done:
-            assert at > 20
+            assert at > least
             return
