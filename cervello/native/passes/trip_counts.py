@@ -18,7 +18,7 @@ from cervello.native.graph.budget import current
 from cervello.native.graph.dims import Shape
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Array, Value, known
-from cervello.native.shapes.control_flow import ENDLESS
+from cervello.native.shapes.control_flow import ENDLESS, ending, never_run
 from cervello.native.shapes.infer_shapes import results
 
 _MOST_TURNS = 2048
@@ -40,7 +40,11 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
         values[port.name] = Value(port.name, shapes[port.name], port.dtype)
     nodes, constants = list(graph.nodes), dict(graph.constants)
     begun: dict[str, int] = {}
+    until = ""  # ends a stretch that never runs
     for place, node in enumerate(graph.nodes):
+        if never_run(node, until):
+            values.update((name, Value(name, None, None)) for name in node.outputs if name)
+            continue
         if node.op == LOOP_BEGIN:
             begun[node.outputs[0]] = place
         elif node.op == LOOP_END and node.inputs[3]:
@@ -57,7 +61,8 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
                 values[node.inputs[1]] = known(node.inputs[1], constants[name], True)
         try:
             values.update((value.name, value) for value in results(nodes[place], values))
-        except GraphError:
+            until = ending(node, values)
+        except (GraphError, ArithmeticError, LookupError, TypeError, ValueError):
             break
     return replace(graph, nodes=tuple(nodes), constants=constants)
 
@@ -69,6 +74,8 @@ def _turns(begin: Node, body: Sequence[Node], end: Node, values: Mapping[str, Va
     n_states = begin.attributes["states"]
     trips, condition = (values[name].constant for name in begin.inputs[:2])
     if (begin.inputs[0] and trips is None) or (begin.inputs[1] and condition is None):
+        return None
+    if any(data is not None and data.size != 1 for data in (trips, condition)):
         return None
     most = ENDLESS if trips is None else max(int(trips.reshape(())), 0)
     if condition is not None and not condition.reshape(()):
