@@ -209,7 +209,7 @@ def test_attention_shows_its_scores_before_and_after_they_are_capped(mode: int) 
 
 
 def test_raw_scores_that_the_reference_implementation_caps_are_refused() -> None:
-    keys = _fixed(1, 2, 5, 4, dtype=np.float16)
+    keys = _fixed(1, 2, 5, 4, dtype=np.float64)
     with pytest.raises(UnsupportedError, match="got raw scores beside a softcap"):
         Model.load(one("Attention", keys, keys, keys, outputs=["y0", "", "", "y1"], opset=23, softcap=0.5))
 
