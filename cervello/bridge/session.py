@@ -107,7 +107,7 @@ class Session:
         if core.draining:
             return False
         worker = core.workers[layout.policy]
-        if alone and not self._waiting and len(worker.hosted.crowds) == 1:  # nothing is in flight then
+        if alone and not self._waiting and worker.expects_only(link):  # nothing is in flight then
             reply = worker.answer_at_once(layout, number, body, received_s)
             if reply is not None:
                 self._carrier.send(reply)
