@@ -17,10 +17,8 @@ one selector drives all 64, the same for both servers. Exits with 1 when a goal 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import json
-import multiprocessing
 import selectors
 import socket
 import struct
@@ -33,6 +31,7 @@ from typing import Any
 
 import msgpack
 import numpy as np
+from bridge_yardsticks import Beside, Stream, WebSocket, echo, json_loops
 from rich.console import Console
 from rich.table import Table
 from timing import machine
@@ -42,7 +41,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "suppo
 import small_models
 from server_process import ServerProcess
 
-import cervello
 from cervello.bridge.framing import framed
 
 AGENTS, WIDTH = 16, 8
@@ -55,143 +53,6 @@ SLACK = 1.05  # of "no slower": what two runs of the same differ by
 
 def model() -> bytes:
     return small_models.feed_forward(width=WIDTH, hidden=64, actions=2)
-
-
-# Yardsticks -------------------------------------------------------------------------------------------------------------
-
-
-def _echo(port: Any, asked: tuple[bytes, bool]) -> None:
-    """Reads a frame, writes a reply of the bridge's length: what asyncio itself costs."""
-    reply, fast = asked
-
-    class Echo(asyncio.Protocol):
-        def connection_made(self, transport: Any) -> None:
-            self.transport, self.data = transport, bytearray()
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        def data_received(self, data: bytes) -> None:
-            self.data += data
-            while len(self.data) >= 4 and len(self.data) - 4 >= (n := struct.unpack_from("<I", self.data)[0]):
-                del self.data[:4 + n]
-                self.transport.write(reply)
-
-    async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
-        port.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    _on_loop(serve, fast)
-
-
-def _json_loops(port: Any, asked: tuple[str, bool]) -> None:
-    """The usual way: a loop per client, JSON lines, one run per agent."""
-    path, fast = asked
-    run = cervello.Model.load(path).run
-
-    async def loop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            rows = json.loads(line)["obs"]
-            actions = [run({"obs": np.array([row], np.float32)})["action"][0].tolist() for row in rows]
-            writer.write(json.dumps({"action": actions}).encode() + b"\n")
-            await writer.drain()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(loop, "127.0.0.1", 0, limit=1 << 20)
-        port.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    _on_loop(serve, fast)
-
-
-def _on_loop(serve: Callable[[], Any], fast: bool) -> None:
-    """On uvloop, or on asyncio's own loop."""
-    if not fast:
-        asyncio.run(serve())
-        return
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
-
-
-class Beside:
-    """A yardstick's process."""
-
-    def __init__(self, serve: Callable[..., None], argument: Any):
-        here, there = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, argument), daemon=True)
-        self._process.start()
-        assert here.poll(60)
-        self.port: int = here.recv()
-
-    def __enter__(self) -> int:
-        return self.port
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.join(10)
-
-
-# Clients ----------------------------------------------------------------------------------------------------------------
-
-
-class Stream:
-    """A blocking connection over TCP or a Unix socket."""
-
-    def __init__(self, address: str):
-        if address.startswith("unix:"):
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.connect(address[5:])
-        else:
-            host, port = address.removeprefix("tcp://").rsplit(":", 1)
-            self.socket = socket.create_connection((host, int(port)))
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def ask(self, body: bytes) -> bytes:
-        self.socket.sendall(framed(body))
-        data = self.socket.recv(1 << 16)
-        n = struct.unpack_from("<I", data)[0] + 4
-        while len(data) < n:
-            data += self.socket.recv(1 << 16)
-        return data[4:]
-
-
-class WebSocket:
-    """A blocking WebSocket. As with `Stream`, a request that comes again is not packed again."""
-
-    def __init__(self, address: str):
-        from websockets.client import ClientProtocol
-        from websockets.uri import parse_uri
-
-        host, port = address.removeprefix("ws://").rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        protocol = ClientProtocol(parse_uri(address), subprotocols=["cervello.1"])  # type: ignore[list-item]
-        protocol.send_request(protocol.connect())
-        self.socket.sendall(b"".join(protocol.data_to_send()))
-        while not protocol.events_received():
-            protocol.receive_data(self.socket.recv(1 << 16))
-        assert protocol.handshake_exc is None
-        self._packed: dict[bytes, bytes] = {}
-
-    def ask(self, body: bytes) -> bytes:
-        frame = self._packed.get(body)
-        if frame is None:
-            frame = self._packed[body] = self._frame(body)
-        self.socket.sendall(frame)
-        data = self.socket.recv(1 << 16)
-        first, n = (4, int.from_bytes(data[2:4], "big")) if data[1] == 126 else (2, data[1])
-        assert data[0] == 0x82
-        assert n < 126 or first == 4
-        while len(data) < first + n:
-            data += self.socket.recv(1 << 16)
-        return data[first:]
-
-    @staticmethod
-    def _frame(body: bytes) -> bytes:
-        from websockets.frames import Frame, Opcode
-
-        return bytes(Frame(Opcode.BINARY, body).serialize(mask=True))
 
 
 def hello(ask: Callable[[bytes], bytes], n_agents: int) -> None:
@@ -215,7 +76,7 @@ def one(folder: Path, rounds: int, fast: bool) -> dict[str, dict[str, float]]:
         for ask in asks.values():
             hello(ask, AGENTS)
         reply = asks["tcp"](body)
-        with Beside(_echo, (framed(reply), False)) as port, Beside(_echo, (framed(reply), fast)) as same:
+        with Beside(echo, (framed(reply), False)) as port, Beside(echo, (framed(reply), fast)) as same:
             asks["echo"] = Stream(f"tcp://127.0.0.1:{port}").ask
             if fast:
                 asks["echo, uvloop"] = Stream(f"tcp://127.0.0.1:{same}").ask
@@ -280,7 +141,7 @@ def many(folder: Path, seconds: float, fast: bool) -> dict[str, float]:
         return json.dumps({"obs": rows.tolist()}).encode() + b"\n"
 
     rates, usual = [], []
-    with ServerProcess(folder, uvloop=fast) as server, Beside(_json_loops, (str(folder / "walk.onnx"), fast)) as port:
+    with ServerProcess(folder, uvloop=fast) as server, Beside(json_loops, (str(folder / "walk.onnx"), fast)) as port:
         for _ in range(_TIMES):
             rates.append(crowd(int(server.address.rsplit(":", 1)[1]), seconds, greet, lambda i: framed(infer(CROWD, i)), frame_length))
             usual.append(crowd(port, seconds, lambda _: None, json_request, lambda data: data.find(b"\n") + 1))

@@ -69,13 +69,13 @@ class Session:
 
     # What arrives -------------------------------------------------------------------------------------------------------
 
-    def receive(self, body: bytes, received_s: float) -> None:
-        """A body has come, its last byte at `received_s` on `time.perf_counter`."""
+    def receive(self, body: bytes, received_s: float, alone: bool = True) -> None:
+        """A body has come, its last byte at `received_s` on `time.perf_counter`; others with it unless it came alone."""
         if self.closed:
             return
         self.heard_s = time.monotonic()
         layout = self._layouts.of(body)
-        if layout is not None and self._infer(layout, body, received_s):
+        if layout is not None and self._infer(layout, body, received_s, alone):
             return
         try:
             message = decode(body, self.core.limits.values)
@@ -100,14 +100,14 @@ class Session:
         self._carrier.send(refuse(None, Code.BAD_FRAME, text))
         self.end(1002)
 
-    def _infer(self, layout: Layout, body: bytes, received_s: float) -> bool:
+    def _infer(self, layout: Layout, body: bytes, received_s: float, alone: bool) -> bool:
         """Takes a request of a form that is known; False, and nothing has happened, when it is to be looked at as others are."""
         core, link, number = self.core, self.link, int.from_bytes(body[layout.id_start:layout.id_stop], "big")
         assert link is not None
         if core.draining:
             return False
         worker = core.workers[layout.policy]
-        if not self._waiting and len(worker.hosted.crowds) == 1:  # and so nothing is in flight
+        if alone and not self._waiting and worker.expects_only(link):  # nothing is in flight then
             reply = worker.answer_at_once(layout, number, body, received_s)
             if reply is not None:
                 self._carrier.send(reply)

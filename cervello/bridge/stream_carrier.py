@@ -58,7 +58,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
         try:
             for body in deframer.feed(data[:n_bytes]):
                 self.partial_s = None
-                session.receive(body, received_s)
+                session.receive(body, received_s, alone=False)
                 if session.closed:
                     return
         except BadFrame as error:

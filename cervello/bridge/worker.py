@@ -17,10 +17,12 @@ from cervello.bridge.envelope import answer
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.layout import Layout
+from cervello.bridge.link import Link
 from cervello.bridge.pace import BOUND_S, Pace
 from cervello.bridge.rounds import Rounds
 
 _ON_LOOP = frozenset({"infer", "reward"})  # where agents begin or end, hooks of wrappers run, and tables may grow
+_ALONE = 16  # messages of one connection, one after the other, before no company is expected
 _MOST_OTHERS = 256  # agents that get rewards in one go on the event loop
 
 
@@ -42,6 +44,8 @@ class Worker:
         # Of the event loop: what has arrived and is not on its way, and how many messages, swaps among them, the thread has.
         self._gathered: list[Job] = []
         self._n_passed = self._n_swaps = 0
+        self._last: Link | None = None  # whose message came last, and how many of its came before that without another's between
+        self._n_same = 0
         self._closing = False
         self._deliver, self._max_wait_s = deliver, max_wait_us / 1e6
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -51,6 +55,10 @@ class Worker:
 
     def put(self, job: Job) -> None:
         """A message has arrived; called on the event loop."""
+        if job.link is self._last:
+            self._n_same += 1
+        else:
+            self._last, self._n_same = job.link, 0
         if self._gathered:
             self._gathered.append(job)
         elif self._may_run_on_loop and job.method in _ON_LOOP and not self._n_swaps and not self._closing:
@@ -60,13 +68,17 @@ class Worker:
         else:
             self._pass(job)
 
+    def expects_only(self, link: Link) -> bool:
+        """Whether no other connection may keep this one's requests company: none has agents here, or none has asked for a while."""
+        return len(self.hosted.crowds) == 1 or (self._last is link and self._n_same >= _ALONE)
+
     def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
-        """The answer to a request, run on the event loop at once; None, and nothing has happened, where it may take long, where others come
-        first, or where others may keep it company."""
+        """The answer to a request, run on the event loop at once; None, and nothing has happened, where it may take long, or where others
+        come first."""
         hosted = self.hosted
         version = hosted.policy.version
         if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._rounds.swapping
-                or len(hosted.crowds) > 1 or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
+                or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
             return None
         began_s = time.perf_counter()
         reply = inference.run_at_once(hosted, layout, number, body, received_s, began_s)

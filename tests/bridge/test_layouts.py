@@ -192,6 +192,23 @@ def test_requests_of_several_connections_are_one_batch_and_each_gets_its_own(tmp
             wire.close()
 
 
+def test_requests_that_one_connection_sends_at_once_are_one_batch(tmp_path: Path, seen: Seen) -> None:
+    with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": [1, 2]})
+        frames = [msgpack.packb([0, agent, "infer", [{"policy": "sum", "agents": [agent], "inputs": {"obs": bytes(4)}}]])
+                  for agent in (1, 2)]
+        for frame in frames:
+            until(lambda before=seen.n_alone: seen.n_alone > before, lambda frame=frame: asked(wire, frame))  # type: ignore[misc]
+        counts, before = running.server.core.policies["sum"].counts, [0]
+
+        def act() -> None:
+            before[0] = counts.batches
+            wire.socket.sendall(b"".join(struct.pack("<I", len(frame)) + frame for frame in frames))
+            assert sorted(wire.receive()[1] for _ in frames) == [1, 2]
+
+        until(lambda: counts.batches - before[0] == 1, act)
+
+
 def test_rewards_find_the_steps_that_were_only_counted(tmp_path: Path, seen: Seen) -> None:
     with served({"sum": counter()}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         wire.result("begin", {"policy": "sum", "agents": IDS})
