@@ -71,7 +71,7 @@ def test_commands_run_in_order(page: str, folder: Path) -> None:
 
 
 def test_the_page_of_commands_shows_every_one_that_ends_and_needs_no_more() -> None:
-    assert {"api", "benchmark", "demo", "plan", "profile", "run", "warmup"} <= {line.split()[1] for line in commands("docs/commands.md")}
+    assert {"api", "benchmark", "compare", "demo", "doctor", "plan", "profile", "run", "warmup"} <= {line.split()[1] for line in commands("docs/commands.md")}
 
 
 @pytest.mark.parametrize("page", [page for page in with_blocks("console") if page != "docs/examples.md"])
