@@ -22,6 +22,7 @@ from pages import ROOT, assert_shown, blocks, needed, pages, text_of, with_block
 
 import cervello
 
+BUILT = "cervello/codegen/object_code/"  # a wheel's build makes it
 SHOWN = ("py", "bash", "c", "cs", "gdscript", "js", "lua")
 
 
@@ -71,7 +72,8 @@ def test_commands_run_in_order(page: str, folder: Path) -> None:
 
 
 def test_the_page_of_commands_shows_every_one_that_ends_and_needs_no_more() -> None:
-    assert {"api", "benchmark", "demo", "plan", "profile", "run", "warmup"} <= {line.split()[1] for line in commands("docs/commands.md")}
+    expected = {"api", "benchmark", "compare", "demo", "doctor", "plan", "profile", "run", "warmup"}
+    assert expected <= {line.split()[1] for line in commands("docs/commands.md")}
 
 
 @pytest.mark.parametrize("page", [page for page in with_blocks("console") if page != "docs/examples.md"])
@@ -99,6 +101,6 @@ def test_the_citation_has_the_version() -> None:
 def test_what_it_names_is_there(page: str) -> None:
     text = text_of(page)
     named = set(re.findall(r"(?<![\w/.])((?:benchmarks|cervello|clients|docs|examples|scripts|tests)/[\w./-]*\w)", text))
-    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    assert [name for name in sorted(named) if not (ROOT / name).exists() and not name.startswith(BUILT)] == []
     linked = {link for link in re.findall(r"\]\(([\w./-]+)\)", text) if "://" not in link}
     assert [link for link in sorted(linked) if not (ROOT / page).parent.joinpath(link).exists()] == []

@@ -89,7 +89,10 @@ class RowReader:
 
     @classmethod
     def of(cls, specs: Specs, directory: Directory | None = None) -> RowReader | None:
-        """A reader; None where compiled code cannot read arrays and dicts of this interpreter, or these inputs."""
+        """A reader of rows of these `specs`, for the agents of `directory`.
+
+        None where compiled code cannot read arrays and dicts of this interpreter, or these inputs.
+        """
         if not specs or not layout.is_known() or any(len(spec.shape) > words.MOST_DIMS for spec in specs.values()):
             return None
         return cls(specs, directory)
