@@ -32,6 +32,8 @@ def alike(found: Iterable[tuple[int, Episode]]) -> Iterator[tuple[int, Episode]]
 
 
 def _layout(tree: Tree) -> Layout:
+    if isinstance(tree, np.ndarray):
+        return [((), tree.shape[1:])]
     return sorted(((path, np.shape(rows)[1:]) for path, rows in leaves(tree)), key=str)
 
 

@@ -154,6 +154,8 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
 
 def _single(tree: Tree, where: str, column: str) -> Any:
     """The one array of a tree. Of a bridge's outputs by name it is "action", or the only one."""
+    if isinstance(tree, np.ndarray):
+        return tree
     if isinstance(tree, Mapping) and tree and not any(isinstance(part, Mapping | tuple) for part in tree.values()):
         names = [name for name in ("action", *tree) if name in tree][:1]
         if len(tree) == 1 or "action" in tree:
@@ -204,12 +206,10 @@ def _refuse(wrong: Array, where: str, column: str, values: Array, expected: str,
 
 def _check_finite(rows: Any, where: str, column: str) -> None:
     array = np.asarray(rows)
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or np.isfinite(array).all():
         return
-    good = np.isfinite(array).reshape(len(array), -1).all(1)
-    if not good.all():
-        t = int(np.argmin(good))
-        raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!r:.80}; mend or leave out the episode")
+    t = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
+    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!r:.80}; mend or leave out the episode")
 
 
 def _check_rows(tree: Tree, n: int, where: str, remedy: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -217,13 +218,6 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
     columns = decided.rows(logged_rows)
     cuts = np.cumsum(lengths)[:-1]
     sampled = np.concatenate([each.sampled for each in some])
-    if needs.ratios:
-        pre_tanh = None if any(each.pre_tanh is None for each in some) else np.concatenate([each.pre_tanh for each in some])
-        logs = candidate.log_prob(columns, sampled, pre_tanh)
-        _check_target(logs, some, candidate, cuts)
-        check_recorded(candidate, logs, some)
-        logged = np.concatenate(data.logp)
-        its.log_ratio.append(logs - logged)
     if needs.values:
         everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
         every = None if everywhere is None else everywhere[logged_rows]
@@ -233,13 +227,22 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
             its.columns.append(dict(decided.columns))
     else:
         every = candidate.every_log_prob(columns, len(logged_rows))
+    chosen = None if every is None else every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)]
+    if needs.ratios:
+        pre_tanh = None if any(each.pre_tanh is None for each in some) else np.concatenate([each.pre_tanh for each in some])
+        logs = chosen if chosen is not None else candidate.log_prob(columns, sampled, pre_tanh)
+        _check_target(logs, some, candidate, cuts)
+        check_recorded(candidate, logs, some)
+        logged = np.concatenate(data.logp)
+        its.log_ratio.append(logs - logged)
     modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
     if every is not None:
-        top = every.max(1, keepdims=True)
-        ties = (every == top).sum(1)
+        assert chosen is not None
+        top = reduce(np.maximum, every.T)
+        ties = reduce(np.add, (every == top[:, None]).T.astype(np.int64))
         its.ties += int((ties > 1).sum())
         its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
-        matched = (every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)] == top[:, 0]) / ties
+        matched = (chosen == top) / ties
         for theirs, stop, T in zip(every_logged, np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
             if theirs is not None and theirs.shape == (T, every.shape[1]):
                 never = (np.isneginf(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)

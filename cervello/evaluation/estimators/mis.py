@@ -138,6 +138,13 @@ def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[t
         for (states, places), *some in zip(observations(), *(table.blocks() for table in tables), strict=True):
             yield tuple(some), states, Flow.of(some), places
 
+    if all(isinstance(table, Table) for table in tables):
+        only = list(blocks())
+        return _of_blocks(lambda: iter(only), tables)
+    return _of_blocks(blocks, tables)
+
+
+def _of_blocks(blocks: Callable[[], Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]], tables: Sequence[AnyTable]) -> list[Moments]:
     ratios = fit_visits(lambda: (each for _, *each in blocks()))  # type: ignore[misc]
     paid: list[list[Array]] = [[] for _ in tables]
     for some, states, flow, _ in blocks():
