@@ -237,7 +237,8 @@ class PolicyAgents:
             raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
 
     def make_reader(self, specs: Specs) -> RowReader | None:
-        """What a batcher or a runtime reads observations of this policy's agents with; None where only Python can."""
+        """What a batcher or a runtime reads observations of this policy's agents with, in the layout that `specs` gives; None where only
+        Python can."""
         table = self._table
         return RowReader.of(specs, Directory(table.slots, self._turn.writer_word, table.births_at))
 
