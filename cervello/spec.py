@@ -143,10 +143,10 @@ class View:
       outputs: columns by name. Before the run it may hold arrays to write to; the inferer fills it, wrappers outward change it.
       agents: what is known of the agents by slot.
       deterministic: [N] bool, or None when every row may draw.
-      kept: what a wrapper keeps from inward to commit, by a key of its own.
+      scratch: what a wrapper keeps from inward to commit, by a key of its own.
     """
 
-    __slots__ = ("agents", "deterministic", "inputs", "kept", "n_rows", "outputs", "slots")
+    __slots__ = ("agents", "deterministic", "inputs", "n_rows", "outputs", "scratch", "slots")
 
     def __init__(self, n_rows: int, slots: Array, inputs: dict[str, Array], outputs: dict[str, Array], agents: AgentState,
                  deterministic: Array | None = None):
@@ -156,11 +156,11 @@ class View:
         self.outputs = outputs
         self.agents = agents
         self.deterministic = deterministic
-        self.kept: dict[Any, Any] = {}
+        self.scratch: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class FusedOp:
     """What a wrapper does to one input or output, in a form that the executor does inside its one compiled call.
 
     Attributes:

@@ -42,10 +42,10 @@ class HoldAction(Passive):
         decides = view.agents.steps[view.slots] % self.ticks == 0
         column = view.outputs[self.output]
         mask = decides.reshape(-1, *[1] * (column.ndim - 1))
-        view.outputs[self.output] = view.kept[self] = np.where(mask, column, self.slabs["held"].gather(view.slots))
+        view.outputs[self.output] = view.scratch[self] = np.where(mask, column, self.slabs["held"].gather(view.slots))
 
     def commit(self, view: cervello.View) -> None:
-        self.slabs["held"].scatter(view.slots, view.kept[self])
+        self.slabs["held"].scatter(view.slots, view.scratch[self])
 
 
 class TestHoldAction(WrapperContract):

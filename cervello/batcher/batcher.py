@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from cervello.batcher.deterministic import by_row
 from cervello.batcher.pad import Observation, Reader, checked
 from cervello.batcher.queue import Batched, Queue
-from cervello.batcher.rows import by_agent, odd_axes, owned
+from cervello.batcher.rows import by_agent, find_non_leading_axes, owned
 from cervello.errors import AgentError, InputError
 from cervello.spec import AgentId, Specs
 
@@ -28,17 +28,17 @@ class Decider(Protocol):
     def outputs(self) -> Specs: ...
 
     @property
-    def changes(self) -> int:
+    def membership_version(self) -> int:
         """Grows whenever agents begin or end."""
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all have begun."""
 
-    def births(self, ids: Sequence[AgentId]) -> Sequence[int | None]:
+    def generations(self, ids: Sequence[AgentId]) -> Sequence[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
 
-    def infer_batch(self, ids: Any, inputs: Mapping[str, Any], deterministic: Any = False, *, unchanged: int | None = None) -> Any:
-        """Raises AgentError when the number of `changes` is not `unchanged` any more."""
+    def infer_batch(self, ids: Any, inputs: Mapping[str, Any], deterministic: Any = False, *, expected_version: int | None = None) -> Any:
+        """Raises AgentError when the number of `membership_version` is not `expected_version` any more."""
 
 
 class Batcher:
@@ -56,8 +56,8 @@ class Batcher:
     def __init__(self, policy: Decider):
         self.policy = policy
         self._queue = Queue(policy.all_inputs, policy.make_reader)
-        self._odd = odd_axes(policy.outputs)
-        self._changes = policy.changes  # of the policy, when nobody waited or all were looked up
+        self._odd = find_non_leading_axes(policy.outputs)
+        self._changes = policy.membership_version  # of the policy, when nobody waited or all were looked up
         self._busy = False  # whether a call is under way
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
 
@@ -84,12 +84,12 @@ class Batcher:
     def _push(self, agent: AgentId, observation: Observation | Any) -> None:
         """`push` for what does not fit as it is, and for what is refused."""
         queue = self._queue
-        birth = self.policy.births((agent,))[0]
-        if birth is None or agent in queue.births:
-            raise self._refusal(agent, birth)
+        generation = self.policy.generations((agent,))[0]
+        if generation is None or agent in queue.generations:
+            raise self._refusal(agent, generation)
         self._enter("push")
         try:
-            if queue.take(agent, birth, observation):
+            if queue.take(agent, generation, observation):
                 queue.open()
                 return
         finally:
@@ -97,7 +97,7 @@ class Batcher:
         arrays = checked(queue.pad.specs, observation, agent, self.policy.name)
         self._enter("push")
         try:
-            queue.put(agent, birth, arrays)
+            queue.put(agent, generation, arrays)
             queue.open()
         finally:
             self._leave()
@@ -111,24 +111,24 @@ class Batcher:
         if not isinstance(observations, Mapping):
             raise InputError(f"{self._where}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
         queue, ids = self._queue, list(observations)
-        births = self.policy.births(ids)
-        for agent, birth in zip(ids, births, strict=True):
-            if birth is None or agent in queue.births:
-                raise self._refusal(agent, birth)
+        generations = self.policy.generations(ids)
+        for agent, generation in zip(ids, generations, strict=True):
+            if generation is None or agent in queue.generations:
+                raise self._refusal(agent, generation)
         if type(observations) is dict:
             self._enter("extend")
             try:
-                if queue.take_all(ids, births, observations.values()):  # type: ignore[arg-type]
+                if queue.take_all(ids, generations, observations.values()):  # type: ignore[arg-type]
                     return
             finally:
                 self._leave()
         specs = queue.pad.specs
-        ready = [(agent, birth, checked(specs, observations[agent], agent, self.policy.name))
-                 for agent, birth in zip(ids, births, strict=True)]
+        ready = [(agent, generation, checked(specs, observations[agent], agent, self.policy.name))
+                 for agent, generation in zip(ids, generations, strict=True)]
         self._enter("extend")
         try:
-            for agent, birth, arrays in ready:
-                queue.put(agent, birth, arrays)  # type: ignore[arg-type]
+            for agent, generation, arrays in ready:
+                queue.put(agent, generation, arrays)  # type: ignore[arg-type]
         finally:
             self._leave()
 
@@ -152,9 +152,9 @@ class Batcher:
         """What messages begin with."""
         return f"policy {self.policy.name!r}"
 
-    def _refusal(self, agent: AgentId, birth: int | None) -> AgentError:
+    def _refusal(self, agent: AgentId, generation: int | None) -> AgentError:
         """The error for an agent that cannot be pushed."""
-        if birth is None:
+        if generation is None:
             self.policy.check_agents((agent,))  # raises as a rule
             return AgentError(f"{self._where}, push: expected an agent that has begun, got {agent!r}")
         return AgentError(f"{self._where}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
@@ -182,17 +182,17 @@ class Batcher:
         self._enter("execute")
         queue, policy = self._queue, self.policy
         try:
-            ids, columns = queue.front(len(queue.births))
+            ids, columns = queue.front(len(queue.generations))
             flags = deterministic if deterministic is False else by_row(ids, deterministic)
             while True:
-                changes = policy.changes
+                changes = policy.membership_version
                 if changes != self._changes:
                     self._check_births(ids)
                 try:
-                    found = policy.infer_batch(ids, columns, flags, unchanged=changes)
+                    found = policy.infer_batch(ids, columns, flags, expected_version=changes)
                     break
                 except AgentError:
-                    if policy.changes == changes:
+                    if policy.membership_version == changes:
                         raise
             actions = by_agent(ids, owned(found, columns), self._odd)
             queue.clear()
@@ -203,10 +203,10 @@ class Batcher:
 
     def _check_births(self, ids: tuple[AgentId, ...]) -> None:
         """Raises AgentError for agents that have ended, or begun anew, since they were pushed."""
-        pushed = self._queue.births
-        births = self.policy.births(ids)
-        if births != list(pushed.values()):
-            gone = [agent for agent, birth in zip(ids, births, strict=True) if birth != pushed[agent]]
+        pushed = self._queue.generations
+        generations = self.policy.generations(ids)
+        if generations != list(pushed.values()):
+            gone = [agent for agent, generation in zip(ids, generations, strict=True) if generation != pushed[agent]]
             raise AgentError(f"{self._where}, execute: expected agents that have not ended since their push, got {gone}; discard "
                              "them, and push anew those that have begun again")
 
@@ -227,7 +227,7 @@ class Batcher:
         """Forgets what waits; returns whose it was."""
         self._enter("clear")
         try:
-            ids = tuple(self._queue.births)
+            ids = tuple(self._queue.generations)
             self._queue.clear()
         finally:
             self._leave()

@@ -83,7 +83,7 @@ class Reader(Protocol):
     def push(self) -> Callable[..., int] | None:
         """f(0, 0, agent, observation[, frame, lock]): 1 when a row was added as the last `open` says, else 0; None where it never does."""
 
-    def open(self, births: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
+    def open(self, generations: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
         """Lets `push` add agents to these dicts, and their rows behind those from `first` on, until `shut`."""
 
     def shut(self) -> None:

@@ -42,13 +42,13 @@ class Queue:
 
     Attributes:
       push: see `pad.Reader`.
-      births: who waits, in the order of rows, and when they had begun.
+      generations: who waits, in the order of rows, and when they had begun.
       pad: the rows.
       changes: grows whenever others wait, or in another order.
     """
 
     def __init__(self, specs: Specs, make_reader: MakeReader | None = None):
-        self.births: dict[AgentId, int] = {}
+        self.generations: dict[AgentId, int] = {}
         self.pad = ScratchPad(specs, make_reader=make_reader)
         self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
@@ -73,7 +73,7 @@ class Queue:
         """
         reader = self.pad.reader
         if reader is not None and self._plain and not self._holes:
-            reader.open(self.births, self._rows, since, self._first, self.pad.capacity)
+            reader.open(self.generations, self._rows, since, self._first, self.pad.capacity)
             self._is_open = True
 
     def shut(self) -> None:
@@ -91,35 +91,35 @@ class Queue:
     def ids(self) -> tuple[AgentId, ...]:
         """Who waits, in the order of rows."""
         ids = self._ids
-        if ids is None or len(ids) != len(self.births):
-            ids = self._ids = tuple(self.births)
+        if ids is None or len(ids) != len(self.generations):
+            ids = self._ids = tuple(self.generations)
         return ids
 
     def __len__(self) -> int:
-        return len(self.births)
+        return len(self.generations)
 
     def __contains__(self, agent: AgentId) -> bool:
-        return agent in self.births
+        return agent in self.generations
 
-    def put(self, agent: AgentId, birth: int, arrays: Mapping[str, Array]) -> None:
+    def put(self, agent: AgentId, generation: int, arrays: Mapping[str, Array]) -> None:
         """An agent's row: at the back, or in the place of the one that it waits with already.
 
         Args:
           arrays: as `pad.checked` gave them.
         """
-        if agent in self.births:
+        if agent in self.generations:
             row = self._rows[agent]
         else:
             self._changed()
             row = self._rows[agent] = self._room(1)
         self.pad.put(row, arrays)
-        self.births[agent] = birth
+        self.generations[agent] = generation
         self._plain = self._plain and type(agent) in _PLAIN
 
-    def take(self, agent: AgentId, birth: int, observation: Any) -> bool:
+    def take(self, agent: AgentId, generation: int, observation: Any) -> bool:
         """As `put`, for an observation as it was given; False when it does not fit as it is, and nobody waits with it then."""
-        births, pad = self.births, self.pad
-        if agent in births:  # one input is copied or not; of several, some may have been
+        generations, pad = self.generations, self.pad
+        if agent in generations:  # one input is copied or not; of several, some may have been
             if len(pad.specs) > 1 or not pad.read(self._rows[agent], observation):
                 return False
         else:
@@ -128,11 +128,11 @@ class Queue:
             if not pad.read(row, observation):
                 return False
             self._rows[agent] = row
-        births[agent] = birth
+        generations[agent] = generation
         self._plain = self._plain and type(agent) in _PLAIN
         return True
 
-    def take_all(self, ids: Sequence[AgentId], births: Sequence[int], observations: Iterable[Any]) -> bool:
+    def take_all(self, ids: Sequence[AgentId], generations: Sequence[int], observations: Iterable[Any]) -> bool:
         """As `take`, for distinct agents that do not wait yet: all of them or none."""
         self._changed()
         n_rows = len(ids)
@@ -140,23 +140,23 @@ class Queue:
         if not self.pad.read_all(start, n_rows, observations):
             return False
         self._rows.update(zip(ids, range(start, start + n_rows), strict=True))
-        self.births.update(zip(ids, births, strict=True))
+        self.generations.update(zip(ids, generations, strict=True))
         self._plain = self._plain and _PLAIN.issuperset(map(type, ids))
         return True
 
-    def put_columns(self, ids: Sequence[AgentId], births: Sequence[int], columns: Mapping[str, Array]) -> None:
+    def put_columns(self, ids: Sequence[AgentId], generations: Sequence[int], columns: Mapping[str, Array]) -> None:
         """Rows of distinct agents at once.
 
         Args:
           columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it.
         """
         self.pad.put_columns(self._places(ids), columns)
-        self.births.update(zip(ids, births, strict=True))
+        self.generations.update(zip(ids, generations, strict=True))
 
     def _places(self, ids: Sequence[AgentId]) -> slice | Array:
         """The rows of agents, behind all others for those who do not wait yet."""
-        births = self.births
-        fresh = [agent for agent in ids if agent not in births] if births else ids
+        generations = self.generations
+        fresh = [agent for agent in ids if agent not in generations] if generations else ids
         if fresh:
             self._changed()
         start = self._room(len(fresh))
@@ -169,20 +169,20 @@ class Queue:
         """Takes over whoever waits in another queue, with what they observe there: in the places they have here, the others at the back."""
         ids = newer.ids
         self.pad.put_at(self._places(ids), newer.rows(len(ids)))
-        self.births.update(newer.births)
+        self.generations.update(newer.generations)
 
-    def put_rows(self, ids: Sequence[AgentId], births: Sequence[int], rows: Mapping[str, Array]) -> None:
+    def put_rows(self, ids: Sequence[AgentId], generations: Sequence[int], rows: Mapping[str, Array]) -> None:
         """As `put_columns`, for what `rows` gave: [n, *row] whatever the specs say of axes. The agents are new here."""
         self._changed()
         start = self._room(len(ids))
         self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
         self.pad.put_at(slice(start, start + len(ids)), rows)
-        self.births.update(zip(ids, births, strict=True))
+        self.generations.update(zip(ids, generations, strict=True))
 
     def _changed(self) -> None:
         """Others wait, or in another order."""
         self.shut()
-        self._most = max(self._most, len(self.births))
+        self._most = max(self._most, len(self.generations))
         self.changes += 1
         self._ids = None
 
@@ -190,26 +190,27 @@ class Queue:
         """The first of n free rows at the back."""
         if self._holes:
             self._close_holes()
-        n_rows = len(self.births)
+        n_rows = len(self.generations)
         self._most = max(self._most, n_rows + n)
         if self._first + n_rows + n > self.pad.capacity:
             self.pad.move(self._first, n_rows, self._most)
             self._first, self._most = 0, n_rows + n
-            self._rows = {agent: row for row, agent in enumerate(self.births)}
+            self._rows = {agent: row for row, agent in enumerate(self.generations)}
             if n_rows + n > self.pad.capacity:
                 self.pad.grow(n_rows + n)
         return self._first + n_rows
 
     def _close_holes(self) -> None:
-        self.pad.arrange(self._first, np.fromiter((self._rows[agent] for agent in self.births), np.int64, len(self.births)) - self._first)
-        self._rows = {agent: row for row, agent in enumerate(self.births, self._first)}
+        self.pad.arrange(self._first, np.fromiter((self._rows[agent] for agent in self.generations), np.int64,
+                                                  len(self.generations)) - self._first)
+        self._rows = {agent: row for row, agent in enumerate(self.generations, self._first)}
         self._holes = False
 
     def head(self, n: int) -> Batched:
         """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.pin_count` counts them.
 
         Raises:
-          InputError: they differ in a value that they share; see `alike`.
+          InputError: they differ in a value that they share; see `equal_prefix`.
         """
         return Batched(*self.front(n))
 
@@ -217,15 +218,15 @@ class Queue:
         """As `head`, as a plain pair."""
         if self._holes:
             self._close_holes()
-        ids = self.ids if n == len(self.births) else tuple(islice(self.births, n))
+        ids = self.ids if n == len(self.generations) else tuple(islice(self.generations, n))
         return ids, self.pad.columns(n, self._first)
 
     def prepare(self) -> None:
         """Makes ahead what `head` gives of all rows, where these are views."""
         if not self._shared:
-            self.front(len(self.births))
+            self.front(len(self.generations))
 
-    def alike(self, n: int) -> int:
+    def equal_prefix(self, n: int) -> int:
         """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""
         if not self._shared:
             return n
@@ -244,31 +245,32 @@ class Queue:
 
     def drop(self, n: int) -> None:
         """Forgets the first n rows."""
-        if n >= len(self.births):
+        if n >= len(self.generations):
             self.clear()
             return
         if self._holes:
             self._close_holes()
-        n_left = len(self.births) - n
+        n_left = len(self.generations) - n
         ids = self._ids[n:] if self._ids is not None and n_left < _FEW else None
         self._changed()
         if n > 2 * n_left:  # a copy of the few that are left takes less time
-            births = dict(islice(self.births.items(), n, None))
-            rows = {agent: row for row, agent in enumerate(births, self._first + n)}
-            self.births, self._rows, self._first, self._ids = births, rows, self._first + n, ids  # no call in between, so no interrupt
+            generations = dict(islice(self.generations.items(), n, None))
+            rows = {agent: row for row, agent in enumerate(generations, self._first + n)}
+            # No call in between, so no interrupt.
+            self.generations, self._rows, self._first, self._ids = generations, rows, self._first + n, ids
             return
         self._holes = True  # in case of an interrupt
-        for agent in tuple(islice(self.births, n)):
-            del self.births[agent], self._rows[agent]
+        for agent in tuple(islice(self.generations, n)):
+            del self.generations[agent], self._rows[agent]
         self._first, self._ids, self._holes = self._first + n, ids, False
 
     def discard(self, agent: AgentId) -> bool:
         """Forgets one agent's row; those behind it move up. Returns whether there was one."""
-        if agent not in self.births:
+        if agent not in self.generations:
             return False
         self._changed()
         self._holes = True
-        del self.births[agent], self._rows[agent]
+        del self.generations[agent], self._rows[agent]
         return True
 
     def arrange(self, order: Sequence[int] | Array) -> None:
@@ -276,10 +278,10 @@ class Queue:
         if self._holes:
             self._close_holes()
         self._changed()
-        names = list(self.births)
+        names = list(self.generations)
         self.pad.arrange(self._first, np.asarray(order, np.int64))
-        self.births = {names[place]: self.births[names[place]] for place in order}
-        self._rows = {agent: row for row, agent in enumerate(self.births, self._first)}
+        self.generations = {names[place]: self.generations[names[place]] for place in order}
+        self._rows = {agent: row for row, agent in enumerate(self.generations, self._first)}
 
     def clear(self) -> None:
         """Forgets all rows; `push` goes on as before."""
@@ -289,10 +291,10 @@ class Queue:
         if pad.pin_count:
             pad = self.pad = pad.empty()
             self.push = self._pushing()
-        most = max(self._most, len(self.births))
+        most = max(self._most, len(self.generations))
         self.changes += 1
         self._ids = ()
-        self.births.clear()
+        self.generations.clear()
         self._rows.clear()
         self._first, self._most, self._holes, self._plain = 0, 0, False, True
         if pad.is_large and most:  # else nobody has come since

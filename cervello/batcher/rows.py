@@ -11,7 +11,7 @@ from cervello.batcher.pad import sole_input
 from cervello.spec import Array, Specs
 
 
-def odd_axes(specs: Specs) -> dict[str, int | None]:
+def find_non_leading_axes(specs: Specs) -> dict[str, int | None]:
     """The batch axis of outputs whose rows do not lie in front; nearly always empty."""
     return {name: spec.batch_axis for name, spec in specs.items() if spec.batch_axis != 0}
 
@@ -65,42 +65,42 @@ class OneRow:
         return found or None
 
 
-def first_row(results: Mapping[str, Array], odd: Mapping[str, int | None], columns: Mapping[str, Array]) -> dict[str, Array]:
+def first_row(results: Mapping[str, Array], non_leading_axes: Mapping[str, int | None], columns: Mapping[str, Array]) -> dict[str, Array]:
     """The row of results that have one row.
 
     Args:
-      odd: as `odd_axes` says.
+      non_leading_axes: as `find_non_leading_axes` says.
       columns: inputs; what lies in their memory is copied.
     """
-    if not odd and not columns:
+    if not non_leading_axes and not columns:
         return {name: column[0] for name, column in results.items()}
     found = {}
     for name, column in results.items():
         if column.base is not None and any(np.may_share_memory(column, other) for other in columns.values()):
             column = column.copy()
-        axis = odd.get(name, 0)
+        axis = non_leading_axes.get(name, 0)
         found[name] = column if axis is None else column[0] if axis == 0 else np.moveaxis(column, axis, 0)[0]
     return found
 
 
-def by_agent(ids: tuple[Any, ...], results: Any, odd: Mapping[str, int | None]) -> Any:
+def by_agent(ids: tuple[Any, ...], results: Any, non_leading_axes: Mapping[str, int | None]) -> Any:
     """Columns of results as one mapping per agent, of the same type with the same attributes.
 
     Small rows are copies where there are several, so that an agent that keeps its own does not keep the batch.
 
     Args:
       results: columns by output, with `like` and `rows` of `agents.actions.Actions`.
-      odd: as `odd_axes` says; what has no rows goes to every agent.
+      non_leading_axes: as `find_non_leading_axes` says; what has no rows goes to every agent.
     """
     if len(ids) == 1:
         found = results.like()
-        found[ids[0]] = first_row(results, odd, {})
+        found[ids[0]] = first_row(results, non_leading_axes, {})
         return found
     split = results.rows
-    names, columns = list(results), [column if name in odd else split(column) for name, column in results.items()]
+    names, columns = list(results), [column if name in non_leading_axes else split(column) for name, column in results.items()]
     for i, name in enumerate(names):
-        if name in odd:
-            axis = odd[name]
+        if name in non_leading_axes:
+            axis = non_leading_axes[name]
             columns[i] = [columns[i]] * len(ids) if axis is None else split(np.moveaxis(columns[i], axis, 0))
     if len(names) == 1:
         name = names[0]

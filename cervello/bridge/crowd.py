@@ -54,7 +54,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.members: dict[int, Member] = {}
-        self.changes = 0
+        self.membership_version = 0
         self.past = PastEpisodes()
         self._begun: dict[int, int] = {}
         self._stepped: Sequence[Member] = ()  # agents whose last steps they do not know yet, and the ticks of these
@@ -67,19 +67,19 @@ class Crowd:
 
     def add(self, ids: Sequence[int], members: Sequence[Member], begun: Sequence[int]) -> None:
         """Agents begin."""
-        self.changes += 1
+        self.membership_version += 1
         self.members.update(zip(ids, members, strict=True))
         self._begun.update(zip(ids, begun, strict=True))
 
     def remove(self, ids: Sequence[int]) -> list[Member]:
         """Agents end."""
-        self.changes += 1
+        self.membership_version += 1
         self.past.note(ids, [self._begun.pop(agent) + 1 for agent in ids])
         return [self.members.pop(agent) for agent in ids]
 
     def forget(self, ids: Sequence[int]) -> list[Member]:
         """Agents have not begun after all."""
-        self.changes += 1
+        self.membership_version += 1
         for agent in ids:
             del self._begun[agent]
         return [self.members.pop(agent) for agent in ids]

@@ -45,12 +45,12 @@ def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
 
 def _rehearse(policy: Policy) -> None:
     """Compiles what the first frames need, with made-up observations of agents that nobody sees."""
-    twin = policy.twin()
-    if twin is None:
+    clone = policy.clone_without_agents()
+    if clone is None:
         return
     for n_rows in (1, 2):
-        twin.begin_agents(list(range(n_rows)))
+        clone.begin_agents(list(range(n_rows)))
         with suppress(CervelloError):  # made-up observations need not suit it
-            twin.infer_batch(list(range(n_rows)), {name: np.zeros(spec.batched(n_rows), spec.dtype)
-                                                   for name, spec in twin.all_inputs.items()})
-        twin.end_agents(list(range(n_rows)))
+            clone.infer_batch(list(range(n_rows)), {name: np.zeros(spec.batched(n_rows), spec.dtype)
+                                                   for name, spec in clone.all_inputs.items()})
+        clone.end_agents(list(range(n_rows)))

@@ -153,13 +153,13 @@ class Layout:
     def is_current(self) -> bool:
         """Whether all agents have begun; `members` and `keys` are theirs then."""
         crowd = self.crowd
-        if self._crowd_changes != crowd.changes:
+        if self._crowd_changes != crowd.membership_version:
             found: list[Any] = list(map(crowd.members.get, self.agents))
             if None in found:
                 return False
             self.members = found
             self.keys = [member.key for member in self.members]
-            self._crowd_changes = crowd.changes
+            self._crowd_changes = crowd.membership_version
             self._version = 0
         return True
 

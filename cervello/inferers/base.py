@@ -16,7 +16,7 @@ from cervello.native.execution.chained import Chained
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.program.encode import Plan
 from cervello.noise import layout
-from cervello.spec import Move, Specs, View
+from cervello.spec import FusedOp, Specs, View
 
 Array = np.ndarray[Any, Any]
 
@@ -97,7 +97,8 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def fast_path(self, moves: Callable[[], Sequence[Move]], chained: Chained, results: type[dict[str, Array]] = dict) -> FastPath | None:
+    def fast_path(self, moves: Callable[[], Sequence[FusedOp]], chained: Chained, results: type[dict[str,
+                                                                                                     Array]] = dict) -> FastPath | None:
         """The short way for arrays that fit as they are; None where there is none.
 
         Args:
@@ -109,7 +110,7 @@ class ModelInferer:
             return None
         return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes, results)
 
-    def deadline_path(self, moves: Callable[[], Sequence[Move]]) -> DeadlinePath | None:
+    def deadline_path(self, moves: Callable[[], Sequence[FusedOp]]) -> DeadlinePath | None:
         """The way of batches that are over in time; None where there is none, or where threads are worth more. `moves` gives what wrappers
         do inside the compiled call."""
         rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)

@@ -23,7 +23,7 @@ from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.encode import Plan
-from cervello.spec import Move
+from cervello.spec import FusedOp
 
 Array = np.ndarray[Any, Any]
 _empty = np.empty
@@ -87,7 +87,7 @@ class DeadlinePath:
     has_clock = _CLOCK != 0
     __slots__ = ("_capacity", "_composed", "_model", "_moves", "_placed", "_plans", "_run", "_shapes", "_sizes")
 
-    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], moves: Callable[[], Sequence[Move]]):
+    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], moves: Callable[[], Sequence[FusedOp]]):
         self._model, self._plans, self._sizes, self._moves = model, plans, sizes, moves
         self._run: ExecutionContext | None = None  # made when it is first needed: most policies never are in a frame
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets

@@ -14,7 +14,7 @@ from cervello.native.execution.chained import Chain, Chained
 from cervello.native.execution.context import ExecutionContext
 from cervello.native.kernels.abi import NONFINITE
 from cervello.native.program.encode import Plan
-from cervello.spec import Move
+from cervello.spec import FusedOp
 
 Array = np.ndarray[Any, Any]
 _empty = np.empty
@@ -51,7 +51,7 @@ class FastPath:
     __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept", "_moves",
                  "_outputs", "_placed", "_plan", "_plans", "_ready", "_results", "_run", "_shapes")
 
-    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[Move]], chained: Chained,
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[FusedOp]], chained: Chained,
                  most_kept: int, results: type[dict[str, Array]] = dict):
         self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
         self._kept: dict[int, _Size] = {}

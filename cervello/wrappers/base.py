@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import Move, PolicySpec, Specs, TensorSpec, View
+from cervello.spec import FusedOp, PolicySpec, Specs, TensorSpec, View
 from cervello.wrappers.slab import Slab
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +29,7 @@ class Passive:
     slabs: Mapping[str, Slab] = MappingProxyType({})
     reads_inputs = False
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         """The same as inward, outward and commit together, for the executor's compiled call; None when it cannot be said so. A subclass
         that overrides one of them is no longer described by the moves it inherits, so they are not used."""
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import WrapperError
-from cervello.spec import Move, PolicySpec, TensorSpec, View, Wrapper
+from cervello.spec import FusedOp, PolicySpec, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, without
 
 Array = np.ndarray[Any, Any]
@@ -49,10 +49,10 @@ class Fill(Passive):
         column.flags.writeable = False
         return column
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         if self._spec is None or self._spec.batch_axis != 0:
             return None
-        return [Move("fill", self.key, (self._row.ctypes.data, self._row.nbytes))]
+        return [FusedOp("fill", self.key, (self._row.ctypes.data, self._row.nbytes))]
 
     def inward(self, view: View) -> None:
         column = self._column
@@ -83,10 +83,10 @@ class EpisodeStart(Passive):
         bound._spec = found
         return bound, without(spec, [self.key])
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         if self._spec is None or self._spec.batch_axis != 0 or self._spec.dtype != np.float32:
             return None
-        return [Move("start", self.key)]
+        return [FusedOp("start", self.key)]
 
     def inward(self, view: View) -> None:
         assert self._spec is not None

@@ -14,7 +14,7 @@ import numpy as np
 from cervello.codegen import linker
 from cervello.errors import WrapperError
 from cervello.noise import Constant, FastNormal, Generator, Normal
-from cervello.spec import Move, PolicySpec, View, Wrapper
+from cervello.spec import FusedOp, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, take_input, without
 
 _KERNELS: dict[type, str] = {Normal: "cervello.noise.kernels:fill_normal", FastNormal: "cervello.noise.kernels:fill_fast_normal"}
@@ -59,12 +59,12 @@ class Epsilon(Passive):
         bound._width = int(np.prod(found.shape, dtype=np.int64))
         return bound, without(spec, [self.key])
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         kernel = _KERNELS.get(type(self.generator))
         if kernel is None:
             return None
         scale = int(np.float64(self.scale).view(np.int64))
-        return [Move("noise", self.key, (linker.address(kernel), self._site, scale, self._width))]
+        return [FusedOp("noise", self.key, (linker.address(kernel), self._site, scale, self._width))]
 
     def inward(self, view: View) -> None:
         own = type(self.generator) in _OWN

@@ -86,7 +86,7 @@ class FrameStack(Passive):
             if len(starts):
                 stack[starts] = np.tile(frame[starts], (1, self.n) + (1,) * (frame.ndim - 2))
         rows.flags.writeable = False  # kept for later: a wrapper further in that writes to its input would change the past
-        view.inputs[self.key] = view.kept[self] = rows
+        view.inputs[self.key] = view.scratch[self] = rows
 
     def commit(self, view: View) -> None:
-        self.slabs[self.key].scatter(view.slots, view.kept[self])
+        self.slabs[self.key].scatter(view.slots, view.scratch[self])

@@ -86,10 +86,10 @@ class Guard(Passive):
                 rows[bad] = self.slabs[spec.name].rows[view.slots[bad]] if self.slabs else self._rows[spec.name]
                 view.outputs[spec.name] = column
         kept = {name: view.outputs[name].copy() for name in self.slabs}  # wrappers further out may change a column in place
-        view.kept[self] = count, kept
+        view.scratch[self] = count, kept
 
     def commit(self, view: View) -> None:
-        count, kept = view.kept[self]
+        count, kept = view.scratch[self]
         for name, slab in self.slabs.items():
             slab.scatter(view.slots, kept[name])
         if count:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.array_like import castable
 from cervello.errors import ExecutionError, WrapperError
-from cervello.spec import Move, PolicySpec, View, Wrapper
+from cervello.spec import FusedOp, PolicySpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, row_for, take_input, take_output, without
 from cervello.wrappers.recurrent_pairs import recurrent_pairs
 from cervello.wrappers.slab import Slab
@@ -91,12 +91,13 @@ class Recurrent(Passive):
         bound._counts, bound._description, bound.nonfinite_rows, bound._warned = np.zeros(1, np.int64), self, 0, False
         return bound, without(spec, pairs, pairs.values())
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         if self._turned or any(slab.axis for slab in self.slabs.values()):
             return None
-        gathers = [Move("gather", key, slab.words) for key, slab in self.slabs.items()]
+        gathers = [FusedOp("gather", key, slab.words) for key, slab in self.slabs.items()]
         group, mode, count = len(self._ports), _ON_NONFINITE[self.on_nonfinite], self._counts.ctypes.data
-        scatters = [Move("scatter", output, (*self.slabs[key].words, -1 if i else group, mode, *_exponent_words(self.slabs[key].spec.dtype),
+        scatters = [FusedOp("scatter", output, (*self.slabs[key].words, -1 if i else group, mode,
+                                                *_exponent_words(self.slabs[key].spec.dtype),
                                              self.slabs[key].initial.ctypes.data, count)) for i, (key, output) in enumerate(self._ports)]
         return gathers + scatters
 
@@ -114,7 +115,7 @@ class Recurrent(Passive):
         if bad is not None and self.on_nonfinite == "raise":
             raise ExecutionError(f"wrapper {self!r}: expected finite state, got NaN or an infinity in {len(bad)} of {view.n_rows} rows, "
                                  f"the first is row {bad[0]}; look at what was observed there, or choose on_nonfinite='keep'")
-        view.kept[self] = columns, bad
+        view.scratch[self] = columns, bad
 
     def _nonfinite(self, columns: Sequence[Array], n_rows: int) -> Array | None:
         """Rows of agents whose new state is not finite in some tensor; None when there are none."""
@@ -127,7 +128,7 @@ class Recurrent(Passive):
         return None if bad is None else np.flatnonzero(bad)
 
     def commit(self, view: View) -> None:
-        columns, bad = view.kept[self]
+        columns, bad = view.scratch[self]
         for slab, column in zip(self.slabs.values(), columns, strict=True):
             if bad is not None:
                 stays = slab.initial if self.on_nonfinite == "reset" else slab.rows[view.slots[bad]]
@@ -198,11 +199,11 @@ class PreviousAction(Passive):
         bound._same_type = into.dtype == out.dtype
         return bound, without(spec, [self.key])
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         if not self._same_type:
             return None
         words = self.slabs[self.key].words
-        return [Move("gather", self.key, words), Move("scatter", self.output, words, hidden=False)]
+        return [FusedOp("gather", self.key, words), FusedOp("scatter", self.output, words, hidden=False)]
 
     def inward(self, view: View) -> None:
         view.inputs[self.key] = self.slabs[self.key].gather(view.slots)
@@ -211,7 +212,7 @@ class PreviousAction(Passive):
         spec = self.slabs[self.key].spec
         with np.errstate(all="ignore"):  # a float64 may be too large for a float32
             # A copy: wrappers further out may change the column in place.
-            view.kept[self] = view.outputs[self.output].reshape(spec.batched(view.n_rows)).astype(spec.dtype)
+            view.scratch[self] = view.outputs[self.output].reshape(spec.batched(view.n_rows)).astype(spec.dtype)
 
     def commit(self, view: View) -> None:
-        self.slabs[self.key].scatter(view.slots, view.kept[self])
+        self.slabs[self.key].scatter(view.slots, view.scratch[self])

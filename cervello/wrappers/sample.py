@@ -14,7 +14,7 @@ from cervello.codegen import linker
 from cervello.errors import ConfigurationError, WrapperError
 from cervello.heads import Head
 from cervello.native.execution.chained import Chained, Feed, Stage, noise_kernel
-from cervello.spec import Move, PolicySpec, Specs, TensorSpec, View, Wrapper
+from cervello.spec import FusedOp, PolicySpec, Specs, TensorSpec, View, Wrapper
 from cervello.wrappers.base import Passive, named, without
 
 Array = np.ndarray[Any, Any]
@@ -140,7 +140,7 @@ class Sample(Passive):
         bound.chained = bound._as_chained(spec, given, inputs, new)
         return bound, replace(outer, inputs=inputs, outputs=Specs([*outer.outputs.values(), *new]))
 
-    def moves(self) -> Sequence[Move] | None:
+    def fused_ops(self) -> Sequence[FusedOp] | None:
         return None if self.chained is None else ()
 
     def _as_chained(self, spec: PolicySpec, given: Mapping[str, TensorSpec], inputs: Specs, new: Sequence[TensorSpec]) -> Chained | None:
@@ -211,7 +211,7 @@ class Sample(Passive):
         mask = self.head.mask
         if mask is not None and self.reads_inputs:
             given = view.inputs.pop(mask) if self._mask_is_extra else view.inputs[mask]
-            view.kept[self] = given != 0  # a copy: wrappers further in may change the column in place
+            view.scratch[self] = given != 0  # a copy: wrappers further in may change the column in place
 
     def outward(self, view: View) -> None:
         n_rows, outputs = view.n_rows, view.outputs
@@ -220,7 +220,7 @@ class Sample(Passive):
             shared = outputs.get(name, constant) if constant is not None else None
             columns[name] = outputs[name] if shared is None else np.broadcast_to(shared, (n_rows, *shared.shape))
         if self.head.mask is not None and self.reads_inputs:
-            columns[self.head.mask] = view.kept[self]
+            columns[self.head.mask] = view.scratch[self]
         noise: Any = None
         if self.head.noise is not None:
             noise = np.empty((n_rows, self._width), np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervello.errors import WrapperError
 from cervello.native.execution.chained import Chained
-from cervello.spec import Array, Move, PolicySpec, Specs, View, Wrapper
+from cervello.spec import Array, FusedOp, PolicySpec, Specs, View, Wrapper
 from cervello.wrappers.base import Passive
 from cervello.wrappers.clip import Clip
 from cervello.wrappers.constant import EpisodeStart, Fill
@@ -36,7 +36,7 @@ class Stack:
     Attributes:
       outer_first, inner_first: the bound wrappers in the order in which a batch goes inward and comes outward.
       spec: on the caller's side.
-      foreign: whether a wrapper is not one of the library's own.
+      custom: whether a wrapper is not one of the library's own.
       looks: whether a wrapper may look at what the caller gives.
 
     Args:
@@ -47,7 +47,7 @@ class Stack:
       WrapperError: a wrapper does not fit where it stands.
     """
 
-    __slots__ = ("_by_trust", "_inward", "_outward", "_reporting", "_sides", "foreign", "inner_first", "looks", "outer_first", "spec")
+    __slots__ = ("_by_trust", "_inward", "_outward", "_reporting", "_sides", "custom", "inner_first", "looks", "outer_first", "spec")
 
     def __init__(self, wrappers: Sequence[Wrapper], spec: PolicySpec, before: Stack | None = None):
         inner: list[Wrapper] = []
@@ -69,14 +69,14 @@ class Stack:
         self.outer_first = tuple(reversed(inner))
         self._reporting = tuple(wrapper for wrapper in inner if isinstance(wrapper, Recurrent))
         self.spec = spec
-        foreign = [type(wrapper) not in _OWN for wrapper in inner]
-        self.foreign = any(foreign)
-        self.looks = any(_looks(w) if f else bool(getattr(w, "reads_inputs", True)) for w, f in zip(inner, foreign, strict=True))
+        custom = [type(wrapper) not in _OWN for wrapper in inner]
+        self.custom = any(custom)
+        self.looks = any(_looks(w) if f else bool(getattr(w, "reads_inputs", True)) for w, f in zip(inner, custom, strict=True))
         # With each wrapper, the specs on the side to which its hook leads; None where its work is trusted.
-        self._outward = tuple((w, outer.outputs if f else None) for w, (_, outer), f in zip(inner, sides, foreign, strict=True))
-        self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, foreign, strict=True))[::-1]
+        self._outward = tuple((w, outer.outputs if f else None) for w, (_, outer), f in zip(inner, sides, custom, strict=True))
+        self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, custom, strict=True))[::-1]
         # Foreign ones first: should one fail all the same, the library's state and the step counters are as before.
-        self._by_trust = tuple(w for _, w in sorted(zip(foreign, inner, strict=True), key=lambda pair: not pair[0]))
+        self._by_trust = tuple(w for _, w in sorted(zip(custom, inner, strict=True), key=lambda pair: not pair[0]))
 
     def _kept(self, wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec] | None:
         """A wrapper that is attached in this stack itself, with its outer side, when its inner side is as it was."""
@@ -211,7 +211,7 @@ class Stack:
     @property
     def movable(self) -> bool:
         """Whether every wrapper can say what it does as moves."""
-        return all(_moves(wrapper) is not None for wrapper in self.inner_first)
+        return all(_fused_ops(wrapper) is not None for wrapper in self.inner_first)
 
     def chained(self) -> Chained | None:
         """What the wrappers compute of outputs, for the executor's compiled call; None when it cannot be said so."""
@@ -232,9 +232,9 @@ class Stack:
         return Chained(tuple(stage for each in found for stage in each.stages), tuple(inputs), tuple(outputs),
                        frozenset(name for each in found for name in each.hidden))
 
-    def moves(self) -> list[Move]:
+    def fused_ops(self) -> list[FusedOp]:
         """What the stack does, as the executor does it; asked again when slabs have grown."""
-        return [move for wrapper in self.inner_first for move in _moves(wrapper) or ()]
+        return [move for wrapper in self.inner_first for move in _fused_ops(wrapper) or ()]
 
 
 def _attached(wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
@@ -282,7 +282,7 @@ def _looks(wrapper: Wrapper) -> bool:
     return bool(getattr(wrapper, "reads_inputs", True)) or _outdated(wrapper, "reads_inputs")
 
 
-def _moves(wrapper: Wrapper) -> Sequence[Move] | None:
+def _fused_ops(wrapper: Wrapper) -> Sequence[FusedOp] | None:
     """A wrapper's moves; the protocol does not ask for any."""
-    moves: Callable[[], Sequence[Move] | None] | None = getattr(wrapper, "moves", None)
-    return None if moves is None or _outdated(wrapper, "moves") else moves()
+    fused_ops: Callable[[], Sequence[FusedOp] | None] | None = getattr(wrapper, "fused_ops", None)
+    return None if fused_ops is None or _outdated(wrapper, "fused_ops") else fused_ops()

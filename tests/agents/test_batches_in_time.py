@@ -54,7 +54,7 @@ def test_the_first_rows_run_in_any_case_and_all_of_them_when_there_is_time(which
                                                                            seconds: float) -> None:
     policy, twin, columns = pair(which, inferer)
     limit = Limit(time.perf_counter() + seconds, sure, piece, 1e-9)
-    found = policy.infer_within(tuple(range(N)), columns, policy.changes, limit)
+    found = policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)
     assert found is not None
     if seconds == FUTURE:
         assert limit.n_rows == (N if piece else sure)
@@ -70,7 +70,7 @@ def test_what_a_limit_says_afterwards_is_what_happened() -> None:
     policy, _, columns = pair("counter")
     before = time.perf_counter()
     limit = Limit(before + FUTURE, 5, 8, 1e-9)
-    policy.infer_within(tuple(range(N)), columns, policy.changes, limit)
+    policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)
     after = time.perf_counter()
     assert (limit.sure, limit.n_rows) == (5, N)
     assert 0 < limit.pieces_s < after - before
@@ -80,10 +80,10 @@ def test_what_a_limit_says_afterwards_is_what_happened() -> None:
 def test_rows_that_are_said_to_take_long_do_not_begin() -> None:
     policy, _, columns = pair("counter")
     limit = Limit(time.perf_counter() + 10.0, 5, 8, 2.0)  # eight rows would take 16 seconds, four take 8
-    policy.infer_within(tuple(range(N)), columns, policy.changes, limit)
+    policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)
     assert limit.n_rows >= 9
     late = Limit(time.perf_counter() + 10.0, 5, 8, 20.0)
-    policy.infer_within(tuple(range(N)), columns, policy.changes, late)
+    policy.infer_within(tuple(range(N)), columns, policy.membership_version, late)
     assert late.n_rows == 5
 
 
@@ -95,7 +95,7 @@ def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far(n_rows: int, n
     ids = tuple(range(n_rows))
     policy.begin_agents(ids)
     columns = sample_columns(policy.inputs, list(ids))
-    policy.infer_within(ids, columns, policy.changes, Limit(time.perf_counter() + FUTURE, 100, 64))
+    policy.infer_within(ids, columns, policy.membership_version, Limit(time.perf_counter() + FUTURE, 100, 64))
     timely = policy._engine.deadline_path
     assert timely is not None
     assert timely._run is not None
@@ -103,7 +103,7 @@ def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far(n_rows: int, n
     clock = ctypes.CFUNCTYPE(ctypes.c_int64)(lambda: int(context[abi.CTX_ROW] + context[abi.CTX_ROWS]) * 1000)
     context[abi.CTX_CLOCK], context[abi.CTX_CLOCK_WRITES] = ctypes.cast(clock, ctypes.c_void_p).value, 0
     limit = Limit((n_fit + 0.5) * 1e-6, 100, 64, 0.0)
-    policy.infer_within(ids, columns, policy.changes, limit)
+    policy.infer_within(ids, columns, policy.membership_version, limit)
     assert limit.n_rows == n_fit
     assert limit.over_s == pytest.approx(n_fit * 1e-6)
     assert limit.pieces_s == pytest.approx((n_fit - 100) * 1e-6)
@@ -115,7 +115,7 @@ def test_more_agents_and_more_rows_than_before() -> None:
         for each in (policy, twin):
             each.begin_agents([agent for agent in range(n) if agent not in each])
         columns = sample_columns(policy.inputs, list(range(n)))
-        found = policy.infer_within(tuple(range(n)), columns, policy.changes, Limit(time.perf_counter() + FUTURE, 8, 8, 1e-9))
+        found = policy.infer_within(tuple(range(n)), columns, policy.membership_version, Limit(time.perf_counter() + FUTURE, 8, 8, 1e-9))
         expected = twin.infer_batch(range(n), columns)
         assert found is not None
         assert all(same_bits(found[name], expected[name]) for name in expected)
@@ -126,7 +126,7 @@ def test_a_swap_is_followed() -> None:
     policy, twin, columns = pair("everything")
     for each in (policy, twin):
         each.replace(stacks.model("full"))
-    found = policy.infer_within(tuple(range(N)), columns, policy.changes, Limit(time.perf_counter() + FUTURE, 8, 8))
+    found = policy.infer_within(tuple(range(N)), columns, policy.membership_version, Limit(time.perf_counter() + FUTURE, 8, 8))
     assert found is not None
     assert found.version == 2
     twin.infer_batch(range(N), columns)
@@ -138,11 +138,11 @@ def test_what_must_take_another_way_changes_nothing() -> None:
     before = policy.snapshot()
     limit = Limit(time.perf_counter() + FUTURE, 8, 8)
     doubles = {name: column.astype(np.float64) for name, column in columns.items()}
-    assert policy.infer_within(tuple(range(N)), doubles, policy.changes, limit) is None
+    assert policy.infer_within(tuple(range(N)), doubles, policy.membership_version, limit) is None
     with pytest.raises(ChangedError):
-        policy.infer_within(tuple(range(N)), columns, policy.changes - 1, limit)
+        policy.infer_within(tuple(range(N)), columns, policy.membership_version - 1, limit)
     inside: list[Any] = []
-    policy._turn.alone(lambda: inside.append(policy.infer_within(tuple(range(N)), columns, policy.changes, limit)))
+    policy._turn.exclusive(lambda: inside.append(policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)))
     assert inside == [None]
     assert policy.snapshot() == before
     policy.begin_agent(1000)  # would wait for ever for a turn that was lost
@@ -155,7 +155,7 @@ class Foreign(Passive):
         return self, spec
 
     def outward(self, view: Any) -> None:
-        view.kept[self] = None
+        view.scratch[self] = None
 
 
 def test_policies_without_such_a_way_say_so() -> None:
@@ -190,10 +190,10 @@ class Hurry:
         self.meanwhile: Any = lambda: None
         within = Policy.infer_within
 
-        def run(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Limit) -> Any:
+        def run(policy: Policy, ids: Any, inputs: Any, expected_version: int, limit: Limit) -> Any:
             limit.sure, limit.piece = self.counts(len(ids)), 0
             self.meanwhile()
-            return within(policy, ids, inputs, unchanged, limit)
+            return within(policy, ids, inputs, expected_version, limit)
 
         monkeypatch.setattr(Policy, "infer_within", run)
 
@@ -230,7 +230,7 @@ def test_those_without_time_wait_in_front_of_newer_ones(hurry: Hurry) -> None:
     assert runtime.waiting("a") == (4, 5, 0, 1, 8)
     assert decided(runtime.run(budget_s=10.0)) == {4: 1.0, 5: 1.0, 0: 2.0, 1: 2.0}
     assert runtime.waiting("a") == (8,)
-    assert runtime._brains["a"].line.since == {8: 1}
+    assert runtime._queues["a"].wait_queue.enqueued_frame == {8: 1}
     hurry.counts = lambda n: n
     assert decided(runtime.run(budget_s=10.0)) == {8: 1.0}
     assert runtime.waiting("a") == ()
@@ -254,7 +254,7 @@ def test_who_is_pushed_meanwhile_decides_on_the_newest_and_the_others_keep_their
     hurry.meanwhile = lambda: push(runtime, [9, 4, 0], 7.0)
     assert decided(runtime.run(budget_s=10.0)) == {0: 1.0, 1: 1.0}
     assert runtime.waiting("a") == (2, 3, 4, 5, 9, 0)
-    assert runtime._brains["a"].line.since == {2: 0, 3: 0, 4: 0, 5: 0, 9: 1, 0: 1}
+    assert runtime._queues["a"].wait_queue.enqueued_frame == {2: 0, 3: 0, 4: 0, 5: 0, 9: 1, 0: 1}
     hurry.counts, hurry.meanwhile = lambda n: n, lambda: None
     assert decided(runtime.run(budget_s=10.0)) == {2: 1.0, 3: 1.0, 4: 7.0, 5: 1.0, 9: 7.0, 0: 8.0}
 
@@ -318,13 +318,13 @@ def test_nobody_settles_without_the_lock(hurry: Hurry, monkeypatch: pytest.Monke
     with Runtime(threads=2) as runtime:
         runtime.add("a", Policy(stacks.model("counter"), wrappers=[Recurrent()]))
         runtime.begin_agents("a", range(30))
-        settle, seen = PolicyQueue.settle, []
+        settle, seen = PolicyQueue.finalize, []
 
-        def locked(brain: PolicyQueue) -> None:
+        def locked(queue: PolicyQueue) -> None:
             seen.append(runtime._lock._is_owned())
-            settle(brain)
+            settle(queue)
 
-        monkeypatch.setattr(PolicyQueue, "settle", locked)
+        monkeypatch.setattr(PolicyQueue, "finalize", locked)
         hurry.counts = lambda n: min(n, 5)
         push(runtime, range(20))
         for _ in range(3):
@@ -362,7 +362,7 @@ def test_batches_that_cannot_stop_run_as_before(hurry: Hurry, way: str) -> None:
 
 def test_a_batch_whose_short_way_is_taken_runs_the_rows_that_surely_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = counting(100)
-    costs = runtime._brains["a"].costs
+    costs = runtime._queues["a"].costs
     costs.set((1, 1e-3), (100, 100e-3))
     push(runtime, range(100))
     monkeypatch.setattr(Policy, "infer_within", lambda *_: None)
@@ -447,7 +447,7 @@ def test_a_row_that_fails_keeps_nobody_else_from_deciding(hurry: Hurry) -> None:
     runtime, n_agents = Runtime(), 40
     runtime.add("a", Policy(stacks.model("lookup")), measure=False)
     runtime.begin_agents("a", list(range(n_agents)))
-    runtime._brains["a"].costs.set((1, 1e-6), (2, 2e-6))
+    runtime._queues["a"].costs.set((1, 1e-6), (2, 2e-6))
     spec = runtime.policies["a"].inputs["index"]
     done: set[Any] = set()
     hurry.counts = lambda n: min(n, 10)
@@ -474,12 +474,12 @@ def test_a_piece_that_fails_ends_the_batch_before_it() -> None:
     index = np.ones(spec.batched(40), spec.dtype)
     index[25] = 10**6
     limit = Limit(time.perf_counter() + FUTURE, 4, 8, 1e-9)
-    found = policy.infer_within(tuple(range(40)), {"index": index}, policy.changes, limit)
+    found = policy.infer_within(tuple(range(40)), {"index": index}, policy.membership_version, limit)
     assert found is not None
     assert 20 <= limit.n_rows <= 25
     assert policy._table.steps[:40].tolist() == [1] * limit.n_rows + [0] * (40 - limit.n_rows)
     with pytest.raises(ExecutionError):
-        policy.infer_within(tuple(range(40)), {"index": index}, policy.changes, Limit(time.perf_counter() + FUTURE, 30, 8))
+        policy.infer_within(tuple(range(40)), {"index": index}, policy.membership_version, Limit(time.perf_counter() + FUTURE, 30, 8))
     assert policy._table.steps[:40].sum() == limit.n_rows
 
 
@@ -495,7 +495,7 @@ def test_pieces_that_run_in_pieces_themselves(monkeypatch: pytest.MonkeyPatch) -
         each.begin_agents(range(N))
     columns = sample_columns(policy.inputs, list(range(N)))
     limit = Limit(time.perf_counter() + FUTURE, 40, 24, 1e-9)
-    assert policy.infer_within(tuple(range(N)), columns, policy.changes, limit) is not None
+    assert policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit) is not None
     assert limit.n_rows == N
     twin.infer_batch(range(N), columns)
     assert policy.snapshot() == twin.snapshot()
@@ -561,7 +561,7 @@ def test_others_may_look_and_push_while_a_batch_runs() -> None:
     found: list[Any] = []
 
     def act() -> int:
-        other = threading.Thread(target=lambda: found.append(policy.births([0, 7])))
+        other = threading.Thread(target=lambda: found.append(policy.generations([0, 7])))
         other.start()
         other.join(10)
         return len(found)

@@ -152,7 +152,7 @@ def test_nobody_is_added_while_somebody_holds_the_lock(model: Model) -> None:
     with runtime._lock:
         other.start()
         assert not pushed.wait(0.05)
-        assert runtime._brains["a"].line.queue.ids == (0,)
+        assert runtime._queues["a"].wait_queue.queue.ids == (0,)
     other.join(10)
     assert runtime.waiting("a") == (0, 1)
 

@@ -207,11 +207,11 @@ def test_an_inferer_of_the_same_specs_may_run_something_else() -> None:
 # Outputs that overlap -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("foreign", [False, True])
-def test_outputs_that_share_an_element_are_refused_and_interleaved_ones_are_not(foreign: bool) -> None:
+@pytest.mark.parametrize("custom", [False, True])
+def test_outputs_that_share_an_element_are_refused_and_interleaved_ones_are_not(custom: bool) -> None:
     column = (FLOAT, ("N", 3))
     model = Model.load(graph([node("Neg", "obs", "a"), node("Abs", "obs", "b")], {"obs": column}, {"a": column, "b": column}, {}))
-    policy = Policy(model, inferer=FailingInferer(choose("basic", model)) if foreign else "memoizing")
+    policy = Policy(model, inferer=FailingInferer(choose("basic", model)) if custom else "memoizing")
     policy.begin_agents([1, 2])
     x, room, whole = {"obs": np.ones((2, 3), np.float32)}, np.zeros((2, 6), np.float32), np.zeros((2, 3), np.float32)
     for out in ({"a": room[:, ::2], "b": room[:, ::2]}, {"a": room[:, :3], "b": room[:, 2:5]}, {"a": whole, "b": whole}):

@@ -141,28 +141,28 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
     runtime = Runtime()
     runtime.add("a", Policy(model, wrappers="auto"), measure=False)
     runtime.begin_agents("a", list(range(200)))
-    brain = runtime._brains["a"]
+    queue = runtime._queues["a"]
     for agent in range(14):
         runtime.push("a", agent, {"obs": np.full(1, agent, np.float32)})
-    batch = brain.take(5, 0)
-    ids, columns = brain.decide(batch)
-    brain.requeue(batch, None)
-    brain.decided(batch, ids, columns, 0)
-    following = brain.take(10, 0)
+    batch = queue.take(5, 0)
+    ids, columns = queue.decide(batch)
+    queue.requeue(batch, None)
+    queue.decided(batch, ids, columns, 0)
+    following = queue.take(10, 0)
     for agent in range(100, 140):
         runtime.push("a", agent, {"obs": np.full(1, -7, np.float32)})
     assert [row.item() for row in following.columns["obs"]] == list(following.ids)
-    brain.decided(following, *brain.decide(following), 0)
-    assert brain.line.queue.pad.pin_count == 0
+    queue.decided(following, *queue.decide(following), 0)
+    assert queue.wait_queue.queue.pad.pin_count == 0
 
 
 def hurried(n_run: int) -> Callable[..., Any]:
     """An `infer_within` that has time for so many rows."""
     within = Policy.infer_within
 
-    def infer_within(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
+    def infer_within(policy: Policy, ids: Any, inputs: Any, expected_version: int, limit: Any) -> Any:
         limit.sure, limit.piece = min(n_run, len(ids)), 0
-        return within(policy, ids, inputs, unchanged, limit)
+        return within(policy, ids, inputs, expected_version, limit)
 
     return infer_within
 
@@ -181,14 +181,14 @@ def test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for
         runtime.push_batch("a", list(range(10)), {"obs": np.ones((10, 1), np.float32)})
         done = not interrupted(lambda runtime=runtime: runtime.run(budget_s=budget_s), at)
         assert gc.isenabled()
-        brain = runtime._brains["a"]
+        queue = runtime._queues["a"]
         runtime.push("a", 11, {"obs": np.ones(1, np.float32)})
         for _ in range(6):
             frame = runtime.run(budget_s=10.0)
             assert not frame.errors
-            assert set(brain.line.since) == set(brain.line.queue.births) == set(runtime.waiting("a"))
+            assert set(queue.wait_queue.enqueued_frame) == set(queue.wait_queue.queue.generations) == set(runtime.waiting("a"))
         assert not runtime.waiting("a")
-        assert not brain.under_way
+        assert not queue.under_way
         # Twice, where the interrupt came between a decision and its result.
         assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
         if done:
@@ -224,9 +224,9 @@ def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time
         assert not runtime.waiting("a")
         assert set(frame["a"]) - {11} == set(range(n_run, 10))
         assert set(summed(runtime.policies["a"], list(range(10)))) == {1.0}
-        brain = runtime._brains["a"]
-        assert not brain.under_way
-        assert brain.line.queue.pad.pin_count == 0
+        queue = runtime._queues["a"]
+        assert not queue.under_way
+        assert queue.wait_queue.queue.pad.pin_count == 0
         if done:
             assert at > 30
             return
@@ -281,15 +281,15 @@ def test_a_part_of_a_line_that_is_interrupted_stops_nobody(model: Model, budget_
         frame = runtime.run()
         assert frame["a"].skipped == runtime.waiting("a") == ()
         assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
-        brain = runtime._brains["a"]
-        assert (brain.under_way, brain.line.queue.pad.pin_count) == ([], 0)
+        queue = runtime._queues["a"]
+        assert (queue.under_way, queue.wait_queue.queue.pad.pin_count) == ([], 0)
 
 
 def test_a_batch_with_a_limit_that_fails_and_is_interrupted_loses_nobody(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
     infer = Policy.infer_within
 
-    def fails(policy: Policy, ids: Any, inputs: Any, unchanged: int, limit: Any) -> Any:
+    def fails(policy: Policy, ids: Any, inputs: Any, expected_version: int, limit: Any) -> Any:
         monkeypatch.setattr(Policy, "infer_within", hurried(6))
         limit.sure, limit.piece = 4, 0
         raise ValueError("no")

@@ -326,21 +326,21 @@ def test_a_machine_that_is_always_late_does_not_stop_all_decisions() -> None:
 
 def test_a_margin_of_large_budgets_leaves_small_ones_room() -> None:
     runtime = make(8)
-    brain = runtime._brains["a"]
-    brain.costs.set((1, 2e-6), (8, 9e-6))
-    brain.costs.pace.judge(20.0, 10.0)  # one late frame of ten seconds
-    before = brain.costs.line_s(8)
+    queue = runtime._queues["a"]
+    queue.costs.set((1, 2e-6), (8, 9e-6))
+    queue.costs.pace.judge(20.0, 10.0)  # one late frame of ten seconds
+    before = queue.costs.line_s(8)
     decided = 0
     for _ in range(200):
         push(runtime, range(8))
         decided += runtime.run(budget_s=5e-3).n_rows
     assert decided > 800
-    assert brain.costs.line_s(8) > 0.1 * before
+    assert queue.costs.line_s(8) > 0.1 * before
 
 
 def test_a_budget_too_small_for_anything_still_decides_for_everybody_in_the_end() -> None:
     runtime = make(8)
-    runtime._brains["a"].costs.set((1, 50e-6), (8, 60e-6))
+    runtime._queues["a"].costs.set((1, 50e-6), (8, 60e-6))
     decided: set[int] = set()
     for _ in range(2000):
         push(runtime, range(8))
@@ -364,22 +364,22 @@ def test_rows_within_a_time_are_those_whose_line_fits() -> None:
 @pytest.mark.parametrize("again", ["push", "push_batch", "run"])
 def test_what_a_frame_measured_is_learnt_after_it(again: str) -> None:
     runtime = make(8)
-    brain = runtime._brains["a"]
+    queue = runtime._queues["a"]
     push(runtime, range(8))
     runtime.run(budget_s=10.0)  # the first row is the measurement
     push(runtime, range(8))
-    before = brain.costs.measured
+    before = queue.costs.measured
     runtime.run(budget_s=10.0)
-    assert runtime._agenda.dirty
-    assert brain.costs.measured == before
+    assert runtime._ready_queue.dirty
+    assert queue.costs.measured == before
     if again == "push":
-        runtime.push("a", 0, {"obs": np.zeros(brain.policy.inputs["obs"].shape, np.float32)})
+        runtime.push("a", 0, {"obs": np.zeros(queue.policy.inputs["obs"].shape, np.float32)})
     elif again == "push_batch":
         push(runtime, range(8))
     else:
         runtime.run(budget_s=10.0)
-    assert not runtime._agenda.dirty
-    assert brain.costs.measured > before
+    assert not runtime._ready_queue.dirty
+    assert queue.costs.measured > before
 
 
 class Clock:
@@ -392,24 +392,24 @@ class Clock:
 
         decide = PolicyQueue.decide
 
-        def slow(brain: Any, taken: Any) -> Any:
+        def slow(queue: Any, taken: Any) -> Any:
             limit, n_rows = taken.limit, len(taken.ids)
             if limit is None:
-                self.now += cost_s(brain.name, n_rows)
-                return decide(brain, taken)
+                self.now += cost_s(queue.name, n_rows)
+                return decide(queue, taken)
             began, rows, size = self.now, limit.sure, limit.piece
-            self.now += cost_s(brain.name, rows)
+            self.now += cost_s(queue.name, rows)
             limit.pieces_s = -self.now
             row_s = limit.row_s
             while size:
                 if rows + size <= n_rows and self.now + size * row_s <= limit.until_s:
                     rows += size
-                    self.now = began + cost_s(brain.name, rows)
+                    self.now = began + cost_s(queue.name, rows)
                 else:
                     size //= 2
             limit.n_rows, limit.over_s, limit.pieces_s = rows, self.now, limit.pieces_s + self.now
             columns = {name: column[:rows] for name, column in taken.columns.items()}
-            return taken.ids[:rows], brain.policy.infer_batch(taken.ids[:rows], columns)
+            return taken.ids[:rows], queue.policy.infer_batch(taken.ids[:rows], columns)
 
         monkeypatch.setattr(PolicyQueue, "decide", slow)
 
@@ -417,8 +417,8 @@ class Clock:
 def test_a_crowd_is_split_over_frames_and_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, lambda name, n: 50e-6 + 2e-6 * n)
     runtime = make(1000)
-    runtime._brains["a"].costs.set((1, 52e-6), (101, 252e-6))
-    runtime._brains["a"].costs.pace.margin_s = runtime._closing_s = 0.0
+    runtime._queues["a"].costs.set((1, 52e-6), (101, 252e-6))
+    runtime._queues["a"].costs.pace.margin_s = runtime._closing_s = 0.0
     done: set[int] = set()
     for _ in range(4):
         push(runtime, range(1000))
@@ -448,7 +448,7 @@ def test_a_policy_too_slow_for_any_frame_runs_in_the_end(monkeypatch: pytest.Mon
     runtime = make(4)
     runtime.add("slow", Policy(model("counter"), wrappers=[Recurrent()]), measure=False)
     runtime.begin_agent("slow", 1)
-    runtime._brains["slow"].costs.set((1, 3e-3), (1, 3e-3))
+    runtime._queues["slow"].costs.set((1, 3e-3), (1, 3e-3))
     ran = []
     for number in range(80):
         push(runtime, range(4))
@@ -469,7 +469,7 @@ def test_policies_are_measured_when_they_are_added_and_agents_do_not_notice() ->
     state = policy.snapshot()
     runtime = Runtime()
     runtime.add("a", policy)
-    costs = runtime._brains["a"].costs
+    costs = runtime._queues["a"].costs
     assert costs.measured
     assert 0 < costs.expected_s(1) < costs.expected_s(100) < 0.1
     assert policy.snapshot() == state

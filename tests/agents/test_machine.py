@@ -67,7 +67,7 @@ class Life(RuleBasedStateMachine):
     def begin(self, name: str, ids: list[Any], stream: int, episode: int, level: Any) -> None:
         plain = self.plain.policies[name]
         if not plain.agents.keys().isdisjoint(ids):
-            with self.unchanged(AgentError):
+            with self.expected_version(AgentError):
                 self.real.begin_agents(name, ids, stream, episode, **level)
             ids = [agent for agent in ids if agent not in plain.agents]
         self.real.begin_agents(name, ids, stream, episode, **level)
@@ -79,7 +79,7 @@ class Life(RuleBasedStateMachine):
     def end(self, name: str, ids: list[Any]) -> None:
         there = self.those(name, ids)
         if there != ids:
-            with self.unchanged(AgentError):
+            with self.expected_version(AgentError):
                 self.real.end_agents(name, ids)
         self.real.end_agents(name, there)
         for agent in there:
@@ -96,7 +96,7 @@ class Life(RuleBasedStateMachine):
     def set_level(self, name: str, agent: Any, level: Any) -> None:
         plain = self.plain.policies[name]
         if agent not in plain.agents:
-            with self.unchanged(AgentError):
+            with self.expected_version(AgentError):
                 self.real.set_level(name, agent, **level)
         else:
             self.real.set_level(name, agent, **level)
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
     def push(self, name: str, agent: Any, number: int, deterministic: bool) -> None:
         observation = KINDS[name].observation(number)
         if agent not in self.plain.policies[name].agents:
-            with self.unchanged(AgentError):
+            with self.expected_version(AgentError):
                 self.real.push(name, agent, observation)
             return
         self.real.push(name, agent, observation, deterministic)
@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
         try:
             expected = self.plain.policies[name].decide(there, observations, flags)
         except Failed:
-            with self.unchanged(ExecutionError):
+            with self.expected_version(ExecutionError):
                 self.decided(name, there, observations, flags, way)
         else:
             found = self.decided(name, there, observations, flags, way)
@@ -228,7 +228,7 @@ class Life(RuleBasedStateMachine):
                       lambda: real.restart_agents(name, [there[0], "nobody"]), lambda: real.set_level(name, there[0], every=0),
                       lambda: policy.infer_batch(there, x, out={"action": np.zeros((len(there), 99), np.float32)}),
                       lambda: policy.infer_batch(there, x, deterministic=np.zeros(len(there) + 1, bool))]
-        with self.unchanged(CervelloError):
+        with self.expected_version(CervelloError):
             data.draw(st.sampled_from(calls), label="call")()
 
     @precondition(lambda self: self.states or self.snapshots)
@@ -239,14 +239,14 @@ class Life(RuleBasedStateMachine):
         restore, state = data.draw(st.sampled_from(restores), label="state")
         spoilt = bytearray(state)
         spoilt[at % len(spoilt)] ^= 1 << bit
-        with self.unchanged(SnapshotError):
+        with self.expected_version(SnapshotError):
             restore(spoilt[:at % len(spoilt)] if cut else spoilt)
 
     @precondition(lambda self: self.snapshots)
     @rule(data=st.data())
     def snapshot_of_the_other_policy(self, data: st.DataObject) -> None:
         name, state, _, _ = data.draw(st.sampled_from(self.snapshots), label="snapshot")
-        with self.unchanged(SnapshotError):
+        with self.expected_version(SnapshotError):
             self.real.policies[self.other(name)].restore(state)
 
     # Both are alike
@@ -270,7 +270,7 @@ class Life(RuleBasedStateMachine):
             for key, row in outputs.items():
                 assert same_bits(np.asarray(found[agent][key]), np.asarray(row)), (agent, key, found[agent][key], row)
 
-    def unchanged(self, error: type[Exception]) -> Unchanged:
+    def expected_version(self, error: type[Exception]) -> Unchanged:
         return Unchanged(self.real, error)
 
     @invariant()

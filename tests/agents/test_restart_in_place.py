@@ -29,22 +29,22 @@ def policy() -> Policy:
 
 def test_restarted_agents_stay_where_a_look_up_finds_them(policy: Policy) -> None:
     decided(policy, IDS)
-    slots, looked_up, changes = dict(policy._table.slots), policy._table.last, policy.changes
+    slots, looked_up, changes = dict(policy._table.slots), policy._table.last, policy.membership_version
     policy.restart_agents(SOME)
     assert dict(policy._table.slots) == slots
     assert policy._table.last is looked_up
-    assert policy.changes > changes  # for whoever asks whether an agent is still in its episode
+    assert policy.membership_version > changes  # for whoever asks whether an agent is still in its episode
     assert decided(policy, IDS) == [1.0 if agent in SOME else 2.0 for agent in IDS]
     assert policy._table.last is looked_up
 
 
 def test_restarted_agents_are_the_youngest(policy: Policy) -> None:
-    births = policy.births(IDS)
+    generations = policy.generations(IDS)
     policy.restart_agents(SOME)
     assert policy.agents == (*(agent for agent in IDS if agent not in SOME), *SOME)
-    young = policy.births(SOME)
+    young = policy.generations(SOME)
     assert young == sorted(young)  # type: ignore[type-var]
-    assert min(young) > max(births)  # type: ignore[type-var]
+    assert min(young) > max(generations)  # type: ignore[type-var]
 
 
 def test_a_restart_while_a_batch_runs_leaves_its_slots_alone(policy: Policy) -> None:

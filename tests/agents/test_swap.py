@@ -252,11 +252,11 @@ class Counter(Passive):
         return self, spec
 
     def outward(self, view: View) -> None:
-        view.kept[self] = self.slabs["n"].gather(view.slots) + 1
-        view.outputs["action"] = view.outputs["action"] * 0 + view.kept[self]
+        view.scratch[self] = self.slabs["n"].gather(view.slots) + 1
+        view.outputs["action"] = view.outputs["action"] * 0 + view.scratch[self]
 
     def commit(self, view: View) -> None:
-        self.slabs["n"].scatter(view.slots, view.kept[self])
+        self.slabs["n"].scatter(view.slots, view.scratch[self])
 
 
 def test_a_wrapper_that_is_its_own_bound_self_keeps_its_state() -> None:

@@ -141,7 +141,7 @@ def test_update_weights_and_watch_measure_too(tmp_path: Any) -> None:
     with cervello.watch(path, settle_s=0.0, interval_s=3600) as watched:
         made, seen = Runtime(), []
         made.add("a", watched.policy)
-        brain = made._brains["a"]
+        queue = made._queues["a"]
         swapped = PolicyQueue.swapped
 
         def note(self: PolicyQueue, version: int, measured: Any) -> None:
@@ -158,7 +158,7 @@ def test_update_weights_and_watch_measure_too(tmp_path: Any) -> None:
             (one, one_s), (several, several_s) = measured
             assert one == 1 < several
             assert 0 < one_s < 10 > several_s > 0
-        assert (brain.costs.version, brain.costs.measured) == (3, 1)
+        assert (queue.costs.version, queue.costs.measured) == (3, 1)
 
 
 class Odd(Passive):
@@ -171,11 +171,11 @@ class Odd(Passive):
 @pytest.mark.parametrize(("measure", "wrappers"), [(False, ()), (True, [Odd()])])
 def test_what_cannot_be_measured_begins_with_one_row(measure: bool, wrappers: Any) -> None:
     made = make(measure=measure, wrappers=wrappers)
-    costs = made._brains["a"].costs
+    costs = made._queues["a"].costs
     for _ in range(5):
         costs.observe(10, 1e-5)
     made.policies["a"].replace(small_models.scaled(small_models.feed_forward(), 0.5))
-    costs = made._brains["a"].costs
+    costs = made._queues["a"].costs
     assert (costs.measured, costs.rows_within(1.0)) == (0, 1)
 
 
@@ -184,10 +184,10 @@ def test_what_a_batch_of_the_old_model_took_is_not_learnt_for_the_new_one() -> N
     made.push_batch("a", list(range(N)), {"obs": np.zeros((N, 6), np.float32)})
     made.run(budget_s=1.0)
     made.policies["a"].replace(small_models.scaled(small_models.feed_forward(), 0.5))
-    brain = made._brains["a"]
-    before = brain.costs.measured, brain.costs.fixed_s
+    queue = made._queues["a"]
+    before = queue.costs.measured, queue.costs.fixed_s
     made.push("a", 1, {"obs": np.zeros(6)})  # settles the batch
-    assert (brain.costs.measured, brain.costs.fixed_s) == before
+    assert (queue.costs.measured, queue.costs.fixed_s) == before
 
 
 def test_a_swap_without_a_runtime_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,9 +124,9 @@ def test_a_split_batch_has_the_same_bits(wide: Model, inferer: str) -> None:
         results.append(out["action"])
         assert np.array_equal(policy.infer_batch(ids[:5], {"obs": x[:5]})["action"], out["action"][:5])
         for _ in range(10):
-            odd = {"action": np.zeros((n_rows, 16), np.float32)[:, ::2]}
-            policy.infer_batch(ids, {"obs": np.asfortranarray(x, np.float64)}, out=odd)
-            assert np.array_equal(odd["action"], out["action"])
+            non_leading_axes = {"action": np.zeros((n_rows, 16), np.float32)[:, ::2]}
+            policy.infer_batch(ids, {"obs": np.asfortranarray(x, np.float64)}, out=non_leading_axes)
+            assert np.array_equal(non_leading_axes["action"], out["action"])
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
 

@@ -144,7 +144,7 @@ def test_a_decision_from_inside_a_decision_goes_the_long_way(dtype: Any) -> None
 def test_a_change_waits_for_another_threads_turn() -> None:
     turn, done = ExclusiveLock("policy"), threading.Event()
     turn.holder[0] = -1
-    thread = threading.Thread(target=lambda: turn.alone(done.set))
+    thread = threading.Thread(target=lambda: turn.exclusive(done.set))
     thread.start()
     assert not done.wait(0.05)
     del turn.holder[0]

@@ -187,7 +187,7 @@ def test_rows_that_a_batch_still_reads_are_not_written_over(then: str) -> None:
         queue.clear()
     if then == "another order":
         queue.arrange(range(5, -1, -1))
-    left = {agent: row.copy() for agent, row in zip(queue.births, queue.rows(len(queue))["obs"], strict=True)}
+    left = {agent: row.copy() for agent, row in zip(queue.generations, queue.rows(len(queue))["obs"], strict=True)}
     for turn in range(3):
         ids = list(range(100 + 10 * turn, 110 + 10 * turn))
         queue.put_columns(ids, ids, {"obs": np.full((10, 2), -1.0, np.float32)})

@@ -19,7 +19,7 @@ def _spans(seed: int, count: int) -> list[Span]:
 
 
 def _overlaps(pile: StackingOrder, spans: list[Span], sizes: list[int]) -> list[tuple[int, int]]:
-    offsets, total = pile.settle(sizes)
+    offsets, total = pile.resolve_offsets(sizes)
     assert all(offset >= 0 and offset + size <= total for offset, size in zip(offsets, sizes, strict=True))
     return [(i, j) for i in range(len(sizes)) for j in range(i)
             if max(spans[i][0], spans[j][0]) < min(spans[i][1], spans[j][1])
@@ -42,13 +42,13 @@ def test_the_living_never_overlap_whatever_the_sizes(seed: int) -> None:
 
 def test_buffers_that_follow_each_other_use_the_same_bytes() -> None:
     spans = [(i, i + 2) for i in range(1000)]
-    assert linear_scan(spans, [64] * 1000).settle([64] * 1000)[1] == 128
+    assert linear_scan(spans, [64] * 1000).resolve_offsets([64] * 1000)[1] == 128
 
 
 def test_a_gap_is_filled_by_what_fits_into_it() -> None:
     spans = [(0, 9), (0, 2), (0, 9), (0, 3), (0, 9), (4, 9), (5, 9)]
     sizes = [64, 256, 64, 128, 64, 128, 256]
-    assert linear_scan(spans, sizes).settle(sizes)[1] == peak(spans, sizes)
+    assert linear_scan(spans, sizes).resolve_offsets(sizes)[1] == peak(spans, sizes)
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -86,7 +86,7 @@ def test_some_random_graph_keeps_several_piles_and_each_serves_some_row_count() 
         for n_rows in (64, 1, 7, 1000, 2, 20, 200, 1 << 20):
             sizes = [arena_plan.rounded(at(life.buffer.n_bytes, n_rows)) for life in layout.lifetimes]
             best.add(layout.offsets(n_rows)[1])
-            assert layout.offsets(n_rows)[1] == min(pile.settle(sizes)[1] for pile in layout.piles)
+            assert layout.offsets(n_rows)[1] == min(pile.resolve_offsets(sizes)[1] for pile in layout.piles)
         assert len(best) > 1
 
 

@@ -51,12 +51,12 @@ def test_a_pile_is_apart_for_all_sizes(blocks: _Blocks, seed: int) -> None:
     conflicts = offset_search.neighbours(spans)
     offsets, total = offset_search.search(spans, sizes, conflicts, Budget(3000))
     pile = offset_search.pile(offsets, sizes, conflicts)
-    settled, needed = pile.settle(sizes)
+    settled, needed = pile.resolve_offsets(sizes)
     assert needed <= total
     _assert_apart(spans, sizes, settled, needed)
     rng = random.Random(seed)
     others = [rng.randrange(30) for _ in sizes]
-    _assert_apart(spans, others, *pile.settle(others))
+    _assert_apart(spans, others, *pile.resolve_offsets(others))
 
 
 @settings(max_examples=80, deadline=None)

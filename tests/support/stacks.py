@@ -89,7 +89,7 @@ class Averaged(Passive):
 
     def inward(self, view: View) -> None:
         given = view.inputs[self.key]
-        view.kept[self] = given.copy()
+        view.scratch[self] = given.copy()
         mixed = given.copy()
         for row, slot in enumerate(view.slots.tolist()):
             if slot in self.last:
@@ -98,7 +98,7 @@ class Averaged(Passive):
 
     def commit(self, view: View) -> None:
         for row, slot in enumerate(view.slots.tolist()):
-            self.last[slot] = view.kept[self][row]
+            self.last[slot] = view.scratch[self][row]
 
 
 INFERERS: dict[str, Any] = {

@@ -39,7 +39,7 @@ _KINDS = frozenset({int, str})
 _ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # what may be meant as one id, or as none
 
 
-def listed(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId]:
+def as_id_list(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId]:
     """Ids one by one; asked once, so that iterators may be given.
 
     Args:
@@ -123,7 +123,7 @@ def numbers_of(ids: Sequence[Any]) -> Array:
     return np.array([number_of(agent) for agent in ids], np.uint64)
 
 
-def doubled(ids: Iterable[AgentId]) -> AgentId | None:
+def first_duplicate(ids: Iterable[AgentId]) -> AgentId | None:
     """The first id that comes twice."""
     seen: set[AgentId] = set()
     for agent in ids:

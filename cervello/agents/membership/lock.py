@@ -71,7 +71,7 @@ class ExclusiveLock:
             raise AgentError(f"policy {self.where!r}: expected agents to begin and end before or after a decision, got a change from "
                              "inside one or from inside another change (a hook, a finalizer or a signal handler); change them outside")
 
-    def alone(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
+    def exclusive(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
         """Calls `change` while no short way is under way and nobody else changes agents or stores state.
 
         Args:
@@ -112,8 +112,8 @@ class ExclusiveLock:
                 catch_up()
 
     def try_exclusive(self, act: Callable[[], T]) -> T | None:
-        """Calls `act` as `alone` does, or nothing and gives None when somebody else has the turn. Nobody who only looks who is there has
-        to wait meanwhile."""
+        """Calls `act` as `exclusive` does; gives None, without a call, while another thread has the lock. Threads that only read the table
+        of agents need not wait meanwhile."""
         holder = self.holder
         owner = mine = threading.get_ident()
         try:

@@ -35,18 +35,18 @@ class Renewal:
 
     Args:
       seed: of all noise.
-      keys, steps, noise, births: see `AgentTable`.
+      keys, steps, noise, generations: see `AgentTable`.
     """
 
     __slots__ = ("_call",)
 
-    def __init__(self, seed: int, keys: Array, steps: Array, noise: Array, births: Array):
+    def __init__(self, seed: int, keys: Array, steps: Array, noise: Array, generations: Array):
         word = seed - (1 << 64) if seed >> 63 else seed
-        context = np.array([word, keys.ctypes.data, steps.ctypes.data, noise[0].ctypes.data, noise[1].ctypes.data, births.ctypes.data,
+        context = np.array([word, keys.ctypes.data, steps.ctypes.data, noise[0].ctypes.data, noise[1].ctypes.data, generations.ctypes.data,
                             linker.address("cervello.noise.kernels:derive")], np.int64)
         self._call = entry.fastcall_objects("cervello.agents.membership.table_kernels:renew", context.ctypes.data, keep=(context, keys,
                                                                                                                          steps, noise,
-                                                                                                                         births))
+                                                                                                                         generations))
 
     def __call__(self, begun: int, rows: InitialRows, slots: Array, numbers: Array, streams: Array, episodes: Array) -> None:
         """Begins episodes.
@@ -59,6 +59,6 @@ class Renewal:
         self._call(begun, rows.address, slots, numbers, streams, episodes)
 
 
-def renewal_of(seed: int, keys: Array, steps: Array, noise: Array, births: Array) -> Renewal | None:
+def renewal_of(seed: int, keys: Array, steps: Array, noise: Array, generations: Array) -> Renewal | None:
     """A `Renewal`; None where the interpreter's objects are not read by compiled code."""
-    return Renewal(seed, keys, steps, noise, births) if layout.is_known() else None
+    return Renewal(seed, keys, steps, noise, generations) if layout.is_known() else None

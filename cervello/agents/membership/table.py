@@ -15,7 +15,7 @@ import numpy as np
 
 from cervello.agents.membership.episodes import PastEpisodes
 from cervello.agents.membership.equal_ids import comparer
-from cervello.agents.membership.ids import Ids, Subset, are_plain, check_kinds, doubled, is_id, listed, numbers_of, plain
+from cervello.agents.membership.ids import Ids, Subset, are_plain, as_id_list, check_kinds, first_duplicate, is_id, numbers_of, plain
 from cervello.agents.membership.renewal import InitialRows, renewal_of
 from cervello.codegen import entry
 from cervello.errors import AgentError
@@ -47,10 +47,10 @@ class AgentTable:
       past: the next episodes of agents that have ended.
       numbering: ids to the numbers that their noise is keyed by, [n] uint64; what the ids themselves say, unless an owner of the policy
         names agents otherwise.
-      changes: grows whenever agents begin or end, also where they stay at their slots.
+      membership_version: grows whenever agents begin or end, also where they stay at their slots.
       moves: grows with every change of `slots`.
       last: ids, their slots and `moves` when they were looked up last; one tuple, so that threads never mix them.
-      alike: see `equal_ids.comparer`.
+      equal_ids: see `equal_ids.comparer`.
     """
 
     def __init__(self, seed: int = 0):
@@ -58,7 +58,7 @@ class AgentTable:
         self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
         self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
-        self.changes = self.moves = 0
+        self.membership_version = self.moves = 0
         self._free: list[int] = []
         self._reused = 0  # where those of them lie that `unused` gave last
         self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
@@ -66,10 +66,10 @@ class AgentTable:
         self._entered = 0
         self._used = 0
         self._begun = 0
-        self._births: Array = np.zeros(0, np.int64)
+        self._generations: Array = np.zeros(0, np.int64)
         self.births_at: Array = np.zeros(1, np.int64)
         self.last: tuple[Any, Array, int] = (None, np.zeros(0, np.int64), -1)
-        self.alike = comparer()
+        self.equal_ids = comparer()
         self._count = entry.fastcall_ints("cervello.agents.membership.table_kernels:advance") if layout.is_known() else None
         self.capacity = 0
         self.keys: Array = np.zeros((0, 2), np.uint64)
@@ -94,7 +94,7 @@ class AgentTable:
         """
         numbers = self.numbering(ids)
         if len(set(ids)) != len(ids):
-            raise AgentError(f"begin: expected distinct agents, got {doubled(ids)!r} twice")
+            raise AgentError(f"begin: expected distinct agents, got {first_duplicate(ids)!r} twice")
         if not self.slots.keys().isdisjoint(ids):
             there = next(agent for agent in ids if agent in self.slots)
             raise AgentError(f"begin: expected an agent that has not begun, got {there!r}; end it first or use restart_agents")
@@ -119,12 +119,13 @@ class AgentTable:
         keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
         n = self.capacity
         keys[:n], steps[:n], noise[:, :n] = self.keys, self.steps, self._noise
-        births, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.uint64)
-        births[:n], numbers[:n] = self._births, self._numbers
+        generations, numbers = np.zeros(capacity, np.int64), np.zeros(capacity, np.uint64)
+        generations[:n], numbers[:n] = self._generations, self._numbers
         streams, address = Streams(keys, steps), steps.ctypes.data
-        renew = renewal_of(self.seed, keys, steps, noise, births)
-        births_at = births.ctypes.data
-        self.keys, self.steps, self._noise, self._births, self._numbers, self.capacity = keys, steps, noise, births, numbers, capacity
+        renew = renewal_of(self.seed, keys, steps, noise, generations)
+        births_at = generations.ctypes.data
+        self.keys, self.steps, self._noise = keys, steps, noise
+        self._generations, self._numbers, self.capacity = generations, numbers, capacity
         self.births_at[0] = births_at
         self.streams, self._steps_address, self._renew = streams, address, renew
 
@@ -133,7 +134,7 @@ class AgentTable:
         derive_keys(numbers, streams, episodes, self.seed, slots, self.keys)
         self.steps[slots] = steps
         self._noise[0, slots], self._noise[1, slots], self._numbers[slots] = streams, episodes, numbers
-        self._births[slots] = np.arange(self._begun + 1, self._begun + 1 + len(slots))
+        self._generations[slots] = np.arange(self._begun + 1, self._begun + 1 + len(slots))
         self._begun += len(slots)
 
     def publish(self, ids: Sequence[AgentId], slots: Array, ending: Sequence[AgentId] = (), old: Array | None = None) -> None:
@@ -159,7 +160,7 @@ class AgentTable:
                 self.slots.pop(agent, None)
             self.slots.update(zip(ending, ended, strict=True))
             raise
-        self.changes += 1
+        self.membership_version += 1
         self.moves += 1
         self._used += fresh
         del self._free[reused:reused + len(names) - fresh]  # a decision from inside a hook may have freed others behind them
@@ -182,7 +183,7 @@ class AgentTable:
         numbers = self._numbers[slots]
         begun = self._begun
         self._begun += len(slots)
-        self.changes += 1
+        self.membership_version += 1
         # The youngest come last. Each is taken out and put back in one call, which nothing interrupts.
         deque(map(self.slots.__setitem__, ids, map(self.slots.pop, ids)), 0)
         assert self._renew is not None
@@ -206,14 +207,14 @@ class AgentTable:
             slots = np.array(ended, np.int64)
             self.past.note(ids, self.following(slots))  # of agents that go on because of an exception, nobody reads it
             ending = self._entered, ended
-            self.changes += 1
+            self.membership_version += 1
             self.moves += 1
             self._limbo.append(ending)
         except BaseException as error:
             if self._limbo and self._limbo[-1][1] is ended:
                 raise  # an interrupt, when all was done
             taken = {agent: slot for agent, slot in zip(ids, ended, strict=False) if slot is not None}
-            there = sorted({**self.slots, **taken}.items(), key=lambda item: int(self._births[item[1]]))  # oldest first, as before
+            there = sorted({**self.slots, **taken}.items(), key=lambda item: int(self._generations[item[1]]))  # oldest first, as before
             self.slots.clear()
             self.slots.update(there)
             if isinstance(error, KeyError):
@@ -251,15 +252,15 @@ class AgentTable:
         """The episodes after those of agents, by slot; 2⁶³, which is none, after the last one."""
         return [episode + 1 for episode in self._noise[1, slots].tolist()]
 
-    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
+    def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each agent began, as a number that grows with every begin; None for one that is not there."""
-        births, slots = self._births, self.slots
+        generations, slots = self._generations, self.slots
         if are_plain(ids):
             there: list[Any] = list(map(slots.get, ids))
             if None not in there:
-                return list(map(births.item, there))
+                return list(map(generations.item, there))
         found = [slots.get(plain(agent)) if is_id(agent) else None for agent in ids]
-        return [None if slot is None else int(births[slot]) for slot in found]
+        return [None if slot is None else int(generations[slot]) for slot in found]
 
     # Rows ---------------------------------------------------------------------------------------------------------------
 
@@ -278,15 +279,15 @@ class AgentTable:
                 if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
                     return last_slots
             else:
-                alike = self.alike(kind is tuple, 0, ids, last)
-                if alike == 2 or (alike and ids == last):
+                equal_ids = self.equal_ids(kind is tuple, 0, ids, last)
+                if equal_ids == 2 or (equal_ids and ids == last):
                     return last_slots
         return self._found(ids)
 
     def known(self, ids: tuple[AgentId, ...]) -> Array:
         """As `rows`, for distinct agents of whom the caller knows that they have begun."""
         last, slots, moves = self.last
-        if moves == self.moves and (ids is last or (type(last) is tuple and self.alike(1, 0, ids, last) == 2)):
+        if moves == self.moves and (ids is last or (type(last) is tuple and self.equal_ids(1, 0, ids, last) == 2)):
             return slots
         moves = self.moves
         slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
@@ -296,10 +297,10 @@ class AgentTable:
 
     def _found(self, ids: Ids, ending: bool = False) -> Array:
         moves, kind = self.moves, type(ids)
-        names = list(ids) if kind is list or kind is tuple else listed(ids)
+        names = list(ids) if kind is list or kind is tuple else as_id_list(ids)
         is_plain = are_plain(names)  # the usual case is looked at once
         if not is_plain:
-            names = listed(names)
+            names = as_id_list(names)
         slots = self._looked_up(names, is_plain, ending)
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
         if kind is np.ndarray:
@@ -323,7 +324,7 @@ class AgentTable:
             check_kinds(names)
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
-            raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
+            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
         slots.flags.writeable = False  # it is handed to every wrapper, and out again for the next batch of the same agents
         return slots
 

@@ -16,7 +16,7 @@ def advance(steps, slots, n_rows):
     return 0
 
 
-def alike(size_at, inline, unused, objects, n_objects):
+def equal_ids(size_at, inline, unused, objects, n_objects):
     """Compares a list with another, or a tuple with another, element by element, without asking the elements.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.membership.ids import Ids, doubled, listed
+from cervello.agents.membership.ids import Ids, as_id_list, first_duplicate
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.naming import NamesPolicy
 from cervello.agents.membership.table import AgentTable
@@ -196,20 +196,20 @@ class PolicyAgents:
     def check_agents(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError unless all of `ids` have begun."""
         with self._naming:
-            if None in (births := self.births(ids)):
-                self._table.rows([ids[births.index(None)]])
+            if None in (generations := self.generations(ids)):
+                self._table.rows([ids[generations.index(None)]])
 
-    def births(self, ids: Sequence[AgentId]) -> list[int | None]:
+    def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
         """When each of the agents `ids` began, as a number that grows with every begin; None for one that is not there."""
         turn, table = self._turn, self._table
         if type(ids) is not tuple and type(ids) is not list:
-            ids = listed(ids)
+            ids = as_id_list(ids)
         writes = turn.writes  # as `ExclusiveLock.read`, written out: a call less
         if not turn.writer:
-            found = table.births(ids)
+            found = table.generations(ids)
             if turn.writes == writes:
                 return found
-        return turn.read(table.births, ids)
+        return turn.read(table.generations, ids)
 
     def look_up(self, ids: tuple[AgentId, ...]) -> None:
         """Finds distinct agents `ids` ahead, so that the batch that names them next need not."""
@@ -227,14 +227,14 @@ class PolicyAgents:
         return self._turn.writer == get_ident()
 
     @property
-    def changes(self) -> int:
+    def membership_version(self) -> int:
         """Grows whenever agents begin or end."""
-        return self._table.changes
+        return self._table.membership_version
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
         """Raises AgentError when an agent is twice in `ids`."""
         if len(set(ids)) != len(ids):
-            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {doubled(ids)!r} twice")
+            raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice")
 
     def make_reader(self, specs: Specs) -> RowReader | None:
         """What a batcher or a runtime reads observations of this policy's agents with, in the layout that `specs` gives; None where only

@@ -14,7 +14,7 @@ from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.open_sizes import OpenSizes
 from cervello.agents.policy.results import check_nothing_more, check_out, hand_over
 from cervello.agents.policy.selected import run_selected
-from cervello.batcher.rows import OneRow, odd_axes
+from cervello.batcher.rows import OneRow, find_non_leading_axes
 from cervello.errors import InputError, UnsupportedError
 from cervello.inferers import InfererConfig, ModelInferer, choose
 from cervello.native import Model
@@ -33,7 +33,7 @@ class Engine:
       stack: the wrappers, attached.
       fast_path: the short way, when there is one: a single compiled call, wrappers included.
       deadline_path: the way of batches that are over in time, when there is one.
-      foreign: whether the inferer is not one of the library's.
+      custom: whether the inferer is not one of the library's.
       optional: whether some input may be left out.
       one_row: one agent's observation as columns.
       sizes: where observations may differ in size; None for nearly all policies.
@@ -48,15 +48,15 @@ class Engine:
         "_looks",
         "_masks",
         "choice",
+        "custom",
         "deadline_path",
         "fast_path",
-        "foreign",
         "inferer",
         "initial_rows",
         "inputs",
         "model",
         "name",
-        "odd",
+        "non_leading_axes",
         "one_row",
         "optional",
         "outputs",
@@ -80,19 +80,19 @@ class Engine:
         self.inferer = choose(choice, model, threads)
         self.stack = stack = Stack(self.wrappers, model.spec, before) if stack is None else stack
         spec = stack.spec
-        self.inputs, self.outputs, self.odd = marked(spec.inputs), spec.outputs, odd_axes(spec.outputs)
+        self.inputs, self.outputs, self.non_leading_axes = marked(spec.inputs), spec.outputs, find_non_leading_axes(spec.outputs)
         self.optional = any(each.default is not None for each in spec.inputs.values())
         self._keys = frozenset(spec.inputs)
         self._masks = [(name, each) for name, each in self.inputs.items() if each.is_mask]  # taken in more types than the model takes
         self.one_row = OneRow(spec.inputs)
-        self.foreign = not isinstance(self.inferer, ModelInferer)
+        self.custom = not isinstance(self.inferer, ModelInferer)
         # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
-        self._looks = self.foreign or stack.looks
+        self._looks = self.custom or stack.looks
         own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
         chained = None if own is None else stack.chained()
-        self.fast_path = None if own is None or chained is None else own.fast_path(stack.moves, chained, Actions)
+        self.fast_path = None if own is None or chained is None else own.fast_path(stack.fused_ops, chained, Actions)
         # A batch that may end early knows only then for how many rows a head would have to run.
-        self.deadline_path = None if own is None or chained is None or chained.stages else own.deadline_path(stack.moves)
+        self.deadline_path = None if own is None or chained is None or chained.stages else own.deadline_path(stack.fused_ops)
         self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
         self.initial_rows: InitialRows | None = None
 
@@ -151,15 +151,15 @@ class Engine:
         results = {} if out is None else dict(out)
         view = View(n_rows, slots, columns, results, table, flags)
         self.stack.inward(view)
-        if self.foreign:
+        if self.custom:
             run_selected(self.name, self.inferer, view)
         else:
             self.inferer.infer_raw(view)
-        if self.foreign:
+        if self.custom:
             check_flow(f"inferer {self.inferer!r}", "output", self.inferer.raw_outputs, view.outputs, n_rows,
                        "infer_raw must fill view.outputs")
         self.stack.outward(view)
-        if self.foreign or self.stack.foreign:
+        if self.custom or self.stack.custom:
             check_nothing_more(self.name, self.outputs, results)
         if out is not None:
             hand_over(results, out)

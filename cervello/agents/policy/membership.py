@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from cervello.agents.membership import deferred
-from cervello.agents.membership.ids import Ids, Subset, check_kinds, doubled, is_many, listed, spread
+from cervello.agents.membership.ids import Ids, Subset, as_id_list, check_kinds, first_duplicate, is_many, spread
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
@@ -40,7 +40,7 @@ class Membership:
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
         """As `Policy.begin_agents`."""
-        names = listed(ids, ordered=is_many(stream) or is_many(episode))
+        names = as_id_list(ids, ordered=is_many(stream) or is_many(episode))
         streams = spread("stream", stream, len(names))
         given = None if episode is None else spread("episode", episode, len(names))
 
@@ -50,26 +50,26 @@ class Membership:
             if names:
                 self._begin(names, numbers, streams, episodes)
 
-        self.alone(change)
+        self.exclusive(change)
 
     def end(self, ids: Ids) -> None:
         """As `Policy.end_agents`."""
-        names = listed(ids, ordered=False)
+        names = as_id_list(ids, ordered=False)
 
         def change() -> None:
             self._say_end(self._turn.write(lambda: self._table.end(names)))
 
         if names:
-            self.alone(change, lambda: self._note_end(names))
+            self.exclusive(change, lambda: self._note_end(names))
 
-    def alone(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
-        """As `ExclusiveLock.alone`, after the ends that were noted."""
+    def exclusive(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
+        """As `ExclusiveLock.exclusive`, after the ends that were noted."""
         def after() -> T:
             if self._noted:
                 self._end_noted()
             return change()
 
-        return self._turn.alone(after, later)
+        return self._turn.exclusive(after, later)
 
     def _note_end(self, names: Sequence[AgentId]) -> None:
         """They end when this thread gives back what it holds, or with the next change of agents by another thread.
@@ -81,18 +81,18 @@ class Membership:
         noted, turn = self._noted, self._turn
         fresh = dict.fromkeys(names)
         if turn.writer != get_ident():  # else the table is incomplete just now; unknown agents are left out later
-            births = turn.read(self._table.births, list(fresh))
-            unknown = [agent for agent, birth in zip(fresh, births, strict=True) if birth is None or agent in noted]
+            generations = turn.read(self._table.generations, list(fresh))
+            unknown = [agent for agent, generation in zip(fresh, generations, strict=True) if generation is None or agent in noted]
             if unknown:
                 raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; it has ended already, or never begun")
         if len(fresh) != len(names):
-            raise AgentError(f"agents: expected distinct agents, got {doubled(names)!r} twice")
+            raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
         noted.update(fresh)
         deferred.note(self._catch_up)
 
     def _catch_up(self) -> None:
         if self._noted:
-            self.alone(lambda: None)
+            self.exclusive(lambda: None)
 
     def _end_noted(self) -> None:
         """Ends the agents that were noted and are still there; this thread has the turn. Errors of hooks are logged."""
@@ -115,7 +115,7 @@ class Membership:
         ends.
         """
         some = type(ids) is Subset
-        names = list(ids) if some else listed(ids, ordered=is_many(stream) or is_many(episode))
+        names = list(ids) if some else as_id_list(ids, ordered=is_many(stream) or is_many(episode))
 
         def change() -> None:
             table = self._table
@@ -130,19 +130,19 @@ class Membership:
             self._say_end(old)
 
         if names:
-            self.alone(change)
+            self.exclusive(change)
 
     def _initial_rows(self) -> InitialRows | None:
         """The slabs as they lie now; None when somebody other than slabs must hear of a begin."""
         engine = self.engine
-        if engine.initial_rows is None and not engine.stack.foreign and not told(engine.inferer, (0,)):
+        if engine.initial_rows is None and not engine.stack.custom and not told(engine.inferer, (0,)):
             engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
         return engine.initial_rows
 
     def save(self, ids: Ids | None, out: snapshot.Buffer | None) -> bytes | memoryview:
         """As `Policy.snapshot`."""
-        names = None if ids is None else listed(ids)
-        return self.alone(lambda: snapshot.save(self._table, self.engine, names, out))
+        names = None if ids is None else as_id_list(ids)
+        return self.exclusive(lambda: snapshot.save(self._table, self.engine, names, out))
 
     def checked(self, given: snapshot.Buffer) -> snapshot_format.Saved:
         """A snapshot that fits; raises SnapshotError otherwise."""
@@ -154,7 +154,7 @@ class Membership:
         """As `Policy.restore`."""
         engine, saved = self.engine, snapshot_format.read(given)
         if ids is not None:
-            saved = snapshot_format.renamed(saved, listed(ids))
+            saved = snapshot_format.renamed(saved, as_id_list(ids))
         numbers = snapshot.check(saved, self._table, engine)
 
         def change() -> None:
@@ -169,7 +169,7 @@ class Membership:
                 table.past = saved.past
             self._say_end(old)
 
-        self.alone(change)
+        self.exclusive(change)
 
     def _begin(self, names: Sequence[AgentId], numbers: Array, streams: Array, episodes: Array, ending: Sequence[AgentId] = (),
                old: Array | None = None, saved: snapshot_format.Saved | None = None) -> None:
@@ -187,7 +187,7 @@ class Membership:
             engine.stack.reserve(capacity)
             table.reserve(capacity)
         table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)
-        changes = table.changes
+        membership_version = table.membership_version
         undo: list[Callable[[], None]] = []
         try:
             for wrapper in engine.stack.inner_first:
@@ -200,7 +200,7 @@ class Membership:
                 engine.stack.set_state(slots, saved.state)
             self._turn.write(lambda: table.publish(names, slots, ending, old))
         except BaseException:
-            if table.changes == changes:  # an interrupt may also come when all is done
+            if table.membership_version == membership_version:  # an interrupt may also come when all is done
                 for hook in reversed(undo):
                     with suppress(Exception):  # the first error is the one to tell of
                         hook()

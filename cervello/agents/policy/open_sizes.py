@@ -103,7 +103,7 @@ def _refusal(engine: Engine) -> str:
     """Why a policy cannot take other sizes; "" when it can."""
     if not isinstance(engine.choice, (str, InfererConfig)):
         return f"inferer {engine.choice!r} is opened for these sizes only"
-    if engine.stack.foreign:
+    if engine.stack.custom:
         return "a wrapper of your own may depend on these sizes"
     for name, slab in engine.stack.slabs().items():
         if slab.spec.open_axes:
@@ -137,7 +137,7 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
         columns = _columns(own.inputs, [observations[row] for row in rows], names, engine.name)
         view, results = own.run(table, slots[rows], columns, flags if isinstance(flags, bool) else np.asarray(flags)[rows], None)
         runs.append((own, view))
-        rows_of.update(by_agent(names, owned(own.actions(results), columns), own.odd))
+        rows_of.update(by_agent(names, owned(own.actions(results), columns), own.non_leading_axes))
     with turn.lock:
         for own, view in runs:
             own.store(table, view)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cervello.agents.membership.deferred import catch_up, holds_last, notes
-from cervello.agents.membership.ids import Ids, Subset, listed
+from cervello.agents.membership.ids import Ids, Subset, as_id_list
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.agents import PolicyAgents
@@ -83,18 +83,18 @@ class Policy(PolicyAgents):
         return _again, (engine.model, engine.choice, engine.wrappers, self.seed, engine.threads, engine.version, self.name, self.snapshot(),
                         self._game.reduced())
 
-    def twin(self, engine: Engine | None = None) -> Policy | None:
+    def clone_without_agents(self, engine: Engine | None = None) -> Policy | None:
         """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice.
 
         Args:
           engine: what is to decide in it; None for what decides now.
         """
         engine = self._engine if engine is None else engine
-        if engine.stack.foreign or not isinstance(engine.choice, (str, InfererConfig)):
+        if engine.stack.custom or not isinstance(engine.choice, (str, InfererConfig)):
             return None
-        twin = Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
-        twin._engine.stack.silence()
-        return twin
+        clone = Policy(engine.model, inferer=engine.choice, wrappers=engine.wrappers, seed=self.seed, threads=engine.threads)
+        clone._engine.stack.silence()
+        return clone
 
     def follow(self, follower: Follower) -> None:
         """Tells a follower of swaps, as long as it is alive."""
@@ -154,7 +154,7 @@ class Policy(PolicyAgents):
                 with suppress(Exception):  # it no longer decides; what it makes of the end is its own business
                     old.inferer.end_agent(slot)
 
-        self._membership.alone(change)
+        self._membership.exclusive(change)
 
     # Without agents -----------------------------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class Policy(PolicyAgents):
             if row is not None:
                 results = self.infer_batch([agent], row, deterministic if deterministic is False else self._flags((agent,), deterministic))
                 actions = Actions()
-                actions[agent] = first_row(results, engine.odd, row)
+                actions[agent] = first_row(results, engine.non_leading_axes, row)
                 if results.version != 1:
                     actions.version = results.version
                 return actions
@@ -268,7 +268,7 @@ class Policy(PolicyAgents):
         finally:
             pad.trim(len(ids))
             pads.append(pad)
-        return by_agent(ids, results, self._engine.odd)  # type: ignore[no-any-return]
+        return by_agent(ids, results, self._engine.non_leading_axes)  # type: ignore[no-any-return]
 
     def _flags(self, ids: tuple[AgentId, ...], deterministic: Any) -> Any:
         """As `by_row`."""
@@ -296,13 +296,13 @@ class Policy(PolicyAgents):
         row = engine.one_row.columns(observation)
         if row is not None:
             flags = deterministic if deterministic is False else self._flags((agent,), deterministic)
-            return first_row(self.infer_batch([agent], row, flags), engine.odd, row)
+            return first_row(self.infer_batch([agent], row, flags), engine.non_leading_axes, row)
         self.check_agents((agent,))
         found: dict[str, Array] = self.infer({agent: observation}, deterministic)[agent]
         return found
 
     def infer_batch(self, ids: Ids, inputs: Mapping[str, Any], deterministic: bool | Array = False,
-                    out: Mapping[str, Array] | None = None, *, unchanged: int | None = None) -> Actions:
+                    out: Mapping[str, Array] | None = None, *, expected_version: int | None = None) -> Actions:
         """Decides for rows.
 
         Args:
@@ -310,8 +310,8 @@ class Policy(PolicyAgents):
           inputs: a column [N, ...] per input; row i belongs to ids[i]. Open sizes are those of the column.
           deterministic: no noise, for all or [N] bool by row.
           out: arrays to write to, by output name; others are allocated.
-          unchanged: the number of `changes` that the caller knows of: when agents have begun or ended since, nothing is decided. A tuple of
-            ids is trusted then to name distinct agents that were there.
+          expected_version: the `membership_version` that the caller knows of: when agents have begun or ended since, nothing is decided.
+            A tuple of ids is trusted then to name distinct agents that were there.
         Returns:
           Actions: columns by output name.
         Raises:
@@ -320,7 +320,7 @@ class Policy(PolicyAgents):
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Subset:
             with self._naming:
-                ids = listed(ids)  # once, and before anything is looked up: an iterator may do as it likes
+                ids = as_id_list(ids)  # once, and before anything is looked up: an iterator may do as it likes
         table = self._table
         engine = self._engine
         if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
@@ -332,14 +332,14 @@ class Policy(PolicyAgents):
             try:
                 owner = holder.setdefault(0, mine)
                 if owner is mine:
-                    if unchanged is not None and unchanged != table.changes:
-                        raise ChangedError(unchanged, table.changes)
+                    if expected_version is not None and expected_version != table.membership_version:
+                        raise ChangedError(expected_version, table.membership_version)
                     engine = self._engine  # read here: a swap waits for its turn too
                     fast_path = engine.fast_path
                     last, slots, moves = table.last  # `rows`, written out for a crowd that comes again: a call less
-                    alike = table.alike
-                    if moves != table.moves or (kind is not list and kind is not tuple) or alike(kind is tuple, 0, ids, last) != 2:
-                        slots = table.rows(ids) if unchanged is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
+                    equal_ids = table.equal_ids
+                    if moves != table.moves or (kind is not list and kind is not tuple) or equal_ids(kind is tuple, 0, ids, last) != 2:
+                        slots = table.rows(ids) if expected_version is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
                     n_rows = len(slots)
                     if fast_path is None:
                         results = None
@@ -376,8 +376,8 @@ class Policy(PolicyAgents):
         try:
             with lock:
                 table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
-                if unchanged is not None and unchanged != table.changes:
-                    raise ChangedError(unchanged, table.changes)
+                if expected_version is not None and expected_version != table.membership_version:
+                    raise ChangedError(expected_version, table.membership_version)
                 slots, engine = table.rows(ids), self._engine
             return engine.decide(table, self._turn, slots, inputs, deterministic, out)
         except CervelloError as error:
@@ -389,11 +389,11 @@ class Policy(PolicyAgents):
             if notes:
                 catch_up()
 
-    def infer_within(self, ids: tuple[AgentId, ...], inputs: Mapping[str, Array], unchanged: int, limit: Limit) -> Actions | None:
+    def infer_within(self, ids: tuple[AgentId, ...], inputs: Mapping[str, Array], expected_version: int, limit: Limit) -> Actions | None:
         """Decides for the first rows of a batch, as many as there is time for.
 
         Args:
-          ids, inputs, unchanged: as `infer_batch` takes them.
+          ids, inputs, expected_version: as `infer_batch` takes them.
           limit: what is asked for; it tells afterwards how many rows have run.
         Returns:
           Actions: columns of so many rows; None when this batch must take another way, and nothing has happened then.
@@ -403,8 +403,8 @@ class Policy(PolicyAgents):
         table = self._table
 
         def decide() -> Actions | None:
-            if unchanged != table.changes:
-                raise ChangedError(unchanged, table.changes)
+            if expected_version != table.membership_version:
+                raise ChangedError(expected_version, table.membership_version)
             engine = self._engine
             if engine.deadline_path is None:
                 return None

@@ -73,7 +73,7 @@ class Predictor:
     """
 
     def __init__(self, engine: Engine, seed: int, output: str | None):
-        if engine.stack.foreign or engine.foreign:
+        if engine.stack.custom or engine.custom:
             raise ConfigurationError(f"policy {engine.name!r}, predict: expected wrappers and an inferer of the library, got others, whose "
                                      "state predict cannot carry; begin agents and use infer_batch")
         self.source = engine  # what it was made from: another one after a swap

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.membership.ids import doubled
+from cervello.agents.membership.ids import first_duplicate
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.snapshot_format import Saved, Writing
@@ -83,7 +83,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
     except (AgentError, TypeError) as error:
         raise SnapshotError(f"{where}: expected ids of agents, got something else: {error}") from error
     if n != len(saved.ids):
-        raise SnapshotError(f"{where}: expected distinct agents, got {doubled(saved.ids)!r} twice")
+        raise SnapshotError(f"{where}: expected distinct agents, got {first_duplicate(saved.ids)!r} twice")
     others = engine.stack.others_state(np.zeros(0, np.int64))
     expected = {**{name: ((n, *slab.spec.shape), slab.spec.dtype) for name, slab in engine.stack.slabs().items()},
                 **{name: ((n, *array.shape[1:]), array.dtype) for name, array in others.items()}}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import note
-from cervello.agents.membership.ids import Ids, check_kinds, is_many, listed, plain
+from cervello.agents.membership.ids import Ids, as_id_list, check_kinds, is_many, plain
 from cervello.agents.policy.membership import Numbers
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -43,16 +43,16 @@ class RuntimeAgents(PolicyRegistry):
           ids, stream, episode: as in `Policy.begin_agents`.
           every, priority, hold: of all of them, as in `set_level`.
         """
-        brain = self._brain(name)
+        queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, begin", every, priority, hold)
-        names = listed(ids, ordered=is_many(stream) or is_many(episode))
-        before = brain.policy.changes
-        brain.policy.begin_agents(names, stream, episode)
+        names = as_id_list(ids, ordered=is_many(stream) or is_many(episode))
+        before = queue.policy.membership_version
+        queue.policy.begin_agents(names, stream, episode)
         with self._locked("begin"):
-            brain.saw(before)
-            if brain.levels.of or (every, priority, hold) != (1, 1.0, "none"):
+            queue.saw(before)
+            if queue.levels.of or (every, priority, hold) != (1, 1.0, "none"):
                 for agent in names:
-                    brain.set_level(agent, int(every), float(priority), hold)
+                    queue.set_level(agent, int(every), float(priority), hold)
 
     def end_agent(self, name: str, agent: AgentId) -> None:
         """An agent of the policy `name` ends; what it waits with is forgotten."""
@@ -60,39 +60,40 @@ class RuntimeAgents(PolicyRegistry):
 
     def end_agents(self, name: str, ids: Ids) -> None:
         """Ends the agents `ids` of the policy `name`, or none. From the middle of another call, as `Policy.end_agents`."""
-        brain, names = self._brain(name), listed(ids, ordered=False)
-        if brain.policy.must_defer:
-            self._note_end(brain, names)
+        queue, names = self._queue_of(name), as_id_list(ids, ordered=False)
+        if queue.policy.must_defer:
+            self._note_end(queue, names)
             return
-        with self._leaving(brain, names):
-            brain.policy.end_agents(names)
+        with self._leaving(queue, names):
+            queue.policy.end_agents(names)
 
-    def _note_end(self, brain: PolicyQueue, names: Sequence[AgentId]) -> None:
+    def _note_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
         """They end when this thread gives back what it holds.
 
         Raises:
           AgentError: an unknown agent, or one that is named twice or has been noted before.
         """
         check_kinds(names)
-        brain.policy.check_distinct(names)
-        births = brain.policy.births(names)
-        if not brain.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
-            unknown = [agent for agent, birth in zip(names, births, strict=True) if birth is None or (brain, agent) in self._noted]
+        queue.policy.check_distinct(names)
+        generations = queue.policy.generations(names)
+        if not queue.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
+            unknown = [agent for agent, generation in zip(names, generations, strict=True) if generation is None or (queue,
+                                                                                                                     agent) in self._noted]
             if unknown:
-                raise AgentError(f"policy {brain.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
+                raise AgentError(f"policy {queue.name!r}: expected agents that have begun, got {unknown[0]!r}; it has ended already, or "
                                  "never begun")
-        self._noted.update(((brain, agent), birth) for agent, birth in zip(names, births, strict=True))
+        self._noted.update(((queue, agent), generation) for agent, generation in zip(names, generations, strict=True))
         note(self._catch_up)
 
     def _catch_up(self) -> None:
         """Ends the agents that were noted and are still there."""
         while self._noted:
-            (brain, agent), then = self._noted.popitem()
-            now = brain.policy.births((agent,))[0]
+            (queue, agent), then = self._noted.popitem()
+            now = queue.policy.generations((agent,))[0]
             if now is not None and then in (None, now):
                 try:
-                    with self._leaving(brain, (agent,)):
-                        brain.policy.end_agents((agent,))
+                    with self._leaving(queue, (agent,)):
+                        queue.policy.end_agents((agent,))
                 except Exception as error:  # a hook's, which keeps nobody else here
                     deferred.log(error)
 
@@ -103,37 +104,37 @@ class RuntimeAgents(PolicyRegistry):
           name: of the policy.
           ids, stream, episode: as in `Policy.restart_agents`.
         """
-        brain, names = self._brain(name), listed(ids, ordered=is_many(stream) or is_many(episode))
-        with self._leaving(brain, names, keep_levels=True):
-            brain.policy.restart_agents(names, stream, episode)
+        queue, names = self._queue_of(name), as_id_list(ids, ordered=is_many(stream) or is_many(episode))
+        with self._leaving(queue, names, keep_levels=True):
+            queue.policy.restart_agents(names, stream, episode)
 
     @contextmanager
-    def _leaving(self, brain: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
+    def _leaving(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
         """Agents end or begin anew inside; what they waited with is forgotten when they have, also when a hook fails that is told of it."""
-        policy = brain.policy
+        policy = queue.policy
         with self._lock:
-            brain.leaving.update(names)
+            queue.leaving.update(names)
         try:
-            before, births = policy.changes, policy.births(names)
+            before, generations = policy.membership_version, policy.generations(names)
             try:
                 yield
             finally:
                 with self._lock:
-                    for agent, was, now in zip(names, births, policy.births(names), strict=True):
+                    for agent, was, now in zip(names, generations, policy.generations(names), strict=True):
                         if was != now:
-                            self._left(brain, agent, keep_levels)
-                    brain.saw(before)
+                            self._left(queue, agent, keep_levels)
+                    queue.saw(before)
         finally:
             with self._lock:
-                brain.leaving -= set(names)
+                queue.leaving -= set(names)
 
-    def _left(self, brain: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
+    def _left(self, queue: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
         """An agent has ended, or begun anew."""
-        kept = brain.levels.of.get(agent)
-        brain.forget(agent)
+        kept = queue.levels.of.get(agent)
+        queue.forget(agent)
         if keep_level and kept is not None:
             kept.next_frame = self.frame
-            brain.levels.of[agent] = kept
+            queue.levels.of[agent] = kept
 
     def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
         """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
@@ -144,9 +145,9 @@ class RuntimeAgents(PolicyRegistry):
           priority: urgency grows by this much per frame of waiting.
           hold: "last" puts its last decision into the results of frames in which it was pushed and did not decide; "none" leaves it out.
         """
-        brain = self._brain(name)
+        queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)
         agent = plain(agent)
-        brain.policy.check_agents((agent,))
+        queue.policy.check_agents((agent,))
         with self._locked("set_level"):
-            brain.set_level(agent, int(every), float(priority), hold)
+            queue.set_level(agent, int(every), float(priority), hold)

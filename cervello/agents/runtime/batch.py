@@ -17,8 +17,8 @@ class InFlightBatch:
     """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
 
     Attributes:
-      changes: the policy's, when everybody was looked at last.
-      line: whose memory the columns are, when all who wait were taken; its stand-in, once the others are back.
+      membership_version: the policy's, when everybody was looked at last.
+      wait_queue: whose memory the columns are, when all who wait were taken; its stand-in, once the others are back.
       pad: whose memory they are otherwise.
       limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
       picked_s, ended_s: the clock when it was chosen, and when its results were in the frame; 0 where nobody asks.
@@ -32,11 +32,11 @@ class InFlightBatch:
 
     ids: tuple[AgentId, ...]
     columns: Mapping[str, Array]
-    births: Mapping[AgentId, int]
-    since: dict[AgentId, int]
+    generations: Mapping[AgentId, int]
+    enqueued_frame: dict[AgentId, int]
     deterministic: bool | Array
-    changes: int
-    line: WaitQueue | None
+    membership_version: int
+    wait_queue: WaitQueue | None
     pad: ScratchPad | None
     limit: Limit | None = None
     picked_s: float = 0.0

@@ -22,13 +22,13 @@ def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
     Args:
       engine: what is to decide for the policy next; None for what decides now.
     """
-    twin = policy.twin(engine)
-    if twin is None:
+    clone = policy.clone_without_agents(engine)
+    if clone is None:
         return None
     try:
-        small_s = _seconds(twin, 1)
+        small_s = _seconds(clone, 1)
         n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
-        return (1, small_s), (n_rows, _seconds(twin, n_rows))
+        return (1, small_s), (n_rows, _seconds(clone, n_rows))
     except CervelloError:  # zeros are no observation for it
         return None
 

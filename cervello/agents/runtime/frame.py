@@ -71,8 +71,8 @@ class Frame(Mapping[str, Actions]):
             made.skipped = self.skipped.get(name, ())
             decided = self._decided.get(name)
             if decided is not None:
-                for ids, columns, odd in decided.batches:
-                    made.update(by_agent(ids, columns, odd))
+                for ids, columns, non_leading_axes in decided.batches:
+                    made.update(by_agent(ids, columns, non_leading_axes))
                 made.update(decided.held)
                 made.version = decided.version
                 if decided.failed:
@@ -115,34 +115,34 @@ class Frame(Mapping[str, Actions]):
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
 
-    def _of(self, brain: PolicyQueue) -> _Decided:
-        found = self._decided.get(brain.name)
+    def _of(self, queue: PolicyQueue) -> _Decided:
+        found = self._decided.get(queue.name)
         if found is None:
-            found = self._decided[brain.name] = _Decided(brain.policy.version)
+            found = self._decided[queue.name] = _Decided(queue.policy.version)
         return found
 
-    def add(self, brain: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
-        """A batch of the policy `brain` has run: row i of each of `columns` belongs to ids[i]."""
+    def add(self, queue: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
+        """A batch of the policy `queue` has run: row i of each of `columns` belongs to ids[i]."""
         if ids:
             self.n_rows += len(ids)
-            decided = self._of(brain)
-            decided.batches.append((ids, columns, brain.odd))
+            decided = self._of(queue)
+            decided.batches.append((ids, columns, queue.non_leading_axes))
             decided.version = columns.version
 
-    def skip(self, brain: PolicyQueue) -> bool:
-        """Notes which agents of the policy `brain` were skipped, and what those hold who want that.
+    def skip(self, queue: PolicyQueue) -> bool:
+        """Notes which agents of the policy `queue` were skipped, and what those hold who want that.
 
         Returns:
           whether the next frame must look again, even if nobody comes or goes.
         """
-        name = brain.name
-        if brain.gone:
-            gone, brain.gone = brain.gone, []
-            self.fail(brain, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
+        name = queue.name
+        if queue.gone:
+            gone, queue.gone = queue.gone, []
+            self.fail(queue, gone, AgentError(f"policy {name!r}: expected agents that have not ended since their push, got {gone}; end "
                                               "them with the runtime, or push anew those that have begun again"))
-        levels = brain.levels
+        levels = queue.levels
         again = bool(levels.held or levels.not_due)
-        skipped = brain.skipped()
+        skipped = queue.skipped()
         if not skipped:
             self.skipped.pop(name, None)
             return again
@@ -151,45 +151,45 @@ class Frame(Mapping[str, Actions]):
             held = levels.held
             repeated = {agent: {key: row.copy() for key, row in held[agent].items()} for agent in skipped if agent in held}
             if repeated:
-                self._of(brain).held = repeated
+                self._of(queue).held = repeated
         levels.not_due.clear()
         return again
 
-    def fail(self, brain: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
-        """The policy `brain` has failed for some agents, with an error."""
-        self._of(brain).failed.update(dict.fromkeys(agents, error))
-        self.errors[brain.name] = error
+    def fail(self, queue: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
+        """The policy `queue` has failed for some agents, with an error."""
+        self._of(queue).failed.update(dict.fromkeys(agents, error))
+        self.errors[queue.name] = error
 
 
-def counted(agenda: ReadyQueue[PolicyQueue], brains: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
+def counted(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
     """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
-    agenda.settle()
-    for brain in brains:
-        if brain.policy.changes != brain.seen:
-            brain.prune_stale()
-    order = agenda.order(frame)
+    ready_queue.finalize()
+    for queue in queues:
+        if queue.policy.membership_version != queue.seen:
+            queue.prune_stale()
+    order = ready_queue.order(frame)
     if rows is None:
-        for brain in order:
-            left = brain.line.eligible(frame)
+        for queue in order:
+            left = queue.wait_queue.eligible(frame)
             while left:
-                taken = brain.take(left, frame)
-                left -= len(taken.ids)
-                yield brain, taken
+                in_flight = queue.take(left, frame)
+                left -= len(in_flight.ids)
+                yield queue, in_flight
         return
-    counts = [brain.line.eligible(frame) for brain in order]
+    counts = [queue.wait_queue.eligible(frame) for queue in order]
     if rows < sum(counts):
-        urgencies = np.concatenate([brain.urgencies(frame) for brain in order])
+        urgencies = np.concatenate([queue.urgencies(frame) for queue in order])
         whose = np.repeat(np.arange(len(order)), counts)
         counts = np.bincount(whose[np.argsort(-urgencies, kind="stable")[:rows]], minlength=len(order)).tolist()
-    for brain, n_rows in zip(order, counts, strict=True):
+    for queue, n_rows in zip(order, counts, strict=True):
         left = n_rows
         while left:
-            taken = brain.take(left, frame)
-            left -= len(taken.ids)
-            yield brain, taken
+            in_flight = queue.take(left, frame)
+            left -= len(in_flight.ids)
+            yield queue, in_flight
 
 
-def timed(agenda: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
+def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
     """Batches that are expected to end before the deadline.
 
     Policies come in the order of their most urgent agent. The first takes as many rows as fit; of the others, those whose whole crowd
@@ -198,8 +198,8 @@ def timed(agenda: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadlin
     row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
     """
     left = 1 << 62 if rows is None else rows
-    agenda.settle()
-    order, pace = agenda.order(frame), agenda.pace
+    ready_queue.finalize()
+    order, pace = ready_queue.order(frame), ready_queue.pace
     first, whole = True, True
     gross_s = deadline + GROSS_SHARE * budget_s
     now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
@@ -208,26 +208,26 @@ def timed(agenda: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadlin
         seconds = deadline - now
         line_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
         last_s = pace.last(seconds, budget_s)
-        for brain in order:
-            costs = brain.costs
+        for queue in order:
+            costs = queue.costs
             if not first:
                 if seconds < _LEAST_S:
                     return
                 if costs.fixed_s > line_s if whole else costs.fixed_s > last_s:
                     continue
-            n_waiting = min(brain.line.eligible(frame), left)
+            n_waiting = min(queue.wait_queue.eligible(frame), left)
             if not first and not (costs.line_s(n_waiting) <= line_s if whole else costs.last_fits(last_s)):
                 continue
-            if brain.policy.changes != brain.seen:
-                brain.prune_stale()
-                n_waiting = min(brain.line.eligible(frame), left)
-            if not n_waiting or brain.under_way:
+            if queue.policy.membership_version != queue.seen:
+                queue.prune_stale()
+                n_waiting = min(queue.wait_queue.eligible(frame), left)
+            if not n_waiting or queue.under_way:
                 continue  # they have ended meanwhile, or a part of them is under way
             n_rows = _rows(costs, n_waiting, line_s, first, whole)
             if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
             limit = None
-            if rows is None and costs.measured and brain.divisible(frame):
+            if rows is None and costs.measured and queue.divisible(frame):
                 if n_rows == n_waiting:
                     limit = Limit(deadline, n_waiting)
                 elif (first or not whole) and (n_last := costs.rows_within(last_s)):
@@ -236,21 +236,21 @@ def timed(agenda: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadlin
             if not n_rows:
                 continue
             some = True
-            taken = brain.take(n_rows, frame, limit)
-            taken.picked_s, taken.opens, taken.gross_s = now, opens, gross_s
-            left -= len(taken.ids)
-            yield brain, taken
+            in_flight = queue.take(n_rows, frame, limit)
+            in_flight.picked_s, in_flight.opens, in_flight.gross_s = now, opens, gross_s
+            left -= len(in_flight.ids)
+            yield queue, in_flight
             if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
                 return  # in the second case for want of time, so there is none for anybody else
             if limit is not None and not limit.began_s:
-                brain.settle()  # it has taken another way and run what surely fits; there may be time for more
+                queue.finalize()  # it has taken another way and run what surely fits; there may be time for more
             now = time.perf_counter()
             seconds = deadline - now
             line_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
         if not some and not whole:
             return
         whole = False
-        order = [brain for brain in order if agenda.waits(brain, frame) and brain.costs.fixed_s <= last_s]
+        order = [queue for queue in order if ready_queue.waits(queue, frame) and queue.costs.fixed_s <= last_s]
 
 
 def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:

@@ -25,7 +25,7 @@ class LevelOfDetail:
       phase: frame numbers that leave this remainder are the agent's turns, so that a crowd's are spread.
       priority: urgency grows by this much per frame of waiting.
       hold: "last" repeats the last decision where none is made, "none" gives nothing.
-      birth: of the episode that `next_frame` is about.
+      generation: of the episode that `next_frame` is about.
       next_frame: when it is the agent's turn again; at once for one that has never decided.
     """
 
@@ -34,7 +34,7 @@ class LevelOfDetail:
     priority: float = 1.0
     hold: str = "none"
     next_frame: int = 0
-    birth: int | None = None
+    generation: int | None = None
 
     def decided(self, frame: int) -> None:
         """Takes the agent's turn: the next one is the first of its phase after this frame."""
@@ -85,7 +85,7 @@ class Levels:
         if every != was.every or agent not in self.of:
             phase = self.phases.get(every, 0)
             self.phases[every] = (phase + 1) % every
-        level = LevelOfDetail(every, phase, priority, hold, was.next_frame, was.birth)
+        level = LevelOfDetail(every, phase, priority, hold, was.next_frame, was.generation)
         if agent in self.of and every != was.every:
             level.next_frame = min(was.next_frame, was.next_frame - was.every + every)
         self.of[agent] = level
@@ -97,22 +97,22 @@ class Levels:
         for kept in (self.of, self.not_due, self.held):
             kept.pop(agent, None)
 
-    def is_due(self, agent: AgentId, birth: int, frame: int, waiting: Collection[AgentId]) -> bool:
+    def is_due(self, agent: AgentId, generation: int, frame: int, waiting: Collection[AgentId]) -> bool:
         """Whether it is the turn of an agent that is pushed; one that waits already goes on waiting."""
         level = self.of.get(agent)
         if level is None:
             return True
-        if level.birth != birth:  # another episode than the one it decided in last
-            if level.birth is not None:
+        if level.generation != generation:  # another episode than the one it decided in last
+            if level.generation is not None:
                 level.next_frame = frame
                 self.held.pop(agent, None)
-            level.birth = birth
+            level.generation = generation
         return level.next_frame <= frame or agent in waiting
 
     def priority(self, agent: AgentId) -> float:
         return self.of.get(agent, _PLAIN).priority
 
-    def decided(self, ids: Iterable[AgentId], births: Mapping[AgentId, int], rows: Callable[[], Any], frame: int) -> None:
+    def decided(self, ids: Iterable[AgentId], generations: Mapping[AgentId, int], rows: Callable[[], Any], frame: int) -> None:
         """Agents have had their turn; some want to repeat what they have decided.
 
         Args:
@@ -121,7 +121,7 @@ class Levels:
         found: Any = None
         for agent in ids:
             level = self.of.get(agent)
-            if level is not None and level.birth == births[agent]:
+            if level is not None and level.generation == generations[agent]:
                 level.decided(frame)
                 if level.hold == "last":
                     found = rows() if found is None else found

@@ -31,9 +31,9 @@ class PolicyQueue(WaitingAgents):
       measure: what times a model before it goes live; None to learn from the first row that it runs.
     """
 
-    def __init__(self, name: str, policy: Policy, agenda: ReadyQueue[PolicyQueue], measure: Measure | None = None):
-        super().__init__(name, policy, agenda)
-        self.costs = CostModel(agenda.pace, policy.version)
+    def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
+        super().__init__(name, policy, ready_queue)
+        self.costs = CostModel(ready_queue.pace, policy.version)
         self.measure = measure
         self._spare: list[WaitQueue] = []
 
@@ -44,7 +44,7 @@ class PolicyQueue(WaitingAgents):
         Args:
           measured: what `measure` gave for it.
         """
-        costs = CostModel(self._agenda.pace, version)
+        costs = CostModel(self._ready_queue.pace, version)
         if measured is not None:
             costs.set(*measured)
         self.costs = costs
@@ -56,14 +56,14 @@ class PolicyQueue(WaitingAgents):
         Args:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
         """
-        line, agenda = self.line, self._agenda
-        line.queue.shut()
-        if self in agenda.needs_sort:
+        wait_queue, ready_queue = self.wait_queue, self._ready_queue
+        wait_queue.queue.shut()
+        if self in ready_queue.needs_sort:
             self.sort_by_urgency(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
-        queue = line.queue
-        n_rows = queue.alike(n_rows)
-        whole = n_rows == len(queue.births)
+        queue = wait_queue.queue
+        n_rows = queue.equal_prefix(n_rows)
+        whole = n_rows == len(queue.generations)
         ids, columns = queue.front(n_rows)
         flags: bool | Array = False
         if self.deterministic:
@@ -71,166 +71,169 @@ class PolicyQueue(WaitingAgents):
             self.deterministic.difference_update(ids)
         if whole:  # with its memory: nothing is copied
             spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs, self.policy.make_reader)
-            taken = InFlightBatch(ids, columns, queue.births, line.since, flags, self.seen, line, None, limit)
+            in_flight = InFlightBatch(ids, columns, queue.generations, wait_queue.enqueued_frame, flags, self.seen, wait_queue, None, limit)
             # No call from here on, so no interrupt: it is in the line or under way.
-            self.under_way, self._line = [*self.under_way, taken], spare
-            agenda.dirty[self] = agenda.changed[self] = None
-            if self in agenda.ready:
-                del agenda.ready[self]
-            if not self.levels.of and self in agenda.needs_sort:
-                del agenda.needs_sort[self]
-            return taken
-        since = dict(zip(ids, map(line.since.__getitem__, ids), strict=True))
-        taken = InFlightBatch(ids, columns, dict(islice(queue.births.items(), n_rows)), since, flags, self.seen, None,
+            self.under_way, self._wait_queue = [*self.under_way, in_flight], spare
+            ready_queue.dirty[self] = ready_queue.changed[self] = None
+            if self in ready_queue.ready:
+                del ready_queue.ready[self]
+            if not self.levels.of and self in ready_queue.needs_sort:
+                del ready_queue.needs_sort[self]
+            return in_flight
+        enqueued_frame = dict(zip(ids, map(wait_queue.enqueued_frame.__getitem__, ids), strict=True))
+        in_flight = InFlightBatch(ids, columns, dict(islice(queue.generations.items(), n_rows)), enqueued_frame, flags, self.seen, None,
                               queue.pad)
         queue.pad.pin_count += 1
-        agenda.dirty[self] = None
-        self.under_way = [*self.under_way, taken]  # before they leave the line: an interrupt loses nobody
-        line.drop(n_rows)
+        ready_queue.dirty[self] = None
+        self.under_way = [*self.under_way, in_flight]  # before they leave the line: an interrupt loses nobody
+        wait_queue.drop(n_rows)
         self._tell()
-        return taken
+        return in_flight
 
-    def decide(self, taken: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
+    def decide(self, in_flight: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
         """Who has decided, and columns by output. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
-        limit = taken.limit
+        limit = in_flight.limit
         if limit is not None:
             with suppress(ChangedError):
-                actions = self.policy.infer_within(taken.ids, taken.columns, taken.changes, limit)
+                actions = self.policy.infer_within(in_flight.ids, in_flight.columns, in_flight.membership_version, limit)
                 if actions is not None:
-                    return taken.ids[:limit.n_rows], actions
+                    return in_flight.ids[:limit.n_rows], actions
             limit.n_rows = limit.sure
-            taken = self._first(taken, limit.sure)
-        while taken.ids:
+            in_flight = self._first(in_flight, limit.sure)
+        while in_flight.ids:
             try:
-                results = self.policy.infer_batch(taken.ids, taken.columns, taken.deterministic, unchanged=taken.changes)
+                results = self.policy.infer_batch(in_flight.ids, in_flight.columns, in_flight.deterministic,
+                                                  expected_version=in_flight.membership_version)
             except ChangedError:
-                self._leave_out_the_gone(taken)
+                self._leave_out_the_gone(in_flight)
                 continue
-            return taken.ids, owned(results, taken.columns)
+            return in_flight.ids, owned(results, in_flight.columns)
         return (), Actions()
 
-    def _leave_out_the_gone(self, taken: InFlightBatch) -> None:
-        taken.changes = self.policy.changes
-        now = self.policy.births(taken.ids)
-        rows = [row for row, agent in enumerate(taken.ids) if now[row] == taken.births[agent]]
-        if len(rows) == len(taken.ids):
+    def _leave_out_the_gone(self, in_flight: InFlightBatch) -> None:
+        in_flight.membership_version = self.policy.membership_version
+        now = self.policy.generations(in_flight.ids)
+        rows = [row for row, agent in enumerate(in_flight.ids) if now[row] == in_flight.generations[agent]]
+        if len(rows) == len(in_flight.ids):
             return
-        taken.ids, taken.columns = tuple(taken.ids[row] for row in rows), self._taken(taken.columns, rows)
-        if not isinstance(taken.deterministic, bool):
-            taken.deterministic = taken.deterministic[rows]
+        in_flight.ids, in_flight.columns = tuple(in_flight.ids[row] for row in rows), self._taken(in_flight.columns, rows)
+        if not isinstance(in_flight.deterministic, bool):
+            in_flight.deterministic = in_flight.deterministic[rows]
 
-    def decided(self, taken: InFlightBatch, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
+    def decided(self, in_flight: InFlightBatch, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
         """A batch has run; of one with a limit, those for whom there was no time wait again, in the places they had."""
-        n_run = len(taken.ids) if taken.limit is None else taken.limit.n_rows
-        taken.version = columns.version
+        n_run = len(in_flight.ids) if in_flight.limit is None else in_flight.limit.n_rows
+        in_flight.version = columns.version
         if self.levels.of:
-            self.levels.decided(ids, taken.births, lambda: by_agent(ids, columns, self.odd), frame)
-        self._end(taken, n_run)
-        if taken.line is None:
+            self.levels.decided(ids, in_flight.generations, lambda: by_agent(ids, columns, self.non_leading_axes), frame)
+        self._end(in_flight, n_run)
+        if in_flight.wait_queue is None:
             self._tell()  # others wait in the same line
 
-    def _end(self, taken: InFlightBatch, n_run: int) -> None:
+    def _end(self, in_flight: InFlightBatch, n_run: int) -> None:
         """A batch is no longer under way, though not settled."""
-        left = [other for other in self.under_way if other is not taken]
+        left = [other for other in self.under_way if other is not in_flight]
         if len(left) == len(self.under_way):
             return  # after an interrupt it was put back
-        has_remainder = n_run < len(taken.ids)
-        if has_remainder and self.policy.changes != taken.changes:
-            self._leave_out_later(taken, n_run)
+        has_remainder = n_run < len(in_flight.ids)
+        if has_remainder and self.policy.membership_version != in_flight.membership_version:
+            self._leave_out_later(in_flight, n_run)
         # No call from here on.
-        taken.n_run, taken.has_remainder, self.under_way, self._ended = n_run, has_remainder, left, [*self._ended, taken]
+        in_flight.n_run, in_flight.has_remainder, self.under_way, self._ended = n_run, has_remainder, left, [*self._ended, in_flight]
 
-    def _leave_out_later(self, taken: InFlightBatch, n_run: int) -> None:
+    def _leave_out_later(self, in_flight: InFlightBatch, n_run: int) -> None:
         """Of those who are to wait again, some have ended meanwhile or begun anew."""
-        assert taken.line is not None
-        later = taken.ids[n_run:]
-        for agent, now in zip(later, self.policy.births(later), strict=True):
-            if now != taken.births.get(agent):
-                taken.line.forget(agent)
+        assert in_flight.wait_queue is not None
+        later = in_flight.ids[n_run:]
+        for agent, now in zip(later, self.policy.generations(later), strict=True):
+            if now != in_flight.generations.get(agent):
+                in_flight.wait_queue.forget(agent)
 
-    def _first(self, taken: InFlightBatch, n_rows: int) -> InFlightBatch:
+    def _first(self, in_flight: InFlightBatch, n_rows: int) -> InFlightBatch:
         """The first rows of a batch, as one of its own."""
-        ids, columns = taken.ids[:n_rows], self._taken(taken.columns, range(n_rows))
-        births, since = ({agent: of[agent] for agent in ids} for of in (taken.births, taken.since))
-        return InFlightBatch(ids, columns, births, since, taken.deterministic, taken.changes, None, None)
+        ids, columns = in_flight.ids[:n_rows], self._taken(in_flight.columns, range(n_rows))
+        generations, enqueued_frame = ({agent: of[agent] for agent in ids} for of in (in_flight.generations, in_flight.enqueued_frame))
+        return InFlightBatch(ids, columns, generations, enqueued_frame, in_flight.deterministic, in_flight.membership_version, None, None)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Does what batches that have run leave to do."""
         while self._ended:
-            taken = self._ended[0]
-            if taken.has_remainder:
-                if taken.broken:
-                    self._return_rows(taken, None, self._line)
+            in_flight = self._ended[0]
+            if in_flight.has_remainder:
+                if in_flight.broken:
+                    self._return_rows(in_flight, None, self._wait_queue)
                 else:
-                    taken.broken = True  # if an interrupt comes
-                    self._wait_again(taken)
-            self._give_back(taken)
-            if taken.ended_s and taken.version == self.costs.version:  # not of a model that has been replaced
-                self.costs.learn(taken.n_run, taken.limit, taken.picked_s, taken.ended_s, taken.opens, taken.gross_s)
-        self._line.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
+                    in_flight.broken = True  # if an interrupt comes
+                    self._wait_again(in_flight)
+            self._give_back(in_flight)
+            if in_flight.ended_s and in_flight.version == self.costs.version:  # not of a model that has been replaced
+                self.costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens,
+                                 in_flight.gross_s)
+        self._wait_queue.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
         self._tell()
 
-    def _wait_again(self, taken: InFlightBatch) -> None:
+    def _wait_again(self, in_flight: InFlightBatch) -> None:
         """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on
         the newest."""
-        line, newer = taken.line, self._line
-        assert line is not None
-        pad = line.queue.pad  # which is another one afterwards, if nobody is left
+        wait_queue, newer = in_flight.wait_queue, self._wait_queue
+        assert wait_queue is not None
+        pad = wait_queue.queue.pad  # which is another one afterwards, if nobody is left
         pad.pin_count += 1  # after an interrupt, the batch is still read here
-        line.drop(taken.n_run)
-        line.absorb(newer)
+        wait_queue.drop(in_flight.n_run)
+        wait_queue.absorb(newer)
         pad.pin_count -= 1
         # The line comes back, and its stand-in goes; no call in between, so no interrupt.
-        taken.line, taken.has_remainder, self._line = newer, False, line
+        in_flight.wait_queue, in_flight.has_remainder, self._wait_queue = newer, False, wait_queue
 
-    def failed(self, taken: InFlightBatch, frame: int) -> tuple[AgentId, ...]:
+    def failed(self, in_flight: InFlightBatch, frame: int) -> tuple[AgentId, ...]:
         """A batch has failed: those who were tried wait again behind all others, which keep their places. Returns who was tried."""
-        n_tried = len(taken.ids) if taken.limit is None else min(taken.limit.sure, len(taken.ids))
-        tried = taken if n_tried == len(taken.ids) else self._first(taken, n_tried)
+        n_tried = len(in_flight.ids) if in_flight.limit is None else min(in_flight.limit.sure, len(in_flight.ids))
+        tried = in_flight if n_tried == len(in_flight.ids) else self._first(in_flight, n_tried)
         self.requeue(tried, frame + 1)
-        if tried is not taken:
-            self._end(taken, n_tried)
-            self.settle()
+        if tried is not in_flight:
+            self._end(in_flight, n_tried)
+            self.finalize()
         return tried.ids
 
-    def requeue(self, taken: InFlightBatch, since: int | None) -> None:
+    def requeue(self, in_flight: InFlightBatch, enqueued_frame: int | None) -> None:
         """A batch could not run: those who have not been pushed anew meanwhile wait again.
 
         Args:
-          since: the frame they wait from, behind those who have not been tried; None for the places they had.
+          enqueued_frame: the frame they wait from, behind those who have not been tried; None for the places they had.
         """
-        self._return_rows(taken, since, self.line)
-        self._give_back(taken)
+        self._return_rows(in_flight, enqueued_frame, self.wait_queue)
+        self._give_back(in_flight)
         self._tell()  # also when nobody had to be put back: an interrupt may have come just before
 
-    def _return_rows(self, taken: InFlightBatch, since: int | None, line: WaitQueue) -> None:
+    def _return_rows(self, in_flight: InFlightBatch, enqueued_frame: int | None, wait_queue: WaitQueue) -> None:
         """Into a line, those who have not run, have not ended and have not been pushed anew."""
-        later = taken.ids[taken.n_run:]
-        now = self.policy.births(later)
-        births, since_when = taken.births, taken.since  # those who have decided may be missing in both, after an interrupt in one only
-        rows = [row for row, (agent, birth) in enumerate(zip(later, now, strict=True), taken.n_run)
-                if agent in since_when and agent in births and birth == births[agent] and agent not in line.queue]
-        ids = [taken.ids[row] for row in rows]
+        later = in_flight.ids[in_flight.n_run:]
+        now = self.policy.generations(later)
+        # Agents that have decided may be missing in both; after an interrupt, in one only.
+        generations, enqueued_frames = in_flight.generations, in_flight.enqueued_frame
+        rows = [row for row, (agent, generation) in enumerate(zip(later, now, strict=True), in_flight.n_run)
+                if agent in enqueued_frames and agent in generations and generation == generations[agent] and agent not in wait_queue.queue]
+        ids = [in_flight.ids[row] for row in rows]
         if ids:
-            before = len(line)
-            line.return_columns(ids, [births[agent] for agent in ids], self._taken(taken.columns, rows),
-                                [since_when[agent] if since is None else since for agent in ids])
-            if since is None and before:
-                line.arrange([*range(before, len(line)), *range(before)])
-                self._agenda.needs_sort[self] = None
-            if not isinstance(taken.deterministic, bool):
-                self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if taken.deterministic[row])
-        line.look_at_head()
+            before = len(wait_queue)
+            wait_queue.return_columns(ids, [generations[agent] for agent in ids], self._taken(in_flight.columns, rows),
+                                [enqueued_frames[agent] if enqueued_frame is None else enqueued_frame for agent in ids])
+            if enqueued_frame is None and before:
+                wait_queue.arrange([*range(before, len(wait_queue)), *range(before)])
+                self._ready_queue.needs_sort[self] = None
+            if not isinstance(in_flight.deterministic, bool):
+                self.deterministic.update(agent for agent, row in zip(ids, rows, strict=True) if in_flight.deterministic[row])
+        wait_queue.look_at_head()
 
-    def _give_back(self, taken: InFlightBatch) -> None:
+    def _give_back(self, in_flight: InFlightBatch) -> None:
         """The batch is over: its memory is used again. Once, whoever else says so: after an interrupt a batch may end that was put back."""
-        left = [other for other in self.under_way if other is not taken]
-        ended = [other for other in self._ended if other is not taken]
+        left = [other for other in self.under_way if other is not in_flight]
+        ended = [other for other in self._ended if other is not in_flight]
         if len(left) + len(ended) == len(self.under_way) + len(self._ended):
             return
         self.under_way, self._ended = left, ended
-        if taken.pad is not None:
-            taken.pad.pin_count -= 1
-        if taken.line is not None:
-            taken.line.clear()
-            self._spare.append(taken.line)
+        if in_flight.pad is not None:
+            in_flight.pad.pin_count -= 1
+        if in_flight.wait_queue is not None:
+            in_flight.wait_queue.clear()
+            self._spare.append(in_flight.wait_queue)

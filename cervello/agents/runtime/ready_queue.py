@@ -14,7 +14,7 @@ class Member(Protocol):
     last_frame: int
     number: int
 
-    def settle(self) -> None: ...
+    def finalize(self) -> None: ...
     def look(self) -> None: ...
     def accept_others(self) -> None: ...
     def urgency(self, frame: int) -> float: ...
@@ -50,26 +50,26 @@ class ReadyQueue(Generic[M]):
         self.needs_sort: dict[M, None] = {}
         self.open: dict[M, None] = {}
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Nobody has anything left to do of earlier frames, and whoever waits is known."""
         if self.dirty:
-            for brain in list(self.dirty):
-                brain.settle()
+            for queue in list(self.dirty):
+                queue.finalize()
         self.gather()
 
     def gather(self) -> None:
         """Whoever has come without a word is known from here on."""
         if self.open:
-            for brain in list(self.open):
-                brain.look()
+            for queue in list(self.open):
+                queue.look()
 
     def rest(self) -> None:
-        """As `settle`, at the end of a frame that has time for it: the next pushes need no more than a row each."""
+        """As `finalize`, at the end of a frame that has time for it: the next pushes need no more than a row each."""
         self.gather()
         if self.dirty:
-            for brain in list(self.dirty):
-                brain.settle()
-                brain.accept_others()
+            for queue in list(self.dirty):
+                queue.finalize()
+                queue.accept_others()
 
     def order(self, frame: int) -> list[M]:
         """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
@@ -79,20 +79,20 @@ class ReadyQueue(Generic[M]):
         while order and ready[order[-1]][0] > frame:  # pushed since it began
             del order[-1]
         if self.needs_sort:
-            order.sort(key=lambda brain: (-brain.urgency(frame), brain.last_frame, brain.number))
+            order.sort(key=lambda queue: (-queue.urgency(frame), queue.last_frame, queue.number))
         return order
 
-    def waits(self, brain: M, frame: int) -> bool:
+    def waits(self, queue: M, frame: int) -> bool:
         """Whether a policy could run another batch in a frame."""
-        return brain in self.ready and self.ready[brain][0] <= frame
+        return queue in self.ready and self.ready[queue][0] <= frame
 
-    def keep(self, brains: Collection[M]) -> None:
+    def keep(self, queues: Collection[M]) -> None:
         """Only these are in the runtime: an interrupt may have come when another one left."""
-        for brain in [brain for brain in self.members if brain not in brains]:
-            brain.leave()
-            self.forget(brain)
+        for queue in [queue for queue in self.members if queue not in queues]:
+            queue.leave()
+            self.forget(queue)
 
-    def forget(self, brain: M) -> None:
+    def forget(self, queue: M) -> None:
         """A policy that is no longer in the runtime."""
         for noted in (self.ready, self.dirty, self.changed, self.needs_sort, self.open, self.members):
-            noted.pop(brain, None)
+            noted.pop(queue, None)

@@ -27,28 +27,28 @@ class PolicyRegistry:
 
     def __init__(self) -> None:
         self.frame = 0
-        self._brains: dict[str, PolicyQueue] = {}
-        self._agenda: ReadyQueue[PolicyQueue] = ReadyQueue()
+        self._queues: dict[str, PolicyQueue] = {}
+        self._ready_queue: ReadyQueue[PolicyQueue] = ReadyQueue()
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
 
     @property
     def policies(self) -> dict[str, Policy]:
         """The policies by name."""
-        return {name: brain.policy for name, brain in self._brains.items()}
+        return {name: queue.policy for name, queue in self._queues.items()}
 
     def __len__(self) -> int:
-        return len(self._brains)
+        return len(self._queues)
 
     def __bool__(self) -> bool:
         """True, however many there are: `if runtime:` asks whether there is one."""
         return True
 
     def __contains__(self, name: str) -> bool:
-        return name in self._brains
+        return name in self._queues
 
     def __repr__(self) -> str:
-        return f"Runtime({list(self._brains)}, frame={self.frame})"
+        return f"Runtime({list(self._queues)}, frame={self.frame})"
 
     def add(self, name: str, policy: Policy, *, measure: bool = True) -> None:
         """Adds a policy.
@@ -63,20 +63,20 @@ class PolicyRegistry:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        brain = PolicyQueue(name, policy, self._agenda, calibration.measure if measure else None)
-        policy.follow(brain)
-        costs = brain.costs  # of the model that is measured now, should another one come meanwhile
+        queue = PolicyQueue(name, policy, self._ready_queue, calibration.measure if measure else None)
+        policy.follow(queue)
+        costs = queue.costs  # of the model that is measured now, should another one come meanwhile
         if measure and (measured := calibration.measure(policy)) is not None:
             costs.set(*measured)
         with self._locked("add"):
-            if name in self._brains:
+            if name in self._queues:
                 raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
-            if any(policy is other.policy for other in self._brains.values()):
+            if any(policy is other.policy for other in self._queues.values()):
                 raise ConfigurationError(f"runtime, add {name!r}: expected a policy of its own, got one that is here under another name; "
                                          "make a second Policy of the same model, the weights are shared")
             self._added += 1
-            brain.enter(self._added)
-            self._brains = {**self._brains, name: brain}
+            queue.enter(self._added)
+            self._queues = {**self._queues, name: queue}
 
     def remove(self, name: str) -> tuple[AgentId, ...]:
         """Takes the policy `name` out; it keeps its agents.
@@ -85,21 +85,21 @@ class PolicyRegistry:
           agents whose observations waited and are now orphaned.
         """
         with self._locked("remove"):
-            brain = self._brain(name)
-            self._brains = {key: other for key, other in self._brains.items() if key != name}
+            queue = self._queue_of(name)
+            self._queues = {key: other for key, other in self._queues.items() if key != name}
             self._skipped.pop(name, None)
-            orphans = brain.line.queue.ids
-            brain.leave()
+            orphans = queue.wait_queue.queue.ids
+            queue.leave()
         return orphans
 
     def clear(self) -> dict[str, tuple[AgentId, ...]]:
         """Takes all policies out; returns the orphaned agents by policy."""
         with self._locked("clear"):
-            brains, self._brains = self._brains, {}
+            queues, self._queues = self._queues, {}
             self._skipped.clear()
-            orphans = {name: brain.line.queue.ids for name, brain in brains.items() if len(brain.line)}
-            for brain in brains.values():
-                brain.leave()
+            orphans = {name: queue.wait_queue.queue.ids for name, queue in queues.items() if len(queue.wait_queue)}
+            for queue in queues.values():
+                queue.leave()
         return orphans
 
     @contextmanager
@@ -123,8 +123,8 @@ class PolicyRegistry:
             raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
                              "this thread was in the middle of another call; set a flag there and call afterwards")
 
-    def _brain(self, name: str) -> PolicyQueue:
-        brain = self._brains.get(name) if isinstance(name, str) else None
-        if brain is None:
-            raise ConfigurationError(f"runtime: expected a policy among {list(self._brains)}, got {name!r}; add it first")
-        return brain
+    def _queue_of(self, name: str) -> PolicyQueue:
+        queue = self._queues.get(name) if isinstance(name, str) else None
+        if queue is None:
+            raise ConfigurationError(f"runtime: expected a policy among {list(self._queues)}, got {name!r}; add it first")
+        return queue

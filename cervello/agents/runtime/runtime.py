@@ -19,7 +19,7 @@ import numpy as np
 
 from cervello.agents.membership import deferred
 from cervello.agents.membership.deferred import catch_up, notes, register_last, writers
-from cervello.agents.membership.ids import Ids, listed, plain
+from cervello.agents.membership.ids import Ids, as_id_list, plain
 from cervello.agents.runtime import snapshot
 from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame, Picked, counted, timed
@@ -88,22 +88,22 @@ class Runtime(RuntimeAgents):
           ConfigurationError: an unknown policy.
           changed then.
         """
-        brain = self._brains.get(name) if type(name) is str else None
-        if brain is None or deterministic is not False or not brain.accept(0, 0, agent, observation, self.frame, self._lock):
+        queue = self._queues.get(name) if type(name) is str else None
+        if queue is None or deterministic is not False or not queue.accept(0, 0, agent, observation, self.frame, self._lock):
             self._push(name, agent, observation, deterministic)
 
     def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
         """`push` where it has more to do than to add a row."""
-        brain = self._brain(name)
+        queue = self._queue_of(name)
         _check_flag(name, deterministic)
         agent = plain(agent)
-        arrays = brain.checked(agent, observation)
+        arrays = queue.checked(agent, observation)
         lock = self._lock
         if lock._is_owned() or writers:
             self._check_outside("push")
         try:
             with lock:
-                brain.push(agent, arrays, self.frame, bool(deterministic))
+                queue.push(agent, arrays, self.frame, bool(deterministic))
         finally:
             if notes:
                 catch_up()
@@ -115,27 +115,27 @@ class Runtime(RuntimeAgents):
           name: of the policy.
           ids, inputs, deterministic: as in `Policy.infer_batch`.
         """
-        brain, names = self._brain(name), listed(ids)
+        queue, names = self._queue_of(name), as_id_list(ids)
         _check_flag(name, deterministic)
-        arrays = brain.fitted(names, inputs)
+        arrays = queue.fitted(names, inputs)
         lock = self._lock
         if lock._is_owned() or writers:
             self._check_outside("push_batch")
         try:
             with lock:
-                brain.push_batch(names, arrays, self.frame, bool(deterministic))
+                queue.push_batch(names, arrays, self.frame, bool(deterministic))
         finally:
             if notes:
                 catch_up()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
         """Agents of the policy `name` that wait, in the order of their turn as it is now."""
-        brain = self._brain(name)
+        queue = self._queue_of(name)
         with self._locked("waiting"):
-            agents = brain.line.queue.ids
-            if brain.even:
+            agents = queue.wait_queue.queue.ids
+            if queue.even:
                 return agents
-            urgencies = brain.urgencies(self.frame)
+            urgencies = queue.urgencies(self.frame)
             return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
 
     def infer_single(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
@@ -147,7 +147,7 @@ class Runtime(RuntimeAgents):
         Returns:
           {output: row}
         """
-        return self._brain(name).policy.infer_single(agent, observation, deterministic)
+        return self._queue_of(name).policy.infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class Runtime(RuntimeAgents):
     def _judge(self, frame: Frame, start: float) -> None:
         frame.elapsed_s = time.perf_counter() - start
         if frame.budget_s is not None:
-            self._agenda.pace.judge(frame.elapsed_s, frame.budget_s)
+            self._ready_queue.pace.judge(frame.elapsed_s, frame.budget_s)
 
     def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
         if budget_s is not None and not _above_zero(budget_s):
@@ -243,10 +243,10 @@ class Runtime(RuntimeAgents):
             if _flies(self._flight):
                 raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its future")
             self._recover()  # an interrupt came before the frame could be closed
-        if len(self._agenda.members) != len(self._brains):
-            self._agenda.keep(list(self._brains.values()))
-            self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._brains}
-        frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._brains))
+        if len(self._ready_queue.members) != len(self._queues):
+            self._ready_queue.keep(list(self._queues.values()))
+            self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._queues}
+        frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._queues))
         self.frame += 1  # what is pushed from here on is for the next one
         self._flight = flight
         return frame
@@ -254,16 +254,16 @@ class Runtime(RuntimeAgents):
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
-        for brain in list(self._agenda.dirty):
-            if brain.under_way:
-                for taken in brain.under_way[::-1]:
-                    brain.requeue(taken, None)
+        for queue in list(self._ready_queue.dirty):
+            if queue.under_way:
+                for in_flight in queue.under_way[::-1]:
+                    queue.requeue(in_flight, None)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
         if deadline is not None:
-            return timed(self._agenda, frame.number, rows, deadline, frame.budget_s or 0.0)
+            return timed(self._ready_queue, frame.number, rows, deadline, frame.budget_s or 0.0)
         with self._lock:
-            picks = list(counted(self._agenda, list(self._brains.values()), frame.number, rows))
+            picks = list(counted(self._ready_queue, list(self._queues.values()), frame.number, rows))
         return iter(picks)
 
     def _expected_s(self) -> float:
@@ -271,7 +271,7 @@ class Runtime(RuntimeAgents):
         if self.threads == 1:
             return 0.0
         with self._lock:
-            return sum(brain.costs.expected_s(len(brain.line)) for brain in self._brains.values() if len(brain.line))
+            return sum(queue.costs.expected_s(len(queue.wait_queue)) for queue in self._queues.values() if len(queue.wait_queue))
 
     def _close(self, frame: Frame) -> None:
         """Says who was skipped, and what those hold who want that."""
@@ -279,13 +279,13 @@ class Runtime(RuntimeAgents):
             start = time.perf_counter()
             self._recover()
             if frame.budget_s is None:
-                self._agenda.rest()
+                self._ready_queue.rest()
             else:
-                self._agenda.gather()
+                self._ready_queue.gather()
             frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
-            for brain in list(self._agenda.changed):
-                if not frame.skip(brain):
-                    brain.noticed()
+            for queue in list(self._ready_queue.changed):
+                if not frame.skip(queue):
+                    queue.noticed()
             self._skipped = frame.skipped.copy()
             self._closing_s += 0.1 * (time.perf_counter() - start - self._closing_s)
         if notes:
@@ -299,8 +299,8 @@ class Runtime(RuntimeAgents):
         Raises:
           ConfigurationError: a frame is under way. WrapperError: a wrapper that does not show its state.
         """
-        with self._still("snapshot") as brains:
-            return snapshot.save(self.frame, brains, self._lock)
+        with self._still("snapshot") as queues:
+            return snapshot.save(self.frame, queues, self._lock)
 
     def restore(self, state: Any) -> None:
         """Goes back to a snapshot: frames by `rows` from here on are bitwise those that followed it.
@@ -310,8 +310,8 @@ class Runtime(RuntimeAgents):
         Raises:
           SnapshotError: damaged bytes, or one of a runtime with other policies; nothing has changed then.
         """
-        with self._still("restore") as brains:
-            frame = snapshot.restore(state, brains, self._lock)
+        with self._still("restore") as queues:
+            frame = snapshot.restore(state, queues, self._lock)
             with self._lock:
                 self.frame = frame
                 self._skipped.clear()
@@ -326,11 +326,11 @@ class Runtime(RuntimeAgents):
                 if other is None:
                     self._check_idle(what)
                     standing = self._standing = Future(), threading.get_ident()
-                    brains = list(self._brains.values())
+                    queues = list(self._queues.values())
                     break
             self._wait_for(other, what)
         try:
-            yield brains
+            yield queues
         finally:
             self._standing = None
             standing[0].set_result(None)

@@ -25,49 +25,51 @@ MAGIC, VERSION = b"CRVR", 2
 _TRIES = 100
 
 
-def save(frame: int, brains: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> bytes:
+def save(frame: int, policy_queues: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> bytes:
     """Everything that later frames depend on.
 
     Args:
       lock: of the queues; it is not held while policies are saved, which calls hooks.
     """
     for _ in range(_TRIES):
-        changes = [brain.policy.changes for brain in brains]
-        policies = [bytes(brain.policy.snapshot()) for brain in brains]
+        membership_versions = [policy_queue.policy.membership_version for policy_queue in policy_queues]
+        policies = [bytes(policy_queue.policy.snapshot()) for policy_queue in policy_queues]
         with lock:
-            if changes == [brain.policy.changes for brain in brains]:  # else another thread has let agents begin or end in between
-                saved = [_saved(brain, policy) for brain, policy in zip(brains, policies, strict=True)]
+            # Else another thread has let agents begin or end in between.
+            if membership_versions == [policy_queue.policy.membership_version for policy_queue in policy_queues]:
+                saved = [_saved(policy_queue, policy) for policy_queue, policy in zip(policy_queues, policies, strict=True)]
                 body: bytes = msgpack.packb({"frame": frame, "brains": saved}, unicode_errors="surrogatepass")
                 return snapshot_format.sealed(MAGIC, VERSION, body)
     raise ConfigurationError(f"runtime, snapshot: expected a moment in which no agent begins or ends, got none in {_TRIES} tries; save "
                              "while other threads leave agents alone")
 
 
-def _saved(brain: PolicyQueue, agents: bytes) -> dict[str, Any]:
+def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
     """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
-    line, policy = brain.line, brain.policy
-    queue, treated = line.queue, brain.levels
-    births = queue.births
-    stale = {agent for (agent, birth), now in zip(births.items(), policy.births(list(births)), strict=True) if birth != now}
-    kept = [row for row, agent in enumerate(births) if agent not in stale]
-    ids = [agent for agent in births if agent not in stale]
-    rows = [array[kept] if stale else array for array in queue.rows(len(births)).values()]
+    wait_queue, policy = policy_queue.wait_queue, policy_queue.policy
+    queue, treated = wait_queue.queue, policy_queue.levels
+    generations = queue.generations
+    stale = {agent for (agent, generation), now in zip(generations.items(), policy.generations(list(generations)),
+                                                       strict=True) if generation != now}
+    kept = [row for row, agent in enumerate(generations) if agent not in stale]
+    ids = [agent for agent in generations if agent not in stale]
+    rows = [array[kept] if stale else array for array in queue.rows(len(generations)).values()]
 
     def there(agents: Iterable[AgentId]) -> list[AgentId]:
         return [agent for agent in agents if agent in policy and agent not in stale]
 
     return {
-        "name": brain.name,
+        "name": policy_queue.name,
         "policy": agents,
-        "waiting": {"ids": _plain(ids), "since": [line.since[agent] for agent in ids],
-                    "deterministic": [agent in brain.deterministic for agent in ids],
+        "waiting": {"ids": _plain(ids), "since": [wait_queue.enqueued_frame[agent] for agent in ids],
+                    "deterministic": [agent in policy_queue.deterministic for agent in ids],
                     "rows": [_packed(array) for array in rows]},
         "resting": _plain(there(treated.not_due)),
         "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
                    for agent, level in ((agent, treated.of[agent]) for agent in there(treated.of))],
         "phases": list(treated.phases.items()),
         "held": [[*_plain([agent]), [[name, *_packed(row)] for name, row in treated.held[agent].items()]] for agent in there(treated.held)],
-        "last_frame": brain.last_frame,
+        "last_frame": policy_queue.last_frame,
     }
 
 
@@ -76,7 +78,7 @@ def _plain(ids: Iterable[AgentId]) -> list[AgentId]:
     return [str(agent) if isinstance(agent, str) else int(agent) for agent in ids]
 
 
-def restore(given: Any, brains: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> int:
+def restore(given: Any, policy_queues: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> int:
     """Puts everything back; returns the number of the next frame.
 
     Args:
@@ -90,58 +92,62 @@ def restore(given: Any, brains: Sequence[PolicyQueue], lock: AbstractContextMana
         entries = saved["brains"]
         frame: int = saved["frame"]
         names = [entry["name"] for entry in entries]
-        if names != [brain.name for brain in brains]:
-            raise SnapshotError(f"runtime, restore: expected a snapshot of the policies {[brain.name for brain in brains]}, got one of "
-                                f"{names}; add the same ones in the same order")
+        if names != [policy_queue.name for policy_queue in policy_queues]:
+            known = [policy_queue.name for policy_queue in policy_queues]
+            raise SnapshotError(f"runtime, restore: expected a snapshot of the policies {known}, got one of {names}; "
+                                "add the same ones in the same order")
         _check_frames([frame])
-        ready = [_checked(brain, entry) for brain, entry in zip(brains, entries, strict=True)]
+        ready = [_checked(policy_queue, entry) for policy_queue, entry in zip(policy_queues, entries, strict=True)]
     except SnapshotError:
         raise
     except (CervelloError, AttributeError, LookupError, OverflowError, TypeError, ValueError, msgpack.UnpackException) as error:
         raise SnapshotError(f"runtime, restore: expected what Runtime.snapshot() gave, got bytes that fail with {type(error).__name__}: "
                             f"{error}") from error
-    _restore_policies(brains, [entry["policy"] for entry in entries], lock)
+    _restore_policies(policy_queues, [entry["policy"] for entry in entries], lock)
     with lock:
-        for brain, entry, rows in zip(brains, entries, ready, strict=True):
-            _put(brain, entry, rows)
+        for policy_queue, entry, rows in zip(policy_queues, entries, ready, strict=True):
+            _put(policy_queue, entry, rows)
     return frame
 
 
-def _restore_policies(brains: Sequence[PolicyQueue], states: Sequence[Any], lock: AbstractContextManager[object]) -> None:
+def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any], lock: AbstractContextManager[object]) -> None:
     """All of them or none, even when a hook of a user's own fails on the way."""
-    policies = [brain.policy for brain in brains]
+    policies = [policy_queue.policy for policy_queue in policy_queues]
     undo = [policy.snapshot() for policy in policies]
-    changes = [policy.changes for policy in policies]
+    membership_versions = [policy.membership_version for policy in policies]
     with lock:
-        waited = [dict(brain.line.queue.births) for brain in brains]
-    births = [policy.births(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
-    levels_of = [policy.births(list(brain.levels.of)) for policy, brain in zip(policies, brains, strict=True)]
+        waited = [dict(policy_queue.wait_queue.queue.generations) for policy_queue in policy_queues]
+    generations = [policy.generations(list(pushed)) for policy, pushed in zip(policies, waited, strict=True)]
+    levels_of = [policy.generations(list(policy_queue.levels.of)) for policy, policy_queue in zip(policies, policy_queues, strict=True)]
     try:
         for policy, state in zip(policies, states, strict=True):
             policy.restore(state)
     except BaseException:
-        for brain, state, before, pushed, then, level_births in zip(brains, undo, changes, waited, births, levels_of, strict=True):
-            if brain.policy.changes != before:  # also one whose agents were there already when a hook failed at an end
+        for policy_queue, state, before, pushed, then, level_generations in zip(policy_queues, undo, membership_versions, waited,
+                                                                                generations, levels_of, strict=True):
+            if policy_queue.policy.membership_version != before:  # also one whose agents were there already when a hook failed at an end
                 with suppress(Exception):  # the first error is the one to tell of
-                    brain.policy.restore(state)
+                    policy_queue.policy.restore(state)
                 # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
-                now = brain.policy.births(list(pushed))
-                fresh = {agent: (was, birth) for agent, was, birth in zip(pushed, then, now, strict=True) if birth is not None}
+                now = policy_queue.policy.generations(list(pushed))
+                fresh = {agent: (was, generation) for agent, was, generation in zip(pushed, then, now,
+                                                                                    strict=True) if generation is not None}
                 with lock:
-                    queue = brain.line.queue
-                    queue.births = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == birth else birth
-                                    for agent, birth in queue.births.items()}
-                treated = brain.levels.of
-                for level, was, birth_now in zip(treated.values(), level_births, brain.policy.births(list(treated)), strict=True):
-                    if level.birth == was:
-                        level.birth = birth_now
+                    queue = policy_queue.wait_queue.queue
+                    queue.generations = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == generation else generation
+                                    for agent, generation in queue.generations.items()}
+                treated = policy_queue.levels.of
+                for level, was, birth_now in zip(treated.values(), level_generations, policy_queue.policy.generations(list(treated)),
+                                                 strict=True):
+                    if level.generation == was:
+                        level.generation = birth_now
         raise
 
 
-def _checked(brain: PolicyQueue, entry: Any) -> dict[str, Array]:
+def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     """The rows that waited, when everything in an entry fits the policy."""
     waiting = entry["waiting"]
-    ids, specs = waiting["ids"], brain.policy.all_inputs
+    ids, specs = waiting["ids"], policy_queue.policy.all_inputs
     rows = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["rows"], strict=True)}
     for name, spec in specs.items():
         if rows[name].shape != (len(ids), *spec.shape) or rows[name].dtype != spec.kept_dtype(rows[name].dtype):
@@ -153,7 +159,7 @@ def _checked(brain: PolicyQueue, entry: Any) -> dict[str, Array]:
         raise ValueError("deterministic that is neither true nor false")
     held = [agent for agent, _ in entry["held"]]
     treated = [level[0] for level in entry["levels"]]
-    saved = brain.policy.checked_snapshot(entry["policy"])
+    saved = policy_queue.policy.checked_snapshot(entry["policy"])
     for agents in (ids, entry["resting"], treated, held):
         if type(agents) is not list or len(set(agents)) != len(agents):
             raise ValueError("agents that come twice")
@@ -168,10 +174,10 @@ def _checked(brain: PolicyQueue, entry: Any) -> dict[str, Array]:
         if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # below 0 for one whose level has changed before it ever decided
             raise ValueError(f"a next frame of {next_frame!r}")
     for _, outputs in entry["held"]:
-        if [name for name, *_ in outputs] != list(brain.policy.outputs):
+        if [name for name, *_ in outputs] != list(policy_queue.policy.outputs):
             raise ValueError("decisions held of other outputs")
         for name, *packed in outputs:
-            spec, row = brain.policy.outputs[name], _unpacked(*packed)
+            spec, row = policy_queue.policy.outputs[name], _unpacked(*packed)
             if row.shape != spec.shape or row.dtype != spec.kept_dtype(row.dtype):
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
     _check_frames([*waiting["since"], entry["last_frame"] + 1])
@@ -189,17 +195,17 @@ def _check_frames(numbers: Sequence[Any]) -> None:
             raise ValueError(f"a number of frames of {number!r}")
 
 
-def _put(brain: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
+def _put(policy_queue: PolicyQueue, entry: Any, rows: dict[str, Array]) -> None:
     waiting = entry["waiting"]
     ids = waiting["ids"]
-    brain.last_frame = entry["last_frame"]
-    brain.fill(ids, waiting["since"], rows)
-    brain.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
-    births = brain.policy.births([level[0] for level in entry["levels"]])
-    treated = brain.levels
+    policy_queue.last_frame = entry["last_frame"]
+    policy_queue.fill(ids, waiting["since"], rows)
+    policy_queue.deterministic = {agent for agent, flag in zip(ids, waiting["deterministic"], strict=True) if flag}
+    generations = policy_queue.policy.generations([level[0] for level in entry["levels"]])
+    treated = policy_queue.levels
     treated.not_due = dict.fromkeys(entry["resting"])
-    treated.of = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, birth)
-                  for (agent, every, phase, priority, hold, next_frame), birth in zip(entry["levels"], births, strict=True)}
+    treated.of = {agent: LevelOfDetail(every, phase, float(priority), hold, next_frame, generation)
+                  for (agent, every, phase, priority, hold, next_frame), generation in zip(entry["levels"], generations, strict=True)}
     treated.phases = dict(entry["phases"])
     treated.held = {agent: {name: _unpacked(*packed) for name, *packed in rows} for agent, rows in entry["held"]}
 

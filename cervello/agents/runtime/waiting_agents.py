@@ -14,7 +14,7 @@ from cervello.agents.runtime.level_of_detail import Levels
 from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.agents.runtime.wait_queue import WaitQueue
 from cervello.batcher.pad import checked
-from cervello.batcher.rows import completed, odd_axes
+from cervello.batcher.rows import completed, find_non_leading_axes
 from cervello.errors import AgentError
 from cervello.native.execution.arguments import check_names, fitted
 from cervello.spec import AgentId, Array
@@ -31,14 +31,14 @@ class WaitingAgents:
       leaving: agents that the runtime itself is about to end or restart.
       last_frame: when it was run last, for those that wait equally long.
       gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
-      odd: batch axes of outputs whose rows do not lie in front.
+      non_leading_axes: batch axes of outputs whose rows do not lie in front.
       seen: the policy's changes when it was looked for agents that are gone.
       number: of the order in which policies were added.
       accept: adds an agent in one compiled call, without a lock, where a push has nothing else to do; see `batcher.Queue.push`. Every
         change of that is made under the runtime's lock, with which nobody is accepted.
     """
 
-    def __init__(self, name: str, policy: Policy, agenda: ReadyQueue[Any]):
+    def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[Any]):
         self.name, self.policy = name, policy
         self.number = 0
         self.levels = Levels()
@@ -46,57 +46,57 @@ class WaitingAgents:
         self.under_way: list[InFlightBatch] = []
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
-        self.odd = odd_axes(policy.outputs)
-        self.seen = policy.changes
+        self.non_leading_axes = find_non_leading_axes(policy.outputs)
+        self.seen = policy.membership_version
         self.gone: list[AgentId] = []
-        self._agenda = agenda
-        self._line = WaitQueue(policy.all_inputs, policy.make_reader)
-        self.accept = self._line.queue.push
+        self._ready_queue = ready_queue
+        self._wait_queue = WaitQueue(policy.all_inputs, policy.make_reader)
+        self.accept = self._wait_queue.queue.push
         self._ended: list[InFlightBatch] = []  # batches that are not settled
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Does what batches that have run leave to do."""
         raise NotImplementedError
 
     @property
-    def line(self) -> WaitQueue:
+    def wait_queue(self) -> WaitQueue:
         """The agents who wait, with everything settled."""
         if self._ended:
-            self.settle()
-        return self._line
+            self.finalize()
+        return self._wait_queue
 
     def enter(self, number: int) -> None:
         """It is in the runtime from here on."""
         self.number = number
-        self._agenda.members[self] = number
+        self._ready_queue.members[self] = number
 
     def leave(self) -> None:
         """It is no longer in the runtime, though a batch of it may still run."""
         own: ReadyQueue[Any] = ReadyQueue()
-        agenda, self._agenda = self._agenda, own
-        agenda.forget(self)
+        ready_queue, self._ready_queue = self._ready_queue, own
+        ready_queue.forget(self)
 
     def _tell(self) -> None:
         """Somebody may wait, or no longer do so."""
-        line, agenda = self._line, self._agenda
-        agenda.changed[self] = None
-        if line.queue.births and not self.under_way:
-            agenda.ready[self] = line.head_since, self.last_frame, self.number
-        elif self in agenda.ready:
-            del agenda.ready[self]
+        wait_queue, ready_queue = self._wait_queue, self._ready_queue
+        ready_queue.changed[self] = None
+        if wait_queue.queue.generations and not self.under_way:
+            ready_queue.ready[self] = wait_queue.head_enqueued_frame, self.last_frame, self.number
+        elif self in ready_queue.ready:
+            del ready_queue.ready[self]
         self._at_rest()
 
     def _at_rest(self) -> None:
         """A change is over, and noted."""
-        if not self.under_way and not self._ended and self in self._agenda.dirty:
-            del self._agenda.dirty[self]
+        if not self.under_way and not self._ended and self in self._ready_queue.dirty:
+            del self._ready_queue.dirty[self]
 
     # Who waits ----------------------------------------------------------------------------------------------------------
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """How an agent is treated from here on."""
-        self._line.queue.shut()
-        self._agenda.needs_sort[self] = None
+        self._wait_queue.queue.shut()
+        self._ready_queue.needs_sort[self] = None
         self.levels.set(agent, every, priority, hold)
 
     def forget(self, agent: AgentId) -> None:
@@ -105,8 +105,8 @@ class WaitingAgents:
         self._forget_waiting(agent)
 
     def _forget_waiting(self, agent: AgentId) -> None:
-        self._agenda.dirty[self] = None
-        if self.line.forget(agent):
+        self._ready_queue.dirty[self] = None
+        if self.wait_queue.forget(agent):
             self.deterministic.discard(agent)
         self._tell()
 
@@ -124,89 +124,91 @@ class WaitingAgents:
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """The newest observation of an agent, which keeps its place when it waits already."""
-        line = self._settled()
-        birth = self._births((agent,))[0]
-        if not self.levels.is_due(agent, birth, frame, line.queue.births):
+        wait_queue = self._settled()
+        generation = self._generations((agent,))[0]
+        if not self.levels.is_due(agent, generation, frame, wait_queue.queue.generations):
             self.levels.not_due[agent] = None
-            self._agenda.changed[self] = None
+            self._ready_queue.changed[self] = None
             return
         self.levels.not_due.pop(agent, None)
-        self._agenda.dirty[self] = None
-        before = line.queue.changes
-        line.put(agent, birth, arrays, frame)
+        self._ready_queue.dirty[self] = None
+        before = wait_queue.queue.changes
+        wait_queue.put(agent, generation, arrays, frame)
         self._pushed(before)
         self._flag((agent,), deterministic)
         self.accept_others()
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
         """Newest observations of many, all or none."""
-        line = self._settled()
-        births = self._births(ids)
+        wait_queue = self._settled()
+        generations = self._generations(ids)
         if self.levels.of:
-            due = [self.levels.is_due(agent, birth, frame, line.queue.births) for agent, birth in zip(ids, births, strict=True)]
+            due = [self.levels.is_due(agent, generation, frame, wait_queue.queue.generations) for agent, generation in zip(ids,
+                                                                                                                           generations,
+                                                                                                                           strict=True)]
             if not all(due):
                 self.levels.not_due.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
-                self._agenda.changed[self] = None
+                self._ready_queue.changed[self] = None
                 keep = [row for row, yes in enumerate(due) if yes]
-                ids, births = [ids[i] for i in keep], [births[i] for i in keep]
+                ids, generations = [ids[i] for i in keep], [generations[i] for i in keep]
                 arrays = self._taken(arrays, keep)
         if self.levels.not_due:
             for agent in ids:
                 self.levels.not_due.pop(agent, None)
-        self._agenda.dirty[self] = None
-        before = line.queue.changes
-        line.put_columns(ids, births, arrays, frame)
+        self._ready_queue.dirty[self] = None
+        before = wait_queue.queue.changes
+        wait_queue.put_columns(ids, generations, arrays, frame)
         self._pushed(before)
         self._flag(ids, deterministic)
-        if len(ids) <= len(line) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
-            self.policy.look_up(line.queue.ids)
-            line.queue.prepare()
+        if len(ids) <= len(wait_queue) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
+            self.policy.look_up(wait_queue.queue.ids)
+            wait_queue.queue.prepare()
 
     def _settled(self) -> WaitQueue:
         """The line before a push; also when the last one was interrupted."""
-        if self in self._agenda.dirty:
-            self.settle()
-        if self in self._agenda.open:
+        if self in self._ready_queue.dirty:
+            self.finalize()
+        if self in self._ready_queue.open:
             self.look()
-        self._line.queue.shut()
-        return self._line
+        self._wait_queue.queue.shut()
+        return self._wait_queue
 
     def accept_others(self) -> None:
         """Further pushes need no more than a row, if there is nothing special about agents, and those who wait are known."""
-        agenda, levels, line = self._agenda, self.levels, self._line
+        ready_queue, levels, wait_queue = self._ready_queue, self.levels, self._wait_queue
         if levels.of or levels.not_due or self.deterministic or self.under_way or self._ended:
             return
-        if not line.queue.births:
-            agenda.open[self] = None
-        elif self not in agenda.ready or self not in agenda.changed:
+        if not wait_queue.queue.generations:
+            ready_queue.open[self] = None
+        elif self not in ready_queue.ready or self not in ready_queue.changed:
             return
-        line.open()
-        self.accept = line.queue.push
+        wait_queue.open()
+        self.accept = wait_queue.queue.push
 
     def look(self) -> None:
         """Whoever has come since nobody waited is known from here on."""
-        line = self._line
-        if line.queue.births:
-            line.look_at_head()
+        wait_queue = self._wait_queue
+        if wait_queue.queue.generations:
+            wait_queue.look_at_head()
             self._tell()
         else:
-            line.queue.shut()
-        self._agenda.open.pop(self, None)  # last: an interrupt may come before
+            wait_queue.queue.shut()
+        self._ready_queue.open.pop(self, None)  # last: an interrupt may come before
 
     def _pushed(self, before: int) -> None:
         """There is no news when all waited already."""
-        if self._line.queue.changes != before:
+        if self._wait_queue.queue.changes != before:
             self._tell()
         else:
             self._at_rest()
 
-    def _births(self, ids: Sequence[AgentId]) -> list[int]:
+    def _generations(self, ids: Sequence[AgentId]) -> list[int]:
         """When agents began; raises AgentError for one that is not there."""
-        births = self.policy.births(ids)
-        if None in births:
+        generations = self.policy.generations(ids)
+        if None in generations:
             self.policy.check_agents(ids)
-            raise AgentError(f"agents: expected agents that have begun, got {ids[births.index(None)]!r}")
-        return births  # type: ignore[return-value]
+            raise AgentError(f"agents: expected agents that have begun, got {ids[generations.index(None)]!r}")
+        return generations  # type: ignore[return-value]
 
     def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
         """Some rows of columns, as columns of their own."""
@@ -219,35 +221,35 @@ class WaitingAgents:
         elif self.deterministic:
             self.deterministic.difference_update(ids)
 
-    def fill(self, ids: Sequence[AgentId], since: Sequence[int], rows: Mapping[str, Array]) -> None:
+    def fill(self, ids: Sequence[AgentId], enqueued_frame: Sequence[int], rows: Mapping[str, Array]) -> None:
         """Those who wait, as a snapshot has them; whoever waited before does no longer."""
-        self._line.queue.shut()
-        line = WaitQueue(self.policy.all_inputs, self.policy.make_reader)
-        line.fill(ids, self.policy.births(ids), since, rows)  # type: ignore[arg-type]
-        self.settle()
-        self._agenda.dirty[self] = self._agenda.needs_sort[self] = None
-        self._line = line
-        self.gone, self.seen = [], self.policy.changes
+        self._wait_queue.queue.shut()
+        wait_queue = WaitQueue(self.policy.all_inputs, self.policy.make_reader)
+        wait_queue.fill(ids, self.policy.generations(ids), enqueued_frame, rows)  # type: ignore[arg-type]
+        self.finalize()
+        self._ready_queue.dirty[self] = self._ready_queue.needs_sort[self] = None
+        self._wait_queue = wait_queue
+        self.gone, self.seen = [], self.policy.membership_version
         self._tell()
 
     def saw(self, before: int) -> None:
         """The runtime itself has let agents begin or end, when the policy's changes were `before`: nothing to look after."""
-        if self.seen == before and self.policy.changes == before + 1:
+        if self.seen == before and self.policy.membership_version == before + 1:
             self.seen = before + 1
 
     def prune_stale(self) -> None:
         """Takes out those who ended, or began anew, behind the runtime's back. Who began anew keeps its level."""
-        if self.policy.changes == self.seen:
+        if self.policy.membership_version == self.seen:
             return
-        self.seen = self.policy.changes
-        pushed = self.line.queue.births
-        births = self.policy.births(list(pushed))
-        gone = [agent for (agent, birth), now in zip(pushed.items(), births, strict=True) if birth != now]
+        self.seen = self.policy.membership_version
+        pushed = self.wait_queue.queue.generations
+        generations = self.policy.generations(list(pushed))
+        gone = [agent for (agent, generation), now in zip(pushed.items(), generations, strict=True) if generation != now]
         for agent in gone:
             self._forget_waiting(agent)
         treated = [*{**self.levels.of, **self.levels.not_due}]
-        for agent, birth in zip(treated, self.policy.births(treated), strict=True):
-            if birth is None:
+        for agent, generation in zip(treated, self.policy.generations(treated), strict=True):
+            if generation is None:
                 self.forget(agent)
         self.gone += [agent for agent in gone if agent not in self.leaving]
         self._tell()
@@ -255,54 +257,54 @@ class WaitingAgents:
     def skipped(self) -> tuple[AgentId, ...]:
         """Those who wait or rest."""
         ended = self._ended
-        if len(ended) == 1 and not self._line.queue.births and not self.levels.not_due:
-            taken = ended[0]  # nobody was pushed since its batch, which is not settled for so little
-            if taken.line is not None and len(taken.line) == len(taken.ids):
-                return taken.ids[taken.n_run:]
-        ids = self.line.queue.ids
+        if len(ended) == 1 and not self._wait_queue.queue.generations and not self.levels.not_due:
+            in_flight = ended[0]  # nobody was pushed since its batch, which is not settled for so little
+            if in_flight.wait_queue is not None and len(in_flight.wait_queue) == len(in_flight.ids):
+                return in_flight.ids[in_flight.n_run:]
+        ids = self.wait_queue.queue.ids
         return (*ids, *self.levels.not_due) if self.levels.not_due else ids
 
     def noticed(self) -> None:
         """The frame has looked at who waits; it must be told of others who come."""
-        if self not in self._agenda.open:
-            self._line.queue.shut()
-        self._agenda.changed.pop(self, None)
+        if self not in self._ready_queue.open:
+            self._wait_queue.queue.shut()
+        self._ready_queue.changed.pop(self, None)
 
     def divisible(self, frame: int) -> bool:
         """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
         than a frame that decides for a few."""
-        line = self.line
-        n_waiting = len(line.queue.births)
-        return (n_waiting <= _MANY and self.policy.supports_deadline and not self.deterministic and not line.queue.shares
-                and line.eligible(frame) == n_waiting)
+        wait_queue = self.wait_queue
+        n_waiting = len(wait_queue.queue.generations)
+        return (n_waiting <= _MANY and self.policy.supports_deadline and not self.deterministic and not wait_queue.queue.shares
+                and wait_queue.eligible(frame) == n_waiting)
 
     # Whose turn it is ---------------------------------------------------------------------------------------------------
 
     @property
     def even(self) -> bool:
         """Whether those who wait are in the order of urgency as they stand: no levels, and nobody was put in another order."""
-        return self not in self._agenda.needs_sort
+        return self not in self._ready_queue.needs_sort
 
     def urgency(self, frame: int) -> float:
         """The most urgent agent's: frames waited, this one included, times priority."""
         if self.even:
-            return float(frame + 1 - self.line.head_since)
+            return float(frame + 1 - self.wait_queue.head_enqueued_frame)
         return max(self.urgencies(frame))
 
     def urgencies(self, frame: int) -> list[float]:
         """Of all that may run in this frame, in the order of the line."""
-        line, priority = self.line, self.levels.priority
-        since, agents = line.since, islice(line.queue.births, line.eligible(frame))
-        return [(frame + 1 - since.get(agent, frame)) * priority(agent) for agent in agents]
+        wait_queue, priority = self.wait_queue, self.levels.priority
+        enqueued_frame, agents = wait_queue.enqueued_frame, islice(wait_queue.queue.generations, wait_queue.eligible(frame))
+        return [(frame + 1 - enqueued_frame.get(agent, frame)) * priority(agent) for agent in agents]
 
     def sort_by_urgency(self, n_rows: int, frame: int) -> None:
         """Puts the most urgent agents in front, when fewer than all run."""
-        n_eligible = self.line.eligible(frame)
+        n_eligible = self.wait_queue.eligible(frame)
         if self.even or n_rows >= n_eligible:
             return
         order = np.argsort(-np.array(self.urgencies(frame)), kind="stable")
         if (order[:-1] > order[1:]).any():
-            self.line.arrange(np.concatenate([order, np.arange(n_eligible, len(self.line))]))
+            self.wait_queue.arrange(np.concatenate([order, np.arange(n_eligible, len(self.wait_queue))]))
             self._tell()
         if not self.levels.of:
-            self._agenda.needs_sort.pop(self, None)
+            self._ready_queue.needs_sort.pop(self, None)

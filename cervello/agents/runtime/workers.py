@@ -59,20 +59,20 @@ class Loop:
                     catch_up()
             if picked is None:
                 return
-            brain, taken = picked
+            queue, in_flight = picked
             try:
-                ids, columns = brain.decide(taken)
+                ids, columns = queue.decide(in_flight)
             except Exception as error:
                 with self._lock:
-                    frame.fail(brain, brain.failed(taken, frame.number), error)
+                    frame.fail(queue, queue.failed(in_flight, frame.number), error)
                 if notes:
                     catch_up()
                 continue
             with self._lock:
-                brain.decided(taken, ids, columns, frame.number)
-                frame.add(brain, ids, columns)
-                if deadline is not None and taken.ids:
-                    taken.ended_s = time.perf_counter()
+                queue.decided(in_flight, ids, columns, frame.number)
+                frame.add(queue, ids, columns)
+                if deadline is not None and in_flight.ids:
+                    in_flight.ended_s = time.perf_counter()
             if notes:
                 catch_up()
 

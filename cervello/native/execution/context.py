@@ -22,7 +22,7 @@ from cervello.native.kernels import abi
 from cervello.native.lowering.rules.host import HostCall
 from cervello.native.program.encode import Plan, Program
 from cervello.noise import layout
-from cervello.spec import Move, TensorSpec
+from cervello.spec import FusedOp, TensorSpec
 
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels"
@@ -133,7 +133,7 @@ class ExecutionContext:
         """The number of an array at the door; an output may have an input's name."""
         return self._ports.index((name, output))
 
-    def set_wrapper_ops(self, moves: Sequence[Move], hidden_outputs: Iterable[str] = ()) -> None:
+    def set_wrapper_ops(self, moves: Sequence[FusedOp], hidden_outputs: Iterable[str] = ()) -> None:
         """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory.
 
         Args:
@@ -225,7 +225,7 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
 
     The arrays have passed the door. Outputs whose shape depends on data are left in run.values.
     """
-    settle(run, plan, arrays)
+    set_arrays(run, plan, arrays)
     start, address = int(plan.facts[abi.PLAN_PROGRAM]), run.context.ctypes.data
     at = 0
     while at < len(program.segments):
@@ -242,7 +242,7 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
     return 0
 
 
-def settle(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> None:
+def set_arrays(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> None:
     """Aims a run at arrays that have passed the door, so that stretches of a program can run one by one."""
     for i, array in enumerate(arrays):
         run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data

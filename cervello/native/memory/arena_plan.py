@@ -56,7 +56,7 @@ class Layout:
     def offsets(self, n_rows: int) -> tuple[list[int], int]:
         """Bytes from the arena's start by buffer, and the arena's bytes, for N = n_rows."""
         sizes = _sizes(self.lifetimes, n_rows)
-        settled = [pile.settle(sizes) for pile in self.piles]
+        settled = [pile.resolve_offsets(sizes) for pile in self.piles]
         return min(settled, key=lambda found: found[1]) if settled else ([], 0)
 
     def table(self) -> list[int]:
@@ -127,13 +127,13 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
         if least < 0:
             raise PlanError(f"memory plan: expected sizes of at least 0, got {least}")
         sizes = _sizes(lives, n_rows)
-        best = min((kept.settle(sizes) for kept in piles), key=lambda found: found[1], default=None)
+        best = min((kept.resolve_offsets(sizes) for kept in piles), key=lambda found: found[1], default=None)
         least = peak(spans, sizes)
         if best is not None and (best[1] <= least or len(piles) == _MOST_PILES):
             continue
         if not searched:
             piles.append(linear_scan(spans, sizes))
-            if best is not None and piles[-1].settle(sizes)[1] >= best[1]:
+            if best is not None and piles[-1].resolve_offsets(sizes)[1] >= best[1]:
                 piles.pop()
             continue
         if best is None or best[1] > least * (hardest + 0.002):

@@ -38,7 +38,7 @@ class StackingOrder:
     order: tuple[int, ...]
     supports: tuple[tuple[int, ...], ...]
 
-    def settle(self, sizes: Sequence[int]) -> tuple[list[int], int]:
+    def resolve_offsets(self, sizes: Sequence[int]) -> tuple[list[int], int]:
         """Offsets for sizes, and the bytes they take in all."""
         offsets = [0] * len(sizes)
         ends = [0] * len(sizes)

@@ -116,7 +116,7 @@ Decomposition = Callable[[GraphBuilder],
 SPELLINGS: dict[tuple[str, str], tuple[Decomposition, ...]] = {}  # by domain and op, in the order in which they are asked
 
 
-def spells(*ops: str, domain: str = "") -> Callable[[Decomposition], Decomposition]:
+def decomposes(*ops: str, domain: str = "") -> Callable[[Decomposition], Decomposition]:
     """Registers how ops are spelled."""
     def register(function: Decomposition) -> Decomposition:
         for op in ops:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.execution.context import ExecutionContext, fail, operand_view, run_host, run_mixed, settle
+from cervello.native.execution.context import ExecutionContext, fail, operand_view, run_host, run_mixed, set_arrays
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.kernels import abi
 from cervello.native.model import Model
@@ -62,7 +62,7 @@ class Bench:
         whole, steps = self._whole(), self._model.program.steps
         self._check(whole(), None)
         whole_repeats, empty_repeats = _repeats(whole), _repeats(self._empty)
-        settle(self._run, self._resolved, self._arrays)
+        set_arrays(self._run, self._resolved, self._arrays)
         repeats: list[int] = []
         for step, call in zip(steps, self._calls, strict=True):
             with self._kept(step, call):
@@ -71,7 +71,7 @@ class Bench:
         taken: list[list[float]] = [[] for _ in steps]
         for done in range(rounds):
             wholes.append(_timed(whole, whole_repeats)[0])
-            settle(self._run, self._resolved, self._arrays)
+            set_arrays(self._run, self._resolved, self._arrays)
             nothing_s = _timed(self._empty, empty_repeats)[0]
             for own, step, call, count in zip(taken, steps, self._calls, repeats, strict=True):
                 with self._kept(step, call):

@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32 = np.dtype(np.float32)
 _INF = np.float32(np.inf)
@@ -31,7 +31,7 @@ def _heads(s: GraphBuilder, name: str, value: Value, count: int) -> tuple[str, t
     return s.transpose(s.reshape(name, 0, 0, count, width // count), 0, 2, 1, 3), (count, length, width // count)
 
 
-@spells("Attention")
+@decomposes("Attention")
 def _attention(s: GraphBuilder) -> bool:
     q_value, k_value, v_value = (s.value(i) for i in range(3))
     if q_value is None or k_value is None or v_value is None or any(v.dtype != F32 for v in (q_value, k_value, v_value)):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.errors import GraphError
-from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, spells
+from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, decomposes
 
 DOMAIN = "com.microsoft"
 F32 = np.dtype(np.float32)
@@ -36,7 +36,7 @@ def contrib(*ops: str, least: int, most: int, attributes: tuple[str, ...] = (), 
                 return False
             return function(s)
 
-        spells(*ops, domain=domain)(checked)
+        decomposes(*ops, domain=domain)(checked)
         return function
 
     return register

@@ -12,13 +12,13 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.passes.decompositions.contrib import DOMAIN, contrib, floats
 from cervello.native.passes.decompositions.quantisation import BYTES, I32, as_type, dequantize_linear, product, quantize_linear, row_zero
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32 = np.dtype(np.float32)
 _WINDOW = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides")
 
-spells("QuantizeLinear", domain=DOMAIN)(quantize_linear)
-spells("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
+decomposes("QuantizeLinear", domain=DOMAIN)(quantize_linear)
+decomposes("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
 
 
 def _one(s: GraphBuilder, index: int) -> str:

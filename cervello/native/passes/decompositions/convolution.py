@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32 = np.dtype(np.float32)
 
 
-@spells("ConvTranspose")
+@decomposes("ConvTranspose")
 def _conv_transpose(s: GraphBuilder) -> bool:
     x, w = s.value(0), s.value(1)
     if x is None or w is None or w.constant is None or w.constant.dtype != F32 or x.shape is None:
@@ -45,7 +45,7 @@ def _conv_transpose(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("ConvTranspose")
+@decomposes("ConvTranspose")
 def _without_output_shape(s: GraphBuilder) -> bool:
     """For the slower tier, whose reference implementation cuts the wrong end off: what is cut off as pads."""
     x, w = s.value(0), s.value(1)

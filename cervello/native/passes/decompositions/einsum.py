@@ -11,11 +11,11 @@ import math
 import numpy as np
 
 from cervello.native.graph.dims import Affine, Dim
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 from cervello.native.shapes.einsum import letters
 
 
-@spells("Einsum")
+@decomposes("Einsum")
 def _einsum(s: GraphBuilder) -> bool:
     terms, result = letters(s.node)
     if any(value is None or value.dtype != np.dtype(np.float32) for value in s.values) or any("." in term for term in (*terms, result)):

@@ -13,7 +13,7 @@ import numpy as np
 
 from cervello.native.graph.dims import ROWS, Affine, Dim, product
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 Array = np.ndarray[Any, Any]
 _I64 = np.dtype(np.int64)
@@ -21,7 +21,7 @@ _MOST_PLACES = 1 << 16  # that constants say anew
 _PLACED = ("Identity", "Reshape", "Unsqueeze")  # leave the numbers of rows in their order
 
 
-@spells("GatherND")
+@decomposes("GatherND")
 def _gather_nd(s: GraphBuilder) -> bool:
     found = _operands(s)
     if found is None or s.attribute("batch_dims", 0):
@@ -42,7 +42,7 @@ def _gather_nd(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("ScatterND")
+@decomposes("ScatterND")
 def _scatter_nd(s: GraphBuilder) -> bool:
     found = _operands(s)
     if found is None:

@@ -17,7 +17,7 @@ import onnx
 from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Affine, written
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 Array = np.ndarray[Any, Any]
 F32, I32, U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
@@ -52,7 +52,7 @@ def _by_axis(s: GraphBuilder, x: Value, first: int) -> list[str] | None:
     return [along(s, s.input(i), s.value(i), rank, axis) if s.input(i) else "" for i in (first, first + 1)]
 
 
-@spells("QuantizeLinear")
+@decomposes("QuantizeLinear")
 def quantize_linear(s: GraphBuilder) -> bool:
     x, zero = s.value(0), s.value(2)
     if x is None or x.dtype not in (F32, I32) or s.attribute("precision", 0) not in (0, onnx.TensorProto.FLOAT):
@@ -67,7 +67,7 @@ def quantize_linear(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("DequantizeLinear")
+@decomposes("DequantizeLinear")
 def dequantize_linear(s: GraphBuilder) -> bool:
     q = s.value(0)
     if q is None or q.dtype not in (*_QUANTISED, I32) or s.attribute("output_dtype", 0) not in (0, onnx.TensorProto.FLOAT):
@@ -79,7 +79,7 @@ def dequantize_linear(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("DynamicQuantizeLinear")
+@decomposes("DynamicQuantizeLinear")
 def _dynamic(s: GraphBuilder) -> bool:
     """One scale per row of a batch, each as if its row were alone; without a batch, one for the whole tensor."""
     x = s.value(0)
@@ -232,7 +232,7 @@ def as_type(s: GraphBuilder, sums: tuple[str, bool], dtype: np.dtype[Any]) -> st
     return name if whole == (dtype == F32) else str(s.add("Cast", name, to=dtype, exact=1))
 
 
-@spells("Cast")
+@decomposes("Cast")
 def _there_and_back(s: GraphBuilder) -> bool:
     """Sums that are float32 still, which a file casts from int32 to float32."""
     maker = s.maker(0)
@@ -245,7 +245,7 @@ def _there_and_back(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("MatMulInteger")
+@decomposes("MatMulInteger")
 def _matmul_integer(s: GraphBuilder) -> bool:
     sums = product(s, 0, 1, 2, 3)
     if sums is not None:
@@ -253,7 +253,7 @@ def _matmul_integer(s: GraphBuilder) -> bool:
     return sums is not None
 
 
-@spells("ConvInteger")
+@decomposes("ConvInteger")
 def _conv_integer(s: GraphBuilder) -> bool:
     sums = convolution(s, 0, 1, 2, 3)
     if sums is not None:
@@ -261,7 +261,7 @@ def _conv_integer(s: GraphBuilder) -> bool:
     return sums is not None
 
 
-@spells("QLinearMatMul")
+@decomposes("QLinearMatMul")
 def _qlinear_matmul(s: GraphBuilder) -> bool:
     scales = [s.value(i) for i in (1, 4, 6)]
     zero = s.value(7)
@@ -275,7 +275,7 @@ def _qlinear_matmul(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("QLinearConv")
+@decomposes("QLinearConv")
 def _qlinear_conv(s: GraphBuilder) -> bool:
     x, scales, bias, zero = s.value(0), s.value(4), s.value(8), s.value(7)
     if x is None or x.shape is None or scales is None or zero is None or zero.dtype not in BYTES or (
@@ -290,7 +290,7 @@ def _qlinear_conv(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("MaxPool")
+@decomposes("MaxPool")
 def _pooled_bytes(s: GraphBuilder) -> bool:
     """The largest of 8-bit integers, by way of float32."""
     x = s.value(0)

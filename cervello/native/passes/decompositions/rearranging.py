@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32, I64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
-@spells("Sum")
+@decomposes("Sum")
 def _sum(s: GraphBuilder) -> bool:
     total = s.input(0)
     for name in s.node.inputs[1:]:
@@ -21,7 +21,7 @@ def _sum(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Mean")
+@decomposes("Mean")
 def _mean(s: GraphBuilder) -> bool:
     if any(value is None or value.dtype != F32 for value in s.values):
         return False
@@ -40,7 +40,7 @@ def _picture(s: GraphBuilder) -> list[int] | None:
     return sizes if len(shape) == 4 and len(sizes) == 3 else None
 
 
-@spells("DepthToSpace")
+@decomposes("DepthToSpace")
 def _depth_to_space(s: GraphBuilder) -> bool:
     picture = _picture(s)
     if picture is None:
@@ -55,7 +55,7 @@ def _depth_to_space(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("SpaceToDepth")
+@decomposes("SpaceToDepth")
 def _space_to_depth(s: GraphBuilder) -> bool:
     picture = _picture(s)
     if picture is None:
@@ -68,7 +68,7 @@ def _space_to_depth(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("MeanVarianceNormalization")
+@decomposes("MeanVarianceNormalization")
 def _mean_variance(s: GraphBuilder) -> bool:
     if s.value(0) is None or s.value(0).dtype != F32:  # type: ignore[union-attr]
         return False
@@ -79,7 +79,7 @@ def _mean_variance(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Shrink")
+@decomposes("Shrink")
 def _shrink(s: GraphBuilder) -> bool:
     if s.value(0) is None or s.value(0).dtype != F32:  # type: ignore[union-attr]
         return False
@@ -89,7 +89,7 @@ def _shrink(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("OneHot")
+@decomposes("OneHot")
 def _one_hot(s: GraphBuilder) -> bool:
     indices, depth, values = (s.value(i) for i in range(3))
     if indices is None or depth is None or depth.constant is None or values is None or indices.dtype not in (I64, np.dtype(np.int32)):
@@ -105,7 +105,7 @@ def _one_hot(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Trilu")
+@decomposes("Trilu")
 def _trilu(s: GraphBuilder) -> bool:
     value, k = s.value(0), s.value(1)
     shape = () if value is None or value.shape is None else value.shape
@@ -119,7 +119,7 @@ def _trilu(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Bernoulli")
+@decomposes("Bernoulli")
 def _bernoulli(s: GraphBuilder) -> bool:
     value = s.value(0)
     if value is None or value.dtype != F32 or s.attribute("dtype", 1) not in (1, 7, 6, 9):
@@ -132,7 +132,7 @@ def _bernoulli(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("LayerNormalization")
+@decomposes("LayerNormalization")
 def _layer_normalization(s: GraphBuilder) -> bool:
     """With the mean and the deviation among its results, or a scale that is computed."""
     x, scale = s.value(0), s.value(1)
@@ -151,7 +151,7 @@ def _layer_normalization(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Pow")
+@decomposes("Pow")
 def _power(s: GraphBuilder) -> bool:
     """Of two types: in float32, and back to the type of the base."""
     x, y = s.value(0), s.value(1)
@@ -164,7 +164,7 @@ def _power(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("ReduceMax", "ReduceMin")
+@decomposes("ReduceMax", "ReduceMin")
 def _extreme_of_bools(s: GraphBuilder) -> bool:
     x = s.value(0)
     if x is None or x.dtype != np.dtype(bool):

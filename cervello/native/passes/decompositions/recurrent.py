@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32 = np.dtype(np.float32)
 Array = np.ndarray[Any, Any]
@@ -116,7 +116,7 @@ def _has_kernel(s: GraphBuilder) -> bool:
     return s.node.op != "RNN" and usual and not odd
 
 
-@spells("LSTM", "GRU", "RNN")
+@decomposes("LSTM", "GRU", "RNN")
 def _recurrent(s: GraphBuilder) -> bool:
     x, w, r = (s.value(i) for i in range(3))
     if _has_kernel(s) or x is None or x.dtype != F32 or w is None or w.constant is None or r is None or r.constant is None:

@@ -8,13 +8,13 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine, Dim
 from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 _F32 = np.dtype(np.float32)
 _MOST = 256  # matrices of a stack, each of which becomes a product of its own
 
 
-@spells("MatMul")
+@decomposes("MatMul")
 def _matmul(s: GraphBuilder) -> bool:
     a, b = s.value(0), s.value(1)
     if a is None or b is None or a.shape is None or b.shape is None or a.dtype != _F32 or b.dtype != _F32 or len(a.shape) < 2:

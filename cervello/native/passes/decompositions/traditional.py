@@ -11,7 +11,7 @@ import numpy as np
 
 from cervello.native.frontend.trees import ML
 from cervello.native.graph.dims import Affine, product
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 Array = np.ndarray[Any, Any]
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
@@ -33,7 +33,7 @@ def features(s: GraphBuilder, wide: bool = False) -> str:
     return s.reshape(name, 1, x.shape[0]) if len(x.shape) == 1 else name
 
 
-@spells("Scaler", domain=ML)
+@decomposes("Scaler", domain=ML)
 def _scaler(s: GraphBuilder) -> bool:
     x = s.value(0)
     assert x is not None
@@ -46,7 +46,7 @@ def _scaler(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Normalizer", domain=ML)
+@decomposes("Normalizer", domain=ML)
 def _normalizer(s: GraphBuilder) -> bool:
     """A row without a norm stays as it is."""
     x = s.value(0)
@@ -109,13 +109,13 @@ def _scores(s: GraphBuilder, count: int) -> str:
     return str(s.add("Gemm", features(s), s.constant(coefficients.T, F32), s.constant(intercepts, F32)))
 
 
-@spells("LinearRegressor", domain=ML)
+@decomposes("LinearRegressor", domain=ML)
 def _linear_regressor(s: GraphBuilder) -> bool:
     s.set_outputs(transformed(s, _scores(s, s.attribute("targets", 1)), s.attribute("post_transform", "NONE")))
     return True
 
 
-@spells("LinearClassifier", domain=ML)
+@decomposes("LinearClassifier", domain=ML)
 def _linear_classifier(s: GraphBuilder) -> bool:
     x = s.value(0)
     assert x is not None
@@ -158,7 +158,7 @@ def both_scores(s: GraphBuilder, score: str, probability: bool) -> str:
 # Features ---------------------------------------------------------------------------------------------------------------
 
 
-@spells("ArrayFeatureExtractor", domain=ML)
+@decomposes("ArrayFeatureExtractor", domain=ML)
 def _array_feature_extractor(s: GraphBuilder) -> bool:
     data, places = s.value(0), s.value(1)
     assert data is not None
@@ -171,7 +171,7 @@ def _array_feature_extractor(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Binarizer", domain=ML)
+@decomposes("Binarizer", domain=ML)
 def _binarizer(s: GraphBuilder) -> bool:
     x = s.value(0)
     assert x is not None
@@ -180,7 +180,7 @@ def _binarizer(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("Imputer", domain=ML)
+@decomposes("Imputer", domain=ML)
 def _imputer(s: GraphBuilder) -> bool:
     x = s.value(0)
     assert x is not None
@@ -191,7 +191,7 @@ def _imputer(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("LabelEncoder", domain=ML)
+@decomposes("LabelEncoder", domain=ML)
 def _label_encoder(s: GraphBuilder) -> bool:
     """The place of the last key that an element equals, from 1 on, picks its value; place 0 holds the default."""
     x = s.value(0)
@@ -225,7 +225,7 @@ def encoding(attributes: Any) -> tuple[Array, Array, Any]:
     return found["keys"], values, values.dtype.type(np.asarray(default).reshape(-1)[0])
 
 
-@spells("ZipMap", domain=ML)
+@decomposes("ZipMap", domain=ML)
 def _zip_map(s: GraphBuilder) -> bool:
     """The scores as they are: columns in the order of the labels in place of maps by label."""
     s.set_outputs(s.add("Identity", s.input(0)))

@@ -21,7 +21,7 @@ from cervello.native.passes.decompositions.traditional import (
     top_label,
     transformed,
 )
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -31,13 +31,13 @@ def _trees(s: GraphBuilder, forest: Forest, base: Any, dtype: Any = F32) -> str:
     return str(s.add("Trees", features(s, wide=True), **attributes))
 
 
-@spells("TreeEnsembleRegressor", domain=ML)
+@decomposes("TreeEnsembleRegressor", domain=ML)
 def _regressor(s: GraphBuilder) -> bool:
     s.set_outputs(transformed(s, _trees(s, s.attribute(FOREST), s.attribute("base")), s.attribute("transform")))
     return True
 
 
-@spells("TreeEnsemble", domain=ML)
+@decomposes("TreeEnsemble", domain=ML)
 def _ensemble(s: GraphBuilder) -> bool:
     x = s.value(0)
     assert x is not None
@@ -47,7 +47,7 @@ def _ensemble(s: GraphBuilder) -> bool:
     return True
 
 
-@spells("TreeEnsembleClassifier", domain=ML)
+@decomposes("TreeEnsembleClassifier", domain=ML)
 def _classifier(s: GraphBuilder) -> bool:
     forest, base, kind, labels = s.attribute(FOREST), s.attribute("base"), s.attribute("transform"), s.attribute("labels")
     if len(labels) > 2 or forest.single is None:

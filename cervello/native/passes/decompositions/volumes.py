@@ -13,7 +13,7 @@ import numpy as np
 
 from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.windows import Window, geometry
-from cervello.native.passes.graph_builder import GraphBuilder, spells
+from cervello.native.passes.graph_builder import GraphBuilder, decomposes
 
 F32 = np.dtype(np.float32)
 _SWAPPED = (0, 2, 1, 3, 4)  # depth and channels
@@ -28,7 +28,7 @@ def _volume(s: GraphBuilder, kernel: tuple[int, ...] | None = None) -> tuple[Dim
     return x.shape[0], int(channels), geometry(s.node, tuple(int(size) for size in sizes), kernel)  # type: ignore[arg-type]
 
 
-@spells("Conv")
+@decomposes("Conv")
 def _conv(s: GraphBuilder) -> bool:
     w = s.value(1)
     if w is None or w.constant is None or w.constant.ndim != 5 or w.dtype != F32:
@@ -61,7 +61,7 @@ def _flat(window: Window) -> dict[str, Any]:
     return {"strides": window.strides[1:], "dilations": window.dilations[1:], "pads": (*window.pads[1:], *window.ends[1:])}
 
 
-@spells("MaxPool", "AveragePool")
+@decomposes("MaxPool", "AveragePool")
 def _pool(s: GraphBuilder) -> bool:
     found = _volume(s)
     if found is None or any(s.node.outputs[1:]) or (s.attribute("count_include_pad", 0) and s.attribute("ceil_mode", 0)):
