@@ -12,7 +12,7 @@ many    64 clients × 32 agents at once, against the usual way of game plugins: 
 All is done on asyncio's own event loop, and again on uvloop where it is installed; a yardstick has the loop of the server that it is for.
 Beside a uvloop server's ratio to an echo on uvloop stands its ratio to an echo on asyncio: the goal names an asyncio echo. All servers are
 processes of their own. The clients of `one` are blocking sockets with requests that are packed before; those of `many` are one thread's:
-one selector drives all 64, the same for both servers. Exits with 1 when a goal is missed.
+one selector drives all 64, the same for both servers. Needs onnxruntime. Exits with 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -154,7 +154,8 @@ def many(folder: Path, seconds: float, fast: bool) -> dict[str, float]:
         stats = msgpack.unpackb(stream.ask(msgpack.packb([0, 9, "stats", [{}]])))[3]["policies"]["walk"]
     return {"agent_steps_per_s": float(np.median(rates)), "json_agent_steps_per_s": float(np.median(usual)),
             "ratio": float(np.median(np.array(rates) / np.array(usual))),
-            "ratio_to_json_with_cervello": float(np.median(np.array(rates) / np.array(ours))), "rows_per_batch": stats["rows"] / stats["batches"]}
+            "ratio_to_json_with_cervello": float(np.median(np.array(rates) / np.array(ours))),
+            "rows_per_batch": stats["rows"] / stats["batches"]}
 
 
 def _ratios(trips: dict[str, dict[str, float]]) -> dict[str, float]:
