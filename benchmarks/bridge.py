@@ -182,7 +182,8 @@ def _show(console: Console, loop: str, found: dict[str, Any]) -> None:
     load = found["many"]
     console.print(f"64 clients × 32 agents: {load['agent_steps_per_s']:,.0f} agent-steps per second, {load['rows_per_batch']:.0f} rows per "
                   f"batch; JSON, one run per agent: {load['json_agent_steps_per_s']:,.0f}; "
-                  f"ratio {load['ratio']:.1f}, at least {LEAST_RATIO:.0f}; where Cervello runs them: {load['ratio_to_json_with_cervello']:.1f}")
+                  f"ratio {load['ratio']:.1f}, at least {LEAST_RATIO:.0f}; where Cervello runs them: "
+                  f"{load['ratio_to_json_with_cervello']:.1f}")
 
 
 def main() -> int:
