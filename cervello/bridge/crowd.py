@@ -48,7 +48,7 @@ class Crowd:
     """Agents by their ids. Used by one thread at a time, that which runs the policy.
 
     Attributes:
-      members: those that have begun. changes: grows whenever they change.
+      members: those that have begun. membership_version: grows whenever they change.
       past: how often others began. Exact for the last 16,384 ids at least; beyond, a count may be higher, so that no stream comes twice.
     """
 

@@ -1,6 +1,6 @@
 """A connection's agents of one policy as bytes, under the ids that the client knows.
 
-    "CRVB"  head as in `agents.snapshot`, with its checksum
+    "CRVB"  head as in `agents.policy.snapshot_format`, with its checksum
     body    msgpack {"policy": name, "ids": [ids], "state": bin, what `Policy.snapshot` gave for them in this order}
 """
 

@@ -130,16 +130,16 @@ def of_policy(path: Path, dims: Mapping[str, int]) -> tuple[dict[str, Any], list
     steps = [{"node": step.node, "tier": step.runs, "why": model.slow_nodes.get(step.node, "")} for step in plan.steps
              if step.runs in ("numpy", "reference")]
     findings = list(_slow(model))
-    broken = _not_finite(path)
+    broken = _with_nan(path)
     if broken:
-        findings.append(Finding("attention", f"{plural(len(broken), 'weight')} with NaN or infinity: {', '.join(broken[:3])}"
+        findings.append(Finding("attention", f"{plural(len(broken), 'weight')} with NaN: {', '.join(broken[:3])}"
                                 + (", …" if len(broken) > 3 else ""), "export a checkpoint from before training broke"))
     if model.open_dims:
         findings.append(Finding("hint", f"sizes beside the batch are open: {', '.join(model.open_dims)}; each is planned when it comes",
                                 "give those that never change by --dim NAME=SIZE, or dims= in Python"))
     facts = {"name": model.name, "tiers": dict(plan.tiers), "slow": steps, "one_row": plan.one_row,
              "random_nodes": list(model.random_nodes), "compiled_now": len(compiled), "weight_bytes": plan.weight_bytes,
-             "weights_not_finite": broken}
+             "weights_with_nan": broken}
     return facts, findings
 
 
@@ -156,14 +156,14 @@ def _slow(model: Model) -> Iterator[Finding]:
         yield Finding("attention", f"{node} runs on the {tier} tier: {reason}", remedy)
 
 
-def _not_finite(path: Path) -> list[str]:
-    """Weights that hold NaN or infinity; a single value may be meant, as in masks."""
+def _with_nan(path: Path) -> list[str]:
+    """Weights that hold NaN. A single value may be meant, and infinity too, as in masks."""
     import numpy as np
 
     from cervello.native.frontend.importer import read
 
     return [name for name, data in read(path).constants.items()
-            if data.dtype.kind == "f" and data.size > 1 and data.ndim > 1 and not np.isfinite(data).all()]
+            if data.dtype.kind == "f" and data.size > 1 and np.isnan(data).any()]
 
 
 def as_json(findings: list[Finding]) -> list[dict[str, str]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +79,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
     picture: Path | None = arguments.picture
     if picture is not None:
-        _check_folder(picture)
+        options.check_writable(picture)
     painter = Painter() if picture is not None else None
     result = _play(arguments.ticks, arguments.seed, painter, terminal)
     if picture is not None and painter is not None:
@@ -92,17 +90,6 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     _print(result, terminal)
     if picture is not None:
         terminal.print(f"picture: {plain(str(picture))}")
-
-
-def _check_folder(picture: Path) -> None:
-    """Refuses before the match what would fail after it."""
-    folder = picture.parent
-    if picture.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(picture))
-    if not folder.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(folder))
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _play(ticks: int, seed: int, painter: Any, terminal: Terminal) -> _Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cervello.cli import compiling, options, pictures
@@ -38,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps")
     parser.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
     options.add_seed(parser, "of the resamples")
-    parser.add_argument("--report", metavar="FILE", type=Path, help="write one HTML page")
+    parser.add_argument("--report", metavar="FILE", type=options.new_file, help="write one HTML page")
     pictures.add(parser, "the estimates with their intervals")
     options.add_json(parser)
     parser.add_argument("--ray", metavar="WORKERS", type=options.calls, help="run the policies by so many actors on Ray")
@@ -61,16 +60,16 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
             arguments.dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
             gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, ray=arguments.ray,
             progress=bar.show)
+    if arguments.json:
+        terminal.write(report.to_json(indent=2))
+    else:
+        _show(report, terminal)
     if arguments.report is not None:
         report.to_html(arguments.report)
         terminal.remark(f"written to {arguments.report}")
     if arguments.picture is not None:
         pictures.write(report.to_svg(), arguments.picture, arguments)
         pictures.remark(arguments.picture, terminal)
-    if arguments.json:
-        terminal.write(report.to_json(indent=2))
-    else:
-        _show(report, terminal)
     return 0
 
 

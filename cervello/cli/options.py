@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
 
 from cervello.errors import ConfigurationError
@@ -35,6 +37,26 @@ def calls(text: str) -> int:
 
 def rounds(text: str) -> int:
     return whole(text, 1, 1_000_000)
+
+
+def check_writable(path: Path) -> None:
+    """Refuses before the work what would fail after it: a folder, or a file in a folder that is not there or cannot be written to."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
+
+
+def new_file(text: str) -> Path:
+    """A path that can be written to, as far as one can tell before the work is done."""
+    path = Path(text)
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"expected a file that can be written, got {text!r}: {error.strerror}") from error
+    return path
 
 
 def seed(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 from cervello.cli import options
@@ -40,11 +41,14 @@ def remark(path: Path | None, terminal: Terminal) -> None:
 
 
 def picture_file(text: str) -> Path:
-    """A path that ends in .svg or .png."""
+    """A path that ends in .svg or .png and can be written, as far as one can tell before the work is done."""
     path = Path(text)
     if path.suffix.lower() not in (".svg", ".png"):
         raise argparse.ArgumentTypeError(f"expected a file that ends in .svg or .png, got {text!r}")
-    return path
+    if path.suffix.lower() == ".png" and importlib.util.find_spec("cairosvg") is None:
+        raise argparse.ArgumentTypeError("expected the extra 'png' for a PNG, got no cairosvg; pip install 'cervello[png]', or ask for "
+                                         "an .svg")
+    return options.new_file(text)
 
 
 def _width(text: str) -> int:

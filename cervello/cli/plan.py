@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "the memory plan of a policy: arena, lifetimes, offsets, tiers"
 EXAMPLES: tuple[str, ...] = ("cervello plan racer.onnx -b 64",
-                              "cervello plan racer.onnx --picture arena.svg --graph graph.png")
+                              "cervello plan racer.onnx --picture arena.svg --graph graph.svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -82,12 +82,12 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def _report(result: PlayResult, arguments: argparse.Namespace, terminal: Terminal) -> None:
-    if arguments.picture is not None:
-        pictures.write(result.to_svg(), arguments.picture, arguments)
     if arguments.json:
         terminal.write(result.to_json())
     else:
         _print(result, terminal)
+    if arguments.picture is not None:
+        pictures.write(result.to_svg(), arguments.picture, arguments)
     for what, path in (("picture", arguments.picture), ("record", arguments.record), ("films", arguments.video)):
         if path is not None:
             terminal.remark(f"{what}: {plain(str(path))}")

@@ -15,6 +15,7 @@ from cervello.statistics.resampling import resamples_of
 _JACKKNIFE_ROWS = 256  # units left out at a time
 _JACKKNIFE_CELLS = 1 << 21  # of them, in wide columns
 _RESAMPLED_BYTES = 1 << 27  # of counts and of sums, in one pass over blocks
+_CAST_CELLS = 1 << 21  # of counts, as float64 at a time
 _SAME = 1e-13  # resamples this close to the point, relatively, differ by the order of a sum only
 
 
@@ -177,7 +178,10 @@ def _weighted(counts: Array, columns: Array | Columns) -> Array:
     found: Array | float = 0.0
     start = 0
     for block in columns:
-        found = found + counts[:, start:start + len(block)].astype(np.float64, copy=False) @ block
+        step = max(1, _CAST_CELLS // len(counts))
+        for at in range(0, len(block), step):
+            some = block[at:at + step]
+            found = found + counts[:, start + at:start + at + len(some)].astype(np.float64, copy=False) @ some
         start += len(block)
     return np.asarray(found)
 

@@ -89,7 +89,8 @@ class Report(Mapping[str, PolicyReport]):
     Attributes:
       policies: by name. estimators: in the order asked for.
       n_episodes, n_steps, n_units: evaluated; units (matches where agents share one) are what is resampled.
-      gamma, horizon: as given. options: how intervals are made. propensities: "logged", "fitted" or "policy". notes: what holds for all.
+      gamma, horizon: as given. options: how intervals are made. propensities: "logged", "fitted", "of a policy" or "not used".
+        notes: what holds for all.
     """
 
     policies: Mapping[str, PolicyReport]

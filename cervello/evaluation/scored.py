@@ -153,4 +153,5 @@ def _arrays(tree: Tree) -> list[Array]:
 
 
 def _flat(rows: Sequence[Array]) -> list[Array]:
-    return [each.reshape(len(each), -1) for each in rows]
+    """[n, k] each; float64, since episodes may have logged actions of several types."""
+    return [np.asarray(each, np.float64).reshape(len(each), -1) for each in rows]

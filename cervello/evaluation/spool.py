@@ -42,13 +42,13 @@ class Spool:
         self._lock = Lock()
 
     def append(self, name: Hashable, rows: Array) -> None:
-        """Adds [n, …] rows; the array belongs to the spool from then on.
+        """Adds [n, …] rows; the array belongs to the spool from then on. A column has the type of its first rows.
 
         Raises:
           ConfigurationError: the temporary file cannot be written.
         """
-        rows = np.ascontiguousarray(rows)
         column = self._columns.setdefault(name, _Column(rows.shape[1:], rows.dtype))
+        rows = np.ascontiguousarray(rows, column.dtype)
         column.parts.append(rows)
         column.ends.append(len(rows) + (column.ends[-1] if column.ends else 0))
         self._held.append((column, len(column.parts) - 1))
@@ -87,7 +87,13 @@ class Spool:
         assert self._file is not None
         with self._lock:
             self._file.seek(place)
-            self._file.readinto(found.reshape(-1).view(np.uint8))  # type: ignore[attr-defined]
+            left = memoryview(found.reshape(-1).view(np.uint8))
+            while left:  # one call reads 2 GiB at most
+                n_read = self._file.readinto(left)  # type: ignore[attr-defined]
+                if not n_read:
+                    raise ConfigurationError("evaluation, temporary file: expected the numbers that were written, got the file's end; does "
+                                             "another process change files in the temporary folder?")
+                left = left[n_read:]
         return found
 
     def _write(self) -> None:

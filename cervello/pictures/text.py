@@ -23,6 +23,8 @@ def shortened(text: str, most: int = 20) -> str:
     if len(text) <= most:
         return text
     half = (most - 1) // 2
+    if not half:
+        return text[:most - 1] + "…"
     return f"{text[:most - 1 - half]}…{text[-half:]}"
 
 

@@ -338,13 +338,17 @@ def test_rows_stay_with_their_agents_when_a_restore_fails_after_one_of_them_has_
     moody.fail = "begin"
     with pytest.raises(RuntimeError, match="begin"):
         runtime.restore(state)
+    moody.fail = ""
+    for name in NAMES:
+        runtime.begin_agents(name, [4])
+        push(runtime, name, 4, 0)
     frame = runtime.run()
     for name in NAMES:
         twin = make()
-        twin.begin_agents(name, [2, 3])
-        for agent in (2, 3):
+        twin.begin_agents(name, [2, 3, 4])
+        for agent in (2, 3, 4):
             push(twin, name, agent, 0)
         expected = twin.run()[name]
-        assert set(frame[name]) == {2, 3}
-        assert all(same(dict(frame[name][agent]), dict(expected[agent])) for agent in (2, 3))
+        assert set(frame[name]) == {2, 3, 4}
+        assert all(same(dict(frame[name][agent]), dict(expected[agent])) for agent in (2, 3, 4))
         assert set(frame[name].errors) == {1}

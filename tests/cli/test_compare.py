@@ -12,6 +12,8 @@ import onnx
 import onnx.parser
 import pytest
 
+from cervello.native.report.comparison import difference
+
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[batch, 2] obs) => (float[batch, 2] action) <float[2] w = {{1, 2}}, float[2] b = {{{b}, 0}}> {{
   scaled = Mul(obs, w)
@@ -143,3 +145,8 @@ def test_errors_of_the_user_are_one_line(arguments: tuple[str, ...], message: st
     assert (said.status, said.out) == (2, "")
     assert message in said.err
     assert said.err.count("\n") == 1
+
+
+def test_large_integers_that_differ_by_one_differ() -> None:
+    found = difference("t", "n", np.array([2**53]), np.array([2**53 + 1]), 0.0)
+    assert found.n_differing == 1

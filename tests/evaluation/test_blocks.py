@@ -211,3 +211,11 @@ def test_a_log_is_read_as_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     evaluation.evaluate(tmp_path / "log", {"a": policy(0.4)}, head=HEAD, progress=done.append)
     assert max(added) < 40
     assert done == np.cumsum(added).tolist()
+
+
+def test_a_column_keeps_its_type_whatever_comes_and_is_read_from_the_file_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_HELD_BYTES", 0)
+    columns = Spool()
+    columns.append("actions", np.array([[0.1], [0.2]]))
+    columns.append("actions", np.array([[0.5], [0.25]], np.float32))
+    assert columns.read("actions", 0, 4).tolist() == [[0.1], [0.2], [0.5], [0.25]]

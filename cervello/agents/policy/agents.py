@@ -161,7 +161,7 @@ class PolicyAgents:
           ids: [n] of the agents, distinct: a list or an array of integers, or a list of strings.
           stream, episode: one number for all or one per agent. An episode of None is 0 for an agent that begins for the first time and
             the next one for an agent that has ended, whatever its stream. Of agents that ended long ago only a floor is remembered, see
-            `agents.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
+            `agents.membership.episodes.PastEpisodes`: their episodes may skip numbers and never repeat one.
         """
         with self._naming:
             self._membership.begin(ids, stream, episode)

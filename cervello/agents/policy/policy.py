@@ -190,7 +190,7 @@ class Policy(PolicyAgents):
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self, ids: Ids | None = None, out: Any = None) -> bytes | memoryview:
-        """Agents as bytes: who is there, where their noise stands, what their wrappers remember. See `agents.snapshot` for the format.
+        """Agents as bytes: who is there, where their noise stands, what their wrappers remember. See `agents.policy.snapshot_format`.
 
         Args:
           ids: agents to save; None for all, and then all others end when it is restored.

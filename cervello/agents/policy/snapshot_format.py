@@ -6,7 +6,7 @@
     blocks  each at the next multiple of 64 bytes from the start, rows in the order of ids
 
 `model` is `Model.structure`, `wrappers` the names of the wrappers' classes, outermost first: whose agents these are. `policy` is a name for
-people. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.episodes.PastEpisodes`.
+people. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.membership.episodes.PastEpisodes`.
 
 Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so bytes of a stranger may
 be restored: they can give agents a strange state and nothing else. The checksum finds accidents, not forgeries.

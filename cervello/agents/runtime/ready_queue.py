@@ -9,7 +9,7 @@ from cervello.agents.runtime.cost_model import SlowdownEstimate
 
 
 class Member(Protocol):
-    """What an agenda asks of a policy's place in a runtime."""
+    """What a ready queue asks of a policy's place in a runtime."""
 
     last_frame: int
     number: int
@@ -25,8 +25,8 @@ M = TypeVar("M", bound=Member)
 
 
 class ReadyQueue(Generic[M]):
-    """Mutable; kept up to date by the brains whenever something changes, most of which happens between frames, so that a frame need not
-    ask all of them. Whoever is about to change something is noted as dirty before, so that an interrupt leaves nothing unnoticed.
+    """Mutable; kept up to date by the policies' queues whenever something changes, most of which happens between frames, so that a frame
+    ask all of them. A policy that is about to change is noted as dirty before, so that an interrupt leaves nothing unnoticed.
 
     Attributes:
       pace: of all batches.

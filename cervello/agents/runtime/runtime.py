@@ -86,7 +86,7 @@ class Runtime(RuntimeAgents):
           agent, observation, deterministic: as in `Policy.infer_single`.
         Raises:
           ConfigurationError: an unknown policy.
-          changed then.
+          AgentError, InputError: an unknown agent, an observation that does not fit. Nothing has changed then.
         """
         queue = self._queues.get(name) if type(name) is str else None
         if queue is None or deterministic is not False or not queue.accept(0, 0, agent, observation, self.frame, self._lock):

@@ -134,8 +134,9 @@ def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any
                                                                                     strict=True) if generation is not None}
                 with lock:
                     queue = policy_queue.wait_queue.queue
+                    queue.shut()  # compiled pushes write to the numbers that are there now
                     queue.generations = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == generation else generation
-                                    for agent, generation in queue.generations.items()}
+                                         for agent, generation in queue.generations.items()}
                 treated = policy_queue.levels.of
                 for level, was, birth_now in zip(treated.values(), level_generations, policy_queue.policy.generations(list(treated)),
                                                  strict=True):

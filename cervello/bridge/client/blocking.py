@@ -50,7 +50,7 @@ class Client:
                                      "listens to several addresses")
         self._name, self._token = name, token
         self._connect_timeout_s, self._timeout_s, self._reconnect = connect_timeout_s, timeout_s, reconnect
-        self._lock = threading.RLock()  # not held by who waits for the server
+        self._lock = threading.RLock()  # not held by a thread that waits for an answer; held while it connects anew
         self._changed = threading.Condition(self._lock)
         self._is_read = False  # a thread waits for the server, on behalf of all
         self._n_others = 0  # threads that wait for that one
@@ -163,7 +163,11 @@ class Client:
         if not self._reconnect:
             raise type(self._gone)(f"{self.address}, {step}: {self._gone}")
         lost = sum(map(len, self._agents.values()))
-        self._connect()
+        try:
+            self._connect()
+        except BridgeError as error:
+            self._gone = error  # the next call tries again
+            raise
         self._agents.clear()
         if lost:
             raise AgentsLostError(f"{self.address}, {step}: expected the agents that had begun, got a new connection, where {lost} are "

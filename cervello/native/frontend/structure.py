@@ -50,9 +50,15 @@ def _kind(array: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...]]:
 def _nodes(nodes: Iterable[Node], constants: Constants, numbers: Numbers) -> Iterator[str]:
     for node in nodes:
         read = [_value(name, constants, numbers) for name in node.inputs]
-        attributes = [(key, _attribute(node.attributes[key], constants, numbers)) for key in sorted(node.attributes)]
+        known = {key: _counted(value) if node.domain == "ai.onnx.ml" else value for key, value in node.attributes.items()}
+        attributes = [(key, _attribute(known[key], constants, numbers)) for key in sorted(known)]
         written = [_number(name, numbers) if name else None for name in node.outputs]
         yield repr((node.op, node.domain, node.opset, read, attributes, written))
+
+
+def _counted(value: Any) -> Any:
+    """The length of a list of floats: in the domain ai.onnx.ml weights are attributes."""
+    return ("floats", len(value)) if isinstance(value, (list, tuple)) and any(isinstance(each, float) for each in value) else value
 
 
 def _attribute(value: Any, constants: Constants, numbers: Numbers) -> Any:

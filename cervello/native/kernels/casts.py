@@ -1,8 +1,8 @@
 """Blocks that convert between element types, named source_to_target.
 
 Floats lose their fraction when they become integers, saturate, and NaN becomes 0, on every CPU alike. Integers keep their low bits. What
-is not 0 is true, NaN too. 16-bit floats are cast from and to float32 alone, which holds them exactly; a cast to one rounds to nearest,
-ties to even.
+is not 0 is true, NaN too. 16-bit floats are cast from and to float32 alone, which holds them exactly; a cast from float32
+to one rounds to nearest, ties to even; integers are rounded to float32 first.
 """
 
 from __future__ import annotations

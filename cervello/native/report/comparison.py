@@ -81,6 +81,8 @@ def difference(tensor: str, node: str, a: Array, b: Array, tolerance: float) -> 
         apart = np.abs(first - second)
         scaled = apart / np.maximum(1.0, np.maximum(np.abs(first), np.abs(second)))
     finite = np.isfinite(first) & np.isfinite(second)
+    if a.dtype.kind in "iu" and b.dtype.kind in "iu":  # float64 does not tell neighbours beyond 2**53 apart
+        apart, scaled = np.maximum(apart, 1.0), np.maximum(scaled, np.finfo(np.float64).tiny)
     apart, scaled = (np.where(same, 0.0, np.where(finite, each, np.inf)) for each in (apart, scaled))
     index = np.unravel_index(int(scaled.argmax()), a.shape)
     return Difference(tensor, node, float(apart.max()), float(scaled[index]), tuple(map(int, index)), float(first[index]),

@@ -92,7 +92,7 @@ def linear(width: int, scores: int, labels: tuple[int, ...] = (), **attributes: 
 
 
 def _encoder(width: int) -> onnx.ModelProto:
-    return ml("LabelEncoder", rows(width, dtype=np.dtype(np.int64)), keys_int64s=[1, 4, -2, 1], values_floats=[0.5, 2.0, -1.0, 3.0],
+    return ml("LabelEncoder", rows(width, dtype=np.dtype(np.int64)), keys_int64s=[1, 4, -2, 3], values_floats=[0.5, 2.0, -1.0, 3.0],
               default_float=7.0)
 
 

@@ -107,6 +107,9 @@ def _label_encoder(o: Operands) -> None:
             o.fail(f"{what} on one axis", np.asarray(lists[0]).shape)
     if len(found["keys"][0]) != len(found["values"][0]):
         o.fail(f"a value for each of {len(found['keys'][0])} keys", len(found["values"][0]))
+    keys = np.asarray(found["keys"][0]).reshape(-1)
+    if len(np.unique(keys)) < len(keys):  # ONNX does not say which one counts: its reference takes the last, onnxruntime the first
+        o.fail("keys that are there once each", "one that is there twice")
     dtype, wanted = o.value(0).dtype, o.attribute("keys_tensor")
     own = wanted.dtype if wanted is not None else np.dtype(np.float32 if o.attribute("keys_floats") is not None else np.int64)
     if dtype is not None and dtype != own:

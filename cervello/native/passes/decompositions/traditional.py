@@ -193,7 +193,7 @@ def _imputer(s: GraphBuilder) -> bool:
 
 @decomposes("LabelEncoder", domain=ML)
 def _label_encoder(s: GraphBuilder) -> bool:
-    """The place of the last key that an element equals, from 1 on, picks its value; place 0 holds the default."""
+    """The place of the key that an element equals, from 1 on, picks its value; place 0 holds the default."""
     x = s.value(0)
     assert x is not None
     assert x.shape is not None

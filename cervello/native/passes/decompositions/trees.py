@@ -1,7 +1,8 @@
 """Ensembles of trees: one node walks through them, others transform its scores and choose a label.
 
 Source: ONNX operator specification, ai.onnx.ml, TreeEnsembleRegressor-5, TreeEnsembleClassifier-5, TreeEnsemble-5. Where it leaves open
-what a classifier of two classes with votes for one gives, onnxruntime's answer is taken.
+what a classifier of two classes with votes for one gives, the score without a transform is onnxruntime's, and the label is that of the
+larger probability, as in ONNX's reference; with LOGISTIC or a softmax onnxruntime may compare the untransformed score with 0.5.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _ensemble(s: GraphBuilder) -> bool:
 def _classifier(s: GraphBuilder) -> bool:
     forest, base, kind, labels = s.attribute(FOREST), s.attribute("base"), s.attribute("transform"), s.attribute("labels")
     if len(labels) > 2 or forest.single is None:
-        scores = _trees(s, forest, base)
+        scores = _trees(s, forest, base if len(base) != 1 else (0.0, *base))
         s.set_outputs(top_label(s, scores, labels), transformed(s, scores, kind))
         return True
     # Two classes with votes for one of them: they are for the second class, whose score decides.
