@@ -129,7 +129,8 @@ def test_replies_are_matched_by_id_and_agents_are_lost_after_a_reconnect(page: P
         lines = page("restart", address, "cartpole", "restart")
         received = [decode(body)[2] for body in server.received]
     assert [lines[0], *lines[4:]] == [dump(REPLIES["begin"]), dump(REPLIES["begin"]), dump(REPLIES["infer"])]
-    assert [line.split("|")[:3] for line in lines[1:4]] == [["dead_server", "infer", ""], ["dead_server", "ping", ""], ["agents_lost", "infer", ""]]
+    failures = [tuple(line.split("|")[:3]) for line in lines[1:4]]
+    assert failures == [("dead_server", "infer", ""), ("dead_server", "ping", ""), ("agents_lost", "infer", "")]
     assert received == ["hello", "begin", "infer", "hello", "begin", "infer"]
 
 
@@ -157,8 +158,8 @@ def test_a_server_that_drains_and_one_that_was_killed_are_told_apart(site: Site,
                                                                      tmp_path: Path) -> None:
     from cervello.bridge import Client
 
-    with started(brains(tmp_path / "brains", "hunter"), "tcp", "ws", options=("--allow-origin", site.origin)) as (process, (tcp, address)), \
-            ThreadPoolExecutor(1) as threads:
+    folder, options = brains(tmp_path / "brains", "hunter"), ("--allow-origin", site.origin)
+    with started(folder, "tcp", "ws", options=options) as (process, (tcp, address)), ThreadPoolExecutor(1) as threads:
         play = threads.submit(page, "outlive", address, "hunter", str(WIDTHS["hunter"]))
         with Client(tcp, connect_timeout_s=TIME_LIMIT_S) as watching:
             while watching.stats()["policies"]["hunter"]["agents"] < 3 and not play.done():
