@@ -149,6 +149,10 @@ func _poll_name() -> void:
 
 
 func _poll_tcp() -> void:
+	if _opened: # what has arrived is read before the engine looks for an end: it may hold the farewell
+		_read_tcp()
+	if _tcp == null:
+		return
 	_tcp.poll()
 	var status := _tcp.get_status()
 	if status == StreamPeerTCP.STATUS_CONNECTING:
@@ -156,19 +160,21 @@ func _poll_tcp() -> void:
 	if status == StreamPeerTCP.STATUS_CONNECTED and not _opened:
 		_tcp.set_no_delay(true)
 		_say_hello()
-	# Reading comes first: a failed write closes the socket, and a farewell that has arrived would be lost.
-	while _tcp != null and _tcp.get_status() == StreamPeerTCP.STATUS_CONNECTED and _tcp.get_available_bytes() > 0:
-		var got := _tcp.get_partial_data(_tcp.get_available_bytes())
-		if got[0] != OK or got[1].size() == 0:
-			break
-		_in.append_array(got[1])
-		_take_frames()
 	if _tcp != null and _tcp.get_status() == StreamPeerTCP.STATUS_CONNECTED and _out.size() > 0:
 		var sent := _tcp.put_partial_data(_out)
 		if sent[0] == OK and sent[1] > 0:
 			_out = _out.slice(sent[1])
 	if _tcp != null and _tcp.get_status() != StreamPeerTCP.STATUS_CONNECTED:
 		_finish("dead_server", "the connection was closed" if _opened else "nobody answers")
+
+
+func _read_tcp() -> void:
+	while _tcp != null and _tcp.get_status() == StreamPeerTCP.STATUS_CONNECTED and _tcp.get_available_bytes() > 0:
+		var got := _tcp.get_partial_data(_tcp.get_available_bytes())
+		if got[0] != OK or got[1].size() == 0:
+			return
+		_in.append_array(got[1])
+		_take_frames()
 
 
 func _take_frames() -> void:
