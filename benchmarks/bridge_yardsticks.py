@@ -41,10 +41,10 @@ def echo(port: Any, asked: tuple[bytes, bool]) -> None:
     _on_loop(serve, fast)
 
 
-def json_loops(port: Any, asked: tuple[str, bool]) -> None:
-    """The usual way: a loop per client, JSON lines, one run per agent."""
-    path, fast = asked
-    run = cervello.Model.load(path).run
+def json_loops(port: Any, asked: tuple[str, bool, str]) -> None:
+    """The usual way: a loop per client, JSON lines, one run per agent, by Cervello or by onnxruntime with one thread."""
+    path, fast, runtime = asked
+    run = _onnxruntime(path) if runtime == "onnxruntime" else cervello.Model.load(path).run
 
     async def loop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
@@ -59,6 +59,16 @@ def json_loops(port: Any, asked: tuple[str, bool]) -> None:
         await server.serve_forever()
 
     _on_loop(serve, fast)
+
+
+def _onnxruntime(path: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
 
 def _on_loop(serve: Callable[[], Any], fast: bool) -> None:

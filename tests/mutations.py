@@ -101,9 +101,9 @@ MUTATIONS = [
              f"{ELEMENTWISE}::test_broadcasting_is_numpys "
              f"{ELEMENTWISE}::test_binary_ops_follow_float64_over_all_pairs_of_special_values[Div]"),
     Mutation("sums over lanes use as many lanes as the CPU has", "native/kernels/reduce_last.py",
-             "def sum_lanes(x):\n    x = x + down_8(x)\n    x = x + down_4(x)\n",
-             "def sum_lanes(x):\n    x = x + down_4(x) if _NARROW else x + down_8(x)\n"
-             "    x = x + down_8(x) if _NARROW else x + down_4(x)\n",
+             "def sum_lanes(x):\n    x = x + rotate_8(x)\n    x = x + rotate_4(x)\n",
+             "def sum_lanes(x):\n    x = x + rotate_4(x) if _NARROW else x + rotate_8(x)\n"
+             "    x = x + rotate_8(x) if _NARROW else x + rotate_4(x)\n",
              f"{NATIVE}/test_other_cpus.py::test_code_for_haswell_gives_the_hosts_bits_and_touches_no_wider_register"),
     Mutation("relu loses NaN", "native/kernels/unary.py", "    return select(x < _c(0.0), _c(0.0), x)\n",
              "    return select(x > _c(0.0), x, _c(0.0))\n",

@@ -330,7 +330,7 @@ def lane(typing_context, value, index):
     return types.float32(f32x16, types.int64), codegen
 
 
-def _moved_down(distance: int) -> Any:
+def _rotated(distance: int) -> Any:
     @intrinsic
     def moved(typing_context, value):
         def codegen(context, builder, sig, args):
@@ -341,12 +341,12 @@ def _moved_down(distance: int) -> Any:
     return moved
 
 
-down_8, down_4, down_2, down_1 = (_moved_down(distance) for distance in (8, 4, 2, 1))  # for trees over lanes
+rotate_8, rotate_4, rotate_2, rotate_1 = (_rotated(distance) for distance in (8, 4, 2, 1))  # for trees over lanes
 
 
 @intrinsic
 def sum_lanes_of_4(typing_context, a, b, c, d):
-    """The sums of four vectors in lanes 0 to 3, each through the tree of x + down_8(x), then down_4, down_2 and down_1."""
+    """The sums of four vectors in lanes 0 to 3, each through the tree of x + rotate_8(x), then rotate_4, rotate_2 and rotate_1."""
     def codegen(context, builder, sig, args):
         def halved(x: Any, y: Any, width: int) -> Any:
             """Of x, then of y: each run of 2 * width lanes as the sums of its halves."""

@@ -38,7 +38,7 @@ def comparer() -> Callable[[int, int, Any, Any], int]:
     """f(is_tuple, 0, a, b) for a list or tuple a and anything b: 2 when b is one too and holds the same objects, 1 when it holds objects of
     the same types, else 0."""
     if layout.is_known() and _as_expected():
-        return entry.fastcall_objects("cervello.agents.membership.table_kernels:alike", _SIZE)
+        return entry.fastcall_objects("cervello.agents.membership.table_kernels:equal_ids", _SIZE)
     return _alike
 
 

@@ -25,18 +25,18 @@ def _apply(step, ctx, scores, first, rows, n, h, i, j):
     """Runs the elementwise ops on rows of scores, in place."""
     for o in range(word(step, 52)):
         at = step + (_OPS + o * _OP) * 8
-        block, on_left, still = word(at, 0), word(at, 1), at + 6 * 8
+        block, on_left, mask_at = word(at, 0), word(at, 1), at + 6 * 8
         operand = word(ctx, word(step, 8 + 2 * o)) + word(step, 9 + 2 * o)
         operand += h * word(at, 2) + i * word(at, 3) + j * word(at, 4) + first * word(at, 5)
         count, turns = n, rows
-        if word(still, 0) != 0 and word(at, 5) == 0:  # one number for all: no rows to tell apart
+        if word(mask_at, 0) != 0 and word(at, 5) == 0:  # one number for all: no rows to tell apart
             count, turns = rows * n, 1
         for r in range(turns):
             row = scores + r * n * 4
             if on_left != 0:
-                call_block_2(block, row, operand, row, count, still)
+                call_block_2(block, row, operand, row, count, mask_at)
             else:
-                call_block_2(block, row, row, operand, count, still)
+                call_block_2(block, row, row, operand, count, mask_at)
             operand += word(at, 5)
     return 0
 

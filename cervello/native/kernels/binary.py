@@ -18,16 +18,16 @@ _F = np.float32
 def _block(function):
     """A float32 block around a device function of two vectors."""
     def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
+        broadcast_mask = word(parameters, 0)
         i = 0
-        if still == 0:
+        if broadcast_mask == 0:
             while i + 16 <= count:
                 store(target + i * 4, function(load(a + i * 4), load(b + i * 4)))
                 i += 16
             if i < count:
                 n = count - i
                 store_first(target + i * 4, function(load_masked(a + i * 4, n), load_masked(b + i * 4, n)), n)
-        elif still == 2:
+        elif broadcast_mask == 2:
             fixed = splat(read_f32(b, 0))
             while i + 16 <= count:
                 store(target + i * 4, function(load(a + i * 4), fixed))
@@ -49,12 +49,12 @@ def _block(function):
 def _test(function):
     """A block of two float32 operands and a bool result."""
     def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
+        broadcast_mask = word(parameters, 0)
         i = 0
         while i < count:
             n = min(count - i, 16)
-            x = splat(read_f32(a, 0)) if still & 1 else load_masked(a + i * 4, n)
-            y = splat(read_f32(b, 0)) if still & 2 else load_masked(b + i * 4, n)
+            x = splat(read_f32(a, 0)) if broadcast_mask & 1 else load_masked(a + i * 4, n)
+            y = splat(read_f32(b, 0)) if broadcast_mask & 2 else load_masked(b + i * 4, n)
             store_bools(target + i, function(x, y), n)
             i += 16
         return 0
@@ -65,10 +65,10 @@ def _test(function):
 def _logic(function):
     """A block of two bool operands."""
     def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
+        broadcast_mask = word(parameters, 0)
         for i in range(count):
-            x = read_u8(a, 0 if still & 1 else i) != 0
-            y = read_u8(b, 0 if still & 2 else i) != 0
+            x = read_u8(a, 0 if broadcast_mask & 1 else i) != 0
+            y = read_u8(b, 0 if broadcast_mask & 2 else i) != 0
             write_u8(target, i, function(x, y))
         return 0
 
@@ -173,16 +173,16 @@ and_, or_, xor = _logic(_and), _logic(_or), _logic(_xor)
 
 def where(target, condition, a, b, count, parameters):
     """float32 a where the bool condition holds, else b."""
-    still = word(parameters, 0)
+    broadcast_mask = word(parameters, 0)
     i = 0
     while i < count:
         n = min(count - i, 16)
-        c = load_bools(condition, 1) if still & 1 else load_bools(condition + i, n)
-        if still & 1:
+        c = load_bools(condition, 1) if broadcast_mask & 1 else load_bools(condition + i, n)
+        if broadcast_mask & 1:
             first = splat(_F(1.0 if read_u8(condition, 0) != 0 else 0.0))
             c = invert(first == splat(_F(0.0)))
-        x = splat(read_f32(a, 0)) if still & 2 else load_masked(a + i * 4, n)
-        y = splat(read_f32(b, 0)) if still & 4 else load_masked(b + i * 4, n)
+        x = splat(read_f32(a, 0)) if broadcast_mask & 2 else load_masked(a + i * 4, n)
+        y = splat(read_f32(b, 0)) if broadcast_mask & 4 else load_masked(b + i * 4, n)
         store_first(target + i * 4, select(c, x, y), n)
         i += 16
     return 0

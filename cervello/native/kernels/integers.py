@@ -20,9 +20,9 @@ def _write_low(target, i, x):
 def _pairs(function, read, write, kind):
     """A block of two operands of a type, computed in int64 and written as `kind`."""
     def block(target, a, b, count, parameters):
-        still = word(parameters, 0)
+        broadcast_mask = word(parameters, 0)
         for i in range(count):
-            x, y = np.int64(read(a, 0 if still & 1 else i)), np.int64(read(b, 0 if still & 2 else i))
+            x, y = np.int64(read(a, 0 if broadcast_mask & 1 else i)), np.int64(read(b, 0 if broadcast_mask & 2 else i))
             write(target, i, kind(function(x, y)))
         return 0
 
@@ -143,9 +143,9 @@ equal_i64, equal_i32 = _test(_equal)
 
 def equal_bool(target, a, b, count, parameters):
     """Any byte but 0 is true."""
-    still = word(parameters, 0)
+    broadcast_mask = word(parameters, 0)
     for i in range(count):
-        x, y = read_u8(a, 0 if still & 1 else i) != 0, read_u8(b, 0 if still & 2 else i) != 0
+        x, y = read_u8(a, 0 if broadcast_mask & 1 else i) != 0, read_u8(b, 0 if broadcast_mask & 2 else i) != 0
         write_u8(target, i, 1 if x == y else 0)
     return 0
 
@@ -241,10 +241,10 @@ row_sum_square_i64, row_sum_square_i32 = _rows(_zero, _add_square)
 
 def where(target, condition, a, b, count, parameters):
     """Elements of any size: a where the bool condition holds, else b. The second parameter is the size in bytes."""
-    still, n_bytes = word(parameters, 0), word(parameters, 1)
+    broadcast_mask, n_bytes = word(parameters, 0), word(parameters, 1)
     for i in range(count):
-        x, y = a + (0 if still & 2 else i * n_bytes), b + (0 if still & 4 else i * n_bytes)
-        source = x if read_u8(condition, 0 if still & 1 else i) != 0 else y
+        x, y = a + (0 if broadcast_mask & 2 else i * n_bytes), b + (0 if broadcast_mask & 4 else i * n_bytes)
+        source = x if read_u8(condition, 0 if broadcast_mask & 1 else i) != 0 else y
         if n_bytes == 8:
             write_i64(target, i, read_i64(source, 0))
         elif n_bytes == 4:

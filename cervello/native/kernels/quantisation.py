@@ -18,12 +18,12 @@ from cervello.codegen import integer_lanes as ints
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, read_i8, read_i16, read_i32, read_u8, read_u16, word
 from cervello.codegen.simd import (
-    down_1,
-    down_2,
-    down_4,
-    down_8,
     load,
     load_masked,
+    rotate_1,
+    rotate_2,
+    rotate_4,
+    rotate_8,
     round_even,
     select,
     splat,
@@ -66,9 +66,9 @@ def _multiplied(x, factor):
 
 
 @inline
-def _floats(address, i, still, n):
+def _floats(address, i, broadcast_mask, n):
     """Lanes from element i on; one element for all of them where the operand stands still."""
-    if still != 0:
+    if broadcast_mask != 0:
         return splat(read_f32(address, 0))
     return load(address + i * 4) if n >= 16 else load_masked(address + i * 4, n)
 
@@ -78,8 +78,8 @@ def _integers(kind):
     item, scalar = _BYTES[kind], _SCALARS[kind]
 
     @inline
-    def read(address, i, still, n):
-        if still != 0:
+    def read(address, i, broadcast_mask, n):
+        if broadcast_mask != 0:
             return splat_int(scalar(address))
         return whole(address + i * item) if n >= 16 else first(address + i * item, n)
 
@@ -108,12 +108,12 @@ def _to_integers(kind, scaled):
     store_whole, store_some = _STORES[item]
 
     def block(target, a, b, c, count, parameters):
-        still = word(parameters, 0)
+        broadcast_mask = word(parameters, 0)
         i = 0
         while i < count:
             n = count - i
-            z = zeros(c, i, still & 4, n)
-            result = to_int(rounded(_floats(a, i, still & 1, n), _floats(b, i, still & 2, n), z)) + z
+            z = zeros(c, i, broadcast_mask & 4, n)
+            result = to_int(rounded(_floats(a, i, broadcast_mask & 1, n), _floats(b, i, broadcast_mask & 2, n), z)) + z
             if n >= 16:
                 store_whole(target + i * item, result)
             else:
@@ -129,12 +129,13 @@ def _to_grid(kind, scaled):
     zeros, rounded = _integers(kind), _rounded_by(kind, scaled)
 
     def block(target, a, b, c, count, parameters):
-        still, times = word(parameters, 0), word(parameters, 1)
+        broadcast_mask, times = word(parameters, 0), word(parameters, 1)
         i = 0
         while i < count:
             n = count - i
-            scale = _floats(b, i, still & 2, n)
-            result = to_float(to_int(rounded(_floats(a, i, still & 1, n), scale, zeros(c, i, still & 4, n))))  # 0, never -0
+            scale = _floats(b, i, broadcast_mask & 2, n)
+            result = to_float(to_int(rounded(_floats(a, i, broadcast_mask & 1, n), scale, zeros(c, i, broadcast_mask & 4,
+                                                                                                n))))  # 0, never -0
             if times != 0:
                 result = result * scale
             if n >= 16:
@@ -152,11 +153,11 @@ def _to_floats(kind):
     read = _integers(kind)
 
     def block(target, a, b, c, count, parameters):
-        still = word(parameters, 0)
+        broadcast_mask = word(parameters, 0)
         i = 0
         while i < count:
             n = count - i
-            result = to_float(read(a, i, still & 1, n) - read(c, i, still & 4, n)) * _floats(b, i, still & 2, n)
+            result = to_float(read(a, i, broadcast_mask & 1, n) - read(c, i, broadcast_mask & 4, n)) * _floats(b, i, broadcast_mask & 2, n)
             if n >= 16:
                 store(target + i * 4, result)
             else:
@@ -193,10 +194,10 @@ def _range(source, count):
         x = load(source + i * 4) if n >= 16 else load_masked(source + i * 4, n)  # lanes beyond the row hold 0, which belongs to the range
         low, high, odd = _halved(low, high, odd, x, x, x)
         i += 16
-    low, high, odd = _halved(low, high, odd, down_8(low), down_8(high), down_8(odd))
-    low, high, odd = _halved(low, high, odd, down_4(low), down_4(high), down_4(odd))
-    low, high, odd = _halved(low, high, odd, down_2(low), down_2(high), down_2(odd))
-    low, high, odd = _halved(low, high, odd, down_1(low), down_1(high), down_1(odd))
+    low, high, odd = _halved(low, high, odd, rotate_8(low), rotate_8(high), rotate_8(odd))
+    low, high, odd = _halved(low, high, odd, rotate_4(low), rotate_4(high), rotate_4(odd))
+    low, high, odd = _halved(low, high, odd, rotate_2(low), rotate_2(high), rotate_2(odd))
+    low, high, odd = _halved(low, high, odd, rotate_1(low), rotate_1(high), rotate_1(odd))
     return (high - low) + odd, splat(_F(0.0)) - low
 
 

@@ -12,16 +12,16 @@ from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, word, word_f32, write_f32, write_i64
 from cervello.codegen.simd import (
-    down_1,
-    down_2,
-    down_4,
-    down_8,
     fabs,
     fma,
     keep_first,
     lane,
     load,
     load_masked,
+    rotate_1,
+    rotate_2,
+    rotate_4,
+    rotate_8,
     select,
     splat,
     sqrt,
@@ -35,19 +35,19 @@ _INF = _F(np.inf)
 
 @inline
 def sum_lanes(x):
-    x = x + down_8(x)
-    x = x + down_4(x)
-    x = x + down_2(x)
-    x = x + down_1(x)
+    x = x + rotate_8(x)
+    x = x + rotate_4(x)
+    x = x + rotate_2(x)
+    x = x + rotate_1(x)
     return lane(x, 0)
 
 
 @inline
 def product_lanes(x):
-    x = x * down_8(x)
-    x = x * down_4(x)
-    x = x * down_2(x)
-    x = x * down_1(x)
+    x = x * rotate_8(x)
+    x = x * rotate_4(x)
+    x = x * rotate_2(x)
+    x = x * rotate_1(x)
     return lane(x, 0)
 
 
@@ -63,19 +63,19 @@ def _smaller(a, b):
 
 @inline
 def max_lanes(x):
-    x = larger(x, down_8(x))
-    x = larger(x, down_4(x))
-    x = larger(x, down_2(x))
-    x = larger(x, down_1(x))
+    x = larger(x, rotate_8(x))
+    x = larger(x, rotate_4(x))
+    x = larger(x, rotate_2(x))
+    x = larger(x, rotate_1(x))
     return lane(x, 0)
 
 
 @inline
 def min_lanes(x):
-    x = _smaller(x, down_8(x))
-    x = _smaller(x, down_4(x))
-    x = _smaller(x, down_2(x))
-    x = _smaller(x, down_1(x))
+    x = _smaller(x, rotate_8(x))
+    x = _smaller(x, rotate_4(x))
+    x = _smaller(x, rotate_2(x))
+    x = _smaller(x, rotate_1(x))
     return lane(x, 0)
 
 

@@ -199,7 +199,7 @@ def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, budget:
     the less is asked for.
 
     Args:
-      near: neighbours of each buffer.
+      conflicts: neighbours of each buffer.
       budget: half of it may be spent.
       start: a layout to begin with.
     Returns:

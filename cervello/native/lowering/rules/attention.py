@@ -39,8 +39,8 @@ def _attend(lowering: Lowering, node: Node) -> None:
                         *v.strides[-2:], target.strides[-2], segments_for(d, n), segments_for(n, dv),
                         Weight(padded_bias(None, max(n, dv))), len(others), Address(_K + "reduce_last:softmax")]
     for (op, on_left), each, step in zip(node.attributes["ops"], spread, steps[4:], strict=True):
-        still = 0 if each[-1] else (1 if on_left else 2)
-        words += [Address(f"{_K}{BINARY[F32][op]}"), int(on_left), *step, each[-2], still]
+        broadcast_mask = 0 if each[-1] else (1 if on_left else 2)
+        words += [Address(f"{_K}{BINARY[F32][op]}"), int(on_left), *step, each[-2], broadcast_mask]
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
     turned, at_once = turned_floats(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
     rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))

@@ -225,10 +225,10 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
                          for i, (o, fit) in enumerate(zip(operands, fits, strict=True)))
     else:
         raise NoKernelError("strides that no loop covers")
-    still = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
+    broadcast_mask = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
     sizes, steps = padded(sizes, steps, 4)
     strides = [stride for step in steps for stride in step[:3]]
-    words = [Address(_K + block), sizes[3], *sizes[:3], *strides, still, *parameters]
+    words = [Address(_K + block), sizes[3], *sizes[:3], *strides, broadcast_mask, *parameters]
     lowering.emit(f"maps:map{len(operands)}", operands, (target,), words)
 
 

@@ -39,8 +39,8 @@ def _mode(node: Node, tensor: Tensor) -> tuple[int, int]:
 
 def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> list[Any]:
     """Sizes and strides of a walk over all indices."""
-    still = tuple(0 if i == axis else stride for i, stride in enumerate(data.strides))
-    sizes, steps = collapse(indices.shape, [still, indices.strides, other.strides])
+    off_axis = tuple(0 if i == axis else stride for i, stride in enumerate(data.strides))
+    sizes, steps = collapse(indices.shape, [off_axis, indices.strides, other.strides])
     sizes, steps = padded(sizes, steps, 5)
     return [*sizes, *(stride for step in steps for stride in step)]
 

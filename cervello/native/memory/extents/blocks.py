@@ -54,7 +54,7 @@ def _elements(target: int, *sources: int) -> Reach:
     return lambda count, parameters: (dense(count * target), *(dense(count * source) for source in sources))
 
 
-def _still(parameters: Sequence[Any]) -> int:
+def _broadcast_mask(parameters: Sequence[Any]) -> int:
     word = parameters[0]
     if type(word) is not int:
         raise PlanError(f"expected bits that tell which operands stand still, got {word!r}")
@@ -63,14 +63,14 @@ def _still(parameters: Sequence[Any]) -> int:
 
 def _float_pair(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
     """As `kernels.binary._block`: one operand at most stands still, and is read for no elements too."""
-    still, run = _still(parameters), dense(count * 4)
-    return run, (run if still in (0, 2) else (0, 4)), ((0, 4) if still == 2 else run)
+    broadcast_mask, run = _broadcast_mask(parameters), dense(count * 4)
+    return run, (run if broadcast_mask in (0, 2) else (0, 4)), ((0, 4) if broadcast_mask == 2 else run)
 
 
 def _pair(item: int, result: int) -> Reach:
     def reach(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-        still, run = _still(parameters), dense(count * item)
-        a, b = (dense(item) if run and still & bit else run for bit in (1, 2))
+        broadcast_mask, run = _broadcast_mask(parameters), dense(count * item)
+        a, b = (dense(item) if run and broadcast_mask & bit else run for bit in (1, 2))
         return dense(count * result), a, b
 
     return reach
@@ -78,12 +78,12 @@ def _pair(item: int, result: int) -> Reach:
 
 def _choice(item: int | None) -> Reach:
     def reach(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-        still, size = _still(parameters), parameters[1] if item is None else item
+        broadcast_mask, size = _broadcast_mask(parameters), parameters[1] if item is None else item
         if type(size) is not int or size < 1:
             raise PlanError(f"expected the size of an element, got {size!r}")
         spans = [dense(count * size)]
         for bit, n_bytes in ((1, 1), (2, size), (4, size)):
-            spans.append(dense(n_bytes) if count > 0 and still & bit else dense(count * n_bytes))
+            spans.append(dense(n_bytes) if count > 0 and broadcast_mask & bit else dense(count * n_bytes))
         return tuple(spans)
 
     return reach
@@ -92,8 +92,8 @@ def _choice(item: int | None) -> Reach:
 def _triple(result: int, *items: int) -> Reach:
     """Three operands of these sizes in bytes, each of which may stand still; nothing is read for no elements."""
     def reach(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-        still = _still(parameters)
-        return dense(count * result), *(dense(item if count > 0 and still & bit else count * item)
+        broadcast_mask = _broadcast_mask(parameters)
+        return dense(count * result), *(dense(item if count > 0 and broadcast_mask & bit else count * item)
                                         for bit, item in zip((1, 2, 4), items, strict=True))
 
     return reach

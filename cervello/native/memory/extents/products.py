@@ -85,11 +85,11 @@ def _attend(w: Any) -> Mapping[str, Span]:
 
 def _operand(w: Any, words: Any) -> Span:
     """What one elementwise op of an attention reads beside the scores."""
-    reference, on_left, *steps, row, still = words
-    expect(isinstance(reference, Address) and still in (0, 1 if on_left else 2), "a block whose scores move", words)
+    reference, on_left, *steps, row, broadcast_mask = words
+    expect(isinstance(reference, Address) and broadcast_mask in (0, 1 if on_left else 2), "a block whose scores move", words)
     block = block_at(reference.reference)
     expect(block.each, "an op on float32", reference)
-    spans = block_spans(block, 2, w.n, [still])
+    spans = block_spans(block, 2, w.n, [broadcast_mask])
     strides = [number("operand", "stride", word, w.n_rows) for word in (row, *steps)]
     return walked(spans[1 if on_left else 2], [w.m, *w.sizes], strides)
 
