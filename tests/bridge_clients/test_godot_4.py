@@ -163,8 +163,8 @@ def test_a_server_that_drains_and_one_that_was_killed_are_told_apart(site: Site,
     with started(folder, "tcp", "ws", options=options) as (process, (tcp, address)), ThreadPoolExecutor(1) as threads:
         play = threads.submit(page, "outlive", address, "hunter", str(WIDTHS["hunter"]))
         with Client(tcp, connect_timeout_s=TIME_LIMIT_S) as watching:
-            until = time.monotonic() + TIME_LIMIT_S / 2
-            while watching.stats()["policies"]["hunter"]["agents"] < 3 and time.monotonic() < until:
+            until = time.monotonic() + TIME_LIMIT_S / 2  # rows: then the page has read the reply to begin
+            while watching.stats()["policies"]["hunter"]["rows"] < 3 and time.monotonic() < until:
                 time.sleep(0.02)
         process.send_signal(end)
         begun, line = play.result(TIME_LIMIT_S)
