@@ -1,4 +1,4 @@
-# The bridge's msgpack subset, for Godot 3 and 4 alike: a Dictionary is a map, raw bytes (PoolByteArray, PackedByteArray) are bin.
+# The bridge's msgpack subset for Godot 3: a Dictionary is a map, raw bytes (PoolByteArray) are bin.
 extends Resource
 
 const DEEPEST = 8
