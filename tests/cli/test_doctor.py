@@ -47,7 +47,8 @@ def test_json_says_the_same(cervello: Callable[..., Any]) -> None:
 def test_slow_nodes_need_attention(slowpoke: Path, cervello: Callable[..., Any]) -> None:
     said = cervello("doctor", slowpoke)
     assert said.status == 1
-    assert said.out.startswith("1 thing to attend to\nattention  Hardmax 'pick' runs on the numpy tier: no kernel for this op; ")
+    assert said.out.startswith("2 things to attend to\nattention  Hardmax 'pick' runs on the numpy tier: no kernel for this op; ")
+    assert "1 weight with NaN: " in said.out  # a vector
     facts = json.loads(cervello("doctor", slowpoke, "--json").out)
     assert facts["healthy"] is False
     assert facts["policy"]["slow"] == [{"node": "Hardmax 'pick'", "tier": "numpy", "why": "no kernel for this op"}]
