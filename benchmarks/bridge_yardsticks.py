@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import socket
@@ -47,11 +48,12 @@ def json_loops(port: Any, asked: tuple[str, bool, str]) -> None:
     run = _onnxruntime(path) if runtime == "onnxruntime" else cervello.Model.load(path).run
 
     async def loop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            rows = json.loads(line)["obs"]
-            actions = [run({"obs": np.array([row], np.float32)})["action"][0].tolist() for row in rows]
-            writer.write(json.dumps({"action": actions}).encode() + b"\n")
-            await writer.drain()
+        with contextlib.suppress(ConnectionError):  # clients leave in the middle
+            while line := await reader.readline():
+                rows = json.loads(line)["obs"]
+                actions = [run({"obs": np.array([row], np.float32)})["action"][0].tolist() for row in rows]
+                writer.write(json.dumps({"action": actions}).encode() + b"\n")
+                await writer.drain()
 
     async def serve() -> None:
         server = await asyncio.start_server(loop, "127.0.0.1", 0, limit=1 << 20)
