@@ -87,7 +87,7 @@ class Spool:
         assert self._file is not None
         with self._lock:
             self._file.seek(place)
-            left = memoryview(found.reshape(-1).view(np.uint8))
+            left = found.reshape(-1).view(np.uint8).data
             while left:  # one call reads 2 GiB at most
                 n_read = self._file.readinto(left)  # type: ignore[attr-defined]
                 if not n_read:
