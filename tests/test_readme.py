@@ -17,6 +17,13 @@ def test_it_has_two_screens_before_its_limits() -> None:
     assert len(text_of("README.md").partition("\n## Limits\n")[0].splitlines()) <= 100
 
 
+def test_its_self_play_is_that_of_the_example() -> None:
+    (block,) = blocks("README.md", "py")
+    assert "envs.Opponents(" in block.text
+    assert len(block.text.splitlines()) < 15
+    assert block.text in (ROOT / "examples" / "self_play.py").read_text(encoding="utf-8")
+
+
 def test_its_server_serves() -> None:
     command = next(block.text for block in blocks("README.md", "bash") if block.text.startswith("cervello serve "))
     assert command.split()[2] == "cervello/demo/policies"
