@@ -1,16 +1,15 @@
 """Offline evaluation of five candidates, beside the same policies through onnxruntime, one episode at a time.
 
-    python benchmarks/evaluation.py [--steps 200000] [--stream 20000000] [--output FILE]
+    python benchmarks/evaluation.py [--steps 200000] [--output FILE]
 
 200,000 logged transitions, policies of 4-64-64-2 tanh units, every estimator for discrete actions but FQE and MAGIC. The peer runs each
-episode by itself through onnxruntime (one thread) and computes IS, PDIS, WIS and CWPDIS with loops in numpy, as incumbents do. `--stream`
-shows how memory grows over so many transitions that are generated on the fly, with one candidate.
+episode by itself through onnxruntime (one thread) and computes IS, PDIS, WIS and CWPDIS with loops in numpy, as incumbents do. How
+memory grows with the transitions is shown by scripts/evaluate_large.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -78,7 +77,6 @@ def peer(logged: list[Episode], files: list[bytes]) -> dict[int, dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200_000)
-    parser.add_argument("--stream", type=int, default=0)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     files = [policy(seed) for seed in range(CANDIDATES)]
@@ -98,11 +96,6 @@ def main() -> None:
             assert np.isclose(report[str(k)][name].value or np.nan, value, rtol=1e-4) or report[str(k)][name].value is None
     result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "transitions": arguments.steps, "candidates": CANDIDATES,
                               "first_s": times[0], "best_s": min(times[1:]), "peer_s": peer_s, "ratio": peer_s / min(times[1:])}
-    if arguments.stream:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        evaluation.evaluate(episodes(arguments.stream), {"0": candidates["0"]}, head=head, estimators=["pdis", "wis", "cwpdis"])
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-        result["stream"] = {"transitions": arguments.stream, "bytes_per_transition": grown / arguments.stream}
     for name, value in result.items():
         print(name, value)
     if arguments.output:

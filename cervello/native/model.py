@@ -31,7 +31,6 @@ from cervello.native.program.build import build
 from cervello.native.program.encode import Plan
 from cervello.native.program.fingerprint import described
 from cervello.native.program.memory_plan import MemoryPlan
-from cervello.pictures import notebook
 from cervello.spec import Specs
 
 Array = np.ndarray[Any, Any]
@@ -202,6 +201,8 @@ class Model(Executable):
         return f"Model({self.name!r}, inputs={self.inputs!r}, outputs={self.outputs!r})"
 
     def _repr_html_(self) -> str:
+        from cervello.pictures import notebook  # not at start-up
+
         plan = self.plan(1)
         specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype),
                   "shared by all" if spec.batch_axis is None else spec.batch_axis)

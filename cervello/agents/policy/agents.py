@@ -20,7 +20,6 @@ from cervello.errors import AgentError, ConfigurationError
 from cervello.inferers import InfererConfig
 from cervello.native import Model
 from cervello.native.execution.row_reader import Directory, RowReader
-from cervello.pictures import notebook
 from cervello.spaces import SpaceBinding, Spaces
 from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 
@@ -129,6 +128,8 @@ class PolicyAgents:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
 
     def _repr_html_(self) -> str:
+        from cervello.pictures import notebook  # not at start-up
+
         specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype))
                  for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
         return "".join([

@@ -16,7 +16,6 @@ from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.batcher.rows import by_agent
 from cervello.errors import AgentError
 from cervello.inferers.deadline_path import Limit
-from cervello.pictures import notebook
 from cervello.spec import AgentId, Array
 
 _SIZES = 8
@@ -102,6 +101,8 @@ class Frame(Mapping[str, Actions]):
         return f"Frame({self.number}, n_rows={self.n_rows}, policies={list(self._decided)})"
 
     def _repr_html_(self) -> str:
+        from cervello.pictures import notebook  # not at start-up
+
         budget = "" if self.budget_s is None else f" of {1e3 * self.budget_s:.3g} ms"
         rows = [(name, self[name].version if name in self else "-", len(self.get(name, ())), len(self.skipped.get(name, ())),
                  self.errors.get(name, "")) for name in dict.fromkeys([*self._policies, *self._decided])]
