@@ -60,7 +60,7 @@ def test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors(
         assert process.wait(TIME_LIMIT_S) == 0
         with pytest.raises(cervello.DrainingError):
             policy.infer([1], row).result()
-    with serving(brains) as (process, address), bridge.Client(address, reconnect=True) as client:
+    with serving(brains) as (process, address), bridge.Client(address, reconnect=True, connect_timeout_s=2) as client:
         policy = client.policy("sum")
         policy.begin([1])
         process.kill()
@@ -68,6 +68,10 @@ def test_a_server_that_goes_away_one_that_dies_and_lost_agents_are_three_errors(
         for _ in range(2):
             with pytest.raises(cervello.ServerGoneError, match=r"tcp://.*(infer|connect)"):
                 policy.infer([1], row).result(timeout_s=5)
+        port = int(address.rpartition(":")[2])
+        with (socket.create_server(("127.0.0.1", port)),  # it takes connections and answers nothing
+              pytest.raises(cervello.ServerGoneError, match="hello: expected an answer within 2 s")):
+            policy.infer([1], row)
         with serving(brains, listen=address):  # the same address, at once
             with pytest.raises(cervello.AgentsLostError, match="1 are lost"):
                 policy.infer([1], row)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import cervello as package
 
@@ -65,3 +68,11 @@ def test_a_picture_that_cannot_be_written_is_an_error(wanderer: Path, tmp_path: 
     said = cervello("plan", wanderer, "--svg", picture)
     assert (said.status, said.out) == (2, "")
     assert f"expected a file that can be written, got {str(picture)!r}: no such folder" in said.err
+
+
+def test_a_png_without_its_extra_is_refused_before_the_work(wanderer: Path, tmp_path: Path, cervello: Callable[..., Any],
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    said = cervello("plan", wanderer, "--picture", tmp_path / "arena.png")
+    assert (said.status, said.out) == (2, "")
+    assert "pip install 'cervello[png]'" in said.err

@@ -219,3 +219,20 @@ def test_a_column_keeps_its_type_whatever_comes_and_is_read_from_the_file_as_it_
     columns.append("actions", np.array([[0.1], [0.2]]))
     columns.append("actions", np.array([[0.5], [0.25]], np.float32))
     assert columns.read("actions", 0, 4).tolist() == [[0.1], [0.2], [0.5], [0.25]]
+
+
+def test_a_part_of_the_file_is_read_in_as_many_calls_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """A file that gives 7 bytes at a time, as Linux gives 2 GiB."""
+
+        def __init__(self, file: Any):
+            self.seek, self._readinto = file.seek, file.readinto
+
+        def readinto(self, room: memoryview) -> int:
+            return self._readinto(room[:7])
+
+    monkeypatch.setattr(spool, "_HELD_BYTES", 0)
+    columns, rows = Spool(), np.arange(20.0).reshape(10, 2)
+    columns.append("rows", rows)
+    monkeypatch.setattr(columns, "_file", Slow(columns._file))
+    assert np.array_equal(columns.read("rows", 0, 10), rows)
