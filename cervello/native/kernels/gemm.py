@@ -8,9 +8,12 @@ tiles run them one after another, with what they have so far in other registers.
 from __future__ import annotations
 
 from cervello.codegen.compiler import noinline
-from cervello.codegen.memory import call_block, word
+from cervello.codegen.memory import call_block
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import GEMM
 from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
+_words = reader(GEMM)
 _tall = make_tile(ROWS, VECTORS)
 _cut_8, _cut_7, _cut_6, _cut_5, _cut_4, _cut_3, _cut_2 = (make_cut_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
 # The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
@@ -114,21 +117,18 @@ _BLOCK = 48  # rows whose results are still in the first-level cache when the ac
 
 
 def gemm(step, ctx):
-    """Words: a, c as (space, offset); w, bias, rows, k, width, lda, ldc, segments, activation (0: none), its parameter."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    c = word(ctx, word(step, 4)) + word(step, 5)
-    w, bias, n_rows = word(step, 6), word(step, 7), word(step, 8)
-    k, width, lda, ldc, segments = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    activation, parameter = word(step, 14), step + 15 * 8
+    w = _words(step, ctx)
+    a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
+    segments, activation = w.segments, w.activation
     i = 0
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
-        many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
+        many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
         if activation != 0:
             if ldc == width * 4:
-                call_block(activation, c, c, rows * width, parameter)
+                call_block(activation, c, c, rows * width, w.more)
             else:
                 for r in range(rows):
-                    call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+                    call_block(activation, c + r * ldc, c + r * ldc, width, w.more)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0
