@@ -12,6 +12,8 @@ __all__ = ["SCHEMAS"]
 _LOOP: Final = "block:block count:rows sizes:rows*3"
 MAP1: Final = schema("maps:map1", "source -> target", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 MAP2: Final = schema("maps:map2", "a b -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 ...")
+MAP2_THEN: Final = schema("maps:map2_then", "a b -> target",
+                          f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 mask:int activation:block ...")
 MAP3: Final = schema("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
 
 # Reductions. Sixteen rows at a time, where the last size is rows; and over [outer, terms, inner].
@@ -43,6 +45,7 @@ TOP_K: Final = schema("gather_scatter:top_k", "source -> values places", "rows:r
 # Products. ldw: bytes of a column of weights.
 _MATRIX: Final = "weights:weight bias:weight rows:rows k width lda:stride ldc:stride"
 GEMM: Final = schema("gemm:gemm", "a -> c", f"{_MATRIX} segments activation:block? ...")
+GEMM_RESIDUAL: Final = schema("gemm:gemm_residual", "a residual -> c", f"{_MATRIX} segments ldr:stride activation:block? ...")
 GEMV: Final = schema("gemv:gemm", "a -> c", f"{_MATRIX} ldw activation:block? ...")
 PRODUCT: Final = schema(
     "products:product", "a b -> c | panels",
