@@ -91,8 +91,8 @@ class Executable:
     def execute(self, run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> bool:
         """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
 
-        What runs the same plan again and again (`FastPath`, `IOBinding`, `Model.run` of a known size) calls `run.named` or `run.call` itself,
-        in the run's own arena: to borrow one takes longer than a small policy runs.
+        What runs the same plan again and again (`FastPath`, `IOBinding`, `Model.run` of a known size) calls `run.named` or `run.call`
+        itself, in the run's own arena: to borrow one takes longer than a small policy runs.
 
         Args:
           given: what the call takes after the plan's address.
