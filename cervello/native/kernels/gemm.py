@@ -1,4 +1,4 @@
-"""Products with packed weights: c = activation(a @ w + bias).
+"""Products with packed weights: c = activation(a @ w + bias), or activation((a @ w + bias) + residual).
 
 Weights lie in panels of 32 columns ([panels, K, 32], zero-padded), the bias is padded to whole panels. The order of every sum
 depends only on K and the width (law 1): narrow products cut K into segments, which single rows run side by side while taller
@@ -7,8 +7,9 @@ tiles run them one after another, with what they have so far in other registers.
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import noinline
+from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import call_block, word
+from cervello.codegen.simd import load, load_masked, store, store_first
 from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
 _tall = make_tile(ROWS, VECTORS)
@@ -113,6 +114,16 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
 _BLOCK = 48  # rows whose results are still in the first-level cache when the activation reads them
 
 
+@inline
+def _activate(activation, c, ldc, n_rows, width, parameter):
+    if activation != 0:
+        if ldc == width * 4:
+            call_block(activation, c, c, n_rows * width, parameter)
+        else:
+            for r in range(n_rows):
+                call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+
+
 def gemm(step, ctx):
     """Words: a, c as (space, offset); w, bias, rows, k, width, lda, ldc, segments, activation (0: none), its parameter."""
     a = word(ctx, word(step, 2)) + word(step, 3)
@@ -124,11 +135,39 @@ def gemm(step, ctx):
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
         many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
-        if activation != 0:
-            if ldc == width * 4:
-                call_block(activation, c, c, rows * width, parameter)
-            else:
-                for r in range(rows):
-                    call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+        _activate(activation, c, ldc, rows, width, parameter)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
+    return 0
+
+
+@noinline
+def _add(c, ldc, residual, ldr, n_rows, width):
+    """c[n_rows, width] += residual[n_rows, width]; strides in bytes."""
+    for _ in range(n_rows):
+        i = 0
+        while i + 16 <= width:
+            store(c + i * 4, load(c + i * 4) + load(residual + i * 4))
+            i += 16
+        if i < width:
+            n = width - i
+            store_first(c + i * 4, load_masked(c + i * 4, n) + load_masked(residual + i * 4, n), n)
+        c, residual = c + ldc, residual + ldr
+    return 0
+
+
+def gemm_residual(step, ctx):
+    """Words: a, residual, c as (space, offset); as of `gemm` to segments, ldr, activation (0: none), its parameter."""
+    a = word(ctx, word(step, 2)) + word(step, 3)
+    residual = word(ctx, word(step, 4)) + word(step, 5)
+    c = word(ctx, word(step, 6)) + word(step, 7)
+    w, bias, n_rows = word(step, 8), word(step, 9), word(step, 10)
+    k, width, lda, ldc, segments, ldr = word(step, 11), word(step, 12), word(step, 13), word(step, 14), word(step, 15), word(step, 16)
+    activation, parameter = word(step, 17), step + 18 * 8
+    i = 0
+    while i < n_rows:
+        rows = min(_BLOCK, n_rows - i)
+        many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
+        _add(c, ldc, residual, ldr, rows, width)
+        _activate(activation, c, ldc, rows, width, parameter)
+        a, c, residual, i = a + rows * lda, c + rows * ldc, residual + rows * ldr, i + rows
     return 0

@@ -44,6 +44,37 @@ def map2(step, ctx):
     return 0
 
 
+_CHUNK = 1024  # float32 that are still in the first-level cache when the activation reads them
+
+
+def map2_then(step, ctx):
+    """target = activation(block(a, b)), on float32.
+
+    Words: a, b, target; block, count, 3 sizes, 3 strides each of a, b, target, how a and b advance, activation, its parameters.
+    """
+    a = word(ctx, word(step, 2)) + word(step, 3)
+    b = word(ctx, word(step, 4)) + word(step, 5)
+    target = word(ctx, word(step, 6)) + word(step, 7)
+    block, count, activation, parameters = word(step, 8), word(step, 9), word(step, 23), step + 24 * 8
+    a_by, b_by = 0 if word(step, 22) & 1 else 4, 0 if word(step, 22) & 2 else 4
+    for i in range(word(step, 10)):
+        for j in range(word(step, 11)):
+            x = a + i * word(step, 13) + j * word(step, 14)
+            y = b + i * word(step, 16) + j * word(step, 17)
+            t = target + i * word(step, 19) + j * word(step, 20)
+            for _ in range(word(step, 12)):
+                done = 0
+                while done < count:
+                    some = min(_CHUNK, count - done)
+                    call_block_2(block, t + done * 4, x + done * a_by, y + done * b_by, some, step + 22 * 8)
+                    call_block(activation, t + done * 4, t + done * 4, some, parameters)
+                    done += some
+                x += word(step, 15)
+                y += word(step, 18)
+                t += word(step, 21)
+    return 0
+
+
 def map3(step, ctx):
     """Words: a, b, c, target; block, count, 3 sizes, 3 strides each of a, b, c, target, parameters."""
     a = word(ctx, word(step, 2)) + word(step, 3)

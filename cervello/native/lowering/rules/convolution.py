@@ -14,7 +14,7 @@ from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels
 from cervello.native.lowering.rules.convolution_taps import two as _two
-from cervello.native.lowering.rules.elementwise import activation
+from cervello.native.lowering.rules.elementwise import Activation, joined_activation
 from cervello.native.lowering.rules.linear import PANEL, packed
 from cervello.native.lowering.rules.reductions import emit_reduction
 from cervello.native.shapes.rules.windows import Window, window
@@ -22,7 +22,6 @@ from cervello.native.shapes.rules.windows import Window, window
 F32 = np.dtype(np.float32)
 FILTERS, BLOCK = 8, 48  # as the kernels'
 Array = np.ndarray[Any, Any]
-Act = tuple[str, list[Any]] | None
 
 
 def _planar(tensor: Tensor) -> tuple[Any, ...]:
@@ -61,17 +60,13 @@ def _conv(lowering: Lowering, node: Node) -> None:
             or (b is not None and b.shape != w.shape[:1])):
         raise GraphError(f"node {node}: expected weights and bias that fit {written(source.shape)} in {groups} groups, got {w.shape} and "
                          f"{None if b is None else b.shape}")
-    name = node.outputs[0]
-    reader = lowering.only_reader(name)
-    act = activation(lowering, reader) if reader is not None and reader.inputs[0] == name else None
-    if act is not None and reader is not None:
-        lowering.absorb(reader)
-        name = reader.outputs[0]
+    name, act = joined_activation(lowering, node.outputs[0])
     target = lowering.output(name, contiguous=False)
     _emit(lowering, source, target, w.astype(F32), np.zeros(w.shape[0], F32) if b is None else b.astype(F32), groups, found, act)
 
 
-def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window, act: Act) -> None:
+def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window,
+          act: Activation | None) -> None:
     """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
     filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))

@@ -45,6 +45,15 @@ def _map2(w: Any) -> Mapping[str, Span]:
     return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
 
 
+@kernel("maps:map2_then", "a b -> target",
+        f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 broadcast_mask:int activation:block ...")
+def _map2_then(w: Any) -> Mapping[str, Span]:
+    expect(w.block.each, "a block on float32", w.block)
+    in_place_activation(w)
+    target, a, b = block_spans(w.block, 2, w.count, [w.broadcast_mask])
+    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+
+
 @kernel("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
 def _map3(w: Any) -> Mapping[str, Span]:
     target, a, b, c = block_spans(w.block, 3, w.count, w.more)

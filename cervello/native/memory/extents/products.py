@@ -42,6 +42,11 @@ def _gemm(w: Any) -> Mapping[str, Span]:
             "weights": packed(w.k, w.width, w.segments), "bias": bias(w.width, w.segments)}
 
 
+@kernel("gemm:gemm_residual", "a residual -> c", f"weights:weight bias:weight {_MATRIX} segments ldr:stride activation:block? ...")
+def _gemm_residual(w: Any) -> Mapping[str, Span]:
+    return {**_gemm(w), "residual": walked(dense(w.width * 4), [w.rows], [w.ldr])}
+
+
 @kernel("gemv:gemm", "a -> c", f"weights:weight bias:weight {_MATRIX} ldw activation:block? ...")
 def _narrow(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
