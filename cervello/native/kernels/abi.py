@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 # Words of a run's context.
-CTX_FUNCTION: Final = 0  # not used by kernels
 CTX_ROWS: Final = 1  # rows in this run
 CTX_ROW: Final = 2  # first row of this run within the caller's batch
 CTX_SLOTS: Final = 3  # address of int64 slots, one per row of the batch; 0 without agents

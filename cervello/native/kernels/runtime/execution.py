@@ -34,6 +34,8 @@ from cervello.native.kernels.abi import (
     PLAN_RELEASES_GIL,
     PLAN_ROWS,
     PLAN_WORDS,
+    STEP_KERNEL,
+    STEP_WORDS,
 )
 
 
@@ -46,7 +48,7 @@ def run_steps(program, end, ctx):
     """
     step = program
     while step < end:
-        status = call_kernel(word(step, 0), step, ctx)
+        status = call_kernel(word(step, STEP_KERNEL), step, ctx)
         if status > 0:
             return (step - program) * 256 + status
         if status < 0:
@@ -54,7 +56,7 @@ def run_steps(program, end, ctx):
             if step < program or step >= end:  # words of a slower tier's steps there are none, so the end is another stretch's beginning
                 return JUMP + (step - program) // 8
         else:
-            step += word(step, 1) * 8
+            step += word(step, STEP_WORDS) * 8
     return 0
 
 
