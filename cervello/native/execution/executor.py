@@ -101,7 +101,7 @@ class Executable:
         Raises:
           ExecutionError: a step failed.
         """
-        workers = thread_pool.take(plan) if plan.helpers else None
+        workers = thread_pool.claim(plan) if plan.helpers else None
         if not workers:
             memory = arena.borrow(plan.arena_bytes)
             try:
@@ -126,7 +126,7 @@ class Executable:
                 memory = arena.borrow(plan.arena_bytes)
                 memories.append(memory)
                 other.context[_ARENA] = memory.address
-            return call(0, *given) or thread_pool.lead(workers, runs, plan)
+            return call(0, *given) or thread_pool.run_parallel(workers, runs, plan)
         finally:
             for other in runs:
                 other.context[_ARENA] = other.own

@@ -6,9 +6,14 @@ from cervello.codegen.compiler import noinline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_kernel, word, write_i64
 from cervello.native.kernels.abi import (
+    ARG_BASE,
+    ARG_BUFFERS,
+    ARG_HEADER,
+    ARG_ROW_BYTES,
+    ARG_WORDS,
+    CTX_ARGUMENTS,
     CTX_CLOCK,
     CTX_CLOCK_WRITES,
-    CTX_DOOR,
     CTX_ITERATIONS,
     CTX_NOW,
     CTX_RESTORE_THREAD,
@@ -21,11 +26,6 @@ from cervello.native.kernels.abi import (
     CTX_SPACES,
     CTX_SURE,
     CTX_UNTIL,
-    DOOR_BASE,
-    DOOR_BUFFERS,
-    DOOR_HEADER,
-    DOOR_ROW_BYTES,
-    DOOR_WORDS,
     FIRST_BUFFER,
     JUMP,
     PLAN_END,
@@ -63,10 +63,10 @@ def run_steps(program, end, ctx):
 @noinline
 def piece(ctx, door, plan, first):
     """Runs a plan without parts on the arrays noted at a door, from row `first` on."""
-    entry = door + DOOR_HEADER * 8
-    for i in range(word(door, DOOR_BUFFERS)):
-        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, DOOR_BASE) + first * word(entry, DOOR_ROW_BYTES))
-        entry += DOOR_WORDS * 8
+    entry = door + ARG_HEADER * 8
+    for i in range(word(door, ARG_BUFFERS)):
+        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, ARG_BASE) + first * word(entry, ARG_ROW_BYTES))
+        entry += ARG_WORDS * 8
     write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
     write_i64(ctx, CTX_ROW, first)
     write_i64(ctx, CTX_ITERATIONS, 0)
@@ -98,7 +98,7 @@ def _in_time(ctx, first, n_rows):
 
 @noinline
 def _pieces(ctx, plan, first):
-    door, n_parts, limited = word(ctx, CTX_DOOR), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
+    door, n_parts, limited = word(ctx, CTX_ARGUMENTS), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
     if n_parts == 0:
         return piece(ctx, door, plan, first)
     for p in range(n_parts):
