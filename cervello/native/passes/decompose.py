@@ -23,6 +23,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     rearranging,
     recurrent,
     stacked,
+    support_vectors,
     traditional,
     trees,
     volumes,

@@ -22,6 +22,7 @@ from cervello.native.lowering.rules import (  # noqa: F401  (each registers its 
     attention,
     control_flow,
     convolution,
+    coupling,
     elementwise,
     gather_scatter,
     linear,
