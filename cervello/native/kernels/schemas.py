@@ -89,6 +89,9 @@ TREES: Final = schema(
     "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight rows:rows row_by:stride trees targets_of mode wide "
     "wide_out")
 
+# Probabilities of classes from those of pairs.
+COUPLE: Final = schema("coupling:couple", "pairs -> result | work", "rows:rows classes")
+
 # Noise. `site` tells nodes apart, `fill` is a kernel of `noise`, whose words lie in the scratch `block`.
 NORMAL: Final = schema("random:normal", "-> target | block", "rows:rows width mean:float scale:float site:bits fill:function")
 UNIFORM: Final = schema("random:uniform", "-> target | block", "rows:rows width low:float span:float site:bits fill:function")
