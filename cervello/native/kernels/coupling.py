@@ -13,8 +13,11 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import noinline
-from cervello.codegen.memory import read_f32, read_f64, word, write_f32, write_f64
+from cervello.codegen.memory import read_f32, read_f64, write_f32, write_f64
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import COUPLING
 
+_words = reader(COUPLING)
 _ROUNDS = 100  # or as many as there are classes
 _TOLERANCE = 0.005
 
@@ -80,10 +83,9 @@ def _couple(pairs, q, p, qp, classes):
 
 
 def couple(step, ctx):
-    """Words: pairs [rows, classes (classes - 1) / 2], result [rows, classes], scratch [classes + 2, classes] float64; rows, classes."""
-    pairs, result = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
-    q = word(ctx, word(step, 6)) + word(step, 7)
-    rows, classes = word(step, 8), word(step, 9)
+    """pairs [rows, classes (classes - 1) / 2] to result [rows, classes]; work: [classes + 2, classes] float64."""
+    w = _words(step, ctx)
+    pairs, result, q, rows, classes = w.pairs, w.result, w.work, w.rows, w.classes
     p = q + classes * classes * 8
     for _ in range(rows):
         _couple(pairs, q, p, p + classes * 8, classes)

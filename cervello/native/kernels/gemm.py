@@ -8,10 +8,13 @@ tiles run them one after another, with what they have so far in other registers.
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import call_block, word
+from cervello.codegen.memory import call_block
+from cervello.codegen.records import reader
 from cervello.codegen.simd import load, load_masked, store, store_first
+from cervello.native.kernels.schemas import GEMM, GEMM_RESIDUAL
 from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
+_words, _residual_words = reader(GEMM), reader(GEMM_RESIDUAL)
 _tall = make_tile(ROWS, VECTORS)
 _cut_8, _cut_7, _cut_6, _cut_5, _cut_4, _cut_3, _cut_2 = (make_cut_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
 # The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
@@ -125,17 +128,14 @@ def _activate(activation, c, ldc, n_rows, width, parameter):
 
 
 def gemm(step, ctx):
-    """Words: a, c as (space, offset); w, bias, rows, k, width, lda, ldc, segments, activation (0: none), its parameter."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    c = word(ctx, word(step, 4)) + word(step, 5)
-    w, bias, n_rows = word(step, 6), word(step, 7), word(step, 8)
-    k, width, lda, ldc, segments = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    activation, parameter = word(step, 14), step + 15 * 8
+    w = _words(step, ctx)
+    a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
+    segments, activation = w.segments, w.activation
     i = 0
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
-        many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
-        _activate(activation, c, ldc, rows, width, parameter)
+        many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
+        _activate(activation, c, ldc, rows, width, w.more)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0
 
@@ -156,18 +156,14 @@ def _add(c, ldc, residual, ldr, n_rows, width):
 
 
 def gemm_residual(step, ctx):
-    """Words: a, residual, c as (space, offset); as of `gemm` to segments, ldr, activation (0: none), its parameter."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    residual = word(ctx, word(step, 4)) + word(step, 5)
-    c = word(ctx, word(step, 6)) + word(step, 7)
-    w, bias, n_rows = word(step, 8), word(step, 9), word(step, 10)
-    k, width, lda, ldc, segments, ldr = word(step, 11), word(step, 12), word(step, 13), word(step, 14), word(step, 15), word(step, 16)
-    activation, parameter = word(step, 17), step + 18 * 8
+    w = _residual_words(step, ctx)
+    a, residual, c, weights, bias, n_rows, k, width = w.a, w.residual, w.c, w.weights, w.bias, w.rows, w.k, w.width
+    lda, ldc, segments, ldr, activation = w.lda, w.ldc, w.segments, w.ldr, w.activation
     i = 0
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
-        many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
+        many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
         _add(c, ldc, residual, ldr, rows, width)
-        _activate(activation, c, ldc, rows, width, parameter)
+        _activate(activation, c, ldc, rows, width, w.more)
         a, c, residual, i = a + rows * lda, c + rows * ldc, residual + rows * ldr, i + rows
     return 0

@@ -47,7 +47,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
     result = lowering.output(node.outputs[0])
     classes = result.shape[1]
     work = lowering.scratch((classes + 2, classes), F64)
-    lowering.emit("coupling:couple", (pairs,), (result,), [pairs.shape[0], classes], scratch=(work,))
+    lowering.emit("coupling:couple", (pairs,), (result,), (work,), rows=pairs.shape[0], classes=classes)
 
 
 @host("PairwiseCoupling")

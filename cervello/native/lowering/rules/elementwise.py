@@ -98,7 +98,8 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
     if not sizes:
         sizes, steps = [1], [[source.itemsize], [target.itemsize]]
     sizes, (from_, to) = padded(sizes, steps, 4)
-    lowering.emit("maps:map1", (source,), (target,), [Address(block), sizes[3], *sizes[:3], *from_[:3], *to[:3], *parameters])
+    lowering.emit("maps:map1", (source,), (target,), block=Address(block), count=sizes[3], sizes=sizes[:3], source_by=from_[:3],
+                  target_by=to[:3], more=parameters)
 
 
 def _gappy(target: Tensor) -> bool:
@@ -241,15 +242,15 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         raise NoKernelError("strides that no loop covers")
     broadcast_mask = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
     sizes, steps = padded(sizes, steps, 4)
-    strides = [stride for step in steps for stride in step[:3]]
-    words = [Address(_K + block), sizes[3], *sizes[:3], *strides, broadcast_mask, *parameters]
+    words: dict[str, Any] = {f"{name}_by": step[:3] for name, step in zip((*"abc"[:len(operands)], "target"), steps, strict=True)}
+    words |= {"block": Address(_K + block), "count": sizes[3], "sizes": sizes[:3]}
     short = isinstance(sizes[3], int) and sizes[3] < _LONG and sizes[:3] != [1, 1, 1]
-    if act is None or short:
-        lowering.emit(f"maps:map{len(operands)}", operands, (target,), words)
-        if act is not None:
-            emit_map(lowering, act[0], target, target, act[1])
+    if act is not None and not short:
+        lowering.emit("maps:map2_then", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]), more=act[1])
         return
-    lowering.emit("maps:map2_then", operands, (target,), [*words, Address(act[0]), *act[1]])
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=[broadcast_mask, *parameters])
+    if act is not None:
+        emit_map(lowering, act[0], target, target, act[1])
 
 
 def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:

@@ -52,19 +52,19 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias:
     lda = source.strides[-2] if len(source.shape) > 1 else k * 4
     ldc = target.strides[-2] if len(target.shape) > 1 else width * 4
     block, parameters = act or (None, [])
+    words: dict[str, Any] = {
+        "bias": Weight(padded_bias(bias, width)), "rows": rows, "k": k, "width": width, "lda": lda, "ldc": ldc,
+        "activation": Address(block) if block else 0, "more": parameters}
     if _is_narrow(k, width):
         columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
         columns[:width, :k] = w.T
-        lowering.emit("gemv:gemm", (source,), (target,), [
-            Weight(columns, "columns"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, columns.shape[1] * 4,
-            Address(block) if block else 0, *parameters])
+        lowering.emit("gemv:gemm", (source,), (target,), weights=Weight(columns, "columns"), ldw=columns.shape[1] * 4, **words)
         return
-    words = [Weight(w, "panels"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, segments_for(k, width)]
-    after = [Address(block) if block else 0, *parameters]
+    words |= {"weights": Weight(w, "panels"), "segments": segments_for(k, width)}
     if residual is None:
-        lowering.emit("gemm:gemm", (source,), (target,), words + after)
+        lowering.emit("gemm:gemm", (source,), (target,), **words)
     else:
-        lowering.emit("gemm:gemm_residual", (source, residual), (target,), [*words, residual.strides[0], *after])
+        lowering.emit("gemm:gemm_residual", (source, residual), (target,), ldr=residual.strides[0], **words)
 
 
 def _is_narrow(k: int, width: int) -> bool:
@@ -218,6 +218,6 @@ def _product(lowering: Lowering, node: Node) -> None:
     sizes, steps = padded(sizes, steps, 3)
     panel = lowering.scratch((-(-n // PANEL) * k * PANEL,), F32)
     zeros = Weight(padded_bias(None, n))
-    lowering.emit("products:product", (left, right), (target,), [
-        *sizes, *steps[0], *steps[1], *steps[2], m, k, n, left.strides[-2], right.strides[-2], right.strides[-1],
-        segments_for(int(k), int(n)), zeros], scratch=(panel,))
+    lowering.emit("products:product", (left, right), (target,), (panel,), sizes=sizes, a_by=steps[0], b_by=steps[1], c_by=steps[2],
+                  m=m, k=k, n=n, lda=left.strides[-2], ldb=right.strides[-2], column=right.strides[-1],
+                  segments=segments_for(int(k), int(n)), zeros=zeros)
