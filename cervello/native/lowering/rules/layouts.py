@@ -24,7 +24,7 @@ def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
     back = lowering.only_reader(turn.outputs[0])
     if back is None or back.op not in _RESHAPES or back.domain or back.inputs[0] != turn.outputs[0]:
         return False
-    parted = _parted(source.shape, lowering.shape(node.outputs[0]))
+    parted = common_parts(source.shape, lowering.shape(node.outputs[0]))
     if parted is None:
         return False
     sizes, groups = parted
@@ -44,7 +44,7 @@ def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
     return True
 
 
-def _parted(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] | None:
+def common_parts(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] | None:
     """Sizes that are parts of both shapes, 1 left out, and which of them each axis of `after` is made of; None where there are none."""
     if 0 in before or 0 in after:
         return None
