@@ -15,9 +15,9 @@ import numpy as np
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import read_f32, read_f64, write_f32, write_f64
 from cervello.codegen.records import reader
-from cervello.native.kernels.schemas import COUPLE
+from cervello.native.kernels.schemas import COUPLING
 
-_words = reader(COUPLE)
+_words = reader(COUPLING)
 _ROUNDS = 100  # or as many as there are classes
 _TOLERANCE = 0.005
 
@@ -83,7 +83,7 @@ def _couple(pairs, q, p, qp, classes):
 
 
 def couple(step, ctx):
-    """pairs [rows, classes (classes - 1) / 2] to result [rows, classes]; work [classes + 2, classes] float64."""
+    """pairs [rows, classes (classes - 1) / 2] to result [rows, classes]; work: [classes + 2, classes] float64."""
     w = _words(step, ctx)
     pairs, result, q, rows, classes = w.pairs, w.result, w.work, w.rows, w.classes
     p = q + classes * classes * 8

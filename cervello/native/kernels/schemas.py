@@ -90,7 +90,7 @@ TREES: Final = schema(
     "wide_out")
 
 # Probabilities of classes from those of pairs.
-COUPLE: Final = schema("coupling:couple", "pairs -> result | work", "rows:rows classes")
+COUPLING: Final = schema("coupling:couple", "pairs -> result | work", "rows:rows classes")
 
 # Noise. `site` tells nodes apart, `fill` is a kernel of `noise`, whose words lie in the scratch `block`.
 NORMAL: Final = schema("random:normal", "-> target | block", "rows:rows width mean:float scale:float site:bits fill:function")

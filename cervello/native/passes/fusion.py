@@ -67,9 +67,8 @@ def _transposed_late(nodes: Sequence[Node], values: dict[str, Value], outputs: S
             before = values[turn.inputs[0]]
             name = f"{node.outputs[0]} before {turn.outputs[0]}"
             values[name] = replace(before, name=name, dtype=values[node.outputs[0]].dtype)
-            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,))
-            moved[node.index] = turn = replace(turn, inputs=(name,), outputs=node.outputs)
-            node = turn
+            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,), index=turn.index)  # they change places
+            moved[node.index] = node = replace(turn, inputs=(name,), outputs=node.outputs, index=node.index)
         if node.op == "Transpose" and not node.domain:
             found[node.outputs[0]] = node
     return [moved.get(node.index, node) for node in nodes]
