@@ -15,6 +15,7 @@ from cervello import Recurrent
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.native import Model
 
+
 @pytest.mark.parametrize("inferer", ["basic", "fixed", "memoizing", "dynamic"])
 def test_an_agent_decides_the_same_whoever_else_there_is_and_whatever_their_sizes(inferer: str) -> None:
     together, alone = policy(inferer=inferer), policy()
