@@ -175,7 +175,9 @@ class Policy(PolicyAgents):
         Raises:
           ConfigurationError: the policy was loaded without `spaces`. InputError: an observation, state or mask that does not fit.
         """
-        return self._game.predict(self.name, self._engine, self.seed, observation, state, episode_start, deterministic, action_masks)
+        actions, after, _, _ = self._game.decided(False, self.name, self._engine, self._table.seed, observation, state, episode_start,
+                                                  deterministic, action_masks)
+        return actions, after
 
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
