@@ -221,6 +221,8 @@ def test_columns_that_are_pushed_may_differ_in_size(runtime: Runtime) -> None:
         runtime.push_batch("crowd", list(SIZES), columns)
     with pytest.raises(InputError, match="expected 5 rows, got 4"):
         runtime.push_batch("crowd", list(SIZES), {**columns, "entities": columns["entities"][:4]})
+    with pytest.raises(InputError, match="input 'entities': expected rows of one size, got something ragged"):
+        runtime.push_batch("crowd", list(SIZES), {**columns, "entities": list(columns["entities"])})
     assert runtime.waiting("crowd") == ()
     one_size = {name: np.stack([observations(1)[agent][name] for agent in (1, 3)]) for name in columns}
     runtime.push_batch("crowd", [1, 3], one_size)

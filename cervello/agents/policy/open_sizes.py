@@ -50,7 +50,7 @@ class OpenSizes:
           InputError: sizes that contradict each other, or that this policy cannot take.
         """
         specs = self._engine.inputs
-        return self._of(self._sizes({name: specs[name].row_shape(np.shape(inputs[name])) for name, _, _ in self._axes}, "inputs"), "inputs")
+        return self._of(self._sizes({name: self._row_shape(specs[name], inputs[name]) for name, _, _ in self._axes}, "inputs"), "inputs")
 
     def for_observation(self, agent: AgentId, observation: Any) -> Engine:
         """The engine for the sizes of one agent's observation; raises as `for_columns` does."""
@@ -106,6 +106,14 @@ class OpenSizes:
         return [(own, rows, {name: self._chosen(spec, whole[name], rows) for name, spec in own.inputs.items()})
                 for own, rows in found.values()]
 
+    def _row_shape(self, spec: TensorSpec, column: Any) -> tuple[int, ...]:
+        """The shape of one row of what was given as a column of one size."""
+        try:
+            return spec.row_shape(np.shape(column))
+        except ValueError as error:
+            raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected rows of one size, got something ragged; give an "
+                             "array of type object, with a row for each agent") from error
+
     def _whole(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
         """A column that has as many rows as there are agents."""
         if spec.open_axes and spec.batch_axis is not None and is_ragged(column):
@@ -114,7 +122,7 @@ class OpenSizes:
                                  "belongs to ids[i], so give one row for each")
             rows: Array = column
             return rows
-        shape = spec.row_shape(np.shape(column))
+        shape = self._row_shape(spec, column)
         return fitted(self._engine.name, replace(spec, shape=shape) if spec.admits(shape) else spec, column, n_rows)
 
     def _chosen(self, spec: TensorSpec, column: Array, rows: Sequence[int]) -> Array:
