@@ -171,15 +171,11 @@ class PolicyQueue(WaitingAgents):
                     in_flight.broken = True  # if an interrupt comes
                     self._wait_again(in_flight)
             self._give_back(in_flight)
-            if in_flight.ended_s:
-                self._learn(in_flight, self.costs)
+            if in_flight.ended_s and in_flight.version == self.costs.version:  # not of a model that has been replaced
+                self.costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens,
+                                 in_flight.gross_s)
         self._wait_queue.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
         self._tell()
-
-    def _learn(self, in_flight: InFlightBatch, costs: CostModel) -> None:
-        """What a batch took, unless its model has been replaced."""
-        if in_flight.version == costs.version:
-            costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens, in_flight.gross_s)
 
     def _wait_again(self, in_flight: InFlightBatch) -> None:
         """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on

@@ -46,6 +46,8 @@ class Runtime(RuntimeAgents):
         frame = runtime.run(budget_s=0.001)
         frame["npc"][7]["action"]
 
+    Where a file leaves sizes open, agents may differ in them: those of one size are a batch of their own.
+
     A policy that fails harms no other: its agents keep waiting, its error is in the frame. Several threads may push while a frame runs.
 
     No agent starves: as long as every frame has time for its most urgent agent, one of priority p among n waiting ones decides within
