@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cervello.cli import options
 from cervello.cli.terminal import Terminal
+from cervello.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cervello.bridge import Options
@@ -75,6 +76,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
         from cervello.demo import policy_path
 
         folder = policy_path("scout").parent
+    elif folder.is_file():
+        raise ConfigurationError(f"serve: expected a folder of policies, got the file {str(folder)!r}; put it into a folder and name that")
     chosen = configured(folder, arguments.config, {
         "listen": arguments.listen, "token_file": arguments.token_file, "allow_origin": arguments.allow_origin,
         "max_wait_us": arguments.max_wait_us, "record": arguments.record, "ready_file": arguments.ready_file, "drain_s": arguments.drain_s,
