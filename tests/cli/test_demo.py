@@ -59,7 +59,8 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_match(tmp_path: 
                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cervello.cli.demo._play", lambda *_: pytest.fail("the match was played"))
     folder = tmp_path / "nowhere"
-    assert cervello("demo", "--picture", folder / "arena.png") == (2, "", f"cervello: {str(folder)!r}: no such folder\n")
+    assert cervello("demo", "--picture", folder / "arena.png") == (2, "", f"cervello: {str(folder)!r}: expected a path that is there, found "
+                                                                  "none; check its spelling, and make its folder first where it is to be written\n")
     assert cervello("demo", "--picture", tmp_path) == (2, "", f"cervello: {str(tmp_path)!r}: expected a file, got a folder; name a file in it\n")
 
 
