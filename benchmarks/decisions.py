@@ -176,13 +176,12 @@ def first_actions() -> list[Figure]:
                                         "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
             begun = time.perf_counter()
-            with subprocess.Popen([sys.executable, "-P", "-c", _FIRST, str(path)], env=environment, stdout=subprocess.PIPE, text=True) as acting:
+            command = [sys.executable, "-P", "-c", _FIRST, str(path)]
+            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as acting:
                 assert acting.stdout is not None
-                reports = 0
-                for line in acting.stdout:
+                for reports, line in enumerate(acting.stdout):
                     if line == "acted\n":
                         return time.perf_counter() - begun, reports  # what follows is the end of Python
-                    reports += 1
             raise RuntimeError(f"expected a first action, got exit status {acting.returncode}")
 
         cold, reports = sorted(start(without, f"empty {i}") for i in range(3))[1]

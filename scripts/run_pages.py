@@ -71,11 +71,13 @@ class Program:
     """The Python of one page, in a process that lives until the `with` block ends."""
 
     def __init__(self, python: Path, folder: Path, environment: dict[str, str]):
-        self._warnings = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # shown when a block fails
-        self._process = subprocess.Popen([python, "-P", "-c", _PROGRAM], cwd=folder, env=environment, stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=self._warnings, text=True, encoding="utf-8", start_new_session=True)
+        self._python, self._folder, self._environment = python, folder, environment
 
     def __enter__(self) -> Program:
+        self._warnings = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # shown when a block fails
+        self._process = subprocess.Popen([self._python, "-P", "-c", _PROGRAM], cwd=self._folder, env=self._environment,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._warnings, text=True,
+                                         encoding="utf-8", start_new_session=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -290,7 +292,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             if not Page(page, python, environment, Path(folder)).run():
                 failed.append(page)
-    others = [f"{page}:{block.line} {block.kind}: {block.elsewhere}" for page in arguments.pages for block in blocks(page) if block.elsewhere]
+    others = [f"{page}:{block.line} {block.kind}: {block.elsewhere}"
+              for page in arguments.pages for block in blocks(page) if block.elsewhere]
     if others:
         print("not run, as the pages say:", *others, sep="\n  ")
     print(f"{len(arguments.pages)} pages in {time.monotonic() - start:.0f} s" + (f"; FAILED: {', '.join(failed)}" if failed else ""))

@@ -40,7 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE", type=options.new_file, help="write one HTML page")
     pictures.add(parser, "the estimates with their intervals")
     options.add_json(parser)
-    parser.add_argument("--ray", metavar="WORKERS", type=options.calls, help="run the policies by so many actors on Ray (default: in this process)")
+    parser.add_argument("--ray", metavar="WORKERS", type=options.calls,
+                        help="run the policies by so many actors on Ray (default: in this process)")
     parser.add_argument("--certify", action="store_true",
                         help="check the estimators on this machine: exact enumeration, and the coverage of intervals; no data needed")
 

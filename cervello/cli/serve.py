@@ -38,10 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-origin", metavar="O", action="append", default=[],
                         help="origin of web pages that may connect, as https://game.example; may be repeated")
     parser.add_argument("--config", metavar="F", type=Path, help="these options in TOML; those given here count more")
-    parser.add_argument("--max-wait-us", metavar="N", type=_microseconds, help="microseconds that a request may wait for others to share its batch (default: 0)")
+    parser.add_argument("--max-wait-us", metavar="N", type=_microseconds,
+                        help="microseconds that a request may wait for others to share its batch (default: 0)")
     parser.add_argument("--record", metavar="DIR", type=Path, help="record episodes there (default: nothing is recorded)")
     parser.add_argument("--ready-file", metavar="F", type=Path, help="written with the addresses, as a JSON list, once all are open")
-    parser.add_argument("--drain-s", metavar="S", type=options.seconds, help="seconds that requests in flight have when it is told to stop (default: 5)")
+    parser.add_argument("--drain-s", metavar="S", type=options.seconds,
+                        help="seconds that requests in flight have when it is told to stop (default: 5)")
     parser.add_argument("--metrics", metavar="HOST:PORT", help="Prometheus metrics at /metrics, and /health and /ready")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
                         help="least weight of what is logged (default: info)")

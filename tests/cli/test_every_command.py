@@ -101,7 +101,8 @@ def test_what_is_no_policy_is_refused_with_a_remedy(command: str, what: str, fol
     (("profile", "good.onnx", "--rounds", "1", "--trace", "policies"), "'policies': expected a file, got a folder"),
     (("serve", "good.onnx"), "expected a folder of policies, got the file 'good.onnx'; put it into a folder and name that"),
     (("serve", "--demo", "policies"), "argument FOLDER: not allowed with argument --demo"),
-    (("serve", "--demo", "--record", "good.onnx", "--listen", "tcp://127.0.0.1:0"), "'good.onnx': expected a folder, or nothing yet, got a file")])
+    (("serve", "--demo", "--record", "good.onnx", "--listen", "tcp://127.0.0.1:0"),
+     "'good.onnx': expected a folder, or nothing yet, got a file")])
 def test_a_path_that_does_not_serve_is_named_with_a_remedy(arguments: tuple[str, ...], message: str, folder: Path, scout: Path,
                                                            cervello: Callable[..., Any]) -> None:
     (folder / "good.onnx").write_bytes(scout.read_bytes())
