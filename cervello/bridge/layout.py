@@ -15,6 +15,7 @@ import numpy as np
 
 from cervello.bridge import streams
 from cervello.bridge.codes import BadFrame
+from cervello.bridge.compiled_answer import CompiledAnswer
 from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import unpack, whole
 from cervello.bridge.hosted import Hosted
@@ -24,6 +25,7 @@ from cervello.bridge.wire import Row
 from cervello.spec import Array
 
 MOST_BYTES = 1 << 15  # of a request of which the layout is kept
+_WORTH_IT = 8  # answers by one form, after which it gets a compiled call
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
 _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
@@ -55,15 +57,19 @@ class Layout:
       begins: whether it asks for agents to begin. outputs: names wanted.
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
+      crowd_version: the crowd's `membership_version` that `members` and `keys` are of.
+      compiled: the compiled call that answers such requests while `crowd_version` is the crowd's; None where there is none yet.
+      is_plain: rows and outputs are what the policy takes and gives, as they are.
+      tick_place: where its tick lies; None when it has none.
     """
 
-    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_one_byte", "_others", "_outputs",
-                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "id_start", "id_stop",
-                 "keys", "late_us", "members", "only", "outputs", "policy", "size")
+    __slots__ = ("_head", "_hosted", "_inputs", "_middle", "_n_answered", "_n_bytes", "_one_byte", "_others", "_outputs", "_rest", "_same",
+                 "_streams", "_tail", "_version", "agents", "begins", "compiled", "crowd", "crowd_version", "flags", "id_start", "id_stop",
+                 "is_plain", "keys", "late_us", "members", "only", "outputs", "policy", "size", "tick_place")
 
     def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
-        self._hosted, self._tick = hosted, tick
+        self._hosted, self.tick_place, self._n_bytes = hosted, tick, len(body)
         self.id_start, self.id_stop = number.start, number.stop
         self._inputs: list[tuple[str, int, int, Row]] = [(name, *place, hosted.ports.inputs[name]) for name, place in inputs.items()]
         integers = [number] if tick is None else [number, tick]
@@ -84,7 +90,11 @@ class Layout:
             name, start, stop, row = self._inputs[0]
             self.only = name, start, stop, row.wire, row.shape
         self.size = size_of(1, len(self.agents))
-        self.crowd, self._crowd_changes, self._version = job.link.crowd(hosted.name), -1, 0
+        self.crowd, self.crowd_version, self._version = job.link.crowd(hosted.name), -1, 0
+        self.is_plain = all(row.is_plain and row.dtype != "bool" for _, _, _, row in self._inputs) and all(
+            row.is_plain for _, row in self._outputs)
+        self.compiled: CompiledAnswer | None = None
+        self._n_answered = 0
         self.members: list[Member] = []
         self.keys: list[int] = []
         self._streams = self._head = self._tail = b""
@@ -117,13 +127,13 @@ class Layout:
 
     def tick(self, body: bytes) -> int | None:
         """Its tick."""
-        return self._rest.get("tick") if self._tick is None else self._tick.read(body)
+        return self._rest.get("tick") if self.tick_place is None else self.tick_place.read(body)
 
     def params(self, body: bytes) -> dict[str, Any]:
         """Its parameters, as `decode` gives them."""
         params = {**self._rest, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
-        if self._tick is not None:
-            params["tick"] = self._tick.read(body)
+        if self.tick_place is not None:
+            params["tick"] = self.tick_place.read(body)
         return params
 
     def rows(self, given: Mapping[str, bytes]) -> dict[str, Array] | None:
@@ -153,15 +163,62 @@ class Layout:
     def is_current(self) -> bool:
         """Whether all agents have begun; `members` and `keys` are theirs then."""
         crowd = self.crowd
-        if self._crowd_changes != crowd.membership_version:
+        if self.crowd_version != crowd.membership_version:
             found: list[Any] = list(map(crowd.members.get, self.agents))
             if None in found:
                 return False
             self.members = found
             self.keys = [member.key for member in self.members]
-            self._crowd_changes = crowd.membership_version
-            self._version = 0
+            self.crowd_version = crowd.membership_version
+            self._version = self._n_answered = 0
+            self.compiled = None
         return True
+
+    # As words for compiled code -----------------------------------------------------------------------------------------
+
+    def note_answer(self, received: Array) -> None:
+        """A request of this form was answered at once, whose agents are current; several make a compiled call worth its making.
+
+        Args:
+          received: [bytes] uint8, into which its connection receives.
+        """
+        self._n_answered += 1
+        if self._n_answered == _WORTH_IT or (self.compiled is not None and self.compiled.is_over):
+            self.compiled = CompiledAnswer.of(self._hosted, self, received)
+
+    def fixed_bytes(self) -> tuple[bytes, bytes]:
+        """A body, and which bits of it are the same in all bodies of this form."""
+        known, mask = bytearray(self._n_bytes), bytearray(self._n_bytes)
+        for start, stop, each in self._same:
+            known[start:stop], mask[start:stop] = each, b"\xff" * (stop - start)
+        for at in self._one_byte:
+            mask[at] = 0x80
+        return bytes(known), bytes(mask)
+
+    def input_places(self) -> list[tuple[str, int, int]]:
+        """Names of the inputs that it has, and where their rows begin and end."""
+        return [(name, start, stop) for name, start, stop, _ in self._inputs]
+
+    def defaults(self) -> Mapping[str, Array]:
+        """Rows of the inputs that it leaves out."""
+        return self._others
+
+    def reply_parts(self, version: int) -> tuple[list[bytes], list[tuple[str, int]]]:
+        """What a reply has between its id and its tick, with zeros for outputs; and where in it the rows of each output begin."""
+        if version != self._version:
+            self._prepare(version)
+        parts: list[bytes] = []
+        places = []
+        for before, (name, row) in zip(self._middle, self._outputs, strict=True):
+            parts.append(before)
+            places.append((name, sum(map(len, parts))))
+            parts.append(bytes(len(self.agents) * row.n_bytes))
+        return [*parts, self._tail, b"" if self.tick_place is None else b"\xa4tick"], places
+
+    @property
+    def streams(self) -> bytes:
+        """What a reply has after its tick."""
+        return self._streams if self.begins else b""
 
     # The reply ----------------------------------------------------------------------------------------------------------
 

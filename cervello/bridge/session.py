@@ -16,6 +16,7 @@ from cervello.bridge.known_layouts import KnownLayouts
 from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
 from cervello.bridge.tokens import role_of
+from cervello.spec import Array
 
 if TYPE_CHECKING:
     from cervello.bridge.core import Core
@@ -29,7 +30,13 @@ _NOTIFIES = frozenset({"reward", "end"})
 
 
 class Carrier(Protocol):
-    """What carries a session's messages."""
+    """What carries a session's messages.
+
+    Attributes:
+      received: [bytes] uint8, into which it receives frames; None when it does not receive them whole.
+    """
+
+    received: Array | None
 
     def send(self, body: bytes) -> None:
         """Puts a body into the send queue."""
@@ -91,6 +98,24 @@ class Session:
         else:
             self._request(message, message.id, body, received_s)
 
+    def answer_frame(self, n_bytes: int, received_s: float) -> bytearray | None:
+        """The frame of the answer to the frame that was received last, alone; None, and nothing has happened, when it is to be looked at.
+
+        Args:
+          n_bytes: of the frame. received_s: when its last byte had come, on `time.perf_counter`.
+        """
+        layout, link = self._layouts.compiled(n_bytes - 4), self.link
+        if layout is None or link is None or self._waiting or self.core.draining:  # nothing that waits: nothing is in flight
+            return None
+        compiled, worker = layout.compiled, self.core.workers[layout.policy]
+        if compiled is None or not worker.expects_only(link):
+            return None
+        reply = worker.answer_frame(layout, compiled, n_bytes, received_s)
+        if reply is not None:
+            self.heard_s = time.monotonic()
+            self.core.lookout.answered(received_s)
+        return reply
+
     def bad_frame(self, text: str) -> None:
         """Says what is wrong, and closes."""
         if self.closed:
@@ -108,9 +133,10 @@ class Session:
             return False
         worker = core.workers[layout.policy]
         if alone and not self._waiting and worker.expects_only(link):  # nothing is in flight then
-            reply = worker.answer_at_once(layout, number, body, received_s)
+            reply = worker.answer_at_once(layout, number, body, received_s, self._carrier.received)
             if reply is not None:
                 self._carrier.send(reply)
+                core.lookout.answered(received_s)
                 return True
         limits = core.limits
         if (number in self._in_flight or len(self._in_flight) >= limits.in_flight

@@ -34,6 +34,8 @@ class WebSocketCarrier:
       partial_s: as in `StreamCarrier`.
     """
 
+    received = None
+
     def __init__(self, core: Core, socket: Any):
         self._core, self._socket = core, socket
         self._begun: bytearray | None = None  # of a message in several frames, what has come

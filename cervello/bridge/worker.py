@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from cervello.bridge import inference, swapping
+from cervello.bridge.compiled_answer import CompiledAnswer
 from cervello.bridge.envelope import answer
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
@@ -20,6 +21,7 @@ from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
 from cervello.bridge.pace import BOUND_S, Pace
 from cervello.bridge.rounds import Rounds
+from cervello.spec import Array
 
 _ON_LOOP = frozenset({"infer", "reward"})  # where agents begin or end, hooks of wrappers run, and tables may grow
 _ALONE = 16  # messages of one connection, one after the other, before no company is expected
@@ -72,9 +74,13 @@ class Worker:
         """Whether no other connection may keep this one's requests company: none has agents here, or none has asked for a while."""
         return len(self.hosted.crowds) == 1 or (self._last is link and self._n_same >= _ALONE)
 
-    def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
+    def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float, received: Array | None) -> bytes | None:
         """The answer to a request, run on the event loop at once; None, and nothing has happened, where it may take long, or where others
-        come first."""
+        come first.
+
+        Args:
+          received: [bytes] uint8, into which its connection receives whole frames; None when it does not.
+        """
         hosted = self.hosted
         version = hosted.policy.version
         if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._rounds.swapping
@@ -85,6 +91,20 @@ class Worker:
         took_s = time.perf_counter() - began_s
         if took_s > BOUND_S:  # a size that is proven needs no more proof
             self._pace.ran(version, 1, len(layout.agents), took_s, on_loop=True)
+        if reply is not None and received is not None:
+            layout.note_answer(received)
+        return reply
+
+    def answer_frame(self, layout: Layout, compiled: CompiledAnswer, n_bytes: int, received_s: float) -> bytearray | None:
+        """As `answer_at_once`, by the layout's compiled call: from the frame that was received last to that of the answer."""
+        version = compiled.version
+        if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._rounds.swapping
+                or not self._pace.allows_size(version, layout.size) or layout.crowd_version != layout.crowd.membership_version):
+            return None
+        began_s = time.perf_counter()
+        reply = inference.run_compiled(self.hosted, layout, compiled, n_bytes, received_s, began_s)
+        if reply is not None and (took_s := time.perf_counter() - began_s) > BOUND_S:
+            self._pace.ran(version, 1, compiled.n_rows, took_s, on_loop=True)
         return reply
 
     def done(self, jobs: Sequence[Job]) -> None:

@@ -22,15 +22,22 @@ IDS = [3, 300, 70_000]
 
 
 class Seen:
-    """Which of the short ways have answered."""
+    """Which of the short ways have answered: `n_alone` counts requests that were answered at once, `n_compiled` those among them that one
+    compiled call answered."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.n_alone = self.n_together = 0
-        alone, together = inference.run_at_once, inference.run_known
+        self.n_alone = self.n_together = self.n_compiled = 0
+        alone, together, compiled = inference.run_at_once, inference.run_known, inference.run_compiled
 
         def run_at_once(*given: Any) -> Any:
             reply = alone(*given)
             self.n_alone += reply is not None
+            return reply
+
+        def run_compiled(*given: Any) -> Any:
+            reply = compiled(*given)
+            self.n_alone += reply is not None
+            self.n_compiled += reply is not None
             return reply
 
         def run_known(hosted: Any, jobs: Any) -> bool:
@@ -39,6 +46,7 @@ class Seen:
             return answered
 
         monkeypatch.setattr(inference, "run_at_once", run_at_once)
+        monkeypatch.setattr(inference, "run_compiled", run_compiled)
         monkeypatch.setattr(inference, "run_known", run_known)
 
 
@@ -101,10 +109,12 @@ def test_replies_have_the_bytes_of_a_request_that_is_looked_at(tmp_path: Path, s
         for numbers in ((5, 127), (128, 255), (256, 300), (70_000, 70_050)):  # of each length
             for number in numbers:
                 step(number)
-            before = seen.n_alone
-            until(lambda before=before: seen.n_alone > before, lambda numbers=numbers: step(numbers[0]))  # type: ignore[misc]
-            for number in numbers:
-                step(number)
+            for count in ("n_alone", "n_compiled"):
+                before = getattr(seen, count)
+                until(lambda count=count, before=before: getattr(seen, count) > before,  # type: ignore[misc]
+                      lambda numbers=numbers: step(numbers[0]))  # type: ignore[misc]
+                for number in numbers:
+                    step(number)
 
 
 def test_agents_that_end_begin_or_restart_are_noticed(tmp_path: Path, seen: Seen) -> None:
