@@ -6,22 +6,26 @@ and a batch that takes another way or fails, are left as they are: others look a
 
 from __future__ import annotations
 
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cervello.agents.policy.repeated import RepeatedBatch
 from cervello.bridge.framing import LENGTH
+from cervello.bridge.pace import BOUND_S
 from cervello.codegen import entry, linker
 from cervello.native.kernels import frame_words as words
 from cervello.noise import layout as objects
 from cervello.spec import Array
 
 if TYPE_CHECKING:
-    from cervello.bridge.hosted import Hosted
     from cervello.bridge.layout import Layout
+    from cervello.bridge.session import Session
+    from cervello.bridge.worker import Worker
 
 _RUN, _ANSWER = "cervello.native.kernels.runtime.control:run_named", "cervello.native.kernels.runtime.frames:answer_frame"
+WORTH_IT = 32  # requests of one form that were answered at once, after which it gets a compiled call
 _TICK_BYTES = 5  # of a tick in a reply, at most
 
 
@@ -32,21 +36,27 @@ def link() -> None:
 
 
 class CompiledAnswer:
-    """Answers frames of one layout, for one version of the policy. Mutable: it owns the columns and the reply.
+    """Answers frames of one layout, for one version of the policy and as long as no agent of its crowd begins or ends. Mutable: it owns
+    the columns and the reply. Used on the event loop.
 
     Attributes:
-      version: of the policy that decides. n_rows: agents of a request.
-      tick: of the last request that was answered; None when they have none.
+      version: of the policy that decides. n_bytes: of a frame.
+      is_over: it answers nothing any more, since the policy was swapped.
     """
 
-    __slots__ = ("_batch", "_block", "_call", "_has_tick", "_is_over", "_policy", "_reply", "n_rows", "version")
+    __slots__ = ("_batch", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_has_tick", "_late_s", "_link", "_members", "_n_rows",
+                 "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
 
-    def __init__(self, hosted: Hosted, layout: Layout, batch: RepeatedBatch, received: Array):
+    def __init__(self, session: Session, worker: Worker, layout: Layout, batch: RepeatedBatch, received: Array):
         version = batch.engine.version
-        self._policy, self._batch, self.version, self.n_rows = hosted.policy, batch, version, len(layout.agents)
-        self._is_over = False
+        assert session.link is not None
+        self._session, self._worker, self._link = session, worker, session.link
+        self._policy, self._batch, self.version, self._n_rows = worker.hosted.policy, batch, version, len(layout.agents)
+        self._crowd, self._crowd_version, self._members = layout.crowd, layout.crowd_version, layout.members
+        self._counts, self._size, self._late_s = worker.hosted.counts, layout.size, layout.late_us / 1e6
+        self.is_over = False
         expected, mask = layout.fixed_bytes()
-        n_bytes = LENGTH.size + len(expected)
+        n_bytes = self.n_bytes = LENGTH.size + len(expected)
         known, masks = np.zeros((2, -(-n_bytes // 8)), np.int64)
         _fill(known, LENGTH.pack(len(expected)) + expected)
         _fill(masks, b"\xff" * LENGTH.size + mask)
@@ -73,7 +83,7 @@ class CompiledAnswer:
         block = self._block = np.zeros(words.COPIES + len(inputs) + len(outputs), np.int64)
         assert batch.engine.fast_path is not None
         header = {
-            words.RUN: linker.address(_RUN), words.CONTEXT: batch.engine.fast_path.context, words.ROWS: self.n_rows,
+            words.RUN: linker.address(_RUN), words.CONTEXT: batch.engine.fast_path.context, words.ROWS: self._n_rows,
             words.FRAME: address, words.FRAME_BYTES: n_bytes, words.EXPECTED: known.ctypes.data, words.MASK: masks.ctypes.data,
             words.ID_AT: LENGTH.size + layout.id_start, words.ID_BYTES: layout.id_stop - layout.id_start,
             words.TICK_AT: 0 if tick is None else LENGTH.size + tick.start, words.TICK_BYTES: 0 if tick is None else tick.stop - tick.start,
@@ -84,7 +94,7 @@ class CompiledAnswer:
         self._call = entry.fastcall_objects(_ANSWER, block.ctypes.data, (block, known, masks, after, reply, received, batch))
 
     @classmethod
-    def of(cls, hosted: Hosted, layout: Layout, received: Array) -> CompiledAnswer | None:
+    def of(cls, session: Session, worker: Worker, layout: Layout, received: Array) -> CompiledAnswer | None:
         """The compiled call for a layout whose agents have begun; None where there is none.
 
         Args:
@@ -92,32 +102,49 @@ class CompiledAnswer:
         """
         if not objects.is_known() or received.ctypes.data % 8 or not layout.is_plain:
             return None
-        batch = hosted.policy.repeat(layout.keys, layout.flags)
+        batch = worker.hosted.policy.repeat(layout.keys, layout.flags)
         if batch is None or not batch.inputs.keys() == {name for name, _, _ in layout.input_places()} | layout.defaults().keys():
             return None
-        return cls(hosted, layout, batch, received)
+        return cls(session, worker, layout, batch, received)
 
-    def answer(self, n_bytes: int) -> bytearray | None:
-        """The frame of the reply to the frame that has been received; None, and nothing has happened, where another way is to be taken.
+    def answer(self, n_bytes: int, received_s: float) -> bytearray | None:
+        """The frame of the reply to the frame that was received last, alone; None, and nothing has happened, where another way is to be
+        taken.
 
-        Raises:
-          AgentError: agents have ended; nothing has happened either.
+        Args:
+          n_bytes: of the frame. received_s: when its last byte had come, on `time.perf_counter`.
         """
-        found, self._is_over = self._policy.run_repeated(self._batch, self._call, n_bytes)
+        # One function, since the code of each that is called must come from memory again after the pause between two requests.
+        worker, session, crowd = self._worker, self._session, self._crowd
+        if (session.waiting or worker.n_passed or worker.gathered or self._crowd_version != crowd.membership_version
+                or not worker.expects_only(self._link) or worker.closing or worker.swapping or session.core.draining
+                or not worker.pace.allows_size(self.version, self._size)):
+            return None
+        began_s = perf_counter()
+        if self._late_s and began_s > received_s + self._late_s:
+            return None
+        try:
+            found, self.is_over = self._policy.run_repeated(self._batch, self._call, n_bytes)
+        except Exception:
+            return None
         if not found:
             return None
         if found & 1:
             self._batch.engine.report()
+        now, counts = perf_counter(), self._counts
+        counts.ran(self._n_rows, now - began_s, (began_s - received_s,))
+        counts.requests += 1
+        counts.latencies_s.append(now - received_s)
+        crowd.step(self._members, int(self._block[words.TICK]) if self._has_tick else None)
+        session.heard_s = monotonic()
+        if now - began_s > BOUND_S:  # a size that is proven needs no more proof
+            worker.pace.ran(self.version, 1, self._n_rows, now - began_s, on_loop=True)
         return self._reply[found >> 1 & 15:found >> 5]
 
     @property
-    def is_over(self) -> bool:
-        """Whether it answers nothing any more, since the policy was swapped."""
-        return self._is_over
-
-    @property
-    def tick(self) -> int | None:
-        return int(self._block[words.TICK]) if self._has_tick else None
+    def is_stale(self) -> bool:
+        """Whether the policy was swapped: this keeps the old one alive, and answers nothing any more."""
+        return self.version != self._policy.version
 
 
 def _fill(target: Array, data: bytes) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from cervello.bridge import agent_methods, streams
 from cervello.bridge.agent_methods import flag, flags, optional_int, rows_of, too_long
 from cervello.bridge.codes import bad
-from cervello.bridge.compiled_answer import CompiledAnswer
 from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import answer, as_list
 from cervello.bridge.hosted import Hosted
@@ -224,24 +223,6 @@ def run_at_once(hosted: Hosted, layout: Layout, number: int, body: bytes, receiv
     rows = hosted.ports.outputs
     outputs = {name: actions[name].tobytes() if rows[name].is_plain else rows[name].data(actions[name]) for name in layout.outputs}
     return layout.reply(number, outputs, actions.version, tick)
-
-
-def run_compiled(hosted: Hosted, layout: Layout, compiled: CompiledAnswer, n_bytes: int, received_s: float, began_s: float,
-                 ) -> bytearray | None:
-    """As `run_at_once`, from the frame that was received last to that of the answer in one compiled call; agents are current."""
-    if layout.late_us and began_s > received_s + layout.late_us / 1e6:
-        return None
-    try:
-        reply = compiled.answer(n_bytes)
-    except Exception:
-        return None
-    if reply is not None:
-        now, counts = perf_counter(), hosted.counts
-        counts.ran(compiled.n_rows, now - began_s, (began_s - received_s,))
-        counts.requests += 1
-        counts.latencies_s.append(now - received_s)
-        layout.crowd.step(layout.members, compiled.tick)
-    return reply
 
 
 def run_known(hosted: Hosted, jobs: Sequence[Job]) -> bool:

@@ -27,11 +27,6 @@ class KnownLayouts:
         layout = self._layouts.get(len(body))
         return layout if layout is not None and layout.fits(body) else None
 
-    def compiled(self, n_bytes: int) -> Layout | None:
-        """The form that bodies of a length had, if it has a compiled call, which looks whether they have it."""
-        layout = self._layouts.get(n_bytes)
-        return None if layout is None or layout.compiled is None else layout
-
     def notice(self, job: Job, body: bytes) -> None:
         """A request to infer was looked at; sets `job.body` where its form is wanted."""
         n_bytes = len(body)

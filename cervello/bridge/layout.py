@@ -15,7 +15,6 @@ import numpy as np
 
 from cervello.bridge import streams
 from cervello.bridge.codes import BadFrame
-from cervello.bridge.compiled_answer import CompiledAnswer
 from cervello.bridge.crowd import Member
 from cervello.bridge.envelope import unpack, whole
 from cervello.bridge.hosted import Hosted
@@ -25,7 +24,6 @@ from cervello.bridge.wire import Row
 from cervello.spec import Array
 
 MOST_BYTES = 1 << 15  # of a request of which the layout is kept
-_WORTH_IT = 8  # answers by one form, after which it gets a compiled call
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
 _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
@@ -58,14 +56,14 @@ class Layout:
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
       crowd_version: the crowd's `membership_version` that `members` and `keys` are of.
-      compiled: the compiled call that answers such requests while `crowd_version` is the crowd's; None where there is none yet.
+      n_answered: requests that were answered at once, since `crowd_version` changed.
       is_plain: rows and outputs are what the policy takes and gives, as they are.
       tick_place: where its tick lies; None when it has none.
     """
 
-    __slots__ = ("_head", "_hosted", "_inputs", "_middle", "_n_answered", "_n_bytes", "_one_byte", "_others", "_outputs", "_rest", "_same",
-                 "_streams", "_tail", "_version", "agents", "begins", "compiled", "crowd", "crowd_version", "flags", "id_start", "id_stop",
-                 "is_plain", "keys", "late_us", "members", "only", "outputs", "policy", "size", "tick_place")
+    __slots__ = ("_head", "_hosted", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_rest", "_same",
+                 "_streams", "_tail", "_version", "agents", "begins", "crowd", "crowd_version", "flags", "id_start", "id_stop",
+                 "is_plain", "keys", "late_us", "members", "n_answered", "only", "outputs", "policy", "size", "tick_place")
 
     def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
@@ -93,8 +91,7 @@ class Layout:
         self.crowd, self.crowd_version, self._version = job.link.crowd(hosted.name), -1, 0
         self.is_plain = all(row.is_plain and row.dtype != "bool" for _, _, _, row in self._inputs) and all(
             row.is_plain for _, row in self._outputs)
-        self.compiled: CompiledAnswer | None = None
-        self._n_answered = 0
+        self.n_answered = 0
         self.members: list[Member] = []
         self.keys: list[int] = []
         self._streams = self._head = self._tail = b""
@@ -170,21 +167,10 @@ class Layout:
             self.members = found
             self.keys = [member.key for member in self.members]
             self.crowd_version = crowd.membership_version
-            self._version = self._n_answered = 0
-            self.compiled = None
+            self._version = self.n_answered = 0
         return True
 
     # As words for compiled code -----------------------------------------------------------------------------------------
-
-    def note_answer(self, received: Array) -> None:
-        """A request of this form was answered at once, whose agents are current; several make a compiled call worth its making.
-
-        Args:
-          received: [bytes] uint8, into which its connection receives.
-        """
-        self._n_answered += 1
-        if self._n_answered == _WORTH_IT or (self.compiled is not None and self.compiled.is_over):
-            self.compiled = CompiledAnswer.of(self._hosted, self, received)
 
     def fixed_bytes(self) -> tuple[bytes, bytes]:
         """A body, and which bits of it are the same in all bodies of this form."""

@@ -57,13 +57,20 @@ class StreamCarrier(asyncio.BufferedProtocol):
             return
         received_s = time.perf_counter()
         deframer = self._deframer
-        if not deframer.n_partial and 4 < n_bytes <= 4 + deframer.most and n_bytes - 4 == int.from_bytes(data[:4], "little"):
-            frame = session.answer_frame(n_bytes, received_s)  # one whole frame, as most often
-            if frame is None:
-                session.receive(bytes(data[4:n_bytes]), received_s)
-            elif not self._transport.is_closing():
-                self._transport.write(frame)
-            return
+        if not deframer.n_partial:
+            compiled = session.compiled.get(n_bytes)
+            if compiled is not None:
+                reply = compiled.answer(n_bytes, received_s)
+                if reply is not None:
+                    if not self._transport.is_closing():
+                        self._transport.write(reply)
+                    self._core.lookout.answered()
+                    return
+                if compiled.is_over:
+                    del session.compiled[n_bytes]
+            if 4 < n_bytes <= 4 + deframer.most and n_bytes - 4 == int.from_bytes(data[:4], "little"):
+                session.receive(bytes(data[4:n_bytes]), received_s)  # one whole frame, as most often
+                return
         try:
             for body in deframer.feed(data[:n_bytes]):
                 self.partial_s = None

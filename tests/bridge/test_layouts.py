@@ -16,6 +16,7 @@ from serving import TIME_LIMIT_S, Wire, served
 
 import cervello
 from cervello.bridge import Limits, inference, layout
+from cervello.bridge.compiled_answer import CompiledAnswer
 
 _TRIES = 500  # on a busy machine some runs take longer than the bound of the event loop
 IDS = [3, 300, 70_000]
@@ -27,14 +28,14 @@ class Seen:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.n_alone = self.n_together = self.n_compiled = 0
-        alone, together, compiled = inference.run_at_once, inference.run_known, inference.run_compiled
+        alone, together, compiled = inference.run_at_once, inference.run_known, CompiledAnswer.answer
 
         def run_at_once(*given: Any) -> Any:
             reply = alone(*given)
             self.n_alone += reply is not None
             return reply
 
-        def run_compiled(*given: Any) -> Any:
+        def answer(*given: Any) -> Any:
             reply = compiled(*given)
             self.n_alone += reply is not None
             self.n_compiled += reply is not None
@@ -46,7 +47,7 @@ class Seen:
             return answered
 
         monkeypatch.setattr(inference, "run_at_once", run_at_once)
-        monkeypatch.setattr(inference, "run_compiled", run_compiled)
+        monkeypatch.setattr(CompiledAnswer, "answer", answer)
         monkeypatch.setattr(inference, "run_known", run_known)
 
 

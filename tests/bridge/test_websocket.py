@@ -92,6 +92,28 @@ def test_a_connection_that_says_nothing_between_whole_messages_stays_open(tmp_pa
         assert ask(socket, 3, "ping", {})[2] is None
 
 
+def test_requests_that_come_in_one_read_are_one_batch(tmp_path: Path) -> None:
+    """As over TCP, also when each of them alone is answered at once."""
+    from websockets.frames import Frame, Opcode
+
+    with running(tmp_path) as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        ask(socket, 2, "begin", {"policy": "sum", "agents": [1, 2]})
+        bodies = [msgpack.packb([0, agent, "infer", [{"policy": "sum", "agents": [agent], "inputs": {"obs": bytes(4)}}]]) for agent in (1, 2)]
+        counts = server.server.core.policies["sum"].counts
+        for body in bodies * 30:  # until their forms are known
+            socket.send(body)
+            socket.recv(timeout=20)
+        together = b"".join(bytes(Frame(Opcode.BINARY, body).serialize(mask=True)) for body in bodies)
+        for _ in range(500):
+            before = counts.batches
+            socket.socket.sendall(together)
+            assert sorted(msgpack.unpackb(socket.recv(timeout=20))[1] for _ in bodies) == [1, 2]
+            if counts.batches - before == 1:
+                return
+        raise AssertionError("no two requests were one batch")
+
+
 def test_draining_closes_with_1001(tmp_path: Path) -> None:
     with running(tmp_path) as server, opened(server.address) as socket:
         ask(socket, 1, "hello", {"version": 1, "client": "w"})
