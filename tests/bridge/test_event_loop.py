@@ -127,10 +127,10 @@ def test_agents_that_begin_slowly_delay_no_other_policy(tmp_path: Path) -> None:
     other = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
     with served({"sum": policy, "other": other}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire, \
             Wire(running.address, {"client": "b"}) as beside:
-        for method, more in (("begin", {}), ("infer", {"inputs": {"obs": ROW}, "begin": True})):
+        for method, agent, more in (("begin", 90, {}), ("infer", 91, {"inputs": {"obs": ROW}, "begin": True})):
             until_on_loop(wire, watched)
             gate = watched.gates["begin"] = Gate()
-            number = wire.request(method, {"policy": "sum", "agents": [len(method) + 90], **more})
+            number = wire.request(method, {"policy": "sum", "agents": [agent], **more})
             assert gate.reached.wait(TIME_LIMIT_S)
             beside.result("ping", {})  # both are answered while the policy waits
             infer(beside, "other")
