@@ -6,6 +6,7 @@ and a batch that takes another way or fails, are left as they are: others look a
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ class CompiledAnswer:
         if not objects.is_known() or received.ctypes.data % 8 or not layout.is_plain:
             return None
         batch = worker.hosted.policy.repeat(layout.keys, layout.flags)
-        if batch is None or not batch.inputs.keys() == {name for name, _, _ in layout.input_places()} | layout.defaults().keys():
+        if batch is None or batch.inputs.keys() != {name for name, _, _ in layout.input_places()} | layout.defaults().keys():
             return None
         return cls(session, worker, layout, batch, received)
 
@@ -130,7 +131,7 @@ class CompiledAnswer:
         if not found:
             return None
         if found & 1:
-            self._batch.engine.report()
+            asyncio.get_running_loop().call_soon(self._batch.engine.report)  # aloud, when this is answered
         now, counts = perf_counter(), self._counts
         counts.ran(self._n_rows, now - began_s, (began_s - received_s,))
         counts.requests += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -16,32 +16,16 @@ import numpy as np
 from cervello.bridge import streams
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.crowd import Member
-from cervello.bridge.envelope import unpack, whole
+from cervello.bridge.envelope import whole
 from cervello.bridge.hosted import Hosted
+from cervello.bridge.layout_places import Integer, places
 from cervello.bridge.pace import size_of
-from cervello.bridge.scan import enter_container, skip_scalar
 from cervello.bridge.wire import Row
 from cervello.spec import Array
 
 MOST_BYTES = 1 << 15  # of a request of which the layout is kept
-_INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
 _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
-
-
-class _Integer(NamedTuple):
-    """Where an integer of at most 32 bits lies in a body, without the byte that says how long it is.
-
-    Attributes:
-      is_short: it has no such byte, and is below 128.
-    """
-
-    start: int
-    stop: int
-    is_short: bool
-
-    def read(self, body: bytes) -> int:
-        return int.from_bytes(body[self.start:self.stop], "big")
 
 
 class Layout:
@@ -65,7 +49,7 @@ class Layout:
                  "_streams", "_tail", "_version", "agents", "begins", "crowd", "crowd_version", "flags", "id_start", "id_stop",
                  "is_plain", "keys", "late_us", "members", "n_answered", "only", "outputs", "policy", "size", "tick_place")
 
-    def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
+    def __init__(self, hosted: Hosted, request: Any, body: bytes, number: Integer, tick: Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
         self._hosted, self.tick_place, self._n_bytes = hosted, tick, len(body)
         self.id_start, self.id_stop = number.start, number.stop
@@ -105,10 +89,10 @@ class Layout:
           request: a `Request`. body: its bytes.
         """
         try:
-            places = _places(body)
+            found = places(body)
         except (BadFrame, IndexError):
             return None
-        return None if places is None or not request.is_short or not request.ids else cls(hosted, request, body, *places)
+        return None if found is None or not request.is_short or not request.ids else cls(hosted, request, body, *found)
 
     # The request --------------------------------------------------------------------------------------------------------
 
@@ -194,12 +178,12 @@ class Layout:
         if version != self._version:
             self._prepare(version)
         parts: list[bytes] = []
-        places = []
+        starts = []
         for before, (name, row) in zip(self._middle, self._outputs, strict=True):
             parts.append(before)
-            places.append((name, sum(map(len, parts))))
+            starts.append((name, sum(map(len, parts))))
             parts.append(bytes(len(self.agents) * row.n_bytes))
-        return [*parts, self._tail, b"" if self.tick_place is None else b"\xa4tick"], places
+        return [*parts, self._tail, b"" if self.tick_place is None else b"\xa4tick"], starts
 
     @property
     def streams(self) -> bytes:
@@ -262,65 +246,3 @@ class Layout:
 
 def _bin_header(n_bytes: int) -> bytes:
     return bytes((0xC4, n_bytes)) if n_bytes < 256 else _U16.pack(0xC5, n_bytes) if n_bytes < 65536 else _U32.pack(0xC6, n_bytes)
-
-
-def _places(body: bytes) -> tuple[_Integer, _Integer | None, dict[str, tuple[int, int]]] | None:
-    """Where a request that was accepted has its id, its tick and the bytes of its inputs; None where the form is unusual."""
-    _, _, at = enter_container(body, 0)
-    at = skip_scalar(body, at)
-    number = _integer(body, at)
-    if number is None:
-        return None
-    _, _, at = enter_container(body, skip_scalar(body, number.stop))
-    _, n_pairs, at = enter_container(body, at)
-    tick: _Integer | None = None
-    inputs: dict[str, tuple[int, int]] = {}
-    for _ in range(n_pairs):
-        key, at = _text(body, at)
-        if key == "inputs":
-            _, n_inputs, at = enter_container(body, at)
-            for _ in range(n_inputs):
-                name, at = _text(body, at)
-                stop = skip_scalar(body, at)
-                if body[at] != 0xC0:
-                    inputs[name] = _data(body, at), stop
-                at = stop
-        elif key == "tick" and body[at] != 0xC0:
-            tick = _integer(body, at)
-            if tick is None:
-                return None
-            at = tick.stop
-        else:
-            at = _skip(body, at)
-    return number, tick, inputs
-
-
-def _integer(body: bytes, at: int) -> _Integer | None:
-    if body[at] < 128:
-        return _Integer(at, at + 1, True)
-    n_bytes = _INTEGERS.get(body[at])
-    return None if n_bytes is None else _Integer(at + 1, at + 1 + n_bytes, False)
-
-
-def _text(body: bytes, at: int) -> tuple[str, int]:
-    stop = skip_scalar(body, at)
-    found: str = unpack(body[at:stop])
-    return found, stop
-
-
-def _data(body: bytes, at: int) -> int:
-    """Where the bytes of the bin or str at `at` begin."""
-    return at + 1 + {0xC4: 1, 0xD9: 1, 0xC5: 2, 0xDA: 2, 0xC6: 4, 0xDB: 4}.get(body[at], 0)
-
-
-def _skip(body: bytes, at: int) -> int:
-    """Where the value after the scalar, or list of scalars, at `at` begins."""
-    try:
-        return skip_scalar(body, at)
-    except BadFrame:
-        is_map, n, at = enter_container(body, at)
-    if is_map:
-        raise BadFrame("expected a list, got a map")
-    for _ in range(n):
-        at = skip_scalar(body, at)
-    return at

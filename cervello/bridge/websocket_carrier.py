@@ -10,6 +10,7 @@ from typing import Any
 from cervello.bridge.core import Core
 from cervello.bridge.stream_carrier import tune
 from cervello.errors import ConfigurationError
+from cervello.spec import Array
 
 try:
     from websockets.asyncio.server import ServerConnection, serve
@@ -34,7 +35,7 @@ class WebSocketCarrier:
       partial_s: as in `StreamCarrier`.
     """
 
-    received = None
+    received: Array | None = None  # frames come unmasked and whole from the package
 
     def __init__(self, core: Core, socket: Any):
         self._core, self._socket = core, socket
