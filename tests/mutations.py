@@ -130,7 +130,7 @@ MUTATIONS = [
              "combine(load(turned + i * 64), load(turned + (i + 8) * 64))", "combine(load(turned + i * 64), load(turned + (15 - i) * 64))",
              f"{NATIVE}/test_fusion.py::test_softmax_of_short_rows_has_the_bits_of_single_rows"),
     Mutation("fused attention reads the mask of the first rows for all", "native/kernels/attention.py",
-             "j * word(at, 4) + first * word(at, 5)", "j * word(at, 4)",
+             "j * op.by[2] + first * op.row", "j * op.by[2]",
              f"{NATIVE}/test_fusion.py::test_attention_in_one_step_has_the_bits_of_its_parts"),
     Mutation("the memory plan settles for the last pile", "native/kernels/runtime/placing.py", "        if least < 0 or total < least:",
              "        if True:", f"{NATIVE}/test_memory_bounds.py"),

@@ -132,12 +132,15 @@ class ScratchPad:
         """Other memory, with rows from `first` on at its beginning."""
         columns = {}
         for name, spec in self.specs.items():
-            column = np.empty((capacity, *spec.shape), self._columns[name].dtype if name in self._columns else spec.dtype)
+            column = self._allocate(spec, capacity)
             if n_rows:
                 column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
         self._use(columns)
         self.capacity, self.is_large = capacity, capacity * self._row_bytes > KEPT_BYTES
+
+    def _allocate(self, spec: TensorSpec, capacity: int) -> Array:
+        return np.empty((capacity, *spec.shape), self._columns[spec.name].dtype if spec.name in self._columns else spec.dtype)
 
     def _use(self, columns: dict[str, Array]) -> None:
         """Other columns from here on."""
@@ -301,7 +304,7 @@ class ScratchPad:
             if spec.batch_axis == 0:
                 found[name] = rows
             elif spec.batch_axis is None:
-                found[name] = _only(spec, rows)
+                found[name] = shared_value(spec, rows)
             else:
                 found[name] = np.ascontiguousarray(np.moveaxis(rows, 0, spec.batch_axis))
         if self._are_views:
@@ -309,11 +312,15 @@ class ScratchPad:
         return found
 
 
-def _only(spec: TensorSpec, rows: Array) -> Array:
-    """The one value of an input that all agents share."""
+def shared_value(spec: TensorSpec, rows: Array) -> Array:
+    """The one value of an input that all agents share, of which `rows` has one for each.
+
+    Raises:
+      InputError: they differ.
+    """
     if not len(rows):
         return np.zeros(spec.shape, spec.dtype)
-    if any(row.tobytes() != rows[0].tobytes() for row in rows):
+    if any(row.shape != rows[0].shape or row.tobytes() != rows[0].tobytes() for row in rows):
         raise InputError(f"input {spec.name!r}: expected one value, which all agents of a batch share, got different ones; "
                          "give the same to all or run apart")
     return np.array(rows[0], spec.dtype)

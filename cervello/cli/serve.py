@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 SUMMARY = "serve a folder of policies to games over TCP, Unix sockets and WebSockets"
 EXAMPLES: tuple[str, ...] = ("cervello serve brains/ --listen tcp://127.0.0.1:5577 --record episodes/",
-                              "cervello serve brains/ --listen ws://127.0.0.1:5578",)
+                              "cervello serve brains/ --listen ws://127.0.0.1:5578",
+                              "cervello serve --demo")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ("brains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line "
                      "'listening ADDRESS' per address goes to stdout, the log as JSON lines to stderr. Exit status: 0 after SIGTERM or "
                      "Ctrl-C when everything was done in time, 1 when something was given up, 2 for an error of the options or files.")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="policies, NAME.onnx each")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", help="policies, NAME.onnx each")
+    what.add_argument("--demo", action="store_true", help="serve the policies of cervello demo: grazer, hunter and scout")
     parser.add_argument("--listen", metavar="ADDRESS", action="append", default=[],
                         help="tcp://host:port, unix:/path or ws://host:port; port 0 takes a free one; may be repeated "
                              "(default: tcp://127.0.0.1:5577)")
@@ -67,7 +70,12 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     root.setLevel(arguments.log_level.upper())
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(handler)
-    chosen = configured(arguments.folder, arguments.config, {
+    folder = arguments.folder
+    if arguments.demo:
+        from cervello.demo import policy_path
+
+        folder = policy_path("scout").parent
+    chosen = configured(folder, arguments.config, {
         "listen": arguments.listen, "token_file": arguments.token_file, "allow_origin": arguments.allow_origin,
         "max_wait_us": arguments.max_wait_us, "record": arguments.record, "ready_file": arguments.ready_file, "drain_s": arguments.drain_s,
         "metrics": arguments.metrics})

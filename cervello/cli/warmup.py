@@ -18,8 +18,8 @@ EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:follow",
     "storing:keep",
-    "gemm:gemm", "gemv:gemm", "products:product",
-    "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
+    "gemm:gemm", "gemm:gemm_residual", "gemv:gemm", "products:product",
+    "maps:map1", "maps:map2", "maps:map2_then", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",

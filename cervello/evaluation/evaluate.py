@@ -29,6 +29,7 @@ from cervello.evaluation.table import AnyTable
 from cervello.evaluation.tables import AGENT, JOINT, Blocks, Rows
 from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head
+from cervello.native.execution.counts import thread_count
 from cervello.spec import Array
 
 ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")
@@ -47,7 +48,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
              interval: str = "default", level: float = 0.95, resamples: int = 1999, seed: int = 0,
              reward_range: tuple[float, float] | None = None, max_weight: float | None = None, q: Any = None, ragged: str = CARRY,
              bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, ray: int | None = None,
-             progress: Progress | None = None, memory_bytes: int = 4 << 30) -> Report:
+             progress: Progress | None = None, memory_bytes: int = 4 << 30, threads: int = 1) -> Report:
     """Estimates the value of policies from logged episodes.
 
     Args:
@@ -73,6 +74,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       progress: called with the number of episodes that are done.
       memory_bytes: about how much memory the fit of value functions may take. They are fitted to all data at once; all else takes memory
         for a bounded number of episodes, and a few numbers for each.
+      threads: that policies and `mis` may use in this process; numbers do not depend on them. With `ray`, each actor's policies have one.
     Raises:
       InputError: data that do not fit; the message names episode, step and column. ConfigurationError: options that do not.
     """
@@ -81,8 +83,9 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     _check(gamma, horizon, weights, wanted, options, ragged)
     if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
         raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
+    threads = thread_count("evaluation, threads", threads)
     source = open_dataset(dataset)
-    candidates = _candidates(policies, head)
+    candidates = _candidates(policies, head, threads if ray is None else 1)
     by = _behavior(behavior, head)
     valued, given = any(name in BY_VALUES for name in wanted), _is_function(q)
     held = valued and not (given and all(each.n_actions is not None for each in candidates))
@@ -107,7 +110,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     tables = [blocks.table(k) for k in range(len(candidates))]
     if "mis" in wanted:
         library.check_ends(gamma, scored.truncated)
-    visits = library.mis_of_all(tables, blocks.features) if "mis" in wanted else []
+    visits = library.mis_of_all(tables, blocks.features, threads) if "mis" in wanted else []
     fitted = isinstance(by, Behavior)
     judged = []
     for k, (candidate, table) in enumerate(zip(candidates, tables, strict=True)):
@@ -211,7 +214,7 @@ def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, .
                                  "interval='bca' for them")
 
 
-def _candidates(policies: Any, head: Head | Mapping[str, Head] | None) -> list[Candidate]:
+def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: int) -> list[Candidate]:
     if isinstance(policies, Mapping):
         named = dict(policies)
     elif isinstance(policies, Sequence) and not isinstance(policies, str):
@@ -231,7 +234,7 @@ def _candidates(policies: Any, head: Head | Mapping[str, Head] | None) -> list[C
             raise ConfigurationError(f"evaluation, head: expected policies among {list(named)}, got {name!r}")
         if each is not None and not isinstance(each, Head):
             raise ConfigurationError(f"evaluation, head: expected one of cervello.heads, got {each!r}")
-    return [Candidate(str(name), given, heads.get(name)) for name, given in named.items()]
+    return [Candidate(str(name), given, heads.get(name), threads) for name, given in named.items()]
 
 
 def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:

@@ -95,7 +95,7 @@ class FastPath:
             flags = self._every if deterministic is True else deterministic
             status = named(address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
-            raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
+            raise NonFiniteState(out) if status == NONFINITE else self._model.program.failure(status)
         return out if status == 0 else None
 
     @property

@@ -51,7 +51,7 @@ class PolicyQueue(WaitingAgents):
 
     def take(self, n_rows: int, frame: int, limit: Limit | None = None) -> InFlightBatch:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
-        they differ in a value that all rows of a batch share: those run in a batch of their own.
+        they differ in a value that all rows of a batch share, or in size: those run in a batch of their own.
 
         Args:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
@@ -62,7 +62,9 @@ class PolicyQueue(WaitingAgents):
             self.sort_by_urgency(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
         queue = wait_queue.queue
-        n_rows = queue.equal_prefix(n_rows)
+        if queue.shares:
+            ready_queue.needs_sort[self] = None  # until those that are gathered have left
+            n_rows = queue.gather_alike(n_rows)
         whole = n_rows == len(queue.generations)
         ids, columns = queue.front(n_rows)
         flags: bool | Array = False
@@ -89,6 +91,9 @@ class PolicyQueue(WaitingAgents):
         wait_queue.drop(n_rows)
         self._tell()
         return in_flight
+
+    def postpone(self, line_s: float, frame: int) -> None:
+        """Not one row of the first agents fits into so many seconds, all that a frame has; others of the policy may, see `SizedQueue`."""
 
     def decide(self, in_flight: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
         """Who has decided, and columns by output. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
@@ -166,11 +171,15 @@ class PolicyQueue(WaitingAgents):
                     in_flight.broken = True  # if an interrupt comes
                     self._wait_again(in_flight)
             self._give_back(in_flight)
-            if in_flight.ended_s and in_flight.version == self.costs.version:  # not of a model that has been replaced
-                self.costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens,
-                                 in_flight.gross_s)
+            if in_flight.ended_s:
+                self._learn(in_flight, self.costs)
         self._wait_queue.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
         self._tell()
+
+    def _learn(self, in_flight: InFlightBatch, costs: CostModel) -> None:
+        """What a batch took, unless its model has been replaced."""
+        if in_flight.version == costs.version:
+            costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens, in_flight.gross_s)
 
     def _wait_again(self, in_flight: InFlightBatch) -> None:
         """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on

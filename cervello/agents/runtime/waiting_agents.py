@@ -112,7 +112,7 @@ class WaitingAgents:
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
         """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
-        return checked(self.policy.all_inputs, observation, agent, self.policy.name)
+        return checked(self.policy.inputs_for(agent, observation), observation, agent, self.policy.name)
 
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""
@@ -120,6 +120,9 @@ class WaitingAgents:
         if isinstance(columns, Mapping):  # what it is otherwise, the next line refuses
             columns = completed(self.policy.all_inputs, columns, len(ids))
         check_names(self.policy.name, self.policy.all_inputs, columns)
+        open_sizes = self.policy.open_sizes
+        if open_sizes is not None:
+            return open_sizes.fitted(ids, columns)
         return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:

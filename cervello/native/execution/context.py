@@ -211,15 +211,6 @@ class ExecutionContext:
         return np.ndarray(shape, tensor.dtype, self._arena, start, strides)
 
 
-def fail(program: Program, status: int) -> ExecutionError:
-    """The error for a status that a program returned."""
-    step = program.step_at((status // 256) // 8)
-    reason = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True",
-              3: "a loop that does not end"}.get(
-        status % 256, f"status {status % 256}")
-    return ExecutionError(f"node {step.node or step.op}: expected to run, got {reason}")
-
-
 def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int) -> int:
     """Runs a program with steps on slower tiers: stretches of planned steps, host calls between them.
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 
 from cervello.errors import UnsupportedError
+from cervello.native.frontend.control_flow import FLOW
 from cervello.native.graph.dims import Shape
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value
@@ -39,6 +40,7 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
     Args:
       shapes: of every input, with N where the batch is.
     Raises:
+      GraphError: branches or loops with values of which nothing is known.
       UnsupportedError: the ops would be more nodes than a file's size allows for.
     """
     numbers = count(_FIRST_NUMBER)
@@ -67,6 +69,8 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
             else:
                 nodes.append(node)
         if not changed:
+            if any(values[name].dtype is None for node in graph.nodes if node.op in FLOW for name in node.inputs if name):
+                infer(graph, shapes, settled=True)  # which says what is wrong
             return graph, values
         graph = replace(graph, nodes=tuple(nodes), constants=constants)
 

@@ -38,11 +38,12 @@ _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im",
 _RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
-def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
+def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict[str, Value]:
     """All values of a graph.
 
     Args:
       shapes: the shape of every input, with N where the batch is.
+      settled: see `flow_values`.
     """
     values: dict[str, Value] = {"": Value("", None, None)}
     for name, data in graph.constants.items():
@@ -54,18 +55,18 @@ def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
         if never_run(node, until):
             values.update((name, Value(name, None, None)) for name in node.outputs if name)
             continue
-        for value in results(node, values):
+        for value in results(node, values, settled):
             values[value.name] = value
         until = ending(node, values)
     return values
 
 
-def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
-    """What is known of a node's results, from what is known of its inputs."""
+def results(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:
+    """What is known of a node's results, from what is known of its inputs; `settled`: see `flow_values`."""
     inputs = [values[name] if name else None for name in node.inputs]
     check_operands(node, inputs)
     if node.op in FLOW and not node.domain:
-        return flow_values(node, values)
+        return flow_values(node, values, settled)
     while inputs and inputs[-1] is None:
         inputs.pop()
     reached = any(value is not None and value.from_input for value in inputs) or node.op in RANDOM

@@ -1,4 +1,4 @@
-"""What kernels touch: for every kernel the schema of its words, and the bytes of each operand that they let it read and write.
+"""What kernels touch: for every kernel the bytes of each operand that its words let it read and write.
 
 One file per family, each registers its kernels; `check_extents` is what the verifier calls.
 """
