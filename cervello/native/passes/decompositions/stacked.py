@@ -1,5 +1,5 @@
 """Products of rows with a stack of weights, one matrix for each agent or member of an ensemble, and with a vector that all rows share;
-Gemm whose weights are on the left, or that has none.
+Gemm whose weights are on the left.
 """
 
 from __future__ import annotations
@@ -70,19 +70,13 @@ def _by_matrix(s: GraphBuilder, a: str, shape: tuple[Dim, ...], weights: Any) ->
 
 @decomposes("Gemm")
 def _gemm(s: GraphBuilder) -> bool:
-    """W·X as the transpose of Xᵀ·Wᵀ, where rows of X go through the weights together; a product of two computed matrices as MatMul."""
+    """W·X as the transpose of Xᵀ·Wᵀ, where rows of X go through the weights together."""
     a, b = s.value(0), s.value(1)
-    if a is None or b is None or b.constant is not None or a.dtype != _F32 or b.dtype != _F32:
+    if a is None or b is None or a.constant is None or b.constant is not None or a.dtype != _F32 or b.dtype != _F32:
         return False
-    alpha, beta = s.attribute("alpha", 1.0), s.attribute("beta", 1.0)
-    trans_a, trans_b = bool(s.attribute("transA", 0)), bool(s.attribute("transB", 0))
-    if a.constant is not None:
-        rows = s.input(1) if trans_b else s.transpose(s.input(1), 1, 0)
-        y = s.transpose(s.add("Gemm", rows, s.input(0), alpha=alpha, transB=int(not trans_a)), 1, 0)
-    else:
-        left, right = (s.transpose(s.input(i), 1, 0) if turned else s.input(i) for i, turned in enumerate((trans_a, trans_b)))
-        y = s.add("MatMul", left, right)
-        y = y if alpha == 1 else s.add("Mul", y, s.constant(alpha, _F32))
+    rows, beta = s.input(1) if s.attribute("transB", 0) else s.transpose(s.input(1), 1, 0), s.attribute("beta", 1.0)
+    product = s.add("Gemm", rows, s.input(0), alpha=s.attribute("alpha", 1.0), transB=int(not s.attribute("transA", 0)))
+    y = s.transpose(product, 1, 0)
     if s.input(2) and beta:
         c = s.input(2) if beta == 1 else s.add("Mul", s.input(2), s.constant(beta, _F32))
         y = s.add("Add", y, c)
