@@ -12,7 +12,8 @@ HEADER = """# Exporters
 Written by `scripts/exporters.py` (Python {python}, {machine}).
 
 *Planned*: no node is outside the planned tier. *Batched*: rows of agents run at once. *Agrees*: within {tolerance:g} of onnxruntime,
-absolute and relative, at 1 and 3 rows. A file that is fixed at one row is run once per row by onnxruntime. *Opsets*: asked for; where the
+absolute and relative, at 1 and 3 rows. A file that is fixed at one row is run once per row by onnxruntime.
+Outputs that a file draws itself are not compared. *Opsets*: asked for; where the
 file has another one, it follows the arrow. A file whose refusal asks for `batch_axis=` is loaded with 0. *Wrappers*: what
 `wrappers="auto"` chooses. *dynamo* and *script* are torch's exporters, `dynamo=True` and `dynamo=False`. How policies are exported, with
 code: [Exporting](guides/exporting.md).

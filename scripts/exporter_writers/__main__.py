@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import platform
 import sys
 import warnings
 from pathlib import Path
@@ -44,7 +45,7 @@ def main() -> None:
         torch.set_num_threads(1)
         torch.distributions.Distribution.set_default_validate_args(False)  # the exporters cannot trace the checks
     cases = importlib.import_module(module).write(name, folder)
-    versions = {package: importlib.metadata.version(package) for package in packages}
+    versions = {"Python": platform.python_version()} | {package: importlib.metadata.version(package) for package in packages}
     (folder / "cases.json").write_text(json.dumps({"versions": versions, "cases": cases}, indent=1))
 
 

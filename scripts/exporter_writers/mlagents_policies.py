@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
+import torch
 from cases import attempt, progress
 from mlagents.trainers.policy.torch_policy import TorchPolicy
 from mlagents.trainers.settings import NetworkSettings
@@ -13,9 +15,14 @@ from mlagents.trainers.torch_entities.networks import SimpleActor
 from mlagents_envs.base_env import ActionSpec, BehaviorSpec, DimensionProperty, ObservationSpec, ObservationType
 
 
-def observed(*shape: int, variable: bool = False) -> ObservationSpec:
-    kinds = {1: (DimensionProperty.NONE,), 3: (DimensionProperty.TRANSLATIONAL_EQUIVARIANCE,) * 2 + (DimensionProperty.NONE,),
-             2: (DimensionProperty.VARIABLE_SIZE, DimensionProperty.NONE)}
+# The trainer calls torch.onnx.export as it was before torch 2.9, and pins an onnx for which the new exporter's onnxscript does not exist.
+torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
+
+
+def observed(*shape: int) -> ObservationSpec:
+    """A sensor: a vector, entities (count, features), or a picture (channels, height, width)."""
+    kinds = {1: (DimensionProperty.NONE,), 2: (DimensionProperty.VARIABLE_SIZE, DimensionProperty.NONE),
+             3: (DimensionProperty.NONE, DimensionProperty.TRANSLATIONAL_EQUIVARIANCE, DimensionProperty.TRANSLATIONAL_EQUIVARIANCE)}
     return ObservationSpec(shape, kinds[len(shape)], ObservationType.DEFAULT, "sensor")
 
 
@@ -32,7 +39,7 @@ def policies() -> dict[str, TorchPolicy]:
         "continuous": policy([observed(8)], continuous),
         "discrete": policy([observed(8)], discrete),
         "hybrid": policy([observed(8)], ActionSpec(2, (3,))),
-        "picture": policy([observed(36, 36, 3), observed(4)], discrete),
+        "picture": policy([observed(3, 36, 36), observed(4)], discrete),
         "entities": policy([observed(20, 6), observed(4)], continuous),
         "LSTM, continuous": policy([observed(8)], continuous, memory=memory),
         "LSTM, discrete": policy([observed(8)], discrete, memory=memory),
