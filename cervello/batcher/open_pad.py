@@ -95,12 +95,6 @@ class OpenPad(ScratchPad):
                 found[name] = np.ascontiguousarray(np.moveaxis(rows, 0, spec.batch_axis)) if spec.batch_axis else rows
         return found
 
-    def move(self, first: int, n_rows: int, wanted: int) -> None:
-        """As `ScratchPad.move`; what has left is given back."""
-        super().move(first, n_rows, wanted)
-        for name in self._open:
-            self._columns[name][n_rows:] = None
-
     def trim(self, n_rows: int) -> None:
         """As `ScratchPad.trim`; all rows are given back."""
         super().trim(n_rows)

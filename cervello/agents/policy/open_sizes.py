@@ -16,7 +16,7 @@ from cervello.agents.policy.actions import Actions
 from cervello.array_like import as_numpy
 from cervello.batcher.open_pad import OpenPad, is_ragged, ragged
 from cervello.batcher.pad import checked, sole_input
-from cervello.errors import InputError
+from cervello.errors import GraphError, InputError
 from cervello.inferers import InfererConfig
 from cervello.native import Model
 from cervello.native.execution.arguments import fitted
@@ -50,7 +50,7 @@ class OpenSizes:
           InputError: sizes that contradict each other, or that this policy cannot take.
         """
         specs = self._engine.inputs
-        return self._of(self._sizes({name: specs[name].row_shape(np.shape(inputs[name])) for name, _, _ in self._axes}, "inputs"))
+        return self._of(self._sizes({name: self._row_shape(specs[name], inputs[name]) for name, _, _ in self._axes}, "inputs"), "inputs")
 
     def for_observation(self, agent: AgentId, observation: Any) -> Engine:
         """The engine for the sizes of one agent's observation; raises as `for_columns` does."""
@@ -63,7 +63,8 @@ class OpenSizes:
             rows = {name: np.shape(observation[name]) for name, _, _ in self._axes}
         except ValueError:  # ragged
             return self._engine
-        return self._of(self._sizes(rows, f"agent {agent!r}"))
+        whose = f"agent {agent!r}"
+        return self._of(self._sizes(rows, whose), whose)
 
     def columns(self, ids: Sequence[AgentId], observations: Sequence[Any]) -> dict[str, Array]:
         """Observations of any sizes as columns; [N] rows as `open_pad.ragged` gives them, of inputs in whose sizes they differ.
@@ -99,10 +100,19 @@ class OpenSizes:
                   for name, column in whole.items()}
         found: dict[int, tuple[Engine, list[int]]] = {}
         for row in range(n_rows):
-            own = self._of(self._sizes({name: shapes[name][row] for name, _, _ in self._axes}, f"row {row}"))
+            whose = f"row {row}"
+            own = self._of(self._sizes({name: shapes[name][row] for name, _, _ in self._axes}, whose), whose)
             found.setdefault(id(own), (own, []))[1].append(row)
         return [(own, rows, {name: self._chosen(spec, whole[name], rows) for name, spec in own.inputs.items()})
                 for own, rows in found.values()]
+
+    def _row_shape(self, spec: TensorSpec, column: Any) -> tuple[int, ...]:
+        """The shape of one row of what was given as a column of one size."""
+        try:
+            return spec.row_shape(np.shape(column))
+        except ValueError as error:
+            raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected rows of one size, got something ragged; give an "
+                             "array of type object, with a row for each agent") from error
 
     def _whole(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
         """A column that has as many rows as there are agents."""
@@ -112,7 +122,7 @@ class OpenSizes:
                                  "belongs to ids[i], so give one row for each")
             rows: Array = column
             return rows
-        shape = spec.row_shape(np.shape(column))
+        shape = self._row_shape(spec, column)
         return fitted(self._engine.name, replace(spec, shape=shape) if spec.admits(shape) else spec, column, n_rows)
 
     def _chosen(self, spec: TensorSpec, column: Array, rows: Sequence[int]) -> Array:
@@ -140,18 +150,22 @@ class OpenSizes:
                                  f"another input has it, got {shape[axis]}")
         return found
 
-    def _of(self, sizes: dict[str, int]) -> Engine:
+    def _of(self, sizes: dict[str, int], whose: str) -> Engine:
         engine = self._engine
         open_dims = engine.model.open_dims
         if all(size == open_dims[symbol] for symbol, size in sizes.items()):
             return engine
         if self._refusal:
-            raise InputError(f"policy {engine.name!r}: expected sizes {dict(open_dims)}, got {sizes}; {self._refusal}: fix the sizes with "
-                             f"dims={sizes}")
+            raise InputError(f"policy {engine.name!r}, {whose}: expected sizes {dict(open_dims)}, got {sizes}; {self._refusal}: fix the "
+                             f"sizes with dims={sizes}")
         key = tuple(sizes.items())
         found = self._engines.get(key)
         if found is None:
-            model = engine.model.of_sizes(sizes)
+            try:
+                model = engine.model.of_sizes(sizes)
+            except GraphError as error:
+                raise InputError(f"policy {engine.name!r}, {whose}: expected sizes with which the graph runs, got {sizes}; "
+                                 f"{error}") from error
             stack = Stack(engine.wrappers, model.spec)
             stack.check_heir(engine.stack)
             stack.share(engine.stack)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from cervello.agents.policy.policy import Measure, Policy
-from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
@@ -64,9 +63,16 @@ class SizedQueue(PolicyQueue):
             by_sizes.move_to_end(sizes)
         return found
 
-    def _learn(self, in_flight: InFlightBatch, costs: CostModel) -> None:
-        sizes = tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open)
-        super()._learn(in_flight, self._costs_of(sizes))
+    def finalize(self) -> None:
+        """As `PolicyQueue.finalize`; batches are learnt from by their sizes."""
+        for in_flight in self._ended:
+            if not in_flight.ended_s:
+                continue
+            costs = self._costs_of(tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open))
+            if in_flight.version == costs.version:
+                costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens, in_flight.gross_s)
+            in_flight.ended_s = 0.0  # nothing is left to learn
+        super().finalize()
 
     def urgency(self, frame: int) -> float:
         """As `PolicyQueue.urgency`; afterwards the most urgent agent is the first, whose sizes the costs go by."""
