@@ -106,20 +106,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3, help="evaluations after the first, of which the fastest counts (default: 3)")
+    parser.add_argument("--threads", type=int, default=2, help="that an evaluation here may use (default: 2)")
     parser.add_argument("--scope-rl", type=Path, metavar="PYTHON", help="interpreter of an environment with scope-rl and onnxruntime")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     files = [policy(seed) for seed in range(CANDIDATES)]
     head = heads.Categorical("logits")
     logged = list(episodes(arguments.steps))
-    candidates = {str(k): cervello.load(file, threads=2) for k, file in enumerate(files)}
+    candidates = {str(k): cervello.load(file) for k, file in enumerate(files)}
 
     def ours(estimators: Sequence[str]) -> tuple[evaluation.Report, float, float]:
         """The report, and the seconds of the first evaluation and of the fastest later one."""
         times = []
         for _ in range(1 + arguments.rounds):
             start = time.perf_counter()
-            report = evaluation.evaluate(logged, candidates, head=head, estimators=estimators, q=q)
+            report = evaluation.evaluate(logged, candidates, head=head, estimators=estimators, q=q, threads=arguments.threads)
             times.append(time.perf_counter() - start)
         return report, times[0], min(times[1:])
 
@@ -149,7 +150,7 @@ def main() -> None:
               f"{row['seconds']:.2f} s; ours with intervals: {row['ours_same_s']:.2f} s for the same ones ({row['ratio_same']:.1f} times as fast), "
               f"{best_s:.2f} s for all ({row['ratio_all']:.1f} times as fast)")
     result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "scope_rl": versions, "transitions": arguments.steps,
-                              "candidates": CANDIDATES, "estimators": list(ESTIMATORS), "first_s": first_s, "best_s": best_s, "peers": rows}
+                              "candidates": CANDIDATES, "threads": arguments.threads, "estimators": list(ESTIMATORS), "first_s": first_s, "best_s": best_s, "peers": rows}
     if arguments.output:
         write_json(arguments.output, result)
 

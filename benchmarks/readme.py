@@ -142,7 +142,7 @@ def noise(report: dict[str, Any]) -> Iterator[str]:
 def evaluation(report: dict[str, Any]) -> Iterator[str]:
     """The table of `evaluation.py`."""
     yield (f"Offline evaluation (`python benchmarks/evaluation.py`; {_machine(report)}; {report['transitions']:,} logged transitions, "
-           f"{report['candidates']} policies of 4-64-64-2, after warm-up): {report['best_s']:.2f} s for {', '.join(report['estimators'])}, "
+           f"{report['candidates']} policies of 4-64-64-2, {report['threads']} threads, after warm-up): {report['best_s']:.2f} s for {', '.join(report['estimators'])}, "
            f"with intervals [at most 1.0 s]; {report['first_s']:.2f} s the first time. Peers run the same policies on the same data through "
            "onnxruntime, one episode at a time, and compute the estimators named; *the same* are these alone, here always with intervals"
            + (f" ({report['scope_rl']})" if report["scope_rl"] else "") + ":")

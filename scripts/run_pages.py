@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 
@@ -70,14 +71,18 @@ class Program:
     """The Python of one page, in a process that lives until the `with` block ends."""
 
     def __init__(self, python: Path, folder: Path, environment: dict[str, str]):
-        self._process = subprocess.Popen([python, "-P", "-c", _PROGRAM], cwd=folder, env=environment, stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True)
+        self._python, self._folder, self._environment = python, folder, environment
 
     def __enter__(self) -> Program:
+        self._warnings = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # shown when a block fails
+        self._process = subprocess.Popen([self._python, "-P", "-c", _PROGRAM], cwd=self._folder, env=self._environment,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._warnings, text=True,
+                                         encoding="utf-8", start_new_session=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         _end(self._process)
+        self._warnings.close()
 
     def run(self, code: str, name: str) -> str:
         """What the code prints.
@@ -94,9 +99,14 @@ class Program:
             if answer:
                 printed, failure = json.loads(answer)
                 if failure is not None:
-                    raise BlockError(f"{printed}{failure}")
+                    raise BlockError(f"{self._said()}{printed}{failure}")
                 return str(printed)
-        raise BlockError(f"Python has ended, or was ended after {LIMIT_S:.0f} s")
+        raise BlockError(f"{self._said()}Python has ended, or was ended after {LIMIT_S:.0f} s")
+
+    def _said(self) -> str:
+        """The last of what came on stderr."""
+        self._warnings.seek(0)
+        return self._warnings.read()[-4000:]
 
 
 @contextlib.contextmanager
@@ -191,22 +201,22 @@ class Page:
             return "as shown" if printed else "ran"
         if block.kind == "sh":
             for line in block.text.splitlines():
-                self._shell(line)
+                self._shell(rewritten(line))
             return "ran"
         if block.kind == "console":
             command, _, shown = block.text.partition("\n")
-            compare(shown, self._shell(command.removeprefix("$ ")))
+            compare(shown, self._shell(rewritten(command.removeprefix("$ "))))
             return "as shown"
         if block.kind == "bash":
             for line in block.text.splitlines():
-                self._serve(line)
+                self._serve(rewritten(line))
             return "served"
         raise BlockError(f"expected a language that runs, or a paragraph above that names the lines' file or says 'not run here', got "
                          f"{block.kind!r}")
 
-    def _popen(self, command: str, **streams: int) -> subprocess.Popen[str]:
-        return subprocess.Popen(["bash", "-c", rewritten(command)], cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL,
-                                text=True, encoding="utf-8", start_new_session=True, **streams)  # type: ignore[call-overload, no-any-return]
+    def _popen(self, command: str, **streams: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(["bash", "-c", command], cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL,
+                                text=True, encoding="utf-8", start_new_session=True, **streams)
 
     def _shell(self, command: str) -> str:
         """What a command prints."""
@@ -218,7 +228,7 @@ class Page:
         finally:
             _end(process)
         if process.returncode:
-            raise BlockError(f"{rewritten(command)}\nexpected exit status 0, got {process.returncode}\n{printed}{said}")
+            raise BlockError(f"{command}\nexpected exit status 0, got {process.returncode}\n{printed}{said}")
         return str(printed)
 
     def _serve(self, command: str) -> None:
@@ -235,14 +245,14 @@ class Page:
                         line = process.stdout.readline()
                     if not line.startswith("listening "):
                         log.seek(0)
-                        raise BlockError(f"{rewritten(command)}\nexpected a line 'listening ADDRESS', got {line!r}\n{log.read()}")
+                        raise BlockError(f"{command}\nexpected a line 'listening ADDRESS', got {line!r}\n{log.read()}")
                     if not line.startswith("listening ws:"):
                         self._shell(f"exec cervello top {line.split()[1]} -n 1")
                 process.terminate()
                 status = process.wait(LIMIT_S)
                 log.seek(0)
                 if status:
-                    raise BlockError(f"{rewritten(command)}\nexpected exit status 0 after SIGTERM, got {status}\n{log.read()}")
+                    raise BlockError(f"{command}\nexpected exit status 0 after SIGTERM, got {status}\n{log.read()}")
             finally:
                 _end(process)
 
@@ -282,7 +292,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             if not Page(page, python, environment, Path(folder)).run():
                 failed.append(page)
-    others = [f"{page}:{block.line} {block.kind}: {block.elsewhere}" for page in arguments.pages for block in blocks(page) if block.elsewhere]
+    others = [f"{page}:{block.line} {block.kind}: {block.elsewhere}"
+              for page in arguments.pages for block in blocks(page) if block.elsewhere]
     if others:
         print("not run, as the pages say:", *others, sep="\n  ")
     print(f"{len(arguments.pages)} pages in {time.monotonic() - start:.0f} s" + (f"; FAILED: {', '.join(failed)}" if failed else ""))

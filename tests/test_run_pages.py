@@ -87,7 +87,8 @@ def test_a_block_that_never_ends_is_ended(run: Callable[[str], tuple[bool, str]]
         assert "ended" in said or "took longer" in said
 
 
-def test_servers_take_free_ports_and_are_ended(tmp_path: Path, run: Callable[[str], tuple[bool, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_take_free_ports_and_are_ended(tmp_path: Path, run: Callable[[str], tuple[bool, str]],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
     command = tmp_path / "cervello"
     command.write_text(f"#!{sys.executable}\nimport sys, time\nopen('arguments', 'a').write(' '.join(sys.argv[1:]) + chr(10))\n"
                        "if sys.argv[1] == 'serve':\n    print('listening tcp://127.0.0.1:1', flush=True)\n    time.sleep(60)\n")

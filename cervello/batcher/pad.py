@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cervello.array_like import as_mask, as_numpy, castable, is_array_like
+from cervello.array_like import as_numpy, as_typed, check_names, is_array_like
 from cervello.errors import InputError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.spec import Array, Specs, TensorSpec
@@ -38,10 +38,7 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
         observation = _named(specs, observation, where)
     if observation.keys() != specs.keys():
         defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
-        missing, unknown = [n for n in specs if n not in observation and n not in defaults], [n for n in observation if n not in specs]
-        if missing or unknown:
-            raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; "
-                             "give exactly these names")
+        check_names(where, specs, observation, defaults, "inputs ")
         observation = {**observation, **defaults}
     found = {}
     for name, spec in specs.items():
@@ -51,12 +48,7 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
         if row.shape != spec.shape:
             raise InputError(f"{where}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
                              f"{spec.shape_remedy}")
-        if row.dtype != spec.dtype and spec.is_mask:
-            row = as_mask(f"{where}, input {name!r}", row, spec.dtype)
-        elif not castable(row.dtype, spec.dtype):
-            raise InputError(f"{where}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
-                             "convert it yourself")
-        found[name] = row
+        found[name] = row if row.dtype == spec.dtype else as_typed(f"{where}, input {name!r}", row, spec.dtype, spec.is_mask)
     return found
 
 

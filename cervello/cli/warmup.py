@@ -29,7 +29,8 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "reduce_by_sixteen:softmax", "reduce_by_sixteen:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
-    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work", "runtime.thread_pool:lead"))
+    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work",
+    "runtime.thread_pool:run_parallel"))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

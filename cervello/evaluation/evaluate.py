@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation import estimators as library
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.diagnostics import diagnose
+from cervello.evaluation.diagnostics import Diagnostics, diagnose
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
 from cervello.evaluation.intervals import BOUNDED, IntervalOptions, prepare, value_bounds
 from cervello.evaluation.judging import estimate
@@ -85,7 +86,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
     threads = thread_count("evaluation, threads", threads)
     source = open_dataset(dataset)
-    candidates = _candidates(policies, head, threads if ray is None else 1)
+    candidates = _candidates(policies, head, threads if ray is None else 1)  # each policy gets its share of them
     by = _behavior(behavior, head)
     valued, given = any(name in BY_VALUES for name in wanted), _is_function(q)
     held = valued and not (given and all(each.n_actions is not None for each in candidates))
@@ -96,7 +97,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
     scored = Scored(len(candidates), needs)
-    for data, scores in score(*job) if ray is None else score_on_ray(*job, ray):
+    for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, ray):
         values = [given_values(asked, *each, data) for each in zip(candidates, scores, strict=True)] if asked is not None else []
         scored.add(data, scores, values)
         if needs.held:
@@ -112,19 +113,22 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         library.check_ends(gamma, scored.truncated)
     visits = library.mis_of_all(tables, blocks.features, threads) if "mis" in wanted else []
     fitted = isinstance(by, Behavior)
-    judged = []
-    for k, (candidate, table) in enumerate(zip(candidates, tables, strict=True)):
+
+    def judged_by(k: int) -> tuple[dict[str, Moments], Diagnostics | None, tuple[float, float] | None]:
+        table = tables[k]
         diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         special: dict[str, Callable[[], Moments]] = {
             "cwpdis": partial(library.cwpdis, table, ragged), "magic": partial(library.magic, table, seed),
             "mis": partial(visits.__getitem__, k), "kis": partial(_kis, blocks, k, scored, bandwidth, kernel),
             "agreement": partial(_agreement, table, blocks, k, scored)}
-        moments = {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted}
-        judged.append((candidate, moments, diagnostics, fits[k], bounds))
-    prepare([each for _, moments, *_ in judged for each in moments.values()], options)
+        return {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted}, diagnostics, bounds
+
+    with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
+        judged = list(pool.map(judged_by, range(len(candidates))))
+    prepare([each for moments, *_ in judged for each in moments.values()], options)
     reports = {}
-    for candidate, moments, diagnostics, fit, bounds in judged:
+    for candidate, fit, (moments, diagnostics, bounds) in zip(candidates, fits, judged, strict=True):
         estimates = {name: estimate(name, each, diagnostics, fit, fitted, options, bounds, ragged) for name, each in moments.items()}
         reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, None if fit is None else {
             "rounds": len(fit.residuals), "converged": fit.converged, "residuals": list(fit.residuals)})
@@ -234,7 +238,8 @@ def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: 
             raise ConfigurationError(f"evaluation, head: expected policies among {list(named)}, got {name!r}")
         if each is not None and not isinstance(each, Head):
             raise ConfigurationError(f"evaluation, head: expected one of cervello.heads, got {each!r}")
-    return [Candidate(str(name), given, heads.get(name), threads) for name, given in named.items()]
+    return [Candidate(str(name), given, heads.get(name), max(1, threads // len(named)))
+            for name, given in named.items()]
 
 
 def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:

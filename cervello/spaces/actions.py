@@ -30,7 +30,7 @@ def choose_output(where: str, outputs: Specs, action: str | None) -> TensorSpec:
     found = list(outputs) if len(outputs) == 1 else [name for name in _NAMES if name in outputs]
     if not found:
         raise ConfigurationError(f"{where}, spaces: expected one output, or one called {', '.join(_NAMES)}, got {list(outputs)}; "
-                                 "say which one is the action: Spaces(env, action=…)")
+                                 "say which one is the action: Spaces(env, action=…), or cervello play --action")
     return outputs[found[0]]
 
 

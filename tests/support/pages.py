@@ -16,8 +16,8 @@ class Block(NamedTuple):
     """A fenced block.
 
     Attributes:
-      kind: python (runs), text (what the block before it prints), sh (its lines run, tests run its `cervello` lines only), console (a command
-        and what it prints), py or bash (not run by tests; `before` says why, or where).
+      kind: python (runs), text (what the block before it prints), sh (its lines run; tests run its `cervello` lines only), console (a
+        command and what it prints), py or bash (not run by tests; `before` says why, or where).
       before: the paragraph above. line: of the fence, from 1.
     """
 

@@ -50,9 +50,11 @@ def fit_kernels(blocks: Callable[[], Iterator[tuple[Array, Flow]]], centres: Arr
         found = np.empty((alphas.shape[1], len(states)))
 
         def fill(first: int) -> None:
+            phi = np.empty((_BLOCK, kernels.columns))
             for start in range(first, min(first + _CHUNK, len(states)), _BLOCK):
                 some = states[start:min(start + _BLOCK, first + _CHUNK)]
-                found[:, start:start + len(some)] = 1 + (kernels(some)[:, :F] @ alphas).T
+                kernels.fill(some, phi)
+                found[:, start:start + len(some)] = 1 + (phi[:len(some), :F] @ alphas).T
 
         with ThreadPoolExecutor(threads, "cervello-mis") as pool:
             deque(in_order(pool, (partial(fill, first) for first in range(0, len(states), _CHUNK)), threads), 0)
@@ -78,12 +80,12 @@ class Kernels:
         self._whole[-1] = _NOTHING
         self._whole[-1, :self.n] = squares / (-2 * width)
 
-    def __call__(self, states: Array) -> Array:
-        """[rows, columns] of [rows, d] states; 0 in the columns behind the first n."""
-        found = np.concatenate([states, (states**2).sum(1, keepdims=True), np.ones((len(states), 1))], 1) @ self._whole
+    def fill(self, states: Array, out: Array) -> None:
+        """Writes those of [rows, d] states to the first rows of out, [rows or more, columns]; 0 to the columns behind the first n."""
+        found = out[:len(states)]
+        np.matmul(np.concatenate([states, (states**2).sum(1, keepdims=True), np.ones((len(states), 1))], 1), self._whole, out=found)
         np.minimum(found, 0.0, out=found)
         _function("exponentials")(found.ctypes.data, found.size)
-        return np.asarray(found)
 
 
 def _flow_sums(kernels: Kernels, states: Array, flow: Flow, first: int) -> Array:
@@ -95,14 +97,16 @@ def _flow_sums(kernels: Kernels, states: Array, flow: Flow, first: int) -> Array
     onward = np.zeros((K, stop - first))  # of the row before; nothing comes before the first one of all
     onward[:, 0 if first else 1:] = flow.onward[:, max(first - 1, 0):stop - 1]
     discount, begun = np.ascontiguousarray(flow.discount[first:stop]), np.ascontiguousarray(flow.start[first:stop])
-    before = kernels(states[first - 1:first]) if first else np.zeros((1, width))
+    phi = np.zeros((_BLOCK + 1, width))  # the row before first
+    if first:
+        kernels.fill(states[first - 1:first], phi)
     for start in range(0, stop - first, _BLOCK):
         some = states[first + start:min(first + start + _BLOCK, stop)]
-        phi = np.concatenate([before, kernels(some)])
+        kernels.fill(some, phi[1:])
         words = np.array([phi.ctypes.data, discount[start:].ctypes.data, begun[start:].ctypes.data, onward[:, start:].ctypes.data,
                           scratch.ctypes.data, sums.ctypes.data, len(some), F, width, high, K, onward.shape[1]], np.int64)
         _function("add_flow")(words.ctypes.data)
-        before = phi[-1:]
+        phi[0] = phi[len(some)]
     return sums[:, :F, :F + 1]
 
 

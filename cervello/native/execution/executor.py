@@ -91,8 +91,8 @@ class Executable:
     def execute(self, run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> bool:
         """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
 
-        What runs the same plan again and again (`FastPath`, `IOBinding`, `Model.run` of a known size) calls `run.named` or `run.call` itself,
-        in the run's own arena: to borrow one takes longer than a small policy runs.
+        What runs the same plan again and again (`FastPath`, `IOBinding`, `Model.run` of a known size) calls `run.named` or `run.call`
+        itself, in the run's own arena: to borrow one takes longer than a small policy runs.
 
         Args:
           given: what the call takes after the plan's address.
@@ -101,7 +101,7 @@ class Executable:
         Raises:
           ExecutionError: a step failed.
         """
-        workers = thread_pool.take(plan) if plan.helpers else None
+        workers = thread_pool.claim(plan) if plan.helpers else None
         if not workers:
             memory = arena.borrow(plan.arena_bytes)
             try:
@@ -126,7 +126,7 @@ class Executable:
                 memory = arena.borrow(plan.arena_bytes)
                 memories.append(memory)
                 other.context[_ARENA] = memory.address
-            return call(0, *given) or thread_pool.lead(workers, runs, plan)
+            return call(0, *given) or thread_pool.run_parallel(workers, runs, plan)
         finally:
             for other in runs:
                 other.context[_ARENA] = other.own

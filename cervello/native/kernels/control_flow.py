@@ -12,15 +12,14 @@ from cervello.codegen.records import reader
 from cervello.native.kernels.abi import CTX_ITERATIONS
 from cervello.native.kernels.abi import JUMP as GO_ON
 from cervello.native.kernels.copies import copy_strided
-from cervello.native.kernels.schemas import AGAIN, BEGIN, BRANCH, JUMP, PUT, TAKE
+from cervello.native.kernels.schemas import BRANCH, JUMP, LOOP_BEGIN, LOOP_NEXT, SCAN_READ, SCAN_WRITE
 
 MOST_TURNS = 1_000_000  # of all loops of a run together: a condition that never fails must not hang a game
+_jump, _branch, _loop_begin, _loop_next = reader(JUMP), reader(BRANCH), reader(LOOP_BEGIN), reader(LOOP_NEXT)
+_scan_read, _scan_write = reader(SCAN_READ), reader(SCAN_WRITE)
 
 
-_jump, _branch, _begin, _again, _take, _put = (reader(each) for each in (JUMP, BRANCH, BEGIN, AGAIN, TAKE, PUT))
-
-
-def here(step, ctx):
+def label(step, ctx):
     """A place to jump to."""
     return 0
 
@@ -35,9 +34,9 @@ def branch(step, ctx):
     return 0 if read_u8(w.condition, 0) != 0 else GO_ON + w.to
 
 
-def begin(step, ctx):
+def loop_begin(step, ctx):
     """Goes on elsewhere when there is no turn."""
-    w = _begin(step, ctx)
+    w = _loop_begin(step, ctx)
     turns, going = read_i64(w.turns, 0), read_u8(w.condition, 0)
     counter = w.counter
     write_i64(counter, 0, 0)
@@ -46,9 +45,9 @@ def begin(step, ctx):
     return 0 if turns > 0 and going != 0 else GO_ON + w.to
 
 
-def again(step, ctx):
+def loop_next(step, ctx):
     """Goes on where the next turn begins, if there is one."""
-    w = _again(step, ctx)
+    w = _loop_next(step, ctx)
     going, counter = read_u8(w.condition, 0), w.counter
     turn = read_i64(counter, 0) + 1
     write_i64(counter, 0, turn)
@@ -68,15 +67,15 @@ def _position(w):
     return (length - 1 - turn if w.reverse != 0 else turn) * w.element_by
 
 
-def take(step, ctx):
-    w = _take(step, ctx)
+def scan_read(step, ctx):
+    w = _scan_read(step, ctx)
     if w.length > 0:  # else no turn runs, but a profile does
         copy_strided(w.sequence + _position(w), w.element, w)
     return 0
 
 
-def put(step, ctx):
-    w = _put(step, ctx)
+def scan_write(step, ctx):
+    w = _scan_write(step, ctx)
     if w.length > 0:
         copy_strided(w.element, w.sequence + _position(w), w)
     return 0

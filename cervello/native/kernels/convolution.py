@@ -17,7 +17,15 @@ from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
 from cervello.codegen.records import reader
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
-from cervello.native.kernels.images import ask_for, clear, padded_pixels, pixels_together, planes, planes_of_pixels, rows_together
+from cervello.native.kernels.images import (
+    clear,
+    padded_pixels,
+    pixels_together,
+    planes,
+    planes_of_pixels,
+    prefetch_images,
+    rows_together,
+)
 from cervello.native.kernels.schemas import BY_FILTERS, BY_PIXELS
 from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import transpose_16x16
@@ -116,7 +124,8 @@ def by_pixels(step, ctx):
                 image = copied
             for b in range(blocks):
                 ahead = (n + 1) * blocks + b if cold != 0 else n_rows * blocks
-                ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead, min(ahead + 1, n_rows * blocks))
+                prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead,
+                                min(ahead + 1, n_rows * blocks))
                 count = min(FILTERS, filters - b * FILTERS)
                 block, base = weights + (g * blocks + b) * k * FILTERS * 4, bias + (g * blocks + b) * FILTERS * 4
                 to = y + n * yn + (g * filters + b * FILTERS) * yc
@@ -246,7 +255,8 @@ def by_filters(step, ctx):
                 ahead = n_rows * pixels
                 if cold != 0:
                     ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels)  # the next tiles, or the next copy
-                ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead, min(ahead + count, n_rows * pixels))
+                prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead,
+                                min(ahead + count, n_rows * pixels))
                 _panels(places, count, offsets, panel, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:
                     call_block(activation, results, results, count * filters, parameters)

@@ -89,6 +89,9 @@ TREES: Final = schema(
     "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight rows:rows row_by:stride trees targets_of mode wide "
     "wide_out")
 
+# Probabilities of classes from those of pairs.
+COUPLING: Final = schema("coupling:couple", "pairs -> result | work", "rows:rows classes")
+
 # Noise. `site` tells nodes apart, `fill` is a kernel of `noise`, whose words lie in the scratch `block`.
 NORMAL: Final = schema("random:normal", "-> target | block", "rows:rows width mean:float scale:float site:bits fill:function")
 UNIFORM: Final = schema("random:uniform", "-> target | block", "rows:rows width low:float span:float site:bits fill:function")
@@ -96,11 +99,11 @@ MULTINOMIAL: Final = schema("multinomial:multinomial", "logits -> target | weigh
                             "rows:rows lines classes samples itemsize site:bits fill:function")
 
 # Branches and loops. A counter holds the turn and how many there are.
-HERE: Final = schema("control_flow:here", "->")
+LABEL: Final = schema("control_flow:label", "->")
 JUMP: Final = schema("control_flow:jump", "->", "to:jump")
 BRANCH: Final = schema("control_flow:branch", "condition ->", "to:jump")
-BEGIN: Final = schema("control_flow:begin", "turns condition -> counter going", "to:jump")
-AGAIN: Final = schema("control_flow:again", "condition -> counter going", "to:jump")
+LOOP_BEGIN: Final = schema("control_flow:loop_begin", "turns condition -> counter going", "to:jump")
+LOOP_NEXT: Final = schema("control_flow:loop_next", "condition -> counter going", "to:jump")
 _POSITION: Final = f"length:rows element_by:stride reverse:int {_COPY}"
-TAKE: Final = schema("control_flow:take", "sequence counter -> element", _POSITION)
-PUT: Final = schema("control_flow:put", "element counter -> sequence", _POSITION)
+SCAN_READ: Final = schema("control_flow:scan_read", "sequence counter -> element", _POSITION)
+SCAN_WRITE: Final = schema("control_flow:scan_write", "element counter -> sequence", _POSITION)

@@ -42,7 +42,6 @@ class Lowering:
         self.graph, self.values = graph, values
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
-        self.buffers: list[Buffer] = []
         self.slow: dict[str, str] = {}
         self.stretches = stretches or {}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
@@ -105,10 +104,6 @@ class Lowering:
         self.copy(tensor, target)
         return target
 
-    def single_use(self, name: str) -> bool:
-        """Whether the node being lowered is the only reader of a value."""
-        return self.uses[name] == 1
-
     # Results ------------------------------------------------------------------------------------------------------------
 
     def output(self, name: str, contiguous: bool = True, over: Tensor | None = None) -> Tensor:
@@ -142,7 +137,6 @@ class Lowering:
         except NotAffine as error:
             raise NoKernelError(f"a size grows faster than the batch: {error}") from error
         buffer = Buffer(name or f"scratch of {self.node}", Space.ARENA, n_bytes)
-        self.buffers.append(buffer)
         return dense(name or buffer.name, dtype, shape, buffer)
 
     def only_reader(self, name: str) -> Node | None:

@@ -1,4 +1,4 @@
-"""Replaces nodes by the ops they are spelled in, as soon as the shapes of their inputs are known."""
+"""Replaces nodes by the ops they are made of, as soon as the shapes of their inputs are known."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     rearranging,
     recurrent,
     stacked,
+    support_vectors,
     traditional,
     trees,
     volumes,
@@ -34,7 +35,7 @@ _FIRST_NUMBER = 1 << 40  # node numbers no file has
 _MOST_ADDED = 20_000  # nodes beside those of the file: a sequence is as many steps as it is long
 
 
-def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
+def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
     """The graph in ops that are lowered as they are, and all its values.
 
     Args:

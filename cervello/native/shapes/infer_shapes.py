@@ -20,7 +20,7 @@ from cervello.native.frontend.folding import MOST_ELEMENTS, affords, found, keep
 from cervello.native.frontend.operand_rules import check_operands
 from cervello.native.frontend.schema_inference import Inferred, infer_by_schema
 from cervello.native.graph.budget import MOST_ROW_BYTES
-from cervello.native.graph.dims import Affine, NotAffine, Shape, at, parts, product, written
+from cervello.native.graph.dims import NotAffine, Shape, at, parts, product, written
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Array, Value, known
 from cervello.native.shapes.control_flow import ending, flow_values, never_run
@@ -196,7 +196,3 @@ def _tidy(array: Array) -> Array:
     items: list[Any] = array.reshape(-1).tolist()
     dtype = np.float64 if any(isinstance(i, float) for i in items) else np.int64
     return array.astype(dtype)
-
-
-def mentions_rows(value: Value) -> bool:
-    return value.shape is not None and any(isinstance(d, Affine) for d in value.shape)

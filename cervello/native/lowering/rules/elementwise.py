@@ -15,6 +15,7 @@ from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.rules.layouts import in_order_of_operand
 from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
@@ -272,6 +273,10 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
         operands[1] = operands[0]
         block = BINARY[operands[0].dtype]["Mul"]  # x ** 2 is x * x, bit for bit
     name, act = joined_activation(lowering, name)
+    ordered = in_order_of_operand(lowering, name, operands) if len(operands) == 2 else None
+    if ordered is not None:
+        emit_binary(lowering, block, *ordered, act=act)
+        return
     target = lowering.output(name, contiguous=False, over=_over(lowering, tuple(operands), name) if len(operands) == 2 else None)
     several = operands[2:]  # of Max and Min
     emit_binary(lowering, block, (operands[0], operands[1]), target, act=None if several else act)

@@ -15,6 +15,7 @@ from cervello.native.graph.tensors import Buffer, Space, Tensor, dense, reshaped
 from cervello.native.lowering.loop_nests import broadcast_strides
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.rules.layouts import passes_transpose
 from cervello.native.shapes.rules.basic import axis_of
 
 
@@ -103,6 +104,8 @@ def _reshape(lowering: Lowering, node: Node) -> None:
     name = node.outputs[0]
     source, shape = lowering.tensor(node.inputs[0]), lowering.shape(name)
     view = reshaped(source, name, shape)
+    if view is None and passes_transpose(lowering, node, source):
+        return
     if view is None:
         target = lowering.scratch(source.shape, source.dtype)
         lowering.copy(source, target)

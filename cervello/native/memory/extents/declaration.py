@@ -21,7 +21,7 @@ from cervello.native.kernels.schema import PREFIX, Field, Schema
 from cervello.native.memory.extents.blocks import Block, block_at
 from cervello.native.memory.extents.spans import Span
 
-PANEL = 32  # columns of a packed panel, as `ops.linear` packs them
+PANEL = 32  # columns of a packed panel, as `lowering.rules.linear` packs them
 Bounds = Callable[[Any], Mapping[str, Span]]
 
 KERNELS: dict[str, Bounds] = {}

@@ -12,8 +12,8 @@ from cervello.native.memory.extents.spans import Span, walked
 _COUNTER, _FLAG = (0, 16), (0, 1)
 
 
-@kernel("control_flow:here")
-def _here(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:label")
+def _label(w: Any) -> Mapping[str, Span]:
     return {}
 
 
@@ -27,23 +27,23 @@ def _branch(w: Any) -> Mapping[str, Span]:
     return {"condition": _FLAG}
 
 
-@kernel("control_flow:begin")
-def _begin(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:loop_begin")
+def _loop_begin(w: Any) -> Mapping[str, Span]:
     return {"turns": (0, 8), "condition": _FLAG, "counter": _COUNTER, "going": _FLAG}
 
 
-@kernel("control_flow:again")
-def _again(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:loop_next")
+def _loop_next(w: Any) -> Mapping[str, Span]:
     return {"condition": _FLAG, "counter": _COUNTER, "going": _FLAG}
 
 
-@kernel("control_flow:take")
-def _take(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:scan_read")
+def _scan_read(w: Any) -> Mapping[str, Span]:
     source, target = copied(w)
     return {"sequence": walked(source, [w.length], [w.element_by]), "counter": (0, 8), "element": target if w.length else None}
 
 
-@kernel("control_flow:put")
-def _put(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:scan_write")
+def _scan_write(w: Any) -> Mapping[str, Span]:
     source, target = copied(w)
     return {"element": source if w.length else None, "counter": (0, 8), "sequence": walked(target, [w.length], [w.element_by])}
