@@ -38,8 +38,8 @@ def run(command: str, folder: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the examples, and policies of Stable-Baselines3, in it, where everything runs."""
-    for name in ("examples", "tests/data/sb3"):
+    """A folder with the examples, and policies of Stable-Baselines3 and of other exporters, in it, where everything runs."""
+    for name in ("examples", "tests/data/sb3", "tests/data/exporters"):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
