@@ -205,7 +205,7 @@ class Runtime(RuntimeAgents):
             self._close(frame)
             raise
         with lock:
-            for queue in queues:
+            for queue in self._queues.values():
                 queue.reopen()
             if not self._ready_queue.changed:
                 self._flight = None

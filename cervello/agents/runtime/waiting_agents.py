@@ -201,10 +201,13 @@ class WaitingAgents:
         self.accept = wait_queue.queue.push
 
     def reopen(self) -> None:
-        """After a batch that was read in place: further pushes need no more than a row, if nobody has come or gone meanwhile."""
+        """After a frame that has read batches in place: further pushes need no more than a row, if nobody has come or gone meanwhile."""
         if self in self._ready_queue.open:
-            self._wait_queue.open()
-            self.accept = self._wait_queue.queue.push
+            if self._wait_queue.queue.generations:
+                self.look()  # pushed during the frame, for the next one
+            else:
+                self._wait_queue.open()
+                self.accept = self._wait_queue.queue.push
 
     def look(self) -> None:
         """Whoever has come since nobody waited is known from here on."""
