@@ -141,12 +141,12 @@ def noise(report: dict[str, Any]) -> Iterator[str]:
 
 def evaluation(report: dict[str, Any]) -> Iterator[str]:
     """The table of `evaluation.py`."""
+    peer = f" ({report['scope_rl']})" if report["scope_rl"] else ""
     yield (f"Offline evaluation (`python benchmarks/evaluation.py`; {_machine(report)}; {report['transitions']:,} logged transitions, "
            f"{report['candidates']} policies of 4-64-64-2, {report['threads']} threads, after warm-up): "
-           f"{report['best_s']:.2f} s for {', '.join(report['estimators'])}, with intervals [at most 1.0 s]; {report['first_s']:.2f} s the first time. Peers run the same policies on the same data "
-           "through onnxruntime, one episode at a time, and compute the estimators named; *the same* are these alone, here always with "
-           "intervals"
-           + (f" ({report['scope_rl']})" if report["scope_rl"] else "") + ":")
+           f"{report['best_s']:.2f} s for {', '.join(report['estimators'])}, with intervals [at most 1.0 s]; "
+           f"{report['first_s']:.2f} s the first time. Peers run the same policies on the same data through onnxruntime, one episode at a "
+           f"time, and compute the estimators named; *the same* are these alone, here always with intervals{peer}:")
     yield ""
     yield ("| peer | estimators | intervals | peer | here, the same | times faster | "
            f"here, all {len(report['estimators'])} | times faster [10] |")
