@@ -6,9 +6,9 @@
 episode by itself through onnxruntime (one thread). One then computes IS, PDIS, WIS and CWPDIS with numpy: four of the nine estimators, and
 no intervals. The other is scope-rl's own code with its default arguments, run by PYTHON, the interpreter of an environment of its own (pip
 install scope-rl==0.2.1 onnxruntime; it pins gymnasium 1.0): seven of the nine estimators, with its intervals. Each peer is compared with
-an evaluation here that asks for the same estimators alone, and with one that asks for all nine. Not compared: `mis`, for which scope-rl trains
-networks, and `agreement`, which it lacks; and obp, whose estimators are for single decisions. How memory grows with the transitions is shown
-by scripts/evaluate_large.py.
+an evaluation here that asks for the same estimators alone, and with one that asks for all nine. Not compared: `mis`, for which scope-rl
+trains networks, and `agreement`, which it lacks; and obp, whose estimators are for single decisions. How memory grows with the transitions
+is shown by scripts/evaluate_large.py.
 """
 
 from __future__ import annotations
@@ -147,10 +147,12 @@ def main() -> None:
           f"(first: {first_s:.2f} s)")
     for row in rows:
         print(f"{row['peer']}, {len(row['estimators'])} of {row['of']} estimators, {'with' if row['intervals'] else 'without'} intervals: "
-              f"{row['seconds']:.2f} s; ours with intervals: {row['ours_same_s']:.2f} s for the same ones ({row['ratio_same']:.1f} times as fast), "
+              f"{row['seconds']:.2f} s; ours with intervals: {row['ours_same_s']:.2f} s for the same ones ({row['ratio_same']:.1f} times "
+              "as fast), "
               f"{best_s:.2f} s for all ({row['ratio_all']:.1f} times as fast)")
     result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "scope_rl": versions, "transitions": arguments.steps,
-                              "candidates": CANDIDATES, "threads": arguments.threads, "estimators": list(ESTIMATORS), "first_s": first_s, "best_s": best_s, "peers": rows}
+                              "candidates": CANDIDATES, "threads": arguments.threads, "estimators": list(ESTIMATORS),
+                              "first_s": first_s, "best_s": best_s, "peers": rows}
     if arguments.output:
         write_json(arguments.output, result)
 

@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md, its summary in README, and the cost of evaluation on Ray in docs/evaluation.md, from the figures that the benchmarks wrote.
+"""Writes the figures of the benchmarks to docs/benchmarks.md, README and docs/evaluation.md.
 
     python benchmarks/decisions.py --output benchmarks/results/decisions.json
     python benchmarks/peers.py --threads 1,2 --output benchmarks/results/peers.json
@@ -141,13 +141,15 @@ def noise(report: dict[str, Any]) -> Iterator[str]:
 
 def evaluation(report: dict[str, Any]) -> Iterator[str]:
     """The table of `evaluation.py`."""
+    peer = f" ({report['scope_rl']})" if report["scope_rl"] else ""
     yield (f"Offline evaluation (`python benchmarks/evaluation.py`; {_machine(report)}; {report['transitions']:,} logged transitions, "
-           f"{report['candidates']} policies of 4-64-64-2, {report['threads']} threads, after warm-up): {report['best_s']:.2f} s for {', '.join(report['estimators'])}, "
-           f"with intervals [at most 1.0 s]; {report['first_s']:.2f} s the first time. Peers run the same policies on the same data through "
-           "onnxruntime, one episode at a time, and compute the estimators named; *the same* are these alone, here always with intervals"
-           + (f" ({report['scope_rl']})" if report["scope_rl"] else "") + ":")
+           f"{report['candidates']} policies of 4-64-64-2, {report['threads']} threads, after warm-up): "
+           f"{report['best_s']:.2f} s for {', '.join(report['estimators'])}, with intervals [at most 1.0 s]; "
+           f"{report['first_s']:.2f} s the first time. Peers run the same policies on the same data through onnxruntime, one episode at a "
+           f"time, and compute the estimators named; *the same* are these alone, here always with intervals{peer}:")
     yield ""
-    yield f"| peer | estimators | intervals | peer | here, the same | times faster | here, all {len(report['estimators'])} | times faster [10] |"
+    yield ("| peer | estimators | intervals | peer | here, the same | times faster | "
+           f"here, all {len(report['estimators'])} | times faster [10] |")
     yield "|---|---|---|---|---|---|---|---|"
     for row in report["peers"]:
         yield (f"| {row['peer']} | {len(row['estimators'])} of {row['of']}: {', '.join(row['estimators'])} | "
@@ -158,9 +160,9 @@ def evaluation(report: dict[str, Any]) -> Iterator[str]:
 def ray_cost(report: dict[str, Any]) -> Iterator[str]:
     """The model of `ray_cost.py`, and what it was checked against."""
     yield (f"On one machine (`python benchmarks/ray_cost.py`; {_machine(report)}; {report['candidates']} policies of 4-64-64-2; `pdis`, "
-           f"`wis` and `dr`; medians) n transitions and W workers take {report['start_s']:.2f} s + n · ({report['driver_s'] * 1e6:.1f} µs + "
-           f"{report['actor_s'] * 1e6:.1f} µs / W): the start of the actors; what the driver does for each transition; what an actor does. The "
-           "model is fitted to four measurements and checked at two others:")
+           f"`wis` and `dr`; medians) n transitions and W workers take {report['start_s']:.2f} s + n · "
+           f"({report['driver_s'] * 1e6:.1f} µs + {report['actor_s'] * 1e6:.1f} µs / W): the start of the actors; what the driver does for "
+           "each transition; what an actor does. The model is fitted to four measurements and checked at two others:")
     yield ""
     yield "| transitions | workers | measured | model | off | |"
     yield "|---:|---:|---:|---:|---:|---|"

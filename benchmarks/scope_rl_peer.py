@@ -55,8 +55,9 @@ def main() -> None:
         seconds["policies"].append(time.perf_counter() - start)
         start = time.perf_counter()
         K = odds[0].shape[1]
-        logged = {"size": n * T, "n_trajectories": n, "step_per_trajectory": T, "action_type": "discrete", "n_actions": K, "action_dim": None,
-                  "state_dim": data["observations"].shape[2], "state": data["observations"][:, :-1].reshape(n * T, -1),
+        logged = {"size": n * T, "n_trajectories": n, "step_per_trajectory": T, "action_type": "discrete", "n_actions": K,
+                  "action_dim": None, "state_dim": data["observations"].shape[2],
+                  "state": data["observations"][:, :-1].reshape(n * T, -1),
                   "action": data["actions"].reshape(-1), "reward": data["rewards"].reshape(-1),
                   "pscore": np.exp(data["log_prob"].astype(np.float64)).reshape(-1),
                   "done": np.zeros(n * T), "terminal": np.tile(np.arange(T) == T - 1, n)}  # it drops the reward of a step that is done

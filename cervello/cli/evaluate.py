@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps (default: never)")
     parser.add_argument("--level", type=float, default=0.95, help="of intervals, between 0 and 1 (default: 0.95)")
     options.add_seed(parser, "of the resamples")
+    parser.add_argument("--threads", metavar="N", type=options.calls, default=1, help="that the evaluation may use (default: 1)")
     parser.add_argument("--memory-bytes", metavar="SIZE", type=options.size_bytes, default=4 << 30,
                         help="what fits of value functions may take, in bytes or as 500MB or 2GiB; data that need more are refused "
                              "(default: 4GiB)")
@@ -63,7 +64,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
         report = evaluation.evaluate(
             arguments.dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
             gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, ray=arguments.ray,
-            progress=bar.show, memory_bytes=arguments.memory_bytes)
+            progress=bar.show, memory_bytes=arguments.memory_bytes, threads=arguments.threads)
     if arguments.json:
         terminal.write(report.to_json(indent=2))
     else:

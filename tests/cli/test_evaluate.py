@@ -146,12 +146,19 @@ def test_certification_prints_its_table(cervello: Callable[..., Any], monkeypatc
     assert said.out.count("ok") == 3
 
 
-def test_data_whose_value_functions_need_more_memory_than_allowed_are_refused(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+def test_value_functions_that_need_more_memory_than_allowed_are_refused(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
     log, old, _ = played
     said = cervello("evaluate", log, old, "--estimators", "fqe", "--memory-bytes", "10kB")
     assert (said.status, said.out) == (2, "")
     assert re.search(r"memory_bytes: expected data whose value functions take at most 10,000 bytes, got about [\d,]+ after", said.err)
     assert cervello("evaluate", log, old, "--estimators", "fqe", "--memory-bytes", "0.5 GiB").status == 0
+
+
+def test_threads_change_no_number(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    log, old, new = played
+    one = cervello("evaluate", log, old, new, "--json").out
+    assert cervello("evaluate", log, old, new, "--json", "--threads", 2).out == one
+    assert "--threads" in cervello("evaluate", log, old, "--threads", 0).err
 
 
 @pytest.mark.parametrize(("text", "expected"), [

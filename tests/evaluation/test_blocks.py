@@ -99,6 +99,44 @@ def test_the_report_does_not_depend_on_the_size_of_blocks(case: str, monkeypatch
     assert all(len(list(columns)) > 1 for columns in wide)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_does_not_depend_on_the_number_of_threads(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, options = CASES[case]
+    both = {"a": policy(0.4), "b": policy(0.2)}
+    options = {"head": HEAD, "resamples": 199, **options}
+    monkeypatch.setattr(scoring, "_ROWS", 80)
+    one = evaluation.evaluate(make(), both, **options)
+    seen: list[int] = []
+    several = evaluation.evaluate(make(), both, threads=3, progress=seen.append, **options)
+    assert_close(several.as_dict(), one.as_dict())
+    assert seen[-1] == one.n_episodes
+    assert seen == sorted(seen)
+
+
+def test_the_first_error_of_the_data_is_raised_whatever_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_ROWS", 1)
+    monkeypatch.setattr(scoring, "_check_target", failing := Failing())
+    episodes = logs.walks(12)
+    episodes[7] = replace(episodes[7], rewards=np.full(len(episodes[7]), np.nan))
+    for index, message in ((6, "target 6"), (99, "episode 7, step 0, rewards")):  # found while scoring, and by the reader
+        for threads in (1, 3):
+            failing.index = index
+            with pytest.raises(InputError, match=message):
+                evaluation.evaluate(episodes, {"a": policy(0.4), "b": policy(0.2)}, head=HEAD, threads=threads)
+    with pytest.raises(ConfigurationError, match="evaluation, threads: expected"):
+        evaluation.evaluate(episodes, {"a": policy(0.4)}, head=HEAD, threads=0)
+
+
+class Failing:
+    """A check of the scores that fails at one episode."""
+
+    index = -1
+
+    def __call__(self, logs: Any, some: Any, candidate: Any, cuts: Any) -> None:
+        if some[0].index == self.index:
+            raise InputError(f"target {self.index}")
+
+
 def test_kernels_over_actions_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     file = cervello.load(logs.logits_policy(np.full((3, 1), 0.1), np.zeros(1), "mean"))
     options: dict[str, Any] = {"head": heads.Gaussian("mean", std=1.0), "estimators": ["kis", "dr", "agreement"], "gamma": 0.9}

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "coverage.md"
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import coverage_study as study
+import coverage_study as study  # noqa: E402
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -63,7 +63,8 @@ def as_written(text: str) -> str:
     runs, versions = re.search(r"\(([\d,]+) data sets per row; (.+)\)", text).groups()
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (ok|FAILED) \|$", text, re.MULTILINE)
     assert len(rows) == 27
-    return study.page([Check(name, found, wanted, said == "ok") for name, found, wanted, said in rows], int(runs.replace(",", "")), versions)
+    checks = [Check(name, found, wanted, said == "ok") for name, found, wanted, said in rows]
+    return study.page(checks, int(runs.replace(",", "")), versions)
 
 
 def test_the_page_of_the_docs_is_what_the_script_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
