@@ -64,7 +64,7 @@ class CompiledAnswer:
         parts, places = layout.reply_parts(version)
         reply = self._reply = bytearray(words.ID_END + sum(map(len, parts)) + _TICK_BYTES + len(layout.streams))
         place = np.frombuffer(reply, np.uint8).ctypes.data
-        after = np.frombuffer(layout.streams, np.uint8)
+        after = np.frombuffer(layout.streams + b"\0", np.uint8)[:-1]  # not every numpy takes empty bytes
         outputs = []
         at = words.ID_END
         for part in parts:
