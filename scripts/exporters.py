@@ -102,10 +102,20 @@ def reference(session: Any, model: Any, columns: dict[str, Any], n_rows: int) ->
     names = [item.name for item in session.get_outputs()]
     if all(isinstance(item.shape[model.inputs[item.name].batch_axis or 0], str) for item in session.get_inputs()):
         return dict(zip(names, session.run(names, columns), strict=True))
-    rows = [session.run(names, {name: value.take([row], model.inputs[name].batch_axis or 0) for name, value in columns.items()})
-            for row in range(n_rows)]
-    return {name: np.concatenate([row[i] for row in rows], model.outputs[name].batch_axis or 0)
-            for i, name in enumerate(names) if name in model.outputs}
+    ranks = {item.name: len(item.shape) for item in session.get_inputs()}
+
+    def one(name: str, row: int) -> Any:  # where the whole file is one agent's row, it has no axis for rows
+        axis = model.inputs[name].batch_axis or 0
+        return columns[name].take([row] if ranks[name] == columns[name].ndim else row, axis)
+
+    rows = [session.run(names, {name: one(name, row) for name in columns}) for row in range(n_rows)]
+    found = {}
+    for i, name in enumerate(names):
+        if name in model.outputs:
+            spec = model.outputs[name]
+            join = np.concatenate if rows[0][i].ndim == len(spec.batched(1)) else np.stack
+            found[name] = join([row[i] for row in rows], spec.batch_axis or 0)
+    return found
 
 
 def drawn(proto: Any) -> set[str]:
