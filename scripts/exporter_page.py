@@ -43,7 +43,8 @@ def _summary(results: dict[str, dict[str, Any]], names: Iterable[str]) -> list[s
         cases = results.get(name, {}).get("cases", [])
         files = [case for case in cases if "file" in case]
         counts = [sum(bool(case.get(key)) for case in files) for key in ("planned", "batched", "agrees")]
-        lines.append(f"| [{name}](#{name.lower().replace(' ', '-')}) | {len(files)} | {' | '.join(map(str, counts))} | {len(cases) - len(files)} |")
+        link = f"[{name}](#{name.lower().replace(' ', '-')})"
+        lines.append(f"| {link} | {len(files)} | {' | '.join(map(str, counts))} | {len(cases) - len(files)} |")
     return lines
 
 

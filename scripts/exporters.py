@@ -50,8 +50,8 @@ EXPORTERS = {
     "TorchRL": Exporter((*TORCH, "torchrl")),
     "rsl_rl": Exporter((*TORCH, "rsl-rl-lib")),
     # Its pins leave out this Python; grpcio and protobuf are only for talking to Unity.
-    "ML-Agents": Exporter((TORCH[0], "onnx==1.15.0", "numpy<1.24", "protobuf<3.21", "cattrs<1.7", "setuptools<81", "huggingface-hub<1", "grpcio",
-                           "h5py", "pillow", "pyyaml", "tensorboard", "six", "attrs", "cloudpickle", "filelock"),
+    "ML-Agents": Exporter((TORCH[0], "onnx==1.15.0", "numpy<1.24", "protobuf<3.21", "cattrs<1.7", "setuptools<81", "huggingface-hub<1",
+                           "grpcio", "h5py", "pillow", "pyyaml", "tensorboard", "six", "attrs", "cloudpickle", "filelock"),
                           without_dependencies=("--ignore-requires-python", "mlagents==1.1.0", "mlagents-envs==1.1.0")),
     "Godot RL Agents": Exporter((*TORCH, "stable-baselines3", "onnxruntime"), without_dependencies=("godot-rl",)),
     "jax2onnx": Exporter(("jax2onnx", "flax", "equinox")),
@@ -183,8 +183,8 @@ def tried(name: str, output: Path, given: dict[str, str], again: bool) -> dict[s
             print(f"{name}: writing files", flush=True)
             subprocess.run([python, str(WRITERS), name, str(folder)], check=True, stderr=subprocess.PIPE, text=True, timeout=EXPORT_LIMIT_S)
     except subprocess.CalledProcessError as error:
-        told = [line for line in (error.stderr or "").strip().splitlines() if line.startswith(("ERROR", "RuntimeError")) or "Error:" in line]
-        return {"failed": (told or (error.stderr or str(error)).strip().splitlines())[-1]}
+        lines = (error.stderr or str(error)).strip().splitlines()
+        return {"failed": ([line for line in lines if line.startswith("ERROR") or "Error:" in line] or lines)[-1]}
     except (subprocess.TimeoutExpired, FileNotFoundError) as error:
         return {"failed": str(error)}
     cases = json.loads(listed.read_text())
