@@ -1,18 +1,25 @@
 """Offline evaluation of five candidates, beside the same policies through onnxruntime, one episode at a time.
 
-    python benchmarks/evaluation.py [--steps 200000] [--output FILE]
+    python benchmarks/evaluation.py [--steps 200000] [--scope-rl PYTHON] [--output FILE]
 
-200,000 logged transitions, policies of 4-64-64-2 tanh units, every estimator for discrete actions but FQE and MAGIC. The peer runs each
-episode by itself through onnxruntime (one thread) and computes IS, PDIS, WIS and CWPDIS with loops in numpy, as incumbents do. How
-memory grows with the transitions is shown by scripts/evaluate_large.py.
+200,000 logged transitions, policies of 4-64-64-2 tanh units, every estimator for discrete actions but FQE and MAGIC. Both peers run each
+episode by itself through onnxruntime (one thread). One then computes IS, PDIS, WIS and CWPDIS with numpy: four of the nine estimators, and
+no intervals. The other is scope-rl's own code with its default arguments, run by PYTHON, the interpreter of an environment of its own (pip
+install scope-rl==0.2.1 onnxruntime; it pins gymnasium 1.0): seven of the nine estimators, with its intervals. Each peer is compared with
+an evaluation here that asks for the same estimators alone, and with one that asks for all nine. Not compared: `mis`, for which scope-rl trains
+networks, and `agreement`, which it lacks; and obp, whose estimators are for single decisions. How memory grows with the transitions is shown
+by scripts/evaluate_large.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,30 +81,76 @@ def peer(logged: list[Episode], files: list[bytes]) -> dict[int, dict[str, float
     return found
 
 
+def scope_rl(python: Path, logged: list[Episode], files: list[bytes]) -> dict[str, Any]:
+    """What scope_rl_peer.py found, run by another interpreter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for k, file in enumerate(files):
+            (folder / f"{k}.onnx").write_bytes(file)
+        np.savez(folder / "data.npz", **{column: np.stack([getattr(each, column) for each in logged])
+                                         for column in ("observations", "actions", "rewards", "log_prob")})
+        done = subprocess.run([python, Path(__file__).with_name("scope_rl_peer.py"), folder], stdout=subprocess.PIPE, check=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def check(report: evaluation.Report, theirs: dict[str, dict[str, float]]) -> None:
+    """Raises AssertionError where a peer estimates something else."""
+    for policy_name, values in theirs.items():
+        for name, value in values.items():
+            ours = report[policy_name][name].value
+            assert ours is None or np.isclose(ours, value, rtol=1e-4), (policy_name, name, ours, value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3, help="evaluations after the first, of which the fastest counts (default: 3)")
+    parser.add_argument("--threads", type=int, default=2, help="that an evaluation here may use (default: 2)")
+    parser.add_argument("--scope-rl", type=Path, metavar="PYTHON", help="interpreter of an environment with scope-rl and onnxruntime")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     files = [policy(seed) for seed in range(CANDIDATES)]
     head = heads.Categorical("logits")
     logged = list(episodes(arguments.steps))
-    candidates = {str(k): cervello.load(file, threads=2) for k, file in enumerate(files)}
-    times = []
-    for _ in range(3):  # the first one warms up
-        start = time.perf_counter()
-        report = evaluation.evaluate(logged, candidates, head=head, estimators=ESTIMATORS, q=q)
-        times.append(time.perf_counter() - start)
+    candidates = {str(k): cervello.load(file) for k, file in enumerate(files)}
+
+    def ours(estimators: Sequence[str]) -> tuple[evaluation.Report, float, float]:
+        """The report, and the seconds of the first evaluation and of the fastest later one."""
+        times = []
+        for _ in range(1 + arguments.rounds):
+            start = time.perf_counter()
+            report = evaluation.evaluate(logged, candidates, head=head, estimators=estimators, q=q, threads=arguments.threads)
+            times.append(time.perf_counter() - start)
+        return report, times[0], min(times[1:])
+
+    report, first_s, best_s = ours(ESTIMATORS)
+    peers_found: list[tuple[str, float, dict[str, dict[str, float]], bool]] = []
     start = time.perf_counter()
-    theirs = peer(logged, files)
-    peer_s = time.perf_counter() - start
-    for k, each in theirs.items():
-        for name, value in each.items():
-            assert np.isclose(report[str(k)][name].value or np.nan, value, rtol=1e-4) or report[str(k)][name].value is None
-    result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "transitions": arguments.steps, "candidates": CANDIDATES,
-                              "first_s": times[0], "best_s": min(times[1:]), "peer_s": peer_s, "ratio": peer_s / min(times[1:])}
-    for name, value in result.items():
-        print(name, value)
+    theirs = {str(k): each for k, each in peer(logged, files).items()}
+    peers_found.append(("onnxruntime and numpy", time.perf_counter() - start, theirs, False))
+    versions = ""
+    if arguments.scope_rl is not None:
+        found = scope_rl(arguments.scope_rl, logged, files)
+        versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+        for parts in (["policies", "values"], ["policies", "values", "intervals"]):
+            rounds = [sum(each) for each in zip(*(found["seconds"][part] for part in parts), strict=True)]
+            peers_found.append(("onnxruntime and scope-rl", min(rounds), found["values"], "intervals" in parts))
+    rows = []
+    for name, seconds, values, intervals in peers_found:
+        check(report, values)
+        both = tuple(next(iter(values.values())))
+        same_s = ours(both)[2]
+        rows.append({"peer": name, "estimators": list(both), "of": len(ESTIMATORS), "intervals": intervals, "seconds": seconds,
+                     "ours_same_s": same_s, "ratio_same": seconds / same_s, "ratio_all": seconds / best_s})
+    print(f"{arguments.steps:,} transitions, {CANDIDATES} candidates: {best_s:.2f} s for all {len(ESTIMATORS)} estimators with intervals "
+          f"(first: {first_s:.2f} s)")
+    for row in rows:
+        print(f"{row['peer']}, {len(row['estimators'])} of {row['of']} estimators, {'with' if row['intervals'] else 'without'} intervals: "
+              f"{row['seconds']:.2f} s; ours with intervals: {row['ours_same_s']:.2f} s for the same ones ({row['ratio_same']:.1f} times as fast), "
+              f"{best_s:.2f} s for all ({row['ratio_all']:.1f} times as fast)")
+    result: dict[str, Any] = {"machine": machine(["numpy", "onnxruntime"]), "scope_rl": versions, "transitions": arguments.steps,
+                              "candidates": CANDIDATES, "threads": arguments.threads, "estimators": list(ESTIMATORS), "first_s": first_s, "best_s": best_s, "peers": rows}
     if arguments.output:
         write_json(arguments.output, result)
 

@@ -84,7 +84,7 @@ def main() -> int:
     print(f"start {start:.2f} s; driver {driver * 1e6:.1f} µs and actor {actor * 1e6:.1f} µs per transition; "
           f"{CANDIDATES} candidates")
     if arguments.output:
-        write_json(arguments.output, {"machine": machine(["ray"]), "start_s": start, "driver_s": driver, "actor_s": actor, "runs": records})
+        write_json(arguments.output, {"machine": machine(["ray"]), "candidates": CANDIDATES, "start_s": start, "driver_s": driver, "actor_s": actor, "runs": records})
     return int(worst > MOST_OFF)
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md, and the summary of it in README, from the figures that the benchmarks wrote.
+"""Writes docs/benchmarks.md, its summary in README, and the cost of evaluation on Ray in docs/evaluation.md, from the figures that the benchmarks wrote.
 
     python benchmarks/decisions.py --output benchmarks/results/decisions.json
     python benchmarks/peers.py --threads 1,2 --output benchmarks/results/peers.json
@@ -7,7 +7,9 @@
     python benchmarks/crowd.py --output benchmarks/results/crowd.json
     python benchmarks/noise.py --output benchmarks/results/noise.json
     python benchmarks/envs.py --output benchmarks/results/envs.json
-    python benchmarks/readme.py            # --check: only say whether both have these figures
+    python benchmarks/evaluation.py --scope-rl PYTHON --output benchmarks/results/evaluation.json
+    python benchmarks/ray_cost.py --output benchmarks/results/ray_cost.json
+    python benchmarks/readme.py            # --check: only say whether they have these figures
 """
 
 from __future__ import annotations
@@ -137,6 +139,36 @@ def noise(report: dict[str, Any]) -> Iterator[str]:
         yield f"| {rows} × {width} | " + " | ".join(f"{c['ns_per_number']:.2f} ns, {c['ratio']:.1f} ×" for c in found) + " |"
 
 
+def evaluation(report: dict[str, Any]) -> Iterator[str]:
+    """The table of `evaluation.py`."""
+    yield (f"Offline evaluation (`python benchmarks/evaluation.py`; {_machine(report)}; {report['transitions']:,} logged transitions, "
+           f"{report['candidates']} policies of 4-64-64-2, {report['threads']} threads, after warm-up): {report['best_s']:.2f} s for {', '.join(report['estimators'])}, "
+           f"with intervals [at most 1.0 s]; {report['first_s']:.2f} s the first time. Peers run the same policies on the same data through "
+           "onnxruntime, one episode at a time, and compute the estimators named; *the same* are these alone, here always with intervals"
+           + (f" ({report['scope_rl']})" if report["scope_rl"] else "") + ":")
+    yield ""
+    yield f"| peer | estimators | intervals | peer | here, the same | times faster | here, all {len(report['estimators'])} | times faster [10] |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in report["peers"]:
+        yield (f"| {row['peer']} | {len(row['estimators'])} of {row['of']}: {', '.join(row['estimators'])} | "
+               f"{'yes' if row['intervals'] else 'no'} | {row['seconds']:.2f} s | {row['ours_same_s']:.2f} s | {row['ratio_same']:.1f} | "
+               f"{report['best_s']:.2f} s | {row['ratio_all']:.1f} |")
+
+
+def ray_cost(report: dict[str, Any]) -> Iterator[str]:
+    """The model of `ray_cost.py`, and what it was checked against."""
+    yield (f"On one machine (`python benchmarks/ray_cost.py`; {_machine(report)}; {report['candidates']} policies of 4-64-64-2; `pdis`, "
+           f"`wis` and `dr`; medians) n transitions and W workers take {report['start_s']:.2f} s + n · ({report['driver_s'] * 1e6:.1f} µs + "
+           f"{report['actor_s'] * 1e6:.1f} µs / W): the start of the actors; what the driver does for each transition; what an actor does. The "
+           "model is fitted to four measurements and checked at two others:")
+    yield ""
+    yield "| transitions | workers | measured | model | off | |"
+    yield "|---:|---:|---:|---:|---:|---|"
+    for run in sorted(report["runs"], key=lambda each: (each["transitions"], each["workers"])):
+        yield (f"| {run['transitions']:,} | {run['workers']} | {run['seconds']:.2f} s | {run['model']:.2f} s | "
+               f"{run['model'] / run['seconds'] - 1:+.0%} | {'checked' if run['checked'] else 'fitted'} |")
+
+
 def summary_of_decisions(report: dict[str, Any]) -> Iterator[str]:
     """The most important figures of `decisions.py`, and the names of those that miss their goals."""
     words = [f"{figure['what']}: {figure['value']:.2f} {figure['unit']}" for figure in report["figures"] if figure["what"] in SHORT]
@@ -160,10 +192,11 @@ def summary_of_peers(report: dict[str, Any]) -> Iterator[str]:
                f"{', '.join(slower) or 'none'} |")
 
 
-FULL = (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("envs", environments), ("noise", noise), ("peers", peers),
-        ("threads", threads))
+FULL = (("decisions", decisions), ("frame", frames), ("crowd", crowd), ("envs", environments), ("evaluation", evaluation), ("noise", noise),
+        ("peers", peers), ("threads", threads))
 SUMMARY = (("peers", summary_of_peers), ("decisions", summary_of_decisions))
-PAGES = ((ROOT / "README.md", SUMMARY), (ROOT / "docs" / "benchmarks.md", FULL))
+PAGES = ((ROOT / "README.md", SUMMARY), (ROOT / "docs" / "benchmarks.md", FULL),
+         (ROOT / "docs" / "evaluation.md", (("ray_cost", ray_cost),)))
 
 
 def section(parts: Sequence[tuple[str, Callable[[dict[str, Any]], Iterator[str]]]]) -> str:

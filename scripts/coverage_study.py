@@ -1,22 +1,25 @@
 """Checks the estimators and the coverage of their intervals, and writes docs/coverage.md.
 
-    python scripts/coverage_study.py [--runs 1000]
+    python scripts/coverage_study.py [--runs 600] [--output docs/coverage.md]
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
 import scipy
 
-from cervello.evaluation.certify import certify, table
+from cervello.evaluation.certify import Check, certify, table
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "coverage.md"
 
 _PAGE = """# Coverage of intervals
 
-Written by `scripts/coverage_study.py` ({runs:,} data sets per row; Python {python}, numpy {numpy}, scipy {scipy}, {machine}).
+Written by `scripts/coverage_study.py` ({runs:,} data sets per row; {versions}).
 `cervello evaluate --certify` makes the same table on your machine.
 
 Three families of light tails have weights of relative deviation 0.42 to 0.46: a bandit, five steps of two actions, and a Gaussian target
@@ -30,14 +33,24 @@ fooled at n = 100. The families are in `cervello/evaluation/coverage.py`.
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000, help="data sets per row (default: 1000)")
-    runs = parser.parse_args().runs
-    checks = certify(lambda done, total: print(f"{done} of {total}", flush=True), worlds=50, runs=runs)
-    path = Path(__file__).parent.parent / "docs" / "coverage.md"
-    path.write_text(_PAGE.format(runs=runs, python=platform.python_version(), numpy=numpy.__version__, scipy=scipy.__version__,
-                                 machine=platform.machine(), table=table(checks)), encoding="utf-8")
+def page(checks: Sequence[Check], runs: int, versions: str) -> str:
+    """The text of docs/coverage.md."""
+    return _PAGE.format(runs=runs, versions=versions, table=table(checks))
+
+
+def versions() -> str:
+    """What the numbers were made with."""
+    return f"Python {platform.python_version()}, numpy {numpy.__version__}, scipy {scipy.__version__}, {platform.machine()}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--runs", type=int, default=600, help="data sets per row (default: %(default)s)")
+    parser.add_argument("--worlds", type=int, default=50, help="decision processes that are enumerated (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=PAGE, help="file to write (default: docs/coverage.md)")
+    chosen = parser.parse_args(arguments)
+    checks = certify(lambda done, total: print(f"{done} of {total}", flush=True), worlds=chosen.worlds, runs=chosen.runs)
+    chosen.output.write_text(page(checks, chosen.runs, versions()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ ELEMENTWISE, REDUCTIONS = f"{NATIVE}/test_operators_elementwise.py", f"{NATIVE}/
 FLOW = f"{NATIVE}/test_flow.py"
 HEADS = "tests/heads"
 AGENTS = "tests/agents"
+SIZED = f"{AGENTS}/test_sized_queues.py"
 IN_TIME = f"{AGENTS}/test_batches_in_time.py"
 ALL_ROWS = f"{IN_TIME}::test_the_first_rows_run_in_any_case_and_all_of_them_when_there_is_time"
 SAME_BITS = f"{NATIVE}/test_batch_invariance.py::test_rows_have_the_same_bits_in_any_batch_size_place_and_chunking"
@@ -130,7 +131,7 @@ MUTATIONS = [
              "combine(load(turned + i * 64), load(turned + (i + 8) * 64))", "combine(load(turned + i * 64), load(turned + (15 - i) * 64))",
              f"{NATIVE}/test_fusion.py::test_softmax_of_short_rows_has_the_bits_of_single_rows"),
     Mutation("fused attention reads the mask of the first rows for all", "native/kernels/attention.py",
-             "j * word(at, 4) + first * word(at, 5)", "j * word(at, 4)",
+             "j * op.by[2] + first * op.row", "j * op.by[2]",
              f"{NATIVE}/test_fusion.py::test_attention_in_one_step_has_the_bits_of_its_parts"),
     Mutation("the memory plan settles for the last pile", "native/kernels/runtime/placing.py", "        if least < 0 or total < least:",
              "        if True:", f"{NATIVE}/test_memory_bounds.py"),
@@ -290,6 +291,16 @@ MUTATIONS = [
              f"{AGENTS}/test_watch.py::test_a_file_that_is_still_being_written_is_left_alone"),
     Mutation("runtime: a policy that fails keeps its turn", "agents/runtime/policy_queue.py", "        self.requeue(tried, frame + 1)\n",
              "        self.requeue(tried, None)\n", f"{AGENTS}/test_runtime.py::test_a_policy_that_fails_goes_to_the_back_of_the_line"),
+    Mutation("sizes: groups of one size come in another order than their agents wait", "batcher/queue.py",
+             "np.flatnonzero(~alike), np.arange",
+             "np.flatnonzero(~alike)[::-1], np.arange", f"{SIZED}::test_agents_of_one_size_run_as_one_batch"),
+    Mutation("sizes: a row is the caller's own memory", "batcher/open_pad.py", "return np.array(row, spec", "return np.asarray(row, spec",
+             f"{SIZED}::test_what_was_pushed_is_a_copy"),
+    Mutation("sizes: an agent too slow for a frame stops all others", "agents/runtime/sized_queue.py",
+             "        self._too_slow = frame, line_s\n", "", f"{SIZED}::test_agents_too_slow_for_the_budget_keep_no_others_from_deciding"),
+    Mutation("sizes: costs are those of whoever was pushed first", "agents/runtime/sized_queue.py",
+             "        self.sort_by_urgency(0, frame)\n        return found\n", "        return found\n",
+             f"{SIZED}::test_a_budget_goes_by_the_sizes_of_the_most_urgent_agent"),
     Mutation("runtime: an interrupt loses those under way", "agents/runtime/runtime.py", "                queue.requeue(in_flight, None)\n",
              "                pass\n", f"{AGENTS}/test_runtime.py::test_an_interrupt_loses_nobody"),
     Mutation("runtime: who left during a frame decides in it", "agents/runtime/policy_queue.py",

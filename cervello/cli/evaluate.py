@@ -34,13 +34,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"],
                         help=f"by comma, of {', '.join(_ESTIMATORS)} (default: pdis,wis,cwpdis)")
     parser.add_argument("--gamma", type=float, default=1.0, help="discount (default: 1)")
-    parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps")
-    parser.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
+    parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps (default: never)")
+    parser.add_argument("--level", type=float, default=0.95, help="of intervals, between 0 and 1 (default: 0.95)")
     options.add_seed(parser, "of the resamples")
+    parser.add_argument("--memory-bytes", metavar="SIZE", type=options.size_bytes, default=4 << 30,
+                        help="what fits of value functions may take, in bytes or as 500MB or 2GiB; data that need more are refused "
+                             "(default: 4GiB)")
     parser.add_argument("--report", metavar="FILE", type=options.new_file, help="write one HTML page")
     pictures.add(parser, "the estimates with their intervals")
     options.add_json(parser)
-    parser.add_argument("--ray", metavar="WORKERS", type=options.calls, help="run the policies by so many actors on Ray")
+    parser.add_argument("--ray", metavar="WORKERS", type=options.calls,
+                        help="run the policies by so many actors on Ray (default: in this process)")
     parser.add_argument("--certify", action="store_true",
                         help="check the estimators on this machine: exact enumeration, and the coverage of intervals; no data needed")
 
@@ -59,7 +63,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
         report = evaluation.evaluate(
             arguments.dataset, arguments.policies, head=arguments.head, behavior=behavior, estimators=arguments.estimators,
             gamma=arguments.gamma, horizon=arguments.horizon, level=arguments.level, seed=arguments.seed, ray=arguments.ray,
-            progress=bar.show)
+            progress=bar.show, memory_bytes=arguments.memory_bytes)
     if arguments.json:
         terminal.write(report.to_json(indent=2))
     else:

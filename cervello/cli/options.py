@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
+from decimal import Decimal
 from pathlib import Path
 
 from cervello.errors import ConfigurationError
@@ -13,6 +15,7 @@ from cervello.spec import Wrapper
 MOST_ROWS = 1_000_000_000  # a plan's bytes stay far below 2**63
 _MOST_SEED = 2**64 - 1
 _MOST_COUNTS = 10_000
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 def whole(text: str, low: int, high: int) -> int:
@@ -71,6 +74,16 @@ def seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < 1e6:
         raise argparse.ArgumentTypeError(f"expected seconds of at least 0, got {text!r}")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """Bytes: a whole number, or a number with a unit such as 2GiB or 1.5 GB (capitals do not matter)."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip(), re.ASCII)
+    unit = None if found is None else _UNITS.get(found[2].upper())
+    value = 0 if found is None or unit is None or ("." in found[1] and unit == 1) else round(Decimal(found[1]) * unit)
+    if not 1 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"expected a number of bytes from 1, such as 500000000, 500MB or 2GiB, got {text!r}")
     return value
 
 

@@ -49,7 +49,7 @@ class Candidate:
       space: of the game's actions, where the policy knows its game.
     """
 
-    def __init__(self, name: str, given: Any, head: Head | None):
+    def __init__(self, name: str, given: Any, head: Head | None, threads: int = 1):
         self.name = name
         self.path: str | None = None
         if isinstance(given, Policy):
@@ -82,7 +82,7 @@ class Candidate:
         model = policy.model
         if missing and self.path is not None:
             model = load(self.path, outputs=[*model.outputs, *missing]).model
-        self._policy = Policy(model, wrappers=rest, inferer="memoizing")
+        self._policy = Policy(model, wrappers=rest, inferer="memoizing", threads=threads)
         self._binding = policy.binding if policy.spaces is not None else None
         for tensor in self.head.tensors:
             if tensor not in self._policy.outputs and tensor not in self._policy.constants:

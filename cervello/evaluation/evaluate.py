@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation import estimators as library
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.diagnostics import diagnose
+from cervello.evaluation.diagnostics import Diagnostics, diagnose
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
 from cervello.evaluation.intervals import BOUNDED, IntervalOptions, prepare, value_bounds
 from cervello.evaluation.judging import estimate
@@ -29,6 +30,7 @@ from cervello.evaluation.table import AnyTable
 from cervello.evaluation.tables import AGENT, JOINT, Blocks, Rows
 from cervello.evaluation.values import Fit, LinearQ, fitted_values, given_values, room_bytes
 from cervello.heads import Head
+from cervello.native.execution.counts import thread_count
 from cervello.spec import Array
 
 ESTIMATORS = ("is", "pdis", "wis", "cwpdis", "fqe", "dm", "dr", "wdr", "magic", "mis", "kis", "agreement")
@@ -47,7 +49,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
              interval: str = "default", level: float = 0.95, resamples: int = 1999, seed: int = 0,
              reward_range: tuple[float, float] | None = None, max_weight: float | None = None, q: Any = None, ragged: str = CARRY,
              bandwidth: float | None = None, kernel: str = "gaussian", weights: str = AGENT, ray: int | None = None,
-             progress: Progress | None = None, memory_bytes: int = 4 << 30) -> Report:
+             progress: Progress | None = None, memory_bytes: int = 4 << 30, threads: int = 1) -> Report:
     """Estimates the value of policies from logged episodes.
 
     Args:
@@ -73,6 +75,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       progress: called with the number of episodes that are done.
       memory_bytes: about how much memory the fit of value functions may take. They are fitted to all data at once; all else takes memory
         for a bounded number of episodes, and a few numbers for each.
+      threads: that policies and `mis` may use in this process; numbers do not depend on them. With `ray`, each actor's policies have one.
     Raises:
       InputError: data that do not fit; the message names episode, step and column. ConfigurationError: options that do not.
     """
@@ -81,8 +84,9 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     _check(gamma, horizon, weights, wanted, options, ragged)
     if ray is not None and (isinstance(ray, bool) or not isinstance(ray, int) or ray < 1):
         raise ConfigurationError(f"evaluation, ray: expected a number of workers from 1, or None, got {ray!r}")
+    threads = thread_count("evaluation, threads", threads)
     source = open_dataset(dataset)
-    candidates = _candidates(policies, head)
+    candidates = _candidates(policies, head, threads if ray is None else 1)  # each policy gets its share of them
     by = _behavior(behavior, head)
     valued, given = any(name in BY_VALUES for name in wanted), _is_function(q)
     held = valued and not (given and all(each.n_actions is not None for each in candidates))
@@ -93,7 +97,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
     scored = Scored(len(candidates), needs)
-    for data, scores in score(*job) if ray is None else score_on_ray(*job, ray):
+    for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, ray):
         values = [given_values(asked, *each, data) for each in zip(candidates, scores, strict=True)] if asked is not None else []
         scored.add(data, scores, values)
         if needs.held:
@@ -107,21 +111,24 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     tables = [blocks.table(k) for k in range(len(candidates))]
     if "mis" in wanted:
         library.check_ends(gamma, scored.truncated)
-    visits = library.mis_of_all(tables, blocks.features) if "mis" in wanted else []
+    visits = library.mis_of_all(tables, blocks.features, threads) if "mis" in wanted else []
     fitted = isinstance(by, Behavior)
-    judged = []
-    for k, (candidate, table) in enumerate(zip(candidates, tables, strict=True)):
+
+    def judged_by(k: int) -> tuple[dict[str, Moments], Diagnostics | None, tuple[float, float] | None]:
+        table = tables[k]
         diagnostics = diagnose(table, scored.violations[k], scored.ties[k], scored.deterministic[k]) if needs.ratios else None
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         special: dict[str, Callable[[], Moments]] = {
             "cwpdis": partial(library.cwpdis, table, ragged), "magic": partial(library.magic, table, seed),
             "mis": partial(visits.__getitem__, k), "kis": partial(_kis, blocks, k, scored, bandwidth, kernel),
             "agreement": partial(_agreement, table, blocks, k, scored)}
-        moments = {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted}
-        judged.append((candidate, moments, diagnostics, fits[k], bounds))
-    prepare([each for _, moments, *_ in judged for each in moments.values()], options)
+        return {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted}, diagnostics, bounds
+
+    with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
+        judged = list(pool.map(judged_by, range(len(candidates))))
+    prepare([each for moments, *_ in judged for each in moments.values()], options)
     reports = {}
-    for candidate, moments, diagnostics, fit, bounds in judged:
+    for candidate, fit, (moments, diagnostics, bounds) in zip(candidates, fits, judged, strict=True):
         estimates = {name: estimate(name, each, diagnostics, fit, fitted, options, bounds, ragged) for name, each in moments.items()}
         reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, None if fit is None else {
             "rounds": len(fit.residuals), "converged": fit.converged, "residuals": list(fit.residuals)})
@@ -211,7 +218,7 @@ def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, .
                                  "interval='bca' for them")
 
 
-def _candidates(policies: Any, head: Head | Mapping[str, Head] | None) -> list[Candidate]:
+def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: int) -> list[Candidate]:
     if isinstance(policies, Mapping):
         named = dict(policies)
     elif isinstance(policies, Sequence) and not isinstance(policies, str):
@@ -231,7 +238,8 @@ def _candidates(policies: Any, head: Head | Mapping[str, Head] | None) -> list[C
             raise ConfigurationError(f"evaluation, head: expected policies among {list(named)}, got {name!r}")
         if each is not None and not isinstance(each, Head):
             raise ConfigurationError(f"evaluation, head: expected one of cervello.heads, got {each!r}")
-    return [Candidate(str(name), given, heads.get(name)) for name, given in named.items()]
+    return [Candidate(str(name), given, heads.get(name), max(1, threads // len(named)))
+            for name, given in named.items()]
 
 
 def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -97,7 +99,7 @@ Chunk = tuple[Data, list[Scores]]
 
 def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
           horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
-          progress: Progress | None) -> Iterator[Chunk]:
+          progress: Progress | None, threads: int = 1) -> Iterator[Chunk]:
     """Runs the candidates over all episodes; gives what some of them left at a time, in order.
 
     Args:
@@ -105,35 +107,66 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
       behavior: None where propensities were logged; else what gives them.
       bounds: of a bounded Box, to which the candidates' own actions are clipped.
       progress: called with the number of episodes that are done.
+      threads: above 1, so many threads score candidates while the caller's reads on.
     Raises:
       InputError: episodes that do not fit; the message names episode, step and column.
     """
+    locks = [Lock() for _ in candidates]  # a policy runs some episodes at a time
+
+    def scored(k: int, some: Sequence[Logged], data: Data, every_logged: Sequence[Array | None]) -> Scores:
+        its = Scores()
+        with locks[k]:
+            _score(candidates[k], its, candidates[k].decide(some), some, data, every_logged, needs, bounds)
+        return its
+
+    def jobs() -> Iterator[tuple[Data, list[Callable[[], Scores]]]]:
+        for some in _chunks(found, horizon, reward_range, _ROWS if threads == 1 else _ROWS // 2):
+            data = Data()
+            fits = all(candidate.fits(some) for candidate in candidates)
+            for each in some:
+                for candidate in candidates if not fits else ():
+                    candidate.check(each)
+                _keep(data, each, behavior, needs)
+            every_logged = _behavior_everywhere(some, behavior, data, needs)
+            yield data, [partial(scored, k, some, data, every_logged) for k in range(len(candidates))]
+
     n = 0
-    for some in _chunks(found, horizon, reward_range):
-        data, scores = Data(), [Scores() for _ in candidates]
-        fits = all(candidate.fits(some) for candidate in candidates)
-        for each in some:
-            for candidate in candidates if not fits else ():
-                candidate.check(each)
-            _keep(data, each, behavior, needs)
-        every_logged = _behavior_everywhere(some, behavior, data, needs)
-        stops = np.cumsum([each.length + 1 for each in some])
-        for candidate, its in zip(candidates, scores, strict=True):
-            _score(candidate, its, candidate.decide(some), some, stops, data, every_logged, needs, bounds)
+    for data, scores in ((data, [job() for job in each]) for data, each in jobs()) if threads == 1 else _ahead(jobs(), threads):
         yield data, scores
         n += data.n
         if progress is not None:
             progress(n)
 
 
-def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None) -> Iterator[list[Logged]]:
+def _ahead(chunks: Iterator[tuple[Data, list[Callable[[], Scores]]]], threads: int) -> Iterator[Chunk]:
+    """Runs the jobs of a chunk on threads while the next chunk is made. What fails first in the order of the data set is raised."""
+    before: tuple[Data, list[Future[Scores]]] | None = None
+    failed: Exception | None = None
+    with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
+        while True:
+            try:
+                chunk = next(chunks, None)
+            except Exception as error:
+                chunk, failed = None, error
+            running = None if chunk is None else (chunk[0], [pool.submit(job) for job in chunk[1]])
+            if before is not None:
+                yield before[0], [each.result() for each in before[1]]
+            if running is None:
+                break
+            before = running
+    if failed is not None:
+        raise failed
+
+
+def _chunks(found: Iterable[tuple[int, Episode]], horizon: int | None, reward_range: tuple[float, float] | None,
+            most: int) -> Iterator[list[Logged]]:
     some: list[Logged] = []
     rows = 0
     for index, episode in found:
         each = checked(episode, index, horizon, reward_range)
         some.append(each)
         rows += each.length + 1
-        if rows >= _ROWS:
+        if rows >= most:
             yield some
             some, rows = [], 0
     if some:
@@ -209,11 +242,11 @@ def _log_softmax(logits: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
-def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[Logged], stops: Array, data: Data,
+def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[Logged], data: Data,
            every_logged: Sequence[Array | None], needs: Needs, bounds: tuple[Array, Array] | None) -> None:
     """Adds what a candidate says about some episodes. Heads see all logged steps at once."""
     lengths = np.array([each.length for each in some])
-    starts = stops - lengths - 1
+    starts = np.cumsum(lengths + 1) - lengths - 1
     logged_rows = np.concatenate([np.arange(start, start + T) for start, T in zip(starts, lengths, strict=True)])
     columns = decided.rows(logged_rows)
     cuts = np.cumsum(lengths)[:-1]

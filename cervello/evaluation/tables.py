@@ -36,6 +36,8 @@ class Blocks:
             raise ConfigurationError(f"evaluation, weights: expected {AGENT!r} or {JOINT!r}, got {weights!r}")
         self._scored, self._gamma, self._joint = scored, gamma, weights == JOINT
         self._length, self._truncated, self._unit = scored.length, scored.truncated, scored.unit
+        if self._joint and self._unit is None:
+            self._unit = np.arange(scored.n)  # each match has one life
         self._starts = np.concatenate([[0], np.cumsum(self._length)])
         self._offset = self._offsets() if self._joint else None
         self.n_steps = int((self._length if self._offset is None else self._length + self._offset).max())
@@ -80,7 +82,8 @@ class Blocks:
     def _offsets(self) -> Array:
         """[n] steps of the match before each life, where ticks say so; else 0."""
         unit, matched = self._unit, self._scored.matched
-        if unit is None or not matched.all():
+        assert unit is not None
+        if not matched.all():
             raise InputError(f"episode {int(np.argmin(matched))}, match: expected the match of each life for joint weights, got none; log "
                              "match and agent, or take weights='agent'")
         ticks = self._scored.tick

@@ -24,7 +24,9 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     Raises:
       InputError: a key that is no str.
     """
-    if isinstance(tree, Mapping):
+    if type(tree) is np.ndarray:  # the usual tree; asking for abstract classes takes longer
+        yield path, tree
+    elif isinstance(tree, Mapping):
         if not tree:
             yield path + EMPTY_DICT, None
         for key, value in tree.items():
@@ -66,6 +68,8 @@ def from_leaves(flat: Mapping[Path, Any]) -> Tree:
 
 def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
     """The tree with a function applied to each array."""
+    if type(tree) is np.ndarray:
+        return function(tree)
     if isinstance(tree, Mapping):
         return {key: map_tree(function, value) for key, value in tree.items()}
     if isinstance(tree, tuple):

@@ -144,3 +144,27 @@ def test_certification_prints_its_table(cervello: Callable[..., Any], monkeypatc
     said = cervello("evaluate", "--certify")
     assert said.status == 0
     assert said.out.count("ok") == 3
+
+
+def test_data_whose_value_functions_need_more_memory_than_allowed_are_refused(played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    log, old, _ = played
+    said = cervello("evaluate", log, old, "--estimators", "fqe", "--memory-bytes", "10kB")
+    assert (said.status, said.out) == (2, "")
+    assert re.search(r"memory_bytes: expected data whose value functions take at most 10,000 bytes, got about [\d,]+ after", said.err)
+    assert cervello("evaluate", log, old, "--estimators", "fqe", "--memory-bytes", "0.5 GiB").status == 0
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("1", 1), ("5000000000", 5_000_000_000), ("500MB", 500_000_000), ("2GiB", 2 << 30), ("1.5gib", 3 << 29), ("64 kib", 65536), ("7B", 7)])
+def test_sizes_have_units(text: str, expected: int) -> None:
+    from cervello.cli.options import size_bytes
+
+    assert size_bytes(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "GiB", "2 gigs", "1e9", "0.0001kB", "2GiB of it", "nan", "²GB", "9999999TiB"])
+def test_a_size_that_is_none_is_refused(text: str, played: tuple[Path, ...], cervello: Callable[..., Any]) -> None:
+    log, old, _ = played
+    said = cervello("evaluate", log, old, f"--memory-bytes={text}")
+    assert said.status == 2
+    assert f"--memory-bytes: expected a number of bytes from 1, such as 500000000, 500MB or 2GiB, got {text!r}" in said.err

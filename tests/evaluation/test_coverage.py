@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from cervello.evaluation.certify import certify
+from cervello.evaluation.certify import Check, certify
 from cervello.evaluation.coverage import FAMILIES, HEAVY, coverage
 
-PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "coverage.md"
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import coverage_study as study
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -51,3 +56,28 @@ def test_the_study_of_the_docs_holds_what_is_promised() -> None:
             expected += 1
     assert all(value <= 1e-12 for name, value in found.items() if "bias by exact enumeration" in name)
     assert len(found) == expected
+
+
+def as_written(text: str) -> str:
+    """The page that the script writes for the numbers of a page."""
+    runs, versions = re.search(r"\(([\d,]+) data sets per row; (.+)\)", text).groups()
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (ok|FAILED) \|$", text, re.MULTILINE)
+    assert len(rows) == 27
+    return study.page([Check(name, found, wanted, said == "ok") for name, found, wanted, said in rows], int(runs.replace(",", "")), versions)
+
+
+def test_the_page_of_the_docs_is_what_the_script_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cervello.evaluation import certify as module
+
+    committed = PAGE.read_text(encoding="utf-8")
+    assert as_written(committed) == committed
+    monkeypatch.setattr(module, "coverage", lambda kind, family, n, runs: coverage(kind, family, n, runs // 10))
+    monkeypatch.setattr(module, "said_reliable", lambda family, n, runs: 0.004)
+    study.main(["--runs", "20", "--worlds", "2", "--output", str(tmp_path / "coverage.md")])
+    written = (tmp_path / "coverage.md").read_text(encoding="utf-8")
+    assert as_written(written) == written
+    assert study.versions() in written
+    assert re.sub(r"[\d.]+", "0", re.sub("ok|FAILED|0e-0", "", written)).count("\n") == committed.count("\n")
+    names = re.compile(r"^\| (?!check)(.+?) \|", re.MULTILINE)
+    shape = [re.sub(r"\d+ decision", "N decision", each) for each in names.findall(committed)]
+    assert [re.sub(r"\d+ decision", "N decision", each) for each in names.findall(written)] == shape

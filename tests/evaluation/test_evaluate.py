@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import offline_logs as logs
@@ -249,6 +250,16 @@ def test_joint_weights_multiply_over_the_agents_of_a_match() -> None:
         evaluation.evaluate(episodes, {"a": policy()}, head=HEAD, estimators=["dr"], weights="joint")
     with pytest.raises(InputError, match="match"):
         evaluation.evaluate(logs.walks(4), {"a": policy()}, head=HEAD, weights="joint")
+
+
+def test_joint_weights_of_matches_with_one_life_are_those_of_the_agent() -> None:
+    episodes = [replace(e, match=i, agent=0) for i, e in enumerate(logs.walks(20))]
+    options: dict[str, Any] = {"head": HEAD, "estimators": ["is", "pdis", "wis", "cwpdis"], "gamma": 0.9}
+    joint = evaluation.evaluate(episodes, {"a": policy(0.6)}, weights="joint", **options)["a"]
+    for name, expected in evaluation.evaluate(episodes, {"a": policy(0.6)}, **options)["a"].items():
+        assert joint[name].as_dict() == expected.as_dict()
+    with pytest.raises(InputError, match="episode 7, match: expected the match of each life"):
+        evaluation.evaluate([*episodes[:7], replace(episodes[7], match=None), *episodes[8:]], {"a": policy()}, head=HEAD, weights="joint")
 
 
 def changed(column: str, step: int, value: object, episode: int = 3, **more: object) -> list[Episode]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cervello.errors import ConfigurationError
+from cervello.evaluation.estimators.kernel_visits import fit_kernels
 from cervello.evaluation.moments import Moments, mean_of
 from cervello.evaluation.table import AnyTable, Table, per_unit
 from cervello.spec import Array
 
 _MOST_STATES, _CENTRES = 512, 100
-_BLOCK = 1024  # rows of kernels at a time: they stay in the cache, and memory does not grow with the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,15 @@ def visit_ratios(observations: Array, flow: Flow) -> Iterator[Array]:
     yield from fit_visits(lambda: iter([(observations, flow, order)]))(observations, flow)
 
 
-def fit_visits(blocks: Callable[[], Iterator[Block]]) -> Ratios:
+def fit_visits(blocks: Callable[[], Iterator[Block]], threads: int = 1) -> Ratios:
     """Ratios of visits, fitted to blocks of whole episodes that are made anew in every pass.
 
     w solves the flow of discounted visits, for features φ: Σ γᵗ w(sₜ) (φ(sₜ) − γ ρₜ φ(sₜ₊₁)) = Σ φ(s₀), where nothing follows an
     episode's end. Features are indicators where observations are integers or one-hot and few; else w = 1 + Σ α k with Gaussian kernels
     (median distance) around at most 100 logged states, ridge 1e-3 n.
+
+    Args:
+      threads: that share the work; results do not depend on them.
     """
     n_taken, distinct = _distinct(_read(observations, flow) for observations, flow, _ in blocks())
 
@@ -87,7 +90,9 @@ def fit_visits(blocks: Callable[[], Iterator[Block]]) -> Ratios:
 
     if distinct is not None:
         return _by_indicators(cleaned, distinct)
-    return _by_kernels(cleaned, _rows_at(blocks(), np.unique(np.linspace(0, n_taken - 1, _CENTRES).round().astype(np.int64))))
+    centres = _rows_at(blocks(), np.unique(np.linspace(0, n_taken - 1, _CENTRES).round().astype(np.int64)))
+    ratios = fit_kernels(cleaned, centres, threads)
+    return lambda observations, flow: ratios(_read(observations, flow)[0])
 
 
 def _read(observations: Array, flow: Flow) -> tuple[Array, Array]:
@@ -127,12 +132,13 @@ def mis(table: Table, ratio_of_visits: Array) -> Moments:
     return _mean(_paid(table, ratio_of_visits), table.counts)
 
 
-def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[tuple[Array, Array]]]) -> list[Moments]:
+def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[tuple[Array, Array]]], threads: int = 1) -> list[Moments]:
     """`mis` of several candidates.
 
     Args:
       tables: whose blocks hold the same episodes.
       observations: makes [rows, d] of each block, T + 1 of each episode, and the places in the data set of the steps of which γᵗ > 0.
+      threads: that share the work; results do not depend on them.
     """
     def blocks() -> Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]:
         for (states, places), *some in zip(observations(), *(table.blocks() for table in tables), strict=True):
@@ -140,12 +146,13 @@ def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[t
 
     if all(isinstance(table, Table) for table in tables):
         only = list(blocks())
-        return _of_blocks(lambda: iter(only), tables)
-    return _of_blocks(blocks, tables)
+        return _of_blocks(lambda: iter(only), tables, threads)
+    return _of_blocks(blocks, tables, threads)
 
 
-def _of_blocks(blocks: Callable[[], Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]], tables: Sequence[AnyTable]) -> list[Moments]:
-    ratios = fit_visits(lambda: (each for _, *each in blocks()))  # type: ignore[misc]
+def _of_blocks(blocks: Callable[[], Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]], tables: Sequence[AnyTable],
+               threads: int) -> list[Moments]:
+    ratios = fit_visits(lambda: (each for _, *each in blocks()), threads)  # type: ignore[misc]
     paid: list[list[Array]] = [[] for _ in tables]
     for some, states, flow, _ in blocks():
         for table, its, found in zip(some, paid, ratios(states, flow), strict=True):
@@ -195,51 +202,6 @@ def _by_indicators(blocks: Cleaned, distinct: Array) -> Ratios:
     return ratios
 
 
-def _by_kernels(blocks: Cleaned, centres: Array) -> Ratios:
-    gaps = _squares(centres, centres)[np.triu_indices(len(centres), 1)]
-    gaps = gaps[gaps > 1e-12 * (centres**2).sum(1).max()]  # below is rounding: the same state
-    width = float(np.median(gaps)) if len(gaps) else 1.0
-
-    F = len(centres)
-    whole = np.concatenate([centres / width, np.full((F, 1), -0.5 / width), (centres**2).sum(1, keepdims=True) / (-2 * width)], 1).T
-
-    def kernels(states: Array) -> Array:
-        """[rows, F], of −|s − c|² / 2 = s·c − |s|² / 2 − |c|² / 2."""
-        found = np.concatenate([states, (states**2).sum(1, keepdims=True), np.ones((len(states), 1))], 1) @ whole
-        return np.asarray(np.exp(np.minimum(found, 0.0, out=found), out=found))
-
-    gram, n = np.zeros((F, F)), 0.0  # Σ γᵗ φ(sₜ) k(sₜ)ᵀ, the same for all
-    moved, rest, scratch = np.zeros((F, 0)), np.zeros((F, 0)), np.zeros((0, 0, F))
-    for states, flow in blocks():
-        if not rest.size:
-            K = len(flow.onward)
-            moved = np.zeros((F, K * F))  # Σ γᵗ γ ρₜ φ(sₜ₊₁) k(sₜ)ᵀ of each
-            rest = np.zeros((F, K))  # Σ φ(s₀) less what w = 1 makes of the flow
-            scratch = np.empty((_BLOCK, K, F))
-        n += float(flow.start.sum())
-        for first in range(0, len(states) - 1, _BLOCK):
-            block = kernels(states[first:first + _BLOCK + 1])
-            here, there = block[:-1], block[1:]
-            rows = slice(first, first + len(here))
-            gram += (flow.discount[rows, None] * here).T @ here
-            weighted = scratch[:len(here)]
-            np.multiply(flow.onward[:, rows].T[:, :, None], here[:, None, :], out=weighted)
-            moved += there.T @ weighted.reshape(len(here), -1)
-            rest += there.T @ flow.onward[:, rows].T + (here.T @ (flow.start[rows] - flow.discount[rows]))[:, None]
-    ridge = 1e-3 * n * np.eye(F)
-    alphas = np.stack([np.linalg.solve(gram - moved[:, k * F:(k + 1) * F] + ridge, rest[:, k]) for k in range(rest.shape[1])], 1)
-
-    def ratios(observations: Array, flow: Flow) -> Array:
-        states, _ = _read(observations, flow)
-        found = np.empty((alphas.shape[1], len(states)))
-        for first in range(0, len(states), _BLOCK):
-            rows = slice(first, first + _BLOCK)
-            found[:, rows] = 1 + (kernels(states[rows]) @ alphas).T
-        return found
-
-    return ratios
-
-
 def _rows_at(blocks: Iterator[Block], places: Array) -> Array:
     """[places, d] states at places of the data set, ascending."""
     found: dict[int, Array] = {}
@@ -264,8 +226,3 @@ def _places(rows: Array, distinct: Array) -> Array:
     found, inverse = np.unique(rows, axis=0, return_inverse=True)
     numbers = np.array([known.get(row.tobytes(), -1) for row in np.ascontiguousarray(found)], np.int64)
     return numbers[inverse.reshape(-1)]
-
-
-def _squares(a: Array, b: Array) -> Array:
-    """[N, M] squared distances."""
-    return np.asarray(np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0.0))

@@ -1,0 +1,160 @@
+"""Compiled loops of `mis`: exponentials, and sums over rows of products of features, in float64.
+
+A sum's order depends on the number of rows of a call alone. Four numbers at a time lie in one register; LLVM never reorders them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cervello.codegen.memory import read_f64, word, write_f64
+
+F64, I64 = ir.DoubleType(), ir.IntType(64)
+FOUR, WHOLE = ir.VectorType(F64, 4), ir.VectorType(I64, 4)
+HIGH, WIDE = 4, 12  # a tile's rows and columns: 12 registers of sums, 3 of columns, 1 of a row
+MOST_ROWS = 128  # of a tile's operands, which stay in the nearest cache
+_LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # fdlibm's: n · high is exact
+_MAGIC = 6755399441055744.0  # 1.5 · 2⁵², to which an integer adds in the lowest bits
+
+
+def _splat(builder: Any, value: Any, kind: ir.VectorType = FOUR) -> Any:
+    found = ir.Constant(kind, ir.Undefined)
+    for lane in range(4):
+        found = builder.insert_element(found, value, ir.IntType(32)(lane))
+    return found
+
+
+def _constant(value: float) -> ir.Constant:
+    return ir.Constant(FOUR, [value] * 4)
+
+
+def _four(builder: Any, address: Any, kind: ir.VectorType = FOUR) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(FOUR, [FOUR] * 3), "llvm.fma.v4f64"), [a, b, c])
+
+
+@intrinsic
+def exp_four(typing_context, address):
+    """Replaces four float64 x ≤ 0 by exp(x), within 2 units of the last place; 0 below −708.
+
+    x = n ln 2 + r with |r| ≤ ½ ln 2, and exp(r) by Taylor's series up to r¹³, whose remainder is below 5e-18.
+    """
+    def codegen(context, builder, sig, args):
+        place = _four(builder, args[0])
+        x = builder.load(place, align=8)
+        tiny = builder.fcmp_ordered("<", x, _constant(-708.0))
+        safe = builder.select(tiny, _constant(0.0), x)
+        shifted = _fma(builder, safe, _constant(1.4426950408889634), _constant(_MAGIC))
+        n = builder.fsub(shifted, _constant(_MAGIC))
+        r = _fma(builder, n, _constant(-_LN2_HIGH), safe)
+        r = _fma(builder, n, _constant(-_LN2_LOW), r)
+        factor, factors = 1.0, []
+        for k in range(14):
+            factor = factor * k if k else 1.0
+            factors.append(1.0 / factor)
+        found = _constant(factors[-1])
+        for each in reversed(factors[:-1]):
+            found = _fma(builder, found, r, _constant(each))
+        power = builder.shl(builder.bitcast(shifted, WHOLE), ir.Constant(WHOLE, [52] * 4))
+        found = builder.bitcast(builder.add(builder.bitcast(found, WHOLE), power), FOUR)
+        builder.store(builder.select(tiny, _constant(0.0), found), place, align=8)
+        return context.get_dummy_value()
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def copy_four(typing_context, target, source):
+    """Copies four float64 from one address to another."""
+    def codegen(context, builder, sig, args):
+        builder.store(builder.load(_four(builder, args[1]), align=8), _four(builder, args[0]), align=8)
+        return context.get_dummy_value()
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def weighted_four(typing_context, target, here, before, a, b):
+    """target ← a · here − b · before, of four float64 at addresses."""
+    def codegen(context, builder, sig, args):
+        target, here, before, a, b = args
+        here, before = (builder.load(_four(builder, each), align=8) for each in (here, before))
+        found = _fma(builder, here, _splat(builder, a), builder.fneg(builder.fmul(before, _splat(builder, b))))
+        builder.store(found, _four(builder, target), align=8)
+        return context.get_dummy_value()
+    return types.void(types.int64, types.int64, types.int64, types.float64, types.float64), codegen
+
+
+@intrinsic
+def add_tile(typing_context, rows, columns, n, out, width):
+    """out[4, 12] += rows[n, 4]ᵀ columns[n, 12]; `width` bytes lie between rows of out."""
+    def codegen(context, builder, sig, args):
+        rows, columns, n, out, width = args
+        sums = [[cgutils.alloca_once_value(builder, _constant(0.0)) for _ in range(3)] for _ in range(HIGH)]
+        for line in sums:
+            for each in line:
+                builder.store(_constant(0.0), each)
+        with cgutils.for_range(builder, n) as loop:
+            row = builder.add(rows, builder.mul(loop.index, I64(8 * HIGH)))
+            column = builder.add(columns, builder.mul(loop.index, I64(8 * WIDE)))
+            right = [builder.load(_four(builder, builder.add(column, I64(32 * j))), align=8) for j in range(3)]
+            for i, line in enumerate(sums):
+                one = builder.load(builder.inttoptr(builder.add(row, I64(8 * i)), F64.as_pointer()), align=8)
+                left = _splat(builder, one)
+                for each, b in zip(line, right, strict=True):
+                    builder.store(_fma(builder, left, b, builder.load(each)), each)
+        for i, line in enumerate(sums):
+            for j, each in enumerate(line):
+                place = _four(builder, builder.add(out, builder.add(builder.mul(width, I64(i)), I64(32 * j))))
+                builder.store(builder.fadd(builder.load(place, align=8), builder.load(each)), place, align=8)
+        return context.get_dummy_value()
+    return types.void(*[types.int64] * 5), codegen
+
+
+def exponentials(address, n):
+    """Replaces n float64 x ≤ 0 by exp(x); n is a multiple of 4."""
+    for i in range(0, n, 4):
+        exp_four(address + 8 * i)
+    return 0
+
+
+def add_flow(words):
+    """Adds to each candidate's sums Σₜ φₜ (dₜ φₜ − oₜ₋₁ φₜ₋₁)ᵀ, and in the column behind them Σₜ φₜ (oₜ₋₁ + bₜ − dₜ).
+
+    Args:
+      words: addresses of 0 φ [rows + 1, width], the row before the first one first; 1 d [rows]; 2 b [rows]; 3 o [K, …], of the row before;
+        4 scratch of (high + width) · MOST_ROWS float64; 5 the sums [K, high, width]. Then 6 rows; 7 F, features; 8 width, a multiple
+        of 12 above F; 9 high, a multiple of 4 from F; 10 K; 11 numbers between two candidates' o.
+    """
+    n_rows, F, width, high, K = word(words, 6), word(words, 7), word(words, 8), word(words, 9), word(words, 10)
+    for first in range(0, n_rows, MOST_ROWS):
+        n = min(MOST_ROWS, n_rows - first)
+        before = word(words, 0) + 8 * width * first
+        d, b = word(words, 1) + 8 * first, word(words, 2) + 8 * first
+        left = word(words, 4)
+        right = left + 8 * high * MOST_ROWS
+        for i in range(0, high, HIGH):
+            for t in range(n):
+                copy_four(left + 8 * (i * n + HIGH * t), before + 8 * (width * (t + 1) + i))
+        for k in range(K):
+            o = word(words, 3) + 8 * (word(words, 11) * k + first)
+            for t in range(n):
+                gone, here = before + 8 * width * t, before + 8 * width * (t + 1)
+                a, c = read_f64(d, t), read_f64(o, t)
+                for j in range(0, width, WIDE):
+                    panel = right + 8 * (j * n + WIDE * t)
+                    for part in range(0, 8 * WIDE, 32):
+                        weighted_four(panel + part, here + 8 * j + part, gone + 8 * j + part, a, c)
+                j = F // WIDE * WIDE
+                write_f64(right + 8 * (j * n + WIDE * t), F - j, c + read_f64(b, t) - a)
+            out = word(words, 5) + 8 * high * width * k
+            for j in range(0, width, WIDE):
+                for i in range(0, high, HIGH):
+                    add_tile(left + 8 * i * n, right + 8 * j * n, n, out + 8 * (i * width + j), 8 * width)
+    return 0
