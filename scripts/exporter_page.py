@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -12,11 +13,11 @@ HEADER = """# Exporters
 Written by `scripts/exporters.py` (Python {python}, {machine}).
 
 *Planned*: no node is outside the planned tier. *Batched*: rows of agents run at once. *Agrees*: within {tolerance:g} of onnxruntime,
-absolute and relative, at 1 and 3 rows. A file that is fixed at one row is run once per row by onnxruntime.
-Outputs that a file draws itself are not compared. *Opsets*: asked for; where the
-file has another one, it follows the arrow. A file whose refusal asks for `batch_axis=` is loaded with 0. *Wrappers*: what
-`wrappers="auto"` chooses. *dynamo* and *script* are torch's exporters, `dynamo=True` and `dynamo=False`. How policies are exported, with
-code: [Exporting](guides/exporting.md).
+absolute and relative, at 1 and 3 rows. A file that is fixed at one row is run once per row by onnxruntime. Outputs that a file draws
+itself are not compared. *Opsets*: asked for; where the file has another one, it follows the arrow. A file whose refusal asks for
+`batch_axis=` is loaded with 0. *Wrappers*: what `wrappers="auto"` chooses. *dynamo* and *script* are torch's exporters, `dynamo=True` and
+`dynamo=False`; libraries whose networks they write have fewer opsets and batches here than the first two sections. How policies are
+exported, with code: [Exporting](guides/exporting.md).
 """
 
 
@@ -43,7 +44,8 @@ def _summary(results: dict[str, dict[str, Any]], names: Iterable[str]) -> list[s
         cases = results.get(name, {}).get("cases", [])
         files = [case for case in cases if "file" in case]
         counts = [sum(bool(case.get(key)) for case in files) for key in ("planned", "batched", "agrees")]
-        lines.append(f"| [{name}](#{name.lower().replace(' ', '-')}) | {len(files)} | {' | '.join(map(str, counts))} | {len(cases) - len(files)} |")
+        link = f"[{name}](#{name.lower().replace(' ', '-')})"
+        lines.append(f"| {link} | {len(files)} | {' | '.join(map(str, counts))} | {len(cases) - len(files)} |")
     return lines
 
 
@@ -52,7 +54,7 @@ def _table(cases: list[dict[str, Any]]) -> list[str]:
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for case in cases:
         problem = case.get("error")
-        told = ("" if problem is None else f"{_how(case)}: {problem}").replace("|", "/")
+        told = re.sub(r"\x1b\[\d*m", "", "" if problem is None else f"{_how(case)}: {problem}").replace("|", "/")  # without colours
         if case.get("slow"):
             told = f"slow: {', '.join(case['slow'])}. {told}"
         wrappers = ", ".join(f"`{w}`" for w in case.get("wrappers", ())) or "none"

@@ -50,8 +50,8 @@ EXPORTERS = {
     "TorchRL": Exporter((*TORCH, "torchrl")),
     "rsl_rl": Exporter((*TORCH, "rsl-rl-lib")),
     # Its pins leave out this Python; grpcio and protobuf are only for talking to Unity.
-    "ML-Agents": Exporter((TORCH[0], "onnx==1.15.0", "numpy<1.24", "protobuf<3.21", "cattrs<1.7", "setuptools<81", "huggingface-hub<1", "grpcio",
-                           "h5py", "pillow", "pyyaml", "tensorboard", "six", "attrs", "cloudpickle", "filelock"),
+    "ML-Agents": Exporter((TORCH[0], "onnx==1.15.0", "numpy<1.24", "protobuf<3.21", "cattrs<1.7", "setuptools<81", "huggingface-hub<1",
+                           "grpcio", "h5py", "pillow", "pyyaml", "tensorboard", "six", "attrs", "cloudpickle", "filelock"),
                           without_dependencies=("--ignore-requires-python", "mlagents==1.1.0", "mlagents-envs==1.1.0")),
     "Godot RL Agents": Exporter((*TORCH, "stable-baselines3", "onnxruntime"), without_dependencies=("godot-rl",)),
     "jax2onnx": Exporter(("jax2onnx", "flax", "equinox")),
@@ -102,10 +102,20 @@ def reference(session: Any, model: Any, columns: dict[str, Any], n_rows: int) ->
     names = [item.name for item in session.get_outputs()]
     if all(isinstance(item.shape[model.inputs[item.name].batch_axis or 0], str) for item in session.get_inputs()):
         return dict(zip(names, session.run(names, columns), strict=True))
-    rows = [session.run(names, {name: value.take([row], model.inputs[name].batch_axis or 0) for name, value in columns.items()})
-            for row in range(n_rows)]
-    return {name: np.concatenate([row[i] for row in rows], model.outputs[name].batch_axis or 0)
-            for i, name in enumerate(names) if name in model.outputs}
+    ranks = {item.name: len(item.shape) for item in session.get_inputs()}
+
+    def one(name: str, row: int) -> Any:  # where the whole file is one agent's row, it has no axis for rows
+        axis = model.inputs[name].batch_axis or 0
+        return columns[name].take([row] if ranks[name] == columns[name].ndim else row, axis)
+
+    rows = [session.run(names, {name: one(name, row) for name in columns}) for row in range(n_rows)]
+    found = {}
+    for i, name in enumerate(names):
+        if name in model.outputs:
+            spec = model.outputs[name]
+            join = np.concatenate if rows[0][i].ndim == len(spec.batched(1)) else np.stack
+            found[name] = join([row[i] for row in rows], spec.batch_axis or 0)
+    return found
 
 
 def drawn(proto: Any) -> set[str]:
@@ -173,8 +183,8 @@ def tried(name: str, output: Path, given: dict[str, str], again: bool) -> dict[s
             print(f"{name}: writing files", flush=True)
             subprocess.run([python, str(WRITERS), name, str(folder)], check=True, stderr=subprocess.PIPE, text=True, timeout=EXPORT_LIMIT_S)
     except subprocess.CalledProcessError as error:
-        told = [line for line in (error.stderr or "").strip().splitlines() if line.startswith(("ERROR", "RuntimeError")) or "Error:" in line]
-        return {"failed": (told or (error.stderr or str(error)).strip().splitlines())[-1]}
+        lines = (error.stderr or str(error)).strip().splitlines()
+        return {"failed": ([line for line in lines if line.startswith("ERROR") or "Error:" in line] or lines)[-1]}
     except (subprocess.TimeoutExpired, FileNotFoundError) as error:
         return {"failed": str(error)}
     cases = json.loads(listed.read_text())

@@ -10,7 +10,10 @@ OPSETS = (11, 13, 15, 17, 18, 20, 21, 23)
 
 
 def attempt(folder: Path, kind: str, batch: str, opset: int, write: Callable[[Path], object]) -> dict[str, Any]:
-    """Calls `write` with the path of a new file, unless an earlier run wrote it; an exporter's refusal is a result, its first line is kept."""
+    """Calls `write` with the path of a new file, unless an earlier run wrote it.
+
+    An exporter's refusal is a result; its first line is kept.
+    """
     case: dict[str, Any] = {"kind": kind, "batch": batch, "opset": opset}
     file = f"{kind}-{batch}-{opset}.onnx".replace(", ", "_").replace(" ", "_").replace("/", "_")
     done = folder / f"{file}.done"  # a file without it may be half written

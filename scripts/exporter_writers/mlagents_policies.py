@@ -14,7 +14,6 @@ from mlagents.trainers.torch_entities.model_serialization import ModelSerializer
 from mlagents.trainers.torch_entities.networks import SimpleActor
 from mlagents_envs.base_env import ActionSpec, BehaviorSpec, DimensionProperty, ObservationSpec, ObservationType
 
-
 # The trainer calls torch.onnx.export as it was before torch 2.9, and pins an onnx for which the new exporter's onnxscript does not exist.
 torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
 
@@ -50,5 +49,6 @@ def write(name: str, folder: Path) -> list[dict[str, Any]]:
     cases = []
     for kind, made in policies().items():
         progress(kind)
-        cases.append(attempt(folder, kind, "free", 9, lambda path, made=made: ModelSerializer(made).export_policy_model(str(path.with_suffix("")))))
+        export = ModelSerializer(made).export_policy_model  # takes the path without its suffix
+        cases.append(attempt(folder, kind, "free", 9, lambda path, export=export: export(str(path.with_suffix("")))))
     return cases

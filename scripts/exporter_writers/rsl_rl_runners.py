@@ -40,7 +40,8 @@ def runner(model: dict[str, Any], groups: tuple[str, ...] = ("policy",)) -> OnPo
 
 def runners() -> dict[str, OnPolicyRunner]:
     found = {"MLP": runner({"class_name": "MLPModel"}),
-             "CNN": runner({"class_name": "CNNModel", "cnn_cfg": {"output_channels": [4], "kernel_size": 3, "stride": 2}}, ("policy", "camera"))}
+             "CNN": runner({"class_name": "CNNModel", "cnn_cfg": {"output_channels": [4], "kernel_size": 3, "stride": 2}},
+                           ("policy", "camera"))}
     for kind in ("LSTM", "GRU"):
         for layers in (1, 2):
             found[f"{kind}, {layers} layer{'s' * (layers > 1)}"] = runner(

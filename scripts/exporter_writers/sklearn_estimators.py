@@ -27,7 +27,8 @@ def write(name: str, folder: Path) -> list[dict[str, Any]]:
         estimator.fit(x, (x[:, 0] > 0).astype(np.int64) if classifies else x[:, :2].sum(1))
         for opset in OPSETS:
             def written(path: Path, estimator: Any = estimator, opset: int = opset, classifies: bool = classifies) -> None:
-                model = to_onnx(estimator, x[:1], target_opset={"": opset, "ai.onnx.ml": 3}, options={"zipmap": False} if classifies else None)
+                model = to_onnx(estimator, x[:1], target_opset={"": opset, "ai.onnx.ml": 3},
+                                options={"zipmap": False} if classifies else None)
                 path.write_bytes(model.SerializeToString())
 
             cases.append(attempt(folder, kind, "free", opset, written))

@@ -49,10 +49,11 @@ def networks() -> dict[str, Network]:
         TensorDictModule(MLP(in_features=8, out_features=4, num_cells=[32]), in_keys=["observation"], out_keys=["logits"]),
         in_keys=["logits"], distribution_class=Categorical)
     parameters = nn.Sequential(MLP(in_features=8, out_features=6, num_cells=[32]), NormalParamExtractor())
-    continuous = ProbabilisticActor(TensorDictModule(parameters, in_keys=["observation"], out_keys=["loc", "scale"]), in_keys=["loc", "scale"],
-                                    distribution_class=TanhNormal)
+    continuous = ProbabilisticActor(TensorDictModule(parameters, in_keys=["observation"], out_keys=["loc", "scale"]),
+                                    in_keys=["loc", "scale"], distribution_class=TanhNormal)
     values = QValueActor(MLP(in_features=8, out_features=4, num_cells=[32]), in_keys=["observation"], action_space="categorical")
-    seen = nn.Sequential(ConvNet(in_features=3, num_cells=[8, 8], kernel_sizes=[4, 3], strides=[2, 1]), MLP(in_features=200, out_features=4, num_cells=[32]))
+    seen = nn.Sequential(ConvNet(in_features=3, num_cells=[8, 8], kernel_sizes=[4, 3], strides=[2, 1]),
+                         MLP(in_features=200, out_features=4, num_cells=[32]))
     pictures = TensorDictModule(seen, in_keys=["pixels"], out_keys=["logits"])
     return {
         "ProbabilisticActor, Categorical": network(discrete, obs, ["logits", "action"]),

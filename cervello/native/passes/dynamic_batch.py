@@ -179,7 +179,7 @@ class _Walk:
         choice = source, stretches, tuple(target.tolist())
         sizes = [int(size) for size in single]  # type: ignore[arg-type]
         plain = layouts(source, stretches, sizes, choice[2])
-        fitting = [*plain, *moved_rows(source, stretches, sizes, plain)]
+        fitting: list[Shape | int] = [*plain, *moved_rows(source, stretches, sizes, plain)]
         if not fitting:
             return node
         self.n_layouts.setdefault(choice, len(fitting))

@@ -63,6 +63,20 @@ def _history(op: str) -> onnx.ModelProto:
     return chain.model(chain.add("MatMul", chain.add("Squeeze", last, _a(0)), weights(6, 3)))
 
 
+def _layers_and_starts() -> onnx.ModelProto:
+    """sb3-contrib's RecurrentPPO with two layers, for one row: states are (layers, 1, hidden) beside a number of shape (1,)."""
+    chain = Chain(opset=17, obs=In((1, 8)), h_in=In((2, 1, 6)), starts=In((1,)))
+    keep = chain.add("Reshape", chain.add("Sub", np.float32(1), "starts"), _a(1, -1, 1))
+    state, x, after = chain.add("Mul", keep, "h_in"), chain.add("Unsqueeze", "obs", _a(0)), []
+    for layer in range(2):
+        first = chain.add("Slice", state, _a(layer), _a(layer + 1), _a(0))
+        y, last = chain.add("GRU", x, weights(1, 18, 6 if layer else 8, seed=layer), weights(1, 18, 6, seed=4), weights(1, 36), "", first,
+                            outputs=2, hidden_size=6, linear_before_reset=1)
+        x = chain.add("Squeeze", y, _a(1))
+        after.append(last)
+    return chain.model(chain.add("MatMul", chain.add("Squeeze", x, _a(0)), weights(6, 3)), chain.add("Concat", *after, axis=0))
+
+
 FORMS: dict[str, Callable[[], onnx.ModelProto]] = {
     "weights on the left": lambda: _left(0, 0, 1.0, np.float32(0), 0.0),
     "weights on the left, both transposed, scaled": lambda: _left(1, 1, 0.5, None, 1.0),
@@ -71,7 +85,14 @@ FORMS: dict[str, Callable[[], onnx.ModelProto]] = {
     "computed statistics, one row": lambda: _layer_norm(1),
     "LSTM over a history, one row": lambda: _history("LSTM"),
     "GRU over a history, one row": lambda: _history("GRU"),
+    "two layers and a number, one row": _layers_and_starts,
 }
+
+
+def _alone(proto: onnx.ModelProto, name: str, data: Any) -> Any:
+    """One row of an input in the file's own shape."""
+    port = next(each for each in proto.graph.input if each.name == name)
+    return data.reshape([dim.dim_value or 1 for dim in port.type.tensor_type.shape.dim])
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -84,9 +105,10 @@ def test_forms_of_other_exporters_run_planned_and_batched_and_rows_are_as_onnxru
     found = execute(model, given, range(N))
     assert_same_bits(found, one_by_one(model, given, N), name)
     for row in range(N):
-        alone = foreign(proto, {key: take(data, model.inputs[key], [row]).reshape(1, *data.shape[1:]) for key, data in given.items()})
+        alone = foreign(proto, {key: _alone(proto, key, take(data, model.inputs[key], [row])) for key, data in given.items()})
         for key, array in found.items():
-            assert_near(array[row:row + 1].reshape(alone[key].shape), alone[key], 1e-5, f"{name}, row {row}, {key}", 1e-6)
+            mine = take(array, model.outputs[key], [row]).reshape(alone[key].shape)
+            assert_near(mine, alone[key], 1e-5, f"{name}, row {row}, {key}", 1e-6)
 
 
 @pytest.mark.parametrize("name", FORMS)
