@@ -48,5 +48,6 @@ def svm_classifier(width: int, kind: str = "RBF", labels: tuple[int, ...] = (5, 
 CASES = [
     Case("SVMRegressor-poly", partial(svm_regressor, kind="POLY")), Case("SVMRegressor-rbf", svm_regressor),
     Case("SVMRegressor-one-class", partial(svm_regressor, one_class=1)),
-    Case("SVMClassifier-sigmoid", partial(svm_classifier, kind="SIGMOID")), Case("SVMClassifier-two", partial(svm_classifier, labels=(1, 0))),
+    Case("SVMClassifier-sigmoid", partial(svm_classifier, kind="SIGMOID")),
+    Case("SVMClassifier-two", partial(svm_classifier, labels=(1, 0))),
     Case("SVMClassifier-probabilities", partial(svm_classifier, probabilities=True), tolerance=1e-5)]
