@@ -46,10 +46,8 @@ def svm_classifier(width: int, kind: str = "RBF", labels: tuple[int, ...] = (5, 
 
 
 CASES = [
-    *(Case(f"SVMRegressor-{kind.lower()}", partial(svm_regressor, kind=kind)) for kind in KERNELS),
-    Case("SVMRegressor-features", partial(svm_regressor, n_vectors=0)),
+    Case("SVMRegressor-poly", partial(svm_regressor, kind="POLY")), Case("SVMRegressor-rbf", svm_regressor),
     Case("SVMRegressor-one-class", partial(svm_regressor, one_class=1)),
-    *(Case(f"SVMClassifier-{kind.lower()}", partial(svm_classifier, kind=kind)) for kind in KERNELS),
+    Case("SVMClassifier-sigmoid", partial(svm_classifier, kind="SIGMOID")),
     Case("SVMClassifier-two", partial(svm_classifier, labels=(1, 0))),
-    Case("SVMClassifier-probabilities", partial(svm_classifier, probabilities=True), tolerance=1e-5),
-    Case("SVMClassifier-two-probabilities", partial(svm_classifier, labels=(1, 0), probabilities=True), tolerance=1e-5)]
+    Case("SVMClassifier-probabilities", partial(svm_classifier, probabilities=True), tolerance=1e-5)]
