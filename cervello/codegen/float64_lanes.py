@@ -1,7 +1,4 @@
-"""Compiled loops of `mis`: exponentials, and sums over rows of products of features, in float64.
-
-A sum's order depends on the number of rows of a call alone. Four numbers at a time lie in one register; LLVM never reorders them.
-"""
+"""Four float64 at a time, read and written at addresses; LLVM never reorders them."""
 
 from __future__ import annotations
 
@@ -12,12 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cervello.codegen.memory import read_f64, word, write_f64
+from cervello.codegen.float64_tile import HIGH, WIDE
 
 F64, I64 = ir.DoubleType(), ir.IntType(64)
 FOUR, WHOLE = ir.VectorType(F64, 4), ir.VectorType(I64, 4)
-HIGH, WIDE = 4, 12  # a tile's rows and columns: 12 registers of sums, 3 of columns, 1 of a row
-MOST_ROWS = 128  # of a tile's operands, which stay in the nearest cache
 _LN2_HIGH, _LN2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10  # fdlibm's: n · high is exact
 _MAGIC = 6755399441055744.0  # 1.5 · 2⁵², to which an integer adds in the lowest bits
 
@@ -115,46 +110,3 @@ def add_tile(typing_context, rows, columns, n, out, width):
                 builder.store(builder.fadd(builder.load(place, align=8), builder.load(each)), place, align=8)
         return context.get_dummy_value()
     return types.void(*[types.int64] * 5), codegen
-
-
-def exponentials(address, n):
-    """Replaces n float64 x ≤ 0 by exp(x); n is a multiple of 4."""
-    for i in range(0, n, 4):
-        exp_four(address + 8 * i)
-    return 0
-
-
-def add_flow(words):
-    """Adds to each candidate's sums Σₜ φₜ (dₜ φₜ − oₜ₋₁ φₜ₋₁)ᵀ, and in the column behind them Σₜ φₜ (oₜ₋₁ + bₜ − dₜ).
-
-    Args:
-      words: addresses of 0 φ [rows + 1, width], the row before the first one first; 1 d [rows]; 2 b [rows]; 3 o [K, …], of the row before;
-        4 scratch of (high + width) · MOST_ROWS float64; 5 the sums [K, high, width]. Then 6 rows; 7 F, features; 8 width, a multiple
-        of 12 above F; 9 high, a multiple of 4 from F; 10 K; 11 numbers between two candidates' o.
-    """
-    n_rows, F, width, high, K = word(words, 6), word(words, 7), word(words, 8), word(words, 9), word(words, 10)
-    for first in range(0, n_rows, MOST_ROWS):
-        n = min(MOST_ROWS, n_rows - first)
-        before = word(words, 0) + 8 * width * first
-        d, b = word(words, 1) + 8 * first, word(words, 2) + 8 * first
-        left = word(words, 4)
-        right = left + 8 * high * MOST_ROWS
-        for i in range(0, high, HIGH):
-            for t in range(n):
-                copy_four(left + 8 * (i * n + HIGH * t), before + 8 * (width * (t + 1) + i))
-        for k in range(K):
-            o = word(words, 3) + 8 * (word(words, 11) * k + first)
-            for t in range(n):
-                gone, here = before + 8 * width * t, before + 8 * width * (t + 1)
-                a, c = read_f64(d, t), read_f64(o, t)
-                for j in range(0, width, WIDE):
-                    panel = right + 8 * (j * n + WIDE * t)
-                    for part in range(0, 8 * WIDE, 32):
-                        weighted_four(panel + part, here + 8 * j + part, gone + 8 * j + part, a, c)
-                j = F // WIDE * WIDE
-                write_f64(right + 8 * (j * n + WIDE * t), F - j, c + read_f64(b, t) - a)
-            out = word(words, 5) + 8 * high * width * k
-            for j in range(0, width, WIDE):
-                for i in range(0, high, HIGH):
-                    add_tile(left + 8 * i * n, right + 8 * j * n, n, out + 8 * (i * width + j), 8 * width)
-    return 0

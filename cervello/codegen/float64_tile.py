@@ -1,0 +1,9 @@
+"""The sizes of a tile of float64 sums. They stand apart from the code that adds, since importing that takes a second."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HIGH: Final = 4  # rows, and columns: 12 registers of sums, 3 of columns, 1 of a row
+WIDE: Final = 12
+MOST_ROWS: Final = 128  # of a tile's operands at a time, which stay in the nearest cache
