@@ -207,10 +207,13 @@ class Runtime(RuntimeAgents):
         with lock:
             for queue in self._queues.values():
                 queue.reopen()
-            if not self._ready_queue.changed:
+            is_over = not self._ready_queue.changed
+            if is_over:
                 self._flight = None
-                return frame
-        self._close(frame)
+        if not is_over:
+            self._close(frame)
+        elif notes:
+            catch_up()
         return frame
 
     def _collect(self) -> None:
