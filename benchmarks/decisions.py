@@ -155,11 +155,12 @@ import sys, cervello, numpy
 policy = cervello.load(sys.argv[1], wrappers="auto", progress=lambda done, total, kernel: print(done, total, kernel))
 policy.begin_agent(0)
 policy.infer_batch([0], {name: numpy.zeros(spec.batched(1), spec.dtype) for name, spec in policy.inputs.items()})
+print("acted", flush=True)
 """
 
 
 def first_actions() -> list[Figure]:
-    """From the start of a new process to its first action: import, load, compile or find code, run.
+    """From the start of a new process to its first action: import, load, compile or find code, run. The clock stops at the action.
 
     The package is a copy, once without object code and once with what a wheel carries for this policy.
     """
@@ -175,9 +176,13 @@ def first_actions() -> list[Figure]:
                                         "PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
             begun = time.perf_counter()
-            said = subprocess.run([sys.executable, "-P", "-c", _FIRST, str(path)], env=environment, check=True, capture_output=True,
-                                  text=True)
-            return time.perf_counter() - begun, len(said.stdout.splitlines())
+            command = [sys.executable, "-P", "-c", _FIRST, str(path)]
+            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as acting:
+                assert acting.stdout is not None
+                for reports, line in enumerate(acting.stdout):
+                    if line == "acted\n":
+                        return time.perf_counter() - begun, reports  # what follows is the end of Python
+            raise RuntimeError(f"expected a first action, got exit status {acting.returncode}")
 
         cold, reports = sorted(start(without, f"empty {i}") for i in range(3))[1]
         warm = statistics.median(start(without, "empty 0")[0] for _ in range(7))

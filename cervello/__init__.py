@@ -7,8 +7,12 @@
 See `Policy` for agents, `Model` for stateless arrays, `cervello.inferers`, `cervello.wrappers` and `cervello.heads` for the parts.
 """
 
-from cervello import heads, inferers, noise, spaces, wrappers
-from cervello.agents import Actions, Frame, Policy, Runtime, Watch, watch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cervello import agents, heads, inferers, noise, spaces, wrappers
+from cervello.agents import Actions, Policy, Watch, watch
 from cervello.batcher import Batched, Batcher
 from cervello.description import load
 from cervello.errors import (
@@ -37,6 +41,9 @@ from cervello.errors import (
 from cervello.native import MemoryPlan, Model
 from cervello.spec import Inferer, PolicySpec, Specs, TensorSpec, View, Wrapper
 from cervello.wrappers import Clip, EpisodeStart, Epsilon, Fill, FrameStack, Guard, Image, Normalize, PreviousAction, Recurrent, Sample
+
+if TYPE_CHECKING:
+    from cervello.agents import Frame, Runtime
 
 __version__ = "0.1.0"
 
@@ -96,3 +103,10 @@ __all__ = [
     "watch",
     "wrappers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Runtime` and `Frame`, which `cervello.agents` imports when they are asked for."""
+    if name in ("Frame", "Runtime"):
+        return getattr(agents, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

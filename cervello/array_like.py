@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,14 @@ import numpy as np
 from cervello.errors import InputError
 
 Array = np.ndarray[Any, Any]
+
+
+def check_names(where: str, wanted: Collection[str], given: Collection[str], optional: Container[str] = (), kind: str = "") -> None:
+    """Raises InputError unless arrays of exactly these names are given; `optional` ones may be missing. kind: "inputs " in messages."""
+    missing, unknown = [n for n in wanted if n not in given and n not in optional], [n for n in given if n not in wanted]
+    if missing or unknown:
+        problem = "; ".join([f"{missing} missing"] * bool(missing) + [f"{unknown} unknown"] * bool(unknown))
+        raise InputError(f"{where}: expected {kind}{list(wanted)}, got {problem}; give exactly these names")
 
 
 def is_array_like(given: Any) -> bool:
@@ -47,6 +56,23 @@ def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
     if target.kind == "f":
         return source.kind in "fiub"
     return bool(target.kind in "iu" and source.kind in "iub" and np.can_cast(source, target, "safe"))
+
+
+def as_typed(where: str, given: Array, dtype: np.dtype[Any], is_mask: bool) -> Array:
+    """An array that an input takes: as it is, where its values may be converted silently; a mask of another type as that type.
+
+    Args:
+      where: what messages begin with.
+      dtype: of the input.
+      is_mask: whether the input is one.
+    Raises:
+      InputError: the input does not take such values.
+    """
+    if is_mask and given.dtype != dtype:
+        return as_mask(where, given, dtype)
+    if not castable(given.dtype, dtype):
+        raise InputError(f"{where}: expected {dtype}, got {given.dtype}, which is never cast to it; convert it yourself")
+    return given
 
 
 def as_mask(where: str, given: Array, dtype: np.dtype[Any]) -> Array:

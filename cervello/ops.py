@@ -4,12 +4,12 @@
     def squared_relu(x):                       # sixteen float32 at once; compiled, and taken into the product before it
         return ops.select(x > ops.splat(0.0), x * x, ops.splat(0.0))
 
-    @ops.spelled("com.example", "Residual")    # by ops that Cervello has: planned, fused and freed like any others
+    @ops.decompose("com.example", "Residual")    # by ops that Cervello has: planned, fused and freed like any others
     def residual(builder):
         builder.set_outputs(builder.add("Add", builder.input(0), builder.input(1)))
         return True
 
-    @ops.spelled("", "Mul")                    # a pattern: x * relu(x) becomes SquaredRelu
+    @ops.decompose("", "Mul")                    # a pattern: x * relu(x) becomes SquaredRelu
     def fuse(builder):
         for x, gate in (0, 1), (1, 0):
             maker = builder.maker(gate)         # the node that makes this input, if no other node reads it
@@ -66,6 +66,7 @@ __all__ = [
     "atanh",
     "cos",
     "cosh",
+    "decompose",
     "elementwise",
     "erf",
     "exp",
@@ -84,7 +85,6 @@ __all__ = [
     "sin",
     "sinh",
     "softplus",
-    "spelled",
     "splat",
     "sqrt",
     "tan",
@@ -108,7 +108,8 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
       ConfigurationError: no domain, or a function that cannot be found again by name.
     """
     if not domain or domain == "ai.onnx":
-        raise ConfigurationError(f"ops.elementwise, {op!r}: expected a domain of your own, got {domain!r}; ops.spelled changes ONNX's ops")
+        raise ConfigurationError(f"ops.elementwise, {op!r}: expected a domain of your own, got {domain!r}; ops.decompose "
+                                 "changes ONNX's ops")
     if len(attributes) > _MOST_ATTRIBUTES:
         raise ConfigurationError(f"ops.elementwise, {domain}.{op}: expected at most {_MOST_ATTRIBUTES} attributes, got {len(attributes)}")
 
@@ -129,7 +130,7 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
     return register
 
 
-def spelled(domain: str, op: str) -> Callable[[Decomposition], Decomposition]:
+def decompose(domain: str, op: str) -> Callable[[Decomposition], Decomposition]:
     """Registers how an op is written in others.
 
     The function gets a `GraphBuilder` of the node, adds nodes to it, says what the results are with `set_outputs`, and returns True; or

@@ -50,6 +50,10 @@ class TensorSpec:
             return self.shape
         return (*self.shape[:self.batch_axis], n_rows, *self.shape[self.batch_axis:])
 
+    def row_shape(self, column: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one row of a column of this shape."""
+        return column if self.batch_axis is None else (*column[:self.batch_axis], *column[self.batch_axis + 1:])
+
     def kept_dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
         """The type that an array of type `given` is kept in on its way to the wrappers."""
         if self.wide and given.itemsize >= 4 and given.kind in "fiu" and given != self.dtype:
@@ -62,8 +66,13 @@ class TensorSpec:
         if not self.open_axes:
             return "check the environment's observation_space"
         sizes = " and ".join(repr(symbol) for _, symbol in self.open_axes)
-        return (f"{sizes} may have other sizes in Policy.infer, Policy.infer_batch and Model.run; a Batcher or a Runtime takes the size "
-                "that dims= fixes")
+        return f"the file leaves {sizes} open and nothing else"
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a row may have this shape: that of the spec but for open axes."""
+        open_axes = {axis for axis, _ in self.open_axes}
+        return len(shape) == len(self.shape) and all(axis in open_axes or size == own
+                                                     for axis, (size, own) in enumerate(zip(shape, self.shape, strict=True)))
 
     def __str__(self) -> str:
         dims = [str(d) for d in self.shape]
@@ -166,7 +175,7 @@ class FusedOp:
     Attributes:
       kind: "gather" (input from a slab), "scatter" (output to a slab), "fill" (input from one row), "start" (1 at step 0), or "noise".
       port: name of the input or output.
-      words: address and bytes per row of slab or row, and for a scatter that is checked the words `MOVE_GROUP` to `MOVE_COUNT` of
+      words: address and bytes per row of slab or row, and for a scatter that is checked the words `FUSED_GROUP` to `FUSED_COUNT` of
         `native.abi`; for noise: kernel, site, bits of a float64 scale, width.
       hidden: the caller neither gives nor gets the port.
     """

@@ -21,13 +21,13 @@ def squared_relu(x, scale):  # type: ignore[no-untyped-def]
     return scale * positive * positive
 
 
-@ops.spelled("com.example", "Residual")
+@ops.decompose("com.example", "Residual")
 def residual(builder: ops.GraphBuilder) -> bool:
     builder.set_outputs(builder.add("Add", builder.input(0), builder.input(1)))
     return True
 
 
-@ops.spelled("", "Mul")
+@ops.decompose("", "Mul")
 def x_times_relu(builder: ops.GraphBuilder) -> bool:
     for x, gate in ((0, 1), (1, 0)):
         maker = builder.maker(gate)

@@ -102,6 +102,22 @@ def test_every_public_name_is_described(name: str) -> None:
     assert (getattr(cervello, name).__doc__ or "").strip(), name
 
 
+def test_a_first_action_waits_for_no_runtime() -> None:
+    script = ("import sys, cervello, numpy\nfrom cervello.demo import policy_path\n"
+              "policy = cervello.load(policy_path('hunter'), wrappers='auto')\npolicy.begin_agent(1)\n"
+              "policy.infer({1: {'obs': numpy.zeros(9)}})\n"
+              "print(sorted({'cervello.agents.runtime', 'concurrent.futures', 'sysconfig'} & set(sys.modules)))\n"
+              "from cervello import Frame, Runtime\nprint(Runtime is cervello.agents.Runtime, Frame is cervello.Frame)\n")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "True True"]
+
+
+@pytest.mark.parametrize("module", [cervello, cervello.agents])
+def test_a_name_that_is_not_there_is_an_attribute_error(module: object) -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Runtimes'"):
+        module.Runtimes  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_importing_the_package_imports_neither_the_game_nor_gymnasium() -> None:
     script = ("import sys, cervello; "
               "heavy = {'gymnasium', 'matplotlib', 'onnxruntime', 'scipy', 'pytest', 'rich', 'h5py', 'minari', 'cervello.demo'}; "

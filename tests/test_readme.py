@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -25,9 +26,10 @@ def test_its_self_play_is_that_of_the_example() -> None:
 
 
 def test_its_server_serves() -> None:
-    command = next(block.text for block in blocks("README.md", "bash") if block.text.startswith("cervello serve "))
-    assert command.split()[2] == "cervello/demo/policies"
-    with ServerProcess(policy_path("scout").parent) as server, bridge.Client(server.address) as client:
+    (block,) = blocks("README.md", "bash")
+    *words, listen, address = shlex.split(block.text, comments=True)
+    assert (words, listen, address[:6]) == (["cervello", "serve", "--demo"], "--listen", "tcp://")
+    with ServerProcess("--demo") as server, bridge.Client(server.address) as client:
         assert client.policies == ["grazer", "hunter", "scout"]
 
 

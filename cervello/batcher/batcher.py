@@ -24,6 +24,9 @@ class Decider(Protocol):
     @property
     def all_inputs(self) -> Specs: ...
 
+    def inputs_for(self, agent: AgentId, observation: Any) -> Specs:
+        """`all_inputs`, with the sizes that an observation has where the file leaves these open; raises InputError for others."""
+
     @property
     def outputs(self) -> Specs: ...
 
@@ -44,7 +47,8 @@ class Decider(Protocol):
 class Batcher:
     """Observations of agents that wait for the next run. Mutable, one thread.
 
-    Every push is checked completely before anything is written; a run that fails leaves the queue as it was.
+    Every push is checked completely before anything is written; a run that fails leaves the queue as it was. Where the file leaves sizes
+    open, agents may differ in them: those of one size run together, and the run fails or succeeds for all.
 
     A finalizer or a signal handler may come in the midst of any call: what it discards is gone when that call is over, what it pushes is
     refused with an AgentError.
@@ -56,6 +60,7 @@ class Batcher:
     def __init__(self, policy: Decider):
         self.policy = policy
         self._queue = Queue(policy.all_inputs, policy.make_reader)
+        self._are_open = any(spec.open_axes for spec in policy.all_inputs.values())  # whether observations may differ in size
         self._odd = find_non_leading_axes(policy.outputs)
         self._changes = policy.membership_version  # of the policy, when nobody waited or all were looked up
         self._busy = False  # whether a call is under way
@@ -94,7 +99,7 @@ class Batcher:
                 return
         finally:
             self._leave()
-        arrays = checked(queue.pad.specs, observation, agent, self.policy.name)
+        arrays = checked(self._specs_for(agent, observation), observation, agent, self.policy.name)
         self._enter("push")
         try:
             queue.put(agent, generation, arrays)
@@ -122,8 +127,7 @@ class Batcher:
                     return
             finally:
                 self._leave()
-        specs = queue.pad.specs
-        ready = [(agent, generation, checked(specs, observations[agent], agent, self.policy.name))
+        ready = [(agent, generation, checked(self._specs_for(agent, observations[agent]), observations[agent], agent, self.policy.name))
                  for agent, generation in zip(ids, generations, strict=True)]
         self._enter("extend")
         try:
@@ -131,6 +135,10 @@ class Batcher:
                 queue.put(agent, generation, arrays)  # type: ignore[arg-type]
         finally:
             self._leave()
+
+    def _specs_for(self, agent: AgentId, observation: Any) -> Specs:
+        """What an observation has to be."""
+        return self.policy.inputs_for(agent, observation) if self._are_open else self._queue.pad.specs
 
     def _enter(self, what: str) -> None:
         if self._busy:
@@ -160,7 +168,8 @@ class Batcher:
         return AgentError(f"{self._where}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
 
     def batched(self) -> Batched:
-        """What waits, as one batch; the columns are the pad's own memory."""
+        """What waits, as one batch; the columns are the pad's own memory. Of an input in whose open sizes agents differ, it is an array of
+        type object, of n rows."""
         self._enter("batched")
         try:
             ids, columns = self._queue.front(len(self._queue))

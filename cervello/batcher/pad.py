@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cervello.array_like import as_mask, as_numpy, castable, is_array_like
+from cervello.array_like import as_numpy, as_typed, check_names, is_array_like
 from cervello.errors import InputError
 from cervello.high_water import KEPT_BYTES, HighWater
 from cervello.spec import Array, Specs, TensorSpec
@@ -38,10 +38,7 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
         observation = _named(specs, observation, where)
     if observation.keys() != specs.keys():
         defaults = {n: spec.default for n, spec in specs.items() if spec.default is not None and n not in observation}
-        missing, unknown = [n for n in specs if n not in observation and n not in defaults], [n for n in observation if n not in specs]
-        if missing or unknown:
-            raise InputError(f"{where}: expected inputs {list(specs)}, got {missing or 'none'} missing and {unknown or 'none'} unknown; "
-                             "give exactly these names")
+        check_names(where, specs, observation, defaults, "inputs ")
         observation = {**observation, **defaults}
     found = {}
     for name, spec in specs.items():
@@ -51,12 +48,7 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
         if row.shape != spec.shape:
             raise InputError(f"{where}, input {name!r}: expected {spec.shape} {spec.dtype}, got {row.shape} {row.dtype}; "
                              f"{spec.shape_remedy}")
-        if row.dtype != spec.dtype and spec.is_mask:
-            row = as_mask(f"{where}, input {name!r}", row, spec.dtype)
-        elif not castable(row.dtype, spec.dtype):
-            raise InputError(f"{where}, input {name!r}: expected {spec.dtype}, got {row.dtype}, which is never cast to it; "
-                             "convert it yourself")
-        found[name] = row
+        found[name] = row if row.dtype == spec.dtype else as_typed(f"{where}, input {name!r}", row, spec.dtype, spec.is_mask)
     return found
 
 
@@ -132,12 +124,15 @@ class ScratchPad:
         """Other memory, with rows from `first` on at its beginning."""
         columns = {}
         for name, spec in self.specs.items():
-            column = np.empty((capacity, *spec.shape), self._columns[name].dtype if name in self._columns else spec.dtype)
+            column = self._allocate(spec, capacity)
             if n_rows:
                 column[:n_rows] = self._columns[name][first:first + n_rows]
             columns[name] = column
         self._use(columns)
         self.capacity, self.is_large = capacity, capacity * self._row_bytes > KEPT_BYTES
+
+    def _allocate(self, spec: TensorSpec, capacity: int) -> Array:
+        return np.empty((capacity, *spec.shape), self._columns[spec.name].dtype if spec.name in self._columns else spec.dtype)
 
     def _use(self, columns: dict[str, Array]) -> None:
         """Other columns from here on."""
@@ -301,7 +296,7 @@ class ScratchPad:
             if spec.batch_axis == 0:
                 found[name] = rows
             elif spec.batch_axis is None:
-                found[name] = _only(spec, rows)
+                found[name] = shared_value(spec, rows)
             else:
                 found[name] = np.ascontiguousarray(np.moveaxis(rows, 0, spec.batch_axis))
         if self._are_views:
@@ -309,11 +304,15 @@ class ScratchPad:
         return found
 
 
-def _only(spec: TensorSpec, rows: Array) -> Array:
-    """The one value of an input that all agents share."""
+def shared_value(spec: TensorSpec, rows: Array) -> Array:
+    """The one value of an input that all agents share, of which `rows` has one for each.
+
+    Raises:
+      InputError: they differ.
+    """
     if not len(rows):
         return np.zeros(spec.shape, spec.dtype)
-    if any(row.tobytes() != rows[0].tobytes() for row in rows):
+    if any(row.shape != rows[0].shape or row.tobytes() != rows[0].tobytes() for row in rows):
         raise InputError(f"input {spec.name!r}: expected one value, which all agents of a batch share, got different ones; "
                          "give the same to all or run apart")
     return np.array(rows[0], spec.dtype)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cervello.batcher.open_pad import OpenPad, like_first
 from cervello.batcher.pad import MakeReader, ScratchPad
-from cervello.spec import AgentId, Array, Specs
+from cervello.spec import AgentId, Array, Specs, TensorSpec
 
 _FEW = 4096  # agents whose names are kept at hand
 _PLAIN = frozenset({int, str})
@@ -40,6 +41,9 @@ class Queue:
 
     After `open`, agents are added in one compiled call each, `push`, until something happens that it does not know of.
 
+    Where the file leaves sizes open, rows lie in columns as long as all have the sizes of the specs; from the first other one on, every row
+    is an array of its own.
+
     Attributes:
       push: see `pad.Reader`.
       generations: who waits, in the order of rows, and when they had begun.
@@ -60,6 +64,7 @@ class Queue:
         self._is_open = False
         self.push = self._pushing()
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
+        self._fixed = [name for name, spec in specs.items() if spec.open_axes]  # of which all rows have the sizes of the specs so far
 
     def _pushing(self) -> Callable[..., int]:
         reader = self.pad.reader
@@ -84,7 +89,7 @@ class Queue:
 
     @property
     def shares(self) -> bool:
-        """Whether there is an input of which all rows of a batch have one value."""
+        """Whether there is an input of which all rows of a batch have one value, or rows may differ in size."""
         return bool(self._shared)
 
     @property
@@ -107,6 +112,8 @@ class Queue:
         Args:
           arrays: as `pad.checked` gave them.
         """
+        if self._fixed:
+            self._admit(arrays, lambda spec: spec.shape)
         if agent in self.generations:
             row = self._rows[agent]
         else:
@@ -148,8 +155,11 @@ class Queue:
         """Rows of distinct agents at once.
 
         Args:
-          columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it.
+          columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it; [N] rows, as `open_pad.ragged`
+            gives them, where rows differ in size.
         """
+        if self._fixed:
+            self._admit(columns, lambda spec: spec.batched(len(ids)))
         self.pad.put_columns(self._places(ids), columns)
         self.generations.update(zip(ids, generations, strict=True))
 
@@ -168,16 +178,35 @@ class Queue:
     def absorb(self, newer: Queue) -> None:
         """Takes over whoever waits in another queue, with what they observe there: in the places they have here, the others at the back."""
         ids = newer.ids
-        self.pad.put_at(self._places(ids), newer.rows(len(ids)))
+        rows = newer.rows(len(ids))
+        if self._fixed:
+            self._admit(rows, lambda spec: (len(ids), *spec.shape))
+        self.pad.put_at(self._places(ids), rows)
         self.generations.update(newer.generations)
 
     def put_rows(self, ids: Sequence[AgentId], generations: Sequence[int], rows: Mapping[str, Array]) -> None:
         """As `put_columns`, for what `rows` gave: [n, *row] whatever the specs say of axes. The agents are new here."""
+        if self._fixed:
+            self._admit(rows, lambda spec: (len(ids), *spec.shape))
         self._changed()
         start = self._room(len(ids))
         self._rows.update(zip(ids, range(start, start + len(ids)), strict=True))
         self.pad.put_at(slice(start, start + len(ids)), rows)
         self.generations.update(zip(ids, generations, strict=True))
+
+    def _admit(self, arrays: Mapping[str, Array], expected: Callable[[TensorSpec], tuple[int, ...]]) -> None:
+        """Makes room for rows of any sizes, when some come that have not the shapes of the specs."""
+        specs = self.pad.specs
+        if all(arrays[name].shape == expected(specs[name]) for name in self._fixed):
+            return
+        self.shut()
+        n_rows = len(self.generations)
+        pad = OpenPad(specs, self.pad.capacity)
+        if n_rows:
+            pad.put_at(slice(0, n_rows), self.rows(n_rows))
+        self._shared, self._fixed = list(dict.fromkeys([*self._shared, *self._fixed])), []
+        self._rows = {agent: row for row, agent in enumerate(self.generations)}
+        self.pad, self._first, self._most, self.push = pad, 0, n_rows, _never
 
     def _changed(self) -> None:
         """Others wait, or in another order."""
@@ -210,7 +239,7 @@ class Queue:
         """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.pin_count` counts them.
 
         Raises:
-          InputError: they differ in a value that they share; see `equal_prefix`.
+          InputError: they differ in a value that they share; see `gather_alike`.
         """
         return Batched(*self.front(n))
 
@@ -226,16 +255,23 @@ class Queue:
         if not self._shared:
             self.front(len(self.generations))
 
-    def equal_prefix(self, n: int) -> int:
-        """How many of the first n rows agree with the first one in what all rows of a batch share; nearly always all."""
+    def gather_alike(self, n: int) -> int:
+        """Puts those of the first n rows in front that can run with the first one: they agree with it in what all rows of a batch share,
+        and in size. The others of the n follow in the order that they had.
+
+        Returns:
+          how many can; nearly always all.
+        """
         if not self._shared:
             return n
         rows = self.rows(n)
+        alike = np.ones(n, np.bool_)
         for name in self._shared:
-            flat = np.ascontiguousarray(rows[name][:n]).view(np.uint8).reshape(n, -1)
-            same = (flat == flat[0]).all(1)
-            n = n if same.all() else int(same.argmin())
-        return n
+            alike &= like_first(rows[name], self.pad.specs[name].batch_axis is None)
+        n_alike = int(np.count_nonzero(alike))
+        if not alike[:n_alike].all():
+            self.arrange(np.concatenate([np.flatnonzero(alike), np.flatnonzero(~alike), np.arange(n, len(self.generations))]))
+        return n_alike
 
     def rows(self, n: int) -> dict[str, Array]:
         """The first n rows, [n, *row] of every input; the pad's own memory."""

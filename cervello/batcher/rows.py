@@ -99,7 +99,7 @@ def by_agent(ids: tuple[Any, ...], results: Any, non_leading_axes: Mapping[str, 
     split = results.rows
     names, columns = list(results), [column if name in non_leading_axes else split(column) for name, column in results.items()]
     for i, name in enumerate(names):
-        if name in non_leading_axes:
+        if name in non_leading_axes and columns[i].dtype != object:  # see `open_pad.ragged`
             axis = non_leading_axes[name]
             columns[i] = [columns[i]] * len(ids) if axis is None else split(np.moveaxis(columns[i], axis, 0))
     if len(names) == 1:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cervello.agents import Policy, Watch, watch
+from cervello.bridge import compiled_answer
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
 from cervello.bridge.link import Link
+from cervello.bridge.lookout import Lookout
 from cervello.bridge.rounds import CLOSED
 from cervello.bridge.session import Carrier, Session
 from cervello.bridge.tokens import Tokens
@@ -44,12 +46,14 @@ class Core:
         self.draining = False
         self.bad_frames = self.refused = self.internal_errors = 0
         self._loop = asyncio.get_running_loop()  # a client may ask before all listeners are open
+        self.lookout = Lookout(self._loop)
         self.sessions: set[Session] = set()
         self._names: dict[str, int] = {}
         self._floor = 0
         if record is not None:
             record.mkdir(parents=True, exist_ok=True)
         self.policies = {name: Hosted(name, policy, path, folder, record, self.server_id) for name, (policy, path) in policies.items()}
+        compiled_answer.link()
         self.workers = {name: Worker(hosted, self.deliver, max_wait_us) for name, hosted in self.policies.items()}
         self._watches: list[Watch] = []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -16,32 +16,16 @@ import numpy as np
 from cervello.bridge import streams
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.crowd import Member
-from cervello.bridge.envelope import unpack, whole
+from cervello.bridge.envelope import whole
 from cervello.bridge.hosted import Hosted
+from cervello.bridge.layout_places import Integer, places
 from cervello.bridge.pace import size_of
-from cervello.bridge.scan import enter_container, skip_scalar
 from cervello.bridge.wire import Row
 from cervello.spec import Array
 
 MOST_BYTES = 1 << 15  # of a request of which the layout is kept
-_INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
 _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
-
-
-class _Integer(NamedTuple):
-    """Where an integer of at most 32 bits lies in a body, without the byte that says how long it is.
-
-    Attributes:
-      is_short: it has no such byte, and is below 128.
-    """
-
-    start: int
-    stop: int
-    is_short: bool
-
-    def read(self, body: bytes) -> int:
-        return int.from_bytes(body[self.start:self.stop], "big")
 
 
 class Layout:
@@ -55,15 +39,19 @@ class Layout:
       begins: whether it asks for agents to begin. outputs: names wanted.
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
       late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
+      crowd_version: the crowd's `membership_version` that `members` and `keys` are of.
+      n_answered: requests that were answered at once, since `crowd_version` changed.
+      is_plain: rows and outputs are what the policy takes and gives, as they are.
+      tick_place: where its tick lies; None when it has none.
     """
 
-    __slots__ = ("_crowd_changes", "_head", "_hosted", "_inputs", "_middle", "_one_byte", "_others", "_outputs",
-                 "_rest", "_same", "_streams", "_tail", "_tick", "_version", "agents", "begins", "crowd", "flags", "id_start", "id_stop",
-                 "keys", "late_us", "members", "only", "outputs", "policy", "size")
+    __slots__ = ("_head", "_hosted", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_rest", "_same",
+                 "_streams", "_tail", "_version", "agents", "begins", "crowd", "crowd_version", "flags", "id_start", "id_stop",
+                 "is_plain", "keys", "late_us", "members", "n_answered", "only", "outputs", "policy", "size", "tick_place")
 
-    def __init__(self, hosted: Hosted, request: Any, body: bytes, number: _Integer, tick: _Integer | None,
+    def __init__(self, hosted: Hosted, request: Any, body: bytes, number: Integer, tick: Integer | None,
                  inputs: Mapping[str, tuple[int, int]]):
-        self._hosted, self._tick = hosted, tick
+        self._hosted, self.tick_place, self._n_bytes = hosted, tick, len(body)
         self.id_start, self.id_stop = number.start, number.stop
         self._inputs: list[tuple[str, int, int, Row]] = [(name, *place, hosted.ports.inputs[name]) for name, place in inputs.items()]
         integers = [number] if tick is None else [number, tick]
@@ -84,7 +72,10 @@ class Layout:
             name, start, stop, row = self._inputs[0]
             self.only = name, start, stop, row.wire, row.shape
         self.size = size_of(1, len(self.agents))
-        self.crowd, self._crowd_changes, self._version = job.link.crowd(hosted.name), -1, 0
+        self.crowd, self.crowd_version, self._version = job.link.crowd(hosted.name), -1, 0
+        self.is_plain = all(row.is_plain and row.dtype != "bool" for _, _, _, row in self._inputs) and all(
+            row.is_plain for _, row in self._outputs)
+        self.n_answered = 0
         self.members: list[Member] = []
         self.keys: list[int] = []
         self._streams = self._head = self._tail = b""
@@ -98,10 +89,10 @@ class Layout:
           request: a `Request`. body: its bytes.
         """
         try:
-            places = _places(body)
+            found = places(body)
         except (BadFrame, IndexError):
             return None
-        return None if places is None or not request.is_short or not request.ids else cls(hosted, request, body, *places)
+        return None if found is None or not request.is_short or not request.ids else cls(hosted, request, body, *found)
 
     # The request --------------------------------------------------------------------------------------------------------
 
@@ -117,13 +108,13 @@ class Layout:
 
     def tick(self, body: bytes) -> int | None:
         """Its tick."""
-        return self._rest.get("tick") if self._tick is None else self._tick.read(body)
+        return self._rest.get("tick") if self.tick_place is None else self.tick_place.read(body)
 
     def params(self, body: bytes) -> dict[str, Any]:
         """Its parameters, as `decode` gives them."""
         params = {**self._rest, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
-        if self._tick is not None:
-            params["tick"] = self._tick.read(body)
+        if self.tick_place is not None:
+            params["tick"] = self.tick_place.read(body)
         return params
 
     def rows(self, given: Mapping[str, bytes]) -> dict[str, Array] | None:
@@ -153,15 +144,51 @@ class Layout:
     def is_current(self) -> bool:
         """Whether all agents have begun; `members` and `keys` are theirs then."""
         crowd = self.crowd
-        if self._crowd_changes != crowd.membership_version:
+        if self.crowd_version != crowd.membership_version:
             found: list[Any] = list(map(crowd.members.get, self.agents))
             if None in found:
                 return False
             self.members = found
             self.keys = [member.key for member in self.members]
-            self._crowd_changes = crowd.membership_version
-            self._version = 0
+            self.crowd_version = crowd.membership_version
+            self._version = self.n_answered = 0
         return True
+
+    # As words for compiled code -----------------------------------------------------------------------------------------
+
+    def fixed_bytes(self) -> tuple[bytes, bytes]:
+        """A body, and which bits of it are the same in all bodies of this form."""
+        known, mask = bytearray(self._n_bytes), bytearray(self._n_bytes)
+        for start, stop, each in self._same:
+            known[start:stop], mask[start:stop] = each, b"\xff" * (stop - start)
+        for at in self._one_byte:
+            mask[at] = 0x80
+        return bytes(known), bytes(mask)
+
+    def input_places(self) -> list[tuple[str, int, int]]:
+        """Names of the inputs that it has, and where their rows begin and end."""
+        return [(name, start, stop) for name, start, stop, _ in self._inputs]
+
+    def defaults(self) -> Mapping[str, Array]:
+        """Rows of the inputs that it leaves out."""
+        return self._others
+
+    def reply_parts(self, version: int) -> tuple[list[bytes], list[tuple[str, int]]]:
+        """What a reply has between its id and its tick, with zeros for outputs; and where in it the rows of each output begin."""
+        if version != self._version:
+            self._prepare(version)
+        parts: list[bytes] = []
+        starts = []
+        for before, (name, row) in zip(self._middle, self._outputs, strict=True):
+            parts.append(before)
+            starts.append((name, sum(map(len, parts))))
+            parts.append(bytes(len(self.agents) * row.n_bytes))
+        return [*parts, self._tail, b"" if self.tick_place is None else b"\xa4tick"], starts
+
+    @property
+    def streams(self) -> bytes:
+        """What a reply has after its tick."""
+        return self._streams if self.begins else b""
 
     # The reply ----------------------------------------------------------------------------------------------------------
 
@@ -219,65 +246,3 @@ class Layout:
 
 def _bin_header(n_bytes: int) -> bytes:
     return bytes((0xC4, n_bytes)) if n_bytes < 256 else _U16.pack(0xC5, n_bytes) if n_bytes < 65536 else _U32.pack(0xC6, n_bytes)
-
-
-def _places(body: bytes) -> tuple[_Integer, _Integer | None, dict[str, tuple[int, int]]] | None:
-    """Where a request that was accepted has its id, its tick and the bytes of its inputs; None where the form is unusual."""
-    _, _, at = enter_container(body, 0)
-    at = skip_scalar(body, at)
-    number = _integer(body, at)
-    if number is None:
-        return None
-    _, _, at = enter_container(body, skip_scalar(body, number.stop))
-    _, n_pairs, at = enter_container(body, at)
-    tick: _Integer | None = None
-    inputs: dict[str, tuple[int, int]] = {}
-    for _ in range(n_pairs):
-        key, at = _text(body, at)
-        if key == "inputs":
-            _, n_inputs, at = enter_container(body, at)
-            for _ in range(n_inputs):
-                name, at = _text(body, at)
-                stop = skip_scalar(body, at)
-                if body[at] != 0xC0:
-                    inputs[name] = _data(body, at), stop
-                at = stop
-        elif key == "tick" and body[at] != 0xC0:
-            tick = _integer(body, at)
-            if tick is None:
-                return None
-            at = tick.stop
-        else:
-            at = _skip(body, at)
-    return number, tick, inputs
-
-
-def _integer(body: bytes, at: int) -> _Integer | None:
-    if body[at] < 128:
-        return _Integer(at, at + 1, True)
-    n_bytes = _INTEGERS.get(body[at])
-    return None if n_bytes is None else _Integer(at + 1, at + 1 + n_bytes, False)
-
-
-def _text(body: bytes, at: int) -> tuple[str, int]:
-    stop = skip_scalar(body, at)
-    found: str = unpack(body[at:stop])
-    return found, stop
-
-
-def _data(body: bytes, at: int) -> int:
-    """Where the bytes of the bin or str at `at` begin."""
-    return at + 1 + {0xC4: 1, 0xD9: 1, 0xC5: 2, 0xDA: 2, 0xC6: 4, 0xDB: 4}.get(body[at], 0)
-
-
-def _skip(body: bytes, at: int) -> int:
-    """Where the value after the scalar, or list of scalars, at `at` begins."""
-    try:
-        return skip_scalar(body, at)
-    except BadFrame:
-        is_map, n, at = enter_container(body, at)
-    if is_map:
-        raise BadFrame("expected a list, got a map")
-    for _ in range(n):
-        at = skip_scalar(body, at)
-    return at

@@ -158,6 +158,7 @@ class Server:
                 session = carrier.session
                 if session is None or session.closed:
                     continue
+                session.forget_swapped()
                 partial_s = carrier.partial_s
                 if session.link is None and now - session.opened_s > limits.frame_timeout_s:
                     session.abort("expected hello in time, got none")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cervello.bridge.codes import BadFrame, Code, Refusal, bad
+from cervello.bridge.compiled_answer import WORTH_IT, CompiledAnswer
 from cervello.bridge.crowd import agent_list
 from cervello.bridge.envelope import Message, answer, decode, is_name, refuse
 from cervello.bridge.hello import greet
@@ -16,20 +17,29 @@ from cervello.bridge.known_layouts import KnownLayouts
 from cervello.bridge.layout import Layout
 from cervello.bridge.link import Link
 from cervello.bridge.tokens import role_of
+from cervello.spec import Array
 
 if TYPE_CHECKING:
     from cervello.bridge.core import Core
+    from cervello.bridge.worker import Worker
 
 _log = logging.getLogger("cervello.bridge")
 _REFUSED_WHEN_DRAINING = frozenset({"hello", "begin", "infer", "restore", "swap"})
 _WITH_AGENTS = frozenset({"begin", "end", "infer", "reward", "snapshot"})
 _WITH_POLICY = _WITH_AGENTS | {"spec", "restore", "swap"}
 _METHODS = _WITH_POLICY | {"hello", "stats", "ping"}
+_MOST_COMPILED = 8
 _NOTIFIES = frozenset({"reward", "end"})
 
 
 class Carrier(Protocol):
-    """What carries a session's messages."""
+    """What carries a session's messages.
+
+    Attributes:
+      received: [bytes] uint8, into which it receives frames; None when it does not receive them whole.
+    """
+
+    received: Array | None
 
     def send(self, body: bytes) -> None:
         """Puts a body into the send queue."""
@@ -48,6 +58,8 @@ class Session:
       link: what policies know of it; None before `hello`.
       opened_s, heard_s: when it began and when its last frame came, on `time.monotonic`.
       closed: nothing more is taken from it or sent to it.
+      waiting: messages that policies have.
+      compiled: compiled calls by the bytes of the frames that they may answer.
     """
 
     def __init__(self, core: Core, carrier: Carrier):
@@ -55,7 +67,8 @@ class Session:
         self.link: Link | None = None
         self.opened_s = self.heard_s = time.monotonic()
         self.closed = False
-        self._waiting: set[Job] = set()  # messages that policies have
+        self.waiting: set[Job] = set()
+        self.compiled: dict[int, CompiledAnswer] = {}
         self._asked: list[tuple[int, set[Job]]] = []  # `stats`, each with the messages before it that are not done
         self._in_flight: set[int] = set()
         self._queued_bytes = 0
@@ -65,7 +78,7 @@ class Session:
     @property
     def n_waiting(self) -> int:
         """Messages that policies have."""
-        return len(self._waiting)
+        return len(self.waiting)
 
     # What arrives -------------------------------------------------------------------------------------------------------
 
@@ -107,10 +120,13 @@ class Session:
         if core.draining:
             return False
         worker = core.workers[layout.policy]
-        if alone and not self._waiting and worker.expects_only(link):  # nothing is in flight then
+        if alone and not self.waiting and worker.expects_only(link):  # nothing is in flight then
             reply = worker.answer_at_once(layout, number, body, received_s)
             if reply is not None:
                 self._carrier.send(reply)
+                core.lookout.answered()
+                if self._carrier.received is not None and worker.may_run_on_loop:
+                    self._note_answer(worker, layout, self._carrier.received)
                 return True
         limits = core.limits
         if (number in self._in_flight or len(self._in_flight) >= limits.in_flight
@@ -119,9 +135,19 @@ class Session:
         job = Job(self, link, number, "infer", None, layout.agents, len(body), received_s, layout, body)
         self._in_flight.add(number)
         self._queued_bytes += len(body)
-        self._waiting.add(job)
+        self.waiting.add(job)
         worker.put(job)
         return True
+
+    def _note_answer(self, worker: Worker, layout: Layout, received: Array) -> None:
+        """A request was answered at once; several of one form are worth a compiled call."""
+        layout.n_answered += 1
+        if layout.n_answered % WORTH_IT == 0:
+            compiled = CompiledAnswer.of(self, worker, layout, received)
+            if compiled is not None:
+                if len(self.compiled) >= _MOST_COMPILED:
+                    self.compiled.clear()
+                self.compiled[compiled.n_bytes] = compiled
 
     def _request(self, message: Message, number: int, body: bytes, received_s: float) -> None:
         last = self.link is None or message.method == "hello"
@@ -171,9 +197,9 @@ class Session:
         if method not in _WITH_POLICY:
             if message.refusal is not None:
                 raise message.refusal
-            if method == "stats" and self._waiting:  # it tells what came of the messages before it
+            if method == "stats" and self.waiting:  # it tells what came of the messages before it
                 self._in_flight.add(number)
-                self._asked.append((number, set(self._waiting)))
+                self._asked.append((number, set(self.waiting)))
                 return None
             return {} if method == "ping" else core.stats(link)
         job = self._job(message, number, len(body), received_s)
@@ -232,11 +258,11 @@ class Session:
 
     def wait_for(self, job: Job) -> None:
         """A message is on its way to a policy."""
-        self._waiting.add(job)
+        self.waiting.add(job)
 
     def done(self, job: Job) -> None:
         """A policy is done with a message."""
-        self._waiting.discard(job)
+        self.waiting.discard(job)
         self.heard_s = time.monotonic()  # a client that was waiting for this was not idle
         self._queued_bytes -= job.n_bytes
         if job.id is not None:
@@ -293,7 +319,13 @@ class Session:
             _log.info("connection of %s: closed: %s", self.name, why)
         self._carrier.abort()
 
+    def forget_swapped(self) -> None:
+        """Lets go of policies that were swapped."""
+        for n_bytes in [n_bytes for n_bytes, each in self.compiled.items() if each.is_stale]:
+            del self.compiled[n_bytes]
+
     def lost(self) -> None:
         """The connection is gone."""
         self.closed = True
+        self.compiled.clear()
         self.core.farewell(self)

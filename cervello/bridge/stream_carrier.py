@@ -7,10 +7,13 @@ import socket
 import time
 from typing import Any
 
+import numpy as np
+
 from cervello.bridge.codes import BadFrame
 from cervello.bridge.core import Core
 from cervello.bridge.framing import LENGTH, Deframer
 from cervello.bridge.session import Session
+from cervello.spec import Array
 
 KEEP_ALIVE_S = 60
 _LINGER_S = 1.0  # for a client to read why it is being closed
@@ -22,11 +25,13 @@ class StreamCarrier(asyncio.BufferedProtocol):
     Args:
       received: [bytes] into which all carriers of a loop receive: it calls `buffer_updated` at once after it has filled it.
     Attributes:
+      received: the same as an array.
       partial_s: since when a frame is half sent, on `time.monotonic`; None when none is.
     """
 
     def __init__(self, core: Core, carriers: set[Any], received: memoryview):
         self._core, self._carriers, self._received = core, carriers, received
+        self.received: Array | None = np.frombuffer(received, np.uint8)
         self._session: Session | None = None
         self._transport: Any = None
         self._deframer = Deframer(core.limits.frame_bytes)
@@ -52,9 +57,20 @@ class StreamCarrier(asyncio.BufferedProtocol):
             return
         received_s = time.perf_counter()
         deframer = self._deframer
-        if not deframer.n_partial and 4 < n_bytes <= 4 + deframer.most and n_bytes - 4 == int.from_bytes(data[:4], "little"):
-            session.receive(bytes(data[4:n_bytes]), received_s)  # one whole frame, as most often
-            return
+        if not deframer.n_partial:
+            compiled = session.compiled.get(n_bytes)
+            if compiled is not None:
+                reply = compiled.answer(n_bytes, received_s)
+                if reply is not None:
+                    if not self._transport.is_closing():
+                        self._transport.write(reply)
+                    self._core.lookout.answered()
+                    return
+                if compiled.is_over:
+                    del session.compiled[n_bytes]
+            if 4 < n_bytes <= 4 + deframer.most and n_bytes - 4 == int.from_bytes(data[:4], "little"):
+                session.receive(bytes(data[4:n_bytes]), received_s)  # one whole frame, as most often
+                return
         try:
             for body in deframer.feed(data[:n_bytes]):
                 self.partial_s = None

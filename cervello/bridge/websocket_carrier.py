@@ -10,6 +10,7 @@ from typing import Any
 from cervello.bridge.core import Core
 from cervello.bridge.stream_carrier import tune
 from cervello.errors import ConfigurationError
+from cervello.spec import Array
 
 try:
     from websockets.asyncio.server import ServerConnection, serve
@@ -34,6 +35,8 @@ class WebSocketCarrier:
       partial_s: as in `StreamCarrier`.
     """
 
+    received: Array | None = None  # frames come unmasked and whole from the package
+
     def __init__(self, core: Core, socket: Any):
         self._core, self._socket = core, socket
         self._begun: bytearray | None = None  # of a message in several frames, what has come
@@ -51,8 +54,9 @@ class WebSocketCarrier:
             self._heard_s = time.monotonic()
         return self._heard_s if partial else None
 
-    def take(self, frame: Any) -> None:
-        """A data frame has come; the package has checked that it fits those before it, and that the message is not too long."""
+    def take(self, frame: Any, alone: bool) -> None:
+        """A data frame has come, others with it unless alone; the package has checked that it fits those before it, and that the message
+        is not too long."""
         received_s = time.perf_counter()
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
@@ -69,7 +73,7 @@ class WebSocketCarrier:
         if self._is_text or not data:
             self.session.bad_frame("expected a binary message that is not empty, got another")
         else:
-            self.session.receive(data, received_s)
+            self.session.receive(data, received_s, alone)
 
     async def run(self) -> None:
         """Until the connection ends."""
@@ -121,15 +125,25 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
 
         def __init__(self, *args: Any, **options: Any):
             super().__init__(*args, **options)
-            self.early: list[Any] = []
+            self._frames: list[Any] = []
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._frames and self.carrier is not None:
+                self.give()
 
         def process_event(self, event: Any) -> None:
             if self.request is None or event.opcode not in _DATA:
                 super().process_event(event)
-            elif self.carrier is None:
-                self.early.append(event)
-            else:
-                self.carrier.take(event)
+            else:  # those of one read are known when all of them have come
+                self._frames.append(event)
+
+        def give(self) -> None:
+            """Gives frames to the carrier, which is there."""
+            assert self.carrier is not None
+            frames, self._frames = self._frames, []
+            for frame in frames:
+                self.carrier.take(frame, alone=len(frames) == 1)
 
     async def handle(socket: ServerConnection) -> None:
         if core.is_crowded or core.draining:
@@ -139,8 +153,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
         assert isinstance(socket, Connection)
         carrier = socket.carrier = WebSocketCarrier(core, socket)
         carriers.add(carrier)
-        for frame in socket.early:
-            carrier.take(frame)
+        socket.give()  # what came before it
         try:
             await carrier.run()
         finally:

@@ -35,21 +35,26 @@ class Worker:
       hosted: the policy.
       deliver: called with this and messages that are done, on the policy's thread; it calls `done` with them on the event loop.
       max_wait_us: how long an inference may wait for company.
+    Attributes:
+      pace: what its batches took. may_run_on_loop: whether any batch may run there.
+      gathered: on the event loop, what has arrived and is not on its way. n_passed: how many messages the thread has.
+      swapping: connections whose later messages wait for a swap. closing: nothing runs on the loop any more.
     """
 
     def __init__(self, hosted: Hosted, deliver: Callable[[Worker, Sequence[Job]], object], max_wait_us: int):
         self.hosted = hosted
-        self._pace = Pace()
-        self._may_run_on_loop = not max_wait_us and hosted.recorder is None
+        self.pace = Pace()
+        self.may_run_on_loop = not max_wait_us and hosted.recorder is None
         # Of the event loop: what has arrived and is not on its way, and how many messages, swaps among them, the thread has.
-        self._gathered: list[Job] = []
-        self._n_passed = self._n_swaps = 0
+        self.gathered: list[Job] = []
+        self.n_passed = self._n_swaps = 0
         self._last: Link | None = None  # whose message came last, and how many of its came before that without another's between
         self._n_same = 0
-        self._closing = False
+        self.closing = False
         self._deliver, self._max_wait_s = deliver, max_wait_us / 1e6
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._rounds = Rounds(hosted, self._start_swap)
+        self.swapping = self._rounds.swapping
         self._thread = threading.Thread(target=self._work, name=f"cervello policy {hosted.name}", daemon=True)
         self._thread.start()
 
@@ -59,12 +64,12 @@ class Worker:
             self._n_same += 1
         else:
             self._last, self._n_same = job.link, 0
-        if self._gathered:
-            self._gathered.append(job)
-        elif self._may_run_on_loop and job.method in _ON_LOOP and not self._n_swaps and not self._closing:
+        if self.gathered:
+            self.gathered.append(job)
+        elif self.may_run_on_loop and job.method in _ON_LOOP and not self._n_swaps and not self.closing:
             # Messages that the loop reads before it comes to this make one batch.
             asyncio.get_running_loop().call_soon(self._flush)
-            self._gathered.append(job)
+            self.gathered.append(job)
         else:
             self._pass(job)
 
@@ -77,28 +82,28 @@ class Worker:
         come first."""
         hosted = self.hosted
         version = hosted.policy.version
-        if (self._n_passed or self._gathered or not self._may_run_on_loop or self._closing or self._rounds.swapping
-                or not self._pace.allows_size(version, layout.size) or not layout.is_current()):
+        if (self.n_passed or self.gathered or not self.may_run_on_loop or self.closing or self.swapping
+                or not self.pace.allows_size(version, layout.size) or not layout.is_current()):
             return None
         began_s = time.perf_counter()
         reply = inference.run_at_once(hosted, layout, number, body, received_s, began_s)
         took_s = time.perf_counter() - began_s
         if took_s > BOUND_S:  # a size that is proven needs no more proof
-            self._pace.ran(version, 1, len(layout.agents), took_s, on_loop=True)
+            self.pace.ran(version, 1, len(layout.agents), took_s, on_loop=True)
         return reply
 
     def done(self, jobs: Sequence[Job]) -> None:
         """Messages are done; called on the event loop."""
-        self._n_passed -= len(jobs)
+        self.n_passed -= len(jobs)
         for job in jobs:
             self._n_swaps -= job.method == "swap"
             job.owner.done(job)
-        if self._gathered:
+        if self.gathered:
             self._flush()
 
     def _pass(self, job: Job) -> None:
         """To the policy's thread."""
-        self._n_passed += 1
+        self.n_passed += 1
         self._n_swaps += job.method == "swap"
         self._queue.put(job)
 
@@ -108,21 +113,21 @@ class Worker:
         Messages that may run here wait while the thread has others: there they would wait for the same ones, since it does one thing at a
         time. Once it has none, all that arrived before has taken effect.
         """
-        jobs = self._gathered
+        jobs = self.gathered
         if not jobs:
             return
         n_rows, n_others, known = self._look(jobs)
-        if (self._closing or self._n_swaps or self._rounds.swapping or n_others > _MOST_OTHERS or not known
-                or not self._pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
-            self._gathered = []
+        if (self.closing or self._n_swaps or self.swapping or n_others > _MOST_OTHERS or not known
+                or not self.pace.allows(self.hosted.policy.version, len(jobs), n_rows)):
+            self.gathered = []
             for job in jobs:
                 self._pass(job)
             return
-        if self._n_passed:
+        if self.n_passed:
             return  # `done` comes back to it
         done: list[Job] = []
-        self._gathered = self._timed(jobs, done, on_loop=True)
-        if self._gathered:
+        self.gathered = self._timed(jobs, done, on_loop=True)
+        if self.gathered:
             asyncio.get_running_loop().call_soon(self._flush)
         for job in done:
             job.owner.done(job)
@@ -134,7 +139,7 @@ class Worker:
         known = True
         for job in jobs:
             layout = job.layout
-            if layout is not None and not self._n_passed and layout.is_current():
+            if layout is not None and not self.n_passed and layout.is_current():
                 n_rows += len(layout.agents)
                 continue
             rows, others = _rows([job])
@@ -150,12 +155,12 @@ class Worker:
 
     def __len__(self) -> int:
         """Messages that wait."""
-        return self._queue.qsize() + len(self._gathered)
+        return self._queue.qsize() + len(self.gathered)
 
     def close(self) -> None:
         """Ends the thread when what has arrived is done, and then the recording."""
-        self._closing = True
-        gathered, self._gathered = self._gathered, []
+        self.closing = True
+        gathered, self.gathered = self.gathered, []
         for job in gathered:
             self._pass(job)
         self._queue.put(None)
@@ -169,7 +174,7 @@ class Worker:
         waiting: list[Job] = []
         closing = False
         while True:
-            if not closing or self._rounds.swapping:
+            if not closing or self.swapping:
                 closing |= self._take(waiting)
             done: list[Job] = []
             try:
@@ -177,14 +182,14 @@ class Worker:
             finally:
                 if done:
                     self._deliver(self, done)
-            if closing and not waiting and not self._rounds.swapping:
+            if closing and not waiting and not self.swapping:
                 break
         if self.hosted.recorder is not None:
             self.hosted.recorder.close()
 
     def _take(self, waiting: list[Job]) -> bool:
         """Adds what has arrived, and waits for something unless there is work; whether that was the last."""
-        block = not waiting or all(job.link in self._rounds.swapping for job in waiting)
+        block = not waiting or all(job.link in self.swapping for job in waiting)
         until: float | None = None
         while True:
             try:
@@ -194,7 +199,7 @@ class Worker:
             if job is None:
                 return True
             if job.method == swapping.DONE:
-                self._rounds.swapping.discard(job.link)
+                self.swapping.discard(job.link)
             else:
                 waiting.append(job)
             block = False
@@ -221,7 +226,7 @@ class Worker:
         asked, _ = _rows(done)
         # Rows that were skipped or refused say nothing of what they would have taken; messages without rows something on the loop alone.
         if (took_s > BOUND_S and (asked or on_loop)) or (asked and counts.rows - n_rows == asked):
-            self._pace.ran(version, len(done), asked, took_s, on_loop)
+            self.pace.ran(version, len(done), asked, took_s, on_loop)
         return rest
 
     def _start_swap(self, job: Job) -> None:

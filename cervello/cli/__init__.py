@@ -76,6 +76,12 @@ _COMMANDS: dict[str, _Command] = {
     "demo": demo, "run": run, "play": play, "api": api, "plan": plan, "benchmark": benchmark, "profile": profile,
     "compare": compare, "doctor": doctor, "evaluate": evaluate, "serve": serve, "top": top, "warmup": warmup, "describe": describe,
     "package": package, "unpack": unpack, "completion": completion}
+_REMEDIES: dict[type[OSError], str] = {  # of errors whose place is a path
+    FileNotFoundError: "expected a path that is there, found none; check its spelling, and make its folder first where it is to be written",
+    IsADirectoryError: "expected a file, got a folder; name a file in it",
+    NotADirectoryError: "expected a folder, got a file; name another one",
+    FileExistsError: "expected a folder, or nothing yet, got a file; name another place",
+    PermissionError: "expected a path that may be used, got permission denied; name another one, or ask its owner"}
 _STATUSES = ("exit status: 0 done; 1 done, and the answer is no (a difference, a leak,\n"
              "something to attend to); 2 an error of the command line, the files or the\n"
              "machine; 130 after Ctrl-C; 141 when the reader of stdout has gone.\n")
@@ -125,7 +131,8 @@ def _complain(message: str, status: int) -> int:
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fspath(error.filename)!r}: {error.strerror}"
+        said = next((said for kind, said in _REMEDIES.items() if isinstance(error, kind)), error.strerror)
+        return f"{os.fspath(error.filename)!r}: {said}"
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     return str(error) or type(error).__name__

@@ -14,9 +14,10 @@ from cervello.spec import Specs, TensorSpec
 if TYPE_CHECKING:
     from cervello.native import Model
 
-SUMMARY = "what a policy takes and gives: inputs, outputs, constants, proposed wrappers"
+SUMMARY = "what a policy takes and gives: inputs, outputs, constants, metadata, proposed wrappers"
 EXAMPLES: tuple[str, ...] = ("cervello api racer.onnx", "cervello api racer.onnx --json")
 _ELEMENTS_SHOWN = 8
+_CHARACTERS_SHOWN = 160
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +55,8 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         facts.add_row("slow", "\n".join(f"{plain(node)}: {plain(why)}" for node, why in model.slow_nodes.items()), style="yellow")
     else:
         facts.add_row("slow", "none, every step is on the planned tier")
+    if model.metadata:
+        facts.add_row("metadata", "\n".join(f"{plain(name)}: {_shortened(text)}" for name, text in model.metadata.items()))
     terminal.print("")
     terminal.print(facts)
 
@@ -96,6 +99,12 @@ def _value(array: Any) -> str:
     return one_line(shown if np.ndim(array) == 0 else f"[{shown}]")
 
 
+def _shortened(text: str) -> str:
+    """A text of the file on one line; of a long one, its beginning and how many characters there are."""
+    shown = one_line(text[:_CHARACTERS_SHOWN])
+    return shown if len(text) <= _CHARACTERS_SHOWN else f"{shown}… ({len(text)} characters)"
+
+
 def _facts(model: Model, wrappers: list[str], reason: str) -> dict[str, Any]:
     return {
         "name": model.name,
@@ -109,6 +118,7 @@ def _facts(model: Model, wrappers: list[str], reason: str) -> dict[str, Any]:
         "wrappers": wrappers,
         "random_nodes": list(model.random_nodes),
         "slow_nodes": dict(model.slow_nodes),
+        "metadata": dict(model.metadata),
     }
 
 

@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--estimators", metavar="NAMES", type=_names, default=["pdis", "wis", "cwpdis"],
                         help=f"by comma, of {', '.join(_ESTIMATORS)} (default: pdis,wis,cwpdis)")
     parser.add_argument("--gamma", type=float, default=1.0, help="discount (default: 1)")
-    parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps")
-    parser.add_argument("--level", type=float, default=0.95, help="of intervals (default: 0.95)")
+    parser.add_argument("--horizon", metavar="STEPS", type=options.calls, help="cut episodes after so many steps (default: never)")
+    parser.add_argument("--level", type=float, default=0.95, help="of intervals, between 0 and 1 (default: 0.95)")
     options.add_seed(parser, "of the resamples")
     parser.add_argument("--threads", metavar="N", type=options.calls, default=1, help="that the evaluation may use (default: 1)")
     parser.add_argument("--memory-bytes", metavar="SIZE", type=options.size_bytes, default=4 << 30,
@@ -44,7 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE", type=options.new_file, help="write one HTML page")
     pictures.add(parser, "the estimates with their intervals")
     options.add_json(parser)
-    parser.add_argument("--ray", metavar="WORKERS", type=options.calls, help="run the policies by so many actors on Ray")
+    parser.add_argument("--ray", metavar="WORKERS", type=options.calls,
+                        help="run the policies by so many actors on Ray (default: in this process)")
     parser.add_argument("--certify", action="store_true",
                         help="check the estimators on this machine: exact enumeration, and the coverage of intervals; no data needed")
 

@@ -33,14 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="S", type=_seed, default=0, help="of episodes and noise (default: 0)")
     parser.add_argument("--deterministic", action="store_true", help="no noise: means and modes")
     parser.add_argument("--n-envs", metavar="N", type=options.rows, default=1, help="environments at once (default: 1)")
-    parser.add_argument("--max-steps", metavar="T", type=options.rows, help="cut episodes after so many steps")
+    parser.add_argument("--max-steps", metavar="T", type=options.rows, help="cut episodes after so many steps (default: never)")
     parser.add_argument("--seat", metavar="PATTERN", action="append", help="agents of a PettingZoo environment that one policy plays, as "
                         "in 'red_*'; once for each seat (default: each possible agent is one)")
     parser.add_argument("--box", choices=("clip", "unscale"),
-                        help="how float actions enter a bounded Box: clip for PPO and A2C, unscale for SAC, TD3 and DDPG")
-    parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values")
-    parser.add_argument("--greedy", metavar="EPSILON", type=float,
-                        help="the output holds values: the best action, with this probability any")
+                        help="how float actions enter a bounded Box, which asks for it: clip for PPO and A2C, unscale for SAC, TD3, DDPG")
+    parser.add_argument("--action", metavar="OUTPUT", help="the output that is the action, or holds its logits or values (default: the "
+                        "only one, or the one called action, actions or logits)")
+    parser.add_argument("--greedy", metavar="EPSILON", type=float, help="the output holds values: the best action, with this "
+                        "probability, 0 to 1, any (default: no values)")
     pictures.add(parser, "the returns, of games the returns against each other", "--plot")
     parser.add_argument("--record", metavar="FILE", type=Path, help="also write every episode to a log; see recording.read")
     parser.add_argument("--video", metavar="DIR", type=Path, help="also film every episode with Gymnasium's recorder; needs moviepy")

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from cervello.cli import options
 from cervello.cli.terminal import Terminal
+from cervello.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from cervello.bridge import Options
 
 SUMMARY = "serve a folder of policies to games over TCP, Unix sockets and WebSockets"
 EXAMPLES: tuple[str, ...] = ("cervello serve brains/ --listen tcp://127.0.0.1:5577 --record episodes/",
-                              "cervello serve brains/ --listen ws://127.0.0.1:5578",)
+                              "cervello serve brains/ --listen ws://127.0.0.1:5578",
+                              "cervello serve --demo")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ("brains/ holds NAME.onnx, each with a NAME.toml or not; files that are written again are taken over. One line "
                      "'listening ADDRESS' per address goes to stdout, the log as JSON lines to stderr. Exit status: 0 after SIGTERM or "
                      "Ctrl-C when everything was done in time, 1 when something was given up, 2 for an error of the options or files.")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="policies, NAME.onnx each")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", help="policies, NAME.onnx each")
+    what.add_argument("--demo", action="store_true", help="serve the policies of cervello demo: grazer, hunter and scout")
     parser.add_argument("--listen", metavar="ADDRESS", action="append", default=[],
                         help="tcp://host:port, unix:/path or ws://host:port; port 0 takes a free one; may be repeated "
                              "(default: tcp://127.0.0.1:5577)")
@@ -34,12 +38,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-origin", metavar="O", action="append", default=[],
                         help="origin of web pages that may connect, as https://game.example; may be repeated")
     parser.add_argument("--config", metavar="F", type=Path, help="these options in TOML; those given here count more")
-    parser.add_argument("--max-wait-us", metavar="N", type=_microseconds, help="how long a request may wait for company (default: 0)")
-    parser.add_argument("--record", metavar="DIR", type=Path, help="record episodes there")
+    parser.add_argument("--max-wait-us", metavar="N", type=_microseconds,
+                        help="microseconds that a request may wait for others to share its batch (default: 0)")
+    parser.add_argument("--record", metavar="DIR", type=Path, help="record episodes there (default: nothing is recorded)")
     parser.add_argument("--ready-file", metavar="F", type=Path, help="written with the addresses, as a JSON list, once all are open")
-    parser.add_argument("--drain-s", metavar="S", type=options.seconds, help="for the way out (default: 5)")
+    parser.add_argument("--drain-s", metavar="S", type=options.seconds,
+                        help="seconds that requests in flight have when it is told to stop (default: 5)")
     parser.add_argument("--metrics", metavar="HOST:PORT", help="Prometheus metrics at /metrics, and /health and /ready")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="(default: info)")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info",
+                        help="least weight of what is logged (default: info)")
 
 
 def _microseconds(text: str) -> int:
@@ -67,7 +74,14 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     root.setLevel(arguments.log_level.upper())
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(handler)
-    chosen = configured(arguments.folder, arguments.config, {
+    folder = arguments.folder
+    if arguments.demo:
+        from cervello.demo import policy_path
+
+        folder = policy_path("scout").parent
+    elif folder.is_file():
+        raise ConfigurationError(f"serve: expected a folder of policies, got the file {str(folder)!r}; put it into a folder and name that")
+    chosen = configured(folder, arguments.config, {
         "listen": arguments.listen, "token_file": arguments.token_file, "allow_origin": arguments.allow_origin,
         "max_wait_us": arguments.max_wait_us, "record": arguments.record, "ready_file": arguments.ready_file, "drain_s": arguments.drain_s,
         "metrics": arguments.metrics})

@@ -18,9 +18,9 @@ EXAMPLES: tuple[str, ...] = ("cervello top tcp://127.0.0.1:5577 --interval 2",)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="tcp://host:port or unix:/path")
-    parser.add_argument("--token", metavar="T", help="where the server asks for one")
+    parser.add_argument("--token", metavar="T", help="one of the server's --token-file (default: none)")
     parser.add_argument("--interval", metavar="S", type=options.seconds, default=1.0, help="seconds between looks (default: 1)")
-    parser.add_argument("-n", "--count", metavar="N", type=options.rounds, help="looks; for ever without it")
+    parser.add_argument("-n", "--count", metavar="N", type=options.rounds, help="looks (default: until Ctrl-C)")
     parser.add_argument("--json", action="store_true", help="print the server's figures as a JSON object a line, one per look")
 
 

@@ -18,8 +18,8 @@ EXAMPLES: tuple[str, ...] = ("cervello warmup racer.onnx", "cervello warmup")
 COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "runtime.control:run", "runtime.control:run_named", "runtime.control:resolve", "runtime.execution:segment", "links:follow",
     "storing:keep",
-    "gemm:gemm", "gemv:gemm", "products:product",
-    "maps:map1", "maps:map2", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
+    "gemm:gemm", "gemm:gemm_residual", "gemv:gemm", "products:product",
+    "maps:map1", "maps:map2", "maps:map2_then", "maps:map3", "copies:copy", "copies:copy_deep", "copies:fill", "copies:gather",
     "unary:relu", "unary:tanh", "unary:sigmoid", "unary:elu", "unary:leaky_relu", "unary:exp", "unary:log", "unary:clip",
     "unary:scale", "unary:sqrt", "unary:neg",
     "binary:add", "binary:sub", "binary:mul", "binary:div", "binary:max_", "binary:min_", "binary:pow_",
@@ -29,7 +29,8 @@ COMMON = tuple(f"cervello.native.kernels.{name}" for name in (
     "reduce_by_sixteen:softmax", "reduce_by_sixteen:layer_norm",
     "casts:f32_to_i64", "casts:i64_to_f32", "casts:bool_to_f32",
     "convolution:by_pixels", "convolution:by_filters", "pooling:max_pool",
-    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work", "runtime.thread_pool:lead"))
+    "recurrent:lstm", "recurrent:gru", "random:normal", "multinomial:multinomial", "runtime.thread_pool:work",
+    "runtime.thread_pool:run_parallel"))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

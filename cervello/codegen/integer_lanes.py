@@ -28,7 +28,7 @@ def _loads(bits: int, signed: bool) -> tuple[Any, Any]:
         return i32x16(types.int64), codegen
 
     @intrinsic
-    def load_first(typing_context, address, count):
+    def load_masked(typing_context, address, count):
         def codegen(context, builder, sig, args):
             function = llvm_function(builder, f"llvm.masked.load.v16i{bits}.p0", vector, [vector.as_pointer(), I32, VM, vector])
             zero = ir.Constant(vector, [0] * LANES)
@@ -36,7 +36,7 @@ def _loads(bits: int, signed: bool) -> tuple[Any, Any]:
             return _widened(builder, some, bits, signed)
         return i32x16(types.int64, types.int64), codegen
 
-    return load, load_first
+    return load, load_masked
 
 
 def _stores(bits: int) -> tuple[Any, Any]:

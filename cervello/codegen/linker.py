@@ -96,11 +96,6 @@ def is_stored(reference: str) -> bool:
     return (found is not None and reference in found.kernels) or cache.has(reference)
 
 
-def is_linked(reference: str) -> bool:
-    """Whether the function is in memory already."""
-    return reference in _linked
-
-
 def link(references: Iterable[str]) -> None:
     """Makes every named function callable; compiles the ones that are not stored and reports them."""
     wanted = [name for name in dict.fromkeys(references) if name not in _linked]

@@ -60,15 +60,6 @@ def word_f32(typing_context, address, index):
 
 
 @intrinsic
-def fma_scalar(typing_context, a, b, c):
-    """a * b + c in float32 with one rounding."""
-    def codegen(context, builder, sig, args):
-        function = builder.module.declare_intrinsic("llvm.fma", [F32])
-        return builder.call(function, args)
-    return types.float32(types.float32, types.float32, types.float32), codegen
-
-
-@intrinsic
 def copy_bytes(typing_context, target, source, count):
     """memcpy of `count` bytes, not overlapping."""
     def codegen(context, builder, sig, args):

@@ -360,29 +360,3 @@ def sum_lanes_of_4(typing_context, a, b, c, d):
             x = halved(x, x, width)
         return x
     return f32x16(f32x16, f32x16, f32x16, f32x16), codegen
-
-
-def _every(step: int) -> Any:
-    """An intrinsic every(address, count): the first `count` of float32 that lie `step` apart, by loads and shuffles."""
-
-    @intrinsic
-    def every(typing_context, address, count):
-        def codegen(context, builder, sig, args):
-            kind = VF.as_pointer()
-            function = llvm_function(builder, "llvm.masked.load.v16f32.p0", VF, [kind, I32, VM, VF])
-            zero = ir.Constant(VF, [0.0] * LANES)
-            reach = builder.add(builder.mul(builder.sub(args[1], I64(1)), I64(step)), I64(1))
-            parts = []
-            for j in range(step):
-                some = first_lanes(builder, builder.sub(reach, I64(LANES * j)))
-                parts.append(builder.call(function, [pointer(builder, builder.add(args[0], I64(64 * j)), VF), I32(4), some, zero]))
-            evens = ir.Constant(VI, list(range(0, 2 * LANES, 2)))
-            while len(parts) > 1:
-                parts = [builder.shuffle_vector(a, b, evens) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-            return parts[0]
-        return f32x16(types.int64, types.int64), codegen
-
-    return every
-
-
-load_strided, every_4 = _every(2), _every(4)

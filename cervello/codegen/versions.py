@@ -11,7 +11,8 @@ from pathlib import Path
 from cervello.errors import CompilationError
 
 # From this version on, and before that one; the bounds in pyproject.toml are the same. Run, with the same bits: numba 0.61.0 with llvmlite
-# 0.44.0, numpy 1.26.0 and onnx 1.17.0; numba 0.65.1 and 0.68.1 with llvmlite 0.47.0 and 0.50.0, numpy 2.4.6 and onnx 1.23.2.
+# 0.44.0, numpy 1.26.0 and onnx 1.17.0; numba 0.61.2, 0.62.1, 0.63.1, 0.64.0, 0.65.1, 0.66.0, 0.67.0 and 0.68.1, each with the newest
+# llvmlite, numpy and onnx that it takes.
 TESTED = {"numba": ("0.61", "0.69"), "llvmlite": ("0.44", "0.51"), "numpy": ("1.26", "2.5"), "onnx": ("1.17", "1.24")}
 _ANYWAY = "CERVELLO_UNTESTED_NUMBA"
 _METADATA = re.compile(r"-(.+)\.dist-info$")

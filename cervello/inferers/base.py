@@ -146,11 +146,8 @@ class ModelInferer:
             if model.compiled(plan):
                 streams = view.agents.streams  # held: a table that grows meanwhile lets go of these arrays
                 given = n_rows, view.inputs, outputs, view.slots, streams.steps, streams.keys, view.deterministic
-                status = model.execute(run, plan, run.named, given)
-                if status == 0:
+                if model.execute(run, plan, run.named, given):
                     return
-                if status > 0:
-                    raise model.failure(status)
             if self._random:
                 self._aim(run, view)
             columns, results = [view.inputs[name] for name in self._names_in], [outputs[name] for name in self._names_out]

@@ -120,7 +120,7 @@ class DeadlinePath:
         finally:
             arena.give_back(memory)
         if status > 0 and status != abi.NONFINITE:
-            raise self._model.failure(status)
+            raise self._model.program.failure(status)
         if status < 0:
             return None
         now, _, _, limit.n_rows, sure, since = context[abi.CTX_NOW:abi.CTX_SINCE + 1].tolist()

@@ -95,8 +95,25 @@ class FastPath:
             flags = self._every if deterministic is True else deterministic
             status = named(address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
-            raise NonFiniteState(out) if status == NONFINITE else self._model.failure(status)
+            raise NonFiniteState(out) if status == NONFINITE else self._model.program.failure(status)
         return out if status == 0 else None
+
+    @property
+    def context(self) -> int:
+        """The address of what compiled code that calls `control.run_named` itself hands it first."""
+        return self._run.address
+
+    def ready_for(self, n_rows: int, capacity: int) -> int:
+        """The address of the plan for such a batch, when all is prepared for it; 0 where the long way must look.
+
+        Args:
+          capacity: of the table of agents.
+        """
+        rows, known, address, _ = self._ready
+        if n_rows != rows or capacity != known:
+            self._choose(n_rows, capacity)
+            address = self._ready[2]
+        return address
 
     def forget(self) -> None:
         """What is known of slabs is no longer true; the next batch asks again."""

@@ -13,7 +13,7 @@ import numpy as np
 from cervello.codegen import linker
 from cervello.errors import ConfigurationError, FormatError, InputError
 from cervello.native.execution.arguments import as_array, bind_outputs, check_mapping, check_names, fitted
-from cervello.native.execution.context import ExecutionContext, fail
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.execution.counts import thread_count
 from cervello.native.execution.executor import Executable
 from cervello.native.execution.io_binding import IOBinding
@@ -338,7 +338,7 @@ class Model(Executable):
         else:
             status = named(plan.address, n_rows, inputs, results)
         if status > 0:
-            raise fail(self.program, status)
+            raise self.program.failure(status)
         return results if status == 0 else None
 
     def _checked_seed(self, seed: int | None, deterministic: bool) -> int | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import sysconfig
 from functools import lru_cache
 from typing import Any, Final
 
@@ -44,7 +43,7 @@ def _as_expected(array: np.ndarray[Any, Any]) -> bool:
 @lru_cache(maxsize=1)
 def is_known() -> bool:
     """Whether this interpreter lays objects out as the constants here say."""
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if sys.implementation.name != "cpython" or "free-threading" in sys.version:
         return False
     if hasattr(sys, "getobjects") or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
         return False

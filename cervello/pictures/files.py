@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cervello.errors import ConfigurationError
 
-THEMES = ("auto", "light", "dark")
 PNG_WIDTH = 1200
 _DARK = re.compile(r"^  @media \(prefers-color-scheme: dark\) \{\n(.*?)^  \}\n", re.MULTILINE | re.DOTALL)
 

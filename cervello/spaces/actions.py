@@ -30,7 +30,7 @@ def choose_output(where: str, outputs: Specs, action: str | None) -> TensorSpec:
     found = list(outputs) if len(outputs) == 1 else [name for name in _NAMES if name in outputs]
     if not found:
         raise ConfigurationError(f"{where}, spaces: expected one output, or one called {', '.join(_NAMES)}, got {list(outputs)}; "
-                                 "say which one is the action: Spaces(env, action=…)")
+                                 "say which one is the action: Spaces(env, action=…), or cervello play --action")
     return outputs[found[0]]
 
 
@@ -47,6 +47,7 @@ class ActionDecoder:
       output: name of the output.
       dtype: of the space's actions.
       is_binary: whether the space is a MultiBinary.
+      is_unchanged: whether the output holds actions of the space as they are, so that `sampled` and `executed` would return it.
 
     Raises:
       ConfigurationError: the output does not fit the space, or it is not said how.
@@ -67,6 +68,8 @@ class ActionDecoder:
         self._start: Any = getattr(space, "start", 0)
         self._started = bool(np.any(self._start))
         self._limits = self._bounds(spaces.box) if self._kind == "Box" else None
+        as_drawn = self._drawn and self._kind != "Box" and not self._started
+        self.is_unchanged = as_drawn and spec.shape == self._shape and spec.dtype == self.dtype
 
     def _check(self, spec: TensorSpec, spaces: Spaces) -> None:
         space, where = self.space, f"{self._where}, spaces, output {spec.name!r}"

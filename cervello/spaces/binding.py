@@ -63,6 +63,7 @@ class SpaceBinding:
       output: name of the output that is the action.
       drawn: as given.
       is_binary: whether actions are of a MultiBinary.
+      is_unchanged: whether the output holds actions of the space as they are, so that `sampled` and `executed` would return it.
       baked: whether the model itself decides, so that `deterministic` changes nothing.
 
     Raises:
@@ -77,7 +78,7 @@ class SpaceBinding:
         self._actions = ActionDecoder(where, spaces, outputs, None if drawn is None else drawn.action)
         self._layout = MaskLayout(where, spaces.action_space)
         self.drawn, self._mask, self.baked, self.output = drawn, mask, drawn is None, self._actions.output
-        self.is_binary = self._actions.is_binary
+        self.is_binary, self.is_unchanged = self._actions.is_binary, self._actions.is_unchanged
         self._ones: Array | None = None
         self._mask_spec = None if mask is None else inputs[mask]
         if mask is not None and self._mask_spec is not None and int(np.prod(self._mask_spec.shape, dtype=np.int64)) != self._layout.width:
@@ -99,12 +100,11 @@ class SpaceBinding:
           InputError: an observation or mask that does not fit.
         """
         columns, n_rows, single = self._observations.encode(observation)
-        inner = self._observations.mask(observation)
-        if inner is None and action_masks is None:
+        if action_masks is None and not self._observations.masked:
             if self._mask is not None:
                 columns[self._mask] = self._allowed(n_rows)
             return Encoded(columns, n_rows, single, None, None)
-        return self._with_mask(columns, n_rows, single, inner, action_masks)
+        return self._with_mask(columns, n_rows, single, self._observations.mask(observation), action_masks)
 
     def encode_rows(self, observations: list[Any], action_masks: Any = None) -> Encoded:
         """Separate observations, one per agent; `action_masks`: a list with a mask or None for each, or None."""

@@ -107,6 +107,7 @@ class ObservationEncoder:
             name = self._input(key, part, spaces.keys, inputs)
             if name is not None:
                 self._leaves.append(_Leaf(self._where, key, part, inputs[name]))
+        self.masked = self._mask_key is not None
         fed = [leaf.input for leaf in self._leaves]
         twice = next((name for name in fed if fed.count(name) > 1), None)
         if twice is not None:
@@ -162,10 +163,6 @@ class ObservationEncoder:
             raise ConfigurationError(f"{self._where}: expected one of {', '.join(_LEAVES)} for input {name!r}, got {part}; flatten "
                                      "it in the environment (gymnasium.wrappers.FlattenObservation), or leave it out with keys={…: None}")
         return name
-
-    @property
-    def masked(self) -> bool:
-        return self._mask_key is not None
 
     # At the run ---------------------------------------------------------------------------------------------------------
 

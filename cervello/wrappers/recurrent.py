@@ -162,7 +162,7 @@ class Recurrent(Passive):
 
 
 def _exponent_words(dtype: np.dtype[Any]) -> tuple[int, int, int]:
-    """MOVE_EXPONENT, MOVE_CARRY and MOVE_ELEMENT of a type; zeros where every number is finite."""
+    """FUSED_EXPONENT, FUSED_CARRY and FUSED_ELEMENT of a type; zeros where every number is finite."""
     size = dtype.itemsize
     if dtype.kind != "f":
         return 0, 0, size

@@ -35,7 +35,8 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
     `Sample` draws from the only output that is called logits, where no output is an action; the logits stay. With ML-Agents' sizes of
     branches in the file it is a `MultiDiscrete`, and nothing where these do not add up. Whether pictures come as
     bytes or as floats, and whether observations are to be normalised, no name of a graph says: `Image`, `Normalize`, `FrameStack`,
-    `Clip` and `Guard` are never proposed.
+    `Clip` and `Guard` are never proposed. Nor is anything from a file's metadata: exporters note joint names, scales and default poses
+    there in forms of their own, and do not say whether the graph applies them already; see `Policy.metadata`.
     """
     found: list[Wrapper] = []
     pairs = recurrent_pairs(spec)

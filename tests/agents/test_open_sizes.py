@@ -7,48 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_models import FLOAT, INT64, dense, graph, node
+from open_crowds import SIZES, assert_same, columns_of, crowd, observations, policy, replaced, tokens
+from small_models import FLOAT, dense, graph, node
 
 import cervello
-from cervello import Epsilon, Policy, Recurrent
+from cervello import Recurrent
 from cervello.errors import AgentError, CervelloError, ConfigurationError, InputError
 from cervello.native import Model
-
-SIZES = {1: 5, 2: 7, 3: 5, "four": 1, 5: 2}
-
-
-def crowd(limit: int = 10) -> bytes:
-    """obs [N, 3], entities [N, n, 3], index [N], h_in [N, 3], epsilon [N, 3] → h_out = h_in + obs + max of the entities, action = h_out +
-    epsilon + a table's row, scores [N, n]: fails while running for an index outside the table."""
-    constants: dict[str, Any] = {"w": dense(3), "table": np.arange(3 * limit, dtype=np.float32).reshape(limit, 3)}
-    nodes = [node("ReduceMax", "entities", "nearest", axes=[1], keepdims=0), node("Add", "obs nearest", "seen"),
-             node("Add", "h_in seen", "h_out"), node("Gather", "table index", "row", axis=0), node("Add", "h_out row", "sure"),
-             node("Add", "sure epsilon", "action"), node("MatMul", "entities w", "values"), node("Softmax", "values", "scores", axis=1)]
-    row = (FLOAT, ("N", 3))
-    return graph(nodes, {"obs": row, "entities": (FLOAT, ("N", "n", 3)), "index": (INT64, ("N",)), "h_in": row, "epsilon": row},
-                 {"action": row, "scores": (FLOAT, ("N", "n")), "h_out": row}, constants)
-
-
-def policy(**options: Any) -> Policy:
-    found = cervello.load(crowd(), wrappers=[Recurrent(), Epsilon("epsilon")], seed=3, **options)
-    found.begin_agents(list(SIZES))
-    return found
-
-
-def observations(step: int = 0, ids: Any = SIZES) -> dict[Any, dict[str, Any]]:
-    found = {}
-    for i, (agent, size) in enumerate(SIZES.items()):
-        random = np.random.default_rng([step, i])
-        found[agent] = {"obs": random.standard_normal(3).astype(np.float32), "index": np.int64(i),
-                        "entities": random.standard_normal((size, 3)).astype(np.float32)}
-    return {agent: found[agent] for agent in ids}
-
-
-def assert_same(found: Any, expected: Any) -> None:
-    assert list(found) == list(expected)
-    for agent, outputs in expected.items():
-        for name, array in outputs.items():
-            assert np.asarray(found[agent][name]).tobytes() == np.asarray(array).tobytes(), (agent, name)
 
 
 @pytest.mark.parametrize("inferer", ["basic", "fixed", "memoizing", "dynamic"])
@@ -161,15 +126,43 @@ def test_a_state_of_open_size_is_refused_by_name_with_the_remedy() -> None:
     assert fixed.infer({1: {"obs": np.ones((5, 3), np.float32)}})
 
 
-def test_a_batcher_and_a_runtime_name_the_remedy() -> None:
+def test_a_row_alone_may_have_any_size() -> None:
+    one = cervello.load(tokens())
+    one.begin_agents([1, 2])
+    found = one.infer({1: np.full((5, 3), 2, np.float32), 2: np.ones((1, 3))})
+    assert [found[agent]["sum"].tolist() for agent in (1, 2)] == [[10, 10, 10], [1, 1, 1]]
+    assert one.infer_single(1, np.ones((4, 3), np.float32))["sum"].tolist() == [4, 4, 4]
+
+
+def test_columns_of_type_object_have_rows_of_any_size() -> None:
+    one, other = policy(), policy()
+    flags = np.array([agent == 2 for agent in SIZES])
+    for step in range(2):
+        given = observations(step)
+        found = one.infer_batch(list(SIZES), columns_of(given), flags)
+        expected = other.infer(given, {agent: agent == 2 for agent in SIZES})
+        assert found["action"].dtype == np.float32
+        assert found["scores"].dtype == object
+        assert_same({agent: {name: column[row] for name, column in found.items()} for row, agent in enumerate(SIZES)}, expected)
+    assert one.infer_batch([], {**columns_of(given, ids=()), "entities": np.empty(0, object)})["action"].shape == (0, 3)
+
+
+@pytest.mark.parametrize(("name", "change", "message"), [
+    ("entities", lambda column: column[:3], "input 'entities': expected 5 rows, got 3; row i belongs to ids"),
+    ("entities", lambda column: replaced(column, 3, np.zeros((1, 4))), r"row 3, input 'entities': expected \(1, 3\) float32, got \(1, 4\)"),
+    ("entities", lambda column: replaced(column, 3, np.zeros(3)), "row 3, input 'entities': expected entities: "),
+    ("entities", lambda column: replaced(column, 3, np.zeros((0, 3))), "row 3, input 'entities': expected entities: "),
+    ("entities", lambda column: replaced(column, 3, np.zeros((5, 3), complex)), "input 'entities': expected float32, got complex128"),
+    ("entities", list, "input 'entities': expected rows of one size, got something ragged; give an array of type object"),
+    ("obs", lambda column: column[:4], "4 rows and 5 ids"),
+    ("obs", lambda column: replaced(np.empty(5, object), 0, column), "input 'obs': expected"),
+])
+def test_columns_of_type_object_that_do_not_fit_change_nothing(name: str, change: Any, message: str) -> None:
     one = policy()
-    with pytest.raises(InputError, match=r"'n' may have other sizes in Policy\.infer.* a Batcher or a Runtime takes the size that dims="):
-        cervello.Batcher(one).push(1, observations()[1])
-    runtime = cervello.Runtime()
-    runtime.add("crowd", policy())
-    with pytest.raises(InputError, match="dims="):
-        runtime.push("crowd", 1, observations()[1])
-    fixed = policy(dims={"n": 5})
-    batch = cervello.Batcher(fixed)
-    batch.push(1, observations()[1])
-    assert batch.execute()[1]["scores"].shape == (5,)
+    one.infer(observations())
+    before, columns = one.snapshot(), columns_of(observations(1))
+    with pytest.raises(InputError, match=message):
+        one.infer_batch(list(SIZES), {**columns, name: change(columns[name])})
+    with pytest.raises(InputError, match="out: expected None for rows of different sizes"):
+        one.infer_batch(list(SIZES), columns, out={"action": np.empty((5, 3), np.float32)})
+    assert one.snapshot() == before

@@ -164,7 +164,7 @@ policy = Policy(Model.load(small_models.feed_forward(64, 512, 8)), threads=2)
 policy.begin_agents(range(301))
 x = {"obs": np.ones((301, 64), np.float32)}
 expected = policy.infer_batch(range(301), x)["action"]
-assert thread_pool._hired
+assert thread_pool._spawned
 policy._turn.holder[0] = -1  # a thread that is not in the child has the turn, and the lock
 holding = threading.Event()
 threading.Thread(target=lambda: (policy._turn.lock.acquire(), holding.set(), threading.Event().wait(3600)), daemon=True).start()

@@ -223,6 +223,6 @@ def test_a_crowd_of_episodes_leaves_memory_flat(server: ServerProcess) -> None:
         policy = client.policy("sum")
         churn(policy, 40)
         before = server.resident_bytes
-        churn(policy, 40)
+        churn(policy, 400)  # 200,000 episodes
         assert server.resident_bytes < 1.05 * before
         assert client.stats()["policies"]["sum"]["agents"] == 0

@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import numpy as np
+import pytest
 import small_models
-from serving import Wire, served
+from serving import TIME_LIMIT_S, Wire, served
 
 import cervello
+from cervello.bridge import pace
 from cervello.bridge.pace import BOUND_S, PROOF, Pace
 from cervello.bridge.wire import Ports
 
@@ -19,17 +22,43 @@ ROW = np.ones(1, "<f4").tobytes()
 _TRIES = 2000  # on a busy machine some runs take longer than the bound
 
 
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stops the loop for a while, since others compute, makes no later proof longer."""
+    if "proof_longer" not in request.node.name:
+        monkeypatch.setattr(pace, "_SEVERE_S", 1e9)
+
+
+class Gate:
+    """Where a policy waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def wait(self) -> None:
+        """As the policy."""
+        self.reached.set()
+        self.opened.wait(TIME_LIMIT_S)
+
+
 class Watched(cervello.Clip):
-    """Notes which thread runs it, and takes as long as it is told."""
+    """Notes which thread runs it, takes as long as it is told, and waits where there is a gate for it."""
 
     def __init__(self, output: str, **options: Any):
         super().__init__(output, **options)
-        self.times = {"sleep_s": 0.0}  # a policy has a copy of its wrappers, which shares this
+        self.times = {"sleep_s": 0.0}  # a policy has a copy of its wrappers, which shares these
+        self.gates: dict[str, Gate] = {}
         self.threads: list[str] = []
 
     def inward(self, view: Any) -> None:
         self.threads.append(threading.current_thread().name)
         time.sleep(self.times["sleep_s"])
+        self.wait("run")
+
+    def wait(self, what: str) -> None:
+        """Until the gate opens, if there is one."""
+        if what in self.gates:
+            self.gates[what].wait()
 
     def on_loop(self) -> bool:
         """Whether the last batch ran on the event loop."""
@@ -37,10 +66,10 @@ class Watched(cervello.Clip):
 
 
 class SlowToBegin(Watched):
-    """Takes its time when agents begin."""
+    """Waits where there is a gate when agents begin."""
 
     def begin(self, slots: Any) -> None:
-        time.sleep(self.times.get("begin_s", 0.0))
+        self.wait("begin")
 
 
 def counter(watched_by: type[Watched] = Watched) -> tuple[cervello.Policy, Watched]:
@@ -82,13 +111,13 @@ def test_a_policy_that_becomes_slow_leaves_the_loop(tmp_path: Path) -> None:
             watched.times["sleep_s"] = 0.0
             until_on_loop(wire, watched)
             watched.times["sleep_s"] = 0.05
-        watched.times["sleep_s"] = 1.0
         for _ in range(2):
+            gate = watched.gates["run"] = Gate()
             number = wire.request("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": ROW}})
-            start = time.monotonic()
-            beside.result("ping", {})
+            assert gate.reached.wait(TIME_LIMIT_S)
+            beside.result("ping", {})  # both are answered while the policy waits
             infer(beside, "other")
-            assert time.monotonic() - start < 0.8
+            gate.opened.set()
             assert wire.receive()[1] == number
             assert not watched.on_loop(), watched.threads[-5:]
 
@@ -98,31 +127,37 @@ def test_agents_that_begin_slowly_delay_no_other_policy(tmp_path: Path) -> None:
     other = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
     with served({"sum": policy, "other": other}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire, \
             Wire(running.address, {"client": "b"}) as beside:
-        for method, more in (("begin", {}), ("infer", {"inputs": {"obs": ROW}, "begin": True})):
-            watched.times["begin_s"] = 0.0
+        for method, agent, more in (("begin", 90, {}), ("infer", 91, {"inputs": {"obs": ROW}, "begin": True})):
             until_on_loop(wire, watched)
-            watched.times["begin_s"] = 0.5
-            number = wire.request(method, {"policy": "sum", "agents": [len(method) + 90], **more})
-            start = time.monotonic()
-            beside.result("ping", {})
+            gate = watched.gates["begin"] = Gate()
+            number = wire.request(method, {"policy": "sum", "agents": [agent], **more})
+            assert gate.reached.wait(TIME_LIMIT_S)
+            beside.result("ping", {})  # both are answered while the policy waits
             infer(beside, "other")
-            assert time.monotonic() - start < 0.4, method
+            gate.opened.set()
             assert wire.receive()[1] == number
+            del watched.gates["begin"]
 
 
 def test_a_worker_that_is_closed_does_what_has_gathered(tmp_path: Path) -> None:
     policy, watched = counter()
     with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         until_on_loop(wire, watched)
-        worker = running.server.core.workers["sum"]
-        put = worker.put
+        worker, session = running.server.core.workers["sum"], next(iter(running.server.core.sessions))
+        before = np.frombuffer(infer(wire)["outputs"]["action"], "<f4")[0]
+        request = msgpack.packb([0, 77, "infer", [{"policy": "sum", "agents": [1], "inputs": {"obs": ROW}}]])
+        gathered = []
 
-        def put_and_close(job: Any) -> None:
-            put(job)
+        def receive_and_close() -> None:
+            session.receive(request, time.perf_counter(), alone=False)
+            gathered.append(len(worker.gathered))
             worker.close()
 
-        worker.put = put_and_close
-        assert np.frombuffer(infer(wire)["outputs"]["action"], "<f4")[0] > 0
+        running.loop.call_soon_threadsafe(receive_and_close)
+        reply = wire.receive()
+        assert gathered == [1]
+        assert reply[:3] == [1, 77, None]
+        assert np.frombuffer(reply[3]["outputs"]["action"], "<f4")[0] == before + 1
 
 
 def test_effects_keep_their_order_when_the_place_changes(tmp_path: Path) -> None:
@@ -153,18 +188,22 @@ def test_deadlines_hold_on_the_loop(tmp_path: Path) -> None:
     policy, watched = counter()
     with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         until_on_loop(wire, watched)
+        n_late = 0
         for _ in range(_TRIES):
             before = np.frombuffer(infer(wire)["outputs"]["action"], "<f4")[0]
             n_batches = len(watched.threads)
             if not watched.on_loop():
                 continue
             held = threading.Event()
-            running.loop.call_soon_threadsafe(lambda held=held: held.wait(5.0))  # the frame's bytes wait in the socket: that does not count
-            number = wire.request("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": ROW}, "deadline_us": 1_000_000})
-            time.sleep(0.01)
+            running.loop.call_soon_threadsafe(held.wait, TIME_LIMIT_S)  # the frame's bytes wait in the socket: that does not count
+            number = wire.request("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": ROW}, "deadline_us": 300_000})
+            time.sleep(0.35)
             held.set()
             reply = wire.receive()
             assert reply[1] == number
+            if reply[3]["skipped"] and n_late < 5:  # the machine was busy for so long; not always
+                n_late += 1
+                continue
             assert reply[3]["skipped"] == []
             assert len(watched.threads) == n_batches + 1
             assert np.frombuffer(reply[3]["outputs"]["action"], "<f4")[0] == before + 1
@@ -188,32 +227,32 @@ def test_deadlines_hold_on_the_loop(tmp_path: Path) -> None:
 
 
 def test_the_pace_is_of_a_version_and_a_size() -> None:
-    pace = Pace()
+    found = Pace()
     for n in range(PROOF):
-        assert not pace.allows(1, 1, 16), n
-        pace.ran(1, 1, 16, BOUND_S, on_loop=False)
-    assert pace.allows(1, 1, 16)
-    assert pace.allows(1, 3, 0)
-    assert not pace.allows(1, 1, 1000)
-    assert not pace.allows(2, 1, 16)
-    pace.ran(1, 1, 1000, 2 * BOUND_S, on_loop=False)  # a larger batch that is slow says nothing of smaller ones
-    assert pace.allows(1, 1, 16)
-    pace.ran(1, 1, 16, 2 * BOUND_S, on_loop=True)
-    assert not pace.allows(1, 1, 16)
-    pace.ran(2, 1, 16, 0.0, on_loop=False)
-    assert not pace.allows(2, 1, 16)
+        assert not found.allows(1, 1, 16), n
+        found.ran(1, 1, 16, BOUND_S, on_loop=False)
+    assert found.allows(1, 1, 16)
+    assert found.allows(1, 3, 0)
+    assert not found.allows(1, 1, 1000)
+    assert not found.allows(2, 1, 16)
+    found.ran(1, 1, 1000, 2 * BOUND_S, on_loop=False)  # a larger batch that is slow says nothing of smaller ones
+    assert found.allows(1, 1, 16)
+    found.ran(1, 1, 16, 2 * BOUND_S, on_loop=True)
+    assert not found.allows(1, 1, 16)
+    found.ran(2, 1, 16, 0.0, on_loop=False)
+    assert not found.allows(2, 1, 16)
 
 
 def test_a_very_slow_batch_on_the_loop_makes_the_proof_longer() -> None:
-    pace = Pace()
+    found = Pace()
     for _ in range(PROOF):
-        pace.ran(1, 1, 1, 0.0, on_loop=False)
-    pace.ran(1, 1, 1, 1.0, on_loop=True)
+        found.ran(1, 1, 1, 0.0, on_loop=False)
+    found.ran(1, 1, 1, 1.0, on_loop=True)
     for _ in range(8 * PROOF - 1):
-        pace.ran(1, 1, 1, 0.0, on_loop=False)
-    assert not pace.allows(1, 1, 1)
-    pace.ran(1, 1, 1, 0.0, on_loop=False)
-    assert pace.allows(1, 1, 1)
+        found.ran(1, 1, 1, 0.0, on_loop=False)
+    assert not found.allows(1, 1, 1)
+    found.ran(1, 1, 1, 0.0, on_loop=False)
+    assert found.allows(1, 1, 1)
 
 
 def test_rows_have_the_policys_own_dtype() -> None:

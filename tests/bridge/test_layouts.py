@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,30 @@ import small_models
 from serving import TIME_LIMIT_S, Wire, served
 
 import cervello
-from cervello.bridge import Limits, inference, layout
+from cervello.bridge import Limits, inference, layout, pace
+from cervello.bridge.compiled_answer import CompiledAnswer
 
 _TRIES = 500  # on a busy machine some runs take longer than the bound of the event loop
 IDS = [3, 300, 70_000]
 
 
 class Seen:
-    """Which of the short ways have answered."""
+    """Which of the short ways have answered: `n_alone` counts requests that were answered at once, `n_compiled` those among them that one
+    compiled call answered."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        self.n_alone = self.n_together = 0
-        alone, together = inference.run_at_once, inference.run_known
+        self.n_alone = self.n_together = self.n_compiled = 0
+        alone, together, compiled = inference.run_at_once, inference.run_known, CompiledAnswer.answer
 
         def run_at_once(*given: Any) -> Any:
             reply = alone(*given)
             self.n_alone += reply is not None
+            return reply
+
+        def answer(*given: Any) -> Any:
+            reply = compiled(*given)
+            self.n_alone += reply is not None
+            self.n_compiled += reply is not None
             return reply
 
         def run_known(hosted: Any, jobs: Any) -> bool:
@@ -38,7 +47,9 @@ class Seen:
             self.n_together += answered
             return answered
 
+        monkeypatch.setattr(pace, "_SEVERE_S", 1e9)  # a busy machine makes no proof longer
         monkeypatch.setattr(inference, "run_at_once", run_at_once)
+        monkeypatch.setattr(CompiledAnswer, "answer", answer)
         monkeypatch.setattr(inference, "run_known", run_known)
 
 
@@ -101,10 +112,12 @@ def test_replies_have_the_bytes_of_a_request_that_is_looked_at(tmp_path: Path, s
         for numbers in ((5, 127), (128, 255), (256, 300), (70_000, 70_050)):  # of each length
             for number in numbers:
                 step(number)
-            before = seen.n_alone
-            until(lambda before=before: seen.n_alone > before, lambda numbers=numbers: step(numbers[0]))  # type: ignore[misc]
-            for number in numbers:
-                step(number)
+            for count in ("n_alone", "n_compiled"):
+                before = getattr(seen, count)
+                until(lambda count=count, before=before: getattr(seen, count) > before,  # type: ignore[misc]
+                      lambda numbers=numbers: step(numbers[0]))  # type: ignore[misc]
+                for number in numbers:
+                    step(number)
 
 
 def test_agents_that_end_begin_or_restart_are_noticed(tmp_path: Path, seen: Seen) -> None:
@@ -247,6 +260,87 @@ def test_a_swap_tells_its_version_and_limits_hold(tmp_path: Path, seen: Seen) ->
             wire.socket.sendall(b"".join(struct.pack("<I", len(frame)) + frame for frame in (frames[0], frames[0])))
             replies = [wire.receive(), wire.receive()]
             assert [1, None] in [reply and reply[:2] for reply in replies]  # the id is in flight: a bad frame
+
+
+def test_a_compiled_call_notices_what_others_do(tmp_path: Path, seen: Seen) -> None:
+    """Agents of another connection begin, so many that rows move to other memory, and end; then the policy is swapped."""
+    policy = counter()
+    with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire, \
+            Wire(running.address, {"client": "b"}) as beside:
+        wire.result("begin", {"policy": "sum", "agents": IDS})
+        total = np.zeros(3, np.float32)
+        version = 1
+
+        def step() -> None:
+            total[:] += (1, 2, 3)
+            reply = msgpack.unpackb(asked(wire, body(1, [1, 2, 3])))[3]
+            assert reply["outputs"]["action"] == total.tobytes()
+            assert reply["version"] == version
+
+        for n_agents in (10, 100, 1000):
+            beside.result("begin", {"policy": "sum", "agents": list(range(n_agents))})
+            before = seen.n_compiled
+            until(lambda before=before: seen.n_compiled > before, step)  # type: ignore[misc]
+            beside.result("infer", {"policy": "sum", "agents": list(range(n_agents)), "inputs": {"obs": bytes(4 * n_agents)}})
+            beside.result("end", {"policy": "sum", "agents": list(range(n_agents))})
+            step()
+        session = next(each for each in running.server.core.sessions if each.link is not None and each.link.client == "a")
+        until(lambda: bool(session.compiled), step)
+        policy.replace(policy.model)
+        until_s = time.monotonic() + TIME_LIMIT_S
+        while session.compiled and time.monotonic() < until_s:  # without a request: else the old weights would stay
+            time.sleep(0.01)
+        assert not session.compiled
+        version = 2
+        before = seen.n_compiled
+        until(lambda: seen.n_compiled > before, step)
+        wire.result("end", {"policy": "sum", "agents": IDS[:1]})
+        assert msgpack.unpackb(asked(wire, body(1, [1, 2, 3])))[2][2]["agents"] == IDS[:1]
+
+
+@pytest.mark.filterwarnings("ignore:.*expected finite state")
+def test_a_compiled_call_reports_state_that_is_not_finite(tmp_path: Path, seen: Seen) -> None:
+    local = counter()
+    local.begin_agents([0, 1, 2])
+    recurrent = cervello.Recurrent()
+    policy = cervello.load(small_models.counter(), wrappers=[recurrent])
+    with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": IDS})
+
+        def step(*obs: float) -> None:
+            expected = local.infer_batch([0, 1, 2], {"obs": np.array(obs, np.float32)[:, None]})["action"]
+            assert msgpack.unpackb(asked(wire, body(1, list(obs))))[3]["outputs"]["action"] == expected.tobytes()
+
+        until(lambda: seen.n_compiled > 0, lambda: step(1, 2, 3))
+        for obs in ((1, np.inf, 3), (1, 2, 3), (np.nan, -np.inf, 1e-45), (1, 2, 3)):
+            before = seen.n_compiled
+            step(*obs)
+            until(lambda before=before: seen.n_compiled > before, lambda: step(1, 2, 3))  # type: ignore[misc]
+        until_s = time.monotonic() + TIME_LIMIT_S
+        while recurrent.nonfinite_rows < 3 and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert recurrent.nonfinite_rows == 3
+
+
+@pytest.mark.parametrize("name", ["feed_forward", "noise_alone", "lookup", "masked_argmax", "full"])
+def test_compiled_calls_of_other_policies_give_the_local_bits(tmp_path: Path, seen: Seen, name: str) -> None:
+    model = getattr(small_models, name)()
+    wrappers: Any = [] if name == "masked_argmax" else "auto"
+    served_policy, local = (cervello.load(model, wrappers=wrappers, seed=3) for _ in range(2))
+    streams = np.arange(7, 12, dtype="<i8")
+    local.begin_agents(list(range(5)), stream=streams, episode=0)
+    rng = np.random.default_rng(0)
+    with served({"sum": served_policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        wire.result("begin", {"policy": "sum", "agents": list(range(5)), "streams": streams.tobytes()})
+        plain = all(spec.dtype != np.bool_ for spec in local.all_inputs.values())
+        for _ in range(200):
+            rows = {key: (rng.integers(0, 2, spec.batched(5)) if spec.dtype.kind in "bi" else rng.standard_normal(spec.batched(5))
+                          ).astype(spec.dtype) for key, spec in local.all_inputs.items()}
+            reply = wire.result("infer", {"policy": "sum", "agents": list(range(5)), "inputs": {key: each.tobytes()
+                                                                                                   for key, each in rows.items()}})
+            expected = local.infer_batch(list(range(5)), rows)
+            assert reply["outputs"] == {key: each.tobytes() for key, each in expected.items()}
+        assert (seen.n_compiled > 0) == plain
 
 
 def test_few_layouts_of_one_connection_are_kept(tmp_path: Path, seen: Seen) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -90,6 +91,57 @@ def test_a_connection_that_says_nothing_between_whole_messages_stays_open(tmp_pa
             socket.ping()
             time.sleep(1.0)
         assert ask(socket, 3, "ping", {})[2] is None
+
+
+def test_requests_that_come_in_one_read_are_one_batch(tmp_path: Path) -> None:
+    """As over TCP, also when each of them alone is answered at once."""
+    from websockets.frames import Frame, Opcode
+
+    with running(tmp_path) as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        ask(socket, 2, "begin", {"policy": "sum", "agents": [1, 2, 3]})
+        bodies = [msgpack.packb([0, len(ids), "infer", [{"policy": "sum", "agents": ids, "inputs": {"obs": bytes(4 * len(ids))}}]])
+                  for ids in ([1], [2, 3])]  # of different lengths, so that the forms of both are known
+        counts = server.server.core.policies["sum"].counts
+        for body in bodies:
+            for _ in range(30):
+                socket.send(body)
+                socket.recv(timeout=20)
+        together = b"".join(bytes(Frame(Opcode.BINARY, body).serialize(mask=True)) for body in bodies)
+        for _ in range(20):
+            before = counts.batches
+            socket.socket.sendall(together)
+            assert sorted(msgpack.unpackb(socket.recv(timeout=20))[1] for _ in bodies) == [1, 2]
+            assert counts.batches - before == 1
+
+
+class Held(cervello.Clip):
+    """A policy that decides when it is told to."""
+
+    gate = threading.Event()
+    reached = threading.Event()
+
+    def inward(self, view: Any) -> None:
+        self.reached.set()
+        self.gate.wait(20)
+
+
+def test_pings_are_answered_and_nobody_is_dropped_while_a_policy_runs(tmp_path: Path) -> None:
+    held = cervello.load(small_models.counter(), wrappers=[Held("action", low=-1e9), cervello.Recurrent()])
+    with served({"held": held}, tmp_path, listen=["ws://127.0.0.1:0"], limits=Limits(frame_timeout_s=0.3)) as server, \
+            opened(server.address, ping_interval=0.1, ping_timeout=5) as socket, opened(server.address) as other:
+        for each in (socket, other):
+            assert ask(each, 1, "hello", {"version": 1, "client": "w"})[2] is None
+        socket.send(msgpack.packb([0, 2, "infer", [{"policy": "held", "agents": [1], "begin": True, "inputs": {"obs": bytes(4)}}]]))
+        assert Held.reached.wait(20)
+        until_s = time.monotonic() + 1.0
+        while time.monotonic() < until_s:
+            for each in (socket, other):
+                assert each.ping().wait(20)
+            assert ask(other, 3, "ping", {})[2] is None
+            time.sleep(0.05)
+        Held.gate.set()
+        assert msgpack.unpackb(socket.recv(timeout=20))[:3] == [1, 2, None]
 
 
 def test_draining_closes_with_1001(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 
 def words(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
@@ -49,3 +51,17 @@ def test_json_holds_the_same(wanderer: Path, slowpoke: Path, scout: Path, cervel
     assert list(json.loads(cervello("api", slowpoke, "--json").out)["slow_nodes"]) == ["Hardmax 'pick'"]
     assert json.loads(cervello("api", scout, "--json").out)["constants"] == [
         {"name": "version_number", "shape": [1], "dtype": "float32", "value": [3.0]}]
+
+
+def test_metadata_of_the_file_is_shown_on_one_line_each(scout: Path, tmp_path: Path, cervello: Callable[..., Any]) -> None:
+    model = onnx.load(scout)
+    scales = ", ".join(["0.25"] * 100)
+    onnx.helper.set_model_props(model, {"joint_names": "hip,\n\x1b[31mknee", "action_scale": scales})
+    path = tmp_path / "robot.onnx"
+    onnx.save(model, path)
+    said = cervello("api", path).out
+    assert "joint_names: hip, \\x1b[31mknee" in said
+    assert f"({len(scales)} characters)" in said
+    assert scales not in said
+    assert json.loads(cervello("api", path, "--json").out)["metadata"] == {"joint_names": "hip,\n\x1b[31mknee", "action_scale": scales}
+    assert "metadata" not in cervello("api", scout).out

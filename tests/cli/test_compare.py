@@ -124,7 +124,7 @@ def test_outputs_of_one_alone_are_a_difference(tmp_path: Path, cervello: Callabl
     (("b.onnx", "--against", "onnxruntime"), "compare: expected B or --against onnxruntime, got both"),
     (("b.onnx", "--tolerance", "-1"), "argument --tolerance: expected a number of at least 0, got '-1'"),
     (("b.onnx", "--tolerance", "nan"), "argument --tolerance: expected a number of at least 0, got 'nan'"),
-    (("b.onnx", "--observations", "nobody.npz"), "'nobody.npz': No such file or directory"),
+    (("b.onnx", "--observations", "nobody.npz"), "'nobody.npz': expected a path that is there, found none"),
     (("b.onnx", "--observations", "a.onnx"), "observations 'a.onnx': expected a .npz file, as numpy.savez writes it, got "),
     (("b.onnx", "--observations", "other.npz"), "observations 'other.npz': expected an array for each of ['obs'], got ['x']"),
     (("b.onnx", "--observations", "wide.npz"), "observations 'wide.npz', input 'obs': expected the shape obs: (N, 2) float32, got (3, 4)"),

@@ -59,8 +59,11 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_match(tmp_path: 
                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cervello.cli.demo._play", lambda *_: pytest.fail("the match was played"))
     folder = tmp_path / "nowhere"
-    assert cervello("demo", "--picture", folder / "arena.png") == (2, "", f"cervello: {str(folder)!r}: no such folder\n")
-    assert cervello("demo", "--picture", tmp_path) == (2, "", f"cervello: {str(tmp_path)!r}: Is a directory\n")
+    for path, where, message in (
+            (folder / "arena.png", folder, "expected a path that is there, found none; check its spelling, and make its folder first where "
+                                           "it is to be written"),
+            (tmp_path, tmp_path, "expected a file, got a folder; name a file in it")):
+        assert cervello("demo", "--picture", path) == (2, "", f"cervello: {str(where)!r}: {message}\n")
 
 
 def test_progress_is_drawn_on_stderr_of_a_terminal(tmp_path: Path, cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

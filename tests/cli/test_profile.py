@@ -85,7 +85,8 @@ def test_the_trace_is_written(scout: Path, tmp_path: Path, cervello: Callable[..
 def test_a_trace_that_cannot_be_written_is_an_error(scout: Path, tmp_path: Path, cervello: Callable[..., Any]) -> None:
     path = tmp_path / "nowhere" / "scout.json"
     assert cervello("profile", scout, "--rounds", 1, "--trace", path) == (
-        2, "", f"cervello: {str(path)!r}: No such file or directory\n")
+        2, "", f"cervello: {str(path)!r}: expected a path that is there, found none; "
+        "check its spelling, and make its folder first where it is to be written\n")
 
 
 def test_the_leak_check_gives_a_verdict(scout: Path, cervello: Callable[..., Any]) -> None:

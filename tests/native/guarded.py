@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native import Model
-from cervello.native.execution.context import ExecutionContext, fail, run_mixed
+from cervello.native.execution.context import ExecutionContext, run_mixed
 from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import PackedWeight, Space, Tensor
 from cervello.native.kernels import abi
@@ -137,7 +137,7 @@ def execute_guarded(model: Model, given: Mapping[str, Array], n_rows: int, at_en
     status = run_mixed(program, run, guarded_plan(program, n_rows, memory), [*arrays, *results], len(arrays))
     memory.check()
     if status:
-        raise fail(program, status)
+        raise program.failure(status)
     return {name: result.copy() for name, result in zip(model.outputs, results, strict=True)}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from native_cases import FAMILIES
 from native_cases.case import Case
+from native_flow import BATCHED, SINGLE, parsed
 from native_graphs import I64, Chain, In, one, rows
-from test_flow import BATCHED, SINGLE, parsed
 
 _I32 = np.dtype(np.int32)
 

@@ -55,9 +55,9 @@ def _guard(memory: Guarded) -> None:
             self._start, self.room = 0, n_bytes
 
     def place(self: Any, n_rows: int) -> None:
-        self._columns = [memory.take(int(self._record(port)[abi.DOOR_ROW_BYTES]) * n_rows) for port in self._hidden]
+        self._columns = [memory.take(int(self._record(port)[abi.ARG_ROW_BYTES]) * n_rows) for port in self._hidden]
         for port, column in zip(self._hidden, self._columns, strict=True):
-            self._record(port)[abi.DOOR_BASE] = column.ctypes.data
+            self._record(port)[abi.ARG_BASE] = column.ctypes.data
 
     patched: Any = arena.Arena
     patched.grow = grow

@@ -102,7 +102,7 @@ def times(x):
 
 
 def test_a_spelling_is_planned_and_freed_like_any_ops() -> None:
-    @ops.spelled("test.own", "Doubled")
+    @ops.decompose("test.own", "Doubled")
     def doubled(sketch: ops.GraphBuilder) -> bool:
         sketch.set_outputs(sketch.add("Mul", sketch.input(0), sketch.constant(2.0, np.float32)))
         return True
@@ -113,7 +113,7 @@ def test_a_spelling_is_planned_and_freed_like_any_ops() -> None:
 
 
 def test_a_pattern_takes_the_place_of_a_chain_that_nobody_else_reads() -> None:
-    @ops.spelled("", "Add")
+    @ops.decompose("", "Add")
     def fuse(sketch: ops.GraphBuilder) -> bool:
         maker = sketch.maker(0)
         if maker is None or maker.op != "Sin":
@@ -131,7 +131,7 @@ def test_a_pattern_takes_the_place_of_a_chain_that_nobody_else_reads() -> None:
 
 def test_the_last_one_registered_comes_first() -> None:
     for factor in (2.0, 3.0):
-        @ops.spelled("test.own", "Scaled")
+        @ops.decompose("test.own", "Scaled")
         def scaled(sketch: ops.GraphBuilder, factor: float = factor) -> bool:
             sketch.set_outputs(sketch.add("Mul", sketch.input(0), sketch.constant(factor, np.float32)))
             return True
@@ -141,7 +141,7 @@ def test_the_last_one_registered_comes_first() -> None:
 
 
 def test_a_form_that_does_not_apply_leaves_the_op_unknown() -> None:
-    ops.spelled("test.own", "Never")(lambda sketch: False)
+    ops.decompose("test.own", "Never")(lambda sketch: False)
     with pytest.raises(UnsupportedError, match=r"test\.own\.Never"):
         _loaded("g (float[N, 1] x) => (float[N, 1] y) { y = test.own.Never(x) }")
 

@@ -16,7 +16,7 @@ from cervello.native import Model
 pytest.importorskip("sklearn")
 skl2onnx = pytest.importorskip("skl2onnx")
 
-from sklearn import ensemble, impute, linear_model, naive_bayes, neural_network, pipeline, preprocessing, tree  # noqa: E402
+from sklearn import ensemble, impute, linear_model, naive_bayes, neural_network, pipeline, preprocessing, svm, tree  # noqa: E402
 
 _RANDOM = np.random.default_rng(0)
 X = _RANDOM.standard_normal((120, 5)).astype(np.float32)
@@ -31,7 +31,10 @@ REGRESSORS = {
                                                                    neural_network.MLPRegressor(max_iter=20)),
     "DecisionTreeRegressor": lambda: tree.DecisionTreeRegressor(max_depth=5),
     "RandomForestRegressor": lambda: ensemble.RandomForestRegressor(20),
-    "GradientBoostingRegressor": lambda: ensemble.GradientBoostingRegressor(n_estimators=20)}
+    "GradientBoostingRegressor": lambda: ensemble.GradientBoostingRegressor(n_estimators=20),
+    **{f"SVR, {kernel}": lambda kernel=kernel: svm.SVR(kernel=kernel) for kernel in ("linear", "poly", "rbf", "sigmoid")},
+    "NuSVR": lambda: pipeline.make_pipeline(preprocessing.StandardScaler(), svm.NuSVR(kernel="poly", degree=2)),
+    "LinearSVR": svm.LinearSVR}
 CLASSIFIERS = {
     "LogisticRegression": linear_model.LogisticRegression, "GaussianNB": naive_bayes.GaussianNB,
     "MLPClassifier": lambda: neural_network.MLPClassifier(max_iter=20),
@@ -79,3 +82,30 @@ def test_a_file_with_a_zip_map_gives_the_scores_in_the_order_of_the_labels() -> 
     estimator = linear_model.LogisticRegression()
     found = _planned(_exported(estimator, CLASSES)).run({"X": X})["output_probability"]
     np.testing.assert_allclose(found, estimator.predict_proba(X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("probability", [False, True])
+@pytest.mark.parametrize("kernel", ["linear", "poly", "rbf", "sigmoid"])
+def test_support_vector_classifiers_decide_as_they_do_in_python(kernel: str, probability: bool, n_classes: int) -> None:
+    """Without probabilities, two classes have one decision and its negative; more have scikit-learn's decisions of one against the rest."""
+    estimator = svm.SVC(kernel=kernel, probability=probability, random_state=0)
+    proto = _exported(estimator, np.minimum(CLASSES, n_classes - 1), options={"zipmap": False})
+    found, expected = _planned(proto).run({"X": X}), foreign(proto, {"X": X})
+    assert found["label"].tolist() == expected["label"].tolist() == estimator.predict(X).tolist()
+    assert_near(found["probabilities"], expected["probabilities"], 1e-5, kernel)
+    if probability:
+        np.testing.assert_allclose(found["probabilities"], estimator.predict_proba(X), atol=2e-3)
+    elif n_classes > 2:
+        np.testing.assert_allclose(found["probabilities"], estimator.decision_function(X), atol=1e-4)
+    else:
+        np.testing.assert_allclose(np.abs(found["probabilities"][:, 1]), np.abs(estimator.decision_function(X)), atol=1e-4)
+
+
+def test_a_one_class_machine_gives_signs_and_scores() -> None:
+    estimator = svm.OneClassSVM(nu=0.3)
+    proto = _exported(estimator, None)
+    found, expected = _planned(proto).run({"X": X}), foreign(proto, {"X": X})
+    assert found["label"].tolist() == expected["label"].tolist()
+    assert (found["label"].reshape(-1) == estimator.predict(X)).mean() > 0.97  # those on the border may differ
+    assert_near(found["scores"], expected["scores"], 1e-5, "scores")

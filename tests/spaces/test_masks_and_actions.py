@@ -98,3 +98,17 @@ def test_position_is_never_a_reason() -> None:
     with pytest.raises(ConfigurationError, match=r"got \['view', 'squeeze'\]; say which one is the action"):
         ActionDecoder("policy 'p'", Spaces((OBSERVATIONS, spaces.Discrete(2))), outputs, None)
     assert ActionDecoder("policy 'p'", Spaces((OBSERVATIONS, spaces.Discrete(2)), action="view"), outputs, None).output == "view"
+
+
+@pytest.mark.parametrize(("found", "column", "unchanged"), [
+    (decoder(spaces.Discrete(3), dtype=np.int64, drawn="out"), np.array([2, 0]), True),
+    (decoder(spaces.MultiDiscrete([3, 4]), 2, dtype=np.int64, drawn="out"), np.array([[2, 0], [1, 3]]), True),
+    (decoder(spaces.MultiDiscrete([[3, 4]]), 2, dtype=np.int64, drawn="out"), np.array([[2, 0], [1, 3]]), False),
+    (decoder(spaces.Discrete(3, start=1), dtype=np.int64, drawn="out"), np.array([2, 0]), False),
+    (decoder(spaces.Discrete(3), dtype=np.int32, drawn="out"), np.array([2, 0], np.int32), False),
+    (decoder(spaces.Discrete(3), dtype=np.int64), np.array([2, 0]), False),
+    (decoder(spaces.Box(-1, 1, (2,)), 2, drawn="out", box="clip"), np.array([[2, 0], [0, -3]], np.float32), False)])
+def test_actions_that_are_unchanged_are_those_that_decoding_would_return(found: ActionDecoder, column: Any, unchanged: bool) -> None:
+    assert found.is_unchanged == unchanged
+    if unchanged:
+        assert found.executed(found.sampled({"out": column})) is column

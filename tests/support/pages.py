@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ELSEWHERE = {"docs/architecture.md": "tests/test_architecture.py"}  # pages whose blocks another test runs
+RUNS = ("python", "text", "sh", "console", "bash")
 _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -15,14 +16,23 @@ class Block(NamedTuple):
     """A fenced block.
 
     Attributes:
-      kind: python (runs), text (what the block before it prints), sh (its `cervello` lines run), console (a command and what it prints),
-        py or bash (not run; `before` says why, or where).
-      before: the paragraph above.
+      kind: python (runs), text (what the block before it prints), sh (its lines run; tests run its `cervello` lines only), console (a
+        command and what it prints), py or bash (not run by tests; `before` says why, or where).
+      before: the paragraph above. line: of the fence, from 1.
     """
 
     kind: str
     text: str
     before: str
+    line: int
+
+    @property
+    def elsewhere(self) -> str:
+        """Why it does not run where the page does: what the paragraph above says, or the file that has its lines; "" where it runs."""
+        if said := re.search(r"[Nn]ot run here.*?(?=\)| -->|\n|$)", self.before):
+            return said[0]
+        files = [] if self.kind in RUNS else re.findall(r"`([\w./-]+\.\w+)`", self.before)
+        return next((f"`{name}` has its lines" for name in files if (ROOT / name).is_file() and self.text in text_of(name)), "")
 
 
 def pages() -> list[str]:
@@ -36,11 +46,12 @@ def text_of(page: str) -> str:
 
 
 def blocks(page: str, *kinds: str) -> list[Block]:
-    """Blocks of these kinds, in order."""
+    """Blocks of these kinds, or of all, in order."""
     text, found = text_of(page), []
     for match in _BLOCK.finditer(text):
-        if match[1] in kinds:
-            found.append(Block(match[1], match[2], text[:match.start()].rstrip().rpartition("\n\n")[2]))
+        if not kinds or match[1] in kinds:
+            above = text[:match.start()]
+            found.append(Block(match[1], match[2], above.rstrip().rpartition("\n\n")[2], above.count("\n") + 1))
     return found
 
 

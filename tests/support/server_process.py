@@ -21,13 +21,13 @@ class ServerProcess:
     """A server that serves until the block ends. A server that ends otherwise than it was told to, or logs an error, fails the block.
 
     Args:
-      brains: the folder of policies. options: of the command. listen: addresses.
+      brains: the folder of policies, or "--demo". options: of the command. listen: addresses.
       uvloop: whether it may use uvloop where that is installed.
     Attributes:
       addresses: where it listens. killed: it was meant to die.
     """
 
-    def __init__(self, brains: Path, *options: str, listen: Sequence[str] = ("tcp://127.0.0.1:0",), uvloop: bool = True):
+    def __init__(self, brains: Path | str, *options: str, listen: Sequence[str] = ("tcp://127.0.0.1:0",), uvloop: bool = True):
         start = ["-m", "cervello"] if uvloop else ["-c", _WITHOUT_UVLOOP]
         self._command = [sys.executable, *start, "serve", str(brains), *options, *(word for each in listen
                                                                                              for word in ("--listen", each))]

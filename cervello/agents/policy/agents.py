@@ -15,6 +15,7 @@ from cervello.agents.membership.naming import NamesPolicy
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.membership import Membership, Numbers
+from cervello.agents.policy.open_sizes import OpenSizes
 from cervello.agents.policy.spaces_binding import GameInterface
 from cervello.errors import AgentError, ConfigurationError
 from cervello.inferers import InfererConfig
@@ -79,6 +80,20 @@ class PolicyAgents:
     def all_inputs(self) -> Specs:
         """`inputs`, and the mask of actions that the head of `spaces` takes and that may be left out."""
         return self._engine.inputs
+
+    def inputs_for(self, agent: AgentId, observation: Any) -> Specs:
+        """`all_inputs`, with the sizes that one agent's observation has where the file leaves these open.
+
+        Raises:
+          InputError: sizes that this policy cannot take.
+        """
+        engine = self._engine
+        return engine.inputs if engine.sizes is None else engine.sizes.for_observation(agent, observation).inputs
+
+    @property
+    def open_sizes(self) -> OpenSizes | None:
+        """Where observations may differ in size; None for nearly all policies."""
+        return self._engine.sizes
 
     @property
     def spaces(self) -> Spaces | None:

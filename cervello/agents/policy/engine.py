@@ -11,9 +11,10 @@ from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.renewal import InitialRows
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
-from cervello.agents.policy.open_sizes import OpenSizes
+from cervello.agents.policy.open_sizes import OpenSizes, decide_in_groups
 from cervello.agents.policy.results import check_nothing_more, check_out, hand_over
 from cervello.agents.policy.selected import run_selected
+from cervello.batcher.open_pad import is_ragged
 from cervello.batcher.rows import OneRow, find_non_leading_axes
 from cervello.errors import InputError, UnsupportedError
 from cervello.inferers import InfererConfig, ModelInferer, choose
@@ -116,6 +117,8 @@ class Engine:
         """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
         engine = self
         if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
+            if any(map(is_ragged, inputs.values())):
+                return decide_in_groups(self, self.sizes, table, turn, slots, inputs, deterministic, out)
             engine = self.sizes.for_columns(inputs)
         view, results = engine.run(table, slots, inputs, deterministic, out)
         if view is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import numpy as np
 from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.actions import Actions
-from cervello.batcher import ScratchPad
-from cervello.batcher.rows import by_agent, owned
-from cervello.errors import InputError
+from cervello.array_like import as_numpy
+from cervello.batcher.open_pad import OpenPad, is_ragged, ragged
+from cervello.batcher.pad import checked, sole_input
+from cervello.errors import GraphError, InputError
 from cervello.inferers import InfererConfig
 from cervello.native import Model
-from cervello.spec import AgentId, Array, Specs
+from cervello.native.execution.arguments import fitted
+from cervello.spec import AgentId, Array, TensorSpec
 from cervello.wrappers import Stack
 
 if TYPE_CHECKING:
@@ -47,21 +50,93 @@ class OpenSizes:
           InputError: sizes that contradict each other, or that this policy cannot take.
         """
         specs = self._engine.inputs
-        rows = {}
-        for name, _, _ in self._axes:
-            shape, axis = np.shape(inputs[name]), specs[name].batch_axis
-            rows[name] = shape if axis is None else (*shape[:axis], *shape[axis + 1:])
-        return self._of(self._sizes(rows, "inputs"))
+        return self._of(self._sizes({name: self._row_shape(specs[name], inputs[name]) for name, _, _ in self._axes}, "inputs"), "inputs")
 
     def for_observation(self, agent: AgentId, observation: Any) -> Engine:
         """The engine for the sizes of one agent's observation; raises as `for_columns` does."""
-        if not isinstance(observation, Mapping) or any(name not in observation for name, _, _ in self._axes):
+        if not isinstance(observation, Mapping):
+            sole = sole_input(self._engine.inputs)
+            observation = {} if sole is None else {sole: observation}
+        if any(name not in observation for name, _, _ in self._axes):
             return self._engine  # whose pad says what is missing
         try:
             rows = {name: np.shape(observation[name]) for name, _, _ in self._axes}
         except ValueError:  # ragged
             return self._engine
-        return self._of(self._sizes(rows, f"agent {agent!r}"))
+        whose = f"agent {agent!r}"
+        return self._of(self._sizes(rows, whose), whose)
+
+    def columns(self, ids: Sequence[AgentId], observations: Sequence[Any]) -> dict[str, Array]:
+        """Observations of any sizes as columns; [N] rows as `open_pad.ragged` gives them, of inputs in whose sizes they differ.
+
+        Raises:
+          InputError: an observation that does not fit, or whose sizes this policy cannot take.
+        """
+        pad = OpenPad(self._engine.inputs, len(ids))
+        for row, (agent, given) in enumerate(zip(ids, observations, strict=True)):
+            pad.put(row, checked(self.for_observation(agent, given).inputs, given, agent, self._engine.name))
+        return pad.columns(len(ids))
+
+    def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
+        """Columns of all inputs, of one size or [N] rows of several, as arrays that fit distinct agents; raises as `columns` does."""
+        n_rows, specs = len(ids), self._engine.inputs
+        if not any(map(is_ragged, columns.values())):
+            return {name: fitted(self._engine.name, spec, columns[name], n_rows) for name, spec in self.for_columns(columns).inputs.items()}
+        whole = {name: self._whole(spec, columns[name], n_rows) for name, spec in specs.items()}
+        rows = {name: [column] * n_rows if specs[name].batch_axis is None else
+                column if is_ragged(column) else np.moveaxis(column, specs[name].batch_axis or 0, 0) for name, column in whole.items()}
+        return self.columns(ids, [{name: each[row] for name, each in rows.items()} for row in range(n_rows)])
+
+    def groups(self, columns: Mapping[str, Any], n_rows: int) -> list[tuple[Engine, list[int], dict[str, Array]]]:
+        """Rows of equal size, each with their engine and columns of their own.
+
+        Args:
+          columns: of all inputs, of one size or [N] rows of several.
+        Raises:
+          InputError: as `for_columns`.
+        """
+        whole = {name: self._whole(spec, columns[name], n_rows) for name, spec in self._engine.inputs.items()}
+        shapes = {name: list(map(np.shape, column)) if is_ragged(column) else [self._engine.inputs[name].row_shape(column.shape)] * n_rows
+                  for name, column in whole.items()}
+        found: dict[int, tuple[Engine, list[int]]] = {}
+        for row in range(n_rows):
+            whose = f"row {row}"
+            own = self._of(self._sizes({name: shapes[name][row] for name, _, _ in self._axes}, whose), whose)
+            found.setdefault(id(own), (own, []))[1].append(row)
+        return [(own, rows, {name: self._chosen(spec, whole[name], rows) for name, spec in own.inputs.items()})
+                for own, rows in found.values()]
+
+    def _row_shape(self, spec: TensorSpec, column: Any) -> tuple[int, ...]:
+        """The shape of one row of what was given as a column of one size."""
+        try:
+            return spec.row_shape(np.shape(column))
+        except ValueError as error:
+            raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected rows of one size, got something ragged; give an "
+                             "array of type object, with a row for each agent") from error
+
+    def _whole(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
+        """A column that has as many rows as there are agents."""
+        if spec.open_axes and spec.batch_axis is not None and is_ragged(column):
+            if len(column) != n_rows:
+                raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected {n_rows} rows, got {len(column)}; row i "
+                                 "belongs to ids[i], so give one row for each")
+            rows: Array = column
+            return rows
+        shape = self._row_shape(spec, column)
+        return fitted(self._engine.name, replace(spec, shape=shape) if spec.admits(shape) else spec, column, n_rows)
+
+    def _chosen(self, spec: TensorSpec, column: Array, rows: Sequence[int]) -> Array:
+        """Some rows, of the shape of `spec`, as a column of their own."""
+        if not is_ragged(column):
+            return column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
+        found = []
+        for row in rows:
+            where = f"policy {self._engine.name!r}, row {row}, input {spec.name!r}"
+            given = as_numpy(where, column[row])
+            if given.shape != spec.shape:
+                raise InputError(f"{where}: expected {spec.shape} {spec.dtype}, got {given.shape} {given.dtype}; {spec.shape_remedy}")
+            found.append(given if given.dtype == spec.dtype else fitted(self._engine.name, replace(spec, batch_axis=None), given, None))
+        return np.moveaxis(np.stack(found), 0, spec.batch_axis or 0)
 
     def _sizes(self, shapes: Mapping[str, tuple[int, ...]], whose: str) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -75,18 +150,22 @@ class OpenSizes:
                                  f"another input has it, got {shape[axis]}")
         return found
 
-    def _of(self, sizes: dict[str, int]) -> Engine:
+    def _of(self, sizes: dict[str, int], whose: str) -> Engine:
         engine = self._engine
         open_dims = engine.model.open_dims
         if all(size == open_dims[symbol] for symbol, size in sizes.items()):
             return engine
         if self._refusal:
-            raise InputError(f"policy {engine.name!r}: expected sizes {dict(open_dims)}, got {sizes}; {self._refusal}: fix the sizes with "
-                             f"dims={sizes}")
+            raise InputError(f"policy {engine.name!r}, {whose}: expected sizes {dict(open_dims)}, got {sizes}; {self._refusal}: fix the "
+                             f"sizes with dims={sizes}")
         key = tuple(sizes.items())
         found = self._engines.get(key)
         if found is None:
-            model = engine.model.of_sizes(sizes)
+            try:
+                model = engine.model.of_sizes(sizes)
+            except GraphError as error:
+                raise InputError(f"policy {engine.name!r}, {whose}: expected sizes with which the graph runs, got {sizes}; "
+                                 f"{error}") from error
             stack = Stack(engine.wrappers, model.spec)
             stack.check_heir(engine.stack)
             stack.share(engine.stack)
@@ -114,39 +193,50 @@ def _refusal(engine: Engine) -> str:
     return f"wrappers hide or change every input that has size {hidden[0]!r}" if hidden else ""
 
 
-def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: ExclusiveLock, ids: Sequence[AgentId], slots: Array,
-                     observations: Sequence[Any], flags: Any) -> Actions:
-    """Decides for agents whose observations differ in size: a batch for each size, and state is stored when all have succeeded.
+def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: ExclusiveLock, slots: Array, columns: Mapping[str, Any],
+                     deterministic: bool | Array, out: Mapping[str, Array] | None) -> Actions:
+    """Decides for rows that differ in size: a batch for each size, and state is stored when all have succeeded.
 
     Args:
       slots: [N] int64, of the agents.
-      flags: False or [N] bool, whether a row draws no noise.
+      columns: as `OpenSizes.groups` takes them.
+      deterministic: as `Engine.flags` takes it.
+      out: None.
     Returns:
-      Actions {agent: {output: row}}, in the order of ids.
+      Actions: columns by output name. Outputs of open size, and those whose rows do not lie in front, are [N] rows of type object.
     Raises:
       InputError, or what a group's run raises: nothing has changed then.
     """
-    groups: dict[int, tuple[Engine, list[int]]] = {}
-    for row, (agent, observation) in enumerate(zip(ids, observations, strict=True)):
-        own = sizes.for_observation(agent, observation)
-        groups.setdefault(id(own), (own, []))[1].append(row)
-    runs = []
-    rows_of: dict[AgentId, dict[str, Array]] = {}
-    for own, rows in groups.values():
-        names = tuple(ids[row] for row in rows)
-        columns = _columns(own.inputs, [observations[row] for row in rows], names, engine.name)
-        view, results = own.run(table, slots[rows], columns, flags if isinstance(flags, bool) else np.asarray(flags)[rows], None)
+    if out is not None:
+        raise InputError(f"policy {engine.name!r}, out: expected None for rows of different sizes, got {list(out)}; give arrays with "
+                         "columns of one size")
+    n_rows = len(slots)
+    flags = engine.flags(deterministic, n_rows)
+    runs, found = [], []
+    for own, rows, group in sizes.groups(columns, n_rows):
+        view, results = own.run(table, slots[rows], group, False if flags is None else flags[rows], None)
         runs.append((own, view))
-        rows_of.update(by_agent(names, owned(own.actions(results), columns), own.non_leading_axes))
+        found.append((rows, results))
+    merged = {name: _merged(spec, [(rows, results[name]) for rows, results in found]) for name, spec in engine.outputs.items()}
     with turn.lock:
         for own, view in runs:
             own.store(table, view)
     for own, _ in runs:
         own.report()
-    return engine.actions({}).like({agent: rows_of[agent] for agent in ids})
+    return engine.actions(merged)
 
 
-def _columns(specs: Specs, observations: Sequence[Any], ids: tuple[AgentId, ...], where: str) -> dict[str, Array]:
-    pad = ScratchPad(specs, len(ids))
-    pad.fill(observations, ids, where)
-    return pad.columns(len(ids))
+def _merged(spec: TensorSpec, parts: Sequence[tuple[list[int], Array]]) -> Array:
+    """One column of the results of all groups.
+
+    Args:
+      parts: rows, and the column that a group gave for them.
+    """
+    order = np.argsort(np.array([row for rows, _ in parts for row in rows], np.int64))
+    if spec.batch_axis == 0 and not spec.open_axes and all(spec.row_shape(column.shape) == spec.shape for _, column in parts):
+        joined: Array = np.concatenate([np.empty(spec.batched(0), spec.dtype), *(column for _, column in parts)])[order]
+        return joined
+    split: list[Any] = []
+    for rows, column in parts:
+        split += [column] * len(rows) if spec.batch_axis is None else Actions.rows(np.moveaxis(column, spec.batch_axis, 0))
+    return ragged([split[place] for place in order])

@@ -17,8 +17,8 @@ from cervello.agents.policy.actions import Actions
 from cervello.agents.policy.agents import PolicyAgents
 from cervello.agents.policy.engine import Engine
 from cervello.agents.policy.membership import tell, told
-from cervello.agents.policy.open_sizes import decide_in_groups
 from cervello.agents.policy.predictor import PredictState
+from cervello.agents.policy.repeated import Call, RepeatedBatch
 from cervello.agents.policy.replacement import successor
 from cervello.agents.policy.snapshot_format import Saved
 from cervello.agents.policy.spaces_binding import Prediction
@@ -176,7 +176,9 @@ class Policy(PolicyAgents):
         Raises:
           ConfigurationError: the policy was loaded without `spaces`. InputError: an observation, state or mask that does not fit.
         """
-        return self._game.predict(self.name, self._engine, self.seed, observation, state, episode_start, deterministic, action_masks)
+        actions, after, _, _ = self._game.decided(False, self.name, self._engine, self._table.seed, observation, state, episode_start,
+                                                  deterministic, action_masks)
+        return actions, after
 
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
@@ -259,11 +261,12 @@ class Policy(PolicyAgents):
         try:
             try:
                 pad.fill(list(observations.values()), ids, self.name)
+                columns = pad.columns(len(ids))
             except InputError:
-                if self._engine.sizes is None:
+                sizes = self._engine.sizes
+                if sizes is None:
                     raise
-                return self._infer_in_groups(ids, list(observations.values()), flags)
-            columns = pad.columns(len(ids))
+                columns = sizes.columns(ids, list(observations.values()))
             results = owned(self.infer_batch(ids, columns, flags), columns)
         finally:
             pad.trim(len(ids))
@@ -274,21 +277,6 @@ class Policy(PolicyAgents):
         """As `by_row`."""
         with self._naming:
             return by_row(ids, deterministic)
-
-    def _infer_in_groups(self, ids: tuple[AgentId, ...], rows: Sequence[Any], flags: Any) -> Actions:
-        """`infer` for observations that are not of the sizes that the specs show, where the file leaves these open."""
-        table, lock, batch = self._table, self._turn.lock, object()
-        try:
-            with lock, self._naming:
-                table.enter(batch)
-                slots, engine = table.rows(ids), self._engine
-            if engine.sizes is None:  # a swap came between
-                raise InputError(f"policy {self.name!r}: expected observations of {engine.inputs}, got others")
-            checked = engine.flags(flags, len(ids))
-            return decide_in_groups(engine, engine.sizes, table, self._turn, ids, slots, rows, False if checked is None else checked)
-        finally:
-            with lock:
-                table.leave(batch)
 
     def infer_single(self, agent: AgentId, observation: Observation | Any, deterministic: bool = False) -> dict[str, Array]:
         """Decides for one agent: {output: row}. The observation and `deterministic` are as in `infer`."""
@@ -307,13 +295,15 @@ class Policy(PolicyAgents):
 
         Args:
           ids: distinct agents that have begun.
-          inputs: a column [N, ...] per input; row i belongs to ids[i]. Open sizes are those of the column.
+          inputs: a column [N, ...] per input; row i belongs to ids[i]. Open sizes are those of the column. Of an input that has some it may
+            be an [N] array of type object instead, of rows whose sizes differ: rows of one size run together.
           deterministic: no noise, for all or [N] bool by row.
           out: arrays to write to, by output name; others are allocated.
           expected_version: the `membership_version` that the caller knows of: when agents have begun or ended since, nothing is decided.
             A tuple of ids is trusted then to name distinct agents that were there.
         Returns:
-          Actions: columns by output name.
+          Actions: columns by output name; of rows whose sizes differ, outputs of open size, and those whose rows do not lie in front, are
+          [N] rows of type object.
         Raises:
           AgentError, InputError: nothing has changed then.
         """
@@ -326,7 +316,8 @@ class Policy(PolicyAgents):
         if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
             inputs = completed(engine.inputs, inputs, len(ids))
         if engine.fast_path is not None:
-            # Whoever has the turn has the table for itself: a change of agents waits for it, other batches go the long way.
+            # The thread that has the lock has the table for itself: a change of agents waits for it, other batches go the long way. This is
+            # `ExclusiveLock.try_exclusive` written out: its calls would take a fifth of the time of a small batch.
             holder = self._holder
             owner = mine = get_ident()
             try:
@@ -388,6 +379,57 @@ class Policy(PolicyAgents):
                 table.leave(batch)
             if notes:
                 catch_up()
+
+    def repeat(self, ids: list[int], deterministic: Array | None) -> RepeatedBatch | None:
+        """A batch to run again and again; None where no compiled call does all of it.
+
+        Args:
+          ids: agents that have begun. deterministic: [N] bool; None when every row may draw.
+        """
+        engine = self._engine
+        if engine.fast_path is None or engine.sizes is not None:
+            return None
+        return RepeatedBatch(engine, ids, deterministic)
+
+    def run_repeated(self, batch: RepeatedBatch, call: Call, word: int) -> tuple[int, bool]:
+        """Runs a batch inside a compiled call of the caller's, which makes the call of `FastPath.context` in the midst of it.
+
+        Args:
+          call: (address of the plan, word, inputs, outputs, slots, steps, keys[, flags, None]) → 0 when it did nothing.
+          word: handed on.
+        Returns:
+          what `call` gave, 0 too when this batch must take another way; and whether that is for ever.
+        Raises:
+          AgentError: agents have ended; nothing has happened then.
+        """
+        holder = self._holder
+        owner = mine = get_ident()
+        try:
+            owner = holder.setdefault(0, mine)
+            if owner is not mine:
+                return 0, False
+            found = 0
+            table, engine = self._table, batch.engine
+            fits = engine is self._engine
+            if fits:
+                if batch.moves != table.moves:
+                    batch.slots, batch.moves = table.rows(batch.ids), table.moves
+                fast_path, slots, keys = engine.fast_path, batch.slots, table.keys
+                address = fast_path.ready_for(len(slots), len(keys))  # type: ignore[union-attr]
+                if address:
+                    found = call(address, word, batch.inputs, batch.outputs, slots, table.steps, keys, *batch.deterministic)
+            del holder[0]
+        except BaseException as error:
+            if owner is mine and 0 in holder and holder[0] is mine:  # see `lock`: nothing here is a call
+                del holder[0]
+            if notes:
+                catch_up()
+            if isinstance(error, CervelloError):
+                error.name_policy(self.name, batch.engine.model.name)
+            raise
+        if notes:
+            catch_up()
+        return found, not fits
 
     def infer_within(self, ids: tuple[AgentId, ...], inputs: Mapping[str, Array], expected_version: int, limit: Limit) -> Actions | None:
         """Decides for the first rows of a batch, as many as there is time for.

@@ -81,7 +81,7 @@ class Predictor:
         self._table, self._turn = AgentTable(seed), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
-        self._slots = self._streams = self._zeros = _fixed(np.zeros(0, np.int64))
+        self._slots = self._streams = self._zeros = self._ones = _fixed(np.zeros(0, np.int64))
         self._numbers: Array = np.zeros(0, np.uint64)
         self._last: PredictState | None = None  # what the slots hold, as it was given to the caller
         stack = self._engine.stack
@@ -128,11 +128,12 @@ class Predictor:
                 if state is not last or (fresh is not None and fresh.any()):
                     episodes = self._put(slots, state, fresh)
             results = self._decide(columns, n_rows, deterministic)
+            steps = self._ones if state is None else self._table.steps[:n_rows].copy()
             kept = {}
             for name, slab in self._slabs.items():
                 kept[name] = np.empty((n_rows, *slab.spec.shape), slab.spec.dtype)
                 slab.take(slots, kept[name])
-            after = self._last = PredictState(self._kind, stream, episodes, self._table.steps[:n_rows].copy(), kept)
+            after = self._last = PredictState(self._kind, stream, episodes, steps, kept)
             return results, after
 
     def _put(self, slots: Array, state: PredictState, fresh: Array | None) -> Array:
@@ -162,7 +163,8 @@ class Predictor:
             self._table.reserve(n_rows)
         if len(self._slots) != n_rows:
             self._last = None  # it tells of so many rows as there were
-            self._streams, self._zeros = np.zeros(n_rows, np.int64), _fixed(np.zeros(n_rows, np.int64))
+            self._streams = np.zeros(n_rows, np.int64)
+            self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
             self._numbers = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
             self._slots = _fixed(np.arange(n_rows, dtype=np.int64))
         return self._slots

@@ -103,22 +103,23 @@ class GameInterface:
         """What a pickle keeps."""
         return None if self.spaces is None else _Pickled(self.spaces, self._hidden, self._calls)
 
-    def predict(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
-                ) -> tuple[Array, PredictState | None]:
-        """See `Policy.predict`."""
-        return self._decided(False, name, engine, seed, observation, state, starts, deterministic, masks)[:2]
-
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                ) -> Prediction:
         """See `Policy.decide`."""
-        actions, after, results, n_rows = self._decided(True, name, engine, seed, observation, state, starts, deterministic, masks)
+        actions, after, results, n_rows = self.decided(True, name, engine, seed, observation, state, starts, deterministic, masks)
         outputs = Actions(results)
         outputs.version = engine.version
         return Prediction(actions, after, outputs, n_rows)
 
-    def _decided(self, everything: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
-                 deterministic: Any, masks: Any) -> tuple[Array, PredictState | None, Mapping[str, Array], int]:
-        """Actions, the new state, outputs and the number of rows; `everything`: all outputs, not the action alone."""
+    def decided(self, everything: bool, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any,
+                deterministic: Any, masks: Any) -> tuple[Array, PredictState | None, Mapping[str, Array], int]:
+        """See `Policy.predict`.
+
+        Args:
+          everything: all outputs are wanted, not the action alone.
+        Returns:
+          actions, the new state, outputs by name, and the number of rows.
+        """
         binding = self._binding or self.binding(name)
         if type(observation) is tuple and kind(binding.spaces.observation_space) != "Tuple":
             raise InputError(f"policy {name!r}, predict: expected an observation, got a tuple; env.reset() of Gymnasium returns "
@@ -137,10 +138,10 @@ class GameInterface:
             if state is None and predictor.stateful:
                 self._calls = stream = self._calls + 1
         results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
-        actions = binding.executed(binding.sampled(results))
+        actions = results[binding.output] if binding.is_unchanged else binding.executed(binding.sampled(results))
         if binding.is_binary:  # Stable-Baselines3 gives these as floats
             actions = actions.astype(np.float32)
-        return (actions.reshape(actions.shape[1:]) if found.single else actions), after, results, found.n_rows
+        return (actions.squeeze(0) if found.single else actions), after, results, found.n_rows
 
 
 class _Pickled:

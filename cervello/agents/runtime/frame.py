@@ -235,6 +235,8 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
                     limit, n_rows = costs.limit(n_waiting, n_rows if first else n_last, deadline, budget_s), n_waiting
             first, opens = False, first
             if not n_rows:
+                if opens:
+                    queue.postpone(line_s, frame)
                 continue
             some = True
             in_flight = queue.take(n_rows, frame, limit)

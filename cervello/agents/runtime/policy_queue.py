@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
 
@@ -51,7 +52,7 @@ class PolicyQueue(WaitingAgents):
 
     def take(self, n_rows: int, frame: int, limit: Limit | None = None) -> InFlightBatch:
         """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
-        they differ in a value that all rows of a batch share: those run in a batch of their own.
+        they differ in a value that all rows of a batch share, or in size: those run in a batch of their own.
 
         Args:
           limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
@@ -62,7 +63,9 @@ class PolicyQueue(WaitingAgents):
             self.sort_by_urgency(n_rows if limit is None else 0, frame)  # with a limit, any number of them may run
         self.last_frame = frame
         queue = wait_queue.queue
-        n_rows = queue.equal_prefix(n_rows)
+        if queue.shares:
+            ready_queue.needs_sort[self] = None  # until those that are gathered have left
+            n_rows = queue.gather_alike(n_rows)
         whole = n_rows == len(queue.generations)
         ids, columns = queue.front(n_rows)
         flags: bool | Array = False
@@ -89,6 +92,33 @@ class PolicyQueue(WaitingAgents):
         wait_queue.drop(n_rows)
         self._tell()
         return in_flight
+
+    def postpone(self, line_s: float, frame: int) -> None:
+        """Not one row of the first agents fits into so many seconds, all that a frame has; others of the policy may, see `SizedQueue`."""
+
+    def read(self, frame: int) -> tuple[PolicyQueue, tuple[AgentId, ...], Mapping[str, Array], int]:
+        """All who wait, with their observations where they lie, for `plain_frame`; pushes from here on are for another frame."""
+        queue = self._wait_queue.queue
+        queue.shut()
+        self.last_frame = frame
+        self.read_in_place = True
+        return self, *queue.front(len(queue.generations)), self.seen
+
+    def set_apart(self) -> InFlightBatch:
+        """The batch that is read in place becomes one that was taken; the same again, when it has become one."""
+        if self.read_in_place:
+            self.read_in_place = False
+            self._ready_queue.open.pop(self, None)
+            return self.take(len(self._wait_queue.queue.generations), self.last_frame)
+        return self.under_way[-1]
+
+    def decided_in_place(self, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
+        """A batch that was read in place has run; those who came meanwhile wait."""
+        if self.read_in_place:
+            self.read_in_place = False
+            self._wait_queue.clear()
+        else:
+            self.decided(self.under_way[-1], ids, columns, frame)
 
     def decide(self, in_flight: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
         """Who has decided, and columns by output. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
@@ -156,7 +186,9 @@ class PolicyQueue(WaitingAgents):
         return InFlightBatch(ids, columns, generations, enqueued_frame, in_flight.deterministic, in_flight.membership_version, None, None)
 
     def finalize(self) -> None:
-        """Does what batches that have run leave to do."""
+        """Does what batches that have run leave to do, and takes the batch that is read in place, since others come or go."""
+        if self.read_in_place:
+            self.set_apart()
         while self._ended:
             in_flight = self._ended[0]
             if in_flight.has_remainder:

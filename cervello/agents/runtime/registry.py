@@ -12,6 +12,7 @@ from cervello.agents.policy.policy import Policy
 from cervello.agents.runtime import calibration
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
+from cervello.agents.runtime.sized_queue import SizedQueue
 from cervello.errors import AgentError, ConfigurationError
 from cervello.spec import AgentId
 
@@ -63,7 +64,8 @@ class PolicyRegistry:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        queue = PolicyQueue(name, policy, self._ready_queue, calibration.measure if measure else None)
+        make = SizedQueue if any(spec.open_axes for spec in policy.all_inputs.values()) else PolicyQueue
+        queue = make(name, policy, self._ready_queue, calibration.measure if measure else None)
         policy.follow(queue)
         costs = queue.costs  # of the model that is measured now, should another one come meanwhile
         if measure and (measured := calibration.measure(policy)) is not None:

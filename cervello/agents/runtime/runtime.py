@@ -23,6 +23,7 @@ from cervello.agents.membership.ids import Ids, as_id_list, plain
 from cervello.agents.runtime import snapshot
 from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame, Picked, counted, timed
+from cervello.agents.runtime.plain_frame import decide_in_place, waiting_queues
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.workers import Loop
 from cervello.errors import ConfigurationError, InputError
@@ -45,6 +46,8 @@ class Runtime(RuntimeAgents):
         runtime.push("npc", 7, {"obs": x})
         frame = runtime.run(budget_s=0.001)
         frame["npc"][7]["action"]
+
+    Where a file leaves sizes open, agents may differ in them: those of one size are a batch of their own.
 
     A policy that fails harms no other: its agents keep waiting, its error is in the frame. Several threads may push while a frame runs.
 
@@ -163,6 +166,11 @@ class Runtime(RuntimeAgents):
           ConfigurationError: a budget or a number of rows that is not above 0, or a frame is under way already.
         """
         start = time.perf_counter()
+        if budget_s is None and rows is None:
+            plain = self._run_plainly(sys._getframe())
+            if plain is not None:
+                plain.elapsed_s = time.perf_counter() - start
+                return plain
         frame = self._open(budget_s, rows, sys._getframe())
         self._collects = budget_s is not None and gc.isenabled()
         try:
@@ -176,6 +184,33 @@ class Runtime(RuntimeAgents):
             finally:
                 self._collect()
         self._judge(frame, start)
+        return frame
+
+    def _run_plainly(self, flight: FrameType) -> Frame | None:
+        """`run` without limits, where nothing is to be looked after but those who wait; None otherwise, and nothing has happened then."""
+        lock = self._lock
+        if self._flight is not None or self._skipped or self.threads > 1 or lock._is_owned() or writers:
+            return None
+        with lock:
+            queues = None if self._standing else waiting_queues(self._ready_queue, self._queues.values())
+            if queues is None or self._flight is not None:
+                return None
+            self._flight = flight  # first, so that an interrupt is noticed
+            frame = Frame(self.frame, None, tuple(self._queues))
+            self.frame += 1  # what is pushed from here on is for the next one
+            batches = [queue.read(frame.number) for queue in queues]
+        try:
+            decide_in_place(frame, batches, lock, self._loop)
+        except BaseException:
+            self._close(frame)
+            raise
+        with lock:
+            for queue in self._queues.values():
+                queue.reopen()
+            if not self._ready_queue.changed:
+                self._flight = None
+                return frame
+        self._close(frame)
         return frame
 
     def _collect(self) -> None:
@@ -254,6 +289,8 @@ class Runtime(RuntimeAgents):
     def _recover(self) -> None:
         """Whoever was taken and has not decided waits as before."""
         self._flight = None
+        for queue in self._ready_queue.open:
+            queue.read_in_place = False
         for queue in list(self._ready_queue.dirty):
             if queue.under_way:
                 for in_flight in queue.under_way[::-1]:

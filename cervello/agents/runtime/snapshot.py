@@ -1,12 +1,13 @@
 """A runtime as bytes: the snapshots of its policies, and what waits between them and the frames.
 
     "CRVR"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 0
-    msgpack {frame, brains: [{name, policy, waiting, levels, phases, held}]}; arrays are [dtype, shape, bytes]
+    msgpack {frame, brains: [{name, policy, waiting, levels, phases, held}]}; arrays are [dtype, shape, bytes],
+    and [null, rows] of an input in whose size agents may differ
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -15,9 +16,11 @@ import numpy as np
 
 from cervello.agents.membership.ids import check_kinds
 from cervello.agents.policy import snapshot_format
+from cervello.agents.policy.policy import Policy
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.level_of_detail import LevelOfDetail
 from cervello.agents.runtime.policy_queue import PolicyQueue
+from cervello.batcher.open_pad import is_ragged, ragged
 from cervello.errors import CervelloError, ConfigurationError, SnapshotError
 from cervello.spec import AgentId, Array
 
@@ -63,7 +66,7 @@ def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
         "policy": agents,
         "waiting": {"ids": _plain(ids), "since": [wait_queue.enqueued_frame[agent] for agent in ids],
                     "deterministic": [agent in policy_queue.deterministic for agent in ids],
-                    "rows": [_packed(array) for array in rows]},
+                    "rows": [[None, [_packed(row) for row in array]] if is_ragged(array) else _packed(array) for array in rows]},
         "resting": _plain(there(treated.not_due)),
         "levels": [[*_plain([agent]), level.every, level.phase, level.priority, level.hold, level.next_frame]
                    for agent, level in ((agent, treated.of[agent]) for agent in there(treated.of))],
@@ -149,10 +152,13 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     """The rows that waited, when everything in an entry fits the policy."""
     waiting = entry["waiting"]
     ids, specs = waiting["ids"], policy_queue.policy.all_inputs
-    rows = {name: _unpacked(*packed) for name, packed in zip(specs, waiting["rows"], strict=True)}
+    rows = {name: _unpacked(*packed) if packed[0] is not None else ragged([_unpacked(*row) for row in packed[1]])
+            for name, packed in zip(specs, waiting["rows"], strict=True)}
     for name, spec in specs.items():
-        if rows[name].shape != (len(ids), *spec.shape) or rows[name].dtype != spec.kept_dtype(rows[name].dtype):
+        plain = rows[name].shape == (len(ids), *spec.shape) and rows[name].dtype == spec.kept_dtype(rows[name].dtype)
+        if not plain and not (spec.open_axes and is_ragged(rows[name])):
             raise ValueError(f"rows of {name!r}, {rows[name].shape} {rows[name].dtype}")
+    _check_ragged(policy_queue.policy, ids, rows)
     for what in ("since", "deterministic"):
         if len(waiting[what]) != len(ids):
             raise ValueError(f"{what} of {len(waiting[what])} for {len(ids)} agents")
@@ -179,7 +185,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
             raise ValueError("decisions held of other outputs")
         for name, *packed in outputs:
             spec, row = policy_queue.policy.outputs[name], _unpacked(*packed)
-            if row.shape != spec.shape or row.dtype != spec.kept_dtype(row.dtype):
+            if not spec.admits(row.shape) or row.dtype != spec.kept_dtype(row.dtype):
                 raise ValueError(f"held {name!r} of {row.shape} {row.dtype}")
     _check_frames([*waiting["since"], entry["last_frame"] + 1])
     for every, phase in entry["phases"]:
@@ -187,6 +193,18 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     if len({every for every, _ in entry["phases"]}) != len(entry["phases"]):
         raise ValueError("two phases for one number of frames")
     return rows
+
+
+def _check_ragged(policy: Policy, ids: Sequence[AgentId], rows: Mapping[str, Array]) -> None:
+    """Raises ValueError, or InputError, unless rows that may differ in size have sizes that the policy can take."""
+    names = [name for name, column in rows.items() if is_ragged(column)]
+    for row, agent in enumerate(ids if names else ()):
+        observation = {name: column[row] for name, column in rows.items()}
+        specs = policy.inputs_for(agent, observation)
+        for name in names:
+            found = observation[name]
+            if found.shape != specs[name].shape or found.dtype != specs[name].kept_dtype(found.dtype):
+                raise ValueError(f"a row of {name!r}, {found.shape} {found.dtype}")
 
 
 def _check_frames(numbers: Sequence[Any]) -> None:

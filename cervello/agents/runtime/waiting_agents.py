@@ -13,6 +13,7 @@ from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.level_of_detail import Levels
 from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.agents.runtime.wait_queue import WaitQueue
+from cervello.batcher import Queue
 from cervello.batcher.pad import checked
 from cervello.batcher.rows import completed, find_non_leading_axes
 from cervello.errors import AgentError
@@ -28,6 +29,7 @@ class WaitingAgents:
     Attributes:
       levels: how agents are treated.
       under_way: batches that were taken and are neither decided nor put back.
+      read_in_place: whether a frame reads the observations of those who wait where they lie.
       leaving: agents that the runtime itself is about to end or restart.
       last_frame: when it was run last, for those that wait equally long.
       gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
@@ -44,6 +46,7 @@ class WaitingAgents:
         self.levels = Levels()
         self.deterministic: set[AgentId] = set()
         self.under_way: list[InFlightBatch] = []
+        self.read_in_place = False
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
         self.non_leading_axes = find_non_leading_axes(policy.outputs)
@@ -61,9 +64,14 @@ class WaitingAgents:
     @property
     def wait_queue(self) -> WaitQueue:
         """The agents who wait, with everything settled."""
-        if self._ended:
+        if self._ended or self.read_in_place:
             self.finalize()
         return self._wait_queue
+
+    @property
+    def pushed(self) -> Queue:
+        """The agents who wait, as they stand: without what batches that have run leave to do."""
+        return self._wait_queue.queue
 
     def enter(self, number: int) -> None:
         """It is in the runtime from here on."""
@@ -72,6 +80,8 @@ class WaitingAgents:
 
     def leave(self) -> None:
         """It is no longer in the runtime, though a batch of it may still run."""
+        if self.read_in_place:
+            self.finalize()
         own: ReadyQueue[Any] = ReadyQueue()
         ready_queue, self._ready_queue = self._ready_queue, own
         ready_queue.forget(self)
@@ -95,6 +105,8 @@ class WaitingAgents:
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
         """How an agent is treated from here on."""
+        if self.read_in_place:
+            self.finalize()
         self._wait_queue.queue.shut()
         self._ready_queue.needs_sort[self] = None
         self.levels.set(agent, every, priority, hold)
@@ -112,7 +124,7 @@ class WaitingAgents:
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
         """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
-        return checked(self.policy.all_inputs, observation, agent, self.policy.name)
+        return checked(self.policy.inputs_for(agent, observation), observation, agent, self.policy.name)
 
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""
@@ -120,6 +132,9 @@ class WaitingAgents:
         if isinstance(columns, Mapping):  # what it is otherwise, the next line refuses
             columns = completed(self.policy.all_inputs, columns, len(ids))
         check_names(self.policy.name, self.policy.all_inputs, columns)
+        open_sizes = self.policy.open_sizes
+        if open_sizes is not None:
+            return open_sizes.fitted(ids, columns)
         return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
@@ -166,7 +181,7 @@ class WaitingAgents:
 
     def _settled(self) -> WaitQueue:
         """The line before a push; also when the last one was interrupted."""
-        if self in self._ready_queue.dirty:
+        if self in self._ready_queue.dirty or self.read_in_place:
             self.finalize()
         if self in self._ready_queue.open:
             self.look()
@@ -184,6 +199,15 @@ class WaitingAgents:
             return
         wait_queue.open()
         self.accept = wait_queue.queue.push
+
+    def reopen(self) -> None:
+        """After a frame that has read batches in place: further pushes need no more than a row, if nobody has come or gone meanwhile."""
+        if self in self._ready_queue.open:
+            if self._wait_queue.queue.generations:
+                self.look()  # pushed during the frame, for the next one
+            else:
+                self._wait_queue.open()
+                self.accept = self._wait_queue.queue.push
 
     def look(self) -> None:
         """Whoever has come since nobody waited is known from here on."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.array_like import as_mask, as_numpy, castable
+from cervello import array_like
+from cervello.array_like import as_numpy, as_typed
 from cervello.errors import InputError
 from cervello.native.passes.batch_axes import OPEN_BATCH
 from cervello.spec import Specs, TensorSpec
@@ -19,11 +20,7 @@ _byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") 
 def check_names(where: str, specs: Specs, given: Mapping[str, Any]) -> None:
     """Raises InputError unless exactly the named arrays are given."""
     check_mapping(where, given)
-    missing = [name for name in specs if name not in given]
-    unknown = [name for name in given if name not in specs]
-    if missing or unknown:
-        problem = "; ".join(([f"{missing} missing"] if missing else []) + ([f"{unknown} unknown"] if unknown else []))
-        raise InputError(f"policy {where!r}: expected {list(specs)}, got {problem}; give exactly these names")
+    array_like.check_names(f"policy {where!r}", specs, given)
 
 
 def check_mapping(where: str, given: Any) -> None:
@@ -64,11 +61,8 @@ def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Arra
             remedy = f"{remedy}; the file fixes the first axis at {spec.shape[0]}: if that is a batch, {OPEN_BATCH}"
         raise InputError(f"policy {where!r}, input {spec.name!r}: expected {_written(shown)} {spec.dtype}, got {_written(array.shape)} "
                          f"{array.dtype}; {remedy}")
-    if spec.is_mask and array.dtype != spec.dtype:
-        array = as_mask(f"policy {where!r}, input {spec.name!r}", array, spec.dtype)
-    if not castable(array.dtype, spec.dtype):
-        raise InputError(f"policy {where!r}, input {spec.name!r}: expected {spec.dtype}, got {array.dtype}, which is never cast to it; "
-                         "convert it yourself")
+    if array.dtype != spec.dtype:
+        array = as_typed(f"policy {where!r}, input {spec.name!r}", array, spec.dtype, spec.is_mask)
     plain = (type(array) is np.ndarray and array.dtype is spec.dtype and array.flags.c_contiguous and array.flags.aligned)
     if plain:
         return array

@@ -108,7 +108,7 @@ class _Graph:
         base = memory.ctypes.data
         at = -base % 64
         for (port, row), size in zip(self.own.items(), sizes, strict=True):
-            self.run.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port + abi.DOOR_BASE] = base + at
+            self.run.door[abi.ARG_HEADER + abi.ARG_WORDS * port + abi.ARG_BASE] = base + at
             if row is not None:
                 np.ndarray(specs[port].batched(n_rows), specs[port].dtype, memory, at)[...] = row.reshape(specs[port].shape)
             at += size

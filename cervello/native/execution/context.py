@@ -74,26 +74,26 @@ class ExecutionContext:
         specs = (*specs, *more[0], *more[1])
         n = len(specs)
         self.context = np.zeros(abi.CTX_SPACES + abi.FIRST_BUFFER + n, np.int64)
-        self.door = np.zeros(abi.DOOR_HEADER + (abi.DOOR_WORDS + 1) * n, np.int64)
-        self.door[abi.DOOR_BUFFERS] = n
-        self.door[abi.DOOR_ARRAY_TYPE] = id(np.ndarray)
-        self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = outputs.count(False), outputs.count(True)
+        self.door = np.zeros(abi.ARG_HEADER + (abi.ARG_WORDS + 1) * n, np.int64)
+        self.door[abi.ARG_BUFFERS] = n
+        self.door[abi.ARG_ARRAY_TYPE] = id(np.ndarray)
+        self.door[abi.ARG_GIVEN_INPUTS], self.door[abi.ARG_GIVEN_OUTPUTS] = outputs.count(False), outputs.count(True)
         for i, (spec, output) in enumerate(zip(specs, outputs, strict=True)):
             record = self._record(i)
             dims = spec.batched(-1)
-            record[abi.DOOR_DESCR] = record[abi.DOOR_ALSO] = id(spec.dtype)
+            record[abi.ARG_DESCR] = record[abi.ARG_ALSO] = id(spec.dtype)
             if i >= n_own and spec.dtype == np.int8:
-                record[abi.DOOR_ALSO] = id(_BOOL)
-            record[abi.DOOR_OUTPUT] = output
-            record[abi.DOOR_NAME] = id(spec.name)
-            record[abi.DOOR_NDIM] = len(dims) if len(dims) <= abi.DOOR_MOST_DIMS and layout.is_known() else -1
-            record[abi.DOOR_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
+                record[abi.ARG_ALSO] = id(_BOOL)
+            record[abi.ARG_OUTPUT] = output
+            record[abi.ARG_NAME] = id(spec.name)
+            record[abi.ARG_NDIM] = len(dims) if len(dims) <= abi.ARG_MOST_DIMS and layout.is_known() else -1
+            record[abi.ARG_FLAGS] = _CONTIGUOUS | layout.READABLE | (layout.WRITEABLE if output else 0)
             if spec.batch_axis is not None:
-                record[abi.DOOR_ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+                record[abi.ARG_ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
             else:
-                record[abi.DOOR_FIXED_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
-            record[abi.DOOR_DIMS:abi.DOOR_DIMS + len(dims[:abi.DOOR_MOST_DIMS])] = dims[:abi.DOOR_MOST_DIMS]
-        self.context[abi.CTX_DOOR] = self.door.ctypes.data
+                record[abi.ARG_FIXED_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * spec.dtype.itemsize
+            record[abi.ARG_DIMS:abi.ARG_DIMS + len(dims[:abi.ARG_MOST_DIMS])] = dims[:abi.ARG_MOST_DIMS]
+        self.context[abi.CTX_ARGUMENTS] = self.door.ctypes.data
         self.context[abi.CTX_SAVE_THREAD] = api("PyEval_SaveThread")
         self.context[abi.CTX_RESTORE_THREAD] = api("PyEval_RestoreThread")
         self.context[abi.CTX_DICT_GET] = api("PyDict_GetItemWithError")
@@ -120,7 +120,7 @@ class ExecutionContext:
 
     def make_outputs(self, kind: type[dict[str, Array]]) -> bool:
         """Lets `named` fill an empty `kind` with fresh arrays, where none is given for the outputs; whether it can."""
-        can = array_empty() != 0 and all(int(self._record(port)[abi.DOOR_NDIM]) >= 0 for port in range(len(self._ports)))
+        can = array_empty() != 0 and all(int(self._record(port)[abi.ARG_NDIM]) >= 0 for port in range(len(self._ports)))
         self.context[abi.CTX_RESULTS_TYPE] = id(kind) if can else 0
         return can
 
@@ -139,44 +139,44 @@ class ExecutionContext:
         Args:
           hidden_outputs: more of them, which no move hides.
         """
-        table = np.zeros((max(len(moves), 1), abi.MOVE_WORDS), np.int64)
+        table = np.zeros((max(len(moves), 1), abi.FUSED_WORDS), np.int64)
         hidden = {self.port(name, True) for name in hidden_outputs}
         for row, move in zip(table, moves, strict=False):
             port = self.port(move.port, move.kind == "scatter")
-            row[abi.MOVE_KIND], row[abi.MOVE_PORT] = abi.MOVE_KINDS[move.kind], port
+            row[abi.FUSED_KIND], row[abi.FUSED_PORT] = abi.FUSED_KINDS[move.kind], port
             if move.kind == "noise":
                 kernel, site, scale, width = move.words
-                row[abi.MOVE_ADDRESS] = kernel
-                row[abi.MOVE_NOISE:] = 0, 4 * width, 0, width, 0, 0, 0, site, scale, 0
+                row[abi.FUSED_ADDRESS] = kernel
+                row[abi.FUSED_NOISE:] = 0, 4 * width, 0, width, 0, 0, 0, site, scale, 0
             elif move.words:
-                row[abi.MOVE_ADDRESS], row[abi.MOVE_ROW_BYTES] = move.words[:2]
-                row[abi.MOVE_GROUP:abi.MOVE_GROUP + len(move.words) - 2] = move.words[2:]
+                row[abi.FUSED_ADDRESS], row[abi.FUSED_ROW_BYTES] = move.words[:2]
+                row[abi.FUSED_GROUP:abi.FUSED_GROUP + len(move.words) - 2] = move.words[2:]
             if move.hidden:
                 hidden.add(port)
         for port in hidden:
-            self._record(port)[abi.DOOR_HIDDEN] = 1
+            self._record(port)[abi.ARG_HIDDEN] = 1
         given = [output for port, (_, output) in enumerate(self._ports) if port not in hidden]
-        self.door[abi.DOOR_GIVEN_INPUTS], self.door[abi.DOOR_GIVEN_OUTPUTS] = given.count(False), given.count(True)
+        self.door[abi.ARG_GIVEN_INPUTS], self.door[abi.ARG_GIVEN_OUTPUTS] = given.count(False), given.count(True)
         self._moves, self._hidden = table, tuple(sorted(hidden))
-        self.context[abi.CTX_MOVES], self.context[abi.CTX_N_MOVES] = table.ctypes.data, len(moves)
+        self.context[abi.CTX_FUSED_OPS], self.context[abi.CTX_N_FUSED_OPS] = table.ctypes.data, len(moves)
         self.context[abi.CTX_KEEP] = linker.address(_KEEP) if any(move.kind == "scatter" for move in moves) else 0
 
     def place(self, n_rows: int) -> None:
         """Gives hidden ports memory for n_rows rows."""
-        sizes = [-(-int(self._record(port)[abi.DOOR_ROW_BYTES]) * n_rows // 64) * 64 for port in self._hidden]
+        sizes = [-(-int(self._record(port)[abi.ARG_ROW_BYTES]) * n_rows // 64) * 64 for port in self._hidden]
         if sum(sizes) + 64 > self._columns.nbytes:
             self._columns = np.empty(sum(sizes) + 64, np.uint8)
         at = self._columns.ctypes.data + -self._columns.ctypes.data % 64
         for port, size in zip(self._hidden, sizes, strict=True):
-            self._record(port)[abi.DOOR_BASE] = at
+            self._record(port)[abi.ARG_BASE] = at
             at += size
 
     def cell(self, port: int) -> int:
         """The address of the word in which the door notes where an array lies."""
-        return int(self.context[abi.CTX_DOOR]) + (abi.DOOR_HEADER + abi.DOOR_WORDS * port + abi.DOOR_BASE) * 8
+        return int(self.context[abi.CTX_ARGUMENTS]) + (abi.ARG_HEADER + abi.ARG_WORDS * port + abi.ARG_BASE) * 8
 
     def _record(self, port: int) -> Array:
-        return self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * port:][:abi.DOOR_WORDS]
+        return self.door[abi.ARG_HEADER + abi.ARG_WORDS * port:][:abi.ARG_WORDS]
 
     def reserve(self, n_bytes: int) -> None:
         """Makes the arena at least this large, and not much larger than what was needed lately."""
@@ -197,7 +197,7 @@ class ExecutionContext:
         `call(plan, 0)` then runs a plan on them.
         """
         for i, array in enumerate(arrays):
-            self.door[abi.DOOR_HEADER + abi.DOOR_WORDS * i + abi.DOOR_BASE] = array.ctypes.data
+            self.door[abi.ARG_HEADER + abi.ARG_WORDS * i + abi.ARG_BASE] = array.ctypes.data
 
     def poison(self) -> None:
         """Fills the arena with NaN, for tests: a read of stale memory then shows."""
@@ -209,15 +209,6 @@ class ExecutionContext:
         strides = tuple(at(s, n_rows) for s in tensor.strides)
         start = self._start + offset + at(tensor.offset, n_rows)
         return np.ndarray(shape, tensor.dtype, self._arena, start, strides)
-
-
-def fail(program: Program, status: int) -> ExecutionError:
-    """The error for a status that a program returned."""
-    step = program.step_at((status // 256) // 8)
-    reason = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True",
-              3: "a loop that does not end"}.get(
-        status % 256, f"status {status % 256}")
-    return ExecutionError(f"node {step.node or step.op}: expected to run, got {reason}")
 
 
 def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.native.execution import thread_pool
 from cervello.native.execution.arguments import first_overlap, fitted
-from cervello.native.execution.context import ExecutionContext, fail, run_mixed
+from cervello.native.execution.context import ExecutionContext, run_mixed
 from cervello.native.kernels import abi
 from cervello.native.memory import arena
 from cervello.native.program.build import BuildResult
@@ -75,45 +75,49 @@ class Executable:
         run.values.clear()
         self.idle.append(run)
 
-    def failure(self, status: int) -> Exception:
-        """The error for a status that a run returned."""
-        return fail(self.program, status)
-
     def run_rows(self, run: ExecutionContext, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
         """Runs a plan on checked or unchecked columns.
 
         Args:
           arrays, results: columns in the model's order; those that do not fit as they are, are copied.
         """
-        if self.compiled(plan):
-            status = self.execute(run, plan, run.call, (plan.n_rows, *arrays, *results))
-            if status == 0:
-                return
-            if status > 0:
-                raise fail(self.program, status)
-        self._run_slowly(run, arrays, results, plan)
+        if not (self.compiled(plan) and self.execute(run, plan, run.call, (plan.n_rows, *arrays, *results))):
+            self._run_slowly(run, arrays, results, plan)
 
     def compiled(self, plan: Plan) -> bool:
         """Whether a plan runs in one compiled call."""
         return self.divisible or (not plan.parts and self.program.wholly_planned)
 
-    def execute(self, run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
+    def execute(self, run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> bool:
         """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
+
+        What runs the same plan again and again (`FastPath`, `IOBinding`, `Model.run` of a known size) calls `run.named` or `run.call`
+        itself, in the run's own arena: to borrow one takes longer than a small policy runs.
 
         Args:
           given: what the call takes after the plan's address.
         Returns:
-          0; below, an array does not fit as it is and nothing has happened; above, see `failure`.
+          whether it ran; if not, an array does not fit as it is, and nothing has happened.
+        Raises:
+          ExecutionError: a step failed.
         """
-        workers = thread_pool.take(plan) if plan.helpers else None
+        workers = thread_pool.claim(plan) if plan.helpers else None
         if not workers:
             memory = arena.borrow(plan.arena_bytes)
             try:
                 run.context[_ARENA] = memory.address
-                return call((plan.alone or plan).address, *given)
+                status = call((plan.alone or plan).address, *given)
             finally:
                 run.context[_ARENA] = run.own
                 arena.give_back(memory)
+        else:
+            status = self._execute_shared(workers, run, plan, call, given)
+        if status > 0:
+            raise self.program.failure(status)
+        return status == 0
+
+    def _execute_shared(self, workers: list[Any], run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
+        """A status, as `call` gives it, of a plan whose pieces workers share."""
         runs, memories = [run], []
         given = tuple(dict(names) if type(names) is dict else names for names in given)  # nobody else takes arrays out of these
         try:
@@ -122,7 +126,7 @@ class Executable:
                 memory = arena.borrow(plan.arena_bytes)
                 memories.append(memory)
                 other.context[_ARENA] = memory.address
-            return call(0, *given) or thread_pool.lead(workers, runs, plan)
+            return call(0, *given) or thread_pool.run_parallel(workers, runs, plan)
         finally:
             for other in runs:
                 other.context[_ARENA] = other.own
@@ -153,9 +157,7 @@ class Executable:
         columns, targets = self.fitted(arrays, results, plan.n_rows)
         if self.compiled(plan):
             run.note((*columns, *targets))
-            status = self.execute(run, plan, run.call, (0,))
-            if status:
-                raise fail(self.program, status)
+            self.execute(run, plan, run.call, (0,))
         else:
             self._run_pieces(run, columns, targets, list(plan.pieces))
         for target, result in zip(targets, results, strict=True):
@@ -180,7 +182,7 @@ class Executable:
             else:
                 status = run_mixed(self.program, run, plan, pieces, len(columns))
             if status:
-                raise fail(self.program, status)
+                raise self.program.failure(status)
             for piece, target, spec in zip(pieces[len(columns):], targets, self.spec.outputs.values(), strict=True):
                 if piece is not target and spec.batch_axis is not None:
                     target[(slice(None),) * spec.batch_axis + (slice(first, first + count),)] = piece

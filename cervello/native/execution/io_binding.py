@@ -11,7 +11,7 @@ from cervello.codegen import linker
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution import thread_pool
 from cervello.native.execution.arguments import check_names
-from cervello.native.execution.context import ExecutionContext, fail
+from cervello.native.execution.context import ExecutionContext
 from cervello.native.execution.noise_keys import RowNoise
 
 if TYPE_CHECKING:
@@ -69,10 +69,11 @@ class IOBinding:
         return all(one is other for one, other in zip((*taken, *targets), self._arrays, strict=True))
 
     def _call_shared(self, address: int, first: int) -> int:
-        return self._model.execute(self._run, self._plan, self._run.call, (first,))
+        self._model.execute(self._run, self._plan, self._run.call, (first,))
+        return 0
 
     def __call__(self) -> None:
         """Runs the policy on the bound inputs and overwrites the bound outputs."""
         status = self._call(self._address, 0)
         if status:
-            raise fail(self._model.program, status)
+            raise self._model.program.failure(status)

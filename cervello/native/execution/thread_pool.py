@@ -1,4 +1,4 @@
-"""Threads that help with large batches: one crew per process, asleep in compiled code until a batch in pieces comes.
+"""Threads that help with large batches: one pool per process, asleep in compiled code until a batch in pieces comes.
 
 A batch takes workers that are idle and never waits for others: with none left it runs on the caller's thread alone.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _KERNELS = "cervello.native.kernels.runtime.thread_pool"
-REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "lead", "stop"))
+REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "run_parallel", "stop"))
 
 
 def _lock() -> int:
@@ -86,17 +86,17 @@ class _Job:
 _current_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 _kept: list[Array] = []
 _idle: list[Worker] = []
-_hired: list[Worker] = []
+_spawned: list[Worker] = []
 _jobs: list[_Job] = []
-_hiring = threading.Lock()
+_spawning = threading.Lock()
 _last_s = 0.0  # when the last batch below WAKING_WORK that workers could have helped with was done
 WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker pays, whose cache is cold
 _CLOSE_S = 1e-4
 _S_PER_WORK = 1.2e-11
 
 
-def take(plan: Plan) -> list[Worker]:
-    """Idle workers for a plan; hires while the process has fewer than it wants. Whoever takes them gives them back.
+def claim(plan: Plan) -> list[Worker]:
+    """Idle workers for a plan; more are spawned while the process has fewer than it wants. The caller gives them back.
 
     None for a batch that is over before a worker is awake and warm, unless such batches follow each other closely.
     """
@@ -111,14 +111,14 @@ def take(plan: Plan) -> list[Worker]:
         try:
             taken.append(_idle.pop())
         except IndexError:
-            with _hiring:
-                if len(_hired) >= plan.helpers:
+            with _spawning:
+                if len(_spawned) >= plan.helpers:
                     break
                 try:
                     worker = Worker()
                 except RuntimeError:  # no more threads to be had here: the batch runs with those there are
                     break
-                _hired.append(worker)
+                _spawned.append(worker)
             taken.append(worker)
     return taken
 
@@ -128,7 +128,7 @@ def give_back(workers: list[Worker]) -> None:
     _idle.extend(workers)
 
 
-def lead(workers: list[Worker], runs: Sequence[ExecutionContext], plan: Plan) -> int:
+def run_parallel(workers: list[Worker], runs: Sequence[ExecutionContext], plan: Plan) -> int:
     """Runs a plan in pieces on the arrays that the first run has noted; one run more per worker.
 
     Returns:
@@ -145,11 +145,11 @@ def lead(workers: list[Worker], runs: Sequence[ExecutionContext], plan: Plan) ->
         for worker in workers:
             worker.avoid(cpu)
     words = job.words
-    words[abi.JOB_PLAN], words[abi.JOB_CONTEXT], words[abi.JOB_CREW] = plan.address, runs[0].address, len(workers)
+    words[abi.JOB_PLAN], words[abi.JOB_CONTEXT], words[abi.JOB_N_WORKERS] = plan.address, runs[0].address, len(workers)
     for i, (worker, run) in enumerate(zip(workers, runs[1:], strict=True)):
         words[abi.JOB_WORDS + 2 * i], words[abi.JOB_WORDS + 2 * i + 1] = worker.address, run.address
     try:
-        return entry.fastcall_ints(f"{_KERNELS}:lead")(job.address)
+        return entry.fastcall_ints(f"{_KERNELS}:run_parallel")(job.address)
     finally:
         _jobs.append(job)
 
@@ -162,9 +162,9 @@ def _dismiss() -> None:
 
 def _forget() -> None:
     """A fork copies words and not threads; what a thread of the parent held is lost, not broken."""
-    global _hiring
-    _hiring = threading.Lock()
-    for kept in (_idle, _hired, _jobs):
+    global _spawning
+    _spawning = threading.Lock()
+    for kept in (_idle, _spawned, _jobs):
         kept.clear()
 
 

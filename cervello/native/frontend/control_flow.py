@@ -5,7 +5,7 @@
     Scan:  the same; what a turn gets of a sequence, and gives to one, is with the marks
 
 So shapes, fusion and the memory plan see one graph. A mark reads whatever has to outlive it: TURNED reads everything that turns read
-from around them. Marks have no form in ONNX; `ops.flow` lowers them, `ops.flow_shapes` knows their shapes.
+from around them. Marks have no form in ONNX; `lowering.rules.control_flow` lowers them, `shapes.control_flow` knows their shapes.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class PackedWeight:
     kind: str
 
 
-LABEL = "cervello.native.kernels.control_flow:here"  # the kernel of a step that does nothing: a place to jump to
+LABEL = "cervello.native.kernels.control_flow:label"  # the kernel of a step that does nothing: a place to jump to
 
 
 @dataclass(frozen=True, slots=True)

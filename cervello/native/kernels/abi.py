@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 # Words of a run's context.
-CTX_FUNCTION: Final = 0  # not used by kernels
 CTX_ROWS: Final = 1  # rows in this run
 CTX_ROW: Final = 2  # first row of this run within the caller's batch
 CTX_SLOTS: Final = 3  # address of int64 slots, one per row of the batch; 0 without agents
@@ -18,13 +17,13 @@ CTX_STEPS: Final = 5  # address of int64 step counters by slot
 CTX_DETERMINISTIC: Final = 6  # address of bool bytes by row; 0 means nobody
 CTX_SAVE_THREAD: Final = 7  # address of PyEval_SaveThread
 CTX_RESTORE_THREAD: Final = 8
-CTX_DOOR: Final = 9  # address of the door's description
+CTX_ARGUMENTS: Final = 9  # address of what arrays are expected, and of where those lie that are given
 CTX_ALL_DETERMINISTIC: Final = 10  # 1: every row is deterministic
 CTX_DICT_GET: Final = 11  # addresses of PyDict_GetItemWithError, PyDict_Size and of the type dict
 CTX_DICT_SIZE: Final = 12
 CTX_DICT_TYPE: Final = 13
-CTX_MOVES: Final = 14  # address of the wrappers' moves, and how many
-CTX_N_MOVES: Final = 15
+CTX_FUSED_OPS: Final = 14  # address of the wrappers' ops that run in the compiled call, and how many
+CTX_N_FUSED_OPS: Final = 15
 CTX_ITERATIONS: Final = 16  # turns that loops have begun again in this run
 CTX_CLOCK: Final = 17  # address of the interpreter's clock, a function
 CTX_CLOCK_WRITES: Final = 18  # 1: it writes the time to an address that it is given; 0: it returns it
@@ -71,7 +70,7 @@ PLAN_PARTS: Final = 4  # a batch in pieces has no words of its own but parts: (a
 PLAN_PIECES: Final = 5  # runs of all parts together
 PLAN_WORDS: Final = 6  # parts begin here
 
-# A job for a crew: a batch in pieces that several threads take one after another.
+# A job for the thread pool: a batch in pieces that several threads take one after another.
 JOB_NEXT: Final = 0  # the piece that is taken next
 JOB_PENDING: Final = 1  # workers that have not said that they are done
 JOB_STATUS: Final = 2  # of a piece that failed
@@ -81,7 +80,7 @@ JOB_PLAN: Final = 5  # address of the facts
 JOB_CONTEXT: Final = 6  # the leader's
 JOB_ACQUIRE: Final = 7  # addresses of PyThread_acquire_lock and PyThread_release_lock
 JOB_RELEASE: Final = 8
-JOB_CREW: Final = 9  # workers asked; then their addresses and the contexts they may use, two words each
+JOB_N_WORKERS: Final = 9  # workers asked; then their addresses and the contexts they may use, two words each
 JOB_WORDS: Final = 10
 
 # A worker.
@@ -94,42 +93,42 @@ WORKER_SAVE_THREAD: Final = 5
 WORKER_RESTORE_THREAD: Final = 6
 WORKER_WORDS: Final = 8  # a cache line
 
-# The door: a header, then a record per array: inputs and outputs of the program, then those that only graphs after it take and give.
-DOOR_BUFFERS: Final = 0
-DOOR_ARRAY_TYPE: Final = 1  # address of numpy.ndarray
-DOOR_GIVEN_INPUTS: Final = 2  # arrays the caller gives by name
-DOOR_GIVEN_OUTPUTS: Final = 3
-DOOR_HEADER: Final = 4
-DOOR_DESCR: Final = 0  # address of the dtype object
-DOOR_NDIM: Final = 1
-DOOR_FLAGS: Final = 2  # array flags that must be set
-DOOR_ROW_BYTES: Final = 3
-DOOR_BASE: Final = 4  # written by the door: the array's data
-DOOR_NAME: Final = 5  # address of the name's str object
-DOOR_HIDDEN: Final = 6  # 1: wrappers provide the array, DOOR_BASE is set already
-DOOR_FIXED_BYTES: Final = 7  # bytes of an array that all rows share
-DOOR_ALSO: Final = 8  # address of another dtype that is taken too; mostly the same one
-DOOR_OUTPUT: Final = 9  # 1: an output
-DOOR_DIMS: Final = 10  # -1 stands for N
-DOOR_MOST_DIMS: Final = 8
-DOOR_WORDS: Final = DOOR_DIMS + DOOR_MOST_DIMS
+# Arguments: a header, then a record per array: inputs and outputs of the program, then those that only graphs after it take and give.
+ARG_BUFFERS: Final = 0
+ARG_ARRAY_TYPE: Final = 1  # address of numpy.ndarray
+ARG_GIVEN_INPUTS: Final = 2  # arrays the caller gives by name
+ARG_GIVEN_OUTPUTS: Final = 3
+ARG_HEADER: Final = 4
+ARG_DESCR: Final = 0  # address of the dtype object
+ARG_NDIM: Final = 1
+ARG_FLAGS: Final = 2  # array flags that must be set
+ARG_ROW_BYTES: Final = 3
+ARG_BASE: Final = 4  # written when arrays are checked: the array's data
+ARG_NAME: Final = 5  # address of the name's str object
+ARG_HIDDEN: Final = 6  # 1: wrappers provide the array, ARG_BASE is set already
+ARG_FIXED_BYTES: Final = 7  # bytes of an array that all rows share
+ARG_ALSO: Final = 8  # address of another dtype that is taken too; mostly the same one
+ARG_OUTPUT: Final = 9  # 1: an output
+ARG_DIMS: Final = 10  # -1 stands for N
+ARG_MOST_DIMS: Final = 8
+ARG_WORDS: Final = ARG_DIMS + ARG_MOST_DIMS
 
-# A wrapper's move.
-MOVE_KIND: Final = 0
-MOVE_PORT: Final = 1  # index of the array at the door
-MOVE_ADDRESS: Final = 2  # slab, row or noise kernel
-MOVE_ROW_BYTES: Final = 3
-MOVE_NOISE: Final = 4  # the ten words of a noise kernel's block; of a scatter:
-MOVE_GROUP: Final = 4  # scatters from this one on that store one agent's state together; -1: one before it says so; 0: alone, unchecked
-MOVE_ON_NONFINITE: Final = 5  # 0: keep the last state, 1: store MOVE_INITIAL, 2: refuse the batch
-MOVE_EXPONENT: Final = 6  # exponent bits of every element in eight bytes; 0: nothing to check
-MOVE_CARRY: Final = 7  # the lowest of them
-MOVE_ELEMENT: Final = 8  # bytes of an element
-MOVE_INITIAL: Final = 9  # address of a row
-MOVE_COUNT: Final = 10  # address of a count of agents whose state was not stored
-MOVE_WORDS: Final = 14
+# A wrapper's op that runs in the compiled call.
+FUSED_KIND: Final = 0
+FUSED_PORT: Final = 1  # index of the array among the arguments
+FUSED_ADDRESS: Final = 2  # slab, row or noise kernel
+FUSED_ROW_BYTES: Final = 3
+FUSED_NOISE: Final = 4  # the ten words of a noise kernel's block; of a scatter:
+FUSED_GROUP: Final = 4  # scatters from this one on that store one agent's state together; -1: one before it says so; 0: alone, unchecked
+FUSED_ON_NONFINITE: Final = 5  # 0: keep the last state, 1: store FUSED_INITIAL, 2: refuse the batch
+FUSED_EXPONENT: Final = 6  # exponent bits of every element in eight bytes; 0: nothing to check
+FUSED_CARRY: Final = 7  # the lowest of them
+FUSED_ELEMENT: Final = 8  # bytes of an element
+FUSED_INITIAL: Final = 9  # address of a row
+FUSED_COUNT: Final = 10  # address of a count of agents whose state was not stored
+FUSED_WORDS: Final = 14
 NONFINITE: Final = 1 << 62  # status of a run that succeeded, and in which some agent's new state was not finite and was not stored
-MOVE_KINDS: Final = {"gather": 0, "scatter": 1, "fill": 2, "start": 3, "noise": 4}
+FUSED_KINDS: Final = {"gather": 0, "scatter": 1, "fill": 2, "start": 3, "noise": 4}
 
 # A link: a step between the program and a graph that runs after it, in the same compiled call. A cell is a word that holds an address.
 LINK_KIND: Final = 0

@@ -8,72 +8,74 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_i64, read_u8, word, write_i64, write_u8
-from cervello.native.kernels.abi import CTX_ITERATIONS, JUMP
+from cervello.codegen.records import reader
+from cervello.native.kernels.abi import CTX_ITERATIONS
+from cervello.native.kernels.abi import JUMP as GO_ON
 from cervello.native.kernels.copies import copy_strided
+from cervello.native.kernels.schemas import BRANCH, JUMP, LOOP_BEGIN, LOOP_NEXT, SCAN_READ, SCAN_WRITE
 
 MOST_TURNS = 1_000_000  # of all loops of a run together: a condition that never fails must not hang a game
+_jump, _branch, _loop_begin, _loop_next = reader(JUMP), reader(BRANCH), reader(LOOP_BEGIN), reader(LOOP_NEXT)
+_scan_read, _scan_write = reader(SCAN_READ), reader(SCAN_WRITE)
 
 
-@inline
-def _operand(step, ctx, i):
-    return word(ctx, word(step, 2 + 2 * i)) + word(step, 3 + 2 * i)
-
-
-def here(step, ctx):
+def label(step, ctx):
     """A place to jump to."""
     return 0
 
 
 def jump(step, ctx):
-    """Words: where to."""
-    return JUMP + word(step, 2)
+    return GO_ON + _jump(step, ctx).to
 
 
 def branch(step, ctx):
-    """Words: condition; where to go on when it is false."""
-    return 0 if read_u8(_operand(step, ctx, 0), 0) != 0 else JUMP + word(step, 4)
+    """Goes on elsewhere when the condition is false."""
+    w = _branch(step, ctx)
+    return 0 if read_u8(w.condition, 0) != 0 else GO_ON + w.to
 
 
-def begin(step, ctx):
-    """Words: number of turns, condition; counter, condition of the turn; where to go on when there is none."""
-    turns, going = read_i64(_operand(step, ctx, 0), 0), read_u8(_operand(step, ctx, 1), 0)
-    counter = _operand(step, ctx, 2)
+def loop_begin(step, ctx):
+    """Goes on elsewhere when there is no turn."""
+    w = _loop_begin(step, ctx)
+    turns, going = read_i64(w.turns, 0), read_u8(w.condition, 0)
+    counter = w.counter
     write_i64(counter, 0, 0)
     write_i64(counter, 1, turns)
-    write_u8(_operand(step, ctx, 3), 0, going)
-    return 0 if turns > 0 and going != 0 else JUMP + word(step, 10)
+    write_u8(w.going, 0, going)
+    return 0 if turns > 0 and going != 0 else GO_ON + w.to
 
 
-def again(step, ctx):
-    """Words: condition; counter, condition of the turn; where the next turn begins."""
-    going, counter = read_u8(_operand(step, ctx, 0), 0), _operand(step, ctx, 1)
+def loop_next(step, ctx):
+    """Goes on where the next turn begins, if there is one."""
+    w = _loop_next(step, ctx)
+    going, counter = read_u8(w.condition, 0), w.counter
     turn = read_i64(counter, 0) + 1
     write_i64(counter, 0, turn)
-    write_u8(_operand(step, ctx, 2), 0, going)
+    write_u8(w.going, 0, going)
     if turn >= read_i64(counter, 1) or going == 0:
         return 0
     spent = word(ctx, CTX_ITERATIONS) + 1
     write_i64(ctx, CTX_ITERATIONS, spent)
-    return JUMP + word(step, 8) if spent < MOST_TURNS else 3
+    return GO_ON + w.to if spent < MOST_TURNS else 3
 
 
 @inline
-def _position(step, ctx):
-    """Bytes to the element of this turn; words from 8: elements, bytes from one to the next, whether from the last to the first."""
-    turn, length = read_i64(_operand(step, ctx, 1), 0), word(step, 8)
+def _position(w):
+    """Bytes to the element of this turn."""
+    turn, length = read_i64(w.counter, 0), w.length
     turn = turn if turn >= 0 and turn < length else 0
-    return (length - 1 - turn if word(step, 10) != 0 else turn) * word(step, 9)
+    return (length - 1 - turn if w.reverse != 0 else turn) * w.element_by
 
 
-def take(step, ctx):
-    """Words: sequence, counter, element; see `_position`; then `copy_strided`'s."""
-    if word(step, 8) > 0:  # else no turn runs, but a profile does
-        copy_strided(_operand(step, ctx, 0) + _position(step, ctx), _operand(step, ctx, 2), step + 11 * 8)
+def scan_read(step, ctx):
+    w = _scan_read(step, ctx)
+    if w.length > 0:  # else no turn runs, but a profile does
+        copy_strided(w.sequence + _position(w), w.element, w)
     return 0
 
 
-def put(step, ctx):
-    """Words: element, counter, sequence; see `_position`; then `copy_strided`'s."""
-    if word(step, 8) > 0:
-        copy_strided(_operand(step, ctx, 0), _operand(step, ctx, 2) + _position(step, ctx), step + 11 * 8)
+def scan_write(step, ctx):
+    w = _scan_write(step, ctx)
+    if w.length > 0:
+        copy_strided(w.element, w.sequence + _position(w), w)
     return 0

@@ -15,11 +15,22 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block, copy_bytes, read_i32, word, write_i32, write_i64
+from cervello.codegen.records import reader
 from cervello.native.kernels.filters import FILTERS, make_filter_tile, make_pixel_tile
-from cervello.native.kernels.images import ask_for, clear, padded_pixels, pixels_together, planes, planes_of_pixels, rows_together
+from cervello.native.kernels.images import (
+    clear,
+    padded_pixels,
+    pixels_together,
+    planes,
+    planes_of_pixels,
+    prefetch_images,
+    rows_together,
+)
+from cervello.native.kernels.schemas import BY_FILTERS, BY_PIXELS
 from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import transpose_16x16
 
+_by_pixels, _by_filters = reader(BY_PIXELS), reader(BY_FILTERS)
 BLOCK = 48  # pixels whose results are turned together
 WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
@@ -90,18 +101,12 @@ def _filters(w, filters, x, offsets, k, bias, out, ldo, pixels):
 
 
 def by_pixels(step, ctx):
-    """Words: x, y, planes, results; weights, bias, offsets; then the sizes, see `ops.convolution`."""
-    x = word(ctx, word(step, 2)) + word(step, 3)
-    y = word(ctx, word(step, 4)) + word(step, 5)
-    copied = word(ctx, word(step, 6)) + word(step, 7)
-    results = word(ctx, word(step, 8)) + word(step, 9)
-    weights, bias, offsets = word(step, 10), word(step, 11), word(step, 12)
-    n_rows, groups, channels, filters, k = word(step, 13), word(step, 14), word(step, 15), word(step, 16), word(step, 17)
-    height, width, out_height, out_width = word(step, 18), word(step, 19), word(step, 20), word(step, 21)
-    rows, columns, sh, sw, ph, pw = (word(step, 22), word(step, 23), word(step, 24), word(step, 25), word(step, 26), word(step, 27))
-    xn, xc, xh, xw = word(step, 28), word(step, 29), word(step, 30), word(step, 31)
-    yn, yc, yh, yw = word(step, 32), word(step, 33), word(step, 34), word(step, 35)
-    in_place, direct, cold, activation, parameters = word(step, 36), word(step, 37), word(step, 38), word(step, 39), step + 40 * 8
+    w = _by_pixels(step, ctx)
+    x, y, copied, results, sh, sw, ph, pw = w.x, w.y, w.copied, w.results, w.sh, w.sw, w.ph, w.pw
+    weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
+    k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
+    (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
+    in_place, direct, cold, activation, parameters = w.in_place, w.direct, w.cold, w.activation, w.more
     blocks = (filters + FILTERS - 1) // FILTERS
     pixels = (out_height - 1) * columns + out_width
     ldo = (pixels + 15) // 16 * 64
@@ -119,19 +124,20 @@ def by_pixels(step, ctx):
                 image = copied
             for b in range(blocks):
                 ahead = (n + 1) * blocks + b if cold != 0 else n_rows * blocks
-                ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead, min(ahead + 1, n_rows * blocks))
+                prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, blocks, ahead,
+                                min(ahead + 1, n_rows * blocks))
                 count = min(FILTERS, filters - b * FILTERS)
-                w, base = weights + (g * blocks + b) * k * FILTERS * 4, bias + (g * blocks + b) * FILTERS * 4
+                block, base = weights + (g * blocks + b) * k * FILTERS * 4, bias + (g * blocks + b) * FILTERS * 4
                 to = y + n * yn + (g * filters + b * FILTERS) * yc
                 if direct != 0 and (count == FILTERS or count == 4 or count == 1):
-                    _filters(w, count, image, offsets, k, base, to, yc, pixels)
+                    _filters(block, count, image, offsets, k, base, to, yc, pixels)
                     if activation != 0 and yc == pixels * 4:
                         call_block(activation, to, to, count * pixels, parameters)
                     elif activation != 0:
                         for f in range(count):
                             call_block(activation, to + f * yc, to + f * yc, pixels, parameters)
                 else:
-                    _filters(w, count, image, offsets, k, base, results, ldo, pixels)
+                    _filters(block, count, image, offsets, k, base, results, ldo, pixels)
                     for f in range(count if activation != 0 else 0):
                         call_block(activation, results + f * ldo, results + f * ldo, pixels, parameters)
                     if yc == 4 and count > 1:
@@ -221,27 +227,19 @@ def _windows(places, count, image, xn, first, pixels, out_width, down, right):
 
 
 def by_filters(step, ctx):
-    """Words: x, y, padded image, results, places; weights, bias, offsets; then the sizes, see `ops.convolution`."""
-    x = word(ctx, word(step, 2)) + word(step, 3)
-    y = word(ctx, word(step, 4)) + word(step, 5)
-    copied = word(ctx, word(step, 6)) + word(step, 7)
-    results = word(ctx, word(step, 8)) + word(step, 9)
-    places = word(ctx, word(step, 10)) + word(step, 11)
-    weights, bias, offsets = word(step, 12), word(step, 13), word(step, 14)
-    n_rows, groups, channels, filters, k = word(step, 15), word(step, 16), word(step, 17), word(step, 18), word(step, 19)
-    height, width, out_height, out_width = word(step, 20), word(step, 21), word(step, 22), word(step, 23)
-    rows, columns, ph, pw = word(step, 24), word(step, 25), word(step, 26), word(step, 27)
-    down, right = word(step, 28), word(step, 29)  # bytes from one output pixel's window to the next one's
-    xn, xc, xh, xw = word(step, 30), word(step, 31), word(step, 32), word(step, 33)
-    yn, yc, yh, yw = word(step, 34), word(step, 35), word(step, 36), word(step, 37)
-    in_place, by_pixel, cold, activation, parameters = word(step, 38), word(step, 39), word(step, 40), word(step, 41), step + 42 * 8
+    w = _by_filters(step, ctx)
+    x, y, copied, results, places, ph, pw, down, right = w.x, w.y, w.copied, w.results, w.places, w.ph, w.pw, w.down, w.right
+    weights, bias, offsets, n_rows, groups, channels, filters = w.weights, w.bias, w.offsets, w.images, w.groups, w.channels, w.filters
+    k, height, width, out_height, out_width, rows, columns = w.k, w.height, w.width, w.out_height, w.out_width, w.rows, w.columns
+    (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
+    in_place, by_pixel, cold, activation, parameters = w.in_place, w.by_pixel, w.cold, w.activation, w.more
     panels = (filters + PANEL - 1) // PANEL
     ldo, pixels = (filters + 15) // 16 * 64, out_height * out_width
     # Filters that do not fill their vectors lie apart in the results: the activation waits until they lie side by side.
     late = activation != 0 and ldo != filters * 4 and yc == 4 and yw == filters * 4 and yh == out_width * yw
     images = n_rows if in_place != 0 else 1  # pixels of one image after another: small ones fill tiles together
     for g in range(groups):
-        w, base = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4
+        panel, base = weights + g * panels * k * PANEL * 4, bias + g * panels * PANEL * 4
         for n in range(0, n_rows, images):
             image, to = x + n * xn + g * channels * xc, y + n * yn + g * filters * yc
             if in_place == 0:
@@ -257,8 +255,9 @@ def by_filters(step, ctx):
                 ahead = n_rows * pixels
                 if cold != 0:
                     ahead = n * pixels + first + (BLOCK if in_place != 0 else pixels)  # the next tiles, or the next copy
-                ask_for(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead, min(ahead + count, n_rows * pixels))
-                _panels(places, count, offsets, w, filters, k, base, results, ldo)
+                prefetch_images(x + g * channels * xc, xn, channels, xc, xh, xw, height, width, pixels, ahead,
+                                min(ahead + count, n_rows * pixels))
+                _panels(places, count, offsets, panel, filters, k, base, results, ldo)
                 if activation != 0 and ldo == filters * 4:
                     call_block(activation, results, results, count * filters, parameters)
                 elif activation != 0 and not late:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, word, write_i32, write_i64, write_u8
+from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, write_i32, write_i64, write_u8
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import COPY, COPY_DEEP, COPY_LOOP, FILL, GATHER
+
+_copy, _copy_deep, _loop, _fill, _gather = reader(COPY), reader(COPY_DEEP), reader(COPY_LOOP), reader(FILL), reader(GATHER)
+_LOOP_BYTES = COPY_LOOP.n_words * 8
 
 
 @inline
@@ -28,50 +33,49 @@ def _run(target, target_stride, source, source_stride, count, itemsize):
 
 
 @inline
-def copy_strided(source, target, words):
-    """Words: itemsize, 5 sizes, 5 source strides, 5 target strides."""
-    itemsize, count = word(words, 0), word(words, 5)
-    for i in range(word(words, 1)):
-        for j in range(word(words, 2)):
-            for k in range(word(words, 3)):
-                s = source + i * word(words, 6) + j * word(words, 7) + k * word(words, 8)
-                t = target + i * word(words, 11) + j * word(words, 12) + k * word(words, 13)
-                for _ in range(word(words, 4)):
-                    _run(t, word(words, 15), s, word(words, 10), count, itemsize)
-                    s += word(words, 9)
-                    t += word(words, 14)
+def copy_strided(source, target, w):
+    """w: words of a kernel that copies."""
+    itemsize, count = w.itemsize, w.sizes[4]
+    for i in range(w.sizes[0]):
+        for j in range(w.sizes[1]):
+            for k in range(w.sizes[2]):
+                s = source + i * w.source_by[0] + j * w.source_by[1] + k * w.source_by[2]
+                t = target + i * w.target_by[0] + j * w.target_by[1] + k * w.target_by[2]
+                for _ in range(w.sizes[3]):
+                    _run(t, w.target_by[4], s, w.source_by[4], count, itemsize)
+                    s += w.source_by[3]
+                    t += w.target_by[3]
 
 
 def copy(step, ctx):
-    """Words: source, target; then see `copy_strided`."""
-    copy_strided(word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5), step + 6 * 8)
+    w = _copy(step, ctx)
+    copy_strided(w.source, w.target, w)
     return 0
 
 
 def copy_deep(step, ctx):
-    """A copy of more than five loops. Words: source, target; see `copy_strided`; then the number of outer loops, and size, source stride
-    and target stride of each."""
-    source, target = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
-    words = step + 6 * 8
-    outer = words + 16 * 8
+    """A copy of more than five loops."""
+    w = _copy_deep(step, ctx)
+    source, target = w.source, w.target
     times = 1
-    for d in range(word(outer, 0)):
-        times *= word(outer, 1 + 3 * d)
+    for d in range(w.outer):
+        times *= _loop(w.more + d * _LOOP_BYTES, ctx).size
     for turn in range(times):
         rest, s, t = turn, source, target
-        for d in range(word(outer, 0)):
-            size = word(outer, 1 + 3 * d)
-            s += rest % size * word(outer, 2 + 3 * d)
-            t += rest % size * word(outer, 3 + 3 * d)
+        for d in range(w.outer):
+            loop = _loop(w.more + d * _LOOP_BYTES, ctx)
+            size = loop.size
+            s += rest % size * loop.source_by
+            t += rest % size * loop.target_by
             rest //= size
-        copy_strided(s, t, words)
+        copy_strided(s, t, w)
     return 0
 
 
 def fill(step, ctx):
-    """Words: target; itemsize (1, 2, 4 or 8), count, the element's bits."""
-    target = word(ctx, word(step, 2)) + word(step, 3)
-    itemsize, count, bits = word(step, 4), word(step, 5), word(step, 6)
+    """An item has 1, 2, 4 or 8 bytes."""
+    w = _fill(step, ctx)
+    target, itemsize, count, bits = w.target, w.itemsize, w.count, w.element
     for i in range(count):
         if itemsize == 4:
             write_i32(target, i, bits)
@@ -86,14 +90,13 @@ def fill(step, ctx):
 
 
 def gather(step, ctx):
-    """Rows of a table by index: words: source, indices, target; count, inner bytes, table rows, index itemsize, outer count.
+    """`count` rows of `inner` bytes from each of `outer` tables, by index.
 
     A negative index counts from the end; one outside the table fails with status 1.
     """
-    source = word(ctx, word(step, 2)) + word(step, 3)
-    indices = word(ctx, word(step, 4)) + word(step, 5)
-    target = word(ctx, word(step, 6)) + word(step, 7)
-    count, inner, rows, itemsize, outer = word(step, 8), word(step, 9), word(step, 10), word(step, 11), word(step, 12)
+    w = _gather(step, ctx)
+    source, indices, target = w.table, w.indices, w.target
+    count, inner, rows, itemsize, outer = w.count, w.inner, w.size, w.index_bytes, w.outer
     for o in range(outer):
         for i in range(count):
             index = read_i64(indices, i) if itemsize == 8 else read_i32(indices, i) + 0

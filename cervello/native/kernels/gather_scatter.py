@@ -9,8 +9,11 @@ import numpy as np
 
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import copy_bytes, read_f32, read_i32, read_i64, word, write_f32, write_i32, write_i64
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import GATHER_ELEMENTS, GATHER_ND, SCATTER_ELEMENTS, SCATTER_ND, TOP_K
 
-_F = np.float32
+_gather_elements, _scatter_elements = reader(GATHER_ELEMENTS), reader(SCATTER_ELEMENTS)
+_gather_nd, _scatter_nd, _top_k = reader(GATHER_ND), reader(SCATTER_ND), reader(TOP_K)
 
 
 @inline
@@ -57,20 +60,17 @@ def _put(target, source, n_bytes, mode, kind):
 
 
 @noinline
-def _elements(step, named, indices, other, mode, kind):
-    """Walks over all indices; each names an element of `named`, which is moved to `other` when the mode is below 0, else put from there.
-
-    Words from 8: itemsize, index itemsize, axis size, axis stride, 5 sizes, 5 strides each of named (0 on the axis), indices, other.
-    """
-    itemsize, index_bytes, size, stride = word(step, 8), word(step, 9), word(step, 10), word(step, 11)
-    for i in range(word(step, 12)):
-        for j in range(word(step, 13)):
-            for k in range(word(step, 14)):
-                for m in range(word(step, 15)):
-                    d = named + i * word(step, 17) + j * word(step, 18) + k * word(step, 19) + m * word(step, 20)
-                    x = indices + i * word(step, 22) + j * word(step, 23) + k * word(step, 24) + m * word(step, 25)
-                    t = other + i * word(step, 27) + j * word(step, 28) + k * word(step, 29) + m * word(step, 30)
-                    for _ in range(word(step, 16)):
+def _elements(w, named, indices, other, mode, kind):
+    """Walks over all indices; each names an element of `named`, which is moved to `other` when the mode is below 0, else put from there."""
+    itemsize, index_bytes, size, stride = w.itemsize, w.index_bytes, w.size, w.axis_by
+    for i in range(w.sizes[0]):
+        for j in range(w.sizes[1]):
+            for k in range(w.sizes[2]):
+                for m in range(w.sizes[3]):
+                    d = named + i * w.named_by[0] + j * w.named_by[1] + k * w.named_by[2] + m * w.named_by[3]
+                    x = indices + i * w.indices_by[0] + j * w.indices_by[1] + k * w.indices_by[2] + m * w.indices_by[3]
+                    t = other + i * w.other_by[0] + j * w.other_by[1] + k * w.other_by[2] + m * w.other_by[3]
+                    for _ in range(w.sizes[4]):
                         at = _index(x, index_bytes)
                         if at < 0:
                             at += size
@@ -80,25 +80,21 @@ def _elements(step, named, indices, other, mode, kind):
                             _move(t, d + at * stride, itemsize)
                         else:
                             _put(d + at * stride, t, itemsize, mode, kind)
-                        d += word(step, 21)
-                        x += word(step, 26)
-                        t += word(step, 31)
+                        d += w.named_by[4]
+                        x += w.indices_by[4]
+                        t += w.other_by[4]
     return 0
 
 
-@inline
-def _operand(step, ctx, i):
-    return word(ctx, word(step, 2 + 2 * i)) + word(step, 3 + 2 * i)
-
-
 def gather_elements(step, ctx):
-    """Words: data, indices, target; see `_elements`."""
-    return _elements(step, _operand(step, ctx, 0), _operand(step, ctx, 1), _operand(step, ctx, 2), -1, 0)
+    w = _gather_elements(step, ctx)
+    return _elements(w, w.data, w.indices, w.target, -1, 0)
 
 
 def scatter_elements(step, ctx):
-    """Words: updates, indices, target, which holds the data already; see `_elements`; mode, kind."""
-    return _elements(step, _operand(step, ctx, 2), _operand(step, ctx, 1), _operand(step, ctx, 0), word(step, 32), word(step, 33))
+    """The target holds the data already."""
+    w = _scatter_elements(step, ctx)
+    return _elements(w, w.target, w.indices, w.updates, w.mode, w.kind)
 
 
 @inline
@@ -116,16 +112,12 @@ def _offset(indices, depth, index_bytes, sizes, strides):
 
 
 @noinline
-def _blocks(step, named, indices, other, mode, kind):
-    """Walks over all tuples of indices; each names a block of `named`, moved to `other` when the mode is below 0, else put from there.
-
-    Words from 8: batches, tuples per batch, depth, index itemsize, block bytes, bytes of a batch of `named`, 5 sizes, 5 strides of the
-    indexed axes.
-    """
-    tuples, depth, index_bytes, block, batch = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    for _ in range(word(step, 8)):
+def _blocks(w, named, indices, other, mode, kind):
+    """Walks over all tuples of indices; each names a block of `named`, moved to `other` when the mode is below 0, else put from there."""
+    tuples, depth, index_bytes, block, batch = w.tuples, w.depth, w.index_bytes, w.block, w.batch_by
+    for _ in range(w.batches):
         for _ in range(tuples):
-            offset = _offset(indices, depth, index_bytes, step + 14 * 8, step + 19 * 8)
+            offset = _offset(indices, depth, index_bytes, w.sizes_at, w.strides_at)
             if offset < 0:
                 return 1
             if mode < 0:
@@ -139,13 +131,14 @@ def _blocks(step, named, indices, other, mode, kind):
 
 
 def gather_nd(step, ctx):
-    """Words: data, indices, target; see `_blocks`."""
-    return _blocks(step, _operand(step, ctx, 0), _operand(step, ctx, 1), _operand(step, ctx, 2), -1, 0)
+    w = _gather_nd(step, ctx)
+    return _blocks(w, w.data, w.indices, w.target, -1, 0)
 
 
 def scatter_nd(step, ctx):
-    """Words: updates, indices, target, which holds the data already; see `_blocks`; mode, kind."""
-    return _blocks(step, _operand(step, ctx, 2), _operand(step, ctx, 1), _operand(step, ctx, 0), word(step, 24), word(step, 25))
+    """The target holds the data already."""
+    w = _scatter_nd(step, ctx)
+    return _blocks(w, w.target, w.indices, w.updates, w.mode, w.kind)
 
 
 @inline
@@ -157,12 +150,10 @@ def _before(a, b, largest):
 
 
 def top_k(step, ctx):
-    """Words: source [rows, n], values [rows, k], places [rows, k] int64; rows, n, k, largest. Sorted; of equals the first comes first."""
-    source = word(ctx, word(step, 2)) + word(step, 3)
-    values = word(ctx, word(step, 4)) + word(step, 5)
-    places = word(ctx, word(step, 6)) + word(step, 7)
-    n, k, largest = word(step, 9), word(step, 10), word(step, 11) != 0
-    for _ in range(word(step, 8)):
+    """source [rows, n] to values [rows, k] and places [rows, k] int64, sorted; of equals the first comes first."""
+    w = _top_k(step, ctx)
+    source, values, places, n, k, largest = w.source, w.values, w.places, w.n, w.k, w.largest != 0
+    for _ in range(w.rows):
         kept = 0
         for i in range(n):
             x = read_f32(source, i)

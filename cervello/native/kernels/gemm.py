@@ -1,4 +1,4 @@
-"""Products with packed weights: c = activation(a @ w + bias).
+"""Products with packed weights: c = activation(a @ w + bias), or activation((a @ w + bias) + residual).
 
 Weights lie in panels of 32 columns ([panels, K, 32], zero-padded), the bias is padded to whole panels. The order of every sum
 depends only on K and the width (law 1): narrow products cut K into segments, which single rows run side by side while taller
@@ -7,10 +7,14 @@ tiles run them one after another, with what they have so far in other registers.
 
 from __future__ import annotations
 
-from cervello.codegen.compiler import noinline
-from cervello.codegen.memory import call_block, word
+from cervello.codegen.compiler import inline, noinline
+from cervello.codegen.memory import call_block
+from cervello.codegen.records import reader
+from cervello.codegen.simd import load, load_masked, store, store_first
+from cervello.native.kernels.schemas import GEMM, GEMM_RESIDUAL
 from cervello.native.kernels.tiles import PANEL, ROWS, VECTORS, make_cut_tile, make_row, make_tile
 
+_words, _residual_words = reader(GEMM), reader(GEMM_RESIDUAL)
 _tall = make_tile(ROWS, VECTORS)
 _cut_8, _cut_7, _cut_6, _cut_5, _cut_4, _cut_3, _cut_2 = (make_cut_tile(min(rows, ROWS), VECTORS) for rows in (8, 7, 6, 5, 4, 3, 2))
 # The last columns of a width when they fill no more than half a panel; where a tile is one vector wide anyway, never.
@@ -113,22 +117,53 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
 _BLOCK = 48  # rows whose results are still in the first-level cache when the activation reads them
 
 
+@inline
+def _activate(activation, c, ldc, n_rows, width, parameter):
+    if activation != 0:
+        if ldc == width * 4:
+            call_block(activation, c, c, n_rows * width, parameter)
+        else:
+            for r in range(n_rows):
+                call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+
+
 def gemm(step, ctx):
-    """Words: a, c as (space, offset); w, bias, rows, k, width, lda, ldc, segments, activation (0: none), its parameter."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    c = word(ctx, word(step, 4)) + word(step, 5)
-    w, bias, n_rows = word(step, 6), word(step, 7), word(step, 8)
-    k, width, lda, ldc, segments = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    activation, parameter = word(step, 14), step + 15 * 8
+    w = _words(step, ctx)
+    a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
+    segments, activation = w.segments, w.activation
     i = 0
     while i < n_rows:
         rows = min(_BLOCK, n_rows - i)
-        many_rows(a, lda, w, bias, c, ldc, rows, k, width, segments)
-        if activation != 0:
-            if ldc == width * 4:
-                call_block(activation, c, c, rows * width, parameter)
-            else:
-                for r in range(rows):
-                    call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+        many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
+        _activate(activation, c, ldc, rows, width, w.more)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
+    return 0
+
+
+@noinline
+def _add(c, ldc, residual, ldr, n_rows, width):
+    """c[n_rows, width] += residual[n_rows, width]; strides in bytes."""
+    for _ in range(n_rows):
+        i = 0
+        while i + 16 <= width:
+            store(c + i * 4, load(c + i * 4) + load(residual + i * 4))
+            i += 16
+        if i < width:
+            n = width - i
+            store_first(c + i * 4, load_masked(c + i * 4, n) + load_masked(residual + i * 4, n), n)
+        c, residual = c + ldc, residual + ldr
+    return 0
+
+
+def gemm_residual(step, ctx):
+    w = _residual_words(step, ctx)
+    a, residual, c, weights, bias, n_rows, k, width = w.a, w.residual, w.c, w.weights, w.bias, w.rows, w.k, w.width
+    lda, ldc, segments, ldr, activation = w.lda, w.ldc, w.segments, w.ldr, w.activation
+    i = 0
+    while i < n_rows:
+        rows = min(_BLOCK, n_rows - i)
+        many_rows(a, lda, weights, bias, c, ldc, rows, k, width, segments)
+        _add(c, ldc, residual, ldr, rows, width)
+        _activate(activation, c, ldc, rows, width, w.more)
+        a, c, residual, i = a + rows * lda, c + rows * ldc, residual + rows * ldr, i + rows
     return 0

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import noinline
-from cervello.codegen.memory import call_block, read_f32, word, write_f32
+from cervello.codegen.memory import call_block, read_f32, write_f32
+from cervello.codegen.records import reader
 from cervello.codegen.simd import fma, load, load_masked, splat, store_first, sum_lanes_of_4
 from cervello.native.kernels.reduce_last import sum_lanes
+from cervello.native.kernels.schemas import GEMV
 
+_words = reader(GEMV)
 _ROWS = 48  # rows whose results are still in the first-level cache when the activation reads them
 
 
@@ -48,24 +51,21 @@ def _dots(a, w, ldw, bias, c, k, columns):
 
 
 def gemm(step, ctx):
-    """Words: a, c as (space, offset); w, bias, rows, k, width, lda, ldc, bytes of a column of w, activation (0: none), its parameter."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    c = word(ctx, word(step, 4)) + word(step, 5)
-    w, bias, n_rows = word(step, 6), word(step, 7), word(step, 8)
-    k, width, lda, ldc, ldw = word(step, 9), word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    activation, parameter = word(step, 14), step + 15 * 8
+    w = _words(step, ctx)
+    a, c, weights, bias, n_rows, k, width, lda, ldc = w.a, w.c, w.weights, w.bias, w.rows, w.k, w.width, w.lda, w.ldc
+    ldw, activation = w.ldw, w.activation
     i = 0
     while i < n_rows:
         rows = min(_ROWS, n_rows - i)
         for r in range(rows):
-            _dots(a + r * lda, w, ldw, bias, c + r * ldc, k, min(4, width))
+            _dots(a + r * lda, weights, ldw, bias, c + r * ldc, k, min(4, width))
             if width > 4:
-                _dots(a + r * lda, w + 4 * ldw, ldw, bias + 16, c + r * ldc + 16, k, width - 4)
+                _dots(a + r * lda, weights + 4 * ldw, ldw, bias + 16, c + r * ldc + 16, k, width - 4)
         if activation != 0:
             if ldc == width * 4:
-                call_block(activation, c, c, rows * width, parameter)
+                call_block(activation, c, c, rows * width, w.more)
             else:
                 for r in range(rows):
-                    call_block(activation, c + r * ldc, c + r * ldc, width, parameter)
+                    call_block(activation, c + r * ldc, c + r * ldc, width, w.more)
         a, c, i = a + rows * lda, c + rows * ldc, i + rows
     return 0

@@ -6,61 +6,83 @@ Keeping loop and block apart means that a new op compiles only its block.
 
 from __future__ import annotations
 
-from cervello.codegen.memory import call_block, call_block_2, call_block_3, word
+from cervello.codegen.memory import call_block, call_block_2, call_block_3
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import MAP1, MAP2, MAP2_THEN, MAP3
+
+_map1, _map2, _map2_then, _map3 = reader(MAP1), reader(MAP2), reader(MAP2_THEN), reader(MAP3)
 
 
 def map1(step, ctx):
-    """Words: source, target; block, count, 3 sizes, 3 source strides, 3 target strides, parameters."""
-    source = word(ctx, word(step, 2)) + word(step, 3)
-    target = word(ctx, word(step, 4)) + word(step, 5)
-    block, count, parameters = word(step, 6), word(step, 7), step + 17 * 8
-    for i in range(word(step, 8)):
-        for j in range(word(step, 9)):
-            s = source + i * word(step, 11) + j * word(step, 12)
-            t = target + i * word(step, 14) + j * word(step, 15)
-            for _ in range(word(step, 10)):
-                call_block(block, t, s, count, parameters)
-                s += word(step, 13)
-                t += word(step, 16)
+    w = _map1(step, ctx)
+    source, target, block, count = w.source, w.target, w.block, w.count
+    for i in range(w.sizes[0]):
+        for j in range(w.sizes[1]):
+            s = source + i * w.source_by[0] + j * w.source_by[1]
+            t = target + i * w.target_by[0] + j * w.target_by[1]
+            for _ in range(w.sizes[2]):
+                call_block(block, t, s, count, w.more)
+                s += w.source_by[2]
+                t += w.target_by[2]
     return 0
 
 
 def map2(step, ctx):
-    """Words: a, b, target; block, count, 3 sizes, 3 strides each of a, b, target, parameters (the first: how a and b advance)."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    b = word(ctx, word(step, 4)) + word(step, 5)
-    target = word(ctx, word(step, 6)) + word(step, 7)
-    block, count, parameters = word(step, 8), word(step, 9), step + 22 * 8
-    for i in range(word(step, 10)):
-        for j in range(word(step, 11)):
-            x = a + i * word(step, 13) + j * word(step, 14)
-            y = b + i * word(step, 16) + j * word(step, 17)
-            t = target + i * word(step, 19) + j * word(step, 20)
-            for _ in range(word(step, 12)):
-                call_block_2(block, t, x, y, count, parameters)
-                x += word(step, 15)
-                y += word(step, 18)
-                t += word(step, 21)
+    """The first parameter of the block tells how a and b advance."""
+    w = _map2(step, ctx)
+    a, b, target, block, count = w.a, w.b, w.target, w.block, w.count
+    for i in range(w.sizes[0]):
+        for j in range(w.sizes[1]):
+            x = a + i * w.a_by[0] + j * w.a_by[1]
+            y = b + i * w.b_by[0] + j * w.b_by[1]
+            t = target + i * w.target_by[0] + j * w.target_by[1]
+            for _ in range(w.sizes[2]):
+                call_block_2(block, t, x, y, count, w.more)
+                x += w.a_by[2]
+                y += w.b_by[2]
+                t += w.target_by[2]
+    return 0
+
+
+_CHUNK = 1024  # float32 that are still in the first-level cache when the activation reads them
+
+
+def map2_then(step, ctx):
+    """target = activation(block(a, b)), on float32; `mask` tells how a and b advance."""
+    w = _map2_then(step, ctx)
+    a, b, target, block, count, activation = w.a, w.b, w.target, w.block, w.count, w.activation
+    a_by, b_by = 0 if w.mask & 1 else 4, 0 if w.mask & 2 else 4
+    for i in range(w.sizes[0]):
+        for j in range(w.sizes[1]):
+            x = a + i * w.a_by[0] + j * w.a_by[1]
+            y = b + i * w.b_by[0] + j * w.b_by[1]
+            t = target + i * w.target_by[0] + j * w.target_by[1]
+            for _ in range(w.sizes[2]):
+                done = 0
+                while done < count:
+                    some = min(_CHUNK, count - done)
+                    call_block_2(block, t + done * 4, x + done * a_by, y + done * b_by, some, w.mask_at)
+                    call_block(activation, t + done * 4, t + done * 4, some, w.more)
+                    done += some
+                x += w.a_by[2]
+                y += w.b_by[2]
+                t += w.target_by[2]
     return 0
 
 
 def map3(step, ctx):
-    """Words: a, b, c, target; block, count, 3 sizes, 3 strides each of a, b, c, target, parameters."""
-    a = word(ctx, word(step, 2)) + word(step, 3)
-    b = word(ctx, word(step, 4)) + word(step, 5)
-    c = word(ctx, word(step, 6)) + word(step, 7)
-    target = word(ctx, word(step, 8)) + word(step, 9)
-    block, count, parameters = word(step, 10), word(step, 11), step + 27 * 8
-    for i in range(word(step, 12)):
-        for j in range(word(step, 13)):
-            x = a + i * word(step, 15) + j * word(step, 16)
-            y = b + i * word(step, 18) + j * word(step, 19)
-            z = c + i * word(step, 21) + j * word(step, 22)
-            t = target + i * word(step, 24) + j * word(step, 25)
-            for _ in range(word(step, 14)):
-                call_block_3(block, t, x, y, z, count, parameters)
-                x += word(step, 17)
-                y += word(step, 20)
-                z += word(step, 23)
-                t += word(step, 26)
+    w = _map3(step, ctx)
+    a, b, c, target, block, count = w.a, w.b, w.c, w.target, w.block, w.count
+    for i in range(w.sizes[0]):
+        for j in range(w.sizes[1]):
+            x = a + i * w.a_by[0] + j * w.a_by[1]
+            y = b + i * w.b_by[0] + j * w.b_by[1]
+            z = c + i * w.c_by[0] + j * w.c_by[1]
+            t = target + i * w.target_by[0] + j * w.target_by[1]
+            for _ in range(w.sizes[2]):
+                call_block_3(block, t, x, y, z, count, w.more)
+                x += w.a_by[2]
+                y += w.b_by[2]
+                z += w.c_by[2]
+                t += w.target_by[2]
     return 0

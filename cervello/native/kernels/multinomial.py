@@ -10,12 +10,15 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import read_f32, word, write_i32, write_i64
+from cervello.codegen.memory import read_f32, write_i32, write_i64
+from cervello.codegen.records import reader
 from cervello.codegen.simd import gather, load, load_masked, select, splat, store, store_first
 from cervello.native.kernels.random import draw, is_deterministic
 from cervello.native.kernels.reduce_last import larger, row_max
+from cervello.native.kernels.schemas import MULTINOMIAL
 from cervello.native.kernels.transpose import transpose_16x16
 
+_words = reader(MULTINOMIAL)
 _SHORT = 16  # classes of a line that runs with fifteen others
 _F = np.float32
 
@@ -97,15 +100,11 @@ def _line(row, classes, deterministic, draws, samples, target, itemsize, weights
 
 
 def multinomial(step, ctx):
-    """Words: logits [rows * lines, classes], target [rows * lines, samples], scratch, draws [rows * lines, samples], block;
-    rows (agents), lines of each, classes, samples, itemsize, site, fill."""
-    logits = word(ctx, word(step, 2)) + word(step, 3)
-    target = word(ctx, word(step, 4)) + word(step, 5)
-    scratch = word(ctx, word(step, 6)) + word(step, 7)
-    draws = word(ctx, word(step, 8)) + word(step, 9)
-    block = word(ctx, word(step, 10)) + word(step, 11)
-    rows, lines, classes, samples, itemsize = word(step, 12), word(step, 13), word(step, 14), word(step, 15), word(step, 16)
-    if not draw(ctx, word(step, 18), block, draws, rows, lines * samples, word(step, 17)):
+    """logits [rows * lines, classes] to target and draws [rows * lines, samples]; a row is an agent."""
+    w = _words(step, ctx)
+    logits, target, scratch, draws, rows, lines = w.logits, w.target, w.weights, w.draws, w.rows, w.lines
+    classes, samples, itemsize = w.classes, w.samples, w.itemsize
+    if not draw(ctx, w.fill, w.block, draws, rows, lines * samples, w.site):
         return 2
     i, n_lines = 0, rows * lines
     while i < n_lines:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import read_f32, word, write_f32
+from cervello.codegen.memory import read_f32, write_f32
+from cervello.codegen.records import reader
 from cervello.codegen.simd import gather, load_masked, splat, store_first
 from cervello.native.kernels.reduce_last import larger, row_max
+from cervello.native.kernels.schemas import AVERAGE_POOL, MAX_POOL
 
+_max_pool, _average_pool = reader(MAX_POOL), reader(AVERAGE_POOL)
 _F = np.float32
 _LOWEST = _F(-np.inf)
 
@@ -56,17 +59,12 @@ def _largest(row, first, kw, dw, width):
 
 
 def max_pool(step, ctx):
-    """Words: x, y, row; rows, channels, sizes, kernel, strides, dilations, pads, strides of x and y."""
-    x = word(ctx, word(step, 2)) + word(step, 3)
-    y = word(ctx, word(step, 4)) + word(step, 5)
-    row = word(ctx, word(step, 6)) + word(step, 7)
-    height, width, out_height, out_width = word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    kh, kw, sh, sw, dh, dw, ph, pw = (word(step, 14), word(step, 15), word(step, 16), word(step, 17), word(step, 18),
-                                      word(step, 19), word(step, 20), word(step, 21))
-    xn, xc, xh, xw = word(step, 22), word(step, 23), word(step, 24), word(step, 25)
-    yn, yc, yh, yw = word(step, 26), word(step, 27), word(step, 28), word(step, 29)
-    for n in range(word(step, 8)):
-        for c in range(word(step, 9)):
+    w = _max_pool(step, ctx)
+    x, y, row, height, width, out_height, out_width = w.x, w.y, w.row, w.height, w.width, w.out_height, w.out_width
+    (kh, kw), (sh, sw), (dh, dw), (ph, pw) = w.window, w.strides, w.dilations, w.pads
+    (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
+    for n in range(w.images):
+        for c in range(w.channels):
             plane = x + n * xn + c * xc
             for r in range(out_height):
                 best = row
@@ -81,18 +79,13 @@ def max_pool(step, ctx):
 
 
 def average_pool(step, ctx):
-    """Words as `max_pool`, then whether padding counts."""
-    x = word(ctx, word(step, 2)) + word(step, 3)
-    y = word(ctx, word(step, 4)) + word(step, 5)
-    row = word(ctx, word(step, 6)) + word(step, 7)
-    height, width, out_height, out_width = word(step, 10), word(step, 11), word(step, 12), word(step, 13)
-    kh, kw, sh, sw, dh, dw, ph, pw = (word(step, 14), word(step, 15), word(step, 16), word(step, 17), word(step, 18),
-                                      word(step, 19), word(step, 20), word(step, 21))
-    xn, xc, xh, xw = word(step, 22), word(step, 23), word(step, 24), word(step, 25)
-    yn, yc, yh, yw = word(step, 26), word(step, 27), word(step, 28), word(step, 29)
-    counts_padding = word(step, 30)
-    for n in range(word(step, 8)):
-        for c in range(word(step, 9)):
+    w = _average_pool(step, ctx)
+    x, y, row, height, width, out_height, out_width = w.x, w.y, w.row, w.height, w.width, w.out_height, w.out_width
+    (kh, kw), (sh, sw), (dh, dw), (ph, pw) = w.window, w.strides, w.dilations, w.pads
+    (xn, xc, xh, xw), (yn, yc, yh, yw) = w.x_by, w.y_by
+    counts_padding = w.counts_padding
+    for n in range(w.images):
+        for c in range(w.channels):
             for r in range(out_height):
                 top = r * sh - ph
                 _downwards(row, x + n * xn + c * xc, top, kh, dh, height, width, xh, xw, True)
@@ -104,9 +97,9 @@ def average_pool(step, ctx):
                 for q in range(out_width):
                     total, inside_w = _F(0.0), 0
                     for j in range(kw):
-                        w = q * sw - pw + j * dw
-                        if w >= 0 and w < width:
-                            total += read_f32(row, w)
+                        at = q * sw - pw + j * dw
+                        if at >= 0 and at < width:
+                            total += read_f32(row, at)
                             inside_w += 1
                     count = kh * kw if counts_padding != 0 else inside_h * inside_w
                     write_f32(to + q * yw, 0, total / _F(count))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import call_kernel, read_u8, word, word_f32, write_f32, write_f64, write_i64
+from cervello.codegen.memory import call_kernel, read_u8, word, write_f32, write_f64, write_i64
+from cervello.codegen.records import reader
 from cervello.codegen.simd import fma, load_masked, splat, store_first
 from cervello.native.kernels.abi import CTX_ALL_DETERMINISTIC, CTX_DETERMINISTIC, CTX_KEYS, CTX_ROW, CTX_SLOTS, CTX_STEPS
+from cervello.native.kernels.schemas import NORMAL, UNIFORM
 
+_normal, _uniform = reader(NORMAL), reader(UNIFORM)
 _F = np.float32
 
 
@@ -63,20 +66,20 @@ def _affine(target, count, scale, offset):
 
 
 def normal(step, ctx):
-    """Words: target [rows, width], block; rows, width, mean, scale, site, fill."""
-    target, block = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
-    rows, width = word(step, 6), word(step, 7)
-    if not draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
+    """target [rows, width]"""
+    w = _normal(step, ctx)
+    target, rows, width = w.target, w.rows, w.width
+    if not draw(ctx, w.fill, w.block, target, rows, width, w.site):
         return 2
-    _affine(target, rows * width, word_f32(step, 9), word_f32(step, 8))
+    _affine(target, rows * width, w.scale, w.mean)
     return 0
 
 
 def uniform(step, ctx):
-    """Words: target [rows, width], block; rows, width, low, span, site, fill. Deterministic rows take the middle."""
-    target, block = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
-    rows, width, low, span = word(step, 6), word(step, 7), word_f32(step, 8), word_f32(step, 9)
-    if not draw(ctx, word(step, 11), block, target, rows, width, word(step, 10)):
+    """target [rows, width]; deterministic rows take the middle."""
+    w = _uniform(step, ctx)
+    target, rows, width, low, span = w.target, w.rows, w.width, w.low, w.span
+    if not draw(ctx, w.fill, w.block, target, rows, width, w.site):
         return 2
     _affine(target, rows * width, span, low)
     for r in range(rows):

@@ -8,38 +8,34 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen import functions as f
-from cervello.codegen.memory import copy_bytes, word, write_f32
+from cervello.codegen.memory import copy_bytes, write_f32
+from cervello.codegen.records import reader
 from cervello.codegen.simd import fma, load_masked, splat, store_first
 from cervello.native.kernels.gemm import many_rows
+from cervello.native.kernels.schemas import GRU, LSTM
 
+_lstm, _gru = reader(LSTM), reader(GRU)
 _F = np.float32
 
 
 def lstm(step, ctx):
-    """Words: x, h0, c0, y, h, c, gates, recurrent gates; then weights, bias, recurrent weights, zeros, and the sizes.
-
-    h0 and c0 have the space of `h` itself when they are absent (flags); y is written only when wanted.
-    """
-    x, h0, c0 = (word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5),
-                 word(ctx, word(step, 6)) + word(step, 7))
-    y, h, c = (word(ctx, word(step, 8)) + word(step, 9), word(ctx, word(step, 10)) + word(step, 11),
-               word(ctx, word(step, 12)) + word(step, 13))
-    gates, again = word(ctx, word(step, 14)) + word(step, 15), word(ctx, word(step, 16)) + word(step, 17)
-    w, bias, r, zeros = word(step, 18), word(step, 19), word(step, 20), word(step, 21)
-    steps, rows, features, hidden = word(step, 22), word(step, 23), word(step, 24), word(step, 25)
-    has_h0, has_c0, wants_y, reverse, y_step = word(step, 26), word(step, 27), word(step, 28), word(step, 29), word(step, 30)
-    w_segments, r_segments, lda = word(step, 31), word(step, 32), word(step, 33)
-    step_by, row_by = (1, steps) if word(step, 34) else (rows, 1)
+    """x is [steps * rows, features] or, with rows_first, [rows * steps, features]. The address of an absent h0 or c0 is of no use, as is
+    that of y when it is not wanted."""
+    w = _lstm(step, ctx)
+    h0, c0, y, h, c, gates, again, zeros = w.h0, w.c0, w.y, w.h, w.c, w.gates, w.again, w.zeros
+    steps, rows, features, hidden = w.steps, w.rows, w.features, w.hidden
+    wants_y, reverse, y_step, r, r_segments = w.wants_y, w.reverse, w.y_step, w.r, w.r_segments
+    step_by, row_by = (1, steps) if w.rows_first else (rows, 1)
     n_bytes = rows * hidden * 4
     for i in range(rows * hidden):
         write_f32(h, i, _F(0.0))
         write_f32(c, i, _F(0.0))
-    if has_h0:
+    if w.has_h0:
         copy_bytes(h, h0, n_bytes)
-    if has_c0:
+    if w.has_c0:
         copy_bytes(c, c0, n_bytes)
     width = 4 * hidden
-    many_rows(x, lda, w, bias, gates, width * 4, steps * rows, features, width, w_segments)
+    many_rows(w.x, w.lda, w.weights, w.bias, gates, width * 4, steps * rows, features, width, w.w_segments)
     for t in range(steps):
         at = steps - 1 - t if reverse else t
         many_rows(h, hidden * 4, r, zeros, again, width * 4, rows, hidden, width, r_segments)
@@ -63,24 +59,19 @@ def lstm(step, ctx):
 
 
 def gru(step, ctx):
-    """Words: x, h0, y, h, gates, recurrent gates, mixed; weights, bias, recurrent weights of z r, of h, their biases, the sizes."""
-    x, h0 = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
-    y, h = word(ctx, word(step, 6)) + word(step, 7), word(ctx, word(step, 8)) + word(step, 9)
-    gates, again = word(ctx, word(step, 10)) + word(step, 11), word(ctx, word(step, 12)) + word(step, 13)
-    mixed = word(ctx, word(step, 14)) + word(step, 15)
-    w, bias, r_gates, r_new, zeros, r_bias = (word(step, 16), word(step, 17), word(step, 18), word(step, 19), word(step, 20),
-                                              word(step, 21))
-    steps, rows, features, hidden = word(step, 22), word(step, 23), word(step, 24), word(step, 25)
-    has_h0, wants_y, reverse, y_step, linear = word(step, 26), word(step, 27), word(step, 28), word(step, 29), word(step, 30)
-    w_segments, g_segments, n_segments, lda = word(step, 31), word(step, 32), word(step, 33), word(step, 34)
-    step_by, row_by = (1, steps) if word(step, 35) else (rows, 1)
+    """As `lstm`."""
+    w = _gru(step, ctx)
+    h0, y, h, gates, again, mixed, r_gates, r_new = w.h0, w.y, w.h, w.gates, w.again, w.mixed, w.r_gates, w.r_new
+    zeros, r_bias, steps, rows, features, hidden = w.zeros, w.r_bias, w.steps, w.rows, w.features, w.hidden
+    wants_y, reverse, y_step, linear, g_segments, n_segments = w.wants_y, w.reverse, w.y_step, w.linear, w.g_segments, w.n_segments
+    step_by, row_by = (1, steps) if w.rows_first else (rows, 1)
     n_bytes, width = rows * hidden * 4, 3 * hidden
     one = splat(_F(1.0))
     for i in range(rows * hidden):
         write_f32(h, i, _F(0.0))
-    if has_h0:
+    if w.has_h0:
         copy_bytes(h, h0, n_bytes)
-    many_rows(x, lda, w, bias, gates, width * 4, steps * rows, features, width, w_segments)
+    many_rows(w.x, w.lda, w.weights, w.bias, gates, width * 4, steps * rows, features, width, w.w_segments)
     for t in range(steps):
         at = steps - 1 - t if reverse else t
         many_rows(h, hidden * 4, r_gates, zeros, again, width * 4, rows, hidden, 2 * hidden, g_segments)

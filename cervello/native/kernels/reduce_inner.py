@@ -1,7 +1,4 @@
-"""Reductions over an axis that is not the last: sixteen neighbouring results at a time, terms added in order.
-
-Words of every kernel here: source [outer, terms, inner], target [outer, inner]; outer, terms, inner.
-"""
+"""Reductions of [outer, terms, inner] to [outer, inner]: sixteen neighbouring results at a time, terms added in order."""
 
 from __future__ import annotations
 
@@ -9,9 +6,11 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import word
+from cervello.codegen.records import reader
 from cervello.codegen.simd import fabs, fma, load_masked, select, splat, sqrt, store_first
+from cervello.native.kernels.schemas import INNER
 
+_words = reader(INNER)
 _F = np.float32
 _INF = _F(np.inf)
 
@@ -19,9 +18,8 @@ _INF = _F(np.inf)
 def _kernel(start, step_function, finish):
     """A kernel that starts at a number, takes one term at a time and finishes with the number of terms."""
     def kernel(step, ctx):
-        source = word(ctx, word(step, 2)) + word(step, 3)
-        target = word(ctx, word(step, 4)) + word(step, 5)
-        outer, terms, inner = word(step, 6), word(step, 7), word(step, 8)
+        w = _words(step, ctx)
+        source, target, outer, terms, inner = w.source, w.target, w.outer, w.terms, w.inner
         for o in range(outer):
             i = 0
             while i < inner:

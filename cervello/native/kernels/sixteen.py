@@ -7,9 +7,13 @@ on how many there are. `highest` passes over NaN, for softmax, where one comes t
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import call_block, word
+from cervello.codegen.memory import call_block
+from cervello.codegen.records import reader
 from cervello.codegen.simd import load, store
 from cervello.native.kernels.reduce_last import larger, peak
+from cervello.native.kernels.schemas import SIXTEEN
+
+_words = reader(SIXTEEN)
 
 
 def _tree(combine):
@@ -55,19 +59,15 @@ def in_groups(group):
 
 
 def over_rows(rows_of):
-    """A kernel around a function from `in_groups`.
-
-    Words: source, target, scratch; block, count, 3 sizes, 3 source strides, 3 target strides, parameters. The last size is rows.
-    """
+    """A kernel around a function from `in_groups`."""
     def kernel(step, ctx):
-        source = word(ctx, word(step, 2)) + word(step, 3)
-        target = word(ctx, word(step, 4)) + word(step, 5)
-        scratch = word(ctx, word(step, 6)) + word(step, 7)
-        for i in range(word(step, 10)):
-            for j in range(word(step, 11)):
-                rows_of(target + i * word(step, 16) + j * word(step, 17), word(step, 18),
-                        source + i * word(step, 13) + j * word(step, 14), word(step, 15),
-                        word(step, 12), word(step, 9), scratch, step + 19 * 8, word(step, 8))
+        w = _words(step, ctx)
+        source, target, turned = w.source, w.target, w.turned
+        for i in range(w.sizes[0]):
+            for j in range(w.sizes[1]):
+                rows_of(target + i * w.target_by[0] + j * w.target_by[1], w.target_by[2],
+                        source + i * w.source_by[0] + j * w.source_by[1], w.source_by[2],
+                        w.sizes[2], w.count, turned, w.more, w.block)
         return 0
 
     return kernel

@@ -11,25 +11,25 @@ import numpy as np
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import copy_bytes, read_i32, read_u8, word, write_i32, write_i64
 from cervello.native.kernels.abi import (
-    CTX_DOOR,
-    CTX_MOVES,
-    CTX_N_MOVES,
+    ARG_BASE,
+    ARG_HEADER,
+    ARG_WORDS,
+    CTX_ARGUMENTS,
+    CTX_FUSED_OPS,
+    CTX_N_FUSED_OPS,
     CTX_SLOTS,
-    DOOR_BASE,
-    DOOR_HEADER,
-    DOOR_WORDS,
-    MOVE_ADDRESS,
-    MOVE_CARRY,
-    MOVE_COUNT,
-    MOVE_ELEMENT,
-    MOVE_EXPONENT,
-    MOVE_GROUP,
-    MOVE_INITIAL,
-    MOVE_KIND,
-    MOVE_ON_NONFINITE,
-    MOVE_PORT,
-    MOVE_ROW_BYTES,
-    MOVE_WORDS,
+    FUSED_ADDRESS,
+    FUSED_CARRY,
+    FUSED_COUNT,
+    FUSED_ELEMENT,
+    FUSED_EXPONENT,
+    FUSED_GROUP,
+    FUSED_INITIAL,
+    FUSED_KIND,
+    FUSED_ON_NONFINITE,
+    FUSED_PORT,
+    FUSED_ROW_BYTES,
+    FUSED_WORDS,
     NONFINITE,
 )
 
@@ -46,7 +46,7 @@ def copy_row(target, source, row_bytes):
 
 @inline
 def _column(ctx, move):
-    return word(word(ctx, CTX_DOOR) + (DOOR_HEADER + word(move, MOVE_PORT) * DOOR_WORDS) * 8, DOOR_BASE)
+    return word(word(ctx, CTX_ARGUMENTS) + (ARG_HEADER + word(move, FUSED_PORT) * ARG_WORDS) * 8, ARG_BASE)
 
 
 @noinline
@@ -79,12 +79,12 @@ def _row_is_finite(row, row_bytes, exponent, element):
 def _look(ctx, n_rows):
     """0 when all new state is finite, 1 when some is not, -1 when the batch must be refused for that."""
     found = 0
-    for m in range(word(ctx, CTX_N_MOVES)):
-        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
-        if word(move, MOVE_KIND) == _SCATTER and word(move, MOVE_EXPONENT) != 0:
-            n_bytes = n_rows * word(move, MOVE_ROW_BYTES)
-            if not _all_finite(_column(ctx, move), n_bytes, word(move, MOVE_EXPONENT), word(move, MOVE_CARRY)):
-                if word(move, MOVE_ON_NONFINITE) == 2:
+    for m in range(word(ctx, CTX_N_FUSED_OPS)):
+        move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
+        if word(move, FUSED_KIND) == _SCATTER and word(move, FUSED_EXPONENT) != 0:
+            n_bytes = n_rows * word(move, FUSED_ROW_BYTES)
+            if not _all_finite(_column(ctx, move), n_bytes, word(move, FUSED_EXPONENT), word(move, FUSED_CARRY)):
+                if word(move, FUSED_ON_NONFINITE) == 2:
                     return -1
                 found = 1
     return found
@@ -94,10 +94,10 @@ def _look(ctx, n_rows):
 def _store(ctx, n_rows):
     """slab[slots[i]] = column[i] for every output that is kept."""
     slots = word(ctx, CTX_SLOTS)
-    for m in range(word(ctx, CTX_N_MOVES)):
-        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
-        if word(move, MOVE_KIND) == _SCATTER:
-            row_bytes, slab, column = word(move, MOVE_ROW_BYTES), word(move, MOVE_ADDRESS), _column(ctx, move)
+    for m in range(word(ctx, CTX_N_FUSED_OPS)):
+        move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
+        if word(move, FUSED_KIND) == _SCATTER:
+            row_bytes, slab, column = word(move, FUSED_ROW_BYTES), word(move, FUSED_ADDRESS), _column(ctx, move)
             for i in range(n_rows):
                 copy_row(slab + word(slots, i) * row_bytes, column + i * row_bytes, row_bytes)
 
@@ -105,9 +105,9 @@ def _store(ctx, n_rows):
 @inline
 def _state_is_finite(ctx, first, n_moves, row):
     for k in range(n_moves):
-        move = first + k * MOVE_WORDS * 8
-        row_bytes, exponent = word(move, MOVE_ROW_BYTES), word(move, MOVE_EXPONENT)
-        if exponent != 0 and not _row_is_finite(_column(ctx, move) + row * row_bytes, row_bytes, exponent, word(move, MOVE_ELEMENT)):
+        move = first + k * FUSED_WORDS * 8
+        row_bytes, exponent = word(move, FUSED_ROW_BYTES), word(move, FUSED_EXPONENT)
+        if exponent != 0 and not _row_is_finite(_column(ctx, move) + row * row_bytes, row_bytes, exponent, word(move, FUSED_ELEMENT)):
             return False
     return True
 
@@ -116,21 +116,21 @@ def _state_is_finite(ctx, first, n_moves, row):
 def _store_finite(ctx, n_rows):
     """As `_store`, but agents whose state is not finite keep the last one or begin with the initial one, and are counted."""
     slots = word(ctx, CTX_SLOTS)
-    for m in range(word(ctx, CTX_N_MOVES)):
-        first = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
-        if word(first, MOVE_KIND) == _SCATTER and word(first, MOVE_GROUP) >= 0:
-            n_moves, reset = max(word(first, MOVE_GROUP), 1), word(first, MOVE_ON_NONFINITE) == 1
+    for m in range(word(ctx, CTX_N_FUSED_OPS)):
+        first = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
+        if word(first, FUSED_KIND) == _SCATTER and word(first, FUSED_GROUP) >= 0:
+            n_moves, reset = max(word(first, FUSED_GROUP), 1), word(first, FUSED_ON_NONFINITE) == 1
             for i in range(n_rows):
                 good = _state_is_finite(ctx, first, n_moves, i)
                 if not good:
-                    count = word(first, MOVE_COUNT)
+                    count = word(first, FUSED_COUNT)
                     write_i64(count, 0, word(count, 0) + 1)
                 if good or reset:
                     for k in range(n_moves):
-                        move = first + k * MOVE_WORDS * 8
-                        row_bytes = word(move, MOVE_ROW_BYTES)
-                        source = _column(ctx, move) + i * row_bytes if good else word(move, MOVE_INITIAL)
-                        copy_row(word(move, MOVE_ADDRESS) + word(slots, i) * row_bytes, source, row_bytes)
+                        move = first + k * FUSED_WORDS * 8
+                        row_bytes = word(move, FUSED_ROW_BYTES)
+                        source = _column(ctx, move) + i * row_bytes if good else word(move, FUSED_INITIAL)
+                        copy_row(word(move, FUSED_ADDRESS) + word(slots, i) * row_bytes, source, row_bytes)
 
 
 def keep(ctx, n_rows):

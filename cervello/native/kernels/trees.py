@@ -9,8 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.codegen.compiler import inline, noinline
-from cervello.codegen.memory import read_f32, read_f64, read_i32, read_i64, word, write_f32, write_f64, write_i64
+from cervello.codegen.memory import read_f32, read_f64, read_i32, read_i64, write_f32, write_f64, write_i64
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import TREES
 
+_words = reader(TREES)
 _BLOCK = 16  # rows that walk through a tree one after the other
 _NODE = 24  # bytes: threshold, feature, outcomes, yes, no
 _AVERAGE, _SUM, _MIN = 0, 1, 2
@@ -57,12 +60,10 @@ def _walk(nodes, root, starts, targets, values, row, row_by, n_rows, scores, giv
 
 
 def trees(step, ctx):
-    """Words: x [rows, features], target [rows, targets], scores, given; nodes, roots, starts, targets, values, base;
-    rows, bytes to the next row, trees, targets, mode, whether x and whether the result are float64."""
-    x, result = word(ctx, word(step, 2)) + word(step, 3), word(ctx, word(step, 4)) + word(step, 5)
-    scores, given = word(ctx, word(step, 6)) + word(step, 7), word(ctx, word(step, 8)) + word(step, 9)
-    base, rows, row_by, n_trees, n_targets = word(step, 15), word(step, 16), word(step, 17), word(step, 18), word(step, 19)
-    mode, wide_out = word(step, 20), word(step, 22)
+    """x [rows, features] to result [rows, targets]."""
+    w = _words(step, ctx)
+    x, result, scores, given, base, rows, row_by = w.x, w.result, w.scores, w.given, w.base, w.rows, w.row_by
+    n_trees, n_targets, mode, wide_out = w.trees, w.targets_of, w.mode, w.wide_out
     first = 0
     while first < rows:
         some = min(_BLOCK, rows - first)
@@ -70,8 +71,8 @@ def trees(step, ctx):
             write_f64(scores, i, 0.0)
             write_i64(given, i, 0)
         for t in range(n_trees):
-            _walk(word(step, 10), read_i32(word(step, 11), t), word(step, 12), word(step, 13), word(step, 14), x, row_by, some, scores,
-                  given, n_targets * 8, word(step, 21), mode)
+            _walk(w.nodes, read_i32(w.roots, t), w.starts, w.targets, w.values, x, row_by, some, scores, given, n_targets * 8, w.wide,
+                  mode)
         for i in range(some):
             for k in range(n_targets):
                 score = read_f64(scores, i * n_targets + k)

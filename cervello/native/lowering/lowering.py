@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -19,6 +20,8 @@ from cervello.native.graph.dims import NotAffine, Shape, product
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.graph.values import Value
+from cervello.native.kernels.schema import PREFIX, SCHEMAS
+from cervello.native.kernels.schemas import COPY_LOOP
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.registry import NoKernelError
 
@@ -39,7 +42,6 @@ class Lowering:
         self.graph, self.values = graph, values
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
-        self.buffers: list[Buffer] = []
         self.slow: dict[str, str] = {}
         self.stretches = stretches or {}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
@@ -102,10 +104,6 @@ class Lowering:
         self.copy(tensor, target)
         return target
 
-    def single_use(self, name: str) -> bool:
-        """Whether the node being lowered is the only reader of a value."""
-        return self.uses[name] == 1
-
     # Results ------------------------------------------------------------------------------------------------------------
 
     def output(self, name: str, contiguous: bool = True, over: Tensor | None = None) -> Tensor:
@@ -139,7 +137,6 @@ class Lowering:
         except NotAffine as error:
             raise NoKernelError(f"a size grows faster than the batch: {error}") from error
         buffer = Buffer(name or f"scratch of {self.node}", Space.ARENA, n_bytes)
-        self.buffers.append(buffer)
         return dense(name or buffer.name, dtype, shape, buffer)
 
     def only_reader(self, name: str) -> Node | None:
@@ -153,11 +150,19 @@ class Lowering:
 
     # Steps --------------------------------------------------------------------------------------------------------------
 
-    def emit(self, kernel: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], words: list[Any],
-             scratch: tuple[Tensor, ...] = (), op: str = "") -> Step:
-        """Adds a kernel call; operand words are (space, offset) of reads, writes, then scratch."""
+    def emit(self, kernel: str, reads: tuple[Tensor, ...], writes: tuple[Tensor, ...], scratch: tuple[Tensor, ...] = (), op: str = "",
+             **words: Any) -> Step:
+        """Adds a kernel call.
+
+        Args:
+          kernel: "module:name".
+          words: by the names of the kernel's schema, see `kernels.schemas`; parameters of a block as `more`.
+
+        Raises:
+          PlanError: the schema has other words.
+        """
         node = self.node
-        step = Step(f"cervello.native.kernels.{kernel}", reads, writes, words, op or (node.op if node else "copy"),
+        step = Step(PREFIX + kernel, reads, writes, SCHEMAS[PREFIX + kernel].arrange(words), op or (node.op if node else "copy"),
                     str(node) if node else "", scratch=scratch, times=prod(self.turns))
         self.steps.append(step)
         return step
@@ -166,21 +171,21 @@ class Lowering:
         """Copies elements between two layouts of one shape."""
         sizes, (from_, to) = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
         if len(sizes) <= _COPY_LOOPS:
-            self.emit("copies:copy", (source,), (target,), copy_words(source, target), op="copy")
+            self.emit("copies:copy", (source,), (target,), op="copy", **copy_words(source, target))
             return
         outer = len(sizes) - _COPY_LOOPS
-        words = [target.itemsize, *sizes[outer:], *from_[outer:], *to[outer:], outer]
-        for loop in zip(sizes[:outer], from_, to, strict=False):
-            words += loop
-        self.emit("copies:copy_deep", (source,), (target,), words, op="copy")
+        loops = [COPY_LOOP.arrange({"size": size, "source_by": s, "target_by": t})
+                 for size, s, t in zip(sizes[:outer], from_, to, strict=False)]
+        self.emit("copies:copy_deep", (source,), (target,), op="copy", itemsize=target.itemsize, sizes=sizes[outer:],
+                  source_by=from_[outer:], target_by=to[outer:], outer=outer, more=chain.from_iterable(loops))
 
     def place(self, name: str, tensor: Tensor) -> None:
         """Asks that a value be written to `tensor`."""
         self.places[name] = tensor
 
 
-def copy_words(source: Tensor, target: Tensor) -> list[Any]:
-    """The words of `kernels.copies.copy_strided`."""
+def copy_words(source: Tensor, target: Tensor) -> dict[str, Any]:
+    """The words of `kernels.copies.copy_strided`, by name."""
     sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
     sizes, (from_, to) = padded(sizes, steps, _COPY_LOOPS)
-    return [target.itemsize, *sizes, *from_, *to]
+    return {"itemsize": target.itemsize, "sizes": sizes, "source_by": from_, "target_by": to}

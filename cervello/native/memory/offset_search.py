@@ -32,7 +32,7 @@ class StackingOrder:
 
     Attributes:
       order: buffers such that each comes after those beneath it.
-      beneath: for each buffer, those whose ends it rests on; neighbours that are not named lie beneath one that is.
+      supports: for each buffer, those whose ends it rests on; neighbours that are not named lie beneath one that is.
     """
 
     order: tuple[int, ...]

@@ -32,7 +32,7 @@ from cervello.native.passes.batch_axes import (
 )
 from cervello.native.passes.batch_independence import BatchDependenceError, check_rows_apart
 from cervello.native.passes.dead_code import without_dead_code
-from cervello.native.passes.decompose import spelled
+from cervello.native.passes.decompose import decompose_ops
 from cervello.native.passes.dynamic_batch import StaticBatchError, make_batch_dynamic, walked
 from cervello.native.passes.dynamic_dims import forced_size
 from cervello.native.passes.trip_counts import with_trip_counts
@@ -245,7 +245,7 @@ def _read(one: Graph, batching: Batching, names: tuple[str, ...]) -> Reading:
 
 def _one_at_a_time(graph: Graph, batching: Batching, axes: dict[str, int]) -> Reading:
     try:
-        return Reading(*spelled(without_branches(graph, batching.shapes), batching.shapes), batching, axes)
+        return Reading(*decompose_ops(without_branches(graph, batching.shapes), batching.shapes), batching, axes)
     except GraphError as error:
         raise _with_sizes(error, batching) from error
 
@@ -276,7 +276,7 @@ def _checked(graph: Graph, free: Batching, taken: Batching, names: tuple[str, ..
     """The reading of one way to run N rows, or why rows are not known to be apart."""
     axes: dict[str, int] = {}
     try:
-        graph, values = spelled(graph, free.shapes)
+        graph, values = decompose_ops(graph, free.shapes)
         graph = without_dead_code(graph, names)  # what the spelling has left without a reader may be what relates the rows
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))

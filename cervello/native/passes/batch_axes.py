@@ -117,7 +117,7 @@ def behind_layers(graph: Graph, entries: Entries) -> tuple[Graph, Batching] | No
     """
     axes: dict[str, int | None] = {}
     for port, row in zip(graph.inputs, entries, strict=True):
-        if len(row) > 1 and row[0] == 1:
+        if row and row[0] == 1:  # [1]: a number per agent, such as whether an episode begins
             axes[port.name] = 0
         elif len(row) == 3 and row[1] == 1:
             axes[port.name] = 1

@@ -183,7 +183,7 @@ def _along(node: Node, inputs: list[Value]) -> set[int] | None:
         return set()
     if node.op in _PICTURES:
         return set(range(1, rank))
-    if node.op in _CHANNELS or node.op == "Trees":
+    if node.op in _CHANNELS or node.op in ("PairwiseCoupling", "Trees"):
         return {1}
     if node.op in _RECURRENT:
         return {0}

@@ -1,4 +1,4 @@
-"""Replaces nodes by the ops they are spelled in, as soon as the shapes of their inputs are known."""
+"""Replaces nodes by the ops they are made of, as soon as the shapes of their inputs are known."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 
 from cervello.errors import UnsupportedError
+from cervello.native.frontend.control_flow import FLOW
 from cervello.native.graph.dims import Shape
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value
@@ -22,6 +23,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     rearranging,
     recurrent,
     stacked,
+    support_vectors,
     traditional,
     trees,
     volumes,
@@ -33,12 +35,13 @@ _FIRST_NUMBER = 1 << 40  # node numbers no file has
 _MOST_ADDED = 20_000  # nodes beside those of the file: a sequence is as many steps as it is long
 
 
-def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
+def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
     """The graph in ops that are lowered as they are, and all its values.
 
     Args:
       shapes: of every input, with N where the batch is.
     Raises:
+      GraphError: branches or loops with values of which nothing is known.
       UnsupportedError: the ops would be more nodes than a file's size allows for.
     """
     numbers = count(_FIRST_NUMBER)
@@ -67,6 +70,8 @@ def spelled(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Va
             else:
                 nodes.append(node)
         if not changed:
+            if any(values[name].dtype is None for node in graph.nodes if node.op in FLOW for name in node.inputs if name):
+                infer(graph, shapes, settled=True)  # which says what is wrong
             return graph, values
         graph = replace(graph, nodes=tuple(nodes), constants=constants)
 

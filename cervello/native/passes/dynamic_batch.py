@@ -19,7 +19,7 @@ from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value, known
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, BatchDependenceError, check_node
-from cervello.native.passes.row_layouts import layouts, rows_axis
+from cervello.native.passes.row_layouts import layouts, moved_rows, rows_axis
 from cervello.native.shapes.infer_shapes import results
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
@@ -165,6 +165,8 @@ class _Walk:
             return node if axis == node.attributes["axis"] % len(rows) else self.with_rows(node, range(len(node.inputs)), axis)
         if node.op in _STATES:
             return self.with_rows(self.turned(node), _STATES[node.op], 1)
+        if node.op == "BatchNormalization" and rows_axis(self.shape(node.inputs[0])) == 1:
+            return self.with_rows(node, range(1, 5), 0)
         return self.aligned(node) if node.op in ELEMENTWISE else node
 
     def laid_out(self, node: Node) -> Node:
@@ -175,12 +177,35 @@ class _Walk:
             return node
         source, stretches = self.shape(name), self.stretches.get(name, 1)
         choice = source, stretches, tuple(target.tolist())
-        fitting = layouts(source, stretches, [int(size) for size in single], choice[2])  # type: ignore[arg-type]
+        sizes = [int(size) for size in single]  # type: ignore[arg-type]
+        plain = layouts(source, stretches, sizes, choice[2])
+        fitting: list[Shape | int] = [*plain, *moved_rows(source, stretches, sizes, plain)]
         if not fitting:
             return node
         self.n_layouts.setdefault(choice, len(fitting))
         wanted = fitting[self.picks.setdefault(choice, 0)]
+        if isinstance(wanted, int):
+            return self.moved(node, sizes, wanted)
         return replace(node, inputs=(name, self.sizes(wanted)))
+
+    def moved(self, node: Node, single: Sequence[int], place: int) -> Node:
+        """A Reshape of each row by itself, and the rows where the 1 at `place` was."""
+        name = node.inputs[0]
+        axis, rank = rows_axis(self.shape(name)), len(self.shape(name))
+        assert axis is not None
+        if axis:
+            name = self.transposed(name, (axis, *(i for i in range(rank) if i != axis)))
+        rows = self.sized("Reshape", name, (ROWS, *single[:place], *single[place + 1:]))
+        order = [*range(1, len(single))]
+        order.insert(place, 0)
+        return replace(node, op="Transpose", inputs=(rows,), attributes={"perm": tuple(order)})
+
+    def transposed(self, name: str, order: Sequence[int]) -> str:
+        """A Transpose of a value; its name."""
+        number = next(self._numbers)
+        made = f"{name}/{number}"
+        self.place(Node("Transpose", (name,), (made,), {"perm": tuple(order)}, index=number, name=""))
+        return made
 
     def all_rows(self, node: Node) -> Node:
         """A Slice that takes the one row takes all of them."""

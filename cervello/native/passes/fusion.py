@@ -1,4 +1,4 @@
-"""Chains of nodes that one kernel runs: x * Sigmoid(x), attention, a rectifier spelled with masks; and layer norms, see `layer_norms`.
+"""Chains of nodes that one kernel runs: x * Sigmoid(x), attention, a rectifier written with masks; and layer norms, see `layer_norms`.
 
 A chain is fused only if nobody else reads what lies between. The fused node stands where the chain's last node stood, so all its
 operands are there. Results keep every bit, but for those of layer norms.
@@ -67,9 +67,8 @@ def _transposed_late(nodes: Sequence[Node], values: dict[str, Value], outputs: S
             before = values[turn.inputs[0]]
             name = f"{node.outputs[0]} before {turn.outputs[0]}"
             values[name] = replace(before, name=name, dtype=values[node.outputs[0]].dtype)
-            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,))
-            moved[node.index] = turn = replace(turn, inputs=(name,), outputs=node.outputs)
-            node = turn
+            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,), index=turn.index)  # they change places
+            moved[node.index] = node = replace(turn, inputs=(name,), outputs=node.outputs, index=node.index)
         if node.op == "Transpose" and not node.domain:
             found[node.outputs[0]] = node
     return [moved.get(node.index, node) for node in nodes]
@@ -88,7 +87,7 @@ def _swish(node: Node, makers: Mapping[str, Node], reads: Counter[str], values: 
 
 def _rectifier(node: Node, inner: Inner, makers: Mapping[str, Node], reads: Counter[str], values: Mapping[str, Value],
                ) -> tuple[Node, list[Node]] | None:
-    """max(x, 0) spelled with masks: x * Cast(x > 0) + 0 * Cast(not x > 0), as tf2onnx writes a select; -inf gives 0 and not NaN."""
+    """max(x, 0) written with masks: x * Cast(x > 0) + 0 * Cast(not x > 0), as tf2onnx writes a select; -inf gives 0 and not NaN."""
     for kept, zeroed in (node.inputs, node.inputs[::-1]):
         product, nothing = inner(kept), inner(zeroed)
         if product is None or nothing is None or product.op != "Mul" or nothing.op != "Mul":

@@ -1,4 +1,4 @@
-"""A few nodes in place of one: how an op is spelled in others."""
+"""A few nodes in place of one: how an op is replaced by others."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ SPELLINGS: dict[tuple[str, str], tuple[Decomposition, ...]] = {}  # by domain an
 
 
 def decomposes(*ops: str, domain: str = "") -> Callable[[Decomposition], Decomposition]:
-    """Registers how ops are spelled."""
+    """Registers how ops are replaced by others."""
     def register(function: Decomposition) -> Decomposition:
         for op in ops:
             SPELLINGS[domain, op] = (*SPELLINGS.get((domain, op), ()), function)

@@ -7,7 +7,7 @@ constants of a row. Sums have another order than those of the single nodes, so t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -18,7 +18,6 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Array, Value, known
 
 F32 = np.dtype(np.float32)
-Makers = Callable[[str], Node | None]
 
 
 def with_layer_norms(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str]) -> list[Node]:

@@ -4,6 +4,9 @@ A Reshape keeps the order of elements, so rows stay apart under its target if on
 divide the elements that lie before a row, and the rest of these is part of the size that is multiplied by N. Several sizes may fit. Which
 one a file means depends on the nodes behind it: of [5, N, 16] as [5, 2, 8], attention needs [5, 2·N, 8]; of [5, N, 2, 8] as [5, 16], a
 linear layer needs [5·N, 16].
+
+Where the target has a 1 that no such size can take, the file may have had its batch moved there, which for one row is a Reshape too:
+[1, 5, 8] as [5, 1, 8] is for N rows a Transpose.
 """
 
 from __future__ import annotations
@@ -49,3 +52,14 @@ def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequen
         return (3, 0) if place == len(single) - 1 else (2, -place)
 
     return [(*single[:place], single[place] * ROWS, *single[place + 1:]) for place in sorted(fitting, key=unlikely)]
+
+
+def moved_rows(source: Shape, stretches: int, single: Sequence[int], plain: Sequence[Shape]) -> list[int]:
+    """Places of the target that rows may move to by a Transpose, as `layouts` has its arguments.
+
+    Args:
+      plain: the layouts; there is no place beside one in which rows have an axis of their own.
+    """
+    if stretches != 1 or [size for size in source if isinstance(size, Affine)] != [ROWS] or any(ROWS in shape for shape in plain):
+        return []
+    return [place for place, size in enumerate(single) if size == 1]

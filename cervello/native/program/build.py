@@ -22,6 +22,7 @@ from cervello.native.lowering.rules import (  # noqa: F401  (each registers its 
     attention,
     control_flow,
     convolution,
+    coupling,
     elementwise,
     gather_scatter,
     linear,
@@ -59,7 +60,7 @@ class BuildResult:
       graph: what was lowered: in the newest form of its ops, without dead nodes, with its batch where it lies now; a model lets it go,
         with its copy of the weights.
       slow: nodes outside the planned tier, with the reason.
-      loose: outputs whose shape depends on data.
+      dynamic_outputs: those whose shape depends on data.
     """
 
     program: Program
@@ -124,7 +125,7 @@ def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
     return tuple(int(d) for i, d in enumerate(shape) if i != axis)
 
 
-def _leaner(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
+def _smaller_peak(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
     """The second of two ways to run a graph where it takes less memory at some N and at none more, else the first."""
     lives = [arena_plan.lifetimes([step for step in way.steps if step.alive]) for way in (first, second)]
     peaks = [[arena_plan.peak_bytes(each, n_rows) for n_rows in ((1, 7, 64, 1000) if rows_vary else (1,))] for each in lives]
@@ -177,7 +178,7 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: O
     if lowering.early_matters:
         other = _prepared(reading, running, opened)[0]
         lower_graph(other, early=False)
-        lowering = _leaner(lowering, other, batching.free)
+        lowering = _smaller_peak(lowering, other, batching.free)
     steps = [step for step in lowering.steps if step.alive]
     layout = arena_plan.plan(steps, batching.free)
     ports = sum(prod(spec.shape) * spec.dtype.itemsize for spec in (*inputs, *outputs))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen import entry, linker
+from cervello.errors import ExecutionError
 from cervello.native.graph.dims import parts
 from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, PackedWeight, Space, Step, Tensor, Weight
 from cervello.native.kernels import abi
@@ -24,6 +25,7 @@ from cervello.native.memory.weights import Weights
 Array = np.ndarray[Any, Any]
 _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
+_REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}
 _PLACE = "cervello.native.kernels.runtime.placing:place"
 LONG_WORK = 2_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
 
@@ -142,10 +144,11 @@ class Program:
         """Whether other Python threads may run meanwhile."""
         return self.operations(n_rows) > LONG_WORK
 
-    def step_at(self, word: int) -> Step:
-        """The step whose words begin at `word`."""
-        planned = [step for step in self.steps if step.host is None]
-        return planned[self.offsets.index(word)]
+    def failure(self, status: int) -> ExecutionError:
+        """The error for a status above 0 that a run returned: 256 times the byte at which a step begins, and the step's own."""
+        at, code = divmod(status, 256)
+        step = [step for step in self.steps if step.host is None][self.offsets.index(at // 8)]
+        return ExecutionError(f"node {step.node or step.op}: expected to run, got {_REASONS.get(code) or f'status {code}'}")
 
 
 def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int) -> Program:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.execution.context import ExecutionContext, fail, operand_view, run_host, run_mixed, set_arrays
+from cervello.native.execution.context import ExecutionContext, operand_view, run_host, run_mixed, set_arrays
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.kernels import abi
 from cervello.native.model import Model
@@ -95,7 +95,7 @@ class Bench:
             return
         if step is not None:
             status += self._model.program.offsets[[s for s in self._model.program.steps if s.host is None].index(step)] * 8 * 256
-        raise fail(self._model.program, status)
+        raise self._model.program.failure(status)
 
     @contextmanager
     def _kept(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:

@@ -17,9 +17,12 @@ _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 ENDLESS = np.iinfo(np.int64).max  # turns of a loop that only its condition ends
 
 
-def flow_values(node: Node, values: Mapping[str, Value]) -> list[Value]:
+def flow_values(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:
     """What is known of a mark's results.
 
+    Args:
+      settled: no op will be replaced by others any more. Before, nothing is known of the results of one that will be, and of a result
+        that comes from one; after, that is refused.
     Raises:
       GraphError: branches that differ, a state that changes its shape, results of a number of turns that depends on data.
     """
@@ -31,8 +34,13 @@ def flow_values(node: Node, values: Mapping[str, Value]) -> list[Value]:
         copies = [_handed(value, name, taken) for value, name in zip(first, node.outputs[1:], strict=True)]
         return [_token(node, taken), *copies]
     if node.op == JOINED:
-        return _joined(node, values)
-    return _begun(node, values) if node.op == LOOP_BEGIN else _ended(node, values)
+        return _joined(node, values, settled)
+    return _begun(node, values, settled) if node.op == LOOP_BEGIN else _ended(node, values, settled)
+
+
+def _unknown(*values: Value) -> bool:
+    """Whether nothing is known of a value, not even its type: it comes from an op that will be replaced by others."""
+    return any(value.dtype is None for value in values)
 
 
 def never_run(node: Node, until: str) -> bool:
@@ -90,13 +98,15 @@ def _handed(value: Value, name: str, taken: Array | None) -> Value:
     return Value(name, value.shape, value.dtype)
 
 
-def _joined(node: Node, values: Mapping[str, Value]) -> list[Value]:
+def _joined(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value]:
     n, taken = len(node.outputs), values[node.inputs[0]].constant
     results = []
     for name, then, otherwise in zip(node.outputs, node.inputs[1:n + 1], node.inputs[n + 1:], strict=True):
         one, other = values[then], values[otherwise]
         if taken is not None:
             results.append(replace(one if taken else other, name=name))
+        elif not settled and _unknown(one, other):
+            results.append(Value(name, None, None))
         elif one.shape is None or one.shape != other.shape or one.dtype != other.dtype:
             raise GraphError(f"node {node}, result {name!r}: expected branches that give the same shape and type, got "
                              f"{_written(one)} and {_written(other)}")
@@ -109,7 +119,7 @@ def _written(value: Value) -> str:
     return "a shape that depends on data" if value.shape is None else f"{written(value.shape)} {value.dtype}"
 
 
-def _begun(node: Node, values: Mapping[str, Value]) -> list[Value]:
+def _begun(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value]:
     trips, condition, *given = (values[name] for name in node.inputs)
     if node.inputs[1]:
         _condition(node, condition)
@@ -119,6 +129,9 @@ def _begun(node: Node, values: Mapping[str, Value]) -> list[Value]:
         raise GraphError(f"node {node}: expected one number of turns, got {turns.size}")
     taken: list[Value] = []
     for name, value in zip(node.outputs[4:], given, strict=True):
+        if not settled and _unknown(value):
+            taken.append(Value(name, None, None))
+            continue
         if value.shape is None or value.dtype is None:
             raise GraphError(f"node {node}: expected values whose shapes are known ahead, got {value.name!r}, whose shape depends on data")
         shape = value.shape
@@ -139,7 +152,7 @@ def _begun(node: Node, values: Mapping[str, Value]) -> list[Value]:
     return [Value(counter, (2,), _I64), count, Value(turn, (), _I64), known(going, np.array(True), True), *taken]
 
 
-def _ended(node: Node, values: Mapping[str, Value]) -> list[Value]:
+def _ended(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value]:
     n_states, axes = node.attributes["states"], node.attributes["axes"]
     turns = values[node.inputs[1]].constant
     for condition in filter(None, node.inputs[2:4]):
@@ -151,6 +164,9 @@ def _ended(node: Node, values: Mapping[str, Value]) -> list[Value]:
     results = []
     for name, last, first in zip(node.outputs, ended, begun, strict=False):
         before, after = values[first], values[last]
+        if not settled and _unknown(before, after):
+            results.append(Value(name, None, None))
+            continue
         if before.shape != after.shape or before.dtype != after.dtype:
             raise GraphError(f"node {node}: expected a state that keeps its shape and type, got {_written(before)} and then "
                              f"{_written(after)}")
@@ -158,6 +174,9 @@ def _ended(node: Node, values: Mapping[str, Value]) -> list[Value]:
     for name, source, axis in zip(node.outputs[n_states:], given, axes, strict=True):
         value = values[source]
         if not name:
+            continue
+        if not settled and _unknown(value):
+            results.append(Value(name, None, None))
             continue
         if value.shape is None or turns is None or int(turns) > 1 << 31:
             raise GraphError(f"node {node}, result {name!r}: expected a number of turns and a shape that are known ahead, got ones that "

@@ -20,7 +20,7 @@ from cervello.native.frontend.folding import MOST_ELEMENTS, affords, found, keep
 from cervello.native.frontend.operand_rules import check_operands
 from cervello.native.frontend.schema_inference import Inferred, infer_by_schema
 from cervello.native.graph.budget import MOST_ROW_BYTES
-from cervello.native.graph.dims import Affine, NotAffine, Shape, at, parts, product, written
+from cervello.native.graph.dims import NotAffine, Shape, at, parts, product, written
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Array, Value, known
 from cervello.native.shapes.control_flow import ending, flow_values, never_run
@@ -38,11 +38,12 @@ _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im",
 _RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
-def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
+def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict[str, Value]:
     """All values of a graph.
 
     Args:
       shapes: the shape of every input, with N where the batch is.
+      settled: see `flow_values`.
     """
     values: dict[str, Value] = {"": Value("", None, None)}
     for name, data in graph.constants.items():
@@ -54,18 +55,18 @@ def infer(graph: Graph, shapes: dict[str, Shape]) -> dict[str, Value]:
         if never_run(node, until):
             values.update((name, Value(name, None, None)) for name in node.outputs if name)
             continue
-        for value in results(node, values):
+        for value in results(node, values, settled):
             values[value.name] = value
         until = ending(node, values)
     return values
 
 
-def results(node: Node, values: Mapping[str, Value]) -> list[Value]:
-    """What is known of a node's results, from what is known of its inputs."""
+def results(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:
+    """What is known of a node's results, from what is known of its inputs; `settled`: see `flow_values`."""
     inputs = [values[name] if name else None for name in node.inputs]
     check_operands(node, inputs)
     if node.op in FLOW and not node.domain:
-        return flow_values(node, values)
+        return flow_values(node, values, settled)
     while inputs and inputs[-1] is None:
         inputs.pop()
     reached = any(value is not None and value.from_input for value in inputs) or node.op in RANDOM
@@ -195,7 +196,3 @@ def _tidy(array: Array) -> Array:
     items: list[Any] = array.reshape(-1).tolist()
     dtype = np.float64 if any(isinstance(i, float) for i in items) else np.int64
     return array.astype(dtype)
-
-
-def mentions_rows(value: Value) -> bool:
-    return value.shape is not None and any(isinstance(d, Affine) for d in value.shape)

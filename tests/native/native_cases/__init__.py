@@ -1,12 +1,25 @@
 """Graphs of one op or a few, at any width: the law harness and the comparisons with onnxruntime run over the same list."""
 
-from native_cases import elementwise, indexing, movement, picking, products, quantised, random, recurrent, reductions, traditional, windows
+from native_cases import (
+    elementwise,
+    indexing,
+    movement,
+    picking,
+    products,
+    quantised,
+    random,
+    recurrent,
+    reductions,
+    support_vectors,
+    traditional,
+    windows,
+)
 from native_cases.case import Case
 
 FAMILIES: dict[str, list[Case]] = {
     "elementwise": elementwise.CASES, "products": products.CASES, "reductions": reductions.CASES, "windows": windows.CASES,
     "movement": movement.CASES, "recurrent": recurrent.CASES, "random": random.CASES, "quantised": quantised.CASES,
-    "traditional": traditional.CASES,
+    "traditional": [*traditional.CASES, *support_vectors.CASES],
     "picking": [*picking.CASES, *indexing.CASES]}
 ALL = [case for cases in FAMILIES.values() for case in cases]
 WIDTHS = (1, 3, 5, 17, 31, 33)

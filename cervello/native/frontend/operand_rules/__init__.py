@@ -22,6 +22,7 @@ from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters
     recurrent,
     reductions,
     signals,
+    support_vectors,
     traditional,
     windows,
     words,

@@ -10,11 +10,11 @@ from cervello.native.frontend.operand_rules.table import Operands, operands_of
 from cervello.native.frontend.trees import FOREST, ML
 from cervello.native.graph.dims import Affine, parts, written
 
-_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 _KINDS = ("floats", "int64s", "tensor")
 
 
-def _features(o: Operands) -> int:
+def n_features(o: Operands) -> int:
     """The number of features of [rows, features], or of one row without an axis for it."""
     rank = o.rank(0, "rows of features", 1, 2)
     size = o.shape(0)[rank - 1]
@@ -46,7 +46,7 @@ def _normalizer(o: Operands) -> None:
 def _coefficients(o: Operands, count: int | None) -> int:
     """How many scores there are: as `count` says, or as the coefficients of as many as fit."""
     numbers = o.attribute("coefficients", ())
-    intercepts, found = len(o.attribute("intercepts", ())), _features(o)
+    intercepts, found = len(o.attribute("intercepts", ())), n_features(o)
     wanted = count if count is not None else len(numbers) // found
     if not wanted or len(numbers) != wanted * found:
         o.fail(f"coefficients for {found} features{'' if count is None else f' of {count} targets'}", len(numbers))
@@ -57,13 +57,13 @@ def _coefficients(o: Operands, count: int | None) -> int:
 
 @operands_of("LinearRegressor", domain=ML)
 def _linear_regressor(o: Operands) -> None:
-    o.choice("post_transform", "NONE", _TRANSFORMS)
+    o.choice("post_transform", "NONE", TRANSFORMS)
     _coefficients(o, o.at_least("targets", 1, 1))
 
 
 @operands_of("LinearClassifier", domain=ML)
 def _linear_classifier(o: Operands) -> None:
-    o.choice("post_transform", "NONE", _TRANSFORMS)
+    o.choice("post_transform", "NONE", TRANSFORMS)
     labels = len(o.attribute("classlabels_ints", ()))
     scores = _coefficients(o, None)
     if labels < 2 or scores not in ({1, 2} if labels == 2 else {labels}):
@@ -73,7 +73,7 @@ def _linear_classifier(o: Operands) -> None:
 @operands_of("TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble", domain=ML)
 def _trees(o: Operands) -> None:
     forest = o.attribute(FOREST)
-    if forest is not None and _features(o) < forest.n_features:
+    if forest is not None and n_features(o) < forest.n_features:
         o.fail(f"at least {forest.n_features} features, as nodes compare", written(o.shape(0)))
 
 

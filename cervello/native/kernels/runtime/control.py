@@ -23,7 +23,26 @@ from cervello.codegen.memory import (
     write_i64,
 )
 from cervello.native.kernels.abi import (
+    ARG_ALSO,
+    ARG_ARRAY_TYPE,
+    ARG_BASE,
+    ARG_BUFFERS,
+    ARG_DESCR,
+    ARG_DIMS,
+    ARG_FIXED_BYTES,
+    ARG_FLAGS,
+    ARG_GIVEN_INPUTS,
+    ARG_GIVEN_OUTPUTS,
+    ARG_HEADER,
+    ARG_HIDDEN,
+    ARG_MOST_DIMS,
+    ARG_NAME,
+    ARG_NDIM,
+    ARG_OUTPUT,
+    ARG_ROW_BYTES,
+    ARG_WORDS,
     CTX_ALL_DETERMINISTIC,
+    CTX_ARGUMENTS,
     CTX_ARRAY_EMPTY,
     CTX_DECREF,
     CTX_DETERMINISTIC,
@@ -32,15 +51,14 @@ from cervello.native.kernels.abi import (
     CTX_DICT_SET,
     CTX_DICT_SIZE,
     CTX_DICT_TYPE,
-    CTX_DOOR,
     CTX_ERR_CLEAR,
     CTX_FOLLOW,
+    CTX_FUSED_OPS,
     CTX_INCREF,
     CTX_KEEP,
     CTX_KEY,
     CTX_KEYS,
-    CTX_MOVES,
-    CTX_N_MOVES,
+    CTX_N_FUSED_OPS,
     CTX_POSITION,
     CTX_RESULTS_TYPE,
     CTX_RUN,
@@ -49,30 +67,12 @@ from cervello.native.kernels.abi import (
     CTX_STR_TYPE,
     CTX_UNTIL,
     CTX_VALUE,
-    DOOR_ALSO,
-    DOOR_ARRAY_TYPE,
-    DOOR_BASE,
-    DOOR_BUFFERS,
-    DOOR_DESCR,
-    DOOR_DIMS,
-    DOOR_FIXED_BYTES,
-    DOOR_FLAGS,
-    DOOR_GIVEN_INPUTS,
-    DOOR_GIVEN_OUTPUTS,
-    DOOR_HEADER,
-    DOOR_HIDDEN,
-    DOOR_MOST_DIMS,
-    DOOR_NAME,
-    DOOR_NDIM,
-    DOOR_OUTPUT,
-    DOOR_ROW_BYTES,
-    DOOR_WORDS,
-    MOVE_ADDRESS,
-    MOVE_KIND,
-    MOVE_NOISE,
-    MOVE_PORT,
-    MOVE_ROW_BYTES,
-    MOVE_WORDS,
+    FUSED_ADDRESS,
+    FUSED_KIND,
+    FUSED_NOISE,
+    FUSED_PORT,
+    FUSED_ROW_BYTES,
+    FUSED_WORDS,
     PLAN_RELEASES_GIL,
 )
 from cervello.native.kernels.runtime.execution import execute
@@ -87,17 +87,17 @@ def _fits(entry, array, array_type, n_rows):
     if word(array + TYPE, 0) != array_type:
         return False
     dtype = word(array + DTYPE, 0)
-    if dtype != word(entry, DOOR_DESCR) and dtype != word(entry, DOOR_ALSO):
+    if dtype != word(entry, ARG_DESCR) and dtype != word(entry, ARG_ALSO):
         return False
-    flags = word(entry, DOOR_FLAGS)
+    flags = word(entry, ARG_FLAGS)
     if read_i32(array + FLAGS, 0) & flags != flags:
         return False
-    n_dims = word(entry, DOOR_NDIM)
+    n_dims = word(entry, ARG_NDIM)
     if read_i32(array + RANK, 0) != n_dims:
         return False
     dims = word(array + SHAPE, 0)
     for d in range(n_dims):
-        expected = word(entry, DOOR_DIMS + d)
+        expected = word(entry, ARG_DIMS + d)
         if word(dims, d) != (n_rows if expected < 0 else expected):
             return False
     return True
@@ -106,15 +106,15 @@ def _fits(entry, array, array_type, n_rows):
 @inline
 def _apart(door, port, n_rows):
     """Whether no output among an array and those before it shares memory with another of them: a program may write early and read late."""
-    entry = door + (DOOR_HEADER + port * DOOR_WORDS) * 8
-    start, output = word(entry, DOOR_BASE), word(entry, DOOR_OUTPUT)
-    end = start + n_rows * word(entry, DOOR_ROW_BYTES) + word(entry, DOOR_FIXED_BYTES)
+    entry = door + (ARG_HEADER + port * ARG_WORDS) * 8
+    start, output = word(entry, ARG_BASE), word(entry, ARG_OUTPUT)
+    end = start + n_rows * word(entry, ARG_ROW_BYTES) + word(entry, ARG_FIXED_BYTES)
     for i in range(port):
-        other = door + (DOOR_HEADER + i * DOOR_WORDS) * 8
-        if output + word(other, DOOR_OUTPUT) == 0:
+        other = door + (ARG_HEADER + i * ARG_WORDS) * 8
+        if output + word(other, ARG_OUTPUT) == 0:
             continue
-        begin = word(other, DOOR_BASE)
-        if begin < end and start < begin + n_rows * word(other, DOOR_ROW_BYTES) + word(other, DOOR_FIXED_BYTES):
+        begin = word(other, ARG_BASE)
+        if begin < end and start < begin + n_rows * word(other, ARG_ROW_BYTES) + word(other, ARG_FIXED_BYTES):
             return False
     return True
 
@@ -122,19 +122,19 @@ def _apart(door, port, n_rows):
 @noinline
 def _door(ctx, objects, n_rows):
     """Checks arrays and notes their addresses; 0, or -1 - i when array i does not fit as it is."""
-    door = word(ctx, CTX_DOOR)
-    array_type = word(door, DOOR_ARRAY_TYPE)
-    entry, written = door + DOOR_HEADER * 8, 0
-    for i in range(word(door, DOOR_BUFFERS)):
-        if word(entry, DOOR_HIDDEN) == 0:
+    door = word(ctx, CTX_ARGUMENTS)
+    array_type = word(door, ARG_ARRAY_TYPE)
+    entry, written = door + ARG_HEADER * 8, 0
+    for i in range(word(door, ARG_BUFFERS)):
+        if word(entry, ARG_HIDDEN) == 0:
             array = word(objects, i)
             if not _fits(entry, array, array_type, n_rows):
                 return -1 - i
-            write_i64(entry, DOOR_BASE, word(array + DATA, 0))
-            written |= word(entry, DOOR_OUTPUT)
+            write_i64(entry, ARG_BASE, word(array + DATA, 0))
+            written |= word(entry, ARG_OUTPUT)
             if written != 0 and not _apart(door, i, n_rows):
                 return -1 - i
-        entry += DOOR_WORDS * 8
+        entry += ARG_WORDS * 8
     return 0
 
 
@@ -151,7 +151,7 @@ def run(ctx, plan, n, objects, n_objects):
     first = n
     if n_objects != 0:
         first = 0
-        if n_objects != word(word(ctx, CTX_DOOR), DOOR_BUFFERS):
+        if n_objects != word(word(ctx, CTX_ARGUMENTS), ARG_BUFFERS):
             return -1 - n_objects
         status = _door(ctx, objects, n)
         if status != 0:
@@ -162,12 +162,12 @@ def run(ctx, plan, n, objects, n_objects):
 @noinline
 def _inward(ctx, n_rows):
     """What wrappers do to inputs before a run."""
-    first = word(ctx, CTX_DOOR) + DOOR_HEADER * 8
+    first = word(ctx, CTX_ARGUMENTS) + ARG_HEADER * 8
     slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
-    for m in range(word(ctx, CTX_N_MOVES)):
-        move = word(ctx, CTX_MOVES) + m * MOVE_WORDS * 8
-        kind, row_bytes, address = word(move, MOVE_KIND), word(move, MOVE_ROW_BYTES), word(move, MOVE_ADDRESS)
-        column = word(first + word(move, MOVE_PORT) * DOOR_WORDS * 8, DOOR_BASE)
+    for m in range(word(ctx, CTX_N_FUSED_OPS)):
+        move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
+        kind, row_bytes, address = word(move, FUSED_KIND), word(move, FUSED_ROW_BYTES), word(move, FUSED_ADDRESS)
+        column = word(first + word(move, FUSED_PORT) * ARG_WORDS * 8, ARG_BASE)
         if kind == 0:
             for i in range(n_rows):
                 copy_row(column + i * row_bytes, address + word(slots, i) * row_bytes, row_bytes)
@@ -178,7 +178,7 @@ def _inward(ctx, n_rows):
             for i in range(n_rows):
                 write_f32(column, i, np.float32(1.0) if word(steps, word(slots, i)) == 0 else np.float32(0.0))
         elif kind == 4:
-            block = move + MOVE_NOISE * 8
+            block = move + FUSED_NOISE * 8
             write_i64(block, 0, column)
             write_i64(block, 2, n_rows)
             write_i64(block, 4, slots)
@@ -217,17 +217,17 @@ def _has_plain_keys(ctx, names):
 @noinline
 def _found_in_order(ctx, names, output, arrays):
     """Whether the keys of a dict of the right size are the door's own names, in its order; notes the arrays then. Nothing is compared."""
-    door, following = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_NEXT)
+    door, following = word(ctx, CTX_ARGUMENTS), word(ctx, CTX_DICT_NEXT)
     write_i64(ctx, CTX_POSITION, 0)
-    entry = door + DOOR_HEADER * 8
-    for i in range(word(door, DOOR_BUFFERS)):
-        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
+    entry = door + ARG_HEADER * 8
+    for i in range(word(door, ARG_BUFFERS)):
+        if word(entry, ARG_HIDDEN) == 0 and word(entry, ARG_OUTPUT) == output:
             if call_c_4(following, names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) == 0:
                 return False
-            if word(ctx, CTX_KEY) != word(entry, DOOR_NAME):
+            if word(ctx, CTX_KEY) != word(entry, ARG_NAME):
                 return False
             write_i64(arrays, i, word(ctx, CTX_VALUE))
-        entry += DOOR_WORDS * 8
+        entry += ARG_WORDS * 8
     return True
 
 
@@ -236,58 +236,58 @@ def _found_by_name(ctx, names, output, arrays):
     """Looks the arrays of a dict up and notes them; 0, or -1 - i when array i is not there or the dict is not to be trusted."""
     if not _has_plain_keys(ctx, names):
         return -1
-    door, get = word(ctx, CTX_DOOR), word(ctx, CTX_DICT_GET)
-    entry = door + DOOR_HEADER * 8
-    for i in range(word(door, DOOR_BUFFERS)):
-        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) == output:
-            found = call_c_2(get, names, word(entry, DOOR_NAME))
+    door, get = word(ctx, CTX_ARGUMENTS), word(ctx, CTX_DICT_GET)
+    entry = door + ARG_HEADER * 8
+    for i in range(word(door, ARG_BUFFERS)):
+        if word(entry, ARG_HIDDEN) == 0 and word(entry, ARG_OUTPUT) == output:
+            found = call_c_2(get, names, word(entry, ARG_NAME))
             if found == 0:
                 return -1 - i
             write_i64(arrays, i, found)
-        entry += DOOR_WORDS * 8
+        entry += ARG_WORDS * 8
     return 0
 
 
 @noinline
 def _made(ctx, names, arrays, n_rows):
     """Puts fresh arrays for n_rows rows into an empty dict and notes them; False for want of memory."""
-    door, sizes = word(ctx, CTX_DOOR), stack_words(DOOR_MOST_DIMS)
-    entry = door + DOOR_HEADER * 8
-    for i in range(word(door, DOOR_BUFFERS)):
-        if word(entry, DOOR_HIDDEN) == 0 and word(entry, DOOR_OUTPUT) != 0:
-            n_dims, descr = word(entry, DOOR_NDIM), word(entry, DOOR_DESCR)
+    door, sizes = word(ctx, CTX_ARGUMENTS), stack_words(ARG_MOST_DIMS)
+    entry = door + ARG_HEADER * 8
+    for i in range(word(door, ARG_BUFFERS)):
+        if word(entry, ARG_HIDDEN) == 0 and word(entry, ARG_OUTPUT) != 0:
+            n_dims, descr = word(entry, ARG_NDIM), word(entry, ARG_DESCR)
             for d in range(n_dims):
-                size = word(entry, DOOR_DIMS + d)
+                size = word(entry, ARG_DIMS + d)
                 write_i64(sizes, d, n_rows if size < 0 else size)
             call_c_1(word(ctx, CTX_INCREF), descr)  # the next line takes a reference
             array = call_c_int_2_int(word(ctx, CTX_ARRAY_EMPTY), n_dims, sizes, descr, 0)
             status = 1
             if array != 0:
-                status = call_c_3(word(ctx, CTX_DICT_SET), names, word(entry, DOOR_NAME), array)
+                status = call_c_3(word(ctx, CTX_DICT_SET), names, word(entry, ARG_NAME), array)
                 call_c_1(word(ctx, CTX_DECREF), array)
             if status != 0:
                 call_c_0(word(ctx, CTX_ERR_CLEAR))
                 return False
             write_i64(arrays, i, array)
-        entry += DOOR_WORDS * 8
+        entry += ARG_WORDS * 8
     return True
 
 
 @noinline
 def _count_references(ctx, function):
     """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
-    door = word(ctx, CTX_DOOR)
-    n_buffers = word(door, DOOR_BUFFERS)
-    arrays = door + (DOOR_HEADER + n_buffers * DOOR_WORDS) * 8
+    door = word(ctx, CTX_ARGUMENTS)
+    n_buffers = word(door, ARG_BUFFERS)
+    arrays = door + (ARG_HEADER + n_buffers * ARG_WORDS) * 8
     for i in range(n_buffers):
-        if word(door + (DOOR_HEADER + i * DOOR_WORDS) * 8, DOOR_HIDDEN) == 0:
+        if word(door + (ARG_HEADER + i * ARG_WORDS) * 8, ARG_HIDDEN) == 0:
             call_c_1(function, word(arrays, i))
 
 
 @noinline
 def _run_found(ctx, plan, n, objects, n_objects):
     """What `run_named` does with arrays that have passed the door."""
-    door = word(ctx, CTX_DOOR)
+    door = word(ctx, CTX_ARGUMENTS)
     moves = n_objects != 2 and n_objects != 6
     if n_objects != 2:
         write_i64(ctx, CTX_SLOTS, word(word(objects, 2) + DATA, 0))
@@ -295,7 +295,7 @@ def _run_found(ctx, plan, n, objects, n_objects):
         write_i64(ctx, CTX_KEYS, word(word(objects, 4) + DATA, 0))
         write_i64(ctx, CTX_ALL_DETERMINISTIC, 0)
         flags = 0
-        if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, DOOR_ARRAY_TYPE):
+        if n_objects > 5 and word(word(objects, 5) + TYPE, 0) == word(door, ARG_ARRAY_TYPE):
             flags = word(word(objects, 5) + DATA, 0)
         write_i64(ctx, CTX_DETERMINISTIC, flags)
     if moves:
@@ -325,18 +325,18 @@ def run_named(ctx, plan, n, objects, n_objects):
     makes the status NONFINITE then, or -1 where a wrapper refuses it. A plan in pieces may then be over before all rows have run, when
     CTX_UNTIL says so: CTX_RUN tells how many have.
     """
-    door = word(ctx, CTX_DOOR)
+    door = word(ctx, CTX_ARGUMENTS)
     inputs, outputs = word(objects, 0), word(objects, 1)
     size, dict_type = word(ctx, CTX_DICT_SIZE), word(ctx, CTX_DICT_TYPE)
     kind = word(outputs + TYPE, 0)
     makes = kind == word(ctx, CTX_RESULTS_TYPE) and call_c_1(size, outputs) == 0
     if word(inputs + TYPE, 0) != dict_type or (kind != dict_type and not makes):
         return -1
-    if call_c_1(size, inputs) != word(door, DOOR_GIVEN_INPUTS):
+    if call_c_1(size, inputs) != word(door, ARG_GIVEN_INPUTS):
         return -1
-    if not makes and call_c_1(size, outputs) != word(door, DOOR_GIVEN_OUTPUTS):
+    if not makes and call_c_1(size, outputs) != word(door, ARG_GIVEN_OUTPUTS):
         return -1
-    arrays = door + (DOOR_HEADER + word(door, DOOR_BUFFERS) * DOOR_WORDS) * 8
+    arrays = door + (ARG_HEADER + word(door, ARG_BUFFERS) * ARG_WORDS) * 8
     status = 0
     for output in range(1 if makes else 2):  # a call that stands here once is compiled once
         names = inputs if output == 0 else outputs

@@ -6,9 +6,14 @@ from cervello.codegen.compiler import noinline
 from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_kernel, word, write_i64
 from cervello.native.kernels.abi import (
+    ARG_BASE,
+    ARG_BUFFERS,
+    ARG_HEADER,
+    ARG_ROW_BYTES,
+    ARG_WORDS,
+    CTX_ARGUMENTS,
     CTX_CLOCK,
     CTX_CLOCK_WRITES,
-    CTX_DOOR,
     CTX_ITERATIONS,
     CTX_NOW,
     CTX_RESTORE_THREAD,
@@ -21,11 +26,6 @@ from cervello.native.kernels.abi import (
     CTX_SPACES,
     CTX_SURE,
     CTX_UNTIL,
-    DOOR_BASE,
-    DOOR_BUFFERS,
-    DOOR_HEADER,
-    DOOR_ROW_BYTES,
-    DOOR_WORDS,
     FIRST_BUFFER,
     JUMP,
     PLAN_END,
@@ -34,6 +34,8 @@ from cervello.native.kernels.abi import (
     PLAN_RELEASES_GIL,
     PLAN_ROWS,
     PLAN_WORDS,
+    STEP_KERNEL,
+    STEP_WORDS,
 )
 
 
@@ -46,7 +48,7 @@ def run_steps(program, end, ctx):
     """
     step = program
     while step < end:
-        status = call_kernel(word(step, 0), step, ctx)
+        status = call_kernel(word(step, STEP_KERNEL), step, ctx)
         if status > 0:
             return (step - program) * 256 + status
         if status < 0:
@@ -54,17 +56,17 @@ def run_steps(program, end, ctx):
             if step < program or step >= end:  # words of a slower tier's steps there are none, so the end is another stretch's beginning
                 return JUMP + (step - program) // 8
         else:
-            step += word(step, 1) * 8
+            step += word(step, STEP_WORDS) * 8
     return 0
 
 
 @noinline
 def piece(ctx, door, plan, first):
     """Runs a plan without parts on the arrays noted at a door, from row `first` on."""
-    entry = door + DOOR_HEADER * 8
-    for i in range(word(door, DOOR_BUFFERS)):
-        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, DOOR_BASE) + first * word(entry, DOOR_ROW_BYTES))
-        entry += DOOR_WORDS * 8
+    entry = door + ARG_HEADER * 8
+    for i in range(word(door, ARG_BUFFERS)):
+        write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, ARG_BASE) + first * word(entry, ARG_ROW_BYTES))
+        entry += ARG_WORDS * 8
     write_i64(ctx, CTX_ROWS, word(plan, PLAN_ROWS))
     write_i64(ctx, CTX_ROW, first)
     write_i64(ctx, CTX_ITERATIONS, 0)
@@ -96,7 +98,7 @@ def _in_time(ctx, first, n_rows):
 
 @noinline
 def _pieces(ctx, plan, first):
-    door, n_parts, limited = word(ctx, CTX_DOOR), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
+    door, n_parts, limited = word(ctx, CTX_ARGUMENTS), word(plan, PLAN_PARTS), word(ctx, CTX_UNTIL) != 0
     if n_parts == 0:
         return piece(ctx, door, plan, first)
     for p in range(n_parts):

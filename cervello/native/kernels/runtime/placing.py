@@ -9,7 +9,7 @@ _ALIGNMENT = 64
 
 
 @noinline
-def _settle(places, sizes, pile, end):
+def _resolve_offsets(places, sizes, pile, end):
     """Puts every buffer of a pile on the highest of those beneath it; the bytes they take in all."""
     total = 0
     while pile < end:
@@ -42,10 +42,10 @@ def place(places, table, n_rows):
     least = -1
     for _ in range(n_piles):
         end = pile + (1 + word(pile, 0)) * 8
-        total = _settle(places, sizes, pile + 8, end)
+        total = _resolve_offsets(places, sizes, pile + 8, end)
         if least < 0 or total < least:
             least, best = total, pile
         pile = end
     if n_piles > 1:
-        _settle(places, sizes, best + 8, best + (1 + word(best, 0)) * 8)
+        _resolve_offsets(places, sizes, best + 8, best + (1 + word(best, 0)) * 8)
     return max(least, 0)

@@ -13,15 +13,15 @@ from cervello.codegen.float_mode import pin_float_mode, restore_float_mode
 from cervello.codegen.memory import call_c_0, call_c_1, call_c_2, word, write_i64
 from cervello.native.kernels.abi import (
     CTX_ALL_DETERMINISTIC,
+    CTX_ARGUMENTS,
     CTX_DETERMINISTIC,
-    CTX_DOOR,
     CTX_RESTORE_THREAD,
     CTX_SAVE_THREAD,
     CTX_SLOTS,
     JOB_ACQUIRE,
     JOB_CONTEXT,
-    JOB_CREW,
     JOB_LOCK,
+    JOB_N_WORKERS,
     JOB_NEXT,
     JOB_PENDING,
     JOB_PLAN,
@@ -49,9 +49,9 @@ _NO_MORE = 1 << 40
 
 
 @noinline
-def _take(job, ctx):
+def _claim(job, ctx):
     """Runs pieces until there are none left."""
-    plan, door = word(job, JOB_PLAN), word(word(job, JOB_CONTEXT), CTX_DOOR)
+    plan, door = word(job, JOB_PLAN), word(word(job, JOB_CONTEXT), CTX_ARGUMENTS)
     n_pieces = word(plan, PLAN_PIECES)
     at, begin, first = plan + PLAN_WORDS * 8, 0, 0  # the part that has the piece, and the piece and row it begins with
     while True:
@@ -102,7 +102,7 @@ def work(worker):
             write_i64(ctx, i, word(leader, i))
         write_i64(ctx, CTX_ALL_DETERMINISTIC, word(leader, CTX_ALL_DETERMINISTIC))
         mode = pin_float_mode()
-        _take(job, ctx)
+        _claim(job, ctx)
         restore_float_mode(mode)
         lock, release = word(job, JOB_LOCK), word(job, JOB_RELEASE)
         if add(job, JOB_PENDING, -1) == 1 and exchange(job, JOB_SLEEPING, 0) == 1:
@@ -112,9 +112,9 @@ def work(worker):
     return 0
 
 
-def lead(job):
+def run_parallel(job):
     """Runs a job with the workers it names; 0, or where a piece failed, as `walk` says."""
-    ctx, n_workers, release = word(job, JOB_CONTEXT), word(job, JOB_CREW), word(job, JOB_RELEASE)
+    ctx, n_workers, release = word(job, JOB_CONTEXT), word(job, JOB_N_WORKERS), word(job, JOB_RELEASE)
     thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
     store(job, JOB_STATUS, 0)
     store(job, JOB_NEXT, 0)
@@ -126,7 +126,7 @@ def lead(job):
         if exchange(worker, WORKER_SLEEPING, 0) == 1:
             call_c_1(release, word(worker, WORKER_LOCK))
     mode = pin_float_mode()
-    _take(job, ctx)
+    _claim(job, ctx)
     restore_float_mode(mode)
     for i in range(n_workers):  # who has not begun need not: nothing is left
         if exchange(word(job, JOB_WORDS + 2 * i), WORKER_JOB, 0) == job:

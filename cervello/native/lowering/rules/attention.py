@@ -9,6 +9,7 @@ import numpy as np
 from cervello.native.graph.dims import Dim
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
+from cervello.native.kernels.schemas import ATTEND_OP
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
@@ -35,18 +36,20 @@ def _attend(lowering: Lowering, node: Node) -> None:
     strides = [_lead(tensor, lead) for tensor in (q, k, v, target)] + [each[:-2] for each in spread]
     sizes, steps = padded(*collapse(lead, strides), 3)
     m, n, d, dv = (int(size) for size in (*shape[-2:], q.shape[-1], v.shape[-1]))
-    words: list[Any] = [*sizes, *(stride for step in steps[:4] for stride in step), m, n, d, dv, q.strides[-2], *k.strides[-2:],
-                        *v.strides[-2:], target.strides[-2], segments_for(d, n), segments_for(n, dv),
-                        Weight(padded_bias(None, max(n, dv))), len(others), Address(_K + "reduce_last:softmax")]
+    ops: list[Any] = []
     for (op, on_left), each, step in zip(node.attributes["ops"], spread, steps[4:], strict=True):
-        broadcast_mask = 0 if each[-1] else (1 if on_left else 2)
-        words += [Address(f"{_K}{BINARY[F32][op]}"), int(on_left), *step, each[-2], broadcast_mask]
+        ops += ATTEND_OP.arrange({"block": Address(f"{_K}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
+                                  "mask": 0 if each[-1] else (1 if on_left else 2)})
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
     turned, at_once = turned_floats(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
     rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
     scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
     idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand
-    lowering.emit("attention:attend", (q, k, v, *others, *idle), (target,), words, scratch=scratch)
+    lowering.emit(
+        "attention:attend", (q, k, v, *others, *idle), (target,), scratch, sizes=sizes, q_by=steps[0], k_by=steps[1], v_by=steps[2],
+        out_by=steps[3], m=m, n=n, d=d, dv=dv, q_row=q.strides[-2], k_row=k.strides[-2], k_column=k.strides[-1], v_row=v.strides[-2],
+        v_column=v.strides[-1], out_row=target.strides[-2], d_segments=segments_for(d, n), n_segments=segments_for(n, dv),
+        zeros=Weight(padded_bias(None, max(n, dv))), n_ops=len(others), softmax=Address(_K + "reduce_last:softmax"), more=ops)
 
 
 def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""If, Loop and Scan, by the marks they are laid out with (see `native.flow`).
+"""If, Loop and Scan, by the marks they are laid out with (see `frontend.control_flow`).
 
 Their steps lie in the program like any others, with jumps between, and their buffers in the one arena: what turns read from around them
 is kept until the last turn is over, what they hold for themselves is planned as if there were one.
@@ -38,7 +38,7 @@ def _label(lowering: Lowering) -> Step:
 @lowers(BRANCH)
 def _branch(lowering: Lowering, node: Node) -> None:
     otherwise = lowering.open[node.outputs[0]] = _label(lowering)
-    lowering.emit("control_flow:branch", (lowering.tensor(node.inputs[0]),), (), [Jump(otherwise)])
+    lowering.emit("control_flow:branch", (lowering.tensor(node.inputs[0]),), (), to=Jump(otherwise))
 
 
 @lowers(OTHERWISE)
@@ -47,7 +47,7 @@ def _otherwise(lowering: Lowering, node: Node) -> None:
         if name:
             lowering.copy(lowering.tensor(name), lowering.output(copy))
     end = lowering.open[node.outputs[0]] = _label(lowering)
-    lowering.emit("control_flow:jump", (), (), [Jump(end)])
+    lowering.emit("control_flow:jump", (), (), to=Jump(end))
     lowering.steps.append(lowering.open.pop(node.inputs[0]))
 
 
@@ -75,9 +75,9 @@ def _turns(lowering: Lowering, node: Node) -> None:
         lowering.copy(source, state)
         lowering.alias(state.name, state)
     both, flag = lowering.scratch((2,), _I64, counter), lowering.scratch((), _BOOL, going)
-    loop = lowering.open[counter] = _Loop(
-        lowering.emit("control_flow:begin", (turns, condition), (both, flag), []), _label(lowering), _label(lowering))
-    loop.begin.words.append(Jump(loop.end))
+    again, end = _label(lowering), _label(lowering)
+    begin = lowering.emit("control_flow:loop_begin", (turns, condition), (both, flag), to=Jump(end))
+    loop = lowering.open[counter] = _Loop(begin, again, end)
     loop.begin.keeps = tuple(state for _, state in states)
     lowering.steps.append(loop.again)
     lowering.alias(counter, both)
@@ -90,8 +90,8 @@ def _turns(lowering: Lowering, node: Node) -> None:
         sequence, element = lowering.tensor(name), lowering.output(taken[n_states + i])
         axis = node.attributes["axes"][i] % len(sequence.shape)
         one = _without(sequence, axis)
-        lowering.emit("control_flow:take", (sequence, both), (element,), [
-            sequence.shape[axis], sequence.strides[axis], node.attributes["reverse"][i], *copy_words(one, element)])
+        lowering.emit("control_flow:scan_read", (sequence, both), (element,), length=sequence.shape[axis],
+                      element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(one, element))
 
 
 @lowers(LOOP_END)
@@ -105,8 +105,8 @@ def _turned(lowering: Lowering, node: Node) -> None:
             element, sequence = lowering.tensor(name), lowering.output(result, contiguous=False)
             axis = axes[i] % len(sequence.shape)
             one = _without(sequence, axis)
-            lowering.emit("control_flow:put", (element, both), (sequence,), [
-                sequence.shape[axis], sequence.strides[axis], node.attributes["reverse"][i], *copy_words(element, one)])
+            lowering.emit("control_flow:scan_write", (element, both), (sequence,), length=sequence.shape[axis],
+                          element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(element, one))
             loop.begin.keeps += (sequence,)  # it fills turn by turn
     states = [lowering.tensor(name) for name in begun]
     results = [lowering.tensor(name) for name in ended]
@@ -119,7 +119,7 @@ def _turned(lowering: Lowering, node: Node) -> None:
             lowering.copy(last, state)
     goes_on = node.inputs[3]
     condition = lowering.tensor(goes_on) if goes_on else lowering.stored(f"{node.inputs[0]}/on", np.array(True))
-    again = lowering.emit("control_flow:again", (condition,), (both, lowering.tensor(going)), [Jump(loop.again)])
+    again = lowering.emit("control_flow:loop_next", (condition,), (both, lowering.tensor(going)), to=Jump(loop.again))
     again.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)
     lowering.steps.append(loop.end)
     lowering.turns.pop()

@@ -14,7 +14,7 @@ from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.convolution_taps import over_filters, over_pixels
 from cervello.native.lowering.rules.convolution_taps import two as _two
-from cervello.native.lowering.rules.elementwise import activation
+from cervello.native.lowering.rules.elementwise import Activation, joined_activation
 from cervello.native.lowering.rules.linear import PANEL, packed
 from cervello.native.lowering.rules.reductions import emit_reduction
 from cervello.native.shapes.rules.windows import Window, window
@@ -22,7 +22,6 @@ from cervello.native.shapes.rules.windows import Window, window
 F32 = np.dtype(np.float32)
 FILTERS, BLOCK = 8, 48  # as the kernels'
 Array = np.ndarray[Any, Any]
-Act = tuple[str, list[Any]] | None
 
 
 def _planar(tensor: Tensor) -> tuple[Any, ...]:
@@ -42,11 +41,6 @@ def _geometry(lowering: Lowering, node: Node, kernel: tuple[int, ...] | None = N
     return found
 
 
-def _words(found: Window) -> list[int]:
-    words: list[int] = [*_two(found.kernel, 1), *_two(found.strides, 1), *_two(found.dilations, 1), *_two(found.pads, 0)]
-    return words
-
-
 @lowers("Conv")
 def _conv(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
@@ -61,17 +55,13 @@ def _conv(lowering: Lowering, node: Node) -> None:
             or (b is not None and b.shape != w.shape[:1])):
         raise GraphError(f"node {node}: expected weights and bias that fit {written(source.shape)} in {groups} groups, got {w.shape} and "
                          f"{None if b is None else b.shape}")
-    name = node.outputs[0]
-    reader = lowering.only_reader(name)
-    act = activation(lowering, reader) if reader is not None and reader.inputs[0] == name else None
-    if act is not None and reader is not None:
-        lowering.absorb(reader)
-        name = reader.outputs[0]
+    name, act = joined_activation(lowering, node.outputs[0])
     target = lowering.output(name, contiguous=False)
     _emit(lowering, source, target, w.astype(F32), np.zeros(w.shape[0], F32) if b is None else b.astype(F32), groups, found, act)
 
 
-def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window, act: Act) -> None:
+def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window,
+          act: Activation | None) -> None:
     """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
     filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))
@@ -79,30 +69,32 @@ def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Ar
     (height, width), (xc, xh, xw) = _two(found.sizes, 1), _planar(source)[1:]
     cold = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
     block, parameters = act or (None, [])
-    address = Address(block) if block else 0
     pixels = over_pixels(found, w.shape[1], _planar(source))
     places = over_filters(found, w.shape[1], _planar(source), groups)
-    common = [source.shape[0], groups, w.shape[1], filters, k, *_two(found.sizes, 1), *_two(found.outputs, 1)]
+    out_height, out_width = _two(found.outputs, 1)
     (sh, sw), (ph, pw) = _two(found.strides, 1), _two(found.pads, 0)
-    strides = [*_planar(source), *_planar(target)]
+    common = {"images": source.shape[0], "groups": groups, "channels": w.shape[1], "filters": filters, "k": k, "height": height,
+              "width": width, "out_height": out_height, "out_width": out_width, "ph": ph, "pw": pw, "x_by": _planar(source),
+              "y_by": _planar(target), "cold": cold, "activation": Address(block) if block else 0, "more": parameters}
     if pixels.cycles(filters, k) <= places.cycles(filters, k):
         yh, yw = _planar(target)[2:]
-        out_height, out_width = _two(found.outputs, 1)
         direct = yw == 4 and (out_height == 1 or (pixels.columns == out_width and yh == out_width * 4))
         results = lowering.scratch((FILTERS * -(-pixels.pixels // 16) * 16,), F32)
         copied = results if pixels.in_place else lowering.scratch((pixels.copied,), F32)
-        lowering.emit("convolution:by_pixels", (source,), (target,), [
-            Weight(_in_blocks(w.reshape(groups, filters, k)), "filters"), Weight(_padded(bias.reshape(groups, filters), FILTERS)),
-            Weight(pixels.offsets), *common, pixels.rows, pixels.columns, sh, sw, ph, pw, *strides, int(pixels.in_place), int(direct),
-            cold, address, *parameters], scratch=(copied, results))
+        lowering.emit(
+            "convolution:by_pixels", (source,), (target,), (copied, results),
+            weights=Weight(_in_blocks(w.reshape(groups, filters, k)), "filters"),
+            bias=Weight(_padded(bias.reshape(groups, filters), FILTERS)), offsets=Weight(pixels.offsets), rows=pixels.rows,
+            columns=pixels.columns, sh=sh, sw=sw, in_place=int(pixels.in_place), direct=int(direct), **common)
         return
     panels = np.concatenate([packed(w[g * filters:(g + 1) * filters].reshape(filters, k).T) for g in range(groups)])
     results, addresses = lowering.scratch((BLOCK * -(-filters // PANEL) * PANEL,), F32), lowering.scratch((BLOCK,), np.int64)
     copied = results if places.in_place else lowering.scratch((places.copied,), F32)
-    lowering.emit("convolution:by_filters", (source,), (target,), [
-        Weight(panels, "filters"), Weight(_padded(bias.reshape(groups, filters), PANEL)), Weight(places.offsets), *common,
-        places.rows, places.columns, ph, pw, places.down, places.right, *strides, int(places.in_place), int(places.by_pixel), cold,
-        address, *parameters], scratch=(copied, results, addresses))
+    lowering.emit(
+        "convolution:by_filters", (source,), (target,), (copied, results, addresses), weights=Weight(panels, "filters"),
+        bias=Weight(_padded(bias.reshape(groups, filters), PANEL)), offsets=Weight(places.offsets), rows=places.rows,
+        columns=places.columns, down=places.down, right=places.right, in_place=int(places.in_place), by_pixel=int(places.by_pixel),
+        **common)
 
 
 def _in_blocks(w: Array) -> Array:
@@ -134,7 +126,10 @@ def _pool(lowering: Lowering, node: Node) -> None:
         return
     target = lowering.output(node.outputs[0], contiguous=False)
     row = lowering.scratch((_two(found.sizes, 1)[1],), F32)
-    words = [*source.shape[:2], *_two(found.sizes, 1), *_two(found.outputs, 1), *_words(found), *_planar(source), *_planar(target)]
-    if node.op == "AveragePool":
-        words.append(node.attributes.get("count_include_pad", 0))
-    lowering.emit(f"pooling:{'max' if node.op == 'MaxPool' else 'average'}_pool", (source,), (target,), words, scratch=(row,))
+    (height, width), (out_height, out_width) = _two(found.sizes, 1), _two(found.outputs, 1)
+    counted = {} if node.op == "MaxPool" else {"counts_padding": node.attributes.get("count_include_pad", 0)}
+    lowering.emit(
+        f"pooling:{'max' if node.op == 'MaxPool' else 'average'}_pool", (source,), (target,), (row,), images=source.shape[0],
+        channels=source.shape[1], height=height, width=width, out_height=out_height, out_width=out_width, window=_two(found.kernel, 1),
+        strides=_two(found.strides, 1), dilations=_two(found.dilations, 1), pads=_two(found.pads, 0), x_by=_planar(source),
+        y_by=_planar(target), **counted)

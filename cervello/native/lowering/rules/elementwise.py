@@ -15,12 +15,15 @@ from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.rules.layouts import in_order_of_operand
 from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
 _K = "cervello.native.kernels."
 F32, I64, I32, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32), np.dtype(bool)
 Parameters = Callable[[Lowering, Node], list[Any]]
+Activation = tuple[str, list[Any]]  # a block and its parameters
+_LONG = 64  # float32 from which on an activation may follow each run; shorter ones waste lanes, so it waits for all of them
 
 
 def _none(lowering: Lowering, node: Node) -> list[Any]:
@@ -56,7 +59,7 @@ UNARY: dict[str, tuple[str, Parameters]] = {
 }
 
 
-def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
+def activation(lowering: Lowering, node: Node) -> Activation | None:
     """The block and parameters of a node that maps float32 elements one by one; None when it is something else."""
     if node.domain or lowering.values[node.outputs[0]].dtype != F32 or lowering.values[node.inputs[0]].dtype != F32:
         return None
@@ -69,6 +72,16 @@ def activation(lowering: Lowering, node: Node) -> tuple[str, list[Any]] | None:
         return found[0] if ":" in found[0] else f"{_K}unary:{found[0]}", found[1](lowering, node)
     except NoKernelError:
         return None
+
+
+def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | None]:
+    """Takes the activation that alone reads a value into the step that makes it: the name of the result, and the activation or None."""
+    reader = lowering.only_reader(name)
+    act = activation(lowering, reader) if reader is not None and reader.inputs[0] == name else None
+    if reader is None or act is None:
+        return name, None
+    lowering.absorb(reader)
+    return reader.outputs[0], act
 
 
 def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, parameters: list[Any]) -> None:
@@ -85,7 +98,8 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
     if not sizes:
         sizes, steps = [1], [[source.itemsize], [target.itemsize]]
     sizes, (from_, to) = padded(sizes, steps, 4)
-    lowering.emit("maps:map1", (source,), (target,), [Address(block), sizes[3], *sizes[:3], *from_[:3], *to[:3], *parameters])
+    lowering.emit("maps:map1", (source,), (target,), block=Address(block), count=sizes[3], sizes=sizes[:3], source_by=from_[:3],
+                  target_by=to[:3], more=parameters)
 
 
 def _gappy(target: Tensor) -> bool:
@@ -204,11 +218,12 @@ BINARY = {
 }
 
 
-def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor, parameters: Sequence[int] = ()) -> None:
-    """target = block(a, b[, c]) with broadcasting."""
+def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor, parameters: Sequence[int] = (),
+                act: Activation | None = None) -> None:
+    """target = block(a, b[, c]) with broadcasting; of two float32 operands: act(block(a, b)), in one pass where runs are long."""
     if _gappy(target):
         fresh = lowering.scratch(target.shape, target.dtype)
-        emit_binary(lowering, block, operands, fresh, parameters)
+        emit_binary(lowering, block, operands, fresh, parameters, act)
         lowering.copy(fresh, target)
         return
     operands = tuple(operands)
@@ -227,9 +242,15 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         raise NoKernelError("strides that no loop covers")
     broadcast_mask = sum(1 << i for i, stride in enumerate(last[:-1]) if stride == 0)
     sizes, steps = padded(sizes, steps, 4)
-    strides = [stride for step in steps for stride in step[:3]]
-    words = [Address(_K + block), sizes[3], *sizes[:3], *strides, broadcast_mask, *parameters]
-    lowering.emit(f"maps:map{len(operands)}", operands, (target,), words)
+    words: dict[str, Any] = {f"{name}_by": step[:3] for name, step in zip((*"abc"[:len(operands)], "target"), steps, strict=True)}
+    words |= {"block": Address(_K + block), "count": sizes[3], "sizes": sizes[:3]}
+    short = isinstance(sizes[3], int) and sizes[3] < _LONG and sizes[:3] != [1, 1, 1]
+    if act is not None and not short:
+        lowering.emit("maps:map2_then", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]), more=act[1])
+        return
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=[broadcast_mask, *parameters])
+    if act is not None:
+        emit_map(lowering, act[0], target, target, act[1])
 
 
 def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor | None:
@@ -251,10 +272,16 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
     if node.op == "Pow" and lowering.constant(node.inputs[1]) is not None and np.all(lowering.constant(node.inputs[1]) == 2):
         operands[1] = operands[0]
         block = BINARY[operands[0].dtype]["Mul"]  # x ** 2 is x * x, bit for bit
+    name, act = joined_activation(lowering, name)
+    ordered = in_order_of_operand(lowering, name, operands) if len(operands) == 2 else None
+    if ordered is not None:
+        emit_binary(lowering, block, *ordered, act=act)
+        return
     target = lowering.output(name, contiguous=False, over=_over(lowering, tuple(operands), name) if len(operands) == 2 else None)
-    emit_binary(lowering, block, (operands[0], operands[1]), target)
-    for operand in operands[2:]:  # Max and Min of many
-        emit_binary(lowering, block, (target, operand), target)
+    several = operands[2:]  # of Max and Min
+    emit_binary(lowering, block, (operands[0], operands[1]), target, act=None if several else act)
+    for i, operand in enumerate(several, 1):
+        emit_binary(lowering, block, (target, operand), target, act=act if i == len(several) else None)
 
 
 for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal",
@@ -269,24 +296,3 @@ def _where(lowering: Lowering, node: Node) -> None:
         raise NoKernelError(f"no kernel for {operands[1].dtype}")
     block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
     emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)
-
-
-@lowers("BatchNormalization")
-def _batch_normalization(lowering: Lowering, node: Node) -> None:
-    """y = x * scale + shift per channel, the two folded from four constants in float64."""
-    if node.attributes.get("training_mode", 0):
-        raise NoKernelError("training mode")
-    operands = [lowering.constant(name) for name in node.inputs[1:5]]
-    if any(o is None for o in operands):
-        raise NoKernelError("statistics that are not constant")
-    if lowering.dtype(node.inputs[0]) != F32:
-        raise NoKernelError(f"no kernel for {lowering.dtype(node.inputs[0])}")
-    scale, bias, mean, variance = (np.asarray(o, np.float64) for o in operands)
-    factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    shift = (bias - mean * factor).astype(F32)
-    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
-    shape = (-1,) + (1,) * (len(source.shape) - 2)
-    target = lowering.output(name, contiguous=False)
-    scale_tensor = lowering.stored(f"{name}/scale", factor.astype(F32).reshape(shape))
-    emit_binary(lowering, "binary:mul", (source, scale_tensor), target)
-    emit_binary(lowering, "binary:add", (target, lowering.stored(f"{name}/shift", shift.reshape(shape))), target)

@@ -29,20 +29,21 @@ def _indices(lowering: Lowering, name: str) -> Tensor:
     return tensor
 
 
-def _mode(node: Node, tensor: Tensor) -> tuple[int, int]:
+def _mode(node: Node, tensor: Tensor) -> dict[str, Any]:
     """How updates meet what is there, and the kind of numbers."""
     mode = _MODES.get(node.attributes.get("reduction", "none"))
     if mode is None or (mode and tensor.dtype not in _KINDS):
         raise NoKernelError(f"no kernel for reduction {node.attributes['reduction']!r} of {tensor.dtype}")
-    return mode, _KINDS.get(tensor.dtype, 0)
+    return {"mode": mode, "kind": _KINDS.get(tensor.dtype, 0)}
 
 
-def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> list[Any]:
-    """Sizes and strides of a walk over all indices."""
+def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict[str, Any]:
+    """The words of a walk over all indices, by name."""
     off_axis = tuple(0 if i == axis else stride for i, stride in enumerate(data.strides))
     sizes, steps = collapse(indices.shape, [off_axis, indices.strides, other.strides])
     sizes, steps = padded(sizes, steps, 5)
-    return [*sizes, *(stride for step in steps for stride in step)]
+    return {"itemsize": data.itemsize, "index_bytes": indices.itemsize, "size": data.shape[axis], "axis_by": data.strides[axis],
+            "sizes": sizes, "named_by": steps[0], "indices_by": steps[1], "other_by": steps[2]}
 
 
 @lowers("GatherElements")
@@ -52,8 +53,7 @@ def _gather_elements(lowering: Lowering, node: Node) -> None:
     if isinstance(data.shape[axis], Affine):
         raise NoKernelError("rows picked across the batch")
     target = lowering.output(node.outputs[0])
-    lowering.emit("gather_scatter:gather_elements", (data, indices), (target,), [
-        data.itemsize, indices.itemsize, data.shape[axis], data.strides[axis], *_by_element(data, indices, target, axis)])
+    lowering.emit("gather_scatter:gather_elements", (data, indices), (target,), **_by_element(data, indices, target, axis))
 
 
 @lowers("ScatterElements", "Scatter")
@@ -64,8 +64,7 @@ def _scatter_elements(lowering: Lowering, node: Node) -> None:
         raise NoKernelError("rows placed across the batch")
     mode = _mode(node, data)
     target = _copied(lowering, data, node.outputs[0])
-    lowering.emit("gather_scatter:scatter_elements", (updates, indices), (target,), [
-        data.itemsize, indices.itemsize, data.shape[axis], target.strides[axis], *_by_element(target, indices, updates, axis), *mode])
+    lowering.emit("gather_scatter:scatter_elements", (updates, indices), (target,), **_by_element(target, indices, updates, axis), **mode)
 
 
 def _copied(lowering: Lowering, data: Tensor, name: str) -> Tensor:
@@ -74,8 +73,8 @@ def _copied(lowering: Lowering, data: Tensor, name: str) -> Tensor:
     return target
 
 
-def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> list[Any]:
-    """The words that say how tuples of indices name blocks of a contiguous tensor."""
+def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> dict[str, Any]:
+    """The words that say how tuples of indices name blocks of a contiguous tensor, by name."""
     depth = indices.shape[-1]
     lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
     if isinstance(depth, Affine) or depth > _DEPTH or depth > len(rest):
@@ -84,15 +83,16 @@ def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> li
     if any(isinstance(size, Affine) for size in named):
         raise NoKernelError("rows picked across the batch")
     idle = [0] * (_DEPTH - depth)
-    return [product(lead), product(indices.shape[batch_axes:-1]), depth, indices.itemsize, product(rest[depth:]) * whole.itemsize,
-            product(rest) * whole.itemsize, *named, *idle, *whole.strides[batch_axes:batch_axes + depth], *idle]
+    return {"batches": product(lead), "tuples": product(indices.shape[batch_axes:-1]), "depth": depth, "index_bytes": indices.itemsize,
+            "block": product(rest[depth:]) * whole.itemsize, "batch_by": product(rest) * whole.itemsize, "sizes": [*named, *idle],
+            "strides": [*whole.strides[batch_axes:batch_axes + depth], *idle]}
 
 
 @lowers("GatherND")
 def _gather_nd(lowering: Lowering, node: Node) -> None:
     data, indices = lowering.contiguous(lowering.tensor(node.inputs[0])), lowering.contiguous(_indices(lowering, node.inputs[1]))
     words = _by_tuple(node, data, indices, node.attributes.get("batch_dims", 0))
-    lowering.emit("gather_scatter:gather_nd", (data, indices), (lowering.output(node.outputs[0]),), words)
+    lowering.emit("gather_scatter:gather_nd", (data, indices), (lowering.output(node.outputs[0]),), **words)
 
 
 @lowers("ScatterND")
@@ -102,7 +102,7 @@ def _scatter_nd(lowering: Lowering, node: Node) -> None:
     mode = _mode(node, data)
     _by_tuple(node, data, indices, 0)  # refused before anything is written
     target = _copied(lowering, data, node.outputs[0])
-    lowering.emit("gather_scatter:scatter_nd", (updates, indices), (target,), [*_by_tuple(node, target, indices, 0), *mode])
+    lowering.emit("gather_scatter:scatter_nd", (updates, indices), (target,), **_by_tuple(node, target, indices, 0), **mode)
 
 
 @lowers("TopK")
@@ -119,7 +119,8 @@ def _top_k(lowering: Lowering, node: Node) -> None:
     k = lowering.shape(node.outputs[0] or node.outputs[1])[axis]
     shape = (*ready.shape[:-1], k)
     values, places = lowering.scratch(shape, F32), lowering.scratch(shape, np.int64)
-    lowering.emit("gather_scatter:top_k", (ready,), (values, places), [product(ready.shape[:-1]), n, k, node.attributes.get("largest", 1)])
+    lowering.emit("gather_scatter:top_k", (ready,), (values, places), rows=product(ready.shape[:-1]), n=n, k=k,
+                  largest=node.attributes.get("largest", 1))
     back = list(range(len(shape))) if order is None else [order.index(i) for i in range(len(shape))]
     for name, found in zip(node.outputs, (values, places), strict=False):
         if name:

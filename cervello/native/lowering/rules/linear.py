@@ -11,7 +11,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-from cervello.native.lowering.rules.elementwise import activation, emit_binary
+from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
 F32 = np.dtype(np.float32)
 PANEL = 32
@@ -46,22 +46,30 @@ def padded_bias(bias: np.ndarray[Any, Any] | None, width: int) -> np.ndarray[Any
 
 
 def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, target: Tensor,
-              act: tuple[str, list[Any]] | None, rows: Dim) -> None:
-    """target[rows, width] = act(source[rows, K] @ w + bias); both operands as matrices whose last axis is contiguous."""
+              act: Activation | None, rows: Dim, residual: Tensor | None = None) -> None:
+    """target[rows, width] = act(source[rows, K] @ w + bias [+ residual]); operands as matrices whose last axis is contiguous."""
     k, width = w.shape
     lda = source.strides[-2] if len(source.shape) > 1 else k * 4
     ldc = target.strides[-2] if len(target.shape) > 1 else width * 4
     block, parameters = act or (None, [])
-    if width <= NARROW and k >= (32 if width <= 4 else 64):
+    words: dict[str, Any] = {
+        "bias": Weight(padded_bias(bias, width)), "rows": rows, "k": k, "width": width, "lda": lda, "ldc": ldc,
+        "activation": Address(block) if block else 0, "more": parameters}
+    if _is_narrow(k, width):
         columns = np.zeros((-(-width // 4) * 4, -(-k // 32) * 32), F32)
         columns[:width, :k] = w.T
-        lowering.emit("gemv:gemm", (source,), (target,), [
-            Weight(columns, "columns"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, columns.shape[1] * 4,
-            Address(block) if block else 0, *parameters])
+        lowering.emit("gemv:gemm", (source,), (target,), weights=Weight(columns, "columns"), ldw=columns.shape[1] * 4, **words)
         return
-    lowering.emit("gemm:gemm", (source,), (target,), [
-        Weight(w, "panels"), Weight(padded_bias(bias, width)), rows, k, width, lda, ldc, segments_for(k, width),
-        Address(block) if block else 0, *parameters])
+    words |= {"weights": Weight(w, "panels"), "segments": segments_for(k, width)}
+    if residual is None:
+        lowering.emit("gemm:gemm", (source,), (target,), **words)
+    else:
+        lowering.emit("gemm:gemm_residual", (source, residual), (target,), ldr=residual.strides[0], **words)
+
+
+def _is_narrow(k: int, width: int) -> bool:
+    """Whether lanes lie along K, by a kernel that adds no residual."""
+    return width <= NARROW and k >= (32 if width <= 4 else 64)
 
 
 def _matrix(lowering: Lowering, tensor: Tensor, k: Dim) -> Tensor:
@@ -100,28 +108,38 @@ def _row_constant(lowering: Lowering, name: str, width: Dim) -> np.ndarray[Any, 
     return None
 
 
-def _fused(lowering: Lowering, name: str, width: Dim, bias: np.ndarray[Any, Any] | None,
-           ) -> tuple[str, np.ndarray[Any, Any] | None, tuple[str, list[Any]] | None]:
-    """Takes the only reader of a product into it while that is an Add of a row or an activation."""
-    act = None
-    for _ in range(3):
-        reader = lowering.only_reader(name)
-        if reader is None or act is not None:
-            break
-        if reader.op == "Add" and bias is None:
+def _emit_fused(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, name: str) -> None:
+    """The product called `name`, with its only reader while that is an Add of a row, of a residual behind it, or an activation."""
+    rows, (k, width) = source.shape[0], w.shape
+    residual, act = None, None
+    while act is None and (reader := lowering.only_reader(name)) is not None:
+        if reader.op == "Add" and not reader.domain and residual is None:
             other = next((i for i in reader.inputs if i != name), "")
-            row = _row_constant(lowering, other, width)
-            if row is None or lowering.values[reader.outputs[0]].shape != lowering.values[name].shape:
+            row = _row_constant(lowering, other, width) if bias is None else None
+            if lowering.values[reader.outputs[0]].shape != lowering.values[name].shape:
                 break
-            bias = row
+            if row is None:
+                residual = None if _is_narrow(k, width) else _residual(lowering, other, name, rows, width)
+                if residual is None:
+                    break
+            else:
+                bias = row
         else:
-            act = activation(lowering, reader)
-            if act is None or reader.inputs[0] != name:
-                act = None
+            act = activation(lowering, reader) if reader.inputs[0] == name else None
+            if act is None:
                 break
         lowering.absorb(reader)
         name = reader.outputs[0]
-    return name, bias, act
+    emit_gemm(lowering, source, w, bias, _place(lowering, name, rows, width), act, rows, residual)
+
+
+def _residual(lowering: Lowering, name: str, product_name: str, rows: Dim, width: int) -> Tensor | None:
+    """A float32 value of the shape of a product as a matrix, where it lies as one and is there before the product; else None."""
+    tensor = lowering.tensors.get(name)
+    if tensor is None or tensor.dtype != F32 or tensor.shape != lowering.values[product_name].shape:
+        return None
+    view = reshaped(tensor, name, (rows, width))
+    return view if view is not None and (width == 1 or view.strides[-1] == 4) else None
 
 
 @lowers("Gemm")
@@ -143,7 +161,7 @@ def _gemm(lowering: Lowering, node: Node) -> None:
     bias = _row_constant(lowering, c, w.shape[1])
     if bias is not None and beta != 1:
         bias = (bias * np.float32(beta)).astype(F32)
-    name, act = node.outputs[0], None
+    name = node.outputs[0]
     if c and bias is None and beta != 0:
         extra = lowering.tensor(c)
         if beta != 1:
@@ -156,8 +174,7 @@ def _gemm(lowering: Lowering, node: Node) -> None:
         whole = lowering.tensors[name]
         emit_binary(lowering, "binary:add", (whole, extra), whole)
         return
-    name, bias, act = _fused(lowering, name, w.shape[1], bias)
-    emit_gemm(lowering, matrix, w, bias, _place(lowering, name, matrix.shape[0], w.shape[1]), act, matrix.shape[0])
+    _emit_fused(lowering, matrix, w, bias, name)
 
 
 @lowers("MatMul")
@@ -170,8 +187,7 @@ def _matmul(lowering: Lowering, node: Node) -> None:
         source = lowering.tensor(a)
         w = w.reshape(-1, 1) if w.ndim == 1 else w
         matrix = _matrix(lowering, source, source.shape[-1])
-        name, bias, act = _fused(lowering, node.outputs[0], w.shape[1], None)
-        emit_gemm(lowering, matrix, w, bias, _place(lowering, name, matrix.shape[0], w.shape[1]), act, matrix.shape[0])
+        _emit_fused(lowering, matrix, w, None, node.outputs[0])
         return
     _product(lowering, node)
 
@@ -202,6 +218,6 @@ def _product(lowering: Lowering, node: Node) -> None:
     sizes, steps = padded(sizes, steps, 3)
     panel = lowering.scratch((-(-n // PANEL) * k * PANEL,), F32)
     zeros = Weight(padded_bias(None, n))
-    lowering.emit("products:product", (left, right), (target,), [
-        *sizes, *steps[0], *steps[1], *steps[2], m, k, n, left.strides[-2], right.strides[-2], right.strides[-1],
-        segments_for(int(k), int(n)), zeros], scratch=(panel,))
+    lowering.emit("products:product", (left, right), (target,), (panel,), sizes=sizes, a_by=steps[0], b_by=steps[1], c_by=steps[2],
+                  m=m, k=k, n=n, lda=left.strides[-2], ldb=right.strides[-2], column=right.strides[-1],
+                  segments=segments_for(int(k), int(n)), zeros=zeros)

@@ -15,6 +15,7 @@ from cervello.native.graph.tensors import Buffer, Space, Tensor, dense, reshaped
 from cervello.native.lowering.loop_nests import broadcast_strides
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.rules.layouts import passes_transpose
 from cervello.native.shapes.rules.basic import axis_of
 
 
@@ -103,6 +104,8 @@ def _reshape(lowering: Lowering, node: Node) -> None:
     name = node.outputs[0]
     source, shape = lowering.tensor(node.inputs[0]), lowering.shape(name)
     view = reshaped(source, name, shape)
+    if view is None and passes_transpose(lowering, node, source):
+        return
     if view is None:
         target = lowering.scratch(source.shape, source.dtype)
         lowering.copy(source, target)
@@ -184,8 +187,8 @@ def _gather(lowering: Lowering, node: Node) -> None:
     table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
     target = lowering.output(name)
     inner_bytes = product(source.shape[axis + 1:]) * source.itemsize
-    lowering.emit("copies:gather", (table, index), (target,), [
-        product(index.shape), inner_bytes, size, index.itemsize, product(source.shape[:axis])])
+    lowering.emit("copies:gather", (table, index), (target,), count=product(index.shape), inner=inner_bytes, size=size,
+                  index_bytes=index.itemsize, outer=product(source.shape[:axis]))
 
 
 def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: np.ndarray[Any, Any]) -> Tensor:
@@ -194,8 +197,8 @@ def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: np.ndarra
     shape = (*source.shape[:axis], places.size, *source.shape[axis + 1:])
     target = lowering.scratch(shape, source.dtype)
     index = lowering.stored(f"places {axis} of {target.name} {len(lowering.steps)}", np.asarray(places, np.int64))
-    lowering.emit("copies:gather", (flat, index), (target,), [
-        places.size, product(source.shape[axis + 1:]) * source.itemsize, source.shape[axis], 8, product(source.shape[:axis])])
+    lowering.emit("copies:gather", (flat, index), (target,), count=places.size, inner=product(source.shape[axis + 1:]) * source.itemsize,
+                  size=source.shape[axis], index_bytes=8, outer=product(source.shape[:axis]))
     return target
 
 
@@ -254,7 +257,7 @@ def _pad(lowering: Lowering, node: Node) -> None:
     target = lowering.output(name)
     bits = int(np.asarray(value, source.dtype).reshape(1).view(f"u{source.itemsize}")[0])
     if any(p > 0 for p in amounts):
-        lowering.emit("copies:fill", (), (target,), [source.itemsize, product(target.shape), _signed(bits)], op="Pad")
+        lowering.emit("copies:fill", (), (target,), op="Pad", itemsize=source.itemsize, count=product(target.shape), element=_signed(bits))
     offset, source_offset, shape = target.offset, source.offset, []
     for axis, size in enumerate(source.shape):
         offset = offset + _scaled(max(before[axis], 0), target.strides[axis])

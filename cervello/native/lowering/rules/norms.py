@@ -1,4 +1,4 @@
-"""Normalisations over a picture's channels, their groups, or a row's square mean."""
+"""Normalisations: of a batch by constants, over a picture's channels, their groups, or a row's square mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor, Weight, dense_strides, reshaped
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-from cervello.native.lowering.rules.elementwise import emit_binary
+from cervello.native.lowering.rules.elementwise import emit_binary, joined_activation
 from cervello.native.lowering.rules.reductions import _last_axis, emit_rows
 from cervello.native.shapes.rules.basic import axis_of
 
@@ -88,3 +88,25 @@ def _lp(lowering: Lowering, node: Node) -> None:
         back = [order.index(i) for i in range(len(order))]
         norms = norms.viewed(norms.name, tuple(norms.shape[i] for i in back), tuple(norms.strides[i] for i in back))
     emit_binary(lowering, "binary:div_or_zero", (source, norms), lowering.output(node.outputs[0], contiguous=False))
+
+
+@lowers("BatchNormalization")
+def _batch_normalization(lowering: Lowering, node: Node) -> None:
+    """y = x * scale + shift per channel, the two folded from four constants in float64."""
+    if node.attributes.get("training_mode", 0):
+        raise NoKernelError("training mode")
+    operands = [lowering.constant(name) for name in node.inputs[1:5]]
+    if any(o is None for o in operands):
+        raise NoKernelError("statistics that are not constant")
+    if lowering.dtype(node.inputs[0]) != F32:
+        raise NoKernelError(f"no kernel for {lowering.dtype(node.inputs[0])}")
+    scale, bias, mean, variance = (np.asarray(o, np.float64) for o in operands)
+    factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+    shift = (bias - mean * factor).astype(F32)
+    source = lowering.tensor(node.inputs[0])
+    shape = (-1,) + (1,) * (len(source.shape) - 2)
+    name, act = joined_activation(lowering, node.outputs[0])
+    target = lowering.output(name, contiguous=False)
+    scale_tensor = lowering.stored(f"{name}/scale", factor.astype(F32).reshape(shape))
+    emit_binary(lowering, "binary:mul", (source, scale_tensor), target)
+    emit_binary(lowering, "binary:add", (target, lowering.stored(f"{name}/shift", shift.reshape(shape))), target, act=act)

@@ -31,9 +31,9 @@ def _normal(lowering: Lowering, node: Node) -> None:
         raise NoKernelError(f"no kernel draws {lowering.dtype(node.outputs[0])}")
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
-    lowering.emit("random:normal", (), (target,), [
-        rows, width, float_word(node.attributes.get("mean", 0.0)), float_word(node.attributes.get("scale", 1.0)), node.index,
-        Address("cervello.noise.kernels:fill_normal")], scratch=(_block(lowering),))
+    lowering.emit("random:normal", (), (target,), (_block(lowering),), rows=rows, width=width,
+                  mean=float_word(node.attributes.get("mean", 0.0)), scale=float_word(node.attributes.get("scale", 1.0)),
+                  site=node.index, fill=Address("cervello.noise.kernels:fill_normal"))
 
 
 def _uniform(lowering: Lowering, node: Node) -> None:
@@ -42,9 +42,8 @@ def _uniform(lowering: Lowering, node: Node) -> None:
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
     low, high = node.attributes.get("low", 0.0), node.attributes.get("high", 1.0)
-    lowering.emit("random:uniform", (), (target,), [
-        rows, width, float_word(low), float_word(high - low), node.index, Address("cervello.noise.kernels:fill_uniform")],
-        scratch=(_block(lowering),))
+    lowering.emit("random:uniform", (), (target,), (_block(lowering),), rows=rows, width=width, low=float_word(low),
+                  span=float_word(high - low), site=node.index, fill=Address("cervello.noise.kernels:fill_uniform"))
 
 
 def _block(lowering: Lowering) -> Tensor:
@@ -67,6 +66,6 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
         raise NoKernelError("classes that grow with the batch")
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
     scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
-    lowering.emit("multinomial:multinomial", (source,), (target,), [
-        rows, lines, classes, target.shape[1], target.itemsize, node.index, Address("cervello.noise.kernels:fill_uniform")],
-        scratch=(scratch, draws, _block(lowering)))
+    lowering.emit("multinomial:multinomial", (source,), (target,), (scratch, draws, _block(lowering)), rows=rows, lines=lines,
+                  classes=classes, samples=target.shape[1], itemsize=target.itemsize, site=node.index,
+                  fill=Address("cervello.noise.kernels:fill_uniform"))

@@ -117,11 +117,14 @@ def _lstm(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list
     gates = lowering.scratch((product((steps, rows)), 4 * hidden), F32)
     again = lowering.scratch((rows, 4 * hidden), F32)
     writes = ((y, h, c) if y is not None else (h, h, c))
-    lowering.emit("recurrent:lstm", (x, h0 or x, c0 or x), writes, [
-        Weight(w.T.astype(F32), "panels"), Weight(padded_bias(b[:4 * hidden] + b[4 * hidden:], 4 * hidden)),
-        Weight(r.T.astype(F32), "panels"), Weight(padded_bias(None, 4 * hidden)), steps, rows, features, hidden,
-        int(h0 is not None), int(c0 is not None), int(y is not None), reverse, y_step,
-        segments_for(w.shape[1], 4 * hidden), segments_for(hidden, 4 * hidden), x.strides[0], rows_first], scratch=(gates, again))
+    lowering.emit(
+        "recurrent:lstm", (x, h0 or x, c0 or x), writes, (gates, again),
+        weights=Weight(w.T.astype(F32), "panels"), bias=Weight(padded_bias(b[:4 * hidden] + b[4 * hidden:], 4 * hidden)),
+        r=Weight(r.T.astype(F32), "panels"), zeros=Weight(padded_bias(None, 4 * hidden)),
+        steps=steps, rows=rows, features=features, hidden=hidden,
+        has_h0=int(h0 is not None), has_c0=int(c0 is not None), wants_y=int(y is not None), reverse=reverse, y_step=y_step,
+        w_segments=segments_for(w.shape[1], 4 * hidden), r_segments=segments_for(hidden, 4 * hidden), lda=x.strides[0],
+        rows_first=rows_first)
 
 
 def _gru(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list[Tensor | None], sizes: Any, reverse: int,
@@ -135,9 +138,11 @@ def _gru(lowering: Lowering, node: Node, constants: Any, x: Tensor, parts: list[
     again, mixed = lowering.scratch((rows, 3 * hidden), F32), lowering.scratch((rows, hidden), F32)
     w_bias, r_bias = b[:3 * hidden].copy(), b[3 * hidden:].copy()
     w_bias[:2 * hidden] += r_bias[:2 * hidden]
-    lowering.emit("recurrent:gru", (x, h0 or x), (y if y is not None else h, h), [
-        Weight(w.T.astype(F32), "panels"), Weight(padded_bias(w_bias, 3 * hidden)),
-        Weight(r[:2 * hidden].T.astype(F32), "panels"), Weight(r[2 * hidden:].T.astype(F32), "panels"),
-        Weight(padded_bias(None, 2 * hidden)), Weight(padded_bias(r_bias[2 * hidden:], hidden)), steps, rows, features, hidden,
-        int(h0 is not None), int(y is not None), reverse, y_step, int(linear), segments_for(w.shape[1], 3 * hidden),
-        segments_for(hidden, 2 * hidden), segments_for(hidden, hidden), x.strides[0], rows_first], scratch=(gates, again, mixed))
+    lowering.emit(
+        "recurrent:gru", (x, h0 or x), (y if y is not None else h, h), (gates, again, mixed),
+        weights=Weight(w.T.astype(F32), "panels"), bias=Weight(padded_bias(w_bias, 3 * hidden)),
+        r_gates=Weight(r[:2 * hidden].T.astype(F32), "panels"), r_new=Weight(r[2 * hidden:].T.astype(F32), "panels"),
+        zeros=Weight(padded_bias(None, 2 * hidden)), r_bias=Weight(padded_bias(r_bias[2 * hidden:], hidden)),
+        steps=steps, rows=rows, features=features, hidden=hidden, has_h0=int(h0 is not None), wants_y=int(y is not None),
+        reverse=reverse, y_step=y_step, linear=int(linear), w_segments=segments_for(w.shape[1], 3 * hidden),
+        g_segments=segments_for(hidden, 2 * hidden), n_segments=segments_for(hidden, hidden), lda=x.strides[0], rows_first=rows_first)

@@ -41,15 +41,16 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
-    words: list[Any] = [Address(_K + block), count, *sizes, *from_, *to, *parameters]
+    words: dict[str, Any] = {"block": Address(_K + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
+                             "more": parameters}
     if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
         kernel = f"reduce_short:{block.partition(':')[2]}"
     elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:softmax", "reduce_last:layer_norm"):
         kernel = f"reduce_by_sixteen:{block.partition(':')[2]}"
     else:
-        lowering.emit("maps:map1", (source,), (target,), words)
+        lowering.emit("maps:map1", (source,), (target,), **words)
         return
-    lowering.emit(kernel, (source,), (target,), words, scratch=(lowering.scratch((turned_floats(count),), F32),))
+    lowering.emit(kernel, (source,), (target,), (lowering.scratch((turned_floats(count),), F32),), **words)
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:
@@ -90,7 +91,7 @@ def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[in
     if adjacent and inner != 1 and block != "log_sum_exp":
         flat = lowering.contiguous(source)
         outer = product(source.shape[:axes[0]])
-        lowering.emit(f"reduce_inner:{block}", (flat,), (target,), [outer, terms, inner])
+        lowering.emit(f"reduce_inner:{block}", (flat,), (target,), outer=outer, terms=terms, inner=inner)
         return
     rows, result, terms = _as_rows(lowering, source, axes, target)
     emit_rows(lowering, f"reduce_last:{block}", rows, result, terms, [])

@@ -45,10 +45,12 @@ def _lower(lowering: Lowering, node: Node) -> None:
         raise NoKernelError("features that grow with the batch")
     result = lowering.output(node.outputs[0])
     block = (_BLOCK, forest.n_targets)
-    words = [*map(Weight, (forest.nodes, forest.roots, forest.starts, forest.targets, forest.values)),
-             Weight(np.array(node.attributes["base"], F64)), x.shape[0], x.strides[0], len(forest.roots), forest.n_targets,
-             _MODES[node.attributes["aggregate"]], int(x.dtype == F64), int(result.dtype == F64)]
-    lowering.emit("trees:trees", (x,), (result,), words, scratch=(lowering.scratch(block, F64), lowering.scratch(block, np.int64)))
+    arrays: dict[str, Any] = {name: Weight(getattr(forest, name)) for name in ("nodes", "roots", "starts", "targets", "values")}
+    lowering.emit(
+        "trees:trees", (x,), (result,), (lowering.scratch(block, F64), lowering.scratch(block, np.int64)), **arrays,
+        base=Weight(np.array(node.attributes["base"], F64)), rows=x.shape[0], row_by=x.strides[0], trees=len(forest.roots),
+        targets_of=forest.n_targets, mode=_MODES[node.attributes["aggregate"]], wide=int(x.dtype == F64),
+        wide_out=int(result.dtype == F64))
 
 
 @host("Trees")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from cervello.errors import PlanError
 from cervello.native.graph.dims import at
 from cervello.native.graph.tensors import Jump, Space, Step
+from cervello.native.kernels.schemas import SCHEMAS
 from cervello.native.memory.arena_plan import extent
-from cervello.native.memory.extents.declaration import KERNELS, Declaration, constants, held_bytes
+from cervello.native.memory.extents.declaration import KERNELS, Bounds, constants, held_bytes, values
 
 MOST_ROWS = 1 << 40  # no memory holds as many; what holds for 1 and for these holds between them, see `declaration`
 
@@ -21,12 +22,12 @@ def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
     """
     known = {id(step) for step in steps}
     for step in steps:
-        declaration = KERNELS.get(step.kernel) if step.host is None else None
-        if declaration is None:
+        bounds = KERNELS.get(step.kernel) if step.host is None else None
+        if bounds is None:
             continue
         for n_rows in (1, MOST_ROWS) if rows_vary else (1,):
             try:
-                _check_step(step, declaration, n_rows)
+                _check_step(step, bounds, n_rows)
             except PlanError as error:
                 kernel = step.kernel.rpartition(".")[2]
                 raise PlanError(f"step {step.node or step.op}, kernel {kernel!r} at N = {n_rows}: {error}") from None
@@ -35,18 +36,18 @@ def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
                 raise PlanError(f"step {step.node or step.op}: expected to jump within the program, got another step")
 
 
-def _check_step(step: Step, declaration: Declaration, n_rows: int) -> None:
-    for names, tensors in zip((declaration.reads, declaration.writes, declaration.scratch), (step.reads, step.writes, step.scratch),
+def _check_step(step: Step, bounds: Bounds, n_rows: int) -> None:
+    schema = SCHEMAS[step.kernel]
+    for names, tensors in zip((schema.reads, schema.writes, schema.scratch), (step.reads, step.writes, step.scratch),
                               strict=True):
         if len(names) != len(tensors):
             raise PlanError(f"expected operands {' '.join(names) or 'none'}, got {len(tensors)}")
     for tensor in step.scratch:
         if tensor.buffer.space is not Space.ARENA:
             raise PlanError(f"expected scratch in the arena, got {tensor.buffer.space.value}")
-    words = declaration.values(step, n_rows)
-    words.n_rows = n_rows
-    spans = declaration.bounds(words)
-    for name, tensor in zip(declaration.operands, step.operands, strict=True):
+    words = values(schema, step.words, n_rows)
+    spans = bounds(words)
+    for name, tensor in zip(schema.operands, step.operands, strict=True):
         span = spans.get(name)
         if span is None:
             continue
@@ -55,7 +56,7 @@ def _check_step(step: Step, declaration: Declaration, n_rows: int) -> None:
         if offset + span[0] < low or offset + span[1] > high:
             raise PlanError(f"operand {name!r}, {tensor.name!r}: expected bytes within [{low - offset}, {high - offset}) of its address, "
                             f"got [{span[0]}, {span[1]})")
-    for name in constants(declaration):
+    for name in constants(schema):
         span = spans.get(name)
         if span is not None and (span[0] < 0 or span[1] > held_bytes(getattr(words, name))):
             raise PlanError(f"constant {name!r}: expected bytes within [0, {held_bytes(getattr(words, name))}), "

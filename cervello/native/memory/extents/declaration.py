@@ -1,17 +1,4 @@
-"""How a kernel says what it touches: the schema of its words, and from their values the bytes of each operand.
-
-A schema names the words behind a step's operands, in the kernel's order, as `name`, `name:kind` or `name:kind*count`:
-
-    count      a number that does not depend on N and is at least 0 (the kind of a bare name)
-    rows       a number of at least 0 that may grow with N
-    stride     bytes that may grow with N, of either sign
-    int        any number that does not depend on N
-    bits       any word at all: the bits of a float, a node's index
-    weight     the address of a constant
-    block      the address of a block, see `blocks`; `block?`: or 0
-    function   the address of another compiled function
-    jump       where the program goes on
-    ...        parameters of a block
+"""How a kernel says what it touches: from the values of its words (`native.kernels.schema`) the bytes of each operand.
 
 Every bound is a sum of products of counts, rows and strides with coefficients of at least 0, or a maximum of such sums. Since a number of
 rows has neither a negative constant nor a negative slope, and constant and slope of a stride have one sign, a high end is convex in N and
@@ -22,7 +9,6 @@ therefore no higher inside it, and two values of N suffice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,103 +16,57 @@ import numpy as np
 
 from cervello.errors import PlanError
 from cervello.native.graph.dims import parts
-from cervello.native.graph.tensors import Address, Jump, PackedWeight, Step, Weight
+from cervello.native.graph.tensors import Address, Jump, PackedWeight, Weight
+from cervello.native.kernels.schema import PREFIX, Field, Schema
 from cervello.native.memory.extents.blocks import Block, block_at
 from cervello.native.memory.extents.spans import Span
 
-PANEL = 32  # columns of a packed panel, as `ops.linear` packs them
+PANEL = 32  # columns of a packed panel, as `lowering.rules.linear` packs them
 Bounds = Callable[[Any], Mapping[str, Span]]
-_PREFIX = "cervello.native.kernels."
+
+KERNELS: dict[str, Bounds] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One name of a schema; count: how many words it stands for, 0 for a single one."""
-
-    name: str
-    kind: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What a kernel says of itself.
-
-    Attributes:
-      reads, writes, scratch: names of the operands, in the order of the kernel's words.
-      fields: of the words behind them.
-      more: whether parameters of a block follow.
-      bounds: from the words at one N, with parameters as `more` and N as `n_rows`,
-        to bytes relative to each operand or constant; what is not named is not touched.
-    """
-
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    scratch: tuple[str, ...]
-    fields: tuple[Field, ...]
-    more: bool
-    bounds: Bounds
-
-    @property
-    def operands(self) -> tuple[str, ...]:
-        return (*self.reads, *self.writes, *self.scratch)
-
-    def values(self, step: Step, n_rows: int) -> SimpleNamespace:
-        """A step's words by name, for N = n_rows; parameters as `more`.
-
-        Raises:
-          PlanError: a word is missing or of another kind.
-        """
-        words, found, at = step.words, SimpleNamespace(), 0
-        n_words = sum(field.count or 1 for field in self.fields)
-        if len(words) < n_words or (len(words) > n_words and not self.more):
-            raise PlanError(f"expected {n_words} words{' or more' if self.more else ''}, got {len(words)}")
-        for field in self.fields:
-            if field.count:
-                setattr(found, field.name, [_value(field, word, n_rows) for word in words[at:at + field.count]])
-            else:
-                setattr(found, field.name, _value(field, words[at], n_rows))
-            at += field.count or 1
-        found.more, found.n_rows = words[at:], n_rows
-        return found
-
-
-KERNELS: dict[str, Declaration] = {}
-
-
-def kernel(references: str, operands: str, words: str = "") -> Callable[[Bounds], Bounds]:
-    """Declares kernels "module:name …" of one form.
-
-    Args:
-      operands: "reads -> writes | scratch", names.
-      words: the schema.
-    """
-    reads, _, rest = operands.partition("->")
-    writes, _, scratch = rest.partition("|")
-    listed = words.split()
-    more = listed[-1:] == ["..."]
-    fields = tuple(_field(text) for text in (listed[:-1] if more else listed))
-
+def kernel(references: str) -> Callable[[Bounds], Bounds]:
+    """Declares what kernels "module:name …" touch, whose words are in `native.kernels.schemas`: a function from the words at one N, with
+    parameters as `more` and N as `n_rows`, to bytes relative to each operand or constant. What is not named is not touched."""
     def declare(bounds: Bounds) -> Bounds:
-        for reference in references.split():
-            KERNELS[_PREFIX + reference] = Declaration(
-                tuple(reads.split()), tuple(writes.split()), tuple(scratch.split()), fields, more, bounds)
+        KERNELS.update((PREFIX + reference, bounds) for reference in references.split())
         return bounds
 
     return declare
 
 
-def _field(text: str) -> Field:
-    named, _, count = text.partition("*")
-    name, _, kind = named.partition(":")
-    return Field(name, kind or "count", int(count or 0))
+def values(schema: Schema, words: Sequence[Any], n_rows: int) -> SimpleNamespace:
+    """A step's words by name, for N = n_rows; parameters as `more`.
+
+    Raises:
+      PlanError: a word is missing or of another kind.
+    """
+    found, at = SimpleNamespace(), 0
+    if len(words) < schema.n_words or (len(words) > schema.n_words and not schema.more):
+        raise PlanError(f"expected {schema.n_words} words{' or more' if schema.more else ''}, got {len(words)}")
+    for field in schema.fields:
+        if field.count:
+            setattr(found, field.name, [_value(field, word, n_rows) for word in words[at:at + field.count]])
+        else:
+            setattr(found, field.name, _value(field, words[at], n_rows))
+        at += field.count or 1
+    found.more, found.n_rows = words[at:], n_rows
+    return found
+
+
+def repeated(schema: Schema, words: Sequence[Any], n_rows: int) -> list[SimpleNamespace]:
+    """The words of several records, one behind the other."""
+    n = schema.n_words
+    return [values(schema, words[i:i + n], n_rows) for i in range(0, len(words), n)]
 
 
 def _value(field: Field, word: Any, n_rows: int) -> Any:
     kind = field.kind
     if kind in ("count", "rows", "stride", "int"):
         return number(field.name, kind, word, n_rows)
-    if kind == "bits":
+    if kind in ("bits", "float"):
         return word
     if kind.endswith("?") and type(word) is int and word == 0:
         return None
@@ -185,6 +125,6 @@ def expect(holds: bool, what: str, got: Any) -> None:
         raise PlanError(f"expected {what}, got {got}")
 
 
-def constants(declaration: Declaration) -> Sequence[str]:
+def constants(schema: Schema) -> Sequence[str]:
     """Names of the words that are addresses of constants."""
-    return [field.name for field in declaration.fields if field.kind.startswith("weight")]
+    return [field.name for field in schema.fields if field.kind.startswith("weight")]

@@ -6,47 +6,44 @@ from collections.abc import Mapping
 from typing import Any
 
 from cervello.native.memory.extents.declaration import kernel
-from cervello.native.memory.extents.loops import COPY, copied
+from cervello.native.memory.extents.loops import copied
 from cervello.native.memory.extents.spans import Span, walked
 
 _COUNTER, _FLAG = (0, 16), (0, 1)
 
 
-@kernel("control_flow:here", "->")
-def _here(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:label")
+def _label(w: Any) -> Mapping[str, Span]:
     return {}
 
 
-@kernel("control_flow:jump", "->", "to:jump")
+@kernel("control_flow:jump")
 def _jump(w: Any) -> Mapping[str, Span]:
     return {}
 
 
-@kernel("control_flow:branch", "condition ->", "to:jump")
+@kernel("control_flow:branch")
 def _branch(w: Any) -> Mapping[str, Span]:
     return {"condition": _FLAG}
 
 
-@kernel("control_flow:begin", "turns condition -> counter going", "to:jump")
-def _begin(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:loop_begin")
+def _loop_begin(w: Any) -> Mapping[str, Span]:
     return {"turns": (0, 8), "condition": _FLAG, "counter": _COUNTER, "going": _FLAG}
 
 
-@kernel("control_flow:again", "condition -> counter going", "to:jump")
-def _again(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:loop_next")
+def _loop_next(w: Any) -> Mapping[str, Span]:
     return {"condition": _FLAG, "counter": _COUNTER, "going": _FLAG}
 
 
-_POSITION = f"length:rows element_by:stride reverse:int {COPY}"
-
-
-@kernel("control_flow:take", "sequence counter -> element", _POSITION)
-def _take(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:scan_read")
+def _scan_read(w: Any) -> Mapping[str, Span]:
     source, target = copied(w)
     return {"sequence": walked(source, [w.length], [w.element_by]), "counter": (0, 8), "element": target if w.length else None}
 
 
-@kernel("control_flow:put", "element counter -> sequence", _POSITION)
-def _put(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:scan_write")
+def _scan_write(w: Any) -> Mapping[str, Span]:
     source, target = copied(w)
     return {"element": source if w.length else None, "counter": (0, 8), "sequence": walked(target, [w.length], [w.element_by])}

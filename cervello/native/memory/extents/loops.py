@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.native.graph.tensors import PackedWeight, Weight
+from cervello.native.kernels.schemas import COPY_LOOP
 from cervello.native.memory.extents.blocks import Block
-from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, number
+from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, repeated
 from cervello.native.memory.extents.spans import Span, dense, joined, walked
-
-_LOOP = "block:block count:rows sizes:rows*3"
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
@@ -33,19 +32,27 @@ def in_place_activation(w: Any) -> None:
         block_spans(w.activation, 1, 0, w.more)
 
 
-@kernel("maps:map1", "source -> target", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
+@kernel("maps:map1")
 def _map1(w: Any) -> Mapping[str, Span]:
     target, source = block_spans(w.block, 1, w.count, w.more)
     return {"source": walked(source, w.sizes, w.source_by), "target": walked(target, w.sizes, w.target_by)}
 
 
-@kernel("maps:map2", "a b -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 target_by:stride*3 ...")
+@kernel("maps:map2")
 def _map2(w: Any) -> Mapping[str, Span]:
     target, a, b = block_spans(w.block, 2, w.count, w.more)
     return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
 
 
-@kernel("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_by:stride*3 c_by:stride*3 target_by:stride*3 ...")
+@kernel("maps:map2_then")
+def _map2_then(w: Any) -> Mapping[str, Span]:
+    expect(w.block.each, "a block on float32", w.block)
+    in_place_activation(w)
+    target, a, b = block_spans(w.block, 2, w.count, [w.mask])
+    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+
+
+@kernel("maps:map3")
 def _map3(w: Any) -> Mapping[str, Span]:
     target, a, b, c = block_spans(w.block, 3, w.count, w.more)
     return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "c": walked(c, w.sizes, w.c_by),
@@ -65,42 +72,37 @@ def short_scratch(count: int) -> int:
 
 
 LONG_SCRATCH = 26 * 64  # bytes in which `reduce_by_sixteen` does
-_ROWS = f"{_LOOP} source_by:stride*3 target_by:stride*3 ..."
 
 
-@kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_", "source -> target | turned", _ROWS)
+@kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_")
 def _reduced(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, (0, 4), LONG_SCRATCH)
 
 
-@kernel("reduce_by_sixteen:softmax", "source -> target | turned", _ROWS)
+@kernel("reduce_by_sixteen:softmax")
 def _softmax(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, dense(w.count * 4), LONG_SCRATCH)
 
 
-@kernel("reduce_by_sixteen:layer_norm", "source -> target | turned", _ROWS)
+@kernel("reduce_by_sixteen:layer_norm")
 def _layer_norm(w: Any) -> Mapping[str, Span]:
     expect(w.block.weights == (0, 1), "the block of a layer norm", w.block)
     return _softmax(w)
 
 
-@kernel("reduce_short:softmax", "source -> target | turned", _ROWS)
+@kernel("reduce_short:softmax")
 def _short_softmax(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, dense(w.count * 4), short_scratch(w.count))
 
 
-@kernel("reduce_short:log_sum_exp", "source -> target | turned", _ROWS)
+@kernel("reduce_short:log_sum_exp")
 def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
     return _sixteen_rows(w, (0, 4), short_scratch(w.count))
 
 
-@kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")),
-        "source -> target", "outer:rows terms:rows inner:rows")
+@kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")))
 def _columns(w: Any) -> Mapping[str, Span]:
     return {"source": dense(w.outer * w.terms * w.inner * 4), "target": dense(w.outer * w.inner * 4)}
-
-
-COPY = "itemsize sizes:rows*5 source_by:stride*5 target_by:stride*5"  # of `copies.copy_strided`
 
 
 def copied(w: Any) -> tuple[Span, Span]:
@@ -109,22 +111,23 @@ def copied(w: Any) -> tuple[Span, Span]:
     return walked((0, w.itemsize), w.sizes, w.source_by), walked((0, w.itemsize), w.sizes, w.target_by)
 
 
-@kernel("copies:copy", "source -> target", COPY)
+@kernel("copies:copy")
 def _copy(w: Any) -> Mapping[str, Span]:
     source, target = copied(w)
     return {"source": source, "target": target}
 
 
-@kernel("copies:copy_deep", "source -> target", f"{COPY} outer ...")
+@kernel("copies:copy_deep")
 def _copy_deep(w: Any) -> Mapping[str, Span]:
-    expect(len(w.more) == 3 * w.outer, "a size and two strides for each outer loop", len(w.more))
-    sizes = [number("size", "rows", word, w.n_rows) for word in w.more[::3]]
-    source_by, target_by = ([number("stride", "stride", word, w.n_rows) for word in w.more[i::3]] for i in (1, 2))
+    expect(len(w.more) == COPY_LOOP.n_words * w.outer, "a size and two strides for each outer loop", len(w.more))
+    loops = repeated(COPY_LOOP, w.more, w.n_rows)
+    sizes = [loop.size for loop in loops]
     source, target = copied(w)
-    return {"source": walked(source, sizes, source_by), "target": walked(target, sizes, target_by)}
+    return {"source": walked(source, sizes, [loop.source_by for loop in loops]),
+            "target": walked(target, sizes, [loop.target_by for loop in loops])}
 
 
-@kernel("copies:fill", "-> target", "itemsize count:rows element:bits")
+@kernel("copies:fill")
 def _fill(w: Any) -> Mapping[str, Span]:
     expect(w.itemsize in (1, 2, 4, 8), "elements of 1, 2, 4 or 8 bytes", w.itemsize)
     return {"target": dense(w.count * w.itemsize)}

@@ -18,14 +18,10 @@ def _index_bytes(n_bytes: int) -> int:
     return n_bytes
 
 
-@kernel("copies:gather", "table indices -> target", "count:rows inner:rows size index_bytes outer:rows")
+@kernel("copies:gather")
 def _gather(w: Any) -> Mapping[str, Span]:
     return {"table": dense(w.outer * w.size * w.inner), "indices": dense(w.count * _index_bytes(w.index_bytes)),
             "target": dense(w.outer * w.count * w.inner)}
-
-
-_ELEMENTS = "itemsize index_bytes size axis_by:stride sizes:rows*5 named_by:stride*5 indices_by:stride*5 other_by:stride*5"
-_PUT = "mode kind"
 
 
 def _elements(w: Any) -> tuple[Span, Span, Span]:
@@ -39,20 +35,17 @@ def _put(w: Any) -> None:
     expect(w.mode <= 4 and w.kind <= 2, "a mode of 0 to 4 and a kind of 0 to 2", (w.mode, w.kind))
 
 
-@kernel("gather_scatter:gather_elements", "data indices -> target", _ELEMENTS)
+@kernel("gather_scatter:gather_elements")
 def _gather_elements(w: Any) -> Mapping[str, Span]:
     data, indices, target = _elements(w)
     return {"data": data, "indices": indices, "target": target}
 
 
-@kernel("gather_scatter:scatter_elements", "updates indices -> target", f"{_ELEMENTS} {_PUT}")
+@kernel("gather_scatter:scatter_elements")
 def _scatter_elements(w: Any) -> Mapping[str, Span]:
     _put(w)
     target, indices, updates = _elements(w)
     return {"updates": updates, "indices": indices, "target": target}
-
-
-_TUPLES = "batches:rows tuples:rows depth index_bytes block:rows batch_by:stride sizes*5 strides:stride*5"
 
 
 def _blocks(w: Any) -> tuple[Span, Span, Span]:
@@ -63,31 +56,30 @@ def _blocks(w: Any) -> tuple[Span, Span, Span]:
     return named, dense(n_tuples * w.depth * _index_bytes(w.index_bytes)), dense(n_tuples * w.block)
 
 
-@kernel("gather_scatter:gather_nd", "data indices -> target", _TUPLES)
+@kernel("gather_scatter:gather_nd")
 def _gather_nd(w: Any) -> Mapping[str, Span]:
     data, indices, target = _blocks(w)
     return {"data": data, "indices": indices, "target": target}
 
 
-@kernel("gather_scatter:scatter_nd", "updates indices -> target", f"{_TUPLES} {_PUT}")
+@kernel("gather_scatter:scatter_nd")
 def _scatter_nd(w: Any) -> Mapping[str, Span]:
     _put(w)
     target, indices, updates = _blocks(w)
     return {"updates": updates, "indices": indices, "target": target}
 
 
-@kernel("gather_scatter:top_k", "source -> values places", "rows:rows n k largest:int")
+@kernel("gather_scatter:top_k")
 def _top_k(w: Any) -> Mapping[str, Span]:
     return {"source": dense(w.rows * w.n * 4), "values": dense(w.rows * w.k * 4), "places": dense(w.rows * w.k * 8)}
 
 
-@kernel("random:normal random:uniform", "-> target | block", "rows:rows width first:bits second:bits site:bits fill:function")
+@kernel("random:normal random:uniform")
 def _random(w: Any) -> Mapping[str, Span]:
     return {"target": dense(w.rows * w.width * 4), "block": dense(_NOISE_BLOCK)}
 
 
-@kernel("multinomial:multinomial", "logits -> target | weights draws block",
-        "rows:rows lines classes samples itemsize site:bits fill:function")
+@kernel("multinomial:multinomial")
 def _multinomial(w: Any) -> Mapping[str, Span]:
     expect(w.itemsize in (4, 8), "results of 4 or 8 bytes", w.itemsize)
     lines = w.rows * w.lines

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cervello.native.graph.tensors import Address
-from cervello.native.memory.extents.blocks import BLOCKS, block_at
-from cervello.native.memory.extents.declaration import PANEL, expect, kernel, number
+from cervello.native.kernels.schemas import ATTEND_OP
+from cervello.native.memory.extents.blocks import BLOCKS
+from cervello.native.memory.extents.declaration import PANEL, expect, kernel, repeated
 from cervello.native.memory.extents.loops import LONG_SCRATCH, block_spans, in_place_activation, short_scratch
 from cervello.native.memory.extents.spans import Span, dense, walked, whole
 
 _SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
 _ROWS, _SHORT = 48, 64  # rows of scores at a time, and numbers in rows that are turned as a whole, as `kernels.attention` has them
-_OP_WORDS = 7
 
 
 def packed(k: int, width: int, segments: int) -> Span:
@@ -32,17 +31,19 @@ def _columns(width: int, segments: int) -> int:
     return max(whole(width, PANEL), PANEL if segments > 1 else 0)
 
 
-_MATRIX = "rows:rows k width lda:stride ldc:stride"
-
-
-@kernel("gemm:gemm", "a -> c", f"weights:weight bias:weight {_MATRIX} segments activation:block? ...")
+@kernel("gemm:gemm")
 def _gemm(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     return {"a": walked(dense(w.k * 4), [w.rows], [w.lda]), "c": walked(dense(w.width * 4), [w.rows], [w.ldc]),
             "weights": packed(w.k, w.width, w.segments), "bias": bias(w.width, w.segments)}
 
 
-@kernel("gemv:gemm", "a -> c", f"weights:weight bias:weight {_MATRIX} ldw activation:block? ...")
+@kernel("gemm:gemm_residual")
+def _gemm_residual(w: Any) -> Mapping[str, Span]:
+    return {**_gemm(w), "residual": walked(dense(w.width * 4), [w.rows], [w.ldr])}
+
+
+@kernel("gemv:gemm")
 def _narrow(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     four = 2 if w.width > 4 else 1
@@ -52,8 +53,7 @@ def _narrow(w: Any) -> Mapping[str, Span]:
             "bias": dense(16 * (four - 1) + (64 if last > 2 else 8))}
 
 
-@kernel("products:product", "a b -> c | panels",
-        "sizes:rows*3 a_by:stride*3 b_by:stride*3 c_by:stride*3 m k n lda:stride ldb:stride column:stride segments zeros:weight")
+@kernel("products:product")
 def _product(w: Any) -> Mapping[str, Span]:
     return {"a": walked(walked(dense(w.k * 4), [w.m], [w.lda]), w.sizes, w.a_by),
             "b": walked((0, 4), [w.k, w.n, *w.sizes], [w.ldb, w.column, *w.b_by]),
@@ -61,12 +61,11 @@ def _product(w: Any) -> Mapping[str, Span]:
             "panels": packed(w.k, w.n, w.segments), "zeros": bias(w.n, w.segments)}
 
 
-@kernel("attention:attend", "q k v first second third fourth -> out | keys values scores",
-        "sizes:rows*3 q_by:stride*3 k_by:stride*3 v_by:stride*3 out_by:stride*3 m n d dv q_row:stride k_row:stride k_column:stride "
-        "v_row:stride v_column:stride out_row:stride d_segments n_segments zeros:weight n_ops softmax:block ...")
+@kernel("attention:attend")
 def _attend(w: Any) -> Mapping[str, Span]:
     expect(w.softmax is BLOCKS[_SOFTMAX], "the block of a softmax", w.softmax)
-    expect(w.n_ops <= 4 and len(w.more) >= w.n_ops * _OP_WORDS, "up to 4 ops with their words", w.n_ops)
+    n_words = w.n_ops * ATTEND_OP.n_words
+    expect(w.n_ops <= 4 and len(w.more) >= n_words, "up to 4 ops with their words", w.n_ops)
     keys, values = packed(w.d, w.n, w.d_segments), packed(w.n, w.dv, w.n_segments)
     turned = short_scratch(w.n) if w.n <= _SHORT else LONG_SCRATCH
     rows = min(_ROWS, w.m)
@@ -78,23 +77,17 @@ def _attend(w: Any) -> Mapping[str, Span]:
         "out": walked(dense(w.dv * 4), [w.m, *w.sizes], [w.out_row, *w.out_by]),
         "keys": dense(max(keys[1] if keys else 0, turned if w.m <= _ROWS else 0)), "values": values, "scores": dense(scores),
         "zeros": dense(max(_columns(w.n, w.d_segments), _columns(w.dv, w.n_segments)) * 4)}
-    for i, name in zip(range(w.n_ops), ("first", "second", "third", "fourth"), strict=False):
-        found[name] = _operand(w, w.more[i * _OP_WORDS:(i + 1) * _OP_WORDS])
+    for name, op in zip(("first", "second", "third", "fourth"), repeated(ATTEND_OP, w.more[:n_words], w.n_rows), strict=False):
+        found[name] = _operand(w, op)
     return found
 
 
-def _operand(w: Any, words: Any) -> Span:
+def _operand(w: Any, op: Any) -> Span:
     """What one elementwise op of an attention reads beside the scores."""
-    reference, on_left, *steps, row, broadcast_mask = words
-    expect(isinstance(reference, Address) and broadcast_mask in (0, 1 if on_left else 2), "a block whose scores move", words)
-    block = block_at(reference.reference)
-    expect(block.each, "an op on float32", reference)
-    spans = block_spans(block, 2, w.n, [broadcast_mask])
-    strides = [number("operand", "stride", word, w.n_rows) for word in (row, *steps)]
-    return walked(spans[1 if on_left else 2], [w.m, *w.sizes], strides)
-
-
-_SIZES = "steps:rows rows:rows features hidden"
+    expect(op.mask in (0, 1 if op.on_left else 2), "a block whose scores move", op.mask)
+    expect(op.block.each, "an op on float32", op.block)
+    spans = block_spans(op.block, 2, w.n, [op.mask])
+    return walked(spans[1 if op.on_left else 2], [w.m, *w.sizes], [op.row, *op.by])
 
 
 def _cell(w: Any, gates: int) -> dict[str, Span]:
@@ -107,18 +100,14 @@ def _cell(w: Any, gates: int) -> dict[str, Span]:
             "weights": packed(w.features, width, w.w_segments), "bias": bias(width, w.w_segments)}
 
 
-@kernel("recurrent:lstm", "x h0 c0 -> y h c | gates again",
-        f"weights:weight bias:weight r:weight zeros:weight {_SIZES} has_h0 has_c0 wants_y reverse:int y_step:stride w_segments r_segments "
-        "lda:stride rows_first:int")
+@kernel("recurrent:lstm")
 def _lstm(w: Any) -> Mapping[str, Span]:
     row = dense(w.rows * w.hidden * 4)
     return {**_cell(w, 4), "c": row, "c0": row if w.has_c0 else None, "r": packed(w.hidden, 4 * w.hidden, w.r_segments),
             "zeros": bias(4 * w.hidden, w.r_segments)}
 
 
-@kernel("recurrent:gru", "x h0 -> y h | gates again mixed",
-        f"weights:weight bias:weight r_gates:weight r_new:weight zeros:weight r_bias:weight {_SIZES} has_h0 wants_y reverse:int "
-        "y_step:stride linear:int w_segments g_segments n_segments lda:stride rows_first:int")
+@kernel("recurrent:gru")
 def _gru(w: Any) -> Mapping[str, Span]:
     return {**_cell(w, 3), "mixed": None if w.linear else dense(w.rows * w.hidden * 4),
             "r_gates": packed(w.hidden, 2 * w.hidden, w.g_segments), "r_new": packed(w.hidden, w.hidden, w.n_segments),

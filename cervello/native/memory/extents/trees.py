@@ -19,8 +19,7 @@ def _within(values: Any, low: int, high: int, what: str) -> None:
            (values.min(initial=0), values.max(initial=0)))
 
 
-@kernel("trees:trees", "x -> result | scores given", "nodes:weight roots:weight starts:weight targets:weight values:weight base:weight "
-        "rows:rows row_by:stride trees targets_of mode wide wide_out")
+@kernel("trees:trees")
 def _trees(w: Any) -> Mapping[str, Span]:
     nodes, roots, starts, targets, values = (content(word) for word in (w.nodes, w.roots, w.starts, w.targets, w.values))
     expect(nodes.dtype == NODE, "nodes of trees", nodes.dtype)

@@ -25,12 +25,7 @@ def _taps(w: Any, n_bytes: int) -> Span:
     return (int(taps.min()), int(taps.max()) + n_bytes) if w.k and n_bytes > 0 else None
 
 
-_CONVOLUTION = ("weights:weight bias:weight offsets:weight images:rows groups channels filters k height width out_height out_width rows "
-                "columns")
-
-
-@kernel("convolution:by_pixels", "x -> y | copied results",
-        f"{_CONVOLUTION} sh sw ph:int pw:int x_by:stride*4 y_by:stride*4 in_place direct cold:int activation:block? ...")
+@kernel("convolution:by_pixels")
 def _by_pixels(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     expect(min(w.sh, w.sw) > 0, "strides of at least 1", (w.sh, w.sw))
@@ -48,9 +43,7 @@ def _by_pixels(w: Any) -> Mapping[str, Span]:
     return {**found, "x": _image(w), "copied": joined(dense(whole_copy), taps)}
 
 
-@kernel("convolution:by_filters", "x -> y | copied results places",
-        f"{_CONVOLUTION} ph:int pw:int down:stride right:stride x_by:stride*4 y_by:stride*4 in_place by_pixel cold:int "
-        "activation:block? ...")
+@kernel("convolution:by_filters")
 def _by_filters(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     filters = w.groups * w.filters
@@ -71,15 +64,12 @@ def _weights(w: Any, columns: int) -> dict[str, Span]:
     return {"weights": dense(columns * w.k * 4), "bias": dense(columns * 4), "offsets": dense(w.k * 8)}
 
 
-_POOL = "images:rows channels height width out_height out_width kernel*2 strides*2 dilations*2 pads:int*2 x_by:stride*4 y_by:stride*4"
-
-
-@kernel("pooling:max_pool", "x -> y | row", _POOL)
+@kernel("pooling:max_pool")
 def _max_pool(w: Any) -> Mapping[str, Span]:
     return {"x": walked((0, 4), [w.images, w.channels, w.height, w.width], w.x_by), "row": dense(w.width * 4),
             "y": walked((0, 4), [w.images, w.channels, w.out_height, w.out_width], w.y_by)}
 
 
-@kernel("pooling:average_pool", "x -> y | row", f"{_POOL} counts_padding:int")
+@kernel("pooling:average_pool")
 def _average_pool(w: Any) -> Mapping[str, Span]:
     return _max_pool(w)

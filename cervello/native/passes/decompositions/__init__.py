@@ -1,1 +1,1 @@
-"""Ops that are spelled in others, by family."""
+"""Ops that are replaced by others, by family."""

@@ -19,7 +19,7 @@ F32 = np.dtype(np.float32)
 
 def contrib(*ops: str, least: int, most: int, attributes: tuple[str, ...] = (), results: int = 1, domain: str = DOMAIN,
             ) -> Callable[[Decomposition], Decomposition]:
-    """Registers how ops without a schema are spelled, behind a check of what a schema would say.
+    """Registers how ops without a schema are replaced, behind a check of what a schema would say.
 
     Args:
       least, most: operands, of which the first `least` must be there.

@@ -173,3 +173,22 @@ def _extreme_of_bools(s: GraphBuilder) -> bool:
     found = s.add(s.node.op, s.add("Cast", s.input(0), to=F32), *rest, **dict(s.node.attributes))
     s.set_outputs(s.add("Greater", found, s.constant(0.0, F32)))
     return True
+
+
+@decomposes("BatchNormalization")
+def _batch_normalization(s: GraphBuilder) -> bool:
+    """With statistics that the graph computes, as Keras' LayerNormalization has them in tf2onnx's files: per channel
+    (x - mean) · (scale / √(variance + epsilon)) + bias. Constant ones have a kernel.
+    """
+    x, *parameters = (s.value(i) for i in range(5))
+    if x is None or x.shape is None or x.dtype != F32 or s.attribute("training_mode", 0) or any(
+            value is None or value.shape is None or value.dtype != F32 for value in parameters):
+        return False
+    if all(value is not None and value.constant is not None for value in parameters):
+        return False
+    behind = list(range(1, len(x.shape) - 1))
+    scale, bias, mean, variance = (s.add("Unsqueeze", s.input(i), s.constant(behind)) if behind else s.input(i) for i in range(1, 5))
+    deviation = s.add("Sqrt", s.add("Add", variance, s.constant(s.attribute("epsilon", 1e-5), F32)))
+    centred = s.add("Sub", s.input(0), mean)
+    s.set_outputs(s.add("Add", s.add("Mul", centred, s.add("Div", scale, deviation)), bias))
+    return True

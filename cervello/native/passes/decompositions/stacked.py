@@ -1,4 +1,6 @@
-"""Products of rows with a stack of weights, one matrix for each agent or member of an ensemble, and with a vector that all rows share."""
+"""Products of rows with a stack of weights, one matrix for each agent or member of an ensemble, and with a vector that all rows share;
+Gemm whose weights are on the left.
+"""
 
 from __future__ import annotations
 
@@ -64,3 +66,19 @@ def _by_matrix(s: GraphBuilder, a: str, shape: tuple[Dim, ...], weights: Any) ->
         row = s.add("Gather", flat, s.constant(place), axis=0)
         parts.append(s.add("Unsqueeze", s.add("MatMul", row, s.constant(matrix, _F32)), s.constant([0])))
     return (str(s.add("Concat", *parts, axis=0)) if len(parts) > 1 else parts[0]), tuple(lead)
+
+
+@decomposes("Gemm")
+def _gemm(s: GraphBuilder) -> bool:
+    """W·X as the transpose of Xᵀ·Wᵀ, where rows of X go through the weights together."""
+    a, b = s.value(0), s.value(1)
+    if a is None or b is None or a.constant is None or b.constant is not None or a.dtype != _F32 or b.dtype != _F32:
+        return False
+    rows, beta = s.input(1) if s.attribute("transB", 0) else s.transpose(s.input(1), 1, 0), s.attribute("beta", 1.0)
+    product = s.add("Gemm", rows, s.input(0), alpha=s.attribute("alpha", 1.0), transB=int(not s.attribute("transA", 0)))
+    y = s.transpose(product, 1, 0)
+    if s.input(2) and beta:
+        c = s.input(2) if beta == 1 else s.add("Mul", s.input(2), s.constant(beta, _F32))
+        y = s.add("Add", y, c)
+    s.set_outputs(y)
+    return True

@@ -18,7 +18,7 @@ from guarded_cases import ALL_FAMILIES
 import cervello
 from cervello.native.memory.extents.declaration import KERNELS
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 _ROOT = Path(next(iter(cervello.__path__))).parent
 LONG = ["--long"] if os.environ.get("CERVELLO_GUARD_LONG") else []
 

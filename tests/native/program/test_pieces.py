@@ -107,8 +107,8 @@ def test_several_threads_share_one_crew(wide: Model, eager: None) -> None:
         thread.join(60)
         assert not thread.is_alive()
     assert not wrong
-    assert sum(thread.name == "cervello" for thread in threading.enumerate()) == len(thread_pool._hired)
-    assert len(thread_pool._idle) == len(thread_pool._hired)
+    assert sum(thread.name == "cervello" for thread in threading.enumerate()) == len(thread_pool._spawned)
+    assert len(thread_pool._idle) == len(thread_pool._spawned)
 
 
 def test_a_handle_with_threads_has_the_bits_of_one_without(wide: Model) -> None:
@@ -127,7 +127,7 @@ def test_a_handle_with_threads_has_the_bits_of_one_without(wide: Model) -> None:
 
 def test_a_batch_that_finds_no_idle_worker_runs_alone(wide: Model, eager: None) -> None:
     plan = wide.resolve(64, threads=2)
-    taken = thread_pool.take(plan)
+    taken = thread_pool.claim(plan)
     busy = [thread_pool._idle.pop() for _ in range(len(thread_pool._idle))]
     try:
         assert len(taken) == 1
@@ -143,8 +143,8 @@ def test_workers_are_not_woken_for_little(wide: Model) -> None:
     plan = wide.resolve(64, threads=2)
     assert plan.helpers == 1
     time.sleep(0.01)  # long enough for the last batch to be past
-    assert thread_pool.take(plan) == []
-    taken = thread_pool.take(plan)  # a second one at once: more are likely to follow as closely
+    assert thread_pool.claim(plan) == []
+    taken = thread_pool.claim(plan)  # a second one at once: more are likely to follow as closely
     assert len(taken) == 1
     thread_pool.give_back(taken)
 

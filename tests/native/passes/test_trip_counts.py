@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_flow import parsed
 from native_oracle import assert_near, foreign
 from native_rows import assert_same_bits, columns, execute, one_by_one
-from test_flow import parsed
 
 from cervello.errors import GraphError
 from cervello.native import Model

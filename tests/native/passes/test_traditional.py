@@ -325,8 +325,8 @@ def test_a_file_cannot_hold_trees_that_were_not_checked() -> None:
 
 
 def test_domains_are_named_in_refusals() -> None:
-    with pytest.raises(UnsupportedError, match=f"got {ML}.SVMRegressor"):
-        Model.load(ml("SVMRegressor", rows(3), coefficients=[1.0]), batch_axis=0)
+    with pytest.raises(UnsupportedError, match=f"got {ML}.OneHotEncoder"):
+        Model.load(ml("OneHotEncoder", rows(3), cats_int64s=[1, 2]), batch_axis=0)
 
 
 def test_two_classes_with_votes_for_both_may_share_one_base_value() -> None:

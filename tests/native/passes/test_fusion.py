@@ -162,3 +162,22 @@ def test_an_activation_between_transposes_joins_the_convolution() -> None:
         found = execute(fused, given, range(4))
         assert_same_bits({"y": found[name]}, {"y": execute(apart, given, range(4))[name]}, op)
         assert_near(found[name], foreign(graph(op, False), given)[name], 1e-4, op)
+
+
+@pytest.mark.parametrize("ops", [["Abs", "Abs"], ["Tanh", "Relu", "Sigmoid"]], ids=str)
+def test_several_activations_pass_one_transpose(ops: list[str]) -> None:
+    def graph(seen: bool) -> Any:
+        c = Chain(x=rows(3, 4, 5))
+        turned = x = c.add("Transpose", "x", perm=[0, 2, 3, 1])
+        for op in ops:
+            x = c.add(op, x)
+        return c.model(c.add("Add", x, weights(4, 5, 3)), *([turned] if seen else []))
+
+    whole, parts = Model.load(graph(False)), Model.load(graph(True))
+    assert not whole.slow_nodes
+    given = columns(whole, 5)
+    (found,) = execute(whole, given, range(5)).values()
+    assert_same_bits({"y": found}, {"y": next(iter(execute(parts, given, range(5)).values()))}, str(ops))
+    ordinary = columns(whole, 5, special=False)
+    (again,) = execute(whole, ordinary, range(5)).values()
+    assert_near(again, next(iter(foreign(graph(False), ordinary).values())), 1e-6, str(ops))

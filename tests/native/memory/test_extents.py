@@ -161,7 +161,7 @@ def test_parameters_of_a_block_belong_to_its_words() -> None:
 
 
 def test_a_jump_out_of_the_program_is_refused() -> None:
-    label = Step("cervello.native.kernels.control_flow:here", (), (), [], "label", "")
+    label = Step("cervello.native.kernels.control_flow:label", (), (), [], "label", "")
     jump = Step("cervello.native.kernels.control_flow:jump", (), (), [Jump(label)], "jump", "")
     check_extents([jump, label], False)
     with pytest.raises(PlanError, match="expected to jump within the program, got another step"):

@@ -1,0 +1,39 @@
+"""The same agents in the same columns, decided for again and again inside another compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cervello.agents.policy.engine import Engine
+from cervello.spec import Array
+
+
+class RepeatedBatch:
+    """A batch that keeps its arrays. Mutable: a run reads `inputs` and writes `outputs`. Made by `Policy.repeat`, run by
+    `Policy.run_repeated`.
+
+    Attributes:
+      ids: of its agents. engine: what decides; after a swap the batch is of no use any more.
+      inputs, outputs: columns [N, ...] by name, contiguous; row i belongs to ids[i].
+      slots: [N] int64, where the agents were when the table's `moves` was `moves`.
+      deterministic: as the compiled call takes it: nothing when every row may draw, else flags [N] and None.
+    """
+
+    __slots__ = ("deterministic", "engine", "ids", "inputs", "moves", "outputs", "slots")
+
+    def __init__(self, engine: Engine, ids: list[int], flags: Array | None):
+        n_rows = len(ids)
+        self.engine, self.ids = engine, ids
+        self.inputs = {spec.name: np.zeros(spec.batched(n_rows), spec.dtype) for spec in engine.inputs.values()}
+        self.outputs = {spec.name: np.zeros(spec.batched(n_rows), spec.dtype) for spec in engine.outputs.values()}
+        self.slots: Array = np.zeros(0, np.int64)
+        self.moves = -1
+        self.deterministic: tuple[Any, ...] = () if flags is None else (np.ascontiguousarray(flags), None)
+
+
+Call = Callable[..., int]  # (address of the plan, word, inputs, outputs, slots, steps, keys[, flags, None]) → word
+
+__all__ = ["Call", "RepeatedBatch"]

@@ -1,0 +1,105 @@
+"""The place in a runtime of a policy whose agents may differ in sizes that the file leaves open."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import numpy as np
+
+from cervello.agents.policy.policy import Measure, Policy
+from cervello.agents.runtime.cost_model import CostModel
+from cervello.agents.runtime.policy_queue import PolicyQueue
+from cervello.agents.runtime.ready_queue import ReadyQueue
+from cervello.spec import Array
+
+_KEPT = 64  # sizes whose costs are known
+_NEAR = 2.0  # times as many elements are near
+Sizes = tuple[tuple[int, ...], ...]  # shapes of one agent's rows, of every input with open axes
+
+
+class SizedQueue(PolicyQueue):
+    """A `PolicyQueue` whose batches have rows of one size: `costs` are those of the first agent's sizes, which the next batch has. Mutable.
+
+    Costs of new sizes begin as those of the nearest known ones, in proportion to a row's elements, so that lists may grow from frame to
+    frame; where none is near, one row has to be tried.
+    """
+
+    def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
+        self._open = [spec for spec in policy.all_inputs.values() if spec.open_axes]
+        self._specified: Sizes = tuple(spec.shape for spec in self._open)
+        self._too_slow = -1, 0.0  # the frame in which agents were put behind the others, and the seconds that they would have had
+        super().__init__(name, policy, ready_queue, measure)
+
+    @property
+    def costs(self) -> CostModel:
+        """What batches take whose rows have the sizes of the first agent's; those of the specs while nobody waits."""
+        queue = self._wait_queue.queue
+        return self._costs_of(self._sizes(queue.rows(1))[0] if queue.generations else self._specified)
+
+    @costs.setter
+    def costs(self, costs: CostModel) -> None:
+        self._by_sizes = OrderedDict({self._specified: costs})  # by one assignment, see `swapped`
+
+    def _sizes(self, rows: Mapping[str, Array]) -> list[Sizes]:
+        """Of every agent of `Queue.rows`."""
+        return list(zip(*([row.shape for row in rows[spec.name]] for spec in self._open), strict=True))
+
+    def _costs_of(self, sizes: Sizes) -> CostModel:
+        by_sizes = self._by_sizes
+        found = by_sizes.get(sizes)
+        if found is None:
+            ratios = {other: _elements(sizes) / _elements(other) for other, costs in by_sizes.items() if costs.measured}
+            found = by_sizes[sizes] = CostModel(self._ready_queue.pace, by_sizes[self._specified].version)
+            near = min(ratios, key=lambda other: abs(math.log(ratios[other])), default=None)
+            if near is not None and 1 / _NEAR <= ratios[near] <= _NEAR:
+                costs = by_sizes[near]
+                row_s = costs.per_row_s * ratios[near]
+                found.set((1, costs.fixed_s + row_s), (2, costs.fixed_s + 2 * row_s))
+            while len(by_sizes) > _KEPT:
+                del by_sizes[next(other for other in by_sizes if other != self._specified)]
+        else:
+            by_sizes.move_to_end(sizes)
+        return found
+
+    def finalize(self) -> None:
+        """As `PolicyQueue.finalize`; batches are learnt from by their sizes."""
+        for in_flight in self._ended:
+            if not in_flight.ended_s:
+                continue
+            costs = self._costs_of(tuple(spec.row_shape(in_flight.columns[spec.name].shape) for spec in self._open))
+            if in_flight.version == costs.version:
+                costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens, in_flight.gross_s)
+            in_flight.ended_s = 0.0  # nothing is left to learn
+        super().finalize()
+
+    def urgency(self, frame: int) -> float:
+        """As `PolicyQueue.urgency`; afterwards the most urgent agent is the first, whose sizes the costs go by."""
+        found = super().urgency(frame)
+        self.sort_by_urgency(0, frame)
+        return found
+
+    def postpone(self, line_s: float, frame: int) -> None:
+        """Agents of sizes of which not one row fits stand behind the others for the rest of a frame."""
+        self._too_slow = frame, line_s
+        self._ready_queue.needs_sort[self] = None
+        self.sort_by_urgency(0, frame)
+
+    def sort_by_urgency(self, n_rows: int, frame: int) -> None:
+        """As `PolicyQueue.sort_by_urgency`; those that were postponed in this frame come last."""
+        super().sort_by_urgency(n_rows, frame)
+        too_slow, line_s = self._too_slow
+        if too_slow != frame:
+            return
+        queue, n_eligible = self.wait_queue.queue, self.wait_queue.eligible(frame)
+        slow = np.array([self._costs_of(sizes).line_s(1) > line_s for sizes in self._sizes(queue.rows(n_eligible))], np.bool_)
+        if not slow[int(np.count_nonzero(~slow)):].all():
+            self.wait_queue.arrange(np.concatenate([np.flatnonzero(~slow), np.flatnonzero(slow), np.arange(n_eligible, len(queue))]))
+            self._ready_queue.needs_sort[self] = None
+            self._tell()
+
+
+def _elements(sizes: Sizes) -> int:
+    """Numbers that an agent observes, of inputs with open axes."""
+    return sum(map(math.prod, sizes))

@@ -1,0 +1,152 @@
+"""A request whose layout is known, from its frame to the reply's frame in one compiled call.
+
+It compares what is fixed, copies the rows, runs the batch and writes the reply; see `kernels.runtime.frames`. A frame of another form,
+and a batch that takes another way or fails, are left as they are: others look at them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cervello.agents.policy.repeated import RepeatedBatch
+from cervello.bridge.framing import LENGTH
+from cervello.bridge.pace import BOUND_S
+from cervello.codegen import entry, linker
+from cervello.native.kernels import frame_words as words
+from cervello.noise import layout as objects
+from cervello.spec import Array
+
+if TYPE_CHECKING:
+    from cervello.bridge.layout import Layout
+    from cervello.bridge.session import Session
+    from cervello.bridge.worker import Worker
+
+_RUN, _ANSWER = "cervello.native.kernels.runtime.control:run_named", "cervello.native.kernels.runtime.frames:answer_frame"
+WORTH_IT = 32  # requests of one form that were answered at once, after which it gets a compiled call
+_TICK_BYTES = 5  # of a tick in a reply, at most
+
+
+def link() -> None:
+    """Compiles now what would else be compiled when the first request comes."""
+    if objects.is_known():
+        linker.link((_RUN, _ANSWER))
+
+
+class CompiledAnswer:
+    """Answers frames of one layout, for one version of the policy and as long as no agent of its crowd begins or ends. Mutable: it owns
+    the columns and the reply. Used on the event loop.
+
+    Attributes:
+      version: of the policy that decides. n_bytes: of a frame.
+      is_over: it answers nothing any more, since the policy was swapped.
+    """
+
+    __slots__ = ("_batch", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_has_tick", "_late_s", "_link", "_members", "_n_rows",
+                 "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
+
+    def __init__(self, session: Session, worker: Worker, layout: Layout, batch: RepeatedBatch, received: Array):
+        version = batch.engine.version
+        assert session.link is not None
+        self._session, self._worker, self._link = session, worker, session.link
+        self._policy, self._batch, self.version, self._n_rows = worker.hosted.policy, batch, version, len(layout.agents)
+        self._crowd, self._crowd_version, self._members = layout.crowd, layout.crowd_version, layout.members
+        self._counts, self._size, self._late_s = worker.hosted.counts, layout.size, layout.late_us / 1e6
+        self.is_over = False
+        expected, mask = layout.fixed_bytes()
+        n_bytes = self.n_bytes = LENGTH.size + len(expected)
+        known, masks = np.zeros((2, -(-n_bytes // 8)), np.int64)
+        _fill(known, LENGTH.pack(len(expected)) + expected)
+        _fill(masks, b"\xff" * LENGTH.size + mask)
+        parts, places = layout.reply_parts(version)
+        reply = self._reply = bytearray(words.ID_END + sum(map(len, parts)) + _TICK_BYTES + len(layout.streams))
+        place = np.frombuffer(reply, np.uint8).ctypes.data
+        after = np.frombuffer(layout.streams + b"\0", np.uint8)[:-1]  # not every numpy takes empty bytes
+        outputs = []
+        at = words.ID_END
+        for part in parts:
+            reply[at:at + len(part)] = part
+            at += len(part)
+        for name, first in places:
+            column = batch.outputs[name]
+            outputs += [column.ctypes.data, place + words.ID_END + first, column.nbytes]
+        inputs = []
+        address = received.ctypes.data
+        for name, start, stop in layout.input_places():
+            inputs += [address + LENGTH.size + start, batch.inputs[name].ctypes.data, stop - start]
+        for name, column in layout.defaults().items():
+            batch.inputs[name][...] = column
+        tick = layout.tick_place
+        self._has_tick = tick is not None
+        block = self._block = np.zeros(words.COPIES + len(inputs) + len(outputs), np.int64)
+        assert batch.engine.fast_path is not None
+        header = {
+            words.RUN: linker.address(_RUN), words.CONTEXT: batch.engine.fast_path.context, words.ROWS: self._n_rows,
+            words.FRAME: address, words.FRAME_BYTES: n_bytes, words.EXPECTED: known.ctypes.data, words.MASK: masks.ctypes.data,
+            words.ID_AT: LENGTH.size + layout.id_start, words.ID_BYTES: layout.id_stop - layout.id_start,
+            words.TICK_AT: 0 if tick is None else LENGTH.size + tick.start, words.TICK_BYTES: 0 if tick is None else tick.stop - tick.start,
+            words.REPLY: place, words.TICK_TO: at, words.AFTER: after.ctypes.data, words.AFTER_BYTES: after.nbytes,
+            words.N_INPUTS: len(inputs) // 3, words.N_COPIES: (len(inputs) + len(outputs)) // 3}
+        block[list(header)] = list(header.values())
+        block[words.COPIES:] = inputs + outputs
+        self._call = entry.fastcall_objects(_ANSWER, block.ctypes.data, (block, known, masks, after, reply, received, batch))
+
+    @classmethod
+    def of(cls, session: Session, worker: Worker, layout: Layout, received: Array) -> CompiledAnswer | None:
+        """The compiled call for a layout whose agents have begun; None where there is none.
+
+        Args:
+          received: [bytes] uint8, into which frames are received.
+        """
+        if not objects.is_known() or received.ctypes.data % 8 or not layout.is_plain:
+            return None
+        batch = worker.hosted.policy.repeat(layout.keys, layout.flags)
+        if batch is None or batch.inputs.keys() != {name for name, _, _ in layout.input_places()} | layout.defaults().keys():
+            return None
+        return cls(session, worker, layout, batch, received)
+
+    def answer(self, n_bytes: int, received_s: float) -> bytearray | None:
+        """The frame of the reply to the frame that was received last, alone; None, and nothing has happened, where another way is to be
+        taken.
+
+        Args:
+          n_bytes: of the frame. received_s: when its last byte had come, on `time.perf_counter`.
+        """
+        # One function, since the code of each that is called must come from memory again after the pause between two requests.
+        worker, session, crowd = self._worker, self._session, self._crowd
+        if (session.waiting or worker.n_passed or worker.gathered or self._crowd_version != crowd.membership_version
+                or not worker.expects_only(self._link) or worker.closing or worker.swapping or session.core.draining
+                or not worker.pace.allows_size(self.version, self._size)):
+            return None
+        began_s = perf_counter()
+        if self._late_s and began_s > received_s + self._late_s:
+            return None
+        try:
+            found, self.is_over = self._policy.run_repeated(self._batch, self._call, n_bytes)
+        except Exception:
+            return None
+        if not found:
+            return None
+        if found & 1:
+            asyncio.get_running_loop().call_soon(self._batch.engine.report)  # aloud, when this is answered
+        now, counts = perf_counter(), self._counts
+        counts.ran(self._n_rows, now - began_s, (began_s - received_s,))
+        counts.requests += 1
+        counts.latencies_s.append(now - received_s)
+        crowd.step(self._members, int(self._block[words.TICK]) if self._has_tick else None)
+        session.heard_s = monotonic()
+        if now - began_s > BOUND_S:  # a size that is proven needs no more proof
+            worker.pace.ran(self.version, 1, self._n_rows, now - began_s, on_loop=True)
+        return self._reply[found >> 1 & 15:found >> 5]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the policy was swapped: this keeps the old one alive, and answers nothing any more."""
+        return self.version != self._policy.version
+
+
+def _fill(target: Array, data: bytes) -> None:
+    target.view(np.uint8)[:len(data)] = np.frombuffer(data, np.uint8)

@@ -1,0 +1,95 @@
+"""Pairwise coupling: probabilities of classes from those of each pair, as support vector machines with probabilities have it.
+
+Of p ≥ 0 with a sum of 1 the one that minimises Σ_i Σ_{j≠i} (r_ji p_i - r_ij p_j)², where r_ij is the probability of i among i and j,
+by Newton's method on one coordinate after the other. It ends where no coordinate is off by 0.005 / classes, or after a number of rounds:
+both are part of the definition. Computed in float64, a row by itself.
+
+Source: Wu, Lin and Weng, "Probability Estimates for Multi-class Classification by Pairwise Coupling", JMLR 5 (2004), algorithm 2;
+ONNX operator specification, ai.onnx.ml, SVMClassifier-1, by its reference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cervello.codegen.compiler import noinline
+from cervello.codegen.memory import read_f32, read_f64, write_f32, write_f64
+from cervello.codegen.records import reader
+from cervello.native.kernels.schemas import COUPLING
+
+_words = reader(COUPLING)
+_ROUNDS = 100  # or as many as there are classes
+_TOLERANCE = 0.005
+
+
+@noinline
+def _fill(pairs, q, classes):
+    """The matrix of the quadratic form: q_ii = Σ_j r_ji², q_ij = -r_ji r_ij."""
+    for i in range(classes * classes):
+        write_f64(q, i, 0.0)
+    at = 0
+    for i in range(classes):
+        for j in range(i + 1, classes):
+            first = np.float64(read_f32(pairs, at))
+            second = 1.0 - first
+            write_f64(q, i * classes + j, -first * second)
+            write_f64(q, j * classes + i, -first * second)
+            write_f64(q, i * classes + i, read_f64(q, i * classes + i) + second * second)
+            write_f64(q, j * classes + j, read_f64(q, j * classes + j) + first * first)
+            at += 1
+    return 0
+
+
+@noinline
+def _round(q, p, qp, classes, pqp):
+    """One step along each coordinate, after which p is scaled to a sum of 1; qp = q @ p and pqp = p @ q @ p go along."""
+    for i in range(classes):
+        own = read_f64(q, i * classes + i)
+        step = (pqp - read_f64(qp, i)) / own
+        scale = 1.0 + step
+        pqp = (pqp + step * (step * own + 2.0 * read_f64(qp, i))) / scale / scale
+        write_f64(p, i, read_f64(p, i) + step)
+        for j in range(classes):
+            write_f64(qp, j, (read_f64(qp, j) + step * read_f64(q, i * classes + j)) / scale)
+            write_f64(p, j, read_f64(p, j) / scale)
+    return 0
+
+
+@noinline
+def _couple(pairs, q, p, qp, classes):
+    """p from the pairs of one row; NaN where one of them is NaN."""
+    _fill(pairs, q, classes)
+    for i in range(classes):
+        write_f64(p, i, 1.0 / classes)
+    for _ in range(max(_ROUNDS, classes)):
+        pqp = 0.0
+        for i in range(classes):
+            total = 0.0
+            for j in range(classes):
+                total += read_f64(q, i * classes + j) * read_f64(p, j)
+            write_f64(qp, i, total)
+            pqp += read_f64(p, i) * total
+        worst = 0.0
+        for i in range(classes):
+            worst = max(worst, abs(read_f64(qp, i) - pqp))
+        if pqp != pqp:
+            for i in range(classes):
+                write_f64(p, i, pqp)
+            return 0
+        if worst < _TOLERANCE / classes:
+            return 0
+        _round(q, p, qp, classes, pqp)
+    return 0
+
+
+def couple(step, ctx):
+    """pairs [rows, classes (classes - 1) / 2] to result [rows, classes]; work: [classes + 2, classes] float64."""
+    w = _words(step, ctx)
+    pairs, result, q, rows, classes = w.pairs, w.result, w.work, w.rows, w.classes
+    p = q + classes * classes * 8
+    for _ in range(rows):
+        _couple(pairs, q, p, p + classes * 8, classes)
+        for i in range(classes):
+            write_f32(result, i, np.float32(read_f64(p, i)))
+        pairs, result = pairs + classes * (classes - 1) // 2 * 4, result + classes * 4
+    return 0

@@ -1,0 +1,118 @@
+"""A request's frame to its reply's frame: what is fixed is compared, what changes is copied, the batch runs between."""
+
+from __future__ import annotations
+
+from cervello.codegen.compiler import inline, noinline
+from cervello.codegen.memory import call_block_2, copy_bytes, read_u8, word, write_i64, write_u8
+from cervello.native.kernels.abi import NONFINITE
+from cervello.native.kernels.frame_words import (
+    AFTER,
+    AFTER_BYTES,
+    CONTEXT,
+    COPIES,
+    EXPECTED,
+    FRAME,
+    FRAME_BYTES,
+    ID,
+    ID_AT,
+    ID_BYTES,
+    ID_END,
+    MASK,
+    N_COPIES,
+    N_INPUTS,
+    REPLY,
+    ROWS,
+    RUN,
+    TICK,
+    TICK_AT,
+    TICK_BYTES,
+    TICK_TO,
+)
+
+
+@noinline
+def _read_big_endian(at, n_bytes):
+    value = 0
+    for i in range(n_bytes):
+        value = value << 8 | read_u8(at, i)
+    return value
+
+
+@inline
+def _packed_bytes(value):
+    """Bytes of an integer below 2³² in msgpack."""
+    if value < 128:
+        return 1
+    if value < 256:
+        return 2
+    return 3 if value < 65536 else 5
+
+
+@noinline
+def _pack(at, value):
+    """Writes an integer below 2³² as msgpack does, in the fewest bytes; how many."""
+    n_bytes = _packed_bytes(value)
+    if n_bytes > 1:
+        write_u8(at, 0, 0xCC if n_bytes == 2 else 0xCD if n_bytes == 3 else 0xCE)
+        for i in range(1, n_bytes):
+            write_u8(at, i, (value >> 8 * (n_bytes - 1 - i)) & 255)
+    else:
+        write_u8(at, 0, value)
+    return n_bytes
+
+
+@noinline
+def _copy(block, first, end):
+    for i in range(first, end):
+        copy = block + (COPIES + 3 * i) * 8
+        copy_bytes(word(copy, 1), word(copy, 0), word(copy, 2))
+
+
+def answer_frame(block, plan, n_bytes, objects, n_objects):
+    """Answers a frame of the form that a block describes.
+
+    Args:
+      block: address of the words of `frame_words`.
+      plan, objects, n_objects: as `control.run_named` takes them.
+      n_bytes: of the frame that has come.
+    Returns:
+      0, and nothing has happened, when the frame is of another form or the batch does not run. Else start * 2 + end * 32, which say where
+      the reply's frame lies; and 1 more when state that is not finite is to be reported.
+    """
+    frame = word(block, FRAME)
+    if n_bytes != word(block, FRAME_BYTES):
+        return 0
+    expected, mask = word(block, EXPECTED), word(block, MASK)
+    different = 0
+    for i in range((n_bytes + 7) // 8):
+        different |= (word(frame, i) ^ word(expected, i)) & word(mask, i)
+    if different != 0:
+        return 0
+    n_inputs = word(block, N_INPUTS)
+    _copy(block, 0, n_inputs)
+    status = call_block_2(word(block, RUN), word(block, CONTEXT), plan, word(block, ROWS), objects, n_objects)
+    if status != 0 and status != NONFINITE:
+        return 0
+    reply = word(block, REPLY)
+    _copy(block, n_inputs, word(block, N_COPIES))
+    number = _read_big_endian(frame + word(block, ID_AT), word(block, ID_BYTES))
+    write_i64(block, ID, number)
+    start = ID_END - _packed_bytes(number)
+    _pack(reply + start, number)
+    start -= 6
+    end = word(block, TICK_TO)
+    n_tick = word(block, TICK_BYTES)
+    if n_tick != 0:
+        tick = _read_big_endian(frame + word(block, TICK_AT), n_tick)
+        write_i64(block, TICK, tick)
+        end += _pack(reply + end, tick)
+    after = word(block, AFTER_BYTES)
+    if after != 0:
+        copy_bytes(reply + end, word(block, AFTER), after)
+        end += after
+    length = end - start - 4
+    for i in range(4):
+        write_u8(reply, start + i, (length >> 8 * i) & 255)
+    write_u8(reply, start + 4, 0x94)
+    write_u8(reply, start + 5, 1)
+    return start * 2 + end * 32 + (1 if status == NONFINITE else 0)

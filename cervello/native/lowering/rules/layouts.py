@@ -1,0 +1,102 @@
+"""Layouts that keep elements where they are: Reshapes whose axes are parted again behind a Transpose, results in their operand's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cervello.native.graph.dims import Dim, NotAffine, Shape, at, product
+from cervello.native.graph.graph import Node
+from cervello.native.graph.tensors import Tensor, reshaped
+from cervello.native.lowering.lowering import Lowering
+
+_MANY = 1 << 20  # rows, by which strides that depend on their number are compared
+_RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+
+
+def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
+    """Takes a Reshape, the Transpose that alone reads it and the Reshape that alone reads that as one view of `source`, where there is one.
+
+    Heads of attention are joined with the batch, moved and parted again: alone, the first Reshape would have to copy.
+    """
+    turn = lowering.only_reader(node.outputs[0])
+    if turn is None or turn.op != "Transpose" or turn.domain:
+        return False
+    back = lowering.only_reader(turn.outputs[0])
+    if back is None or back.op not in _RESHAPES or back.domain or back.inputs[0] != turn.outputs[0]:
+        return False
+    parted = common_parts(source.shape, lowering.shape(node.outputs[0]))
+    if parted is None:
+        return False
+    sizes, groups = parted
+    fine = reshaped(source, source.name, sizes)
+    if fine is None:
+        return False
+    order = [axis for group in turn.attributes.get("perm") or reversed(range(len(groups))) for axis in groups[group]]
+    moved = fine.viewed(source.name, tuple(sizes[axis] for axis in order), tuple(fine.strides[axis] for axis in order))
+    name = back.outputs[0]
+    view = reshaped(moved, name, lowering.shape(name))
+    if view is None:
+        return False
+    lowering.absorb(turn)
+    lowering.absorb(back)
+    view.buffer.readers += lowering.uses[name]  # from here on, though they are counted again behind `back`: nothing may write over them
+    lowering.alias(name, view)
+    return True
+
+
+def common_parts(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] | None:
+    """Sizes that are parts of both shapes, 1 left out, and which of them each axis of `after` is made of; None where there are none."""
+    if 0 in before or 0 in after:
+        return None
+    sizes: list[Dim] = []
+    groups: list[list[int]] = []
+    rest = [size for size in reversed(before) if size != 1]
+    for wanted in after:
+        group: list[int] = []
+        while wanted != 1:
+            if not rest:
+                return None
+            have = rest.pop()
+            part = have
+            if (inner := _divided(wanted, have)) is not None:  # `have` is the outer part of what is wanted
+                wanted = inner
+            elif (inner := _divided(have, wanted)) is not None:  # or the other way round, and what is left of it comes next
+                part, wanted = wanted, 1
+                rest.append(inner)
+            else:
+                return None
+            group.append(len(sizes))
+            sizes.append(part)
+        groups.append(group)
+    return None if rest else (tuple(sizes), groups)
+
+
+def _divided(size: Dim, by: Dim) -> Dim | None:
+    """The quotient of sizes where it is exact for every N."""
+    if isinstance(size, int) and isinstance(by, int):
+        return size // by if size % by == 0 else None
+    try:
+        return size // by
+    except NotAffine:
+        return None
+
+
+def in_order_of_operand(lowering: Lowering, name: str, operands: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor] | None:
+    """Operands of an elementwise op, and a place for its result whose elements lie in the order of the first operand's; None where the
+    result lies in the order of its axes.
+
+    For results that attention alone reads: it takes queries and keys in any order, and gives its result in that of the queries.
+    """
+    shape, reader = lowering.shape(name), lowering.only_reader(name)
+    whole = next((operand for operand in operands if operand.shape == shape), None)
+    if whole is None or reader is None or reader.op != "Attend" or name in lowering.places:
+        return None
+    if any(operand is not whole and product(operand.shape) != 1 for operand in operands):
+        return None
+    order = sorted(range(len(shape)), key=lambda axis: (-at(whole.strides[axis], _MANY), axis))
+    if order == list(range(len(shape))) or whole.strides[order[-1]] != whole.itemsize:
+        return None
+    target = lowering.scratch(tuple(shape[axis] for axis in order), lowering.dtype(name), name)
+    lowering.tensors[name] = target.viewed(name, shape, tuple(target.strides[order.index(axis)] for axis in range(len(shape))))
+    moved = whole.viewed(whole.name, target.shape, tuple(whole.strides[axis] for axis in order))
+    return tuple(moved if operand is whole else operand.viewed(operand.name, (), ()) for operand in operands), target

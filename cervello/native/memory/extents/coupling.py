@@ -1,0 +1,15 @@
+"""What pairwise coupling touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cervello.native.memory.extents.declaration import kernel
+from cervello.native.memory.extents.spans import Span, dense
+
+
+@kernel("coupling:couple")
+def _couple(w: Any) -> Mapping[str, Span]:
+    return {"pairs": dense(w.rows * (w.classes * (w.classes - 1) // 2) * 4), "result": dense(w.rows * w.classes * 4),
+            "work": dense((w.classes + 2) * w.classes * 8)}

@@ -1,0 +1,114 @@
+"""What a kernel calls its words is written down once: kernels, lowering and verifier agree because they read it from there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from cervello.codegen import records
+from cervello.codegen.bits import float_word
+from cervello.codegen.memory import read_i64, write_f64, write_i64
+from cervello.errors import PlanError
+from cervello.native import kernels
+from cervello.native.kernels.schema import SCHEMAS, Schema, record, schema
+from cervello.native.kernels.schemas import MAP1
+from cervello.native.memory.extents.declaration import KERNELS
+
+_FIELDS = record("test fields", "rows:rows scale:float sizes:rows*3 last ...")
+_STEP = Schema("test step", ("a",), ("b",), (), _FIELDS.fields, True, 6)
+_of_fields, _of_step = records.reader(_FIELDS), records.reader(_STEP)
+
+
+@numba.njit
+def _read_fields(step, ctx):
+    w = _of_fields(step, ctx)
+    target = w.last
+    write_i64(target, 0, w.rows)
+    write_f64(target, 1, np.float64(w.scale))
+    for i in range(3):
+        write_i64(target, 2 + i, read_i64(w.sizes_at, i))
+    write_i64(target, 5, w.sizes[0] * 100 + w.sizes[1] * 10 + w.sizes[2])
+    write_i64(target, 6, read_i64(w.more, 1))
+    return 0
+
+
+@numba.njit
+def _read_operands(step, ctx):
+    w = _of_step(step, ctx)
+    write_i64(w.b, 0, read_i64(w.a, 0) + w.rows)
+    return w.last
+
+
+def _run(kernel: Any, words: list[int], context: list[int]) -> int:
+    step, ctx = np.array(words, np.int64), np.array(context, np.int64)
+    return int(kernel(step.ctypes.data, ctx.ctypes.data))
+
+
+def test_words_are_read_by_name() -> None:
+    found = np.zeros(7, np.int64)
+    words = _FIELDS.arrange({"last": found.ctypes.data, "sizes": (2, 3, 4), "scale": float_word(-1.5), "rows": 17, "more": [8, 9]})
+    assert words == [17, float_word(-1.5), 2, 3, 4, found.ctypes.data, 8, 9]
+    assert _run(_read_fields, words, [0]) == 0
+    assert found.tolist() == [17, np.array(-1.5).view(np.int64), 2, 3, 4, 234, 9]
+
+
+def test_operands_are_addresses_of_a_space_and_an_offset() -> None:
+    memory = np.array([5, 40, 0], np.int64)
+    words = [0, 13, 1, 8, 1, 16, *_STEP.arrange({"rows": 2, "scale": 0, "sizes": (0, 0, 0), "last": 7})]
+    assert _run(_read_operands, words, [0, memory.ctypes.data]) == 7
+    assert memory.tolist() == [5, 40, 42]
+
+
+def test_every_kernel_has_a_schema_and_bounds() -> None:
+    assert set(KERNELS) <= set(SCHEMAS)
+    own = {name for name in SCHEMAS if name.startswith(f"{kernels.__name__}.")}
+    assert own == set(KERNELS)
+    for each in SCHEMAS.values():
+        names = [*each.operands, *(field.name for field in each.fields)]
+        assert len(names) == len(set(names)), each.name
+
+
+_WORDS: dict[str, Any] = {"block": 1, "count": 2, "sizes": [3, 4, 5], "source_by": [6, 7, 8], "target_by": [9, 10, 11]}
+
+
+def test_words_are_arranged_in_the_kernels_order() -> None:
+    assert MAP1.arrange(dict(reversed(_WORDS.items()))) == list(range(1, 12))
+    assert MAP1.arrange(_WORDS | {"more": [12, 13]}) == list(range(1, 14))
+    assert len(MAP1.arrange(_WORDS)) == MAP1.n_words
+    assert MAP1.layout["source"] == (2, "operand", 0)
+    assert MAP1.layout["target_by"] == (14, "stride", 3)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ({name: word for name, word in _WORDS.items() if name != "count"}, "expected words block count sizes source_by target_by, got block"),
+    (_WORDS | {"counts": 1}, "expected words .*, got block count sizes source_by target_by counts"),
+    (_WORDS | {"sizes": [3, 4]}, "expected 3 words 'sizes', got 2")])
+def test_missing_and_unknown_words_are_refused(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        MAP1.arrange(words)
+
+
+def test_parameters_are_refused_by_a_kernel_without_any() -> None:
+    with pytest.raises(PlanError, match="expected words to, got to more"):
+        SCHEMAS["cervello.native.kernels.control_flow:jump"].arrange({"to": 0, "more": [1]})
+
+
+def test_a_schema_is_known_by_each_of_its_kernels() -> None:
+    try:
+        found = schema("tested:one tested:two", "-> target", "count")
+        assert SCHEMAS["cervello.native.kernels.tested:one"] is SCHEMAS["cervello.native.kernels.tested:two"] is found
+    finally:
+        for name in ("one", "two"):
+            SCHEMAS.pop(f"cervello.native.kernels.tested:{name}", None)
+
+
+def test_no_kernel_reads_a_numbered_word() -> None:
+    """The first two words of a step are read in `runtime`, by whatever walks a program."""
+    numbered = [f"{path.name}: {line}" for path in Path(kernels.__path__[0]).glob("*.py")
+                for line in path.read_text().splitlines() if re.search(r"\bword(_f32)?\(step, ?\d|\bstep \+ \d+ \* 8", line)]
+    assert numbered == []
