@@ -109,8 +109,8 @@ class Candidate:
 
     def _missing_head(self, policy: Policy) -> Head:
         raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution of actions, got outputs "
-                                 f"{list(policy.outputs)} and no head; say head=heads.Categorical('logits') or another one, or "
-                                 "head=heads.Deterministic('action') if there is none")
+                                 f"{list(policy.outputs)} and no head; say head=heads.Categorical('logits') or another one "
+                                 "(--head categorical:logits on the command line), or head=heads.Deterministic('action') if there is none")
 
     def _spec(self, tensor: str) -> TensorSpec:
         found = self._policy.outputs.get(tensor)

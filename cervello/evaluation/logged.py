@@ -209,7 +209,7 @@ def _check_finite(rows: Any, where: str, column: str) -> None:
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     t = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
-    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!r:.80}; mend or leave out the episode")
+    raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode")
 
 
 def _check_rows(tree: Tree, n: int, where: str, remedy: str) -> None:

@@ -203,7 +203,7 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
 
 def _logged(each: Logged) -> Array:
     remedy = ("log them as infos 'behavior_logp' (cervello.recording does), or fit them: "
-              "behavior=evaluation.fit_behavior(dataset, LogisticRegression())")
+              "behavior=evaluation.fit_behavior(dataset, LogisticRegression()), on the command line --behavior fit")
     if each.logp is None:
         raise InputError(f"{each.where}, behavior_logp: expected the propensities of the logged actions, got none; {remedy}")
     if np.isnan(each.logp).any():

@@ -80,7 +80,7 @@ def test_propensities_that_nobody_logged_are_fitted(played: tuple[Path, ...], ce
             for t in range(len(e)):
                 writer.step(handle, e.observations[t + 1:t + 2], e.actions[t:t + 1], e.rewards[t:t + 1], terminated=e.terminations[t:t + 1])
     said = cervello("evaluate", silent, old)
-    assert (said.status, "fit_behavior" in said.err) == (2, True)
+    assert (said.status, "fit_behavior" in said.err, "--behavior fit" in said.err) == (2, True, True)
     found = json.loads(cervello("evaluate", silent, old, new, "--behavior", "fit", "--json").out)
     assert found["propensities"] == "fitted"
     assert {each["verdict"] for policy in found["policies"].values() for each in policy["estimates"].values()} <= {"weak", "unsupported"}

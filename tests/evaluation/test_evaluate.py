@@ -280,7 +280,7 @@ NOT_LOGGED = [replace(e, log_prob=None) for e in logs.walks(3)]
     (changed("log_prob", 1, np.nan), r"episode 3, step 1, behavior_logp: .*NaN.*fit_behavior"),
     (changed("log_prob", 1, 0.3), r"episode 3, step 1, behavior_logp: expected at most 0.*behavior_prob"),
     (changed("log_prob", 1, -np.inf), r"episode 3, step 1, behavior_logp: expected a probability above 0"),
-    (changed("rewards", 1, np.nan), r"episode 3, step 1, rewards: expected finite"),
+    (changed("rewards", 1, np.nan), r"episode 3, step 1, rewards: expected finite numbers, got nan;"),
     (changed("observations", 1, np.inf), r"episode 3, step 1, observations: expected finite"),
     (changed("actions", 1, 7), r"episode 3, step 1, actions: expected 0 ≤ action < \[3\].*another action space"),
     (changed("terminations", 0, True), r"episode 3, step 0, terminations"),
