@@ -44,7 +44,7 @@ class WebSocketCarrier:
     def __init__(self, core: Core, socket: Any, received: Array):
         self._core, self._socket = core, socket
         self.received: Array | None = received
-        self._received = memoryview(received)
+        self._received = received.data
         self._begun: bytearray | None = None  # of a message in several frames, what has come
         self._is_text = False
         self._closing: asyncio.Task[None] | None = None
