@@ -7,7 +7,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from cervello.bridge.core import Core
+from cervello.bridge.framing import LENGTH
+from cervello.bridge.layout import MOST_BYTES
 from cervello.bridge.stream_carrier import tune
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
@@ -31,14 +35,16 @@ class WebSocketCarrier:
 
     Args:
       socket: a server's connection that gives its data frames to `take`.
+      received: [bytes] uint8, where carriers of a loop put a body for a compiled answer, as the frame that TCP has.
     Attributes:
+      received: the same.
       partial_s: as in `StreamCarrier`.
     """
 
-    received: Array | None = None  # frames come unmasked and whole from the package
-
-    def __init__(self, core: Core, socket: Any):
+    def __init__(self, core: Core, socket: Any, received: Array):
         self._core, self._socket = core, socket
+        self.received: Array | None = received
+        self._received = received.data
         self._begun: bytearray | None = None  # of a message in several frames, what has come
         self._is_text = False
         self._closing: asyncio.Task[None] | None = None
@@ -72,8 +78,24 @@ class WebSocketCarrier:
         self._heard_s = time.monotonic()
         if self._is_text or not data:
             self.session.bad_frame("expected a binary message that is not empty, got another")
-        else:
+        elif not (alone and self._answer(data, received_s)):
             self.session.receive(data, received_s, alone)
+
+    def _answer(self, body: bytes, received_s: float) -> bool:
+        """Whether a body was answered by a compiled call."""
+        n_bytes = LENGTH.size + len(body)
+        session = self.session
+        compiled = session.compiled.get(n_bytes)
+        if compiled is None or session.closed:
+            return False
+        self._received[:n_bytes] = LENGTH.pack(len(body)) + body
+        reply = compiled.answer(n_bytes, received_s)
+        if reply is not None:
+            self.send(reply[LENGTH.size:])
+            self._core.lookout.answered()
+        elif compiled.is_over:
+            del session.compiled[n_bytes]
+        return reply is not None
 
     async def run(self) -> None:
         """Until the connection ends."""
@@ -82,7 +104,7 @@ class WebSocketCarrier:
         finally:
             self.session.lost()
 
-    def send(self, body: bytes) -> None:
+    def send(self, body: bytes | bytearray) -> None:
         socket = self._socket
         if socket.protocol.state is not State.OPEN or socket.transport.is_closing():
             return
@@ -118,6 +140,8 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
     if serve is None:
         raise ConfigurationError("listen ws://: expected the package websockets, found none; pip install 'cervello[serve]'")
 
+    received = np.zeros(LENGTH.size + MOST_BYTES + 8, np.uint8)  # compiled code reads up to a multiple of 8
+
     class Connection(ServerConnection):  # type: ignore[misc]
         """Gives data frames to its carrier as they come, without a queue and a task between."""
 
@@ -151,7 +175,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
             return
         tune(socket.transport.get_extra_info("socket"))
         assert isinstance(socket, Connection)
-        carrier = socket.carrier = WebSocketCarrier(core, socket)
+        carrier = socket.carrier = WebSocketCarrier(core, socket, received)
         carriers.add(carrier)
         socket.give()  # what came before it
         try:

@@ -16,6 +16,7 @@ from serving import Running, served
 
 import cervello
 from cervello.bridge import Limits
+from cervello.bridge.compiled_answer import CompiledAnswer
 
 pytest.importorskip("websockets")
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -91,6 +92,26 @@ def test_a_connection_that_says_nothing_between_whole_messages_stays_open(tmp_pa
             socket.ping()
             time.sleep(1.0)
         assert ask(socket, 3, "ping", {})[2] is None
+
+
+def test_requests_of_one_form_are_answered_by_a_compiled_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = []
+    answer = CompiledAnswer.answer
+
+    def noted(*given: Any) -> Any:
+        reply = answer(*given)
+        answered.append(reply is not None)
+        return reply
+
+    monkeypatch.setattr(CompiledAnswer, "answer", noted)
+    with running(tmp_path) as server, opened(server.address) as socket:
+        ask(socket, 1, "hello", {"version": 1, "client": "w"})
+        ask(socket, 2, "begin", {"policy": "sum", "agents": [5]})
+        for n in range(1, 500):
+            reply = ask(socket, n, "infer", {"policy": "sum", "agents": [5], "inputs": {"obs": np.ones(1, "<f4").tobytes()}, "tick": n})
+            assert reply == [1, n, None, {"agents": [5], "outputs": {"action": np.full(1, n, "<f4").tobytes()}, "skipped": [], "version": 1,
+                                          "tick": n}]
+        assert any(answered)
 
 
 def test_requests_that_come_in_one_read_are_one_batch(tmp_path: Path) -> None:
