@@ -38,7 +38,7 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def exp_four(typing_context, address):
-    """Replaces four float64 x ≤ 0 by exp(x), within 2 units of the last place; 0 below −708.
+    """Replaces four float64 x ≤ 0 by exp(x), within 2 units of the last place; 0 below −708; NaN stays NaN.
 
     x = n ln 2 + r with |r| ≤ ½ ln 2, and exp(r) by Taylor's series up to r¹³, whose remainder is below 5e-18.
     """
@@ -60,7 +60,8 @@ def exp_four(typing_context, address):
             found = _fma(builder, found, r, _constant(each))
         power = builder.shl(builder.bitcast(shifted, WHOLE), ir.Constant(WHOLE, [52] * 4))
         found = builder.bitcast(builder.add(builder.bitcast(found, WHOLE), power), FOUR)
-        builder.store(builder.select(tiny, _constant(0.0), found), place, align=8)
+        found = builder.select(tiny, _constant(0.0), found)
+        builder.store(builder.select(builder.fcmp_unordered("uno", x, x), x, found), place, align=8)
         return context.get_dummy_value()
     return types.void(types.int64), codegen
 

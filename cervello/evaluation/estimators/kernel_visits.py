@@ -69,6 +69,8 @@ class Kernels:
     def __init__(self, centres: Array):
         """centres: [F, d]."""
         self.n = len(centres)
+        self._mean = centres.mean(0) if len(centres) else 0.0  # taken off first: products of states far from 0 would cancel
+        centres = centres - self._mean
         squares = (centres**2).sum(1)
         gaps = np.maximum(squares[:, None] + squares - 2 * centres @ centres.T, 0.0)[np.triu_indices(self.n, 1)]
         gaps = gaps[gaps > 1e-12 * squares.max()]  # below is rounding: the same state
@@ -82,7 +84,7 @@ class Kernels:
 
     def fill(self, states: Array, out: Array) -> None:
         """Writes those of [rows, d] states to the first rows of out, [rows or more, columns]; 0 to the columns behind the first n."""
-        found = out[:len(states)]
+        found, states = out[:len(states)], states - self._mean
         np.matmul(np.concatenate([states, (states**2).sum(1, keepdims=True), np.ones((len(states), 1))], 1), self._whole, out=found)
         np.minimum(found, 0.0, out=found)
         _function("exponentials")(found.ctypes.data, found.size)

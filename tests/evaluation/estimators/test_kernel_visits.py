@@ -24,6 +24,22 @@ def test_exponentials_are_within_two_units_of_the_last_place() -> None:
     np.testing.assert_array_equal(alone, found[4:8])
 
 
+def test_what_is_not_a_number_stays_so() -> None:
+    x = np.array([0x7FF8000000000000, 0x7FF8000000000FFF, 0x7FF0000000000001, -(1 << 51)], np.int64).view(np.float64)
+    found = x.copy()
+    kernel_visits._function("exponentials")(found.ctypes.data, 4)
+    assert np.isnan(found).all()
+
+
+def test_kernels_of_states_far_from_0_keep_their_precision() -> None:
+    rng = np.random.default_rng(2)
+    near, centres = rng.normal(size=(50, 3)), rng.normal(size=(9, 3))
+    found, expected = np.empty((52, 12)), np.empty((52, 12))
+    Kernels(centres + 1e6).fill(near + 1e6, found)
+    Kernels(centres).fill(near, expected)
+    np.testing.assert_allclose(found[:50], expected[:50], rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize(("n_rows", "F", "K", "d"), [(2, 1, 1, 1), (3, 4, 2, 2), (128, 11, 1, 3), (257, 12, 3, 4), (700, 100, 5, 4)])
 def test_the_flow_is_that_of_its_definition(n_rows: int, F: int, K: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(n_rows)

@@ -1,8 +1,8 @@
 """Support vector machines, as scikit-learn's exporter writes them: kernels of rows and support vectors, then a product.
 
 The coefficients of every pair of classes are the columns of one matrix; a linear kernel is part of it. Source: ONNX operator
-specification, ai.onnx.ml, SVMRegressor-1 and SVMClassifier-1, by their reference. Where it differs from onnxruntime, this is
-onnxruntime's: a classifier's label is that of the class with most pairs, the first of equals.
+specification, ai.onnx.ml, SVMRegressor-1 and SVMClassifier-1, by their reference. Where the reference and onnxruntime differ, labels are
+onnxruntime's (the class with most pairs, the first of equals) and `post_transform` is the specification's.
 """
 
 from __future__ import annotations
