@@ -63,8 +63,8 @@ class Opponents(gymnasium.Env[Any, Any]):
     def __init__(self, env: Any, learner: str, policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
                  per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
         if not isinstance(learner, str):
-            raise ConfigurationError(f"Opponents, learner: expected an agent's name or a list of names, got {learner!r}; name one "
-                                     "of possible_agents")
+            raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; name one of "
+                                     "possible_agents, or several in a list")
         self.learner = learner
         self._match, self._casting = make_match(made(env, env_kwargs, "Opponents"), (learner,), policies, seed, deterministic, per,
                                                 "Opponents", library)

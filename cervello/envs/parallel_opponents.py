@@ -41,7 +41,8 @@ class ParallelOpponents(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         learners = list(learner)
         if not learners or len({*map(str, learners)}) != len(learners) or not all(isinstance(name, str) for name in learners):
             raise ConfigurationError(f"{_WHERE}, learner: expected names of agents, each once, got {learners!r}")
-        self._match, self._casting = make_match(made(env, env_kwargs, _WHERE), learners, policies, seed, deterministic, per, _WHERE, library)
+        self._match, self._casting = make_match(made(env, env_kwargs, _WHERE), learners, policies, seed, deterministic, per, _WHERE,
+                                                library)
         game = self._match.env
         self.possible_agents: list[str] = learners
         self.agents: list[str] = []

@@ -88,7 +88,7 @@ def test_learners_that_cannot_be_are_refused(chaser: str) -> None:
         envs.Opponents(tag(), learner=["agent_0", "agent_0"], policies=policies)
     with pytest.raises(ConfigurationError, match="expected an agent among"):
         envs.Opponents(tag(), learner=["agent_0", "agent_9"], policies=policies)
-    with pytest.raises(ConfigurationError, match="an agent's name or a list of names"):
+    with pytest.raises(ConfigurationError, match="an agent's name, got 3; .* or several in a list"):
         envs.Opponents(tag(), learner=3, policies=policies)  # type: ignore[arg-type]
 
 
