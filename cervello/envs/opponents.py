@@ -60,7 +60,7 @@ class Opponents(gymnasium.Env[Any, Any]):
             return ParallelOpponents(*args, **kwargs)
         return super().__new__(cls)
 
-    def __init__(self, env: Any, learner: str, policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
+    def __init__(self, env: Any, learner: str | Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
                  per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
         if not isinstance(learner, str):
             raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; name one of "

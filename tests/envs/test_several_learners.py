@@ -35,7 +35,7 @@ def test_learners_keep_their_order_and_pass_the_checks_of_pettingzoo(chaser: str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of PettingZoo's own tests
         test = importlib.import_module("pettingzoo.test")
-    env = envs.Opponents(tag(), learner=LEARNERS, policies={"adversary_*": {chaser: 1}}, seed=7)
+    env: Any = envs.Opponents(tag(), learner=LEARNERS, policies={"adversary_*": {chaser: 1}}, seed=7)
     assert isinstance(env, pettingzoo.ParallelEnv)
     assert env.possible_agents == LEARNERS
     test.parallel_api_test(env, num_cycles=50)
@@ -46,7 +46,7 @@ def test_learners_keep_their_order_and_pass_the_checks_of_pettingzoo(chaser: str
 
 def test_episodes_are_the_same_for_the_same_seeds(chaser: str) -> None:
     def returns(seed: int) -> list[float]:
-        env = envs.Opponents(tag(), learner=LEARNERS, policies={"adversary_*": chaser}, seed=seed)
+        env: Any = envs.Opponents(tag(), learner=LEARNERS, policies={"adversary_*": chaser}, seed=seed)
         found: list[float] = []
         for reset in (3, None):
             observations, _ = env.reset(seed=reset)
@@ -64,7 +64,7 @@ def test_episodes_are_the_same_for_the_same_seeds(chaser: str) -> None:
 def test_a_dead_learner_is_absent_and_the_last_one_ends_the_episode(tmp_path: Path) -> None:
     path = tmp_path / "two.onnx"
     path.write_bytes(games.linear(2, 3))
-    env = envs.Opponents(Mortal(), learner=["b", "a"], policies={"foe": path})
+    env: Any = envs.Opponents(Mortal(), learner=["b", "a"], policies={"foe": path})
     env.reset(seed=0)
     assert env.agents == ["b", "a"]
     _, rewards, terminated, truncated, _ = env.step({"a": 0, "b": 1})
@@ -88,7 +88,7 @@ def test_learners_that_cannot_be_are_refused(chaser: str) -> None:
         envs.Opponents(tag(), learner=["agent_0", "agent_0"], policies=policies)
     with pytest.raises(ConfigurationError, match="expected an agent among"):
         envs.Opponents(tag(), learner=["agent_0", "agent_9"], policies=policies)
-    with pytest.raises(ConfigurationError, match="an agent's name, got 3; .* or several in a list"):
+    with pytest.raises(ConfigurationError, match=r"an agent's name, got 3; .* or several in a list"):
         envs.Opponents(tag(), learner=3, policies=policies)  # type: ignore[arg-type]
 
 
@@ -114,11 +114,11 @@ def test_an_action_outside_its_space_is_refused_before_anyone_acts(tmp_path: Pat
 def test_a_single_learner_is_still_pickled(tmp_path: Path) -> None:
     path = tmp_path / "two.onnx"
     path.write_bytes(games.linear(2, 3))
-    env = envs.Opponents(Mortal(), learner="a", policies={"[bf]*": str(path)})
+    env: Any = envs.Opponents(Mortal(), learner="a", policies={"[bf]*": str(path)})
     assert isinstance(pickle.loads(pickle.dumps(env)), envs.Opponents)
 
 
-class Mortal(pettingzoo.ParallelEnv):  # type: ignore[misc]
+class Mortal(pettingzoo.ParallelEnv):  # type: ignore[misc, name-defined]
     """a ends in the first step, b in the second, the foe in the third."""
 
     metadata = {"name": "mortal"}  # noqa: RUF012
