@@ -14,8 +14,8 @@ from cervello.agents import Policy
 from cervello.envs.cross_play_result import CrossPlay, Game
 from cervello.envs.multiagent.asking import Answer, Asking, Question, answered
 from cervello.envs.multiagent.casting import Casting, Library
+from cervello.envs.multiagent.making import Match, make_match
 from cervello.envs.multiagent.parallel_match import Seen
-from cervello.envs.opponents import Match, make_match
 from cervello.envs.play_result import Returns
 from cervello.envs.seeding import episode_seed
 from cervello.errors import ConfigurationError

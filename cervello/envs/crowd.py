@@ -9,8 +9,8 @@ from operator import add
 from typing import Any
 
 from cervello.envs.multiagent.asking import run_alone
+from cervello.envs.multiagent.making import made, make_match
 from cervello.envs.multiagent.pool import Pool
-from cervello.envs.opponents import made, make_match
 from cervello.errors import ConfigurationError
 
 

@@ -8,18 +8,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from cervello.envs.multiagent.aec_match import AecMatch
 from cervello.envs.multiagent.asking import Asking, run_alone
-from cervello.envs.multiagent.casting import Casting, Library
-from cervello.envs.multiagent.parallel_match import ParallelMatch, Seen
+from cervello.envs.multiagent.casting import Library
+from cervello.envs.multiagent.making import Match, check_action, made, make_match, spaces_of
+from cervello.envs.multiagent.parallel_match import Seen
 from cervello.envs.multiagent.pool import Pool
-from cervello.envs.multiagent.roster import Roster
-from cervello.envs.named import imported_maker, is_game, makes_environments
 from cervello.envs.opponents_spec import opponents_spec
-from cervello.envs.seeding import checked_seeds
 from cervello.errors import ConfigurationError
-
-Match = ParallelMatch | AecMatch
 
 
 class Opponents(gymnasium.Env[Any, Any]):
@@ -34,7 +29,8 @@ class Opponents(gymnasium.Env[Any, Any]):
     Args:
       env: a parallel or turn-based (AEC) environment of PettingZoo, a function that makes one, or its name, "module:function". It is
         closed with this one.
-      learner: the agent that the caller plays.
+      learner: the agent that the caller plays; of several, [names], the environment is a smaller `pettingzoo.ParallelEnv` for them
+        (`ParallelOpponents`), and the end of the last one ends the episode.
       policies: {pattern: policy, path, `Pool` or {policy or path: weight}}, or a function agent → one of these, called at its birth.
         Paths are loaded with wrappers="auto", the agent's spaces and `seed`; a Policy is used as it is, and needs `spaces`.
       seed: of the draws from pools and of the policies' noise, beside the seed of `reset` and the resets since; a number or several.
@@ -56,11 +52,19 @@ class Opponents(gymnasium.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (Gymnasium reads it from the class)
 
-    def __init__(self, env: Any, learner: str, policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        learner = kwargs["learner"] if "learner" in kwargs else args[1] if len(args) > 1 else None
+        if isinstance(learner, (list, tuple)):
+            from cervello.envs.parallel_opponents import ParallelOpponents  # PettingZoo is an extra
+
+            return ParallelOpponents(*args, **kwargs)
+        return super().__new__(cls)
+
+    def __init__(self, env: Any, learner: str | Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
                  per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
         if not isinstance(learner, str):
-            raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; for several use "
-                                     "envs.ParallelOpponents")
+            raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; name one of "
+                                     "possible_agents, or several in a list")
         self.learner = learner
         self._match, self._casting = make_match(made(env, env_kwargs, "Opponents"), (learner,), policies, seed, deterministic, per,
                                                 "Opponents", library)
@@ -98,9 +102,7 @@ class Opponents(gymnasium.Env[Any, Any]):
 
     def pool(self, pattern: str) -> Pool:
         """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
-        if pattern not in self._casting.pools:
-            raise ConfigurationError(f"Opponents, pool: expected a pattern among {list(self._casting.pools)}, got {pattern!r}")
-        return self._casting.pools[pattern]
+        return self._casting.pool(pattern)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -137,6 +139,7 @@ class Opponents(gymnasium.Env[Any, Any]):
         """A step of the learner's action that asks policies together with other games."""
         if self._over:
             raise gymnasium.error.ResetNeeded("Opponents: expected reset before step, got the end of an episode")
+        check_action(self.action_space, action, self.learner, "Opponents")
         return self._match.step({self.learner: action})
 
     def began(self, seen: Seen) -> tuple[Any, dict[str, Any]]:
@@ -160,53 +163,6 @@ class Opponents(gymnasium.Env[Any, Any]):
             self._match.roster.end_all()
             self._over = True
         return seen.observations[learner], seen.rewards[learner], terminated, truncated, seen.infos[learner]
-
-
-def made(env: Any, env_kwargs: Mapping[str, Any] | None, where: str) -> Any:
-    """The environment that is given, or the one that a function or name makes.
-
-    Raises:
-      ConfigurationError: no environment of PettingZoo, an unknown name, or arguments for one that is there already.
-    """
-    found = env
-    if isinstance(env, str):
-        found = imported_maker(where, env)
-        if found is None:
-            raise ConfigurationError(f"{where}, env: expected an environment of PettingZoo or 'module:function', got {env!r}")
-    if makes_environments(found):
-        found = found(**(env_kwargs or {}))
-    elif env_kwargs:
-        raise ConfigurationError(f"{where}, env_kwargs: expected none for an environment that is there, got {dict(env_kwargs)}; give the "
-                                 "function that makes it")
-    if not is_game(found):
-        raise ConfigurationError(f"{where}, env: expected a parallel or turn-based environment of PettingZoo, got {type(found).__name__}")
-    return found
-
-
-def make_match(game: Any, learners: Sequence[str], policies: Any, seed: int | Sequence[int], deterministic: bool, per: str, where: str,
-               library: Library | None = None) -> tuple[Match, Casting]:
-    """A match of a PettingZoo environment, checked as far as its possible agents allow."""
-    numbers = checked_seeds(where, seed)
-    turn_based = hasattr(game, "agent_iter")
-    casting = Casting(policies, library or Library(numbers[0]), per, where)
-    possible = list(getattr(game, "possible_agents", None) or ())
-    if possible:
-        for learner in learners:
-            if learner not in possible:
-                raise ConfigurationError(f"{where}, learner: expected an agent among {possible[:16]}, got {learner!r}")
-        casting.check([agent for agent in possible if agent not in learners])
-    roster = Roster(game, casting, numbers, deterministic, where)
-    match: Match = AecMatch(game, roster, learners, where) if turn_based else ParallelMatch(game, roster, learners, where)
-    return match, casting
-
-
-def spaces_of(env: Any, agent: str, where: str) -> tuple[Any, Any]:
-    """An agent's (observation space, action space). Raises ConfigurationError when the environment has none for it."""
-    try:
-        return env.observation_space(agent), env.action_space(agent)
-    except (KeyError, LookupError, AttributeError, AssertionError) as error:
-        raise ConfigurationError(f"{where}, learner: expected an agent of the environment, got {agent!r}; spaces are missing for it "
-                                 f"({error!r:.100})") from error
 
 
 def _width(space: Any) -> int:

@@ -13,9 +13,10 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from cervello.envs.autoreset import checked_mode
 from cervello.envs.multiagent.asking import run_together
 from cervello.envs.multiagent.casting import Library
+from cervello.envs.multiagent.making import made
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.named import makes_environments
-from cervello.envs.opponents import Opponents, made
+from cervello.envs.opponents import Opponents
 from cervello.envs.seeding import checked_seeds
 from cervello.errors import ConfigurationError
 from cervello.spec import Array

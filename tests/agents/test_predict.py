@@ -126,6 +126,19 @@ def test_states_of_others_are_refused() -> None:
         policy.predict(np.zeros((2, 4)), (1, 2))
 
 
+def test_a_state_belongs_to_the_policy_and_not_to_the_shape_of_its_file() -> None:
+    policy = drawing()
+    _, state = policy.predict(np.zeros((2, 4)))
+    weights = small_models.dense(4, 3) + np.float32(1)
+    other = cervello.load(graph([node("MatMul", "obs w", "logits")], {"obs": (FLOAT, ("N", 4))}, {"logits": (FLOAT, ("N", 3))},
+                                {"w": weights}), wrappers="auto", spaces=(BOX, spaces.Discrete(3)))
+    with pytest.raises(InputError, match="that this policy's predict gave"):
+        other.predict(np.zeros((2, 4)), state)
+    policy.update_weights({"w": weights})  # the policy is still the same one
+    for same in (policy, pickle.loads(pickle.dumps(policy)), drawing()):
+        same.predict(np.zeros((2, 4)), pickle.loads(pickle.dumps(state)))
+
+
 def test_an_illegal_action_is_never_returned() -> None:
     space = spaces.Dict({"observation": BOX, "action_mask": spaces.Box(0, 1, (3,), np.int8)})
     policy = cervello.load(chooser(), wrappers="auto", spaces=Spaces((space, spaces.Discrete(3)), keys={"observation": "obs"}))

@@ -25,7 +25,7 @@ class PredictState:
     """What the rows of a `predict` remember: opaque, immutable, reusable, picklable.
 
     Attributes:
-      policy: what the policy that gave it remembers, as (seed, names and shapes).
+      policy: what the policy that gave it remembers, as (origin, seed, names and shapes).
       stream: the call of `predict` that began with no state.
       episodes: [N] int64, episodes of each row since then.
       steps: [N] int64, decisions of each row in its episode.
@@ -65,6 +65,7 @@ class Predictor:
 
     Args:
       engine: of the policy, whose model, inferer and wrappers are used in a copy.
+      origin: hash of the weights that the policy was loaded with.
       seed: of all noise.
       output: the only one that is looked at; others may be missing in what `run` gives. None: all of them.
 
@@ -72,7 +73,7 @@ class Predictor:
       ConfigurationError: a wrapper or inferer of the user's own, which cannot be copied.
     """
 
-    def __init__(self, engine: Engine, seed: int, output: str | None):
+    def __init__(self, engine: Engine, origin: str, seed: int, output: str | None):
         if engine.stack.custom or engine.custom:
             raise ConfigurationError(f"policy {engine.name!r}, predict: expected wrappers and an inferer of the library, got others, whose "
                                      "state predict cannot carry; begin agents and use infer_batch")
@@ -91,7 +92,8 @@ class Predictor:
                                      for w in stack.inner_first)
         shapes = tuple(sorted((name, slab.spec.shape, slab.spec.dtype.str) for name, slab in self._slabs.items()))
         names = tuple(type(wrapper).__name__ for wrapper in stack.inner_first)
-        self._kind = (seed, tuple(map(str, engine.model.inputs.values())), tuple(map(str, engine.model.outputs.values())), names, shapes)
+        specs = tuple(map(str, engine.model.inputs.values())), tuple(map(str, engine.model.outputs.values()))
+        self._kind = (origin, seed, *specs, names, shapes)
         stack.reserve(self._table.capacity)
 
     def run(self, columns: Mapping[str, Any], n_rows: int, state: Any, starts: Any, deterministic: bool, stream: int,

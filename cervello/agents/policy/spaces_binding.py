@@ -49,11 +49,13 @@ class GameInterface:
 
     Args:
       hidden: name of the mask that the head of `spaces` brought along.
+      origin: hash of the weights that the policy was loaded with, by which its states of `predict` are told from another's; later weights
+        do not change it.
       calls: how many times `predict` has begun without a state.
     """
 
-    def __init__(self, spaces: Spaces | None, wrappers: tuple[Wrapper, ...], hidden: str | None, calls: int = 0):
-        self.spaces, self.wrappers = spaces, wrappers
+    def __init__(self, spaces: Spaces | None, wrappers: tuple[Wrapper, ...], hidden: str | None, origin: str, calls: int = 0):
+        self.spaces, self.wrappers, self._origin = spaces, wrappers, origin
         self._hidden = hidden
         self._binding: SpaceBinding | None = None
         self._calls, self._lock = calls, threading.Lock()
@@ -67,13 +69,14 @@ class GameInterface:
           ConfigurationError: wrappers of a wrong kind, or a game that does not fit the file.
         """
         if isinstance(spaces, _Pickled):
-            return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.calls)
+            return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.origin, spaces.calls)
         game = None if spaces is None else Spaces.of(spaces)
+        origin = model.weights.digest
         if isinstance(wrappers, str) and wrappers == "auto":
             proposed = suggest_wrappers(model.spec)
-            return cls(None, tuple(proposed), None) if game is None else cls(game, *_for_game(model, proposed, game))
+            return cls(None, tuple(proposed), None, origin) if game is None else cls(game, *_for_game(model, proposed, game), origin)
         if isinstance(wrappers, Sequence) and not isinstance(wrappers, str):
-            return cls(game, tuple(wrappers), None)
+            return cls(game, tuple(wrappers), None, origin)
         raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
 
     def bind(self, name: str, engine: Engine) -> None:
@@ -101,7 +104,7 @@ class GameInterface:
 
     def reduced(self) -> Any:
         """What a pickle keeps."""
-        return None if self.spaces is None else _Pickled(self.spaces, self._hidden, self._calls)
+        return None if self.spaces is None else _Pickled(self.spaces, self._hidden, self._origin, self._calls)
 
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                ) -> Prediction:
@@ -133,7 +136,8 @@ class GameInterface:
         with self._lock:
             predictor = self._predictors[everything]
             if predictor is None or predictor.source is not engine:
-                predictor = self._predictors[everything] = Predictor(engine, seed, None if everything else binding.output)
+                predictor = self._predictors[everything] = Predictor(engine, self._origin, seed,
+                                                                                None if everything else binding.output)
             stream = 0
             if state is None and predictor.stateful:
                 self._calls = stream = self._calls + 1
@@ -147,8 +151,8 @@ class GameInterface:
 class _Pickled:
     """The part of a `GameInterface` that a pickle keeps."""
 
-    def __init__(self, spaces: Spaces, hidden: str | None, calls: int):
-        self.spaces, self.hidden, self.calls = spaces, hidden, calls
+    def __init__(self, spaces: Spaces, hidden: str | None, origin: str, calls: int):
+        self.spaces, self.hidden, self.origin, self.calls = spaces, hidden, origin, calls
 
 
 def _for_game(model: Model, proposed: list[Wrapper], game: Spaces) -> tuple[tuple[Wrapper, ...], str | None]:

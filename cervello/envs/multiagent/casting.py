@@ -89,6 +89,12 @@ class Casting:
             raise ConfigurationError(f"{self._where}, policies: expected one pattern that matches agent {agent!r}, got {got}")
         return found[0]
 
+    def pool(self, pattern: str) -> Pool:
+        """The pool of a pattern. Raises ConfigurationError for an unknown pattern."""
+        if pattern not in self.pools:
+            raise ConfigurationError(f"{self._where}, pool: expected a pattern among {list(self.pools)}, got {pattern!r}")
+        return self.pools[pattern]
+
     def begin_episode(self, rng: np.random.Generator) -> None:
         """Another episode draws with numbers of its own."""
         self._rng, self._drawn = rng, {}

@@ -62,6 +62,11 @@ class Weights:
         return {id(array): key.hex() for key, array in self._arrays.items()}
 
     @property
+    def digest(self) -> str:
+        """A hash of all constants together, the same for the same file in every process."""
+        return hashlib.sha256(b"".join(sorted(self._arrays))).hexdigest()
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of all constants this store refers to, shared ones included."""
         return sum(array.nbytes for array in self._arrays.values())

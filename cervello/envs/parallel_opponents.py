@@ -1,0 +1,130 @@
+"""A game of several agents as a smaller one for several learners: policies play the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from cervello.envs.multiagent.asking import run_alone
+from cervello.envs.multiagent.casting import Library
+from cervello.envs.multiagent.making import check_action, made, make_match, spaces_of
+from cervello.envs.multiagent.pool import Pool
+from cervello.errors import ConfigurationError, InputError
+
+_WHERE = "Opponents"
+
+
+class ParallelOpponents(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
+    """A PettingZoo parallel environment of some agents of another one; policies play the rest. Made by `Opponents(learner=[...])`.
+
+    The end of the last learner ends the episode: all opponents end then. Learners that have ended are absent.
+
+    Args:
+      env: a parallel environment, a function that makes one, or its name. It is closed with this one.
+      learner: the agents that the caller plays.
+      policies, seed, deterministic, per, env_kwargs, library: as of `Opponents`.
+
+    Attributes:
+      possible_agents: the learners, in the order given.
+      agents: those that are alive.
+
+    Raises:
+      ConfigurationError: learners that do not exist or are named twice, a turn-based environment, or policies that do not fit.
+    """
+
+    def __init__(self, env: Any, learner: Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
+                 per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
+        learners = list(learner)
+        if not learners or len({*map(str, learners)}) != len(learners) or not all(isinstance(name, str) for name in learners):
+            raise ConfigurationError(f"{_WHERE}, learner: expected names of agents, each once, got {learners!r}")
+        self._match, self._casting = make_match(made(env, env_kwargs, _WHERE), learners, policies, seed, deterministic, per, _WHERE,
+                                                library)
+        game = self._match.env
+        self.possible_agents: list[str] = learners
+        self.agents: list[str] = []
+        self.metadata = {"name": "opponents", "render_modes": [], **(getattr(game, "metadata", None) or {})}
+        self.render_mode = getattr(game, "render_mode", None)
+        self._spaces = {name: spaces_of(game, name, _WHERE) for name in learners}
+
+    @property
+    def unwrapped(self) -> Any:
+        """This environment: a game with fewer agents."""
+        return self
+
+    @property
+    def env(self) -> Any:
+        """The PettingZoo environment within."""
+        return self._match.env
+
+    @property
+    def begun(self) -> int:
+        """Opponents that have begun so far."""
+        return self._match.roster.begun
+
+    @property
+    def ended(self) -> int:
+        """Opponents that have ended so far."""
+        return self._match.roster.ended
+
+    @property
+    def empty_masks(self) -> int:
+        """Decisions of opponents whose mask allowed nothing; it counted as no mask."""
+        return self._match.empty_masks
+
+    def observation_space(self, agent: str) -> Any:
+        return self._spaces[agent][0]
+
+    def action_space(self, agent: str) -> Any:
+        return self._spaces[agent][1]
+
+    def pool(self, pattern: str) -> Pool:
+        """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
+        return self._casting.pool(pattern)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """({learner: observation}, {learner: info}). Raises ConfigurationError for an absent learner or one whose spaces have changed."""
+        self.agents = []
+        seen = run_alone(self._match.reset(seed, options))
+        for name, before in self._spaces.items():
+            spaces = spaces_of(self._match.env, name, _WHERE)
+            if spaces != before:
+                raise ConfigurationError(f"{_WHERE}, learner {name!r}: expected the same spaces after each reset, got {spaces}, before "
+                                         f"{before}; choose a learner whose spaces stay")
+        self.agents = list(self.possible_agents)
+        return seen.observations, seen.infos
+
+    def step(self, actions: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
+        """Observations, rewards, terminations, truncations and infos of the learners that were alive before the step.
+
+        Raises:
+          InputError: actions of other agents than the living learners, or one outside its space; nothing has changed then.
+          gymnasium.error.ResetNeeded: the episode has ended.
+        """
+        if not self.agents:
+            raise gymnasium.error.ResetNeeded("Opponents: expected reset before step, got the end of an episode")
+        if set(actions) != set(self.agents):
+            raise InputError(f"{_WHERE}, step: expected actions of {self.agents}, got those of {list(actions)}")
+        for name, action in actions.items():
+            check_action(self._spaces[name][1], action, name, _WHERE)
+        seen = run_alone(self._match.step({name: actions[name] for name in self.agents}))
+        self.agents = [name for name in self.agents if not (seen.terminated[name] or seen.truncated[name])]
+        if not self.agents:
+            self._match.roster.end_all()
+        return seen.observations, seen.rewards, seen.terminated, seen.truncated, seen.infos
+
+    def action_masks(self, agent: str) -> Any:
+        """[K] bool, a learner's allowed actions; None where the game gives no mask."""
+        mask = self._match.learner_mask(agent)
+        return None if mask is None else np.asarray(mask).reshape(-1) != 0
+
+    def render(self) -> Any:
+        return self._match.env.render()
+
+    def close(self) -> None:
+        """Ends all agents and closes the environment."""
+        self.agents = []
+        self._match.close()
