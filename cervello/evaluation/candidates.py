@@ -11,7 +11,7 @@ import numpy as np
 
 from cervello.agents import Policy, load
 from cervello.agents.policy.predictor import WITHOUT_STATE
-from cervello.errors import ConfigurationError, InputError
+from cervello.errors import ConfigurationError, GraphError, InputError
 from cervello.evaluation.logged import Logged
 from cervello.heads import Bernoulli, Categorical, Deterministic, Head, MultiDiscrete
 from cervello.recording.trees import Tree, leaves
@@ -70,24 +70,29 @@ class Candidate:
             kind = type(wrapper).__name__
             if kind == "Epsilon":
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected a distribution that a head describes, got {wrapper!r}, "
-                                         "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…)")
+                                         "which draws within the graph; export mean and deviation, and give head=heads.Gaussian(…) (--head "
+                                         "gaussian:MEAN:LOG_STD on the command line)")
             if kind == "PreviousAction" and wrapper.output not in self.head.tensors:  # type: ignore[attr-defined]
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected no {wrapper!r}, whose output is not the action that "
                                          "is drawn; name the output of Sample in it, or log the previous action as an observation")
         if policy.model.random_nodes:
             raise ConfigurationError(f"evaluation, policy {name!r}: expected a graph that draws nothing, got random nodes; export the "
-                                     "distribution, and give head=")
+                                     "distribution, and give head= (--head on the command line)")
         known = {*policy.outputs, *policy.constants, *policy.model.outputs}
         missing = [tensor for tensor in self.head.tensors if tensor not in known]
         model = policy.model
         if missing and self.path is not None:
-            model = load(self.path, outputs=[*model.outputs, *missing]).model
+            try:
+                model = load(self.path, outputs=[*model.outputs, *missing]).model
+            except GraphError as error:
+                raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensors {missing} in the file, got outputs "
+                                         f"{list(model.outputs)}; name one of them in head= (--head on the command line)") from error
         self._policy = Policy(model, wrappers=rest, inferer="memoizing", threads=threads)
         self._binding = policy.binding if policy.spaces is not None else None
         for tensor in self.head.tensors:
             if tensor not in self._policy.outputs and tensor not in self._policy.constants:
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensor among {list(self._policy.outputs)}, got "
-                                         f"{tensor!r}; name an output of the policy in head=")
+                                         f"{tensor!r}; name an output of the policy in head= (--head on the command line)")
         given_specs = Specs([self._spec(tensor) for tensor in self.head.tensors])
         self.action = self.head.specs(given_specs)["action"]
         self.discrete = self.action.dtype.kind in "iub"
@@ -110,7 +115,8 @@ class Candidate:
     def _missing_head(self, policy: Policy) -> Head:
         raise ConfigurationError(f"evaluation, policy {self.name!r}: expected a distribution of actions, got outputs "
                                  f"{list(policy.outputs)} and no head; say head=heads.Categorical('logits') or another one "
-                                 "(--head categorical:logits on the command line), or head=heads.Deterministic('action') if there is none")
+                                 "(--head categorical:logits on the command line), or head=heads.Deterministic('action') "
+                                 "(--head deterministic:action) if there is none")
 
     def _spec(self, tensor: str) -> TensorSpec:
         found = self._policy.outputs.get(tensor)

@@ -45,6 +45,8 @@ class IntervalOptions:
             raise ConfigurationError(f"evaluation, level: expected a number between 0 and 1, got {self.level!r}; 0.95 is usual")
         if self.resamples < 1:
             raise ConfigurationError(f"evaluation, resamples: expected at least 1, got {self.resamples!r}; 1999 is usual")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)) or self.seed < 0:
+            raise ConfigurationError(f"evaluation, seed: expected an integer from 0, got {self.seed!r}; 0 is usual")
         if self.reward_range is not None and not self.reward_range[0] <= self.reward_range[1]:
             raise ConfigurationError(f"evaluation, reward_range: expected (low, high), got {self.reward_range!r}")
         if self.kind in ("hoeffding", "empirical-bernstein"):

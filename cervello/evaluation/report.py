@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Estimate:
     verdict: str
     reason: str
     notes: tuple[str, ...]
-    moments: Moments
+    moments: Moments = field(repr=False)  # as long as the data
     bounds: Interval | None = None
 
     def as_dict(self) -> dict[str, Any]:

@@ -134,6 +134,18 @@ def test_what_makes_no_sense_is_refused_in_one_line(played: tuple[Path, ...], ce
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(("head", "option"), [
+    ((), "--head categorical:logits"), ((), "--head deterministic:action"), (("--head", "categorical:scores"), "--head"),
+])
+def test_a_head_that_is_missing_or_wrong_is_explained_in_words_of_the_command_line(
+        played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path, head: tuple[str, ...], option: str) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(logs.logits_policy(logs.behaviour_weights(), np.zeros(3), "values"))
+    said = cervello("evaluate", played[0], other, *head)
+    assert said.status == 2
+    assert option in said.err
+
+
 def test_certification_prints_its_table(cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from cervello.evaluation import certify
 

@@ -110,6 +110,12 @@ def test_differences_are_paired_and_the_best_has_the_highest_lower_end() -> None
     assert [name for name, _ in report.ranking()] == sorted(report, key=lambda name: -report[name]["wis"].value)
 
 
+def test_an_estimate_prints_on_one_line_however_long_the_data() -> None:
+    estimate = evaluation.evaluate(logs.walks(60), {"a": policy()}, head=HEAD)["a"]["wis"]
+    assert f"value={estimate.value}" in repr(estimate)
+    assert "\n" not in repr(estimate)
+
+
 def test_nothing_is_best_where_nothing_is_supported() -> None:
     never = cervello.load(logs.logits_policy(np.zeros((1, 2)), [0.0, -np.inf]))
     episodes = [e for e in logs.bandit(50) if e.actions[0] == 1]
@@ -407,6 +413,7 @@ def test_intervals_are_those_of_scipy_on_the_same_resamples() -> None:
     ({"estimators": ["pids"]}, "estimators"), ({"gamma": 1.5}, "gamma"), ({"horizon": 0}, "horizon"), ({"interval": "bayes"}, "interval"),
     ({"level": 95}, "level"), ({"ragged": "pad"}, "ragged"), ({"weights": "both"}, "weights"), ({"behavior": 1.0}, "behavior"),
     ({"head": {"b": HEAD}}, "head"), ({"resamples": 0}, "resamples"), ({"estimators": []}, "estimators"),
+    ({"seed": -1}, "seed: expected an integer"), ({"seed": 0.5}, "seed: expected an integer"),
 ])
 def test_options_that_make_no_sense_are_refused_by_name(options: dict, word: str) -> None:
     with pytest.raises(ConfigurationError, match=word):
