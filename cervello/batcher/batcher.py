@@ -188,7 +188,9 @@ class Batcher:
           AgentError: agents have ended, or begun anew, since they were pushed. Whatever is raised, the queue is as before; `discard`
             takes single agents out.
         """
-        self._enter("execute")
+        if self._busy:
+            self._enter("execute")  # raises
+        self._busy = True
         queue, policy = self._queue, self.policy
         try:
             ids, columns = queue.front(len(queue.generations))
@@ -208,7 +210,10 @@ class Batcher:
             self._changes = changes
             return actions
         finally:
-            self._leave()
+            if self._leaving:
+                self._leave()
+            else:
+                self._busy = False  # no call in between, so no interrupt
 
     def _check_births(self, ids: tuple[AgentId, ...]) -> None:
         """Raises AgentError for agents that have ended, or begun anew, since they were pushed."""

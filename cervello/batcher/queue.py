@@ -247,7 +247,11 @@ class Queue:
         """As `head`, as a plain pair."""
         if self._holes:
             self._close_holes()
-        ids = self.ids if n == len(self.generations) else tuple(islice(self.generations, n))
+        generations, ids = self.generations, self._ids
+        if n != len(generations):
+            ids = tuple(islice(generations, n))
+        elif ids is None or len(ids) != n:  # `ids`, written out: a call less
+            ids = self._ids = tuple(generations)
         return ids, self.pad.columns(n, self._first)
 
     def prepare(self) -> None:
@@ -327,11 +331,11 @@ class Queue:
         if pad.pin_count:
             pad = self.pad = pad.empty()
             self.push = self._pushing()
-        most = max(self._most, len(self.generations))
+        most = max(self._most, len(self.generations)) if pad.is_large else 0
         self.changes += 1
         self._ids = ()
         self.generations.clear()
         self._rows.clear()
         self._first, self._most, self._holes, self._plain = 0, 0, False, True
-        if pad.is_large and most:  # else nobody has come since
+        if most:  # else nobody has come since
             pad.trim(most)

@@ -94,7 +94,10 @@ def by_agent(ids: tuple[Any, ...], results: Any, non_leading_axes: Mapping[str, 
     """
     if len(ids) == 1:
         found = results.like()
-        found[ids[0]] = first_row(results, non_leading_axes, {})
+        if non_leading_axes:
+            found[ids[0]] = first_row(results, non_leading_axes, {})
+        else:
+            found[ids[0]] = {name: column[0] for name, column in results.items()}
         return found
     split = results.rows
     names, columns = list(results), [column if name in non_leading_axes else split(column) for name, column in results.items()]
