@@ -20,14 +20,14 @@ _FILL_DOOR, _DERIVE_DOOR = "cervello.noise.arguments:fill", "cervello.noise.argu
 
 KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)
 """Names of the compiled functions, which `cervello warmup` compiles ahead."""
-DONE, _, UNLINKED = range(3)  # what a door answers
+DONE, _, UNLINKED = range(3)  # results of an argument check
 
 
 class Streams:
-    """Draws for the agents of one table; immutable apart from the arrays it looks at, which their owner changes.
+    """Draws for the agents of one table; immutable except for the arrays that it reads, which their owner changes.
 
-    A draw is a function of the slot's key, its step, the site and the element alone: never of the row, of the other
-    rows or of the width. Nothing is advanced: the owner of `steps` counts.
+    A draw is a function only of the slot's key, its step, the site and the element, not of the row, of other
+    rows or of the width. Draws do not advance the step: the owner of `steps` increments it.
 
     Args:
       keys: [capacity, 2] uint64, C-contiguous; `derive_keys` writes it.
@@ -70,7 +70,7 @@ class Streams:
 
     def fill_fast_normal(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
                          scale: float = 1.0, deterministic: NDArray[np.bool_] | None = None) -> None:
-        """Fills rows with scale times nearly normal numbers; their quality is described at `reference.fast_normal`.
+        """Fills rows with scale times nearly normal numbers; `reference.fast_normal` describes their quality.
 
         Args:
           out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
@@ -92,7 +92,7 @@ class Streams:
 
     def _fill_carefully(self, kind: int, out: NDArray[np.float32], slots: ArrayLike, site: int,
                         scale: float, deterministic: ArrayLike | None) -> None:
-        """Converts what is unusual, names what is wrong, and fills by way of a copy."""
+        """General path of a fill: converts arguments, raises errors, and fills by way of a copy."""
         if self._door is not None and self._context[10 + kind] == 0:
             self._context[10 + kind] = linker.address(_FILLS[kind])
             if self._door(kind, site, out, slots, scale, deterministic) == DONE:
@@ -142,7 +142,7 @@ def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[
 
 
 class SeedKeys:
-    """The keys of agents 0 to n - 1 of a seed, stream 0, episode 0, derived in the same memory for one seed after the other. Mutable.
+    """The keys of agents 0 to n - 1 of a seed, stream 0, episode 0. The memory is reused for each seed. Mutable.
 
     Attributes:
       numbers: [n] int64, the agents' numbers and slots.
@@ -174,7 +174,7 @@ def _derive_door() -> Callable[..., int] | None:
 
 
 def _context(*words: int) -> NDArray[np.int64]:
-    """The words that `door` reads."""
+    """The words that the compiled argument check reads."""
     dtypes = [np.dtype(kind) for kind in (np.float32, np.int64, np.uint64, np.bool_)]
     return np.array([id(np.ndarray), *map(id, dtypes), id(float), id(None), *words], np.int64)
 
