@@ -15,7 +15,7 @@ from cervello.spec import Array, Specs, TensorSpec
 
 Observation = Mapping[str, Any]
 _FIRST = 16  # rows
-_SHARE = 4  # a pad in use shrinks if it needs less than one in so many
+_SHARE = 4  # a pad in use shrinks if it needs less than this fraction (1/4) of its capacity
 
 
 def sole_input(specs: Specs) -> str | None:

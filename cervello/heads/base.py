@@ -41,7 +41,7 @@ class Head:
     offers: tuple[str, ...] = EVERYTHING
     extras: tuple[str, ...] = ()
 
-    # What a head of its own kind says ------------------------------------------------------------------------------------
+    # Implemented by each head --------------------------------------------------------------------------------------------
 
     def specs(self, given: Specs) -> Specs:
         """Row specs of the supported ones of "action", "log_prob" and "entropy".
@@ -103,7 +103,7 @@ class Head:
         """
         return None
 
-    # What follows from it -------------------------------------------------------------------------------------------------
+    # Derived methods ------------------------------------------------------------------------------------------------------
 
     def sample(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None, rng: Rng = None) -> Array:
         """Actions alone, [N, …].
@@ -140,7 +140,7 @@ class Head:
                  "pre_tanh": replace(self.specs(given)["action"], name="pre_tanh")}
         return Specs([every[name] for name in self.extras])
 
-    # Doors ----------------------------------------------------------------------------------------------------------------
+    # Argument checks ------------------------------------------------------------------------------------------------------
 
     def _offered(self, what: str) -> None:
         if what not in self.offers and what not in self.extras:

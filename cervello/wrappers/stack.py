@@ -204,7 +204,7 @@ class Stack:
             if getattr(theirs, "slabs", None):
                 mine.slabs = theirs.slabs  # type: ignore[attr-defined]
 
-    # Moves --------------------------------------------------------------------------------------------------------------
+    # Fused ops ----------------------------------------------------------------------------------------------------------
 
     @property
     def movable(self) -> bool:
@@ -259,7 +259,7 @@ def _outdated(wrapper: Wrapper, name: str) -> bool:
 
 
 def _can_say_state(wrapper: Wrapper) -> bool:
-    """Whether a wrapper overrides the methods of its state at least as late as the hooks that change it."""
+    """Whether a wrapper defines `get_state` in the class that defines the hooks that change state, or in a subclass of it."""
     if not hasattr(wrapper, "get_state") or not hasattr(wrapper, "set_state"):
         return False
     says = getattr(type(wrapper), "get_state", None) is not Passive.get_state

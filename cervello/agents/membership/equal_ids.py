@@ -35,8 +35,8 @@ def _as_expected() -> bool:
 
 @lru_cache(maxsize=1)
 def comparer() -> Callable[[int, int, Any, Any], int]:
-    """f(is_tuple, 0, a, b) for a list or tuple a and any object b: 2 if b has the same type and holds the same objects, 1 if it holds equal
-    values of the same types, else 0."""
+    """f(is_tuple, 0, a, b) for a list or tuple a and any object b: 2 if b is of the same kind and holds the same objects, 1 if it holds
+    objects of the same types, else 0."""
     if layout.is_known() and _as_expected():
         return entry.fastcall_objects("cervello.agents.membership.table_kernels:equal_ids", _SIZE)
     return _alike

@@ -44,7 +44,7 @@ class PolicyAgents:
         self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
 
-    # What it takes and gives --------------------------------------------------------------------------------------------
+    # Inputs and outputs -------------------------------------------------------------------------------------------------
 
     @property
     def model(self) -> Model:

@@ -37,7 +37,7 @@ class WaitingAgents:
       seen: the policy's membership version when stale agents were last pruned.
       number: position in the order in which policies were added.
       accept: adds an agent in one compiled call, without a lock, if a push has nothing else to do; see `batcher.Queue.push`. It is
-        replaced only under the runtime's lock, by a function that accepts no agent.
+        replaced only under the runtime's lock, and accepts no agent while that lock is held.
     """
 
     def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[Any]):
