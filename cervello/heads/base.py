@@ -54,11 +54,11 @@ class Head:
         raise NotImplementedError
 
     def noise_width(self, given: Specs) -> int:
-        """Number of random numbers that a row's draw needs."""
+        """Number of random numbers that a row's draw needs, for tensors of the specs `given`."""
         raise NotImplementedError
 
     def mask_width(self, given: Specs) -> int:
-        """Elements of a row's mask."""
+        """Elements of a row's mask, for tensors of the specs `given`."""
         raise NotImplementedError
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -133,7 +133,7 @@ class Head:
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
 
     def extra_specs(self, given: Specs) -> Specs:
-        """Row specs of its extras, as `specs` for its other results."""
+        """Row specs of its extras, for tensors of the specs `given`; as `specs` for its other results."""
         if not self.extras:
             return Specs([])
         every = {"deterministic": TensorSpec("deterministic", (), np.dtype(np.bool_)),

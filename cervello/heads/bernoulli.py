@@ -43,7 +43,7 @@ class Bernoulli(Head):
         return scalars(TensorSpec("action", self._spec(given, self.name).shape, _INT8), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """One number per element."""
+        """One number per element, by the specs `given`."""
         return row_size(self._spec(given, self.name).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,

@@ -45,7 +45,7 @@ class Beta(Head):
         return scalars(TensorSpec("action", shape, FLOAT32), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """One number per element."""
+        """One number per element, by the specs `given`."""
         return row_size(self._spec(given, self.alpha).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,

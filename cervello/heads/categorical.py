@@ -36,11 +36,11 @@ class _Choices(Head):
         return actions
 
     def noise_width(self, given: Specs) -> int:
-        """One number per choice."""
+        """One number per choice, by the specs `given`."""
         return len(self._sizes(self.mask_width(given)))
 
     def mask_width(self, given: Specs) -> int:
-        """One element per logit."""
+        """One element per logit, by the specs `given`."""
         return row_size(self._spec(given, self.name).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,

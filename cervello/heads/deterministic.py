@@ -38,7 +38,7 @@ class Deterministic(Head):
         return scalars(TensorSpec("action", spec.shape, spec.dtype), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """Always 0."""
+        """Always 0, whatever the specs `given`."""
         return 0
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,

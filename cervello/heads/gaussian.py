@@ -67,7 +67,7 @@ class Gaussian(Head):
         return scalars(TensorSpec("action", spec.shape, FLOAT32), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """One number per element of the action."""
+        """One number per element of the action, by the specs `given`."""
         return row_size(self._spec(given, self.mean).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -117,12 +117,10 @@ class Gaussian(Head):
 class TanhGaussian(Gaussian):
     """Normal actions squashed to (-1, 1): tanh(mean + std · noise), as in soft actor-critic. Deterministic rows take tanh(mean).
 
-    `act` has the number before tanh and returns its exact log-probability. `log_prob` of a given action has to invert tanh,
-    which loses digits near ±1: an action there counts as the float32 next to it, and far out the error of the result is unbounded.
-    `act` therefore also returns "pre_tanh" on request, the number before tanh, float32 like the action; `log_prob(columns, pre_tanh=…)` of
-    it
-    is the log-probability that `act` returned, bit for bit. The entropy has no closed form and is not supported; -log_prob is an estimate
-    of it.
+    `act` has the number before tanh and returns its exact log-probability. `log_prob` of a given action has to invert tanh, which loses
+    digits near ±1: an action there counts as the float32 next to it, and far out the error of the result is unbounded. `act` therefore also
+    returns "pre_tanh" on request, the number before tanh, float32 like the action; `log_prob(columns, pre_tanh=…)` of it is the
+    log-probability that `act` returned, bit for bit. The entropy has no closed form and is not supported; -log_prob is an estimate of it.
 
     Args:
       mean, std, log_std: as in `Gaussian`, before tanh.

@@ -14,8 +14,8 @@ block of a fill, int64 each:
     8 scale          a float64, rounded to float32 here, under the pinned rounding mode
     9 deterministic  address of n_rows bool bytes, or 0: those rows get zeros
 
-Two paths with the same bits: sixty-four elements of one row at a time, or four elements of sixteen rows, for crowds of
-narrow rows. The one that draws less is taken.
+Two paths with the same bits: sixty-four elements of one row at a time, or four elements of sixteen rows, for many
+narrow rows. The path with fewer draws is chosen.
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ class Passive:
 
     Attributes:
       slabs: the agents' state by name, set by `attach` on the wrapper it returns and read from here in every hook. State in slabs is part
-        of
-        snapshots and survives a swap of the policy; for state stored elsewhere, override `get_state` and `set_state`.
+        of snapshots and survives a swap of the policy; for state stored elsewhere, override `get_state` and `set_state`.
       reads_inputs: whether a hook reads the caller's inputs; they are then converted to arrays of the right type and shape first. A class
         that overrides a hook and does not set it is assumed to read them.
     """

@@ -115,7 +115,7 @@ class Stack:
             wrapper.commit(view)
 
     def report(self, where: str) -> None:
-        """Lets wrappers report on a finished batch; no lock is held."""
+        """Lets wrappers report on a finished batch of the policy `where`; no lock is held."""
         for wrapper in self._reporting:
             wrapper.report(where)
 
@@ -199,7 +199,7 @@ class Stack:
                 new.slabs = was.slabs  # type: ignore[attr-defined]
 
     def share(self, other: Stack) -> None:
-        """Shares the slabs of a stack that differs only in sizes on which no slab depends."""
+        """Uses the slabs of the stack `other`, which differs only in sizes on which no slab depends."""
         for mine, theirs in zip(self.inner_first, other.inner_first, strict=True):
             if getattr(theirs, "slabs", None):
                 mine.slabs = theirs.slabs  # type: ignore[attr-defined]

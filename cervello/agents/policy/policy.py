@@ -213,8 +213,7 @@ class Policy(PolicyAgents):
         Args:
           state: bytes that `snapshot` returned.
           ids: other ids for the snapshot's agents, one for each in its order; others are left unchanged then. Their noise continues as that
-            of
-            the agents with these ids.
+            of the agents with these ids.
         Raises:
           SnapshotError: damaged bytes, or a snapshot of another policy, seed or other wrappers; nothing has changed then.
         """

@@ -12,7 +12,7 @@ from cervello.spec import Array
 
 
 class RepeatedBatch:
-    """A batch that keeps its arrays. Mutable: a run reads `inputs` and writes `outputs`. Created by `Policy.repeat`, run by
+    """A batch that keeps its arrays. Mutable: a run reads `inputs` and writes `outputs`. Made by `Policy.repeat`, run by
     `Policy.run_repeated`.
 
     Attributes:

@@ -1,15 +1,15 @@
-"""Agents as bytes: who is there, where their noise stands, what their wrappers remember.
+"""Serialized agents: ids, noise counters, and wrapper state.
 
-    "CRVS"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 length of the header
+    "CRVS"  u16 version  u16 0  u64 total length  u64 checksum of the rest  u32 length of the header
     header  msgpack: policy, model, wrappers, seed, whole, n, ids (a list, or null when they are a block), floor and past (null unless
             whole), blocks [[name, dtype, shape], …]
     blocks  each at the next multiple of 64 bytes from the start, rows in the order of ids
 
-`model` is `Model.structure`, `wrappers` the names of the wrappers' classes, outermost first: whose agents these are. `policy` is a name for
-people. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.membership.episodes.PastEpisodes`.
+`model` is `Model.structure`, `wrappers` the names of the wrappers' classes, outermost first; they identify the agents' policy. `policy` is
+a display name. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.membership.episodes.PastEpisodes`.
 
-Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so bytes of a stranger may
-be restored: they can give agents a strange state and nothing else. The checksum finds accidents, not forgeries.
+Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so untrusted
+bytes may be restored: at worst they set a wrong state of agents. The checksum detects accidental damage, not forgery.
 """
 
 from __future__ import annotations

@@ -24,14 +24,13 @@ class Watch:
     """A policy and the file that it follows. `check` checks the file once; as a context manager, or after `start`, a thread checks it
     periodically.
 
-    A file is loaded only if it has not changed for `settle_s` before it is read nor while it is read, so a half-written file is
-    ignored. A trainer that writes to another file and renames it (`os.replace`) is safe in any case. A file that cannot be used, or whose
-    inputs or outputs differ, changes nothing: the policy decides as before, `error` has the reason, and the next version is tried. Only the
-    model's own file is checked: a trainer that keeps weights in files beside it writes the model last. A file whose external data are
-    missing
-    is tried again at every check, until they are there.
+    A file is loaded only if it has not changed for `settle_s` before it is read nor while it is read, so a half-written file is ignored. A
+    trainer that writes to another file and renames it (`os.replace`) is safe in any case. A file that cannot be used, or whose inputs or
+    outputs differ, changes nothing: the policy decides as before, `error` has the reason, and the next version is tried. Only the model's
+    own file is checked: a trainer that keeps weights in files beside it writes the model last. A file whose external data are missing is
+    tried again at every check, until they are there.
 
-    Created by `cervello.watch`, which describes the arguments.
+    Made by `cervello.watch`, which describes the arguments.
 
     Attributes:
       path: the file.

@@ -1,18 +1,16 @@
 """Cost model of a policy's batches, learnt at run time.
 
 A batch of n rows is expected to take (fixed + per_row · n) · pace seconds. Fixed and per_row belong to one policy. They come from a
-least-squares fit over its batches with relative errors and exponential forgetting. A ridge keeps the fit near its last value where the
-data do not determine it (all batches of one size). The pace is shared by all policies: the slowdown of batches in frames against their
-fits, because
-caches are colder or the machine is busier. It is known after a few frames, also for policies that run once in a hundred.
-The margin is the time by which a frame is planned to end early. It is learnt from whole frames: it grows until about seven in a
-thousand are late by more than a tenth. It is in seconds, equal for long and short batches, since frames are late because of
-preemption rather than because of batches. A batch that was preempted counts as a bounded error of its fit.
+least-squares fit over its batches with relative errors and exponential forgetting. A ridge keeps the fit near its last value where the data
+do not determine it (all batches of one size). The pace is shared by all policies: the slowdown of batches in frames against their fits,
+because caches are colder or the machine is busier. It is known after a few frames, also for policies that run once in a hundred. The margin
+is the time by which a frame is planned to end early. It is learnt from whole frames: it grows until about seven in a thousand are late by
+more than a tenth. It is in seconds, equal for long and short batches, since frames are late because of preemption rather than because of
+batches. A batch that was preempted counts as a bounded error of its fit.
 
 A batch that can stop gets more rows than are guaranteed to fit. The rows that fit with the margin kept run at once. The others run in
-chunks of a
-tenth of the budget, as long as a chunk is expected to be in time by the cost of the last ones. Such a batch keeps back a
-fifth of the margin, since at most one chunk can still delay it.
+chunks of a tenth of the budget, as long as a chunk is expected to be in time by the cost of the last ones. Such a batch keeps back a fifth
+of the margin, since at most one chunk can still delay it.
 
 A batch that is grossly late (several times its expectation, and well past the budget) means that the fit is wrong, or that
 the thread was preempted. The next batch is then a single row, which tells the two apart. If it takes what the fit says, the fit stays.
@@ -66,8 +64,7 @@ class SlowdownEstimate:
       factor: recent ratio of measured to fitted seconds.
       margin_s: seconds by which a frame is planned to end early if its last batch cannot stop; a part of it applies otherwise.
       first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for the others. The work is the same for
-        every
-        policy; the interpreter's code and data are not in cache when a frame begins.
+        every policy; the interpreter's code and data are not in cache when a frame begins.
       judged: whether there has been a full frame.
     """
 

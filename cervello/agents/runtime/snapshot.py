@@ -1,8 +1,8 @@
-"""A runtime as bytes: the snapshots of its policies, and what waits between them and the frames.
+"""Serialized runtime: the snapshots of its policies, queued observations and levels of detail.
 
-    "CRVR"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 0
+    "CRVR"  u16 version  u16 0  u64 total length  u64 checksum of the rest  u32 0
     msgpack {frame, brains: [{name, policy, waiting, levels, phases, held}]}; arrays are [dtype, shape, bytes],
-    and [null, rows] of an input in whose size agents may differ
+    and [null, rows] of an input whose size may differ between agents
 """
 
 from __future__ import annotations
