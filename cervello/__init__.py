@@ -106,7 +106,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`Runtime` and `Frame`, which `cervello.agents` imports when they are asked for."""
+    """`Runtime` and `Frame`, which `cervello.agents` imports on first access."""
     if name in ("Frame", "Runtime"):
         return getattr(agents, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What callers give in the place of arrays, as numpy has it, and which types may be converted silently."""
+"""Conversion of array-like arguments to numpy, and the types that may be converted silently."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def check_names(where: str, wanted: Collection[str], given: Collection[str], opt
 
 
 def is_array_like(given: Any) -> bool:
-    """Whether this is an array, a tensor of another library, a number or a list of such, and no mapping."""
+    """Whether this is an array, a tensor of another library, a number or a list of numbers, and no mapping."""
     return isinstance(given, (np.ndarray, np.generic, list, tuple, int, float)) or hasattr(given, "__array__")
 
 
 def as_numpy(where: str, given: Any) -> Array:
-    """An array, a tensor of another library, a number or lists of numbers as numpy has it; without a copy where that can be.
+    """An array, a tensor of another library, a number or lists of numbers as a numpy array; without a copy if possible.
 
     A torch tensor that requires grad is detached.
 
     Args:
-      where: what messages begin with.
+      where: beginning of messages.
     Raises:
       InputError: it is no array.
     """
     try:
         return np.asarray(given)
-    except Exception as error:  # whatever the library of the tensor raises
+    except Exception as error:  # any error of the tensor's library
         if getattr(given, "requires_grad", False) and hasattr(given, "detach"):
             return as_numpy(where, given.detach())
         if isinstance(given, (list, tuple)):
@@ -59,10 +59,10 @@ def castable(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
 
 
 def as_typed(where: str, given: Array, dtype: np.dtype[Any], is_mask: bool) -> Array:
-    """An array that an input takes: as it is, where its values may be converted silently; a mask of another type as that type.
+    """An array as an input takes it: unchanged if its values may be converted silently; a mask of another type is converted.
 
     Args:
-      where: what messages begin with.
+      where: beginning of messages.
       dtype: of the input.
       is_mask: whether the input is one.
     Raises:
@@ -76,7 +76,7 @@ def as_typed(where: str, given: Array, dtype: np.dtype[Any], is_mask: bool) -> A
 
 
 def as_mask(where: str, given: Array, dtype: np.dtype[Any]) -> Array:
-    """A mask of another type than its input has, as that type: 1 for what is allowed, else 0.
+    """A mask of another type than its input's, converted to that type: 1 for allowed, else 0.
 
     Args:
       given: bools, integers of which nonzero ones allow, or floats of 0 and 1.

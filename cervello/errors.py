@@ -74,7 +74,7 @@ class CervelloError(Exception):
         super().__init__(*args)
 
     def name_policy(self, name: str, model: str | None = None) -> None:
-        """Puts a policy's name in front of a message that names none, and in the place of its model's, which knows no other.
+        """Puts a policy's name in front of a message that names none, or in place of its model's name.
 
         Args:
           model: the model's name.
@@ -132,7 +132,7 @@ class SnapshotError(CervelloError, ValueError):
 
 
 class RecordingError(CervelloError):
-    """A recording cannot be opened, written or converted; what was recorded before is whole."""
+    """A recording cannot be opened, written or converted; what was recorded before is complete."""
 
 
 class BridgeError(CervelloError):
@@ -153,19 +153,19 @@ class RefusedError(BridgeError):
 
 
 class DrainingError(BridgeError):
-    """A server is going away and says so; nothing has changed. Another one may take over."""
+    """A server is shutting down; nothing has changed. Another one may take over."""
 
 
 class ServerGoneError(BridgeError):
-    """A server cannot be reached, or the connection ended without a word."""
+    """A server cannot be reached, or the connection was closed without a message."""
 
 
 class AgentsLostError(BridgeError):
-    """The connection is a new one, where the agents of the old one have not begun."""
+    """The connection is a new one; the agents of the old one are not active on it."""
 
 
 class LateAnswerError(BridgeError):
-    """The answer has not come in the time that the caller gives; it may still come."""
+    """The answer has not arrived within the caller's time limit; it may still arrive."""
 
 
 class ConfigurationError(CervelloError, ValueError):

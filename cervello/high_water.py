@@ -1,18 +1,18 @@
-"""When memory that is used again and again is far larger than what is needed lately, and may go.
+"""Releases reused memory that is far larger than recent use.
 
-One large batch must not keep its memory for ever, and sizes that go up and down must not allocate. So memory above `KEPT_BYTES` goes after
-`USES` uses in a row that needed less than a quarter of it. What those needed stays.
+One large batch must not keep its memory for ever, and sizes that go up and down must not allocate. Memory above `KEPT_BYTES` is therefore
+released after `USES` uses in a row that needed less than a quarter of it. The maximum of those uses is kept.
 """
 
 from __future__ import annotations
 
-KEPT_BYTES = 1 << 20  # less is not worth it
+KEPT_BYTES = 1 << 20  # less is not worth releasing
 USES = 64
 _SHARE = 4
 
 
 class HighWater:
-    """The most that was needed in the uses that needed little. Mutable, one thread at a time."""
+    """The maximum need of recent uses that needed little. Mutable, not thread-safe."""
 
     __slots__ = ("_most", "_uses")
 
@@ -23,9 +23,9 @@ class HighWater:
         """How much to keep after one more use.
 
         Args:
-          need, have: what the use needed, of what there is; in one unit.
+          need, have: what the use needed, and what is allocated; in one unit.
         Returns:
-          `have`; or less, and at least as much as this use and the others of late needed.
+          `have`; or less, and at least as much as this use and the other recent ones needed.
         """
         if need * _SHARE >= have:
             self._most = self._uses = 0

@@ -4,7 +4,7 @@
 
     outputs = backend.prepare(onnx.load("model.onnx")).run([x])
 
-Any valid model runs, not only policies; which tier runs what is in `docs/backend.md`. Policies are faster as `cervello.Model`.
+Any valid model runs, not only policies; `docs/backend.md` lists which tier runs what. Policies are faster as `cervello.Model`.
 Source: onnx.backend.base.
 """
 

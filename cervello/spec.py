@@ -1,4 +1,4 @@
-"""What everyone agrees on: the shape of one agent's row, and the protocols that users may implement."""
+"""Shared interfaces: the shape of one agent's row, and the protocols that users may implement."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _FLOAT64 = np.dtype(np.float64)
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output of a policy, as one agent sees it.
+    """One input or output of a policy, for one agent.
 
     Attributes:
       name: as in the file, or as `rename=` has it.
       shape: one agent's row, without the batch axis; () is a scalar.
       dtype: element type.
-      batch_axis: where the rows lie in a batch; 0 but for a few exporters. None: the value has no rows, all agents share it.
-      default: the row used when the input is left out; None means it must be given.
-      is_mask: whether it says what is allowed: bools, integers and floats 0 and 1 are taken then, whatever the dtype.
-      open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has a size that was taken for each, and agents
-        bring what they have. Empty for nearly all policies.
+      batch_axis: axis of the rows in a batch; 0 except for a few exporters. None: the value has no rows, all agents share it.
+      default: the row used if the input is omitted; None means it is required.
+      is_mask: whether it marks what is allowed: bools, integers and floats 0 and 1 are accepted then, whatever the dtype.
+      open_axes: (axis of the row, symbol) for sizes that the file leaves open; `shape` has an assumed size for each, and agents
+        may have others. Empty for nearly all policies.
       wide: whether a wrapper computes with the float64 observations of this float32 input, which are not cast before then, and with
         integers of 32 bits and more as float64.
     """
@@ -41,7 +41,7 @@ class TensorSpec:
     wide: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        if type(self.name) is str:  # interned, as the keys that people write: the compiled door knows such a key without comparing it
+        if type(self.name) is str:  # interned, as literal keys are: the compiled argument check then finds it by identity
             object.__setattr__(self, "name", sys.intern(self.name))
 
     def batched(self, n_rows: int) -> tuple[int, ...]:
@@ -55,21 +55,21 @@ class TensorSpec:
         return column if self.batch_axis is None else (*column[:self.batch_axis], *column[self.batch_axis + 1:])
 
     def kept_dtype(self, given: np.dtype[Any]) -> np.dtype[Any]:
-        """The type that an array of type `given` is kept in on its way to the wrappers."""
+        """The type in which an array of type `given` is stored before the wrappers run."""
         if self.wide and given.itemsize >= 4 and given.kind in "fiu" and given != self.dtype:
             return _FLOAT64
         return self.dtype
 
     @property
     def shape_remedy(self) -> str:
-        """What to do about an array of another shape."""
+        """Remedy for an array of another shape."""
         if not self.open_axes:
             return "check the environment's observation_space"
         sizes = " and ".join(repr(symbol) for _, symbol in self.open_axes)
         return f"the file leaves {sizes} open and nothing else"
 
     def admits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a row may have this shape: that of the spec but for open axes."""
+        """Whether a row may have this shape: the spec's, except in open axes."""
         open_axes = {axis for axis, _ in self.open_axes}
         return len(shape) == len(self.shape) and all(axis in open_axes or size == own
                                                      for axis, (size, own) in enumerate(zip(shape, self.shape, strict=True)))
@@ -103,7 +103,7 @@ class Specs(Mapping[str, TensorSpec]):
     def __len__(self) -> int:
         return len(self._specs)
 
-    def keys(self) -> KeysView[str]:  # those of a dict compare and go round faster than a Mapping's own
+    def keys(self) -> KeysView[str]:  # a dict's keys compare and iterate faster than a Mapping's own
         return self._specs.keys()
 
     def values(self) -> ValuesView[TensorSpec]:
@@ -118,7 +118,7 @@ class Specs(Mapping[str, TensorSpec]):
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """What a model or a policy takes and gives; constants are outputs that no input reaches.
+    """Inputs and outputs of a model or a policy; constants are outputs that depend on no input.
 
     Attributes:
       inputs, outputs: by name.
@@ -131,7 +131,7 @@ class PolicySpec:
 
 
 class AgentState(Protocol):
-    """What noise and wrappers may know of agents, by slot."""
+    """The part of the agents' state that noise and wrappers may read, by slot."""
 
     @property
     def streams(self) -> Any:
@@ -143,16 +143,16 @@ class AgentState(Protocol):
 
 
 class View:
-    """One batch on its way through the wrappers and the inferer. Row i of every array belongs to the same agent.
+    """One batch inside the wrappers and the inferer. Row i of every array belongs to the same agent.
 
     Attributes:
       n_rows: rows in the batch.
-      slots: [N] int64, the agents' places in every slab and in `agents`.
-      inputs: columns by name, [N, ...]; wrappers inward add, replace and remove.
-      outputs: columns by name. Before the run it may hold arrays to write to; the inferer fills it, wrappers outward change it.
-      agents: what is known of the agents by slot.
-      deterministic: [N] bool, or None when every row may draw.
-      scratch: what a wrapper keeps from inward to commit, by a key of its own.
+      slots: [N] int64, the agents' rows in every slab and in `agents`.
+      inputs: columns by name, [N, ...]; `inward` of wrappers adds, replaces and removes columns.
+      outputs: columns by name. Before the run it may hold arrays to write to; the inferer fills it, `outward` of wrappers changes it.
+      agents: state of the agents by slot.
+      deterministic: [N] bool, or None if no row is deterministic.
+      scratch: a wrapper's values between `inward` and `commit`, by a key of its own.
     """
 
     __slots__ = ("agents", "deterministic", "inputs", "n_rows", "outputs", "scratch", "slots")
@@ -170,14 +170,14 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class FusedOp:
-    """What a wrapper does to one input or output, in a form that the executor does inside its one compiled call.
+    """A wrapper's operation on one input or output, in a form that the executor runs inside its one compiled call.
 
     Attributes:
       kind: "gather" (input from a slab), "scatter" (output to a slab), "fill" (input from one row), "start" (1 at step 0), or "noise".
       port: name of the input or output.
-      words: address and bytes per row of slab or row, and for a scatter that is checked the words `FUSED_GROUP` to `FUSED_COUNT` of
+      words: address and bytes per row of slab or row, and for a checked scatter the words `FUSED_GROUP` to `FUSED_COUNT` of
         `native.abi`; for noise: kernel, site, bits of a float64 scale, width.
-      hidden: the caller neither gives nor gets the port.
+      hidden: the port is neither an input nor an output of the caller.
     """
 
     kind: str
@@ -188,29 +188,29 @@ class FusedOp:
 
 @runtime_checkable
 class Inferer(Protocol):
-    """Runs a model on columns: how many rows at a time is its whole character.
+    """Runs a model on columns and determines how many rows run at a time.
 
-    `raw_inputs` and `raw_outputs` are the model's own; `inputs` and `outputs` are what remains for a caller after wrappers (equal
+    `raw_inputs` and `raw_outputs` are the model's own; `inputs` and `outputs` are those left for the caller after wrappers (equal
     for a bare inferer). `begin_agent` and `end_agent` are hooks that containers pass through.
 
-    A policy asks `select_batch_size` how many of the rows that are left run next, and gives `infer_raw` so many, until all have run.
+    A policy asks `select_batch_size` how many of the remaining rows run next, and passes so many to `infer_raw`, until all have run.
     """
 
     @property
     def raw_inputs(self) -> Specs:
-        """What the model takes."""
+        """The model's inputs."""
 
     @property
     def raw_outputs(self) -> Specs:
-        """What the model gives."""
+        """The model's outputs."""
 
     @property
     def inputs(self) -> Specs:
-        """What a caller gives: less than the model takes where wrappers provide the rest."""
+        """The caller's inputs: fewer than the model's if wrappers supply some."""
 
     @property
     def outputs(self) -> Specs:
-        """What a caller gets."""
+        """The outputs that the caller gets."""
 
     def select_batch_size(self, max_rows: int) -> int:
         """How many of the next max_rows (≥ 1) rows to run at once: at least 1, at most max_rows."""
@@ -227,43 +227,43 @@ class Inferer(Protocol):
 
 @runtime_checkable
 class Wrapper(Protocol):
-    """Changes what flows between agents and inferer. State lives in the wrapper, a slot per agent.
+    """Changes columns between agents and inferer. State is held by the wrapper, one slot per agent.
 
-    A wrapper given to a policy is attached first: `attach` receives the specs on the inferer's side and returns a wrapper bound to
-    them (a fresh one, so that one description may serve many policies; one that returns itself serves one policy only, since slots of
-    two would be mixed up) with the specs on the caller's side. A batch passes `inward`
-    from the outermost wrapper to the innermost, runs, and passes `outward` back; `commit` is called only when the whole batch has
+    A wrapper given to a policy is attached first. `attach` receives the specs on the inferer's side and returns a wrapper bound to
+    them with the specs on the caller's side. It should return a new wrapper, so that one description may serve many policies; one that
+    returns itself serves one policy only, since the slots of two would be mixed up. A batch passes `inward`
+    from the outermost wrapper to the innermost, runs, and passes `outward` back. `commit` is called only after the whole batch has
     succeeded, so state never changes for a failed one. `commit` must not fail; those of the library's own wrappers come last.
 
     When agents are restarted, their next episode begins at other slots before the last one ends. When `begin` raises, no agent has
-    begun, and the wrappers that were told so are told of the end. When `end` raises, the others are told all the same.
+    begun, and `end` is called on the wrappers whose `begin` has run. When `end` raises, it is still called on the others.
     """
 
     def attach(self, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
-        """Joins a stack.
+        """Attaches the wrapper to a stack.
 
         Args:
-          spec: what the inferer's side takes and gives.
+          spec: inputs and outputs of the inferer's side.
         Returns:
-          a wrapper bound to it, and what the caller's side takes and gives.
+          a wrapper bound to it, and the inputs and outputs of the caller's side.
         Raises:
           WrapperError: it does not fit, with the reason.
         """
 
     def reserve(self, capacity: int) -> None:
-        """Makes room for slots below `capacity`."""
+        """Allocates slots below `capacity`."""
 
     def begin(self, slots: Array) -> None:
-        """Agents begin at these slots, [n] int64: their state is the initial one."""
+        """Begins agents at these slots, [n] int64, with the initial state."""
 
     def end(self, slots: Array) -> None:
-        """The agents at these slots, [n] int64, end."""
+        """Ends the agents at these slots, [n] int64."""
 
     def inward(self, view: View) -> None:
-        """Turns the caller's inputs in `view` into the inferer's."""
+        """Converts the caller's inputs in `view` to the inferer's."""
 
     def outward(self, view: View) -> None:
-        """Turns the inferer's outputs in `view` into the caller's."""
+        """Converts the inferer's outputs in `view` to the caller's."""
 
     def commit(self, view: View) -> None:
         """Stores the new state of the view's agents."""

@@ -1,4 +1,4 @@
-"""Agents over time: who is there, which slot is theirs, and the policy they share."""
+"""Agents over time: ids, slots, and the policies that they share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Actions", "AgentTable", "Frame", "Policy", "Runtime", "Watch", "load
 
 
 def __getattr__(name: str) -> Any:
-    """`Runtime` and `Frame`, imported when they are asked for: most programs have a policy and no runtime."""
+    """Imports `Runtime` and `Frame` on first access: most programs have a policy and no runtime."""
     if name in ("Frame", "Runtime"):
         from cervello.agents.runtime import frame, runtime
 

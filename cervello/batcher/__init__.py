@@ -1,4 +1,4 @@
-"""Observations of many agents to one column per input. Knows only `cervello.spec`."""
+"""Gathers observations of many agents into one column per input. Depends only on `cervello.spec`."""
 
 from cervello.batcher.batcher import Batcher
 from cervello.batcher.pad import ScratchPad

@@ -1,4 +1,4 @@
-"""Collects observations one by one and runs them together."""
+"""Collects observations one by one and runs them as one batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cervello.spec import AgentId, Specs
 
 
 class Decider(Protocol):
-    """What a batcher needs of a policy."""
+    """The interface of a policy that a batcher uses."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ class Decider(Protocol):
     def all_inputs(self) -> Specs: ...
 
     def inputs_for(self, agent: AgentId, observation: Any) -> Specs:
-        """`all_inputs`, with the sizes that an observation has where the file leaves these open; raises InputError for others."""
+        """`all_inputs`, with the sizes of an observation where the file leaves them open; raises InputError for sizes that do not fit."""
 
     @property
     def outputs(self) -> Specs: ...
@@ -35,23 +35,23 @@ class Decider(Protocol):
         """Grows whenever agents begin or end."""
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError unless all have begun."""
+        """Raises AgentError unless all are active."""
 
     def generations(self, ids: Sequence[AgentId]) -> Sequence[int | None]:
-        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+        """Generation of each agent, a number that grows with every begin; None for an agent that is not active."""
 
     def infer_batch(self, ids: Any, inputs: Mapping[str, Any], deterministic: Any = False, *, expected_version: int | None = None) -> Any:
-        """Raises AgentError when the number of `membership_version` is not `expected_version` any more."""
+        """Raises AgentError if `membership_version` is no longer `expected_version`."""
 
 
 class Batcher:
-    """Observations of agents that wait for the next run. Mutable, one thread.
+    """Observations of agents that wait for the next run. Mutable, not thread-safe.
 
-    Every push is checked completely before anything is written; a run that fails leaves the queue as it was. Where the file leaves sizes
-    open, agents may differ in them: those of one size run together, and the run fails or succeeds for all.
+    Every push is checked completely before anything is written. A run that fails leaves the queue unchanged. Where the file leaves sizes
+    open, agents may differ in them: agents of one size run together, and the run fails or succeeds for all.
 
-    A finalizer or a signal handler may come in the midst of any call: what it discards is gone when that call is over, what it pushes is
-    refused with an AgentError.
+    A finalizer or a signal handler may interrupt any call. An agent that it discards is removed when that call is over; its push is
+    rejected with an AgentError.
 
     Args:
       policy: decides for the batch; also an attribute.
@@ -62,32 +62,32 @@ class Batcher:
         self._queue = Queue(policy.all_inputs, policy.make_reader)
         self._are_open = any(spec.open_axes for spec in policy.all_inputs.values())  # whether observations may differ in size
         self._odd = find_non_leading_axes(policy.outputs)
-        self._changes = policy.membership_version  # of the policy, when nobody waited or all were looked up
-        self._busy = False  # whether a call is under way
+        self._changes = policy.membership_version  # the policy's version when the queue was empty or all agents were looked up
+        self._busy = False  # whether a call is in progress
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def __bool__(self) -> bool:
-        """True, however many there are: `if batcher:` asks whether there is one."""
+        """Always True: `if batcher:` asks whether there is a batcher, not whether agents wait."""
         return True
 
     def __contains__(self, agent: AgentId) -> bool:
         return agent in self._queue
 
     def push(self, agent: AgentId, observation: Observation | Any) -> None:
-        """Adds one agent's observation: rows by input, or the row alone where there is one input.
+        """Queues one agent's observation: rows by input, or the row alone if there is one input.
 
         Raises:
-          AgentError: it has not begun, or waits already.
+          AgentError: it is not active, or is already queued.
           InputError: names, shapes or types that do not fit.
         """
         if self._busy or not self._queue.push(0, 0, agent, observation):
             self._push(agent, observation)
 
     def _push(self, agent: AgentId, observation: Observation | Any) -> None:
-        """`push` for what does not fit as it is, and for what is refused."""
+        """General path of `push`: conversion and errors."""
         queue = self._queue
         generation = self.policy.generations((agent,))[0]
         if generation is None or agent in queue.generations:
@@ -108,7 +108,7 @@ class Batcher:
             self._leave()
 
     def extend(self, observations: Mapping[AgentId, Observation]) -> None:
-        """Adds many observations, {agent: {input: row}}; none when one does not fit.
+        """Queues many observations, {agent: {input: row}}; none if one does not fit.
 
         Raises:
           AgentError, InputError: as `push`.
@@ -137,7 +137,7 @@ class Batcher:
             self._leave()
 
     def _specs_for(self, agent: AgentId, observation: Any) -> Specs:
-        """What an observation has to be."""
+        """Specs that an agent's observation must fit."""
         return self.policy.inputs_for(agent, observation) if self._are_open else self._queue.pad.specs
 
     def _enter(self, what: str) -> None:
@@ -157,19 +157,19 @@ class Batcher:
 
     @property
     def _where(self) -> str:
-        """What messages begin with."""
+        """The beginning of messages."""
         return f"policy {self.policy.name!r}"
 
     def _refusal(self, agent: AgentId, generation: int | None) -> AgentError:
         """The error for an agent that cannot be pushed."""
         if generation is None:
-            self.policy.check_agents((agent,))  # raises as a rule
+            self.policy.check_agents((agent,))  # usually raises
             return AgentError(f"{self._where}, push: expected an agent that has begun, got {agent!r}")
         return AgentError(f"{self._where}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
 
     def batched(self) -> Batched:
-        """What waits, as one batch; the columns are the pad's own memory. Of an input in whose open sizes agents differ, it is an array of
-        type object, of n rows."""
+        """All queued rows as one batch; the columns are the pad's own memory. An input whose open sizes differ between agents is an [n]
+        array of type object."""
         self._enter("batched")
         try:
             ids, columns = self._queue.front(len(self._queue))
@@ -178,15 +178,15 @@ class Batcher:
             self._leave()
 
     def execute(self, deterministic: bool | Mapping[AgentId, bool] = False) -> Any:
-        """Runs what waits and empties the queue; with nothing waiting the result is empty.
+        """Runs the queued rows and empties the queue; without rows the result is empty.
 
         Args:
           deterministic: no noise, for all or by agent.
         Returns:
           Actions by agent.
         Raises:
-          AgentError: agents have ended, or begun anew, since they were pushed. Whatever is raised, the queue is as before; `discard`
-            takes single agents out.
+          AgentError: agents have ended or restarted since they were pushed. After any error the queue is unchanged; `discard`
+            removes single agents.
         """
         if self._busy:
             self._enter("execute")  # raises
@@ -216,7 +216,7 @@ class Batcher:
                 self._busy = False  # no call in between, so no interrupt
 
     def _check_births(self, ids: tuple[AgentId, ...]) -> None:
-        """Raises AgentError for agents that have ended, or begun anew, since they were pushed."""
+        """Raises AgentError for agents that have ended or restarted since they were pushed."""
         pushed = self._queue.generations
         generations = self.policy.generations(ids)
         if generations != list(pushed.values()):
@@ -225,7 +225,7 @@ class Batcher:
                              "them, and push anew those that have begun again")
 
     def discard(self, agent: AgentId) -> bool:
-        """Forgets what one agent waits with; returns whether it waited."""
+        """Removes one agent's observation; returns whether it was queued."""
         if self._busy:
             waits = agent in self._queue and agent not in self._leaving
             if waits:
@@ -238,7 +238,7 @@ class Batcher:
             self._leave()
 
     def clear(self) -> tuple[AgentId, ...]:
-        """Forgets what waits; returns whose it was."""
+        """Empties the queue; returns the agents that were queued."""
         self._enter("clear")
         try:
             ids = tuple(self._queue.generations)

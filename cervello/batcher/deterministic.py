@@ -1,4 +1,4 @@
-"""Which rows are deterministic, when agents say so by name."""
+"""Deterministic flags by row, from flags by agent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cervello.spec import AgentId, Array
 
 
 def by_row(ids: Sequence[AgentId], deterministic: bool | Array | Mapping[AgentId, bool]) -> Any:
-    """A mapping as [N] bool, agents it leaves out being free to draw; anything else as it is.
+    """A mapping as [N] bool, False for agents that it leaves out; other values unchanged.
 
     Raises:
       AgentError: it names an agent that is not in the batch. InputError: a value that is no bool.

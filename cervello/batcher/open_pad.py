@@ -1,4 +1,4 @@
-"""A scratch pad for rows that differ in a size that the file leaves open: an array per row instead of a column for all."""
+"""A scratch pad for rows that differ in a size that the file leaves open: one array per row instead of one column."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from cervello.spec import Array, Specs, TensorSpec
 def ragged(rows: Sequence[Array]) -> Array:
     """[N] object: rows of any sizes as one column."""
     column = np.empty(len(rows), object)
-    for i, row in enumerate(rows):  # all at once, numpy would look for a shape that they share
+    for i, row in enumerate(rows):  # assigned as a whole, numpy would look for a common shape
         column[i] = row
     return column
 
 
 def is_ragged(column: Any) -> bool:
-    """Whether it is an [N] array of type object, as `ragged` makes it."""
+    """Whether it is an [N] array of type object, as created by `ragged`."""
     return isinstance(column, np.ndarray) and column.dtype == object and column.ndim == 1
 
 
 def like_first(rows: Array, by_value: bool) -> Array:
-    """[n] bool, which rows, as `ScratchPad.rows` gives them, have the shape of the first one, and its bytes if `by_value`."""
+    """[n] bool: rows, as returned by `ScratchPad.rows`, with the shape of the first one, and with its bytes if `by_value`."""
     if is_ragged(rows):
         keys = [(row.shape, row.tobytes()) if by_value else row.shape for row in rows]
         return np.array([key == keys[0] for key in keys], np.bool_)
@@ -35,7 +35,7 @@ def like_first(rows: Array, by_value: bool) -> Array:
 
 
 class OpenPad(ScratchPad):
-    """Inputs without open axes lie in columns as in a `ScratchPad`; of the others every row is an array of its own. Mutable.
+    """Inputs without open axes are columns as in a `ScratchPad`; of the others every row is a separate array. Mutable.
 
     Args:
       specs, capacity: as `ScratchPad` takes them.
@@ -48,7 +48,7 @@ class OpenPad(ScratchPad):
         super().__init__(specs, capacity)
 
     def empty(self) -> OpenPad:
-        """Another one of the same kind."""
+        """A new pad of the same kind."""
         return OpenPad(self.specs)
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
@@ -56,7 +56,7 @@ class OpenPad(ScratchPad):
         super().put(row, {**arrays, **{name: self._own(self.specs[name], arrays[name]) for name in self._open}})
 
     def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
-        """Writes many checked observations at once; columns of one size, or [N] rows as `ragged` gives them."""
+        """Writes many checked observations at once; columns of one size, or [N] rows as `ragged` returns them."""
         n_rows = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         found = {}
         for name, spec in self.specs.items():
@@ -71,17 +71,17 @@ class OpenPad(ScratchPad):
 
     @staticmethod
     def _own(spec: TensorSpec, row: Array) -> Array:
-        """A copy, of the type that rows are kept in."""
+        """A copy, of the type in which rows are stored."""
         with np.errstate(all="ignore"):
             return np.array(row, spec.kept_dtype(row.dtype))
 
     def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
-        """Writes [n, *row] of every input, or [n] rows as `ragged` gives them, to rows anywhere; there is room."""
+        """Writes [n, *row] of every input, or [n] rows as `ragged` returns them, to any rows within the capacity."""
         own = {name: rows[name] if is_ragged(rows[name]) else ragged(list(rows[name].copy())) for name in self._open}
         super().put_at(places, {**rows, **own})
 
     def columns(self, n_rows: int, first: int = 0) -> dict[str, Array]:
-        """As `ScratchPad.columns`; inputs with open axes are [N] rows, as `ragged` gives them, where their sizes differ."""
+        """As `ScratchPad.columns`; inputs with open axes are [N] rows, as `ragged` returns them, if their sizes differ."""
         found = {}
         for name, rows in self.rows(n_rows, first).items():
             spec = self.specs[name]
@@ -96,7 +96,7 @@ class OpenPad(ScratchPad):
         return found
 
     def trim(self, n_rows: int) -> None:
-        """As `ScratchPad.trim`; all rows are given back."""
+        """As `ScratchPad.trim`; the memory of all rows is released."""
         super().trim(n_rows)
         for name in self._open:
             self._columns[name][:] = None

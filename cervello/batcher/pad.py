@@ -1,4 +1,4 @@
-"""The scratch pad: one column per input, a row per agent, grown and used again."""
+"""The scratch pad: one column per input, one row per agent, grown on demand and reused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cervello.spec import Array, Specs, TensorSpec
 
 Observation = Mapping[str, Any]
 _FIRST = 16  # rows
-_SHARE = 4  # of a pad that is in use, which gets smaller
+_SHARE = 4  # a pad in use shrinks if it needs less than this fraction (1/4) of its capacity
 
 
 def sole_input(specs: Specs) -> str | None:
-    """The name of the only input that must be given; None where there are several, or none."""
+    """The name of the only required input; None if there are several, or none."""
     names = [name for name, spec in specs.items() if spec.default is None]
     return names[0] if len(names) == 1 else None
 
@@ -28,8 +28,8 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
     """One agent's observation as arrays of the right shape.
 
     Args:
-      observation: rows by input; or the row alone, where there is one input that must be given.
-      policy: whose name messages begin with.
+      observation: rows by input; or the row alone, if there is one required input.
+      policy: name of the policy for messages.
     Raises:
       InputError: a missing or unknown name, a wrong shape or type; the message names policy, agent and input.
     """
@@ -53,7 +53,7 @@ def checked(specs: Specs, observation: Any, agent: object, policy: str = "") -> 
 
 
 def _named(specs: Specs, observation: Any, where: str) -> dict[str, Any]:
-    """An observation that is a row alone, under the name of the only input."""
+    """An observation given as a row alone, under the name of the only input."""
     sole = sole_input(specs)
     if sole is not None and is_array_like(observation):
         return {sole: observation}
@@ -65,24 +65,24 @@ def _named(specs: Specs, observation: Any, where: str) -> dict[str, Any]:
 
 
 class Reader(Protocol):
-    """Copies observations to rows of columns faster than Python does, where they fit as they are."""
+    """Compiled copies of observations to rows of columns, for arrays that fit without conversion."""
 
     @property
     def read(self) -> Callable[..., int]:
-        """f(first row, 0, *observations): how many were copied, those in front of the first that does not fit as it is."""
+        """f(first row, 0, *observations): the number of observations copied before the first that does not fit."""
 
     @property
     def push(self) -> Callable[..., int] | None:
-        """f(0, 0, agent, observation[, frame, lock]): 1 when a row was added as the last `open` says, else 0; None where it never does."""
+        """f(0, 0, agent, observation[, frame, lock]): 1 if a row was added as configured by `open`, else 0; None if unavailable."""
 
     def open(self, generations: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
-        """Lets `push` add agents to these dicts, and their rows behind those from `first` on, until `shut`."""
+        """Lets `push` add agents to these dicts, and their rows from `first` on, until `shut`."""
 
     def shut(self) -> None:
-        """Ends what `open` began."""
+        """Ends the effect of `open`."""
 
     def bind(self, columns: Mapping[str, Array]) -> None:
-        """Reads into these columns, of the types that they have, from here on."""
+        """Sets the columns to write to, with their types."""
 
 
 MakeReader = Callable[[Specs], Reader | None]
@@ -92,13 +92,13 @@ class ScratchPad:
     """Columns for a growing number of rows. Mutable.
 
     Args:
-      specs: what each column holds.
-      make_reader: makes what reads observations that fit as they are; None where there is none.
+      specs: content of each column.
+      make_reader: creates a compiled reader for observations that fit without conversion; None if there is none.
 
     Attributes:
-      pin_count: batches that still read rows which have left, or are about to. Rows that change places go to fresh memory then.
-      reader: what `make_reader` made.
-      is_large: whether it is worth giving memory back.
+      pin_count: batches that still read removed rows. While it is above 0, rows that move go to fresh memory.
+      reader: result of `make_reader`.
+      is_large: whether the pad is large enough to release memory.
     """
 
     __slots__ = ("_are_views", "_columns", "_make_reader", "_row_bytes", "_views", "_water", "capacity", "is_large", "pin_count", "reader",
@@ -113,15 +113,15 @@ class ScratchPad:
         self._row_bytes = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
         self._water = HighWater()
         self._columns: dict[str, Array] = {}
-        self._views: tuple[int, int, dict[str, Array]] = (0, 0, {})  # rows as `columns` gave them last, and the first of them
+        self._views: tuple[int, int, dict[str, Array]] = (0, 0, {})  # rows as `columns` returned them last, and the first of them
         self.grow(capacity)
 
     def grow(self, wanted: int) -> None:
-        """Makes room for at least so many rows, and for twice as many as before."""
+        """Grows the capacity to at least so many rows, and to at least twice the current one."""
         self._resize(max(2 * self.capacity, wanted), 0, self.capacity)
 
     def _resize(self, capacity: int, first: int, n_rows: int) -> None:
-        """Other memory, with rows from `first` on at its beginning."""
+        """Allocates new memory, with rows from `first` on at its beginning."""
         columns = {}
         for name, spec in self.specs.items():
             column = self._allocate(spec, capacity)
@@ -135,26 +135,26 @@ class ScratchPad:
         return np.empty((capacity, *spec.shape), self._columns[spec.name].dtype if spec.name in self._columns else spec.dtype)
 
     def _use(self, columns: dict[str, Array]) -> None:
-        """Other columns from here on."""
+        """Replaces the columns."""
         self._columns, self._views = columns, (0, 0, {})
         if self.reader is not None:
             self.reader.bind(columns)
 
     def empty(self) -> ScratchPad:
-        """Another one of the same kind."""
+        """A new pad of the same kind."""
         return ScratchPad(self.specs, make_reader=self._make_reader)
 
     def read(self, row: int, observation: Any) -> bool:
-        """Writes one observation when it fits as it is and there is room; the row is undefined otherwise."""
+        """Writes one observation if it fits without conversion and within the capacity; the row is undefined otherwise."""
         return self.reader is not None and row < self.capacity and self.reader.read(row, 0, observation) == 1
 
     def read_all(self, first: int, n_rows: int, observations: Iterable[Any]) -> bool:
-        """As `read`, for n_rows observations from a row on; there is room."""
+        """As `read`, for n_rows observations from a row on, within the capacity."""
         return self.reader is not None and self.reader.read(first, 0, *observations) == n_rows
 
     def _for(self, name: str, given: np.dtype[Any]) -> Array:
-        """The column of an input that gets something of this type. Where float64 counts and is given, the column has that type from then
-        on, which changes nothing for float32."""
+        """The column of an input, for data of this type. If the spec is `wide` and the data are float64, the column becomes float64 from
+        then on, which changes nothing for float32."""
         column, dtype = self._columns[name], self.specs[name].kept_dtype(given)
         if dtype.itemsize > column.itemsize:
             column = self._columns[name] = column.astype(dtype)
@@ -164,11 +164,11 @@ class ScratchPad:
         return column
 
     def trim(self, n_rows: int) -> None:
-        """Up to n_rows rows were needed, and what they hold no longer is: memory far above what was needed lately is given back."""
+        """Releases memory far above recent use; up to n_rows rows were needed, and their content is no longer needed."""
         if self.is_large:
             capacity = max(self._water.keep(n_rows, self.capacity), _FIRST)
             if capacity < self.capacity:
-                self._columns, self._views, self.capacity = {}, (0, 0, {}), 0  # the old memory goes first
+                self._columns, self._views, self.capacity = {}, (0, 0, {}), 0  # the old memory is released first
                 self._resize(capacity, 0, 0)
 
     def put(self, row: int, arrays: Mapping[str, Array]) -> None:
@@ -180,11 +180,11 @@ class ScratchPad:
             if given.dtype == column.dtype:
                 column[row] = given
             else:
-                with np.errstate(all="ignore"):  # a float64 may be too large for a float32, whatever the caller makes of warnings
+                with np.errstate(all="ignore"):  # a float64 may be too large for a float32, whatever the caller's warning settings
                     self._for(name, given.dtype)[row] = given
 
     def put_columns(self, rows: slice | Array, columns: Mapping[str, Array]) -> None:
-        """Writes many checked observations at once; what all rows share is written to each."""
+        """Writes many checked observations at once; values shared by all rows are written to each."""
         for name, spec in self.specs.items():
             column, own = columns[name], self._columns[name]
             if spec.batch_axis:
@@ -196,16 +196,16 @@ class ScratchPad:
                     self._for(name, column.dtype)[rows] = column
 
     def put_at(self, places: slice | Array, rows: Mapping[str, Array]) -> None:
-        """Writes [n, *row] of every input to rows anywhere; there is room."""
+        """Writes [n, *row] of every input to any rows within the capacity."""
         for name in self.specs:
             self._for(name, rows[name].dtype)[places] = rows[name]
 
     def rows(self, n_rows: int, first: int = 0) -> dict[str, Array]:
-        """[n_rows, *row] of every input, as they lie here."""
+        """[n_rows, *row] of every input, as stored."""
         return {name: column[first:first + n_rows] for name, column in self._columns.items()}
 
     def move(self, first: int, n_rows: int, wanted: int) -> None:
-        """Moves rows to the pad's beginning; a pad that is far larger than `wanted` rows gets smaller."""
+        """Moves rows to the pad's beginning; a pad that is far larger than `wanted` rows shrinks."""
         if self.is_large and wanted * _SHARE < self.capacity:
             self._resize(max(2 * wanted, _FIRST), first, n_rows)
             return
@@ -217,18 +217,18 @@ class ScratchPad:
         self._use(moved)
 
     def _writable(self) -> dict[str, Array]:
-        """Columns where rows may be put in other places: these, or fresh ones with nothing in them yet while a batch reads these."""
+        """Columns whose rows may be moved: the current ones, or empty new ones while a batch reads the current ones."""
         return {name: np.empty_like(column) for name, column in self._columns.items()} if self.pin_count else self._columns
 
     def arrange(self, first: int, order: Array) -> None:
-        """Puts the rows from `first` on in another order: row first + order[i] goes to first + i."""
+        """Reorders the rows from `first` on: row first + order[i] moves to first + i."""
         arranged = self._writable()
         for name, column in self._columns.items():
             arranged[name][first:first + len(order)] = column[first + order]
         self._use(arranged)
 
     def fill(self, observations: Sequence[Observation], agents: Sequence[object], policy: str = "") -> None:
-        """Writes rows 0 to n - 1; nothing is written when one of them does not fit.
+        """Writes rows 0 to n - 1; nothing is written if one of them does not fit.
 
         Args:
           policy: as `checked` takes it.
@@ -251,7 +251,7 @@ class ScratchPad:
                 self._for(name, column.dtype)[:n_rows] = column
 
     def _stacked(self, observations: Sequence[Observation]) -> dict[str, Array] | None:
-        """All rows of every input, when every one is an array of the exact type and shape; else None."""
+        """All rows of every input, if each is an array of the exact type and shape; else None."""
         width, found = len(self.specs), {}
         try:
             for observation in observations:
@@ -268,7 +268,7 @@ class ScratchPad:
 
     @staticmethod
     def _stack(name: str, spec: TensorSpec, observations: Sequence[Observation]) -> Array | None:
-        """All rows of one input when every one is an array of the exact type and shape; else None."""
+        """All rows of one input, if each is an array of the exact type and shape; else None."""
         try:
             rows = [observation[name] for observation in observations]
             shape, dtype = spec.shape, spec.kept_dtype(rows[0].dtype)
@@ -282,7 +282,7 @@ class ScratchPad:
             return None
 
     def columns(self, n_rows: int, first: int = 0) -> dict[str, Array]:
-        """n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0, the same ones when asked again.
+        """n_rows rows of every column, with the batch on each spec's axis; views where the axis is 0, cached until they change.
 
         Raises:
           InputError: agents differ in a value that they share.
@@ -305,7 +305,7 @@ class ScratchPad:
 
 
 def shared_value(spec: TensorSpec, rows: Array) -> Array:
-    """The one value of an input that all agents share, of which `rows` has one for each.
+    """The value of an input that all agents share, from `rows` with one value per agent.
 
     Raises:
       InputError: they differ.

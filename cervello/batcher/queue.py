@@ -1,4 +1,4 @@
-"""Observations that wait for their turn, a row per agent. Those in front run first; the others keep their places."""
+"""Queued observations, one row per agent. Rows at the front run first; the others keep their order."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cervello.batcher.open_pad import OpenPad, like_first
 from cervello.batcher.pad import MakeReader, ScratchPad
 from cervello.spec import AgentId, Array, Specs, TensorSpec
 
-_FEW = 4096  # agents whose names are kept at hand
+_FEW = 4096  # agents whose ids are cached
 _PLAIN = frozenset({int, str})
 
 
 def _never(*given: object) -> int:
-    """`Queue.push` where rows are added in Python only."""
+    """`Queue.push` if rows are added in Python only."""
     return 0
 
 
 class Batched(NamedTuple):
-    """A batch that has been checked: row i of every column belongs to ids[i].
+    """A checked batch: row i of every column belongs to ids[i].
 
     Attributes:
       ids: [n] agents.
@@ -34,21 +34,21 @@ class Batched(NamedTuple):
 
 
 class Queue:
-    """Agents in the order of their rows. Mutable, one thread; it trusts what it is given.
+    """Agents in the order of their rows. Mutable, not thread-safe; arguments are not checked.
 
-    Rows leave in front and come at the back, so the used part moves through the pad and is put back to its beginning when the end is
-    reached. Rows of agents that are discarded stay as holes until rows are looked at: a crowd may end one by one.
+    Rows are removed at the front and added at the back, so the used range moves through the pad and is moved back to its beginning at the
+    end. Rows of discarded agents remain as tombstones until rows are read: many agents may end one by one.
 
-    After `open`, agents are added in one compiled call each, `push`, until something happens that it does not know of.
+    After `open`, each agent is added by one compiled call, `push`, until any other change of the queue.
 
-    Where the file leaves sizes open, rows lie in columns as long as all have the sizes of the specs; from the first other one on, every row
-    is an array of its own.
+    Where the file leaves sizes open, rows are columns while all have the sizes of the specs; after the first row of another size, every row
+    is a separate array.
 
     Attributes:
       push: see `pad.Reader`.
-      generations: who waits, in the order of rows, and when they had begun.
+      generations: queued agents in the order of rows, with their generations.
       pad: the rows.
-      changes: grows whenever others wait, or in another order.
+      changes: grows whenever the set or order of queued agents changes.
     """
 
     def __init__(self, specs: Specs, make_reader: MakeReader | None = None):
@@ -57,24 +57,24 @@ class Queue:
         self.changes = 0
         self._rows: dict[AgentId, int] = {}  # of the pad
         self._first = 0
-        self._most = 0  # rows at once since the pad was empty, or its rows were moved to its beginning
+        self._most = 0  # maximum number of rows since the pad was empty, or its rows were moved to its beginning
         self._holes = False
-        self._ids: tuple[AgentId, ...] | None = ()  # `push` only adds to them, so they are known to be old by their number
-        self._plain = True  # whether all who wait are ints and strings
+        self._ids: tuple[AgentId, ...] | None = ()  # `push` only appends, so a different length shows that they are stale
+        self._plain = True  # whether all queued ids are ints and strings
         self._is_open = False
         self.push = self._pushing()
         self._shared = [name for name, spec in specs.items() if spec.batch_axis is None]
-        self._fixed = [name for name, spec in specs.items() if spec.open_axes]  # of which all rows have the sizes of the specs so far
+        self._fixed = [name for name, spec in specs.items() if spec.open_axes]  # inputs whose rows all have the sizes of the specs
 
     def _pushing(self) -> Callable[..., int]:
         reader = self.pad.reader
         return _never if reader is None or reader.push is None else reader.push
 
     def open(self, since: dict[AgentId, int] | None = None) -> None:
-        """Lets `push` add agents.
+        """Enables `push`.
 
         Args:
-          since: where it notes the frames that they wait from; None where frames are not counted.
+          since: receives the frames in which agents are enqueued; None if frames are not counted.
         """
         reader = self.pad.reader
         if reader is not None and self._plain and not self._holes:
@@ -82,19 +82,19 @@ class Queue:
             self._is_open = True
 
     def shut(self) -> None:
-        """`push` adds nobody from here on."""
+        """Disables `push`."""
         if self._is_open:
             self.pad.reader.shut()  # type: ignore[union-attr]
             self._is_open = False
 
     @property
     def shares(self) -> bool:
-        """Whether there is an input of which all rows of a batch have one value, or rows may differ in size."""
+        """Whether there is an input of which all rows of a batch share one value, or whose rows may differ in size."""
         return bool(self._shared)
 
     @property
     def ids(self) -> tuple[AgentId, ...]:
-        """Who waits, in the order of rows."""
+        """Queued agents in the order of rows."""
         ids = self._ids
         if ids is None or len(ids) != len(self.generations):
             ids = self._ids = tuple(self.generations)
@@ -107,10 +107,10 @@ class Queue:
         return agent in self.generations
 
     def put(self, agent: AgentId, generation: int, arrays: Mapping[str, Array]) -> None:
-        """An agent's row: at the back, or in the place of the one that it waits with already.
+        """Writes an agent's row: a new one at the back, or its existing one.
 
         Args:
-          arrays: as `pad.checked` gave them.
+          arrays: as `pad.checked` returned them.
         """
         if self._fixed:
             self._admit(arrays, lambda spec: spec.shape)
@@ -124,7 +124,7 @@ class Queue:
         self._plain = self._plain and type(agent) in _PLAIN
 
     def take(self, agent: AgentId, generation: int, observation: Any) -> bool:
-        """As `put`, for an observation as it was given; False when it does not fit as it is, and nobody waits with it then."""
+        """As `put`, for an unchecked observation; False if it does not fit without conversion, and the agent is not queued then."""
         generations, pad = self.generations, self.pad
         if agent in generations:  # one input is copied or not; of several, some may have been
             if len(pad.specs) > 1 or not pad.read(self._rows[agent], observation):
@@ -140,7 +140,7 @@ class Queue:
         return True
 
     def take_all(self, ids: Sequence[AgentId], generations: Sequence[int], observations: Iterable[Any]) -> bool:
-        """As `take`, for distinct agents that do not wait yet: all of them or none."""
+        """As `take`, for distinct agents that are not queued: all of them or none."""
         self._changed()
         n_rows = len(ids)
         start = self._room(n_rows)
@@ -152,11 +152,11 @@ class Queue:
         return True
 
     def put_columns(self, ids: Sequence[AgentId], generations: Sequence[int], columns: Mapping[str, Array]) -> None:
-        """Rows of distinct agents at once.
+        """Writes the rows of distinct agents.
 
         Args:
           columns: arrays of the specs' shapes for len(ids) rows, or one value where all rows share it; [N] rows, as `open_pad.ragged`
-            gives them, where rows differ in size.
+            returns them, where rows differ in size.
         """
         if self._fixed:
             self._admit(columns, lambda spec: spec.batched(len(ids)))
@@ -164,7 +164,7 @@ class Queue:
         self.generations.update(zip(ids, generations, strict=True))
 
     def _places(self, ids: Sequence[AgentId]) -> slice | Array:
-        """The rows of agents, behind all others for those who do not wait yet."""
+        """The rows of agents; new rows at the back for agents that are not queued."""
         generations = self.generations
         fresh = [agent for agent in ids if agent not in generations] if generations else ids
         if fresh:
@@ -176,7 +176,7 @@ class Queue:
         return np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
 
     def absorb(self, newer: Queue) -> None:
-        """Takes over whoever waits in another queue, with what they observe there: in the places they have here, the others at the back."""
+        """Takes over the agents of another queue with their observations: agents in both keep their place here, the others are appended."""
         ids = newer.ids
         rows = newer.rows(len(ids))
         if self._fixed:
@@ -185,7 +185,7 @@ class Queue:
         self.generations.update(newer.generations)
 
     def put_rows(self, ids: Sequence[AgentId], generations: Sequence[int], rows: Mapping[str, Array]) -> None:
-        """As `put_columns`, for what `rows` gave: [n, *row] whatever the specs say of axes. The agents are new here."""
+        """As `put_columns`, for the result of `rows`: [n, *row] for any batch axis. The agents are not queued here."""
         if self._fixed:
             self._admit(rows, lambda spec: (len(ids), *spec.shape))
         self._changed()
@@ -195,7 +195,7 @@ class Queue:
         self.generations.update(zip(ids, generations, strict=True))
 
     def _admit(self, arrays: Mapping[str, Array], expected: Callable[[TensorSpec], tuple[int, ...]]) -> None:
-        """Makes room for rows of any sizes, when some come that have not the shapes of the specs."""
+        """Switches to rows of any size, if some do not have the shapes of the specs."""
         specs = self.pad.specs
         if all(arrays[name].shape == expected(specs[name]) for name in self._fixed):
             return
@@ -209,7 +209,7 @@ class Queue:
         self.pad, self._first, self._most, self.push = pad, 0, n_rows, _never
 
     def _changed(self) -> None:
-        """Others wait, or in another order."""
+        """Marks a change of the set or order of queued agents."""
         self.shut()
         self._most = max(self._most, len(self.generations))
         self.changes += 1
@@ -236,7 +236,7 @@ class Queue:
         self._holes = False
 
     def head(self, n: int) -> Batched:
-        """The first n rows; the columns are the pad's own memory. Once dropped they stay as they are while `pad.pin_count` counts them.
+        """The first n rows; the columns are the pad's own memory. After `drop` they stay unchanged while `pad.pin_count` counts them.
 
         Raises:
           InputError: they differ in a value that they share; see `gather_alike`.
@@ -255,13 +255,13 @@ class Queue:
         return ids, self.pad.columns(n, self._first)
 
     def prepare(self) -> None:
-        """Makes ahead what `head` gives of all rows, where these are views."""
+        """Prepares the result of `head` for all rows, if it consists of views."""
         if not self._shared:
             self.front(len(self.generations))
 
     def gather_alike(self, n: int) -> int:
-        """Puts those of the first n rows in front that can run with the first one: they agree with it in what all rows of a batch share,
-        and in size. The others of the n follow in the order that they had.
+        """Moves the rows among the first n that can run with the first one to the front: rows equal to it in size and in the values shared
+        by a batch. The others of the n follow in their old order.
 
         Returns:
           how many can; nearly always all.
@@ -284,7 +284,7 @@ class Queue:
         return self.pad.rows(n, self._first)
 
     def drop(self, n: int) -> None:
-        """Forgets the first n rows."""
+        """Removes the first n rows."""
         if n >= len(self.generations):
             self.clear()
             return
@@ -293,7 +293,7 @@ class Queue:
         n_left = len(self.generations) - n
         ids = self._ids[n:] if self._ids is not None and n_left < _FEW else None
         self._changed()
-        if n > 2 * n_left:  # a copy of the few that are left takes less time
+        if n > 2 * n_left:  # copying the few remaining ones takes less time
             generations = dict(islice(self.generations.items(), n, None))
             rows = {agent: row for row, agent in enumerate(generations, self._first + n)}
             # No call in between, so no interrupt.
@@ -305,7 +305,7 @@ class Queue:
         self._first, self._ids, self._holes = self._first + n, ids, False
 
     def discard(self, agent: AgentId) -> bool:
-        """Forgets one agent's row; those behind it move up. Returns whether there was one."""
+        """Removes one agent's row; later rows move up. Returns whether there was one."""
         if agent not in self.generations:
             return False
         self._changed()
@@ -314,7 +314,7 @@ class Queue:
         return True
 
     def arrange(self, order: Sequence[int] | Array) -> None:
-        """Puts rows in another order: `order[i]` is the place, from the front, of the row that comes to place i."""
+        """Reorders rows: `order[i]` is the current position, from the front, of the row that moves to position i."""
         if self._holes:
             self._close_holes()
         self._changed()
@@ -324,7 +324,7 @@ class Queue:
         self._rows = {agent: row for row, agent in enumerate(self.generations, self._first)}
 
     def clear(self) -> None:
-        """Forgets all rows; `push` goes on as before."""
+        """Removes all rows; `push` stays as it is."""
         pad = self.pad
         if pad.pin_count or self._first or self._holes or not self._plain or pad.is_large:
             self.shut()
@@ -337,5 +337,5 @@ class Queue:
         self.generations.clear()
         self._rows.clear()
         self._first, self._most, self._holes, self._plain = 0, 0, False, True
-        if most:  # else nobody has come since
+        if most:  # otherwise no agent was queued since
             pad.trim(most)

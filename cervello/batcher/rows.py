@@ -1,4 +1,4 @@
-"""From columns of results back to agents."""
+"""Converts columns of results to results by agent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cervello.spec import Array, Specs
 
 
 def find_non_leading_axes(specs: Specs) -> dict[str, int | None]:
-    """The batch axis of outputs whose rows do not lie in front; nearly always empty."""
+    """The batch axes of outputs where they are not 0; nearly always empty."""
     return {name: spec.batch_axis for name, spec in specs.items() if spec.batch_axis != 0}
 
 
 def completed(specs: Specs, columns: Mapping[str, Any], n_rows: int) -> Mapping[str, Any]:
-    """Columns with those added that were left out and have a default."""
+    """Columns completed by the defaults of omitted inputs."""
     left_out = {name: spec for name, spec in specs.items() if spec.default is not None and name not in columns}
     if not left_out:
         return columns
@@ -26,7 +26,7 @@ def completed(specs: Specs, columns: Mapping[str, Any], n_rows: int) -> Mapping[
 
 
 def owned(results: Any, columns: Mapping[str, Array]) -> Any:
-    """Results, with copies of those that lie in the memory of `columns`, which the next batch overwrites."""
+    """Results, with copies of those that share memory with `columns`, which the next batch overwrites."""
     for name, array in results.items():
         if array.base is not None and any(np.may_share_memory(array, column) for column in columns.values()):
             results[name] = array.copy()
@@ -34,7 +34,7 @@ def owned(results: Any, columns: Mapping[str, Array]) -> Any:
 
 
 class OneRow:
-    """Turns one agent's observation into columns of one row, which are windows into its arrays. Immutable.
+    """Converts one agent's observation to columns of one row, which are views of its arrays. Immutable.
 
     Args:
       specs: of the inputs.
@@ -48,7 +48,7 @@ class OneRow:
         self._sole = self._ports[0][0] if len(self._ports) == 1 and sole_input(specs) is not None else None
 
     def columns(self, observation: Any) -> dict[str, Array] | None:
-        """None when some arrays do not fit as they are."""
+        """None if some arrays do not fit without conversion."""
         ports = self._ports
         if type(observation) is not dict:
             if self._sole is None or type(observation) is not np.ndarray:
@@ -69,8 +69,8 @@ def first_row(results: Mapping[str, Array], non_leading_axes: Mapping[str, int |
     """The row of results that have one row.
 
     Args:
-      non_leading_axes: as `find_non_leading_axes` says.
-      columns: inputs; what lies in their memory is copied.
+      non_leading_axes: as returned by `find_non_leading_axes`.
+      columns: inputs; results that share their memory are copied.
     """
     if not non_leading_axes and not columns:
         return {name: column[0] for name, column in results.items()}
@@ -86,11 +86,11 @@ def first_row(results: Mapping[str, Array], non_leading_axes: Mapping[str, int |
 def by_agent(ids: tuple[Any, ...], results: Any, non_leading_axes: Mapping[str, int | None]) -> Any:
     """Columns of results as one mapping per agent, of the same type with the same attributes.
 
-    Small rows are copies where there are several, so that an agent that keeps its own does not keep the batch.
+    Small rows are copied if there are several, so that an agent's row does not keep the whole batch alive.
 
     Args:
       results: columns by output, with `like` and `rows` of `agents.actions.Actions`.
-      non_leading_axes: as `find_non_leading_axes` says; what has no rows goes to every agent.
+      non_leading_axes: as returned by `find_non_leading_axes`; a value without rows goes to every agent.
     """
     if len(ids) == 1:
         found = results.like()

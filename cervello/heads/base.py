@@ -1,4 +1,4 @@
-"""What all heads have in common: tensors by name in, columns out, and the checks at the door."""
+"""Common base of all heads: tensors by name in, columns out, and argument checks."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from cervello.spec import Specs, TensorSpec
 Array = np.ndarray[Any, Any]
 FLOAT32 = np.dtype(np.float32)
 EVERYTHING = ("action", "log_prob", "entropy")
-DRAWN = ("deterministic",)  # what every distribution can say beside
-Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy loads its random numbers when they are asked for
+DRAWN = ("deterministic",)  # extras of every distribution
+Rng: TypeAlias = "np.random.Generator | int | None"  # as text: numpy loads its random module on first access
 NOISE, FLAGS = Feed("noise"), Feed("flags")
 
 
 class Head:
-    """A distribution of actions that a policy's tensors describe. Immutable and stateless: noise is given, and what is computed of a
-    row depends on this row alone, bit for bit.
+    """A distribution of actions that a policy's tensors describe. Immutable and stateless: noise is an argument, and a row's results depend
+    on this row alone, bit for bit.
 
     Columns are [N, …] arrays by name of tensor, row i for agent i; a tensor that all rows share may come without N.
 
     Attributes:
-      tensors: names of the tensors it reads, the mask not among them.
+      tensors: names of the tensors it reads, without the mask.
       mask: name of a mask of allowed actions, bool or numbers of which nonzero ones allow; None without.
       noise: "uniform" or "normal" numbers that a draw needs, or None.
-      offers: which of "action", "log_prob" and "entropy" it has.
-      extras: what it gives beside when asked by name: "deterministic" [N] bool, the rows that did not draw; see its own description.
+      offers: which of "action", "log_prob" and "entropy" it supports.
+      extras: further results by name: "deterministic" [N] bool, the rows that did not draw; see the description of each head.
     """
 
     tensors: tuple[str, ...] = ()
@@ -41,10 +41,10 @@ class Head:
     offers: tuple[str, ...] = EVERYTHING
     extras: tuple[str, ...] = ()
 
-    # What a head of its own kind says ------------------------------------------------------------------------------------
+    # Implemented by each head --------------------------------------------------------------------------------------------
 
     def specs(self, given: Specs) -> Specs:
-        """Rows of "action", "log_prob" and "entropy", those that it offers.
+        """Row specs of the supported ones of "action", "log_prob" and "entropy".
 
         Args:
           given: the specs of its tensors.
@@ -54,11 +54,11 @@ class Head:
         raise NotImplementedError
 
     def noise_width(self, given: Specs) -> int:
-        """How many random numbers a row's draw needs."""
+        """Number of random numbers that a row's draw needs, for tensors of the specs `given`."""
         raise NotImplementedError
 
     def mask_width(self, given: Specs) -> int:
-        """Elements of a row's mask."""
+        """Elements of a row's mask, for tensors of the specs `given`."""
         raise NotImplementedError
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -67,13 +67,14 @@ class Head:
 
         Args:
           columns: [N, …] by name of tensor and mask.
-          noise: [N, width] float32 of the head's kind; may be left out when no row draws.
+          noise: [N, width] float32 of the head's kind; may be omitted if no row draws.
           deterministic: [N] bool, rows that take the mode; None for no row.
-          wanted: of what it offers and its extras; None for all that it offers.
-          rng: without noise, what to draw it from: a numpy Generator, or a seed, with which every call draws the same.
+          wanted: names of supported results and extras; None for all supported results.
+          rng: source of the draws without noise: a numpy Generator, or a seed, with which every call draws the same.
         Returns:
-          action [N, …]; log_prob [N] float32, of the action as it is given, and 0 in deterministic rows, which have not drawn from the
-          distribution (`log_prob` of their action says what it has there); entropy [N] float32, in nats, of the distribution in any case.
+          action [N, …]; log_prob [N] float32, of the returned action, and 0 in deterministic rows, which have not drawn from the
+          distribution (`log_prob` of their action computes its log-probability); entropy [N] float32, in nats, of the distribution in any
+          case.
         Raises:
           InputError: arrays that do not fit.
         """
@@ -84,7 +85,7 @@ class Head:
 
         Args:
           columns: the head's tensors by name, [N, …].
-          action: rows as `act` gives them.
+          action: rows as `act` returns them.
         Raises:
           InputError: arrays that do not fit.
           ConfigurationError: the head has no probabilities.
@@ -92,17 +93,17 @@ class Head:
         raise NotImplementedError
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
-        """What `act` computes, as graphs that run after a model's own in one compiled call; None where `act` is the only way.
+        """The computation of `act` as graphs that run after a model's own in one compiled call; None if `act` is the only way.
 
         Args:
           given: the specs of its tensors.
-          wanted: of what it offers and its extras.
+          wanted: names of supported results and extras.
         Returns:
-          stages whose feeds name the head's tensors, and whose results are named by what is wanted.
+          stages whose feeds name the head's tensors, and whose results have the names in `wanted`.
         """
         return None
 
-    # What follows from it -------------------------------------------------------------------------------------------------
+    # Derived methods ------------------------------------------------------------------------------------------------------
 
     def sample(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None, rng: Rng = None) -> Array:
         """Actions alone, [N, …].
@@ -125,21 +126,21 @@ class Head:
         Args:
           columns: the head's tensors by name, [N, …].
         Raises:
-          ConfigurationError: the head offers none.
+          ConfigurationError: the head does not support it.
         """
         self._offered("entropy")
         n_rows = len(np.asarray(self._column(columns, self.tensors[0])))
         return self.act(columns, None, np.ones(n_rows, np.bool_), ("entropy",))["entropy"]
 
     def extra_specs(self, given: Specs) -> Specs:
-        """Rows of its extras, as `specs` says those of what it offers."""
+        """Row specs of its extras, for tensors of the specs `given`; as `specs` for its other results."""
         if not self.extras:
             return Specs([])
         every = {"deterministic": TensorSpec("deterministic", (), np.dtype(np.bool_)),
                  "pre_tanh": replace(self.specs(given)["action"], name="pre_tanh")}
         return Specs([every[name] for name in self.extras])
 
-    # Doors ----------------------------------------------------------------------------------------------------------------
+    # Argument checks ------------------------------------------------------------------------------------------------------
 
     def _offered(self, what: str) -> None:
         if what not in self.offers and what not in self.extras:
@@ -167,9 +168,9 @@ class Head:
             return np.ascontiguousarray(column, np.float32).reshape(len(column), row_size(column.shape[1:]))
 
     def _like(self, columns: Mapping[str, Any], name: str, first: Array) -> Array:
-        """A tensor with an element for each of `first`'s, [N, width]; one without N is every row's."""
+        """A tensor with one element for each of `first`'s, [N, width]; one without N applies to every row."""
         column = np.asarray(self._column(columns, name))
-        if column.size == first.shape[1]:  # of one row too: it is the same then
+        if column.size == first.shape[1]:  # also for one row, where both are the same
             column = np.broadcast_to(column.reshape(1, -1), first.shape)
         if column.ndim and len(column) == len(first) and column.size == first.size:
             return self._rows({name: column}, name)
@@ -185,23 +186,23 @@ class Head:
         return np.ascontiguousarray(mask.reshape(shape) != 0)
 
     def _computed(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Of what is wanted, what has to be computed; something in any case."""
+        """The wanted results that have to be computed; at least one."""
         return tuple(name for name in names if name not in DRAWN) or ("action",)
 
     def _staged(self, *stages: Stage, wanted: tuple[str, ...]) -> tuple[Stage, ...]:
-        """Stages, and one for the rows that did not draw where these are wanted."""
+        """Stages, with one for the rows that did not draw if these are wanted."""
         if "deterministic" not in wanted:
             return stages
         return (*stages, Stage(None, {"": FLAGS}, {"": "deterministic"}, row_bytes=1))
 
     def _flagged(self, found: dict[str, Array], names: tuple[str, ...], flags: Array) -> dict[str, Array]:
-        """Results with "deterministic" among them, when it is wanted."""
+        """Results with "deterministic" added, if it is wanted."""
         if "deterministic" not in names:
             return found
         return {name: flags.copy() if name == "deterministic" else found[name] for name in names}
 
     def _same_size(self, given: Specs, name: str, width: int) -> None:
-        """Raises ConfigurationError unless a tensor has so many elements in a row."""
+        """Raises ConfigurationError unless a tensor's row has the given number of elements."""
         spec = self._spec(given, name)
         if row_size(spec.shape) != width:
             raise ConfigurationError(f"head {self!r}: expected {name!r} with {width} elements, got {spec}")
@@ -251,7 +252,7 @@ class Head:
 
 
 def scalars(action: TensorSpec, offers: tuple[str, ...]) -> Specs:
-    """Specs of what a head gives: an action, and numbers."""
+    """Specs of a head's results: an action, and scalars."""
     every = {"action": action, "log_prob": TensorSpec("log_prob", (), FLOAT32), "entropy": TensorSpec("entropy", (), FLOAT32)}
     return Specs([every[name] for name in offers])
 
@@ -273,7 +274,7 @@ def text(head: str, what: str, value: Any) -> str:
 
 
 def stage(model: Model, *, int8: frozenset[str] = frozenset(), **feeds: Feed) -> Stage:
-    """A head's graph as a stage; feeds that it does not take are left out.
+    """A head's graph as a stage; feeds that are not its inputs are omitted.
 
     Args:
       int8: results that the graph has as float32.
@@ -282,5 +283,5 @@ def stage(model: Model, *, int8: frozenset[str] = frozenset(), **feeds: Feed) ->
 
 
 def run(model: Model, **columns: Array | None) -> dict[str, Array]:
-    """Runs a head's graph on columns; those that it does not take are left out."""
+    """Runs a head's graph on columns; those that are not its inputs are omitted."""
     return model.run({name: column for name, column in columns.items() if name in model.inputs})

@@ -1,4 +1,4 @@
-"""Independent choices between off and on."""
+"""Independent binary actions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Bernoulli(Head):
     """Elements that are 1 with probability sigmoid(logit), else 0: the actions of a MultiBinary space, int8 of the logits' shape.
 
     A draw takes one uniform number u per element, a multiple of 2⁻²⁴: the element is 1 where u < sigmoid(logit), in float32. An infinite
-    logit decides for certain. Deterministic rows are 1 where the logit is positive. An element whose logit is NaN is 0, with NaN as
-    log-probability and entropy of its row.
+    logit has a certain result. Deterministic rows are 1 where the logit is positive. An element whose logit is NaN is 0, and the
+    log-probability and entropy of its row are NaN.
 
     Args:
       logits: name of a tensor [N, …].
@@ -43,7 +43,7 @@ class Bernoulli(Head):
         return scalars(TensorSpec("action", self._spec(given, self.name).shape, _INT8), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """One number per element."""
+        """One number per element, by the specs `given`."""
         return row_size(self._spec(given, self.name).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -76,7 +76,7 @@ class Bernoulli(Head):
 
 
 def _log_prob(g: GraphBuilder, logits: str, action: str) -> str:
-    """[N] for [N, width] of 0 and 1: -softplus of the logit, whose sign is turned where the action is 1."""
+    """[N] for [N, width] of 0 and 1: -softplus of the logit, negated where the action is 1."""
     turned = g.add("Where", g.add("Equal", action, 0.0), logits, g.add("Neg", logits))
     return g.along("ReduceSum", g.add("Neg", g.add("Softplus", turned)))
 

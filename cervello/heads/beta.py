@@ -11,15 +11,15 @@ from cervello.errors import InputError
 from cervello.heads.base import DRAWN, FLOAT32, Array, Head, Rng, row_size, scalars, text
 from cervello.spec import Specs, TensorSpec
 
-_LEAST, _MOST = float(np.finfo(np.float32).tiny), 1.0 - 2.0 ** -24  # float32 numbers within (0, 1)
-_HALF_STEP = 2.0 ** -25  # uniform numbers are multiples of 2⁻²⁴: in the middle of their steps they are never 0 or 1
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), 1.0 - 2.0 ** -24  # limits of float32 within (0, 1)
+_HALF_STEP = 2.0 ** -25  # uniform numbers are multiples of 2⁻²⁴: the midpoints of their steps are never 0 or 1
 
 
 class Beta(Head):
     """Independent beta distributed elements, float32 of alpha's shape, within (0, 1): densities x^(alpha - 1) (1 - x)^(beta - 1) / B.
 
-    A draw inverts the cumulative distribution at one uniform number per element, so it needs a fixed number of random numbers, as
-    rejection does not: `scipy.special.betaincinv`, in float64, element by element. There are 2²⁴ different draws, the outermost 2⁻²⁵ from
+    A draw inverts the cumulative distribution at one uniform number per element. Unlike rejection, it needs a fixed number of random
+    numbers. It uses `scipy.special.betaincinv`, in float64, element by element. There are 2²⁴ different draws, the outermost 2⁻²⁵ from
     either end of the distribution. Logarithms and sums are float64 too, in an order that depends on the width alone.
 
     Deterministic rows take the mode (alpha - 1) / (alpha + beta - 2) where both parameters are above 1, else the mean. The log-density is
@@ -45,7 +45,7 @@ class Beta(Head):
         return scalars(TensorSpec("action", shape, FLOAT32), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """One number per element."""
+        """One number per element, by the specs `given`."""
         return row_size(self._spec(given, self.alpha).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -74,7 +74,7 @@ class Beta(Head):
         return _log_density(a, b, np.ascontiguousarray(actions, np.float32).reshape(a.shape))
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, Array]:
-        """[N, width] float64 each, NaN where one of the two is no parameter."""
+        """[N, width] float64 each, NaN where one of the two is no valid parameter."""
         alpha = self._rows(columns, self.alpha)
         a, b = alpha.astype(np.float64), self._like(columns, self.beta, alpha).astype(np.float64)
         good = (a > 0) & (b > 0) & np.isfinite(a) & np.isfinite(b)
@@ -82,7 +82,7 @@ class Beta(Head):
 
 
 def _special() -> Any:
-    """scipy's functions; looked up here since importing them takes longer than importing everything else that a policy needs."""
+    """scipy's functions, imported on use: importing them takes longer than importing everything else that a policy needs."""
     from scipy import special
 
     return special

@@ -1,4 +1,4 @@
-"""One choice among several, or several such choices."""
+"""Categorical actions, one or several."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Choices(Head):
-    """Independent choices, each with logits of its own, side by side in one tensor."""
+    """Independent choices, each with its own logits, concatenated in one tensor."""
 
     noise = "uniform"
     extras = DRAWN
@@ -28,7 +28,7 @@ class _Choices(Head):
     empty_mask: str
 
     def _sizes(self, width: int) -> tuple[int, ...]:
-        """How many logits each choice has, of so many in all."""
+        """Number of logits of each choice, from their total."""
         raise NotImplementedError
 
     def _shaped(self, actions: Array) -> Array:
@@ -36,11 +36,11 @@ class _Choices(Head):
         return actions
 
     def noise_width(self, given: Specs) -> int:
-        """One number per choice."""
+        """One number per choice, by the specs `given`."""
         return len(self._sizes(self.mask_width(given)))
 
     def mask_width(self, given: Specs) -> int:
-        """One element per logit."""
+        """One element per logit, by the specs `given`."""
         return row_size(self._spec(given, self.name).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -107,14 +107,14 @@ class _Choices(Head):
 class Categorical(_Choices):
     """One of K actions, with probabilities softmax(logits). Actions are int64 [N].
 
-    A draw takes one uniform number per row: the action is the first whose cumulated probability exceeds it, so that an action of
-    probability 0, a masked one among them, is never drawn. A logit of -∞ has probability 0, unless all that are allowed are -∞: they are
-    equally likely then. A row in which a logit is NaN gets an allowed action, with NaN as log-probability and entropy.
+    A draw takes one uniform number per row: the action is the first whose cumulated probability exceeds it. An action of
+    probability 0, such as a masked one, is therefore never drawn. A logit of -∞ has probability 0, unless all allowed ones are -∞: they are
+    equally likely then. A row in which a logit is NaN gets an allowed action, and its log-probability and entropy are NaN.
 
     Args:
       logits: name of a tensor [N, K] (or with further axes, which are flattened).
       mask: name of a mask [N, K].
-      empty_mask: what becomes of a row whose mask allows nothing. "refuse": InputError, with the row. "ignore": it allows everything.
+      empty_mask: treatment of a row whose mask allows nothing. "refuse": InputError, with the row. "ignore": everything is allowed.
     """
 
     def __init__(self, logits: str, mask: str | None = None, empty_mask: str = "refuse"):
@@ -140,17 +140,17 @@ class Categorical(_Choices):
 
 
 class MultiDiscrete(_Choices):
-    """Several choices at once, their logits side by side in one tensor. Actions are int64 [N, len(sizes)].
+    """Several choices at once, with concatenated logits in one tensor. Actions are int64 [N, len(sizes)].
 
     Each choice is as in `Categorical`, with a uniform number of its own; log-probabilities and entropies are summed.
 
     Args:
       name: of a tensor [N, sum(sizes)].
-      sizes: how many actions each choice has.
+      sizes: number of actions of each choice.
       mask: name of a mask [N, sum(sizes)].
       empty_mask: as in `Categorical`, for each choice.
     Raises:
-      ConfigurationError: names that are none, sizes that are no positive numbers, an unknown `empty_mask`.
+      ConfigurationError: invalid names, sizes that are no positive numbers, an unknown `empty_mask`.
     """
 
     def __init__(self, name: str, sizes: Sequence[int], mask: str | None = None, empty_mask: str = "refuse"):
@@ -186,9 +186,9 @@ def _empty_mask(head: str, choice: Any) -> str:
 
 
 class _Choice:
-    """The nodes of one choice; what is asked for is drawn, and nothing else.
+    """The nodes of one choice; only the requested results are computed.
 
-    Logits are made finite first, so that a maximum always is; what is masked then gets -∞, whose weight is exactly 0.
+    Logits are made finite first, so that their maximum is finite. Masked ones then become -∞, whose weight is exactly 0.
     """
 
     def __init__(self, g: GraphBuilder, logits: str, mask: str | None):
@@ -202,9 +202,9 @@ class _Choice:
             finite = g.add("Where", allowed, finite, -np.inf)
             broken = g.add("Where", allowed, broken, 0.0)
         self.scores = finite
-        self.spoilt = g.along("ReduceSum", broken)  # NaN when a logit that counts is, else 0
+        self.spoilt = g.along("ReduceSum", broken)  # NaN if an allowed logit is, else 0
         top = g.along("ReduceMax", finite, keep=True)
-        impossible = g.add("And", g.add("Equal", logits, -np.inf), g.add("Greater", top, -_LARGEST))  # where something else is possible
+        impossible = g.add("And", g.add("Equal", logits, -np.inf), g.add("Greater", top, -_LARGEST))  # where another one is possible
         self.apart = g.add("Where", impossible, -np.inf, g.add("Sub", finite, top))
         self.weights = g.add("Exp", self.apart)  # the largest is 1
         self.total = g.along("ReduceSum", self.weights)
@@ -217,8 +217,8 @@ class _Choice:
     def drawn(self, uniform: str) -> str:
         """[N, 1] int64 for uniform [N, 1], multiples of 2⁻²⁴ below 1.
 
-        Sums of weights that are not negative never fall, and a weight of 0 leaves them as they are: the first sum above a threshold
-        belongs to a positive weight. The threshold is below the last sum, for (1 - 2⁻²⁴) times a float32 rounds to one below it.
+        Cumulated sums of nonnegative weights never decrease, and a weight of 0 leaves them unchanged: the first sum above a threshold
+        belongs to a positive weight. The threshold is below the last sum, since (1 - 2⁻²⁴) times a float32 rounds to a smaller one.
         """
         g = self.g
         sums = g.add("CumSum", self.weights, np.array(1, np.int64))

@@ -1,4 +1,4 @@
-"""No distribution at all."""
+"""A tensor as the action, without a distribution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cervello.spec import Specs, TensorSpec
 
 
 class Deterministic(Head):
-    """A tensor is the action, as it is. There is nothing to draw, and no probability.
+    """A tensor is the action, unchanged. There are no draws and no probabilities.
 
     Args:
       name: of a tensor [N, …].
@@ -38,7 +38,7 @@ class Deterministic(Head):
         return scalars(TensorSpec("action", spec.shape, spec.dtype), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """None at all."""
+        """Always 0, whatever the specs `given`."""
         return 0
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -55,4 +55,4 @@ class Deterministic(Head):
 
     def log_prob(self, columns: Mapping[str, Any], action: Any) -> Array:
         self._offered("log_prob")
-        raise AssertionError  # it never is
+        raise AssertionError  # unreachable

@@ -1,6 +1,6 @@
-"""Small graphs drawn node by node: what a head computes runs on the executor that runs policies, so its bits obey the same law.
+"""Builds small graphs node by node: a head's computation runs on the executor of policies, so its bits obey law 1.
 
-numpy would not do: its vector bodies and remainders may round differently, so a row's bits would depend on its batch.
+numpy is not suitable: its vector bodies and remainders may round differently, so a row's bits would depend on its batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tens
 
 
 class GraphBuilder:
-    """A graph in the making. Values are names; numbers and arrays become constants."""
+    """Builder of a graph. Values are names; numbers and arrays become constants."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
@@ -32,11 +32,11 @@ class GraphBuilder:
         return name
 
     def add(self, op: str, *operands: str | float | Array, **attributes: Any) -> str:
-        """A node's only output. A Python number is a float32 constant."""
+        """Adds a node and returns its only output. A Python number is a float32 constant."""
         return self.split(op, 1, *operands, **attributes)[0]
 
     def split(self, op: str, count: int, *operands: str | float | Array, **attributes: Any) -> list[str]:
-        """A node's outputs."""
+        """Adds a node and returns its outputs."""
         names = [f"{op}_{len(self._nodes)}_{k}" for k in range(count)]
         self._nodes.append(helper.make_node(op, [self._named(each) for each in operands], names, **attributes))
         return names
@@ -63,7 +63,7 @@ class GraphBuilder:
         ports = []
         produced = {value for node in self._nodes for value in node.output}
         for key, (value, dtype, row) in outputs.items():
-            if value in produced:  # called by the output's name from here on: an Identity would be a copy
+            if value in produced:  # renamed to the output's name: an Identity would be a copy
                 self._rename(value, key)
                 produced.discard(value)
             else:

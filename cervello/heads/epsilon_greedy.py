@@ -1,4 +1,4 @@
-"""The best of K values most of the time, any of them now and then."""
+"""Epsilon-greedy actions: the best of K values, or with probability ε a random one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class EpsilonGreedy(Categorical):
-    """The action of the largest value with probability 1 - ε, else any action, each as likely. Actions are int64 [N].
+    """The action of the largest value with probability 1 - ε, else any action with equal probability. Actions are int64 [N].
 
-    Of equal values the first is the best. With a mask, the best and the random action are among what is allowed; a row that allows
+    Of equal values the first is the best. With a mask, the best and the random action are among the allowed ones; a row that allows
     nothing is treated as if it allowed everything. A NaN counts as the lowest value.
 
     Args:
@@ -30,7 +30,7 @@ class EpsilonGreedy(Categorical):
       epsilon: ε, 0 ≤ ε ≤ 1; 0 always takes the best.
       mask: name of a mask [N, K].
     Raises:
-      ConfigurationError: an ε outside 0 to 1, or a name that is none.
+      ConfigurationError: an ε outside 0 to 1, or an invalid name.
 
     Source: Sutton & Barto, Reinforcement Learning, 2nd edition, section 2.2.
     """
@@ -50,13 +50,13 @@ class EpsilonGreedy(Categorical):
             wanted: tuple[str, ...] | None = None, rng: Rng = None) -> dict[str, Array]:
         found = super().act(columns, noise, deterministic, wanted, rng)
         if self.epsilon == 1 and "action" in found and deterministic is not None and deterministic.any():
-            values, _, mask = super()._given(columns)  # all are as likely then, and still one is the best
+            values, _, mask = super()._given(columns)  # all are equally likely then, and one is still the best
             best = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)["best"]
             found["action"] = np.where(deterministic, best, found["action"])
         return found
 
     def stages(self, given: Specs, wanted: tuple[str, ...]) -> tuple[Stage, ...] | None:
-        if type(self) is not EpsilonGreedy or self.epsilon == 1:  # see `act`: then the best is no longer the mode of what is drawn
+        if type(self) is not EpsilonGreedy or self.epsilon == 1:  # see `act`: then the best is no longer the mode of the draws
             return None
         sizes = self._sizes(self.mask_width(given))
         model = _greedy(sizes[0], self.mask is not None, self.epsilon)
@@ -64,7 +64,7 @@ class EpsilonGreedy(Categorical):
         return greedy, *self._choosing(given, wanted, Feed("result", "logits"))
 
     def _given(self, columns: Mapping[str, Any]) -> tuple[Array, tuple[int, ...], Array | None]:
-        """Log-probabilities of the actions in place of logits; the mask is applied to them once more, which changes nothing."""
+        """Log-probabilities of the actions instead of logits; applying the mask to them again changes nothing."""
         values, sizes, mask = super()._given(columns)
         found = run(_greedy(values.shape[1], mask is not None, self.epsilon), values=values, mask=mask)
         return found["logits"], sizes, mask

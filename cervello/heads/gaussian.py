@@ -1,4 +1,4 @@
-"""Normal distributions with independent elements, as they are and squashed by tanh."""
+"""Normal distributions with independent elements, plain or squashed by tanh."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cervello.native.execution.chained import Feed, Stage
 from cervello.spec import Specs, TensorSpec
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-_ALMOST_ONE = 1.0 - 2.0 ** -24  # the largest float32 below 1: what tanh of a finite number is taken to be at most
+_ALMOST_ONE = 1.0 - 2.0 ** -24  # the largest float32 below 1: the maximum used for tanh of a finite number
 
 
 class Gaussian(Head):
-    """Normal actions, float32 of the mean's shape: mean + std · noise. They are not clipped: a bounded space clips what it
-    executes, and the log-probability belongs to the action as it was drawn.
+    """Normal actions, float32 of the mean's shape: mean + std · noise. They are not clipped: a bounded space clips the executed action, and
+    the log-probability is that of the drawn one.
 
-    The log-probability is that of the action as it is rounded to float32: `log_prob` of an action that `act` gave is the same, bit for
+    The log-probability is that of the action rounded to float32: `log_prob` of an action that `act` returned is the same, bit for
     bit. It is a density, so it may be positive.
 
     Args:
@@ -36,7 +36,7 @@ class Gaussian(Head):
       ConfigurationError: both or neither of std and log_std, or deviations that are not positive.
 
     Attributes:
-      spread: whichever of std and log_std was given.
+      spread: the given one of std and log_std.
     """
 
     noise = "normal"
@@ -67,7 +67,7 @@ class Gaussian(Head):
         return scalars(TensorSpec("action", spec.shape, FLOAT32), self.offers)
 
     def noise_width(self, given: Specs) -> int:
-        """One number per element of the action."""
+        """One number per element of the action, by the specs `given`."""
         return row_size(self._spec(given, self.mean).shape)
 
     def act(self, columns: Mapping[str, Any], noise: Array | None = None, deterministic: Array | None = None,
@@ -95,7 +95,7 @@ class Gaussian(Head):
         return self._judged(columns, "action", action)
 
     def _judged(self, columns: Mapping[str, Any], what: str, action: Any) -> Array:
-        """[N] float32, the log-density of actions, given as they are or before tanh."""
+        """[N] float32, the log-density of actions, given directly or before tanh."""
         mean, spread = self._given(columns)
         actions = np.asarray(action)
         if actions.dtype.kind not in "fiu" or actions.ndim < 1 or actions.size != mean.size or len(actions) != len(mean):
@@ -115,12 +115,12 @@ class Gaussian(Head):
 
 
 class TanhGaussian(Gaussian):
-    """Normal actions squashed to (-1, 1): tanh(mean + std · noise), as soft actor-critic has them. Deterministic rows take tanh(mean).
+    """Normal actions squashed to (-1, 1): tanh(mean + std · noise), as in soft actor-critic. Deterministic rows take tanh(mean).
 
-    `act` knows the number before tanh and gives the log-probability of exactly this. `log_prob` of a given action has to turn tanh around,
-    which loses digits near ±1: an action there counts as the float32 next to it, and far out the result is wrong by as much as you like.
-    So `act` also gives "pre_tanh" when asked, the number before tanh, float32 like the action; `log_prob(columns, pre_tanh=…)` of it is the
-    log-probability that `act` gave, bit for bit. There is no closed form of the entropy, so there is none; -log_prob is an estimate of it.
+    `act` has the number before tanh and returns its exact log-probability. `log_prob` of a given action has to invert tanh, which loses
+    digits near ±1: an action there counts as the float32 next to it, and far out the error of the result is unbounded. `act` therefore also
+    returns "pre_tanh" on request, the number before tanh, float32 like the action; `log_prob(columns, pre_tanh=…)` of it is the
+    log-probability that `act` returned, bit for bit. The entropy has no closed form and is not supported; -log_prob is an estimate of it.
 
     Args:
       mean, std, log_std: as in `Gaussian`, before tanh.
@@ -134,8 +134,8 @@ class TanhGaussian(Gaussian):
         """[N] float32, log-density of given actions.
 
         Args:
-          action: as `act` gives it; may be left out with pre_tanh.
-          pre_tanh: the numbers before tanh, as `act` gives them: exact where tanh is ±1. Taken from `columns` where they have it, as the
+          action: as `act` returns it; may be omitted with pre_tanh.
+          pre_tanh: the numbers before tanh, as `act` returns them: exact where tanh is ±1. Taken from `columns` if present, as the
             outputs of a policy with `Sample(…, extra={"pre_tanh": "pre_tanh"})`.
         Raises:
           InputError: arrays that do not fit, an action that is not tanh(pre_tanh), or neither of the two.
@@ -193,7 +193,7 @@ class _Normal:
 
 
 def _log_slope(g: GraphBuilder, value: str) -> str:
-    """log(1 - tanh²u) as 2 (log 2 - |u| - softplus(-2 |u|)), which loses nothing where tanh is ±1."""
+    """log(1 - tanh²u) as 2 (log 2 - |u| - softplus(-2 |u|)), without loss of digits where tanh is ±1."""
     size = g.add("Abs", value)
     tail = g.add("Softplus", g.add("Mul", size, -2.0))
     return g.add("Mul", g.add("Sub", g.add("Sub", math.log(2), size), tail), 2.0)

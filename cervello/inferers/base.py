@@ -1,4 +1,4 @@
-"""What the four inferers share: columns in, columns out, through the model's executor."""
+"""Common base of the four inferers: columns in, columns out, through the model's executor."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _empty = np.empty
 
 
 class ModelInferer:
-    """Runs a model's program; a subclass says how many rows at a time and where plans come from.
+    """Runs a model's program. A subclass chooses the number of rows per run and the source of plans.
 
     Args:
-      threads: rows of a large batch are split over this many threads; small ones stay on the caller's.
+      threads: rows of a large batch are split over this many threads; small batches stay on the caller's.
 
     Attributes:
-      fast_path_sizes: how many sizes of batches the short way keeps prepared.
+      fast_path_sizes: number of batch sizes that the fast path keeps prepared.
       out_specs: the model's outputs, in its order.
-      kind: what people call it.
+      kind: display name.
     """
 
     fast_path_sizes = 64
-    kind = "own"  # what people call it
+    kind = "own"  # display name
 
     def __init__(self, model: Model, threads: int = 1):
         self.model = model
@@ -46,7 +46,7 @@ class ModelInferer:
         self.out_specs = tuple(model.spec.outputs.values())
         self._random = bool(model.random_nodes)
         self._last_rows = -1
-        if threads > 1:  # compiled now and not when the first large batch comes
+        if threads > 1:  # compiled now rather than at the first large batch
             linker.link(thread_pool.REFERENCES)
         self._last_shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
 
@@ -56,34 +56,34 @@ class ModelInferer:
 
     @property
     def rows_per_run(self) -> str:
-        """How many rows run at once, for people."""
+        """Description of how many rows run at once."""
         return "all rows at once"
 
     @property
     def raw_inputs(self) -> Specs:
-        """What the model takes."""
+        """The model's inputs."""
         return self.model.spec.inputs
 
     @property
     def raw_outputs(self) -> Specs:
-        """What the model gives."""
+        """The model's outputs."""
         return self.model.spec.outputs
 
     @property
     def inputs(self) -> Specs:
-        """What a caller gives: less than the model takes where wrappers provide the rest."""
+        """The caller's inputs: fewer than the model's if wrappers supply some."""
         return self.model.spec.inputs
 
     @property
     def outputs(self) -> Specs:
-        """What a caller gets."""
+        """The outputs that the caller gets."""
         return self.model.spec.outputs
 
     def begin_agent(self, slot: int) -> None:
-        """Nothing to do: models have no state of their own."""
+        """No effect: models have no state of their own."""
 
     def end_agent(self, slot: int) -> None:
-        """Nothing to do."""
+        """No effect."""
 
     def select_batch_size(self, max_rows: int) -> int:
         """All rows."""
@@ -97,39 +97,38 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def fast_path(self, moves: Callable[[], Sequence[FusedOp]], chained: Chained, results: type[dict[str,
+    def fast_path(self, fused_ops: Callable[[], Sequence[FusedOp]], chained: Chained, results: type[dict[str,
                                                                                                      Array]] = dict) -> FastPath | None:
-        """The short way for arrays that fit as they are; None where there is none.
+        """The fast path for arrays that fit without conversion; None if unavailable.
 
         Args:
-          moves: what the wrappers around this inferer do, asked again whenever their slabs have grown.
-          chained: what they compute of the model's outputs.
-          results: what outputs are returned in.
+          fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
+          chained: graphs that wrappers run on the model's outputs.
+          results: type of the mapping that outputs are returned in.
         """
         if not layout.is_known():
             return None
-        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes, results)
+        return FastPath(self.model, self.fast_path_plan, fused_ops, chained, self.fast_path_sizes, results)
 
-    def deadline_path(self, moves: Callable[[], Sequence[FusedOp]]) -> DeadlinePath | None:
-        """The way of batches that are over in time; None where there is none, or where threads are worth more. `moves` gives what wrappers
-        do inside the compiled call."""
+    def deadline_path(self, fused_ops: Callable[[], Sequence[FusedOp]]) -> DeadlinePath | None:
+        """Batches with a deadline; None if unavailable, or if threads are faster. `fused_ops` returns the wrappers' fused ops."""
         rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)
         if not (rows_in_front and self.model.batched and self.model.divisible) or self.threads > 1:
             return None
         if not layout.is_known() or not DeadlinePath.has_clock:
             return None
-        return DeadlinePath(self.model, self.fresh_plan, self.select_batch_size, moves)
+        return DeadlinePath(self.model, self.fresh_plan, self.select_batch_size, fused_ops)
 
     def fresh_plan(self, n_rows: int) -> Plan:
-        """A plan for n_rows rows that stays as it is while others are asked for."""
+        """A plan for n_rows rows that stays valid while others are requested."""
         return self.plan(n_rows)
 
     def fast_path_plan(self, n_rows: int, last: Plan | None) -> Plan:
-        """A plan for n_rows rows that only the short way uses, in place of the last one, or a shared one that never changes."""
+        """A plan for n_rows rows for the fast path only, which replaces the last one, or a shared plan that never changes."""
         return self.plan(n_rows)
 
     def infer_raw(self, view: View) -> None:
-        """Runs all rows of view.inputs; writes to the arrays in view.outputs, fresh ones where there are none."""
+        """Runs all rows of view.inputs; writes to the arrays in view.outputs, or to new ones if there are none."""
         n_rows, outputs = view.n_rows, view.outputs
         if n_rows != self._last_rows:
             self._last_shapes, self._last_rows = self.shapes(n_rows), n_rows
@@ -144,7 +143,7 @@ class ModelInferer:
         try:
             plan = self.plan(n_rows)
             if model.compiled(plan):
-                streams = view.agents.streams  # held: a table that grows meanwhile lets go of these arrays
+                streams = view.agents.streams  # keeps these arrays alive if the table grows meanwhile
                 given = n_rows, view.inputs, outputs, view.slots, streams.steps, streams.keys, view.deterministic
                 if model.execute(run, plan, run.named, given):
                     return

@@ -1,4 +1,4 @@
-"""An inferer before it has a model: what `cervello.load(..., inferer=…)` takes."""
+"""Configuration of an inferer without a model, as `cervello.load(..., inferer=…)` takes it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from cervello.spec import Inferer
 
 
 class InfererConfig:
-    """Describes an inferer; `open` makes one for a model."""
+    """Describes an inferer; `open` creates one for a model."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
     def open(self, model: Model, threads: int = 1) -> Inferer:
-        """An inferer for a model.
+        """Creates an inferer for a model.
 
         Args:
-          model: what it runs.
+          model: the model that it runs.
           threads: rows of a large batch are split over this many.
         """
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""Batches that are over in time: as many rows as there is time for, from the front, in one compiled call with the clock in it.
+"""Batches with a deadline: as many rows from the front as there is time for, in one compiled call that reads the clock.
 
-Rows do not depend on the batch they run in (law 1), so a batch may end after any of them. It runs in pieces: a first one that is expected
-to be in time whatever happens, and small ones after it, each as long as it is expected to be over in time too. What delays a batch, a
-machine that turns to something else or a cold cache, then costs rows, and time only when it falls into the last piece.
+Rows do not depend on the batch they run in (law 1), so a batch may stop after any of them. It runs in chunks: a first one whose rows are
+guaranteed, then small ones, each only if it is expected to end in time. A delay (preemption,
+a cold cache) then costs rows; it costs time only if it falls into the last chunk.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from cervello.spec import FusedOp
 
 Array = np.ndarray[Any, Any]
 _empty = np.empty
-_MOST_KEPT = 256  # batches in pieces that are kept composed
-_ANY = 1 << 62  # times
+_MOST_KEPT = 256  # number of cached plans of chunked batches
+_ANY = 1 << 62  # repeat count without limit
 # The function behind `time.perf_counter_ns`: newer interpreters have one that writes to an address, older ones one that returns.
 _CLOCK, _CLOCK_WRITES = next(((api(name), writes) for name, writes in (("PyTime_PerfCounterRaw", 1), ("_PyTime_GetPerfCounter", 0))
                               if hasattr(ctypes.pythonapi, name)), (0, 0))
-_MOST_S, _MOST_ROW_S = 9e9, 1e3  # more do not fit into 64 bits of nanoseconds
+_MOST_S, _MOST_ROW_S = 9e9, 1e3  # larger values do not fit into 64 bits of nanoseconds
 _ARENA = abi.CTX_SPACES + abi.ARENA
 
 
 @dataclass(slots=True)
 class Limit:
-    """How long a batch may take, and what became of it. Mutable.
+    """Time limit of a batch, and its outcome. Mutable.
 
     Attributes:
       until_s: on the clock `time.perf_counter`.
-      sure: rows of the first piece, which runs in any case.
-      piece: rows of each of the others, of which there are as many as there is time for; 0 for none.
-      row_s: seconds that a row in such a piece is expected to take.
+      sure: rows of the first chunk, which runs in any case.
+      piece: rows of each later chunk, of which as many run as there is time for; 0 for none.
+      row_s: expected seconds of a row in a later chunk.
       n_rows: rows that have run.
-      pieces_s: seconds that all pieces but the first took.
-      began_s, over_s: when the first of them began and the last was over; 0 when the batch has not run this way.
+      pieces_s: seconds that all chunks but the first took.
+      began_s, over_s: when the first chunk began and the last one ended; 0 if the batch has not run on this path.
     """
 
     until_s: float
@@ -62,10 +62,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """The plan of a batch in pieces: facts as `native.abi` has them. How many rows there are is written before each run.
+    """The plan of a chunked batch, in the layout of `native.abi`. The number of rows is written before each run.
 
     Attributes:
-      plans: kept while it may run.
+      plans: kept alive while it may run.
     """
 
     facts: Array
@@ -75,21 +75,21 @@ class _Pieces:
 
 
 class DeadlinePath:
-    """Runs batches within limits. Mutable; whoever calls it has the policy's turn, since the interpreter's lock is given up in long
-    batches and wrappers' slabs must stay where they are.
+    """Runs batches with limits. Mutable; the caller holds the policy's exclusive lock, since long batches release the GIL and the wrappers'
+    slabs must not move.
 
     Args:
-      plans: the plan for a number of rows; it stays as it is while others are asked for.
-      sizes: the rows that run at once, of so many at most.
-      moves: what the wrappers do, asked again whenever their slabs have grown.
+      plans: the plan for a number of rows; it stays valid while others are requested.
+      sizes: the numbers of rows that run at once, up to a maximum.
+      fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
     """
 
     has_clock = _CLOCK != 0
-    __slots__ = ("_capacity", "_composed", "_model", "_moves", "_placed", "_plans", "_run", "_shapes", "_sizes")
+    __slots__ = ("_capacity", "_composed", "_fused_ops", "_model", "_placed", "_plans", "_run", "_shapes", "_sizes")
 
-    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], moves: Callable[[], Sequence[FusedOp]]):
-        self._model, self._plans, self._sizes, self._moves = model, plans, sizes, moves
-        self._run: ExecutionContext | None = None  # made when it is first needed: most policies never are in a frame
+    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], fused_ops: Callable[[], Sequence[FusedOp]]):
+        self._model, self._plans, self._sizes, self._fused_ops = model, plans, sizes, fused_ops
+        self._run: ExecutionContext | None = None  # created on first use: most policies never run in a frame
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets
         self._composed: dict[tuple[int, int], _Pieces] = {}
         self._capacity = self._placed = -1
@@ -98,7 +98,7 @@ class DeadlinePath:
         """Runs a batch, stores the wrappers' state and advances the step counters of those rows that have run.
 
         Returns:
-          outputs by name, as many rows as `limit` says then; None when another way must be taken, and nothing has happened.
+          outputs by name, with the number of rows then in `limit`; None if another path is needed, and nothing has happened.
         Raises:
           NonFiniteState: as `FastPath.infer`.
         """
@@ -132,7 +132,7 @@ class DeadlinePath:
         return found
 
     def _compose(self, sure: int, piece: int) -> _Pieces:
-        """The plan of a first piece, and of others as often as there are rows for one; half of one, a quarter, … may still be in time."""
+        """The plan of a first chunk and of as many others as there are rows for; half of one, a quarter, … may still be in time."""
         key, first = (sure, piece), self._plans(sure)
         plans, parts = [first], list(first.parts or ((first, 1),))
         while piece:
@@ -149,20 +149,20 @@ class DeadlinePath:
         return found
 
     def forget(self) -> None:
-        """What is known of slabs is no longer true; the next batch asks again."""
+        """Invalidates cached slab addresses; the next batch looks them up."""
         self._capacity = -1
 
     def _prepare(self, n_rows: int, capacity: int) -> ExecutionContext:
-        """A run for so many rows, with the wrappers' moves as they are now."""
+        """An execution context for so many rows, with the wrappers' current fused ops."""
         model = self._model
         if self._run is None:
             self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
             self._run.context[abi.CTX_CLOCK], self._run.context[abi.CTX_CLOCK_WRITES] = _CLOCK, _CLOCK_WRITES
         if capacity != self._capacity:
             self._capacity = self._placed = -1
-            moves = self._moves()
-            self._run.set_wrapper_ops(moves)
-            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
+            fused_ops = self._fused_ops()
+            self._run.set_wrapper_ops(fused_ops)
+            hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"}
             self._shapes = tuple((spec.name, spec.shape, spec.dtype) for spec in model.outputs.values() if spec.name not in hidden)
             self._capacity = capacity
         if n_rows > self._placed:

@@ -1,4 +1,4 @@
-"""The short way: one compiled call from the caller's dicts to the caller's dicts, wrappers included."""
+"""The fast path: one compiled call from the caller's dicts to the caller's dicts, wrappers included."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _empty = np.empty
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """What is known of batches of one size.
+    """Prepared data of one batch size.
 
     Attributes:
       plan: of the model. chained: of the graphs after it.
@@ -35,25 +35,25 @@ class _Size:
 
 
 class FastPath:
-    """Runs batches whose arrays fit as they are; the compiled door is the only check.
+    """Runs batches whose arrays fit without conversion; the compiled argument check is the only check.
 
-    Wrappers take part by their moves, which do what their `inward`, `outward` and `commit` do, on the same memory. Python's lock is
-    held all along, so one run serves all threads and nobody can end an agent meanwhile.
+    Wrappers take part by their fused ops, which do the same as their `inward`, `outward` and `commit`, on the same memory. The GIL is
+    held throughout, so one execution context serves all threads and no agent can end meanwhile.
 
     Args:
       plans: the plan for a number of rows, given the last one.
-      moves: what the wrappers do, asked again whenever their slabs have grown.
-      chained: what they compute of the model's outputs.
-      most_kept: sizes that are kept prepared, at least 1. With 1, plans are made in the memory of the last ones.
-      results: what outputs are returned in.
+      fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
+      chained: graphs that wrappers run on the model's outputs.
+      most_kept: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
+      results: type of the mapping that outputs are returned in.
     """
 
-    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept", "_moves",
+    __slots__ = ("_capacity", "_chain", "_every", "_fused_ops", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept",
                  "_outputs", "_placed", "_plan", "_plans", "_ready", "_results", "_run", "_shapes")
 
-    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[FusedOp]], chained: Chained,
-                 most_kept: int, results: type[dict[str, Array]] = dict):
-        self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], fused_ops: Callable[[], Sequence[FusedOp]],
+                 chained: Chained, most_kept: int, results: type[dict[str, Array]] = dict):
+        self._model, self._plans, self._fused_ops, self._most_kept = model, plans, fused_ops, most_kept
         self._kept: dict[int, _Size] = {}
         self._placed = -1
         self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
@@ -64,8 +64,8 @@ class FastPath:
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
         self._outputs = self._given = (*model.outputs.values(), *chained.outputs)
         self._every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
-        self._plan: Plan | None = None  # kept: compiled code knows it by address
-        self._ready = -1, -1, 0, self._run.named  # rows, capacity, and for these the address of the plan, 0 for none
+        self._plan: Plan | None = None  # kept alive: compiled code has its address
+        self._ready = -1, -1, 0, self._run.named  # rows, capacity, and the address of the plan for these, 0 for none
         self._capacity = -1
 
     def infer(self, n_rows: int, inputs: Any, out: Any, slots: Array, steps: Array, keys: Array, deterministic: Any = None) -> Any:
@@ -74,7 +74,7 @@ class FastPath:
         Args:
           deterministic: [N] bool, contiguous; True for all rows, None for no row.
         Returns:
-          outputs by name; None when the long way must look (arrays that do not fit as they are, an empty, chunked or long batch), and
+          outputs by name; None if the general path is needed (arrays that need conversion, an empty, chunked or long batch), and
           nothing has happened then.
         Raises:
           NonFiniteState: the batch has run, and a wrapper has something to report.
@@ -100,11 +100,11 @@ class FastPath:
 
     @property
     def context(self) -> int:
-        """The address of what compiled code that calls `control.run_named` itself hands it first."""
+        """The first argument for compiled code that calls `control.run_named` itself."""
         return self._run.address
 
     def ready_for(self, n_rows: int, capacity: int) -> int:
-        """The address of the plan for such a batch, when all is prepared for it; 0 where the long way must look.
+        """The address of the plan for such a batch, if all is prepared for it; 0 if the general path is needed.
 
         Args:
           capacity: of the table of agents.
@@ -116,19 +116,19 @@ class FastPath:
         return address
 
     def forget(self) -> None:
-        """What is known of slabs is no longer true; the next batch asks again."""
+        """Invalidates cached slab addresses; the next batch looks them up."""
         self._ready, self._capacity = (-1, -1, 0, self._run.named), -1
 
     def _choose(self, n_rows: int, capacity: int) -> None:
-        """Prepares for another size. Whatever fails on the way, or interrupts it, leaves nothing half prepared to be trusted."""
+        """Prepares for another size. After an error or interrupt, no partly prepared state is used."""
         run = self._run
         self._ready, self._plan = (-1, -1, 0, run.named), None
         if capacity != self._capacity:
             self._capacity = self._placed = -1
             self._kept.clear()
-            moves = self._moves()
-            run.set_wrapper_ops(moves, self._hidden)
-            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"} | self._hidden
+            fused_ops = self._fused_ops()
+            run.set_wrapper_ops(fused_ops, self._hidden)
+            hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"} | self._hidden
             self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
             self._capacity = capacity
         size = self._kept.get(n_rows) or (self._prepare(n_rows) if n_rows else None)
@@ -140,8 +140,8 @@ class FastPath:
         self._ready = n_rows, capacity, 0 if self._plan is None else self._plan.address, run.named
 
     def _prepare(self, n_rows: int) -> _Size | None:
-        """What a new size needs; None where it must take the long way."""
-        kept, self._kept = self._kept, {}  # where this ends early, memory may have moved: they are not trusted then
+        """Prepares a new size; None if it needs the general path."""
+        kept, self._kept = self._kept, {}  # on an early exit, memory may have moved: the cached ones are invalid then
         found = self._prepared(n_rows, kept)
         if found is not None:
             kept[n_rows] = found
@@ -149,12 +149,12 @@ class FastPath:
         return found
 
     def _prepared(self, n_rows: int, kept: dict[int, _Size]) -> _Size | None:
-        """As `_prepare`; makes room among the sizes that are kept."""
+        """As `_prepare`; evicts a cached size if necessary."""
         last = None
         while len(kept) >= self._most_kept:
             last = kept.pop(next(iter(kept)))
         if self._most_kept > 1:
-            last = None  # inferers keep its plan for others
+            last = None  # inferers keep its plan for other uses
         plan = self._plans(n_rows, None if last is None else last.plan)
         if plan.long or not self._model.compiled(plan):
             return None

@@ -1,4 +1,4 @@
-"""From a name, a description or an object to an inferer."""
+"""Creates an inferer from a name, a configuration or an object."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cervello.spec import Inferer
 
 
 def choose(wanted: str | InfererConfig | Inferer, model: Model, threads: int = 1) -> Inferer:
-    """An inferer from a name, a description or an inferer of the user's own.
+    """An inferer from a name, a configuration or a custom inferer.
 
     Args:
-      wanted: a name ("basic", "fixed", "dynamic", "memoizing"), a description as `Fixed([1, 8])`, or an inferer.
-      model: what it runs.
+      wanted: a name ("basic", "fixed", "dynamic", "memoizing"), a configuration as `Fixed([1, 8])`, or an inferer.
+      model: the model that it runs.
       threads: rows of a large batch are split over this many.
     Raises:
       ConfigurationError: an unknown name, an object without the methods of an inferer or with the specs of another model, or an
@@ -40,7 +40,7 @@ def choose(wanted: str | InfererConfig | Inferer, model: Model, threads: int = 1
 
 
 def _check_fit(inferer: Inferer, model: Model) -> None:
-    """The inside trusts the specs of the model: whoever runs it must have the same ones."""
+    """Raises ConfigurationError if an inferer's specs differ from the model's, on which later code relies without checks."""
     if isinstance(inferer, ModelInferer):
         if inferer.model is not model:
             raise ConfigurationError(f"inferer: expected one that was opened for model {model.name!r}, got {type(inferer).__name__} for "

@@ -1,4 +1,4 @@
-"""What a compiled call has to say beside its results, without a look that every batch would pay for."""
+"""Report of a compiled call about non-finite state, without a check that every batch would pay for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class NonFiniteState(Exception):
-    """A batch has run and its state is stored, but for agents whose new state was not finite: their wrapper has something to report.
+    """A batch has run and its state is stored, except for agents whose new state was not finite: their wrapper has something to report.
 
     Attributes:
       outputs: of the batch, as the call would have returned them.

@@ -13,12 +13,12 @@ from cervello.native import Model
 from cervello.native.execution.counts import count, counts
 from cervello.native.program.encode import Plan
 
-_KEPT = 128  # plans an inferer keeps when nobody says how many
+_KEPT = 128  # default number of plans that an inferer caches
 DEFAULT_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class _KeepingInferer(ModelInferer):
-    """Keeps the plans of the sizes used last.
+    """Caches the plans of the most recently used sizes.
 
     Args:
       capacity: plans kept.
@@ -35,7 +35,7 @@ class _KeepingInferer(ModelInferer):
         return tuple(self._plans)
 
     def plan(self, n_rows: int) -> Plan:
-        """The kept plan, or a new one: microseconds, and no other thread waits for it."""
+        """The cached plan, or a new one, which takes microseconds; no other thread waits for it."""
         plans = self._plans
         found = plans.get(n_rows)
         if found is None:
@@ -46,7 +46,7 @@ class _KeepingInferer(ModelInferer):
                 except KeyError:  # another thread was faster
                     break
         else:
-            with suppress(KeyError):  # another thread has just let it go; this run still holds it
+            with suppress(KeyError):  # another thread has just removed it; this run still holds it
                 plans.move_to_end(n_rows)
         return found
 
@@ -155,7 +155,7 @@ class Fixed(InfererConfig):
 
 
 class Memoizing(InfererConfig):
-    """All rows at once, with a bounded cache of plans: least recently used goes first.
+    """All rows at once, with a bounded LRU cache of plans.
 
     Args:
       capacity: plans kept.

@@ -1,4 +1,4 @@
-"""A suite for inferers: subclass it, say how yours is made, and run pytest.
+"""A test suite for inferers: subclass it, override how yours is created, and run pytest.
 
     from cervello.inferers.testing import InfererContract
 
@@ -8,7 +8,7 @@
         def make_inferer(self, model):
             return MyInferer(model)
 
-Every method whose name begins with `test_` states one thing that policies and wrappers rely on.
+Every method whose name begins with `test_` states one property that policies and wrappers rely on.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def sample_row(spec: TensorSpec, agent: int, step: int) -> Array:
-    """A made-up value of one agent at one step: normal floats, integers 0 and 1, bools; the same whenever it is asked for."""
+    """A synthetic value of one agent at one step: normal floats, integers 0 and 1, bools; a pure function of its arguments."""
     random = np.random.default_rng([zlib.crc32(spec.name.encode()), 0 if spec.batch_axis is None else agent, step])
     if spec.dtype.kind == "f":
         return np.asarray(random.standard_normal(spec.shape)).astype(spec.dtype)
@@ -65,13 +65,13 @@ def take_row(spec: TensorSpec, column: Array, row: int) -> Array:
 
 
 def sample_columns(specs: Specs, agents: Iterable[int], step: int = 0) -> dict[str, Array]:
-    """Made-up columns for agents."""
+    """Synthetic columns for agents."""
     listed = list(agents)
     return {name: stack_rows(spec, [sample_row(spec, agent, step) for agent in listed]) for name, spec in specs.items()}
 
 
 class Crowd:
-    """What an inferer may know of agents, without a policy: agent k lives in slot k and is at step 0."""
+    """An inferer's view of agents, without a policy: agent k is in slot k and at step 0."""
 
     def __init__(self) -> None:
         keys, self.steps = np.zeros((_CAPACITY, 2), np.uint64), np.zeros(_CAPACITY, np.int64)
@@ -81,7 +81,7 @@ class Crowd:
 
 
 class InfererContract:
-    """What policies and wrappers rely on in every inferer. Override `make_model` and `make_inferer`."""
+    """The properties of every inferer that policies and wrappers rely on. Override `make_model` and `make_inferer`."""
 
     exact = True  # whether results equal `Model.run` bit for bit; set to False for an inferer with arithmetic of its own
 
@@ -94,7 +94,7 @@ class InfererContract:
         raise NotImplementedError("make_inferer")
 
     def sample(self, specs: Specs, agents: Iterable[int], step: int = 0) -> dict[str, Array]:
-        """Columns to infer; override it where made-up numbers make no sense."""
+        """Columns to infer; override it if synthetic numbers are not valid inputs."""
         return sample_columns(specs, agents, step)
 
     def _open(self) -> Inferer:

@@ -1,8 +1,8 @@
-"""Noise that depends on seed, stream, agent, episode, step, site and element, and on nothing else.
+"""Noise that depends only on seed, stream, agent, episode, step, site and element.
 
-    definition              what every number is, in plain Python
+    definition              the definition of every number, in plain Python
     streams                 fills for many agents, keys in bulk
-    generators              what the Epsilon wrapper may be given
+    generators              generators for the noise wrapper `Epsilon`
     draws                   the same numbers for random ops inside a graph (device functions)
 
 Below them: `philox`, `sincos_turns` and `lane_ops` (mathematics on sixteen lanes), `kernels` and `arguments` (compiled functions),

@@ -1,7 +1,7 @@
-"""The compiled door: checks the arrays a caller hands over and calls the kernel, all without a Python call.
+"""The compiled argument check: checks the caller's arrays and calls the kernel without a Python call.
 
-Anything unusual (a subclass, another dtype, a wrong shape, a slot out of range) gets status 1 and touches nothing;
-Python then converts it or names the error. `layout` says when this file may be used.
+Arguments that need conversion (a subclass, another dtype, a wrong shape, a slot out of range) return status 1 and change nothing;
+Python then converts them or raises the error. `layout` determines whether this file may be used.
 
 The context, int64 words, mostly addresses of Python objects:
 
@@ -41,7 +41,7 @@ def _stride(thing: int, axis: int) -> int:
 
 @inline
 def _is_column(thing: int, context: int, dtype: int, n: int, item_bytes: int) -> bool:
-    """A plain vector of n adjacent items."""
+    """Whether this is a contiguous vector of n items."""
     return (
         _is_array(thing, read_i64(context, 0), dtype, 1, READABLE)
         and _shape(thing, 0) == n
@@ -59,7 +59,7 @@ def _are_slots(slots: int, n: int, capacity: int) -> bool:
 
 
 def fill(context: int, kind: int, site: int, objects: int, count: int) -> int:
-    """Fills (out, slots, scale, deterministic or None). 0 done, 1 Python must look, 2 the kernel is not linked."""
+    """Fills (out, slots, scale, deterministic or None). Returns 0 if done, 1 if Python must check, 2 if the kernel is not linked."""
     out, slots = read_i64(objects, 0), read_i64(objects, 1)
     scale, deterministic = read_i64(objects, 2), read_i64(objects, 3)
     kernel = read_i64(context, 10 + kind)
@@ -101,7 +101,7 @@ def _numbers(thing: int, context: int, n: int) -> bool:
 
 
 def derive(context: int, seed: int, unused: int, objects: int, count: int) -> int:
-    """Derives keys of (numbers, streams, episodes, slots, keys). 0 when done, 1 when Python must look."""
+    """Derives keys of (numbers, streams, episodes, slots, keys). Returns 0 if done, 1 if Python must check."""
     slots, keys = read_i64(objects, 3), read_i64(objects, 4)
     if not _is_array(keys, read_i64(context, 0), read_i64(context, 3), 2, _WRITEABLE):
         return 1

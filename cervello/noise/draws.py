@@ -1,6 +1,6 @@
 """Random numbers for kernels: sixty-four elements of one agent, or four elements of sixteen agents.
 
-`key`, `high`, `step`, `site` and `block` are int64 words; what they mean, and what each number is, says `definition`.
+`key`, `high`, `step`, `site` and `block` are int64 words; `reference` defines their meaning and every number.
 A block is the elements 64 * block to 64 * block + 63 in order, as four f32s.
 """
 
@@ -87,7 +87,7 @@ def normals(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
 
 @inline
 def fast_normals(key: Any, high: Any, step: Any, site: Any, block: Any) -> Any:
-    """Four f32s of nearly normal numbers; their quality is described at `reference.fast_normal`."""
+    """Four f32s of nearly normal numbers; `reference.fast_normal` describes their quality."""
     w0, w1, w2, w3 = block_words(key, high, step, site, block)
     a, b, c, d = fast_normals_of_words(w0, w1, w2, w3)
     return in_order(a, b, c, d)

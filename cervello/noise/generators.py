@@ -1,4 +1,4 @@
-"""What fills a policy's noise input: normal, fast normal, constant, or an object of the user's own."""
+"""Generators for a policy's noise input: normal, fast normal, constant, or a custom object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cervello.noise.streams import Streams
 
 @runtime_checkable
 class Generator(Protocol):
-    """Any object with this method. To keep noise a function of the agent alone, draw from `streams` or from nothing."""
+    """Any object with this method. To keep noise a function of the agent alone, draw only from `streams`."""
 
     def fill(self, out: NDArray[np.float32], slots: NDArray[np.int64], streams: Streams, site: int,
              scale: float, deterministic: NDArray[np.bool_] | None) -> None:
@@ -21,7 +21,7 @@ class Generator(Protocol):
 
         Args:
           slots: [n] int64; `streams.keys[slots]` and `streams.steps[slots]` are the agents' keys and steps.
-          site: the wrapper's number, to be handed on to `streams`.
+          site: the wrapper's number, to be passed on to `streams`.
           scale: factor for every element.
           deterministic: [n] bool, rows to set to zero; None for no row.
         """
@@ -38,7 +38,7 @@ class Normal:
 
 @dataclass(frozen=True, slots=True)
 class FastNormal:
-    """Nearly normal numbers at a lower price; `reference.fast_normal` states their quality."""
+    """Nearly normal numbers at a lower cost; `reference.fast_normal` describes their quality."""
 
     def fill(self, out: NDArray[np.float32], slots: NDArray[np.int64], streams: Streams, site: int,
              scale: float, deterministic: NDArray[np.bool_] | None) -> None:

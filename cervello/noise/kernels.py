@@ -14,8 +14,8 @@ block of a fill, int64 each:
     8 scale          a float64, rounded to float32 here, under the pinned rounding mode
     9 deterministic  address of n_rows bool bytes, or 0: those rows get zeros
 
-Two paths with the same bits: sixty-four elements of one row at a time, or four elements of sixteen rows, for crowds of
-narrow rows. The one that draws less is taken.
+Two paths with the same bits: sixty-four elements of one row at a time, or four elements of sixteen rows, for many
+narrow rows. The path with fewer draws is chosen.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _by_agents(block: int, draw: Any) -> None:
         key0, key1 = gather_by_slot(keys, slot, 16, count), gather_by_slot(keys + 4, slot, 16, count)
         step = gather_by_slot(steps, slot, 8, count)
         high = gather_by_slot(keys + 8, slot, 16, count) ^ gather_by_slot(steps + 4, slot, 8, count)
-        zeroed = load_bools(slot, 0)  # no row; from an address that exists, since a masked fault takes 100 ns
+        zeroed = load_bools(slot, 0)  # no row; the address must exist, since a masked fault takes 100 ns
         if deterministic != 0:
             zeroed = load_bools(deterministic + row, count)
         for quad in range((width + 3) >> 2):
@@ -121,7 +121,7 @@ def fill_uniform(block: int, context: int) -> int:
 
 @inline
 def _absorb(state: Any, numbers: int, count: int) -> Any:
-    """One link of the chain: sixteen states under sixteen adjacent 64-bit numbers."""
+    """One step of the hash chain: encrypts sixteen states with sixteen adjacent 64-bit numbers as keys."""
     low, high = as_int(gather(numbers, 8, count)), as_int(gather(numbers + 4, 8, count))
     h0, h1, h2, h3 = philox(state[0], state[1], state[2], state[3], low, high)
     return state[0] ^ h0, state[1] ^ h1, state[2] ^ h2, state[3] ^ h3

@@ -1,4 +1,4 @@
-"""What noise needs of lanes beyond `codegen.simd`: interleaving, whole products, gathering by slot, single lanes."""
+"""SIMD operations for noise in addition to `codegen.simd`: interleaving, full products, gathering by slot, single lanes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ interleave_low, interleave_high = _interleaver(0), _interleaver(LANES // 2)
 
 @intrinsic
 def mul_wide(typing_context, a, b):
-    """Low and high 32 bits of the unsigned products, two i32s; even and odd lanes apart, so that no lane moves far."""
+    """Low and high 32 bits of the unsigned products, two i32s; even and odd lanes are computed apart, so that no lane moves far."""
     def codegen(context, builder, sig, args):
         halves = ir.VectorType(I64, LANES // 2)
         low, high = (ir.Constant(halves, [value] * (LANES // 2)) for value in (0xFFFFFFFF, 0xFFFFFFFF << 32))

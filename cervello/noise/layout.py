@@ -1,7 +1,7 @@
-"""Whether compiled code may read numpy arrays and Python floats where they lie in memory.
+"""Whether compiled code may read numpy arrays and Python floats in place.
 
 `ndarray.ctypes.data` costs a microsecond; reading the struct costs a nanosecond. The offsets hold for every CPython
-with a GIL and numpy 1 and 2. They are probed once; where the probe fails, addresses come from ctypes.
+with a GIL and numpy 1 and 2. They are probed once; if the probe fails, addresses come from ctypes.
 
 Source: numpy/ndarraytypes.h, PyArrayObject_fields; CPython Include/floatobject.h.
 """
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-TYPE: Final = 8  # bytes from an object's address to its type's, and so on
+TYPE: Final = 8  # bytes from an object's address to its type pointer; the other offsets likewise
 DATA, RANK, SHAPE, STRIDES, DTYPE, FLAGS = 16, 24, 32, 40, 56, 64
 FLOAT_VALUE: Final = 16
 READABLE, WRITEABLE = 0x0100, 0x0400  # aligned; writeable
@@ -42,7 +42,7 @@ def _as_expected(array: np.ndarray[Any, Any]) -> bool:
 
 @lru_cache(maxsize=1)
 def is_known() -> bool:
-    """Whether this interpreter lays objects out as the constants here say."""
+    """Whether this interpreter lays objects out as the constants here define."""
     if sys.implementation.name != "cpython" or "free-threading" in sys.version:
         return False
     if hasattr(sys, "getobjects") or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":

@@ -1,4 +1,4 @@
-"""What noise is, in plain Python: the compiled code must agree with this file.
+"""Definition of noise in plain Python: the compiled code must agree with this file.
 
 A draw is one call of the block cipher Philox4x32-10: a 128-bit counter and a 64-bit key give four 32-bit words.
 
@@ -8,8 +8,8 @@ A draw is one call of the block cipher Philox4x32-10: a 128-bit counter and a 64
     counter 2  step, low 32 bits
     counter 3  word 1 of the agent's key (32 bits) xor step, high 32 bits
 
-So the numbers know nothing of batches, rows, widths or other agents, and no bit of a step is lost. The agent's key has
-96 bits, a hash of (seed, stream, agent, episode): two agents share noise with a chance of 2**-96 per pair.
+The numbers therefore do not depend on batches, rows, widths or other agents, and no bit of a step is lost. The agent's key has
+96 bits, a hash of (seed, stream, agent, episode): two agents share noise with a probability of 2**-96 per pair.
 
 Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011; Random123 1.14.
 """
@@ -78,7 +78,7 @@ def agent_number(agent: int | str) -> int:
       AgentError: neither an int 0 <= id < 2**63 nor a string.
     """
     if isinstance(agent, str):
-        return _string_number(str.__str__(agent))  # a subclass may compare as it likes
+        return _string_number(str.__str__(agent))  # a subclass may override comparison
     try:
         number = operator.index(agent)
     except TypeError:
@@ -90,7 +90,7 @@ def agent_number(agent: int | str) -> int:
 
 @lru_cache(maxsize=1 << 14)
 def _string_number(agent: str) -> int:
-    """Kept, for the same names begin with every episode."""
+    """Cached, since the same names begin with every episode."""
     digest = hashlib.blake2b(agent.encode("utf-8", "surrogatepass"), digest_size=8, person=b"cervello")
     return int.from_bytes(digest.digest(), "little") | STRING_ID
 
@@ -119,13 +119,13 @@ def normal(key: int, high: int, step: int, site: int, element: int) -> float:
     return radius * (math.sin(angle) if element % 2 else math.cos(angle))
 
 
-FAST_SCALE: Final = 1.0 / math.sqrt(16 * (256**2 - 1) / 12)  # one over the deviation of a sum of 16 bytes
+FAST_SCALE: Final = 1.0 / math.sqrt(16 * (256**2 - 1) / 12)  # 1 / standard deviation of a sum of 16 bytes
 
 
 def fast_normal(key: int, high: int, step: int, site: int, element: int) -> float:
     """Element `element` of a fast normal draw, in float64.
 
-    Each word's four bytes are summed, less their mean 510; the four sums are then combined with the signs of a Hadamard
+    Each word's four bytes are summed, minus their mean 510. The four sums are then combined with the signs of a Hadamard
     matrix, so every element is a signed sum of all 16 bytes of one draw. Mean 0 and variance 1 exactly, skewness 0,
     excess kurtosis -0.075, never beyond 6.91, steps of 0.0034. The four elements of one draw are uncorrelated but
     not quite independent: their squares correlate by -0.039.

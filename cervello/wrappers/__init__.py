@@ -1,19 +1,19 @@
-"""What flows between agents and inferer, and the state that flows along: one mechanism.
+"""Wrappers: conversion of columns between agents and inferer, with state by agent.
 
     Recurrent        feeds an output back as the next input of the same agent
     Epsilon          fills a noise input
     Fill             fills an input that is no observation with a value
-    EpisodeStart     tells the policy that an agent's episode begins
+    EpisodeStart     1 at an agent's first decision of an episode, else 0
     PreviousAction   feeds the last action back
     Sample           draws actions from a distribution, with their probabilities
     Normalize        observations in units of their standard deviation
     FrameStack       observations of several steps at once
-    Image            pictures as games have them
+    Image            images in the caller's layout and type
     Clip             bounds
-    Guard            numbers that must not reach the game
+    Guard            replaces non-finite outputs
 
-A stack is a list, outermost first. For wrappers of your own there are `Passive` (hooks that do nothing), `take_input`, `take_output` and
-`without` (for `attach`), and a suite of tests in `cervello.wrappers.testing`.
+A stack is a list, outermost first. For custom wrappers there are `Passive` (hooks without effect), `take_input`, `take_output` and
+`without` (for `attach`), and a test suite in `cervello.wrappers.testing`.
 """
 
 from cervello.wrappers.base import Passive, take_input, take_output, without

@@ -1,4 +1,4 @@
-"""What most wrappers have in common: hooks that do nothing, state in slabs, specs with names taken out, rows that a user gives."""
+"""Common parts of wrappers: default hooks, state in slabs, specs without hidden names, rows given by users."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ Array = np.ndarray[Any, Any]
 
 
 class Passive:
-    """Hooks that do nothing beside keeping slabs; a wrapper overrides what it needs and writes `attach`.
+    """Hooks that do nothing except manage slabs; a wrapper overrides what it needs and implements `attach`.
 
     Attributes:
-      slabs: the agents' state by name, set by `attach` on what it returns and read from here in every hook. State in slabs is part of
-        snapshots and survives a swap of the policy; for state kept otherwise, override `get_state` and `set_state`.
-      reads_inputs: whether a hook looks at inputs the caller gave; they are then arrays of the right type and shape before. A class that
-        overrides a hook and does not say is taken to look.
+      slabs: the agents' state by name, set by `attach` on the wrapper it returns and read from here in every hook. State in slabs is part
+        of snapshots and survives a swap of the policy; for state stored elsewhere, override `get_state` and `set_state`.
+      reads_inputs: whether a hook reads the caller's inputs; they are then converted to arrays of the right type and shape first. A class
+        that overrides a hook and does not set it is assumed to read them.
     """
 
     slabs: Mapping[str, Slab] = MappingProxyType({})
     reads_inputs = False
 
     def fused_ops(self) -> Sequence[FusedOp] | None:
-        """The same as inward, outward and commit together, for the executor's compiled call; None when it cannot be said so. A subclass
-        that overrides one of them is no longer described by the moves it inherits, so they are not used."""
+        """The same as inward, outward and commit together, for the executor's compiled call; None if that is impossible. If a subclass
+        overrides one of them, inherited fused ops no longer describe it and are not used."""
         return None
 
     def reserve(self, capacity: int) -> None:
-        """Makes room for slots below `capacity`."""
+        """Allocates slots below `capacity`."""
         for slab in self.slabs.values():
             slab.reserve(capacity)
 
     def begin(self, slots: Array) -> None:
-        """Agents begin at these slots, with their slabs' initial rows."""
+        """Begins agents at these slots, with the slabs' initial rows."""
         for slab in self.slabs.values():
             slab.begin(slots)
 
     def end(self, slots: Array) -> None:
-        """The agents at these slots, [n] int64, end."""
+        """Ends the agents at these slots, [n] int64."""
 
     def inward(self, view: View) -> None:
-        """Turns the caller's inputs in `view` into the inferer's."""
+        """Converts the caller's inputs in `view` to the inferer's."""
 
     def outward(self, view: View) -> None:
-        """Turns the inferer's outputs in `view` into the caller's."""
+        """Converts the inferer's outputs in `view` to the caller's."""
 
     def commit(self, view: View) -> None:
         """Stores the new state of the view's agents."""
@@ -61,9 +61,8 @@ class Passive:
         return {name: slab.rows[slots] for name, slab in self.slabs.items()}
 
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
-        """Gives the agents at these slots a state that `get_state` gave. Called after `begin`, with the names, shapes and types that
-        `get_state` gives.
-        """
+        """Sets the state of the agents at these slots to the result of `get_state`, with the same names, shapes and types. Called after
+        `begin`."""
         for name, slab in self.slabs.items():
             slab.put(slots, state[name])
 
@@ -80,10 +79,10 @@ def named(wrapper: str, what: str, value: Any) -> str:
 
 
 def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
-    """A value that a user gave for an input, as one agent's row.
+    """A user's value for an input, as one agent's row.
 
     Raises:
-      WrapperError: it does not fit, or the input cannot hold it as it is.
+      WrapperError: it does not fit, or the input cannot represent it.
     """
     try:
         array = np.asarray(value)
@@ -96,7 +95,7 @@ def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
     if given.dtype.kind in "fiub":
         with np.errstate(all="ignore"):
             row = np.array(given, spec.dtype, order="C")
-            # A number may lose digits to a float; it may not lose its value, as 0.5 to an integer or 1e300 to a float32.
+            # A number may lose digits in a float, but not its value, as 0.5 in an integer or 1e300 in a float32.
             kept = np.isfinite(row) == np.isfinite(given) if spec.dtype.kind == "f" else row == given
         if kept.all():
             return row
@@ -104,14 +103,14 @@ def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
 
 
 def take_input(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
-    """The spec of an input that a wrapper provides.
+    """The spec of an input that a wrapper supplies.
 
     Args:
-      spec: what the inferer's side takes and gives, as `attach` gets it.
+      spec: inputs and outputs of the inferer's side, as `attach` receives it.
       wrapper: for the error.
       name: of the input.
     Raises:
-      WrapperError: no such input here, perhaps because another wrapper provides it already.
+      WrapperError: no such input here, perhaps because another wrapper supplies it already.
     """
     found = spec.inputs.get(name)
     if found is None:
@@ -124,7 +123,7 @@ def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
     """The spec of an output that a wrapper reads.
 
     Args:
-      spec: what the inferer's side takes and gives, as `attach` gets it.
+      spec: inputs and outputs of the inferer's side, as `attach` receives it.
       wrapper: for the error.
       name: of the output.
     Raises:

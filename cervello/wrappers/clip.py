@@ -1,4 +1,4 @@
-"""Bounds for what flows."""
+"""Clips inputs or outputs to bounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 def clipped(column: Array, low: Array | None, high: Array | None) -> Array:
-    """A column within bounds; NaN stays NaN. Comparisons and choices, for a minimum of 0 and -0 is either, as numpy's loop likes it."""
+    """A column within bounds; NaN stays NaN. Uses comparisons and selection, since numpy's minimum of 0 and -0 may be either."""
     if low is not None:
         column = np.where(column < low, low, column)
     if high is not None:
@@ -24,14 +24,14 @@ def clipped(column: Array, low: Array | None, high: Array | None) -> Array:
 
 
 class Clip(Passive):
-    """Bounds an output, or an input. NaN stays NaN; for that there is `Guard`.
+    """Clips an output, or an input, to bounds. NaN stays NaN; `Guard` replaces it.
 
     Args:
       name: of an output, else of an input.
       low, high: numbers or rows; None for no bound.
-      where: "output" or "input", where both have the name.
+      where: "output" or "input", if both have the name.
     Raises:
-      WrapperError: no name, no bound, bounds that are no numbers, an unknown `where`; when it joins a stack, what does not fit there.
+      WrapperError: no name, no bound, bounds that are no numbers, an unknown `where`; at `attach`, what does not fit there.
     """
 
     def __init__(self, name: str, low: Any = None, high: Any = None, where: str | None = None):

@@ -1,4 +1,4 @@
-"""Inputs that are no observation and need no memory."""
+"""Inputs that are no observations and need no state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Fill(Passive):
-    """Fills an input with a value, the same for every agent: masks that allow everything, sequence lengths of 1.
+    """Fills an input with the same value for every agent: masks that allow everything, sequence lengths of 1.
 
     Args:
       key: the input.

@@ -23,14 +23,14 @@ _NAMED = {"normal": Normal(), "fast": FastNormal(), "zeros": Constant(0.0)}
 
 
 class Epsilon(Passive):
-    """Fills a noise input; the caller no longer gives it. Rows that must be deterministic get zeros.
+    """Fills a noise input, which the caller no longer gives. Deterministic rows get zeros.
 
     Args:
       key: the input.
       generator: "normal", "fast", "zeros", or an object of `cervello.noise.Generator`.
       scale: factor for every number.
     Raises:
-      WrapperError: an unknown generator, a scale that is no finite number; when it joins a stack, what does not fit there.
+      WrapperError: an unknown generator, a scale that is no finite number; at `attach`, what does not fit there.
     """
 
     def __init__(self, key: str = "epsilon", generator: str | Generator = "normal", scale: float = 1.0):
@@ -42,7 +42,7 @@ class Epsilon(Passive):
             raise WrapperError(f"Epsilon({key!r}): expected a finite number as scale, got {scale!r}")
         self.key = named("Epsilon", "input", key)
         self.generator, self.scale = found, float(scale)
-        # The site depends on the name alone, so that another order of wrappers draws the same noise; nodes have small numbers.
+        # The site depends on the name alone, so that the order of wrappers does not change the noise; graph nodes have small numbers.
         self._site = zlib.crc32(key.encode()) | 0x80000000
         self._width = 0
         self._shape: tuple[int, ...] = ()
@@ -68,7 +68,7 @@ class Epsilon(Passive):
 
     def inward(self, view: View) -> None:
         own = type(self.generator) in _OWN
-        column: Any = (np.empty if own else np.zeros)((view.n_rows, self._width), np.float32)  # a user's may leave elements out
+        column: Any = (np.empty if own else np.zeros)((view.n_rows, self._width), np.float32)  # a custom generator may skip elements
         self.generator.fill(column, view.slots, view.agents.streams, self._site, self.scale, view.deterministic)
         if not own and view.deterministic is not None:
             column[view.deterministic] = 0.0

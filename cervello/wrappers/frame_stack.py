@@ -17,20 +17,20 @@ Array = np.ndarray[Any, Any]
 
 
 class FrameStack(Passive):
-    """Gives the model the last n frames of an agent; the caller gives the newest one. Oldest first, along one axis of the row.
+    """Passes the last n frames of an agent to the model; the caller gives the newest one. Oldest first, along one axis of the row.
 
     A row (n · c, …) has frames (c, …). A row (n, …) has frames (1, …), as Stable-Baselines3 stacks grey images, or with `drop_axis`
     frames (…), as gymnasium's FrameStackObservation stacks.
 
     Args:
       key: the input.
-      n: how many frames, at least 2.
-      fill: what stands for the frames before an episode's first: "first", the first frame itself (gymnasium's way), or "zeros"
-        (Stable-Baselines3's).
-      axis: of the row, along which frames lie; None for the first one, and a picture is refused then whose last axis fits better.
-      drop_axis: whether frames of a row (n, …) go without the axis of length 1.
+      n: number of frames, at least 2.
+      fill: frames before an episode's first: "first", copies of the first frame (gymnasium), or "zeros"
+        (Stable-Baselines3).
+      axis: of the row, along which frames are stacked; None for the first one, and an image whose last axis fits better is rejected then.
+      drop_axis: whether frames of a row (n, …) omit the axis of length 1.
     Raises:
-      WrapperError: fewer than two frames, an unknown `fill`, an axis that is no whole number; when it joins a stack, what does not fit
+      WrapperError: fewer than two frames, an unknown `fill`, an axis that is no whole number; at `attach`, what does not fit
         there.
     """
 
@@ -78,14 +78,14 @@ class FrameStack(Passive):
         slab, depth = self.slabs[self.key], self._depth
         rows, at = slab.gather(view.slots), self._at
         frame = view.inputs[self.key].reshape(view.n_rows, *rows.shape[1:1 + at], depth, *rows.shape[2 + at:])
-        stack, frame = np.moveaxis(rows, 1 + at, 1), np.moveaxis(frame, 1 + at, 1)  # windows
+        stack, frame = np.moveaxis(rows, 1 + at, 1), np.moveaxis(frame, 1 + at, 1)  # views
         stack[:, :-depth] = stack[:, depth:]  # numpy copies what overlaps
         stack[:, -depth:] = frame
         if self.fill == "first":
             starts = np.flatnonzero(view.agents.steps[view.slots] == 0)
             if len(starts):
                 stack[starts] = np.tile(frame[starts], (1, self.n) + (1,) * (frame.ndim - 2))
-        rows.flags.writeable = False  # kept for later: a wrapper further in that writes to its input would change the past
+        rows.flags.writeable = False  # kept for later: a wrapper further in that writes to its input would change past frames
         view.inputs[self.key] = view.scratch[self] = rows
 
     def commit(self, view: View) -> None:

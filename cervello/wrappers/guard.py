@@ -1,4 +1,4 @@
-"""Numbers that must not reach the game."""
+"""Replaces non-finite outputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _COUNTING = Lock()
 class Guard(Passive):
     """Replaces outputs that are not finite: a row with NaN or an infinity in any guarded output gets the fallback for all of them.
 
-    Inside `Recurrent` it guards state too, which then begins anew instead of staying NaN for ever.
+    Inside `Recurrent` it also guards state, which is then replaced instead of staying NaN for ever.
 
     Attributes:
-      replaced_rows: rows replaced so far, in batches that succeeded; of all policies that this description serves.
+      replaced_rows: rows replaced so far, in batches that succeeded; over all policies with this description.
 
     Args:
-      fallback: a number for every element; rows by output name, 0 for others; or "last", the agent's last good value, zeros before.
-      outputs: their names; None for all of floats at this place in the stack.
+      fallback: a number for every element; rows by output name, 0 for others; or "last", the agent's last finite value, zeros before.
+      outputs: their names; None for all float outputs at this place in the stack.
     Raises:
-      WrapperError: a fallback or outputs that are none; when it joins a stack, what does not fit there.
+      WrapperError: an invalid fallback or invalid outputs; at `attach`, what does not fit there.
     """
 
     def __init__(self, fallback: float | str | Mapping[str, Any] = 0.0, outputs: Sequence[str] | None = None):
@@ -80,7 +80,7 @@ class Guard(Passive):
         count = int(np.count_nonzero(bad))
         if count or self.slabs:
             for spec in self._specs.values():
-                # A copy: others may hold the array, and what is remembered must stay as it is.
+                # A copy: others may hold the array, and the stored value must not change.
                 column = view.outputs[spec.name].copy()
                 rows = np.moveaxis(column, spec.batch_axis or 0, 0)
                 rows[bad] = self.slabs[spec.name].rows[view.slots[bad]] if self.slabs else self._rows[spec.name]

@@ -1,4 +1,4 @@
-"""Pictures as games have them."""
+"""Converts images from the caller's layout and type to the model's."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MOST_CHANNELS = 4
 
 
 class Image(Passive):
-    """Gives the model float32 pictures (C, H, W); the caller gives uint8, (H, W, C).
+    """Converts images to the model's float32 (C, H, W); the caller gives uint8, (H, W, C).
 
     Args:
       key: the input.
       scale: factor for every element.
-      layout: "HWC"; or "CHW" for a caller whose pictures have the model's own order of axes, whichever this is.
+      layout: "HWC"; or "CHW" for a caller whose images have the model's own order of axes, whichever that is.
     Raises:
-      WrapperError: a scale that is no finite number, or an unknown layout; when it joins a stack, what does not fit there.
+      WrapperError: a scale that is no finite number, or an unknown layout; at `attach`, what does not fit there.
     """
 
     reads_inputs = True
@@ -65,5 +65,5 @@ class Image(Passive):
 
 
 def _is_channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether a model's picture has few entries on its last axis and many on the first."""
+    """Whether a model's image has few entries on its last axis and many on the first."""
     return shape[-1] <= _MOST_CHANNELS < shape[0] and shape[0] == shape[1]

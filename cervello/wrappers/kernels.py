@@ -1,7 +1,7 @@
-"""Compiled moves between a slab, one row per slot, and a batch's column, one row per agent.
+"""Compiled copies between a slab, one row per slot, and a batch's column, one row per agent.
 
-Context words: address of the slab, bytes per row, then what a column must look like: address of its type, of its dtype, its number of
-dimensions. Objects: slots (int64 array), column. A column that is not a contiguous array of the row's size gets status 1.
+Context words: address of the slab, bytes per row, then the required properties of a column: address of its type, of its dtype, its
+number of dimensions. Objects: slots (int64 array), column. A column that is not a contiguous array of the row's size returns status 1.
 """
 
 from __future__ import annotations

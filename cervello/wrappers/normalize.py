@@ -21,10 +21,10 @@ Array = np.ndarray[Any, Any]
 class Normalize(Passive):
     """Normalises an input: (x - mean) / √(var + epsilon), within ±clip. The caller gives x.
 
-    Means are float64, and so are observations of that type until the difference is taken: it is rounded to float32 once. Where float32
-    holds all means as they are, the difference to a float32 observation is taken in float32, which gives the same bits. The rest is
-    float32 arithmetic, element by element, so that a row has the same bits in every batch. A wrapper of a user's own, `FrameStack` or
-    `Image` further out gets float32 observations all the same.
+    Means are float64. Float64 observations are subtracted in float64, and the difference is rounded to float32 once. If float32
+    represents all means exactly, the difference to a float32 observation is taken in float32, which gives the same bits. The rest is
+    float32 arithmetic, element by element, so that a row has the same bits in every batch. A custom wrapper, `FrameStack` or
+    `Image` further out still gets float32 observations.
 
     Args:
       key: the input.
@@ -32,7 +32,7 @@ class Normalize(Passive):
       clip: bound of the result; None for none.
       epsilon: keeps the root above zero.
     Raises:
-      WrapperError: numbers that are none, or a variance with epsilon that is not positive; when it joins a stack, what does not fit there.
+      WrapperError: invalid numbers, or a variance with epsilon that is not positive; at `attach`, what does not fit there.
     """
 
     reads_inputs = True
@@ -58,14 +58,15 @@ class Normalize(Passive):
 
     @classmethod
     def from_vecnormalize(cls, path: str | os.PathLike[str], key: str, observation: str | None = None) -> Normalize:
-        """Statistics that Stable-Baselines3's `VecNormalize.save` wrote. Nothing in the file is run or imported: it may come from anybody.
+        """Reads statistics that Stable-Baselines3's `VecNormalize.save` wrote. Nothing in the file is run or imported, so untrusted files
+        are safe.
 
         Args:
           path: the .pkl file.
           key: the policy's input.
-          observation: of which entry of a Dict observation; None for the one named like the input.
+          observation: entry of a Dict observation; None for the one named like the input.
         Raises:
-          MissingFileError: no such file. FormatError: no such statistics in it, or an object in it that has no business there.
+          MissingFileError: no such file. FormatError: no such statistics in it, or an object in it that does not belong there.
         """
         found = read_statistics(path, key if observation is None else observation)
         try:

@@ -1,4 +1,4 @@
-"""Whether what flows is what the specs say, where a wrapper or an inferer of a user's own had its hands on it."""
+"""Checks columns against the specs after a custom wrapper or inferer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def check_flow(where: str, kind: str, specs: Specs, columns: Mapping[str, Array]
     """Raises ExecutionError unless every spec has an array of its shape and type.
 
     Args:
-      where: whose work it is, for people.
-      kind: "input" or "output". An input may be of a type that is cast to the promised one.
+      where: the wrapper or inferer, for messages.
+      kind: "input" or "output". An input may be of a type that is cast to that of the spec.
       remedy: what to do.
     """
     for name, spec in specs.items():

@@ -24,22 +24,22 @@ _COUNTING = Lock()
 
 
 class Recurrent(Passive):
-    """Feeds outputs back as the next inputs of the same agent. Both disappear from the caller's side; state begins anew with an agent.
+    """Feeds outputs back as the next inputs of the same agent. Both are hidden from the caller; an agent begins with initial state.
 
     New state with NaN or an infinity in any of an agent's tensors is not stored, so that one bad observation does not spoil the rest of
-    the episode. Other outputs of that decision are given as they are; `Guard` replaces them. A policy says it once, as a RuntimeWarning,
+    the episode. Other outputs of that decision are returned unchanged; `Guard` replaces them. A policy warns once, with a RuntimeWarning,
     after the batch is over.
 
     Attributes:
-      nonfinite_rows: how often state was not stored so far; of all policies that this description serves.
+      nonfinite_rows: how often state was not stored so far; over all policies with this description.
 
     Args:
       pairs: output by input, {"h_in": "h_out"}; None pairs equal names and the suffixes exporters use, of equal row shape.
       initial: the row an agent begins with, by input name; zeros where absent.
-      on_nonfinite: what an agent whose new state is not finite has instead. "keep": all its tensors stay as they were. "reset": all are
-        initial ones. "raise": the batch is refused with ExecutionError, and nothing has changed for anybody.
+      on_nonfinite: state of an agent whose new state is not finite. "keep": all its tensors stay as they were. "reset": all are
+        initial ones. "raise": the batch is rejected with ExecutionError, and nothing has changed for any agent.
     Raises:
-      WrapperError: pairs or initial rows that are no dictionaries, or an unknown `on_nonfinite`; when it joins a stack, what does not fit
+      WrapperError: pairs or initial rows that are no dictionaries, or an unknown `on_nonfinite`; at `attach`, what does not fit
         there.
     """
 
@@ -54,7 +54,7 @@ class Recurrent(Passive):
         self.initial = dict(initial or {})
         self.on_nonfinite = on_nonfinite
         self.nonfinite_rows = 0
-        self._counts: Array = np.zeros(1, np.int64)  # the same, as compiled code counts
+        self._counts: Array = np.zeros(1, np.int64)  # the same, counted by compiled code
         self._description: Recurrent | None = None
         self._warned = False
         self._ports: tuple[tuple[str, str], ...] = ()
@@ -139,14 +139,14 @@ class Recurrent(Passive):
             self._counts[0] += len(bad)
 
     def silence(self) -> None:
-        """Nothing is said aloud, and the description counts nothing."""
+        """Disables warnings and the description's counter."""
         self._description, self._warned = None, True
 
     def report(self, where: str) -> None:
-        """Says what has not been stored since the last time, once aloud. Called when a batch is over, and no lock is held.
+        """Counts state that was not stored since the last call, and warns once. Called when a batch is over, and no lock is held.
 
         Args:
-          where: whose wrapper it is, for people.
+          where: the policy, for the warning.
         """
         with _COUNTING:
             n_rows = int(self._counts[0]) - self.nonfinite_rows
@@ -176,7 +176,7 @@ class PreviousAction(Passive):
 
     Args:
       key: the input.
-      output: the output that is remembered.
+      output: the output to feed back.
     """
 
     def __init__(self, key: str, output: str):

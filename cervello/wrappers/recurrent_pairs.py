@@ -1,4 +1,4 @@
-"""Which inputs and outputs belong together as recurrent state, by the names exporters give them."""
+"""Pairs inputs and outputs of recurrent state by the names exporters give them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from cervello.spec import PolicySpec, TensorSpec
 
-# (in, out) fragments, as met in exported policies: ML-Agents, Godot RL Agents, RLlib, Stable-Baselines3, Keras, hand-written.
+# (in, out) fragments found in exported policies: ML-Agents, Godot RL Agents, RLlib, Stable-Baselines3, Keras, hand-written.
 _FRAGMENTS = (("state_ins", "state_outs"), ("recurrent_in", "recurrent_out"), ("_in_", "_out_"), ("_in", "_out"), ("in_", "out_"),
               ("_input", "_output"), ("_old", "_new"), ("prev_", "next_"))
 _BEFORE, _AFTER = ("new_", "next_"), ("_out", "_new", "_next", "_n")  # added to the whole name: state → next_state, h → h_out
-_FORMER = re.compile(r"^(?:last|prev|previous)_(?P<name>(?!.*action).+)$", re.IGNORECASE)  # an action is remembered, see `proposal`
-_FIRST = re.compile(r"^(?P<stem>.*[A-Za-z]_?)0(?P<tail>\D*)$")  # h0 → hn, h_0 → h_n, as torch's documentation has it
-_SEEN = re.compile(r"obs|image|pixel|frame|action", re.IGNORECASE)  # never a state by such rules: obs → next_obs is what a model predicts
+_FORMER = re.compile(r"^(?:last|prev|previous)_(?P<name>(?!.*action).+)$", re.IGNORECASE)  # actions: see `suggest`
+_FIRST = re.compile(r"^(?P<stem>.*[A-Za-z]_?)0(?P<tail>\D*)$")  # h0 → hn, h_0 → h_n, as in torch's documentation
+_SEEN = re.compile(r"obs|image|pixel|frame|action", re.IGNORECASE)  # never state by these rules: obs → next_obs is a model's prediction
 _SUFFIX = re.compile(r"^(?P<stem>.+?)(?:\.\d+|_\d+|:\d+)$")
 
 

@@ -1,4 +1,4 @@
-"""Actions drawn from the distributions that a policy's tensors describe."""
+"""Draws actions from the distributions that a policy's tensors describe."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ _DEFAULTS = {"action": "action", "log_prob": "log_prob", "entropy": "entropy"}
 class Sample(Passive):
     """Draws actions; deterministic rows take the mode. Adds outputs: the action, its log-probability, the distribution's entropy.
 
-    `cervello.load` lets any tensor of the file be a source; one that the file does not declare as an output stays hidden. For a `Model`
-    of one's own, name it in `Model.load(outputs=…)`.
+    With `cervello.load` any tensor of the file may be a source; a tensor that the file does not declare as an output stays hidden. For your
+    own `Model`, name it in `Model.load(outputs=…)`.
 
-    A mask that names an input is what flows inward there, at this place in the stack, and the model gets it too. One that names an
-    output is read from the policy. Any other becomes an input more, int8 or bool, nonzero for what is allowed, which the model never
-    sees, and which may be left out when everything is allowed.
+    A mask that names an input is the inward column at this place in the stack, and the model gets it too. One that names an
+    output is read from the policy. Any other name adds an optional input, int8 or bool, nonzero for allowed actions. The model never
+    sees it; without it everything is allowed.
 
     The noise depends on the name of the action, and not on the place in the stack.
 
     Args:
       head: the distribution, see `cervello.heads`.
-      action, log_prob, entropy: names of the outputs; None leaves one out. What the head does not offer is left out as long as it keeps
-        its usual name.
-      hide: whether the sources that are outputs disappear from the caller's side.
-      extra: names of further outputs, by what the head calls them: {"deterministic": "greedy"} for the rows that took the mode,
+      action, log_prob, entropy: names of the outputs; None omits one. One that the head does not support is omitted if its name is
+        the default.
+      hide: whether the sources that are outputs are hidden from the caller.
+      extra: names of further outputs, by the head's names: {"deterministic": "greedy"} for the rows that took the mode,
         {"pre_tanh": "u"} for the numbers before tanh of a `TanhGaussian`.
 
     Attributes:
-      chained: the same for the executor's compiled call; None where only the hooks can do it.
+      chained: the same for the executor's compiled call; None if only the hooks can do it.
 
     Raises:
-      WrapperError: no head, or names that are none; when it joins a stack, what does not fit there.
+      WrapperError: no head, or invalid names; at `attach`, what does not fit there.
     """
 
     def __init__(self, head: Head, action: str | None = "action", log_prob: str | None = "log_prob", entropy: str | None = "entropy",
@@ -72,10 +72,10 @@ class Sample(Passive):
             raise WrapperError(f"Sample({head!r}): expected a name for at least one of {list(head.offers)}, got None for all")
         if len(set(self.names.values())) != len(self.names):
             raise WrapperError(f"Sample({head!r}): expected different names, got {list(self.names.values())}")
-        # The site depends on names alone, so that another order of wrappers draws the same noise.
+        # The site depends on names alone, so that the order of wrappers does not change the noise.
         self._site = zlib.crc32(f"Sample {self.names.get('action', head.tensors)}".encode()) | 0x80000000
         self._undeclared: frozenset[str] = frozenset()
-        self._sources: dict[str, Array | None] = {}  # a constant's row, None where a column flows
+        self._sources: dict[str, Array | None] = {}  # a constant's row, None for a column
         self._hidden: tuple[str, ...] = ()
         self._mask_flows = self._mask_is_extra = False
         self._width = 0
@@ -89,17 +89,17 @@ class Sample(Passive):
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """The tensors that it reads, the mask among them."""
+        """The tensors that it reads, including the mask."""
         return (*self.head.tensors, *(() if self.head.mask is None else (self.head.mask,)))
 
     def hiding(self, names: Iterable[str]) -> Sample:
-        """The same, with the hidden outputs that only this wrapper reads."""
+        """The same wrapper, hiding outputs that only this wrapper reads."""
         other = copy.copy(self)
         other._undeclared = frozenset(names)
         return other
 
     def action_only(self) -> Sample:
-        """The same, which gives the action alone and hides its sources; what is drawn stays as it is."""
+        """The same wrapper, with the action as its only output and hidden sources; the draws do not change."""
         other = copy.copy(self)
         other.names, other.hide = {"action": self.names["action"]}, True
         return other
@@ -144,7 +144,7 @@ class Sample(Passive):
         return None if self.chained is None else ()
 
     def _as_chained(self, spec: PolicySpec, given: Mapping[str, TensorSpec], inputs: Specs, new: Sequence[TensorSpec]) -> Chained | None:
-        """What runs after the model's program; None when the head, or a tensor, needs the hooks."""
+        """The graphs after the model's program; None if the head, or a tensor, needs the hooks."""
         stages = self.head.stages(Specs([each for name, each in given.items() if name != self.head.mask]), tuple(self.names))
         if stages is None:
             return None
@@ -160,7 +160,7 @@ class Sample(Passive):
         return Chained(tuple(found), extra, tuple(new), frozenset(self._hidden))
 
     def _feed(self, feed: Feed, spec: PolicySpec, given: Mapping[str, TensorSpec], inputs: Specs, stage: Stage) -> Feed | None:
-        """A head's feed as this place in the stack has it; None for one that only the hooks can give."""
+        """A head's feed at this place in the stack; None if only the hooks can supply it."""
         if feed.kind == "noise":
             return replace(feed, words=(noise_kernel(str(self.head.noise)), self._site))
         if feed.kind == "allowed":
@@ -187,7 +187,7 @@ class Sample(Passive):
         return replace(feed, name=mask, is_input=is_input, dtype=found.dtype)
 
     def _rehearse(self, given: Mapping[str, TensorSpec]) -> None:
-        """Decides for one made-up row: what has to be compiled is compiled now, and not when the first batch comes."""
+        """Decides for one synthetic row, so that compilation happens now and not at the first batch."""
         columns = {name: np.zeros((1, *spec.shape), spec.dtype) for name, spec in given.items()}
         noise = None
         if self.head.noise is not None:

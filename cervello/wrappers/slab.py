@@ -1,4 +1,4 @@
-"""State of many agents in one array: a row per slot, gathered and scattered by compiled code."""
+"""State of many agents in one array: one row per slot, gathered and scattered by compiled code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Slab:
       initial: the row an agent begins with.
 
     Attributes:
-      spec: as given; axis: where rows lie in a batch.
+      spec: as given; axis: of the rows in a batch.
       rows: [capacity, *row], the state by slot.
     """
 
@@ -39,7 +39,7 @@ class Slab:
         self._context = np.zeros(2, np.int64)
 
     def reserve(self, capacity: int) -> None:
-        """Makes room for slots below `capacity`."""
+        """Allocates slots below `capacity`."""
         if capacity <= len(self.rows):
             return
         rows = np.zeros((capacity, *self.spec.shape), self.spec.dtype)
@@ -51,24 +51,24 @@ class Slab:
             keep = (context, rows)
             gather = entry.fastcall_objects("cervello.wrappers.kernels:gather", context.ctypes.data, keep)
             scatter = entry.fastcall_objects("cervello.wrappers.kernels:scatter", context.ctypes.data, keep)
-        self.rows, self._context, self._gather, self._scatter = rows, context, gather, scatter  # last: whatever fails above changes nothing
+        self.rows, self._context, self._gather, self._scatter = rows, context, gather, scatter  # last: an error above changes nothing
 
     @property
     def words(self) -> tuple[int, int]:
-        """Address and bytes per row, for moves; (0, 0) when rows do not lie in front."""
+        """Address and bytes per row, for fused ops; (0, 0) if the batch axis is not 0."""
         address, row_bytes = self._context[:2].tolist()
         return address, row_bytes
 
     def begin(self, slots: Array) -> None:
-        """Gives the agents at these slots the initial row."""
+        """Sets the initial row at these slots."""
         self.rows[_stretch(slots)] = self.initial
 
     def put(self, slots: Array, rows: Array) -> None:
-        """Gives the agents at these slots rows of their own, [n, *row]."""
+        """Sets rows, [n, *row], at these slots."""
         self.rows[_stretch(slots)] = rows
 
     def gather(self, slots: Array) -> Array:
-        """The rows at these slots as a fresh column, with the batch on the spec's axis."""
+        """The rows at these slots as a new column, with the batch on the spec's axis."""
         n_rows = len(slots)
         if self._gather is not None:
             column = np.empty(self.spec.batched(n_rows), self.spec.dtype)
@@ -79,7 +79,7 @@ class Slab:
 
     def take(self, slots: Array, out: Array) -> None:
         """Writes the rows at these slots, [n, *row], to `out`."""
-        np.take(self.rows, slots, 0, out=out, mode="clip")  # slots are in range; the mode that checks takes a copy
+        np.take(self.rows, slots, 0, out=out, mode="clip")  # slots are in range; the checking mode makes a copy
 
     def scatter(self, slots: Array, column: Array) -> None:
         """Stores a column of new rows at these slots."""
@@ -88,7 +88,7 @@ class Slab:
 
 
 def _stretch(slots: Array) -> Array | slice:
-    """Slots as a slice, where they follow each other upward or downward, as those of a crowd do: copied as a whole then."""
+    """Slots as a slice if they are consecutive, upward or downward, as is usual for many agents: copied as one block then."""
     n = len(slots)
     if n < _LEAST_STRETCH:
         return slots

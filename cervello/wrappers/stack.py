@@ -1,4 +1,4 @@
-"""Wrappers one inside the other."""
+"""A stack of nested wrappers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cervello.wrappers.recurrent import PreviousAction, Recurrent
 from cervello.wrappers.sample import Sample
 from cervello.wrappers.slab import Slab
 
-# The library's own; a subclass is its author's.
+# The library's own; a subclass counts as custom.
 _OWN = frozenset({Clip, EpisodeStart, Epsilon, Fill, FrameStack, Guard, Image, Normalize, PreviousAction, Recurrent, Sample})
 _HOOKS = ("inward", "outward", "commit")
 
@@ -31,20 +31,20 @@ _HOOKS = ("inward", "outward", "commit")
 class Stack:
     """A stack attached to a model's specs: hooks pass through every wrapper. Immutable.
 
-    What the library's own wrappers do is trusted; after every other one, what flows is compared with the specs.
+    The library's own wrappers are not checked; after every custom one, columns are compared with the specs.
 
     Attributes:
-      outer_first, inner_first: the bound wrappers in the order in which a batch goes inward and comes outward.
+      outer_first, inner_first: the bound wrappers in the order of `inward` and of `outward`.
       spec: on the caller's side.
       custom: whether a wrapper is not one of the library's own.
-      looks: whether a wrapper may look at what the caller gives.
+      looks: whether a wrapper may read the caller's inputs.
 
     Args:
       wrappers: outermost first.
       spec: of the bare model.
-      before: the stack that this one replaces; a wrapper that is attached there itself, and stands at its place, is not attached again.
+      before: the stack that this one replaces; a wrapper that is attached there itself, at the same place, is not attached again.
     Raises:
-      WrapperError: a wrapper does not fit where it stands.
+      WrapperError: a wrapper does not fit at its place.
     """
 
     __slots__ = ("_by_trust", "_inward", "_outward", "_reporting", "_sides", "custom", "inner_first", "looks", "outer_first", "spec")
@@ -56,7 +56,7 @@ class Stack:
             if not isinstance(wrapper, Wrapper) or isinstance(wrapper, type):
                 raise WrapperError(f"wrappers: expected objects with the methods of cervello.Wrapper, got {wrapper!r}")
             attached, outer = (None if before is None else before._kept(wrapper, spec)) or _attached(wrapper, spec)
-            if type(wrapper) not in _OWN:  # it sees the types of its own specs
+            if type(wrapper) not in _OWN:  # it expects the types of its own specs
                 outer = replace(outer, inputs=Specs([replace(each, wide=False) for each in outer.inputs.values()]))
             if any(attached is other for other in inner):
                 raise WrapperError(f"wrappers: expected every wrapper once, got {wrapper!r} twice, whose state would be stored twice; make "
@@ -72,14 +72,14 @@ class Stack:
         custom = [type(wrapper) not in _OWN for wrapper in inner]
         self.custom = any(custom)
         self.looks = any(_looks(w) if f else bool(getattr(w, "reads_inputs", True)) for w, f in zip(inner, custom, strict=True))
-        # With each wrapper, the specs on the side to which its hook leads; None where its work is trusted.
+        # With each wrapper, the specs on the far side of its hook; None if it is not checked.
         self._outward = tuple((w, outer.outputs if f else None) for w, (_, outer), f in zip(inner, sides, custom, strict=True))
         self._inward = tuple((w, side.inputs if f else None) for w, (side, _), f in zip(inner, sides, custom, strict=True))[::-1]
-        # Foreign ones first: should one fail all the same, the library's state and the step counters are as before.
+        # Custom ones first: if one raises, the library's state and the step counters are unchanged.
         self._by_trust = tuple(w for _, w in sorted(zip(custom, inner, strict=True), key=lambda pair: not pair[0]))
 
     def _kept(self, wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec] | None:
-        """A wrapper that is attached in this stack itself, with its outer side, when its inner side is as it was."""
+        """A wrapper that is attached in this stack itself, with its outer side, if its inner side is unchanged."""
         for attached, (inner, outer) in zip(self.inner_first, self._sides, strict=True):
             if attached is wrapper:
                 if dict(inner.inputs) == dict(spec.inputs) and dict(inner.outputs) == dict(spec.outputs):
@@ -91,19 +91,19 @@ class Stack:
         return len(self.inner_first)
 
     def reserve(self, capacity: int) -> None:
-        """Every wrapper makes room for slots below `capacity`."""
+        """Allocates slots below `capacity` in every wrapper."""
         for wrapper in self.inner_first:
             wrapper.reserve(capacity)
 
     def inward(self, view: View) -> None:
-        """Passes `view` through the wrappers, outermost first. Raises WrapperError where one leaves an input out that it promised."""
+        """Passes `view` through the wrappers, outermost first. Raises WrapperError if one omits an input of its specs."""
         for wrapper, specs in self._inward:
             wrapper.inward(view)
             if specs is not None:
                 check_flow(f"wrapper {wrapper!r}", "input", specs, view.inputs, view.n_rows, "inward must fill every input that it hides")
 
     def outward(self, view: View) -> None:
-        """Passes `view` back, innermost first. Raises WrapperError where one does not give what it promised."""
+        """Passes `view` back, innermost first. Raises WrapperError if one omits an output of its specs."""
         for wrapper, specs in self._outward:
             wrapper.outward(view)
             if specs is not None:
@@ -115,12 +115,12 @@ class Stack:
             wrapper.commit(view)
 
     def report(self, where: str) -> None:
-        """Wrappers say what they noticed in a batch that is over; no lock is held."""
+        """Lets wrappers report on a finished batch of the policy `where`; no lock is held."""
         for wrapper in self._reporting:
             wrapper.report(where)
 
     def silence(self) -> None:
-        """Wrappers that report are left out, because the observations are made up."""
+        """Disables reports, because the observations are synthetic."""
         for wrapper in self._reporting:
             wrapper.silence()
 
@@ -137,10 +137,10 @@ class Stack:
                 for name, slab in getattr(wrapper, "slabs", {}).items()}
 
     def others_state(self, slots: Array) -> dict[str, Array]:
-        """What wrappers remember of the agents at these slots that keep it in a way of their own, [n, ...] by place in the stack and name.
+        """State of wrappers that store it outside slabs, of the agents at these slots, [n, ...] by place in the stack and name.
 
         Raises:
-          WrapperError: one of them cannot say it.
+          WrapperError: one of them does not expose it.
         """
         found = {}
         for i, wrapper in enumerate(self.inner_first):
@@ -158,7 +158,7 @@ class Stack:
         return found
 
     def set_state(self, slots: Array, state: Mapping[str, Array]) -> None:
-        """Gives the agents at these slots, which have just begun, the state what `slabs` and `others_state` gave of them."""
+        """Sets the state of agents that have just begun at these slots, from `slabs` and `others_state`."""
         slabs = self.slabs()
         others: dict[int, dict[str, Array]] = {i: {} for i, wrapper in enumerate(self.inner_first) if _has_own_state(wrapper)}
         for name, array in state.items():
@@ -171,13 +171,11 @@ class Stack:
             self.inner_first[i].set_state(slots, own_state)  # type: ignore[attr-defined]
 
     def _remembering(self) -> list[Wrapper]:
-        """The wrappers that remember agents, innermost first."""
+        """The wrappers with state, innermost first."""
         return [wrapper for wrapper in self.inner_first if getattr(wrapper, "slabs", None) or _has_own_state(wrapper)]
 
     def check_heir(self, old: Stack) -> None:
-        """Raises WrapperError when wrappers that remember agents are others than in `old`, so that this stack cannot take over its
-        state.
-        """
+        """Raises WrapperError if wrappers with state differ from those in `old`, so that this stack cannot take over its state."""
         mine_all, theirs_all = self._remembering(), old._remembering()
         pairs = list(zip(mine_all, theirs_all, strict=False))
         if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):
@@ -193,7 +191,7 @@ class Stack:
                                    "agents cannot keep their state")
 
     def transfer_state(self, old: Stack) -> None:
-        """Takes over the slabs of a stack that this one replaces: batches that still run with the old one store where this one reads."""
+        """Takes over the slabs of a stack that this one replaces: running batches of the old one store where this one reads."""
         for new, was in zip(self._remembering(), old._remembering(), strict=True):
             if new is not was and getattr(was, "slabs", None):
                 for name, slab in was.slabs.items():  # type: ignore[attr-defined]
@@ -201,20 +199,20 @@ class Stack:
                 new.slabs = was.slabs  # type: ignore[attr-defined]
 
     def share(self, other: Stack) -> None:
-        """Works on the slabs of a stack that differs in sizes which no slab depends on."""
+        """Uses the slabs of the stack `other`, which differs only in sizes on which no slab depends."""
         for mine, theirs in zip(self.inner_first, other.inner_first, strict=True):
             if getattr(theirs, "slabs", None):
                 mine.slabs = theirs.slabs  # type: ignore[attr-defined]
 
-    # Moves --------------------------------------------------------------------------------------------------------------
+    # Fused ops ----------------------------------------------------------------------------------------------------------
 
     @property
-    def movable(self) -> bool:
-        """Whether every wrapper can say what it does as moves."""
+    def has_fused_ops(self) -> bool:
+        """Whether every wrapper supports fused ops."""
         return all(_fused_ops(wrapper) is not None for wrapper in self.inner_first)
 
     def chained(self) -> Chained | None:
-        """What the wrappers compute of outputs, for the executor's compiled call; None when it cannot be said so."""
+        """The graphs that wrappers run on outputs, for the executor's compiled call; None if that is impossible."""
         found: list[Chained] = []
         for wrapper in self.inner_first:
             if isinstance(wrapper, Sample):
@@ -233,8 +231,8 @@ class Stack:
                        frozenset(name for each in found for name in each.hidden))
 
     def fused_ops(self) -> list[FusedOp]:
-        """What the stack does, as the executor does it; asked again when slabs have grown."""
-        return [move for wrapper in self.inner_first for move in _fused_ops(wrapper) or ()]
+        """The fused ops of the stack; called again when slabs have grown."""
+        return [op for wrapper in self.inner_first for op in _fused_ops(wrapper) or ()]
 
 
 def _attached(wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
@@ -247,7 +245,7 @@ def _attached(wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:
 
 
 def _place(wrapper: Wrapper, name: str) -> int:
-    """How far a name is defined from the wrapper itself: -1 on the object, 0 in its class, 1 in the next, …"""
+    """The depth at which a name is defined: -1 on the object, 0 in its class, 1 in the next, …"""
     if name in getattr(wrapper, "__dict__", ()):
         return -1
     classes = type(wrapper).__mro__
@@ -255,13 +253,13 @@ def _place(wrapper: Wrapper, name: str) -> int:
 
 
 def _outdated(wrapper: Wrapper, name: str) -> bool:
-    """Whether a subclass has overridden a hook and left what is said of it, under `name`, as it was."""
+    """Whether a subclass has overridden a hook without its description `name`."""
     place = _place(wrapper, name)
     return any(_place(wrapper, hook) < place for hook in _HOOKS)
 
 
 def _can_say_state(wrapper: Wrapper) -> bool:
-    """Whether a wrapper has methods of its own for its state, which are at least as new as the hooks that change it."""
+    """Whether a wrapper defines `get_state` in the class that defines the hooks that change state, or in a subclass of it."""
     if not hasattr(wrapper, "get_state") or not hasattr(wrapper, "set_state"):
         return False
     says = getattr(type(wrapper), "get_state", None) is not Passive.get_state
@@ -269,7 +267,7 @@ def _can_say_state(wrapper: Wrapper) -> bool:
 
 
 def _has_own_state(wrapper: Wrapper) -> bool:
-    """Whether a wrapper remembers agents in another way than by slabs, as far as its hooks tell."""
+    """Whether a wrapper has state outside slabs, judged by its hooks."""
     if type(wrapper) in _OWN:
         return False
     if getattr(type(wrapper), "get_state", None) is not Passive.get_state:
@@ -283,6 +281,6 @@ def _looks(wrapper: Wrapper) -> bool:
 
 
 def _fused_ops(wrapper: Wrapper) -> Sequence[FusedOp] | None:
-    """A wrapper's moves; the protocol does not ask for any."""
+    """A wrapper's fused ops, which the protocol does not require."""
     fused_ops: Callable[[], Sequence[FusedOp] | None] | None = getattr(wrapper, "fused_ops", None)
     return None if fused_ops is None or _outdated(wrapper, "fused_ops") else fused_ops()

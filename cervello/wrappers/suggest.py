@@ -1,4 +1,4 @@
-"""What `wrappers="auto"` chooses, and `cervello api` shows."""
+"""The wrappers of `wrappers="auto"`, which `cervello api` shows."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _STARTS = re.compile(r"^(episode_?starts?|dones?_in|reset)$", re.IGNORECASE)
 _PREVIOUS = re.compile(r"^(?:prev|previous|last)_(?P<output>\w*actions?)(?:[.:]\d+)?$", re.IGNORECASE)
 _LOGITS = re.compile(r"^(action_?)?logits(:\d+)?$", re.IGNORECASE)
 _BRANCHES = re.compile(r"^discrete_action_output_shape(:\d+)?$", re.IGNORECASE)
-_DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs beside which nothing need be drawn
+_DECIDED = re.compile(r"action|log_?prob|entropy|sample", re.IGNORECASE)  # names of outputs that show that no action need be drawn
 
 
 def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
-    """Wrappers for the inputs of `spec` that are no observation, and for logits that are no action yet; outermost first.
+    """Wrappers for the inputs of `spec` that are no observations, and for logits without an action output; outermost first.
 
-    Noise inputs get `Epsilon`, state that an output feeds gets `Recurrent`, action masks allow everything, sequence lengths are 1,
-    episode starts are told, previous actions are the output of that name. A mask that the game knows should be given by the game: leave
+    Noise inputs get `Epsilon`. State that an output feeds gets `Recurrent`. Action masks allow everything, sequence lengths are 1,
+    episode starts get `EpisodeStart`, previous actions come from the output of that name. If the game has its own mask, pass it: leave
     the Fill out of your own list.
 
-    `Sample` draws from the only output that is called logits, where no output is an action; the logits stay. With ML-Agents' sizes of
-    branches in the file it is a `MultiDiscrete`, and nothing where these do not add up. Whether pictures come as
-    bytes or as floats, and whether observations are to be normalised, no name of a graph says: `Image`, `Normalize`, `FrameStack`,
-    `Clip` and `Guard` are never proposed. Nor is anything from a file's metadata: exporters note joint names, scales and default poses
-    there in forms of their own, and do not say whether the graph applies them already; see `Policy.metadata`.
+    `Sample` draws from the only output called logits if no output is an action; the logits stay. With ML-Agents' branch sizes
+    in the file it is a `MultiDiscrete`, and there is no `Sample` if these do not add up. No name in a graph tells whether images come as
+    bytes or as floats, or whether observations have to be normalised: `Image`, `Normalize`, `FrameStack`,
+    `Clip` and `Guard` are never suggested. Nothing is taken from a file's metadata: exporters store joint names, scales and default poses
+    there in their own formats, and do not tell whether the graph applies them already; see `Policy.metadata`.
     """
     found: list[Wrapper] = []
     pairs = recurrent_pairs(spec)
     if len(pairs) == len(spec.inputs):
-        pairs = {}  # some input is the observation
+        pairs = {}  # at least one input is the observation
     for item in spec.inputs.values():
         if item.name in pairs:
             continue
@@ -71,7 +71,7 @@ def suggest_wrappers(spec: PolicySpec) -> list[Wrapper]:
 
 
 def _branches(spec: PolicySpec) -> list[int] | None:
-    """The sizes of an action's branches, where the file says them as ML-Agents does; else None."""
+    """The sizes of an action's branches, if the file has them as ML-Agents does; else None."""
     found = next((value for name, value in spec.constants.items() if _BRANCHES.match(name)), None)
     if found is None or found.size == 0 or not np.isfinite(found).all() or (found < 1).any() or (found != np.floor(found)).any():
         return None
@@ -79,7 +79,7 @@ def _branches(spec: PolicySpec) -> list[int] | None:
 
 
 def marked(inputs: Specs) -> Specs:
-    """Inputs, with those marked as masks that are called so and hold bools or integers."""
+    """Inputs, with is_mask set on those named as masks that hold bools or integers."""
     if not any(_MASK.search(name) for name in inputs):
         return inputs
     return Specs([replace(spec, is_mask=True) if spec.dtype.kind in "biu" and _MASK.search(name) else spec
@@ -87,7 +87,7 @@ def marked(inputs: Specs) -> Specs:
 
 
 def _previous(spec: PolicySpec, into: TensorSpec) -> str | None:
-    """The output that an input remembers by its name, when it has the same rows."""
+    """The output of the previous action by the input's name, if it has the same rows."""
     matched = _PREVIOUS.match(into.name)
     out = spec.outputs.get(matched["output"]) if matched else None
     if out is None or out.batch_axis != 0:

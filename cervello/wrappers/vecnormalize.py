@@ -1,7 +1,7 @@
-"""Statistics out of Stable-Baselines3's VecNormalize files, which are pickles, without running anything that is in them.
+"""Reads statistics from Stable-Baselines3's VecNormalize files, which are pickles, without running anything in them.
 
-A pickle is a program. Here each function or class that it names, numpy's too, is replaced by an inert record of how it was called; what
-is an array is then read from the record. What has no business in such a file is refused by name.
+A pickle is a program. Here each function or class that it names, including numpy's, is replaced by an inert record of its call;
+arrays are then read from the record. Anything that does not belong in such a file is rejected by name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Statistics:
 
 
 class _Inert:
-    """Stands for an object that the pickle would have made."""
+    """Placeholder for an object that the pickle would have created."""
 
     origin = ""
     arguments: tuple[Any, ...] = ()
@@ -49,7 +49,7 @@ class _Inert:
         self.state = state
 
     def get(self, name: str) -> Any:
-        """An attribute, as its state has it."""
+        """An attribute from its recorded state."""
         return self.state.get(name) if isinstance(self.state, dict) else None
 
 
@@ -70,7 +70,7 @@ def read_statistics(path: str | os.PathLike[str], observation: str) -> Statistic
     """Reads what `VecNormalize.save` wrote.
 
     Args:
-      observation: which entry of a Dict observation; of no meaning for others.
+      observation: entry of a Dict observation; ignored for others.
     Raises:
       MissingFileError: no such file. FormatError: it is no such file, or contains something that is not needed.
     """
@@ -82,7 +82,7 @@ def read_statistics(path: str | os.PathLike[str], observation: str) -> Statistic
         raise MissingFileError(f"{where}: expected a file, found none") from error
     except FormatError as error:
         raise FormatError(f"{where}: {error}") from error
-    except Exception as error:  # an unpickler fails in whatever way the bytes make it fail
+    except Exception as error:  # malformed bytes make an unpickler raise any error
         raise FormatError(f"{where}: expected what VecNormalize.save wrote, got a file that fails with {type(error).__name__}: {error}"
                           ) from error
     try:
@@ -120,8 +120,8 @@ def _number(value: Any, what: str) -> float:
 
 
 def _array(record: Any) -> Array:
-    """An array of float64 from the record of how numpy would have made it: `_reconstruct` (pickle protocols to 4), `_frombuffer` (from 5)
-    or `scalar`."""
+    """An array of float64 from the record of its creation by numpy: `_reconstruct` (pickle protocols up to 4), `_frombuffer` (from 5) or
+    `scalar`."""
     if isinstance(record, (int, float)) and not isinstance(record, bool):
         return np.array(record, np.float64)
     if isinstance(record, _Inert) and record.origin.startswith("numpy."):
@@ -141,7 +141,7 @@ def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
     kind = _DTYPE.fullmatch(spelled) if isinstance(spelled, str) else None
     if kind is None:
         raise FormatError(f"expected an array of numbers, got one of {spelled!r}")
-    # What a dtype was pickled with says in its state which byte comes first.
+    # The pickled state of a dtype contains its byte order.
     state = dtype.state
     swapped = isinstance(state, tuple) and len(state) > 1 and state[1] == ">"
     sound = isinstance(raw, (bytes, bytearray)) and isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)

@@ -1,1 +1,1 @@
-"""Which agents there are: ids, slots, streams, episodes, and the lock."""
+"""The active agents of a policy: ids, slots, streams, episodes, and the lock."""

@@ -1,8 +1,8 @@
-"""Ends that cannot be done at once, because their thread is in the middle of something that they would change.
+"""Deferred ends of agents: ends requested while their thread is inside an operation that they would change.
 
-Python runs finalizers and signal handlers between any two instructions, so a game object's `__del__` may end its agent while its own thread
-is inside a decision, a change of agents, or the queues of a runtime. Such an end is noted for the thread. It is done as soon as the thread
-has given back the last lock that it holds. Order of locks: docs/decisions/0018-locks.md.
+Python runs finalizers and signal handlers between any two instructions. A game object's `__del__` may therefore end its agent while its
+own thread is inside a decision, a change of agents, or the queues of a runtime. Such an end is recorded for the thread and runs as soon as
+the thread has released its last lock. Order of locks: docs/decisions/0018-locks.md.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ class Held(Protocol):
         """Whether this thread holds it."""
 
 
-notes: dict[int, dict[Callable[[], None], None]] = {}  # by thread; empty nearly always, so that a release only looks here
+notes: dict[int, dict[Callable[[], None], None]] = {}  # by thread; almost always empty, so that a release only checks this
 writers: dict[int, None] = {}  # threads that are writing to a table of agents; such a thread must not wait for anything
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()  # of the kind Held
 _last: list[weakref.ref[Any]] = []  # the locks of runtimes: a thread that holds one must not wait for another lock
-_working: set[int] = set()  # threads that are doing what they noted
+_working: set[int] = set()  # threads that are running their deferred calls
 
 
 def register(lock: Held) -> None:
-    """Lets `catch_up` know of a lock."""
+    """Registers a lock for `catch_up`."""
     _locks.add(lock)
 
 
 def register_last(lock: Any) -> None:
-    """Lets this module know of a `threading.RLock` that is the last in the order of locks."""
+    """Registers a `threading.RLock` that is the last in the order of locks."""
     _last[:] = [ref for ref in _last if ref() is not None] + [weakref.ref(lock)]
 
 
 def holds_last() -> bool:
-    """Whether this thread is writing to a table of agents, or holds the lock of a runtime: it must not wait for a policy then."""
+    """Whether this thread is writing to a table of agents or holds the lock of a runtime; it must not wait for a policy then."""
     if writers and threading.get_ident() in writers:
         return True
     for ref in _last:
@@ -52,17 +52,17 @@ def holds_last() -> bool:
 
 
 def holds_any(but: Held | None = None) -> bool:
-    """Whether this thread holds any lock of a policy or a runtime, one excepted."""
+    """Whether this thread holds any lock of a policy or a runtime, except the given one."""
     return holds_last() or any(lock.is_mine() for lock in list(_locks) if lock is not but)
 
 
 def note(act: Callable[[], None]) -> None:
-    """Has `act` called when this thread holds no lock any more; once, however often it is noted until then."""
+    """Defers a call of `act` until this thread holds no lock. `act` runs once, however often it is deferred until then."""
     notes.setdefault(threading.get_ident(), {})[act] = None
 
 
 def catch_up() -> None:
-    """Does what this thread has noted, unless it still holds a lock. What fails is logged: the caller whose business it was is gone."""
+    """Runs this thread's deferred calls, unless it still holds a lock. Errors are logged, since the original caller has returned."""
     me = threading.get_ident()
     if me not in notes or me in _working or holds_any():
         return
@@ -79,12 +79,12 @@ def catch_up() -> None:
 
 
 def log(error: Exception) -> None:
-    """Says what went wrong at an end that nobody waits for."""
+    """Logs an error of a deferred end."""
     _log.error("agents that a finalizer or a signal handler has ended: expected hooks that return, got an error", exc_info=error)
 
 
 def reset() -> None:
-    """After a fork: other threads are not in this process."""
+    """Clears the state after a fork: other threads do not exist in this process."""
     me = threading.get_ident()
     writers.clear()
     _working.clear()

@@ -1,4 +1,4 @@
-"""Which episode an agent has when it begins again and nobody says."""
+"""Default episode numbers of agents that begin again."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from cervello.errors import AgentError
 from cervello.spec import AgentId
 
 REMEMBERED = 1 << 14  # agents per generation
-HIGHEST = 1 << 62  # a floor is never higher, so that one agent's far episode leaves others room
+HIGHEST = 1 << 62  # maximum of the floor, so that one agent's far episode leaves numbers for the others
 Generations = tuple[dict[AgentId, int], dict[AgentId, int]]
 
 
 class PastEpisodes:
-    """The next episodes of agents that have ended, in bounded memory. Mutable.
+    """Next episodes of agents that have ended, in bounded memory. Mutable.
 
-    Counting exactly for ids without number takes memory without bound, so there are two rules:
+    Exact counts for an unlimited number of ids would need unlimited memory, so there are two rules:
 
     1. The agents that ended last, at least `REMEMBERED` and at most twice as many, are remembered by id: their next episode is the one
        after their last.
-    2. All others have the floor: the highest next episode of an agent that was forgotten, 0 as long as nobody was. It never falls, so an
-       agent that is forgotten and comes back repeats none of its episodes.
+    2. All others get the floor: the highest next episode of a forgotten agent, 0 before any agent is forgotten. It never falls, so an
+       agent that is forgotten and begins again repeats none of its episodes.
 
-    So an agent's episodes are 0, 1, 2, … while no more than `REMEMBERED` others end in between; beyond that they may skip numbers. Either
-    way they are a function of the begins and ends of this policy in their order, and of nothing else. Where they must not depend on other
-    agents at all, `episode=` is given. The floor rises by about one whenever as many new agents as are remembered begin and end. A next
-    episode above 2⁶², which only `episode=` can bring about, does not lift the floor.
+    An agent's episodes are therefore 0, 1, 2, … while no more than `REMEMBERED` others end in between; beyond that they may skip numbers.
+    They depend only on the begins and ends of this policy and their order. Pass `episode=` where they must not depend on other
+    agents. The floor rises by about one whenever `REMEMBERED` new agents begin and end. A next
+    episode above 2⁶², which only `episode=` can cause, does not raise the floor.
 
     Attributes:
       floor: see above.
@@ -41,7 +41,7 @@ class PastEpisodes:
         self.generations: Generations = ({}, {}) if generations is None else generations
 
     def note(self, ids: Sequence[AgentId], following: Sequence[int]) -> None:
-        """Agents end.
+        """Records agents that end.
 
         Args:
           following: their next episodes.
@@ -57,9 +57,9 @@ class PastEpisodes:
             done = end
 
     def following(self, ids: Sequence[AgentId]) -> int | list[int]:
-        """The next episodes of agents that begin; one number when it is the same for all."""
+        """The next episodes of agents that begin; one number if it is the same for all."""
         (older, newer), floor = self.generations, self.floor
-        if not newer:  # and so no older ones either
+        if not newer:  # then there are no older ones either
             return floor
         return [older.get(agent, floor) if (episode := newer.get(agent)) is None else episode for agent in ids]
 

@@ -1,7 +1,7 @@
-"""Whether a crowd of ids is the one that came last, in less time than looking the ids up.
+"""Fast comparison of a batch's ids with those of the previous batch; cheaper than looking the ids up.
 
-Equality alone would not do: [True] and [1.0] equal [1] and name nobody. Types are compared too, by compiled code, which reads the
-objects of lists and tuples where they lie.
+Equality alone is not sufficient: [True] and [1.0] equal [1] but are not valid ids. Types are compared too, by compiled code that reads
+the objects of lists and tuples in place.
 
 Source: CPython Include/cpython/listobject.h and tupleobject.h.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from cervello.codegen import entry
 from cervello.noise import layout
 
-_SIZE = 16  # bytes from a list or tuple to its length
+_SIZE = 16  # bytes from the start of a list or tuple to its length
 
 
 def _word(address: int) -> int:
@@ -35,8 +35,8 @@ def _as_expected() -> bool:
 
 @lru_cache(maxsize=1)
 def comparer() -> Callable[[int, int, Any, Any], int]:
-    """f(is_tuple, 0, a, b) for a list or tuple a and anything b: 2 when b is one too and holds the same objects, 1 when it holds objects of
-    the same types, else 0."""
+    """f(is_tuple, 0, a, b) for a list or tuple a and any object b: 2 if b is of the same kind and holds the same objects, 1 if it holds
+    objects of the same types, else 0."""
     if layout.is_known() and _as_expected():
         return entry.fastcall_objects("cervello.agents.membership.table_kernels:equal_ids", _SIZE)
     return _alike

@@ -1,4 +1,4 @@
-"""What callers may name agents by, and the numbers that go with a name."""
+"""Valid agent ids, and the numbers that key an agent's noise."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subset:
-    """Some agents of a crowd that is looked up as a whole, for a caller of which changing parts decide.
+    """Some agents of a larger set that is looked up as a whole, for callers that run changing subsets.
 
     Attributes:
-      ids: the crowd, distinct agents that have begun.
+      ids: the whole set, distinct active agents.
       places: [n] int64, distinct positions in it, in the order of the rows.
     """
 
@@ -36,16 +36,16 @@ class Subset:
 
 Ids = Sequence[AgentId] | Array | Subset
 _KINDS = frozenset({int, str})
-_ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # what may be meant as one id, or as none
+_ONE = (str, bytes, bytearray, memoryview, int, np.generic)  # types that may be meant as one id, or that are no collection of ids
 
 
 def as_id_list(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[AgentId]:
-    """Ids one by one; asked once, so that iterators may be given.
+    """Ids as a list. Reads the argument once, so that iterators are accepted.
 
     Args:
-      ordered: whether the order means something, which a set does not have.
+      ordered: whether the order matters; a set is rejected then.
     Raises:
-      AgentError: one id instead of many, an array that cannot hold ids, or a set where the order counts.
+      AgentError: one id instead of many, an array that cannot hold ids, or a set where the order matters.
     """
     if isinstance(ids, np.ndarray):
         if ids.ndim != 1 or (ids.dtype.kind not in "iuUO" and ids.size):
@@ -59,8 +59,8 @@ def as_id_list(ids: Iterable[AgentId] | Array, ordered: bool = True) -> list[Age
 
 
 def plain(agent: Any) -> Any:
-    """An id of a subclass of int or str as an int or a str, since what its own `__eq__` and `__hash__` do must not be done while agents are
-    looked up; anything else as it is."""
+    """Converts an id of a subclass of int or str to int or str, so that no custom `__eq__` or `__hash__` runs while agents are looked up.
+    Other objects are returned unchanged."""
     kind = type(agent)
     if kind is int or kind is str:
         return agent
@@ -76,17 +76,17 @@ def _plain(ids: list[Any]) -> list[Any]:
 
 
 def are_plain(ids: Sequence[Any]) -> bool:
-    """Whether all ids are of the very types int and str."""
+    """Whether the type of every id is exactly int or str."""
     return _KINDS.issuperset(map(type, ids))
 
 
 def is_id(agent: object) -> bool:
-    """Whether this is of a kind that names agents."""
+    """Whether this is of a valid kind of id."""
     return type(agent) in _KINDS or (isinstance(agent, (int, str, np.integer)) and not isinstance(agent, bool))
 
 
 def check_kinds(ids: Sequence[Any]) -> None:
-    """Raises AgentError unless all are ints or strings: 1.0 and True are equal to 1 and yet nobody's name."""
+    """Raises AgentError unless all are ints or strings: 1.0 and True are equal to 1 but are not valid ids."""
     if not are_plain(ids):
         strange = [agent for agent in ids if not is_id(agent)]
         if strange:
@@ -94,7 +94,7 @@ def check_kinds(ids: Sequence[Any]) -> None:
 
 
 def number_of(agent: Any) -> int:
-    """The number an agent's noise is keyed by.
+    """The number that keys an agent's noise.
 
     Raises:
       AgentError: this cannot be an agent's id.
@@ -107,7 +107,7 @@ def number_of(agent: Any) -> int:
 
 
 def numbers_of(ids: Sequence[Any]) -> Array:
-    """[n] uint64, `number_of` for many: ints at once, strings one by one.
+    """[n] uint64, `number_of` for many: ints in one step, strings one by one.
 
     Raises:
       AgentError: one of them cannot be an agent's id.
@@ -116,7 +116,7 @@ def numbers_of(ids: Sequence[Any]) -> Array:
         try:
             found = np.array(ids, np.int64)
         except OverflowError:
-            pass  # found below, and named
+            pass  # the loop below finds and names it
         else:
             if found.min() >= 0:
                 return found.view(np.uint64)
@@ -124,7 +124,7 @@ def numbers_of(ids: Sequence[Any]) -> Array:
 
 
 def first_duplicate(ids: Iterable[AgentId]) -> AgentId | None:
-    """The first id that comes twice."""
+    """The first id that occurs twice."""
     seen: set[AgentId] = set()
     for agent in ids:
         if agent in seen:
@@ -155,5 +155,5 @@ def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
 
 
 def is_many(value: object) -> bool:
-    """Whether streams or episodes are given one by one."""
+    """Whether streams or episodes are given per agent."""
     return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)

@@ -1,15 +1,15 @@
-"""Who has the agents of a policy to themselves, for a moment.
+"""Exclusive access to the agents of a policy.
 
-Two kinds of work need that: a change of agents, and a compiled call that makes the wrappers' moves, since it trusts slots that were looked
-up just before and slabs that stay where they are. Such a call takes its turn only when it is free and never waits; a change waits for it:
-a microsecond for the short way, up to what is left of a budget for a batch of a frame.
+Two kinds of work need it: a change of agents, and a compiled call that runs the wrappers' fused ops. The compiled call relies on slots that
+were looked up just before and on slabs that do not move. It acquires the lock only if it is free and never waits. A change waits for it: a
+microsecond for the fast path, up to the rest of a budget for a batch of a frame.
 
-An interrupt (Ctrl-C) may be raised after any call, and whoever has the turn must still give it back. So it is taken by one atomic
-call, inside the `try`, with a word of the taker's own; and given back, when there was an exception, by looking for that word without
-another call, since that look could be interrupted too. The word is the thread's number as a fresh int: its value says whose thread has
-the turn, its identity which call.
+An interrupt (Ctrl-C) may be raised after any call, and the lock must still be released. It is therefore acquired by one atomic
+call inside the `try`, with a unique token. After an exception it is released by checking for that token without another
+call, since a call could be interrupted too. The token is the thread's number as a new int object: its value identifies the thread,
+its identity the call.
 
-Reading the table of agents takes no lock (`read`), so that a runtime may read it under its own. Order of locks:
+Reading the table of agents needs no lock (`read`), so that a runtime may read it while it holds its own. Order of locks:
 docs/decisions/0018-locks.md.
 """
 
@@ -34,16 +34,16 @@ _turns: weakref.WeakSet[ExclusiveLock] = weakref.WeakSet()
 
 
 class ExclusiveLock:
-    """The right to have a policy's agents to oneself.
+    """The exclusive lock of a policy's agents.
 
     Attributes:
-      lock: for the storing of state; never held while an inferer runs.
+      lock: for storing state; never held while an inferer runs.
       after_fork: called in the child.
-      swapping: one swap after the other; decisions do not wait for it.
-      holder: {} or {0: word of whoever has the turn}.
+      swapping: serializes swaps; decisions do not wait for it.
+      holder: {} or {0: token of the holder}.
       writer: the thread that is writing to the table of agents; 0 for none.
       writer_word: [1] int64, the same as `writer`, for compiled code.
-      writes: such writes so far, the one under way included.
+      writes: number of such writes so far, including one in progress.
     """
 
     def __init__(self, where: str) -> None:
@@ -58,26 +58,26 @@ class ExclusiveLock:
         deferred.register(self)
 
     def is_mine(self) -> bool:
-        """Whether this thread has the turn, or stores state."""
+        """Whether this thread holds the exclusive lock, or stores state."""
         return self.holder.get(0) == threading.get_ident() or self.lock._is_owned()
 
     def must_defer(self) -> bool:
-        """Whether this thread must not wait for its turn: it would wait for itself, or for others that wait for what it holds."""
+        """Whether this thread must not wait for the lock: it would wait for itself, or for threads that wait for a lock that it holds."""
         return self.is_mine() or deferred.holds_last()
 
     def check_outside(self) -> None:
-        """Raises AgentError when `must_defer` says so."""
+        """Raises AgentError if `must_defer` is True."""
         if self.must_defer():
             raise AgentError(f"policy {self.where!r}: expected agents to begin and end before or after a decision, got a change from "
                              "inside one or from inside another change (a hook, a finalizer or a signal handler); change them outside")
 
     def exclusive(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
-        """Calls `change` while no short way is under way and nobody else changes agents or stores state.
+        """Calls `change` while no fast path runs and no other thread changes agents or stores state.
 
         Args:
-          later: called instead when the change has to wait for this very thread, which has noted it then.
+          later: called instead if the change would have to wait for this thread; it defers the change.
         Raises:
-          AgentError: this very thread is in the midst of a decision or a change, or holds the lock of a runtime, and there is no `later`.
+          AgentError: this thread is inside a decision or a change, or holds the lock of a runtime, and there is no `later`.
         """
         if self.must_defer():
             if later is not None:
@@ -90,9 +90,9 @@ class ExclusiveLock:
                 mine = threading.get_ident()
                 locked: list[bool] = []
                 try:
-                    locked.extend(map(lock.acquire, (later is None,)))  # one call, which notes what it has
+                    locked.extend(map(lock.acquire, (later is None,)))  # one call, which records what it acquired
                     if not locked[0] or (later is not None and holder):
-                        if later is not None and deferred.holds_any(self):  # of another policy, for which the others may wait
+                        if later is not None and deferred.holds_any(self):  # of another policy; other threads may wait for it
                             return later()
                         if not locked[0]:
                             locked.clear()
@@ -106,14 +106,14 @@ class ExclusiveLock:
                     if locked and locked[0]:
                         lock.release()
                 tries += 1
-                time.sleep(0 if tries < _BRIEF else _NAP_S)  # another thread is in its one compiled call; who only looks need not wait too
+                time.sleep(0 if tries < _BRIEF else _NAP_S)  # another thread is in its one compiled call; readers need not wait too
         finally:
             if notes:
                 catch_up()
 
     def try_exclusive(self, act: Callable[[], T]) -> T | None:
-        """Calls `act` as `exclusive` does; gives None, without a call, while another thread has the lock. Threads that only read the table
-        of agents need not wait meanwhile."""
+        """Calls `act` as `exclusive` does; returns None, without a call, while another thread holds the lock. Threads that only read the
+        table of agents do not wait meanwhile."""
         holder = self.holder
         owner = mine = threading.get_ident()
         try:
@@ -126,11 +126,11 @@ class ExclusiveLock:
                 catch_up()
 
     def write(self, act: Callable[[], T]) -> T:
-        """Calls `act`, which writes to the table of agents; this thread has the turn. No hook is called inside."""
+        """Calls `act`, which writes to the table of agents; this thread holds the exclusive lock. No hook is called inside."""
         me = threading.get_ident()
         try:
             deferred.writers[me] = None
-            self.writer = self.writer_word[0] = me  # first: a look that began before is known by the number, one that begins now waits
+            self.writer = self.writer_word[0] = me  # first: a read that began before detects it by the number, one that begins now waits
             self.writes += 1
             found = act()
             return found
@@ -139,7 +139,7 @@ class ExclusiveLock:
             deferred.writers.pop(me, None)
 
     def read(self, look: Callable[..., T], ids: Any) -> T:
-        """Calls `look(ids)`, which reads the table of agents, and again if the table was written to meanwhile. Takes no lock."""
+        """Calls `look(ids)`, which reads the table of agents, and repeats it if the table was written to meanwhile. Takes no lock."""
         while True:
             writes = self.writes
             writer = self.writer
@@ -152,13 +152,13 @@ class ExclusiveLock:
                     continue
                 if self.writes == writes:
                     return found
-            elif writer == threading.get_ident():  # a finalizer or signal handler, in the midst of the change
+            elif writer == threading.get_ident():  # a finalizer or signal handler, inside the change
                 return look(ids)
             else:
                 time.sleep(0)
 
     def reset(self) -> None:
-        """After a fork: the threads that may have had the turn are not in this process."""
+        """Clears the lock after a fork: threads that may have held it do not exist in this process."""
         self.lock, self.swapping = threading.RLock(), threading.RLock()
         self.holder.clear()
         self.writer = self.writer_word[0] = 0

@@ -1,4 +1,4 @@
-"""Which policy an error is about."""
+"""Adds a policy's name to errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cervello.errors import CervelloError
 
 
 class NamesPolicy:
-    """A context in which errors of the library get a policy's name, where they name none."""
+    """A context that adds a policy's name to errors of the library that name none."""
 
     __slots__ = ("_name",)
 

@@ -1,4 +1,4 @@
-"""Next episodes at the slots where the last ones were, in one compiled call: all of them begin, or none, whatever interrupts it."""
+"""Restarts agents in their slots in one compiled call: all or none, also when interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cervello.wrappers.slab import Slab
 
 
 class InitialRows:
-    """Where the rows of slabs lie, and those that an episode begins with. As long as the slabs are not made larger.
+    """Addresses of the slabs' rows and of their initial rows. Valid until the slabs are reallocated.
 
     Attributes:
       address: of the words that `kernels.renew` reads.
@@ -31,7 +31,7 @@ class InitialRows:
 
 
 class Renewal:
-    """The compiled call for the arrays of a table of agents. Use `renewal_of`.
+    """The compiled restart for the arrays of a table of agents. Use `renewal_of`.
 
     Args:
       seed: of all noise.
@@ -52,13 +52,13 @@ class Renewal:
         """Begins episodes.
 
         Args:
-          begun: agents so far; these have the numbers of birth after it.
+          begun: agents so far; these get the generation numbers after it.
           rows: of the wrappers' slabs.
-          slots, streams, episodes: [n] int64; numbers: [n] uint64, what the agents' noise is keyed by; all contiguous.
+          slots, streams, episodes: [n] int64; numbers: [n] uint64, which key the agents' noise; all contiguous.
         """
         self._call(begun, rows.address, slots, numbers, streams, episodes)
 
 
 def renewal_of(seed: int, keys: Array, steps: Array, noise: Array, generations: Array) -> Renewal | None:
-    """A `Renewal`; None where the interpreter's objects are not read by compiled code."""
+    """A `Renewal`; None if compiled code cannot read the interpreter's objects."""
     return Renewal(seed, keys, steps, noise, generations) if layout.is_known() else None

@@ -1,7 +1,7 @@
-"""Who is there: agent ids to slots, noise keys, step counters.
+"""Table of active agents: ids to slots, noise keys, step counters.
 
-A slot is an agent's row in every slab. Slots of agents that end are used again, but not before every batch has finished that was
-running then: a run that finishes late writes to nobody's row. Agents that restart while no batch runs keep theirs.
+A slot is an agent's row in every slab. The slot of an ended agent is reused only after every batch that was running at that time has
+finished, so that a late batch writes to no other agent's row. Agents that restart while no batch runs keep their slots.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_CAPACITY = 64
 
 
 class ChangedError(AgentError):
-    """Agents have begun or ended since the caller looked."""
+    """Agents have begun or ended since the caller's lookup."""
 
     def __init__(self, known: int, changes: int):
         super().__init__(f"agents: expected no change since number {known}, got {changes}; look again who is there")
@@ -36,20 +36,20 @@ class ChangedError(AgentError):
 class AgentTable:
     """The agents of one policy. Mutable; changed by one thread at a time (Python's lock suffices).
 
-    Whoever lets agents begin takes slots, reserves, prepares them and publishes last: until then nothing that counts has changed.
+    To begin agents, the caller takes slots, reserves, prepares them and publishes last: until then no visible state has changed.
 
     Attributes:
       seed: of all noise.
       slots: by agent id.
       streams: noise by slot (keys and steps).
       steps: [capacity] int64, decisions in the episode.
-      births_at: [1] int64, where compiled code finds int64 numbers of births by slot.
+      births_at: [1] int64, address at which compiled code finds the int64 generations by slot.
       past: the next episodes of agents that have ended.
-      numbering: ids to the numbers that their noise is keyed by, [n] uint64; what the ids themselves say, unless an owner of the policy
+      numbering: ids to the numbers that key their noise, [n] uint64; derived from the ids themselves, unless an owner of the policy
         names agents otherwise.
-      membership_version: grows whenever agents begin or end, also where they stay at their slots.
+      membership_version: grows whenever agents begin or end, also if they keep their slots.
       moves: grows with every change of `slots`.
-      last: ids, their slots and `moves` when they were looked up last; one tuple, so that threads never mix them.
+      last: ids, their slots and `moves` at the last lookup; one tuple, so that threads never mix them.
       equal_ids: see `equal_ids.comparer`.
     """
 
@@ -60,9 +60,9 @@ class AgentTable:
         self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
         self.membership_version = self.moves = 0
         self._free: list[int] = []
-        self._reused = 0  # where those of them lie that `unused` gave last
+        self._reused = 0  # position of those that `unused` returned last
         self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
-        self._running: dict[Hashable, int] = {}  # batches that run, by the caller's token, numbered in the order they began
+        self._running: dict[Hashable, int] = {}  # running batches, by the caller's token, numbered in the order they began
         self._entered = 0
         self._used = 0
         self._begun = 0
@@ -90,7 +90,7 @@ class AgentTable:
         """[n] uint64, noise numbers of agents that may begin.
 
         Raises:
-          AgentError: an id of a wrong kind, one that has begun, or one named twice.
+          AgentError: an id of a wrong kind, one that is already active, or one named twice.
         """
         numbers = self.numbering(ids)
         if len(set(ids)) != len(ids):
@@ -101,19 +101,19 @@ class AgentTable:
         return numbers
 
     def unused(self, n: int) -> Array:
-        """[n] int64 slots that nobody has; they stay free until `publish`."""
+        """[n] int64 free slots; they stay free until `publish`."""
         taken = self._free[:-n - 1:-1]
         self._reused = len(self._free) - len(taken)
         taken += range(self._used, self._used + n - len(taken))
         return np.array(taken, np.int64)
 
     def wanted(self, slots: Array) -> int:
-        """The capacity that slots need: as it is, or at least twice as much."""
+        """The capacity that slots need: unchanged, or at least twice as much."""
         need = int(slots.max(initial=-1)) + 1
         return self.capacity if need <= self.capacity else max(2 * self.capacity, need)
 
     def reserve(self, capacity: int) -> None:
-        """Makes room for slots below `capacity`."""
+        """Allocates slots below `capacity`."""
         if capacity <= self.capacity:
             return
         keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
@@ -138,7 +138,7 @@ class AgentTable:
         self._begun += len(slots)
 
     def publish(self, ids: Sequence[AgentId], slots: Array, ending: Sequence[AgentId] = (), old: Array | None = None) -> None:
-        """Agents have begun at unused slots; all of them or, on any exception, none.
+        """Makes agents active in unused slots; all of them or, on any exception, none.
 
         Args:
           ending: distinct agents whose episodes end now, at the slots `old`; they may be the same.
@@ -170,11 +170,11 @@ class AgentTable:
 
     @property
     def can_renew(self) -> bool:
-        """Whether `renew` may be called: no batch runs that would store to the slots when it is over."""
+        """Whether `renew` may be called: no running batch will store to the slots."""
         return self._renew is not None and not self._running
 
     def renew(self, ids: Sequence[AgentId], slots: Array, streams: Array, episodes: Array, rows: InitialRows) -> None:
-        """Agents end and begin at once and keep their slots.
+        """Ends and begins agents in one step; they keep their slots.
 
         Args:
           ids: distinct agents, at `slots`.
@@ -184,62 +184,62 @@ class AgentTable:
         begun = self._begun
         self._begun += len(slots)
         self.membership_version += 1
-        # The youngest come last. Each is taken out and put back in one call, which nothing interrupts.
+        # The newest come last. Each is removed and reinserted in one call, which cannot be interrupted.
         deque(map(self.slots.__setitem__, ids, map(self.slots.pop, ids)), 0)
         assert self._renew is not None
         self._renew(begun, rows, slots, numbers, streams, episodes)
 
     def end(self, ids: Sequence[AgentId]) -> Array:
-        """Agents are no longer there; all of them or, on any exception, none.
+        """Removes agents; all of them or, on any exception, none.
 
         Returns:
-          slots: [n] int64, where they were.
+          slots: [n] int64, their slots.
         Raises:
           AgentError: an unknown agent, or one named twice.
         """
         check_kinds(ids)
         ended: list[Any] = []
         try:
-            # One look per agent, since in a large crowd each is a cache miss; and one call, which notes all that it takes out.
+            # One lookup per agent, since each is a cache miss among many agents; and one call, which records all that it removes.
             ended.extend(map(self.slots.pop, ids, repeat(None)))
             if None in ended:
                 raise KeyError
             slots = np.array(ended, np.int64)
-            self.past.note(ids, self.following(slots))  # of agents that go on because of an exception, nobody reads it
+            self.past.note(ids, self.following(slots))  # entries of agents that stay active after an exception are never read
             ending = self._entered, ended
             self.membership_version += 1
             self.moves += 1
             self._limbo.append(ending)
         except BaseException as error:
             if self._limbo and self._limbo[-1][1] is ended:
-                raise  # an interrupt, when all was done
+                raise  # an interrupt, after all was done
             taken = {agent: slot for agent, slot in zip(ids, ended, strict=False) if slot is not None}
             there = sorted({**self.slots, **taken}.items(), key=lambda item: int(self._generations[item[1]]))  # oldest first, as before
             self.slots.clear()
             self.slots.update(there)
             if isinstance(error, KeyError):
-                self._found(ids, ending=True)  # says who is missing or named twice
+                self._found(ids, ending=True)  # names the missing or duplicate agent
             raise
         self._settle()
         return slots
 
     def enter(self, batch: Hashable) -> None:
-        """A batch begins to run; `batch` is any token of its own."""
+        """Records that a batch begins to run; `batch` is a unique token."""
         self._entered += 1
         self._running[batch] = self._entered
 
     def forget_running(self) -> None:
-        """After a fork: the threads whose batches ran are not in this process."""
+        """Clears the running batches after a fork: their threads do not exist in this process."""
         self._running.clear()
         self._settle()
 
     def leave(self, batch: Hashable) -> None:
-        """A batch has ended, well or not, or has never begun."""
+        """Records that a batch has ended, failed, or never begun."""
         self._running.pop(batch, None)
         self._settle()
 
     def _settle(self) -> None:
-        """Frees slots that no running batch can know: the oldest one began after their agents had ended."""
+        """Frees slots that no running batch can use: the oldest one began after their agents had ended."""
         oldest = next(iter(self._running.values()), self._entered + 1)
         while self._limbo and self._limbo[0][0] < oldest:
             self._free += self._limbo.popleft()[1]
@@ -249,11 +249,11 @@ class AgentTable:
         return self._noise[0, slots], self._noise[1, slots]
 
     def following(self, slots: Array) -> list[int]:
-        """The episodes after those of agents, by slot; 2⁶³, which is none, after the last one."""
+        """The episodes after those of agents, by slot; 2⁶³, which means none, after the last one."""
         return [episode + 1 for episode in self._noise[1, slots].tolist()]
 
     def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
-        """When each agent began, as a number that grows with every begin; None for one that is not there."""
+        """Generation of each agent, a number that grows with every begin; None for an agent that is not active."""
         generations, slots = self._generations, self.slots
         if are_plain(ids):
             there: list[Any] = list(map(slots.get, ids))
@@ -265,7 +265,7 @@ class AgentTable:
     # Rows ---------------------------------------------------------------------------------------------------------------
 
     def rows(self, ids: Ids) -> Array:
-        """[n] int64, read-only: slots of distinct agents that have begun. A crowd that comes again in the same order costs a comparison.
+        """[n] int64, read-only: slots of distinct active agents. The same agents in the same order again cost only a comparison.
 
         Raises:
           AgentError: an unknown agent, or one named twice.
@@ -285,7 +285,7 @@ class AgentTable:
         return self._found(ids)
 
     def known(self, ids: tuple[AgentId, ...]) -> Array:
-        """As `rows`, for distinct agents of whom the caller knows that they have begun."""
+        """As `rows`, for agents that the caller guarantees to be distinct and active."""
         last, slots, moves = self.last
         if moves == self.moves and (ids is last or (type(last) is tuple and self.equal_ids(1, 0, ids, last) == 2)):
             return slots
@@ -298,7 +298,7 @@ class AgentTable:
     def _found(self, ids: Ids, ending: bool = False) -> Array:
         moves, kind = self.moves, type(ids)
         names = list(ids) if kind is list or kind is tuple else as_id_list(ids)
-        is_plain = are_plain(names)  # the usual case is looked at once
+        is_plain = are_plain(names)  # computed once for the usual case
         if not is_plain:
             names = as_id_list(names)
         slots = self._looked_up(names, is_plain, ending)
@@ -310,7 +310,7 @@ class AgentTable:
         return slots
 
     def find(self, names: list[AgentId]) -> Array:
-        """As `rows`, for agents that are not expected to come again in this order."""
+        """As `rows`, for agents that are not expected again in this order."""
         return self._looked_up(names, is_plain=False)
 
     def _looked_up(self, names: list[AgentId], is_plain: bool, ending: bool = False) -> Array:
@@ -325,11 +325,11 @@ class AgentTable:
         slots = np.array(found, np.int64)
         if len(found) > 1 and len(set(found)) != len(found):
             raise AgentError(f"agents: expected distinct agents, got {first_duplicate(names)!r} twice")
-        slots.flags.writeable = False  # it is handed to every wrapper, and out again for the next batch of the same agents
+        slots.flags.writeable = False  # every wrapper gets it, and so does the next batch of the same agents
         return slots
 
     def advance(self, slots: Array, n_rows: int) -> None:
-        """Counts one more decision for the agents of a batch that has succeeded."""
+        """Increments the step counters of the agents of a batch that has succeeded."""
         if self._count is None:
             self.steps[slots] += 1
         else:

@@ -8,7 +8,7 @@ from cervello.noise.layout import DATA, SHAPE, TYPE
 
 
 def advance(steps, slots, n_rows):
-    """Counts one more decision for every agent of a batch; `slots` is the address of an int64 array object."""
+    """Increments the step counter of every agent of a batch; `slots` is the address of an int64 array object."""
     at = read_i64(slots + DATA, 0)
     for i in range(n_rows):
         slot = read_i64(at, i)
@@ -17,13 +17,13 @@ def advance(steps, slots, n_rows):
 
 
 def equal_ids(size_at, inline, unused, objects, n_objects):
-    """Compares a list with another, or a tuple with another, element by element, without asking the elements.
+    """Compares a list with another, or a tuple with another, element by element, without calling the elements.
 
     Args:
       size_at: bytes from an object to its length; the elements, or the address of them, follow.
       inline: 1 for tuples, whose elements lie in the object itself.
     Returns:
-      2 when they hold the same objects, 1 when they hold objects of the same types, else 0, also when
+      2 if they hold the same objects, 1 if they hold objects of the same types, else 0, also if
       the second object is of another type than the first.
     """
     a, b = word(objects, 0), word(objects, 1)
@@ -44,10 +44,10 @@ def equal_ids(size_at, inline, unused, objects, n_objects):
 
 
 def renew(context, begun, slabs, objects, n_objects):
-    """Next episodes begin at the slots where the last ones were: other noise, step 0, a number of birth, initial rows.
+    """Begins the next episodes in the same slots: new noise key, step 0, generation, initial rows.
 
     Args:
-      context: 0 seed; addresses of 1 keys, 2 steps, 3 streams, 4 episodes, 5 births by slot; 6 of the kernel that derives keys.
+      context: 0 seed; addresses of 1 keys, 2 steps, 3 streams, 4 episodes, 5 generations by slot; 6 of the kernel that derives keys.
       begun: agents so far.
       slabs: their number, then for each the addresses of its rows and of the initial row, and the bytes of a row.
       objects: slots, numbers, streams, episodes, int64 or uint64 arrays of one length.

@@ -1,4 +1,4 @@
-"""The agents of a policy: what it takes of them and gives them, and when they begin and end."""
+"""The agents of a policy: its inputs and outputs, and how agents begin and end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cervello.spec import AgentId, Array, Inferer, Specs, Wrapper
 
 
 class PolicyAgents:
-    """What `Policy` knows before it decides anything; its arguments are those of `Policy`."""
+    """The part of `Policy` that makes no decisions; its arguments are those of `Policy`."""
 
     def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
                  seed: int = 0, threads: int = 1, spaces: Any = None):
@@ -44,11 +44,11 @@ class PolicyAgents:
         self._turn.after_fork = self._table.forget_running
         self._membership = Membership(self._table, self._engine, self._turn)
 
-    # What it takes and gives --------------------------------------------------------------------------------------------
+    # Inputs and outputs -------------------------------------------------------------------------------------------------
 
     @property
     def model(self) -> Model:
-        """The model that decides; another one after a swap."""
+        """The current model; replaced by a swap."""
         return self._engine.model
 
     @property
@@ -58,31 +58,31 @@ class PolicyAgents:
 
     @property
     def inferer(self) -> Inferer:
-        """What runs the model: how many rows at a time."""
+        """The inferer: it runs the model and determines the number of rows per call."""
         return self._engine.inferer
 
     @property
     def wrappers(self) -> tuple[Wrapper, ...]:
-        """The wrappers as they were given, outermost first."""
+        """The wrappers as given, outermost first."""
         return self._engine.wrappers
 
     @property
     def version(self) -> int:
-        """1 at first; every swap counts one more."""
+        """1 at first; every swap adds 1."""
         return self._engine.version
 
     @property
     def inputs(self) -> Specs:
-        """What the caller gives: the model's inputs less those that wrappers provide."""
+        """The caller's inputs: the model's inputs without those that wrappers supply."""
         return self._game.shown(self._engine.inputs)
 
     @property
     def all_inputs(self) -> Specs:
-        """`inputs`, and the mask of actions that the head of `spaces` takes and that may be left out."""
+        """`inputs`, and the optional action mask that the head of `spaces` reads."""
         return self._engine.inputs
 
     def inputs_for(self, agent: AgentId, observation: Any) -> Specs:
-        """`all_inputs`, with the sizes that one agent's observation has where the file leaves these open.
+        """`all_inputs`, with the sizes of one agent's observation where the file leaves them open.
 
         Raises:
           InputError: sizes that this policy cannot take.
@@ -92,17 +92,17 @@ class PolicyAgents:
 
     @property
     def open_sizes(self) -> OpenSizes | None:
-        """Where observations may differ in size; None for nearly all policies."""
+        """State of observations of open sizes; None for nearly all policies."""
         return self._engine.sizes
 
     @property
     def spaces(self) -> Spaces | None:
-        """The game that the policy was loaded for."""
+        """The environment spaces that the policy was loaded for."""
         return self._game.spaces
 
     @property
     def binding(self) -> SpaceBinding:
-        """Observations and masks of the game to columns, outputs to its actions.
+        """Converts observations and masks of the environment to columns, and outputs to its actions.
 
         Raises:
           ConfigurationError: the policy was loaded without `spaces`.
@@ -111,29 +111,29 @@ class PolicyAgents:
 
     @property
     def outputs(self) -> Specs:
-        """What the caller gets."""
+        """The outputs that the caller gets."""
         return self._engine.outputs
 
     @property
     def constants(self) -> Mapping[str, Array]:
-        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
+        """Outputs that depend on no input: arrays of the shapes in the file, by name."""
         return self.model.constants
 
     @property
     def seed(self) -> int:
-        """Of all noise, 0 ≤ seed < 2⁶⁴."""
+        """Seed of all noise, 0 ≤ seed < 2⁶⁴."""
         return self._table.seed
 
     @property
     def agents(self) -> tuple[AgentId, ...]:
-        """Agents that have begun, oldest first."""
+        """Active agents, oldest first."""
         return tuple(self._table.slots)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def __bool__(self) -> bool:
-        """True, however many there are: `if policy:` asks whether there is one."""
+        """Always True: `if policy:` asks whether there is a policy, not whether it has agents."""
         return True
 
     def __contains__(self, agent: AgentId) -> bool:
@@ -143,7 +143,7 @@ class PolicyAgents:
         return f"Policy({self.name!r}, agents={len(self)}, wrappers={list(self.wrappers)!r})"
 
     def _repr_html_(self) -> str:
-        from cervello.pictures import notebook  # not at start-up
+        from cervello.pictures import notebook  # imported on use, to keep start-up short
 
         specs = [(what, spec.name, "×".join(map(str, spec.shape)) or "scalar", str(spec.dtype))
                  for what, own in (("input", self.inputs), ("output", self.outputs)) for spec in own.values()]
@@ -154,24 +154,24 @@ class PolicyAgents:
 
     @property
     def _naming(self) -> NamesPolicy:
-        """A context in which errors get this policy's name."""
+        """A context that adds this policy's name to errors."""
         return NamesPolicy(self.name)
 
     # Begin and end ------------------------------------------------------------------------------------------------------
 
     def begin_agent(self, agent: AgentId, stream: int = 0, episode: int | None = None) -> None:
-        """An agent's episode begins: fresh state, noise of (seed, stream, agent, episode) from step 0.
+        """Begins an agent's episode: initial state, noise of (seed, stream, agent, episode) from step 0.
 
         Args:
           stream, episode: as in `begin_agents`.
 
         Raises:
-          AgentError: it has begun already, or the id is no int (0 ≤ id < 2⁶³) or string.
+          AgentError: it is already active, or the id is no int (0 ≤ id < 2⁶³) or string.
         """
         self.begin_agents((agent,), stream, episode)
 
     def begin_agents(self, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None) -> None:
-        """Begins many, or none when one cannot begin or a wrapper's hook fails.
+        """Begins many agents, or none if one cannot begin or a wrapper's hook fails.
 
         Args:
           ids: [n] of the agents, distinct: a list or an array of integers, or a list of strings.
@@ -183,24 +183,24 @@ class PolicyAgents:
             self._membership.begin(ids, stream, episode)
 
     def end_agent(self, agent: AgentId) -> None:
-        """An agent's episode ends; its state is forgotten.
+        """Ends an agent's episode and discards its state.
 
         Raises:
-          AgentError: it has not begun.
+          AgentError: it is not active.
         """
         self.end_agents((agent,))
 
     def end_agents(self, ids: Ids) -> None:
-        """Ends the agents `ids`, or none when one has not begun. Every wrapper hears of it, even when the hook of another one fails.
+        """Ends the agents `ids`, or none if one is not active. Every wrapper's hook is called, even if the hook of another one fails.
 
-        A finalizer, a signal handler or a hook may call it in the middle of a decision or a change of the same policy. The agents end then
-        when that is over, before it returns.
+        A finalizer, a signal handler or a hook may call it inside a decision or a change of the same policy. The end is then deferred
+        until that operation is over, before it returns.
         """
         with self._naming:
             self._membership.end(ids)
 
     def restart_agents(self, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
-        """Ends and begins at once: the next episode of the same agents; when it cannot begin, the last one goes on.
+        """Ends and begins agents in one step: the next episode of the same agents. If it cannot begin, the last one continues.
 
         Args:
           ids: [n] of the agents, distinct.
@@ -210,17 +210,17 @@ class PolicyAgents:
             self._membership.restart(ids, stream, episode)
 
     def check_agents(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError unless all of `ids` have begun."""
+        """Raises AgentError unless all of `ids` are active."""
         with self._naming:
             if None in (generations := self.generations(ids)):
                 self._table.rows([ids[generations.index(None)]])
 
     def generations(self, ids: Sequence[AgentId]) -> list[int | None]:
-        """When each of the agents `ids` began, as a number that grows with every begin; None for one that is not there."""
+        """Generation of each of the agents `ids`, a number that grows with every begin; None for an agent that is not active."""
         turn, table = self._turn, self._table
         if type(ids) is not tuple and type(ids) is not list:
             ids = as_id_list(ids)
-        writes = turn.writes  # as `ExclusiveLock.read`, written out: a call less
+        writes = turn.writes  # as `ExclusiveLock.read`, inlined to save a call
         if not turn.writer:
             found = table.generations(ids)
             if turn.writes == writes:
@@ -228,13 +228,13 @@ class PolicyAgents:
         return turn.read(table.generations, ids)
 
     def look_up(self, ids: tuple[AgentId, ...]) -> None:
-        """Finds distinct agents `ids` ahead, so that the batch that names them next need not."""
-        with suppress(KeyError):  # whoever has ended meanwhile is not the batch's business yet
+        """Looks up distinct agents `ids` in advance, for the next batch with the same ids."""
+        with suppress(KeyError):  # an agent that has ended meanwhile is reported by the batch itself
             self._turn.read(self._table.known, ids)
 
     @property
     def must_defer(self) -> bool:
-        """Whether this thread is in the midst of something for which a change of agents has to wait."""
+        """Whether this thread is inside an operation that a change of agents has to wait for."""
         return self._turn.must_defer()
 
     @property
@@ -248,28 +248,28 @@ class PolicyAgents:
         return self._table.membership_version
 
     def check_distinct(self, ids: Sequence[AgentId]) -> None:
-        """Raises AgentError when an agent is twice in `ids`."""
+        """Raises AgentError if an agent occurs twice in `ids`."""
         if len(set(ids)) != len(ids):
             raise AgentError(f"policy {self.name!r}, agents: expected distinct agents, got {first_duplicate(ids)!r} twice")
 
     def make_reader(self, specs: Specs) -> RowReader | None:
-        """What a batcher or a runtime reads observations of this policy's agents with, in the layout that `specs` gives; None where only
-        Python can."""
+        """A compiled reader of this policy's observations, for a batcher or a runtime, in the layout of `specs`; None if only Python can
+        read them."""
         table = self._table
         return RowReader.of(specs, Directory(table.slots, self._turn.writer_word, table.births_at))
 
     def rename(self, name: str) -> None:
-        """Another name, for people and messages, before agents begin."""
+        """Sets the name used in messages, before agents begin."""
         self.name = self._turn.where = name
         self._engine = self._membership.engine = self._engine.as_version(self._engine.version, name)
 
     def number_by(self, numbering: Callable[[Sequence[AgentId]], Array]) -> None:
-        """Keys the agents' noise by other numbers than their ids, for an owner that names agents for itself.
+        """Keys the agents' noise by other numbers than their ids, for an owner that has its own agent names.
 
         Args:
-          numbering: ids to [n] uint64, distinct or not; a pure function as long as an agent lives.
+          numbering: ids to [n] uint64, distinct or not; a pure function during an agent's lifetime.
         Raises:
-          AgentError: agents have begun, whose noise is keyed already.
+          AgentError: there are active agents, whose noise is keyed already.
         """
         if len(self):
             raise AgentError(f"policy {self.name!r}: expected a policy without agents, got {len(self)}; number them before they begin")

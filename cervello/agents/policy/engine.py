@@ -1,4 +1,4 @@
-"""What decides: a model, its inferer and the wrappers around them, as one immutable thing that a policy swaps as a whole."""
+"""`Engine`: a model, its inferer and its wrappers, as one immutable object that a policy swaps as a whole."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from cervello.wrappers.suggest import marked
 
 
 class Engine:
-    """One version of a policy. Immutable: a batch that runs keeps the engine it began with.
+    """One version of a policy. Immutable: a running batch keeps the engine it began with.
 
     Attributes:
-      choice: what the inferer was made from.
-      stack: the wrappers, attached.
-      fast_path: the short way, when there is one: a single compiled call, wrappers included.
-      deadline_path: the way of batches that are over in time, when there is one.
+      choice: configuration that the inferer was created from.
+      stack: the attached wrappers.
+      fast_path: a single compiled call, wrappers included; None if unavailable.
+      deadline_path: runs batches with a deadline; None if unavailable.
       custom: whether the inferer is not one of the library's.
-      optional: whether some input may be left out.
+      optional: whether some input may be omitted.
       one_row: one agent's observation as columns.
-      sizes: where observations may differ in size; None for nearly all policies.
-      version: 1 for the first; every swap counts one more.
-      initial_rows: what restarts read of the slabs, as `Membership` found it last; None when it must look.
+      sizes: state of observations of open sizes; None for nearly all policies.
+      version: 1 for the first; every swap adds 1.
+      initial_rows: the slabs' rows that restarts read, as `Membership` last found them; None if they must be looked up.
     Raises:
-      UnsupportedError: outputs whose shapes depend on data, which agents would not get.
+      UnsupportedError: outputs whose shapes depend on data, which cannot be assigned to agents.
     """
 
     __slots__ = (
@@ -84,29 +84,29 @@ class Engine:
         self.inputs, self.outputs, self.non_leading_axes = marked(spec.inputs), spec.outputs, find_non_leading_axes(spec.outputs)
         self.optional = any(each.default is not None for each in spec.inputs.values())
         self._keys = frozenset(spec.inputs)
-        self._masks = [(name, each) for name, each in self.inputs.items() if each.is_mask]  # taken in more types than the model takes
+        self._masks = [(name, each) for name, each in self.inputs.items() if each.is_mask]  # accepted in more types than the model's
         self.one_row = OneRow(spec.inputs)
         self.custom = not isinstance(self.inferer, ModelInferer)
-        # A wrapper that may look at what the caller gives needs arrays that fit; the library's own leave that to the compiled door.
+        # A custom wrapper may read the caller's inputs and needs arrays that fit; others leave that to the compiled argument check.
         self._looks = self.custom or stack.looks
-        own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
+        own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.has_fused_ops else None
         chained = None if own is None else stack.chained()
         self.fast_path = None if own is None or chained is None else own.fast_path(stack.fused_ops, chained, Actions)
-        # A batch that may end early knows only then for how many rows a head would have to run.
+        # A batch that may end early determines only at run time for how many rows a head would have to run.
         self.deadline_path = None if own is None or chained is None or chained.stages else own.deadline_path(stack.fused_ops)
         self.sizes = OpenSizes(self, self._of_size) if model.open_dims else None
         self.initial_rows: InitialRows | None = None
 
     def _of_size(self, model: Model, stack: Stack) -> Engine:
-        """The same for a model of other sizes."""
+        """The same engine for a model of other sizes."""
         return Engine(model, self.name, self.choice, self.wrappers, self.threads, self.version, stack)
 
     def as_version(self, version: int, name: str) -> Engine:
-        """The same under another number and name."""
+        """The same engine under another version and name."""
         return Engine(self.model, name, self.choice, self.wrappers, self.threads, version, self.stack)
 
     def forget_slabs(self) -> None:
-        """Wrappers' slabs may have moved."""
+        """Invalidates cached slab addresses."""
         self.initial_rows = None
         for way in (self.fast_path, self.deadline_path):
             if way is not None:
@@ -114,7 +114,7 @@ class Engine:
 
     def decide(self, table: AgentTable, turn: ExclusiveLock, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
-        """The long way: everything checked, wrappers and inferer one after the other. No lock is held while they run."""
+        """The general path: checks all inputs, then runs wrappers and inferer one after the other. No lock is held while they run."""
         engine = self
         if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
             if any(map(is_ragged, inputs.values())):
@@ -129,10 +129,10 @@ class Engine:
 
     def run(self, table: AgentTable, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
             out: Mapping[str, Array] | None) -> tuple[View | None, dict[str, Array]]:
-        """Runs a batch and stores nothing.
+        """Runs a batch without storing state.
 
         Returns:
-          what `store` takes, None without rows; and columns by output name.
+          the argument of `store`, None without rows; and columns by output name.
         """
         n_rows = len(slots)
         if not (type(inputs) is dict or isinstance(inputs, Mapping)) or not (out is None or isinstance(out, Mapping)):
@@ -175,22 +175,22 @@ class Engine:
             table.advance(view.slots, view.n_rows)
 
     def report(self) -> None:
-        """Wrappers say what they noticed in a batch that is over; no lock is held."""
+        """Lets wrappers report on a finished batch; no lock is held."""
         self.stack.report(f"policy {self.name!r}")
 
     def actions(self, results: Mapping[str, Array]) -> Actions:
-        """Results, with the version that decided."""
+        """Results with the version that decided."""
         actions = Actions(results)
         if self.version != 1:
             actions.version = self.version
         return actions
 
     def fast_path_flags(self, deterministic: bool | Array, n_rows: int) -> Any:
-        """`flags` as the short way takes them: True for every row."""
+        """`flags` in the format of the fast path: True for every row."""
         return True if deterministic is True else self.flags(deterministic, n_rows)
 
     def flags(self, deterministic: bool | Array, n_rows: int) -> Array | None:
-        """[N] bool, or None when every row may draw."""
+        """[N] bool; None if no row is deterministic."""
         if isinstance(deterministic, (bool, np.bool_)):
             return np.ones(n_rows, np.bool_) if deterministic else None
         flags: Array | None

@@ -1,4 +1,4 @@
-"""`cervello.load`: from a file to a policy in one call."""
+"""`cervello.load`: loads a policy from a file in one call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "me
          share: Model | Policy | None = None, strict: bool = False, progress: linker.Progress | None = None,
          dims: Mapping[str, int] | None = None, spaces: Any = None, batch_axis: BatchAxis = None,
          rename: Mapping[str, str] | None = None) -> Policy:
-    """As `cervello.load`, whose docstring says what the arguments are, for what is no description.
+    """As `cervello.load`, whose docstring describes the arguments, for anything but a policy description.
 
     Raises:
       ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
@@ -48,7 +48,7 @@ def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "me
         raise ConfigurationError("source: expected a path, the bytes of an ONNX file, a ModelProto or a cervello.Model, got "
                                  f"{source!r}")
     else:
-        origin = ModelSource.of(source, rename)  # before it is read: a file that is written meanwhile is another one
+        origin = ModelSource.of(source, rename)  # before reading: a file that is rewritten meanwhile is another one
         graph = renamed(read(source), rename)
         wrappers, outputs = _with_sources(graph, wrappers, outputs)
         model = Model(graph, shared, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
@@ -57,7 +57,8 @@ def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "me
 
 def _with_sources(graph: Graph, wrappers: Sequence[Wrapper] | str, outputs: Sequence[str] | None,
                   ) -> tuple[Sequence[Wrapper] | str, Sequence[str] | None]:
-    """Wrappers and outputs when tensors that `Sample` reads are given too; the outermost that reads one hides it from the caller."""
+    """Wrappers and outputs if the tensors that `Sample` reads are returned too; the outermost wrapper that reads one hides it from the
+    caller."""
     listed: list[Wrapper] = [] if isinstance(wrappers, str) or not isinstance(wrappers, Sequence) else [*wrappers]
     if not any(isinstance(each, Sample) for each in listed):
         return wrappers, outputs

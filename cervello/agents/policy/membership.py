@@ -1,4 +1,4 @@
-"""Agents begin, end and begin again: all that are named or none, through the table, the wrappers and the inferer."""
+"""Begins, ends and restarts agents, all named or none, through the table, the wrappers and the inferer."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Numbers = int | Sequence[int] | Array
 
 
 class Membership:
-    """Who is there, and whom it has to be told. Mutable; every change is made alone.
+    """Active agents, and the hooks to call on changes. Mutable; every change holds the exclusive lock.
 
     Attributes:
-      engine: what decides for the agents just now.
+      engine: the current engine.
     """
 
     def __init__(self, table: AgentTable, engine: Engine, turn: ExclusiveLock):
         self.engine = engine
         self._table, self._turn = table, turn
-        self._noted: dict[AgentId, None] = {}  # agents that end as soon as possible
+        self._noted: dict[AgentId, None] = {}  # agents whose end is deferred
         engine.stack.reserve(table.capacity)
 
     def begin(self, ids: Ids, stream: Numbers, episode: Numbers | None) -> None:
@@ -63,7 +63,7 @@ class Membership:
             self.exclusive(change, lambda: self._note_end(names))
 
     def exclusive(self, change: Callable[[], T], later: Callable[[], T] | None = None) -> T:
-        """As `ExclusiveLock.exclusive`, after the ends that were noted."""
+        """As `ExclusiveLock.exclusive`, after deferred ends."""
         def after() -> T:
             if self._noted:
                 self._end_noted()
@@ -72,15 +72,15 @@ class Membership:
         return self._turn.exclusive(after, later)
 
     def _note_end(self, names: Sequence[AgentId]) -> None:
-        """They end when this thread gives back what it holds, or with the next change of agents by another thread.
+        """Defers the end until this thread releases its locks, or until the next change of agents by another thread.
 
         Raises:
-          AgentError: an unknown agent, or one that is named twice or has been noted before.
+          AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
         """
         check_kinds(names)
         noted, turn = self._noted, self._turn
         fresh = dict.fromkeys(names)
-        if turn.writer != get_ident():  # else the table is incomplete just now; unknown agents are left out later
+        if turn.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
             generations = turn.read(self._table.generations, list(fresh))
             unknown = [agent for agent, generation in zip(fresh, generations, strict=True) if generation is None or agent in noted]
             if unknown:
@@ -95,7 +95,8 @@ class Membership:
             self.exclusive(lambda: None)
 
     def _end_noted(self) -> None:
-        """Ends the agents that were noted and are still there; this thread has the turn. Errors of hooks are logged."""
+        """Ends the agents whose end was deferred and that are still active; this thread holds the exclusive lock. Errors of hooks are
+        logged."""
         while self._noted:
             noted = list(self._noted)
             for agent in noted:
@@ -109,9 +110,9 @@ class Membership:
                     deferred.log(error)
 
     def restart(self, ids: Ids, stream: Numbers | None, episode: Numbers | None) -> None:
-        """As `Policy.restart_agents`. Agents stay at their slots, where a look-up of before still finds them.
+        """As `Policy.restart_agents`. Agents keep their slots, so that an earlier lookup stays valid.
 
-        Where a hook may fail, or a batch that still runs will store to those slots, the next episode begins at others before the last one
+        If a hook may fail, or a running batch will store to those slots, the next episode begins in other slots before the last one
         ends.
         """
         some = type(ids) is Subset
@@ -133,7 +134,7 @@ class Membership:
             self.exclusive(change)
 
     def _initial_rows(self) -> InitialRows | None:
-        """The slabs as they lie now; None when somebody other than slabs must hear of a begin."""
+        """Current addresses of the slabs' initial rows; None if a hook must be called at a begin."""
         engine = self.engine
         if engine.initial_rows is None and not engine.stack.custom and not told(engine.inferer, (0,)):
             engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
@@ -145,7 +146,7 @@ class Membership:
         return self.exclusive(lambda: snapshot.save(self._table, self.engine, names, out))
 
     def checked(self, given: snapshot.Buffer) -> snapshot_format.Saved:
-        """A snapshot that fits; raises SnapshotError otherwise."""
+        """A parsed snapshot of this policy; raises SnapshotError otherwise."""
         saved = snapshot_format.read(given)
         snapshot.check(saved, self._table, self.engine)
         return saved
@@ -160,7 +161,7 @@ class Membership:
         def change() -> None:
             table = self._table
             if self.engine is not engine:
-                snapshot.check(saved, table, self.engine)  # again: it was swapped meanwhile
+                snapshot.check(saved, table, self.engine)  # again: the engine may have been swapped meanwhile
             there = table.slots
             ending = tuple(there) if saved.whole else tuple(agent for agent in saved.ids if agent in there)
             old = np.fromiter(there.values() if saved.whole else map(there.__getitem__, ending), np.int64, len(ending))
@@ -173,17 +174,18 @@ class Membership:
 
     def _begin(self, names: Sequence[AgentId], numbers: Array, streams: Array, episodes: Array, ending: Sequence[AgentId] = (),
                old: Array | None = None, saved: snapshot_format.Saved | None = None) -> None:
-        """Room first, then hooks, then the table: whatever fails, nobody has begun, and who was told of a begin is told of the end.
+        """Allocates first, then calls hooks, then updates the table. After an error no agent has begun, and each hook of a begin is
+        followed by that of the end.
 
         Args:
-          ending: whose episodes end when these begin, at the slots `old`.
-          saved: what the agents remember, and at which step they are.
+          ending: agents whose episodes end when these begin, at the slots `old`.
+          saved: the agents' state and steps.
         """
         table, engine = self._table, self.engine
         slots = table.unused(len(names))
         capacity = table.wanted(slots)
         if capacity > table.capacity:
-            engine.forget_slabs()  # also when the reserving fails halfway: slabs may have moved
+            engine.forget_slabs()  # also if reserving fails halfway: slabs may have moved
             engine.stack.reserve(capacity)
             table.reserve(capacity)
         table.prepare(slots, numbers, streams, episodes, 0 if saved is None else saved.steps)
@@ -200,14 +202,14 @@ class Membership:
                 engine.stack.set_state(slots, saved.state)
             self._turn.write(lambda: table.publish(names, slots, ending, old))
         except BaseException:
-            if table.membership_version == membership_version:  # an interrupt may also come when all is done
+            if table.membership_version == membership_version:  # an interrupt may also come after all is done
                 for hook in reversed(undo):
-                    with suppress(Exception):  # the first error is the one to tell of
+                    with suppress(Exception):  # the first error is raised
                         hook()
             raise
 
     def _say_end(self, slots: Array) -> None:
-        """Calls every hook, whatever the others do, then raises the first error."""
+        """Calls every hook, also after an error, then raises the first error."""
         engine = self.engine
         hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
         hooks += [partial(engine.inferer.end_agent, slot) for slot in told(engine.inferer, slots.tolist())]
@@ -222,7 +224,7 @@ class Membership:
 
 
 def tell(inferer: Inferer, slots: Sequence[int]) -> None:
-    """Tells an inferer of agents that it decides for from now on, all or none."""
+    """Notifies an inferer of its agents, all or none."""
     begun: list[int] = []
     try:
         for slot in told(inferer, slots):
@@ -236,6 +238,6 @@ def tell(inferer: Inferer, slots: Sequence[int]) -> None:
 
 
 def told(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
-    """The slots that an inferer must be told of: none where it would do nothing."""
+    """The slots that an inferer must be notified of: none if its hook does nothing."""
     deaf = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
     return () if deaf else slots

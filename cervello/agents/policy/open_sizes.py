@@ -1,4 +1,4 @@
-"""Agents whose observations differ in a size that the file leaves open: they run in groups of equal size."""
+"""Agents whose observations differ in a size that the file leaves open run in groups of equal size."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from cervello.wrappers import Stack
 if TYPE_CHECKING:
     from cervello.agents.policy.engine import Engine
 
-_KEPT = 64  # engines of other sizes; they share the weights and the wrappers' state
+_KEPT = 64  # number of cached engines of other sizes; they share the weights and the wrappers' state
 
 
 class OpenSizes:
-    """The engines of one policy, one for each combination of sizes that agents have had. Mutable; threads may share it.
+    """The engines of one policy, one for each combination of sizes seen. Mutable; thread-safe.
 
     Args:
-      engine: for the sizes that the specs show.
-      make: an engine from a model of other sizes.
+      engine: for the sizes in the specs.
+      make: creates an engine from a model of other sizes.
     """
 
     def __init__(self, engine: Engine, make: Callable[[Model, Stack], Engine]):
@@ -58,7 +58,7 @@ class OpenSizes:
             sole = sole_input(self._engine.inputs)
             observation = {} if sole is None else {sole: observation}
         if any(name not in observation for name, _, _ in self._axes):
-            return self._engine  # whose pad says what is missing
+            return self._engine  # its pad names the missing input
         try:
             rows = {name: np.shape(observation[name]) for name, _, _ in self._axes}
         except ValueError:  # ragged
@@ -67,7 +67,7 @@ class OpenSizes:
         return self._of(self._sizes(rows, whose), whose)
 
     def columns(self, ids: Sequence[AgentId], observations: Sequence[Any]) -> dict[str, Array]:
-        """Observations of any sizes as columns; [N] rows as `open_pad.ragged` gives them, of inputs in whose sizes they differ.
+        """Observations of any sizes as columns. Inputs whose sizes differ become [N] rows as `open_pad.ragged` returns them.
 
         Raises:
           InputError: an observation that does not fit, or whose sizes this policy cannot take.
@@ -88,7 +88,7 @@ class OpenSizes:
         return self.columns(ids, [{name: each[row] for name, each in rows.items()} for row in range(n_rows)])
 
     def groups(self, columns: Mapping[str, Any], n_rows: int) -> list[tuple[Engine, list[int], dict[str, Array]]]:
-        """Rows of equal size, each with their engine and columns of their own.
+        """Groups of rows of equal size, each with its engine and its own columns.
 
         Args:
           columns: of all inputs, of one size or [N] rows of several.
@@ -107,7 +107,7 @@ class OpenSizes:
                 for own, rows in found.values()]
 
     def _row_shape(self, spec: TensorSpec, column: Any) -> tuple[int, ...]:
-        """The shape of one row of what was given as a column of one size."""
+        """The shape of one row of a column of one size."""
         try:
             return spec.row_shape(np.shape(column))
         except ValueError as error:
@@ -115,7 +115,7 @@ class OpenSizes:
                              "array of type object, with a row for each agent") from error
 
     def _whole(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
-        """A column that has as many rows as there are agents."""
+        """A column with as many rows as there are agents."""
         if spec.open_axes and spec.batch_axis is not None and is_ragged(column):
             if len(column) != n_rows:
                 raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected {n_rows} rows, got {len(column)}; row i "
@@ -126,7 +126,7 @@ class OpenSizes:
         return fitted(self._engine.name, replace(spec, shape=shape) if spec.admits(shape) else spec, column, n_rows)
 
     def _chosen(self, spec: TensorSpec, column: Array, rows: Sequence[int]) -> Array:
-        """Some rows, of the shape of `spec`, as a column of their own."""
+        """A copy of some rows, of the shape of `spec`."""
         if not is_ragged(column):
             return column if spec.batch_axis is None else np.take(column, rows, spec.batch_axis)
         found = []
@@ -173,13 +173,13 @@ class OpenSizes:
             while len(self._engines) > _KEPT:
                 self._engines.popitem(last=False)
         else:
-            with suppress(KeyError):  # another thread has just let it go
+            with suppress(KeyError):  # another thread has just removed it
                 self._engines.move_to_end(key)
         return found
 
 
 def _refusal(engine: Engine) -> str:
-    """Why a policy cannot take other sizes; "" when it can."""
+    """The reason why a policy cannot take other sizes; "" if it can."""
     if not isinstance(engine.choice, (str, InfererConfig)):
         return f"inferer {engine.choice!r} is opened for these sizes only"
     if engine.stack.custom:
@@ -195,7 +195,7 @@ def _refusal(engine: Engine) -> str:
 
 def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: ExclusiveLock, slots: Array, columns: Mapping[str, Any],
                      deterministic: bool | Array, out: Mapping[str, Array] | None) -> Actions:
-    """Decides for rows that differ in size: a batch for each size, and state is stored when all have succeeded.
+    """Decides for rows that differ in size: one batch per size. State is stored after all have succeeded.
 
     Args:
       slots: [N] int64, of the agents.
@@ -203,9 +203,9 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
       deterministic: as `Engine.flags` takes it.
       out: None.
     Returns:
-      Actions: columns by output name. Outputs of open size, and those whose rows do not lie in front, are [N] rows of type object.
+      Actions: columns by output name. Outputs of open size, and those whose batch axis is not 0, are [N] rows of type object.
     Raises:
-      InputError, or what a group's run raises: nothing has changed then.
+      InputError, or the error of a group's run: nothing has changed then.
     """
     if out is not None:
         raise InputError(f"policy {engine.name!r}, out: expected None for rows of different sizes, got {list(out)}; give arrays with "
@@ -227,10 +227,10 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
 
 
 def _merged(spec: TensorSpec, parts: Sequence[tuple[list[int], Array]]) -> Array:
-    """One column of the results of all groups.
+    """Merges one output column of all groups.
 
     Args:
-      parts: rows, and the column that a group gave for them.
+      parts: rows, and the group's column for them.
     """
     order = np.argsort(np.array([row for rows, _ in parts for row in rows], np.int64))
     if spec.batch_axis == 0 and not spec.open_axes and all(spec.row_shape(column.shape) == spec.shape for _, column in parts):

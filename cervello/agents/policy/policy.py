@@ -35,17 +35,17 @@ from cervello.native.frontend.importer import Source
 from cervello.spec import AgentId, Array, Inferer, Wrapper
 
 Observation = Mapping[str, Any]
-Measured = tuple[tuple[int, float], tuple[int, float]]  # few rows and several, with the seconds that they take
+Measured = tuple[tuple[int, float], tuple[int, float]]  # (rows, seconds) of a small batch and of a larger one
 
 
 class Measure(Protocol):
-    """Times what is to decide for a policy."""
+    """Times an engine for a policy before it decides."""
 
     def __call__(self, policy: Policy, engine: Engine | None = None) -> Measured | None: ...
 
 
 class Follower(Protocol):
-    """Wants to know what a policy's batches will take after a swap."""
+    """Is notified of the measured costs after a swap."""
 
     measure: Measure | None
 
@@ -58,18 +58,18 @@ class Policy(PolicyAgents):
     Args:
       model: many policies may share one.
       inferer: "basic", "fixed", "dynamic", "memoizing", one of `cervello.inferers`, or an object of `cervello.Inferer`.
-      wrappers: outermost first; "auto" takes what `cervello api` proposes.
+      wrappers: outermost first; "auto" uses those that `cervello api` suggests.
       seed: of all noise; an agent's noise depends only on seed, stream, agent, episode and its step.
       threads: large batches are split over this many.
-      spaces: a game, as `cervello.spaces.Spaces` or anything that it takes: how observations become inputs and outputs become actions,
-        for `predict` and environments. With wrappers="auto" actions are drawn by the head of its action space.
+      spaces: an environment's spaces, as `cervello.spaces.Spaces` or anything that it accepts: they define how observations become inputs
+        and outputs become actions, for `predict` and environments. With wrappers="auto" the head of its action space draws the actions.
     Raises:
-      ConfigurationError, WrapperError: the options make no sense, or not for this model.
+      ConfigurationError, WrapperError: the options are invalid, or do not fit this model.
       UnsupportedError: an output whose shape depends on data.
 
     Attributes:
-      name: the model's, or what `load(name=…)` gave; errors begin with it.
-      make_reader: what a batcher reads observations with.
+      name: the model's, or the one given to `load(name=…)`; errors begin with it.
+      make_reader: creates a batcher's reader of observations.
     """
 
     def __init__(self, model: Model, *, inferer: str | InfererConfig | Inferer = "memoizing", wrappers: Sequence[Wrapper] | str = (),
@@ -84,10 +84,10 @@ class Policy(PolicyAgents):
                         self._game.reduced())
 
     def clone_without_agents(self, engine: Engine | None = None) -> Policy | None:
-        """The same policy without agents, on the same model, to try things with; None where parts of a user's own cannot be made twice.
+        """The same policy without agents, on the same model, for trial runs; None if custom parts cannot be cloned.
 
         Args:
-          engine: what is to decide in it; None for what decides now.
+          engine: the engine of the clone; None for the current one.
         """
         engine = self._engine if engine is None else engine
         if engine.stack.custom or not isinstance(engine.choice, (str, InfererConfig)):
@@ -97,22 +97,22 @@ class Policy(PolicyAgents):
         return clone
 
     def follow(self, follower: Follower) -> None:
-        """Tells a follower of swaps, as long as it is alive."""
+        """Notifies a follower of swaps for as long as it is alive."""
         self._followers.add(follower)
 
     # Swaps --------------------------------------------------------------------------------------------------------------
 
     def replace(self, new: Model | Source, *, wrappers: Sequence[Wrapper] | None = None,
                 inferer: str | InfererConfig | Inferer | None = None) -> None:
-        """Another model decides from the next batch on; agents, their state and their noise stay. Other threads go on deciding meanwhile.
+        """Replaces the model from the next batch on. Agents, their state and their noise stay. Other threads continue to decide meanwhile.
 
         Args:
-          new: a model, or a file to load as this policy's was.
-          wrappers: the same ones with other parameters (statistics of `Normalize`, say), which swap together with the model.
-          inferer: another one than the one chosen at first.
+          new: a model, or a file to load with the same options.
+          wrappers: the same wrappers with other parameters (statistics of `Normalize`, say), swapped together with the model.
+          inferer: another inferer than the one chosen at first.
         Raises:
-          ModelError: the file cannot be used. ConfigurationError: the model takes or gives something else than the old one.
-          WrapperError: the wrappers are others. The old policy goes on then.
+          ModelError: the file cannot be used. ConfigurationError: the model's inputs or outputs differ from those of the old one.
+          WrapperError: the wrappers differ in kind. The old policy stays active in each case.
         """
         self._turn.check_outside()
         model = new if isinstance(new, Model) else self.model.loaded(new)
@@ -120,7 +120,7 @@ class Policy(PolicyAgents):
             self._swap(successor(self._engine, model, wrappers, inferer))
 
     def update_weights(self, weights: Mapping[str, Any]) -> None:
-        """Other weights in the same plan, from the next batch on; agents, their state and their noise stay.
+        """Replaces weights in the same plan, from the next batch on. Agents, their state and their noise stay.
 
         Args:
           weights: arrays by the names of the file's constants, all or some.
@@ -136,7 +136,7 @@ class Policy(PolicyAgents):
         measured: Measured | None = None
         measure = next((follower.measure for follower in followers if follower.measure is not None), None)
         if measure is not None:  # before it goes live, on this thread
-            with suppress(CervelloError):  # made-up observations need not suit it
+            with suppress(CervelloError):  # it may reject synthetic observations
                 measured = measure(self, new)
 
         def change() -> None:
@@ -146,12 +146,12 @@ class Policy(PolicyAgents):
                 new.stack.transfer_state(old.stack)
                 new.stack.reserve(self._table.capacity)
             if [spec.wide for spec in new.inputs.values()] != [spec.wide for spec in old.inputs.values()]:
-                self._pads = []  # these know specs
+                self._pads = []  # these depend on the specs
             self._engine = self._membership.engine = new
             for follower in followers:
                 follower.swapped(new.version, None if follower.measure is None else measured)
             for slot in told(old.inferer, slots):
-                with suppress(Exception):  # it no longer decides; what it makes of the end is its own business
+                with suppress(Exception):  # it no longer decides; errors of its end do not matter
                     old.inferer.end_agent(slot)
 
         self._membership.exclusive(change)
@@ -160,19 +160,19 @@ class Policy(PolicyAgents):
 
     def predict(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                 action_masks: Any = None) -> tuple[Array, PredictState | None]:
-        """Decides for rows that are no agents, as Stable-Baselines3's `predict` does; its `evaluate_policy` takes a policy as it is.
+        """Decides for rows without agents, as Stable-Baselines3's `predict`; its `evaluate_policy` accepts a policy unchanged.
 
-        Rows without a state begin an episode of their own; what they draw depends on the policy's seed, the number of such calls before,
+        Rows without a state begin an episode of their own. Their noise depends on the policy's seed, the number of such calls before,
         the row and its step, so that no two episodes repeat noise.
 
         Args:
           observation: one of the observation space, or a batch of them [N, …].
-          state: what the last call returned; None begins anew.
-          episode_start: [N] bool, rows whose episode begins with this observation: their state is fresh.
+          state: returned by the last call; None begins new episodes.
+          episode_start: [N] bool, rows whose episode begins with this observation: they get initial state.
           deterministic: no noise.
           action_masks: nonzero for allowed actions, [N, …]; an action must be allowed by this mask and by that of the observation.
         Returns:
-          actions of the action space, [N, …] or one alone; the new state, None for policies that neither remember nor draw.
+          actions of the action space, [N, …] or a single one; the new state, None for policies without state and noise.
         Raises:
           ConfigurationError: the policy was loaded without `spaces`. InputError: an observation, state or mask that does not fit.
         """
@@ -182,7 +182,7 @@ class Policy(PolicyAgents):
 
     def decide(self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
                action_masks: Any = None) -> Prediction:
-        """As `predict`, with all outputs beside the actions; `envs.RecordedPolicy` makes a `Decision` of them.
+        """As `predict`, with all outputs besides the actions; `envs.RecordedPolicy` converts them to a `Decision`.
 
         Args:
           observation, state, episode_start, deterministic, action_masks: as in `predict`.
@@ -192,28 +192,28 @@ class Policy(PolicyAgents):
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self, ids: Ids | None = None, out: Any = None) -> bytes | memoryview:
-        """Agents as bytes: who is there, where their noise stands, what their wrappers remember. See `agents.policy.snapshot_format`.
+        """Serializes agents: ids, noise counters, and wrapper state. See `agents.policy.snapshot_format`.
 
         Args:
           ids: agents to save; None for all, and then all others end when it is restored.
           out: a buffer to write to, at least as large as the snapshot.
         Returns:
-          bytes, or a view of what was written of `out`.
+          bytes, or a view of the written part of `out`.
         Raises:
-          AgentError: an unknown agent. WrapperError: a wrapper that does not show its state. InputError: `out` does not fit.
+          AgentError: an unknown agent. WrapperError: a wrapper that does not expose its state. InputError: `out` does not fit.
         """
         with self._naming:
             return self._membership.save(ids, out)
 
     def restore(self, state: Any, ids: Ids | None = None) -> None:
-        """Puts agents back where a snapshot has them: what they decide from here is bitwise what they decided from there.
+        """Restores agents from a snapshot: their later decisions are bitwise those that followed it.
 
-        A snapshot of all agents brings back exactly those; one of some agents puts these back, or lets them begin, and leaves others alone.
+        A snapshot of all agents restores exactly those. A snapshot of some agents restores or begins these and leaves others unchanged.
 
         Args:
-          state: bytes that `snapshot` gave.
-          ids: other ids for the snapshot's agents, one for each in its order; others are left alone then. Their noise goes on as that of
-            the agents with these ids.
+          state: bytes that `snapshot` returned.
+          ids: other ids for the snapshot's agents, one for each in its order; others are left unchanged then. Their noise continues as that
+            of the agents with these ids.
         Raises:
           SnapshotError: damaged bytes, or a snapshot of another policy, seed or other wrappers; nothing has changed then.
         """
@@ -221,7 +221,7 @@ class Policy(PolicyAgents):
             self._membership.restore(state, ids)
 
     def checked_snapshot(self, state: Any) -> Saved:
-        """What the snapshot `state` says, when it is one of this policy; raises as `restore` does, and changes nothing."""
+        """Parses the snapshot `state` if it is one of this policy; raises as `restore` does, and changes nothing."""
         return self._membership.checked(state)
 
     # Deciding -----------------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Policy(PolicyAgents):
         """Decides for agents given by name.
 
         Args:
-          observations: {agent: {input: row}}, or {agent: row} where there is one input that must be given. Rows may differ in sizes
+          observations: {agent: {input: row}}, or {agent: row} if there is one required input. Rows may differ in sizes
             that the file leaves open (`TensorSpec.open_axes`); agents of one size run together then.
           deterministic: no noise, for all or by agent.
         Returns:
@@ -256,8 +256,8 @@ class Policy(PolicyAgents):
         if not ids:
             self._engine.flags(flags, 0)
             return self._engine.actions({})
-        pads = self._pads  # a pad for every thread that decides just now
-        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs, make_reader=RowReader.of)  # in turn: each learns what is needed
+        pads = self._pads  # one pad per thread that is currently deciding
+        pad = pads.pop(0) if pads else ScratchPad(self._engine.inputs, make_reader=RowReader.of)  # in rotation, so that each one adapts
         try:
             try:
                 pad.fill(list(observations.values()), ids, self.name)
@@ -294,15 +294,15 @@ class Policy(PolicyAgents):
         """Decides for rows.
 
         Args:
-          ids: distinct agents that have begun.
-          inputs: a column [N, ...] per input; row i belongs to ids[i]. Open sizes are those of the column. Of an input that has some it may
-            be an [N] array of type object instead, of rows whose sizes differ: rows of one size run together.
+          ids: distinct active agents.
+          inputs: a column [N, ...] per input; row i belongs to ids[i]. Open sizes are those of the column. An input with open sizes may
+            also be an [N] array of type object, of rows whose sizes differ: rows of one size run together.
           deterministic: no noise, for all or [N] bool by row.
           out: arrays to write to, by output name; others are allocated.
-          expected_version: the `membership_version` that the caller knows of: when agents have begun or ended since, nothing is decided.
-            A tuple of ids is trusted then to name distinct agents that were there.
+          expected_version: the caller's `membership_version`: if agents have begun or ended since, the call decides nothing.
+            It then relies on a tuple of ids to name distinct active agents.
         Returns:
-          Actions: columns by output name; of rows whose sizes differ, outputs of open size, and those whose rows do not lie in front, are
+          Actions: columns by output name. For rows whose sizes differ, outputs of open size, and those whose batch axis is not 0, are
           [N] rows of type object.
         Raises:
           AgentError, InputError: nothing has changed then.
@@ -310,14 +310,14 @@ class Policy(PolicyAgents):
         kind = type(ids)
         if kind is not list and kind is not tuple and kind is not np.ndarray and kind is not Subset:
             with self._naming:
-                ids = as_id_list(ids)  # once, and before anything is looked up: an iterator may do as it likes
+                ids = as_id_list(ids)  # once, and before any lookup: an iterator may run any code
         table = self._table
         engine = self._engine
         if engine.optional and (type(inputs) is not dict or len(inputs) < len(engine.inputs)):
             inputs = completed(engine.inputs, inputs, len(ids))
         if engine.fast_path is not None:
-            # The thread that has the lock has the table for itself: a change of agents waits for it, other batches go the long way. This is
-            # `ExclusiveLock.try_exclusive` written out: its calls would take a fifth of the time of a small batch.
+            # The thread that holds the lock may use the table: a change of agents waits, other batches take the general path. This is
+            # `ExclusiveLock.try_exclusive` inlined: its calls would take a fifth of the time of a small batch.
             holder = self._holder
             owner = mine = get_ident()
             try:
@@ -325,9 +325,9 @@ class Policy(PolicyAgents):
                 if owner is mine:
                     if expected_version is not None and expected_version != table.membership_version:
                         raise ChangedError(expected_version, table.membership_version)
-                    engine = self._engine  # read here: a swap waits for its turn too
+                    engine = self._engine  # read here: a swap waits for the lock too
                     fast_path = engine.fast_path
-                    last, slots, moves = table.last  # `rows`, written out for a crowd that comes again: a call less
+                    last, slots, moves = table.last  # `rows`, inlined to save a call
                     equal_ids = table.equal_ids
                     if moves != table.moves or (kind is not list and kind is not tuple) or equal_ids(kind is tuple, 0, ids, last) != 2:
                         slots = table.rows(ids) if expected_version is None or kind is not tuple else table.known(ids)  # type: ignore[arg-type]
@@ -366,7 +366,7 @@ class Policy(PolicyAgents):
                              "signal handler in the middle of it; decide afterwards")
         try:
             with lock:
-                table.enter(batch)  # first: agents that end from here on leave their slots to nobody else
+                table.enter(batch)  # first: slots of agents that end from here on are not reused
                 if expected_version is not None and expected_version != table.membership_version:
                     raise ChangedError(expected_version, table.membership_version)
                 slots, engine = table.rows(ids), self._engine
@@ -381,10 +381,10 @@ class Policy(PolicyAgents):
                 catch_up()
 
     def repeat(self, ids: list[int], deterministic: Array | None) -> RepeatedBatch | None:
-        """A batch to run again and again; None where no compiled call does all of it.
+        """A batch to be run repeatedly; None if it does not fit into one compiled call.
 
         Args:
-          ids: agents that have begun. deterministic: [N] bool; None when every row may draw.
+          ids: active agents. deterministic: [N] bool; None if no row is deterministic.
         """
         engine = self._engine
         if engine.fast_path is None or engine.sizes is not None:
@@ -392,13 +392,13 @@ class Policy(PolicyAgents):
         return RepeatedBatch(engine, ids, deterministic)
 
     def run_repeated(self, batch: RepeatedBatch, call: Call, word: int) -> tuple[int, bool]:
-        """Runs a batch inside a compiled call of the caller's, which makes the call of `FastPath.context` in the midst of it.
+        """Runs a batch inside a compiled call of the caller's, which itself calls `FastPath.context`.
 
         Args:
-          call: (address of the plan, word, inputs, outputs, slots, steps, keys[, flags, None]) → 0 when it did nothing.
-          word: handed on.
+          call: (address of the plan, word, inputs, outputs, slots, steps, keys[, flags, None]) → 0 if it did nothing.
+          word: passed on.
         Returns:
-          what `call` gave, 0 too when this batch must take another way; and whether that is for ever.
+          the result of `call`, also 0 if this batch needs another path; and whether that is permanent.
         Raises:
           AgentError: agents have ended; nothing has happened then.
         """
@@ -436,9 +436,9 @@ class Policy(PolicyAgents):
 
         Args:
           ids, inputs, expected_version: as `infer_batch` takes them.
-          limit: what is asked for; it tells afterwards how many rows have run.
+          limit: the time limit; afterwards it holds how many rows have run.
         Returns:
-          Actions: columns of so many rows; None when this batch must take another way, and nothing has happened then.
+          Actions: columns of so many rows; None if this batch needs another path, and nothing has happened then.
         Raises:
           AgentError: agents have begun or ended.
         """
@@ -462,13 +462,13 @@ class Policy(PolicyAgents):
 
     @property
     def supports_deadline(self) -> bool:
-        """Whether `infer_within` has a way."""
+        """Whether `infer_within` is available."""
         return self._engine.deadline_path is not None
 
 
 def _again(model: Model, inferer: Any, wrappers: tuple[Wrapper, ...], seed: int, threads: int, version: int, name: str,
            state: bytes, joint: Any = None) -> Policy:
-    """A pickled policy in the process that unpickles it: the file is loaded, the agents are restored."""
+    """Unpickles a policy: the file is loaded, the agents are restored."""
     policy = Policy(model, inferer=inferer, wrappers=wrappers, seed=seed, threads=threads, spaces=joint)
     policy.name = name
     policy._engine = policy._membership.engine = policy._engine.as_version(version, name)

@@ -1,4 +1,4 @@
-"""Decisions without agents: whatever a row remembers travels with the caller, as Stable-Baselines3's `predict` has it."""
+"""Decisions without agents: the caller holds each row's state, as in Stable-Baselines3's `predict`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from cervello.noise import agent_number, derive_keys
 from cervello.spec import Array, Wrapper
 from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
 
-# Rows of predict are agents of a name that no caller's agent has the noise of.
+# Rows of predict are agents of a name whose noise no caller's agent shares.
 _FIRST_NUMBER = agent_number("cervello.predict")
-WITHOUT_STATE = (Clip, Fill, Guard, Image, Normalize)  # wrappers that remember nothing and draw nothing
+WITHOUT_STATE = (Clip, Fill, Guard, Image, Normalize)  # wrappers without state and noise
 
 
 class PredictState:
-    """What the rows of a `predict` remember: opaque, immutable, reusable, picklable.
+    """State of the rows of a `predict`: opaque, immutable, reusable, picklable.
 
     Attributes:
-      policy: what the policy that gave it remembers, as (origin, seed, names and shapes).
-      stream: the call of `predict` that began with no state.
+      policy: the state's layout in the policy that returned it, as (origin, seed, names and shapes).
+      stream: number of the call of `predict` that began without a state.
       episodes: [N] int64, episodes of each row since then.
       steps: [N] int64, decisions of each row in its episode.
       memory: wrappers' state by name, [N, …].
@@ -48,43 +48,43 @@ class PredictState:
 
 
 def _fixed(array: Array) -> Array:
-    """The array, which nobody writes to any more."""
+    """The array, made read-only."""
     array.flags.writeable = False
     return array
 
 
 def _needed(wrappers: Sequence[Wrapper], output: str | None) -> Sequence[Wrapper]:
-    """Wrappers that give one output at least: an outermost `Sample` whose action it is gives nothing else. None: all outputs."""
+    """Wrappers that return at least one output: an outermost `Sample` whose action is needed returns nothing else. None: all outputs."""
     if output is not None and wrappers and type(wrappers[0]) is Sample and wrappers[0].names.get("action") == output:
         return (wrappers[0].action_only(), *wrappers[1:])
     return wrappers
 
 
 class Predictor:
-    """Runs rows that are no agents, on slots and slabs of its own. One call at a time; others wait.
+    """Runs rows without agents, on its own slots and slabs. One call at a time; other threads wait.
 
     Args:
-      engine: of the policy, whose model, inferer and wrappers are used in a copy.
+      engine: of the policy; its model, inferer and wrappers are cloned.
       origin: hash of the weights that the policy was loaded with.
       seed: of all noise.
-      output: the only one that is looked at; others may be missing in what `run` gives. None: all of them.
+      output: the only output needed; others may be missing in the result of `run`. None: all of them.
 
     Raises:
-      ConfigurationError: a wrapper or inferer of the user's own, which cannot be copied.
+      ConfigurationError: a custom wrapper or inferer, which cannot be cloned.
     """
 
     def __init__(self, engine: Engine, origin: str, seed: int, output: str | None):
         if engine.stack.custom or engine.custom:
             raise ConfigurationError(f"policy {engine.name!r}, predict: expected wrappers and an inferer of the library, got others, whose "
                                      "state predict cannot carry; begin agents and use infer_batch")
-        self.source = engine  # what it was made from: another one after a swap
+        self.source = engine  # its origin; the policy's engine differs after a swap
         self._engine = Engine(engine.model, engine.name, engine.choice, _needed(engine.wrappers, output), engine.threads, engine.version)
         self._table, self._turn = AgentTable(seed), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
         self._slots = self._streams = self._zeros = self._ones = _fixed(np.zeros(0, np.int64))
         self._numbers: Array = np.zeros(0, np.uint64)
-        self._last: PredictState | None = None  # what the slots hold, as it was given to the caller
+        self._last: PredictState | None = None  # content of the slots, as returned to the caller
         stack = self._engine.stack
         self._slabs = stack.slabs()
         draws = bool(engine.model.random_nodes)
@@ -102,11 +102,11 @@ class Predictor:
 
         Args:
           columns: [N, …] by input.
-          state: what the last call gave, or None: every row begins an episode.
+          state: returned by the last call, or None: every row begins an episode.
           starts: [N] bool, rows that begin another episode; None for none.
-          stream: of the noise, when `state` is None.
+          stream: of the noise, if `state` is None.
         Returns:
-          outputs by name, and the new state; None for a policy that neither remembers nor draws.
+          outputs by name, and the new state; None for a policy without state and noise.
         Raises:
           InputError: a state or flags that do not fit; nothing has changed then.
         """
@@ -115,7 +115,7 @@ class Predictor:
                 self._refuse("None, since the policy remembers nothing", state)
             with self._lock:
                 self._rows(n_rows)
-                return self._decide(columns, n_rows, False), None  # there is nothing to draw
+                return self._decide(columns, n_rows, False), None  # no noise is needed
         if state is not None:
             self._check(state, n_rows)
         fresh = None if state is None or starts is None else self._flags(starts, n_rows)
@@ -139,7 +139,7 @@ class Predictor:
             return results, after
 
     def _put(self, slots: Array, state: PredictState, fresh: Array | None) -> Array:
-        """Puts rows where a state has them, and those that are fresh at the begin of their next episode; gives their episodes."""
+        """Loads the rows of a state, with initial state for rows that begin; returns their episodes."""
         episodes, steps = state.episodes, state.steps
         if fresh is not None and fresh.any():
             episodes, steps = episodes + fresh, np.where(fresh, 0, steps)
@@ -158,13 +158,13 @@ class Predictor:
             slab.begin(slots)
 
     def _rows(self, n_rows: int) -> Array:
-        """[N] int64, the slots 0 to N - 1, with room for them."""
+        """[N] int64, the slots 0 to N - 1, allocated."""
         if n_rows > self._table.capacity:
             self._engine.forget_slabs()
             self._engine.stack.reserve(n_rows)
             self._table.reserve(n_rows)
         if len(self._slots) != n_rows:
-            self._last = None  # it tells of so many rows as there were
+            self._last = None  # it describes the old number of rows
             self._streams = np.zeros(n_rows, np.int64)
             self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
             self._numbers = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)

@@ -1,4 +1,4 @@
-"""The same agents in the same columns, decided for again and again inside another compiled call."""
+"""A batch of fixed agents and columns, run repeatedly inside another compiled call."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class RepeatedBatch:
     `Policy.run_repeated`.
 
     Attributes:
-      ids: of its agents. engine: what decides; after a swap the batch is of no use any more.
+      ids: of its agents. engine: the engine; after a swap the batch is invalid.
       inputs, outputs: columns [N, ...] by name, contiguous; row i belongs to ids[i].
-      slots: [N] int64, where the agents were when the table's `moves` was `moves`.
-      deterministic: as the compiled call takes it: nothing when every row may draw, else flags [N] and None.
+      slots: [N] int64, slots of the agents when the table's `moves` was `moves`.
+      deterministic: as the compiled call takes it: empty if no row is deterministic, else flags [N] and None.
     """
 
     __slots__ = ("deterministic", "engine", "ids", "inputs", "moves", "outputs", "slots")

@@ -1,4 +1,4 @@
-"""A new model in the place of an old one, between two decisions."""
+"""Replaces a model by another one between two decisions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cervello.inferers import InfererConfig, ModelInferer
 from cervello.native import Model
 from cervello.spec import Inferer, Specs, Wrapper
 
-_WARMED = 16  # batch sizes, those used last, whose plans are made before the swap
+_WARMED = 16  # number of batch sizes, most recently used, whose plans are made before the swap
 
 
 def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inferer: str | InfererConfig | Inferer | None) -> Engine:
-    """The next engine of a policy, complete and warm; the old one goes on deciding meanwhile.
+    """The next engine of a policy, complete and warm; the old one continues to decide meanwhile.
 
     Args:
-      wrappers: with other parameters; None to keep the ones there are, whose state is simply still there.
+      wrappers: with other parameters; None keeps the current ones with their state.
       inferer: None to choose as before.
     Raises:
-      ConfigurationError, WrapperError: the model takes or gives something else, or the wrappers cannot take over the state.
+      ConfigurationError, WrapperError: the model's inputs or outputs differ, or the wrappers cannot take over the state.
     """
     check_same(old, model)
     choice = old.choice if inferer is None else inferer
@@ -43,7 +43,8 @@ def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inf
 
 
 def check_same(old: Engine, model: Model) -> None:
-    """Raises ConfigurationError unless a model takes and gives what the one it replaces does: counts, names, order, shapes, types, axes."""
+    """Raises ConfigurationError unless a model's inputs and outputs equal those of the old one: counts, names, order, shapes, types, axes.
+    """
     was = old.model
     for side, now, before in (("inputs", model.inputs, was.inputs), ("outputs", model.outputs, was.outputs)):
         _check_specs(f"policy {old.name!r}, replace, {side}", now, before)

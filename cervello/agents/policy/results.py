@@ -1,4 +1,4 @@
-"""What a decision gave, on its way to the caller: checked before anything is stored."""
+"""Checks the results of a decision before any state is stored, and passes them to the caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cervello.spec import Array, Specs
 
 
 def check_nothing_more(where: str, specs: Specs, outputs: Mapping[str, Array]) -> None:
-    """Raises ExecutionError when wrappers or inferer of a user's own give what the specs do not promise."""
+    """Raises ExecutionError if custom wrappers or inferers return outputs that are not in the specs."""
     more = [name for name in outputs if name not in specs]
     if more:
         raise ExecutionError(f"policy {where!r}: expected outputs {list(specs)}, got {more} too; a wrapper's attach must promise what it "
@@ -21,12 +21,12 @@ def check_nothing_more(where: str, specs: Specs, outputs: Mapping[str, Array]) -
 
 
 def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -> None:
-    """Raises InputError unless `out` holds arrays of the right shape and type, by names of outputs, that share no element."""
+    """Raises InputError unless `out` holds arrays of the right shape and type, by names of outputs, that do not overlap."""
     for name, array in out.items():
         spec = specs.get(name)
         plain = spec is not None and type(array) is np.ndarray and array.shape == spec.batched(n_rows) and array.dtype == spec.dtype
         if not plain or not array.flags.writeable:
-            bind_outputs(where, specs, n_rows, out)  # finds the words, or that a subclass of an array will do
+            bind_outputs(where, specs, n_rows, out)  # raises the error, or finds that a subclass of an array is valid
             break
     for (first, a), (second, b) in combinations(out.items(), 2):
         if np.may_share_memory(a, b) and np.shares_memory(a, b):
@@ -35,7 +35,7 @@ def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -
 
 
 def hand_over(results: dict[str, Array], out: Mapping[str, Array]) -> None:
-    """Puts results that were made elsewhere where the caller wants them."""
+    """Copies results into the caller's arrays."""
     for name, array in out.items():
         if results[name] is not array:
             array[...] = results[name]

@@ -1,4 +1,4 @@
-"""Batches through an inferer of a user's own, as many rows at a time as it selects."""
+"""Batches through a custom inferer, as many rows at a time as it selects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cervello.wrappers.placement import check_flow
 
 
 def run_selected(policy: str, inferer: Inferer, view: View) -> None:
-    """Calls `infer_raw` with so many rows at a time as `select_batch_size` says of those that are left.
+    """Calls `infer_raw` with as many rows at a time as `select_batch_size` selects from the remaining ones.
 
     Raises:
       ExecutionError: an impossible number of rows, or outputs that do not fit.

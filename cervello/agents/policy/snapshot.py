@@ -1,4 +1,4 @@
-"""A policy's agents to a snapshot and back."""
+"""Saves a policy's agents to a snapshot and restores them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cervello.agents.policy.snapshot_format import Saved, Writing
 from cervello.errors import AgentError, InputError, SnapshotError
 from cervello.spec import AgentId, Array
 
-Buffer = Any  # bytearray, memoryview, numpy array, shared memory: whatever can be written to
+Buffer = Any  # bytearray, memoryview, numpy array, shared memory: any writable buffer
 
 
 def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: Buffer | None) -> bytes | memoryview:
-    """A snapshot of agents; of all when ids is None. Nobody changes the table meanwhile.
+    """A snapshot of agents; of all if ids is None. The table does not change meanwhile.
 
     Returns:
-      bytes, or what of `out` was written to.
+      bytes, or a view of the written part of `out`.
     """
     if ids is None:
         names: Sequence[AgentId] = tuple(table.slots)
@@ -48,7 +48,7 @@ def save(table: AgentTable, engine: Engine, ids: Sequence[AgentId] | None, out: 
 
     if out is not None:
         return memoryview(write(_target(out, writing.n_bytes)))  # type: ignore[arg-type]
-    fresh = BytesIO(bytes(writing.n_bytes))  # hands out what was written in place: a crowd is not copied once more
+    fresh = BytesIO(bytes(writing.n_bytes))  # returns what was written in place, without another copy
     write(np.frombuffer(fresh.getbuffer(), np.uint8))
     return fresh.getvalue()
 
@@ -68,7 +68,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
     """[n] uint64, the noise numbers of a snapshot's agents.
 
     Raises:
-      SnapshotError: it is not of this policy, nor of one that differs in its weights only.
+      SnapshotError: it is neither of this policy, nor of one that differs in its weights only.
     """
     where = f"policy {engine.name!r}, restore"
     if saved.model != engine.model.structure:

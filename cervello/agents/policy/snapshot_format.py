@@ -1,15 +1,15 @@
-"""Agents as bytes: who is there, where their noise stands, what their wrappers remember.
+"""Serialized agents: ids, noise counters, and wrapper state.
 
-    "CRVS"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 length of the header
+    "CRVS"  u16 version  u16 0  u64 total length  u64 checksum of the rest  u32 length of the header
     header  msgpack: policy, model, wrappers, seed, whole, n, ids (a list, or null when they are a block), floor and past (null unless
             whole), blocks [[name, dtype, shape], …]
     blocks  each at the next multiple of 64 bytes from the start, rows in the order of ids
 
-`model` is `Model.structure`, `wrappers` the names of the wrappers' classes, outermost first: whose agents these are. `policy` is a name for
-people. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.membership.episodes.PastEpisodes`.
+`model` is `Model.structure`, `wrappers` the names of the wrappers' classes, outermost first; they identify the agents' policy. `policy` is
+a display name. `floor` and `past`, [[ids, next episodes] twice], are those of `agents.membership.episodes.PastEpisodes`.
 
-Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so bytes of a stranger may
-be restored: they can give agents a strange state and nothing else. The checksum finds accidents, not forgeries.
+Integers are little-endian and stored in the smallest type that holds the largest. Nothing in it is executed, so untrusted
+bytes may be restored: at worst they set a wrong state of agents. The checksum detects accidental damage, not forgery.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _KINDS = "fiub"
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a snapshot says.
+    """The content of a snapshot.
 
     Attributes:
-      policy: a name for people.
-      model, wrappers, seed: whose it is.
+      policy: a display name.
+      model, wrappers, seed: identify the policy of the agents.
       whole: all agents of the policy, so that others end when it is restored.
       ids: the agents, oldest first.
-      streams, episodes, steps: [n] int64, where their noise stands.
-      state: [n, ...] by name, what wrappers remember.
-      past: what is remembered of agents that have ended; None unless `whole`.
+      streams, episodes, steps: [n] int64, their noise counters.
+      state: [n, ...] by name, wrapper state.
+      past: next episodes of agents that have ended; None unless `whole`.
     """
 
     policy: str
@@ -65,7 +65,7 @@ class Saved:
 
 
 def renamed(saved: Saved, ids: Sequence[AgentId]) -> Saved:
-    """A snapshot of the same agents under other ids; others go on when it is restored.
+    """A snapshot of the same agents under other ids; others stay active when it is restored.
 
     Raises:
       SnapshotError: not one id for each agent.
@@ -76,7 +76,7 @@ def renamed(saved: Saved, ids: Sequence[AgentId]) -> Saved:
 
 
 def checksum(data: memoryview) -> int:
-    """A 64-bit sum that notices changed, missing and exchanged words: CRC-32 of the sums of lines and of columns of a table of words."""
+    """A 64-bit sum that detects changed, missing and exchanged words: CRC-32 of the sums of lines and of columns of a table of words."""
     n_words = len(data) // 8
     words = np.frombuffer(data, "<u8", n_words)
     rest = bytes(data[8 * n_words:])
@@ -112,7 +112,7 @@ def _after(at: int) -> int:
 
 
 class Writing:
-    """A snapshot's header and the places of its blocks, so that blocks are written where they belong and not copied.
+    """A snapshot's header and the offsets of its blocks, so that blocks are written in place without a copy.
 
     Attributes:
       n_bytes: of the whole snapshot.
@@ -140,7 +140,7 @@ class Writing:
         self.n_bytes = at
 
     def begin(self, target: Array) -> dict[str, Array]:
-        """Writes everything but the state, and returns where that goes, by name.
+        """Writes everything but the state; returns the destinations of the state, by name.
 
         Args:
           target: [n_bytes] uint8.
@@ -167,15 +167,15 @@ def _head(magic: bytes, version: int, body: memoryview, n_header: int) -> bytes:
 
 
 def sealed(magic: bytes, version: int, body: bytes) -> bytes:
-    """A body behind a head."""
+    """A body with a head."""
     return _head(magic, version, memoryview(body), 0) + body
 
 
 def unsealed(given: Any, magic: bytes, newest: int, source: str) -> memoryview:
-    """The body of anything with a buffer of bytes.
+    """The body of any bytes-like object.
 
     Raises:
-      SnapshotError: it is damaged, cut off, of another version, or nothing of the kind at all.
+      SnapshotError: it is damaged, truncated, of another version, or no snapshot at all.
     """
     body, n_header = _opened(given, magic, newest, source)
     if n_header:
@@ -204,10 +204,10 @@ def _opened(given: Any, magic: bytes, newest: int, source: str) -> tuple[memoryv
 
 
 def read(given: Any) -> Saved:
-    """A snapshot from bytes, or from anything with a buffer of them.
+    """Parses a snapshot from any bytes-like object.
 
     Raises:
-      SnapshotError: it is damaged, cut off, of another version, or no snapshot at all.
+      SnapshotError: it is damaged, truncated, of another version, or no snapshot at all.
     """
     body, n_header = _opened(given, MAGIC, VERSION, "Policy.snapshot()")
     try:

@@ -1,4 +1,4 @@
-"""A policy and the game that it was loaded for: its wrappers, its space binding, and decisions without agents."""
+"""A policy's environment spaces: its wrappers, its space binding, and decisions without agents."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _MASK_INPUTS = (MASK_KEY, "action_masks", "mask")
 
 
 class Prediction(NamedTuple):
-    """What a policy decided for rows that are no agents.
+    """Decisions of a policy for rows without agents.
 
     Attributes:
-      actions: [N, …], or one alone for one observation.
-      state: for the next call; None for policies that neither remember nor draw.
+      actions: [N, …], or a single one for one observation.
+      state: for the next call; None for policies without state and noise.
       outputs: [N, …] by name, with the policy's version.
       n_rows: N.
     """
@@ -39,16 +39,16 @@ class Prediction(NamedTuple):
 
 
 class GameInterface:
-    """What a policy knows of its game. Mutable only in what `predict` counts and keeps.
+    """A policy's binding to its environment spaces. Mutable only in the counters and caches of `predict`.
 
     Use `of`, then `bind`.
 
     Attributes:
-      spaces: None for a policy without a game.
+      spaces: None for a policy without an environment.
       wrappers: of the policy, outermost first.
 
     Args:
-      hidden: name of the mask that the head of `spaces` brought along.
+      hidden: name of the mask that the head of `spaces` added.
       origin: hash of the weights that the policy was loaded with, by which its states of `predict` are told from another's; later weights
         do not change it.
       calls: how many times `predict` has begun without a state.
@@ -63,10 +63,10 @@ class GameInterface:
 
     @classmethod
     def of(cls, model: Model, wrappers: Any, spaces: Any) -> GameInterface:
-        """Wrappers as given, or those that the file and the game suggest.
+        """Wrappers as given, or those that the file and the spaces suggest.
 
         Raises:
-          ConfigurationError: wrappers of a wrong kind, or a game that does not fit the file.
+          ConfigurationError: wrappers of a wrong kind, or spaces that do not fit the file.
         """
         if isinstance(spaces, _Pickled):
             return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.origin, spaces.calls)
@@ -80,7 +80,7 @@ class GameInterface:
         raise ConfigurationError(f"policy {model.name!r}: expected a list of wrappers or 'auto', got {wrappers!r}; put it in a list")
 
     def bind(self, name: str, engine: Engine) -> None:
-        """Joins the game's spaces to what the policy takes and gives. Raises ConfigurationError when they do not fit."""
+        """Binds the spaces to the policy's inputs and outputs. Raises ConfigurationError if they do not fit."""
         if self.spaces is None:
             return
         sample = next((w for w in engine.stack.outer_first if isinstance(w, Sample) and "action" in w.names), None)
@@ -99,11 +99,11 @@ class GameInterface:
         return self._binding
 
     def shown(self, inputs: Specs) -> Specs:
-        """Inputs without the mask that the game's head brought along."""
+        """Inputs without the mask that the head of `spaces` added."""
         return inputs if self._hidden is None else Specs([spec for name, spec in inputs.items() if name != self._hidden])
 
     def reduced(self) -> Any:
-        """What a pickle keeps."""
+        """The part that a pickle keeps."""
         return None if self.spaces is None else _Pickled(self.spaces, self._hidden, self._origin, self._calls)
 
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
@@ -119,7 +119,7 @@ class GameInterface:
         """See `Policy.predict`.
 
         Args:
-          everything: all outputs are wanted, not the action alone.
+          everything: all outputs are needed, not the action alone.
         Returns:
           actions, the new state, outputs by name, and the number of rows.
         """
@@ -143,7 +143,7 @@ class GameInterface:
                 self._calls = stream = self._calls + 1
         results, after = predictor.run(found.columns, found.n_rows, state, starts, bool(deterministic), stream)
         actions = results[binding.output] if binding.is_unchanged else binding.executed(binding.sampled(results))
-        if binding.is_binary:  # Stable-Baselines3 gives these as floats
+        if binding.is_binary:  # Stable-Baselines3 returns these as floats
             actions = actions.astype(np.float32)
         return (actions.squeeze(0) if found.single else actions), after, results, found.n_rows
 
@@ -156,7 +156,7 @@ class _Pickled:
 
 
 def _for_game(model: Model, proposed: list[Wrapper], game: Spaces) -> tuple[tuple[Wrapper, ...], str | None]:
-    """Proposed wrappers, with the head of the game's actions outermost, and the name of the mask that it brings along."""
+    """Suggested wrappers, with the head of the environment's actions outermost, and the name of the mask that it adds."""
     where = f"policy {model.name!r}"
     fed = {name for name in game.keys.values() if name}
     if kind(game.observation_space) == "Dict":

@@ -1,4 +1,4 @@
-"""`cervello.watch`: a policy that follows a file which training writes again and again."""
+"""`cervello.watch`: a policy that follows a file which training rewrites."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ Facts = tuple[int, int, int]
 
 
 class Watch:
-    """A policy and the file that it follows. `check` looks once; as a context manager, or after `start`, a thread looks by itself.
+    """A policy and the file that it follows. `check` checks the file once; as a context manager, or after `start`, a thread checks it
+    periodically.
 
-    A file is taken only when it has not changed for `settle_s` before it is read nor while it is read, so one that is half written is left
-    alone; a trainer that writes beside it and renames (`os.replace`) is safe in any case. A file that cannot be used, or that takes or
-    gives something else, changes nothing: the policy decides as before, `error` says why, and the next version is tried. Only the model's
-    own file is looked at: a trainer that keeps weights in files beside it writes the model last. A file whose external data are missing is
-    tried again at every look, until they are there.
+    A file is loaded only if it has not changed for `settle_s` before it is read nor while it is read, so a half-written file is ignored. A
+    trainer that writes to another file and renames it (`os.replace`) is safe in any case. A file that cannot be used, or whose inputs or
+    outputs differ, changes nothing: the policy decides as before, `error` has the reason, and the next version is tried. Only the model's
+    own file is checked: a trainer that keeps weights in files beside it writes the model last. A file whose external data are missing is
+    tried again at every check, until they are there.
 
-    Made by `cervello.watch`, whose arguments it has.
+    Made by `cervello.watch`, which describes the arguments.
 
     Attributes:
       path: the file.
-      policy: the policy, which agents use as any other.
-      error: why the newest file was not taken; None when it was.
+      policy: the policy; agents use it as any other.
+      error: why the newest file was not loaded; None if it was.
     """
 
     def __init__(self, path: str | os.PathLike[str], policy: Policy, *, interval_s: float, settle_s: float,
@@ -43,10 +44,10 @@ class Watch:
         self.path, self.policy = Path(path), policy
         self.error: Exception | None = None
         self._gone = False  # whether the file is missing
-        self._earlier: Exception | None = None  # before the file went missing
+        self._earlier: Exception | None = None  # the error before the file went missing
         self._interval_s, self._settle_s = interval_s, settle_s
         self._on_swap, self._on_error, self._accept = on_swap, on_error, accept
-        self._seen = seen  # the file that was looked at last, taken or not
+        self._seen = seen  # the file that was checked last, loaded or not
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -54,7 +55,7 @@ class Watch:
         return f"Watch({str(self.path)!r}, version={self.policy.version}, error={self.error!r})"
 
     def check(self) -> bool:
-        """Looks at the file once, and waits up to `settle_s` when it has just been written.
+        """Checks the file once; waits up to `settle_s` if it has just been written.
 
         Returns:
           whether the policy was swapped.
@@ -95,7 +96,7 @@ class Watch:
         return True
 
     def seen(self) -> Watch:
-        """The file as it is now is what the policy decides with: only a later one is taken."""
+        """Marks the current file as the one that the policy decides with: only a later one is loaded."""
         self._seen = _facts(self.path)
         return self
 
@@ -110,7 +111,7 @@ class Watch:
             self._on_error(error)
 
     def start(self) -> Watch:
-        """Looks every `interval_s` from a thread of its own, until `stop`."""
+        """Checks every `interval_s` on a thread of its own, until `stop`."""
         if self._thread is None or not self._thread.is_alive():
             self._stopping.clear()
             self._thread = threading.Thread(target=self._look, name=f"cervello watch {self.path.name}", daemon=True)
@@ -118,7 +119,7 @@ class Watch:
         return self
 
     def stop(self) -> None:
-        """Ends the thread; the policy goes on with what it has."""
+        """Ends the thread; the policy keeps its current model."""
         self._stopping.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -128,7 +129,7 @@ class Watch:
         while not self._stopping.wait(self._interval_s):
             try:
                 self.check()
-            except Exception as error:  # a callback's: the watch goes on, and tells of it
+            except Exception as error:  # a callback's: the watch continues and reports it
                 self.error = error
                 _log.exception("%s: expected callbacks that return, got an error", self.path)
 
@@ -142,7 +143,7 @@ class Watch:
 def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interval_s: float = 0.5, settle_s: float = 0.1,
           on_swap: Callable[[Policy], object] | None = None, on_error: Callable[[Exception], object] | None = None,
           accept: Callable[[Model], object] | None = None, **options: Any) -> Watch:
-    """Follows a policy file that is written again while agents use it.
+    """Follows a policy file that is rewritten while agents use it.
 
         with cervello.watch("racer.onnx", wrappers="auto") as racer:
             racer.policy.begin_agent(7)
@@ -150,14 +151,14 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
     Args:
       path: the file.
       policy: follows the file from now on; None loads it.
-      interval_s: how often the thread looks.
+      interval_s: seconds between two checks of the thread.
       settle_s: how long a file must stay unchanged before it is read.
-      on_swap: called with the policy after every swap, on the thread that looks.
-      on_error: called with the error when a file is not taken.
-      accept: called with a new model before it is taken; a CervelloError that it raises refuses the file.
-      options: of `cervello.load`, when there is no policy.
+      on_swap: called with the policy after every swap, on the checking thread.
+      on_error: called with the error if a file is not loaded.
+      accept: called with a new model before it is used; a CervelloError that it raises rejects the file.
+      options: of `cervello.load`, if there is no policy.
     Raises:
-      MissingFileError: there is no such file. ModelError: it cannot be used. ConfigurationError: options that make no sense.
+      MissingFileError: there is no such file. ModelError: it cannot be used. ConfigurationError: invalid options.
     """
     for name, seconds in (("interval_s", interval_s), ("settle_s", settle_s)):
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
@@ -170,13 +171,13 @@ def watch(path: str | os.PathLike[str], policy: Policy | None = None, *, interva
     elif options:
         raise ConfigurationError(f"watch {str(path)!r}: expected options of load only without a policy, got {sorted(options)}")
     else:
-        seen = None  # the policy may come from anywhere: the first look takes the file
+        seen = None  # the policy may come from anywhere: the first check loads the file
     return Watch(path, policy, interval_s=interval_s, settle_s=settle_s, on_swap=on_swap, on_error=on_error, seen=seen,
                  accept=accept)
 
 
 def _facts(path: Path) -> Facts | None:
-    """Which file this is and when it was written; None when there is none."""
+    """Identity and modification time of the file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:

@@ -17,15 +17,15 @@ from cervello.spec import AgentId
 
 
 class RuntimeAgents(PolicyRegistry):
-    """Policies with agents. Mutable; several threads may use it."""
+    """Policies with agents. Mutable; thread-safe."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._noted: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents that end as soon as possible, and when they had begun
+        self._noted: dict[tuple[PolicyQueue, AgentId], int | None] = {}  # agents whose end is deferred, with their generation
 
     def begin_agent(self, name: str, agent: AgentId, stream: int = 0, episode: int | None = None, *, every: int = 1,
                     priority: float = 1.0, hold: str = "none") -> None:
-        """An agent begins with a policy.
+        """Begins an agent of a policy.
 
         Args:
           name: of the policy.
@@ -36,7 +36,7 @@ class RuntimeAgents(PolicyRegistry):
 
     def begin_agents(self, name: str, ids: Ids, stream: Numbers = 0, episode: Numbers | None = None, *, every: int = 1,
                      priority: float = 1.0, hold: str = "none") -> None:
-        """Begins many, or none.
+        """Begins all the agents or none.
 
         Args:
           name: of the policy.
@@ -55,11 +55,11 @@ class RuntimeAgents(PolicyRegistry):
                     queue.set_level(agent, int(every), float(priority), hold)
 
     def end_agent(self, name: str, agent: AgentId) -> None:
-        """An agent of the policy `name` ends; what it waits with is forgotten."""
+        """Ends an agent of the policy `name`; its queued observation is dropped."""
         self.end_agents(name, (agent,))
 
     def end_agents(self, name: str, ids: Ids) -> None:
-        """Ends the agents `ids` of the policy `name`, or none. From the middle of another call, as `Policy.end_agents`."""
+        """Ends the agents `ids` of the policy `name`, all or none. Deferred inside another call, as `Policy.end_agents`."""
         queue, names = self._queue_of(name), as_id_list(ids, ordered=False)
         if queue.policy.must_defer:
             self._note_end(queue, names)
@@ -68,15 +68,15 @@ class RuntimeAgents(PolicyRegistry):
             queue.policy.end_agents(names)
 
     def _note_end(self, queue: PolicyQueue, names: Sequence[AgentId]) -> None:
-        """They end when this thread gives back what it holds.
+        """Defers the end of the agents until this thread releases its locks.
 
         Raises:
-          AgentError: an unknown agent, or one that is named twice or has been noted before.
+          AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
         """
         check_kinds(names)
         queue.policy.check_distinct(names)
         generations = queue.policy.generations(names)
-        if not queue.policy.is_changing:  # else its table is incomplete just now; unknown agents are left out later
+        if not queue.policy.is_changing:  # otherwise its table is incomplete at this point; unknown agents are left out later
             unknown = [agent for agent, generation in zip(names, generations, strict=True) if generation is None or (queue,
                                                                                                                      agent) in self._noted]
             if unknown:
@@ -86,7 +86,7 @@ class RuntimeAgents(PolicyRegistry):
         note(self._catch_up)
 
     def _catch_up(self) -> None:
-        """Ends the agents that were noted and are still there."""
+        """Ends the agents whose end was deferred and that are still active."""
         while self._noted:
             (queue, agent), then = self._noted.popitem()
             now = queue.policy.generations((agent,))[0]
@@ -94,11 +94,11 @@ class RuntimeAgents(PolicyRegistry):
                 try:
                     with self._leaving(queue, (agent,)):
                         queue.policy.end_agents((agent,))
-                except Exception as error:  # a hook's, which keeps nobody else here
+                except Exception as error:  # raised by a hook; the remaining agents still end
                     deferred.log(error)
 
     def restart_agents(self, name: str, ids: Ids, stream: Numbers | None = None, episode: Numbers | None = None) -> None:
-        """Ends and begins at once; levels stay, what waits is forgotten.
+        """Ends and begins agents in one step. Levels stay; queued observations are dropped.
 
         Args:
           name: of the policy.
@@ -110,7 +110,7 @@ class RuntimeAgents(PolicyRegistry):
 
     @contextmanager
     def _leaving(self, queue: PolicyQueue, names: Sequence[AgentId], keep_levels: bool = False) -> Iterator[None]:
-        """Agents end or begin anew inside; what they waited with is forgotten when they have, also when a hook fails that is told of it."""
+        """Agents end or restart inside this context. Their queued observations are dropped afterwards, also when a hook raises."""
         policy = queue.policy
         with self._lock:
             queue.leaving.update(names)
@@ -129,7 +129,7 @@ class RuntimeAgents(PolicyRegistry):
                 queue.leaving -= set(names)
 
     def _left(self, queue: PolicyQueue, agent: AgentId, keep_level: bool) -> None:
-        """An agent has ended, or begun anew."""
+        """Drops the runtime's state of an agent that has ended or restarted."""
         kept = queue.levels.of.get(agent)
         queue.forget(agent)
         if keep_level and kept is not None:
@@ -137,13 +137,13 @@ class RuntimeAgents(PolicyRegistry):
             queue.levels.of[agent] = kept
 
     def set_level(self, name: str, agent: AgentId, *, every: int = 1, priority: float = 1.0, hold: str = "none") -> None:
-        """How much attention an agent gets from here on: near the player it decides in each frame, far away in every eighth.
+        """Sets how often and how urgently an agent decides: in each frame near the player, in every eighth far away.
 
         Args:
           name: of the policy.
-          every: frames from one of its turns to the next; turns of a crowd are spread. Observations pushed in between are not kept.
+          every: frames between two decisions; the phases of agents are spread. Observations pushed in between are not kept.
           priority: urgency grows by this much per frame of waiting.
-          hold: "last" puts its last decision into the results of frames in which it was pushed and did not decide; "none" leaves it out.
+          hold: "last" repeats the agent's last decision in frames in which it was pushed and did not decide; "none" leaves it out.
         """
         queue = self._queue_of(name)
         level_of_detail.checked(f"policy {name!r}, agent {agent!r}", every, priority, hold)

@@ -1,4 +1,4 @@
-"""A batch of a frame on its way from the line to the results."""
+"""A batch of a frame between the wait queue and the results."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cervello.spec import AgentId, Array
 
 @dataclass(slots=True)
 class InFlightBatch:
-    """A batch on its way: who, what they observe, when they had begun, since when they wait, and whether they may draw.
+    """A batch in flight: agents, columns of observations, generations, the frames they were enqueued in, and deterministic flags.
 
     Attributes:
-      membership_version: the policy's, when everybody was looked at last.
-      wait_queue: whose memory the columns are, when all who wait were taken; its stand-in, once the others are back.
-      pad: whose memory they are otherwise.
-      limit: how long it may take, for one that need not run as a whole; it says afterwards how many rows have run.
-      picked_s, ended_s: the clock when it was chosen, and when its results were in the frame; 0 where nobody asks.
-      gross_s: when its results would be grossly late, on the same clock.
+      membership_version: the policy's, when all agents were last looked up.
+      wait_queue: owner of the columns' memory when all waiting agents were dequeued; its replacement once the others are requeued.
+      pad: owner of the columns' memory otherwise.
+      limit: time limit of a batch that may stop early; afterwards it holds how many rows have run.
+      picked_s, ended_s: clock time when the batch was chosen, and when its results were in the frame; 0 where not needed.
+      gross_s: clock time from which its results are grossly late.
       version: of the policy that has decided.
       opens: whether it is the first of its frame.
       n_run: rows that have run.
-      has_remainder: whether those behind them are still to be put back into the line.
-      broken: that has begun; if it is still to be done, an interrupt came.
+      has_remainder: whether the rows after `n_run` still have to be requeued.
+      broken: finalization has begun; if it has not ended, it was interrupted.
     """
 
     ids: tuple[AgentId, ...]

@@ -1,4 +1,4 @@
-"""What batches of a policy cost, measured with made-up agents before anybody asks."""
+"""Measures what batches of a policy cost, with synthetic agents, before the first frame."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cervello.errors import CervelloError
 
 _ROWS = 32
 _MOST_S = 0.02  # a batch of many rows takes about this long at most
-_GAME_BYTES = 16 << 20  # touched between two batches
+_GAME_BYTES = 16 << 20  # touched between two batches, to evict caches
 
 
 def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
-    """Times one row and several, without touching the policy's agents; None where a part of a user's own cannot be made twice, or
-    where the policy refuses observations of zeros.
+    """Times batches of one row and of several on a clone, so that the policy's agents are unchanged. None if a custom part cannot be
+    cloned, or if the policy rejects observations of zeros.
 
     Args:
-      engine: what is to decide for the policy next; None for what decides now.
+      engine: the engine that decides for the policy next; None for the current one.
     """
     clone = policy.clone_without_agents(engine)
     if clone is None:
@@ -29,19 +29,20 @@ def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
         small_s = _seconds(clone, 1)
         n_rows = max(2, min(_ROWS, int(_MOST_S / small_s)))
         return (1, small_s), (n_rows, _seconds(clone, n_rows))
-    except CervelloError:  # zeros are no observation for it
+    except CervelloError:  # the policy rejects observations of zeros
         return None
 
 
 def _seconds(policy: Policy, n_rows: int) -> float:
-    """One batch: the median of three, after one to warm up.
+    """Seconds of one batch: the median of three, after one warm-up.
 
-    Before each, memory is touched as a game does between two frames: then weights come from farther away than in a loop of batches.
+    Memory is touched before each batch, as a game does between two frames. Weights then come from a farther cache level than in a loop of
+    batches.
     """
     ids = tuple(range(n_rows))
     policy.begin_agents([agent for agent in ids if agent not in policy])
     columns = {name: np.zeros(spec.batched(n_rows), spec.dtype) for name, spec in policy.all_inputs.items()
-               if spec.default is None}  # a mask of zeros would allow nothing
+               if spec.default is None}  # a mask of zeros would allow no action
     game = np.zeros(_GAME_BYTES, np.uint8)
     seconds = []
     for _ in range(4):

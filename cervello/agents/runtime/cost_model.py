@@ -1,22 +1,22 @@
-"""What a batch of a policy will cost, learnt while it runs.
+"""Cost model of a policy's batches, learnt at run time.
 
-A batch of n rows is expected to take (fixed + per_row · n) · pace seconds. Fixed and per_row are a policy's own: a least-squares line
-through its batches, relative errors, old ones forgotten, held near its last place where the data say nothing (all batches of one size). The
-pace is everybody's: how much slower batches are in these frames than lines say, because caches are colder or the machine is busier than it
-was; it is known after a few frames, also for policies that run once in a hundred. With it goes the margin by which a frame is
-planned, learnt from whole frames: it grows until about seven in a thousand are late by more than a tenth. It is in seconds, for long
-and short batches alike, since what makes frames late is not in the batches: the machine turns to something else for a moment. A batch
-during which that happened counts as a bounded error of its line.
+A batch of n rows is expected to take (fixed + per_row · n) · pace seconds. Fixed and per_row belong to one policy. They come from a
+least-squares fit over its batches with relative errors and exponential forgetting. A ridge keeps the fit near its last value where the data
+do not determine it (all batches of one size). The pace is shared by all policies: the slowdown of batches in frames against their fits,
+because caches are colder or the machine is busier. It is known after a few frames, also for policies that run once in a hundred. The margin
+is the time by which a frame is planned to end early. It is learnt from whole frames: it grows until about seven in a thousand are late by
+more than a tenth. It is in seconds, equal for long and short batches, since frames are late because of preemption rather than because of
+batches. A batch that was preempted counts as a bounded error of its fit.
 
-A batch that can stop is given more rows than surely fit: those at once for which the margin stays, the others in pieces of a tenth of the
-budget, as long as a piece is expected to be in time by what the last ones took. It keeps back a fifth of the margin, since all that may
-still delay it is one piece.
+A batch that can stop gets more rows than are guaranteed to fit. The rows that fit with the margin kept run at once. The others run in
+chunks of a tenth of the budget, as long as a chunk is expected to be in time by the cost of the last ones. Such a batch keeps back a fifth
+of the margin, since at most one chunk can still delay it.
 
-A batch that is grossly late (several times what was expected, and well behind the budget) means that the line is wrong, or that
-the machine was elsewhere. The next batch is a single row then, which tells the two apart. If it takes what the line says, the line stays.
-If it does not, or if a batch is grossly late again soon, a new line begins with that row and the late batch.
+A batch that is grossly late (several times its expectation, and well past the budget) means that the fit is wrong, or that
+the thread was preempted. The next batch is then a single row, which tells the two apart. If it takes what the fit says, the fit stays.
+If it does not, or if a batch is grossly late again soon, a new fit begins with that row and the late batch.
 
-Source: the line is recursive least squares with exponential forgetting and a ridge; the margin moves by the rule of stochastic
+Source: the fit is recursive least squares with exponential forgetting and a ridge; the margin follows the rule of stochastic
 approximation (Robbins and Monro, 1951).
 """
 
@@ -27,44 +27,44 @@ from dataclasses import dataclass
 
 from cervello.inferers.deadline_path import Limit
 
-_KEEP = 0.97  # what is left of a batch's weight after the next one
+_KEEP = 0.97  # factor of a batch's weight after each later batch
 _RIDGE = 0.01
-_LEAST_SHARE = 0.02  # each part of the line is at least this share of an expectation
-_MOST_RATIO = 2.0  # measured may count as this many times what was expected
-_RATE = 0.05  # of the pace
-_LEAST_REST = 0.3  # of a batch's seconds count as those it ran
-_MOST_BESIDE_S = 2e-4  # count at most before a batch runs, and after it
-_LEAK = 0.99  # the pace's way back to 1, by when lines have learnt what it knew
-_LATE = 1.1  # times its budget that make a frame late
-_LATE_SHARE = 0.007  # of frames
-_STEP = 0.02  # of the budget, by which the margin grows after a late frame
-_FIRST_MARGIN_S, _FIRST_MARGIN = 125e-6, 0.25  # of the budget at most: the first margin, when nobody knows what delays frames here
-_MOST_MARGIN = 0.3  # of the budget is kept back at most: a machine that is always busy elsewhere must not stop all decisions
-_TOP_MARGIN = 0.6  # of the budget: what a margin may grow to, for the sake of batches that keep back a part of it
+_LEAST_SHARE = 0.02  # each part of the fit is at least this share of an expectation
+_MOST_RATIO = 2.0  # a measurement counts as at most this many times its expectation
+_RATE = 0.05  # learning rate of the pace
+_LEAST_REST = 0.3  # at least this share of a batch's seconds counts as its run time
+_MOST_BESIDE_S = 2e-4  # upper bound of the overhead before a batch runs, and after it
+_LEAK = 0.99  # decay of the pace towards 1; by then the fits contain it
+_LATE = 1.1  # times its budget: the frame is late
+_LATE_SHARE = 0.007  # target share of late frames
+_STEP = 0.02  # of the budget: growth of the margin after a late frame
+_FIRST_MARGIN_S, _FIRST_MARGIN = 125e-6, 0.25  # initial margin, and its maximum as a share of the budget
+_MOST_MARGIN = 0.3  # of the budget: maximum kept back, so that a machine that is always busy still makes decisions
+_TOP_MARGIN = 0.6  # of the budget: maximum of the margin, for batches that keep back a part of it
 _ANY = 1 << 62  # rows
-_PIECE_SHARE = 0.1  # of the budget is what a piece takes at most
+_PIECE_SHARE = 0.1  # of the budget: maximum of one chunk
 _MOST_PIECE = 64  # rows
-_GUARD = 0.2  # of the margin is kept back from a batch that can stop
-_COLD = 1.3  # times its cost is what a policy may take that comes last
-_LEAST_WORTH = 0.3  # of its fixed cost is what the rows of such a batch cost at least
-_SHARE_OF_NEW = 0.2  # in means that forget
-_LEAST_S = 1e-9  # no part of a line is relaxed below
-_GROSS = 4.0  # times what was expected is grossly late, if the frame is late too
+_GUARD = 0.2  # share of the margin kept back from a batch that can stop
+_COLD = 1.3  # times its cost: time allowed for the last policy of a frame
+_LEAST_WORTH = 0.3  # of its fixed cost: minimum cost of the rows of such a batch
+_SHARE_OF_NEW = 0.2  # weight of a new value in exponential means
+_LEAST_S = 1e-9  # lower bound of relaxed costs
+_GROSS = 4.0  # times the expectation: grossly late, if the frame is late too
 _SOON = 16  # batches
-_TRUSTED = 2.0  # times what a line says that a row may take, for the line to stay
-GROSS_SHARE = 0.5  # of its budget that a frame is late then
-_RELAX = 0.9  # what is left of an estimate after a frame that it kept its policy out of
+_TRUSTED = 2.0  # times the fit: maximum of a single row for the fit to stay
+GROSS_SHARE = 0.5  # of its budget: the delay from which a frame is grossly late
+_RELAX = 0.9  # factor of an estimate after a frame that it kept its policy out of
 
 
 @dataclass(slots=True)
 class SlowdownEstimate:
-    """Mutable. What all policies of a runtime have in common.
+    """Slowdown and margin shared by all policies of a runtime. Mutable.
 
     Attributes:
-      factor: measured over what lines say, lately.
-      margin_s: seconds that a frame is planned to be over early, where it ends with a batch that cannot stop; a part of it otherwise.
-      first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for others: the same work whatever the
-        policy, but the interpreter's code and data are far away when a frame begins.
+      factor: recent ratio of measured to fitted seconds.
+      margin_s: seconds by which a frame is planned to end early if its last batch cannot stop; a part of it applies otherwise.
+      first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for the others. The work is the same for
+        every policy; the interpreter's code and data are not in cache when a frame begins.
       judged: whether there has been a full frame.
     """
 
@@ -75,23 +75,23 @@ class SlowdownEstimate:
     judged: bool = False
 
     def observe_begin(self, seconds: float, opens: bool) -> None:
-        """Learns from a batch how long it took until it ran."""
+        """Learns from one batch the time between its choice and its run."""
         if opens:
             self.first_s = _blended(self.first_s, min(seconds, _MOST_BESIDE_S))
         else:
             self.later_s = _blended(self.later_s, min(seconds, _MOST_BESIDE_S))
 
     def observe(self, ratio: float) -> None:
-        """Learns from a batch that took `ratio` times what was expected."""
+        """Learns from a batch that took `ratio` times its expectation."""
         self.factor = self.factor**_LEAK * (1.0 + _RATE * (min(ratio, _MOST_RATIO) - 1.0))
 
     def within(self, seconds: float, budget_s: float) -> float:
-        """Seconds of lines that fit into so many of a frame; a margin learnt at larger budgets leaves smaller ones most of theirs."""
+        """Fitted seconds that fit into so many seconds of a frame. A margin learnt at larger budgets leaves smaller ones most of theirs."""
         return (seconds - min(self.margin_s, _MOST_MARGIN * budget_s)) / self.factor
 
     def last(self, seconds: float, budget_s: float) -> float:
-        """Seconds of lines that fit into the last ones of a frame, for a batch that can stop, even if its first rows are slow: its policy's
-        weights are far away."""
+        """Fitted seconds that fit at the end of a frame for a batch that can stop, with cold first rows: the policy's weights are not in
+        cache."""
         return (seconds - self.later_s - self.guard_s(budget_s)) / (_COLD * self.factor)
 
     def guard_s(self, budget_s: float) -> float:
@@ -99,7 +99,7 @@ class SlowdownEstimate:
         return _GUARD * min(self.margin_s, _TOP_MARGIN * budget_s)
 
     def judge(self, elapsed_s: float, budget_s: float) -> None:
-        """Learns from a frame; one that was over early, for want of work, says nothing."""
+        """Updates the margin after a frame. A frame that ended early for lack of work is ignored."""
         if not self.judged and elapsed_s > 0.5 * budget_s:
             self.judged, self.margin_s = True, max(self.margin_s, min(_FIRST_MARGIN_S, _FIRST_MARGIN * budget_s))
         if elapsed_s > _LATE * budget_s:
@@ -109,27 +109,27 @@ class SlowdownEstimate:
 
 
 def _size(n_rows: int) -> int:
-    """The largest of 1, 2, …, 8, 10, 12, 14, 16, 20, … that is not larger: few sizes, so that their plans are soon there."""
+    """Rounds down to one of 1, 2, …, 8, 10, 12, 14, 16, 20, …: with few sizes, their plans are soon cached."""
     return n_rows - n_rows % (1 << max(n_rows.bit_length() - 3, 0))
 
 
 def _blended(old: float, new: float) -> float:
-    """A mean that forgets; 0 is none yet."""
+    """Exponential mean; 0 means no value yet."""
     return old + _SHARE_OF_NEW * (new - old) if old else new
 
 
 class CostModel:
-    """Mutable. Seconds of batches of one policy.
+    """Seconds of batches of one policy. Mutable.
 
     Args:
-      pace: shared with others; None for one of its own.
-      version: of the policy that it is about.
+      pace: shared with other policies; None creates a new one.
+      version: of the policy that is measured.
 
     Attributes:
-      fixed_s, per_row_s: the line; 0 as long as nothing was measured.
+      fixed_s, per_row_s: the fit; 0 before the first measurement.
       measured: batches so far.
-      piece_row_s: what a row takes in a small piece at a batch's end; 0 when no batch has had any.
-      after_s: what follows when a batch's last row has run, until its results are in the frame.
+      piece_row_s: seconds of a row in a small chunk at a batch's end; 0 before the first chunk.
+      after_s: seconds from the end of a batch's last row until its results are in the frame.
     """
 
     __slots__ = ("_doubted", "_relaxed", "_sums", "_trusted", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s",
@@ -137,24 +137,24 @@ class CostModel:
 
     def __init__(self, pace: SlowdownEstimate | None = None, version: int = 1):
         self.pace, self.version = SlowdownEstimate() if pace is None else pace, version
-        # Of a line in doubt: fixed, per row; rows and seconds of the late batch.
+        # Doubted fit: fixed, per row; rows and seconds of the late batch.
         self._doubted: tuple[float, float, int, float] | None = None
-        self._trusted = False  # whether the line was doubted before, and stayed
-        self._relaxed = False  # whether the line says less than was measured
+        self._trusted = False  # whether the fit was doubted before, and confirmed
+        self._relaxed = False  # whether the fit was lowered below its measurements
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured = 0
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
 
     def expected_s(self, n_rows: int) -> float:
-        """The expectation for n rows."""
+        """Expected seconds of n rows."""
         return self.line_s(n_rows) * self.pace.factor
 
     def line_s(self, n_rows: int) -> float:
-        """What the line says of n rows; 0 while nothing is known. Compared with `SlowdownEstimate.within`, since frames ask it often."""
+        """Fitted seconds of n rows; 0 before the first measurement. Compared with `SlowdownEstimate.within`, since frames ask it often."""
         return self.fixed_s + self.per_row_s * n_rows
 
     def rows_within(self, line_s: float) -> int:
-        """The most rows within so many seconds of the line; 1 when nothing is known yet, since one row has to be tried."""
+        """The most rows within so many fitted seconds; 1 before the first measurement, since one row has to be tried."""
         if not self.measured:
             return 1
         left_s = line_s - self.fixed_s
@@ -163,21 +163,21 @@ class CostModel:
         return int(min(left_s / self.per_row_s, _ANY)) if self.per_row_s > 0 else _ANY
 
     def limit(self, n_waiting: int, n_fits: int, deadline: float, budget_s: float) -> Limit:
-        """For a batch of which not all rows fit, the margin kept: about so many at once, the others in pieces while there is time.
+        """Limit of a batch of which not all rows fit, with the margin kept: about `n_fits` rows at once, the others in chunks while there
+        is time.
 
         Args:
-          n_fits: 0 where not one row fits.
+          n_fits: 0 if not even one row fits.
           deadline: seconds, on the clock `time.perf_counter`.
         """
         row_s = self.per_row_s * self.pace.factor
-        # Not by what rows in pieces take: small ones are slow, and would make the next ones small.
+        # Not from the seconds of rows in chunks: small chunks are slow, and would make the next ones smaller.
         piece = _size(min(_MOST_PIECE, max(1, int(_PIECE_SHARE * budget_s / row_s))))
         row_s = max(row_s, self.piece_row_s)
         return Limit(deadline - self.after_s - self.pace.guard_s(budget_s), _size(min(n_fits or piece, n_waiting)), piece, row_s)
 
     def last_fits(self, line_s: float) -> bool:
-        """Whether a part of a crowd is worth beginning in the last moments of a frame: rows that cost at least a share of what a batch
-        costs whatever its size.
+        """Whether a partial batch is worth running at the end of a frame: its rows cost at least a share of the batch's fixed cost.
 
         Args:
           line_s: see `SlowdownEstimate.last`.
@@ -188,9 +188,9 @@ class CostModel:
         """Learns from a batch that has run.
 
         Args:
-          picked_s, ended_s: when it was chosen, and when its results were in the frame.
+          picked_s, ended_s: clock time when it was chosen, and when its results were in the frame.
           opens: it was the first of its frame.
-          gross_s: when results are grossly late, on the same clock.
+          gross_s: clock time from which its results are grossly late.
         """
         if ended_s > gross_s and self.measured and n_rows and ended_s - picked_s > _GROSS * self.expected_s(n_rows):
             self._doubt(n_rows, ended_s - picked_s)
@@ -206,11 +206,11 @@ class CostModel:
             self.observe(limit.n_rows, seconds)
             self.piece_row_s = _blended(self.piece_row_s, limit.pieces_s / (limit.n_rows - limit.sure))
         elif limit.piece:
-            self.piece_row_s *= _KEEP  # what never runs is never measured again
+            self.piece_row_s *= _KEEP  # decays, since chunks that never run are never measured again
         self.after_s = _blended(self.after_s, min(ended_s - limit.over_s, _MOST_BESIDE_S))
 
     def pays(self, n_rows: int) -> bool:
-        """Whether a part of a crowd is worth a batch: its rows cost at least what the batch costs whatever its size."""
+        """Whether a partial batch pays: its rows cost at least its fixed cost."""
         return not self.measured or n_rows * self.per_row_s >= self.fixed_s
 
     def set(self, small: tuple[int, float], large: tuple[int, float]) -> None:
@@ -227,7 +227,7 @@ class CostModel:
 
     def observe(self, n_rows: int, seconds: float) -> None:
         """Learns from a batch that has run."""
-        seconds = max(seconds, _LEAST_S)  # a coarse clock may not have moved
+        seconds = max(seconds, _LEAST_S)  # a coarse clock may not have advanced
         if not self.measured:
             self._start(n_rows, seconds / self.pace.factor)
             return
@@ -246,9 +246,9 @@ class CostModel:
         self.pace.observe(ratio)
 
     def _doubt(self, n_rows: int, seconds: float) -> None:
-        """A batch was grossly late: what was known no longer counts, until a row has been tried."""
+        """Discards the fit after a grossly late batch, until one row has been tried."""
         doubted = self.fixed_s, self.per_row_s, n_rows, seconds / self.pace.factor
-        known = self._relaxed  # to be slow; it was tried all the same, and this is what it takes
+        known = self._relaxed  # a policy known to be slow was tried anyway; this is its cost
         self._trusted = self._trusted and self.measured < _SOON
         self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
         self.measured, self._sums = 0, (0.0, 0.0, 0.0, 0.0, 0.0)
@@ -258,7 +258,7 @@ class CostModel:
             self._doubted = doubted
 
     def _start(self, n_rows: int, seconds: float) -> None:
-        """Starts from one measurement, and from what was measured when the last line was doubted."""
+        """Starts from one measurement, and from the late batch that made the last fit doubtful."""
         self._relaxed = False
         large = n_rows, seconds
         if self._doubted is not None:
@@ -275,7 +275,7 @@ class CostModel:
         self.set((n_rows, seconds), large)
 
     def _add(self, n_rows: int, seconds: float) -> tuple[float, float, float, float, float]:
-        """One more batch in the sums, weighted by its relative error."""
+        """Adds one batch to the sums, weighted for relative errors."""
         weight = 1.0 / (seconds * seconds)
         weight_n = weight * n_rows
         w, wn, wnn, wt, wnt = self._sums
@@ -284,7 +284,7 @@ class CostModel:
         return self._sums
 
     def relax(self) -> None:
-        """Forgets some of an estimate that leaves no room for a single row in a whole frame: what never runs is never measured again, so a
+        """Lowers an estimate by which not even one row fits into a whole frame. A batch that never runs is never measured again, so a
         policy that was slow once would wait for ever."""
         self.fixed_s = max(self.fixed_s * _RELAX, _LEAST_S)
         self.per_row_s = max(self.per_row_s * _RELAX, _LEAST_S)

@@ -1,4 +1,4 @@
-"""One run of a runtime: what was decided, and who gets the time that there is."""
+"""The results of one run of a runtime, and the schedulers that choose its batches."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cervello.spec import AgentId, Array
 
 _SIZES = 8
 _TRIAL_SHARE = 0.5
-_FIRST_SHARE = 0.5  # of the budget is the first batch's, however much of it is gone when it begins: nobody starves
-_LEAST_S = 15e-6  # no batch is over sooner
+_FIRST_SHARE = 0.5  # of the budget goes to the first batch, however much has passed when it begins: no agent starves
+_LEAST_S = 15e-6  # minimum seconds of a batch
 Picked = tuple[PolicyQueue, InFlightBatch]
-Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # whose rows, columns, batch axes of outputs that are not 0
+Batch = tuple[tuple[AgentId, ...], Actions, Mapping[str, Any]]  # ids of the rows, columns, batch axes of outputs where not 0
 
 
 class _Decided:
-    """What one policy decided in a frame, as its batches gave it."""
+    """Decisions of one policy in a frame, by batch."""
 
     __slots__ = ("batches", "failed", "held", "version")
 
@@ -39,17 +39,16 @@ class _Decided:
 
 
 class Frame(Mapping[str, Actions]):
-    """What the policies of a runtime decided in one run: {policy: {agent: {output: row}}}. One that decided nothing is not among the keys,
-    and still answers: `frame["npc"]` is empty then, with those it skipped. A name that no policy of the runtime has is an AgentError, which
-    is a KeyError. Rows by agent are made when a policy is asked for, `batches` has
-    the columns they are windows into.
+    """Decisions of all policies in one run: {policy: {agent: {output: row}}}. A policy without decisions is not among the keys, but
+    `frame["npc"]` still returns empty results with its skipped agents. A name that no policy of the runtime has is an AgentError, which is
+    a KeyError. Rows by agent are built when a policy is first accessed; they are views into the columns of `batches`.
 
     Attributes:
       number: of the frame; the first is 0.
       n_rows: decisions made.
-      budget_s, elapsed_s: seconds asked for and taken; no budget is None.
+      budget_s, elapsed_s: seconds requested and taken; no budget is None.
       skipped: by policy, the agents that were pushed and did not decide.
-      errors: by policy, what it failed with; the agents concerned are in its `Actions.errors`.
+      errors: by policy, the error of its batch; its agents are in the policy's `Actions.errors`.
     """
 
     def __init__(self, number: int, budget_s: float | None = None, policies: Sequence[str] = ()):
@@ -85,7 +84,7 @@ class Frame(Mapping[str, Actions]):
             raise AgentError(f"frame {self.number}: expected a policy among {known}, got {name!r}; Runtime.add gives policies their names")
 
     def get(self, name: str, default: Any = None) -> Any:
-        """What a policy decided, or the default for one that decided nothing."""
+        """The decisions of a policy, or the default if it has none."""
         return self[name] if name in self._decided else default
 
     def __contains__(self, name: object) -> bool:
@@ -101,7 +100,7 @@ class Frame(Mapping[str, Actions]):
         return f"Frame({self.number}, n_rows={self.n_rows}, policies={list(self._decided)})"
 
     def _repr_html_(self) -> str:
-        from cervello.pictures import notebook  # not at start-up
+        from cervello.pictures import notebook  # imported on use, to keep start-up short
 
         budget = "" if self.budget_s is None else f" of {1e3 * self.budget_s:.3g} ms"
         rows = [(name, self[name].version if name in self else "-", len(self.get(name, ())), len(self.skipped.get(name, ())),
@@ -110,8 +109,8 @@ class Frame(Mapping[str, Actions]):
         return notebook.heading(f"frame {self.number}", took) + notebook.table(("policy", "version", "decided", "skipped", "error"), rows)
 
     def batches(self, name: str) -> list[tuple[tuple[AgentId, ...], Actions]]:
-        """A policy's batches, in the order they ran: whose rows they are, and columns by output as `Policy.infer_batch` gives them. What
-        `hold="last"` repeats is not among them."""
+        """A policy's batches in the order they ran: agent ids and columns by output, as `Policy.infer_batch` returns them. Decisions
+        repeated by `hold="last"` are not included."""
         self._check(name)
         decided = self._decided.get(name)
         return [] if decided is None else [(ids, columns) for ids, columns, _ in decided.batches]
@@ -123,7 +122,7 @@ class Frame(Mapping[str, Actions]):
         return found
 
     def add(self, queue: PolicyQueue, ids: tuple[AgentId, ...], columns: Actions) -> None:
-        """A batch of the policy `queue` has run: row i of each of `columns` belongs to ids[i]."""
+        """Adds a batch of the policy `queue`: row i of each of `columns` belongs to ids[i]."""
         if ids:
             self.n_rows += len(ids)
             decided = self._of(queue)
@@ -131,10 +130,10 @@ class Frame(Mapping[str, Actions]):
             decided.version = columns.version
 
     def skip(self, queue: PolicyQueue) -> bool:
-        """Notes which agents of the policy `queue` were skipped, and what those hold who want that.
+        """Records the skipped agents of the policy `queue`, and the held decisions of agents with `hold="last"`.
 
         Returns:
-          whether the next frame must look again, even if nobody comes or goes.
+          whether the next frame must check again, even if no agent begins, ends or is pushed.
         """
         name = queue.name
         if queue.gone:
@@ -157,13 +156,13 @@ class Frame(Mapping[str, Actions]):
         return again
 
     def fail(self, queue: PolicyQueue, agents: Sequence[Any], error: Exception) -> None:
-        """The policy `queue` has failed for some agents, with an error."""
+        """Records an error of the policy `queue` for some agents."""
         self._of(queue).failed.update(dict.fromkeys(agents, error))
         self.errors[queue.name] = error
 
 
 def counted(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue], frame: int, rows: int | None) -> Iterator[Picked]:
-    """Batches by number of rows alone, the same on every machine: everybody, or the most urgent so many, whatever policy they belong to."""
+    """Chooses batches by number of rows only, the same on every machine: all agents, or the most urgent ones across all policies."""
     ready_queue.finalize()
     for queue in queues:
         if queue.policy.membership_version != queue.seen:
@@ -191,19 +190,19 @@ def counted(ready_queue: ReadyQueue[PolicyQueue], queues: Sequence[PolicyQueue],
 
 
 def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, deadline: float, budget_s: float) -> Iterator[Picked]:
-    """Batches that are expected to end before the deadline.
+    """Chooses batches that are expected to end before the deadline.
 
-    Policies come in the order of their most urgent agent. The first takes as many rows as fit; of the others, those whose whole crowd
-    fits come before parts of crowds, since a batch costs something whatever its size. What remains of a crowd is more urgent in the next
-    frame. A policy of which nobody knows what it costs is tried with one row, while most of the time is left. One of which not a single
-    row fits into a whole frame is expected to be a little faster from frame to frame, so that its turn comes.
+    Policies come in the order of their most urgent agent. The first takes as many rows as fit. Of the others, policies all of whose agents
+    fit come before partial batches, since each batch has a fixed cost. Remaining agents are more urgent in the next
+    frame. A policy of unknown cost is tried with one row while most of the time is left. If not even one row of a policy fits into a whole
+    frame, its estimate is lowered a little in each frame, so that it runs eventually.
     """
     left = 1 << 62 if rows is None else rows
     ready_queue.finalize()
     order, pace = ready_queue.order(frame), ready_queue.pace
     first, whole = True, True
     gross_s = deadline + GROSS_SHARE * budget_s
-    now = time.perf_counter()  # looked at after every batch: passing over a policy takes no time worth it
+    now = time.perf_counter()  # updated after every batch; skipping a policy takes negligible time
     while left and order:
         some = False
         seconds = deadline - now
@@ -223,7 +222,7 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
                 queue.prune_stale()
                 n_waiting = min(queue.wait_queue.eligible(frame), left)
             if not n_waiting or queue.under_way:
-                continue  # they have ended meanwhile, or a part of them is under way
+                continue  # they have ended meanwhile, or some of them are in flight
             n_rows = _rows(costs, n_waiting, line_s, first, whole)
             if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
@@ -244,9 +243,9 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
             left -= len(in_flight.ids)
             yield queue, in_flight
             if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
-                return  # in the second case for want of time, so there is none for anybody else
+                return  # no rows are left, or the batch stopped at its limit: no time is left for others
             if limit is not None and not limit.began_s:
-                queue.finalize()  # it has taken another way and run what surely fits; there may be time for more
+                queue.finalize()  # it used the general path and ran only the guaranteed rows; there may be time for more
             now = time.perf_counter()
             seconds = deadline - now
             line_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
@@ -257,12 +256,12 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
 
 
 def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:
-    """How many rows of a crowd run; 0 for none.
+    """Number of rows of a policy that run; 0 for none.
 
     Args:
-      line_s: seconds of the policy's line that fit.
-      first: of the frame, so that it takes what fits.
-      whole: crowds run as a whole or not at all.
+      line_s: fitted seconds that are available.
+      first: first batch of the frame, which takes what fits.
+      whole: all rows run or none.
     """
     n_fits = costs.rows_within(line_s)
     if n_fits >= n_waiting:
@@ -272,4 +271,4 @@ def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: b
             costs.relax()
     elif whole or not costs.pays(n_fits):
         return 0
-    return n_fits - n_fits % _SIZES if n_fits > 2 * _SIZES else n_fits  # few sizes, so that their plans are kept
+    return n_fits - n_fits % _SIZES if n_fits > 2 * _SIZES else n_fits  # few sizes, so that their plans stay cached

@@ -1,4 +1,4 @@
-"""Level of detail: how often an agent decides, how urgent it is, and what stands for the decisions it does not make."""
+"""Level of detail: how often an agent decides, how urgent it is, and whether its last decision is repeated in between."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cervello.errors import ConfigurationError
 from cervello.spec import AgentId, Array
 
 HOLDS = ("last", "none")
-_MOST_FRAMES = 1 << 32  # from turn to turn, so that frame numbers stay within the 64 bits of a snapshot
+_MOST_FRAMES = 1 << 32  # maximum interval, so that frame numbers stay within the 64 bits of a snapshot
 
 
 @dataclass(slots=True)
 class LevelOfDetail:
-    """How an agent is treated. Mutable.
+    """Level of detail of one agent. Mutable.
 
     Attributes:
-      every: frames from one turn to the next; 1 is every frame.
-      phase: frame numbers that leave this remainder are the agent's turns, so that a crowd's are spread.
+      every: frames between two decisions; 1 is every frame.
+      phase: the agent is due in frames whose number modulo `every` is this; phases are spread over agents.
       priority: urgency grows by this much per frame of waiting.
-      hold: "last" repeats the last decision where none is made, "none" gives nothing.
-      generation: of the episode that `next_frame` is about.
-      next_frame: when it is the agent's turn again; at once for one that has never decided.
+      hold: "last" repeats the last decision in frames without one; "none" leaves the agent out.
+      generation: of the episode that `next_frame` belongs to.
+      next_frame: the frame from which the agent is due again; an agent that has never decided is due at once.
     """
 
     every: int = 1
@@ -37,12 +37,12 @@ class LevelOfDetail:
     generation: int | None = None
 
     def decided(self, frame: int) -> None:
-        """Takes the agent's turn: the next one is the first of its phase after this frame."""
+        """Sets the next due frame: the first of the agent's phase after this frame."""
         self.next_frame = frame + 1 + (self.phase - frame - 1) % self.every
 
 
 def checked(where: str, every: Any, priority: Any, hold: Any) -> None:
-    """Raises ConfigurationError for values that make no level."""
+    """Raises ConfigurationError for values that are no valid level."""
     if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or not 1 <= every <= _MOST_FRAMES:
         raise ConfigurationError(f"{where}, every: expected a whole number of frames, at least 1, got {every!r}; at most 2³²")
     number = isinstance(priority, (int, float, np.integer, np.floating)) and not isinstance(priority, bool)
@@ -57,13 +57,13 @@ _PLAIN = LevelOfDetail()
 
 
 class Levels:
-    """How the agents of one policy are treated. Mutable.
+    """Levels of detail of the agents of one policy. Mutable.
 
     Attributes:
-      of: by agent, for those that are not treated as all others.
-      not_due: agents that were pushed in this frame and whose turn it is not.
-      held: last decisions of agents that want them repeated.
-      phases: the phase that the next agent gets, by `every`.
+      of: by agent, for agents whose level is not the default.
+      not_due: agents that were pushed in this frame and are not due.
+      held: last decisions of agents with `hold="last"`.
+      phases: phase of the next agent, by `every`.
     """
 
     __slots__ = ("held", "not_due", "of", "phases")
@@ -75,7 +75,7 @@ class Levels:
         self.phases: dict[int, int] = {}
 
     def set(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
-        """Sets an agent's level; its phase is the next in turn, so that a crowd does not decide in one frame."""
+        """Sets an agent's level. Phases are assigned round-robin, so that agents do not all decide in one frame."""
         was = self.of.get(agent, _PLAIN)
         if (every, priority, hold) == (1, 1.0, "none"):
             self.of.pop(agent, None)
@@ -93,16 +93,16 @@ class Levels:
             self.held.pop(agent, None)
 
     def forget(self, agent: AgentId) -> None:
-        """Everything about an agent."""
+        """Removes an agent."""
         for kept in (self.of, self.not_due, self.held):
             kept.pop(agent, None)
 
     def is_due(self, agent: AgentId, generation: int, frame: int, waiting: Collection[AgentId]) -> bool:
-        """Whether it is the turn of an agent that is pushed; one that waits already goes on waiting."""
+        """Whether a pushed agent is due. An agent that is already queued stays queued."""
         level = self.of.get(agent)
         if level is None:
             return True
-        if level.generation != generation:  # another episode than the one it decided in last
+        if level.generation != generation:  # a later episode than the one it last decided in
             if level.generation is not None:
                 level.next_frame = frame
                 self.held.pop(agent, None)
@@ -113,10 +113,10 @@ class Levels:
         return self.of.get(agent, _PLAIN).priority
 
     def decided(self, ids: Iterable[AgentId], generations: Mapping[AgentId, int], rows: Callable[[], Any], frame: int) -> None:
-        """Agents have had their turn; some want to repeat what they have decided.
+        """Records that agents have decided, and keeps the decisions of agents with `hold="last"`.
 
         Args:
-          rows: gives results by agent; asked when they are needed.
+          rows: returns results by agent; called only if needed.
         """
         found: Any = None
         for agent in ids:
@@ -125,5 +125,5 @@ class Levels:
                 level.decided(frame)
                 if level.hold == "last":
                     found = rows() if found is None else found
-                    # Copies: a row is a window into its whole batch, which would live as long.
+                    # Copies: a row is a view that would keep its whole batch alive.
                     self.held[agent] = {name: np.array(row) for name, row in found[agent].items()}

@@ -1,7 +1,7 @@
-"""A frame in which all who wait decide and nothing else is asked for: no budget, no levels of detail, nobody left from earlier frames.
+"""Fast path of a frame in which all waiting agents decide: no budget, no levels of detail, no agents left from earlier frames.
 
-Batches are read where they wait, since nothing has to be put back as a rule. Who comes or goes meanwhile sets a batch apart first
-(`PolicyQueue.set_apart`); from then on it is one like any other, as is a batch that fails.
+Batches are read in place, since rows are rarely requeued. An agent that begins or ends meanwhile first detaches the batch
+(`PolicyQueue.set_apart`). A detached or failed batch is then handled by the general path.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Waiting = tuple[PolicyQueue, tuple[AgentId, ...], Mapping[str, Array], int]  # a
 
 
 def waiting_queues(ready_queue: ReadyQueue[PolicyQueue], queues: Collection[PolicyQueue]) -> list[PolicyQueue] | None:
-    """The policies that agents wait for, in the order in which they run; None where a frame must look after more.
+    """The policies with waiting agents, in the order in which they run; None if the frame needs the general path.
 
-    Agents that were let in without a word began to wait in this very frame, so of their policies the one comes first that has not run for
-    longest, then the one that was added first.
+    Agents accepted by the fast push began to wait in this frame. Among their policies, the one that has not run for longest comes first,
+    then the one that was added first.
 
     Args:
       queues: all policies, in the order they were added.
@@ -47,12 +47,12 @@ def waiting_queues(ready_queue: ReadyQueue[PolicyQueue], queues: Collection[Poli
 
 
 def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractContextManager[object], loop: Loop) -> None:
-    """Runs batches and puts what they give into the frame.
+    """Runs batches and adds their results to the frame.
 
     Args:
-      batches: as `PolicyQueue.read` gave them for this frame.
-      lock: of the queues; not held while a policy runs.
-      loop: runs batches that were set apart since agents have begun or ended.
+      batches: as `PolicyQueue.read` returned them for this frame.
+      lock: of the queues; released while a policy runs.
+      loop: runs batches that were detached because agents have begun or ended.
     """
     for queue, ids, columns, version in batches:
         try:

@@ -1,4 +1,4 @@
-"""One policy's place in a runtime: its batches, from the queue to the results, and what they cost."""
+"""Queue of one policy in a runtime: its batches from dequeue to results, and their costs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from cervello.spec import AgentId, Array
 
 
 class PolicyQueue(WaitingAgents):
-    """Mutable; whoever calls it holds the runtime's lock, except in `decide`.
+    """Queue of one policy. Mutable; the caller holds the runtime's lock, except in `decide`.
 
-    What a batch leaves to do when its results are in the frame (those for whom there was no time wait again, its memory is given back,
-    costs are learnt) is done when the policy is needed next: by a push as a rule, so that no frame with a budget has to pay for it.
+    Finalization of a batch (requeuing rows that were out of time, releasing its memory, learning costs) is deferred until the policy
+    is next used, usually by a push, so that it does not count against a frame's budget.
 
     Attributes:
-      costs: what batches take; another object after a swap.
-      measure: what times a model before it goes live; None to learn from the first row that it runs.
+      costs: cost model of its batches; replaced when the model is replaced.
+      measure: times a model before it goes live; None to learn from the first row that runs.
     """
 
     def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
@@ -39,11 +39,11 @@ class PolicyQueue(WaitingAgents):
         self._spare: list[WaitQueue] = []
 
     def swapped(self, version: int, measured: Measured | None) -> None:
-        """Another model decides from here on. Called by the thread that replaces it, with the policy's turn and without the runtime's lock:
-        so costs are replaced by one assignment.
+        """Replaces the costs after a change of model. The replacing thread calls it with the policy's exclusive lock and without the
+        runtime's lock, so it is one assignment.
 
         Args:
-          measured: what `measure` gave for it.
+          measured: result of `measure` for the new model.
         """
         costs = CostModel(self._ready_queue.pace, version)
         if measured is not None:
@@ -51,11 +51,11 @@ class PolicyQueue(WaitingAgents):
         self.costs = costs
 
     def take(self, n_rows: int, frame: int, limit: Limit | None = None) -> InFlightBatch:
-        """The n most urgent agents with their observations, which wait no longer; pushes from here on are for another frame. Fewer, when
-        they differ in a value that all rows of a batch share, or in size: those run in a batch of their own.
+        """Dequeues the n most urgent agents with their observations; later pushes are for another frame. Returns fewer if agents differ in
+        a value shared by all rows of a batch, or in size: those run in a batch of their own.
 
         Args:
-          limit: with it all who wait are taken, and those wait again for whom there is no time; only where `divisible` says so.
+          limit: all waiting agents are dequeued, and those out of time are requeued; only where `divisible` allows it.
         """
         wait_queue, ready_queue = self.wait_queue, self._ready_queue
         wait_queue.queue.shut()
@@ -64,7 +64,7 @@ class PolicyQueue(WaitingAgents):
         self.last_frame = frame
         queue = wait_queue.queue
         if queue.shares:
-            ready_queue.needs_sort[self] = None  # until those that are gathered have left
+            ready_queue.needs_sort[self] = None  # until the gathered agents have been removed
             n_rows = queue.gather_alike(n_rows)
         whole = n_rows == len(queue.generations)
         ids, columns = queue.front(n_rows)
@@ -75,7 +75,7 @@ class PolicyQueue(WaitingAgents):
         if whole:  # with its memory: nothing is copied
             spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs, self.policy.make_reader)
             in_flight = InFlightBatch(ids, columns, queue.generations, wait_queue.enqueued_frame, flags, self.seen, wait_queue, None, limit)
-            # No call from here on, so no interrupt: it is in the line or under way.
+            # No call from here on, so no interrupt: the batch is either queued or in flight.
             self.under_way, self._wait_queue = [*self.under_way, in_flight], spare
             ready_queue.dirty[self] = ready_queue.changed[self] = None
             if self in ready_queue.ready:
@@ -88,16 +88,16 @@ class PolicyQueue(WaitingAgents):
                               queue.pad)
         queue.pad.pin_count += 1
         ready_queue.dirty[self] = None
-        self.under_way = [*self.under_way, in_flight]  # before they leave the line: an interrupt loses nobody
+        self.under_way = [*self.under_way, in_flight]  # before they are dequeued: an interrupt loses no agent
         wait_queue.drop(n_rows)
         self._tell()
         return in_flight
 
     def postpone(self, line_s: float, frame: int) -> None:
-        """Not one row of the first agents fits into so many seconds, all that a frame has; others of the policy may, see `SizedQueue`."""
+        """Not one row of the first agents fits into `line_s`, that of a whole frame; others of the policy may fit, see `SizedQueue`."""
 
     def read(self, frame: int) -> tuple[PolicyQueue, tuple[AgentId, ...], Mapping[str, Array], int]:
-        """All who wait, with their observations where they lie, for `plain_frame`; pushes from here on are for another frame."""
+        """All waiting agents, with their observations in place, for `plain_frame`; later pushes are for another frame."""
         queue = self._wait_queue.queue
         queue.shut()
         self.last_frame = frame
@@ -105,7 +105,7 @@ class PolicyQueue(WaitingAgents):
         return self, *queue.front(len(queue.generations)), self.seen
 
     def set_apart(self) -> InFlightBatch:
-        """The batch that is read in place becomes one that was taken; the same again, when it has become one."""
+        """Turns the batch that is read in place into a dequeued one; returns the same one if called again."""
         if self.read_in_place:
             self.read_in_place = False
             self._ready_queue.open.pop(self, None)
@@ -113,7 +113,7 @@ class PolicyQueue(WaitingAgents):
         return self.under_way[-1]
 
     def decided_in_place(self, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
-        """A batch that was read in place has run; those who came meanwhile wait."""
+        """Removes a batch that was read in place and has run; agents pushed meanwhile stay queued."""
         if self.read_in_place:
             self.read_in_place = False
             self._wait_queue.clear()
@@ -121,7 +121,7 @@ class PolicyQueue(WaitingAgents):
             self.decided(self.under_way[-1], ids, columns, frame)
 
     def decide(self, in_flight: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
-        """Who has decided, and columns by output. Agents that have ended meanwhile, or begun anew, are left out of the batch."""
+        """Runs a batch; returns ids and columns by output. Agents that have ended or restarted meanwhile are left out."""
         limit = in_flight.limit
         if limit is not None:
             with suppress(ChangedError):
@@ -151,20 +151,20 @@ class PolicyQueue(WaitingAgents):
             in_flight.deterministic = in_flight.deterministic[rows]
 
     def decided(self, in_flight: InFlightBatch, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
-        """A batch has run; of one with a limit, those for whom there was no time wait again, in the places they had."""
+        """Records that a batch has run. Rows of a batch with a limit that were out of time are requeued in their old places."""
         n_run = len(in_flight.ids) if in_flight.limit is None else in_flight.limit.n_rows
         in_flight.version = columns.version
         if self.levels.of:
             self.levels.decided(ids, in_flight.generations, lambda: by_agent(ids, columns, self.non_leading_axes), frame)
         self._end(in_flight, n_run)
         if in_flight.wait_queue is None:
-            self._tell()  # others wait in the same line
+            self._tell()  # others wait in the same queue
 
     def _end(self, in_flight: InFlightBatch, n_run: int) -> None:
-        """A batch is no longer under way, though not settled."""
+        """Removes a batch from those in flight; it is not finalized yet."""
         left = [other for other in self.under_way if other is not in_flight]
         if len(left) == len(self.under_way):
-            return  # after an interrupt it was put back
+            return  # it was requeued after an interrupt
         has_remainder = n_run < len(in_flight.ids)
         if has_remainder and self.policy.membership_version != in_flight.membership_version:
             self._leave_out_later(in_flight, n_run)
@@ -172,7 +172,7 @@ class PolicyQueue(WaitingAgents):
         in_flight.n_run, in_flight.has_remainder, self.under_way, self._ended = n_run, has_remainder, left, [*self._ended, in_flight]
 
     def _leave_out_later(self, in_flight: InFlightBatch, n_run: int) -> None:
-        """Of those who are to wait again, some have ended meanwhile or begun anew."""
+        """Marks that some agents to be requeued have ended or restarted meanwhile."""
         assert in_flight.wait_queue is not None
         later = in_flight.ids[n_run:]
         for agent, now in zip(later, self.policy.generations(later), strict=True):
@@ -180,13 +180,13 @@ class PolicyQueue(WaitingAgents):
                 in_flight.wait_queue.forget(agent)
 
     def _first(self, in_flight: InFlightBatch, n_rows: int) -> InFlightBatch:
-        """The first rows of a batch, as one of its own."""
+        """The first rows of a batch, as a batch of its own."""
         ids, columns = in_flight.ids[:n_rows], self._taken(in_flight.columns, range(n_rows))
         generations, enqueued_frame = ({agent: of[agent] for agent in ids} for of in (in_flight.generations, in_flight.enqueued_frame))
         return InFlightBatch(ids, columns, generations, enqueued_frame, in_flight.deterministic, in_flight.membership_version, None, None)
 
     def finalize(self) -> None:
-        """Does what batches that have run leave to do, and takes the batch that is read in place, since others come or go."""
+        """Finalizes batches that have run, and detaches the batch that is read in place, since the queue is about to change."""
         if self.read_in_place:
             self.set_apart()
         while self._ended:
@@ -195,30 +195,30 @@ class PolicyQueue(WaitingAgents):
                 if in_flight.broken:
                     self._return_rows(in_flight, None, self._wait_queue)
                 else:
-                    in_flight.broken = True  # if an interrupt comes
+                    in_flight.broken = True  # detected if an interrupt comes
                     self._wait_again(in_flight)
             self._give_back(in_flight)
             if in_flight.ended_s and in_flight.version == self.costs.version:  # not of a model that has been replaced
                 self.costs.learn(in_flight.n_run, in_flight.limit, in_flight.picked_s, in_flight.ended_s, in_flight.opens,
                                  in_flight.gross_s)
-        self._wait_queue.look_at_head()  # after an interrupt there is nothing to settle, and it was not looked at
+        self._wait_queue.look_at_head()  # an interrupt may have left nothing to finalize and the head not updated
         self._tell()
 
     def _wait_again(self, in_flight: InFlightBatch) -> None:
-        """Those behind the rows that have run of a batch of all who waited. Who has been pushed meanwhile keeps the place, and decides on
-        the newest."""
+        """Requeues the rows of a whole-queue batch that have not run. Agents pushed meanwhile keep their places and their newest
+        observation."""
         wait_queue, newer = in_flight.wait_queue, self._wait_queue
         assert wait_queue is not None
-        pad = wait_queue.queue.pad  # which is another one afterwards, if nobody is left
+        pad = wait_queue.queue.pad  # replaced later if no agent is left
         pad.pin_count += 1  # after an interrupt, the batch is still read here
         wait_queue.drop(in_flight.n_run)
         wait_queue.absorb(newer)
         pad.pin_count -= 1
-        # The line comes back, and its stand-in goes; no call in between, so no interrupt.
+        # The original queue replaces its stand-in; no call in between, so no interrupt.
         in_flight.wait_queue, in_flight.has_remainder, self._wait_queue = newer, False, wait_queue
 
     def failed(self, in_flight: InFlightBatch, frame: int) -> tuple[AgentId, ...]:
-        """A batch has failed: those who were tried wait again behind all others, which keep their places. Returns who was tried."""
+        """Handles a failed batch: its agents are requeued behind all others, which keep their places. Returns the agents tried."""
         n_tried = len(in_flight.ids) if in_flight.limit is None else min(in_flight.limit.sure, len(in_flight.ids))
         tried = in_flight if n_tried == len(in_flight.ids) else self._first(in_flight, n_tried)
         self.requeue(tried, frame + 1)
@@ -228,17 +228,17 @@ class PolicyQueue(WaitingAgents):
         return tried.ids
 
     def requeue(self, in_flight: InFlightBatch, enqueued_frame: int | None) -> None:
-        """A batch could not run: those who have not been pushed anew meanwhile wait again.
+        """Requeues a batch that could not run, except agents that have been pushed again meanwhile.
 
         Args:
-          enqueued_frame: the frame they wait from, behind those who have not been tried; None for the places they had.
+          enqueued_frame: the frame they wait from, behind agents that have not been tried; None for their old places.
         """
         self._return_rows(in_flight, enqueued_frame, self.wait_queue)
         self._give_back(in_flight)
-        self._tell()  # also when nobody had to be put back: an interrupt may have come just before
+        self._tell()  # also if no row was requeued: an interrupt may have come just before
 
     def _return_rows(self, in_flight: InFlightBatch, enqueued_frame: int | None, wait_queue: WaitQueue) -> None:
-        """Into a line, those who have not run, have not ended and have not been pushed anew."""
+        """Returns to a queue the agents that have not run, have not ended and have not been pushed again."""
         later = in_flight.ids[in_flight.n_run:]
         now = self.policy.generations(later)
         # Agents that have decided may be missing in both; after an interrupt, in one only.
@@ -258,7 +258,7 @@ class PolicyQueue(WaitingAgents):
         wait_queue.look_at_head()
 
     def _give_back(self, in_flight: InFlightBatch) -> None:
-        """The batch is over: its memory is used again. Once, whoever else says so: after an interrupt a batch may end that was put back."""
+        """Releases the batch's memory, once: after an interrupt, a batch that was requeued may also end."""
         left = [other for other in self.under_way if other is not in_flight]
         ended = [other for other in self._ended if other is not in_flight]
         if len(left) + len(ended) == len(self.under_way) + len(self._ended):

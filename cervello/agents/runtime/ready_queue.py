@@ -1,4 +1,4 @@
-"""What the policies of a runtime have in common: who is next, who has something left to do, and what the next frame must look at."""
+"""State shared by the policies of a runtime: which are ready, which need finalization, and which the next frame must check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cervello.agents.runtime.cost_model import SlowdownEstimate
 
 
 class Member(Protocol):
-    """What a ready queue asks of a policy's place in a runtime."""
+    """The interface of a policy's queue that the ready queue uses."""
 
     last_frame: int
     number: int
@@ -25,17 +25,17 @@ M = TypeVar("M", bound=Member)
 
 
 class ReadyQueue(Generic[M]):
-    """Mutable; kept up to date by the policies' queues whenever something changes, most of which happens between frames, so that a frame
-    ask all of them. A policy that is about to change is noted as dirty before, so that an interrupt leaves nothing unnoticed.
+    """Ready policies of a runtime. Mutable. The policies' queues update it on every change, mostly between frames, so that a frame need not
+    ask all of them. A policy is marked dirty before it changes, so that no interrupt leaves a change unnoticed.
 
     Attributes:
-      pace: of all batches.
-      members: all policies, in the order they were added, with a number that grows.
-      ready: policies that somebody waits for and that run no batch, with the frame the first one waits from, the frame they ran in last
+      pace: slowdown estimate of all batches.
+      members: all policies in the order they were added, with an increasing number.
+      ready: policies with waiting agents and no batch in flight, with the frame of the first waiting agent, the frame they last ran in
         and their number.
-      dirty: policies in the midst of a change, that run a batch, or that have run one and are not settled.
-      changed: policies whose agents may wait, rest or be gone otherwise than the last frame said.
-      open: policies that nobody waited for when agents were let in without a word.
+      dirty: policies that are being changed, run a batch, or have batches to finalize.
+      changed: policies whose waiting, not due or ended agents may differ from what the last frame reported.
+      open: policies that had no waiting agents when the fast push was opened.
       needs_sort: policies whose agents may differ in urgency, or wait in another order.
     """
 
@@ -51,20 +51,20 @@ class ReadyQueue(Generic[M]):
         self.open: dict[M, None] = {}
 
     def finalize(self) -> None:
-        """Nobody has anything left to do of earlier frames, and whoever waits is known."""
+        """Finalizes the batches of earlier frames and updates all queues."""
         if self.dirty:
             for queue in list(self.dirty):
                 queue.finalize()
         self.gather()
 
     def gather(self) -> None:
-        """Whoever has come without a word is known from here on."""
+        """Updates the queues for agents that were accepted by the fast push."""
         if self.open:
             for queue in list(self.open):
                 queue.look()
 
     def rest(self) -> None:
-        """As `finalize`, at the end of a frame that has time for it: the next pushes need no more than a row each."""
+        """As `finalize`, at the end of a frame that has time for it: later pushes then only copy a row each."""
         self.gather()
         if self.dirty:
             for queue in list(self.dirty):
@@ -72,11 +72,11 @@ class ReadyQueue(Generic[M]):
                 queue.accept_others()
 
     def order(self, frame: int) -> list[M]:
-        """Those that somebody waits for, the most urgent first; of equally urgent ones, the one that has not run for longest, then the one
-        that was added first."""
+        """Ready policies, the most urgent first. Equally urgent ones are ordered by the frame they last ran in, then by the order they were
+        added."""
         ready = self.ready
         order = sorted(ready, key=ready.__getitem__)
-        while order and ready[order[-1]][0] > frame:  # pushed since it began
+        while order and ready[order[-1]][0] > frame:  # pushed since the frame began
             del order[-1]
         if self.needs_sort:
             order.sort(key=lambda queue: (-queue.urgency(frame), queue.last_frame, queue.number))
@@ -87,12 +87,12 @@ class ReadyQueue(Generic[M]):
         return queue in self.ready and self.ready[queue][0] <= frame
 
     def keep(self, queues: Collection[M]) -> None:
-        """Only these are in the runtime: an interrupt may have come when another one left."""
+        """Removes all other policies; an interrupt may have stopped an earlier removal."""
         for queue in [queue for queue in self.members if queue not in queues]:
             queue.leave()
             self.forget(queue)
 
     def forget(self, queue: M) -> None:
-        """A policy that is no longer in the runtime."""
+        """Removes a policy."""
         for noted in (self.ready, self.dirty, self.changed, self.needs_sort, self.open, self.members):
             noted.pop(queue, None)

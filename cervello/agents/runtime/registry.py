@@ -18,13 +18,13 @@ from cervello.spec import AgentId
 
 
 class PolicyRegistry:
-    """Policies by name. Mutable; several threads may use it.
+    """Policies by name. Mutable; thread-safe.
 
     Attributes:
       frame: the number of the next frame.
     """
 
-    _lock: Any  # a threading.RLock of queues; not held while a policy runs, nor while code of the caller's does
+    _lock: Any  # a threading.RLock of queues; released while a policy or the caller's code runs
 
     def __init__(self) -> None:
         self.frame = 0
@@ -42,7 +42,7 @@ class PolicyRegistry:
         return len(self._queues)
 
     def __bool__(self) -> bool:
-        """True, however many there are: `if runtime:` asks whether there is one."""
+        """Always True: `if runtime:` asks whether there is a runtime, not whether it has policies."""
         return True
 
     def __contains__(self, name: str) -> bool:
@@ -55,8 +55,8 @@ class PolicyRegistry:
         """Adds a policy.
 
         Args:
-          measure: time a few batches of made-up agents now, so that costs are known from the first frame on; without, where a part of your
-            own cannot be made twice, and where the policy refuses observations of zeros, the first row that runs is the measurement.
+          measure: time a few batches of synthetic agents now, so that costs are known from the first frame on. Otherwise, and if a custom
+            part cannot be cloned or the policy rejects observations of zeros, the first row that runs is the measurement.
         Raises:
           ConfigurationError: the name is taken, or this is no policy.
         """
@@ -67,7 +67,7 @@ class PolicyRegistry:
         make = SizedQueue if any(spec.open_axes for spec in policy.all_inputs.values()) else PolicyQueue
         queue = make(name, policy, self._ready_queue, calibration.measure if measure else None)
         policy.follow(queue)
-        costs = queue.costs  # of the model that is measured now, should another one come meanwhile
+        costs = queue.costs  # of the measured model, in case another one replaces it meanwhile
         if measure and (measured := calibration.measure(policy)) is not None:
             costs.set(*measured)
         with self._locked("add"):
@@ -81,10 +81,10 @@ class PolicyRegistry:
             self._queues = {**self._queues, name: queue}
 
     def remove(self, name: str) -> tuple[AgentId, ...]:
-        """Takes the policy `name` out; it keeps its agents.
+        """Removes the policy `name`; it keeps its agents.
 
         Returns:
-          agents whose observations waited and are now orphaned.
+          agents whose queued observations are dropped.
         """
         with self._locked("remove"):
             queue = self._queue_of(name)
@@ -95,7 +95,7 @@ class PolicyRegistry:
         return orphans
 
     def clear(self) -> dict[str, tuple[AgentId, ...]]:
-        """Takes all policies out; returns the orphaned agents by policy."""
+        """Removes all policies; returns the agents with dropped observations by policy."""
         with self._locked("clear"):
             queues, self._queues = self._queues, {}
             self._skipped.clear()
@@ -106,7 +106,7 @@ class PolicyRegistry:
 
     @contextmanager
     def _locked(self, what: str) -> Iterator[None]:
-        """Holds the lock, and does afterwards what had to wait for it.
+        """Holds the lock, and runs deferred work after its release.
 
         Raises:
           AgentError: as `_check_outside`.
@@ -120,7 +120,7 @@ class PolicyRegistry:
                 catch_up()
 
     def _check_outside(self, what: str) -> None:
-        """Raises AgentError when this thread is in the middle of this runtime's queues, or of a change of agents."""
+        """Raises AgentError if this thread is inside this runtime's queues, or inside a change of agents."""
         if self._lock._is_owned() or threading.get_ident() in writers:
             raise AgentError(f"runtime, {what}: expected a call from outside, got one from a finalizer or a signal handler that came while "
                              "this thread was in the middle of another call; set a flag there and call afterwards")

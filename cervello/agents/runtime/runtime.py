@@ -32,13 +32,13 @@ from cervello.spec import AgentId, Array
 
 Observation = Mapping[str, Any]
 Flight = FrameType | Future[Frame]
-Standing = tuple[Future[None], int]  # done when frames may run again, and the thread that will say so
+Standing = tuple[Future[None], int]  # completed when frames may run again, and the thread that completes it
 _runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 
 
 class Runtime(RuntimeAgents):
-    """Named policies and the agents that wait for them. Observations are pushed one by one, `run` decides for everybody, or for as many as
-    a budget allows; who is left out is longer in waiting, and so more urgent, in the next frame.
+    """Named policies and their waiting agents. Observations are pushed one by one; `run` decides for all agents, or for as many as a budget
+    allows. Skipped agents have waited longer, and so are more urgent, in the next frame.
 
         runtime = cervello.Runtime()
         runtime.add("npc", policy)
@@ -47,33 +47,34 @@ class Runtime(RuntimeAgents):
         frame = runtime.run(budget_s=0.001)
         frame["npc"][7]["action"]
 
-    Where a file leaves sizes open, agents may differ in them: those of one size are a batch of their own.
+    Where a file leaves sizes open, agents may differ in them: agents of one size share a batch.
 
-    A policy that fails harms no other: its agents keep waiting, its error is in the frame. Several threads may push while a frame runs.
+    An error in one policy does not affect the others: its agents keep waiting, and the error is in the frame. Several threads may push
+    while a frame runs.
 
     No agent starves: as long as every frame has time for its most urgent agent, one of priority p among n waiting ones decides within
-    2 (n - 1 + Σ pᵢ / p) frames, whatever the others do. A policy too slow for the budget is expected to be faster from frame to frame,
+    2 (n - 1 + Σ pᵢ / p) frames, whatever the others do. The estimate of a policy too slow for the budget is lowered from frame to frame,
     until it runs.
 
     Args:
-      threads: policies may run on this many threads at once, when there is at least a millisecond of work; those within a policy are
+      threads: number of policies that may run in parallel, if there is at least a millisecond of work; threads within a policy are
         `Policy(threads=…)`.
     """
 
     def __init__(self, *, threads: int = 1):
         super().__init__()
         self.threads = thread_count("runtime, threads", threads)
-        self._closing_s = 5e-5  # what it takes to close a frame, lately
-        self._collects = False  # whether garbage is to be collected again when this frame is over
+        self._closing_s = 5e-5  # recent seconds to close a frame
+        self._collects = False  # whether to enable garbage collection again after this frame
         self._start()
         _runtimes.add(self)
 
     def _start(self) -> None:
-        """No thread and no frame under way, as at first and in the child of a fork."""
+        """Sets the state without threads and frames in flight: initially, and in the child of a fork."""
         self._lock = threading.RLock()
         register_last(self._lock)
-        self._flight: Flight | None = None  # the frame that is under way
-        self._standing: Standing | None = None  # the save or restore that is under way
+        self._flight: Flight | None = None  # the frame in flight
+        self._standing: Standing | None = None  # the save or restore in progress
         self._recover()
         self._collect()
         self._submitting: ThreadPoolExecutor | None = None
@@ -82,21 +83,21 @@ class Runtime(RuntimeAgents):
     # Observations -------------------------------------------------------------------------------------------------------
 
     def push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> None:
-        """An agent's newest observation. One that waits already keeps its place, and decides on the newest.
+        """Queues an agent's newest observation. An agent that is already queued keeps its place and decides on the newest.
 
         Args:
           name: of the policy.
           agent, observation, deterministic: as in `Policy.infer_single`.
         Raises:
           ConfigurationError: an unknown policy.
-          AgentError, InputError: an unknown agent, an observation that does not fit. Nothing has changed then.
+          AgentError, InputError: an unknown agent, or an observation that does not fit. Nothing has changed then.
         """
         queue = self._queues.get(name) if type(name) is str else None
         if queue is None or deterministic is not False or not queue.accept(0, 0, agent, observation, self.frame, self._lock):
             self._push(name, agent, observation, deterministic)
 
     def _push(self, name: str, agent: AgentId, observation: Observation, deterministic: bool) -> None:
-        """`push` where it has more to do than to add a row."""
+        """General path of `push`."""
         queue = self._queue_of(name)
         _check_flag(name, deterministic)
         agent = plain(agent)
@@ -112,7 +113,7 @@ class Runtime(RuntimeAgents):
                 catch_up()
 
     def push_batch(self, name: str, ids: Ids, inputs: Mapping[str, Any], deterministic: bool = False) -> None:
-        """Newest observations of many agents, as columns: row i belongs to ids[i]. All are pushed or none.
+        """Queues the newest observations of many agents, as columns: row i belongs to ids[i]. All are queued or none.
 
         Args:
           name: of the policy.
@@ -132,7 +133,7 @@ class Runtime(RuntimeAgents):
                 catch_up()
 
     def waiting(self, name: str) -> tuple[AgentId, ...]:
-        """Agents of the policy `name` that wait, in the order of their turn as it is now."""
+        """Waiting agents of the policy `name`, in their current order of urgency."""
         queue = self._queue_of(name)
         with self._locked("waiting"):
             agents = queue.wait_queue.queue.ids
@@ -142,7 +143,7 @@ class Runtime(RuntimeAgents):
             return tuple(agent for _, agent in sorted(zip(urgencies, agents, strict=True), key=lambda pair: -pair[0]))
 
     def infer_single(self, name: str, agent: AgentId, observation: Observation, deterministic: bool = False) -> dict[str, Array]:
-        """Decides for one agent at once, outside of frames; what it waits with stays.
+        """Decides for one agent at once, outside of frames; its queued observation stays.
 
         Args:
           name: of the policy.
@@ -155,15 +156,16 @@ class Runtime(RuntimeAgents):
     # Frames -------------------------------------------------------------------------------------------------------------
 
     def run(self, budget_s: float | None = None, rows: int | None = None) -> Frame:
-        """Decides for agents that wait, longest waiting first.
+        """Decides for waiting agents, the most urgent first.
 
         Args:
-          budget_s: seconds that it may take; None takes what it takes.
-          rows: at most so many decisions, for games in lockstep: which ones depends on nothing but what was pushed.
+          budget_s: time limit in seconds; None is no limit.
+          rows: maximum number of decisions, for games in lockstep: the choice depends only on what was pushed.
         Returns:
-          Frame {policy: {agent: {output: row}}}; `frame[policy].skipped` names those who wait on, `.errors` those whose policy failed.
+          Frame {policy: {agent: {output: row}}}; `frame[policy].skipped` has the agents that still wait, `.errors` those whose policy
+          failed.
         Raises:
-          ConfigurationError: a budget or a number of rows that is not above 0, or a frame is under way already.
+          ConfigurationError: a budget or a number of rows that is not above 0, or a frame is already in flight.
         """
         start = time.perf_counter()
         if budget_s is None and rows is None:
@@ -174,7 +176,7 @@ class Runtime(RuntimeAgents):
         frame = self._open(budget_s, rows, sys._getframe())
         self._collects = budget_s is not None and gc.isenabled()
         try:
-            if self._collects:  # Python's garbage can wait, a short budget cannot
+            if self._collects:  # garbage collection may wait, a short budget may not
                 gc.disable()
             deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
@@ -187,7 +189,7 @@ class Runtime(RuntimeAgents):
         return frame
 
     def _run_plainly(self, flight: FrameType) -> Frame | None:
-        """`run` without limits, where nothing is to be looked after but those who wait; None otherwise, and nothing has happened then."""
+        """Fast path of `run` without limits, if only waiting agents need work; otherwise None, without any change."""
         lock = self._lock
         if self._flight is not None or self._skipped or self.threads > 1 or lock._is_owned() or writers:
             return None
@@ -197,7 +199,7 @@ class Runtime(RuntimeAgents):
                 return None
             self._flight = flight  # first, so that an interrupt is noticed
             frame = Frame(self.frame, None, tuple(self._queues))
-            self.frame += 1  # what is pushed from here on is for the next one
+            self.frame += 1  # later pushes are for the next frame
             batches = [queue.read(frame.number) for queue in queues]
         try:
             decide_in_place(frame, batches, lock, self._loop)
@@ -217,14 +219,14 @@ class Runtime(RuntimeAgents):
         return frame
 
     def _collect(self) -> None:
-        """Garbage is collected again, if it was before."""
+        """Enables garbage collection again, if it was enabled before."""
         if self._collects:
             self._collects = False
             gc.enable()
 
     def submit(self, budget_s: float | None = None, rows: int | None = None) -> Future[Frame]:
-        """`run` on a thread of its own: the game goes on and asks the future for the frame. What is pushed meanwhile is for the next one;
-        with a budget, agents whose turn has not come yet decide on the newest.
+        """`run` on a thread of its own; the returned future gives the frame. Later pushes are for the next frame; with a budget, agents
+        that have not run yet decide on the newest observation.
 
         Args:
           budget_s, rows: as in `run`.
@@ -233,7 +235,7 @@ class Runtime(RuntimeAgents):
         future: Future[Frame] = Future()
         frame = self._open(budget_s, rows, future)
         try:
-            future.set_running_or_notify_cancel()  # from here on it cannot be cancelled: its agents no longer wait
+            future.set_running_or_notify_cancel()  # not cancellable from here on: its agents are dequeued
             deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
             picks = self._picks(frame, rows, deadline)
             if self._submitting is None:
@@ -285,12 +287,12 @@ class Runtime(RuntimeAgents):
             self._ready_queue.keep(list(self._queues.values()))
             self._skipped = {name: agents for name, agents in self._skipped.items() if name in self._queues}
         frame = Frame(self.frame, None if budget_s is None else float(budget_s), tuple(self._queues))
-        self.frame += 1  # what is pushed from here on is for the next one
+        self.frame += 1  # later pushes are for the next frame
         self._flight = flight
         return frame
 
     def _recover(self) -> None:
-        """Whoever was taken and has not decided waits as before."""
+        """Requeues agents that were dequeued and have not decided."""
         self._flight = None
         for queue in self._ready_queue.open:
             queue.read_in_place = False
@@ -307,14 +309,14 @@ class Runtime(RuntimeAgents):
         return iter(picks)
 
     def _expected_s(self) -> float:
-        """Seconds of work that waits."""
+        """Seconds of queued work."""
         if self.threads == 1:
             return 0.0
         with self._lock:
             return sum(queue.costs.expected_s(len(queue.wait_queue)) for queue in self._queues.values() if len(queue.wait_queue))
 
     def _close(self, frame: Frame) -> None:
-        """Says who was skipped, and what those hold who want that."""
+        """Records skipped agents and held decisions."""
         with self._lock:
             start = time.perf_counter()
             self._recover()
@@ -322,7 +324,7 @@ class Runtime(RuntimeAgents):
                 self._ready_queue.rest()
             else:
                 self._ready_queue.gather()
-            frame.skipped = self._skipped.copy()  # as in the frame before, but for those of whom there is news
+            frame.skipped = self._skipped.copy()  # as in the last frame, except policies that changed
             for queue in list(self._ready_queue.changed):
                 if not frame.skip(queue):
                     queue.noticed()
@@ -334,21 +336,22 @@ class Runtime(RuntimeAgents):
     # Snapshots ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
-        """Everything that later frames depend on, but for clocks: every policy's agents, who waits with what, levels, the frame's number.
+        """Serializes all state that later frames depend on, except clocks: agents of every policy, queued observations, levels, the frame
+        number.
 
         Raises:
-          ConfigurationError: a frame is under way. WrapperError: a wrapper that does not show its state.
+          ConfigurationError: a frame is in flight. WrapperError: a wrapper that does not expose its state.
         """
         with self._still("snapshot") as queues:
             return snapshot.save(self.frame, queues, self._lock)
 
     def restore(self, state: Any) -> None:
-        """Goes back to a snapshot: frames by `rows` from here on are bitwise those that followed it.
+        """Restores a snapshot: later frames by `rows` are bitwise those that followed it.
 
         Args:
-          state: bytes that `snapshot` gave.
+          state: bytes that `snapshot` returned.
         Raises:
-          SnapshotError: damaged bytes, or one of a runtime with other policies; nothing has changed then.
+          SnapshotError: damaged bytes, or those of a runtime with other policies; nothing has changed then.
         """
         with self._still("restore") as queues:
             frame = snapshot.restore(state, queues, self._lock)
@@ -358,7 +361,7 @@ class Runtime(RuntimeAgents):
 
     @contextmanager
     def _still(self, what: str) -> Iterator[list[PolicyQueue]]:
-        """The policies; no frame is under way inside, and none begins. Not by a lock, since policies call hooks there."""
+        """The policies, while no frame is in flight and none can begin. Holds no lock, since policies call hooks inside."""
         self._check_outside(what)
         while True:
             with self._lock:
@@ -382,7 +385,7 @@ class Runtime(RuntimeAgents):
         """Waits until another thread has saved or restored the runtime.
 
         Raises:
-          ConfigurationError: that waits for this thread.
+          ConfigurationError: the other thread waits for this one.
         """
         if standing[1] == threading.get_ident() or deferred.holds_any():
             raise ConfigurationError(f"runtime, {what}: expected a call from outside, got one from a hook, a finalizer or a signal handler "
@@ -394,7 +397,7 @@ class Runtime(RuntimeAgents):
             raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
 
     def close(self) -> None:
-        """Ends the threads; a later frame makes new ones."""
+        """Ends the threads; a later frame creates new ones."""
         pool, self._submitting = self._submitting, None
         if pool is not None:
             pool.shutdown()
@@ -408,7 +411,7 @@ class Runtime(RuntimeAgents):
 
 
 def _flies(flight: Flight) -> bool:
-    """Whether a frame is still under way: its future is not done, or its call is on the stack of some thread."""
+    """Whether a frame is still in flight: its future is not done, or its call is on the stack of some thread."""
     if isinstance(flight, Future):
         return not flight.done()
     for top in sys._current_frames().values():

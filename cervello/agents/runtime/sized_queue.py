@@ -1,4 +1,4 @@
-"""The place in a runtime of a policy whose agents may differ in sizes that the file leaves open."""
+"""Queue of a policy whose agents may differ in sizes that the file leaves open."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.spec import Array
 
-_KEPT = 64  # sizes whose costs are known
-_NEAR = 2.0  # times as many elements are near
+_KEPT = 64  # number of sizes with known costs
+_NEAR = 2.0  # maximum ratio of element counts of near sizes
 Sizes = tuple[tuple[int, ...], ...]  # shapes of one agent's rows, of every input with open axes
 
 
 class SizedQueue(PolicyQueue):
-    """A `PolicyQueue` whose batches have rows of one size: `costs` are those of the first agent's sizes, which the next batch has. Mutable.
+    """A `PolicyQueue` whose batches have rows of one size. Mutable. `costs` are those of the first agent's sizes, which the next batch has.
 
-    Costs of new sizes begin as those of the nearest known ones, in proportion to a row's elements, so that lists may grow from frame to
-    frame; where none is near, one row has to be tried.
+    Costs of new sizes start from those of the nearest known ones, in proportion to a row's elements, so that lists may grow from frame to
+    frame. If none is near, one row has to be tried.
     """
 
     def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
         self._open = [spec for spec in policy.all_inputs.values() if spec.open_axes]
         self._specified: Sizes = tuple(spec.shape for spec in self._open)
-        self._too_slow = -1, 0.0  # the frame in which agents were put behind the others, and the seconds that they would have had
+        self._too_slow = -1, 0.0  # frame in which agents were moved to the end, and the seconds that were available
         super().__init__(name, policy, ready_queue, measure)
 
     @property
     def costs(self) -> CostModel:
-        """What batches take whose rows have the sizes of the first agent's; those of the specs while nobody waits."""
+        """Cost model of batches with the first agent's sizes; with the sizes of the specs if no agent waits."""
         queue = self._wait_queue.queue
         return self._costs_of(self._sizes(queue.rows(1))[0] if queue.generations else self._specified)
 
@@ -43,7 +43,7 @@ class SizedQueue(PolicyQueue):
         self._by_sizes = OrderedDict({self._specified: costs})  # by one assignment, see `swapped`
 
     def _sizes(self, rows: Mapping[str, Array]) -> list[Sizes]:
-        """Of every agent of `Queue.rows`."""
+        """Sizes of every agent of `Queue.rows`."""
         return list(zip(*([row.shape for row in rows[spec.name]] for spec in self._open), strict=True))
 
     def _costs_of(self, sizes: Sizes) -> CostModel:
@@ -64,7 +64,7 @@ class SizedQueue(PolicyQueue):
         return found
 
     def finalize(self) -> None:
-        """As `PolicyQueue.finalize`; batches are learnt from by their sizes."""
+        """As `PolicyQueue.finalize`; batches update the costs of their sizes."""
         for in_flight in self._ended:
             if not in_flight.ended_s:
                 continue
@@ -75,19 +75,19 @@ class SizedQueue(PolicyQueue):
         super().finalize()
 
     def urgency(self, frame: int) -> float:
-        """As `PolicyQueue.urgency`; afterwards the most urgent agent is the first, whose sizes the costs go by."""
+        """As `PolicyQueue.urgency`; afterwards the most urgent agent is the first one, whose sizes determine the costs."""
         found = super().urgency(frame)
         self.sort_by_urgency(0, frame)
         return found
 
     def postpone(self, line_s: float, frame: int) -> None:
-        """Agents of sizes of which not one row fits stand behind the others for the rest of a frame."""
+        """Moves agents of sizes of which not one row fits behind the others for the rest of a frame."""
         self._too_slow = frame, line_s
         self._ready_queue.needs_sort[self] = None
         self.sort_by_urgency(0, frame)
 
     def sort_by_urgency(self, n_rows: int, frame: int) -> None:
-        """As `PolicyQueue.sort_by_urgency`; those that were postponed in this frame come last."""
+        """As `PolicyQueue.sort_by_urgency`; agents postponed in this frame come last."""
         super().sort_by_urgency(n_rows, frame)
         too_slow, line_s = self._too_slow
         if too_slow != frame:
@@ -101,5 +101,5 @@ class SizedQueue(PolicyQueue):
 
 
 def _elements(sizes: Sizes) -> int:
-    """Numbers that an agent observes, of inputs with open axes."""
+    """Number of elements of an agent's inputs with open axes."""
     return sum(map(math.prod, sizes))

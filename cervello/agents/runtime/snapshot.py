@@ -1,8 +1,8 @@
-"""A runtime as bytes: the snapshots of its policies, and what waits between them and the frames.
+"""Serialized runtime: the snapshots of its policies, queued observations and levels of detail.
 
-    "CRVR"  u16 version  u16 0  u64 length of everything  u64 checksum of what follows  u32 0
+    "CRVR"  u16 version  u16 0  u64 total length  u64 checksum of the rest  u32 0
     msgpack {frame, brains: [{name, policy, waiting, levels, phases, held}]}; arrays are [dtype, shape, bytes],
-    and [null, rows] of an input in whose size agents may differ
+    and [null, rows] of an input whose size may differ between agents
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _TRIES = 100
 
 
 def save(frame: int, policy_queues: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> bytes:
-    """Everything that later frames depend on.
+    """Serializes all state that later frames depend on.
 
     Args:
-      lock: of the queues; it is not held while policies are saved, which calls hooks.
+      lock: of the queues; released while policies are saved, which calls hooks.
     """
     for _ in range(_TRIES):
         membership_versions = [policy_queue.policy.membership_version for policy_queue in policy_queues]
         policies = [bytes(policy_queue.policy.snapshot()) for policy_queue in policy_queues]
         with lock:
-            # Else another thread has let agents begin or end in between.
+            # Otherwise another thread has begun or ended agents in between.
             if membership_versions == [policy_queue.policy.membership_version for policy_queue in policy_queues]:
                 saved = [_saved(policy_queue, policy) for policy_queue, policy in zip(policy_queues, policies, strict=True)]
                 body: bytes = msgpack.packb({"frame": frame, "brains": saved}, unicode_errors="surrogatepass")
@@ -48,7 +48,7 @@ def save(frame: int, policy_queues: Sequence[PolicyQueue], lock: AbstractContext
 
 
 def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
-    """Of agents that ended, or began anew, behind the runtime's back nothing is saved that the next frame would not find."""
+    """Leaves out agents that ended or restarted without the runtime's knowledge, as the next frame would."""
     wait_queue, policy = policy_queue.wait_queue, policy_queue.policy
     queue, treated = wait_queue.queue, policy_queue.levels
     generations = queue.generations
@@ -77,15 +77,15 @@ def _saved(policy_queue: PolicyQueue, agents: bytes) -> dict[str, Any]:
 
 
 def _plain(ids: Iterable[AgentId]) -> list[AgentId]:
-    """Ids as Python's own ints and strings: numpy's are equal to them and cannot be packed."""
+    """Ids as Python ints and strings: numpy's compare equal but cannot be packed."""
     return [str(agent) if isinstance(agent, str) else int(agent) for agent in ids]
 
 
 def restore(given: Any, policy_queues: Sequence[PolicyQueue], lock: AbstractContextManager[object]) -> int:
-    """Puts everything back; returns the number of the next frame.
+    """Restores a snapshot; returns the number of the next frame.
 
     Args:
-      lock: as `save` takes it.
+      lock: as in `save`.
     Raises:
       SnapshotError: damaged bytes, or those of another runtime; nothing has changed then.
     """
@@ -114,7 +114,7 @@ def restore(given: Any, policy_queues: Sequence[PolicyQueue], lock: AbstractCont
 
 
 def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any], lock: AbstractContextManager[object]) -> None:
-    """All of them or none, even when a hook of a user's own fails on the way."""
+    """Restores all policies or none, also when a user's hook fails."""
     policies = [policy_queue.policy for policy_queue in policy_queues]
     undo = [policy.snapshot() for policy in policies]
     membership_versions = [policy.membership_version for policy in policies]
@@ -128,16 +128,16 @@ def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any
     except BaseException:
         for policy_queue, state, before, pushed, then, level_generations in zip(policy_queues, undo, membership_versions, waited,
                                                                                 generations, levels_of, strict=True):
-            if policy_queue.policy.membership_version != before:  # also one whose agents were there already when a hook failed at an end
-                with suppress(Exception):  # the first error is the one to tell of
+            if policy_queue.policy.membership_version != before:  # also a policy whose agents were restored when a hook failed at an end
+                with suppress(Exception):  # the first error is raised
                     policy_queue.policy.restore(state)
-                # Whoever waits is as new as the agent is now. One that had ended, or begun anew, is still to be found by the next frame.
+                # A waiting agent gets its current generation. The next frame still has to find one that had ended or restarted.
                 now = policy_queue.policy.generations(list(pushed))
                 fresh = {agent: (was, generation) for agent, was, generation in zip(pushed, then, now,
                                                                                     strict=True) if generation is not None}
                 with lock:
                     queue = policy_queue.wait_queue.queue
-                    queue.shut()  # compiled pushes write to the numbers that are there now
+                    queue.shut()  # compiled pushes write to the current table
                     queue.generations = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == generation else generation
                                          for agent, generation in queue.generations.items()}
                 treated = policy_queue.levels.of
@@ -149,7 +149,7 @@ def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any
 
 
 def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
-    """The rows that waited, when everything in an entry fits the policy."""
+    """The queued rows, if everything in an entry fits the policy."""
     waiting = entry["waiting"]
     ids, specs = waiting["ids"], policy_queue.policy.all_inputs
     rows = {name: _unpacked(*packed) if packed[0] is not None else ragged([_unpacked(*row) for row in packed[1]])
@@ -178,7 +178,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     for _, every, phase, priority, hold, next_frame in entry["levels"]:
         level_of_detail.checked("runtime, restore", every, priority, hold)
         _check_frames([phase, every - 1 - phase])
-        if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # below 0 for one whose level has changed before it ever decided
+        if type(next_frame) is not int or abs(next_frame) >= 1 << 62:  # negative if the level has changed before the agent's first decision
             raise ValueError(f"a next frame of {next_frame!r}")
     for _, outputs in entry["held"]:
         if [name for name, *_ in outputs] != list(policy_queue.policy.outputs):
@@ -196,7 +196,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
 
 
 def _check_ragged(policy: Policy, ids: Sequence[AgentId], rows: Mapping[str, Array]) -> None:
-    """Raises ValueError, or InputError, unless rows that may differ in size have sizes that the policy can take."""
+    """Raises ValueError, or InputError, unless rows that may differ in size have sizes that the policy accepts."""
     names = [name for name, column in rows.items() if is_ragged(column)]
     for row, agent in enumerate(ids if names else ()):
         observation = {name: column[row] for name, column in rows.items()}
@@ -208,7 +208,7 @@ def _check_ragged(policy: Policy, ids: Sequence[AgentId], rows: Mapping[str, Arr
 
 
 def _check_frames(numbers: Sequence[Any]) -> None:
-    """Raises ValueError unless all may be numbers of frames."""
+    """Raises ValueError unless all are valid frame numbers."""
     for number in numbers:
         if type(number) is not int or not 0 <= number < 1 << 62:
             raise ValueError(f"a number of frames of {number!r}")

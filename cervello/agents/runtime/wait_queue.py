@@ -1,4 +1,4 @@
-"""The agents who wait for one policy: what they observe, when they had begun, and since which frame they wait."""
+"""Wait queue of one policy: observations, generations, and the frame each agent was enqueued in."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from cervello.batcher import Queue
 from cervello.batcher.pad import MakeReader
 from cervello.spec import AgentId, Array, Specs
 
-NOBODY = 1 << 62  # waits; beyond all frames
+NOBODY = 1 << 62  # head frame of an empty queue; beyond all frames
 
 
 class WaitQueue:
-    """Mutable, one thread at a time. A batch of all who wait takes the whole line with it, memory and all.
+    """Wait queue of one policy. Mutable, not thread-safe. A batch of all waiting agents takes over the whole queue with its memory.
 
     Attributes:
-      queue: the newest observation of everybody, longest waiting first where all have one priority.
-      enqueued_frame: the frame in which each of them began to wait.
-      head_enqueued_frame: the first one's, `NOBODY` when nobody waits.
+      queue: the newest observation of each agent, longest waiting first if all have one priority.
+      enqueued_frame: the frame in which each agent began to wait.
+      head_enqueued_frame: that of the first agent, `NOBODY` if the queue is empty.
     """
 
     __slots__ = ("enqueued_frame", "head_enqueued_frame", "queue")
@@ -32,11 +32,11 @@ class WaitQueue:
         return len(self.queue.generations)
 
     def open(self) -> None:
-        """Lets `queue.push` add agents behind the others, who wait since a frame as old or older."""
+        """Lets `queue.push` append agents, which wait since the same frame as the last agent or a later one."""
         self.queue.open(self.enqueued_frame)
 
     def put(self, agent: AgentId, generation: int, arrays: Mapping[str, Array], frame: int) -> None:
-        """An agent's newest observation; one that waits already keeps its place."""
+        """Queues an agent's newest observation; an agent that is already queued keeps its place."""
         self.queue.put(agent, generation, arrays)
         self._wait((agent,), frame)
 
@@ -47,7 +47,7 @@ class WaitQueue:
 
     def return_columns(self, ids: Sequence[AgentId], generations: Sequence[int], columns: Mapping[str, Array],
                        enqueued_frame: Sequence[int]) -> None:
-        """Those who have waited before come back, to the end, with what they observe and since when they wait."""
+        """Appends agents that have waited before, with their observations and the frames they were enqueued in."""
         self.queue.put_columns(ids, generations, columns)
         self.enqueued_frame.update(zip(ids, enqueued_frame, strict=True))
 
@@ -60,7 +60,7 @@ class WaitQueue:
             self.look_at_head()
 
     def fill(self, ids: Sequence[AgentId], generations: Sequence[int], enqueued_frame: Sequence[int], rows: Mapping[str, Array]) -> None:
-        """Those who wait, in this order; nobody waits yet.
+        """Fills an empty queue with agents in this order.
 
         Args:
           rows: as `Queue.put_rows` takes them.
@@ -70,7 +70,7 @@ class WaitQueue:
         self.look_at_head()
 
     def forget(self, agent: AgentId) -> bool:
-        """Returns whether it waited."""
+        """Removes an agent; returns whether it was queued."""
         if not self.queue.discard(agent):
             return False
         self.enqueued_frame.pop(agent, None)
@@ -78,7 +78,7 @@ class WaitQueue:
         return True
 
     def drop(self, n: int) -> None:
-        """Forgets the first n."""
+        """Removes the first n agents."""
         ids = tuple(islice(self.queue.generations, n))
         self.queue.drop(n)
         for agent in ids:
@@ -86,7 +86,7 @@ class WaitQueue:
         self.look_at_head()
 
     def eligible(self, frame: int) -> int:
-        """How many, from the front, may run in a frame: those who were pushed before the next one began. The others lie at the back."""
+        """Number of agents, from the front, that may run in a frame: those pushed before the next one began. The others are at the back."""
         generations, enqueued_frame = self.queue.generations, self.enqueued_frame
         n_eligible = len(generations)
         for agent in reversed(generations):
@@ -96,7 +96,7 @@ class WaitQueue:
         return n_eligible
 
     def absorb(self, newer: WaitQueue) -> None:
-        """Takes over whoever waits in another line, with what they observe there: in the places they have here, the others at the back."""
+        """Takes over the agents of another queue with their observations: agents in both keep their place here, the others are appended."""
         if newer.queue.generations:
             self.queue.absorb(newer.queue)
             self.queue.shut()
@@ -104,25 +104,25 @@ class WaitQueue:
         self.look_at_head()
 
     def arrange(self, order: Sequence[int] | Array) -> None:
-        """Another order, as `Queue.arrange` takes it."""
+        """Reorders the agents, as `Queue.arrange`."""
         self.queue.arrange(order)
         self.look_at_head()
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Removes all agents."""
         self.queue.clear()
         self.enqueued_frame.clear()
         self.head_enqueued_frame = NOBODY
 
     def look_at_head(self) -> None:
-        """Notes since when the first one waits."""
+        """Updates `head_enqueued_frame`."""
         if len(self.enqueued_frame) != len(self.queue.generations):
             self._mend()
         generations = self.queue.generations
         self.head_enqueued_frame = self.enqueued_frame[next(iter(generations))] if generations else NOBODY
 
     def _mend(self) -> None:
-        """After an interrupt between a change of who waits and its note: who is not noted waits since the newest frame."""
+        """Repairs `enqueued_frame` after an interrupt: an agent without an entry waits since the newest frame."""
         newest = max(self.enqueued_frame.values(), default=0)
         self.queue.shut()
         self.enqueued_frame = {agent: self.enqueued_frame.get(agent, newest) for agent in self.queue.generations}

@@ -1,4 +1,4 @@
-"""The agents who wait for one policy of a runtime: how they come, how they are treated, and how urgent they are."""
+"""Waiting agents of one policy of a runtime: pushes, levels of detail, and urgency."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from cervello.errors import AgentError
 from cervello.native.execution.arguments import check_names, fitted
 from cervello.spec import AgentId, Array
 
-_MANY = 1024  # agents who wait
+_MANY = 1024  # waiting agents
 
 
 class WaitingAgents:
-    """Mutable; whoever calls it holds the runtime's lock. `PolicyQueue` runs them.
+    """Waiting agents of one policy. Mutable; the caller holds the runtime's lock. `PolicyQueue` runs them.
 
     Attributes:
-      levels: how agents are treated.
-      under_way: batches that were taken and are neither decided nor put back.
-      read_in_place: whether a frame reads the observations of those who wait where they lie.
+      levels: levels of detail.
+      under_way: batches in flight: dequeued, and neither decided nor requeued.
+      read_in_place: whether a frame reads the queued observations in place.
       leaving: agents that the runtime itself is about to end or restart.
-      last_frame: when it was run last, for those that wait equally long.
-      gone: those who ended, or began anew, behind the runtime's back while they waited; somebody has to be told.
-      non_leading_axes: batch axes of outputs whose rows do not lie in front.
-      seen: the policy's changes when it was looked for agents that are gone.
-      number: of the order in which policies were added.
-      accept: adds an agent in one compiled call, without a lock, where a push has nothing else to do; see `batcher.Queue.push`. Every
-        change of that is made under the runtime's lock, with which nobody is accepted.
+      last_frame: the frame it last ran in; breaks ties of urgency.
+      gone: agents that ended or restarted on the policy while queued; still to be reported.
+      non_leading_axes: batch axes of outputs where they are not 0.
+      seen: the policy's membership version when stale agents were last pruned.
+      number: position in the order in which policies were added.
+      accept: adds an agent in one compiled call, without a lock, if a push has nothing else to do; see `batcher.Queue.push`. It is
+        replaced only under the runtime's lock, and accepts no agent while that lock is held.
     """
 
     def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[Any]):
@@ -55,31 +55,31 @@ class WaitingAgents:
         self._ready_queue = ready_queue
         self._wait_queue = WaitQueue(policy.all_inputs, policy.make_reader)
         self.accept = self._wait_queue.queue.push
-        self._ended: list[InFlightBatch] = []  # batches that are not settled
+        self._ended: list[InFlightBatch] = []  # batches that are not finalized
 
     def finalize(self) -> None:
-        """Does what batches that have run leave to do."""
+        """Finalizes batches that have run."""
         raise NotImplementedError
 
     @property
     def wait_queue(self) -> WaitQueue:
-        """The agents who wait, with everything settled."""
+        """The wait queue, after finalization."""
         if self._ended or self.read_in_place:
             self.finalize()
         return self._wait_queue
 
     @property
     def pushed(self) -> Queue:
-        """The agents who wait, as they stand: without what batches that have run leave to do."""
+        """The wait queue as it is, before finalization of batches that have run."""
         return self._wait_queue.queue
 
     def enter(self, number: int) -> None:
-        """It is in the runtime from here on."""
+        """Adds the policy to the runtime."""
         self.number = number
         self._ready_queue.members[self] = number
 
     def leave(self) -> None:
-        """It is no longer in the runtime, though a batch of it may still run."""
+        """Removes the policy from the runtime; a batch of it may still run."""
         if self.read_in_place:
             self.finalize()
         own: ReadyQueue[Any] = ReadyQueue()
@@ -87,7 +87,7 @@ class WaitingAgents:
         ready_queue.forget(self)
 
     def _tell(self) -> None:
-        """Somebody may wait, or no longer do so."""
+        """Updates the ready queue: agents may have begun or ceased to wait."""
         wait_queue, ready_queue = self._wait_queue, self._ready_queue
         ready_queue.changed[self] = None
         if wait_queue.queue.generations and not self.under_way:
@@ -97,14 +97,14 @@ class WaitingAgents:
         self._at_rest()
 
     def _at_rest(self) -> None:
-        """A change is over, and noted."""
+        """Marks a change as complete."""
         if not self.under_way and not self._ended and self in self._ready_queue.dirty:
             del self._ready_queue.dirty[self]
 
-    # Who waits ----------------------------------------------------------------------------------------------------------
+    # Queue --------------------------------------------------------------------------------------------------------------
 
     def set_level(self, agent: AgentId, every: int, priority: float, hold: str) -> None:
-        """How an agent is treated from here on."""
+        """Sets the level of detail of an agent."""
         if self.read_in_place:
             self.finalize()
         self._wait_queue.queue.shut()
@@ -112,7 +112,7 @@ class WaitingAgents:
         self.levels.set(agent, every, priority, hold)
 
     def forget(self, agent: AgentId) -> None:
-        """Everything about an agent."""
+        """Removes all state of an agent."""
         self.levels.forget(agent)
         self._forget_waiting(agent)
 
@@ -123,13 +123,13 @@ class WaitingAgents:
         self._tell()
 
     def checked(self, agent: AgentId, observation: Mapping[str, Any]) -> dict[str, Array]:
-        """An observation as arrays that fit; may run code of the caller's, so before any lock is taken."""
+        """An observation as arrays that fit. May run the caller's code, so it is called before any lock is acquired."""
         return checked(self.policy.inputs_for(agent, observation), observation, agent, self.policy.name)
 
     def fitted(self, ids: Sequence[AgentId], columns: Mapping[str, Any]) -> dict[str, Array]:
         """Columns that fit distinct agents; as `checked`."""
         self.policy.check_distinct(ids)
-        if isinstance(columns, Mapping):  # what it is otherwise, the next line refuses
+        if isinstance(columns, Mapping):  # anything else is rejected by the next line
             columns = completed(self.policy.all_inputs, columns, len(ids))
         check_names(self.policy.name, self.policy.all_inputs, columns)
         open_sizes = self.policy.open_sizes
@@ -138,7 +138,7 @@ class WaitingAgents:
         return {name: fitted(self.policy.name, spec, columns[name], len(ids)) for name, spec in self.policy.all_inputs.items()}
 
     def push(self, agent: AgentId, arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
-        """The newest observation of an agent, which keeps its place when it waits already."""
+        """Queues the newest observation of an agent; an agent that is already queued keeps its place."""
         wait_queue = self._settled()
         generation = self._generations((agent,))[0]
         if not self.levels.is_due(agent, generation, frame, wait_queue.queue.generations):
@@ -154,7 +154,7 @@ class WaitingAgents:
         self.accept_others()
 
     def push_batch(self, ids: Sequence[AgentId], arrays: Mapping[str, Array], frame: int, deterministic: bool) -> None:
-        """Newest observations of many, all or none."""
+        """Queues the newest observations of many agents, all or none."""
         wait_queue = self._settled()
         generations = self._generations(ids)
         if self.levels.of:
@@ -175,12 +175,12 @@ class WaitingAgents:
         wait_queue.put_columns(ids, generations, arrays, frame)
         self._pushed(before)
         self._flag(ids, deterministic)
-        if len(ids) <= len(wait_queue) < min(2 * len(ids), _MANY):  # else many small pushes would look everybody up again and again
+        if len(ids) <= len(wait_queue) < min(2 * len(ids), _MANY):  # otherwise many small pushes would look up all agents again and again
             self.policy.look_up(wait_queue.queue.ids)
             wait_queue.queue.prepare()
 
     def _settled(self) -> WaitQueue:
-        """The line before a push; also when the last one was interrupted."""
+        """The wait queue before a push, repaired if the last push was interrupted."""
         if self in self._ready_queue.dirty or self.read_in_place:
             self.finalize()
         if self in self._ready_queue.open:
@@ -189,7 +189,7 @@ class WaitingAgents:
         return self._wait_queue
 
     def accept_others(self) -> None:
-        """Further pushes need no more than a row, if there is nothing special about agents, and those who wait are known."""
+        """Opens the fast push, which only copies a row, if no agent needs special treatment and all waiting agents are known."""
         ready_queue, levels, wait_queue = self._ready_queue, self.levels, self._wait_queue
         if levels.of or levels.not_due or self.deterministic or self.under_way or self._ended:
             return
@@ -201,7 +201,7 @@ class WaitingAgents:
         self.accept = wait_queue.queue.push
 
     def reopen(self) -> None:
-        """After a frame that has read batches in place: further pushes need no more than a row, if nobody has come or gone meanwhile."""
+        """Opens the fast push again after a frame that read batches in place, if no agent was queued or removed meanwhile."""
         if self in self._ready_queue.open:
             if self._wait_queue.queue.generations:
                 self.look()  # pushed during the frame, for the next one
@@ -210,7 +210,7 @@ class WaitingAgents:
                 self.accept = self._wait_queue.queue.push
 
     def look(self) -> None:
-        """Whoever has come since nobody waited is known from here on."""
+        """Updates the state for agents accepted by the fast push since the queue was empty."""
         wait_queue = self._wait_queue
         if wait_queue.queue.generations:
             wait_queue.look_at_head()
@@ -220,14 +220,14 @@ class WaitingAgents:
         self._ready_queue.open.pop(self, None)  # last: an interrupt may come before
 
     def _pushed(self, before: int) -> None:
-        """There is no news when all waited already."""
+        """Updates the ready queue only if the set of waiting agents changed."""
         if self._wait_queue.queue.changes != before:
             self._tell()
         else:
             self._at_rest()
 
     def _generations(self, ids: Sequence[AgentId]) -> list[int]:
-        """When agents began; raises AgentError for one that is not there."""
+        """Generations of agents; raises AgentError for one that is not active."""
         generations = self.policy.generations(ids)
         if None in generations:
             self.policy.check_agents(ids)
@@ -235,7 +235,7 @@ class WaitingAgents:
         return generations  # type: ignore[return-value]
 
     def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
-        """Some rows of columns, as columns of their own."""
+        """A copy of some rows of columns."""
         return {name: columns[name] if spec.batch_axis is None else np.take(columns[name], rows, spec.batch_axis)
                 for name, spec in self.policy.all_inputs.items()}
 
@@ -246,7 +246,7 @@ class WaitingAgents:
             self.deterministic.difference_update(ids)
 
     def fill(self, ids: Sequence[AgentId], enqueued_frame: Sequence[int], rows: Mapping[str, Array]) -> None:
-        """Those who wait, as a snapshot has them; whoever waited before does no longer."""
+        """Replaces the waiting agents by those of a snapshot."""
         self._wait_queue.queue.shut()
         wait_queue = WaitQueue(self.policy.all_inputs, self.policy.make_reader)
         wait_queue.fill(ids, self.policy.generations(ids), enqueued_frame, rows)  # type: ignore[arg-type]
@@ -257,12 +257,12 @@ class WaitingAgents:
         self._tell()
 
     def saw(self, before: int) -> None:
-        """The runtime itself has let agents begin or end, when the policy's changes were `before`: nothing to look after."""
+        """Notes the runtime's own change of agents, made at membership version `before`, so that nothing needs pruning."""
         if self.seen == before and self.policy.membership_version == before + 1:
             self.seen = before + 1
 
     def prune_stale(self) -> None:
-        """Takes out those who ended, or began anew, behind the runtime's back. Who began anew keeps its level."""
+        """Removes agents that ended or restarted without the runtime's knowledge. A restarted agent keeps its level."""
         if self.policy.membership_version == self.seen:
             return
         self.seen = self.policy.membership_version
@@ -279,50 +279,50 @@ class WaitingAgents:
         self._tell()
 
     def skipped(self) -> tuple[AgentId, ...]:
-        """Those who wait or rest."""
+        """Agents that wait or are not due."""
         ended = self._ended
         if len(ended) == 1 and not self._wait_queue.queue.generations and not self.levels.not_due:
-            in_flight = ended[0]  # nobody was pushed since its batch, which is not settled for so little
+            in_flight = ended[0]  # no push since its batch, so it need not be finalized for this
             if in_flight.wait_queue is not None and len(in_flight.wait_queue) == len(in_flight.ids):
                 return in_flight.ids[in_flight.n_run:]
         ids = self.wait_queue.queue.ids
         return (*ids, *self.levels.not_due) if self.levels.not_due else ids
 
     def noticed(self) -> None:
-        """The frame has looked at who waits; it must be told of others who come."""
+        """Marks the waiting agents as seen by the frame; later changes must be reported to it."""
         if self not in self._ready_queue.open:
             self._wait_queue.queue.shut()
         self._ready_queue.changed.pop(self, None)
 
     def divisible(self, frame: int) -> bool:
-        """Whether a batch of all who wait may stop when its time is over. Not of very many: looking after all of them would take longer
+        """Whether a batch of all waiting agents may stop at its time limit. Not for very many agents: their bookkeeping would take longer
         than a frame that decides for a few."""
         wait_queue = self.wait_queue
         n_waiting = len(wait_queue.queue.generations)
         return (n_waiting <= _MANY and self.policy.supports_deadline and not self.deterministic and not wait_queue.queue.shares
                 and wait_queue.eligible(frame) == n_waiting)
 
-    # Whose turn it is ---------------------------------------------------------------------------------------------------
+    # Urgency ------------------------------------------------------------------------------------------------------------
 
     @property
     def even(self) -> bool:
-        """Whether those who wait are in the order of urgency as they stand: no levels, and nobody was put in another order."""
+        """Whether waiting agents are already in order of urgency: no levels, and no reordering."""
         return self not in self._ready_queue.needs_sort
 
     def urgency(self, frame: int) -> float:
-        """The most urgent agent's: frames waited, this one included, times priority."""
+        """Urgency of the most urgent agent: frames waited, this one included, times priority."""
         if self.even:
             return float(frame + 1 - self.wait_queue.head_enqueued_frame)
         return max(self.urgencies(frame))
 
     def urgencies(self, frame: int) -> list[float]:
-        """Of all that may run in this frame, in the order of the line."""
+        """Urgency of all agents that may run in this frame, in queue order."""
         wait_queue, priority = self.wait_queue, self.levels.priority
         enqueued_frame, agents = wait_queue.enqueued_frame, islice(wait_queue.queue.generations, wait_queue.eligible(frame))
         return [(frame + 1 - enqueued_frame.get(agent, frame)) * priority(agent) for agent in agents]
 
     def sort_by_urgency(self, n_rows: int, frame: int) -> None:
-        """Puts the most urgent agents in front, when fewer than all run."""
+        """Moves the most urgent agents to the front, if fewer than all run."""
         n_eligible = self.wait_queue.eligible(frame)
         if self.even or n_rows >= n_eligible:
             return

@@ -1,4 +1,4 @@
-"""The loop of a frame: one batch after the other, on one thread or several."""
+"""The loop of a frame: runs one batch after another, on one thread or several."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import AbstractContextManager
 from cervello.agents.membership.deferred import catch_up, notes
 from cervello.agents.runtime.frame import Frame, Picked
 
-_WORTH_HELP_S = 1e-3  # work from which a second thread pays: waking one through Python takes a tenth of that
+_WORTH_HELP_S = 1e-3  # minimum work for a second thread: waking one through Python takes a tenth of that
 
 
 class Loop:
-    """Runs what is picked. Mutable; one frame at a time.
+    """Runs the chosen batches. Mutable; one frame at a time.
 
     Args:
-      lock: of the queues; not held while a policy runs.
-      threads: policies that may run at once.
+      lock: of the queues; released while a policy runs.
+      threads: number of policies that may run in parallel.
     """
 
     def __init__(self, lock: AbstractContextManager[object], threads: int):
@@ -26,11 +26,11 @@ class Loop:
         self._helping: ThreadPoolExecutor | None = None
 
     def fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
-        """Runs all picks. Who closes the frame puts back what an interrupt has left under way.
+        """Runs all `picks` of the `frame`. The caller requeues batches that an interrupt has left in flight.
 
         Args:
           deadline: on the clock `time.perf_counter`; None for none.
-          expected_s: seconds of work; helpers are woken where they pay.
+          expected_s: seconds of work; helper threads are woken if it is long enough.
         """
         helpers: list[Future[None]] = []
         if self._threads > 1 and expected_s > _WORTH_HELP_S and (deadline is None or deadline - time.perf_counter() > _WORTH_HELP_S):
@@ -48,10 +48,10 @@ class Loop:
                 wait(helpers)
 
     def _work(self, frame: Frame, picks: Iterator[Picked], deadline: float | None) -> None:
-        """Whichever comes next, until there is none left."""
+        """Runs the next pick until none is left."""
         while True:
             if deadline is None:
-                picked = next(picks, None)  # all are taken already
+                picked = next(picks, None)  # all are chosen already
             else:
                 with self._lock:
                     picked = next(picks, None)
@@ -77,7 +77,7 @@ class Loop:
                 catch_up()
 
     def close(self) -> None:
-        """Ends the threads; a later frame makes new ones."""
+        """Ends the threads; a later frame creates new ones."""
         if self._helping is not None:
             self._helping.shutdown()
             self._helping = None

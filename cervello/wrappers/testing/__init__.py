@@ -1,4 +1,4 @@
-"""A suite for wrappers: subclass it, say how yours is made, and run pytest.
+"""A test suite for wrappers: subclass it, override how yours is created, and run pytest.
 
     from cervello.wrappers.testing import WrapperContract
 
@@ -8,7 +8,7 @@
         def make_wrappers(self):
             return [Clip("obs", -1.0, 1.0)]
 
-Every method whose name begins with `test_` states one thing that agents rely on. A stack of several wrappers is tested as one.
+Every method whose name begins with `test_` states one property that agents rely on. A stack of several wrappers is tested as one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from cervello.spec import PolicySpec, Specs
 from cervello.wrappers.testing.fakes import BreakdownError, FailingInferer, FailingWrapper, Watched
 from cervello.wrappers.testing.harness import STEPS, Playing, Rows
 
-_MANY = 150  # agents; more than a policy first makes room for
+_MANY = 150  # agents; more than a policy's initial capacity
 
 
 class WrapperContract(Playing):
-    """What agents rely on in every wrapper and stack. Override `make_model`, and `make_wrapper` or `make_wrappers`."""
+    """The properties of every wrapper and stack that agents rely on. Override `make_model`, and `make_wrapper` or `make_wrappers`."""
 
     # Isolation ----------------------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class WrapperContract(Playing):
                 if spec.dtype.kind == "f" and spec.batch_axis is not None:
                     np.moveaxis(columns[name], spec.batch_axis, 0)[2] = np.nan
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a wrapper may say so
+                warnings.simplefilter("ignore")  # a wrapper may warn
                 found = policy.infer_batch(range(5), columns)
             expected = self._tick(reference, range(5), step)
             rows = {i: {name: take_row(spec, found[name], i) for name, spec in policy.outputs.items()} for i in (0, 1, 3, 4)}
@@ -244,7 +244,7 @@ class WrapperContract(Playing):
         try:
             state = policy.snapshot()
         except WrapperError:
-            return  # it says that its state cannot be saved
+            return  # it reports that its state cannot be saved
         expected = [self._tick(policy, range(4), step) for step in (2, 3)]
         policy.end_agents([0, 1])
         policy.begin_agents(range(10, 30))

@@ -1,4 +1,4 @@
-"""Stand-ins for tests: an inferer and a wrapper that fail when told to, and a wrapper that notes what passes."""
+"""Fakes for tests: an inferer and a wrapper that fail on request, and a wrapper that records hooks and columns."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cervello.wrappers.base import Passive
 
 
 class BreakdownError(Exception):
-    """What the failing inferer raises."""
+    """Raised by the failing inferer."""
 
 
 class FailingInferer:
-    """An inferer that fails when it is told to: before it runs, or after it has filled every output."""
+    """An inferer that fails on request: before it runs, or after it has filled every output."""
 
     def __init__(self, inner: Inferer):
         self.inner = inner
@@ -26,7 +26,7 @@ class FailingInferer:
     outputs = property(lambda self: self.inner.outputs)
 
     def select_batch_size(self, max_rows: int) -> int:
-        return max_rows  # one run per batch, which is what is counted
+        return max_rows  # one run per batch, which the tests count
 
     def begin_agent(self, slot: int) -> None:
         self.inner.begin_agent(slot)
@@ -44,7 +44,7 @@ class FailingInferer:
 
 
 class FailingWrapper(Passive):
-    """A wrapper that changes nothing and fails when it is told to: "inward" or "outward"."""
+    """A wrapper that changes nothing and fails on request: in "inward" or "outward"."""
 
     reads_inputs = True
 
@@ -64,7 +64,7 @@ class FailingWrapper(Passive):
 
 
 class Watched:
-    """Stands before a wrapper and writes down which hooks are called, and what flows by.
+    """Wraps another wrapper and records the called hooks and the columns.
 
     Attributes:
       calls: (hook, agents concerned), in order.

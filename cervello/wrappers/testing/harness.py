@@ -1,4 +1,4 @@
-"""How the suite for wrappers plays: a policy around the wrappers under test, agents that observe made-up numbers."""
+"""Harness of the wrapper suite: a policy with the wrappers under test, and agents with synthetic observations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Rows = dict[Any, dict[str, Array]]
 
 
 class Playing:
-    """Makes what is under test and lets it decide."""
+    """Creates the objects under test and runs them."""
 
     def make_model(self) -> Model:
-        """A model that the wrappers fit."""
+        """A model that fits the wrappers."""
         raise NotImplementedError("make_model")
 
     def make_wrapper(self) -> Wrapper:
@@ -33,16 +33,16 @@ class Playing:
         return [self.make_wrapper()]
 
     def make_inferer(self, model: Model) -> str | InfererConfig | Inferer:
-        """The inferer inside; any will do."""
+        """The inferer of the policy; any will do."""
         return "memoizing"
 
     def make_row(self, specs: Specs, agent: int, step: int) -> dict[str, Array]:
-        """What an agent observes at a step; override it where made-up numbers make no sense."""
+        """An agent's observation at a step; override it if synthetic numbers are not valid inputs."""
         return {name: sample_row(spec, agent, step) for name, spec in specs.items()}
 
     def _policy(self, wrappers: Sequence[Any] | None = None, inferer: Any = None, seed: int = 3) -> Any:
         model = self.make_model()
-        # Agents stand above wrappers, which import nothing from above; a test may look up.
+        # The agents layer is above wrappers, which must not import it; a test may.
         policy = importlib.import_module("cervello.agents").Policy
         return policy(model, wrappers=self.make_wrappers() if wrappers is None else wrappers,
                       inferer=self.make_inferer(model) if inferer is None else inferer, seed=seed)
