@@ -1,4 +1,4 @@
-"""The words that the compiled code reads which answers frames. They stand apart from it, since importing compiled code takes a second."""
+"""Words of the compiled code that answers frames. They have their own file because importing compiled code takes a second."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
+"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time: each row is reduced to 16 lanes, then transposed.
 
-A row alone waits for every step of its tree between lanes; here the steps are few and between vectors.
+A single row has the latency of a tree between lanes; here the tree is between vectors of sixteen rows.
 """
 
 from __future__ import annotations
