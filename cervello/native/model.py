@@ -42,7 +42,7 @@ _PLANS_KEPT = 64  # resolved plans that `run` caches; inferers keep their own
 class Model(Executable):
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
-    `Model.load` creates it. `shapes` is for graphs that are not policies, see `backend`.
+    Made by `Model.load`; `shapes` is for graphs that are not policies, see `backend`.
 
     `run` is stateless: `cervello.Policy` handles agents, noise and recurrent state.
 

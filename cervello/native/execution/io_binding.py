@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]
 
 
 class IOBinding:
-    """A program bound to fixed buffers. `Model.bind` creates it. One thread at a time uses it.
+    """A program bound to fixed buffers. Made by `Model.bind`. Used by one thread at a time.
 
     Attributes:
       n_rows: rows of the buffers.

@@ -44,7 +44,7 @@ def map2(step, ctx):
     return 0
 
 
-_CHUNK = 1024  # float32 that are still in the first-level cache when the activation reads them
+_CHUNK = 1024  # float32 that are still in the L1 cache when the activation reads them
 
 
 def map2_then(step, ctx):

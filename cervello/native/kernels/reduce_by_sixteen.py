@@ -25,7 +25,7 @@ from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32
 _INF = _F(np.inf)
-_FEW = 8  # elements of a row up to which gathers take less time than turning
+_FEW = 8  # elements of a row up to which gathers take less time than a transpose
 
 
 @inline
@@ -55,7 +55,7 @@ def _reduction(to_lanes, of_one, nothing, tree, finish):
     @noinline
     def group(target, target_row, source, source_row, rows, count, scratch, parameters):
         pairs = scratch + 16 * 64
-        if count <= _FEW:  # gathered with lanes as rows, so that nothing has to be turned
+        if count <= _FEW:  # gathered with lanes as rows, so that no transpose is needed
             for c in range(16):
                 store(scratch + c * 64, of_one(gather(source + c * 4, source_row, rows)) if c < count else splat(nothing))
         else:

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 
 class GraphBuilder:
-    """The nodes and constants that replace a node; mutable, used once. Cervello creates one for each node that a function of
+    """The nodes and constants that replace a node; mutable, used once. Made by Cervello for each node that a function of
     `cervello.ops` rewrites.
 
     Attributes:

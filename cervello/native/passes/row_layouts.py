@@ -44,7 +44,7 @@ def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequen
             fitting.append(place)
 
     def unlikely(place: int) -> tuple[int, int]:
-        """The sort key: first a -1, then a 1, then the innermost size except the last one."""
+        """The sort key: first a size left open by -1 or 0, then a 1, then the innermost size except the last one."""
         if (target[0] == -1 and place == 0) or (target[place] == 0 and place == axis):
             return 0, 0
         if single[place] == 1:

@@ -57,8 +57,8 @@ class PlannedStep:
 
 @dataclass(frozen=True, init=False)
 class MemoryPlan:
-    """The memory of a run of N rows. `str(plan)` is a table; `plan.to_svg()` and `plan.to_graph_svg()` are pictures. `Model.plan` creates
-    it.
+    """The memory of a run of N rows. `str(plan)` is a table; `plan.to_svg()` and `plan.to_graph_svg()` are pictures. Made by
+    `Model.plan`.
 
     Attributes:
       name: of the model.

@@ -190,7 +190,7 @@ def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -
 
 
 def _tidy(array: Array) -> Array:
-    """Converts an object array without N to an int64 array."""
+    """Converts an object array without N to int64, or to float64 if it holds floats."""
     if array.dtype != object or symbolic(array):
         return array
     items: list[Any] = array.reshape(-1).tolist()

@@ -110,7 +110,7 @@ def _pieces(ctx, plan, first):
                     break  # the next part may have smaller chunks
             status = piece(ctx, door, part, first)
             if status != 0:
-                if limited and first > 0:  # earlier rows are done; this chunk is the first of the next batch
+                if limited and first > 0:  # the rows before it are done; this chunk is the first of the next batch
                     write_i64(ctx, CTX_RUN, first)
                     return 0
                 return status

@@ -72,7 +72,7 @@ def _claim(job, ctx):
 
 @noinline
 def _sleep(block, sleeping, changed, unchanged, acquire, lock):
-    """Sleeps while (word `changed` of a block == 0) equals `unchanged`; spurious wake-ups are possible."""
+    """Sleeps while word `changed` of a block is 0 (`unchanged` True) or nonzero (False); spurious wake-ups are possible."""
     exchange(block, sleeping, 1)
     if (add(block, changed, 0) == 0) == unchanged or exchange(block, sleeping, 0) == 0:  # the second case: a waker has cleared the flag
         call_c_2(acquire, lock, 1)
