@@ -1,4 +1,4 @@
-"""Compiled code: how a Python function becomes machine code, is kept on disk and is called.
+"""Compiled code: compiles Python functions to machine code, caches it on disk, and calls it.
 
     lanes, memory, functions   what kernels are written with: 16-lane vectors, raw scalars, our own exp, tanh, …
     compiler                   a function ▶ object code, through numba; the one place for compiler flags

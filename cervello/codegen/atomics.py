@@ -1,4 +1,4 @@
-"""Words that several threads read and write: what compiled code that holds no lock needs to hand work over.
+"""Atomic words: lets compiled code pass work between threads without a lock.
 
 Addresses are int64 bytes; indices count words. Loads acquire, stores release, everything else is sequentially consistent.
 """
@@ -23,7 +23,7 @@ def _pointer(builder: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def load(typing_context, address, index):
-    """The word; what its writer wrote before it is visible afterwards."""
+    """Reads the word with acquire order: earlier writes of its writer are visible afterwards."""
     def codegen(context, builder, sig, args):
         return builder.load_atomic(_pointer(builder, *args), "acquire", 8)
     return types.int64(types.int64, types.int64), codegen
@@ -31,7 +31,7 @@ def load(typing_context, address, index):
 
 @intrinsic
 def store(typing_context, address, index, value):
-    """Writes the word after everything written before."""
+    """Writes the word with release order: earlier writes are visible to a reader that sees it."""
     def codegen(context, builder, sig, args):
         builder.store_atomic(args[2], _pointer(builder, *args[:2]), "release", 8)
         return context.get_dummy_value()
@@ -53,7 +53,7 @@ exchange, add = _exchanger("xchg"), _exchanger("add")  # both return the word th
 
 @intrinsic
 def pause(typing_context):
-    """Tells the CPU that this thread is waiting for a word to change."""
+    """Hints to the CPU that this thread spins."""
     def codegen(context, builder, sig, args):
         if _CPU in ("x86_64", "amd64"):
             builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"), [])

@@ -1,4 +1,4 @@
-"""Loops around functions of sixteen lanes, for ops that map each element on its own."""
+"""Loops around functions of sixteen lanes, for elementwise ops."""
 
 from __future__ import annotations
 

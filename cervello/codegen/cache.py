@@ -1,14 +1,14 @@
 """A folder of object code, one file per kernel, that survives the process.
 
 Why not numba's cache: it misses edits in another file, raises at import when nothing is writable and can mix up two CPUs
-that share a folder. The key here hashes every kernel source and all that those import of this package, the versions of
-numba, llvmlite and Python, and the CPU's name and features, so a stale file is never found rather than detected.
+that share a folder. The key here hashes every kernel source and its imports from this package, the versions of numba,
+llvmlite and Python, and the CPU's name and features. A stale file therefore has another key and is never found.
 
     <root>/<key>/<kernel>.o     a line of JSON {symbol, arity, sha256}, then the object code
     <root>/<key>/.lock          held while a process compiles, so that ten workers compile once
 
-The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder: the first that can be written, and that
-nobody else can write to. With none the code stays in memory.
+The root is `CERVELLO_CACHE_DIR`, else the user's cache folder, else a temporary folder: the first that this user can write to and other
+users cannot. Without one, the code stays in memory.
 """
 
 from __future__ import annotations

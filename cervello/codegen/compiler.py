@@ -29,7 +29,7 @@ def inline(function: Callable[..., Any]) -> Any:
 
 
 def noinline(function: Callable[..., Any]) -> Any:
-    """A function for kernels to call, large enough to be worth a call."""
+    """A function for kernels to call; never inlined, because it is large."""
     return numba.njit(**_FLAGS)(function)
 
 

@@ -1,4 +1,4 @@
-"""Python callables around compiled functions, at the price of a C function call (about 40 ns).
+"""Python callables around compiled functions, at the cost of a C function call (about 40 ns).
 
 ctypes costs five times as much per call, numba's dispatcher twice, and both look at the types of arguments. A shim here is a
 METH_FASTCALL builtin: it turns Python ints into words, or hands on the addresses of the objects it was given.

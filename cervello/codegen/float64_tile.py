@@ -1,4 +1,4 @@
-"""The sizes of a tile of float64 sums. They stand apart from the code that adds, since importing that takes a second."""
+"""The sizes of a tile of float64 sums. They have their own file because importing compiled code takes a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns kernel names into addresses: from memory, from what the package carries, from the cache, or by compiling now.
+"""Resolves kernel names to addresses: from memory, from the package's prebuilt code, from the cache, or by compiling.
 
 `address("cervello.native.kernels.gemm:gemm")` is cheap after the first call. A name is compiled at most once per process,
 and once per machine while its source stays the same.
@@ -35,7 +35,7 @@ _progress: list[Progress] = []
 
 
 def _forget_locks() -> None:
-    """In a forked child: a thread that held a lock is not there to give it back. That goes for llvmlite's and numba's own locks, too.
+    """Replaces locks in a forked child, where the thread that held a lock does not exist; also llvmlite's and numba's locks.
 
     A fork does not wait for a compilation: hooks of other modules may hold what the compiling thread waits for (logging's lock, say).
     """
@@ -86,7 +86,7 @@ def _load(entry: cache.ObjectCode) -> Linked:
 
 
 def stored(reference: str) -> cache.ObjectCode | None:
-    """Code that need not be compiled: what the package carries, else what the cache holds."""
+    """Stored code: the package's prebuilt code, else the cache's."""
     return prebuilt.read(reference) or cache.read(reference)
 
 

@@ -1,4 +1,4 @@
-"""Scalars at raw addresses: what a kernel uses where sixteen lanes at a time are too many.
+"""Scalar loads, stores and calls at raw addresses, for kernels.
 
 Addresses are int64 bytes; indices count elements of the type named.
 """
@@ -72,7 +72,7 @@ def copy_bytes(typing_context, target, source, count):
 
 @intrinsic
 def prefetch(typing_context, address):
-    """Asks for the cache line at an address, which need not be readable."""
+    """Prefetches the cache line at an address, which may be invalid."""
     def codegen(context, builder, sig, args):
         kind, flag = I8.as_pointer(), ir.IntType(32)
         function = cgutils.get_or_insert_function(

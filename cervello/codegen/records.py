@@ -1,4 +1,4 @@
-"""Words at an address, read by name: what a kernel sees of its step.
+"""Words at an address, read by name: how kernels read a step.
 
     words = reader(SCHEMA)          once, beside the kernel
     w = words(step, ctx)            in the kernel: no code

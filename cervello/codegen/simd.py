@@ -1,9 +1,8 @@
 """Sixteen-lane vectors as numba types, so that a kernel is written once and gives the same bits on every CPU.
 
-Why not leave vectorising to the compiler: the order of a reduction and the treatment of the last few elements would then
-depend on the machine. Here a vector always has 16 lanes, whatever registers the CPU has (LLVM splits it into two of 8 or
-four of 4), and a remainder is the same code under a mask. Lanes never mix except through sums and maxima of
-lanes, whose tree is fixed, and where blocks of numbers are turned.
+Automatic vectorisation would make the order of a reduction and the code of the last elements depend on the machine. Here a
+vector always has 16 lanes on every CPU (LLVM splits it into two of 8 or four of 4), and a remainder is the same code under a
+mask. Lanes never mix, except in sums and maxima of lanes, whose tree is fixed, and in transposes.
 
 All values are float32, int32 or masks; addresses are int64 bytes.
 """

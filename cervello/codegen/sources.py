@@ -1,7 +1,6 @@
-"""Which files compiled code is made of: those of its functions, and all that they import of the same package.
+"""The source files of compiled code: those of its functions, and the files of the same package that they import.
 
-Found by reading import statements and not by importing, so that it is cheap and nothing runs. Code that imports by other means than
-statements at the start of a line is not followed.
+Import statements are parsed, not executed. Only import statements that start a line are followed.
 """
 
 from __future__ import annotations

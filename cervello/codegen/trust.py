@@ -1,4 +1,4 @@
-"""Whether what lies in a folder can be trusted to be the user's own: code from there is executed."""
+"""Checks that only the user can write to a folder, because code from there is executed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def only_ours(folder: Path) -> bool:
-    """Whether nobody but this user and the system's administrator can put files into a folder, or another folder in its place.
+    """Whether only this user and the system's administrator can write to a folder or replace it.
 
-    The folder itself must be the user's own. Folders above it must belong to either of the two, and others may write there only
-    where names are protected, as in /tmp (the sticky bit). On systems without owners and modes the answer is yes.
+    The user must own the folder. The user or the administrator must own its parent folders; others may write to a parent only if it has
+    the sticky bit, like /tmp. On systems without owners and modes the answer is yes.
 
     Args:
       folder: without symbolic links.
     Raises:
-      OSError: it cannot be looked at.
+      OSError: it cannot be read.
     """
     if not hasattr(os, "getuid"):
         return True
@@ -32,7 +32,7 @@ def only_ours(folder: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder and those above it that are missing, each for this user alone; what is there stays as it is."""
+    """Creates a folder and its missing parents, each private to this user; existing folders are unchanged."""
     for path in (*reversed(folder.parents), folder):
         if not path.is_dir():
             path.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Which versions of the packages that compile are known to work, and which are installed; read without importing any of them."""
+"""Tested and installed versions of the compiler packages, read without importing them."""
 
 from __future__ import annotations
 

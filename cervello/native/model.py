@@ -36,22 +36,22 @@ from cervello.spec import Specs
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Any]
 _Asked = tuple[Sequence[str] | None, bool, BatchAxis]  # outputs, strict and batch_axis, as they were given
-_PLANS_KEPT = 64  # resolved programs `run` keeps; inferers keep their own
+_PLANS_KEPT = 64  # resolved plans that `run` caches; inferers keep their own
 
 
 class Model(Executable):
     """A loaded policy: graph, program and one copy of the weights. Immutable; threads may share it.
 
-    Made by `Model.load`; `shapes` are for graphs that are no policies, see `backend`.
+    Made by `Model.load`; `shapes` is for graphs that are not policies, see `backend`.
 
-    `run` is stateless: agents, noise and recurrent state are the business of `cervello.Policy`.
+    `run` is stateless: `cervello.Policy` handles agents, noise and recurrent state.
 
     Attributes:
       name: the file's name without suffix.
       tensors: names that `outputs=` and the heads of `cervello.Sample` accept: outputs of the file, computed tensors, constants.
       spec: inputs, outputs and constants as one agent sees them.
-      structure: a hash of the graph without its weights, of inputs, outputs and constants: equal for models whose agents' snapshots fit
-        each other, whatever the files are called.
+      structure: a hash of the graph without its weights, and of inputs, outputs and constants. It is equal for models that can restore
+        each other's agent snapshots. It does not depend on the file name.
     """
 
     def __init__(self, graph: Graph, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -87,8 +87,8 @@ class Model(Executable):
         self.structure = hashlib.sha256(structure.encode()).hexdigest()[:32]
         leading = next((spec for spec in self.spec.inputs.values() if spec.batch_axis == 0), None)
         at_once = self.program.wholly_planned and not self._built.dynamic_outputs
-        at_once &= self.divisible or self.batched  # else rows run one by one, which a compiled call does with rows in front only
-        self._counted = leading.name if leading is not None and at_once else None  # the input whose length says how many rows there are
+        at_once &= self.divisible or self.batched  # else row by row, on axis 0 only
+        self._counted = leading.name if leading is not None and at_once else None  # its length is the number of rows
 
     @classmethod
     def load(cls, source: Source, *, share: Model | None = None, outputs: Sequence[str] | None = None, strict: bool = False,
@@ -98,31 +98,31 @@ class Model(Executable):
 
         Args:
           source: a path, the bytes of an ONNX file, or a ModelProto.
-          share: a model whose equal tensors are used instead of being stored again.
-          outputs: names of any tensors of the graph to give instead of the declared outputs.
+          share: a model whose equal tensors are reused instead of being stored again.
+          outputs: names of any tensors of the graph, returned instead of the declared outputs.
           strict: refuse ops outside the planned tier.
           progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
-          dims: sizes by symbol, for axes that the file leaves open beside the batch. Those not given count as 1 in the specs, and a run
-            takes whatever its arrays have there.
-          batch_axis: where rows of agents lie in the file's own arrays, when the graph does not tell: an axis for every input, or
-            {input: axis}; an open axis, or one of size 1. {input: None}: no axis of it is the batch; all agents of a batch share the input
-            then, or, when it is None for every input, the arrays are one agent's row as they stand. Inputs that are not named have their
-            batch where a symbol is shared with one that is. Rows run one at a time where the graph does not keep them apart.
-          rename: new names for inputs and computed tensors of the file, by their names there; all other arguments use the new ones.
+          dims: sizes by symbol, for dynamic axes other than the batch. A symbol that is not given is 1 in the specs; a run uses the size
+            of its arrays.
+          batch_axis: the batch axis of the file's inputs, when the graph does not determine it: one axis for every input, or
+            {input: axis}. The axis is dynamic or of size 1. {input: None} means that the input has no batch axis: all agents of a batch
+            share it. None for every input means that the arrays are one agent's row. An input that is not named has its batch axis where
+            it shares a symbol with a named one. Rows run one at a time where the graph mixes them.
+          rename: {name in the file: new name} for inputs and computed tensors; all other arguments use the new names.
         Raises:
-          ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have, or a
-            batch axis that cannot be one.
+          ModelError: the file cannot be used; the message says where and why. ConfigurationError: dims that the file does not have, or an
+            invalid batch axis.
         """
-        origin = ModelSource.of(source, rename)  # before it is read: a file that is written meanwhile is another one
+        origin = ModelSource.of(source, rename)  # before the read, so that a change of the file during the read is detected
         return cls(renamed(read(source), rename), share, outputs, strict, progress, dims=dims, batch_axis=batch_axis, origin=origin)
 
     def updated(self, weights: Mapping[str, Any]) -> Model:
-        """The same model with other weights; what stays equal is not stored again.
+        """The same model with other weights; equal weights are shared.
 
         Args:
-          weights: arrays by the names of the file's constants, of their shapes and types; the others stay as they are.
+          weights: arrays by constant name, with the shapes and dtypes of the file's constants; other constants keep their values.
         Raises:
-          ConfigurationError: a name, shape or type that does not fit, or a model that was not loaded from a file or bytes.
+          ConfigurationError: a name, shape or dtype does not match, or the model was not loaded from a file or bytes.
         """
         check_mapping(self.name, weights)
         graph = self._source().graph()
@@ -132,8 +132,8 @@ class Model(Executable):
         return Model(graph, self, outputs, strict, dims=self._sizes, batch_axis=batch_axis, origin=origin)
 
     def loaded(self, source: Source) -> Model:
-        """Another file (`source`: a path, bytes or a ModelProto), with the outputs, sizes, batch axes and names that were asked for here;
-        equal weights are shared.
+        """Loads another file (`source`: a path, bytes or a ModelProto) with this model's `outputs`, `strict`, `dims`, `batch_axis` and
+        `rename`; equal weights are shared.
         """
         outputs, strict, batch_axis = self._asked
         rename = None if self._origin is None else self._origin.rename
@@ -146,7 +146,7 @@ class Model(Executable):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of specs, steps and weights: equal for models that decide alike."""
+        """A hash of specs, steps and weights: equal for models that compute the same function."""
         digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs)).encode())
         for facts in described(self.program, self.weights.hashes()):
             digest.update(facts.encode())
@@ -159,27 +159,27 @@ class Model(Executable):
 
     @property
     def inputs(self) -> Specs:
-        """What a row of the model takes, by name."""
+        """Input specs of one row, by name."""
         return self.spec.inputs
 
     @property
     def outputs(self) -> Specs:
-        """What a row of the model gives, by name."""
+        """Output specs of one row, by name."""
         return self.spec.outputs
 
     @property
     def constants(self) -> Mapping[str, Array]:
-        """Outputs that no input reaches: arrays of the shapes that the file gives them, by name."""
+        """Outputs that do not depend on any input: arrays by name, in the file's shapes."""
         return MappingProxyType(dict(self.spec.constants))
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """`metadata_props` of the file, where exporters note joint names, scales and default poses; empty where it has none."""
+        """`metadata_props` of the file, where exporters store joint names, scales and default poses; empty if the file has none."""
         return self._metadata
 
     @property
     def open_dims(self) -> Mapping[str, int]:
-        """Symbols of the file that are neither the batch nor given as `dims`, and the sizes that the specs show for them."""
+        """Symbols of the file that are neither the batch nor given in `dims`, with their sizes in the specs."""
         return MappingProxyType(dict(self._built.batching.others))
 
     @property
@@ -189,7 +189,7 @@ class Model(Executable):
 
     @property
     def dynamic_outputs(self) -> tuple[str, ...]:
-        """Outputs whose shape depends on data: `run` gives them as they come, for one row; a `Policy` refuses them."""
+        """Outputs whose shape depends on data: `run` returns them for one row only; `Policy` refuses them."""
         return self._built.dynamic_outputs
 
     @property
@@ -217,7 +217,7 @@ class Model(Executable):
     # Plans --------------------------------------------------------------------------------------------------------------
 
     def plan(self, n_rows: int = 1) -> MemoryPlan:
-        """The memory plan for n_rows rows, for people: sizes, lifetimes, offsets, tiers.
+        """The memory plan for n_rows rows in readable form: sizes, lifetimes, offsets, tiers.
 
         Raises:
           ConfigurationError: a number of rows below 1.
@@ -234,7 +234,7 @@ class Model(Executable):
         if plan is None:
             plan = self.resolve(n_rows)
             if len(self._plans) >= _PLANS_KEPT:
-                self._plans.pop(list(self._plans)[0], None)  # noqa: RUF015  (one step, so that other threads may add meanwhile)
+                self._plans.pop(list(self._plans)[0], None)  # noqa: RUF015  (atomic: other threads may add concurrently)
             self._plans[n_rows] = plan
         return plan
 
@@ -285,15 +285,15 @@ class Model(Executable):
             self.release(run)
 
     def _resized(self, graph: Graph, sizes: dict[str, int]) -> Model:
-        """The model with other sizes where the file leaves them open; it shares the weights, and rows lie where they do here."""
+        """The model with other sizes of its dynamic axes; it shares the weights and has the same batch axes."""
         outputs, strict, _ = self._asked
         return Model(graph, self, outputs, strict, dims=sizes, batch_axis=self._built.batching.file_axes)
 
     def of_sizes(self, sizes: Mapping[str, int]) -> Model:
-        """The model for other sizes, by symbol, where the file leaves them open; it shares the weights.
+        """The model for other sizes of its dynamic axes; it shares the weights.
 
         Args:
-          sizes: of every symbol of `open_dims`.
+          sizes: by symbol, for every symbol of `open_dims`.
         Raises:
           GraphError: the graph does not run with these sizes.
         """
@@ -301,7 +301,7 @@ class Model(Executable):
         return (None if self._open is None else self._open.of_sizes(ordered, self._resized)) or self
 
     def _without_rows(self, run: ExecutionContext, arrays: Sequence[Any], results: Mapping[str, Array]) -> None:
-        """No rows: only the outputs that all rows share have something to hold; a row of zeros brings them about."""
+        """Runs a batch of 0 rows: only outputs without a batch axis have elements; a row of zeros computes them."""
         columns, _ = self.fitted(arrays, list(results.values()), 0)
         shared = [spec.name for spec in self.spec.outputs.values() if spec.batch_axis is None]
         if not shared:
@@ -309,13 +309,13 @@ class Model(Executable):
         columns = [c if spec.batch_axis is None else np.zeros(spec.batched(1), spec.dtype)
                    for c, spec in zip(columns, self.spec.inputs.values(), strict=True)]
         found = {spec.name: np.empty(spec.batched(1), spec.dtype) for spec in self.spec.outputs.values()}
-        run.context[abi.CTX_ALL_DETERMINISTIC] = 1  # there is no row to draw for
+        run.context[abi.CTX_ALL_DETERMINISTIC] = 1  # no row draws random numbers
         self.run_rows(run, columns, list(found.values()), self._plan(1))
         for name in shared:
             results[name][...] = found[name]
 
     def _run_fast_path(self, run: ExecutionContext, inputs: Arrays, out: Arrays | None, seed: int | None) -> dict[str, Array] | None:
-        """One compiled call for arrays that fit as they are and a size seen before; None when the long way must look.
+        """Fast path: one compiled call for arrays that need no copy and a batch size seen before; None if the general path must run.
 
         Args:
           seed: as `_checked_seed` gives it.
@@ -332,7 +332,7 @@ class Model(Executable):
         if out is not None and not isinstance(out, dict):
             return None
         results = dict(out) if out is not None else {s.name: np.empty(s.batched(n_rows), s.dtype) for s in self.spec.outputs.values()}
-        named = run.named  # first, and called then: the interpreter is slow to call what a slot holds
+        named = run.named  # a local: the interpreter calls a slot attribute slowly
         if self._built.random_nodes:
             status = named(plan.address, n_rows, inputs, results, *RowNoise.of(run, n_rows).arguments(seed))
         else:
@@ -342,7 +342,7 @@ class Model(Executable):
         return results if status == 0 else None
 
     def _checked_seed(self, seed: int | None, deterministic: bool) -> int | None:
-        """The seed of a model that draws; None where it is deterministic."""
+        """The checked seed of a model with random ops; None if deterministic."""
         if deterministic is not False and not isinstance(deterministic, (bool, np.bool_)):
             raise InputError(f"model {self.name!r}: expected deterministic=True or False, got {deterministic!r}")
         if deterministic:
@@ -378,12 +378,12 @@ class Model(Executable):
         return 1
 
     def bind(self, inputs: Arrays, out: Arrays, *, seed: int | None = None, deterministic: bool = False, threads: int = 1) -> IOBinding:
-        """A handle for fixed buffers: `handle()` runs them again, in one compiled call.
+        """A handle for fixed buffers: each `handle()` runs the model on them in one compiled call.
 
         Args:
           inputs, out: C-contiguous arrays of the exact dtype, one per input and output; the handle keeps them alive.
-          seed, deterministic: for random ops, as `run` takes them.
-          threads: that may share a large batch, the caller's among them.
+          seed, deterministic: for random ops, as in `run`.
+          threads: the most threads that share a large batch, including the caller's.
         Raises:
           InputError: an array that would have to be copied.
         """
@@ -391,7 +391,7 @@ class Model(Executable):
 
 
 def _again(origin: ModelSource, asked: _Asked, dims: Mapping[str, int], fingerprint: str) -> Model:
-    """A pickled model in the process that unpickles it."""
+    """Rebuilds a pickled model."""
     origin = origin.moved()
     outputs, strict, batch_axis = asked
     model = Model(origin.graph(), None, outputs, strict, dims=dims, batch_axis=batch_axis, origin=origin)

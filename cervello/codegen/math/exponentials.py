@@ -1,4 +1,4 @@
-"""Exponentials, logarithms and what is made of them, on sixteen float32 lanes. The promises are in `functions`.
+"""Exponentials, logarithms and functions derived from them, on sixteen float32 lanes. The guarantees are in `functions`.
 
 An argument is reduced to x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial gives e^r, and 2^n is put together from bits. Only tanh
 is a quotient of polynomials at once.

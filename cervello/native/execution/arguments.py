@@ -1,4 +1,4 @@
-"""Arrays at the model's door: names, shapes, types; what must be copied and what must be refused."""
+"""Checks the arrays that a caller passes to a model: names, shapes, dtypes. Copies those that need a conversion, refuses the others."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ _byte_bounds = np.lib.array_utils.byte_bounds if hasattr(np.lib, "array_utils") 
 
 
 def check_names(where: str, specs: Specs, given: Mapping[str, Any]) -> None:
-    """Raises InputError unless exactly the named arrays are given."""
+    """Raises InputError unless the names given are exactly those of the specs."""
     check_mapping(where, given)
     array_like.check_names(f"policy {where!r}", specs, given)
 
 
 def check_mapping(where: str, given: Any) -> None:
-    """Raises InputError unless arrays are given by name."""
+    """Raises InputError unless `given` is a mapping."""
     if not isinstance(given, Mapping):
         raise InputError(f"policy {where!r}: expected arrays by name, as a dict, got {type(given).__name__}")
 
 
 def as_array(where: str, spec: TensorSpec, given: Any) -> Array:
-    """What was given for an input, as numpy has it.
+    """An input converted to a numpy array.
 
     Raises:
-      InputError: it is no array.
+      InputError: it is not an array.
     """
     return as_numpy(f"policy {where!r}, input {spec.name!r}", given)
 
 
 def fitted(where: str, spec: TensorSpec, given: Any, n_rows: int | None) -> Array:
-    """An array of the exact type and shape, C-contiguous and aligned; a copy when it has to be.
+    """The array with the exact dtype and shape, C-contiguous and aligned; a copy only if necessary.
 
     Args:
-      n_rows: rows it must have; None when that is what is being asked.
+      n_rows: the expected number of rows; None accepts any number.
     Raises:
-      InputError: it cannot be made to fit.
+      InputError: the shape is wrong or the dtype cannot be converted.
     """
     array = as_array(where, spec, given)
     rows: Any = "N" if n_rows is None else n_rows
@@ -81,9 +81,9 @@ def _written(shape: tuple[Any, ...]) -> str:
 
 
 def first_overlap(arrays: Sequence[Array]) -> tuple[int, int] | None:
-    """The places of two arrays that share memory, in ascending order; None where each has its own."""
+    """The indices of two arrays that share memory, in ascending order; None if no two do."""
     bounds = [_byte_bounds(array) if array.size else (0, 0) for array in arrays]
-    reaching: list[int] = []  # arrays that reach beyond the first byte of the next
+    reaching: list[int] = []  # arrays that end after the first byte of the next one
     for place in sorted(range(len(arrays)), key=lambda place: bounds[place]):
         reaching = [other for other in reaching if bounds[other][1] > bounds[place][0]]
         for other in reaching:
@@ -94,10 +94,10 @@ def first_overlap(arrays: Sequence[Array]) -> tuple[int, int] | None:
 
 
 def bind_outputs(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array] | None) -> dict[str, Array]:
-    """Result arrays by name: the caller's where given, else fresh ones.
+    """Result arrays by name: the caller's where given, else new ones.
 
     Raises:
-      InputError: an unknown name, a wrong shape or type, or an array that cannot be written.
+      InputError: an unknown name, a wrong shape or dtype, or a read-only array.
     """
     results: dict[str, Array] = {}
     if out is None:

@@ -1,4 +1,4 @@
-"""Addresses of functions of the interpreter and of numpy, for compiled code."""
+"""Addresses of C API functions of the interpreter and of numpy, for compiled code."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from cervello.noise import layout
 
-_ARRAY_EMPTY = 184  # of numpy's table of functions, see numpy/__multiarray_api.h
+_ARRAY_EMPTY = 184  # index in numpy's C API table, see numpy/__multiarray_api.h
 
 
 def api(name: str) -> int:
-    """Of a function of the interpreter."""
+    """The address of an interpreter function."""
     return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
 
 
 @lru_cache(maxsize=1)
 def array_empty() -> int:
-    """Of PyArray_Empty(n_dims, dims, descr, 0), which takes over a reference to descr; 0 where numpy's functions are not found."""
+    """The address of PyArray_Empty(n_dims, dims, descr, 0), which steals a reference to descr; 0 if numpy's C API is not found."""
     core = "numpy._core._multiarray_umath" if hasattr(np, "_core") else "numpy.core._multiarray_umath"
     capsule = getattr(importlib.import_module(core), "_ARRAY_API", None)
     if capsule is None or not layout.is_known():

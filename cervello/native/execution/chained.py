@@ -23,17 +23,17 @@ _FOLLOW = "cervello.native.kernels.links:follow"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feed:
-    """What an input of a stage is given.
+    """The source of a stage's input.
 
     Attributes:
-      kind: "output", a column that flows outward, by name; "shared", an output that all rows share; "row", an array that every row gets;
-        "result" of an earlier stage, by its name; "noise"; "flags", which rows are deterministic; "allowed", where a mask is not 0.
-      name: of the output or result. Of a mask: the input or output.
-      row: of a "row".
-      words: of noise: its kernel's address, and the site.
+      kind: "output": a column after the program, by name; "shared": an output without a batch axis; "row": an array repeated for every
+        row; "result": of an earlier stage, by name; "noise"; "flags": the deterministic flag by row; "allowed": where a mask is not 0.
+      name: of the output or result; for a mask, of the input or output.
+      row: the array of kind "row".
+      words: for noise: the kernel's address and the noise site.
       is_input: whether a mask is an input.
       dtype: of a mask.
-      sizes: of a mask's choices, each of which must be allowed something in every row; () when nothing is asked for.
+      sizes: sizes of a mask's choices; every row must allow at least one element of each. () disables the check.
     """
 
     kind: str
@@ -47,14 +47,14 @@ class Feed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """A graph, or a copy, after the program.
+    """A graph, or a copy, that runs after the program.
 
     Attributes:
-      model: all of whose steps are planned; None copies the only feed to the only result.
-      feeds: by the graph's input; those that it does not take count for nothing.
-      results: names of outputs, by the graph's output. Others are kept for later stages, under the graph's name.
-      int8: results that the graph has as float32 and the output as int8.
-      row_bytes: of a copy.
+      model: a model without fallback steps; None copies the only feed to the only result.
+      feeds: by input name of the graph; other names are ignored.
+      results: output names by the graph's output name. Later stages read the other outputs under the graph's name.
+      int8: results that are float32 in the graph and int8 in the output.
+      row_bytes: bytes per row of a copy.
     """
 
     model: Model | None
@@ -66,12 +66,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chained:
-    """All that runs after a program.
+    """The stages that run after a program.
 
     Attributes:
       stages: in order.
-      inputs, outputs: what they take and give beside the program's.
-      hidden: outputs of the program or of a stage that the caller does not get.
+      inputs, outputs: their inputs and outputs in addition to the program's.
+      hidden: outputs of the program or of a stage that are not returned to the caller.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -81,17 +81,17 @@ class Chained:
 
 
 class _Graph:
-    """A stage's graph with a run of its own."""
+    """A stage's graph with its own execution context."""
 
     def __init__(self, model: Model):
         self.model = model
         self.run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs))
-        self.own: dict[int, Array | None] = {}  # ports with memory of their own, and what it holds: a row, or None
+        self.own: dict[int, Array | None] = {}  # port → initial row, or None; these ports have memory here
         self.memory: Array = np.empty(0, np.uint8)
-        self.placed = 0  # rows that it has room for
+        self.placed = 0  # capacity in rows
 
     def resolve(self, n_rows: int, into: Plan | None) -> Plan | None:
-        """The plan for so many rows; None where they do not run in one compiled call that keeps the interpreter's lock."""
+        """The plan for n_rows; None if it needs more than one compiled call or releases the GIL."""
         plan = self.model.resolve(n_rows, into=into)
         if plan.long or not self.model.compiled(plan):
             return None
@@ -100,7 +100,7 @@ class _Graph:
         return plan
 
     def _place(self, n_rows: int) -> None:
-        """Gives ports of its own memory for so many rows."""
+        """Allocates this graph's own ports for n_rows rows."""
         self.placed = 0
         specs = (*self.model.inputs.values(), *self.model.outputs.values())
         sizes = [-(-int(np.prod(specs[port].batched(n_rows))) * specs[port].dtype.itemsize // 64) * 64 for port in self.own]
@@ -116,15 +116,15 @@ class _Graph:
 
 
 class Chain:
-    """Stages linked to a run of the program that they follow. Mutable, as the run is.
+    """Stages linked to the execution context of the program before them. Mutable, like the context.
 
     Args:
-      run: of the program, with the chain's inputs and outputs as `more`.
+      run: the program's context, created with the chain's inputs and outputs as `more`.
     """
 
     def __init__(self, run: ExecutionContext, chained: Chained):
         self._run = run
-        self._graphs: list[tuple[_Graph, int]] = []  # with the row of the table that runs each
+        self._graphs: list[tuple[_Graph, int]] = []  # (graph, its row in the link table)
         self._rows: list[list[int]] = []
         self._kept: list[Any] = []
         self._results: dict[str, int] = {}
@@ -142,10 +142,10 @@ class Chain:
         run.context[abi.CTX_FOLLOW] = linker.address(_FOLLOW)
 
     def resolve(self, n_rows: int, into: Sequence[Plan] | None) -> tuple[Plan, ...] | None:
-        """The graphs' plans for so many rows; None when they have to take another way.
+        """The graphs' plans for n_rows; None if they cannot run in the same compiled call.
 
         Args:
-          into: plans whose memory is used again; nobody may use them any more.
+          into: plans whose memory is reused; they must no longer be in use.
         """
         if len(self._none) < n_rows:
             self._none = np.zeros(n_rows, np.uint8)
@@ -159,13 +159,13 @@ class Chain:
         return tuple(found)
 
     def use(self, plans: Sequence[Plan]) -> None:
-        """Makes ready for the rows of plans that `resolve` gave."""
+        """Prepares the arenas and the link table for plans from `resolve`."""
         for (graph, row), plan in zip(self._graphs, plans, strict=True):
             graph.run.reserve(plan.arena_bytes)
             self._table[row, abi.LINK_SOURCE] = plan.address
 
     def _link(self, kind: int, target: int, source: int, row_bytes: int = 0, words: Sequence[int] = ()) -> int:
-        """A row of the table; its number."""
+        """Appends a row to the link table; returns its index."""
         self._rows.append([kind, target, source, row_bytes, *words])
         return len(self._rows) - 1
 

@@ -1,7 +1,7 @@
-"""Runs plans on arrays. A `ExecutionContext` owns what one call at a time needs: context, arena and the compiled entry.
+"""Runs plans on arrays. An `ExecutionContext` owns the mutable state of one call: context words, arena and compiled entry points.
 
-Runs are pooled: a call takes an idle one or makes another, so threads never wait for each other and nothing is locked while a
-program runs.
+Contexts are pooled: a call takes an idle one or creates one. Threads never wait for each other, and no lock is held while a program
+runs.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _CONTIGUOUS = 0x1  # numpy's flag; the others are in `layout`
 
 
 class ExecutionContext:
-    """Everything one run needs for itself; mutable, used by one thread at a time.
+    """The mutable state of one run; used by one thread at a time.
 
     Args:
       specs: of the program's arrays, inputs then outputs.
-      more: inputs and outputs that only graphs after the program take and give; an input of a byte may be int8 or bool.
+      more: inputs and outputs of the chained graphs after the program; an int8 input also accepts bool.
 
     Attributes:
       call: the compiled entry (plan, rows, *arrays) → status.
-      named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.control`.
-      context: [.] int64 at `address`, see `cervello.native.kernels.abi`.
-      noise: what rows without agents draw from; see `noise_keys.RowNoise`.
-      room, own: bytes of the arena, and its address; a run may work in a borrowed one instead.
+      named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.runtime.control`.
+      context: int64 words at `address`, see `cervello.native.kernels.abi`.
+      noise: noise source of rows without agents; see `noise_keys.RowNoise`.
+      room, own: capacity of the context's own arena in bytes, and its address; a run may use a borrowed arena instead.
     """
 
     __slots__ = (
@@ -119,25 +119,25 @@ class ExecutionContext:
         self.noise: Any = None
 
     def make_outputs(self, kind: type[dict[str, Array]]) -> bool:
-        """Lets `named` fill an empty `kind` with fresh arrays, where none is given for the outputs; whether it can."""
+        """Lets `named` allocate the outputs in a new dict of type `kind` if the caller gives none; returns whether this is possible."""
         can = array_empty() != 0 and all(int(self._record(port)[abi.ARG_NDIM]) >= 0 for port in range(len(self._ports)))
         self.context[abi.CTX_RESULTS_TYPE] = id(kind) if can else 0
         return can
 
     def set_noise(self, slots: int, keys: int, steps: int, deterministic: int = 0) -> None:
-        """Points random ops at addresses: slots by row, keys and step counters by slot, deterministic flags by row."""
+        """Sets the addresses that random ops read: slots by row, keys and step counters by slot, deterministic flags by row."""
         self.context[abi.CTX_SLOTS:abi.CTX_DETERMINISTIC + 1] = slots, keys, steps, deterministic
-        self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # whatever the run before wanted
+        self.context[abi.CTX_ALL_DETERMINISTIC] = 0  # clears the flag of the previous run
 
     def port(self, name: str, output: bool) -> int:
-        """The number of an array at the door; an output may have an input's name."""
+        """The index of an array's argument record; an output may have an input's name."""
         return self._ports.index((name, output))
 
     def set_wrapper_ops(self, moves: Sequence[FusedOp], hidden_outputs: Iterable[str] = ()) -> None:
-        """Makes wrappers' moves part of every named run: hidden ports need no array any more, `place` gives them memory.
+        """Runs the wrappers' fused ops in every `named` call: hidden ports take no array from the caller, `place` allocates them.
 
         Args:
-          hidden_outputs: more of them, which no move hides.
+          hidden_outputs: outputs to hide in addition to those of the fused ops.
         """
         table = np.zeros((max(len(moves), 1), abi.FUSED_WORDS), np.int64)
         hidden = {self.port(name, True) for name in hidden_outputs}
@@ -162,7 +162,7 @@ class ExecutionContext:
         self.context[abi.CTX_KEEP] = linker.address(_KEEP) if any(move.kind == "scatter" for move in moves) else 0
 
     def place(self, n_rows: int) -> None:
-        """Gives hidden ports memory for n_rows rows."""
+        """Allocates hidden ports for n_rows rows."""
         sizes = [-(-int(self._record(port)[abi.ARG_ROW_BYTES]) * n_rows // 64) * 64 for port in self._hidden]
         if sum(sizes) + 64 > self._columns.nbytes:
             self._columns = np.empty(sum(sizes) + 64, np.uint8)
@@ -172,14 +172,14 @@ class ExecutionContext:
             at += size
 
     def cell(self, port: int) -> int:
-        """The address of the word in which the door notes where an array lies."""
+        """The address of the argument word that holds an array's address."""
         return int(self.context[abi.CTX_ARGUMENTS]) + (abi.ARG_HEADER + abi.ARG_WORDS * port + abi.ARG_BASE) * 8
 
     def _record(self, port: int) -> Array:
         return self.door[abi.ARG_HEADER + abi.ARG_WORDS * port:][:abi.ARG_WORDS]
 
     def reserve(self, n_bytes: int) -> None:
-        """Makes the arena at least this large, and not much larger than what was needed lately."""
+        """Grows the arena to at least n_bytes; shrinks it if it is far larger than recent use."""
         room = self.room
         if n_bytes > room or room > KEPT_BYTES:
             n_bytes = self._water.keep(n_bytes, max(room, n_bytes))
@@ -187,12 +187,12 @@ class ExecutionContext:
             arena = np.empty(n_bytes + 64, np.uint8)
             address = arena.ctypes.data
             start = -address % 64
-            # From here on nothing is called, so nothing can come between, not even an interrupt.
+            # No calls below: an interrupt cannot leave the address and the array inconsistent.
             self.context[abi.CTX_SPACES + abi.ARENA] = self.own = address + start
             self._arena, self._start, self.room = arena, start, n_bytes
 
     def note(self, arrays: Sequence[Array]) -> None:
-        """Notes the addresses of arrays, inputs then outputs, as the door does of those it can read; they have been checked and stay alive.
+        """Stores the addresses of checked arrays, inputs then outputs, in the argument records; the caller keeps the arrays alive.
 
         `call(plan, 0)` then runs a plan on them.
         """
@@ -212,9 +212,9 @@ class ExecutionContext:
 
 
 def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int) -> int:
-    """Runs a program with steps on slower tiers: stretches of planned steps, host calls between them.
+    """Runs a program with fallback steps: segments of planned steps with host calls between them.
 
-    The arrays have passed the door. Outputs whose shape depends on data are left in run.values.
+    The arrays are already checked. Outputs whose shape depends on data are left in run.values.
     """
     set_arrays(run, plan, arrays)
     start, address = int(plan.facts[abi.PLAN_PROGRAM]), run.context.ctypes.data
@@ -228,13 +228,13 @@ def run_mixed(program: Program, run: ExecutionContext, plan: Plan, arrays: Seque
         status = run.segment(address, start + segment.first * 8, start + segment.end * 8)
         if status > 0:
             return status + segment.first * 8 * 256
-        if status < 0:  # a jump to the label that another segment begins with
+        if status < 0:  # a jump to the label at another segment's start
             at = program.labels[segment.first + status - abi.JUMP]
     return 0
 
 
 def set_arrays(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> None:
-    """Aims a run at arrays that have passed the door, so that stretches of a program can run one by one."""
+    """Sets the addresses of checked arrays in a context, so that segments of a program can run one by one."""
     for i, array in enumerate(arrays):
         run.context[abi.CTX_SPACES + abi.FIRST_BUFFER + i] = array.ctypes.data
     run.context[abi.CTX_ROWS] = plan.n_rows
@@ -243,7 +243,7 @@ def set_arrays(run: ExecutionContext, plan: Plan, arrays: Sequence[Array]) -> No
 
 
 def run_host(program: Program, run: ExecutionContext, plan: Plan, host: HostCall, arrays: Sequence[Array], n_inputs: int) -> None:
-    """Runs one call of a slower tier on a settled run."""
+    """Runs one fallback call after `set_arrays`."""
     operands = [operand_view(program, run, plan, o, arrays, n_inputs) for o in host.operands]
     try:
         for target, result in zip(host.results, host(operands, plan.n_rows), strict=True):
@@ -255,19 +255,19 @@ def run_host(program: Program, run: ExecutionContext, plan: Plan, host: HostCall
                 _write(view, result, str(host.node))
     except CervelloError:
         raise
-    except Exception as error:  # user data must not surface as a bare numpy error
+    except Exception as error:  # a numpy error on user data is reported as ExecutionError
         raise ExecutionError(f"node {host.node}: expected to run, got {type(error).__name__}: {error}") from error
 
 
 def _write(target: Array, result: Array, node: str) -> None:
-    """Copies a result of a slower tier to the place that was planned for it."""
+    """Copies a fallback result to its planned location."""
     if result.shape != target.shape or not np.can_cast(result.dtype, target.dtype, "same_kind"):
         raise ExecutionError(f"node {node}: expected a result {target.shape} {target.dtype}, got {result.shape} {result.dtype}")
     target[...] = result
 
 
 def operand_view(program: Program, run: ExecutionContext, plan: Plan, operand: Any, arrays: Sequence[Array], n_inputs: int) -> Array | None:
-    """What an operand of a settled run names: an array, a value kept by name, or a window into the arena or a caller's array."""
+    """The array of an operand: a constant, a value of run.values, or a view of the arena or of a caller's array."""
     if operand is None or isinstance(operand, np.ndarray):
         return operand
     if isinstance(operand, str):

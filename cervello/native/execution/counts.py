@@ -1,4 +1,4 @@
-"""Whole numbers that a user gives: rows, plans, threads."""
+"""Checks integers given by a user: rows, plans, threads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MOST_THREADS = 1024
 
 
 def count(what: str, value: Any, most: int = MOST_ROWS) -> int:
-    """An int of at least 1; numpy's will do.
+    """An int from 1 to `most`; numpy integers are accepted.
 
     Raises:
-      ConfigurationError: anything else.
+      ConfigurationError: any other value.
     """
     try:
         found = 0 if isinstance(value, bool) else operator.index(value)
@@ -27,10 +27,10 @@ def count(what: str, value: Any, most: int = MOST_ROWS) -> int:
 
 
 def counts(what: str, values: Any) -> list[int]:
-    """Several of them.
+    """A list of counts.
 
     Raises:
-      ConfigurationError: one of them is none, or this is nothing to be gone through.
+      ConfigurationError: a value is not a count, or `values` is not iterable.
     """
     try:
         given = list(values)
@@ -40,9 +40,9 @@ def counts(what: str, values: Any) -> list[int]:
 
 
 def thread_count(where: str, value: Any) -> int:
-    """How many threads may share a batch, the caller's among them.
+    """The most threads that share a batch, including the caller's.
 
     Raises:
-      ConfigurationError: a number that makes no sense.
+      ConfigurationError: not an int from 1 to 1024.
     """
     return count(f"{where}: expected", value, _MOST_THREADS)

@@ -1,4 +1,4 @@
-"""What runs a program on arrays: plans for numbers of rows, runs that are idle, batches in pieces and on threads."""
+"""`Executable`: runs a program on arrays. It resolves plans by number of rows, pools idle contexts, and splits batches into chunks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _ARENA = abi.CTX_SPACES + abi.ARENA
 
 
 class Executable:
-    """A program and what runs it. Immutable but for the pool of idle runs; threads may share it.
+    """A program and its pool of execution contexts. Immutable except for the pool; threads may share it.
 
     Args:
-      name: for errors.
+      name: for error messages.
       built: the program and its specs.
 
     Attributes:
-      idle: runs that nobody uses just now.
-      divisible: whether a batch may run in pieces: stretches of its arrays, in one compiled call.
+      idle: contexts that are not in use.
+      divisible: whether one compiled call can run a batch in chunks, which are slices of its arrays.
     """
 
     def __init__(self, name: str, built: BuildResult):
@@ -45,33 +45,33 @@ class Executable:
 
     @property
     def batched(self) -> bool:
-        """Whether many rows run at once; else the model was exported for one row and rows run one after another."""
+        """Whether a step processes many rows; if not, the model was exported for one row and rows run one after another."""
         return self._built.batching.free
 
     def resolve(self, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
-        """The executable plan for n_rows rows; in pieces where cache or threads like it.
+        """The executable plan for n_rows rows; split into chunks to fit the cache or to share among threads.
 
         Args:
-          threads: that may share the rows.
-          into: a plan whose memory may be used again; nobody runs it.
+          threads: the most threads that share the rows.
+          into: a plan whose memory is reused; it must not be running.
         """
         if not self.batched and n_rows > 1:
             return self.combine([(self.program.resolve(1), n_rows)], threads)
         return divide(self.program, n_rows, threads, into) if self.divisible else self.program.resolve(n_rows, into)
 
     def combine(self, parts: Sequence[tuple[Plan, int]], threads: int = 1) -> Plan:
-        """One plan of `parts`, plans for consecutive rows, each with the number of times it runs."""
+        """One plan from `parts`: (plan, repetitions) for consecutive rows."""
         return compose(self.program, parts, threads if self.divisible else 1)
 
     def acquire(self) -> ExecutionContext:
-        """An idle run, or a new one; give it back with `release`."""
+        """An idle context, or a new one; return it with `release`."""
         try:
             return self.idle.pop()
         except IndexError:
             return ExecutionContext(self._ports, len(self.spec.inputs))
 
     def release(self, run: ExecutionContext) -> None:
-        """Takes the context of a run back, to be lent again."""
+        """Returns a context to the pool."""
         run.values.clear()
         self.idle.append(run)
 
@@ -79,7 +79,7 @@ class Executable:
         """Runs a plan on checked or unchecked columns.
 
         Args:
-          arrays, results: columns in the model's order; those that do not fit as they are, are copied.
+          arrays, results: columns in the model's order; an array of another dtype or layout is copied.
         """
         if not (self.compiled(plan) and self.execute(run, plan, run.call, (plan.n_rows, *arrays, *results))):
             self._run_slowly(run, arrays, results, plan)
@@ -89,15 +89,15 @@ class Executable:
         return self.divisible or (not plan.parts and self.program.wholly_planned)
 
     def execute(self, run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> bool:
-        """Runs a plan through `run.call` or `run.named`, with help when the plan asks for it and there is some.
+        """Runs a plan through `run.call` or `run.named`, with worker threads if the plan asks for them and some are idle.
 
-        What runs the same plan again and again (`FastPath`, `IOBinding`, `Model.run` of a known size) calls `run.named` or `run.call`
-        itself, in the run's own arena: to borrow one takes longer than a small policy runs.
+        Callers that repeat one plan (`FastPath`, `IOBinding`, `Model.run` of a known size) call `run.named` or `run.call` directly, in the
+        context's own arena, because borrowing an arena takes longer than a small policy runs.
 
         Args:
-          given: what the call takes after the plan's address.
+          given: arguments of the call after the plan's address.
         Returns:
-          whether it ran; if not, an array does not fit as it is, and nothing has happened.
+          whether it ran; if not, an array needs a copy and nothing was written.
         Raises:
           ExecutionError: a step failed.
         """
@@ -117,9 +117,9 @@ class Executable:
         return status == 0
 
     def _execute_shared(self, workers: list[Any], run: ExecutionContext, plan: Plan, call: Callable[..., int], given: Sequence[Any]) -> int:
-        """A status, as `call` gives it, of a plan whose pieces workers share."""
+        """Runs a plan whose chunks workers share; returns the status of `call`."""
         runs, memories = [run], []
-        given = tuple(dict(names) if type(names) is dict else names for names in given)  # nobody else takes arrays out of these
+        given = tuple(dict(names) if type(names) is dict else names for names in given)  # the caller cannot remove arrays from a copy
         try:
             runs += [self.acquire() for _ in workers]
             for other in runs:
@@ -137,13 +137,13 @@ class Executable:
             thread_pool.give_back(workers)
 
     def fitted(self, arrays: Sequence[Any], results: Sequence[Array], n_rows: int) -> tuple[list[Array], list[Array]]:
-        """Columns and results that pass the door, in their shapes; copies of those that would not.
+        """Columns and results as the compiled entry accepts them, batched; arrays that it does not accept are copied.
 
         Args:
           arrays, results: [n_rows, …], in the order of the spec.
           n_rows: rows of the batch.
         Raises:
-          InputError: an array that does not fit, or results that overlap.
+          InputError: an array does not match its spec, or results overlap.
         """
         columns = [fitted(self.name, spec, array, n_rows) for spec, array in zip(self.spec.inputs.values(), arrays, strict=True)]
         names = list(self.spec.outputs)
@@ -153,7 +153,7 @@ class Executable:
         return columns, [self._target(r, spec, columns, n_rows) for r, spec in zip(results, self.spec.outputs.values(), strict=True)]
 
     def _run_slowly(self, run: ExecutionContext, arrays: Sequence[Any], results: Sequence[Array], plan: Plan) -> None:
-        """The way of arrays that must be copied first, and of programs with slower tiers or batches on another axis."""
+        """General path: arrays that need a copy, programs with fallback steps, and batch axes other than 0."""
         columns, targets = self.fitted(arrays, results, plan.n_rows)
         if self.compiled(plan):
             run.note((*columns, *targets))
@@ -165,13 +165,13 @@ class Executable:
                 result[...] = target
 
     def _run_pieces(self, run: ExecutionContext, columns: list[Array], targets: list[Array], plans: Sequence[Plan]) -> None:
-        """Runs slices of the batch as arrays of their own."""
+        """Runs slices of the batch as separate arrays."""
         first = 0
         context, slots, flags = run.context, int(run.context[abi.CTX_SLOTS]), int(run.context[abi.CTX_DETERMINISTIC])
         for plan in plans:
             count = plan.n_rows
             run.reserve(plan.arena_bytes)
-            # A piece is a batch of its own for the kernels: row 0 of it draws for row `first`.
+            # Kernels see a chunk as a separate batch: its row 0 draws the noise of row `first`.
             context[abi.CTX_ROW] = 0
             context[abi.CTX_SLOTS], context[abi.CTX_DETERMINISTIC] = slots and slots + first * 8, flags and flags + first
             pieces = [self._piece(a, spec.batch_axis, first, count, len(plans) == 1)
@@ -196,7 +196,7 @@ class Executable:
         return np.ascontiguousarray(array[(slice(None),) * axis + (slice(first, first + count),)])
 
     def _target(self, result: Array, spec: TensorSpec, columns: Sequence[Array], n_rows: int) -> Array:
-        """Where to write an output: the array for it, or another that is then copied to it."""
+        """The array that an output is written to: the caller's, or a temporary that is copied to it afterwards."""
         if not isinstance(result, np.ndarray) or result.shape != spec.batched(n_rows) or not result.flags.writeable:
             raise InputError(f"policy {self.name!r}, out {spec.name!r}: expected an array {spec.batched(n_rows)} {spec.dtype} that can be "
                              f"written, got {np.shape(result)} {getattr(result, 'dtype', type(result).__name__)}")

@@ -1,4 +1,4 @@
-"""`IOBinding`: fixed buffers and a program, one compiled call."""
+"""`IOBinding`: runs a program on fixed buffers in one compiled call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Arrays = Mapping[str, Any]
 
 
 class IOBinding:
-    """Fixed buffers and a program. Made by `Model.bind`. Used by one thread at a time.
+    """A program bound to fixed buffers. Made by `Model.bind`. Used by one thread at a time.
 
     Attributes:
       n_rows: rows of the buffers.
@@ -45,7 +45,7 @@ class IOBinding:
         if model.random_nodes:
             RowNoise.of(self._run, self.n_rows).set_noise(self._run, model._checked_seed(seed, deterministic))
         status = self._run.call(0, self.n_rows, *self._arrays)
-        if status and self._fits(columns):  # arrays that the door cannot read, of nine axes, say
+        if status and self._fits(columns):  # arrays that the compiled entry cannot read, for example with nine axes
             self._run.note(self._arrays)
         elif status:
             names = (*model.spec.inputs, *model.spec.outputs)
@@ -61,7 +61,7 @@ class IOBinding:
             self._call = self._call_shared
 
     def _fits(self, columns: list[Any]) -> bool:
-        """Whether every array can be used as it is."""
+        """Whether every array can be used without a copy."""
         try:
             taken, targets = self._model.fitted(columns, self._arrays[len(columns):], self.n_rows)
         except InputError:

@@ -1,4 +1,4 @@
-"""Noise for runs without agents: row i draws as agent i of a seed, episode 0, step 0."""
+"""Noise keys of runs without agents: row i draws as agent i of the seed, episode 0, step 0."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Arguments = tuple[Array, Array, Array, "Array | None"]  # slots, steps, keys and
 
 
 class RowNoise:
-    """Where the rows of a run draw from. Mutable: it belongs to one run, and keeps the keys of the seed that it was asked for last.
+    """The noise source of a run's rows. Mutable: it belongs to one context and caches the keys of the last seed.
 
     Args:
-      n_rows: of the run.
+      n_rows: rows of the run.
     """
 
     __slots__ = ("_deterministic", "_drawing", "_keys", "_seed", "n_rows")
@@ -32,23 +32,23 @@ class RowNoise:
 
     @classmethod
     def of(cls, run: ExecutionContext, n_rows: int) -> RowNoise:
-        """What a run has for so many rows."""
+        """The context's noise source for n_rows; created on first use."""
         noise: RowNoise | None = run.noise
         if noise is None or noise.n_rows != n_rows:
             noise = run.noise = cls(n_rows)
         return noise
 
     def arguments(self, seed: int | None) -> Arguments:
-        """For a seed 0 <= seed < 2**64; None for rows that do not draw."""
+        """The arrays for a seed, 0 <= seed < 2**64; with None, all rows are deterministic."""
         if seed is None:
             return self._deterministic
         if seed != self._seed:
-            self._seed = None  # an interrupt may come
+            self._seed = None  # an interrupt during `derive` leaves no stale seed
             self._keys.derive(seed)
             self._seed = seed
         return self._drawing
 
     def set_noise(self, run: ExecutionContext, seed: int | None) -> None:
-        """Points a run at these arrays, which it keeps alive."""
+        """Sets these arrays in a context; this object keeps them alive."""
         slots, steps, keys, flags = self.arguments(seed)
         run.set_noise(slots.ctypes.data, keys.ctypes.data, steps.ctypes.data, 0 if flags is None else flags.ctypes.data)

@@ -1,4 +1,4 @@
-"""Rows of a column as arrays of their own: two compiled lines a row, a third of what `ndarray.copy` takes."""
+"""Copies the rows of a column to separate arrays in compiled code, in a third of the time of `ndarray.copy`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def row_copies(column: Array) -> list[Array]:
 
 @lru_cache(maxsize=1)
 def _copier() -> Callable[..., int] | None:
-    """The compiled loop; None where numpy's functions are not found."""
+    """The compiled loop; None if numpy's C API is not found."""
     if not array_empty():
         return None
     table = np.zeros(4, np.int64)

@@ -1,4 +1,4 @@
-"""Reads observations of single agents into columns, where their arrays fit as they are."""
+"""Copies observations of single agents into columns in compiled code, for arrays that need no conversion."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _READ, _PUSH = (f"cervello.native.kernels.observations:{name}" for name in ("rea
 
 
 class Directory(NamedTuple):
-    """Where compiled code looks up who has begun.
+    """Tables in which compiled code looks up the agents that have begun.
 
     Attributes:
-      slots: by agent, ints and strings.
-      writer: [1] int64, not 0 while somebody changes `slots`.
-      births: [1] int64, the address of int64 numbers of births by slot.
+      slots: slot by agent id (int or str).
+      writer: [1] int64, nonzero while `slots` is being changed.
+      births: [1] int64, the address of the int64 generations by slot.
     """
 
     slots: dict[Any, int]
@@ -37,7 +37,7 @@ class Directory(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _locks_are_known() -> bool:
-    """Whether the owner of a `threading.RLock` lies where compiled code looks for it."""
+    """Whether this interpreter stores the owner of a `threading.RLock` at the offset that compiled code reads."""
     lock = threading.RLock()
     at = ctypes.c_int64.from_address(id(lock) + words.LOCK_OWNER)
     found = [at.value == 0]
@@ -50,16 +50,16 @@ def _locks_are_known() -> bool:
 
 
 class RowReader:
-    """Copies observations to rows of columns in one compiled call. Mutable: it reads into the columns of the last `bind`.
+    """Copies observations to rows of columns in one compiled call. Mutable: it writes to the columns of the last `bind`.
 
     Attributes:
-      read: f(first row, 0, *observations) → how many of them fit as they are and were copied, those in front of the first that does not.
-      push: f(0, 0, agent, observation[, frame, lock]) → 1 when the agent has joined those of the last `open`, else 0; see
+      read: f(first row, 0, *observations) → the number of observations copied; it stops at the first that needs a conversion.
+      push: f(0, 0, agent, observation[, frame, lock]) → 1 if the agent was added to the dicts of the last `open`, else 0; see
         `kernels.observations.push_row`.
 
     Args:
       specs: of the columns.
-      directory: who has begun; None where nobody is pushed.
+      directory: agents that have begun; None disables `push`.
     """
 
     __slots__ = ("_open", "_records", "_specs", "_table", "push", "read")
@@ -91,35 +91,36 @@ class RowReader:
     def of(cls, specs: Specs, directory: Directory | None = None) -> RowReader | None:
         """A reader of rows of these `specs`, for the agents of `directory`.
 
-        None where compiled code cannot read arrays and dicts of this interpreter, or these inputs.
+        None if compiled code cannot read this interpreter's arrays and dicts, or if it does not support these inputs.
         """
         if not specs or not layout.is_known() or any(len(spec.shape) > words.MOST_DIMS for spec in specs.values()):
             return None
         return cls(specs, directory)
 
     def open(self, births: dict[Any, int], rows: dict[Any, int], since: dict[Any, int] | None, first: int, capacity: int) -> None:
-        """Lets `push` add agents to these dicts and behind the rows from `first` on, until `shut`.
+        """Lets `push` add agents to these dicts and write rows from `first` on, until `shut`.
 
         Args:
-          births, rows: of those who wait, by agent.
-          since: the frames that they wait from; None where frames are not counted.
+          births, rows: generation and row of each waiting agent.
+          since: the frame at which each waiting agent was pushed; None if frames are not counted.
+          first, capacity: the first free row, and the rows of the columns.
         """
         if since is not None and not _locks_are_known():
             return
         table, last = self._table, self._open
         if births is not last[0] or rows is not last[1] or since is not last[2] or first != last[3] or capacity != last[4]:
-            self._open = births, rows, since, first, capacity  # kept: compiled code knows them by address
+            self._open = births, rows, since, first, capacity  # keepalive: compiled code holds their addresses
             table[words.BIRTHS:words.CAPACITY + 1] = id(births), id(rows), 0 if since is None else id(since), first, capacity
         table[words.OPEN] = 1
 
     def shut(self) -> None:
-        """Ends what `open` began."""
+        """Disables `push` until the next `open`."""
         self._table[words.OPEN] = 0
 
     def bind(self, columns: Mapping[str, Array]) -> None:
-        """Reads into these columns from here on, [capacity, *row] each, what has their types; the caller keeps them alive."""
+        """Sets the target columns, [capacity, *row] each; observations must have their dtypes. The caller keeps them alive."""
         for name, column in columns.items():
             record, spec = self._records[name], self._specs[name]
-            dtype = spec.dtype if column.dtype == spec.dtype else np.dtype(column.dtype.type)  # objects that live as long as this one
+            dtype = spec.dtype if column.dtype == spec.dtype else np.dtype(column.dtype.type)  # dtype objects that outlive this reader
             record[words.COLUMN], record[words.DESCR] = column.ctypes.data, id(dtype)
             record[words.ROW_BYTES] = int(np.prod(spec.shape, dtype=np.int64)) * dtype.itemsize

@@ -1,6 +1,6 @@
-"""Threads that help with large batches: one pool per process, asleep in compiled code until a batch in pieces comes.
+"""Worker threads for large batches: one pool per process; idle workers sleep in compiled code.
 
-A batch takes workers that are idle and never waits for others: with none left it runs on the caller's thread alone.
+A batch uses the workers that are idle and never waits for busy ones. Without idle workers it runs on the caller's thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REFERENCES = tuple(f"{_KERNELS}:{name}" for name in ("work", "run_parallel", "st
 
 
 def _lock() -> int:
-    """A taken lock of Python's thread library; never freed, compiled code may still look at it."""
+    """An acquired lock of Python's thread library; never freed, because compiled code may still read it."""
     allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
     allocate.restype, acquire.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]
     lock = allocate()
@@ -49,7 +49,7 @@ def _block(n_words: int) -> Array:
 
 
 class Worker:
-    """A thread that waits for jobs."""
+    """A worker thread and its words; it waits for jobs."""
 
     def __init__(self) -> None:
         words = _block(abi.WORKER_WORDS)
@@ -63,17 +63,17 @@ class Worker:
         self._avoided = -1
 
     def avoid(self, cpu: int) -> None:
-        """Keeps off the CPU that the leading thread is busy on: Linux likes to wake a thread where its waker runs, and there it waits."""
+        """Excludes the calling thread's CPU from this worker's affinity: Linux often wakes a thread on its waker's CPU, which is busy."""
         if cpu != self._avoided:
             self._avoided = cpu
             others = os.sched_getaffinity(0) - {cpu}
             if others and self._thread.native_id is not None:
-                with suppress(OSError):  # it runs anyway, later
+                with suppress(OSError):  # the affinity is only an optimisation
                     os.sched_setaffinity(self._thread.native_id, others)
 
 
 class _Job:
-    """What a leading thread shares with its workers."""
+    """The words that the calling thread shares with its workers."""
 
     def __init__(self, room: int) -> None:
         self.words = _block(abi.JOB_WORDS + 2 * room)
@@ -89,21 +89,21 @@ _idle: list[Worker] = []
 _spawned: list[Worker] = []
 _jobs: list[_Job] = []
 _spawning = threading.Lock()
-_last_s = 0.0  # when the last batch below WAKING_WORK that workers could have helped with was done
-WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker pays, whose cache is cold
+_last_s = 0.0  # estimated end of the last shareable batch below WAKING_WORK
+WAKING_WORK = 30_000_000  # multiply-adds from which waking a worker with a cold cache is worth it
 _CLOSE_S = 1e-4
 _S_PER_WORK = 1.2e-11
 
 
 def claim(plan: Plan) -> list[Worker]:
-    """Idle workers for a plan; more are spawned while the process has fewer than it wants. The caller gives them back.
+    """Idle workers for a plan; spawns more while the process has fewer than `plan.helpers`. Return them with `give_back`.
 
-    None for a batch that is over before a worker is awake and warm, unless such batches follow each other closely.
+    The list is empty for a batch that ends before a worker wakes, unless such batches follow each other closely.
     """
     global _last_s
     if plan.work < WAKING_WORK:
         now_s, before_s = time.perf_counter(), _last_s
-        _last_s = now_s + plan.work * _S_PER_WORK  # when it will be done, roughly
+        _last_s = now_s + plan.work * _S_PER_WORK  # estimated end
         if now_s - before_s > _CLOSE_S:
             return []
     taken: list[Worker] = []
@@ -116,7 +116,7 @@ def claim(plan: Plan) -> list[Worker]:
                     break
                 try:
                     worker = Worker()
-                except RuntimeError:  # no more threads to be had here: the batch runs with those there are
+                except RuntimeError:  # no more threads available: the batch runs with fewer
                     break
                 _spawned.append(worker)
             taken.append(worker)
@@ -129,10 +129,10 @@ def give_back(workers: list[Worker]) -> None:
 
 
 def run_parallel(workers: list[Worker], runs: Sequence[ExecutionContext], plan: Plan) -> int:
-    """Runs a plan in pieces on the arrays that the first run has noted; one run more per worker.
+    """Runs a plan's chunks on the arrays noted in the first context; each worker needs one more context.
 
     Returns:
-      0, or where a piece failed, as `Run.call` says.
+      0, or the status of a failed chunk, as from `ExecutionContext.call`.
     """
     try:
         job = _jobs.pop()
@@ -155,13 +155,13 @@ def run_parallel(workers: list[Worker], runs: Sequence[ExecutionContext], plan: 
 
 
 def _dismiss() -> None:
-    """Ends the threads of idle workers before the interpreter does away with what they look at."""
+    """Ends idle worker threads before the interpreter frees the memory they read."""
     while _idle:
         entry.fastcall_ints(f"{_KERNELS}:stop")(_idle.pop().address, api("PyThread_release_lock"))
 
 
 def _forget() -> None:
-    """A fork copies words and not threads; what a thread of the parent held is lost, not broken."""
+    """Resets the pool in a forked child: a fork copies memory but not threads. Workers held by the parent's threads are leaked."""
     global _spawning
     _spawning = threading.Lock()
     for kept in (_idle, _spawned, _jobs):

@@ -1,4 +1,4 @@
-"""The slower tiers: numpy functions, and onnx's reference implementation behind them. Also what folds constants."""
+"""The fallback tiers: numpy functions, then onnx's reference implementation. Constant folding uses both."""
 
 from cervello.native.fallback import movement, pooling, rows  # noqa: F401  (each registers its ops)
 from cervello.native.fallback.reference import run_reference

@@ -1,4 +1,4 @@
-"""How the slower tiers keep law 1 and their types' precision: rows one at a time, and 16-bit floats computed in float32.
+"""Law 1 and precision on the fallback tiers: rows run one at a time, and 16-bit floats are computed in float32.
 
 numpy and BLAS sum in an order that depends on the whole array, and round every step of a 16-bit computation. So an op that rounds more
 than once per element runs on one row at a time, as if it were alone, and in float32 where its type has 16 bits, rounded once at the end.

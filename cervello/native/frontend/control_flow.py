@@ -1,4 +1,4 @@
-"""Branches, loops and functions of the file, laid out flat: their nodes stand in the graph's one list, between nodes that mark them.
+"""Flattens branches, loops and functions: their nodes join the graph's single list, between control markers.
 
     If:    BRANCH, the nodes of one branch, OTHERWISE, those of the other, JOINED
     Loop:  TURNS, the nodes of a turn, TURNED

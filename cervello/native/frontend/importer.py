@@ -1,7 +1,7 @@
-"""ONNX bytes to a `Graph`, checked in Python.
+"""Reads ONNX bytes to a `Graph`, with checks in Python.
 
 onnx's own checker and shape inference are C++ and can crash the process on a damaged file, so neither is called; declared
-shapes of intermediate and output values are not believed either (exporters get them wrong).
+shapes of intermediate and output values are ignored (exporters write wrong ones).
 
 Source: ONNX IR specification, ir_version 3 and later; operator sets from 1.
 """

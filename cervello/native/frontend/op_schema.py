@@ -70,7 +70,7 @@ def signature(op: str, opset: int, domain: str) -> Signature | None:
 
 
 def check_signature(where: str, node: Node) -> None:
-    """Ops that ONNX does not know, and calls of the file's own functions, are left to whoever runs them.
+    """Checks a node against its ONNX schema. Ops without a schema and calls of the file's functions are checked elsewhere.
 
     Raises:
       GraphError: a required operand or attribute is missing, an attribute is of another kind or unknown, or there are too many operands

@@ -1,8 +1,7 @@
-"""Where a model came from, so that it can be made again: with other weights, or in another process.
+"""The source of a model, from which it can be rebuilt with other weights or in another process.
 
-A model keeps its weights once, in the form its kernels read, which is not the file's. So the file is read again when it is needed; of a
-model that was not loaded by path, the bytes are kept. Weights in files beside the model are read again too, but nobody looks whether those
-files have been written since.
+A model keeps its weights once, in packed form. The original weights are read from the file again when they are needed; the bytes are kept
+for a model that was not loaded by path. External data files are read again too, without a check for changes.
 """
 
 from __future__ import annotations
@@ -103,6 +102,6 @@ class ModelSource:
 def _written(path: str) -> tuple[int, int]:
     try:
         facts = Path(path).stat()
-    except OSError:  # whoever reads it says so
+    except OSError:  # `read` reports it
         return 0, 0
     return facts.st_size, facts.st_mtime_ns

@@ -1,6 +1,6 @@
-"""Where values live: buffers, and tensors as strided windows into them.
+"""Buffers, and tensors as strided views of them.
 
-A view (Reshape, Slice, Transpose, Expand, …) is another tensor on the same buffer; nothing moves until a kernel needs it to.
+A view (Reshape, Slice, Transpose, Expand, …) is another tensor on the same buffer; data are copied only if a kernel needs it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Space(Enum):
 
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """A stretch of memory. Mutable only in `readers`, the reads still to come while lowering.
+    """A contiguous block of memory. Mutable only in `readers`, the number of remaining reads during lowering.
 
     Attributes:
       n_bytes: size at N rows.
@@ -47,7 +47,7 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A strided window; offset and strides in bytes."""
+    """A strided view of a buffer; offset and strides in bytes."""
 
     name: str
     dtype: np.dtype[Any]
@@ -69,7 +69,7 @@ class Tensor:
         return self.contiguous_from(0)
 
     def contiguous_from(self, axis: int) -> bool:
-        """Whether the axes from `axis` on lie without gaps; without elements there are none."""
+        """Whether the axes from `axis` on are contiguous; true for an empty tensor."""
         if 0 in self.shape[axis:]:
             return True
         expected: Dim = self.itemsize
@@ -100,7 +100,7 @@ def dense(name: str, dtype: np.dtype[Any], shape: Shape, buffer: Buffer) -> Tens
 
 
 def reshaped(tensor: Tensor, name: str, shape: Shape) -> Tensor | None:
-    """The same elements under another shape without moving them; None when they must move."""
+    """A view of the same elements with another shape; None if a copy is necessary."""
     if tensor.contiguous:
         return tensor.viewed(name, shape, dense_strides(shape, tensor.itemsize))
     # Group axes of both shapes that cover the same elements; each group must be regular on its own.
@@ -180,19 +180,19 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class PackedWeight:
-    """What a `Weight` has become: the array in the form its kernel reads, and the shape it had."""
+    """A stored `Weight`: the array in the form its kernel reads, and its original shape."""
 
     array: Array = field(hash=False, compare=False)
     shape: tuple[int, ...]
     kind: str
 
 
-LABEL = "cervello.native.kernels.control_flow:label"  # the kernel of a step that does nothing: a place to jump to
+LABEL = "cervello.native.kernels.control_flow:label"  # the kernel of a step that does nothing: a jump target
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A word that becomes the words from its own step to another."""
+    """A word that becomes the distance in words from its step to another."""
 
     step: Step
 
@@ -204,10 +204,10 @@ class Step:
     Attributes:
       kernel: "module:name".
       reads, writes: operands in the order of the kernel's words, writes last.
-      words: attributes behind the operands.
-      node: what it does for, as the report says it.
-      keeps: tensors that are no operands but have to last until here, since steps before this one may run again.
-      times: how often it runs in a loop of a known number of turns; else 1.
+      words: attributes after the operands.
+      node: name of its node, for the report.
+      keeps: tensors that are not operands but must stay live until this step, because a loop may run earlier steps again.
+      times: iterations of the loops around it with a known trip count; else 1.
     """
 
     kernel: str
@@ -229,5 +229,5 @@ class Step:
 
     @property
     def touched(self) -> tuple[Tensor, ...]:
-        """All tensors that have to be in memory."""
+        """All tensors that must be live during the step."""
         return (*self.operands, *self.keeps)

@@ -1,4 +1,4 @@
-"""What is known of every value of a graph before anything runs: shape, dtype, and the data where it is constant."""
+"""Static knowledge of a graph's values: shape, dtype, and data of constants."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
     step   the address of the step's words: [kernel, n_words, then (space, offset) per operand, then words by the kernel's schema]
     ctx    the address of the run's words: base addresses by space, then the run's own facts (see `cervello.native.kernels.abi`)
 
-Words have names, which are declared in `schemas`. Kernels trust them: everything was checked when the program was built
-(`cervello.native.memory.verifier`), by what `cervello.native.memory.extents` says of each kernel; a kernel that changes what it touches
-changes that too.
+`schemas` declares the words' names. Kernels do not check words: `cervello.native.memory.verifier` checks them when the program is built,
+against the declarations in `cervello.native.memory.extents`. A change of a kernel's accesses must change its declaration too.
 """

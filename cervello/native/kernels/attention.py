@@ -1,9 +1,9 @@
-"""Attention in one pass: scores of a few rows at a time, what is done to them, softmax, mix.
+"""Attention in one pass: scores of a few rows at a time, elementwise ops on them, softmax, product with v.
 
     out = softmax(ops(q @ k)) @ v      for every (sequence, head)
 
-The scores of 48 rows stay in the second-level cache, whatever the sequence's length. Each part is the function that runs when the
-chain is not fused, on the same numbers in the same order, so fusing changes no bit.
+The scores of 48 rows stay in the L2 cache for any sequence length. Each part is the function of the unfused chain, on the same numbers in
+the same order, so the fused result is bitwise equal.
 """
 
 from __future__ import annotations

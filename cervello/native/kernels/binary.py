@@ -1,6 +1,6 @@
-"""Blocks of two and three operands. The first parameter tells how operands advance: bit 0: a, bit 1: b, bit 2: c stands still.
+"""Blocks of two and three operands. The first parameter is the broadcast mask: bit 0: a, bit 1: b, bit 2: c has stride 0.
 
-A block never mixes elements, so its bits do not depend on where a row begins. Source: ONNX operator specification, opset 22.
+A block never mixes elements, so results do not depend bitwise on where a row begins. Source: ONNX operator specification, opset 22.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Branches and loops: steps that say where the program goes on.
+"""Branches and loops: steps whose status is a jump.
 
-A status of JUMP + d goes on at the step d words behind this one, see `execution.walk`. A loop's counter holds two numbers: the turn and
-how many there are. Positions are kept inside their sequence whatever the counter holds: a profile runs steps one by one.
+A status of JUMP + d jumps to the step d words after this one, see `runtime.execution.run_steps`. A loop's counter holds the iteration and
+the trip count. Scan positions are clamped to their sequence for any counter, because the profiler runs steps one by one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from cervello.native.kernels.abi import JUMP as GO_ON
 from cervello.native.kernels.copies import copy_strided
 from cervello.native.kernels.schemas import BRANCH, JUMP, LOOP_BEGIN, LOOP_NEXT, SCAN_READ, SCAN_WRITE
 
-MOST_TURNS = 1_000_000  # of all loops of a run together: a condition that never fails must not hang a game
+MOST_TURNS = 1_000_000  # over all loops of a run, so that an endless condition fails instead of hanging
 _jump, _branch, _loop_begin, _loop_next = reader(JUMP), reader(BRANCH), reader(LOOP_BEGIN), reader(LOOP_NEXT)
 _scan_read, _scan_write = reader(SCAN_READ), reader(SCAN_WRITE)
 
 
 def label(step, ctx):
-    """A place to jump to."""
+    """A jump target; does nothing."""
     return 0
 
 
@@ -29,13 +29,13 @@ def jump(step, ctx):
 
 
 def branch(step, ctx):
-    """Goes on elsewhere when the condition is false."""
+    """Jumps if the condition is false."""
     w = _branch(step, ctx)
     return 0 if read_u8(w.condition, 0) != 0 else GO_ON + w.to
 
 
 def loop_begin(step, ctx):
-    """Goes on elsewhere when there is no turn."""
+    """Jumps past the loop if the trip count is 0."""
     w = _loop_begin(step, ctx)
     turns, going = read_i64(w.turns, 0), read_u8(w.condition, 0)
     counter = w.counter
@@ -46,7 +46,7 @@ def loop_begin(step, ctx):
 
 
 def loop_next(step, ctx):
-    """Goes on where the next turn begins, if there is one."""
+    """Jumps to the start of the next iteration, if there is one."""
     w = _loop_next(step, ctx)
     going, counter = read_u8(w.condition, 0), w.counter
     turn = read_i64(counter, 0) + 1
@@ -61,7 +61,7 @@ def loop_next(step, ctx):
 
 @inline
 def _position(w):
-    """Bytes to the element of this turn."""
+    """Bytes to the element of this iteration."""
     turn, length = read_i64(w.counter, 0), w.length
     turn = turn if turn >= 0 and turn < length else 0
     return (length - 1 - turn if w.reverse != 0 else turn) * w.element_by
@@ -69,7 +69,7 @@ def _position(w):
 
 def scan_read(step, ctx):
     w = _scan_read(step, ctx)
-    if w.length > 0:  # else no turn runs, but a profile does
+    if w.length > 0:  # length 0: no iteration runs, but the profiler runs this step
         copy_strided(w.sequence + _position(w), w.element, w)
     return 0
 

@@ -4,11 +4,11 @@
 counts as pixel r * L + q, and a tap of the window is the same pixels moved by a constant, whatever the row: the pixels between the
 rows' ends are computed and dropped. A stride is taken out first: the image is split into a plane per remainder of row and column.
 
-`by_filters` has lanes over filters: a tile takes a few pixels, wherever they lie, against a panel of weights, and its result is turned
-into planes. It wastes nothing on strides and rows' ends, but needs filters for its lanes. The planner chooses by the sizes.
+`by_filters` has lanes over filters: a tile multiplies a few pixels at any addresses with a panel of weights, and its result is transposed
+to planes. Strides and row ends cost nothing, but lanes are idle with few filters. The planner chooses by sizes.
 
-Where there is no padding (and, over pixels, no stride) the image is read where it lies. Padding is copied as zeros, so the order of a
-sum never depends on the place.
+Without padding (and, over pixels, without stride), the image is read in place. Padding is copied as zeros, so the order of a sum does not
+depend on the position.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from cervello.native.kernels.tiles import PANEL, VECTORS
 from cervello.native.kernels.transpose import transpose_16x16
 
 _by_pixels, _by_filters = reader(BY_PIXELS), reader(BY_FILTERS)
-BLOCK = 48  # pixels whose results are turned together
+BLOCK = 48  # pixels whose results are transposed together
 WIDE = VECTORS > 1  # 32 registers of 16 lanes; else 16 of 8
 _TALL, _VECTORS = (8, 3) if WIDE else (4, 1)
 # Thresholds instead of `WIDE and …`: numba loses a variable whose value it has pruned away.

@@ -1,4 +1,4 @@
-"""The words that the compiled code reads which answers frames. They stand apart from it, since importing compiled code takes a second."""
+"""Words of the compiled code that answers frames. They have their own file because importing compiled code takes a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 RUN: Final = 0  # addresses of the compiled `control.run_named` and of the context that it runs in
 CONTEXT: Final = 1
 ROWS: Final = 2
-FRAME: Final = 3  # address of a frame that has come, and its bytes, length word included
+FRAME: Final = 3  # address of the received frame, and its bytes, length word included
 FRAME_BYTES: Final = 4
 EXPECTED: Final = 5  # addresses of the bytes that it must have and of their mask, both with zeros up to a multiple of 8
 MASK: Final = 6
@@ -21,7 +21,7 @@ AFTER: Final = 13  # address of what comes after the tick, and its bytes
 AFTER_BYTES: Final = 14
 N_INPUTS: Final = 15  # copies that are made before the run, and all copies
 N_COPIES: Final = 16
-ID: Final = 17  # what the last frame said
+ID: Final = 17  # id and tick of the last frame
 TICK: Final = 18
 COPIES: Final = 19  # source, target, bytes each
 

@@ -1,4 +1,4 @@
-"""Picking and placing elements by computed indices: GatherElements, GatherND, ScatterElements, ScatterND, TopK.
+"""Gather and scatter by computed indices: GatherElements, GatherND, ScatterElements, ScatterND, TopK.
 
 A negative index counts from the end; one outside fails with status 1, before or after other elements were written.
 """
@@ -61,7 +61,7 @@ def _put(target, source, n_bytes, mode, kind):
 
 @noinline
 def _elements(w, named, indices, other, mode, kind):
-    """Walks over all indices; each names an element of `named`, which is moved to `other` when the mode is below 0, else put from there."""
+    """Iterates over all indices into `named`; a mode below 0 copies each element to `other`, any other mode writes it from there."""
     itemsize, index_bytes, size, stride = w.itemsize, w.index_bytes, w.size, w.axis_by
     for i in range(w.sizes[0]):
         for j in range(w.sizes[1]):
@@ -99,7 +99,7 @@ def scatter_elements(step, ctx):
 
 @inline
 def _offset(indices, depth, index_bytes, sizes, strides):
-    """Bytes to the block that a tuple of indices names; -1 when it is outside."""
+    """Byte offset of the block at an index tuple; -1 if it is out of range."""
     offset = 0
     for q in range(depth):
         at = _index(indices + q * index_bytes, index_bytes)
@@ -113,7 +113,7 @@ def _offset(indices, depth, index_bytes, sizes, strides):
 
 @noinline
 def _blocks(w, named, indices, other, mode, kind):
-    """Walks over all tuples of indices; each names a block of `named`, moved to `other` when the mode is below 0, else put from there."""
+    """Iterates over all index tuples into `named`; a mode below 0 copies each block to `other`, any other mode writes it from there."""
     tuples, depth, index_bytes, block, batch = w.tuples, w.depth, w.index_bytes, w.block, w.batch_by
     for _ in range(w.batches):
         for _ in range(tuples):

@@ -114,7 +114,7 @@ def many_rows(a, lda, w, bias, c, ldc, n_rows, k, width, segments):
     return 0
 
 
-_BLOCK = 48  # rows whose results are still in the first-level cache when the activation reads them
+_BLOCK = 48  # rows whose results are still in the L1 cache when the activation reads them
 
 
 @inline

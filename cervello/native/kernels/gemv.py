@@ -16,7 +16,7 @@ from cervello.native.kernels.reduce_last import sum_lanes
 from cervello.native.kernels.schemas import GEMV
 
 _words = reader(GEMV)
-_ROWS = 48  # rows whose results are still in the first-level cache when the activation reads them
+_ROWS = 48  # rows whose results are still in the L1 cache when the activation reads them
 
 
 @noinline

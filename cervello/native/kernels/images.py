@@ -15,8 +15,8 @@ _copy, _halve, _quarter = make_split(1), make_split(2), make_split(4)
 
 @noinline
 def prefetch_images(x, xn, channels, xc, xh, xw, height, width, pixels, first, end):
-    """Asks for the part of images that lies under output pixels first … end, counted through images of `pixels`, xn bytes apart. Windows
-    jump about too much for the machine to see by itself what comes next."""
+    """Prefetches the part of images under output pixels first … end, counted through images of `pixels`, xn bytes apart. The hardware
+    prefetcher does not predict the access pattern of windows."""
     planes = 1 if xc < xw else channels  # channels side by side are one plane of longer pixels
     while first < end:
         n, p = first // pixels, first % pixels

@@ -1,4 +1,4 @@
-"""Blocks on int64, int32 and bool elements. For two and three operands the first parameter tells which stand still, as in `binary`.
+"""Blocks on int64, int32 and bool elements. For two and three operands the first parameter is the broadcast mask, as in `binary`.
 
 Sums and products wrap around. Division goes towards zero, and by zero gives 0. Source: ONNX operator specification, opset 22.
 """

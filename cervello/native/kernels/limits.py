@@ -1,4 +1,4 @@
-"""What a core can do at most: multiply-adds that never leave registers, and reads of a stretch of memory again and again."""
+"""Measures a core's limits: multiply-adds in registers, and repeated reads of a memory range."""
 
 from __future__ import annotations
 

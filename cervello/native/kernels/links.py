@@ -1,4 +1,4 @@
-"""Graphs that run after a program in the same compiled call: what leads to them and from them."""
+"""Links: steps before, between and after the chained graphs that run after a program in the same compiled call."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from cervello.native.kernels.storing import copy_row
 
 @inline
 def _fill(ctx, link, target, n_rows):
-    """Noise of the agents' present steps."""
+    """Fills the target with noise of the agents' current steps."""
     block = link + LINK_NOISE * 8
     write_i64(block, 0, target)
     write_i64(block, 2, n_rows)
@@ -50,7 +50,7 @@ def _fill(ctx, link, target, n_rows):
 
 @inline
 def _allows(source, i, element, is_float):
-    """Whether an element of a mask is not 0, as a NaN is not."""
+    """Whether an element of a mask is nonzero; NaN is."""
     if element == 1:
         return read_u8(source, i) != 0
     if element == 8:
@@ -62,7 +62,7 @@ def _allows(source, i, element, is_float):
 
 @noinline
 def _allowed(link, target, source, n_rows):
-    """A mask as bytes of 0 and 1; whether every choice of every row is allowed something, where that is asked for."""
+    """Writes a mask as bytes of 0 and 1; returns whether every choice of every row allows an element, if checked."""
     width, element, is_float = word(link, LINK_BYTES), word(link, LINK_ELEMENT), word(link, LINK_FLOAT) != 0
     for i in range(n_rows * width):
         write_u8(target, i, np.uint8(1) if _allows(source, i, element, is_float) else np.uint8(0))
@@ -83,13 +83,13 @@ def _allowed(link, target, source, n_rows):
 
 @noinline
 def _as_int8(target, source, count):
-    """Small whole numbers, float32 to int8."""
+    """Casts small integers from float32 to int8."""
     for i in range(count):
         write_u8(target, i, np.uint8(np.int64(read_f32(source, i)) & 0xFF))
 
 
 def follow(ctx, n_rows):
-    """Runs all links in order; 0, or -1 when the batch must take another way, where its error is found."""
+    """Runs all links in order; returns 0, or -1 if the batch must take the general path, which reports the error."""
     for k in range(word(ctx, CTX_N_LINKS)):
         link = word(ctx, CTX_LINKS) + k * LINK_WORDS * 8
         kind, to, where, row_bytes = word(link, LINK_KIND), word(link, LINK_TARGET), word(link, LINK_SOURCE), word(link, LINK_BYTES)

@@ -1,7 +1,7 @@
-"""Loops around blocks: up to three outer dimensions with strides of their own, then one contiguous run handed to a block.
+"""Loops around blocks: up to three outer dimensions with strides, then one contiguous run per block call.
 
 A block is a compiled function on contiguous memory: an activation, a softmax over a row, a reduction of a row to one element.
-Keeping loop and block apart means that a new op compiles only its block.
+Loop and block are separate, so a new op compiles only its block.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def map1(step, ctx):
 
 
 def map2(step, ctx):
-    """The first parameter of the block tells how a and b advance."""
+    """The first parameter of the block is the broadcast mask of a and b."""
     w = _map2(step, ctx)
     a, b, target, block, count = w.a, w.b, w.target, w.block, w.count
     for i in range(w.sizes[0]):
@@ -44,11 +44,11 @@ def map2(step, ctx):
     return 0
 
 
-_CHUNK = 1024  # float32 that are still in the first-level cache when the activation reads them
+_CHUNK = 1024  # float32 that are still in the L1 cache when the activation reads them
 
 
 def map2_then(step, ctx):
-    """target = activation(block(a, b)), on float32; `mask` tells how a and b advance."""
+    """target = activation(block(a, b)) on float32; `mask` is the broadcast mask of a and b."""
     w = _map2_then(step, ctx)
     a, b, target, block, count, activation = w.a, w.b, w.target, w.block, w.count, w.activation
     a_by, b_by = 0 if w.mask & 1 else 4, 0 if w.mask & 2 else 4

@@ -1,7 +1,7 @@
-"""Draws from categories: each row from its own agent's stream, see `random`.
+"""Multinomial sampling: each row draws from its agent's stream, see `random`.
 
 Class i has a probability proportional to exp(logits[i]); a deterministic row takes the likeliest, the first of equals. Sums run through
-the classes in order, whether sixteen lines are turned, so that lanes are lines, or one goes alone: no bit of a weight differs.
+the classes in order, both for sixteen transposed lines (lanes are lines) and for a single line, so weights are bitwise equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Observations of single agents to rows of columns, and rows of columns to arrays of single agents, all of them in one compiled call."""
+"""Copies observations of single agents to rows of columns, and rows of columns to separate arrays, in one compiled call."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _fits(array, array_type, descr, n_dims, sizes):
 
 @inline
 def _copied(reader, entry, array, row):
-    """Copies an array to a row of an input's column; False when it is not a plain array of the input's type and shape."""
+    """Copies an array to a row of an input's column; False if it is not a plain array of the input's dtype and shape."""
     if not _fits(array, word(reader, ARRAY_TYPE), word(entry, DESCR), word(entry, N_DIMS), entry + DIMS * 8):
         return False
     row_bytes = word(entry, ROW_BYTES)
@@ -88,7 +88,7 @@ def _copied(reader, entry, array, row):
 
 @noinline
 def _read(reader, observation, row):
-    """Whether an observation was copied; else some of its inputs may have been."""
+    """Copies an observation; if it returns False, some of its inputs may have been copied."""
     entry = reader + HEADER * 8
     if word(observation + TYPE, 0) != word(reader, DICT_TYPE):
         return word(reader, SOLE) != 0 and _copied(reader, entry, observation, row)
@@ -97,7 +97,7 @@ def _read(reader, observation, row):
         return False
     write_i64(reader, POSITION, 0)
     while call_c_4(word(reader, DICT_NEXT), observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) != 0:
-        if word(word(reader, KEY) + TYPE, 0) != word(reader, STR_TYPE):  # another kind of key may run Python when it is compared
+        if word(word(reader, KEY) + TYPE, 0) != word(reader, STR_TYPE):  # comparing a key of another type may run Python code
             return False
     for _ in range(n_inputs):
         array = call_c_2(word(reader, DICT_GET), observation, word(entry, NAME))
@@ -108,9 +108,9 @@ def _read(reader, observation, row):
 
 
 def read_rows(reader, first, unused, objects, n_objects):
-    """Copies observations, dicts of arrays by input or arrays alone, to the rows from `first` on.
+    """Copies observations (dicts of arrays by input, or single arrays) to the rows from `first` on.
 
-    Returns how many fit as they are, those in front of the first that does not.
+    Returns the number copied; it stops at the first observation that needs a conversion.
     """
     for i in range(n_objects):
         if not _read(reader, word(objects, i), first + i):
@@ -120,7 +120,7 @@ def read_rows(reader, first, unused, objects, n_objects):
 
 @noinline
 def _note(reader, names, agent, number):
-    """names[agent] = number; False for want of memory."""
+    """names[agent] = number; False if out of memory."""
     value = call_c_1(word(reader, INT_MAKE), number)
     if value == 0:
         call_c_0(word(reader, ERR_CLEAR))
@@ -133,16 +133,16 @@ def _note(reader, names, agent, number):
 
 
 def push_row(reader, unused, unused_too, objects, n_objects):
-    """Adds an agent that has begun and does not wait yet to those who wait, behind them, with what it observes. One that waits already
-    gets the newest observation in its row, where frames are counted and there is one input.
+    """Appends an agent that has begun and is not waiting to the waiting agents, with its observation. If frames are counted and there is
+    one input, an agent that is already waiting gets the new observation in its row.
 
-    Nothing here runs Python, so nothing comes in between. The agent is looked up by itself when it is of the type int or str.
+    Nothing here runs Python code, so the call is atomic under the GIL. The agent id must be exactly of type int or str.
 
     Args:
-      objects: the agent and its observation; where frames are counted, the frame that it waits from, an int, and a `threading.RLock`
-        that somebody holds who changes who waits.
+      objects: the agent and its observation; if frames are counted, also the frame of the push (int) and the `threading.RLock` that guards
+        the waiting agents.
     Returns:
-      1; 0 when Python must look, and nothing has happened then.
+      1; 0 if Python must take the general path, and nothing was changed then.
     """
     if word(reader, OPEN) == 0 or word(word(reader, WRITER), 0) != 0:
         return 0
@@ -178,13 +178,13 @@ def push_row(reader, unused, unused_too, objects, n_objects):
 
 
 def stack(context, unused, unused_too, objects, n_objects):
-    """Separate arrays of one shape and type to the rows of one array.
+    """Copies separate arrays of one shape and dtype to the rows of one array.
 
     Args:
       context: 0 type of arrays, 1 dtype, 2 axes, 3 bytes of a part, then the sizes of its axes.
-      objects: [N, *shape] as it was made, then the N parts.
+      objects: the target [N, *shape], then the N parts.
     Returns:
-      1 when one of them is anything else; nothing counts then.
+      1 if an array has another shape or dtype; the target is then invalid.
     """
     target, row_bytes = word(word(objects, 0) + DATA, 0), word(context, 3)
     for i in range(1, n_objects):
@@ -197,18 +197,18 @@ def stack(context, unused, unused_too, objects, n_objects):
 
 
 def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
-    """Copies the rows of a column, C-contiguous and without objects in it, to arrays of their own.
+    """Copies the rows of a column, C-contiguous and not of dtype object, to separate arrays.
 
     Args:
       objects: addresses of the column and of a list of n_rows.
     Returns:
-      how many items of the list were set; fewer than n_rows for want of memory.
+      the number of list items set; fewer than n_rows if out of memory.
     """
     column, rows = word(objects, 0), word(objects, 1)
     n_dims, dims, descr = read_i32(column + RANK, 0), word(column + SHAPE, 0), word(column + DTYPE, 0)
     data = word(column + DATA, 0)
     for i in range(n_rows):
-        call_c_1(word(functions, INCREF), descr)  # the next line takes a reference
+        call_c_1(word(functions, INCREF), descr)  # the next call steals a reference
         row = call_c_int_2_int(word(functions, EMPTY), n_dims - 1, dims + 8, descr, 0)
         if row == 0:
             call_c_0(word(functions, CLEAR))

@@ -1,4 +1,4 @@
-"""Blocks between float32 and quantised integers of a type T; each of three operands may stand still, as in `binary`.
+"""Blocks between float32 and quantised integers of a type T; each of three operands may be broadcast, as in `binary`.
 
     quantize_T    saturate(round(a / b) + c): float32 a, scale b, zero point c
     requantize_T  saturate(round(a * b) + c): float32 a, factor b, zero point c
@@ -67,7 +67,7 @@ def _multiplied(x, factor):
 
 @inline
 def _floats(address, i, broadcast_mask, n):
-    """Lanes from element i on; one element for all of them where the operand stands still."""
+    """Lanes from element i on; one element in all lanes if the operand is broadcast."""
     if broadcast_mask != 0:
         return splat(read_f32(address, 0))
     return load(address + i * 4) if n >= 16 else load_masked(address + i * 4, n)

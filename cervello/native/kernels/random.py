@@ -1,4 +1,4 @@
-"""Random ops inside a graph: every row draws from its own agent's stream, so neighbours and batch sizes change nothing (law 6).
+"""Random ops of a graph: every row draws from its agent's stream, so results do not depend on other rows or the batch size (law 6).
 
 Words of the context name the rows' slots, and by slot the noise keys and step counters. Deterministic rows take the mean or the
 mode. Status 2: a row must draw and the run has no keys.

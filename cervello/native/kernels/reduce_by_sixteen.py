@@ -1,6 +1,6 @@
-"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time: each row is brought to 16 lanes, then all are turned.
+"""The reductions, softmax and layer norm of `reduce_last`, sixteen rows at a time: each row is reduced to 16 lanes, then transposed.
 
-A row alone waits for every step of its tree between lanes; here the steps are few and between vectors.
+A single row has the latency of a tree between lanes; here the tree is between vectors of sixteen rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cervello.native.kernels.transpose import transpose_16x16
 
 _F = np.float32
 _INF = _F(np.inf)
-_FEW = 8  # elements of a row up to which gathers take less time than turning
+_FEW = 8  # elements of a row up to which gathers take less time than a transpose
 
 
 @inline
@@ -55,7 +55,7 @@ def _reduction(to_lanes, of_one, nothing, tree, finish):
     @noinline
     def group(target, target_row, source, source_row, rows, count, scratch, parameters):
         pairs = scratch + 16 * 64
-        if count <= _FEW:  # gathered with lanes as rows, so that nothing has to be turned
+        if count <= _FEW:  # gathered with lanes as rows, so that no transpose is needed
             for c in range(16):
                 store(scratch + c * 64, of_one(gather(source + c * 4, source_row, rows)) if c < count else splat(nothing))
         else:

@@ -1,6 +1,6 @@
-"""Softmax and log-sum-exp of many rows of at most 64 numbers: sixteen rows at a time, turned, so that lanes are rows.
+"""Softmax and log-sum-exp of many rows of at most 64 elements: sixteen rows at a time, transposed so that lanes are rows.
 
-A row's length leaves no lane idle. Every bit is that of the blocks in `reduce_last`.
+No lane is idle for any row length. Results are bitwise equal to those of the blocks in `reduce_last`.
 """
 
 from __future__ import annotations

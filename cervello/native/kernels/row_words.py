@@ -1,5 +1,5 @@
-"""The words that compiled code reads which copies observations to rows, and rows to arrays. They stand apart from it, since importing
-compiled code takes a second."""
+"""Words of the compiled code that copies observations to rows and rows to arrays. They have their own file because importing compiled code
+takes a second."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ STR_TYPE: Final = 2
 DICT_SIZE: Final = 3  # addresses of PyDict_Size, PyDict_GetItemWithError and PyDict_Next
 DICT_GET: Final = 4
 DICT_NEXT: Final = 5
-POSITION: Final = 6  # where PyDict_Next is, and what it has found: a key and its value
+POSITION: Final = 6  # PyDict_Next's position, and the key and value it found
 KEY: Final = 7
 VALUE: Final = 8
 N_INPUTS: Final = 9
 SOLE: Final = 10  # 1: the row of the only input may come without a dict
-OPEN: Final = 11  # 1: `push_row` may add rows; what follows says where, and of which agents
+OPEN: Final = 11  # 1: `push_row` may add rows; the words below describe the target
 INT_TYPE: Final = 12  # addresses of the type int, and of PyDict_SetItem, PyLong_AsLongLong, PyLong_FromLongLong, Py_DecRef and PyErr_Clear
 DICT_SET: Final = 13
 INT_VALUE: Final = 14
@@ -25,12 +25,12 @@ INT_MAKE: Final = 15
 DECREF: Final = 16
 ERR_CLEAR: Final = 17
 SLOTS: Final = 18  # address of the dict of agents that have begun, with their slots
-WRITER: Final = 19  # address of a word that is not 0 while somebody changes these
-BIRTHS_AT: Final = 20  # address of a word that holds the address of births by slot
-BIRTHS: Final = 21  # addresses of the dicts of those who wait: their births and rows, and the frames that they wait from, or 0
+WRITER: Final = 19  # address of a word that is nonzero while the slots are being changed
+BIRTHS_AT: Final = 20  # address of a word that holds the address of the generations by slot
+BIRTHS: Final = 21  # addresses of the dicts by waiting agent: generation, row, and frame of the push (or 0)
 ROWS: Final = 22
 SINCE: Final = 23
-FIRST: Final = 24  # row of the agent in front
+FIRST: Final = 24  # the first row
 CAPACITY: Final = 25
 HEADER: Final = 26
 NAME: Final = 0  # address of the name's str object
@@ -42,9 +42,9 @@ DIMS: Final = 5
 MOST_DIMS: Final = 8
 WORDS: Final = DIMS + MOST_DIMS
 
-LOCK_OWNER: Final = 24  # bytes from a threading.RLock to a word that is 0 while nobody holds it
+LOCK_OWNER: Final = 24  # byte offset in a threading.RLock of its owner, 0 while unlocked
 
-# The words of what copies rows: addresses of PyArray_Empty, Py_IncRef, PyList_SetItem and PyErr_Clear.
+# The words of `copy_rows`: addresses of PyArray_Empty, Py_IncRef, PyList_SetItem and PyErr_Clear.
 EMPTY: Final = 0
 INCREF: Final = 1
 SET_ITEM: Final = 2

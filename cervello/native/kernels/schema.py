@@ -1,7 +1,7 @@
-"""The schema of a kernel's words, from which all is made that has to agree on them.
+"""The schema of a kernel's words: the single source for everything that must agree on them.
 
 A step is [kernel, n_words, (space, offset) per operand, words …], see `abi`. A schema names operands and words in this order. The kernel
-reads them by name (`codegen.records.reader`), `Lowering.emit` takes words by name, and the verifier checks what they are
+reads them by name (`codegen.records.reader`), `Lowering.emit` takes words by name, and the verifier checks them by name
 (`memory.extents`). All schemas are in `schemas`.
 
 Operands are "reads -> writes | scratch". Words are `name`, `name:kind` or `name:kind*count`, whose kinds are
@@ -15,7 +15,7 @@ Operands are "reads -> writes | scratch". Words are `name`, `name:kind` or `name
     weight     the address of a constant
     block      the address of a block, see `memory.extents.blocks`; `block?`: or 0
     function   the address of another compiled function
-    jump       where the program goes on
+    jump       words to another step
     ...        parameters of a block, by the name `more`
 """
 
@@ -33,7 +33,7 @@ PREFIX: Final = "cervello.native.kernels."
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One name of a schema; count: how many words it stands for, 0 for a single one."""
+    """One name of a schema; count: the words it stands for, 0 for a single word."""
 
     name: str
     kind: str
@@ -42,14 +42,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What a kernel calls its operands and words.
+    """The names of a kernel's operands and words.
 
     Attributes:
       name: "module:name" of its first kernel.
       reads, writes, scratch: names of the operands, in the order of the kernel's words.
-      fields: of the words behind them.
+      fields: of the words after the operands.
       more: whether parameters of a block follow.
-      first: where the words begin, counted in words from the step's.
+      first: index of the first word after the operands, from the start of the step.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Schema:
 
     @property
     def n_words(self) -> int:
-        """Words behind the operands, those of a block aside."""
+        """Words after the operands, without parameters of a block."""
         return sum(field.count or 1 for field in self.fields)
 
     @property
@@ -83,7 +83,7 @@ class Schema:
         """Words by name, in the kernel's order; parameters of a block, if any, as `more`.
 
         Raises:
-          PlanError: a word is missing or unknown, or a name does not get as many words as it stands for.
+          PlanError: a word is missing or unknown, or a name gets a wrong number of words.
         """
         names = [field.name for field in self.fields]
         if words.keys() - ({"more"} if self.more else set()) != set(names):
@@ -101,7 +101,7 @@ SCHEMAS: dict[str, Schema] = {}
 
 
 def schema(references: str, operands: str, words: str = "") -> Schema:
-    """The schema of the kernels "module:name …" of one form.
+    """The schema of the kernels "module:name …", which share it.
 
     Args:
       operands: "reads -> writes | scratch", names.
@@ -116,7 +116,7 @@ def schema(references: str, operands: str, words: str = "") -> Schema:
 
 
 def record(name: str, words: str) -> Schema:
-    """The schema of words that stand by themselves, such as each of several among a kernel's last."""
+    """The schema of a separate group of words, such as the repeated records at the end of a kernel's words."""
     return Schema(name, (), (), (), *_parse(words), 0)
 
 

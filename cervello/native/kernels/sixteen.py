@@ -1,4 +1,4 @@
-"""What kernels share that take sixteen rows at a time, turned so that lanes are rows: the loop, and trees between vectors.
+"""Shared parts of kernels that process sixteen rows at a time, transposed so that lanes are rows: the loop, and trees between vectors.
 
 `maximum` and `total` are the trees between lanes in `reduce_last`, pair by pair: not a bit differs, and a row's result does not depend
 on how many there are. `highest` passes over NaN, for softmax, where one comes through the sum and the sign of a largest 0 does not show.

@@ -1,7 +1,7 @@
-"""State that wrappers keep after a run: outputs to the rows of slabs, and what happens to state that is not finite.
+"""Stores wrapper state after a run: copies outputs to the rows of slabs and handles nonfinite state.
 
-All columns are looked at first, eight bytes at a time. Only when something is not finite are rows looked at one by one, and an agent's
-tensors are then stored together or not at all.
+All columns are checked first, eight bytes at a time. If an element is nonfinite, rows are checked one by one; an agent's tensors are then
+stored together or not at all.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _column(ctx, move):
 
 @noinline
 def _all_finite(column, n_bytes, exponent, carry):
-    """Whether no element has all its exponent bits set. Adding the lowest of them carries into the sign's place exactly then."""
+    """Whether all elements are finite. Adding the lowest exponent bit carries into the sign bit only if all exponent bits are set."""
     found = np.int64(0)
     n_words = n_bytes >> 3
     for i in range(n_words):
@@ -65,7 +65,7 @@ def _all_finite(column, n_bytes, exponent, carry):
 
 @noinline
 def _row_is_finite(row, row_bytes, exponent, element):
-    """The same for a row that may begin anywhere; an element's exponent is in its last two bytes."""
+    """Whether a row is finite; it may be unaligned. An element's exponent is in its last two bytes."""
     top = (exponent >> (8 * element - 16)) & 0xFFFF
     at = element - 2
     while at < row_bytes:
@@ -77,7 +77,7 @@ def _row_is_finite(row, row_bytes, exponent, element):
 
 @noinline
 def _look(ctx, n_rows):
-    """0 when all new state is finite, 1 when some is not, -1 when the batch must be refused for that."""
+    """0 if all new state is finite, 1 if some is not, -1 if the batch must be refused because of it."""
     found = 0
     for m in range(word(ctx, CTX_N_FUSED_OPS)):
         move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
@@ -92,7 +92,7 @@ def _look(ctx, n_rows):
 
 @noinline
 def _store(ctx, n_rows):
-    """slab[slots[i]] = column[i] for every output that is kept."""
+    """slab[slots[i]] = column[i] for every stored output."""
     slots = word(ctx, CTX_SLOTS)
     for m in range(word(ctx, CTX_N_FUSED_OPS)):
         move = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
@@ -114,7 +114,7 @@ def _state_is_finite(ctx, first, n_moves, row):
 
 @noinline
 def _store_finite(ctx, n_rows):
-    """As `_store`, but agents whose state is not finite keep the last one or begin with the initial one, and are counted."""
+    """Like `_store`, but agents with nonfinite state keep the last state or get the initial one, and are counted."""
     slots = word(ctx, CTX_SLOTS)
     for m in range(word(ctx, CTX_N_FUSED_OPS)):
         first = word(ctx, CTX_FUSED_OPS) + m * FUSED_WORDS * 8
@@ -134,7 +134,7 @@ def _store_finite(ctx, n_rows):
 
 
 def keep(ctx, n_rows):
-    """What wrappers keep of outputs: 0; NONFINITE when some state was not stored; -1 when it must not be and nothing has happened."""
+    """Stores outputs as wrapper state; 0, NONFINITE if some state was not stored, or -1 if the batch is refused and nothing was stored."""
     found = _look(ctx, n_rows)
     if found < 0:
         return -1

@@ -1,4 +1,4 @@
-"""Turns blocks of up to 16 x 16 float32, and splits rows by remainder: moves that need shuffles, emitted as LLVM IR."""
+"""Transposes blocks of up to 16 x 16 float32, and splits rows by remainder: moves that need shuffles, emitted as LLVM IR."""
 
 from __future__ import annotations
 

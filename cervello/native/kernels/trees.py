@@ -1,7 +1,7 @@
-"""Decision trees: each row walks through every tree, and the leaves it ends at vote for targets.
+"""Decision trees: each row walks through every tree; the leaves it reaches vote for targets.
 
 Values are compared in float64, which holds float32 and float64 exactly. Votes are added in float64 in the order of the trees, so a row's
-sums do not depend on its company. Source: ONNX operator specification, ai.onnx.ml, TreeEnsemble-5.
+sums do not depend on other rows. Source: ONNX operator specification, ai.onnx.ml, TreeEnsemble-5.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From a graph to steps, each a call of one kernel."""
+"""Lowers a graph to steps; each step is a call of one kernel."""

@@ -1,4 +1,4 @@
-"""Turns shapes and strides into the loop nests that kernels walk."""
+"""Converts shapes and strides to the loop nests of kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cervello.native.lowering.registry import NoKernelError
 
 
 def broadcast_strides(tensor: Tensor, shape: Shape) -> Shape:
-    """Strides with which a tensor is read as if it had `shape`; 0 where one element serves many."""
+    """Strides of a tensor broadcast to `shape`; 0 on broadcast axes."""
     missing = len(shape) - len(tensor.shape)
     own = (1,) * missing + tensor.shape
     if missing < 0 or any(have not in (1, size) for have, size in zip(own, shape, strict=True)):
@@ -21,7 +21,7 @@ def broadcast_strides(tensor: Tensor, shape: Shape) -> Shape:
 
 
 def collapse(shape: Shape, strides: Sequence[Shape]) -> tuple[list[Dim], list[list[Dim]]]:
-    """Drops axes of size 1 and merges neighbours that lie one behind the other for every operand."""
+    """Drops axes of size 1 and merges adjacent axes that are contiguous for every operand."""
     sizes: list[Dim] = []
     steps: list[list[Dim]] = [[] for _ in strides]
     for axis, size in enumerate(shape):
@@ -43,7 +43,7 @@ def collapse(shape: Shape, strides: Sequence[Shape]) -> tuple[list[Dim], list[li
 
 
 def padded(sizes: Sequence[Dim], steps: Sequence[Sequence[Dim]], depth: int) -> tuple[list[Dim], list[list[Dim]]]:
-    """Exactly `depth` loops, by outer loops of one turn."""
+    """Pads to exactly `depth` loops with outer loops of one iteration."""
     missing = depth - len(sizes)
     if missing < 0:
         raise NoKernelError(f"{len(sizes)} nested loops, the kernel has {depth}")

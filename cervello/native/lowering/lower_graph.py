@@ -1,4 +1,4 @@
-"""Lowers a graph node by node: to kernels where ops have one, to the slower tiers where not."""
+"""Lowers a graph node by node: to kernels where they exist, else to the fallback tiers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cervello.native.passes.fusion import fused
 
 
 def lower_graph(lowering: Lowering, early: bool = True) -> None:
-    """Lowers every node that something reads; `early`: see `plan_concats`."""
+    """Lowers every live node; `early`: see `plan_concats`."""
     live = fused(_live(lowering), lowering.values, lowering.outputs)
     lowering.uses = Counter(name for node in live for name in set(node.inputs) if name)
     lowering.uses.update(lowering.outputs)
@@ -64,7 +64,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 
 def _settle(lowering: Lowering, name: str) -> None:
-    """After a node: copies a result to the place that was asked for, and counts its readers."""
+    """After a node: copies a result to its requested location, and sets its number of consumers."""
     tensor = lowering.tensors.get(name) if name else None
     if tensor is None:
         return

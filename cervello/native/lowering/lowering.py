@@ -1,7 +1,7 @@
-"""From a graph with known shapes to steps over buffers.
+"""`Lowering`: converts a graph with known shapes to steps over buffers.
 
-Ops ask a `Lowering` for operands in the layout their kernel reads and for a place to write; views stay views, a Concat's
-operands are written in place where their producers can, and an elementwise result takes over an operand nobody else reads.
+Lowering rules request operands in the layout that their kernel reads, and a target to write. Views stay views. Producers write a Concat's
+operands directly into its result where possible. An elementwise op runs in place on an operand without other consumers.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Lowering:
     """The state of one lowering; mutable, used once.
 
     Attributes:
-      steps: what has been emitted so far.
-      tensors: where each value lives, by name.
+      steps: the steps emitted so far.
+      tensors: the tensor of each value, by name.
       slow: reasons by node, for ops outside the planned tier.
-      stretches: how rows lie in values whose batch axis has absorbed others, see `batch_independence.check_rows_apart`.
+      stretches: repetitions of rows in values whose batch axis absorbed others, see `batch_independence.check_rows_apart`.
     """
 
     def __init__(self, graph: Graph, values: dict[str, Value], outputs: tuple[str, ...], stretches: Mapping[str, int] | None = None):
@@ -47,13 +47,13 @@ class Lowering:
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
         self.uses.update(outputs)
         self.outputs = outputs
-        self.places: dict[str, Tensor] = {}  # where a Concat or the caller wants a value
+        self.places: dict[str, Tensor] = {}  # requested location of a value: in a Concat's result or a caller's array
         self.node: Node | None = None
         self.readers: dict[str, list[Node]] = {}
         self.absorbed: dict[int, None] = {}  # in the order in which they were
-        self.early_matters = False  # whether Concats could leave their operands where they are for longer
-        self.open: dict[str, Any] = {}  # what marks of branches and loops tell each other
-        self.turns: list[int] = []  # of the loops around the next step
+        self.early_matters = False  # whether `early` changes the placement of a Concat's operands
+        self.open: dict[str, Any] = {}  # state shared by the control markers of a branch or loop
+        self.turns: list[int] = []  # trip counts of the loops around the next step
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class Lowering:
         return self.values[name]
 
     def constant(self, name: str) -> np.ndarray[Any, Any] | None:
-        """The data of a value known ahead, None when it is not or when absent."""
+        """The data of a constant value; None if it is not constant or absent."""
         return self.values[name].constant if name else None
 
     def shape(self, name: str) -> Shape:
@@ -77,7 +77,7 @@ class Lowering:
         return dtype
 
     def tensor(self, name: str) -> Tensor:
-        """Where a value lives; constants get a buffer when first asked for."""
+        """The tensor of a value; a constant gets a buffer on first use."""
         found = self.tensors.get(name)
         if found is not None:
             return found
@@ -97,7 +97,7 @@ class Lowering:
         return found
 
     def contiguous(self, tensor: Tensor, axis: int = 0) -> Tensor:
-        """The tensor with its axes from `axis` on without gaps; copied when they are not."""
+        """The tensor with contiguous axes from `axis` on; copied if necessary."""
         if tensor.contiguous_from(axis):
             return tensor
         target = self.scratch(tensor.shape, tensor.dtype)
@@ -107,11 +107,11 @@ class Lowering:
     # Results ------------------------------------------------------------------------------------------------------------
 
     def output(self, name: str, contiguous: bool = True, over: Tensor | None = None) -> Tensor:
-        """Where to write a result.
+        """The tensor to write a result to.
 
         Args:
-          contiguous: the kernel cannot leave gaps; a place that has some is then filled by a copy later.
-          over: an operand that may be overwritten when nobody reads it afterwards.
+          contiguous: the kernel needs a contiguous target; a strided location is then filled by a later copy.
+          over: an operand to overwrite in place if it has no later consumer.
         """
         place = self.places.get(name)
         if place is not None and (place.contiguous or not contiguous):
@@ -140,12 +140,12 @@ class Lowering:
         return dense(name or buffer.name, dtype, shape, buffer)
 
     def only_reader(self, name: str) -> Node | None:
-        """The node that alone reads a value, when nobody outside the graph does."""
+        """The only consumer of a value; None if there are several or if the value is an output."""
         readers = self.readers.get(name, [])
         return readers[0] if len(readers) == 1 and self.uses[name] == 1 else None
 
     def absorb(self, node: Node) -> None:
-        """A node's work is done by the step being lowered."""
+        """Marks a node as fused into the step being lowered."""
         self.absorbed[node.index] = None
 
     # Steps --------------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class Lowering:
         return step
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        """Copies elements between two layouts of one shape."""
+        """Emits a copy between two tensors of one shape."""
         sizes, (from_, to) = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
         if len(sizes) <= _COPY_LOOPS:
             self.emit("copies:copy", (source,), (target,), op="copy", **copy_words(source, target))
@@ -180,7 +180,7 @@ class Lowering:
                   source_by=from_[outer:], target_by=to[outer:], outer=outer, more=chain.from_iterable(loops))
 
     def place(self, name: str, tensor: Tensor) -> None:
-        """Asks that a value be written to `tensor`."""
+        """Requests that a value be written to `tensor`."""
         self.places[name] = tensor
 
 

@@ -1,4 +1,4 @@
-"""The planned tier's table: which ops have a kernel, and how one says that it has none for a certain form."""
+"""The registry of lowering rules, and the error of a rule that has no kernel for a node's form."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LOWER: dict[str, Lower] = {}
 
 
 class NoKernelError(Exception):
-    """This form of an op has no kernel; the reason goes to the report."""
+    """An op has no kernel in this form; the report shows the reason."""
 
 
 def lowers(*ops: str) -> Callable[[Lower], Lower]:
-    """Registers the planned form of ops."""
+    """Registers the lowering rule of ops."""
     def register(function: Lower) -> Lower:
         for op in ops:
             LOWER[op] = function

@@ -1,1 +1,1 @@
-"""Where tensors lie: the arena plan, the shared weights, and the proof that no step touches anything else."""
+"""Memory of a program: the arena plan, the shared weights, and the verifier that proves every access in bounds."""

@@ -1,6 +1,6 @@
-"""Memory for values that live within one run. Whoever runs something borrows an arena and gives it back at once, so models that run one
-after the other use the same memory, which is still in the core's cache. Arenas far larger than what is borrowed lately shrink, and arenas
-that are not borrowed lately go (`cervello.high_water`)."""
+"""Arenas: memory for the values of one run. A run borrows an arena and returns it at once, so consecutive models use the same memory, which
+is still in the core's cache. An arena far larger than recent requests shrinks; an arena not borrowed recently is freed
+(`cervello.high_water`)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import numpy as np
 from cervello.high_water import KEPT_BYTES, USES, HighWater
 
 _ALIGNMENT = 64
-_idle: list[Arena] = []  # the one that was used last is the last
-_unused = 0  # arenas given back since all were in use, while the first one here lay idle
+_idle: list[Arena] = []  # most recently used last
+_unused = 0  # arenas returned while the first one stayed idle, since all were last in use
 
 
 class Arena:
-    """Mutable; whoever has borrowed it has it alone.
+    """A block of memory; mutable. A borrowed arena belongs to one run.
 
     Attributes:
-      address: of the first of `room` bytes.
+      address: of the first byte, 64-byte aligned.
+      room: capacity in bytes.
     """
 
     __slots__ = ("_memory", "_water", "address", "room")
@@ -31,13 +32,13 @@ class Arena:
         self.address = self.room = 0
 
     def fit(self, n_bytes: int) -> None:
-        """Makes it at least this large, and not much larger than what was needed lately; nothing of what was in it stays."""
+        """Grows the arena to at least n_bytes, or shrinks it if it is far larger than recent requests; the contents are lost."""
         room = self._water.keep(n_bytes, max(self.room, n_bytes))
         if room != self.room:
             self._allocate(room)
 
     def _allocate(self, n_bytes: int) -> None:
-        self._memory, self.address, self.room = np.empty(0, np.uint8), 0, 0  # the old memory goes first
+        self._memory, self.address, self.room = np.empty(0, np.uint8), 0, 0  # frees the old memory first
         memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
         address = memory.ctypes.data
         self._memory, self.address, self.room = memory, address + -address % _ALIGNMENT, n_bytes
@@ -48,7 +49,7 @@ class Arena:
 
 
 def borrow(n_bytes: int) -> Arena:
-    """An arena of at least so many bytes, the one that was used last if possible."""
+    """An arena of at least n_bytes; the most recently used one if possible."""
     global _unused
     try:
         arena = _idle.pop()
@@ -63,13 +64,13 @@ def borrow(n_bytes: int) -> Arena:
 
 
 def give_back(arena: Arena) -> None:
-    """The next one who borrows may have it."""
+    """Returns a borrowed arena to the pool."""
     global _unused
     if _idle:
         _unused += 1
         if _unused > USES:
             _unused = 0
-            with suppress(IndexError):  # other threads borrow meanwhile
+            with suppress(IndexError):  # other threads may borrow concurrently
                 unused = _idle.pop(0)
                 if unused.room <= KEPT_BYTES:
                     _idle.insert(0, unused)

@@ -1,11 +1,12 @@
-"""Assigns every intermediate buffer its place in one arena, for every number of rows.
+"""Assigns every intermediate buffer an offset in one arena, for every number of rows N.
 
 Lifetimes are half-open: from the first step that touches a buffer to one past the last. Sizes are `const + slope · N`, rounded up to 64
-bytes for the N that runs. What is planned is not offsets but which buffer lies on which: a pile. For a given N each buffer then sits on
-the highest of those beneath it, so a pile is right for every N, exact for every N, and settles in one pass. Because no single pile is
-best for every N (some buffers grow with it, others do not), a few are kept, searched for at several N; the lowest is taken.
+bytes for the N that runs. The plan stores stacking orders instead of offsets: which buffers lie directly below each buffer. For a given N,
+a buffer's offset is the highest end of the buffers below it. A stacking order is therefore valid for every N, and its offsets resolve in
+one pass. No single order is smallest for every N, because only some buffers grow with N. The plan keeps a few orders, searched at several
+N, and takes the one with the smallest arena.
 
-Source: tract's memory schema (symbolic sizes, half-open lifetimes); the search is in `packing`.
+Source: tract's memory schema (symbolic sizes, half-open lifetimes); the search is in `offset_search`.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from cervello.native.memory.linear_scan import linear_scan
 from cervello.native.memory.offset_search import Budget, Span, StackingOrder, by_partitions, fill, neighbours, peak, pile, search
 
 ALIGNMENT = 64
-_PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # the row counts at which a plan should be tight
+_PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # row counts that the search optimises for
 _MOST_PILES = 6
-_MOST_PAIRS = 1_000_000  # buffers times those alive with one: above, nothing is searched, each probe has one pass over the steps
-_MOST_SEARCHED = 20_000  # buffers, likewise
-_BUDGET = 1_500_000  # neighbours looked at: 0.3 s, spent only where hundreds of buffers come nowhere near the peak
+_MOST_PAIRS = 1_000_000  # buffers × the most alive at once: above it, each probe uses `linear_scan` instead of a search
+_MOST_SEARCHED = 20_000  # buffers: above it, likewise
+_BUDGET = 1_500_000  # conflicts examined, 0.3 s; spent only if hundreds of buffers stay far above the peak
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """A buffer and the steps it lives through, half-open."""
+    """A buffer and its live steps, half-open."""
 
     buffer: Buffer
     first: int
@@ -38,12 +39,12 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where every arena buffer lies.
+    """The layout of all arena buffers.
 
     Attributes:
-      lifetimes: of all arena buffers, in the order of `piles`' indices.
-      piles: which buffer lies on which, in several ways; for each N the lowest counts, the first of equals.
-      index: place in `lifetimes`, by id of the buffer.
+      lifetimes: of all arena buffers; `piles` refer to them by index.
+      piles: stacking orders; for each N, the first with the smallest arena is used.
+      index: index in `lifetimes`, by id of the buffer.
     """
 
     lifetimes: tuple[Lifetime, ...]
@@ -54,13 +55,13 @@ class Layout:
         object.__setattr__(self, "index", {id(life.buffer): i for i, life in enumerate(self.lifetimes)})
 
     def offsets(self, n_rows: int) -> tuple[list[int], int]:
-        """Bytes from the arena's start by buffer, and the arena's bytes, for N = n_rows."""
+        """Offsets in bytes by buffer, and the arena's size in bytes, for N = n_rows."""
         sizes = _sizes(self.lifetimes, n_rows)
         settled = [pile.resolve_offsets(sizes) for pile in self.piles]
         return min(settled, key=lambda found: found[1]) if settled else ([], 0)
 
     def table(self) -> list[int]:
-        """The layout in words, as `kernels.placing` reads them."""
+        """The layout as words, in the format of `kernels.runtime.placing`."""
         words = [len(self.lifetimes), len(self.piles)]
         for life in self.lifetimes:
             words += parts(life.buffer.n_bytes)
@@ -74,7 +75,7 @@ class Layout:
 
 
 def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
-    """When each arena buffer is in use."""
+    """Liveness: the lifetime of each arena buffer."""
     first: dict[int, int] = {}
     end: dict[int, int] = {}
     buffers: dict[int, Buffer] = {}
@@ -89,7 +90,7 @@ def lifetimes(steps: Sequence[Step]) -> tuple[Lifetime, ...]:
 
 
 def peak_bytes(lives: Sequence[Lifetime], n_rows: int) -> int:
-    """The arena below which no layout of these buffers can go for N = n_rows."""
+    """The largest sum of live sizes for N = n_rows, a lower bound of the arena."""
     return peak(_spans(lives), _sizes(lives, n_rows))
 
 
@@ -98,7 +99,7 @@ def _spans(lives: Sequence[Lifetime]) -> list[Span]:
 
 
 def rounded(n_bytes: int) -> int:
-    """Bytes a buffer takes in the arena."""
+    """A size rounded up to the alignment."""
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -107,7 +108,7 @@ def _sizes(lives: Sequence[Lifetime], n_rows: int) -> list[int]:
 
 
 def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
-    """A layout for every N, or for one row alone.
+    """A layout for every N, or for one row only.
 
     Raises:
       PlanError: a size is negative.
@@ -139,7 +140,7 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
         if best is None or best[1] > least * (hardest + 0.002):
             found = search(spans, sizes, conflicts, budget, best)
             hardest = max(hardest, found[1] / max(least, 1))
-        else:  # as near to the peak as a search came elsewhere; it has only to be no larger than partitions would be
+        else:  # as close to the peak as the search at another N: only partitions are tried
             found = fill(by_partitions(spans, sizes), sizes, conflicts)
         if best is None or found[1] < best[1]:
             piles.append(pile(found[0], sizes, conflicts))
@@ -147,7 +148,7 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
 
 
 def extent(tensor: Tensor, n_rows: int) -> tuple[int, int]:
-    """First byte and one past the last that a tensor touches in its buffer, for N = n_rows; (0, 0) when it is empty."""
+    """First byte and one past the last byte of a tensor in its buffer, for N = n_rows; (0, 0) if it is empty."""
     low = high = at(tensor.offset, n_rows)
     for size, stride in zip(tensor.shape, tensor.strides, strict=True):
         count = at(size, n_rows)

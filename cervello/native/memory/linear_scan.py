@@ -1,7 +1,7 @@
-"""A memory plan for programs with so many buffers alive at once that pairs of them cannot be looked at one by one.
+"""Memory planning for programs with too many live buffers to examine in pairs.
 
-Buffers are placed as the steps go by, each in the smallest gap between the living that is large enough. Takes n log n time, and a plan
-is about as good as an allocator at run time would make it.
+Buffers are placed in order of their first step, each in the smallest sufficient gap between live buffers. The scan takes O(n log n) time.
+Its arena is about as large as that of a run-time allocator.
 
 Source: linear scan after Poletto and Sarkar 1999, "Linear scan register allocation"; gaps as in best-fit allocators with boundary tags.
 """
@@ -15,7 +15,7 @@ from cervello.native.memory.offset_search import Span, StackingOrder
 
 
 class _Gaps:
-    """Free stretches of bytes between and beneath the living, none of which touch; mutable."""
+    """Free byte ranges between and below live buffers; no two are adjacent. Mutable."""
 
     def __init__(self) -> None:
         self._by_size: list[tuple[int, int]] = []  # (bytes, first byte)
@@ -23,7 +23,7 @@ class _Gaps:
         self._ends: dict[int, int] = {}
 
     def take(self, size: int) -> int | None:
-        """The first byte of the smallest gap that is large enough, which is then taken from its start; None where there is none."""
+        """Allocates from the start of the smallest sufficient gap; returns its first byte, or None if no gap is large enough."""
         place = bisect_left(self._by_size, (size, 0))
         if place == len(self._by_size):
             return None
@@ -35,7 +35,7 @@ class _Gaps:
         return low
 
     def free(self, low: int, high: int, top: int) -> None:
-        """Gives bytes back; what lies above the living, which end at `top`, is no gap."""
+        """Frees bytes; the range above `top`, the end of the highest live buffer, is not a gap."""
         if high in self._starts:
             above = self._starts[high]
             self._remove(high, above)
@@ -56,13 +56,13 @@ class _Gaps:
 
 
 def linear_scan(spans: Sequence[Span], sizes: Sequence[int]) -> StackingOrder:
-    """Places buffers in the order in which they begin.
+    """Places buffers in order of their first step.
 
-    The living lie in one order along the arena. So it is enough that a buffer rests on the one below it when it begins, and the one
-    above it on it: of any two that live at one step, one then lies on the other, through those between.
+    Live buffers have one order along the arena. When a buffer begins, it is stacked on its lower neighbour, and its upper neighbour on it.
+    Of any two buffers live at one step, one is therefore above the other, directly or transitively.
 
     Args:
-      spans: [T], steps in which each buffer lives, half-open; sizes: [T], bytes.
+      spans: [T], live steps of each buffer, half-open; sizes: [T], bytes.
     """
     every = range(len(sizes))
     ending = sorted(every, key=lambda i: spans[i][1])

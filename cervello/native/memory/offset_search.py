@@ -1,11 +1,11 @@
-"""Searches for offsets: buffers with lifetimes and sizes, no two of them alive at once over each other, in as few bytes as can be found.
+"""Searches for offsets: assigns buffers with lifetimes and sizes to an arena as small as possible, so that no two live buffers overlap.
 
-Several orders are tried: by filling, each buffer at the lowest offset that its living neighbours leave free, and along the skyline,
-where the lowest stretch of steps takes the first buffer that lives within it. Where none of them reaches the peak, below which nothing
-can lie, orders are shaken, and the best is improved by moving what lies on top of the arena, or what holds it up. Everything is
-deterministic and bounded by a budget of work, not by a clock.
+Several orders are tried with two placements. First fit places each buffer at the lowest offset that its conflicts leave free. Skyline
+places, on the lowest range of steps, the first buffer that lives within it. If no order reaches the peak, which is a lower bound,
+randomised orders follow. Local search then improves the best one: it moves a buffer at the top of the arena, or one that supports it. The
+search is deterministic and bounded by a work budget, not by a clock.
 
-Source: filling after Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"; skyline after Sekiyama et al.
+Source: first fit after Pisarchyk & Lee 2020, "Efficient memory management for deep neural net inference"; skyline after Sekiyama et al.
 2018, "Profile-guided memory optimization for deep neural networks" (Burke's best fit for strip packing); partitions after tract.
 """
 
@@ -21,25 +21,25 @@ Near = Sequence[Sequence[int]]
 
 @dataclass(slots=True)
 class Budget:
-    """How many neighbours a search may still look at; mutable."""
+    """The number of conflicts that a search may still examine; mutable."""
 
     left: int
 
 
 @dataclass(frozen=True, slots=True)
 class StackingOrder:
-    """Which buffer lies on which, whatever their sizes.
+    """Which buffers lie below each buffer, independent of sizes.
 
     Attributes:
-      order: buffers such that each comes after those beneath it.
-      supports: for each buffer, those whose ends it rests on; neighbours that are not named lie beneath one that is.
+      order: buffers in topological order: each comes after the buffers below it.
+      supports: for each buffer, the buffers directly below it; other conflicts below it are below one of these.
     """
 
     order: tuple[int, ...]
     supports: tuple[tuple[int, ...], ...]
 
     def resolve_offsets(self, sizes: Sequence[int]) -> tuple[list[int], int]:
-        """Offsets for sizes, and the bytes they take in all."""
+        """Offsets for these sizes, and the arena's size in bytes."""
         offsets = [0] * len(sizes)
         ends = [0] * len(sizes)
         total = 0
@@ -56,7 +56,7 @@ class StackingOrder:
 
 
 def neighbours(spans: Sequence[Span]) -> list[list[int]]:
-    """For each buffer, those that live at one step with it."""
+    """For each buffer, its conflicts: the buffers live at a common step."""
     conflicts: list[list[int]] = [[] for _ in spans]
     alive: list[int] = []
     for i in sorted(range(len(spans)), key=lambda i: spans[i]):
@@ -84,10 +84,10 @@ def peak(spans: Sequence[Span], sizes: Sequence[int]) -> int:
 
 
 def fill(order: Sequence[int], sizes: Sequence[int], conflicts: Near) -> tuple[list[int], int]:
-    """Places buffers one after the other, each at the lowest offset that is free while it lives.
+    """First fit: places buffers in order, each at the lowest offset that is free for its lifetime.
 
     Returns:
-      offsets by buffer, and the bytes they take in all.
+      offsets by buffer, and the arena's size in bytes.
     """
     offsets = [-1] * len(sizes)
     total = 0
@@ -106,12 +106,12 @@ def fill(order: Sequence[int], sizes: Sequence[int], conflicts: Near) -> tuple[l
 
 
 def pile(offsets: Sequence[int], sizes: Sequence[int], conflicts: Near) -> StackingOrder:
-    """What lies on what in a layout."""
+    """The stacking order of a layout."""
     order = sorted(range(len(sizes)), key=lambda i: (offsets[i], offsets[i] + sizes[i], i))
     rank = [0] * len(sizes)
     for place, i in enumerate(order):
         rank[i] = place
-    below = [0] * len(sizes)  # everything a buffer lies above, as bits
+    below = [0] * len(sizes)  # bit mask of all buffers below each buffer
     supports: list[tuple[int, ...]] = [()] * len(sizes)
     for i in order:
         covered, rests = 0, []
@@ -125,10 +125,10 @@ def pile(offsets: Sequence[int], sizes: Sequence[int], conflicts: Near) -> Stack
 
 
 def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -> tuple[list[int], int]:
-    """Builds upward from the lowest stretch of steps, which takes the first buffer in `order` that lives within it.
+    """Skyline placement: the lowest range of steps takes the first buffer in `order` that lives within it.
 
     Returns:
-      offsets by buffer, and the bytes they take in all.
+      offsets by buffer, and the arena's size in bytes.
     """
     steps = {step: k for k, step in enumerate(sorted({step for span in spans for step in span}))}
     ends = [steps[end] for _, end in spans]
@@ -149,7 +149,7 @@ def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -
             for i in waiting:
                 if rank[i] < best_rank and ends[i] <= right:
                     best, best_rank = i, rank[i]
-        if best < 0:  # nothing fits: the stretch joins its lower neighbour
+        if best < 0:  # nothing fits: the range merges with its lower neighbour
             heights[k] = min(heights[j] for j in (k - 1, k + 1) if 0 <= j < len(heights))
         else:
             first = steps[spans[best][0]]
@@ -167,7 +167,7 @@ def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -
 
 
 class _Search:
-    """The best layout so far, and what may still be spent on a better one; mutable."""
+    """The best layout so far, and the remaining work; mutable."""
 
     def __init__(self, spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, start: tuple[list[int], int] | None, work: int):
         self.spans, self.sizes, self.conflicts, self.work = spans, sizes, conflicts, work
@@ -177,7 +177,7 @@ class _Search:
         self.skyline_work = len(sizes) * 8 + len(sizes) * len(sizes) // 6
 
     def within(self, excess: float) -> bool:
-        """Whether the best layout exceeds the peak by no more than this part of it."""
+        """Whether the best layout exceeds the peak by at most this fraction."""
         return 0 <= self.total <= self.peak * (1 + excess)
 
     def keep(self, found: tuple[list[int], int]) -> None:
@@ -195,15 +195,15 @@ class _Search:
 
 def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, budget: Budget,
            start: tuple[list[int], int] | None = None) -> tuple[list[int], int]:
-    """The best layout found; at once when an order reaches the peak, or a shaken one comes within 1 % of it; the more work is spent,
-    the less is asked for.
+    """The best layout found. The search stops when an order reaches the peak or a randomised one comes within 1 % of it; this tolerance
+    grows as work is spent.
 
     Args:
-      conflicts: neighbours of each buffer.
-      budget: half of it may be spent.
-      start: a layout to begin with.
+      conflicts: of each buffer.
+      budget: the search spends at most half of it.
+      start: an initial layout.
     Returns:
-      offsets by buffer, and the bytes they take in all.
+      offsets by buffer, and the arena's size in bytes.
     """
     share = budget.left // 2
     found = _Search(spans, sizes, conflicts, start, share)
@@ -232,7 +232,7 @@ def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, budget:
 
 
 def _shaken(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) -> list[int]:
-    """An order between long before short and large before small, with noise."""
+    """A random order that mixes longest lifetime first and largest size first."""
     by_length, by_size = rng.choice(((1.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
     keys = [-(length ** by_length) * max(size, 1) ** by_size * rng.uniform(0.7, 1.3)
             for length, size in zip(lengths, sizes, strict=True)]
@@ -240,7 +240,7 @@ def _shaken(lengths: Sequence[int], sizes: Sequence[int], rng: random.Random) ->
 
 
 def _climb(found: _Search, rng: random.Random) -> None:
-    """Moves single buffers about in the best order; sideways steps count, for plateaus are wide."""
+    """Local search: moves single buffers in the best order; accepts moves of equal cost, because plateaus are wide."""
     offsets, total = found.offsets, found.total
     order = sorted(range(len(offsets)), key=offsets.__getitem__)
     while found.work > 0 and not found.within(0.04):
@@ -253,7 +253,7 @@ def _climb(found: _Search, rng: random.Random) -> None:
 
 def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
     """The fullest step's buffers first, largest first, then those of the next fullest."""
-    members: dict[int, list[int]] = {first: [] for first, _ in spans}  # a fullest step is one at which something begins
+    members: dict[int, list[int]] = {first: [] for first, _ in spans}  # the sum of live sizes is largest at a step where a buffer begins
     for i, (first, end) in enumerate(spans):
         for step in range(first, end):
             if step in members:
@@ -266,7 +266,7 @@ def _by_breadth(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
 
 
 def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
-    """tract's partitions one after the other, so that no plan is larger than theirs for want of trying."""
+    """The order of tract's partitions, so that no plan is larger than tract's."""
     partitions: list[list[int]] = []
     taken: list[tuple[int, int]] = []  # (bytes, steps as bits)
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i], spans[i][0])):
@@ -286,7 +286,7 @@ def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
 
 def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], conflicts: Near, total: int,
            rng: random.Random) -> list[int]:
-    """The order with one buffer moved to the front of it: one that reaches the top, or one that holds it up."""
+    """The order with one buffer moved, mostly forward: a buffer at the top of the arena, or one that supports it."""
     i = rng.choice([i for i in order if offsets[i] + sizes[i] == total])
     while offsets[i] and rng.random() < 0.5:
         held = [j for j in conflicts[i] if offsets[j] + sizes[j] == offsets[i] and sizes[j]]

@@ -1,8 +1,9 @@
-"""Proves of a program, before it first runs, that it stays inside its memory.
+"""Proves, before a program first runs, that all its accesses are in bounds.
 
-Independent of the planner: lifetimes are recomputed from what each step reads and writes. Of a layout it proves that in each pile one
-of any two living neighbours lies on the other, directly or through others, so that they are apart for every N; offsets themselves are
-checked at several N. Extents and sizes are affine in N, so an inequality that holds at both ends of a range of N holds inside it.
+The verifier is independent of the planner: it recomputes lifetimes from the reads and writes of each step. For each stacking order it
+proves that of any two buffers live at one step, one is above the other, directly or transitively, so that they do not overlap for any N.
+It also checks the offsets at several N. Extents and sizes are affine in N, so an inequality that holds at both ends of a range of N holds
+inside it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
     """Checks a program.
 
     Raises:
-      PlanError: a step touches memory outside its operands, by their shapes or by what its kernel declares, reads what nothing wrote, or
-        two live buffers overlap.
+      PlanError: a step accesses memory outside its operands, by their shapes or by its kernel's declaration; a step reads a buffer that
+        no step wrote; or two live buffers overlap.
     """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -69,8 +70,7 @@ def _inside(steps: Sequence[Step], n_rows: int) -> None:
 
 
 def _events(spans: Mapping[int, Span]) -> Iterator[tuple[int, list[int]]]:
-    """Buffers in the order in which they begin, each with those that have ended since the one before: seen in turn, all that are begun and
-    not ended live at one step."""
+    """Yields buffers in order of their first step, each with the buffers that ended since the previous one; the others are live."""
     ending = sorted(spans, key=lambda key: spans[key][1])
     ended = 0
     for key in sorted(spans, key=lambda key: spans[key][0]):
@@ -81,7 +81,7 @@ def _events(spans: Mapping[int, Span]) -> Iterator[tuple[int, list[int]]]:
 
 
 def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Layout, n_rows: int) -> None:
-    """Offsets for one N: the living, sorted by offset, are apart if neighbours in that order are."""
+    """Checks offsets for one N: live buffers do not overlap if neighbours in the order of offsets do not."""
     offsets, total = layout.offsets(n_rows)
     ends = {key: offsets[key] + at(buffer.n_bytes, n_rows) for key, buffer in buffers.items()}
     for key in sorted(buffers, key=lambda key: offsets[key]):
@@ -102,8 +102,8 @@ def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Lay
 
 
 def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pile: StackingOrder) -> None:
-    """Whatever the sizes: the living, in the pile's order, lie on each other if each lies on the one before it when it begins, and the
-    one after it on it. What ends leaves the others in their order."""
+    """Checks a stacking order for all sizes: when a buffer begins, it must be above its lower live neighbour, and its upper live neighbour
+    above it. By transitivity, this orders all live buffers; a buffer that ends does not change the order of the others."""
     ranks: dict[int, int] = {}
     for rank, key in enumerate(pile.order):
         if any(below not in ranks for below in pile.supports[key]) or key in ranks:
@@ -111,7 +111,7 @@ def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pil
         ranks[key] = rank
     if len(ranks) != len(buffers):
         raise PlanError(f"pile: expected {len(buffers)} buffers, got {len(ranks)}")
-    above: dict[int, int] = {}  # as bits: the ranks that a buffer's place lies above; only where a pile's own edges do not say it
+    above: dict[int, int] = {}  # bit mask of all ranks below; built only if the direct edges are not enough
 
     def lies_on(key: int, other: int) -> bool:
         if other in pile.supports[key]:

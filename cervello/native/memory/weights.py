@@ -20,7 +20,7 @@ _ALIGNMENT = 64
 
 
 class Weights:
-    """The constants of a model by content.
+    """The constants of a model, keyed by content.
 
     Attributes:
       shared_bytes: bytes found in the store given as `share` instead of being stored again.
@@ -51,14 +51,14 @@ class Weights:
         return stored
 
     def seal(self) -> None:
-        """Ends loading: the store given as `share` is let go, only what is used of it stays alive."""
+        """Ends loading: releases the store given as `share`; only the arrays in use stay alive."""
         self._share = None
 
     def find(self, key: bytes) -> Array | None:
         return self._arrays.get(key)
 
     def hashes(self) -> dict[int, str]:
-        """The hash of every constant by the identity of its array."""
+        """The hash of every constant, by the id of its array."""
         return {id(array): key.hex() for key, array in self._arrays.items()}
 
     @property
@@ -68,7 +68,7 @@ class Weights:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all constants this store refers to, shared ones included."""
+        """Bytes of all constants in this store, including shared ones."""
         return sum(array.nbytes for array in self._arrays.values())
 
     def arrays(self) -> list[Array]:

@@ -1,1 +1,1 @@
-"""Changes of a graph before it is lowered: decompositions, fusion, the batch axis."""
+"""Graph passes before lowering: decompositions, fusion, the batch axis."""

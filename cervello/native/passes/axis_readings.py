@@ -1,9 +1,9 @@
-"""Decides what the open axes of a file are: the batch, or sizes of one agent's row.
+"""Decides whether a file's dynamic axes are the batch or sizes of one agent's row.
 
-An axis is the batch where the graph is proven to keep its entries apart. Where the graph is proven to relate them (a reduction, a
-softmax, a product, a recurrence, a convolution along the axis, its size in arithmetic), the axis is an open size of one agent's row. Where
-neither is proven, only a file that calls its leading axis a batch is believed, and its rows run one at a time; every other file is refused
-with both readings. See docs/decisions/0017-which-axis-is-the-batch.md.
+An axis is the batch if the graph is proven to process its entries independently. If the graph is proven to relate them (a reduction,
+softmax, product, recurrence or convolution along the axis, or its size in arithmetic), the axis is a dynamic size of one agent's row. If
+neither is proven, a leading axis with a batch name is the batch, and rows run one at a time; any other file is refused with both
+readings. See docs/decisions/0017-which-axis-is-the-batch.md.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from cervello.native.shapes.control_flow import decided
 from cervello.native.shapes.infer_shapes import infer
 
 Attempt = Callable[[Graph, Batching], Iterable[tuple[Graph, Batching]]]
-_BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a small n counts entities as often
+_BATCH_NAMES = frozenset({"N", "B", "bs", "n_envs", "num_envs"})  # a lower-case n often counts entities
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A graph whose rows lie where its batching says.
+    """A graph with its batch axes.
 
     Attributes:
-      graph: in the ops that are lowered.
-      values: what is known of all its values.
-      axes: of outputs that were followed with N rows, where these lie.
-      stretches: for each value with rows, how many stretches of all rows follow each other on its batch axis, see `check_rows_apart`.
+      graph: after decomposition, in the ops that are lowered.
+      values: shape, dtype and constant of all its values.
+      axes: batch axis of each output that was inferred with N rows.
+      stretches: for each value with rows, how often all rows repeat along its batch axis, see `check_rows_apart`.
     """
 
     graph: Graph
@@ -63,7 +63,7 @@ class Reading:
 
 
 class _Verdict(Enum):
-    """What is known of a candidate for the batch that is not proven to be one."""
+    """The verdict on a candidate that is not proven to be the batch."""
 
     RELATED = "the graph relates its entries"
     IMPOSSIBLE = "the graph does not run with one entry"
@@ -73,11 +73,11 @@ class _Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Stuck:
-    """Why an attempt at a proof ended.
+    """Why a proof failed.
 
     Attributes:
-      related: whether rows are proven to meet.
-      axes: of outputs, as far as they were followed.
+      related: whether rows are proven to be related.
+      axes: batch axes of outputs, as far as they were inferred.
     """
 
     reason: str = ""
@@ -97,13 +97,13 @@ class _Failed:
 
 def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], shapes: Mapping[str, Shape] | None = None,
               batch_axis: BatchAxis = None) -> Reading:
-    """Chooses the batch and frees it where it can.
+    """Chooses the batch axes and makes the batch dynamic if possible.
 
     Args:
       names: of the outputs.
       dims: sizes by symbol.
-      shapes: of all inputs, which are then one row as they are.
-      batch_axis: what the caller says of the batch; None when the graph decides.
+      shapes: of all inputs, which are then one row without a batch axis.
+      batch_axis: the caller's batch axis; None lets the graph decide.
     Raises:
       GraphError: no reading is proven, or the graph runs with none.
     """
@@ -124,7 +124,7 @@ def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], sha
             found = _proven(one, taken, names, attempt)
             if isinstance(found, Reading):
                 return _nearer(graph, entries, found, names) or found
-            if not stuck[i].related:  # what stands in the way of freeing says more than what the file declares; a relation is final
+            if not stuck[i].related:  # the dynamic-batch error is more specific than the declared shapes; a proven relation is final
                 stuck[i] = replace(found, axes=stuck[i].axes or found.axes)
     failed = [_Failed(one, taken, _Verdict.RELATED if why.related else _verdict(one, taken), why)
               for (one, taken), why in zip(choices, stuck, strict=True)]
@@ -132,7 +132,7 @@ def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], sha
 
 
 def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tuple[str, ...], failed: list[_Failed]) -> Reading:
-    """The reading of a file with open axes none of which is proven to be the batch."""
+    """The reading of a file whose dynamic axes are not proven to be the batch."""
     possible = [each for each in failed if each.verdict in (_Verdict.ONE, _Verdict.UNKNOWN) and _is_plausible(entries, each)]
     if not possible:
         related = next((each for each in failed if each.verdict is _Verdict.RELATED), None)
@@ -172,12 +172,12 @@ def _check_no_batch(graph: Graph, entries: Entries, size: Mapping[str, int], fai
 
 
 def _row_by_row(failed: _Failed) -> Reading:
-    """A candidate as the batch, though it is not proven."""
+    """The reading with an unproven candidate as the batch."""
     return _one_at_a_time(failed.graph, one_row(failed.batching, failed.stuck.reason), failed.stuck.axes)
 
 
 def _both_readings(graph: Graph, failed: _Failed) -> str:
-    """Why neither reading is taken, and how each is asked for."""
+    """The error text: why neither reading is used, and how to request each."""
     batching = failed.batching
     name, axis = next((name, axis) for name, axis in batching.axes.items() if axis is not None)
     row = [str(d) for i, d in enumerate(batching.shapes[name]) if i != axis]
@@ -189,7 +189,7 @@ def _both_readings(graph: Graph, failed: _Failed) -> str:
 
 
 def _is_plausible(entries: Entries, failed: _Failed) -> bool:
-    """Whether an axis may be a batch at all: it leads an input, or is called one."""
+    """Whether an axis may be a batch: it is the first axis of an input, or has a batch name."""
     leading = {row[0] for row in entries if row}
     return all(name in leading or _says_batch(name) for name in failed.batching.symbols)
 
@@ -199,7 +199,7 @@ def _says_batch(name: str) -> bool:
 
 
 def _nearer(graph: Graph, entries: Entries, found: Reading, names: tuple[str, ...]) -> Reading | None:
-    """The reading whose batch is the leading 1 of every input, where it is proven as well and nothing speaks for the other one."""
+    """The reading whose batch is the leading 1 of every input, if it is also proven and nothing favours the other one."""
     batch = found.batching.symbols
     places = [(i, len(row)) for row in entries for i, d in enumerate(row) if d in batch]
     if not all(row and row[0] == 1 for row in entries):
@@ -216,7 +216,7 @@ def _alone(graph: Graph, entries: Entries) -> tuple[Graph, dict[str, Shape]]:
 
 
 def _runs(graph: Graph, shapes: Mapping[str, Shape]) -> bool:
-    """Whether a graph fits inputs of these shapes."""
+    """Whether shape inference succeeds with inputs of these shapes."""
     try:
         infer(without_branches(graph, shapes), dict(shapes))
     except (GraphError, ArithmeticError, LookupError, TypeError, ValueError):
@@ -225,7 +225,7 @@ def _runs(graph: Graph, shapes: Mapping[str, Shape]) -> bool:
 
 
 def _verdict(graph: Graph, batching: Batching) -> _Verdict:
-    """What the sizes say of an axis that is not proven to be anything."""
+    """The verdict from sizes on an axis without a proof."""
     one, two = ({name: tuple(at(d, n) for d in shape) for name, shape in batching.shapes.items()} for n in (1, 2))
     if not _runs(graph, one):
         return _Verdict.IMPOSSIBLE
@@ -233,7 +233,7 @@ def _verdict(graph: Graph, batching: Batching) -> _Verdict:
 
 
 def _read(one: Graph, batching: Batching, names: tuple[str, ...]) -> Reading:
-    """The reading that is certain, with N free where it can be, else a row at a time."""
+    """A certain reading, with a dynamic batch if possible, else one row at a time."""
     stuck = _Stuck()
     for attempt in (_declared, _freed):
         found = _proven(one, batching, names, attempt)
@@ -251,7 +251,7 @@ def _one_at_a_time(graph: Graph, batching: Batching, axes: dict[str, int]) -> Re
 
 
 def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
-    """The error, and which sizes may be to blame."""
+    """The error with the assumed sizes that may cause it."""
     if not batching.others:
         return error
     sizes = ", ".join(f"{name!r}: {size}" for name, size in batching.others.items())
@@ -259,7 +259,7 @@ def _with_sizes(error: GraphError, batching: Batching) -> GraphError:
 
 
 def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attempt) -> Reading | _Stuck:
-    """A reading whose rows are apart, or why there is none; rows are related where every way to run N of them relates them."""
+    """A reading with independent rows, or why there is none; rows are related if every way to run N rows relates them."""
     stuck: list[_Stuck] = []
     try:
         for graph, free in attempt(without_branches(one, taken.shapes), taken):
@@ -273,11 +273,11 @@ def _proven(one: Graph, taken: Batching, names: tuple[str, ...], attempt: Attemp
 
 
 def _checked(graph: Graph, free: Batching, taken: Batching, names: tuple[str, ...]) -> Reading | _Stuck:
-    """The reading of one way to run N rows, or why rows are not known to be apart."""
+    """The reading of one way to run N rows, or why rows are not known to be independent."""
     axes: dict[str, int] = {}
     try:
         graph, values = decompose_ops(graph, free.shapes)
-        graph = without_dead_code(graph, names)  # what the spelling has left without a reader may be what relates the rows
+        graph = without_dead_code(graph, names)  # nodes without consumers after decomposition may relate rows
         axes = {name: (values[name].shape or ()).index(ROWS) for name in names if ROWS in (values[name].shape or ())}
         stretches = check_rows_apart(graph, values, tuple(n for n in names if values[n].from_input))
     except BatchDependenceError as error:
@@ -288,7 +288,7 @@ def _checked(graph: Graph, free: Batching, taken: Batching, names: tuple[str, ..
 
 
 def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
-    """The graph without branches that its shapes alone rule out, and with the trip counts that they decide."""
+    """The graph without branches that its shapes exclude, and with the trip counts that its shapes determine."""
     graph = with_trip_counts(graph, shapes)
     if not any(node.op == BRANCH for node in graph.nodes):
         return graph

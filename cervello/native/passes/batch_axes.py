@@ -1,4 +1,4 @@
-"""Which axis of each input may hold the rows.
+"""Candidates for the batch axis of each input.
 
 Source: conventions met in exported policies: a symbol or an unnamed dim in front; a symbol shared with another input elsewhere
 (Stable-Baselines3 LSTM states are (layers, N, H)); exports for one row, with or without a leading 1. `readings` proves which one it is.
@@ -16,7 +16,7 @@ from cervello.native.graph.dims import ROWS, Shape
 from cervello.native.graph.graph import Graph
 from cervello.native.passes.dynamic_dims import symbol
 
-_MOST_READINGS = 16  # of the symbols of a file; each of them may cost as much as loading it
+_MOST_READINGS = 16  # readings per file; each may cost as much as loading the file
 _FEWEST_READINGS = 4
 _MOST_SYMBOLS_READ = 50_000  # symbols times readings: each reading looks at every input
 OPEN_BATCH = "export it with that axis open (torch.onnx.export: dynamic_shapes=, or dynamic_axes= with dynamo=False)"
@@ -26,17 +26,17 @@ BatchAxis = int | Mapping[str, int | None] | None
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How rows enter a graph.
+    """The batch axes of a graph's inputs.
 
     Attributes:
       free: whether N rows can run at once.
-      shapes: input shapes, with N where the rows are.
-      axes: batch axis of each input; None: no rows, all share it. For a graph exported for one row: 0 when its leading 1 stands for
-        the row, -1 when the whole array is the row.
+      shapes: input shapes, with N on the batch axis.
+      axes: batch axis of each input; None: all rows share the input. For a graph exported for one row: 0 if its leading 1 is the batch
+        axis, -1 if the whole array is the row.
       reason: why not free.
-      lifted: whether the file has arrays without any batch axis where callers give one.
-      others: symbols that are not the batch and that nothing was said of, and the sizes taken for them.
-      symbols: those that are read as the batch.
+      lifted: whether the file's arrays have no batch axis and callers' arrays have one.
+      others: symbols that are not the batch and not given in `dims`, with their assumed sizes.
+      symbols: symbols read as the batch.
     """
 
     free: bool
@@ -49,7 +49,7 @@ class Batching:
 
     @property
     def file_axes(self) -> dict[str, int | None]:
-        """Where the batch lies in the file's own arrays; None: nowhere."""
+        """The batch axis of each of the file's own arrays; None: no batch axis."""
         return {name: None if self.lifted or axis == -1 else axis for name, axis in self.axes.items()}
 
 
@@ -68,16 +68,16 @@ def entries_of(graph: Graph, dims: Mapping[str, int]) -> Entries:
 
 
 def candidates(graph: Graph, entries: Entries) -> list[tuple[Graph, Batching]]:
-    """What may be the batch of a file with open axes, the likeliest first, each with the graph whose other sizes are fixed.
+    """Candidates for the batch of a file with dynamic axes, the likeliest first, each with the graph whose other sizes are fixed.
 
-    A symbol in front of an input is the batch, in most files; where rows then meet, or another symbol is called one, another is tried.
-    All other symbols are sizes of their own, taken as 1.
+    In most files, the symbol on an input's first axis is the batch. Another symbol is tried if this relates rows or if the other one has a
+    batch name. All other symbols are set to 1.
     """
     leading = list(dict.fromkeys(row[0] for row in entries if row and isinstance(row[0], str)))
     in_front = frozenset(leading)
     others = [d for d in dict.fromkeys(d for row in entries for d in row if isinstance(d, str)) if d not in in_front]
     named = [d for d in (*others, *leading) if "batch" in d.lower()]
-    if named and not in_front.intersection(named):  # another symbol in front is a sequence, then
+    if named and not in_front.intersection(named):  # another leading symbol is then a sequence length
         in_front = frozenset(named)
         leading, others = named, [*leading, *(d for d in others if d not in in_front)]
     alone = [d for row in entries if not any(d in in_front for d in row) for d in row if isinstance(d, str)]  # another name for the batch?
@@ -89,7 +89,7 @@ def candidates(graph: Graph, entries: Entries) -> list[tuple[Graph, Batching]]:
 
 
 def _chosen(graph: Graph, entries: Entries, batch: frozenset[str]) -> tuple[Graph, Batching]:
-    """The graph whose rows lie along some symbols."""
+    """The graph with some symbols as the batch."""
     axes = {port.name: next((i for i, d in enumerate(row) if d in batch), None) for port, row in zip(graph.inputs, entries, strict=True)}
     shapes: dict[str, Shape] = {port.name: tuple(ROWS if d in batch else 1 if isinstance(d, str) else d for d in row)
                                 for port, row in zip(graph.inputs, entries, strict=True)}
@@ -100,7 +100,7 @@ def whole(graph: Graph, entries: Entries, reason: str, in_front: bool | None = N
     """The graph for one row: no open axis is a batch.
 
     Args:
-      in_front: whether the leading 1 of every input stands for the row; None when the file's shapes decide.
+      in_front: whether the leading 1 of every input is the batch axis; None lets the file's shapes decide.
     """
     if in_front is None:
         in_front = all(row and row[0] == 1 for row in entries) and any(len(row) > 1 for row in entries)
@@ -132,7 +132,7 @@ def behind_layers(graph: Graph, entries: Entries) -> tuple[Graph, Batching] | No
 
 
 def asked(graph: Graph, entries: Entries, batch_axis: BatchAxis) -> tuple[Graph, Batching]:
-    """The reading that a caller wants; see `Model.load`.
+    """The reading that the caller requests; see `Model.load`.
 
     Raises:
       ConfigurationError: an input or an axis that the file does not have, or one of a fixed size other than 1.

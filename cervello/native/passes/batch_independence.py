@@ -1,8 +1,8 @@
-"""Whether a graph keeps the rows of a batch apart.
+"""Proves that a graph processes the rows of a batch independently.
 
-Proven node by node, from a list of ops that are known to keep them apart. The opposite is proven too: a node that reduces, normalises,
-multiplies or convolves along the axis of the rows, or computes with their number, relates them. An op that is on none of the lists
-proves neither. Source: ONNX operator specification.
+The proof goes node by node, from lists of ops known to keep rows independent. The opposite is proven too: a node relates rows if it
+reduces, normalises, multiplies or convolves along the batch axis, or computes with the batch size. An op on none of the lists proves
+neither. Source: ONNX operator specification.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
-# Every element from the elements at its own place, with broadcasting: rows stay apart, for two axes that depend on N never meet.
+# Elementwise with broadcasting: rows stay independent, because two axes that depend on N never align.
 ELEMENTWISE = set({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
     "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Dequantize", "Div", "Elu", "Equal", "Erf", "Exp",
@@ -25,31 +25,31 @@ ELEMENTWISE = set({
     "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Quantize",
     "Reciprocal", "Relu", "Requantize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
     "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"})
-# Sums over an axis of both operands: over the batch, the result has no rows or two axes of them, and either is refused.
+# Sums over an axis of both operands: over the batch axis, the result has no batch axis or two, and either is refused.
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
-# Elements change places but not rows; a reshape is looked at apart.
+# Moves elements within a row; Reshape is checked separately.
 _MOVES = frozenset({"ConstantOfShape", "Flatten", "OneHot", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Resize",
                     "Upsample"})  # a batch that Resize resizes has no shape
-# Work on everything behind the axis in front.
+# Combine all axes after the first.
 _PICTURES = frozenset({"AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization",
                        "InstanceNormalization", "MaxPool"})
-_CHANNELS = frozenset({"BatchNormalization", "LRN"})  # on the axis behind it alone
+_CHANNELS = frozenset({"BatchNormalization", "LRN"})  # combine axis 1 only
 _ALONG_ONE = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "GatherElements": 0, "ScatterElements": 0, "Hardmax": -1,
               "LogSoftmax": -1, "LpNormalization": -1, "RangeScale": -1, "RangeZero": -1, "Softmax": -1,
               "TopK": -1}  # and the axis they take unless told
 REDUCTIONS = frozenset({"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
                         "ReduceLogSum", "ReduceLogSumExp"})
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
-# Of whose operands several have rows.
+# Several operands may have rows.
 _SEVERAL = ELEMENTWISE | _PRODUCTS | _RECURRENT | {"Concat", "Einsum", "Gather", "GatherElements", "GatherND", "ScatterElements"}
 _SIZES = {"ConstantOfShape": (0,), "Expand": (1,), "Reshape": (1,), "Slice": (1, 2), "Tile": (1,)}  # operands that are sizes
 
 
 class BatchDependenceError(Exception):
-    """A node combines rows of the batch, or is not known to keep them apart; the message names it.
+    """A node combines rows of the batch, or is not known to keep them independent; the message names it.
 
     Attributes:
-      related: whether it is proven that entries of the axis meet, which then is not a batch.
+      related: whether entries of the axis are proven to be related, so that the axis is not a batch.
     """
 
     def __init__(self, message: str, related: bool = False):
@@ -58,16 +58,16 @@ class BatchDependenceError(Exception):
 
 
 def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str, ...]) -> dict[str, int]:
-    """Refuses graphs in which a row of the batch can reach another, or rows share their noise.
+    """Refuses graphs in which a row of the batch can affect another, or in which rows share noise.
 
     Args:
-      outputs: names of the results that differ from row to row.
+      outputs: names of the results that differ by row.
     Returns:
-      for each value with rows, how many stretches of all rows follow each other on its batch axis: 1 unless it absorbed axes before it.
+      for each value with rows, how often all rows repeat along its batch axis: 1 unless the axis absorbed axes before it.
     Raises:
-      RowsMixed: with the first node that relates rows; without one, with the first that is not known to keep them apart.
+      BatchDependenceError: names the first node that relates rows, else the first that is not known to keep them independent.
     """
-    stretches: dict[str, int] = {}  # inside a batch axis that absorbed the axes before it: rows repeat this many times; else 1
+    stretches: dict[str, int] = {}  # repetitions of all rows in a batch axis that absorbed axes before it; else 1
     doubt: BatchDependenceError | None = None
     for node in graph.nodes:
         try:
@@ -91,10 +91,10 @@ def check_rows_apart(graph: Graph, values: dict[str, Value], outputs: tuple[str,
 
 
 def check_node(node: Node, values: dict[str, Value], stretches: dict[str, int]) -> None:
-    """Refuses a node where rows meet, and notes how rows lie in its results.
+    """Refuses a node that relates rows, and records the layout of rows in its results.
 
     Raises:
-      BatchDependenceError: rows meet, or may meet.
+      BatchDependenceError: the node relates rows, or may relate them.
     """
     known = [values[name] for name in node.outputs if name]
     if any(value.data is not None for value in known):
@@ -105,10 +105,10 @@ def check_node(node: Node, values: dict[str, Value], stretches: dict[str, int]) 
         if value.shape is not None and sum(isinstance(d, Affine) for d in value.shape) > 1:
             raise BatchDependenceError(f"node {node} relates rows to each other", related=True)
     inputs = [values[name] for name in node.inputs]
-    # A range of rows may pick each row's own element.
+    # A Range over the rows may index each row's own element.
     if any(value.data is not None and symbolic(value.data) and i not in _SIZES.get(node.op, ()) for i, value in enumerate(inputs)):
         raise BatchDependenceError(f"node {node} computes with the number of rows", related=node.op != "Range" and not node.domain)
-    if node.op in FLOW and not node.domain:  # hands values on; what happens to them is up to the nodes between the marks
+    if node.op in FLOW and not node.domain:  # passes values on; the nodes between the control markers are checked themselves
         _follow(node, inputs, known, stretches)
         return
     if node.op in RANDOM and not node.domain:
@@ -121,18 +121,18 @@ def check_node(node: Node, values: dict[str, Value], stretches: dict[str, int]) 
 
 
 def _moving(value: Value) -> set[int]:
-    """The axes along which rows lie."""
+    """The axes whose size depends on N."""
     return {i for i, d in enumerate(value.shape or ()) if isinstance(d, Affine)}
 
 
 def _in_front(value: Value) -> int:
-    """The product of the axes before the rows."""
+    """The product of the sizes before the batch axis."""
     in_front: list[Any] = list((value.shape or ())[:min(_moving(value))])
     return math.prod(in_front)
 
 
 def _follow(node: Node, inputs: list[Value], outputs: list[Value], stretches: dict[str, int]) -> None:
-    """Notes how rows lie in a node's results: a reshape keeps them apart only if as many stretches of rows follow each other."""
+    """Records the layout of rows in a node's results: a Reshape keeps rows independent only if the number of repetitions is unchanged."""
     found = {stretches.get(value.name, 1) for value in inputs if _moving(value)}
     if not found:
         return
@@ -160,7 +160,7 @@ def _check_random(node: Node, outputs: list[Value]) -> None:
 
 
 def _check_operands(node: Node, inputs: list[Value]) -> None:
-    """Refuses a node that is not known to keep the rows of its inputs apart."""
+    """Refuses a node that is not known to keep the rows of its inputs independent."""
     along = None if node.domain else _along(node, inputs)
     if along is None:
         raise BatchDependenceError(f"node {node} is not known to keep rows apart")
@@ -177,7 +177,7 @@ def _check_operands(node: Node, inputs: list[Value]) -> None:
 
 
 def _along(node: Node, inputs: list[Value]) -> set[int] | None:
-    """The axes of the first operand along which elements meet; None when nothing is known of the op."""
+    """The axes of the first operand along which the op combines elements; None for an unknown op."""
     rank = len(inputs[0].shape or ())
     if node.op in ELEMENTWISE or node.op in _PRODUCTS or node.op in _MOVES or node.op == "Einsum":
         return set()
@@ -211,6 +211,6 @@ def _along(node: Node, inputs: list[Value]) -> set[int] | None:
 
 
 def _operand(inputs: list[Value], index: int) -> list[Any]:
-    """The numbers of an operand that is known ahead."""
+    """The elements of a constant operand."""
     data = inputs[index].data if index < len(inputs) else None
     return [] if data is None else [d if isinstance(d, Affine) else int(d) for d in data.reshape(-1).tolist()]

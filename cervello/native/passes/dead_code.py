@@ -1,4 +1,4 @@
-"""Drops what no output needs."""
+"""Dead-code elimination."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from cervello.native.graph.graph import Graph, Node
 
-# Their further results are for those who ask; files list them all the same.
+# Ops whose optional results are often listed in files but not used.
 _EXTRAS = frozenset({"BatchNormalization", "LayerNormalization", "MaxPool"})
 
 
 def without_dead_code(graph: Graph, outputs: Sequence[str]) -> Graph:
-    """The graph with only the nodes that outputs need; extra results that nobody reads lose their name."""
+    """The graph with only the nodes that outputs need; unused optional results lose their name."""
     wanted, live = set(outputs), []
     for node in reversed(graph.nodes):
         if any(name in wanted for name in node.outputs if name):

@@ -1,4 +1,4 @@
-"""Replaces nodes by the ops they are made of, as soon as the shapes of their inputs are known."""
+"""Decomposes nodes into simpler ops, as soon as the shapes of their inputs are known."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has
-_MOST_ADDED = 20_000  # nodes beside those of the file: a sequence is as many steps as it is long
+_MOST_ADDED = 20_000  # nodes added to those of the file: a sequence is unrolled to its length
 
 
 def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[str, Value]]:
-    """The graph in ops that are lowered as they are, and all its values.
+    """The decomposed graph, and all its values.
 
     Args:
-      shapes: of every input, with N where the batch is.
+      shapes: of every input, with N on the batch axis.
     Raises:
-      GraphError: branches or loops with values of which nothing is known.
-      UnsupportedError: the ops would be more nodes than a file's size allows for.
+      GraphError: a branch or loop has values of unknown type.
+      UnsupportedError: the decomposition adds too many nodes.
     """
     numbers = count(_FIRST_NUMBER)
     most = len(graph.nodes) + _MOST_ADDED
@@ -71,13 +71,13 @@ def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[s
                 nodes.append(node)
         if not changed:
             if any(values[name].dtype is None for node in graph.nodes if node.op in FLOW for name in node.inputs if name):
-                infer(graph, shapes, settled=True)  # which says what is wrong
+                infer(graph, shapes, settled=True)  # raises the specific error
             return graph, values
         graph = replace(graph, nodes=tuple(nodes), constants=constants)
 
 
 def _makers(graph: Graph) -> dict[str, Node]:
-    """By name, the nodes whose result one other node alone reads."""
+    """Producers by result name, for results with exactly one consumer."""
     reads = Counter(name for node in graph.nodes for name in set(node.inputs))
     reads.update(port.name for port in graph.outputs)
     return {name: node for node in graph.nodes for name in node.outputs if name and reads[name] == 1}

@@ -1,8 +1,8 @@
-"""Sets the batch free in graphs that were exported for one row.
+"""Makes the batch dynamic in graphs that were exported for one row.
 
-The leading 1 of every input becomes N, and with it whatever a file has baked in: targets of Reshape, constant rows beside computed ones,
-initial states. Each change leaves the graph as it was for N = 1, which is checked for every value; that rows then stay apart is for
-`rows_apart` to prove. What cannot be freed is named.
+The leading 1 of every input becomes N. So do sizes that the file has fixed: targets of Reshape, constant rows beside computed ones, initial
+states. Each change leaves the graph unchanged for N = 1, which is checked for every value; `batch_independence` proves that rows stay
+independent. The error names a node that cannot be changed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from cervello.native.passes.row_layouts import layouts, moved_rows, rows_axis
 from cervello.native.shapes.infer_shapes import results
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
-_MOST_WAYS = 8  # of laying out rows, each of which costs a walk and a proof
-_Choice = tuple[Shape, int, tuple[int, ...]]  # a kind of Reshape: source, stretches of rows in it, target
+_MOST_WAYS = 8  # row layouts tried; each costs a walk and a proof
+_Choice = tuple[Shape, int, tuple[int, ...]]  # a kind of Reshape: source shape, repetitions of rows, target
 
 
 class StaticBatchError(Exception):
-    """The batch of 1 is part of what a node does; the message names it."""
+    """A node depends on a batch size of 1; the message names it."""
 
 
 def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
-    """The graph with N rows in front of every input, in each way that `walked` finds.
+    """Yields the graph with N as the first axis of every input, in each layout that `walked` finds.
 
     Raises:
-      StaticBatchError: there is none; with the node that stands in the way.
+      StaticBatchError: there is none; names the node that prevents it.
     """
     shapes: dict[str, Shape] = {}
     for port in graph.inputs:
@@ -48,13 +48,13 @@ def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
 
 
 def walked(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
-    """The graph with N rows wherever rows of inputs of these shapes reach, in several ways: a Reshape may have several layouts.
+    """Yields the graph with N rows in every value that depends on the inputs' rows, once per layout: a Reshape may have several layouts.
 
-    Reshapes of one kind, with equal shapes before and behind them, have one layout. The ways whose difference lies before the first node
-    that relates rows come first.
+    Reshapes of one kind, with equal shapes before and after, share a layout. Layouts that differ before the first node that relates rows
+    come first.
 
     Raises:
-      StaticBatchError: there is none; with the node that stands in the way.
+      StaticBatchError: there is none; names the node that prevents it.
     """
     picks: dict[_Choice, int] = {}
     first: StaticBatchError | None = None
@@ -77,11 +77,11 @@ class _Walk:
     """The state of one walk through a graph.
 
     Attributes:
-      values: what everything is with N rows.
-      single: what everything is with one row.
+      values: all values with N rows.
+      single: all values with one row.
       stretches: of values with rows, as in `check_rows_apart`.
-      picks: which of its layouts each kind of Reshape has, in the order in which they are met; n_layouts: how many it can have.
-      n_before: how many kinds were met when the first node related rows.
+      picks: layout index of each kind of Reshape, in the order of the walk; n_layouts: the number of its layouts.
+      n_before: number of kinds before the first node that relates rows.
     """
 
     def __init__(self, graph: Graph, shapes: dict[str, Shape], picks: Mapping[_Choice, int]):
@@ -108,7 +108,7 @@ class _Walk:
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
 
     def next_picks(self) -> dict[_Choice, int]:
-        """The next way to try; {} when there is none."""
+        """The next combination of layouts to try; {} if there is none."""
         met = list(self.n_layouts)[:self.n_before]
         while met:
             last = met.pop()
@@ -117,7 +117,7 @@ class _Walk:
         return {}
 
     def place(self, node: Node) -> None:
-        """Puts a node behind the others."""
+        """Appends a node."""
         try:
             found = results(node, self.values)
         except GraphError as error:
@@ -126,11 +126,11 @@ class _Walk:
         self.values |= {value.name: value for value in found}
         try:
             check_node(node, self.values, self.stretches)
-        except BatchDependenceError as error:  # whether it matters is for the proof to say: nodes may be unread, or be decomposed
+        except BatchDependenceError as error:  # the later proof decides: the node may be dead or decomposed
             if error.related and self.n_before is None:
                 self.n_before = len(self.n_layouts)
         except (ArithmeticError, LookupError, TypeError, ValueError):
-            pass  # a form that is decomposed before the proof looks at it
+            pass  # this form is decomposed before the proof
 
     def shape(self, name: str) -> Shape:
         return self.values[name].shape or ()
@@ -151,12 +151,12 @@ class _Walk:
         return name
 
     def rewritten(self, node: Node) -> Node:
-        """The node in a form that N rows pass; what it needs for that is placed before it."""
+        """The node rewritten for N rows; helper nodes are placed before it."""
         if node.domain or all(rows_axis(self.shape(name)) is None for name in node.inputs):
             return node
         if node.op == "Reshape":
             return self.laid_out(node)
-        if node.op == "Slice":  # of a batch that the file leaves open, it takes the first row
+        if node.op == "Slice":  # on a dynamic batch axis, it takes the first row
             return self.all_rows(node) if self.for_one else node
         if node.op == "Concat":
             rows = next(shape for name in node.inputs if rows_axis(shape := self.shape(name)) is not None)
@@ -170,7 +170,7 @@ class _Walk:
         return self.aligned(node) if node.op in ELEMENTWISE else node
 
     def laid_out(self, node: Node) -> Node:
-        """A Reshape whose target has N in one of the places that keep rows apart."""
+        """A Reshape whose target has N on an axis that keeps rows independent."""
         name, target = node.inputs[0], self.values[node.inputs[1]].constant
         single = self.single[node.outputs[0]].shape
         if target is None or single is None or (node.attributes.get("allowzero", 0) and 0 in target):
@@ -189,7 +189,7 @@ class _Walk:
         return replace(node, inputs=(name, self.sizes(wanted)))
 
     def moved(self, node: Node, single: Sequence[int], place: int) -> Node:
-        """A Reshape of each row by itself, and the rows where the 1 at `place` was."""
+        """A Reshape of each row, then a Transpose that moves the batch axis to the 1 at `place`."""
         name = node.inputs[0]
         axis, rank = rows_axis(self.shape(name)), len(self.shape(name))
         assert axis is not None
@@ -208,7 +208,7 @@ class _Walk:
         return made
 
     def all_rows(self, node: Node) -> Node:
-        """A Slice that takes the one row takes all of them."""
+        """Makes a Slice of the single row take all rows."""
         axis = rows_axis(self.shape(node.inputs[0]))
         operands = [self.values[name].constant if name else None for name in node.inputs[1:]]
         starts, ends, axes, steps = [None if data is None else data.tolist() for data in (*operands, None, None)[:4]]
@@ -223,7 +223,7 @@ class _Walk:
         return replace(node, inputs=(node.inputs[0], self.sizes(starts), self.sizes(ends), *node.inputs[3:]))
 
     def with_rows(self, node: Node, places: Iterable[int], axis: int) -> Node:
-        """Constants that stand beside rows get as many of them."""
+        """Expands constant operands beside operands with rows to N rows."""
         inputs = list(node.inputs)
         for place in places:
             name = inputs[place] if place < len(inputs) else ""
@@ -233,7 +233,7 @@ class _Walk:
         return replace(node, inputs=tuple(inputs))
 
     def turned(self, node: Node) -> Node:
-        """States with their rows in front, where a layer has its directions; for one row both are 1."""
+        """Moves the batch axis of recurrent states from the directions axis, which is also 1 for one row."""
         inputs = list(node.inputs)
         for place in _STATES[node.op]:
             name = inputs[place] if place < len(inputs) else ""
@@ -243,7 +243,7 @@ class _Walk:
         return replace(node, inputs=tuple(inputs))
 
     def aligned(self, node: Node) -> Node:
-        """Rows that an operand of lower rank has lost their axes beside: for one row, [1] fits [1, 256]; for N, it has to be [N, 1]."""
+        """Adds axes to an operand of lower rank so that rows broadcast: for one row, [1] fits [1, 256]; for N rows, it must be [N, 1]."""
         shapes = [self.shape(name) for name in node.inputs]
         rank = max(map(len, shapes))
         axis = next((own for shape in shapes if len(shape) == rank and (own := rows_axis(shape)) is not None), None)
@@ -257,7 +257,7 @@ class _Walk:
 
 
 def _check(node: Node, free: dict[str, Value], single: dict[str, Value]) -> None:
-    """For N = 1 everything must be as it was."""
+    """Checks that all values are unchanged for N = 1."""
     for name in node.outputs:
         a, b = free.get(name), single.get(name)
         if not name or a is None or b is None:

@@ -1,4 +1,4 @@
-"""Sizes that a file leaves open beside the batch: given when it is loaded, or found in the arrays of a run."""
+"""Dynamic sizes other than the batch: given when the file is loaded, or taken from the arrays of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.native.graph.graph import Graph
 
 _KEPT = 64  # models of other sizes; they share their weights
-_TRIED = 32  # sizes that the file speaks of
-_LARGEST = 1 << 20  # of them; the end of a slice may be any number
-_MOST_AXES = 8  # a longer list is no shape
+_TRIED = 32  # candidate sizes that occur in the file
+_LARGEST = 1 << 20  # the largest candidate; the end of a slice may be any number
+_MOST_AXES = 8  # a longer list is not a shape
 
 
 def symbols(graph: Graph) -> dict[str, tuple[str, int]]:
-    """Every symbol of the inputs, and the input and axis where it is first met."""
+    """Every symbol of the inputs, with the first input and axis that has it."""
     found: dict[str, tuple[str, int]] = {}
     for port in graph.inputs:
         for axis, size in enumerate(port.shape or ()):
@@ -28,7 +28,7 @@ def symbols(graph: Graph) -> dict[str, tuple[str, int]]:
 
 
 def symbol(port: str, axis: int, size: str | None) -> str:
-    """What an open axis is called."""
+    """The name of a dynamic axis."""
     return f"{port}, axis {axis}" if size is None else size
 
 
@@ -36,7 +36,7 @@ def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]
     """Sizes by symbol.
 
     Raises:
-      ConfigurationError: a symbol that the file does not have, or no size.
+      ConfigurationError: a symbol that the file does not have, or an invalid size.
     """
     known = symbols(graph)
     for name, size in (dims or {}).items():
@@ -48,11 +48,11 @@ def checked_dims(graph: Graph, dims: Mapping[str, int] | None) -> dict[str, int]
 
 
 def forced_size(graph: Graph, entries: list[list[int | str]], runs: Callable[[list[list[int | str]]], bool]) -> dict[str, int] | None:
-    """The one size with which a graph runs, of a symbol that stands for a fixed size, as a feature axis does that is called open.
+    """The only size with which a graph runs, for a symbol whose size is in fact fixed, such as a feature axis declared dynamic.
 
     Args:
       entries: sizes and symbols by input and axis.
-      runs: whether the graph fits inputs of such entries.
+      runs: whether shape inference succeeds with these entries.
     Returns:
       {symbol: size}, or None when no size runs or several do.
     """
@@ -73,7 +73,7 @@ M = TypeVar("M")  # a model
 
 
 def _sizes_of(graph: Graph) -> list[int]:
-    """Sizes above 1 that the file speaks of: axes of constants and outputs, and targets of Reshape and Expand; the smallest first."""
+    """Sizes above 1 in the file: axes of constants and outputs, and targets of Reshape and Expand; the smallest first."""
     found = {size for data in graph.constants.values() for size in data.shape}
     found |= {size for port in graph.outputs for size in port.shape or () if isinstance(size, int)}
     for data in graph.constants.values():
@@ -83,12 +83,12 @@ def _sizes_of(graph: Graph) -> list[int]:
 
 
 class Open(Generic[M]):
-    """The open sizes of a model, and models of other sizes; mutable. It keeps the graph, and with it the weights as the file has them.
+    """The dynamic sizes of a model, and a cache of models of other sizes; mutable. It keeps the graph, including the file's weights.
 
     Args:
       given: sizes by symbol that the caller has fixed.
-      taken: the open ones, with the sizes that the model was built for.
-      lifted: whether the file's arrays are one row as they stand, with no batch axis.
+      taken: the dynamic symbols, with the sizes that the model was built for.
+      lifted: whether the file's arrays are one row without a batch axis.
     """
 
     def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int], lifted: bool = False):
@@ -99,7 +99,7 @@ class Open(Generic[M]):
         self._others: OrderedDict[tuple[int, ...], M] = OrderedDict()
 
     def other(self, arrays: Mapping[str, Any], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
-        """The model for the sizes that arrays have; None when they are those it was built for.
+        """The model for the sizes of these arrays; None if the model was built for them.
 
         Raises:
           InputError: an array without the axis; GraphError: the graph does not run with these sizes.
@@ -115,7 +115,7 @@ class Open(Generic[M]):
         return self.of_sizes(sizes, make)
 
     def of_sizes(self, sizes: Mapping[str, int], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
-        """The model for sizes by symbol, in the order of `taken`; None when they are those it was built for.
+        """The model for sizes by symbol, in the order of `taken`; None if the model was built for them.
 
         Raises:
           GraphError: the graph does not run with these sizes.

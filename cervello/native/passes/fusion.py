@@ -1,7 +1,7 @@
-"""Chains of nodes that one kernel runs: x * Sigmoid(x), attention, a rectifier written with masks; and layer norms, see `layer_norms`.
+"""Fuses chains of nodes into one kernel: x * Sigmoid(x), attention, a rectifier written with masks; and layer norms, see `layer_norms`.
 
-A chain is fused only if nobody else reads what lies between. The fused node stands where the chain's last node stood, so all its
-operands are there. Results keep every bit, but for those of layer norms.
+A chain is fused only if its intermediate values have no other consumer. The fused node takes the position of the chain's last node, so
+all its operands are available. Results are bitwise equal, except for layer norms.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fused(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str
     makers = {name: node for node in nodes for name in node.outputs if name}
 
     def inner(name: str) -> Node | None:
-        """The maker of a value that only one node reads."""
+        """The producer of a value with exactly one consumer."""
         return makers.get(name) if reads[name] == 1 else None
 
     replaced: dict[int, Node] = {}
@@ -56,7 +56,7 @@ def fused(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str
 
 
 def _transposed_late(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str]) -> list[Node]:
-    """Elementwise nodes before the transposes they read: what makes the value can then take them in, and transposes meet and vanish."""
+    """Moves elementwise nodes before the transposes they read: producers can then absorb them, and adjacent transposes cancel."""
     reads = Counter(name for node in nodes for name in node.inputs if name)
     reads.update(outputs)
     moved: dict[int, Node] = {}
@@ -67,7 +67,7 @@ def _transposed_late(nodes: Sequence[Node], values: dict[str, Value], outputs: S
             before = values[turn.inputs[0]]
             name = f"{node.outputs[0]} before {turn.outputs[0]}"
             values[name] = replace(before, name=name, dtype=values[node.outputs[0]].dtype)
-            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,), index=turn.index)  # they change places
+            moved[turn.index] = replace(node, inputs=turn.inputs, outputs=(name,), index=turn.index)  # swaps the two nodes
             moved[node.index] = node = replace(turn, inputs=(name,), outputs=node.outputs, index=node.index)
         if node.op == "Transpose" and not node.domain:
             found[node.outputs[0]] = node

@@ -1,4 +1,4 @@
-"""A few nodes in place of one: how an op is replaced by others."""
+"""`GraphBuilder`: replaces one node by several."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Array = np.ndarray[Any, Any]
 
 
 class GraphBuilder:
-    """Nodes and constants that take the place of a node; mutable, used once. Made by Cervello for each node that a function of
+    """The nodes and constants that replace a node; mutable, used once. Made by Cervello for each node that a function of
     `cervello.ops` rewrites.
 
     Attributes:
-      node: what is replaced; values: of its inputs, None where absent.
-      graph: values of the whole graph; producers: the node that makes each of them.
-      nodes, constants: what has been added so far.
+      node: the replaced node; values: of its inputs, None where absent.
+      graph: values of the whole graph; producers: the node that produces each of them.
+      nodes, constants: those added so far.
     """
 
     def __init__(self, node: Node, values: Sequence[Value | None], numbers: Iterator[int], makers: Mapping[str, Node] | None = None,
@@ -40,9 +40,9 @@ class GraphBuilder:
         return self.node.inputs[index] if index < len(self.node.inputs) else ""
 
     def maker(self, index: int) -> Node | None:
-        """The node that makes the input at `index`, where this node alone reads it.
+        """The producer of the input at `index`, if this node is its only consumer.
 
-        It goes when nothing of the builder's nodes reads it any more.
+        It is removed if the builder's nodes do not read its result.
         """
         return self._makers.get(self.input(index))
 
@@ -64,7 +64,7 @@ class GraphBuilder:
         return name
 
     def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
-        """A node in the newest form of its op; the name of its result, or a list of several.
+        """Adds a node of the newest opset; returns the name of its result, or a list of names.
 
         Args:
           op: its type.
@@ -79,15 +79,15 @@ class GraphBuilder:
         return names[0] if outputs == 1 else names
 
     def draw(self, op: str, *inputs: str) -> str:
-        """A node of type `op` that draws noise in place of the one that is replaced: its place in the file, which is part of the noise's
-        key.
+        """Adds a node of type `op` that draws noise in place of the replaced node; it keeps that node's index in the file, which is part of
+        the noise key.
         """
         name = str(self.add(op, *inputs))
         self.nodes[-1] = replace(self.nodes[-1], index=self.node.index)
         return name
 
     def reshape(self, x: str, *shape: Dim) -> str:
-        """The name of x in another shape; sizes of 0 stay, as Reshape has it."""
+        """The name of x in another shape; a size of 0 copies x's size, as in Reshape."""
         return str(self.add("Reshape", x, self.constant(np.array(shape, object), object)))
 
     def transpose(self, x: str, *order: int) -> str:
@@ -99,7 +99,7 @@ class GraphBuilder:
         for name, result in zip(self.node.outputs, results, strict=False):
             if not name or not result:
                 continue
-            if results.count(result) == 1 and any(result in node.outputs for node in self.nodes):  # made here: made under that name
+            if results.count(result) == 1 and any(result in node.outputs for node in self.nodes):  # rename at its producer
                 self.nodes = [replace(node, inputs=_renamed(node.inputs, result, name), outputs=_renamed(node.outputs, result, name))
                               for node in self.nodes]
             else:
@@ -112,12 +112,12 @@ def _renamed(names: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
 
 
 Decomposition = Callable[[GraphBuilder],
-                         bool]  # gives the sketch its nodes; False: not in this form, or not with what is known of the inputs
-SPELLINGS: dict[tuple[str, str], tuple[Decomposition, ...]] = {}  # by domain and op, in the order in which they are asked
+                         bool]  # adds nodes to the builder; False: the form is not supported, or too little is known of the inputs
+SPELLINGS: dict[tuple[str, str], tuple[Decomposition, ...]] = {}  # by (domain, op), in the order in which they are tried
 
 
 def decomposes(*ops: str, domain: str = "") -> Callable[[Decomposition], Decomposition]:
-    """Registers how ops are replaced by others."""
+    """Registers a decomposition of ops."""
     def register(function: Decomposition) -> Decomposition:
         for op in ops:
             SPELLINGS[domain, op] = (*SPELLINGS.get((domain, op), ()), function)
@@ -127,5 +127,5 @@ def decomposes(*ops: str, domain: str = "") -> Callable[[Decomposition], Decompo
 
 
 def own(domain: str, op: str, function: Decomposition) -> None:
-    """Registers a user's form of an op: asked before all others."""
+    """Registers a user's decomposition of an op; it is tried before all others."""
     SPELLINGS[domain, op] = (function, *(other for other in SPELLINGS.get((domain, op), ()) if other is not function))

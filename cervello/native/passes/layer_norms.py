@@ -1,7 +1,7 @@
-"""Layer normalisations that files write out: ReduceMean, Sub, Pow or Mul, ReduceMean, Add, Sqrt, Div, Mul, Add.
+"""Fuses layer normalisations written as single ops: ReduceMean, Sub, Pow or Mul, ReduceMean, Add, Sqrt, Div, Mul, Add.
 
-One kernel runs them: the mean of a row first, then the squares about it, as the file has it. Scale and shift go with it where they are
-constants of a row. Sums have another order than those of the single nodes, so the last bits differ; they depend on the row alone.
+One kernel computes the mean of a row, then the mean square about it, as the file does. Scale and shift are included if they are constants
+of a row. The order of sums differs from the single nodes, so the last bits differ; results depend on the row only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def with_layer_norms(nodes: Sequence[Node], values: dict[str, Value], outputs: S
         inside = {name for member in chain for name in member.outputs}
         read = Counter(name for member in (*chain, node) for name in member.inputs)
         if any(read[name] != reads[name] for name in inside):
-            continue  # something else reads what lies between
+            continue  # an intermediate value has another consumer
         tail = tuple(int(size) for size in (values[x].shape or ())[axis:])  # type: ignore[arg-type]
         last, scale, shift = _scaled(node, tail, readers, values)
         name = last.outputs[0]
@@ -94,7 +94,7 @@ def _centred(node: Node, makers: Mapping[str, Node], values: Mapping[str, Value]
 
 
 def _square_of(node: Node, values: Mapping[str, Value]) -> str:
-    """What a node squares; "" when it does something else."""
+    """The name of the value that a node squares; "" if it is not a square."""
     if node.op == "Mul" and node.inputs[0] == node.inputs[1]:
         return node.inputs[0]
     exponent = values[node.inputs[1]].constant if node.op == "Pow" else None

@@ -1,4 +1,4 @@
-"""Which axes of a file's inputs and outputs have sizes that it leaves open."""
+"""The dynamic axes of a file's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cervello.native.passes.axis_readings import without_branches
 from cervello.native.passes.batch_axes import Batching, entries_of
 from cervello.native.shapes.infer_shapes import infer
 
-_MOST_NAMES = 200_000  # of operands, inputs and outputs that are looked at, once for each symbol, to see which outputs change with it
+_MOST_NAMES = 200_000  # names visited over all symbols to find the outputs that depend on each
 Open = Mapping[str, Mapping[int, str]]  # symbol by axis of the file's own array, by input or output
 
 
 def open_axes(graph: Graph, batching: Batching, dims: Mapping[str, int], outputs: tuple[str, ...]) -> Open:
-    """Symbols by axis, of inputs as they are declared and of outputs whose shape changes with a symbol's size.
+    """Symbols by axis, for inputs as declared and for outputs whose shape depends on a symbol's size.
 
-    An axis of an output whose rule does not say how it depends on a size is left out, and all axes of outputs in files whose symbols and
-    nodes are too many to follow each symbol through the graph.
+    An output axis is omitted if its shape rule does not give the dependence. All output axes are omitted if the file has too many symbols
+    and nodes to propagate each symbol.
     """
     if not batching.others:
         return {}

@@ -1,12 +1,12 @@
-"""The shapes that a Reshape of one row may have with N rows.
+"""The target shapes for N rows of a Reshape that was exported for one row.
 
-A Reshape keeps the order of elements, so rows stay apart under its target if one size of the target takes all of them: the sizes before it
-divide the elements that lie before a row, and the rest of these is part of the size that is multiplied by N. Several sizes may fit. Which
-one a file means depends on the nodes behind it: of [5, N, 16] as [5, 2, 8], attention needs [5, 2·N, 8]; of [5, N, 2, 8] as [5, 16], a
-linear layer needs [5·N, 16].
+A Reshape keeps the order of elements, so rows stay independent if one size of the target contains all of them: the sizes before it divide
+the number of elements before a row, and the quotient is part of the size that is multiplied by N. Several sizes may fit. The right one
+depends on later nodes: for [5, N, 16] to [5, 2, 8], attention needs [5, 2·N, 8]; for [5, N, 2, 8] to [5, 16], a linear layer needs
+[5·N, 16].
 
-Where the target has a 1 that no such size can take, the file may have had its batch moved there, which for one row is a Reshape too:
-[1, 5, 8] as [5, 1, 8] is for N rows a Transpose.
+If the target has a 1 that no such size can use, the exporter may have moved the batch axis there. For one row this is a Reshape:
+[1, 5, 8] to [5, 1, 8] is a Transpose for N rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequen
 
     Args:
       source: with rows on one axis of a size k·N.
-      stretches: how many stretches of all rows follow each other on that axis.
+      stretches: how often all rows repeat along that axis.
       single: the target's sizes for one row.
       target: as the file has it, with -1 and 0.
     Returns:
@@ -44,7 +44,7 @@ def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequen
             fitting.append(place)
 
     def unlikely(place: int) -> tuple[int, int]:
-        """A size that the file leaves open, then a 1, then the innermost size but the last one."""
+        """The sort key: first a size left open by -1 or 0, then a 1, then the innermost size except the last one."""
         if (target[0] == -1 and place == 0) or (target[place] == 0 and place == axis):
             return 0, 0
         if single[place] == 1:
@@ -55,10 +55,10 @@ def layouts(source: Shape, stretches: int, single: Sequence[int], target: Sequen
 
 
 def moved_rows(source: Shape, stretches: int, single: Sequence[int], plain: Sequence[Shape]) -> list[int]:
-    """Places of the target that rows may move to by a Transpose, as `layouts` has its arguments.
+    """Target axes that a Transpose may move the batch axis to; arguments as in `layouts`.
 
     Args:
-      plain: the layouts; there is no place beside one in which rows have an axis of their own.
+      plain: the layouts; the list is empty if rows have a separate axis in one of them.
     """
     if stretches != 1 or [size for size in source if isinstance(size, Affine)] != [ROWS] or any(ROWS in shape for shape in plain):
         return []

@@ -1,7 +1,7 @@
-"""Finds how often a loop runs whose condition is computed from its own counters.
+"""Computes the trip count of a loop whose condition depends on its own counters only.
 
-tf2onnx writes tf.while_loop and Keras' recurrent layers this way. The condition's part of the body is run ahead, on constants. A loop whose
-number of turns is known has it as its trip count and no condition: its scan outputs have known shapes, and its rows can run together.
+tf2onnx writes tf.while_loop and Keras' recurrent layers this way. The condition's part of the body is evaluated on constants. A loop with a
+known trip count needs no condition: its scan outputs have known shapes, and rows can run together.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from cervello.native.shapes.infer_shapes import results
 _MOST_TURNS = 2048
 _MOST_NODES = 64  # that a condition depends on
 _SMALL = 16  # elements of what they compute
-_WORK = 1 << 14  # of one of them in one turn, as `folding` counts
+_WORK = 1 << 14  # most work per node and iteration, in the units of `folding`
 
 
 def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
-    """The graph with a constant trip count for each loop whose condition is known ahead with inputs of these shapes.
+    """The graph with a constant trip count for each loop whose condition can be evaluated with inputs of these shapes.
 
-    What contradicts itself stays as it is: the inference that follows says what is wrong.
+    An inconsistent loop is left unchanged; the later shape inference reports the error.
     """
     if not any(node.op == LOOP_END and node.inputs[3] for node in graph.nodes):
         return graph
@@ -40,7 +40,7 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
         values[port.name] = Value(port.name, shapes[port.name], port.dtype)
     nodes, constants = list(graph.nodes), dict(graph.constants)
     begun: dict[str, int] = {}
-    until = ""  # ends a stretch that never runs
+    until = ""  # end of a segment that never runs
     for place, node in enumerate(graph.nodes):
         if never_run(node, until):
             values.update((name, Value(name, None, None)) for name in node.outputs if name)
@@ -68,9 +68,9 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
 
 
 def _turns(begin: Node, body: Sequence[Node], end: Node, values: Mapping[str, Value]) -> int | None:
-    """How often a loop runs; None where that depends on data, or on more than is looked at."""
+    """The trip count of a loop; None if it depends on data or exceeds the limits above."""
     if (always := values[end.inputs[3]].constant) is not None and always.all():
-        return None  # the trip count stands already
+        return None  # the trip count is already constant
     n_states = begin.attributes["states"]
     trips, condition = (values[name].constant for name in begin.inputs[:2])
     if (begin.inputs[0] and trips is None) or (begin.inputs[1] and condition is None):
@@ -98,10 +98,10 @@ def _turns(begin: Node, body: Sequence[Node], end: Node, values: Mapping[str, Va
 
 
 def _needed(condition: str, begin: Node, body: Sequence[Node], after: Mapping[str, str]) -> tuple[list[Node], set[str]] | None:
-    """The nodes, in their order, and states that a condition depends on; None where it depends on data of the loop or on ops without numpy.
+    """The nodes in order and the states that a condition depends on; None if it depends on data or on ops without a numpy form.
 
     Args:
-      after: by state, the value it has in the next turn.
+      after: by state, its value in the next iteration.
     """
     makers = {name: node for node in body for name in node.outputs if name}
     taken = set(begin.outputs[4:]) - set(after)
@@ -128,10 +128,10 @@ def _needed(condition: str, begin: Node, body: Sequence[Node], after: Mapping[st
 
 
 def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Array], turn: str, condition: str, most: int) -> int | None:
-    """Runs turns until the condition is false.
+    """Runs iterations until the condition is false.
 
     Args:
-      after: by state, the value it has in the next turn.
+      after: by state, its value in the next iteration.
       at: known values by name; changed.
     """
     left = current()

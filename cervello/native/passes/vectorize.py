@@ -1,7 +1,7 @@
-"""Gives graphs whose inputs are one row as they stand, with no batch in front, a batch of N: every computed value gains an axis.
+"""Vectorizes graphs whose inputs are one row without a batch axis: every computed value gains a leading axis of size N.
 
-Node by node, from a list of ops whose form with one axis more is known; anything else stands in the way and is named. The axis in front
-is then followed by `rows_apart` like any other batch.
+The pass goes node by node, with a rule for each op; the error names an op without a rule. `batch_independence` then checks the new axis
+like any other batch axis.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
     """The graph with N rows in front of every input.
 
     Raises:
-      Baked: with the node that stands in the way.
+      StaticBatchError: names the node that prevents it.
     """
     shapes: dict[str, Shape] = {}
     for port in graph.inputs:
@@ -43,7 +43,7 @@ def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
 
 
 class _Vectorizer:
-    """The state of one lifting; `values`: what everything is for one row, as exported."""
+    """The state of one vectorization; `values`: all values for one row, as exported."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
@@ -65,7 +65,7 @@ class _Vectorizer:
             if not any(name in self.lifted for name in node.inputs):
                 self.nodes.append(node)
                 continue
-            if all(value.data is not None for value in found):  # a shape, a size: known, whatever the rows
+            if all(value.data is not None for value in found):  # a constant shape or size, independent of rows
                 for value in found:
                     self.constants[value.name] = value.data  # type: ignore[assignment]
                 continue
@@ -79,7 +79,7 @@ class _Vectorizer:
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
 
     def rank(self, name: str) -> int:
-        """As exported."""
+        """The rank as exported."""
         return len(self.values[name].shape or ())
 
     def constant(self, data: Any) -> str:
@@ -94,14 +94,14 @@ class _Vectorizer:
         return names[0]
 
     def given(self, node: Node, index: int) -> Array:
-        """An operand that must be constant."""
+        """The data of an operand that must be constant."""
         data = self.values[node.inputs[index]].constant
         if data is None:
             raise StaticBatchError(f"node {node} takes an operand that is not constant")
         return data
 
     def only(self, node: Node, *places: int) -> None:
-        """Refuses rows in any operand but these."""
+        """Refuses rows in operands other than these."""
         if any(name in self.lifted for i, name in enumerate(node.inputs) if i not in places):
             raise StaticBatchError(f"node {node} takes an operand from the row that it must know")
 
@@ -124,7 +124,7 @@ def _elementwise(vectorizer: _Vectorizer, node: Node) -> None:
     rank = max(vectorizer.rank(name) for name in node.inputs if name)
     inputs = []
     for name in node.inputs:
-        if name in vectorizer.lifted and vectorizer.rank(name) < rank:  # sizes of 1 go between the rows and the rest
+        if name in vectorizer.lifted and vectorizer.rank(name) < rank:  # inserts sizes of 1 after the batch axis
             name = vectorizer.add("Unsqueeze", name, vectorizer.constant(np.arange(1, rank - vectorizer.rank(name) + 1)))
         inputs.append(name)
     vectorizer.nodes.append(replace(node, inputs=tuple(inputs)))

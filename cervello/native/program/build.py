@@ -1,4 +1,4 @@
-"""A graph to a runnable program: infer, lower, plan, verify, encode."""
+"""Builds a runnable program from a graph: infer shapes, lower, plan memory, verify, encode."""
 
 from __future__ import annotations
 
@@ -47,20 +47,19 @@ from cervello.native.program.encode import build as encode
 from cervello.spec import PolicySpec, Specs, TensorSpec
 
 Array = np.ndarray[Any, Any]
-_RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # what draws
+_RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # kernels that draw random numbers
 
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """A program with what callers need to know about it.
+    """A program and its properties.
 
     Attributes:
-      spec: inputs and outputs as one agent sees them.
-      batching: how rows enter.
-      graph: what was lowered: in the newest form of its ops, without dead nodes, with its batch where it lies now; a model lets it go,
-        with its copy of the weights.
+      spec: inputs and outputs of one agent.
+      batching: the batch axes of inputs.
+      graph: the lowered graph: newest opset, no dead nodes, final batch axes. `Model` drops it, and with it its copy of the weights.
       slow: nodes outside the planned tier, with the reason.
-      dynamic_outputs: those whose shape depends on data.
+      dynamic_outputs: outputs whose shape depends on data.
     """
 
     program: Program
@@ -75,15 +74,15 @@ class BuildResult:
 
 def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None, shapes: Mapping[str, Shape] | None = None,
           dims: Mapping[str, int] | None = None, batch_axis: BatchAxis = None) -> BuildResult:
-    """Builds a graph with N free where its nodes allow it, for one row at a time where not.
+    """Builds a program with a dynamic batch if the graph allows it, else for one row at a time.
 
     Args:
-      outputs: names of the values to give; the declared outputs when None.
-      shapes: of all inputs, which are then one row as they are; whatever the file declares when None.
+      outputs: names of the values to return; None for the declared outputs.
+      shapes: of all inputs, which are then one row without a batch axis; None for the declared shapes.
       dims: sizes for symbols of the file.
-      batch_axis: where the batch is; None when the graph decides.
+      batch_axis: the batch axis; None lets the graph decide.
     Raises:
-      ModelError: the graph cannot be run.
+      ModelError: the graph cannot run.
     """
     try:
         with budget(graph.constants):
@@ -91,7 +90,7 @@ def build(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None = None
     except CervelloError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        # A file may contradict itself in more ways than ops look for; it is still the file that is wrong.
+        # Shape rules and lowering do not check every possible contradiction in a file; any such failure is a fault of the file.
         raise GraphError(f"model {graph.name!r}: expected a graph without contradictions, got one that fails with "
                          f"{type(error).__name__}: {error}; export the policy again") from error
 
@@ -103,7 +102,7 @@ def _built(graph: Graph, weights: Weights, outputs: tuple[str, ...] | None, shap
     try:
         reading = read_axes(graph, names, dims, shapes, batch_axis)
     except GraphError:
-        check_ops(graph.nodes)  # a reading that the caller chooses does not help where an op has no kernel
+        check_ops(graph.nodes)  # a missing kernel is reported first: another batch axis would not help
         raise
     return _lower(reading, names, weights, open_axes(graph, reading.batching, dims, names))
 
@@ -126,7 +125,7 @@ def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
 
 
 def _smaller_peak(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
-    """The second of two ways to run a graph where it takes less memory at some N and at none more, else the first."""
+    """The second of two lowerings if it needs less memory at some N and more at none, else the first."""
     lives = [arena_plan.lifetimes([step for step in way.steps if step.alive]) for way in (first, second)]
     peaks = [[arena_plan.peak_bytes(each, n_rows) for n_rows in ((1, 7, 64, 1000) if rows_vary else (1,))] for each in lives]
     never_more = all(b <= a for a, b in zip(*peaks, strict=True))
@@ -134,7 +133,7 @@ def _smaller_peak(first: Lowering, second: Lowering, rows_vary: bool) -> Lowerin
 
 
 def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple[Lowering, list[TensorSpec], list[TensorSpec], list[str]]:
-    """A lowering whose inputs and outputs have their places, what callers give and get, and the outputs whose shape depends on data."""
+    """A lowering with input and output buffers assigned, the specs of inputs and outputs, and the outputs whose shape depends on data."""
     graph, values, batching = reading.graph, reading.values, reading.batching
     lowering = Lowering(graph, values, running, reading.stretches)
     inputs: list[TensorSpec] = []
@@ -194,11 +193,11 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: O
 
 
 def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
-    """Where an output's rows lie.
+    """An output's batch axis; -1 if it has none in its shape.
 
     Args:
-      found: where they lay while N was free.
-      first_is_open: whether its first axis has an open size, which may happen to be 1.
+      found: the batch axis when N was dynamic.
+      first_is_open: whether the first axis has a dynamic size, which may be 1 by chance.
     """
     assert value.shape is not None
     if batching.free:

@@ -1,6 +1,6 @@
-"""Batches in pieces: as many rows at a time as the cache holds, as a caller wants, or as threads share out.
+"""Splits batches into chunks: as many rows as fit the cache, as the caller asks for, or as threads share.
 
-Bits do not depend on it (law 1), speed does: a run whose intermediate values outgrow a core's own cache waits for memory.
+Chunking does not change results bitwise (law 1). It changes speed: a run whose intermediate values exceed a core's cache waits for memory.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import numpy as np
 
 from cervello.native.program.encode import Plan, Program
 
-CACHE_BYTES = 1 << 20  # an arena that a core's second-level cache holds
-_STEP_ROWS = 16  # of fewer rows, products read their weights too often
-SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared out with workers that are awake
-_LEAST_ROWS = ((20_000_000, 1), (2_000_000, 4))  # multiply-adds per row, and the rows that are then enough at once
-_PIECE_WORK = 1_000_000  # multiply-adds of a piece worth taking
-_EACH = 4  # pieces per thread: who is late takes fewer
+CACHE_BYTES = 1 << 20  # an arena that fits a core's L2 cache
+_STEP_ROWS = 16  # with fewer rows, products reload their weights too often
+SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared with workers that are awake
+_LEAST_ROWS = ((20_000_000, 1), (2_000_000, 4))  # (multiply-adds per row, the fewest rows per chunk at that cost)
+_PIECE_WORK = 1_000_000  # the fewest multiply-adds per chunk
+_EACH = 4  # chunks per thread, so that a delayed thread takes fewer
 
 Parts = Sequence[tuple[Plan, int]]
 
 
 def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = None) -> Plan:
-    """A plan for rows that may run apart: in pieces of one size and a rest, in one when nothing is won by more.
+    """A plan for independent rows: chunks of one size and a remainder, or one chunk if more do not help.
 
     Args:
       n_rows: at least 1.
-      threads: that may share them.
-      into: a plan whose memory is used again, if all rows run at once in both.
+      threads: the most threads that share the rows.
+      into: a plan whose memory is reused, if both plans have one chunk.
     """
     size = min(n_rows, rows_in_cache(program))
     shared = threads > 1 and program.operations(n_rows) > SPLIT_WORK
@@ -38,7 +38,7 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
         size = min(size, max(-(-n_rows // (threads * _EACH)), least), -(-n_rows // threads))
     if size >= n_rows:
         return program.resolve(n_rows, into if into is not None and not into.parts else None)
-    if shared:  # as many pieces for each thread
+    if shared:  # the same number of chunks for each thread
         count = -(-n_rows // size)
         count = -(-count // threads) * threads
         size = -(-n_rows // count)
@@ -55,7 +55,7 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
 
 
 def _kept(program: Program, size: int) -> Plan:
-    """The plan for a piece, which batches of all sizes share."""
+    """The cached plan for a chunk; batches of all sizes share it."""
     found = program.pieces.get(size)
     if found is None:
         found = program.pieces.setdefault(size, program.resolve(size))
@@ -63,18 +63,18 @@ def _kept(program: Program, size: int) -> Plan:
 
 
 def rows_in_cache(program: Program) -> int:
-    """Rows whose arena is no larger than the cache, or as few as make it worth reading the weights again."""
+    """Rows whose arena fits the cache, but at least as many as amortise reading the weights."""
     fits, per_row = CACHE_BYTES // max(1, program.bytes_per_row), program.work[1]
     least = next((rows for work, rows in _LEAST_ROWS if per_row >= work), _STEP_ROWS)
     return max(least, fits // _STEP_ROWS * _STEP_ROWS if fits >= _STEP_ROWS else fits // 4 * 4)
 
 
 def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:
-    """One plan of several for consecutive rows.
+    """One plan from several for consecutive rows.
 
     Args:
-      parts: plans and how many times each runs; they may have parts themselves.
-      threads: of which as many help as are worth it.
+      parts: (plan, repetitions); a plan may have parts itself.
+      threads: the most threads; small batches use fewer.
     """
     flat = list(_flat(parts))
     if len(flat) == 1 and flat[0][1] == 1:

@@ -1,4 +1,4 @@
-"""How much a step does: the measure by which runs are called long, profiled and compared with the machine's limit."""
+"""Cost of a step in operations, used to classify long runs, to profile, and to compare with the machine's roofline."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from math import prod
 from cervello.native.graph.dims import Dim, NotAffine, product
 from cervello.native.graph.tensors import PackedWeight, Step, Weight
 
-_PER_ELEMENT = 4  # multiply-adds that an element of anything else counts for; an estimate
+_PER_ELEMENT = 4  # multiply-adds counted per element of any other step; an estimate
 
 
 def operations(step: Step) -> Dim:
-    """Multiply-adds of a product, four per element written by anything else; an estimate where kernels share words."""
+    """Multiply-adds of a product; for any other step, four per element written. An estimate where kernels share words."""
     return multiply_adds(step) or elements(step) * _PER_ELEMENT
 
 
 def multiply_adds(step: Step) -> Dim:
-    """Multiply-adds of products, convolutions and recurrent layers; 0 for anything else."""
+    """Multiply-adds of products, convolutions and recurrent layers; 0 for any other step."""
     try:
         if step.kernel.rpartition(".")[2].startswith("recurrent:"):  # reads[0] is [time steps * rows, features]
             size: int = sum(prod(word.shape) for word in step.words if _kind(word) == "panels")
@@ -33,7 +33,7 @@ def multiply_adds(step: Step) -> Dim:
 
 
 def elements(step: Step) -> Dim:
-    """Elements that a step writes; 0 where they grow faster than the batch."""
+    """Elements that a step writes; 0 if their number is not affine in N."""
     try:
         return sum((product(tensor.shape) for tensor in step.writes[:1]), 0)
     except NotAffine:

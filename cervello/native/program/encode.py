@@ -1,7 +1,7 @@
-"""Steps as int64 words: symbolic tables once per model, resolved words for each N.
+"""Encodes steps as int64 words: symbolic tables once per model, resolved words for each N.
 
-`words = const + by_row * N + places[owners]`, where the places are the offsets of the arena's buffers for that N. Resolving is two
-compiled passes, one over the layout and one over the words, so a batch size that was never seen costs microseconds, not a compilation.
+`words = const + by_row * N + places[owners]`, where `places` are the offsets of the arena's buffers for that N. Resolving is two
+compiled passes, one over the layout and one over the words. A new batch size therefore costs microseconds and no compilation.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.nati
 _RESOLVE = f"{_CONTROL}:resolve"
 _REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}
 _PLACE = "cervello.native.kernels.runtime.placing:place"
-LONG_WORK = 2_000_000  # multiply-adds and elements of a run that is worth handing the interpreter to other threads
+LONG_WORK = 2_000_000  # multiply-adds and elements from which a run releases the GIL
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Words [first, end) of planned steps, or one call of a slower tier."""
+    """Words [first, end) of planned steps, or one fallback call."""
 
     first: int
     end: int
@@ -42,18 +42,18 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A program resolved for one N, or a batch in pieces; immutable once built.
+    """A program resolved for one N, or for a batch in chunks; immutable once built.
 
     Attributes:
-      address: of the plan's facts, for the compiled run.
-      arena_bytes: memory a run of it needs.
-      long: whether other Python threads may run meanwhile.
-      words: [W] int64, the resolved program; empty when the plan has parts.
-      places: [1 + 2 B] int64, a zero, the offsets of B buffers in the arena, and their sizes.
-      parts: plans without parts and how many times each runs, for consecutive rows; () for all rows at once.
-      work: multiply-adds and elements, where the plan has parts.
-      helpers: threads beside the caller's that are worth having.
-      alone: the better plan when there are none.
+      address: of `facts`, the header that compiled code reads.
+      arena_bytes: arena size of a run.
+      long: whether a run releases the GIL.
+      words: [W] int64, the resolved program; empty if the plan has parts.
+      places: [1 + 2 B] int64: a zero, the offsets of B buffers in the arena, and their sizes.
+      parts: (plan without parts, repetitions) for consecutive rows; () if all rows run at once.
+      work: multiply-adds and elements, if the plan has parts.
+      helpers: worker threads to use in addition to the caller's.
+      alone: the plan to use if no worker is idle.
     """
 
     n_rows: int
@@ -70,23 +70,23 @@ class Plan:
 
     @property
     def pieces(self) -> Iterator[Plan]:
-        """The plans of the runs, in order."""
+        """The plans of the chunks, in order."""
         for part, times in self.parts or ((self, 1),):
             yield from repeat(part, times)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A model's steps in the form the executor runs. Immutable.
+    """A model's steps in the form that the executor runs. Immutable, except for the cache `pieces`.
 
     Attributes:
       const, by_row, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
-      offsets: word at which each step begins.
-      address: of the tables, one behind the other; table_address: of the layout's.
-      kept: arrays whose addresses are in the words.
+      offsets: the word at which each step begins.
+      address: of const, by_row and owners, which are contiguous; table_address: of the layout table.
+      kept: keepalive of arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
-      bytes_per_row: about what a row adds to the arena.
-      pieces: plans of the sizes that large batches are cut into, filled by `chunking.divide`.
+      bytes_per_row: approximate arena bytes per row.
+      pieces: plans by chunk size, cached by `chunking.divide`.
     """
 
     steps: tuple[Step, ...]
@@ -107,7 +107,7 @@ class Program:
 
     @property
     def labels(self) -> dict[int, int]:
-        """The stretch of steps that begins at a word."""
+        """Segment index by the word at which the segment begins."""
         return {segment.first: i for i, segment in enumerate(self.segments) if segment.host is None}
 
     @property
@@ -115,10 +115,10 @@ class Program:
         return all(segment.host is None for segment in self.segments)
 
     def resolve(self, n_rows: int, into: Plan | None = None) -> Plan:
-        """The plan for n_rows rows (≥ 1) at once; microseconds.
+        """The plan for n_rows rows (≥ 1) in one chunk; takes microseconds.
 
         Args:
-          into: a plan whose memory is used again; nobody may be running it.
+          into: a plan whose memory is reused; it must not be running.
         """
         n_words, n_places = self.const.size, 1 + 2 * len(self.layout.lifetimes)
         if into is None:
@@ -136,16 +136,16 @@ class Program:
         return Plan(n_rows, address, arena_bytes, long, words, facts, places)
 
     def operations(self, n_rows: int) -> int:
-        """Multiply-adds and elements of a run, as `work` counts them."""
+        """Multiply-adds and elements of a run, in the units of `work`."""
         fixed, per_row = self.work
         return fixed + per_row * n_rows
 
     def is_long(self, n_rows: int) -> bool:
-        """Whether other Python threads may run meanwhile."""
+        """Whether a run releases the GIL."""
         return self.operations(n_rows) > LONG_WORK
 
     def failure(self, status: int) -> ExecutionError:
-        """The error for a status above 0 that a run returned: 256 times the byte at which a step begins, and the step's own."""
+        """The error for a status above 0: 256 × the byte offset of the failed step + the kernel's status."""
         at, code = divmod(status, 256)
         step = [step for step in self.steps if step.host is None][self.offsets.index(at // 8)]
         return ExecutionError(f"node {step.node or step.op}: expected to run, got {_REASONS.get(code) or f'status {code}'}")
@@ -201,7 +201,7 @@ def _length(step: Step) -> int:
 
 
 def _starts(steps: Sequence[Step]) -> dict[int, int]:
-    """The word at which each step begins, by its id."""
+    """The word at which each step begins, by the step's id."""
     return dict(zip(map(id, steps), accumulate(map(_length, steps), initial=0), strict=False))
 
 
@@ -219,7 +219,7 @@ def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: l
             array = weights.store(word)
             kept.append(array)
             words.append(_fixed(array.ctypes.data))
-            step.words[i] = PackedWeight(array, word.shape, word.kind)  # so that the original can go
+            step.words[i] = PackedWeight(array, word.shape, word.kind)  # releases the original array
         else:
             const, slope = parts(word)
             words.append((const, slope, 0))

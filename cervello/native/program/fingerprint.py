@@ -1,4 +1,4 @@
-"""What a program does, step by step, in words that are the same wherever and whenever it is built."""
+"""A description of a program's steps that is equal on every machine and in every process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cervello.native.program.encode import Program
 
 
 def described(program: Program, hashes: Mapping[int, str]) -> Iterator[str]:
-    """A text per step: kernel, operands, attributes; constants by their content.
+    """One text per step: kernel, operands, attributes; constants by content hash.
 
     Args:
-      hashes: of constants, by the identity of their arrays.
+      hashes: content hashes of constants, by the id of their arrays.
     """
     for step in program.steps:
         operands = [_operand(tensor, program, hashes) for tensor in step.operands]

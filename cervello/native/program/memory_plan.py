@@ -1,4 +1,4 @@
-"""The memory plan as people read it: sizes, lifetimes, offsets, tiers."""
+"""The memory plan in readable form: sizes, lifetimes, offsets, tiers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PlannedBuffer:
     """One buffer of the arena: half-open lifetime in steps, bytes at N, size as a formula, offset at N.
 
     Attributes:
-      name: of the tensor in it; made_by: the node that writes it first. `label` is both.
+      name: the tensor's name; made_by: the node that writes it first. `label` combines both.
     """
 
     name: str
@@ -32,17 +32,17 @@ class PlannedBuffer:
 
     @property
     def label(self) -> str:
-        """The tensor and what made it."""
+        """The tensor and its producer."""
         return self.name if self.made_by in self.name else f"{self.name} · {self.made_by}"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """One step: the node it stands for, the kernel or tier that runs it, bytes alive while it runs.
+    """One step: its node, the kernel or tier that runs it, and the bytes live while it runs.
 
     Attributes:
-      after: numbers of the steps whose results it reads. inputs, outputs: of the model, that it reads and writes.
-      written_bytes: of its results.
+      after: indices of the steps whose results it reads. inputs, outputs: model inputs it reads and model outputs it writes.
+      written_bytes: bytes of its results.
     """
 
     node: str
@@ -57,20 +57,20 @@ class PlannedStep:
 
 @dataclass(frozen=True, init=False)
 class MemoryPlan:
-    """What a run of N rows keeps in memory. `str(plan)` is a table, `plan.to_svg()` and `plan.to_graph_svg()` are pictures. Made by
+    """The memory of a run of N rows. `str(plan)` is a table; `plan.to_svg()` and `plan.to_graph_svg()` are pictures. Made by
     `Model.plan`.
 
     Attributes:
       name: of the model.
-      fused: nodes that run inside the step of another one.
-      piece_rows: rows at once; fewer than n_rows where the batch runs in pieces, so that they fit the cache. All bytes are for these.
-      arena_bytes: memory of one run; peak_bytes: the largest sum of sizes alive at one step, below which no plan can go.
+      fused: number of nodes fused into the step of another node.
+      piece_rows: rows per chunk; fewer than n_rows if the batch is split to fit the cache. All bytes are for one chunk.
+      arena_bytes: arena size; peak_bytes: the largest sum of live sizes at one step, a lower bound of every plan.
       usage: peak / arena (1.0 for an empty arena).
       weight_bytes: constants in packed form; shared_bytes of them belong to a model given as `share`.
-      partitions: buffers grouped by the offset they share.
-      tiers: steps by tier.
+      partitions: buffers grouped by their offset.
+      tiers: number of steps by tier.
       slow: nodes outside the planned tier, with the reason; those that round floats run one row at a time.
-      one_row: why rows run one at a time; empty when the batch is free.
+      one_row: why rows run one at a time; empty if the batch is dynamic.
     """
 
     name: str
@@ -115,7 +115,7 @@ class MemoryPlan:
 
     @property
     def title(self) -> str:
-        """Which model, how many rows, how many at once."""
+        """The model's name, the rows, and the rows per chunk."""
         return f"{self.name}, N = {self.n_rows}" + (f" in pieces of {self.piece_rows}" if self.piece_rows < self.n_rows else "")
 
     @property
@@ -125,7 +125,7 @@ class MemoryPlan:
 
     @property
     def partitions(self) -> dict[int, tuple[PlannedBuffer, ...]]:
-        """Buffers by the offset they begin at."""
+        """Buffers by offset."""
         found: dict[int, list[PlannedBuffer]] = {}
         for buffer in sorted(self.buffers, key=lambda b: (b.offset, b.first)):
             found.setdefault(buffer.offset, []).append(buffer)
@@ -159,7 +159,7 @@ class MemoryPlan:
         return arena_chart(self.title, boxes, len(self.steps), self.arena_bytes)
 
     def to_graph_svg(self) -> str:
-        """The steps from top to bottom, what flows between them, and the tier of each."""
+        """The steps from top to bottom, the values between them, and the tier of each."""
         from cervello.pictures.graph import GraphNode, graph_chart
         from cervello.pictures.text import size_text
 
@@ -199,8 +199,8 @@ def _ports(tensors: Sequence[Tensor], space: Space) -> tuple[str, ...]:
 
 
 def _flow(steps: Sequence[Step]) -> Iterator[tuple[int, ...]]:
-    """For each step, the numbers of those whose results it reads: the last ones that wrote where it reads."""
-    writers: dict[int, dict[tuple[object, ...], int]] = {}  # by buffer, by the window that was written
+    """For each step, the indices of its producers: the last steps that wrote the bytes it reads."""
+    writers: dict[int, dict[tuple[object, ...], int]] = {}  # by buffer, then by (offset, bytes) written
     for i, step in enumerate(steps):
         found: dict[int, None] = {}
         for tensor in step.reads:

@@ -1,4 +1,4 @@
-"""Whether two ways to run a policy agree, and where in the graph they part: output by output, then tensor by tensor for the worst row."""
+"""Compares two ways to run a policy: output by output, then tensor by tensor for the worst row, to find where they diverge."""
 
 from __future__ import annotations
 

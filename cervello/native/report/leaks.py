@@ -1,4 +1,4 @@
-"""Does a call keep memory? Many calls, and what is allocated before and after them."""
+"""Detects memory leaks of a call: compares allocations before and after many calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLACK_RESIDENT_BYTES = 1 << 20  # allocators keep pages for later
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What `calls` calls left behind; bytes and blocks after less before.
+    """Growth of memory over `calls` calls: bytes and blocks after minus before.
 
     Attributes:
       array_bytes: held by arrays (tracemalloc, numpy's domain).

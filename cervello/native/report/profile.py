@@ -1,4 +1,4 @@
-"""Where a run's time goes: every step of a program alone, with what it computes and what it moves.
+"""Profiles a run: the time of every step of a program alone, with its operations and bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RESOLVED_S = 2e-8  # what is shorter drowns in the time of the call around it
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """What one step takes.
+    """The time of one step.
 
     Attributes:
       node: the node it stands for; op: the node's type, the kind by which steps are summed.

@@ -1,4 +1,4 @@
-"""What this machine allows one core, measured once per process: the rate of multiply-adds on registers, the bandwidth of reads.
+"""Limits of one core of this machine, measured once per process: the rate of multiply-adds on registers, and the read bandwidth.
 
 The least time of a piece of work is the larger of two: its multiply-adds at the register-only rate, and its bytes at the bandwidth
 that the same number of bytes has when it is read again and again. Source: S. Williams et al., "Roofline", CACM 52(4), 2009.

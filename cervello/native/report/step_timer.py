@@ -1,8 +1,8 @@
 """Times the steps of a program one by one, on a context that a full run has filled.
 
-A round goes through the program in order and repeats each step until the clock resolves it, so every step finds what the steps before
-it wrote. A step that overwrites what it reads is repeated on its own results; then its operands are put back and it runs once more, so
-that the steps behind it see what they would see in a run.
+A round runs the program in order and repeats each step until the clock resolves it, so every step reads the results of its producers. An
+in-place step is repeated on its own results; then its operands are restored and it runs once more, so that its consumers read the same
+values as in a run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LEAST_S = 1e-10  # of a step that seems no slower than an empty stretch
 
 
 class Bench:
-    """One run that is taken apart; mutable, used once."""
+    """One run, timed step by step; mutable, used once."""
 
     def __init__(self, model: Model, run: ExecutionContext, plan: Plan, arrays: Sequence[Array], n_inputs: int):
         self._model, self._run, self._whole_plan, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs

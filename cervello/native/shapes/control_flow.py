@@ -1,4 +1,4 @@
-"""What is known of branches and loops: the shapes that marks hand on, and which branches are never taken."""
+"""Shapes through branches and loops, and branches that are never taken."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ENDLESS = np.iinfo(np.int64).max  # turns of a loop that only its condition ends
 
 
 def flow_values(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:
-    """What is known of a mark's results.
+    """Infers the results of a control marker.
 
     Args:
-      settled: no op will be replaced by others any more. Before, nothing is known of the results of one that will be, and of a result
-        that comes from one; after, that is refused.
+      settled: decomposition is complete. Before, results of ops to decompose, and values that depend on them, may be unknown; after,
+        unknown values are refused.
     Raises:
-      GraphError: branches that differ, a state that changes its shape, results of a number of turns that depends on data.
+      GraphError: branches differ, a state changes its shape, or the shape of a result depends on a trip count that depends on data.
     """
     if node.op == BRANCH:
         return [_token(node, _condition(node, values[node.inputs[0]]))]
@@ -39,17 +39,17 @@ def flow_values(node: Node, values: Mapping[str, Value], settled: bool = False) 
 
 
 def _unknown(*values: Value) -> bool:
-    """Whether nothing is known of a value, not even its type: it comes from an op that will be replaced by others."""
+    """Whether a value's dtype is unknown: it depends on an op that is not yet decomposed."""
     return any(value.dtype is None for value in values)
 
 
 def never_run(node: Node, until: str) -> bool:
-    """Whether a node is in a stretch that ends with the mark that reads `until`."""
+    """Whether a node is in a dead segment, which ends with the marker that reads `until`."""
     return bool(until) and not (node.op in FLOW and node.inputs[0] == until)
 
 
 def ending(node: Node, values: Mapping[str, Value]) -> str:
-    """What the mark reads that ends the stretch that never runs and begins behind this node; "" when there is none."""
+    """The input name of the marker that ends the dead segment after this node; "" if none begins here."""
     if node.op not in (BRANCH, OTHERWISE):
         return ""
     taken = values[node.outputs[0]].constant
@@ -92,7 +92,7 @@ def _condition(node: Node, value: Value) -> Array | None:
 
 
 def _handed(value: Value, name: str, taken: Array | None) -> Value:
-    """A value under another name; its data where the branch it comes from is the one that is taken."""
+    """A value under another name; it keeps its data only if its branch is known to be taken."""
     if taken is not None and bool(taken):
         return replace(value, name=name)
     return Value(name, value.shape, value.dtype)
@@ -147,7 +147,7 @@ def _begun(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value
                 raise GraphError(f"node {node}: expected sequences of one length, got {int(turns)} and {length}")
             turns, shape = np.array(length, _I64), (*shape[:axis], *shape[axis + 1:])
         taken.append(Value(name, shape, value.dtype))
-    counter, trips_name, turn, going = node.outputs[:4]  # in a turn, the condition is true
+    counter, trips_name, turn, going = node.outputs[:4]  # the condition is true during an iteration
     count = Value(trips_name, (), _I64) if turns is None else known(trips_name, turns.reshape(()).astype(_I64), True)
     return [Value(counter, (2,), _I64), count, Value(turn, (), _I64), known(going, np.array(True), True), *taken]
 

@@ -1,4 +1,4 @@
-"""Follows shapes, dtypes and constants through a graph whose rows are N, folding what is known ahead.
+"""Propagates shapes, dtypes and constants through a graph with N rows, and folds constants.
 
 This is where shape arithmetic disappears: `Shape → Gather → Concat → Reshape` of a dynamic batch becomes a shape with N in it.
 """
@@ -62,7 +62,7 @@ def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict
 
 
 def results(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:
-    """What is known of a node's results, from what is known of its inputs; `settled`: see `flow_values`."""
+    """Infers a node's results from its inputs; `settled`: see `flow_values`."""
     inputs = [values[name] if name else None for name in node.inputs]
     check_operands(node, inputs)
     if node.op in FLOW and not node.domain:
@@ -124,7 +124,7 @@ def _by_schema(node: Node, inputs: list[Value | None]) -> Inferred:
 
 
 def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
-    """The outputs where they are known ahead."""
+    """The folded outputs of a node with constant inputs; None if it cannot be folded."""
     if node.domain or node.op in RANDOM:
         return None
     if node.op == "Shape" and inputs[0] is not None and inputs[0].shape is not None:
@@ -173,7 +173,7 @@ def _folded(node: Node, inputs: list[Value | None]) -> list[Array] | None:
 
 
 def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -> tuple[int, int]:
-    """Elements and bytes that folding a node makes, as far as they are new: views of its operands take none.
+    """New elements and bytes that folding a node allocates; views of its operands count as 0.
 
     Raises:
       GraphError: more than memory should be spent on; a file of a few hundred bytes can ask for any number.
@@ -190,7 +190,7 @@ def _count(node: Node, inputs: list[Value | None], arrays: list[Array | None]) -
 
 
 def _tidy(array: Array) -> Array:
-    """An object array without N in it becomes an ordinary one."""
+    """Converts an object array without N to int64, or to float64 if it holds floats."""
     if array.dtype != object or symbolic(array):
         return array
     items: list[Any] = array.reshape(-1).tolist()

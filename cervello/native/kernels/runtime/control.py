@@ -1,7 +1,7 @@
-"""The run itself: checking arrays at the door, resolving a program for N rows, handing it over to be executed.
+"""The compiled entry of a run: checks arrays, resolves a program for N rows, and executes it.
 
-The door reads numpy's array struct directly (data, nd, dimensions, descr and flags are part of numpy's stable binary interface),
-because asking an array for its address from Python costs 1 µs. What it does not recognise it reports, and Python takes over.
+The check reads numpy's array struct directly (data, nd, dimensions, descr and flags are part of numpy's stable ABI), because getting an
+array's address in Python costs 1 µs. An array that it does not accept is reported, and Python takes the general path.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, SHAPE, TYPE
 
 @inline
 def _fits(entry, array, array_type, n_rows):
-    """Whether an object is a plain array of the described type and shape; dims of -1 mean n_rows."""
+    """Whether an object is a plain array of the record's dtype and shape; a dim of -1 means n_rows."""
     if word(array + TYPE, 0) != array_type:
         return False
     dtype = word(array + DTYPE, 0)
@@ -105,7 +105,7 @@ def _fits(entry, array, array_type, n_rows):
 
 @inline
 def _apart(door, port, n_rows):
-    """Whether no output among an array and those before it shares memory with another of them: a program may write early and read late."""
+    """Whether this array and the arrays before it do not alias, if one of the pair is an output: a program may write before it reads."""
     entry = door + (ARG_HEADER + port * ARG_WORDS) * 8
     start, output = word(entry, ARG_BASE), word(entry, ARG_OUTPUT)
     end = start + n_rows * word(entry, ARG_ROW_BYTES) + word(entry, ARG_FIXED_BYTES)
@@ -121,7 +121,7 @@ def _apart(door, port, n_rows):
 
 @noinline
 def _door(ctx, objects, n_rows):
-    """Checks arrays and notes their addresses; 0, or -1 - i when array i does not fit as it is."""
+    """Checks arrays and stores their addresses; returns 0, or -1 - i if array i needs a copy."""
     door = word(ctx, CTX_ARGUMENTS)
     array_type = word(door, ARG_ARRAY_TYPE)
     entry, written = door + ARG_HEADER * 8, 0
@@ -143,10 +143,10 @@ def run(ctx, plan, n, objects, n_objects):
 
     Args:
       plan: address of a plan's facts; 0 only checks the arrays.
-      n: with arrays, the rows they must have; without, the first row of the checked arrays to run.
+      n: with arrays, their expected number of rows; without, the first row of the checked arrays to run.
       objects: addresses of n_objects arrays, inputs then outputs.
     Returns:
-      0; -1 - i when array i does not fit as it is; else where the program failed, as `walk` says.
+      0; -1 - i if array i needs a copy; else the status of `run_steps`.
     """
     first = n
     if n_objects != 0:
@@ -161,7 +161,7 @@ def run(ctx, plan, n, objects, n_objects):
 
 @noinline
 def _inward(ctx, n_rows):
-    """What wrappers do to inputs before a run."""
+    """Runs the wrappers' fused ops on inputs before a run."""
     first = word(ctx, CTX_ARGUMENTS) + ARG_HEADER * 8
     slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
     for m in range(word(ctx, CTX_N_FUSED_OPS)):
@@ -191,7 +191,8 @@ def _inward(ctx, n_rows):
 
 @noinline
 def _commit(ctx, n_rows):
-    """What wrappers keep of outputs after a run that succeeded; counts every agent's decision. Returns what `storing.keep` does."""
+    """Stores wrapper state from outputs after a successful run and advances each agent's step counter; returns the result of
+    `storing.keep`."""
     slots, steps = word(ctx, CTX_SLOTS), word(ctx, CTX_STEPS)
     kept = 0
     if word(ctx, CTX_KEEP) != 0:
@@ -206,7 +207,7 @@ def _commit(ctx, n_rows):
 
 @noinline
 def _has_plain_keys(ctx, names):
-    """Whether all keys of a dict are of the type str itself: a key of any other type may run Python when it is compared."""
+    """Whether all keys of a dict are exactly of type str: comparing a key of another type may run Python code."""
     write_i64(ctx, CTX_POSITION, 0)
     while call_c_4(word(ctx, CTX_DICT_NEXT), names, ctx + CTX_POSITION * 8, ctx + CTX_KEY * 8, ctx + CTX_VALUE * 8) != 0:
         if word(word(ctx, CTX_KEY) + TYPE, 0) != word(ctx, CTX_STR_TYPE):
@@ -216,7 +217,7 @@ def _has_plain_keys(ctx, names):
 
 @noinline
 def _found_in_order(ctx, names, output, arrays):
-    """Whether the keys of a dict of the right size are the door's own names, in its order; notes the arrays then. Nothing is compared."""
+    """Stores the arrays of a dict whose keys are the records' own str objects in the same order; compares by identity only."""
     door, following = word(ctx, CTX_ARGUMENTS), word(ctx, CTX_DICT_NEXT)
     write_i64(ctx, CTX_POSITION, 0)
     entry = door + ARG_HEADER * 8
@@ -233,7 +234,7 @@ def _found_in_order(ctx, names, output, arrays):
 
 @noinline
 def _found_by_name(ctx, names, output, arrays):
-    """Looks the arrays of a dict up and notes them; 0, or -1 - i when array i is not there or the dict is not to be trusted."""
+    """Looks up the arrays of a dict and stores them; returns 0, or -1 - i if array i is missing or the dict has unsafe keys."""
     if not _has_plain_keys(ctx, names):
         return -1
     door, get = word(ctx, CTX_ARGUMENTS), word(ctx, CTX_DICT_GET)
@@ -250,7 +251,7 @@ def _found_by_name(ctx, names, output, arrays):
 
 @noinline
 def _made(ctx, names, arrays, n_rows):
-    """Puts fresh arrays for n_rows rows into an empty dict and notes them; False for want of memory."""
+    """Allocates arrays of n_rows rows into an empty dict and stores them; False if out of memory."""
     door, sizes = word(ctx, CTX_ARGUMENTS), stack_words(ARG_MOST_DIMS)
     entry = door + ARG_HEADER * 8
     for i in range(word(door, ARG_BUFFERS)):
@@ -259,7 +260,7 @@ def _made(ctx, names, arrays, n_rows):
             for d in range(n_dims):
                 size = word(entry, ARG_DIMS + d)
                 write_i64(sizes, d, n_rows if size < 0 else size)
-            call_c_1(word(ctx, CTX_INCREF), descr)  # the next line takes a reference
+            call_c_1(word(ctx, CTX_INCREF), descr)  # the next call steals a reference
             array = call_c_int_2_int(word(ctx, CTX_ARRAY_EMPTY), n_dims, sizes, descr, 0)
             status = 1
             if array != 0:
@@ -275,7 +276,7 @@ def _made(ctx, names, arrays, n_rows):
 
 @noinline
 def _count_references(ctx, function):
-    """Calls Py_IncRef or Py_DecRef for every array that was found in a dict."""
+    """Calls Py_IncRef or Py_DecRef for every array found in a dict."""
     door = word(ctx, CTX_ARGUMENTS)
     n_buffers = word(door, ARG_BUFFERS)
     arrays = door + (ARG_HEADER + n_buffers * ARG_WORDS) * 8
@@ -286,7 +287,7 @@ def _count_references(ctx, function):
 
 @noinline
 def _run_found(ctx, plan, n, objects, n_objects):
-    """What `run_named` does with arrays that have passed the door."""
+    """The part of `run_named` that follows the check of arrays."""
     door = word(ctx, CTX_ARGUMENTS)
     moves = n_objects != 2 and n_objects != 6
     if n_objects != 2:
@@ -310,20 +311,20 @@ def _run_found(ctx, plan, n, objects, n_objects):
 
 
 def run_named(ctx, plan, n, objects, n_objects):
-    """As `run`, with arrays found by name in two dicts, inputs and outputs. Looking names up here and not in Python saves half of the
-    time that a small policy takes.
+    """Like `run`, with arrays looked up by name in two dicts, inputs and outputs. The compiled lookup instead of one in Python halves the
+    time of a small policy.
 
-    A plan of 0 only checks the arrays and notes whose rows they are; the form that makes the wrappers' moves needs a plan.
+    A plan of 0 only checks the arrays and stores the agent arrays. Fused wrapper ops need a plan.
 
-    An empty dict of outputs is filled with fresh arrays, where it is of the type that CTX_RESULTS_TYPE names.
+    An empty outputs dict of the type in CTX_RESULTS_TYPE is filled with new arrays.
 
-    The dicts alone are a run without agents; `ExecutionContext.set_noise` has said where random ops draw from.
+    Two objects, the dicts, are a run without agents; `ExecutionContext.set_noise` sets the noise source before.
 
-    Three objects more say whose rows they are: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth says which
-    rows are deterministic (bools, or None). Without it no row is, the wrappers' moves are made, graphs after the program run, and every
-    agent's counter is advanced after a success; a fifth, which may be anything, does the same with the fourth. State that is not finite
-    makes the status NONFINITE then, or -1 where a wrapper refuses it. A plan in pieces may then be over before all rows have run, when
-    CTX_UNTIL says so: CTX_RUN tells how many have.
+    Three more objects describe the agents: slots (int64 by row), step counters (int64 by slot), noise keys. A fourth is the deterministic
+    flags (bool by row, or None). Without a fourth, no row is deterministic, the fused wrapper ops and the chained graphs run, and each
+    agent's step counter is advanced on success. A fifth object of any kind enables the same with the fourth. In these two forms,
+    nonfinite state gives the status NONFINITE, or -1 if a wrapper refuses it. A chunked plan may then stop at the deadline CTX_UNTIL;
+    CTX_RUN is the number of rows that ran.
     """
     door = word(ctx, CTX_ARGUMENTS)
     inputs, outputs = word(objects, 0), word(objects, 1)
@@ -338,7 +339,7 @@ def run_named(ctx, plan, n, objects, n_objects):
         return -1
     arrays = door + (ARG_HEADER + word(door, ARG_BUFFERS) * ARG_WORDS) * 8
     status = 0
-    for output in range(1 if makes else 2):  # a call that stands here once is compiled once
+    for output in range(1 if makes else 2):  # a loop: one call site is compiled once
         names = inputs if output == 0 else outputs
         if status == 0 and not _found_in_order(ctx, names, output, arrays):
             status = _found_by_name(ctx, names, output, arrays)
@@ -349,7 +350,7 @@ def run_named(ctx, plan, n, objects, n_objects):
     status = _door(ctx, arrays, n)
     if status != 0:
         return status
-    lets_others_run = plan != 0 and word(plan, PLAN_RELEASES_GIL) != 0  # other Python threads, which may take the arrays out of the dicts
+    lets_others_run = plan != 0 and word(plan, PLAN_RELEASES_GIL) != 0  # other threads may remove arrays from the dicts
     if lets_others_run:
         _count_references(ctx, word(ctx, CTX_INCREF))
     status = _run_found(ctx, plan, n, objects, n_objects)
@@ -359,7 +360,7 @@ def run_named(ctx, plan, n, objects, n_objects):
 
 
 def resolve(target, const, by_row, owners, places, n_words, n_rows):
-    """target[i] = const[i] + by_row[i] * n_rows + places[owners[i]]: a program's words for one N."""
+    """Computes a program's words for one N: target[i] = const[i] + by_row[i] * n_rows + places[owners[i]]."""
     for i in range(n_words):
         write_i64(target, i, word(const, i) + word(by_row, i) * n_rows + word(places, word(owners, i)))
     return 0

@@ -1,4 +1,4 @@
-"""Running resolved plans: the steps of one, or the pieces of a batch one after another."""
+"""Runs resolved plans: the steps of one plan, or the chunks of a batch one after another."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from cervello.native.kernels.abi import (
 
 @noinline
 def run_steps(program, end, ctx):
-    """Runs the steps in order; 0, or the offset of the failing step * 256 + its status.
+    """Runs the steps in order; returns 0, or the byte offset of the failed step * 256 + its status.
 
-    A status below 0 is a jump: JUMP + words from the step to the next one. One that leads out of the program is handed on, as JUMP +
-    words from the program's start.
+    A kernel status below 0 is a jump: JUMP + the words from this step to the next one. A jump outside [program, end) is returned as JUMP +
+    the words from the start of this segment.
     """
     step = program
     while step < end:
@@ -53,7 +53,7 @@ def run_steps(program, end, ctx):
             return (step - program) * 256 + status
         if status < 0:
             step += (status - JUMP) * 8
-            if step < program or step >= end:  # words of a slower tier's steps there are none, so the end is another stretch's beginning
+            if step < program or step >= end:  # a jump past this segment lands at another segment's start
                 return JUMP + (step - program) // 8
         else:
             step += word(step, STEP_WORDS) * 8
@@ -62,7 +62,7 @@ def run_steps(program, end, ctx):
 
 @noinline
 def piece(ctx, door, plan, first):
-    """Runs a plan without parts on the arrays noted at a door, from row `first` on."""
+    """Runs a plan without parts on the arrays noted in the argument records, from row `first` on."""
     entry = door + ARG_HEADER * 8
     for i in range(word(door, ARG_BUFFERS)):
         write_i64(ctx, CTX_SPACES + FIRST_BUFFER + i, word(entry, ARG_BASE) + first * word(entry, ARG_ROW_BYTES))
@@ -75,9 +75,9 @@ def piece(ctx, door, plan, first):
 
 @noinline
 def _look_at_clock(ctx):
-    """Nanoseconds."""
+    """Reads the clock; nanoseconds."""
     if word(ctx, CTX_CLOCK_WRITES) != 0:
-        call_c_1(word(ctx, CTX_CLOCK), ctx + CTX_NOW * 8)  # its result is an int of 32 bits, and nothing can go wrong
+        call_c_1(word(ctx, CTX_CLOCK), ctx + CTX_NOW * 8)  # returns a 32-bit int status, which is ignored: the call cannot fail
     else:
         write_i64(ctx, CTX_NOW, call_c_0(word(ctx, CTX_CLOCK)))
     return word(ctx, CTX_NOW)
@@ -85,7 +85,7 @@ def _look_at_clock(ctx):
 
 @noinline
 def _in_time(ctx, first, n_rows):
-    """Whether a piece is expected to be over in time, by what its rows are said to take, or have taken in this batch."""
+    """Whether a chunk is expected to end before the deadline, by the measured time per row of this batch, else by the estimate."""
     now = _look_at_clock(ctx)
     if word(ctx, CTX_SURE) == 0:
         write_i64(ctx, CTX_SURE, first)
@@ -107,10 +107,10 @@ def _pieces(ctx, plan, first):
             if limited and first > 0:
                 n_rows = word(part, PLAN_ROWS)
                 if first + n_rows > word(plan, PLAN_ROWS) or not _in_time(ctx, first, n_rows):
-                    break  # the next part may have smaller pieces
+                    break  # the next part may have smaller chunks
             status = piece(ctx, door, part, first)
             if status != 0:
-                if limited and first > 0:  # the rows before it have run; it will be the first piece of another batch
+                if limited and first > 0:  # the rows before it are done; this chunk is the first of the next batch
                     write_i64(ctx, CTX_RUN, first)
                     return 0
                 return status
@@ -123,9 +123,9 @@ def _pieces(ctx, plan, first):
 
 @noinline
 def execute(ctx, plan, first):
-    """Runs a plan on the noted arrays from row `first` on; 0, or where the program failed, as `run_steps` says."""
+    """Runs a plan on the noted arrays from row `first` on; returns 0, or the status of `run_steps`."""
     mode = pin_float_mode()
-    if word(plan, PLAN_RELEASES_GIL) != 0:  # long enough to let other Python threads run meanwhile
+    if word(plan, PLAN_RELEASES_GIL) != 0:  # long enough to release the GIL
         thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
         status = _pieces(ctx, plan, first)
         call_c_1(word(ctx, CTX_RESTORE_THREAD), thread)
@@ -136,7 +136,7 @@ def execute(ctx, plan, first):
 
 
 def segment(ctx, program, end):
-    """Runs a stretch of a program between two steps of a slower tier."""
+    """Runs a segment of a program between two fallback steps."""
     mode = pin_float_mode()
     status = run_steps(program, end, ctx)
     restore_float_mode(mode)

@@ -1,4 +1,4 @@
-"""A request's frame to its reply's frame: what is fixed is compared, what changes is copied, the batch runs between."""
+"""Answers a request frame with a reply frame: compares the fixed bytes, copies the variable ones, and runs the batch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _packed_bytes(value):
 
 @noinline
 def _pack(at, value):
-    """Writes an integer below 2³² as msgpack does, in the fewest bytes; how many."""
+    """Writes an integer below 2³² in msgpack's shortest form; returns the number of bytes."""
     n_bytes = _packed_bytes(value)
     if n_bytes > 1:
         write_u8(at, 0, 0xCC if n_bytes == 2 else 0xCD if n_bytes == 3 else 0xCE)
@@ -69,15 +69,15 @@ def _copy(block, first, end):
 
 
 def answer_frame(block, plan, n_bytes, objects, n_objects):
-    """Answers a frame of the form that a block describes.
+    """Answers a frame of the format that a block describes.
 
     Args:
       block: address of the words of `frame_words`.
-      plan, objects, n_objects: as `control.run_named` takes them.
-      n_bytes: of the frame that has come.
+      plan, objects, n_objects: as in `control.run_named`.
+      n_bytes: of the received frame.
     Returns:
-      0, and nothing has happened, when the frame is of another form or the batch does not run. Else start * 2 + end * 32, which say where
-      the reply's frame lies; and 1 more when state that is not finite is to be reported.
+      0 if the frame has another format or the batch does not run; nothing is changed then. Else start * 2 + end * 32, the byte range of the
+      reply frame, plus 1 if nonfinite state must be reported.
     """
     frame = word(block, FRAME)
     if n_bytes != word(block, FRAME_BYTES):

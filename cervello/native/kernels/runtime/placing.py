@@ -1,4 +1,4 @@
-"""Where buffers lie for one N: piles settle, and the lowest counts. See `cervello.native.memory.arena_plan`."""
+"""Resolves buffer offsets for one N: tries each stacking order and keeps the smallest arena. See `cervello.native.memory.arena_plan`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ALIGNMENT = 64
 
 @noinline
 def _resolve_offsets(places, sizes, pile, end):
-    """Puts every buffer of a pile on the highest of those beneath it; the bytes they take in all."""
+    """Sets each buffer's offset to the highest end of the buffers below it; returns the arena's size in bytes."""
     total = 0
     while pile < end:
         buffer, count = word(pile, 0), word(pile, 1)
@@ -25,12 +25,12 @@ def _resolve_offsets(places, sizes, pile, end):
 
 
 def place(places, table, n_rows):
-    """Offsets of all buffers for one N, after a zero for operands that lie elsewhere; the arena's bytes.
+    """Writes the offsets of all buffers for one N; returns the arena's size in bytes.
 
     Args:
-      places: room for 1 + 2 B words, B buffers: the zero, the offsets, and sizes.
-      table: B, the number of piles, (const, slope) of each size, and each pile: its words, then by buffer from the bottom up
-        (buffer, how many are beneath it, those).
+      places: [1 + 2 B] words for B buffers: a zero for operands outside the arena, the offsets, and the sizes.
+      table: B, the number of stacking orders, (const, slope) of each size, and each order: its number of words, then for each buffer in
+        order (buffer, the number of buffers below it, their indices).
     """
     n_buffers, n_piles = word(table, 0), word(table, 1)
     sizes = places + (n_buffers + 1) * 8

@@ -1,8 +1,8 @@
-"""Several threads on one batch: pieces are taken from a counter, so who is late or interrupted only takes fewer.
+"""Runs one batch on several threads: threads take chunks from a shared counter, so a delayed thread takes fewer.
 
-Workers wait in compiled code that holds no lock of the interpreter's: a brief spin, then asleep on a lock of Python's thread library.
-Whoever is about to sleep says so first and looks once more; whoever brings news takes the word back and, if it was there, wakes him.
-Both do it with exchanges, so one of the two always sees the other.
+Workers wait in compiled code without the GIL: they spin briefly, then sleep on a lock of Python's thread library. A thread that goes to
+sleep sets its sleeping flag and then checks for work once more. The waker publishes the work, clears the sleeping flag and, if it was set,
+releases the lock. Both use atomic exchanges, which are full fences, so at least one of the two sees the other.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from cervello.native.kernels.abi import (
 )
 from cervello.native.kernels.runtime.execution import piece
 
-_IDLE_SPINS = 1_000  # about 20 µs: the next batch of the same tick
-_LAST_SPINS = 5_000  # about 100 µs: the others' last pieces
+_IDLE_SPINS = 1_000  # about 20 µs: waits for the next batch of the same tick
+_LAST_SPINS = 5_000  # about 100 µs: waits for the last chunks of other threads
 _STOP = -1
 _NO_MORE = 1 << 40
 
 
 @noinline
 def _claim(job, ctx):
-    """Runs pieces until there are none left."""
+    """Runs chunks until none are left."""
     plan, door = word(job, JOB_PLAN), word(word(job, JOB_CONTEXT), CTX_ARGUMENTS)
     n_pieces = word(plan, PLAN_PIECES)
-    at, begin, first = plan + PLAN_WORDS * 8, 0, 0  # the part that has the piece, and the piece and row it begins with
+    at, begin, first = plan + PLAN_WORDS * 8, 0, 0  # the chunk's part, and the part's first chunk and row
     while True:
         taken = add(job, JOB_NEXT, 1)
         if taken >= n_pieces:
@@ -72,16 +72,16 @@ def _claim(job, ctx):
 
 @noinline
 def _sleep(block, sleeping, changed, unchanged, acquire, lock):
-    """Sleeps while word `changed` of a block is or is not 0, as `unchanged` says; may also wake without a reason."""
+    """Sleeps while word `changed` of a block is 0 (`unchanged` True) or nonzero (False); spurious wake-ups are possible."""
     exchange(block, sleeping, 1)
-    if (add(block, changed, 0) == 0) == unchanged or exchange(block, sleeping, 0) == 0:  # in the last case somebody is waking us
+    if (add(block, changed, 0) == 0) == unchanged or exchange(block, sleeping, 0) == 0:  # the second case: a waker has cleared the flag
         call_c_2(acquire, lock, 1)
     return 0
 
 
 @noinline
 def _offer(worker):
-    """The next job for a worker; waits for it."""
+    """Waits for the next job of a worker and takes it."""
     while True:
         for _ in range(_IDLE_SPINS):
             if load(worker, WORKER_JOB) != 0:
@@ -93,7 +93,7 @@ def _offer(worker):
 
 
 def work(worker):
-    """A worker's life: until it is told to stop."""
+    """A worker thread's main loop; it returns after `stop`."""
     thread = call_c_0(word(worker, WORKER_SAVE_THREAD))
     job = _offer(worker)
     while job != _STOP:
@@ -113,7 +113,7 @@ def work(worker):
 
 
 def run_parallel(job):
-    """Runs a job with the workers it names; 0, or where a piece failed, as `walk` says."""
+    """Runs a job with its workers; returns 0, or the status of a failed chunk, as from `run_steps`."""
     ctx, n_workers, release = word(job, JOB_CONTEXT), word(job, JOB_N_WORKERS), word(job, JOB_RELEASE)
     thread = call_c_0(word(ctx, CTX_SAVE_THREAD))
     store(job, JOB_STATUS, 0)
@@ -128,7 +128,7 @@ def run_parallel(job):
     mode = pin_float_mode()
     _claim(job, ctx)
     restore_float_mode(mode)
-    for i in range(n_workers):  # who has not begun need not: nothing is left
+    for i in range(n_workers):  # takes the job back from workers that have not begun: no chunk is left
         if exchange(word(job, JOB_WORDS + 2 * i), WORKER_JOB, 0) == job:
             add(job, JOB_PENDING, -1)
     spins = 0
@@ -144,7 +144,7 @@ def run_parallel(job):
 
 
 def stop(worker, release):
-    """Ends an idle worker's life."""
+    """Stops an idle worker."""
     exchange(worker, WORKER_JOB, _STOP)
     if exchange(worker, WORKER_SLEEPING, 0) == 1:
         call_c_1(release, word(worker, WORKER_LOCK))

@@ -1,1 +1,1 @@
-"""What each ONNX op means: its result shape (`shapes`) and its planned steps (one file per family)."""
+"""Lowering rules of ONNX ops, one family per file."""

@@ -53,7 +53,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
 
 
 def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:
-    """In the place of q where that is free and fits: a row of q has been read for good when its row of the result is written."""
+    """In place of q if q has no later consumer and fits: each row of q is read completely before its row of the result is written."""
     free = name not in lowering.places and q.buffer.space is Space.ARENA and q.buffer.readers == 1
     expanded = any(stride == 0 and size != 1 for size, stride in zip(q.shape, q.strides, strict=True))  # rows of q share their memory
     if not free or expanded or q.shape != lowering.shape(name) or q.strides[-1] != 4:

@@ -1,7 +1,7 @@
-"""If, Loop and Scan, by the marks they are laid out with (see `frontend.control_flow`).
+"""Lowers If, Loop and Scan from their control markers (see `frontend.control_flow`).
 
-Their steps lie in the program like any others, with jumps between, and their buffers in the one arena: what turns read from around them
-is kept until the last turn is over, what they hold for themselves is planned as if there were one.
+Their steps are in the program like any others, with jumps between, and their buffers are in the same arena. Values that a loop's body reads
+from outside stay live until the last iteration ends; buffers inside the body are planned for one iteration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 
 @dataclass(frozen=True, slots=True)
 class _Loop:
-    """What the mark behind a loop has to know of the one in front."""
+    """State that a loop's end marker needs from its begin marker."""
 
     begin: Step
     again: Step  # where a turn begins
@@ -30,7 +30,7 @@ class _Loop:
 
 
 def _label(lowering: Lowering) -> Step:
-    """A place to jump to; not among the steps yet."""
+    """A jump target; not yet emitted."""
     node = lowering.node
     return Step(LABEL, (), (), [], node.op if node else "", str(node) if node else "")
 

@@ -1,4 +1,4 @@
-"""Where a convolution's taps lie, for either of its kernels, and what each kernel would cost."""
+"""Offsets of a convolution's taps for both of its kernels, and a cost estimate of each kernel."""
 
 from __future__ import annotations
 

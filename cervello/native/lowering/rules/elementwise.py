@@ -75,7 +75,7 @@ def activation(lowering: Lowering, node: Node) -> Activation | None:
 
 
 def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | None]:
-    """Takes the activation that alone reads a value into the step that makes it: the name of the result, and the activation or None."""
+    """Fuses an activation that is the only consumer of a value as an epilogue; returns the result's name, and the activation or None."""
     reader = lowering.only_reader(name)
     act = activation(lowering, reader) if reader is not None and reader.inputs[0] == name else None
     if reader is None or act is None:

@@ -1,4 +1,4 @@
-"""Ops without a kernel: a step that calls numpy, or onnx's reference implementation, on views of the arena."""
+"""Fallback for ops without a kernel: a step that calls numpy, or onnx's reference implementation, on views of the arena."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class HostCall:
-    """One node on a slower tier.
+    """One node on a fallback tier.
 
     Attributes:
       operands: a tensor in the arena, a constant array, a name kept from an earlier host step, or None.
       results: a tensor to copy to, or the name under which the array is kept.
       tier: "numpy" or "reference".
-      row_axes: where rows lie in each operand, then in each result; None where all rows share it.
+      row_axes: the batch axis of each operand, then of each result; None if all rows share it.
     """
 
     node: Node

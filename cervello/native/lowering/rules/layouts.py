@@ -14,7 +14,7 @@ _RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 
 
 def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
-    """Takes a Reshape, the Transpose that alone reads it and the Reshape that alone reads that as one view of `source`, where there is one.
+    """Lowers a Reshape, its only consumer Transpose, and that one's only consumer Reshape as one view of `source`, if one exists.
 
     Heads of attention are joined with the batch, moved and parted again: alone, the first Reshape would have to copy.
     """

@@ -19,7 +19,7 @@ NARROW = 8  # up to this many columns have lanes along K, where that is long eno
 
 
 def segments_for(k: int, width: int) -> int:
-    """Into how many partial sums a product is cut: a property of the step, never of the rows (law 1).
+    """The number of partial sums of a product: a property of the step, independent of the number of rows (law 1).
 
     A narrow product has too few sums in flight to hide the latency of an addition; cutting K gives it more.
     """

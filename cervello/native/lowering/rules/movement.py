@@ -1,4 +1,4 @@
-"""Ops that move or rename elements: views where strides can say it, one copy where not."""
+"""Ops that move or rename elements: a view if strides can express it, else one copy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from cervello.native.shapes.rules.basic import axis_of
 
 
 def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
-    """Gives the operands of every Concat a place inside its result, so that their producers write there directly.
+    """Requests that the operands of every Concat are written directly into its result.
 
     Args:
-      early: all operands, which keeps the whole result alive from its first operand on; else only the one that is made last, unless
-        the result is a caller's array.
+      early: place all operands, so that the result is live from its first operand on; else place only the operand that is produced last,
+        unless the result is a caller's array.
     """
     makers = {name: node for node in nodes for name in node.outputs}
     for node in reversed(nodes):  # outer Concats first: an inner one then lands inside them

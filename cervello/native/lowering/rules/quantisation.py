@@ -90,7 +90,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 
 def _back_at_once(lowering: Lowering, node: Node) -> tuple[Node, int] | None:
-    """The Dequantize that alone reads a quantised value, with the same zero point, and whether it multiplies by the same scale or by 1."""
+    """The Dequantize that is the only consumer of a value, with the same zero point, and 1 if the scale is the same, 0 if it is 1."""
     reader = lowering.only_reader(node.outputs[0])
     if reader is None or reader.op != "Dequantize" or reader.domain or reader.inputs[0] != node.outputs[0]:
         return None

@@ -1,6 +1,6 @@
-"""What kernels touch: for every kernel the bytes of each operand that its words let it read and write.
+"""Extents: for every kernel, the byte range of each operand that it reads or writes, computed from its words.
 
-One file per family, each registers its kernels; `check_extents` is what the verifier calls.
+One file per family registers its kernels. The verifier calls `check_extents`.
 """
 
 from cervello.native.memory.extents import (  # noqa: F401  (each registers its kernels)

@@ -1,6 +1,6 @@
-"""What blocks touch: compiled functions on contiguous runs, which loops, products and convolutions call by address.
+"""Extents of blocks: compiled functions on contiguous elements, which loops, products and convolutions call by address.
 
-A block says, from the elements it is called for and its parameters, the bytes of its target and of each source.
+A block's declaration gives the byte ranges of its target and sources from its element count and parameters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Block:
 
     Attributes:
       n_sources: operands besides the target.
-      n_parameters: words it reads behind the loop's own.
+      n_parameters: words it reads after the loop's own.
       reach: (count, parameters) → spans of target and sources.
       each: whether it maps float32 elements one by one, so that it may run in place on what a product wrote.
       weights: parameters that are addresses of `count` float32; those that may be 0 instead are named in `optional`.
@@ -62,7 +62,7 @@ def _broadcast_mask(parameters: Sequence[Any]) -> int:
 
 
 def _float_pair(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-    """As `kernels.binary._block`: one operand at most stands still, and is read for no elements too."""
+    """Like `kernels.binary._block`: at most one operand is broadcast; a broadcast operand is read even for 0 elements."""
     broadcast_mask, run = _broadcast_mask(parameters), dense(count * 4)
     return run, (run if broadcast_mask in (0, 2) else (0, 4)), ((0, 4) if broadcast_mask == 2 else run)
 
@@ -90,7 +90,7 @@ def _choice(item: int | None) -> Reach:
 
 
 def _triple(result: int, *items: int) -> Reach:
-    """Three operands of these sizes in bytes, each of which may stand still; nothing is read for no elements."""
+    """Three operands of these sizes in bytes, each of which may be broadcast; nothing is read for 0 elements."""
     def reach(count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
         broadcast_mask = _broadcast_mask(parameters)
         return dense(count * result), *(dense(item if count > 0 and broadcast_mask & bit else count * item)
@@ -100,7 +100,7 @@ def _triple(result: int, *items: int) -> Reach:
 
 
 def _row_to(n_bytes: int, least: int = 0, item: int = 4) -> Reach:
-    """A row to one result; `least`: elements that are read in any case, `item`: bytes of each."""
+    """Reduces a row to one result; `least`: elements that are always read, `item`: bytes of each."""
     return lambda count, parameters: (dense(n_bytes), dense(max(count, least) * item))
 
 
@@ -157,7 +157,7 @@ _OWN = Block(1, 0, _FLOATS, each=True)
 
 
 def block_at(reference: str) -> Block:
-    """The declaration of a block; one of the user's own maps float32 elements, as `ops.elementwise` makes them.
+    """The declaration of a block; a user's block maps float32 elements, as `ops.elementwise` defines.
 
     Raises:
       PlanError: a block of the package has none.

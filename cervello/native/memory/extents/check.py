@@ -1,4 +1,4 @@
-"""Proves of every step that its words let its kernel touch no byte outside what its operands hold, for every N."""
+"""Proves for every step and every N that its kernel accesses no byte outside its operands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cervello.native.kernels.schemas import SCHEMAS
 from cervello.native.memory.arena_plan import extent
 from cervello.native.memory.extents.declaration import KERNELS, Bounds, constants, held_bytes, values
 
-MOST_ROWS = 1 << 40  # no memory holds as many; what holds for 1 and for these holds between them, see `declaration`
+MOST_ROWS = 1 << 40  # more than any memory holds; a bound valid at 1 and at this N is valid between, see `declaration`
 
 
 def check_extents(steps: Sequence[Step], rows_vary: bool) -> None:
-    """Checks what each step's kernel declares. A kernel without a declaration is a user's own, of which the tensors are known alone.
+    """Checks the declaration of each step's kernel. A kernel without a declaration is a user's; only its tensors are checked.
 
     Raises:
-      PlanError: a kernel would touch bytes outside a tensor or constant, or its words are not those that it reads.
+      PlanError: a kernel would access bytes outside a tensor or constant, or its words do not match its schema.
     """
     known = {id(step) for step in steps}
     for step in steps:

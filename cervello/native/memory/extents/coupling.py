@@ -1,4 +1,4 @@
-"""What pairwise coupling touches."""
+"""Extents of pairwise coupling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a kernel says what it touches: from the values of its words (`native.kernels.schema`) the bytes of each operand.
+"""Declarations of extents: the byte range of each operand from the values of a kernel's words (`native.kernels.schema`).
 
 Every bound is a sum of products of counts, rows and strides with coefficients of at least 0, or a maximum of such sums. Since a number of
 rows has neither a negative constant nor a negative slope, and constant and slope of a stride have one sign, a high end is convex in N and
@@ -28,8 +28,8 @@ KERNELS: dict[str, Bounds] = {}
 
 
 def kernel(references: str) -> Callable[[Bounds], Bounds]:
-    """Declares what kernels "module:name …" touch, whose words are in `native.kernels.schemas`: a function from the words at one N, with
-    parameters as `more` and N as `n_rows`, to bytes relative to each operand or constant. What is not named is not touched."""
+    """Declares the extents of kernels "module:name …", whose words are in `native.kernels.schemas`. The decorated function maps the words
+    at one N, with parameters as `more` and N as `n_rows`, to byte ranges relative to each operand or constant. Others are not accessed."""
     def declare(bounds: Bounds) -> Bounds:
         KERNELS.update((PREFIX + reference, bounds) for reference in references.split())
         return bounds
@@ -57,7 +57,7 @@ def values(schema: Schema, words: Sequence[Any], n_rows: int) -> SimpleNamespace
 
 
 def repeated(schema: Schema, words: Sequence[Any], n_rows: int) -> list[SimpleNamespace]:
-    """The words of several records, one behind the other."""
+    """The words of consecutive records."""
     n = schema.n_words
     return [values(schema, words[i:i + n], n_rows) for i in range(0, len(words), n)]
 
@@ -85,7 +85,7 @@ def number(name: str, kind: str, word: Any, n_rows: int) -> int:
     """A word that is a number, for N = n_rows.
 
     Raises:
-      PlanError: it is none, below what its kind allows, or depends on N in a way its kind does not.
+      PlanError: it is not a number, is below its kind's minimum, or depends on N although its kind does not.
     """
     if type(word) is int and (word >= 0 or kind in ("stride", "int")):
         return word
@@ -111,15 +111,15 @@ def held_bytes(word: Weight | PackedWeight) -> int:
 
 
 def content(word: Weight | PackedWeight) -> np.ndarray[Any, Any]:
-    """The constant behind a word that is stored as it is."""
+    """The constant behind a word, if it is stored unpacked."""
     return np.asarray(word.array if isinstance(word, PackedWeight) else word.data)
 
 
 def expect(holds: bool, what: str, got: Any) -> None:
-    """Refuses words for which the kernel has no bounds.
+    """Refuses words for which the kernel's bounds are not valid.
 
     Raises:
-      PlanError: always where `holds` is false.
+      PlanError: `holds` is false.
     """
     if not holds:
         raise PlanError(f"expected {what}, got {got}")

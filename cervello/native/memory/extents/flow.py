@@ -1,4 +1,4 @@
-"""What branches and loops touch."""
+"""Extents of branches and loops."""
 
 from __future__ import annotations
 

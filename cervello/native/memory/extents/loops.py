@@ -1,4 +1,4 @@
-"""What loops around blocks, reductions and copies touch."""
+"""Extents of loops around blocks, of reductions and of copies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cervello.native.memory.extents.spans import Span, dense, joined, walked
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
-    """Spans of a block's target and sources, where it fits the loop and its constants hold what it reads."""
+    """Spans of a block's target and sources, after a check that it fits the loop and that its constants are large enough."""
     expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
     spans = block.spans(count, parameters)
     for i in block.weights:
@@ -26,7 +26,7 @@ def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[A
 
 
 def in_place_activation(w: Any) -> None:
-    """An activation of a product or convolution runs on the elements that were written, so it touches no others."""
+    """Checks an activation of a product or convolution: it must run in place on the written elements."""
     if w.activation is not None:
         expect(w.activation.each, "an activation that maps float32 elements", w.activation)
         block_spans(w.activation, 1, 0, w.more)
@@ -67,11 +67,11 @@ def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span
 
 
 def short_scratch(count: int) -> int:
-    """Bytes in which `reduce_short` turns rows of `count` float32."""
+    """Scratch bytes in which `reduce_short` transposes rows of `count` float32."""
     return (count + 24) * 64
 
 
-LONG_SCRATCH = 26 * 64  # bytes in which `reduce_by_sixteen` does
+LONG_SCRATCH = 26 * 64  # scratch bytes in which `reduce_by_sixteen` transposes rows
 
 
 @kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_")
@@ -106,7 +106,7 @@ def _columns(w: Any) -> Mapping[str, Span]:
 
 
 def copied(w: Any) -> tuple[Span, Span]:
-    """What a strided copy reads and writes."""
+    """The spans that a strided copy writes and reads."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
     return walked((0, w.itemsize), w.sizes, w.source_by), walked((0, w.itemsize), w.sizes, w.target_by)
 

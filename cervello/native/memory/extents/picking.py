@@ -1,4 +1,4 @@
-"""What ops by computed indices and random ops touch. Indices are checked at the run against the sizes declared here."""
+"""Extents of gather, scatter and random ops. Kernels check indices at run time against the sizes declared here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cervello.native.memory.extents.spans import Span, dense, walked
 
 _DEPTH = 5
 _NOISE_BLOCK = 80  # bytes of the words of a noise kernel
-_SHORT, _SHORT_SCRATCH = 16, 18 * 64  # classes of lines that run sixteen at a time, and what they work in
+_SHORT, _SHORT_SCRATCH = 16, 18 * 64  # most classes of lines that run sixteen at a time, and their scratch bytes
 
 
 def _index_bytes(n_bytes: int) -> int:
@@ -25,7 +25,7 @@ def _gather(w: Any) -> Mapping[str, Span]:
 
 
 def _elements(w: Any) -> tuple[Span, Span, Span]:
-    """Of the named elements, the indices, and what is moved."""
+    """Spans of the indexed elements, the indices, and the moved elements."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
     return (walked((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
             walked((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), walked((0, w.itemsize), w.sizes, w.other_by))
@@ -49,7 +49,7 @@ def _scatter_elements(w: Any) -> Mapping[str, Span]:
 
 
 def _blocks(w: Any) -> tuple[Span, Span, Span]:
-    """Of the named blocks, the tuples of indices, and what is moved."""
+    """Spans of the indexed blocks, the index tuples, and the moved blocks."""
     expect(w.depth <= _DEPTH, f"tuples of up to {_DEPTH} indices", w.depth)
     n_tuples = w.batches * w.tuples
     named = walked(dense(w.block), [*w.sizes[:w.depth], w.batches, min(w.tuples, 1)], [*w.strides[:w.depth], w.batch_by, 0])

@@ -1,4 +1,4 @@
-"""What products touch: with packed weights, with computed operands, in attention and in recurrent cells."""
+"""Extents of products: with packed weights, with computed operands, in attention and in recurrent cells."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cervello.native.memory.extents.loops import LONG_SCRATCH, block_spans, in_p
 from cervello.native.memory.extents.spans import Span, dense, walked, whole
 
 _SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
-_ROWS, _SHORT = 48, 64  # rows of scores at a time, and numbers in rows that are turned as a whole, as `kernels.attention` has them
+_ROWS, _SHORT = 48, 64  # rows of scores at a time, and the longest row that is transposed, as in `kernels.attention`
 
 
 def packed(k: int, width: int, segments: int) -> Span:
-    """Panels that a product reads, whole ones."""
+    """The whole panels that a product reads."""
     expect(segments in (1, 2, 4) and (segments == 1 or -(-k // segments) * (segments - 1) <= k),
            f"1, 2 or 4 segments of {k} terms, none of them empty", segments)
     return dense(_columns(width, segments) * k * 4)
 
 
 def bias(width: int, segments: int) -> Span:
-    """What a product reads of its bias, whole panels."""
+    """The bias elements that a product reads, in whole panels."""
     return dense(_columns(width, segments) * 4)
 
 
@@ -83,7 +83,7 @@ def _attend(w: Any) -> Mapping[str, Span]:
 
 
 def _operand(w: Any, op: Any) -> Span:
-    """What one elementwise op of an attention reads beside the scores."""
+    """The span of the other operand of one elementwise op on attention scores."""
     expect(op.mask in (0, 1 if op.on_left else 2), "a block whose scores move", op.mask)
     expect(op.block.each, "an op on float32", op.block)
     spans = block_spans(op.block, 2, w.n, [op.mask])
@@ -91,7 +91,7 @@ def _operand(w: Any, op: Any) -> Span:
 
 
 def _cell(w: Any, gates: int) -> dict[str, Span]:
-    """What both cells touch."""
+    """The spans that both recurrent cells share."""
     row = w.rows * w.hidden * 4
     width = gates * w.hidden
     return {"x": walked(dense(w.features * 4), [w.steps * w.rows], [w.lda]), "h0": dense(row) if w.has_h0 else None,

@@ -1,4 +1,4 @@
-"""Stretches of bytes relative to an address, as (low, high), half-open; None where nothing is touched."""
+"""Byte ranges relative to an address, as half-open (low, high); None if nothing is accessed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def dense(n_bytes: int) -> Span:
 
 
 def walked(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
-    """What loops of these sizes touch that move by these strides and touch `span` each time."""
+    """The range covered by nested loops of these sizes and strides that access `span` in each iteration."""
     if span is None:
         return None
     low, high = span
@@ -29,11 +29,11 @@ def walked(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
 
 
 def joined(*spans: Span) -> Span:
-    """The least stretch that holds all of them."""
+    """The smallest range that contains all spans."""
     some = [span for span in spans if span is not None]
     return (min(low for low, _ in some), max(high for _, high in some)) if some else None
 
 
 def whole(n: int, multiple: int) -> int:
-    """n rounded up."""
+    """n rounded up to a multiple."""
     return -(-n // multiple) * multiple

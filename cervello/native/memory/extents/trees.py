@@ -1,4 +1,4 @@
-"""What decision trees touch: their nodes are constants, so every way through them is known."""
+"""Extents of decision trees: nodes are constants, so every path is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What convolutions and poolings touch."""
+"""Extents of convolutions and poolings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cervello.native.memory.extents.declaration import PANEL, content, expect, k
 from cervello.native.memory.extents.loops import in_place_activation
 from cervello.native.memory.extents.spans import Span, dense, joined, walked, whole
 
-_FILTERS, _BLOCK = 8, 48  # of a packed block, and pixels whose results are turned together, as the kernels have them
+_FILTERS, _BLOCK = 8, 48  # filters of a packed block, and pixels whose results are transposed together, as in the kernels
 
 
 def _image(w: Any) -> Span:
@@ -18,7 +18,7 @@ def _image(w: Any) -> Span:
 
 
 def _taps(w: Any, n_bytes: int) -> Span:
-    """Bytes from a pixel's address to the first and behind the last of its taps, of n_bytes each."""
+    """Bytes from a pixel's address to the start of its first tap and the end of its last one; a tap has n_bytes."""
     offsets = content(w.offsets)
     expect(offsets.dtype == "int64" and offsets.size >= w.k, f"{w.k} offsets of taps", offsets.shape)
     taps = offsets.reshape(-1)[:w.k]

@@ -1,1 +1,1 @@
-"""Ops that are replaced by others, by family."""
+"""Decompositions of ops, one family per file."""

@@ -1,4 +1,4 @@
-"""Attention in products and a softmax, which are then fused into one step where nothing is seen of what lies between.
+"""Decomposes Attention into products and a softmax; `fusion` makes one step of them if the intermediate values have no other consumer.
 
 Source: ONNX operator specification, Attention-23 to 25: grouped queries, masks, caches, soft cap, causal and sliding windows; a query
 that may look at nothing gives zeros.

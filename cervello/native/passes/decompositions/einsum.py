@@ -49,7 +49,7 @@ def _einsum(s: GraphBuilder) -> bool:
 
 
 def _pair(s: GraphBuilder, a: str, left: str, b: str, right: str, wanted: set[str], sizes: dict[str, Dim]) -> tuple[str, str] | None:
-    """One product; the letters that nobody wants are summed."""
+    """One product; letters that are not needed later are summed."""
     shared = [letter for letter in left if letter in right]
     batch = [letter for letter in shared if letter in wanted]
     summed = [letter for letter in shared if letter not in wanted]
