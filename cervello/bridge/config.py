@@ -14,7 +14,8 @@ from cervello.errors import ConfigurationError, MissingFileError
 
 _PATHS = ("token_file", "record", "ready_file")
 _LISTS = ("listen", "allow_origin")
-_NUMBERS: dict[str, tuple[type, ...]] = {"max_wait_us": (int,), "drain_s": (int, float), "reload_interval_s": (int, float)}
+_NUMBERS: dict[str, tuple[type, ...]] = {"max_wait_us": (int,), "busy_poll_us": (int,), "drain_s": (int, float),
+                                         "reload_interval_s": (int, float)}
 _TEXTS = ("metrics", "server")
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from cervello.agents import Policy, Watch, watch
 from cervello.bridge import compiled_answer
+from cervello.bridge.busy_poll import BUSY_POLL_US, BusyPoll
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
 from cervello.bridge.link import Link
-from cervello.bridge.lookout import Lookout
 from cervello.bridge.rounds import CLOSED
 from cervello.bridge.session import Carrier, Session
 from cervello.bridge.tokens import Tokens
@@ -33,20 +33,21 @@ class Core:
     Args:
       policies: by name, with their files.
       folder: what swaps may reach.
+      busy_poll_us: microseconds of busy polling after an answer, at most; 0 switches it off.
     Attributes:
       server, server_id: what `hello` tells; the id is another one in every process.
       draining: it is going away.
     """
 
     def __init__(self, policies: Mapping[str, tuple[Policy, Path]], folder: Path, *, limits: Limits, tokens: Tokens, max_wait_us: int,
-                 record: Path | None, server: str):
+                 record: Path | None, server: str, busy_poll_us: int = BUSY_POLL_US):
         self.limits, self.tokens, self.server = limits, tokens, server
         self.server_id = secrets.randbelow((1 << 32) - 1) + 1
         self.began_s = time.monotonic()
         self.draining = False
         self.bad_frames = self.refused = self.internal_errors = 0
         self._loop = asyncio.get_running_loop()  # a client may ask before all listeners are open
-        self.lookout = Lookout(self._loop)
+        self.busy_poll = BusyPoll(self._loop, busy_poll_us)
         self.sessions: set[Session] = set()
         self._names: dict[str, int] = {}
         self._floor = 0

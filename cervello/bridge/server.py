@@ -19,6 +19,7 @@ from typing import Any
 from cervello.agents import Policy
 from cervello.bridge import websocket_carrier
 from cervello.bridge.addresses import Address, parse
+from cervello.bridge.busy_poll import BUSY_POLL_US
 from cervello.bridge.core import Core
 from cervello.bridge.folder import load_all
 from cervello.bridge.limits import Limits
@@ -42,6 +43,7 @@ class Options:
       max_wait_us: how long an inference may wait for company. record: a folder for recordings.
       ready_file: gets the addresses once all are open. drain_s: for the way out. metrics: host:port of Prometheus metrics.
       limits: of connections. reload_interval_s: how often files are looked at. server: the name that `hello` tells.
+      busy_poll_us: microseconds that the event loop polls after an answer before it sleeps, at most; 0 switches polling off.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     reload_interval_s: float = 0.5
     server: str = "cervello"
+    busy_poll_us: int = BUSY_POLL_US
 
 
 class Server:
@@ -100,7 +103,8 @@ class Server:
                 raise ConfigurationError(f"listen {address}: expected a token file for an address that other machines reach, got none; "
                                          "give --token-file, or listen on 127.0.0.1")
         core = Core(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits, tokens=tokens,
-                    max_wait_us=options.max_wait_us, record=options.record, server=options.server)
+                    max_wait_us=options.max_wait_us, record=options.record, server=options.server,
+                    busy_poll_us=options.busy_poll_us)
         server = cls(options, core)
         try:
             for address in addresses:

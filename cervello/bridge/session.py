@@ -124,7 +124,7 @@ class Session:
             reply = worker.answer_at_once(layout, number, body, received_s)
             if reply is not None:
                 self._carrier.send(reply)
-                core.lookout.answered()
+                core.busy_poll.answered()
                 if self._carrier.received is not None and worker.may_run_on_loop:
                     self._note_answer(worker, layout, self._carrier.received)
                 return True

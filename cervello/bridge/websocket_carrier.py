@@ -92,7 +92,7 @@ class WebSocketCarrier:
         reply = compiled.answer(n_bytes, received_s)
         if reply is not None:
             self.send(reply[LENGTH.size:])
-            self._core.lookout.answered()
+            self._core.busy_poll.answered()
         elif compiled.is_over:
             del session.compiled[n_bytes]
         return reply is not None
