@@ -112,7 +112,8 @@ def test_a_server_sleeps_again_when_its_client_rests(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "file", "poll_us"), [
-    ([], "", BUSY_POLL_US), ([], "busy_poll_us = 50", 50), (["--busy-poll-us", "0"], "", 0), (["--busy-poll-us", "0"], "busy_poll_us = 50", 0)])
+    ([], "", BUSY_POLL_US), ([], "busy_poll_us = 50", 50), (["--busy-poll-us", "0"], "", 0),
+    (["--busy-poll-us", "0"], "busy_poll_us = 50", 0)])
 def test_the_polling_time_comes_from_the_command_line_then_from_the_file(
         line: list[str], file: str, poll_us: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "serve.toml").write_text(file)
