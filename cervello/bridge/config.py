@@ -1,4 +1,4 @@
-"""`serve.toml`: the options of a server in a file; what the command line says counts more."""
+"""`serve.toml`: the options of a server in a file; the command line takes precedence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXTS = ("metrics", "server")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options that a file gives; paths in it are relative to it.
+    """Reads the options of a file; paths in it are relative to its folder.
 
         listen = ["tcp://127.0.0.1:5577"]
         token_file = "tokens"
@@ -29,7 +29,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         agents = 4096
 
     Raises:
-      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key or a value that makes no sense, with its place.
+      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key or a bad value; the message names its place.
     """
     where = Path(path)
     at = f"config {str(where)!r}"
@@ -67,6 +67,6 @@ def _checked(at: str, key: str, value: Any, folder: Path) -> Any:
 
 
 def options(folder: Path, config: Path | None, given: dict[str, Any]) -> Options:
-    """A server's options: those given, else the file's, else the usual ones."""
+    """A server's options: the given ones, else the file's, else the defaults."""
     found = {} if config is None else read(config)
     return Options(folder, **{**found, **{key: value for key, value in given.items() if value not in (None, [])}})
