@@ -1,4 +1,4 @@
-"""Checks the bytes of a message before decoding: depth, lengths, types. Allocates no memory."""
+"""Checks the bytes of a message before decoding: depth, lengths, types. Uses constant memory."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ class Worker:
                 block = until is not None and until > time.perf_counter()
 
     def _until(self, waiting: Sequence[Job]) -> float | None:
-        """Time to wait for more requests: half of the time left for the most urgent one, so that there is time to run."""
+        """Time to wait for more requests: at most half of the earliest deadline, so that there is time to run."""
         times = []
         for job in waiting:
             if job.method == "infer":

@@ -1,4 +1,4 @@
-"""`cervello serve`: a folder of policies for games on the other side of a socket."""
+"""`cervello serve`: serves a folder of policies to games over sockets."""
 
 from __future__ import annotations
 
