@@ -1,4 +1,4 @@
-"""Where a server listens and a client connects."""
+"""Addresses of servers: TCP, Unix sockets and WebSockets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cervello.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """tcp://host:port, unix:/path or ws://host:port.
+    """An address: tcp://host:port, unix:/path or ws://host:port.
 
     Attributes:
-      scheme: "tcp", "unix" or "ws". host, port: of the network. path: of a Unix socket.
+      scheme: "tcp", "unix" or "ws". host, port: of TCP and WebSockets. path: of a Unix socket.
     """
 
     scheme: str
@@ -30,7 +30,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach the address."""
         if self.scheme == "unix" or self.host == "localhost":
             return True
         try:
@@ -40,10 +40,10 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """An address.
+    """Parses an address.
 
     Raises:
-      ConfigurationError: it is none.
+      ConfigurationError: the text is no address.
     """
     wrong = ConfigurationError(f"address {text!r}: expected tcp://host:port, unix:/path or ws://host:port, got something else")
     if not isinstance(text, str):

@@ -1,4 +1,4 @@
-"""`begin`, `end`, `reward`, `snapshot` and `restore`: checked completely, then done."""
+"""`begin`, `end`, `reward`, `snapshot` and `restore`: each request is checked completely before it takes effect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OVERHEAD = 64  # bytes of a reply beside its bins
 
 
 def begin(hosted: Hosted, job: Job) -> dict[str, Any]:
-    """Agents begin."""
+    """Begins agents."""
     crowd, ids = job.link.crowd(hosted.name), job.agents or []
     crowd.check_absent(ids)
     given = job.params.get("streams")
@@ -38,12 +38,12 @@ def begin(hosted: Hosted, job: Job) -> dict[str, Any]:
 
 
 def derived(hosted: Hosted, link: Link, ids: Sequence[int], begun: Sequence[int]) -> Array:
-    """[n] int64, the streams of agents whose client gives none."""
+    """[n] int64, the noise streams of agents whose client gives none."""
     return streams.derive(link.client, link.before, hosted.name, ids, begun)
 
 
 def start(hosted: Hosted, link: Link, ids: Sequence[int], chosen: Array, begun: Sequence[int]) -> None:
-    """Agents begin, or none of them when there are too many."""
+    """Begins all agents, or none of them when there are too many."""
     link.reserve(len(ids))
     keys = hosted.new_keys(ids)
     try:
@@ -63,13 +63,13 @@ def _enter(hosted: Hosted, link: Link, ids: Sequence[int], keys: Sequence[int], 
 
 
 def note_episodes(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
-    """Episodes of agents that have begun are recorded from here on."""
+    """Starts recording the episodes of agents that have begun."""
     if hosted.recorder is not None and link.records and ids:
         hosted.recorder.begin(ids, link.crowd(hosted.name).find(ids))
 
 
 def undo(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
-    """Agents that began for a request that is refused have not begun."""
+    """Undoes the begin of agents whose request is refused."""
     crowd = link.crowd(hosted.name)
     members = crowd.forget(ids)
     hosted.count(crowd, -len(ids))
@@ -83,7 +83,7 @@ def undo(hosted: Hosted, link: Link, ids: Sequence[int]) -> None:
 
 def leave(hosted: Hosted, link: Link, ids: Sequence[int], observations: Mapping[str, Array] | None = None,
           terminated: Array | bool = False, truncated: Array | bool = True) -> None:
-    """Agents that have begun end."""
+    """Ends agents that have begun."""
     crowd = link.crowd(hosted.name)
     members = crowd.remove(ids)
     if hosted.recorder is not None:
@@ -98,7 +98,7 @@ def leave(hosted: Hosted, link: Link, ids: Sequence[int], observations: Mapping[
 
 
 def end(hosted: Hosted, job: Job) -> dict[str, Any]:
-    """Agents end; their final observations are recorded."""
+    """Ends agents and records their final observations."""
     ids = job.agents or []
     job.link.crowd(hosted.name).find(ids)
     terminated, truncated = (flags(name, job.params.get(name), len(ids)) for name in ("terminated", "truncated"))
@@ -109,7 +109,7 @@ def end(hosted: Hosted, job: Job) -> dict[str, Any]:
 
 
 def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
-    """Rewards of steps that were inferred."""
+    """Records rewards of steps that were inferred."""
     ids = job.agents or []
     crowd = job.link.crowd(hosted.name)
     members = crowd.find(ids)
@@ -134,7 +134,7 @@ def reward(hosted: Hosted, job: Job) -> dict[str, Any]:
 
 
 def snapshot(hosted: Hosted, job: Job) -> dict[str, Any]:
-    """Agents as bytes."""
+    """The snapshot of agents, as bytes."""
     crowd = job.link.crowd(hosted.name)
     ids = list(crowd.members) if job.agents is None else job.agents
     keys = [member.key for member in crowd.find(ids)]
@@ -147,7 +147,7 @@ def snapshot(hosted: Hosted, job: Job) -> dict[str, Any]:
 
 
 def restore(hosted: Hosted, job: Job) -> dict[str, Any]:
-    """Agents of a snapshot begin where it has them; others of this connection end, or go on."""
+    """Begins the agents of a snapshot in its state. Other agents of this connection end; with `keep` they continue."""
     link, crowd = job.link, job.link.crowd(hosted.name)
     keep = flag("keep", job.params.get("keep"))
     try:
@@ -176,14 +176,14 @@ def restore(hosted: Hosted, job: Job) -> dict[str, Any]:
 
 
 def close(hosted: Hosted, link: Link) -> None:
-    """A connection is gone: its agents end as truncated."""
+    """Ends the agents of a closed connection as truncated."""
     if hosted.name in link.crowds:
         leave(hosted, link, list(link.crowds[hosted.name].members))
         del link.crowds[hosted.name]
 
 
 def _fits(job: Job, n_bytes: int, result: Mapping[str, Any]) -> bool:
-    """Whether the client takes a reply whose bins have so many bytes."""
+    """Whether a reply with so many bytes of bins is within the client's limit."""
     most = job.link.frame_bytes
     return n_bytes + _OVERHEAD <= most or (n_bytes <= most and len(answer(job.id or 0, result)) <= most)
 
@@ -192,7 +192,7 @@ def _fits(job: Job, n_bytes: int, result: Mapping[str, Any]) -> bool:
 
 
 def too_long(most: int) -> Refusal:
-    """A reply that the client or the server does not take."""
+    """The refusal of a reply that is longer than the client or the server accepts."""
     return bad("frame_bytes", f"expected a reply of at most {most} bytes, got a longer one; ask for less at a time")
 
 
@@ -208,7 +208,7 @@ def stream_numbers(value: Any, n: int) -> Array:
 
 
 def optional_int(name: str, value: Any) -> int | None:
-    """An integer that may be left out."""
+    """An optional integer."""
     if value is None:
         return None
     found = whole(value)
@@ -218,7 +218,7 @@ def optional_int(name: str, value: Any) -> int | None:
 
 
 def flag(name: str, value: Any) -> bool:
-    """A bool that may be left out."""
+    """An optional bool."""
     if value is None:
         return False
     if type(value) is not bool:
@@ -227,7 +227,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def flags(name: str, value: Any, n_rows: int) -> Array:
-    """[n] bool, of one bool or a byte each; False where left out."""
+    """[n] bool, from one bool or a byte each; False where it is left out."""
     if value is None or type(value) is bool:
         return np.full(n_rows, bool(value))
     data = as_bytes(name, value)
@@ -242,7 +242,7 @@ def rows_of(field: str, specs: Mapping[str, Row], given: Any, n_rows: int, compl
     """Rows by name.
 
     Args:
-      complete: all that have no default must be there; those left out get their default.
+      complete: every tensor without a default is required; the others get their default when they are left out.
     """
     by_name = as_map(given)
     if by_name is None:

@@ -23,11 +23,11 @@ class Code(IntEnum):
 
 
 class Refusal(Exception):
-    """A request that is answered with an error; nothing has changed.
+    """Raised for a request that is answered with an error; it changes nothing.
 
     Attributes:
       code: one of `Code`.
-      data: `field`, `agents` or `versions`, by the protocol.
+      data: `field`, `agents` or `versions`, as the protocol defines them.
     """
 
     def __init__(self, code: Code, text: str, **data: Any):
@@ -36,9 +36,9 @@ class Refusal(Exception):
 
 
 class BadFrame(Exception):
-    """Bytes after which a connection cannot go on."""
+    """Raised for bytes after which a connection is closed."""
 
 
 def bad(field: str, text: str) -> Refusal:
-    """A bad request: the key, or key and name, and what is wrong with it."""
+    """The refusal of a bad request: the key, or key and name, and the reason."""
     return Refusal(Code.BAD_REQUEST, f"{field}: {text}", field=field)

@@ -1,7 +1,7 @@
-"""A request whose layout is known, from its frame to the reply's frame in one compiled call.
+"""Answers a request of known layout in one compiled call, from its frame to the reply's frame.
 
-It compares what is fixed, copies the rows, runs the batch and writes the reply; see `kernels.runtime.frames`. A frame of another form,
-and a batch that takes another way or fails, are left as they are: others look at them.
+The call compares the constant bytes, copies the rows, runs the batch and writes the reply; see `kernels.runtime.frames`. A frame of another
+layout has no effect here, nor has a batch that needs another path or fails; the ordinary path handles them.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from cervello.bridge.worker import Worker
 
 _RUN, _ANSWER = "cervello.native.kernels.runtime.control:run_named", "cervello.native.kernels.runtime.frames:answer_frame"
-WORTH_IT = 32  # requests of one form that were answered at once, after which it gets a compiled call
+WORTH_IT = 32  # requests of one layout that were answered at once before it gets a compiled call
 _TICK_BYTES = 5  # of a tick in a reply, at most
 
 
 def link() -> None:
-    """Compiles now what would else be compiled when the first request comes."""
+    """Compiles the kernels ahead of the first request."""
     if objects.is_known():
         linker.link((_RUN, _ANSWER))
 
 
 class CompiledAnswer:
-    """Answers frames of one layout, for one version of the policy and as long as no agent of its crowd begins or ends. Mutable: it owns
-    the columns and the reply. Used on the event loop.
+    """Answers frames of one layout, for one version of the policy, until an agent of its crowd begins or ends. Mutable: it owns the columns
+    and the reply. Used on the event loop.
 
     Attributes:
       version: of the policy that decides. n_bytes: of a frame.
-      is_over: it answers nothing any more, since the policy was swapped.
+      is_over: the policy was swapped, so no further frame is answered.
     """
 
     __slots__ = ("_batch", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_has_tick", "_late_s", "_link", "_members", "_n_rows",
@@ -96,10 +96,10 @@ class CompiledAnswer:
 
     @classmethod
     def of(cls, session: Session, worker: Worker, layout: Layout, received: Array) -> CompiledAnswer | None:
-        """The compiled call for a layout whose agents have begun; None where there is none.
+        """Makes the compiled call for a layout whose agents have begun; None where compiled code does not support it.
 
         Args:
-          received: [bytes] uint8, into which frames are received.
+          received: [bytes] uint8, the buffer that receives frames.
         """
         if not objects.is_known() or received.ctypes.data % 8 or not layout.is_plain:
             return None
@@ -109,13 +109,14 @@ class CompiledAnswer:
         return cls(session, worker, layout, batch, received)
 
     def answer(self, n_bytes: int, received_s: float) -> bytearray | None:
-        """The frame of the reply to the frame that was received last, alone; None, and nothing has happened, where another way is to be
-        taken.
+        """Answers the frame that was received last, alone.
 
         Args:
-          n_bytes: of the frame. received_s: when its last byte had come, on `time.perf_counter`.
+          n_bytes: of the frame. received_s: when its last byte was received, on `time.perf_counter`.
+        Returns:
+          the frame of the reply; None, without any effect, where another path is needed.
         """
-        # One function, since the code of each that is called must come from memory again after the pause between two requests.
+        # One function: after the pause between two requests, the code of each called function is loaded from memory again.
         worker, session, crowd = self._worker, self._session, self._crowd
         if (session.waiting or worker.n_passed or worker.gathered or self._crowd_version != crowd.membership_version
                 or not worker.expects_only(self._link) or worker.closing or worker.swapping or session.core.draining
@@ -131,7 +132,7 @@ class CompiledAnswer:
         if not found:
             return None
         if found & 1:
-            asyncio.get_running_loop().call_soon(self._batch.engine.report)  # aloud, when this is answered
+            asyncio.get_running_loop().call_soon(self._batch.engine.report)  # logged after this reply
         now, counts = perf_counter(), self._counts
         counts.ran(self._n_rows, now - began_s, (began_s - received_s,))
         counts.requests += 1
@@ -144,7 +145,7 @@ class CompiledAnswer:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the policy was swapped: this keeps the old one alive, and answers nothing any more."""
+        """Whether the policy was swapped. This object then only keeps the old policy alive."""
         return self.version != self._policy.version
 
 

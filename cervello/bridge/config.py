@@ -1,4 +1,4 @@
-"""`serve.toml`: the options of a server in a file; what the command line says counts more."""
+"""`serve.toml`: the options of a server in a file; the command line takes precedence."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from cervello.errors import ConfigurationError, MissingFileError
 
 _PATHS = ("token_file", "record", "ready_file")
 _LISTS = ("listen", "allow_origin")
-_NUMBERS: dict[str, tuple[type, ...]] = {"max_wait_us": (int,), "drain_s": (int, float), "reload_interval_s": (int, float)}
+_NUMBERS: dict[str, tuple[type, ...]] = {"max_wait_us": (int,), "busy_poll_us": (int,), "drain_s": (int, float),
+                                         "reload_interval_s": (int, float)}
 _TEXTS = ("metrics", "server")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options that a file gives; paths in it are relative to it.
+    """Reads the options of a file; paths in it are relative to its folder.
 
         listen = ["tcp://127.0.0.1:5577"]
         token_file = "tokens"
@@ -28,7 +29,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         agents = 4096
 
     Raises:
-      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key or a value that makes no sense, with its place.
+      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key or a bad value; the message names its place.
     """
     where = Path(path)
     at = f"config {str(where)!r}"
@@ -66,6 +67,6 @@ def _checked(at: str, key: str, value: Any, folder: Path) -> Any:
 
 
 def options(folder: Path, config: Path | None, given: dict[str, Any]) -> Options:
-    """A server's options: those given, else the file's, else the usual ones."""
+    """A server's options: the given ones, else the file's, else the defaults."""
     found = {} if config is None else read(config)
     return Options(folder, **{**found, **{key: value for key, value in given.items() if value not in (None, [])}})

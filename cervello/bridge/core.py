@@ -1,4 +1,4 @@
-"""What all connections of a server share: policies and their threads, limits, tokens."""
+"""The state that all connections of a server share: policies and their threads, limits, tokens."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 from cervello.agents import Policy, Watch, watch
 from cervello.bridge import compiled_answer
+from cervello.bridge.busy_poll import BUSY_POLL_US, BusyPoll
 from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.bridge.limits import Limits
 from cervello.bridge.link import Link
-from cervello.bridge.lookout import Lookout
 from cervello.bridge.rounds import CLOSED
 from cervello.bridge.session import Carrier, Session
 from cervello.bridge.tokens import Tokens
@@ -28,25 +28,26 @@ _HELD_NAMES = 1 << 16  # names of clients whose connections are counted
 
 
 class Core:
-    """A server without its sockets. Used on the event loop, but for `deliver`.
+    """A server without its sockets. Used on the event loop, except `deliver`.
 
     Args:
       policies: by name, with their files.
-      folder: what swaps may reach.
+      folder: swaps may load files of this folder only.
+      busy_poll_us: microseconds of busy polling after an answer, at most; 0 switches it off.
     Attributes:
-      server, server_id: what `hello` tells; the id is another one in every process.
-      draining: it is going away.
+      server, server_id: name and id in the answer to `hello`; every process has its own id.
+      draining: the server is shutting down.
     """
 
     def __init__(self, policies: Mapping[str, tuple[Policy, Path]], folder: Path, *, limits: Limits, tokens: Tokens, max_wait_us: int,
-                 record: Path | None, server: str):
+                 record: Path | None, server: str, busy_poll_us: int = BUSY_POLL_US):
         self.limits, self.tokens, self.server = limits, tokens, server
         self.server_id = secrets.randbelow((1 << 32) - 1) + 1
         self.began_s = time.monotonic()
         self.draining = False
         self.bad_frames = self.refused = self.internal_errors = 0
-        self._loop = asyncio.get_running_loop()  # a client may ask before all listeners are open
-        self.lookout = Lookout(self._loop)
+        self._loop = asyncio.get_running_loop()  # a client may connect before all listeners are open
+        self.busy_poll = BusyPoll(self._loop, busy_poll_us)
         self.sessions: set[Session] = set()
         self._names: dict[str, int] = {}
         self._floor = 0
@@ -60,7 +61,7 @@ class Core:
     # Connections --------------------------------------------------------------------------------------------------------
 
     def connect(self, carrier: Carrier) -> Session:
-        """A connection has come."""
+        """Adds a connection."""
         session = Session(self, carrier)
         self.sessions.add(session)
         return session
@@ -72,11 +73,11 @@ class Core:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many have come that one more is not even listened to."""
+        """Whether there are so many connections that a new one is closed before `hello`."""
         return len(self.sessions) >= 2 * self.limits.connections + 16
 
     def welcome(self, client: str, frame_bytes: int, records: bool) -> Link:
-        """A client has said hello."""
+        """Makes the link of a client after its `hello`."""
         before = self._names.get(client, self._floor)
         self._names[client] = before + 1
         if len(self._names) > _HELD_NAMES:  # a name that is forgotten must not count from 0 again
@@ -85,7 +86,7 @@ class Core:
         return Link(client, before, frame_bytes, records, self.limits.agents)
 
     def farewell(self, session: Session) -> None:
-        """A connection is gone: its agents end, after all that it has sent."""
+        """Removes a closed connection. Its agents end after all requests that it has sent."""
         if session not in self.sessions:
             return
         self.sessions.discard(session)
@@ -95,10 +96,10 @@ class Core:
                 session.wait_for(job)
                 worker.put(job)
 
-    # Policies' threads --------------------------------------------------------------------------------------------------
+    # Threads of policies --------------------------------------------------------------------------------------------------
 
     def start(self, interval_s: float = 0.5) -> None:
-        """From here on policies follow their files."""
+        """Starts watching the files of policies."""
         for hosted in self.policies.values():
             def on_swap(_: Policy, hosted: Hosted = hosted) -> None:
                 hosted.counts.reloads += 1
@@ -107,14 +108,14 @@ class Core:
                                        ).seen().start())
 
     def deliver(self, worker: Worker, jobs: Sequence[Job]) -> None:
-        """Messages are done; called on a policy's thread."""
+        """Passes finished messages to the event loop; called on a policy's thread."""
         try:
             self._loop.call_soon_threadsafe(worker.done, jobs)
-        except RuntimeError:  # the loop is closed: nobody is there to be answered
+        except RuntimeError:  # the loop is closed, and all connections with it
             _log.debug("replies after the end")
 
     def close(self, timeout_s: float) -> bool:
-        """Ends the threads and closes recordings; whether all was done in time."""
+        """Ends the threads and closes recordings; returns whether all ended in time."""
         for each in self._watches:
             each.stop()
         for worker in self.workers.values():
@@ -135,11 +136,11 @@ class Core:
                 "uptime_s": round(time.monotonic() - self.began_s, 3), "policies": self.told()}
 
     def told(self) -> dict[str, Any]:
-        """What `stats` says of policies."""
+        """The policies in the answer to `stats`."""
         return {name: {**hosted.told(), "queued": len(self.workers[name])} for name, hosted in self.policies.items()}
 
     def internal_error(self, error: BaseException, method: str) -> str:
-        """Logs an error that should not be, and names it."""
+        """Logs an unexpected error and returns its id in the log."""
         name = uuid.uuid4().hex[:12]
         self.internal_errors += 1
         _log.error("internal error %s: %s", name, method[:60], exc_info=error)

@@ -17,11 +17,11 @@ class Member:
     """One agent. Mutable.
 
     Attributes:
-      key: its id in the policy, which no other agent of the server has.
-      stream: of its noise.
-      ticks: of its last inferences, newest last; None where none was given.
+      key: its id in the policy, unique in the server.
+      stream: its noise stream.
+      ticks: ticks of its last inferences, newest last; None where the request had none.
       n_steps: inferences that were not skipped.
-      episode: the recording's handle; None when nothing is recorded.
+      episode: the handle of its recording; None when it is not recorded.
     """
 
     __slots__ = ("episode", "key", "n_steps", "stream", "ticks")
@@ -33,7 +33,7 @@ class Member:
         self.episode: int | None = None
 
     def step_of(self, tick: int | None) -> int | None:
-        """The step that a reward belongs to: the last one, or the latest with this tick among the last `WINDOW`."""
+        """The step of a reward: the last one, or the latest with this tick among the last `WINDOW`."""
         if not self.ticks:
             return None
         if tick is None:
@@ -45,11 +45,12 @@ class Member:
 
 
 class Crowd:
-    """Agents by their ids. Used by one thread at a time, that which runs the policy.
+    """Agents by their ids. Used by one thread at a time, the one that runs the policy.
 
     Attributes:
-      members: those that have begun. membership_version: grows whenever they change.
-      past: how often others began. Exact for the last 16,384 ids at least; beyond, a count may be higher, so that no stream comes twice.
+      members: agents that have begun. membership_version: grows whenever they change.
+      past: number of begins of agents that have ended. Exact for the last 16,384 ids at least; older counts may be higher, so that no
+        stream is used twice.
     """
 
     def __init__(self) -> None:
@@ -57,35 +58,35 @@ class Crowd:
         self.membership_version = 0
         self.past = PastEpisodes()
         self._begun: dict[int, int] = {}
-        self._stepped: Sequence[Member] = ()  # agents whose last steps they do not know yet, and the ticks of these
+        self._stepped: Sequence[Member] = ()  # agents whose last steps are counted but not stored yet, and the ticks of these
         self._ticks: list[int | None] = []
 
     def begun(self, ids: Sequence[int]) -> list[int]:
-        """How often agents that have not begun were begun before."""
+        """The number of earlier begins of agents that have not begun."""
         found = self.past.following(ids)
         return [found] * len(ids) if isinstance(found, int) else found
 
     def add(self, ids: Sequence[int], members: Sequence[Member], begun: Sequence[int]) -> None:
-        """Agents begin."""
+        """Begins agents."""
         self.membership_version += 1
         self.members.update(zip(ids, members, strict=True))
         self._begun.update(zip(ids, begun, strict=True))
 
     def remove(self, ids: Sequence[int]) -> list[Member]:
-        """Agents end."""
+        """Ends agents."""
         self.membership_version += 1
         self.past.note(ids, [self._begun.pop(agent) + 1 for agent in ids])
         return [self.members.pop(agent) for agent in ids]
 
     def forget(self, ids: Sequence[int]) -> list[Member]:
-        """Agents have not begun after all."""
+        """Undoes a begin."""
         self.membership_version += 1
         for agent in ids:
             del self._begun[agent]
         return [self.members.pop(agent) for agent in ids]
 
     def step(self, members: Sequence[Member], tick: int | None) -> None:
-        """Agents have inferred. A crowd that comes again is only counted."""
+        """Notes a step of agents. Repeated steps of the same agents are only counted."""
         if members is not self._stepped:
             self.settle()
             self._stepped = members
@@ -94,17 +95,17 @@ class Crowd:
         self._ticks.append(tick)
 
     def settle(self) -> None:
-        """Tells agents of steps that were only counted; to be called before `Member.step_of`."""
+        """Stores counted steps in the agents; must be called before `Member.step_of`."""
         ticks, self._ticks = self._ticks, []
         for member in self._stepped:
             member.ticks.extend(ticks)
             member.n_steps += len(ticks)
 
     def find(self, ids: Sequence[int]) -> list[Member]:
-        """Agents that have begun.
+        """Finds agents that have begun.
 
         Raises:
-          Refusal: some have not.
+          Refusal: an agent has not begun.
         """
         try:
             return [self.members[agent] for agent in ids]
@@ -122,7 +123,7 @@ class Crowd:
 
 
 def agent_list(params: dict[str, Any], optional: bool = False) -> list[int] | None:
-    """The distinct ids of `agents`; None when they are left out and may be.
+    """Checks the distinct ids of `agents`; None when they are optional and left out.
 
     Raises:
       Refusal: something else.

@@ -1,7 +1,7 @@
-"""A connection's agents of one policy as bytes, under the ids that the client knows.
+"""A connection's agents of one policy as bytes, under the client's ids.
 
     "CRVB"  head as in `agents.policy.snapshot_format`, with its checksum
-    body    msgpack {"policy": name, "ids": [ids], "state": bin, what `Policy.snapshot` gave for them in this order}
+    body    msgpack {"policy": name, "ids": [ids], "state": bin, the `Policy.snapshot` of them in this order}
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _HEAD_BYTES, _HEADER_LENGTH = 28, struct.Struct("<24xI")  # of `Policy.snapshot`
 
 
 def pack(policy: str, ids: Sequence[int], inner: bytes) -> bytes:
-    """A state for `snapshot`."""
+    """Encodes the answer to `snapshot`."""
     return sealed(MAGIC, VERSION, msgpack.packb({"policy": policy, "ids": list(ids), "state": inner}))
 
 
 def unpack(policy: str, state: bytes) -> tuple[list[int], bytes]:
-    """Ids, and what the policy restores.
+    """Decodes ids and the state that the policy restores.
 
     Raises:
-      SnapshotError: it is damaged, or of another policy.
+      SnapshotError: the state is damaged, or of another policy.
     """
     body = unsealed(state, MAGIC, VERSION, "the bridge's snapshot")
     try:

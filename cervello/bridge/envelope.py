@@ -17,11 +17,11 @@ _U32 = (1 << 32) - 1
 
 
 class Message(NamedTuple):
-    """What a client sent.
+    """A message of a client.
 
     Attributes:
       id: of a request; None for a notify.
-      refusal: why it is refused although it is a message.
+      refusal: the error of a well-formed message that is refused; None when it is accepted.
     """
 
     id: int | None
@@ -31,14 +31,14 @@ class Message(NamedTuple):
 
 
 def whole(value: Any, most: int = LARGEST) -> int | None:
-    """An integer 0 ≤ value ≤ most, also one that came as a float; None for anything else."""
+    """An integer 0 ≤ value ≤ most, also one encoded as a float; None for anything else."""
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= most else None
 
 
 def is_name(value: Any) -> bool:
-    """Whether this is a str, of UTF-8."""
+    """Whether the value is a str of valid UTF-8."""
     if type(value) is not str:
         return False
     try:
@@ -49,14 +49,14 @@ def is_name(value: Any) -> bool:
 
 
 def as_map(value: Any) -> dict[str, Any] | None:
-    """A map; an empty array is one too."""
+    """A map; an empty array counts as one."""
     if type(value) is dict:
         return value
     return {} if type(value) is list and not value else None
 
 
 def as_list(value: Any) -> list[Any] | None:
-    """An array; an empty map is one too."""
+    """An array; an empty map counts as one."""
     if type(value) is list:
         return value
     return [] if type(value) is dict and not value else None
@@ -73,18 +73,18 @@ def _pairs(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def unpack(body: bytes | bytearray | memoryview) -> Any:
-    """One value of a body that `scan` let through. A str that is no UTF-8 keeps its bytes as surrogates."""
+    """Decodes a body that `scan` accepted. A str that is no UTF-8 keeps its bytes as surrogates."""
     return msgpack.unpackb(body, raw=False, object_pairs_hook=_pairs, unicode_errors="surrogateescape", strict_map_key=False,
                            max_str_len=len(body), max_bin_len=len(body), max_array_len=len(body), max_map_len=len(body))
 
 
 def decode(body: bytes | bytearray | memoryview, most_values: int) -> Message:
-    """A client's message.
+    """Decodes a client's message.
 
     Args:
       most_values: a message with more is refused before it is decoded.
     Raises:
-      BadFrame: it is none.
+      BadFrame: the body is no message.
     """
     if not len(body):
         raise BadFrame("expected a message, got an empty body")
@@ -94,7 +94,7 @@ def decode(body: bytes | bytearray | memoryview, most_values: int) -> Message:
 
 
 def _params(value: Any) -> dict[str, Any]:
-    """Parameters, whose names are UTF-8; other texts may stand for bins."""
+    """Checks parameters. Names are UTF-8; other texts may stand for bins."""
     params = as_map(value) or {}
     outputs = params.get("outputs")
     for name in (params.get("policy"), params.get("client"), *(outputs if type(outputs) is list else ())):
@@ -118,7 +118,7 @@ def _message(value: Any) -> Message:
 
 
 def _head(body: bytes | bytearray | memoryview, most: int) -> Message:
-    """The head of a message with too many values, which is not decoded any further."""
+    """The head of a message with too many values, whose rest is not decoded."""
     wrong = BadFrame("expected [0, id, method, [params]] or [2, method, [params]], got something else")
     try:
         is_map, n, at = enter_container(body, 0)
@@ -145,13 +145,13 @@ def _head(body: bytes | bytearray | memoryview, most: int) -> Message:
 
 
 def answer(number: int, result: Mapping[str, Any]) -> bytes:
-    """A reply."""
+    """Encodes a reply."""
     packed: bytes = msgpack.packb([1, number, None, result], use_bin_type=True)
     return packed
 
 
 def refuse(number: int | None, code: int, text: str, data: Mapping[str, Any] | None = None) -> bytes:
-    """An error reply, of at most `ERROR_BYTES`."""
+    """Encodes an error reply of at most `ERROR_BYTES`."""
     data = dict(data or {})
     if "agents" in data:
         data["agents"] = data["agents"][:REPORTED]

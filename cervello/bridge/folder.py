@@ -1,4 +1,4 @@
-"""The folder of policies that a server holds: each NAME.onnx, with NAME.toml beside it or not."""
+"""The folder of policies of a server: each NAME.onnx, with an optional NAME.toml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cervello.errors import CervelloError, ConfigurationError, MissingFileError
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Policies by name, in the order of names.
+    """Finds policies by name, in the order of names.
 
     Raises:
       MissingFileError: no such folder, or no policy in it. ConfigurationError: a description without its policy.
@@ -30,10 +30,10 @@ def find(folder: Path) -> dict[str, Path]:
 
 
 def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
-    """Every policy of a folder with its file; wrappers of policies without a description are those that `cervello api` proposes.
+    """Loads every policy of a folder. A policy without a description gets the wrappers that `cervello api` suggests.
 
     Raises:
-      as `find`, and as `cervello.load`.
+      the errors of `find` and `cervello.load`.
     """
     loaded = {}
     for name, path in find(folder).items():
@@ -44,7 +44,7 @@ def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
 
 
 def _rehearse(policy: Policy) -> None:
-    """Compiles what the first frames need, with made-up observations of agents that nobody sees."""
+    """Compiles the kernels of the first frames, with made-up observations of temporary agents."""
     clone = policy.clone_without_agents()
     if clone is None:
         return

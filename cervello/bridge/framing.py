@@ -11,15 +11,15 @@ LENGTH = struct.Struct("<I")
 
 
 def framed(body: bytes) -> bytes:
-    """A body with its length before it."""
+    """Puts the length before a body."""
     return LENGTH.pack(len(body)) + body
 
 
 class Deframer:
-    """Cuts a stream into bodies. Keeps what has come of a body, never more than the limit.
+    """Splits a stream into bodies. Buffers the received part of a body, never more than the limit.
 
     Args:
-      most: bytes of a body.
+      most: bytes of a body, at most.
     """
 
     def __init__(self, most: int):
@@ -28,14 +28,14 @@ class Deframer:
 
     @property
     def n_partial(self) -> int:
-        """Bytes of a frame that is not complete."""
+        """Buffered bytes of an incomplete frame."""
         return len(self._parts)
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[bytes]:
-        """Bodies that are complete with these bytes.
+        """Yields the bodies that these bytes complete.
 
         Raises:
-          BadFrame: a length of 0 or over the limit; bodies before it have been given.
+          BadFrame: a length of 0 or over the limit; the bodies before it have been yielded.
         """
         parts = self._parts
         parts += data

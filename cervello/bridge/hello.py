@@ -1,4 +1,4 @@
-"""`hello`: who is let in, and what a client is told."""
+"""`hello`: checks a client and makes the answer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NAME_BYTES = 256
 
 
 class Guest(NamedTuple):
-    """A client that may come in.
+    """An accepted client.
 
     Attributes:
-      client: its name. frame_bytes: the longest body that it takes. roles: what it may do.
+      client: its name. frame_bytes: the longest body that it accepts. roles: its permissions.
       told: the answer.
     """
 

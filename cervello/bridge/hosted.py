@@ -1,4 +1,4 @@
-"""One policy as the server holds it."""
+"""One policy of a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 
 
 class Histogram:
-    """Counts by upper bound, as Prometheus has them. Mutable."""
+    """Counts by upper bound, as in Prometheus. Mutable."""
 
     def __init__(self, bounds: Sequence[float]):
         self.bounds = tuple(bounds)
@@ -39,10 +39,10 @@ class Histogram:
 
 @dataclass(slots=True)
 class Counts:
-    """What a policy has done. Mutable; written by one thread at a time, that which runs the policy.
+    """Counters of a policy. Mutable; written by one thread at a time, the one that runs the policy.
 
     Attributes:
-      recent: batches that the histograms do not have yet: (rows, seconds of the batch, seconds that each request had waited); see `settle`.
+      recent: batches not yet in the histograms: (rows, seconds of the batch, seconds that each request had waited); see `settle`.
     """
 
     requests: int = 0
@@ -60,7 +60,7 @@ class Counts:
     _lock: Any = field(default_factory=threading.Lock)
 
     def ran(self, n_rows: int, took_s: float, waited_s: tuple[float, ...]) -> None:
-        """A batch has run."""
+        """Counts a batch."""
         self.batches += 1
         self.rows += n_rows
         self.recent.append((n_rows, took_s, waited_s))
@@ -68,7 +68,7 @@ class Counts:
             self.settle()
 
     def settle(self) -> None:
-        """Brings the histograms up to date; any thread."""
+        """Updates the histograms; any thread."""
         with self._lock:
             while self.recent:
                 n_rows, took_s, waited_s = self.recent.popleft()
@@ -79,13 +79,12 @@ class Counts:
 
 
 class Hosted:
-    """A policy, and the names by which its agents are known in it: each agent of each connection has a key of its own there, while its
-    noise is keyed by its id.
+    """A policy, and the keys of its agents. Each agent of each connection has a unique key in the policy; its noise depends on its id.
 
     Attributes:
-      name: what clients call it. path: its file. folder: what swaps may reach.
-      ports: what it takes and gives. recorder: where its episodes go, if anywhere.
-      n_agents: of all connections. crowds: of connections that have agents here.
+      name: its name for clients. path: its file. folder: swaps may load files of this folder only.
+      ports: its inputs and outputs. recorder: writes its episodes; None when nothing is recorded.
+      n_agents: agents of all connections. crowds: the crowds that have agents of this policy.
     Raises:
       ConfigurationError: a policy that cannot be served.
     """
@@ -102,19 +101,19 @@ class Hosted:
         self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, server_id)
 
     def count(self, crowd: Crowd, n: int) -> None:
-        """So many agents more, or fewer, of one connection."""
+        """Updates the number of agents after a change of one connection."""
         self.n_agents += n
         (self.crowds.add if crowd.members else self.crowds.discard)(crowd)
 
     def new_keys(self, ids: Sequence[int]) -> list[int]:
-        """Keys for agents that begin."""
+        """Makes keys for agents that begin."""
         keys = list(range(self._next_key, self._next_key + len(ids)))
         self._next_key += len(ids)
         self._numbers.update(zip(keys, ids, strict=True))
         return keys
 
     def forget_keys(self, keys: Sequence[int]) -> None:
-        """Agents have ended."""
+        """Ends agents."""
         for key in keys:
             self._numbers.pop(key, None)
 
@@ -122,7 +121,7 @@ class Hosted:
         return np.array([self._numbers[key] for key in keys], np.uint64)
 
     def check_successor(self, model: Model) -> None:
-        """Raises ConfigurationError when `spec` would say something else with another model; shapes and types `Policy.replace` checks."""
+        """Raises ConfigurationError when another model would change `spec`; shapes and types `Policy.replace` checks."""
         old = self.policy.model
         for what, now, was in (("constants", model.constants, old.constants),
                                ("defaults", _defaults(model), _defaults(old))):
@@ -131,7 +130,7 @@ class Hosted:
                                          "clients have not seen; serve it under a name of its own")
 
     def told(self) -> dict[str, Any]:
-        """What `stats` says of it, but for what waits."""
+        """Its part of the answer to `stats`, without the queue length."""
         counts = self.counts
         recent = np.array(list(counts.latencies_s)) * 1e6
         p50, p90, p99 = np.percentile(recent, (50, 90, 99)).round(1).tolist() if len(recent) else (0.0, 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""`infer`: requests of all connections that are there together run as one batch."""
+"""`infer`: requests of all connections that have arrived run as one batch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FAILURES = (ExecutionError, InputError, ConfigurationError, UnsupportedError, W
 
 
 class Request:
-    """An `infer` that fits, whose new agents have begun.
+    """A valid `infer` request, whose new agents have begun.
 
     Attributes:
-      job: the message. ids, members: its agents. fresh: those that began with it.
-      columns: rows by input name. flags: [n] bool, deterministic rows; None when every row may draw.
-      outputs: names wanted. tick: of the game.
-      is_short: its answer is surely not too long, whatever its id, its tick and the version are.
-      late_s: when it is too late to run, on `time.perf_counter`; None for never.
+      job: the message. ids, members: its agents. fresh: the agents that began with it.
+      columns: rows by input name. flags: [n] bool, deterministic rows; None when every row may use noise.
+      outputs: requested names. tick: the tick of the game.
+      is_short: the answer is within the limit for every id, tick and version.
+      late_s: deadline, on `time.perf_counter`; None for none.
     """
 
     __slots__ = ("begins", "columns", "flags", "fresh", "ids", "is_short", "job", "late_s", "members", "outputs", "tick")
@@ -65,7 +65,7 @@ class Request:
 
     @classmethod
     def known(cls, hosted: Hosted, job: Job) -> Request:
-        """As `Request`, without checks where a request of the same form has passed them."""
+        """Makes a `Request` without the checks that a request of the same layout has passed."""
         layout = job.layout
         columns = layout.rows(job.params["inputs"]) if layout is not None and layout.is_current() else None
         if layout is None or columns is None:
@@ -90,7 +90,7 @@ class Request:
         return list(dict.fromkeys(names))
 
     def _check_length(self, hosted: Hosted) -> bool:
-        """Whether the reply is surely short; raises Refusal when it would be too long if nobody were skipped."""
+        """Whether the reply is within the limit for sure; raises Refusal when it would be too long with no agent skipped."""
         n_rows, most = len(self.ids), self.job.link.frame_bytes
         bins = {name: n_rows * hosted.ports.outputs[name].n_bytes for name in self.outputs}
         roughly = 128 + n_rows * (_ID_BYTES + 8) + sum(n + 8 + 4 * len(name) for name, n in bins.items())
@@ -116,7 +116,7 @@ class Request:
         """The answer.
 
         Args:
-          outputs: rows by name, as they cross; None when all agents are skipped.
+          outputs: rows by name, in the wire format; None when all agents are skipped.
         """
         layout = self.job.layout
         if layout is not None and outputs is not None and self.members is layout.members:
@@ -128,7 +128,7 @@ class Request:
 
 
 def run(hosted: Hosted, requests: Sequence[Request]) -> list[tuple[Request, bytes | Exception]]:
-    """Decides for requests that are there together; those that are too late are skipped."""
+    """Runs requests as one batch; requests past their deadline are skipped."""
     now = perf_counter()
     counts = hosted.counts
     found: list[tuple[Request, bytes | Exception]] = []
@@ -174,7 +174,7 @@ def _together(hosted: Hosted, requests: Sequence[Request], waited_s: tuple[float
 
 
 def _decide(hosted: Hosted, requests: Sequence[Request]) -> tuple[dict[str, Array], int]:
-    """Rows by output name, and the version that decided."""
+    """Runs the policy. Returns rows by output name, and the version that decided."""
     if len(requests) == 1:
         keys = [member.key for member in requests[0].members]
         rows, flags_ = requests[0].columns, requests[0].flags
@@ -192,7 +192,7 @@ def _decide(hosted: Hosted, requests: Sequence[Request]) -> tuple[dict[str, Arra
 
 
 def _note(hosted: Hosted, request: Request, outputs: dict[str, Array], version: int) -> None:
-    """Steps that rewards may belong to, and the recording."""
+    """Stores the steps of agents for later rewards, and records them."""
     request.job.link.crowd(hosted.name).step(request.members, request.tick)
     if request.fresh:
         agent_methods.note_episodes(hosted, request.job.link, request.fresh)
@@ -203,10 +203,10 @@ def _note(hosted: Hosted, request: Request, outputs: dict[str, Array], version: 
 
 def run_at_once(hosted: Hosted, layout: Layout, number: int, body: bytes, received_s: float,
                 began_s: float) -> bytes | None:
-    """The answer to one request of a form that is known, whose agents have begun; the shortest way from its bytes to those of the answer.
+    """Answers one request of known layout whose agents have begun: the shortest path from its bytes to those of the answer.
 
     Returns:
-      None, and nothing has happened, when it is late, is refused or fails: the ordinary way finds out why.
+      the answer; None, without any effect, when the request is late, is refused or fails: the ordinary path finds the reason.
     """
     columns = layout.columns(body)
     if columns is None or (layout.late_us and began_s > received_s + layout.late_us / 1e6):
@@ -226,11 +226,11 @@ def run_at_once(hosted: Hosted, layout: Layout, number: int, body: bytes, receiv
 
 
 def run_known(hosted: Hosted, jobs: Sequence[Job]) -> bool:
-    """Answers requests of forms that are known, of policies with one input of plain numbers, as one batch.
+    """Answers requests of known layouts, of policies with one input of plain numbers, as one batch.
 
     Returns:
-      whether they have their replies; nothing has happened otherwise, since some are of other kinds, come from one connection, are late,
-      are refused or fail: the ordinary way finds out which.
+      whether all have their replies. If not, there is no effect: a request is of another kind, shares its connection with another, is late,
+      is refused or fails; the ordinary path finds the reason.
     """
     began_s = perf_counter()
     keys: list[int] = []

@@ -1,4 +1,4 @@
-"""One message on its way through the worker of a policy."""
+"""One message in the worker of a policy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Job:
     """A request or notify that names a policy. Mutable: `reply` is set when it is done.
 
     Attributes:
-      link: whose it is. id: of a request; None for a notify.
-      agents: checked ids; None where they are left out.
+      link: its connection. id: of a request; None for a notify.
+      agents: checked ids; None when they are left out.
       received_s: when its last byte was read, on `time.perf_counter`.
       n_bytes: of its body.
-      owner: the connection, which takes the reply.
-      layout: the form of a request that has come before; None for another one.
-      body: of such a request; or of one whose form is wanted, which `layout` is when it is answered.
+      owner: the session that sends the reply.
+      layout: the layout of a request; None when it is not known.
+      body: bytes of a request with a known layout, or of one whose layout is to be learnt; `layout` is set when it is answered.
       reply: bytes for the client.
     """
 
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Its parameters; of a request that has come before they are made when they are asked for."""
+        """Its parameters; decoded at first use for a request of known layout."""
         if self._params is None:
             assert self.layout is not None
             assert self.body is not None

@@ -1,4 +1,4 @@
-"""The forms of requests that one connection has sent before."""
+"""The layouts of requests that one connection has sent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cervello.bridge.job import Job
 from cervello.bridge.layout import MOST_BYTES, Layout
 
 _MOST_HELD = 8
-_TRIES = 3  # after which requests that have no layout, or always another one, are let be
+_TRIES = 3  # attempts per length to learn a layout
 
 
 class KnownLayouts:
@@ -16,19 +16,19 @@ class KnownLayouts:
     """
 
     def __init__(self) -> None:
-        self._named: dict[int, tuple[list[int] | None, int]] = {}  # the agents of the last one, and how often a layout was wanted
+        self._named: dict[int, tuple[list[int] | None, int]] = {}  # the agents of the last request, and the attempts so far
         self._layouts: dict[int, Layout] = {}
 
     def __len__(self) -> int:
         return len(self._layouts)
 
     def of(self, body: bytes) -> Layout | None:
-        """The form of a request to infer; None for one that must be looked at."""
+        """The layout of an infer request; None for one that must be decoded."""
         layout = self._layouts.get(len(body))
         return layout if layout is not None and layout.fits(body) else None
 
     def notice(self, job: Job, body: bytes) -> None:
-        """A request to infer was looked at; sets `job.body` where its form is wanted."""
+        """Notes a decoded infer request; sets `job.body` where its layout is to be learnt."""
         n_bytes = len(body)
         if n_bytes > MOST_BYTES:
             return
@@ -44,6 +44,6 @@ class KnownLayouts:
         self._named[n_bytes] = job.agents, 0
 
     def learn(self, job: Job) -> None:
-        """A request is answered, whose `layout` is its form."""
+        """Stores the `layout` of an answered request."""
         if job.layout is not None and job.n_bytes in self._named and self._layouts.get(job.n_bytes) is not job.layout:
             self._layouts[job.n_bytes] = job.layout

@@ -1,7 +1,7 @@
-"""Requests that come again and again with other rows: what was checked of one of them holds for the others.
+"""Layouts of repeated requests: the checks of one request hold for all with the same constant bytes.
 
-A game asks for the same agents frame after frame. Such requests differ in their id, their tick and the bytes of their rows; all their other
-bytes are equal, and so is what they mean. Two comparisons take the place of the decoding and of the checks.
+A game infers for the same agents frame after frame. Such requests differ only in their id, their tick and the bytes of their rows. All
+other bytes are equal, so they mean the same. Two comparisons replace the decoding and the checks.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from cervello.bridge.pace import size_of
 from cervello.bridge.wire import Row
 from cervello.spec import Array
 
-MOST_BYTES = 1 << 15  # of a request of which the layout is kept
+MOST_BYTES = 1 << 15  # longest request whose layout is kept
 _from_buffer = np.frombuffer
 _U16, _U32 = struct.Struct(">BH"), struct.Struct(">BI")
 
 
 class Layout:
-    """Requests to infer of one form. Used by one thread at a time, that which runs the policy; the session only asks what a body says.
+    """The layout of infer requests. Used by one thread at a time, the one that runs the policy; the session only reads bodies with it.
 
     Attributes:
-      policy: its name. id_start, id_stop: where its id lies, big-endian.
-      agents: of the request, in its order. crowd: those of its connection.
-      members, keys: its agents, and by which ids the policy knows them; right when `is_current`.
-      size: of the batch that it is, as `Pace` counts.
-      begins: whether it asks for agents to begin. outputs: names wanted.
+      policy: its name. id_start, id_stop: byte range of the id, big-endian.
+      agents: of the request, in its order. crowd: the agents of its connection.
+      members, keys: its agents, and their keys in the policy; valid when `is_current`.
+      size: size of its batch, as `Pace` counts.
+      begins: whether the request begins agents. outputs: requested names.
       only: name, first and last byte, dtype and row shape where the policy has one input, of plain numbers; else None.
-      late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may draw.
-      crowd_version: the crowd's `membership_version` that `members` and `keys` are of.
+      late_us: `deadline_us`; 0 for none. flags: deterministic rows; None when every row may use noise.
+      crowd_version: the crowd's `membership_version` when `members` and `keys` were set.
       n_answered: requests that were answered at once, since `crowd_version` changed.
-      is_plain: rows and outputs are what the policy takes and gives, as they are.
-      tick_place: where its tick lies; None when it has none.
+      is_plain: rows and outputs have the dtypes of the policy and need no conversion.
+      tick_place: place of the tick; None when it has none.
     """
 
     __slots__ = ("_head", "_hosted", "_inputs", "_middle", "_n_bytes", "_one_byte", "_others", "_outputs", "_rest", "_same",
@@ -83,7 +83,7 @@ class Layout:
 
     @classmethod
     def of(cls, hosted: Hosted, request: Any, body: bytes) -> Layout | None:
-        """The form of a request that was answered; None for one of an unusual form, or without agents.
+        """Learns the layout of an answered request; None for an unusual encoding, or without agents.
 
         Args:
           request: a `Request`. body: its bytes.
@@ -97,7 +97,7 @@ class Layout:
     # The request --------------------------------------------------------------------------------------------------------
 
     def fits(self, body: bytes) -> bool:
-        """Whether a body of the same length is a request of this form."""
+        """Whether a body of the same length has this layout."""
         for start, stop, known in self._same:
             if body[start:stop] != known:
                 return False
@@ -107,18 +107,18 @@ class Layout:
         return True
 
     def tick(self, body: bytes) -> int | None:
-        """Its tick."""
+        """The tick of a body."""
         return self._rest.get("tick") if self.tick_place is None else self.tick_place.read(body)
 
     def params(self, body: bytes) -> dict[str, Any]:
-        """Its parameters, as `decode` gives them."""
+        """The parameters of a body, as `decode` gives them."""
         params = {**self._rest, "inputs": {name: body[start:stop] for name, start, stop, _ in self._inputs}}
         if self.tick_place is not None:
             params["tick"] = self.tick_place.read(body)
         return params
 
     def rows(self, given: Mapping[str, bytes]) -> dict[str, Array] | None:
-        """Rows by input name, those of inputs that are left out included; None when some are refused."""
+        """Rows by input name, with defaults for inputs that are left out; None when a row is refused."""
         n_rows = len(self.agents)
         found = {}
         for name, _, _, row in self._inputs:
@@ -129,7 +129,7 @@ class Layout:
         return {**found, **self._others} if self._others else found
 
     def columns(self, body: bytes) -> dict[str, Array] | None:
-        """As `rows`, of a body and as the policy takes them."""
+        """As `rows`, from a body and in the dtypes of the policy."""
         if self.only is not None:  # written out, since most policies have one input of plain numbers
             name, start, stop, wire, shape = self.only
             return {name: _from_buffer(body[start:stop], wire).reshape(len(self.agents), *shape)}
@@ -142,7 +142,7 @@ class Layout:
     # Agents -------------------------------------------------------------------------------------------------------------
 
     def is_current(self) -> bool:
-        """Whether all agents have begun; `members` and `keys` are theirs then."""
+        """Whether all agents have begun; then sets `members` and `keys`."""
         crowd = self.crowd
         if self.crowd_version != crowd.membership_version:
             found: list[Any] = list(map(crowd.members.get, self.agents))
@@ -157,7 +157,7 @@ class Layout:
     # As words for compiled code -----------------------------------------------------------------------------------------
 
     def fixed_bytes(self) -> tuple[bytes, bytes]:
-        """A body, and which bits of it are the same in all bodies of this form."""
+        """A body, and the mask of the bits that are equal in all bodies of this layout."""
         known, mask = bytearray(self._n_bytes), bytearray(self._n_bytes)
         for start, stop, each in self._same:
             known[start:stop], mask[start:stop] = each, b"\xff" * (stop - start)
@@ -166,15 +166,15 @@ class Layout:
         return bytes(known), bytes(mask)
 
     def input_places(self) -> list[tuple[str, int, int]]:
-        """Names of the inputs that it has, and where their rows begin and end."""
+        """Names of its inputs, and the byte ranges of their rows."""
         return [(name, start, stop) for name, start, stop, _ in self._inputs]
 
     def defaults(self) -> Mapping[str, Array]:
-        """Rows of the inputs that it leaves out."""
+        """Default rows of the inputs that are left out."""
         return self._others
 
     def reply_parts(self, version: int) -> tuple[list[bytes], list[tuple[str, int]]]:
-        """What a reply has between its id and its tick, with zeros for outputs; and where in it the rows of each output begin."""
+        """Bytes of a reply between id and tick, with zeros for outputs; and the offset of each output's rows in them."""
         if version != self._version:
             self._prepare(version)
         parts: list[bytes] = []
@@ -187,13 +187,13 @@ class Layout:
 
     @property
     def streams(self) -> bytes:
-        """What a reply has after its tick."""
+        """Bytes of a reply after its tick."""
         return self._streams if self.begins else b""
 
     # The reply ----------------------------------------------------------------------------------------------------------
 
     def reply(self, number: int, outputs: Mapping[str, bytes], version: int, tick: int | None) -> bytes:
-        """The answer, as `envelope.answer` gives it.
+        """Encodes the answer, as `envelope.answer` does.
 
         Args:
           outputs: the bytes of all rows, by name.
@@ -218,7 +218,7 @@ class Layout:
         return b"".join(parts)
 
     def _prepare(self, version: int) -> None:
-        """What lies around the bytes that change."""
+        """The constant bytes around those that change."""
         n_rows = len(self.agents)
         packer = msgpack.Packer(autoreset=False)
         self._head = b"\x94\x01"

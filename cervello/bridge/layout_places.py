@@ -1,4 +1,4 @@
-"""Where a request to infer has what changes from one to the next: its id, its tick and the bytes of its rows."""
+"""Finds the variable bytes of an infer request: its id, its tick and its rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from cervello.bridge.codes import BadFrame
 from cervello.bridge.envelope import unpack
 from cervello.bridge.scan import enter_container, skip_scalar
 
-_INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, beside those that are one byte
+_INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4}  # bytes of an integer by its first byte, except one-byte integers
 
 
 class Integer(NamedTuple):
-    """Where an integer of at most 32 bits lies in a body, without the byte that says how long it is.
+    """The place of an integer of at most 32 bits in a body, without its type byte.
 
     Attributes:
-      is_short: it has no such byte, and is below 128.
+      is_short: the integer has no type byte and is below 128.
     """
 
     start: int
@@ -27,7 +27,7 @@ class Integer(NamedTuple):
 
 
 def places(body: bytes) -> tuple[Integer, Integer | None, dict[str, tuple[int, int]]] | None:
-    """Where a request that was accepted has its id, its tick and the bytes of its inputs; None where the form is unusual."""
+    """The places of id, tick and inputs in an accepted request; None for an unusual encoding."""
     _, _, at = enter_container(body, 0)
     at = skip_scalar(body, at)
     number = _integer(body, at)
@@ -71,12 +71,12 @@ def _text(body: bytes, at: int) -> tuple[str, int]:
 
 
 def _data(body: bytes, at: int) -> int:
-    """Where the bytes of the bin or str at `at` begin."""
+    """The offset of the bytes of the bin or str at `at`."""
     return at + 1 + {0xC4: 1, 0xD9: 1, 0xC5: 2, 0xDA: 2, 0xC6: 4, 0xDB: 4}.get(body[at], 0)
 
 
 def _skip(body: bytes, at: int) -> int:
-    """Where the value after the scalar, or list of scalars, at `at` begins."""
+    """The offset of the value after the scalar, or list of scalars, at `at`."""
     try:
         return skip_scalar(body, at)
     except BadFrame:

@@ -1,4 +1,4 @@
-"""What a server and its clients may ask of each other."""
+"""Limits of a server and its clients."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LEAST_FRAME = 1024  # bytes; an error reply is never longer
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one server, as `hello` tells them.
+    """Limits of one server, as in the answer to `hello`.
 
     Attributes:
       frame_bytes: of one body, in both directions.
       in_flight: requests of one connection without a reply.
-      queued_bytes: of bodies of one connection that are not done.
+      queued_bytes: of unfinished bodies of one connection.
       agents: of one connection, all policies together.
       connections: open at once.
-      send_bytes: replies that wait for a slow reader, then the connection is closed.
+      send_bytes: of replies that wait for a slow reader; beyond it the connection is closed.
       frame_timeout_s: for a half-sent frame, and for `hello`.
-      idle_timeout_s: without a frame; 0 for ever.
+      idle_timeout_s: without a frame; 0 for no limit.
     """
 
     frame_bytes: int = 16 << 20
@@ -50,9 +50,9 @@ class Limits:
 
     @property
     def values(self) -> int:
-        """Values in one message: a list of all agents and as many more, and what else a message has."""
+        """Values in one message, at most: twice the agents and 4096 more."""
         return 2 * self.agents + 4096
 
     def told(self) -> dict[str, Any]:
-        """What `hello` tells."""
+        """The limits in the answer to `hello`."""
         return asdict(self)

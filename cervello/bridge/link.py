@@ -1,4 +1,4 @@
-"""What a policy's thread knows of a connection."""
+"""The state of a connection that policies' threads use."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Link:
 
     Attributes:
       client: its name. before: connections that said hello with that name before.
-      frame_bytes: the longest body that it takes.
+      frame_bytes: the longest body that it accepts.
       records: whether its episodes are recorded.
-      most_agents: it may have begun at once.
+      most_agents: agents that it may have at once.
       crowds: its agents by policy; each is used by one thread at a time, that which runs the policy.
-      n_agents: begun, of all policies.
+      n_agents: its agents of all policies.
       refused_notifies: so far.
     """
 
@@ -35,19 +35,19 @@ class Link:
     _lock: Any = field(default_factory=threading.Lock)
 
     def crowd(self, policy: str) -> Crowd:
-        """Its agents of a policy."""
+        """The agents of this connection in a policy."""
         found = self.crowds.get(policy)
         if found is None:
             found = self.crowds[policy] = Crowd()
         return found
 
     def reserve(self, n: int, ending: int = 0) -> None:
-        """Counts n more agents, or fewer.
+        """Adds n to the number of agents; n may be negative.
 
         Args:
-          ending: of those counted, how many end afterwards.
+          ending: agents among them that end afterwards.
         Raises:
-          Refusal: more than it may have.
+          Refusal: the number exceeds `most_agents`.
         """
         with self._lock:
             if n > 0 and self.n_agents + n - ending > self.most_agents:

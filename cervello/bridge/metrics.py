@@ -17,7 +17,7 @@ _REQUEST_BYTES = 8192
 
 
 class Metrics:
-    """GET /metrics, /health (the process answers) and /ready (it takes connections).
+    """GET /metrics, /health (the process answers) and /ready (it accepts connections).
 
     Attributes:
       address: http://host:port.
@@ -33,7 +33,7 @@ class Metrics:
         """Listens at host:port.
 
         Raises:
-          ConfigurationError: no host:port, or the package prometheus-client is not there. OSError: the address cannot be had.
+          ConfigurationError: no host:port, or the package prometheus-client is not installed. OSError: the address is not available.
         """
         host, colon, port = where.rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
@@ -48,7 +48,7 @@ class Metrics:
         return found
 
     async def close(self) -> None:
-        """Listens no more."""
+        """Stops listening."""
         self._server.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

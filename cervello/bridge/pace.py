@@ -1,19 +1,19 @@
-"""Whether a policy is fast enough to run on the event loop, by what its batches took."""
+"""Whether a policy is fast enough to run on the event loop, by the measured times of its batches."""
 
 from __future__ import annotations
 
-BOUND_S = 0.002  # what a batch may take, to be run on the event loop, where it delays others by as much
-_SEVERE_S = 0.02  # a batch on the event loop that took longer than this makes the next proof eight times as long
+BOUND_S = 0.002  # longest batch on the event loop; it delays the other connections by as much
+_SEVERE_S = 0.02  # a longer batch on the event loop makes the next proof eight times as long
 PROOF = 8  # runs of a size within the bound, one after the other, before that size may run on the event loop
-_PER_MESSAGE = 16  # rows that cost as much as a message does
+_PER_MESSAGE = 16  # rows that cost as much as a message
 _N_SIZES = 64
 
 
 class Pace:
-    """What batches of one policy took, by size. Mutable; used by one thread at a time.
+    """Times of batches of one policy, by size. Mutable; used by one thread at a time.
 
-    Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S` takes the
-    proof from its size and from larger ones; one on the event loop takes all proofs. Another version of the policy has none.
+    Sizes are powers of two of rows and messages. A size is proven by runs on the policy's own thread. A run beyond `BOUND_S`
+    revokes the proof of its size and of larger ones; on the event loop it revokes all proofs. A new version of the policy starts without.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class Pace:
         return (self._runs[size_of(n_messages, n_rows)] if n_rows else max(self._runs)) >= self._needed
 
     def allows_size(self, version: int, size: int) -> bool:
-        """As `allows`, by `size_of` the batch, which has rows."""
+        """As `allows`, for the `size_of` a batch with rows."""
         return version == self._version and self._runs[size] >= self._needed
 
     def ran(self, version: int, n_messages: int, n_rows: int, took_s: float, on_loop: bool) -> None:
-        """A batch has run."""
+        """Notes the time of a batch."""
         if version != self._version:
             self._version, self._needed, self._runs = version, PROOF, [0] * _N_SIZES
         size = size_of(n_messages, n_rows)

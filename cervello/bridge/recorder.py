@@ -1,4 +1,4 @@
-"""What happens between a game and a policy, written to a log of `cervello.recording`."""
+"""Writes the steps of agents to a log of `cervello.recording`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cervello.wrappers import Sample
 _log = logging.getLogger("cervello.bridge")
 Columns = Mapping[str, Array]
 Flags = Array | bool
-_APART = ("log_prob", "entropy", "deterministic")  # what `Sample` gives beside actions
+_APART = ("log_prob", "entropy", "deterministic")  # outputs of `Sample` besides actions
 
 
 class Recorder:
-    """The log of one policy. Used by the policy's own thread. A failing disk is logged once and ends the recording, never the game.
+    """The log of one policy. Used by the policy's thread. A failing disk is logged once and ends the recording, not the game.
 
     Attributes:
       failed: the recording has ended because of an error.
@@ -44,7 +44,7 @@ class Recorder:
                     self._pre_tanh[wrapper.names["action"]] = wrapper.names["pre_tanh"]
 
     def begin(self, ids: Sequence[int], members: Sequence[Member]) -> None:
-        """Episodes begin; their first steps may come or not."""
+        """Begins episodes; they may end without a step."""
         handles = self._try(lambda: self._writer.begin(len(ids), agent=list(ids)))
         if handles is not None:
             for member, handle in zip(members, handles.tolist(), strict=True):
@@ -52,7 +52,7 @@ class Recorder:
 
     def decide(self, members: Sequence[Member], inputs: Columns, outputs: Columns, deterministic: Flags, version: int,
                tick: int | None) -> None:
-        """A step of each agent."""
+        """Records a step of each agent."""
         recorded, rows = self._recorded(members)
         if not recorded:
             return
@@ -66,7 +66,7 @@ class Recorder:
             version=version, stream=np.array([member.stream for member in recorded], np.uint64), tick=-1 if tick is None else tick))
 
     def outcome(self, members: Sequence[Member], steps: Sequence[int], rewards: Array, actions: Columns) -> None:
-        """Rewards, and what was really executed."""
+        """Records rewards, and the executed actions."""
         recorded, rows = self._recorded(members)
         if recorded:
             self._try(lambda: self._writer.outcome(
@@ -74,7 +74,7 @@ class Recorder:
                 action={name: column[rows] for name, column in actions.items()} or None, step=np.array(steps, np.int64)[rows]))
 
     def end(self, members: Sequence[Member], observations: Columns | None, terminated: Flags, truncated: Flags) -> None:
-        """Episodes end."""
+        """Ends episodes."""
         recorded, rows = self._recorded(members)
         if not recorded:
             return
@@ -86,11 +86,11 @@ class Recorder:
         self._try(lambda: self._writer.end(handles, final, terminated=flags[0], truncated=flags[1]))
 
     def close(self) -> None:
-        """The log is complete."""
+        """Completes the log."""
         self._writer.close()
 
     def _recorded(self, members: Sequence[Member]) -> tuple[list[Member], Any]:
-        """Those whose episodes are recorded, and their rows."""
+        """Agents whose episodes are recorded, and their rows."""
         rows = [i for i, member in enumerate(members) if member.episode is not None]
         if self.failed or not rows:
             return [], rows

@@ -1,4 +1,4 @@
-"""What a policy does with the messages that are there: changes of agents in order, inferences as one batch."""
+"""Processes the waiting messages of a policy: changes of agents in order, inferences as one batch."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _log = logging.getLogger("cervello.bridge")
 _METHODS: dict[str, Callable[[Hosted, Job], dict[str, Any]]] = {
     "begin": agent_methods.begin, "end": agent_methods.end, "reward": agent_methods.reward, "snapshot": agent_methods.snapshot,
     "restore": agent_methods.restore}
-CLOSED = "closed"  # the method of the message that a connection leaves behind
+CLOSED = "closed"  # method of the message that ends the agents of a closed connection
 
 
 class Rounds:
-    """Does what messages ask for, a round at a time. Mutable; used by one thread at a time, that which runs the policy.
+    """Processes messages in rounds. Mutable; used by one thread at a time, the one that runs the policy.
 
     Args:
       hosted: the policy.
-      start_swap: begins a swap on a thread of its own.
+      start_swap: starts a swap on a separate thread.
     Attributes:
       swapping: connections whose later messages wait for a swap.
     """
@@ -39,7 +39,7 @@ class Rounds:
         self.swapping: set[Link] = set()
 
     def run(self, waiting: Sequence[Job], done: list[Job]) -> list[Job]:
-        """Does what can be done; returns what must wait for the batch of this round, or for a swap."""
+        """Processes messages; returns those that must wait for the batch of this round, or for a swap."""
         if waiting and not self.swapping and self.hosted.recorder is None and inference.run_known(self.hosted, waiting):
             done += waiting
             return []
@@ -101,7 +101,7 @@ class Rounds:
             self.finish(job, outcome, done)
 
     def attempt(self, job: Job, act: Callable[[], Any], done: list[Job]) -> Any:
-        """What a method gives; None, and a refusal among those done, when it fails."""
+        """The result of a method; None, with a refusal as the reply, when it fails."""
         try:
             return act()
         except Exception as error:
@@ -109,7 +109,7 @@ class Rounds:
             return None
 
     def finish(self, job: Job, reply: bytes | None, done: list[Job]) -> None:
-        """A message is done."""
+        """Notes a finished message."""
         counts = self.hosted.counts
         counts.requests += 1
         counts.latencies_s.append(time.perf_counter() - job.received_s)

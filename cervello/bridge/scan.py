@@ -1,4 +1,4 @@
-"""Looks through the bytes of a message before anything is made of them: depth, lengths, kinds. Costs no memory."""
+"""Checks the bytes of a message before decoding: depth, lengths, types. Uses constant memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from cervello.bridge.codes import BadFrame
 
 DEPTH = 8
-_SHORT = 1024  # elements of an array that are looked at as one
-# By first byte: bytes of a fixed-size scalar; for others, how their length is stored.
+_SHORT = 1024  # elements of an array that are checked together
+# By first byte: bytes of a fixed-size scalar; for others, the encoding of their length.
 _SCALAR, _BYTES, _ARRAY, _MAP, _BAD = range(5)
 _KIND = [_SCALAR] * 128 + [_MAP] * 16 + [_ARRAY] * 16 + [_BYTES] * 32 + [_SCALAR] * 64
 _SIZE = [1] * 128 + [0] * 64 + [1] * 64  # of a scalar with its first byte; of a stored length without it
@@ -28,7 +28,7 @@ def scan(body: bytes | bytearray | memoryview, most_values: int = 1 << 62) -> bo
     """Checks that a body is exactly one msgpack value of a legal form.
 
     Returns:
-      whether it has at most `most_values` values, itself included; the rest of one that has more is not looked at.
+      whether it has at most `most_values` values, itself included; the rest of a longer one is not checked.
     Raises:
       BadFrame: truncated or trailing bytes, nesting beyond `DEPTH`, an ext type, the byte 0xc1, a map key that is no str.
     """
@@ -36,7 +36,7 @@ def scan(body: bytes | bytearray | memoryview, most_values: int = 1 << 62) -> bo
     end = len(data)
     kinds, sizes = _KIND, _SIZE
     at = n_values = 0
-    # Values that are missing at this level, in a map twice its pairs, so that even counts are keys.
+    # Values still expected at this level. A map counts each pair twice, so even counts are keys.
     missing, is_map = 1, False
     levels: list[tuple[int, bool]] = []
     while True:
@@ -96,10 +96,10 @@ def scan(body: bytes | bytearray | memoryview, most_values: int = 1 << 62) -> bo
 
 
 def skip_scalar(body: bytes | bytearray | memoryview, at: int) -> int:
-    """Where the value after the scalar, str or bin at `at` begins.
+    """The offset of the value after the scalar, str or bin at `at`.
 
     Raises:
-      BadFrame: there is a container.
+      BadFrame: the value is a container.
     """
     first = body[at]
     kind, size = _KIND[first], _SIZE[first]
@@ -111,10 +111,10 @@ def skip_scalar(body: bytes | bytearray | memoryview, at: int) -> int:
 
 
 def enter_container(body: bytes | bytearray | memoryview, at: int) -> tuple[bool, int, int]:
-    """Of the array or map at `at`: whether it is a map, its length, and where its first element begins.
+    """Of the array or map at `at`: whether it is a map, its length, and the offset of its first element.
 
     Raises:
-      BadFrame: there is a scalar.
+      BadFrame: the value is a scalar.
     """
     first = body[at]
     kind, size = _KIND[first], _SIZE[first]

@@ -1,4 +1,4 @@
-"""A server: listeners, the clock, and the way out."""
+"""A server: listeners, time limits of connections, and shutdown."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 from cervello.agents import Policy
 from cervello.bridge import websocket_carrier
 from cervello.bridge.addresses import Address, parse
+from cervello.bridge.busy_poll import BUSY_POLL_US
 from cervello.bridge.core import Core
 from cervello.bridge.folder import load_all
 from cervello.bridge.limits import Limits
@@ -30,18 +31,19 @@ from cervello.errors import ConfigurationError
 _log = logging.getLogger("cervello.bridge")
 _BACKLOG = 512
 _TICK_S = 0.1
-_RECEIVED_BYTES = 1 << 18  # at most, by one call
+_RECEIVED_BYTES = 1 << 18  # of one receive call, at most
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a server serves.
+    """Options of a server.
 
     Attributes:
-      folder: of policies. listen: addresses. token_file, allow_origin: who may come.
-      max_wait_us: how long an inference may wait for company. record: a folder for recordings.
-      ready_file: gets the addresses once all are open. drain_s: for the way out. metrics: host:port of Prometheus metrics.
-      limits: of connections. reload_interval_s: how often files are looked at. server: the name that `hello` tells.
+      folder: the policies. listen: addresses. token_file: tokens with roles. allow_origin: origins of web pages that may connect.
+      max_wait_us: microseconds that a request may wait for others to share its batch. record: a folder for recordings.
+      ready_file: written with the addresses once all are open. drain_s: seconds for shutdown. metrics: host:port of Prometheus metrics.
+      limits: of connections. reload_interval_s: seconds between checks of the files. server: the name in the answer to `hello`.
+      busy_poll_us: microseconds that the event loop polls after an answer before it sleeps, at most; 0 switches polling off.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     reload_interval_s: float = 0.5
     server: str = "cervello"
+    busy_poll_us: int = BUSY_POLL_US
 
 
 class Server:
@@ -68,7 +71,7 @@ class Server:
     Attributes:
       options: as given.
       addresses: where it listens, in the order of `Options.listen`.
-      core: what connections share.
+      core: the state that connections share.
     """
 
     def __init__(self, options: Options, core: Core):
@@ -83,13 +86,13 @@ class Server:
 
     @classmethod
     async def start(cls, options: Options, policies: Mapping[str, tuple[Policy, Path]] | None = None) -> Server:
-        """Loads the folder, or serves policies that are loaded, and listens.
+        """Loads the folder, or serves loaded policies, and listens.
 
         Args:
-          options: what to serve, where and how.
-          policies: {name: (policy, its file)} in place of the folder's.
+          options: folder, addresses and limits.
+          policies: {name: (policy, its file)} instead of the folder's.
         Raises:
-          ConfigurationError, ModelError: something of it cannot be. OSError: an address cannot be had; the message names it.
+          ConfigurationError, ModelError: a bad option or file. OSError: an address is not available; the message names it.
         """
         addresses = [parse(text) for text in options.listen]
         if not addresses:
@@ -100,7 +103,8 @@ class Server:
                 raise ConfigurationError(f"listen {address}: expected a token file for an address that other machines reach, got none; "
                                          "give --token-file, or listen on 127.0.0.1")
         core = Core(load_all(options.folder) if policies is None else policies, options.folder, limits=options.limits, tokens=tokens,
-                    max_wait_us=options.max_wait_us, record=options.record, server=options.server)
+                    max_wait_us=options.max_wait_us, record=options.record, server=options.server,
+                    busy_poll_us=options.busy_poll_us)
         server = cls(options, core)
         try:
             for address in addresses:
@@ -121,7 +125,7 @@ class Server:
 
     @property
     def metrics_address(self) -> str | None:
-        """Where the metrics are."""
+        """The address of the metrics; None without metrics."""
         return None if self._metrics is None else self._metrics.address
 
     async def _listen(self, address: Address) -> Address:
@@ -149,7 +153,7 @@ class Server:
         return Address(address.scheme, address.host, port)
 
     async def _watch_connections(self) -> None:
-        """Closes connections that say no hello, send half a frame, or are idle for too long."""
+        """Closes connections that send no hello, send half a frame, or are idle for too long."""
         limits = self.core.limits
         while True:
             await asyncio.sleep(min(_TICK_S, limits.frame_timeout_s / 4))
@@ -168,14 +172,14 @@ class Server:
                     session.abort("expected a frame in time, got none")
 
     async def drain(self) -> bool:
-        """Goes away: nothing new begins, what is under way is answered, recordings are closed.
+        """Shuts down: refuses new requests, answers those in flight, closes recordings.
 
         Returns:
-          whether nothing was given up.
+          True if every request in flight was answered and every thread ended in time.
         """
         began = time.monotonic()
         until = began + self.options.drain_s
-        grace = began + min(1.0, self.options.drain_s / 2)  # for clients to end their agents, or to take them along
+        grace = began + min(1.0, self.options.drain_s / 2)  # for clients to end or move their agents
         self.core.draining = True
         await self._close_listeners()
         while time.monotonic() < until:
@@ -219,7 +223,7 @@ def _bound(address: Address) -> socket.socket:
     family, kind, protocol, _, where = found[0]
     sock = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":  # the address of a server that was killed can be had at once; on Windows it means something else
+        if os.name == "posix":  # reuses the address of a killed server at once; on Windows the option has another meaning
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(where)
         sock.listen(_BACKLOG)
@@ -231,10 +235,10 @@ def _bound(address: Address) -> socket.socket:
 
 
 def _replace_dead(address: Address) -> None:
-    """Removes a socket file on which nobody answers.
+    """Removes a socket file without a listening server.
 
     Raises:
-      OSError: a server answers there, or the file is no socket.
+      OSError: a server listens there, or the file is no socket.
     """
     try:
         mode = os.stat(address.path).st_mode

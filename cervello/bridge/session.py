@@ -1,4 +1,4 @@
-"""One connection as the event loop sees it, whatever carries its messages."""
+"""The state of one connection on the event loop, for every transport."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _NOTIFIES = frozenset({"reward", "end"})
 
 
 class Carrier(Protocol):
-    """What carries a session's messages.
+    """The transport of a session's messages.
 
     Attributes:
-      received: [bytes] uint8, into which it receives frames; None when it does not receive them whole.
+      received: [bytes] uint8, the buffer that receives frames; None when frames are not received whole.
     """
 
     received: Array | None
@@ -45,7 +45,7 @@ class Carrier(Protocol):
         """Puts a body into the send queue."""
 
     def finish(self, reason: int) -> None:
-        """Closes after what is in the send queue has gone. Args: reason: a WebSocket close code."""
+        """Closes after the send queue is empty. Args: reason: a WebSocket close code."""
 
     def abort(self) -> None:
         """Closes at once."""
@@ -55,11 +55,11 @@ class Session:
     """One connection. Mutable; used on the event loop only.
 
     Attributes:
-      link: what policies know of it; None before `hello`.
+      link: the state that policies use; None before `hello`.
       opened_s, heard_s: when it began and when its last frame came, on `time.monotonic`.
-      closed: nothing more is taken from it or sent to it.
-      waiting: messages that policies have.
-      compiled: compiled calls by the bytes of the frames that they may answer.
+      closed: nothing more is received or sent.
+      waiting: messages that policies process.
+      compiled: compiled calls by the length of the frames that they may answer.
     """
 
     def __init__(self, core: Core, carrier: Carrier):
@@ -77,13 +77,13 @@ class Session:
 
     @property
     def n_waiting(self) -> int:
-        """Messages that policies have."""
+        """Number of messages that policies process."""
         return len(self.waiting)
 
-    # What arrives -------------------------------------------------------------------------------------------------------
+    # Receiving ----------------------------------------------------------------------------------------------------------
 
     def receive(self, body: bytes, received_s: float, alone: bool = True) -> None:
-        """A body has come, its last byte at `received_s` on `time.perf_counter`; others with it unless it came alone."""
+        """Receives a body whose last byte came at `received_s` on `time.perf_counter`. `alone`: no other body came with it."""
         if self.closed:
             return
         self.heard_s = time.monotonic()
@@ -105,7 +105,7 @@ class Session:
             self._request(message, message.id, body, received_s)
 
     def bad_frame(self, text: str) -> None:
-        """Says what is wrong, and closes."""
+        """Sends the error and closes."""
         if self.closed:
             return
         _log.info("connection of %s: bad frame: %s", self.name, text)
@@ -114,7 +114,7 @@ class Session:
         self.end(1002)
 
     def _infer(self, layout: Layout, body: bytes, received_s: float, alone: bool) -> bool:
-        """Takes a request of a form that is known; False, and nothing has happened, when it is to be looked at as others are."""
+        """Processes a request of known layout. Returns False, without any effect, when it needs the ordinary path."""
         core, link, number = self.core, self.link, int.from_bytes(body[layout.id_start:layout.id_stop], "big")
         assert link is not None
         if core.draining:
@@ -124,7 +124,7 @@ class Session:
             reply = worker.answer_at_once(layout, number, body, received_s)
             if reply is not None:
                 self._carrier.send(reply)
-                core.lookout.answered()
+                core.busy_poll.answered()
                 if self._carrier.received is not None and worker.may_run_on_loop:
                     self._note_answer(worker, layout, self._carrier.received)
                 return True
@@ -140,7 +140,7 @@ class Session:
         return True
 
     def _note_answer(self, worker: Worker, layout: Layout, received: Array) -> None:
-        """A request was answered at once; several of one form are worth a compiled call."""
+        """Counts a request that was answered at once; repeated ones of one layout get a compiled call."""
         layout.n_answered += 1
         if layout.n_answered % WORTH_IT == 0:
             compiled = CompiledAnswer.of(self, worker, layout, received)
@@ -179,7 +179,7 @@ class Session:
             self._reply(number, result)
 
     def _accept(self, message: Message, number: int, body: bytes, received_s: float) -> Mapping[str, Any] | None:
-        """The answer, or None when a policy gives it later.
+        """The answer; None when a policy answers later.
 
         Raises:
           Refusal: the first code that fits.
@@ -236,7 +236,7 @@ class Session:
             raise Refusal(Code.NOT_AUTHORISED, f"method {method!r}: expected the role {role_of(method)!r}, got {','.join(self._roles)!r}")
 
     def _job(self, message: Message, number: int | None, n_bytes: int, received_s: float) -> Job:
-        """A message whose policy is there and whose agents are ids."""
+        """Makes a job from a message after checks of its policy and agent ids."""
         if message.refusal is not None:
             raise message.refusal
         assert self.link is not None
@@ -254,14 +254,14 @@ class Session:
         self.wait_for(job)
         self.core.workers[job.params["policy"]].put(job)
 
-    # What goes out ------------------------------------------------------------------------------------------------------
+    # Sending -----------------------------------------------------------------------------------------------------------
 
     def wait_for(self, job: Job) -> None:
-        """A message is on its way to a policy."""
+        """Notes a message that goes to a policy."""
         self.waiting.add(job)
 
     def done(self, job: Job) -> None:
-        """A policy is done with a message."""
+        """Takes a finished message from a policy and sends its reply."""
         self.waiting.discard(job)
         self.heard_s = time.monotonic()  # a client that was waiting for this was not idle
         self._queued_bytes -= job.n_bytes
@@ -284,7 +284,7 @@ class Session:
                     self._reply(number, self.core.stats(self.link))
 
     def _reply(self, number: int, result: Mapping[str, Any]) -> bool:
-        """Sends an answer, or why it cannot be sent; whether it was the answer."""
+        """Sends an answer, or an error when it cannot be sent; returns whether the answer was sent."""
         body = answer(number, result)
         most = self.link.frame_bytes if self.link is not None else self.core.limits.frame_bytes
         fits = len(body) <= most
@@ -296,18 +296,18 @@ class Session:
 
     @property
     def name(self) -> str:
-        """The client's, for people."""
+        """The client's name in the log."""
         return "a stranger" if self.link is None else repr(self.link.client)
 
     def drain(self, force: bool) -> bool:
-        """Closes, as a server that goes away, when there is nothing left to do; whether it is closed."""
+        """Closes for shutdown when no work is left; returns whether the connection is closed."""
         if not self.closed and (force or (not self.n_waiting and (self.link is None or not self.link.n_agents))):
             self._carrier.send(refuse(None, Code.DRAINING, "the server is going away"))
             self.end(1001)
         return self.closed
 
     def end(self, reason: int) -> None:
-        """Takes nothing more, and closes when all is sent."""
+        """Stops receiving, and closes when all is sent."""
         if not self.closed:
             self.closed = True
             self._carrier.finish(reason)
@@ -320,12 +320,12 @@ class Session:
         self._carrier.abort()
 
     def forget_swapped(self) -> None:
-        """Lets go of policies that were swapped."""
+        """Drops compiled calls of swapped policies."""
         for n_bytes in [n_bytes for n_bytes, each in self.compiled.items() if each.is_stale]:
             del self.compiled[n_bytes]
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Ends the session after the connection has closed."""
         self.closed = True
         self.compiled.clear()
         self.core.farewell(self)

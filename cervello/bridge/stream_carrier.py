@@ -16,17 +16,17 @@ from cervello.bridge.session import Session
 from cervello.spec import Array
 
 KEEP_ALIVE_S = 60
-_LINGER_S = 1.0  # for a client to read why it is being closed
+_LINGER_S = 1.0  # for a client to read the reason
 
 
 class StreamCarrier(asyncio.BufferedProtocol):
     """One connection of a stream. Mutable.
 
     Args:
-      received: [bytes] into which all carriers of a loop receive: it calls `buffer_updated` at once after it has filled it.
+      received: [bytes] receive buffer of all carriers of a loop. The loop calls `buffer_updated` at once after it has filled the buffer.
     Attributes:
       received: the same as an array.
-      partial_s: since when a frame is half sent, on `time.monotonic`; None when none is.
+      partial_s: start of an incomplete frame, on `time.monotonic`; None without one.
     """
 
     def __init__(self, core: Core, carriers: set[Any], received: memoryview):
@@ -64,12 +64,12 @@ class StreamCarrier(asyncio.BufferedProtocol):
                 if reply is not None:
                     if not self._transport.is_closing():
                         self._transport.write(reply)
-                    self._core.lookout.answered()
+                    self._core.busy_poll.answered()
                     return
                 if compiled.is_over:
                     del session.compiled[n_bytes]
             if 4 < n_bytes <= 4 + deframer.most and n_bytes - 4 == int.from_bytes(data[:4], "little"):
-                session.receive(bytes(data[4:n_bytes]), received_s)  # one whole frame, as most often
+                session.receive(bytes(data[4:n_bytes]), received_s)  # one whole frame, the usual case
                 return
         try:
             for body in deframer.feed(data[:n_bytes]):
@@ -112,7 +112,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
         if self._finishing or self._transport.is_closing():
             return
         self._finishing = True
-        # What the client still sends is read and dropped: closing at once would reset the connection, and the reason with it.
+        # Further input is read and dropped. Closing at once would reset the connection, and the client would not get the reason.
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
@@ -122,7 +122,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
 
 
 def tune(sock: Any) -> None:
-    """No delay of small frames, and dead peers are noticed; nothing of it for Unix sockets."""
+    """Sets TCP_NODELAY and keep-alive; Unix sockets need neither."""
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,11 +13,11 @@ _HIGHEST = (1 << 63) - 1
 
 
 def derive(client: str, before: int, policy: str, ids: Sequence[int], begun: Sequence[int]) -> Array:
-    """[n] int64, below 2⁶³: a stream for each agent, the same whenever the same client does the same.
+    """[n] int64, below 2⁶³: a stream for each agent, a function of the arguments only.
 
     Args:
-      client: its name. before: how many connections said hello with that name before.
-      ids: the agents. begun: how often this connection began each before.
+      client: its name. before: earlier connections with that name.
+      ids: the agents. begun: earlier begins of each by this connection.
     """
     name, of = client.encode(), policy.encode()
     prefix = blake2b(b"cervello.stream.1" + len(name).to_bytes(4, "little") + name + before.to_bytes(8, "little") + of, digest_size=8)
@@ -30,5 +30,5 @@ def derive(client: str, before: int, policy: str, ids: Sequence[int], begun: Seq
 
 
 def packed(streams: Array) -> bytes:
-    """8 bytes each, little-endian."""
+    """Encodes integers in 8 bytes each, little-endian."""
     return streams.astype("<u8").tobytes()

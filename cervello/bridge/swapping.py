@@ -1,4 +1,4 @@
-"""`swap`: another file of the served folder decides."""
+"""`swap`: a policy changes to another file of the served folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cervello.bridge.hosted import Hosted
 from cervello.bridge.job import Job
 from cervello.errors import CervelloError
 
-DONE = "swapped"  # the method of the message that says that a swap is over
+DONE = "swapped"  # method of the message after a swap
 
 
 def confined(folder: Path, given: Any) -> Path:
-    """A file inside a folder, by its relative path with `/`.
+    """Finds a file inside a folder by its relative path with `/`.
 
     Raises:
-      Refusal: there is none, or it lies elsewhere, links included; both in the same words.
+      Refusal: there is no such file, or it is outside the folder, also by a link; the message is the same.
     """
     if type(given) is not str:
         raise bad("path", "expected a str")
@@ -38,10 +38,10 @@ def confined(folder: Path, given: Any) -> Path:
 
 
 def swap(hosted: Hosted, job: Job) -> dict[str, Any]:
-    """The policy decides with another file from the next batch on; its agents go on.
+    """Changes the policy to another file from the next batch on; its agents continue.
 
     Raises:
-      Refusal: no such file, or one that cannot take its place.
+      Refusal: no such file, or an incompatible one.
     """
     path = confined(hosted.folder, job.params.get("path"))
     try:

@@ -1,4 +1,4 @@
-"""Who may do what: a file of tokens, one a line, with roles behind each."""
+"""Access control: a file of tokens, one a line, each followed by its roles."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from cervello.errors import ConfigurationError
 
 ROLES = ("infer", "record", "admin")
-OPEN = ("infer", "record")  # of everybody where there is no file
+OPEN = ("infer", "record")  # roles of every client without a token file
 _BY_METHOD = {"reward": "record", "swap": "admin"}
 
 
 def role_of(method: str) -> str:
-    """The role that a method needs."""
+    """The role that a method requires."""
     return _BY_METHOD.get(method, "infer")
 
 
 class Tokens:
-    """The tokens of a server; without a file everybody is `infer` and `record`.
+    """The tokens of a server; without a file every client has the roles `infer` and `record`.
 
     Raises:
       ConfigurationError: the file cannot be read, is empty, or names an unknown role.
@@ -48,7 +48,7 @@ class Tokens:
             raise ConfigurationError(f"token file {str(path)!r}: expected a token, got none")
 
     def roles(self, token: Any) -> tuple[str, ...] | None:
-        """What the bearer may do; None for a token that is not known. Takes the same time whatever the token."""
+        """The roles of a token; None for an unknown token. Takes the same time for every token."""
         if self._known is None:
             return OPEN
         given = _digest(token if isinstance(token, str) else "")
@@ -60,7 +60,7 @@ class Tokens:
 
     @property
     def needed(self) -> bool:
-        """Whether a token is asked for."""
+        """Whether a token is required."""
         return self._known is not None
 
 

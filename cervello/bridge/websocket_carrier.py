@@ -34,10 +34,10 @@ class WebSocketCarrier:
     """One WebSocket. Mutable.
 
     Args:
-      socket: a server's connection that gives its data frames to `take`.
-      received: [bytes] uint8, where carriers of a loop put a body for a compiled answer, as the frame that TCP has.
+      socket: a server's connection that passes its data frames to `take`.
+      received: [bytes] uint8, the buffer in which carriers of a loop build the TCP frame of a body for a compiled answer.
     Attributes:
-      received: the same.
+      received: the same buffer.
       partial_s: as in `StreamCarrier`.
     """
 
@@ -53,7 +53,7 @@ class WebSocketCarrier:
 
     @property
     def partial_s(self) -> float | None:
-        """Since when a message is half sent; None when none is."""
+        """Start of an incomplete message, on `time.monotonic`; None without one."""
         protocol = self._socket.protocol
         partial = _waits_for(protocol.parser) != "at_eof" or getattr(protocol, "current_size", None) is not None
         if not partial:
@@ -61,8 +61,7 @@ class WebSocketCarrier:
         return self._heard_s if partial else None
 
     def take(self, frame: Any, alone: bool) -> None:
-        """A data frame has come, others with it unless alone; the package has checked that it fits those before it, and that the message
-        is not too long."""
+        """Receives a data frame; `alone`: no other came with it. The package has checked its order and the length of the message."""
         received_s = time.perf_counter()
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
@@ -82,7 +81,7 @@ class WebSocketCarrier:
             self.session.receive(data, received_s, alone)
 
     def _answer(self, body: bytes, received_s: float) -> bool:
-        """Whether a body was answered by a compiled call."""
+        """Answers a body by a compiled call; returns whether it did."""
         n_bytes = LENGTH.size + len(body)
         session = self.session
         compiled = session.compiled.get(n_bytes)
@@ -92,13 +91,13 @@ class WebSocketCarrier:
         reply = compiled.answer(n_bytes, received_s)
         if reply is not None:
             self.send(reply[LENGTH.size:])
-            self._core.lookout.answered()
+            self._core.busy_poll.answered()
         elif compiled.is_over:
             del session.compiled[n_bytes]
         return reply is not None
 
     async def run(self) -> None:
-        """Until the connection ends."""
+        """Runs until the connection ends."""
         try:
             await self._socket.wait_closed()
         finally:
@@ -122,9 +121,9 @@ class WebSocketCarrier:
 
 
 def _waits_for(parser: Any) -> str:
-    """What the package's parser waits for: between frames for the first byte of one, or for the end, "at_eof".
+    """The method that the package's parser waits in: between frames for the first byte of one, or for the end, "at_eof".
 
-    It has no public word for it, and its generators wait for each other, more of them in some versions than in others.
+    The package has no public API for it. Its generators are nested, in some versions deeper than in others.
     """
     while (inner := getattr(parser, "gi_yieldfrom", None)) is not None:
         parser = inner
@@ -132,10 +131,10 @@ def _waits_for(parser: Any) -> str:
 
 
 async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where: Any) -> Any:
-    """A WebSocket server at a host and port, or at a socket.
+    """Starts a WebSocket server at a host and port, or on a socket.
 
     Raises:
-      ConfigurationError: the package `websockets` is not there. OSError: the address cannot be had.
+      ConfigurationError: the package `websockets` is not installed. OSError: the address is not available.
     """
     if serve is None:
         raise ConfigurationError("listen ws://: expected the package websockets, found none; pip install 'cervello[serve]'")
@@ -143,7 +142,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
     received = np.zeros(LENGTH.size + MOST_BYTES + 8, np.uint8)  # compiled code reads up to a multiple of 8
 
     class Connection(ServerConnection):  # type: ignore[misc]
-        """Gives data frames to its carrier as they come, without a queue and a task between."""
+        """Passes data frames to its carrier directly, without a queue and a task."""
 
         carrier: WebSocketCarrier | None = None
 
@@ -163,7 +162,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
                 self._frames.append(event)
 
         def give(self) -> None:
-            """Gives frames to the carrier, which is there."""
+            """Passes frames to the carrier."""
             assert self.carrier is not None
             frames, self._frames = self._frames, []
             for frame in frames:
@@ -177,7 +176,7 @@ async def listen(core: Core, carriers: set[Any], origins: Sequence[str], **where
         assert isinstance(socket, Connection)
         carrier = socket.carrier = WebSocketCarrier(core, socket, received)
         carriers.add(carrier)
-        socket.give()  # what came before it
+        socket.give()  # frames that came before the carrier
         try:
             await carrier.run()
         finally:

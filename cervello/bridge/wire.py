@@ -1,4 +1,4 @@
-"""Rows of tensors as they cross the wire."""
+"""Rows of tensors in the wire format."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NAMES = frozenset({"float16", "float32", "float64", "int8", "int16", "int32", "i
 
 
 def as_bytes(field: str, value: Any) -> bytes:
-    """The bytes of a bin; a str stands for its bytes.
+    """The bytes of a bin; a str counts as its bytes.
 
     Raises:
-      Refusal: it is neither.
+      Refusal: the value is neither.
     """
     if type(value) is bytes:
         return value
@@ -34,12 +34,12 @@ def _kind(value: Any) -> str:
 
 
 class Row:
-    """One input or output: an agent's row and how it crosses.
+    """One input or output: an agent's row and its wire format.
 
     Attributes:
-      name, shape, spec: as the policy says.
+      name, shape, spec: of the policy.
       wire: the dtype on the wire, little-endian. n_bytes: of a row.
-      is_plain: rows are what the policy takes and gives, as they are.
+      is_plain: the wire dtype is the policy's, so rows need no conversion.
       default: the row that stands for one that is left out; None when it must be given.
     """
 
@@ -51,21 +51,21 @@ class Row:
             raise ConfigurationError(f"{where} {spec.name!r}: expected a row for every agent, got a value that all rows share; let a "
                                      "wrapper provide it (cervello.Fill)")
         self.name, self.shape, self.spec, self.dtype = spec.name, spec.shape, spec, name
-        # By its letters, which gives numpy's one object of that type: policies know it at once, and take the long way for an equal one.
+        # By its name, which gives numpy's singleton dtype. Policies compare dtypes by identity first; an equal dtype takes the slow path.
         self.wire: np.dtype[Any] = np.dtype(np.dtype(name).newbyteorder("<").str)
         self.n_bytes = int(np.prod(spec.shape, dtype=np.int64)) * self.wire.itemsize
         self.is_plain = self.wire is spec.dtype and not spec.batch_axis
         self.default = None if spec.default is None else np.ascontiguousarray(spec.default).astype(self.wire)
 
     def told(self) -> dict[str, Any]:
-        """What `spec` says of it."""
+        """Its part of the answer to `spec`."""
         found: dict[str, Any] = {"shape": list(self.shape), "dtype": self.dtype}
         if self.default is not None:
             found["default"] = self.default.tobytes()
         return found
 
     def read(self, field: str, value: Any, n_rows: int) -> Array:
-        """[n, …], rows as they came.
+        """[n, …], rows in the wire dtype.
 
         Raises:
           Refusal: not n rows, or a bool that is neither 0 nor 1.
@@ -78,22 +78,22 @@ class Row:
         return np.frombuffer(data, self.wire).reshape(n_rows, *self.shape)
 
     def column(self, rows: Array) -> Array:
-        """Rows as the policy takes them."""
+        """Rows in the dtype of the policy."""
         rows = rows.astype(self.spec.dtype, copy=False)
         return np.moveaxis(rows, 0, self.spec.batch_axis) if self.spec.batch_axis else rows
 
     def data(self, column: Array) -> bytes:
-        """What the policy gave, as bytes of rows."""
+        """Encodes rows of the policy as bytes."""
         return (column if self.is_plain else self.rows(column)).tobytes()
 
     def rows(self, column: Array) -> Array:
-        """[n, …] what the policy gave, as rows."""
+        """[n, …], rows of the policy in the wire dtype."""
         rows = np.moveaxis(column, self.spec.batch_axis, 0) if self.spec.batch_axis else column
         return np.ascontiguousarray(rows, self.wire)
 
 
 class Ports:
-    """What one policy takes and gives, as `spec` tells it.
+    """Inputs and outputs of one policy, as in the answer to `spec`.
 
     Raises:
       ConfigurationError: a policy that cannot be served.

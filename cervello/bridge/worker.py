@@ -1,7 +1,7 @@
-"""Runs one policy: takes messages in the order they arrived, and runs inferences that are there together as one batch.
+"""Runs one policy: processes messages in their order of arrival, and runs waiting inferences as one batch.
 
-A policy has a thread of its own. Batches that are known to be short run on the event loop instead, when the thread has nothing to do: two
-hand-overs between threads cost more than they do.
+Each policy has a thread. Batches that are known to be short run on the event loop instead, when the thread is idle: two hand-overs
+between threads would cost more than the batch.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from cervello.bridge.link import Link
 from cervello.bridge.pace import BOUND_S, Pace
 from cervello.bridge.rounds import Rounds
 
-_ON_LOOP = frozenset({"infer", "reward"})  # where agents begin or end, hooks of wrappers run, and tables may grow
-_ALONE = 16  # messages of one connection, one after the other, before no company is expected
-_MOST_OTHERS = 256  # agents that get rewards in one go on the event loop
+_ON_LOOP = frozenset({"infer", "reward"})  # begins and ends are excluded: they run hooks of wrappers, and tables may grow
+_ALONE = 16  # consecutive messages of one connection, after which no other connection is expected
+_MOST_OTHERS = 256  # agents that get rewards in one call on the event loop
 
 
 class Worker:
-    """Runs one policy, on a thread of its own or on the event loop.
+    """Runs one policy, on its thread or on the event loop.
 
-    A policy that is recorded, or whose inferences wait for company, runs on its thread always.
+    A policy that is recorded, or whose requests wait for others (`max_wait_us`), always runs on its thread.
 
     Args:
       hosted: the policy.
       deliver: called with this and messages that are done, on the policy's thread; it calls `done` with them on the event loop.
-      max_wait_us: how long an inference may wait for company.
+      max_wait_us: microseconds that a request may wait for others to share its batch.
     Attributes:
-      pace: what its batches took. may_run_on_loop: whether any batch may run there.
-      gathered: on the event loop, what has arrived and is not on its way. n_passed: how many messages the thread has.
-      swapping: connections whose later messages wait for a swap. closing: nothing runs on the loop any more.
+      pace: times of its batches. may_run_on_loop: whether a batch may run on the event loop.
+      gathered: arrived messages that are not dispatched yet, on the event loop. n_passed: messages that the thread has.
+      swapping: connections whose later messages wait for a swap. closing: nothing more runs on the loop.
     """
 
     def __init__(self, hosted: Hosted, deliver: Callable[[Worker, Sequence[Job]], object], max_wait_us: int):
         self.hosted = hosted
         self.pace = Pace()
         self.may_run_on_loop = not max_wait_us and hosted.recorder is None
-        # Of the event loop: what has arrived and is not on its way, and how many messages, swaps among them, the thread has.
+        # On the event loop: arrived messages that are not dispatched yet, and the number of messages, with swaps, that the thread has.
         self.gathered: list[Job] = []
         self.n_passed = self._n_swaps = 0
         self._last: Link | None = None  # whose message came last, and how many of its came before that without another's between
@@ -59,7 +59,7 @@ class Worker:
         self._thread.start()
 
     def put(self, job: Job) -> None:
-        """A message has arrived; called on the event loop."""
+        """Takes an arrived message; called on the event loop."""
         if job.link is self._last:
             self._n_same += 1
         else:
@@ -67,19 +67,18 @@ class Worker:
         if self.gathered:
             self.gathered.append(job)
         elif self.may_run_on_loop and job.method in _ON_LOOP and not self._n_swaps and not self.closing:
-            # Messages that the loop reads before it comes to this make one batch.
+            # Messages that the loop reads before this callback make one batch.
             asyncio.get_running_loop().call_soon(self._flush)
             self.gathered.append(job)
         else:
             self._pass(job)
 
     def expects_only(self, link: Link) -> bool:
-        """Whether no other connection may keep this one's requests company: none has agents here, or none has asked for a while."""
+        """Whether no other connection is expected to share a batch: none has agents here, or none has sent a request for a while."""
         return len(self.hosted.crowds) == 1 or (self._last is link and self._n_same >= _ALONE)
 
     def answer_at_once(self, layout: Layout, number: int, body: bytes, received_s: float) -> bytes | None:
-        """The answer to a request, run on the event loop at once; None, and nothing has happened, where it may take long, or where others
-        come first."""
+        """Answers a request on the event loop at once; None, without any effect, where it may take long or other messages come first."""
         hosted = self.hosted
         version = hosted.policy.version
         if (self.n_passed or self.gathered or not self.may_run_on_loop or self.closing or self.swapping
@@ -93,7 +92,7 @@ class Worker:
         return reply
 
     def done(self, jobs: Sequence[Job]) -> None:
-        """Messages are done; called on the event loop."""
+        """Returns finished messages to their sessions; called on the event loop."""
         self.n_passed -= len(jobs)
         for job in jobs:
             self._n_swaps -= job.method == "swap"
@@ -102,16 +101,16 @@ class Worker:
             self._flush()
 
     def _pass(self, job: Job) -> None:
-        """To the policy's thread."""
+        """Passes messages to the policy's thread."""
         self.n_passed += 1
         self._n_swaps += job.method == "swap"
         self._queue.put(job)
 
     def _flush(self) -> None:
-        """Runs what has gathered, or passes it to the thread; on the event loop.
+        """Runs the gathered messages, or passes them to the thread; on the event loop.
 
-        Messages that may run here wait while the thread has others: there they would wait for the same ones, since it does one thing at a
-        time. Once it has none, all that arrived before has taken effect.
+        Messages that may run here wait while the thread has others; on the thread they would wait for the same ones. Once the thread is
+        idle, all earlier messages have taken effect.
         """
         jobs = self.gathered
         if not jobs:
@@ -133,8 +132,8 @@ class Worker:
             job.owner.done(job)
 
     def _look(self, jobs: Sequence[Job]) -> tuple[int, int, bool]:
-        """Agents that messages ask to infer, agents that they name otherwise, and whether all may run on the event loop and let
-        no agent begin."""
+        """The number of agents that messages infer, the number that they name otherwise, and whether all may run on the event loop and
+        begin no agent."""
         n_rows = n_others = 0
         known = True
         for job in jobs:
@@ -147,18 +146,18 @@ class Worker:
         return n_rows, n_others, known
 
     def _is_known(self, job: Job) -> bool:
-        """Whether a message is of a kind that may run on the event loop, and lets no agent begin."""
+        """Whether a message is of a kind that may run on the event loop and begins no agent."""
         if job.method not in _ON_LOOP:
             return False
         begun = job.link.crowd(self.hosted.name).members
         return not job.params.get("begin") or all(agent in begun for agent in job.agents or ())
 
     def __len__(self) -> int:
-        """Messages that wait."""
+        """Number of waiting messages."""
         return self._queue.qsize() + len(self.gathered)
 
     def close(self) -> None:
-        """Ends the thread when what has arrived is done, and then the recording."""
+        """Ends the thread after all arrived messages, and then the recording."""
         self.closing = True
         gathered, self.gathered = self.gathered, []
         for job in gathered:
@@ -166,7 +165,7 @@ class Worker:
         self._queue.put(None)
 
     def join(self, timeout_s: float) -> bool:
-        """Whether the thread has ended within a time."""
+        """Whether the thread ends within a time."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -188,7 +187,7 @@ class Worker:
             self.hosted.recorder.close()
 
     def _take(self, waiting: list[Job]) -> bool:
-        """Adds what has arrived, and waits for something unless there is work; whether that was the last."""
+        """Adds arrived messages, and waits for one unless there is work; returns whether the thread is to end."""
         block = not waiting or all(job.link in self.swapping for job in waiting)
         until: float | None = None
         while True:
@@ -208,7 +207,7 @@ class Worker:
                 block = until is not None and until > time.perf_counter()
 
     def _until(self, waiting: Sequence[Job]) -> float | None:
-        """How long to wait for company: half of what the most urgent may take at most, so that there is time to run."""
+        """Time to wait for more requests: at most half of the earliest deadline, so that there is time to run."""
         times = []
         for job in waiting:
             if job.method == "infer":
@@ -218,19 +217,19 @@ class Worker:
         return min(times, default=None)
 
     def _timed(self, waiting: Sequence[Job], done: list[Job], on_loop: bool) -> list[Job]:
-        """A round, of which the pace is noted."""
+        """Runs a round and notes its time."""
         counts, version = self.hosted.counts, self.hosted.policy.version
         n_rows, began_s = counts.rows, time.perf_counter()
         rest = self._rounds.run(waiting, done)
         took_s = time.perf_counter() - began_s
         asked, _ = _rows(done)
-        # Rows that were skipped or refused say nothing of what they would have taken; messages without rows something on the loop alone.
+        # Skipped or refused rows give no measurement. Messages without rows are measured on the loop alone.
         if (took_s > BOUND_S and (asked or on_loop)) or (asked and counts.rows - n_rows == asked):
             self.pace.ran(version, len(done), asked, took_s, on_loop)
         return rest
 
     def _start_swap(self, job: Job) -> None:
-        """On a thread of its own, since loading takes its time: others go on meanwhile."""
+        """Starts a swap on a separate thread, since loading takes long; other requests continue meanwhile."""
         threading.Thread(target=self._swap, args=(job,), name=f"cervello swap {self.hosted.name}", daemon=True).start()
 
     def _swap(self, job: Job) -> None:
@@ -243,7 +242,7 @@ class Worker:
 
 
 def _rows(jobs: Sequence[Job]) -> tuple[int, int]:
-    """Agents that messages ask to infer, and agents that they name for something else."""
+    """The number of agents that messages infer, and the number that they name otherwise."""
     rows = others = 0
     for job in jobs:
         n = 0 if job.agents is None else len(job.agents)

@@ -58,7 +58,7 @@ from cervello.errors import CervelloError
 __all__ = ["main"]
 
 _FAILED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141
-_HELP = 78  # columns of what argparse does not fill
+_HELP = 78  # columns of text that argparse does not fill
 
 
 class _Command(Protocol):
@@ -89,7 +89,7 @@ _STATUSES = ("exit status: 0 done; 1 done, and the answer is no (a difference, a
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status; `argv` is without the program's name, sys.argv's when None."""
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show is no reason to fail
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not raise
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
@@ -139,18 +139,18 @@ def _message(error: BaseException) -> str:
 
 
 class _UsageError(Exception):
-    """A command line that argparse refuses; the message is one line."""
+    """Raised for a command line that argparse refuses; the message is one line."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of leaving, so that every error is printed in one place and one form."""
+    """Raises instead of exiting, so that every error is printed in one place and one form."""
 
     def error(self, message: str) -> NoReturn:
         raise _UsageError(f"{message}; see {self.prog} --help")
 
 
 class _Version(argparse.Action):
-    """Prints versions; argparse's own action would want the text in advance."""
+    """Prints versions; argparse's action needs the text in advance."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="print the version and leave")
@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         child = commands.add_parser(name, help=summary, description=textwrap.fill(summary[0].upper() + summary[1:] + ".", _HELP),
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
         command.configure(child)
-        # After the command too; SUPPRESS keeps what stood before it.
+        # After the command too; SUPPRESS keeps a value given before it.
         child.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS,
                            help="no progress and no remarks, only results and errors")
         child.add_argument("--version", action=_Version)

@@ -1,4 +1,4 @@
-"""`cervello api`: what a policy takes and gives."""
+"""`cervello api`: inputs, outputs and properties of a policy."""
 
 from __future__ import annotations
 

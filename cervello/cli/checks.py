@@ -1,4 +1,4 @@
-"""What `cervello doctor` looks at: facts of this machine and of a policy, and what follows from them."""
+"""Checks of `cervello doctor`: facts of this machine and of a policy, and findings from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cervello.native import Model
 
-_EXTRAS = {  # package by extra, as pyproject.toml has them
+_EXTRAS = {  # package by extra, as in pyproject.toml
     "completion": ("shtab",), "evaluation": ("sklearn",), "league": ("openskill",), "minari": ("h5py", "minari"),
     "pettingzoo": ("pettingzoo",), "png": ("cairosvg",), "ray": ("ray",), "serve": ("prometheus_client", "uvloop", "websockets"),
     "video": ("moviepy",)}
@@ -31,7 +31,7 @@ _LANES = 16
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know.
+    """One finding.
 
     Attributes:
       level: "attention" for what makes policies wrong, slow or unable to run; "hint" for what may be done.
@@ -44,7 +44,7 @@ class Finding:
 
 
 def machine() -> dict[str, Any]:
-    """The CPU, the packages and the cache, as JSON says them."""
+    """The CPU, the packages and the cache, as JSON."""
     from cervello import __version__
     from cervello.cli.warmup import COMMON
     from cervello.codegen import cache, linker, versions
@@ -68,7 +68,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))  # type: ignore[attr-defined, unused-ignore]  # not everywhere
     except AttributeError:
@@ -76,7 +76,7 @@ def _cores() -> int:
 
 
 def _blas() -> dict[str, Any]:
-    """The library numpy multiplies with, and its threads; None where nothing tells. Only steps of the numpy tier use it."""
+    """numpy's BLAS library and its threads; None where unknown. Only steps of the numpy tier use it."""
     import numpy as np
 
     config: Any = np.show_config(mode="dicts")
@@ -98,7 +98,7 @@ def _version(package: str) -> str | None:
 
 
 def of_machine(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    """What follows from `machine()`."""
+    """Findings from `machine()`."""
     cpu, cached = facts["cpu"], facts["cache"]
     if not cpu["fma"]:
         yield Finding("attention", f"the CPU {cpu['name']} has no fused multiply-add, which is computed in software then",
@@ -121,7 +121,7 @@ def of_machine(facts: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def of_policy(path: Path, dims: Mapping[str, int]) -> tuple[dict[str, Any], list[Finding]]:
-    """Facts of a policy, and what follows from them."""
+    """Facts of a policy, and findings from them."""
     from cervello.native import Model
 
     compiled: list[str] = []
@@ -157,7 +157,7 @@ def _slow(model: Model) -> Iterator[Finding]:
 
 
 def _with_nan(path: Path) -> list[str]:
-    """Weights that hold NaN. A single value may be meant, and infinity too, as in masks."""
+    """Weights that hold NaN. A single value may be intended, and infinity too, as in masks."""
     import numpy as np
 
     from cervello.native.frontend.importer import read

@@ -1,4 +1,4 @@
-"""`cervello compare`: whether two policy files say the same, or Cervello and onnxruntime do of one file; and where they part."""
+"""`cervello compare`: compares two policy files, or Cervello and onnxruntime for one file, and locates the first difference."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def shown(terminal: Terminal, patience_s: float = _PATIENCE_S) -> Iterator[Watch
 
 @contextmanager
 def _postponed_interrupts(watch: Watch) -> Iterator[None]:
-    """Ctrl-C takes effect between two kernels: LLVM calls Python back, and what is raised there is lost. A second one does not wait."""
+    """Ctrl-C takes effect between two kernels: an exception raised in a callback from LLVM is lost. A second one does not wait."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -51,7 +51,7 @@ def _postponed_interrupts(watch: Watch) -> Iterator[None]:
 
 
 class Watch:
-    """Mutable: what the linker reported so far. A thread draws, since one kernel alone may take seconds.
+    """Mutable: what the linker reported so far. A thread draws, since one kernel may take seconds.
 
     Attributes:
       compiled: kernels compiled so far.
@@ -105,7 +105,7 @@ class Watch:
 
 
 def kernel(reference: str) -> str:
-    """`package.module:name` as people read it: `module:name`."""
+    """`package.module:name` in short form: `module:name`."""
     return reference.rpartition(".")[2]
 
 
@@ -117,7 +117,7 @@ def _kept() -> str:
 
 
 def cache_facts() -> dict[str, Any]:
-    """Where compiled kernels are, and how much there is: folder (None where nothing is writable), kernels, n_bytes; carried: level and
+    """Location and size of compiled kernels: folder (None where nothing is writable), kernels, n_bytes; carried: level and
     kernels of the object code that the package carries for this machine, or None."""
     from cervello.codegen import cache, prebuilt
 

@@ -28,7 +28,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
         raise ConfigurationError(f"completion: expected the package shtab, got {error}; pip install 'cervello[completion]'") from error
     for action in _actions(arguments.parser):
         if action.type in (Path, picture_file):
-            action.complete = shtab.FILE  # type: ignore[attr-defined]  # how shtab is told
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # the attribute that shtab reads
     terminal.write(shtab.complete(arguments.parser, shell=arguments.shell))
 
 

@@ -101,7 +101,7 @@ def _play(ticks: int, seed: int, painter: Any, terminal: Terminal) -> _Result:
     n_matches = 1 + len(SPECIES)
     most_agents = 0
     with compiling.shown(terminal), terminal.bar("playing", n_matches * ticks) as bar:
-        # Who answers with logits goes where the largest points: nothing is to be drawn.
+        # A policy with logits takes the action of the largest logit: there is no sampling.
         policies = {species.name: cervello.load(policy_path(species.name), wrappers=() if species.output_name == "logits" else "auto",
                                                 seed=seed) for species in SPECIES}
 

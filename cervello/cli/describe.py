@@ -1,4 +1,4 @@
-"""`cervello describe`: what kind of file this is. The words are those of `cervo describe`."""
+"""`cervello describe`: the kind of a file, in the words of `cervo describe`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
     elif path.name.endswith(".nnef.tar"):
         container, holds, said = None, "NNEF", "a NNEF file"
     else:
-        read(path)  # refuses what is no ONNX file
+        read(path)  # refuses other files than ONNX
         container, holds, said = None, "ONNX", "an ONNX file"
     if arguments.json:
         terminal.json({"file": str(path), "n_bytes": len(data), "container": container, "holds": holds.lower()})

@@ -1,4 +1,4 @@
-"""`cervello doctor`: what on this machine, or in a policy, makes Cervello slow or keeps it from running, and what to do."""
+"""`cervello doctor`: finds causes on this machine or in a policy that slow Cervello down or stop it, with remedies."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def batches(specs: Specs, n_rows: int, most: int, seed: int) -> list[dict[str, A
 
 
 def by_agent(specs: Specs, batch: Mapping[str, Any], n_rows: int) -> dict[AgentId, dict[str, Any]]:
-    """The rows of a batch, as observations by agent 0 … n_rows - 1; an input without rows goes to everyone."""
+    """The rows of a batch, as observations by agent 0 … n_rows - 1; an input without rows is the same for all agents."""
     import numpy as np
 
     rows = {name: [batch[name]] * n_rows if spec.batch_axis is None else np.moveaxis(batch[name], spec.batch_axis, 0)

@@ -1,4 +1,4 @@
-"""A policy file run by onnxruntime, where it is installed, to be compared with: never used for anything else."""
+"""A policy file run by onnxruntime, where it is installed. Used for comparisons only."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class OnnxruntimeRunner:
         if spec is None or spec.batch_axis is None:
             return rows[0]
         if rows[0].size != int(np.prod(spec.shape)):
-            return np.stack(rows)  # of another shape than ours, which is a difference
+            return np.stack(rows)  # of another shape than Cervello's, which counts as a difference
         return np.concatenate([row.reshape(spec.batched(1)) for row in rows], axis=spec.batch_axis)
 
     def _opened(self, proto: onnx.ModelProto) -> Any:
@@ -121,7 +121,7 @@ class OnnxruntimeRunner:
         options.log_severity_level = 4
         try:
             return self._runtime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common class of their own
+        except Exception as error:  # onnxruntime's exceptions have no common class
             raise UnsupportedError(f"model {self._path.stem!r}: expected a file that {self.name} loads, got {error}") from error
 
     def _ran(self, session: Any, names: Sequence[str], given: Mapping[str, Array]) -> dict[str, Array]:
@@ -147,7 +147,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _without_random_nodes(proto: onnx.ModelProto) -> list[str]:
-    """Takes random nodes out of a graph and makes their outputs inputs; gives the names."""
+    """Takes random nodes out of a graph and makes their outputs inputs; returns their names."""
     drawn = [node for node in proto.graph.node if node.op_type in _RANDOM and node.domain in ("", "ai.onnx")]
     names = []
     for node in drawn:

@@ -1,4 +1,4 @@
-"""Argument types that commands share. Their errors end up behind `argument -b/--batch:`."""
+"""Argument types that commands share. argparse puts `argument -b/--batch:` before their errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rounds(text: str) -> int:
 
 
 def check_writable(path: Path) -> None:
-    """Refuses before the work what would fail after it: a folder, or a file in a folder that is not there or cannot be written to."""
+    """Refuses, before the work, a path that cannot be written: a folder, or a file in a missing or read-only folder."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not path.parent.is_dir():
@@ -53,7 +53,7 @@ def check_writable(path: Path) -> None:
 
 
 def new_file(text: str) -> Path:
-    """A path that can be written to, as far as one can tell before the work is done."""
+    """A path that can be written to, as far as can be checked before the work."""
     path = Path(text)
     try:
         check_writable(path)
@@ -167,7 +167,7 @@ def add_wrappers(parser: argparse.ArgumentParser, noise: str, state: str) -> Non
 
 
 def recurrent_pairs(given: list[str | dict[str, str]]) -> str | dict[str, str] | None:
-    """What all -r say together: None without one, "auto", or pairs."""
+    """The recurrent pairs of all -r: None without one, "auto", or pairs."""
     if not given:
         return None
     pairs: dict[str, str] = {}
@@ -180,7 +180,7 @@ def recurrent_pairs(given: list[str | dict[str, str]]) -> str | dict[str, str] |
 
 
 def wrappers(arguments: argparse.Namespace) -> list[Wrapper]:
-    """What -w and -r ask for, and nothing else."""
+    """The wrappers of -w and -r only."""
     from cervello.wrappers import Epsilon, Recurrent
 
     found: list[Wrapper] = [Epsilon(key) for key in dict.fromkeys(arguments.with_epsilon)]

@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser, what: str, *spellings: str) -> None:
 
 
 def write(svg: str, path: Path, arguments: argparse.Namespace) -> None:
-    """One picture, as --theme and --width say."""
+    """Draws one picture with the options --theme and --width."""
     from cervello.pictures.files import save
 
     save(svg, path, arguments.width, arguments.theme)
@@ -41,7 +41,7 @@ def remark(path: Path | None, terminal: Terminal) -> None:
 
 
 def picture_file(text: str) -> Path:
-    """A path that ends in .svg or .png and can be written, as far as one can tell before the work is done."""
+    """A path that ends in .svg or .png and can be written, as far as can be checked before the work."""
     path = Path(text)
     if path.suffix.lower() not in (".svg", ".png"):
         raise argparse.ArgumentTypeError(f"expected a file that ends in .svg or .png, got {text!r}")

@@ -1,4 +1,4 @@
-"""`cervello plan`: what a run keeps in memory, step by step."""
+"""`cervello plan`: the memory of a run, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cervello profile`: which steps take the time of a run, how far that is from the machine's limit, and whether runs keep memory."""
+"""`cervello profile`: time of a run by step, its distance from the machine's limit, and memory leaks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _given(model: Model, n_rows: int, arguments: argparse.Namespace) -> dict[str
 
 
 class _Keeping:
-    """An inferer that keeps what it was given last."""
+    """An inferer that keeps its last arguments."""
 
     def __init__(self, model: Model):
         self.model = model
@@ -116,7 +116,7 @@ def _growth(model: Model, given: dict[str, Any], arguments: argparse.Namespace, 
 
 
 def _facts(found: Profile, growth: Growth | None) -> dict[str, Any]:
-    """The profile as JSON says it; seconds, bytes, shares from 0 to 1."""
+    """The profile as JSON; seconds, bytes, shares from 0 to 1."""
     from cervello.native.report import roofline
 
     plan = found.plan
@@ -173,7 +173,7 @@ def _print(found: Profile, terminal: Terminal) -> None:
 
 
 def _print_growth(growth: Growth, terminal: Terminal) -> None:
-    """Growth per 1000 calls, and what it means."""
+    """Growth per 1000 calls, and its interpretation."""
     resident = "not known on this system" if growth.resident_bytes is None else _grown(growth, growth.resident_bytes, "bytes")
     facts = terminal.grid()
     facts.add_row("calls", f"{growth.calls:,}, growth per 1000 of them:")

@@ -1,4 +1,4 @@
-"""`cervello run`: a policy on random observations, with a summary of what it says and how long it takes."""
+"""`cervello run`: a policy on random observations, with a summary of its outputs and times."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _print_first(terminal: Terminal, policy: Policy, arguments: argparse.Namespa
 
 
 def _wrappers(model: Model, arguments: argparse.Namespace) -> list[Wrapper]:
-    """What is proposed, with what the command line says in its place."""
+    """The suggested wrappers, with those of the command line instead where given."""
     from cervello.wrappers import Epsilon, Recurrent, suggest_wrappers
 
     given = options.recurrent_pairs(arguments.recurrent)
@@ -119,7 +119,7 @@ def _print_arrays(terminal: Terminal, what: str, arrays: Mapping[str, Any]) -> N
 
 
 def _figures(name: str, array: Any) -> dict[str, Any]:
-    """What an output holds; mean, least and largest of what is finite."""
+    """Summary of an output; mean, least and largest of the finite values."""
     import numpy as np
 
     values = np.asarray(array).astype(np.float64)

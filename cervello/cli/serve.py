@@ -1,4 +1,4 @@
-"""`cervello serve`: a folder of policies for games on the other side of a socket."""
+"""`cervello serve`: serves a folder of policies to games over sockets."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="F", type=Path, help="these options in TOML; those given here count more")
     parser.add_argument("--max-wait-us", metavar="N", type=_microseconds,
                         help="microseconds that a request may wait for others to share its batch (default: 0)")
+    parser.add_argument("--busy-poll-us", metavar="N", type=_microseconds,
+                        help="microseconds that the server polls for a client's next request before it sleeps, where that is faster; "
+                             "0 switches polling off (default: 200)")
     parser.add_argument("--record", metavar="DIR", type=Path, help="record episodes there (default: nothing is recorded)")
     parser.add_argument("--ready-file", metavar="F", type=Path, help="written with the addresses, as a JSON list, once all are open")
     parser.add_argument("--drain-s", metavar="S", type=options.seconds,
@@ -84,7 +87,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> int:
     chosen = configured(folder, arguments.config, {
         "listen": arguments.listen, "token_file": arguments.token_file, "allow_origin": arguments.allow_origin,
         "max_wait_us": arguments.max_wait_us, "record": arguments.record, "ready_file": arguments.ready_file, "drain_s": arguments.drain_s,
-        "metrics": arguments.metrics})
+        "metrics": arguments.metrics, "busy_poll_us": arguments.busy_poll_us})
     try:
         whole = _run(chosen)
     finally:

@@ -1,4 +1,4 @@
-"""Where a command speaks: results on stdout; progress bars and remarks on stderr, unless --quiet or not a terminal.
+"""Output of a command: results on stdout; progress bars and remarks on stderr, unless --quiet or not a terminal.
 
 rich is imported on first use. Markup is off everywhere: what is printed comes from model files.
 """
@@ -70,15 +70,15 @@ class Terminal:
     # Results ------------------------------------------------------------------------------------------------------------
 
     def write(self, text: str) -> None:
-        """Text as it is, such as JSON."""
+        """Prints text unchanged, such as JSON."""
         print(text)
 
     def json(self, facts: Any) -> None:
-        """Facts as JSON; they hold no NaN and no infinity, for which JSON has no words."""
+        """Facts as JSON; they hold no NaN and no infinity, which JSON cannot express."""
         self.write(json.dumps(facts, indent=2, allow_nan=False))
 
     def print(self, *things: Any, style: str | None = None) -> None:
-        """Texts, tables and facts; columns that find no room are named in a remark."""
+        """Texts, tables and facts; columns without room are named in a remark."""
         console = self._console(error=False)
         width = None if console.width == _WIDE else console.width
         missing: list[str] = []
@@ -175,5 +175,5 @@ class Terminal:
 
 
 def _raise_broken_pipe() -> None:
-    """rich would leave the process with status 1 in the midst of it."""
+    """Raises; rich would exit the process with status 1 instead."""
     raise sys.exc_info()[1] or BrokenPipeError

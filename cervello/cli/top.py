@@ -1,4 +1,4 @@
-"""`cervello top`: what a server is doing, again and again."""
+"""`cervello top`: statistics of a server, refreshed at an interval."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace, terminal: Terminal) -> None:
             now = time.monotonic()
             if arguments.json:
                 terminal.write(json.dumps(stats, allow_nan=False))
-                sys.stdout.flush()  # each look for itself, also into a pipe
+                sys.stdout.flush()  # each reading at once, also into a pipe
             else:
                 terminal.print(f"{plain(arguments.address)}: {stats['connections']} connections")
                 terminal.print(_table(terminal, stats["policies"], before, now - looked_s))

@@ -1,4 +1,4 @@
-"""`cervello warmup`: compiles ahead, so that the first action in a game is not the one that waits."""
+"""`cervello warmup`: compiles kernels ahead, so that the first action in a game does not wait."""
 
 from __future__ import annotations
 

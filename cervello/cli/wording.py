@@ -1,10 +1,10 @@
-"""Numbers and names as people read them. Names come from files of strangers, so nothing in them reaches a terminal unescaped."""
+"""Formats numbers and names. Names come from untrusted files, so they are escaped before they reach a terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cervello.pictures.text import duration as duration  # what pictures say, too
+from cervello.pictures.text import duration as duration  # also used by pictures
 from cervello.pictures.text import three_digits
 from cervello.spec import TensorSpec
 
@@ -60,7 +60,7 @@ def row_shape(spec: TensorSpec) -> str:
 
 
 def json_values(array: Any) -> Any:
-    """Nested lists; JSON has no word for infinity and NaN, so those become text."""
+    """Nested lists; JSON has no infinity and no NaN, so those become text."""
     import numpy as np
 
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -1,4 +1,4 @@
-"""The demo room: an arena of three species whose agents are born and die all the time, one trained policy for each.
+"""The demo room: an arena of three species with frequent births and deaths, and one trained policy for each.
 
 Rules and senses (`arena`, `species`, `senses`, `terrain`, `herd`), a match (`play`), the random baseline (`baseline`),
 pictures (`drawing`) and the training of the three shipped policies (`train`, which alone needs onnx).

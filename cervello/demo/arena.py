@@ -1,4 +1,4 @@
-"""The rules of the game: three species in a walled field, agents born and dying all the time.
+"""The rules of the game: three species in a walled field, with frequent births and deaths.
 
 Grazers eat grass and are caught by hunters; hunters starve without a catch; scouts gather berries and lose strength
 to every hunter that touches them. Everything is vectorised over agents and repeatable from the seed.
@@ -30,7 +30,7 @@ _STEPS = np.array(SCOUT_DIRECTIONS, np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one step of the arena brought, by species name.
+    """The result of one step of the arena, by species name.
 
     Fields:
       ended: the lives that ended this tick.
@@ -76,7 +76,7 @@ class Arena:
         }
 
     def step(self, actions: Mapping[str, npt.NDArray[np.generic]], see: bool = False) -> Outcome:
-        """Lets everyone move, eat, age, die and be born.
+        """Advances all agents: moves, meals, ages, deaths and births.
 
         Args:
           actions: by species name; grazers and hunters [L, 2] float, wished velocity in -1..1 per axis (longer than 1

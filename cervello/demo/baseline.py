@@ -1,4 +1,4 @@
-"""The random baseline, and the interval that tells whether a policy beats it."""
+"""The random baseline, and the interval for comparing a policy with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Z_95 = 1.959964
 
 
 class RandomPolicy:
-    """Acts without looking: uniform in -1..1 for a continuous output, uniform logits (a uniform argmax) else.
+    """Ignores observations: uniform in -1..1 for a continuous output, uniform logits (a uniform argmax) else.
 
     Args:
       species: whose output to imitate.
@@ -32,10 +32,10 @@ class RandomPolicy:
         self._random = np.random.default_rng(seed)
 
     def begin_agents(self, ids: Sequence[int], /) -> None:
-        """Has nothing to remember."""
+        """Does nothing: the baseline has no state."""
 
     def end_agents(self, ids: Sequence[int], /) -> None:
-        """Has nothing to forget."""
+        """Does nothing: the baseline has no state."""
 
     def infer_batch(self, ids: IntArray, observations: Mapping[str, FloatArray], /) -> dict[str, FloatArray]:
         """Returns {output name: [N, ...] float32} for N ids."""

@@ -33,7 +33,7 @@ class ArenaEnv(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """Grazers, hunters and scouts, each called species_number. A name is never used twice in an episode.
 
     An agent is terminated when it is caught, starves or has come of age; the others are truncated when the episode is over. There is no
-    list of possible agents, since anybody may be born.
+    list of possible agents, since any agent may be born.
 
     Args:
       max_ticks: length of an episode.

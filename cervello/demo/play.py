@@ -1,4 +1,4 @@
-"""Plays a match with one policy per species and gathers what it brought and how fast the policies were.
+"""Plays a match with one policy per species and collects results and speeds.
 
 Which lives count: those born no later than LONGEST_LIFE ticks before the end (in a match shorter than that, those born
 with the match). All of them count, however they ended, cut off at the end of the match if still going on. Choosing by
@@ -34,13 +34,13 @@ __all__ = [
 
 
 class PolicyLike(Protocol):
-    """What a match asks of a policy; `cervello.Policy` has it."""
+    """The methods of a policy that a match calls; `cervello.Policy` has them."""
 
     def begin_agents(self, ids: Sequence[int], /) -> object:
-        """Makes room for newborn agents."""
+        """Begins newborn agents."""
 
     def end_agents(self, ids: Sequence[int], /) -> object:
-        """Forgets agents that died."""
+        """Ends agents that died."""
 
     def infer_batch(self, ids: IntArray, observations: Mapping[str, FloatArray], /) -> Mapping[str, npt.NDArray[Any]]:
         """Returns the model's outputs by name; row i of every array belongs to ids[i]."""
@@ -97,18 +97,18 @@ class MatchReport:
 
     @property
     def agent_steps_per_inference_second(self) -> float:
-        """How fast the policies alone are."""
+        """Speed of the policies alone."""
         return self.agent_steps / self.inference_s if self.inference_s else 0.0
 
     @property
     def agent_steps_per_second(self) -> float:
-        """How fast the whole match went: game, policies and callback together."""
+        """Speed of the whole match: game, policies and callback together."""
         return self.agent_steps / self.duration_s if self.duration_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What the `on_tick` callback sees after every tick; read the arena, do not step it.
+    """The argument of the `on_tick` callback after every tick; the callback must not step the arena.
 
     Fields:
       number: ticks played so far, 1 after the first.

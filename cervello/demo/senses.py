@@ -1,4 +1,4 @@
-"""What each species perceives: from the arena's state to the arrays that the policies read.
+"""Observations of each species: computes the policies' inputs from the arena's state.
 
 The layouts are spelled out number by number in `cervello.demo.species`.
 """

@@ -1,4 +1,4 @@
-"""The three species of the arena: how many, how fast, how hungry, and what each observes.
+"""The three species of the arena: numbers, speeds, hunger and observations.
 
 Distances are in arena units (one unit is one cell of the rock grid), time is in ticks, energy runs from 0 (dead) to 1.
 """
@@ -36,7 +36,7 @@ LONGEST_LIFE = 240
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """What the rules need to know about one species.
+    """Parameters of one species.
 
     Fields:
       capacity: most agents alive at once; an empty place is filled by a newborn after a while.

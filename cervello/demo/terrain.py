@@ -1,4 +1,4 @@
-"""The ground of the arena: rocks that block everyone, grass for grazers, berries for scouts.
+"""The ground of the arena: rocks that block all agents, grass for grazers, berries for scouts.
 
 Food grows back at once elsewhere, mostly beside food that still stands, so that it comes in clumps.
 """

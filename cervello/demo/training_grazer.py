@@ -36,7 +36,7 @@ _START_LOG_STD = -0.5
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """What T ticks of n places brought; rows of empty places are to be skipped.
+    """Transitions of T ticks of n places; rows of empty places are to be skipped.
 
     Fields:
       obs: [T, n, 16]. wish: [T, n, 2], the action before tanh. log_chance: [T, n], its log density.

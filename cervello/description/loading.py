@@ -29,26 +29,26 @@ def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "me
 
     Args:
       source: a path, the bytes of an ONNX file, a ModelProto, or a `Model`; or the path of a description, NAME.toml beside NAME.onnx
-        (docs/description.md), whose options count unless others than the defaults are given here.
+        (docs/description.md), whose options apply unless other values than the defaults are given here.
       inferer: "basic", "fixed", "dynamic", "memoizing" or an inferer object.
-      wrappers: outermost first, or "auto" for what `cervello api` proposes.
+      wrappers: outermost first, or "auto" for the wrappers that `cervello api` suggests.
       seed: of all noise, 0 ≤ seed < 2⁶⁴.
-      threads: large batches are split over this many.
+      threads: number of threads for large batches.
       precision: "float32", the only one so far.
-      outputs: tensors of the graph to give instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
+      outputs: tensors of the graph to return instead of the declared outputs. Like share and strict, not for a `Model`, which is loaded.
       share: a model or policy whose equal tensors are not stored twice.
       strict: refuse ops outside the planned tier.
-      dims: sizes by symbol, for axes that the file leaves open beside the batch (a sequence, an image); those not given stay open, and
+      dims: sizes by symbol, for open axes of the file besides the batch (a sequence, an image); those not given stay open, and
         agents bring observations of any size.
-      batch_axis: where rows lie in the file's arrays, when the graph does not tell; see `Model.load`.
-      spaces: the game, as an environment or `cervello.spaces.Spaces`: how its observations become inputs and outputs become its actions.
-        With wrappers="auto" actions are drawn by the head of its action space.
+      batch_axis: axis of the rows in the file's arrays, where the graph does not determine it; see `Model.load`.
+      spaces: an environment or `cervello.spaces.Spaces`: maps its observations to inputs and outputs to its actions.
+        With wrappers="auto" the head of its action space samples actions.
       progress: called as (done, total, kernel) while kernels compile for the first time on this machine.
-      name: of the policy, for people; the file's without it.
+      name: of the policy in messages; default: the file's.
       rename: new names for inputs and computed tensors of the file, by their names there, as {"56": "action"}; all other arguments use
         the new ones.
     Raises:
-      ModelError: the file cannot be used. WrapperError, ConfigurationError: the options cannot.
+      ModelError: the file cannot be used. WrapperError, ConfigurationError: an option is invalid.
     """
     if name is not None and (not isinstance(name, str) or not name):
         raise ConfigurationError(f"name: expected text, got {name!r}")

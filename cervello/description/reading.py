@@ -1,4 +1,4 @@
-"""From a TOML file to the options of `cervello.load`.
+"""Reads options of `cervello.load` from a TOML file.
 
     inferer = "fixed"            # or {kind = "fixed", sizes = [1, 8, 64]}
     seed = 7
@@ -51,10 +51,10 @@ _KEYS = (*_PLAIN, "inferer", "wrappers", "outputs", "warmup", "dims", "rename", 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file says of a policy.
+    """The description of a policy.
 
     Attributes:
-      name: for people; None where the file says none.
+      name: in messages; None where the file has none.
       path: the file. model: the policy's file beside it.
       options: of `cervello.load`, without those that the file leaves out.
       warmup: batch sizes whose plans are made when it is loaded.
@@ -73,7 +73,7 @@ def read(path: str | os.PathLike[str]) -> Description:
     Args:
       path: of the TOML file.
     Raises:
-      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key, or a value that makes no sense; the message has the
+      MissingFileError: no such file. ConfigurationError: no TOML, an unknown key, or an invalid value; the message has the
         place.
     """
     where = Path(path)
@@ -147,7 +147,7 @@ def _kind(where: str, value: Any, known: Sequence[str]) -> tuple[str, dict[str, 
 
 
 def _make(where: str, make: Callable[..., Any], options: dict[str, Any], hidden: Sequence[str] = ()) -> Any:
-    """An object from a table, whose keys are the arguments' names."""
+    """Makes an object from a table whose keys are the arguments' names."""
     known = [name for name in inspect.signature(make).parameters if name not in hidden]
     _check_keys(where, options, known)
     try:

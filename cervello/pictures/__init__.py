@@ -2,7 +2,7 @@
 
     page        letters, colours for light and dark, the document around a picture
     svg         a memory plan: the arena over time
-    graph       steps and what flows between them, coloured by tier
+    graph       steps and the tensors between them, coloured by tier
     bars        a bar per row: times of steps, times by batch size
     returns     returns of episodes      cross_table  returns of policies against each other
     intervals   estimates with intervals and verdicts

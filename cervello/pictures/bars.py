@@ -1,4 +1,4 @@
-"""A bar per row, with what it says beside it: times of steps, times by batch size."""
+"""A bar per row, with a label: times of steps, times by batch size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Bar(NamedTuple):
     """One row.
 
     Attributes:
-      name: in front of the bar; tip: the whole story, as a tooltip.
+      name: in front of the bar; tip: the full text, as a tooltip.
       value: length, in the unit of the axis; said: behind the bar, with its unit.
       colour: a key of `colours`.
       mark: a line across the bar, at this value; None for none.

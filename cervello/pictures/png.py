@@ -33,7 +33,7 @@ def encode_png(pixels: npt.NDArray[np.uint8], level: int = 6) -> bytes:
     scanlines = np.empty((height, 1 + width * 3), np.uint8)
     scanlines[:, 0] = _FILTER_UP
     scanlines[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=scanlines[1:, 1:])  # modulo 256, as the filter wants it
+    np.subtract(rows[1:], rows[:-1], out=scanlines[1:, 1:])  # modulo 256, as the filter requires
     header = struct.pack(">IIBBBBB", width, height, _BIT_DEPTH, _COLOUR_RGB, 0, 0, 0)
     body = zlib.compress(scanlines.tobytes(), level)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")

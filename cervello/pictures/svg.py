@@ -19,7 +19,7 @@ _THINNEST_BOX = 1.5  # pixels; a few bytes beside megabytes stay visible
 _GAP = 0.75  # pixels between boxes that touch
 _LISTED = 12  # buffers with a line of their own below the plot, the largest ones
 _NAME = 46  # letters of a name there
-_LEAST_LABEL = 7  # letters; what is shorter says nothing, and there is the list
+_LEAST_LABEL = 7  # letters; shorter labels are left out, the list has the names
 
 _LIGHT = """\
   .top { stroke: #d1605e; stroke-width: 1; stroke-dasharray: 5 4 } .limit { fill: #b5484a }

@@ -1,4 +1,4 @@
-"""From records, each of many episodes, to episodes."""
+"""Assembles episodes from records, each of which has rows of many episodes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cervello.recording.records import Kind, Record
 from cervello.recording.trees import Path, from_leaves
 from cervello.spec import Array
 
-_FILLS: dict[str, Any] = {"tick": -1}  # where a column was not given; else what `filling.nothing` says: NaN, 0, False
+_FILLS: dict[str, Any] = {"tick": -1}  # fill of a missing column; else `filling.nothing`: NaN, 0, False
 _SOURCES = np.array(["unknown", "policy"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
-    """How the columns of a record lie in the bytes of one row, so that keeping a row costs the same however many columns it has."""
+    """The layout of a record's columns in the bytes of one row, so the cost of keeping a row does not depend on their number."""
 
     kind: Kind
     dtype: np.dtype[Any]
@@ -33,7 +33,7 @@ class _Life:
     """An episode that has not ended yet.
 
     Attributes:
-      rows: what was recorded, in order.
+      rows: recorded rows, in order.
       amendments: (step, reward to add or None, action by path).
     """
 
@@ -44,10 +44,10 @@ class _Life:
 
 
 class Assembler:
-    """Takes the records of a log in order and gives the episodes as they end. Holds the episodes that are open, and no others.
+    """Takes the records of a log in order and yields the episodes as they end. Holds open episodes only.
 
     Attributes:
-      n_empty: episodes that ended without a step, which are not given.
+      n_empty: episodes that ended without a step; they are not yielded.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Assembler:
         self.n_empty = 0
 
     def take(self, record: Record) -> Iterator[Episode]:
-        """Takes a record, and gives the episodes that end with it, in the order of its rows.
+        """Takes a record, and yields the episodes that end with it, in the order of its rows.
 
         Raises:
           ValueError: records that contradict each other.
@@ -136,7 +136,7 @@ class Assembler:
 
 
 def _episode(life: _Life) -> Episode:
-    """The episode of a life with at least one step."""
+    """Makes the episode of a life with at least one step."""
     observations: dict[Path, list[Array]] = {}
     infos: dict[Path, list[tuple[int, Array]]] = {}
     steps: dict[Path, list[tuple[int, Array]]] = {}
@@ -181,7 +181,7 @@ def _episode(life: _Life) -> Episode:
 
 
 def _observations(parts: dict[Path, list[Array]], T: int) -> tuple[Any, bool]:
-    """The tree of [T + 1, …], and whether its last row is the one before it, repeated."""
+    """The tree of [T + 1, …], and whether its last row repeats the one before it."""
     flat = {path: np.concatenate(arrays) for path, arrays in parts.items()}
     counts = {len(array) for array in flat.values()}
     if counts not in ({T}, {T + 1}):

@@ -1,4 +1,4 @@
-"""What a writer is given: columns made of it, checked completely."""
+"""Checks the arguments of a writer and makes columns of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCES = {"unknown": 0, "policy": 1}
 Schema = tuple[tuple[Path, str, tuple[int, ...]], ...]  # path, dtype and row shape of each leaf
 
 _SCALARS: dict[str, Any] = {"deterministic": np.bool_, "overridden": np.bool_, "version": np.int64, "stream": np.uint64, "tick": np.int64}
-_TAKEN = {"f": "fiub", "i": "iu", "u": "iu", "b": "b"}  # kinds of dtypes that each kind of column takes
+_TAKEN = {"f": "fiub", "i": "iu", "u": "iu", "b": "b"}  # kinds of dtypes that each kind of column accepts
 
 
 def decision(n: int, action: Tree, log_prob: Any, deterministic: Any, pre_tanh: Tree, pre_clip: Tree, source: Any, overridden: Any,
@@ -46,7 +46,7 @@ def count_rows(observation: Tree) -> int:
     """Rows of the first leaf of a tree of columns.
 
     Raises:
-      InputError: there is none.
+      InputError: the tree has no leaf.
     """
     first = observation
     while isinstance(first, Mapping | tuple) and first:
@@ -60,7 +60,7 @@ def handles_of(episodes: Any) -> Array:
     """[n] int64.
 
     Raises:
-      InputError: these are no handles.
+      InputError: an element is no handle.
     """
     found = np.asarray(episodes)
     if found.ndim != 1 or (found.dtype.kind not in "iu" and found.size):
@@ -72,9 +72,9 @@ def scalars(name: str, value: Any, n: int, dtype: Any) -> Array:
     """A column of one scalar per row; one scalar for all is repeated.
 
     Args:
-      dtype: of the column; None for ints or strings as they are.
+      dtype: of the column; None keeps ints or strings.
     Raises:
-      InputError: other rows, or another kind of values.
+      InputError: another number of rows, or another kind of values.
     """
     array = np.asarray(value)
     if array.dtype.kind in "fO" and dtype is np.uint64 and all(type(each) is int for each in np.ravel(np.array(value, object))):
@@ -105,7 +105,7 @@ def exact_kind(array: Array) -> str:
 
 
 def rough_kind(array: Array) -> str:
-    """What of a dtype may not change from record to record in infos."""
+    """The part of a dtype that must not change between records of infos."""
     return "bools" if array.dtype.kind == "b" else "strings" if array.dtype.kind in "US" else "numbers"
 
 
@@ -134,5 +134,5 @@ def check_infos(known: Mapping[Path, Any], given: Mapping[Path, Any], where: str
 
 
 def shown(rows: Any) -> str:
-    """A schema as messages show it."""
+    """Formats a schema for messages."""
     return ", ".join(f"{named(path)} {shape} {kind}" for path, kind, shape in sorted(rows, key=str))

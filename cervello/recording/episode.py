@@ -20,24 +20,24 @@ class Episode:
 
     Attributes:
       id: counts the episodes of the recording that have begun, from 0.
-      observations: tree of [T + 1, …]; element t is what the policy saw before action t.
-      actions: tree of [T, …], what the environment executed.
+      observations: tree of [T + 1, …]; element t is the observation before action t.
+      actions: tree of [T, …], the executed actions.
       rewards: [T] float64.
       terminations, truncations: [T] bool; both are False everywhere in an episode that never ended.
       infos: tree of [T + 1, …]; element 0 belongs to the reset, element t + 1 to step t. Where a key was absent, floats are NaN, other
-        numbers 0, strings empty, and a bool column `_key` beside it says where it was there.
+        numbers 0, strings empty, and a bool column `_key` beside it says which rows have the key.
       log_prob: [T] float32 (or as recorded), natural logarithm of the probability or density of the sampled action under the
-        distribution that drew it: of the squashed action where actions are squashed (with the Jacobian), of the unclipped one where they
-        are clipped. NaN where it is not known.
-      deterministic: [T] bool, steps whose action is the mode and was not drawn. Their `log_prob` says nothing.
+        distribution that it was drawn from: of the squashed action where actions are squashed (with the Jacobian), of the unclipped one
+        where they are clipped. NaN where unknown.
+      deterministic: [T] bool, steps whose action is the mode and was not sampled. Their `log_prob` has no meaning.
       pre_tanh, pre_clip: tree of [T, …], the sampled action before squashing, before clipping.
-      source: [T] str, "policy" or "unknown": did the policy whose columns these are choose the action.
+      source: [T] str, "policy" if the recorded policy chose the action, else "unknown".
       overridden: [T] bool, steps for which the environment executed another action than the policy's.
       version: [T] int64, version of the policy. stream: [T] uint64, noise stream. tick: [T] int64, opaque number of the game.
-      final_obs_missing: the last observation is the one before it, repeated, because none was recorded.
-      agent, match: which agent's life this is, in which match; None where not recorded.
+      final_obs_missing: no last observation was recorded; it repeats the one before.
+      agent, match: the agent and the match of this episode; None where not recorded.
       seed: the reset's seed, None where not recorded.
-      policies: {version: {"fingerprint": …, "head": …}} of the policy that was recorded, as `Writer(policy=…)` keeps it; else None.
+      policies: {version: {"fingerprint": …, "head": …}} of the recorded policy, as `Writer(policy=…)` keeps it; else None.
     """
 
     id: int

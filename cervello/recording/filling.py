@@ -1,4 +1,4 @@
-"""Columns of which parts were recorded: the parts put together, the rest filled, and masks of what was there."""
+"""Joins partly recorded columns, fills the missing rows, and makes masks of the recorded rows."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def common_dtype(arrays: Iterable[Array]) -> np.dtype[Any]:
 
 
 def nothing(dtype: np.dtype[Any]) -> Any:
-    """What stands where nothing was recorded: NaN, 0, False or an empty string."""
+    """The fill value of a dtype: NaN, 0, False or an empty string."""
     return np.nan if dtype.kind in "fc" else dtype.type()
 
 
 def joined(parts: list[tuple[int, Array]], n: int, fill: Any = None) -> Array:
-    """[n, …], parts at their places, `fill` (None: what `nothing` says) elsewhere; an array of its own.
+    """[n, …], a new array with the parts at their places and `fill` (None: the value of `nothing`) elsewhere.
 
     Args:
       parts: (start, [k, …]) in order, without overlap.
@@ -45,10 +45,10 @@ def gathered(parts: list[tuple[int, Array]], n: int) -> Partial:
 
 
 def one_tree(flat: Mapping[Path, Partial]) -> dict[str, Tree]:
-    """Infos of one tree: what was absent is filled, and a bool column `_key` stands beside each key that is not always there.
+    """Makes infos of one tree: missing rows are filled, and each key with missing rows gets a bool column `_key`.
 
     Args:
-      flat: by path; a bool column `_key` that stands beside a key says for which rows it was there, as Gymnasium's vector environments do.
+      flat: by path; a bool column `_key` beside a key says which rows have the key, as in Gymnasium's vector environments.
     """
     masks, values = split_masks(flat)
     there: dict[Path, Array] = {}
@@ -69,7 +69,7 @@ def one_tree(flat: Mapping[Path, Partial]) -> dict[str, Tree]:
 
 
 def split_masks(flat: Mapping[Path, Any]) -> tuple[dict[Path, Any], dict[Path, Any]]:
-    """The columns `_key` of keys that are there too, by the key's path, and all other columns, without empty dicts and tuples."""
+    """Splits off the columns `_key` of existing keys, by the key's path, from all other columns without empty dicts and tuples."""
     prefixes = {path[:i] for path in flat for i in range(1, len(path) + 1)}
     masks, values = {}, {}
     for path, value in flat.items():
@@ -84,6 +84,6 @@ def split_masks(flat: Mapping[Path, Any]) -> tuple[dict[Path, Any], dict[Path, A
 
 
 def with_masks(values: Mapping[Path, Array], masks: Mapping[Path, Array]) -> dict[str, Tree]:
-    """The tree of columns with masks beside their keys; places in tuples have none."""
+    """The tree of columns with masks beside their keys; elements of tuples have no masks."""
     beside = {(*path[:-1], f"_{path[-1]}"): mask for path, mask in masks.items() if isinstance(path[-1], str)}
     return from_leaves({**values, **beside}) if values else {}

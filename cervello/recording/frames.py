@@ -1,4 +1,4 @@
-"""The file of a recording: a head, then framed records, each with its length and checksums. See docs/recording-format.md.
+"""The file of a recording: a header, then framed records, each with its length and checksums. See docs/recording-format.md.
 
     file    "CRVL"  u16 version  u16 0
     frame   u32 length of the body  u32 CRC-32 of the body  u32 CRC-32 of these 8 bytes  body
@@ -22,20 +22,20 @@ _HEAD = struct.Struct("<III")
 
 
 def frame(body: bytes) -> bytes:
-    """A body behind its head."""
+    """Puts the header of a frame before a body."""
     lengths = _LENGTHS.pack(len(body), zlib.crc32(body))
     return b"".join((lengths, struct.pack("<I", zlib.crc32(lengths)), body))
 
 
 class Damage(FormatError):
-    """Bytes in the midst of a file that are no frame; what comes before them is good."""
+    """Raised for bytes inside a file that are no frame; the frames before them are valid."""
 
 
 def check_file_head(file: BinaryIO, path: Path) -> bool:
-    """Reads the head of a file. False when the file ends in it: nothing was recorded.
+    """Reads the header of a file. Returns False when the file ends in it: nothing was recorded.
 
     Raises:
-      FormatError: it is no recording, or one of another version.
+      FormatError: the file is no recording, or one of another version.
     """
     found = file.read(len(FILE_HEAD))
     if found == FILE_HEAD:
@@ -49,15 +49,15 @@ def check_file_head(file: BinaryIO, path: Path) -> bool:
 
 
 def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iterator[tuple[int, bytes]]:
-    """The bodies of a file's frames after its head, each with the offset at which its frame ends.
+    """Yields the bodies of a file's frames after its header, each with the end offset of its frame.
 
-    Stops in front of a torn tail: a last frame that is not whole, or zeros up to the end of the file.
+    Stops before a torn tail: an incomplete last frame, or zeros up to the end of the file.
 
     Args:
-      n_bytes: of the file; what is appended meanwhile is not read.
-      skip: look only at the heads, and at the last body; the other bodies are given as b"".
+      n_bytes: of the file; later frames are not read.
+      skip: read only the headers and the last body; the other bodies are b"".
     Raises:
-      Damage: a frame in the midst is damaged.
+      Damage: a frame before the end is damaged.
     """
     at = file.tell()
     while at < n_bytes:
@@ -90,7 +90,7 @@ def bodies(file: BinaryIO, path: Path, n_bytes: int, skip: bool = False) -> Iter
 
 
 def _only_zeros(file: BinaryIO, head: bytes) -> bool:
-    """Whether the rest of the file is zeros: blocks that the file system had promised when the power failed."""
+    """Whether the rest of the file is zeros: blocks that the file system had allocated when the power failed."""
     chunk = head
     while chunk:
         if chunk.count(0) != len(chunk):

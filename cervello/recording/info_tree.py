@@ -1,4 +1,4 @@
-"""One tree of infos for many episodes, which Minari needs: its readers take the first episode's tree for all."""
+"""One tree of infos for many episodes. Minari needs it: its readers use the first episode's tree for all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cervello.recording.trees import Path, Tree, leaves, named
 
 
 class InfoTree:
-    """The union of the trees of infos that it was shown."""
+    """The union of trees of infos."""
 
     def __init__(self) -> None:
         self._n = 0
@@ -23,7 +23,7 @@ class InfoTree:
         self._values: dict[Path, tuple[np.dtype[Any], tuple[int, ...]]] = {}
 
     def add(self, infos: Mapping[str, Tree], where: str) -> None:
-        """Takes an episode's infos into account.
+        """Adds an episode's infos to the union.
 
         Raises:
           InputError: a key has rows of another shape than in an episode before.

@@ -1,4 +1,4 @@
-"""The episodes that a writer has open: handles, and what was recorded of each, in arrays as long as the crowd was ever large."""
+"""The open episodes of a writer: handles and the state of each, in arrays as long as the largest number of open episodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LANE_BITS = 32
 
 
 class Lanes:
-    """Open episodes. A handle is a lane with a count of its episodes above it, so a handle of an ended episode is never taken for another.
+    """Open episodes. A handle is a lane and, in the higher bits, a count of its episodes, so handles are never reused.
 
     Attributes:
       phase: [lanes] int8. n_steps: [lanes] int64.
@@ -29,7 +29,7 @@ class Lanes:
         self.schemas = {name: np.zeros(0, np.int64) for name in SAME_ROWS}
 
     def next(self, n: int) -> Array:
-        """[n] int64, the handles that `begin` takes next; nothing changes but memory."""
+        """[n] int64, the handles that `begin` takes next; only allocates memory."""
         if n > len(self._free):
             self._grow(max(n, 2 * len(self.phase), 16))
         lanes = np.array(self._free[len(self._free) - n:][::-1], np.int64)
@@ -48,7 +48,7 @@ class Lanes:
         self._free[:0] = range(old + more - 1, old - 1, -1)
 
     def begin(self, handles: Array, phase: int) -> None:
-        """Opens the episodes that `next` gave."""
+        """Opens episodes with handles of `next`."""
         del self._free[len(self._free) - len(handles):]
         lanes = handles & ((1 << _LANE_BITS) - 1)
         self.phase[lanes] = phase
@@ -57,7 +57,7 @@ class Lanes:
             array[lanes] = -1
 
     def end(self, lanes: Array) -> None:
-        """Closes episodes; their handles are no good any more."""
+        """Closes episodes; their handles become invalid."""
         self.phase[lanes] = FREE
         self._generation[lanes] += 1
         self._free.extend(lanes.tolist())
@@ -68,7 +68,7 @@ class Lanes:
         Args:
           once: refuse a handle that occurs twice.
         Raises:
-          AgentError: an episode that is not open, or twice the same.
+          AgentError: an episode that is not open, or that occurs twice.
         """
         lanes = handles & ((1 << _LANE_BITS) - 1)
         known = (handles >= 0) & (lanes < len(self.phase))

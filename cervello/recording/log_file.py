@@ -1,4 +1,4 @@
-"""A log on disk that grows record by record: opened whole, locked, and left as it was by a write that fails."""
+"""An append-only log on disk. It is locked while open, and a failed write leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class LogFile:
     """A file of frames, open for appending. Each write goes to the operating system at once, so a killed process loses nothing written.
 
     Attributes:
-      path: where it is.
-      n_bytes: of the file; all of it whole frames.
+      path: of the file.
+      n_bytes: of the file, which holds whole frames only.
       cut_bytes: length of the torn tail that was cut when the file was opened.
     """
 
@@ -52,7 +52,7 @@ class LogFile:
                                  "close the other writer or record to another file") from error
 
     def _whole(self) -> tuple[int, int]:
-        """Bytes of whole frames at the file's beginning, and bytes after them."""
+        """Bytes of whole frames at the start of the file, and bytes after them."""
         n_bytes = os.fstat(self._file).st_size
         with open(self.path, "rb") as file:
             if not frames.check_file_head(file, self.path):
@@ -66,7 +66,7 @@ class LogFile:
         """Appends a record.
 
         Raises:
-          InputError: it is too long. RecordingError: it cannot be written; the file is as before.
+          InputError: the record is too long. RecordingError: it cannot be written; the file is unchanged.
         """
         if len(body) > frames.LONGEST:
             raise InputError(f"recording {str(self.path)!r}: expected a record of at most {frames.LONGEST} bytes, got {len(body)}; "
@@ -95,7 +95,7 @@ class LogFile:
         self.n_bytes += len(data)
 
     def sync(self) -> None:
-        """Returns when what was written is on the disk.
+        """Returns when all written records are on the disk.
 
         Raises:
           RecordingError: the disk reports a failure.
@@ -107,5 +107,5 @@ class LogFile:
                                  "record to another disk") from error
 
     def close(self) -> None:
-        """Closes the file and lets other writers in."""
+        """Closes and unlocks the file."""
         os.close(self._file)

@@ -1,4 +1,4 @@
-"""Where Minari's episodes keep what it has no fields for: columns of infos, [T + 1], element 0 of which belongs to the reset."""
+"""Columns without a field in Minari: they are stored in infos, [T + 1]; element 0 belongs to the reset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DTYPES: dict[str, Any] = {"deterministic": np.bool_, "overridden": np.bool_, "v
 
 
 def to_infos(episode: Episode) -> dict[str, Tree]:
-    """An episode's infos, with the columns that Minari has no fields for: trees of [T + 1, …].
+    """An episode's infos, with the columns that have no field in Minari: trees of [T + 1, …].
 
     Raises:
       InputError: the environment's infos have a key that names such a column.
@@ -55,7 +55,7 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
 
     Args:
       given: the episode.
-      id, seed: in place of what it says.
+      id, seed: replace those of the episode.
     Raises:
       InputError: fields are missing, or do not have T or T + 1 rows; the message names episode and field.
     """
@@ -98,7 +98,7 @@ def _observations(tree: Tree, T: int, where: str) -> tuple[Tree, bool]:
 
 
 def _array(value: Any) -> Any:
-    """An array; strings as numpy's own, whether they came as a list or as bytes objects of HDF5."""
+    """Makes an array; lists of strings and bytes objects of HDF5 become numpy strings."""
     array = np.asarray(value)
     if array.dtype.kind != "O":
         return array
@@ -108,7 +108,7 @@ def _array(value: Any) -> Any:
 
 
 def _tuples(infos: Tree) -> Tree:
-    """Infos with tuples where Minari's HDF5 storage, which has none in infos, gives dicts of `_index_0` and so on."""
+    """Restores tuples in infos, which Minari's HDF5 storage returns as dicts of `_index_0` and so on."""
     if not isinstance(infos, Mapping):
         return infos
     parts = {key: _tuples(value) for key, value in infos.items()}

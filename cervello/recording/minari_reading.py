@@ -71,7 +71,7 @@ class MinariRecording:
         """The episodes.
 
         Raises:
-          InputError: one whose columns do not have T or T + 1 rows. FormatError: one that Minari itself does not load.
+          InputError: one whose columns do not have T or T + 1 rows. FormatError: one that Minari does not load.
         """
         found = self._dataset.iterate_episodes()
         for i, more in enumerate(self._dataset.storage.get_episode_metadata(self._dataset.episode_indices)):
@@ -90,10 +90,10 @@ def _no_arrow(error: ImportError) -> RecordingError:
 
 
 def minari_module() -> ModuleType:
-    """The package `minari`, with what its HDF5 storage needs.
+    """Imports the package `minari` and the packages of its HDF5 storage.
 
     Raises:
-      RecordingError: it is not installed.
+      RecordingError: a package is not installed.
     """
     try:
         import h5py  # noqa: F401

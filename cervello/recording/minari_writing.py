@@ -21,18 +21,18 @@ from cervello.recording.minari_reading import minari_module
 from cervello.recording.reader import read
 from cervello.recording.trees import Tree, map_tree
 
-_LEFT_OUT = "(`.*` is set to|env_spec is) None"  # Minari warns of metadata that were not given
+_LEFT_OUT = "(`.*` is set to|env_spec is) None"  # Minari warns about missing metadata
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What `to_minari` wrote.
+    """The result of `to_minari`.
 
     Attributes:
       dataset_id, path: the dataset and its folder.
-      n_episodes, n_steps: in it.
+      n_episodes, n_steps: of the dataset.
       n_unfinished: episodes that never ended: left out, or truncated.
-      n_other_agents: episodes of agents that were not asked for.
+      n_other_agents: episodes of agents outside `agents`.
     """
 
     dataset_id: str
@@ -46,9 +46,9 @@ class Converted:
 def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, *, unfinished: Literal["skip", "truncate"] = "skip",
               observation_space: Any = None, action_space: Any = None, agents: Collection[int | str] | None = None,
               **metadata: Any) -> Converted:
-    """Writes a Minari dataset (HDF5) under MINARI_DATASETS_PATH. Pixels stay as they are, bit for bit.
+    """Writes a Minari dataset (HDF5) under MINARI_DATASETS_PATH. Pixels are kept bit for bit.
 
-    Minari has no fields for what a recording knows beyond observations, actions, rewards, flags and infos: it goes to columns of infos
+    Minari has fields for observations, actions, rewards, flags and infos only. The other columns of a recording become columns of infos
     ([T + 1]; element 0 belongs to the reset): `behavior_logp`, `pre_tanh`, `pre_clip`, `deterministic`, `final_obs_missing`, `agent`,
     `match`, and `behavior_source`, `_overridden`, `_version`, `_stream`, `_tick`. Infos have one tree in all episodes. The episodes are
     read twice, one in memory at a time.
@@ -57,12 +57,12 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
       log: a path, or episodes that can be iterated over twice.
       dataset_id: "namespace/name-v0".
       unfinished: leave out episodes that never ended, or truncate them at their last step.
-      observation_space, action_space: Gymnasium's, in place of the recorded ones; needed where none were recorded.
-      agents: only the lives of these.
-      metadata: what `minari.create_dataset_from_buffers` takes besides: algorithm_name, author, author_email, code_permalink, description.
+      observation_space, action_space: Gymnasium's, instead of the recorded ones; required where none were recorded.
+      agents: only episodes of these agents.
+      metadata: arguments of `minari.create_dataset_from_buffers`: algorithm_name, author, author_email, code_permalink, description.
     Raises:
       InputError: no spaces, episodes that do not fit them or each other, no episode at all. FormatError: the log is damaged.
-      RecordingError: Minari is missing, the dataset is there already, or it cannot be written; what was begun is removed.
+      RecordingError: Minari is missing, the dataset exists, or it cannot be written; a partial dataset is removed.
     """
     minari = minari_module()
     if unfinished not in ("skip", "truncate"):
@@ -92,7 +92,7 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
     buffers = (_buffer(minari, episode, tree) for episode in choice)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", _LEFT_OUT, UserWarning)  # metadata that the caller left out knowingly
+            warnings.filterwarnings("ignore", _LEFT_OUT, UserWarning)  # metadata that the caller left out
             made = minari.create_dataset_from_buffers(
                 dataset_id, buffers, observation_space=spaces["observations"], action_space=spaces["actions"], data_format="hdf5",
                 jpeg_encoding=False, **metadata)
@@ -109,7 +109,7 @@ def to_minari(log: str | os.PathLike[str] | Iterable[Episode], dataset_id: str, 
 
 
 class _Choice:
-    """The episodes of a source that are wanted, as often as they are asked for; counts those of the last time."""
+    """The selected episodes of a source, re-iterable; counts those of the last iteration."""
 
     def __init__(self, source: Iterable[Episode], truncate: bool, agents: frozenset[int | str] | None):
         self._source = source
@@ -135,7 +135,7 @@ class _Choice:
 
 
 def _path(minari: ModuleType, dataset_id: str) -> Path:
-    """The folder that a dataset will have."""
+    """The folder of a new dataset."""
     try:
         path = Path(minari.storage.get_dataset_path(dataset_id))
         minari.dataset.minari_dataset.parse_dataset_id(dataset_id)
@@ -155,7 +155,7 @@ def _buffer(minari: ModuleType, episode: Episode, tree: InfoTree) -> Any:
 
 
 def _stored(tree: Tree) -> Tree:
-    """What h5py takes: strings as objects."""
+    """Converts strings to objects for h5py."""
     return map_tree(lambda array: array.astype(object) if array.dtype.kind == "U" else array, tree)
 
 
@@ -163,7 +163,7 @@ def _check(space: Any, tree: Tree, n: int, where: str) -> None:
     """Whether a tree has the structure and shapes of a space, with n rows.
 
     Raises:
-      InputError: it has not.
+      InputError: the tree does not match.
     """
     kind = type(space).__name__
     if kind in ("Dict", "Tuple"):

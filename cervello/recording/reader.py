@@ -1,4 +1,4 @@
-"""Reads recordings: logs, and by way of `minari_reading` Minari datasets."""
+"""Reads recordings: logs, and Minari datasets through `minari_reading`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Recording(Protocol):
 
     Attributes:
       path: the file or folder.
-      metadata: what the first writer was given.
+      metadata: that of the first writer.
     """
 
     @property
@@ -29,7 +29,7 @@ class Recording(Protocol):
         """The file or folder that was read."""
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What the writer noted of the whole recording, by name."""
+        """Metadata of the whole recording, by name."""
     @property
     def observation_space(self) -> Any:
         """Gymnasium's space, or None where none was recorded."""
@@ -41,11 +41,11 @@ class Recording(Protocol):
 
 class Log:
     """A recording in a log. Episodes come in the order in which they ended; those that never ended come last, in the order in which they
-    began, or where a later writer opened the log. Holds the episodes that are open at one place of the log, never the whole log.
+    began, or where a later writer opened the log. Holds only the episodes that are open at one position of the log.
 
     Attributes:
       path: the file. metadata: what the first writer was given.
-      damage: of the last iteration with `until_damage`: what was damaged and where; None if nothing was.
+      damage: of the last iteration with `until_damage`: kind and place of the damage; None without damage.
       n_empty: of the last iteration: episodes without a step, which are left out.
     """
 
@@ -62,7 +62,7 @@ class Log:
                     session = record.metadata if record.kind is Kind.SESSION else {}
                     break
             except (frames.Damage, ValueError):
-                pass  # iterating tells
+                pass  # iterating raises it
         self.metadata: Mapping[str, Any] = session.get("metadata") or {}
         self._spaces = session.get("observation_space"), session.get("action_space")
 
@@ -80,7 +80,7 @@ class Log:
         """The episodes.
 
         Raises:
-          FormatError: a byte in the midst is damaged; the message says where. Episodes that ended before it have been given by then.
+          FormatError: damage before the end; the message names the place. Episodes that ended before it have been yielded.
         """
         assembler = Assembler()
         self.damage = None
@@ -124,18 +124,18 @@ class Log:
 
 
 def read(path: str | os.PathLike[str] | None = None, *, minari: str | None = None, until_damage: bool = False) -> Log | MinariRecording:
-    """A recording on disk, to iterate over.
+    """Opens a recording on disk for iteration.
 
-    A log that is being written may be read: it ends with the last record that is whole. A torn tail, which a killed process or machine
+    A log that is being written may be read: it ends with the last whole record. A torn tail, which a killed process or machine
     leaves, is not an error.
 
     Args:
       path: a log, or the folder of a Minari dataset.
-      minari: in place of a path, the id of a Minari dataset, "namespace/name-v0".
-      until_damage: of a log that is damaged, give what is before the damage.
+      minari: instead of a path, the id of a Minari dataset, "namespace/name-v0".
+      until_damage: read a damaged log up to the damage.
     Raises:
-      MissingFileError: nothing is there. FormatError: it is no recording. InputError: neither or both of path and minari.
-      RecordingError: the extra `minari` is needed and missing.
+      MissingFileError: no such file or folder. FormatError: it is no recording. InputError: neither or both of path and minari.
+      RecordingError: the extra `minari` is required and missing.
     """
     if (path is None) == (minari is None):
         raise InputError(f"recording, read: expected a path or minari=, got {'neither' if path is None else 'both'}; give one of them")

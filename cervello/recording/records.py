@@ -1,4 +1,4 @@
-"""Records: what happened to some episodes at once, as columns with a row for each episode, and their bodies as msgpack.
+"""Records: events of several episodes, as columns with a row for each episode, and their encoding in msgpack.
 
     body     [kind, columns]
     columns  {name: tree}
@@ -31,7 +31,7 @@ _NAMES = ("agent", "match")  # ints or strings
 
 
 class Kind(IntEnum):
-    """What a record says; the numbers are in files."""
+    """Kinds of records; the numbers are part of the file format."""
 
     SESSION = 0  # a writer has opened the file: metadata and spaces; episodes of earlier sessions are over
     BEGIN = 1  # episodes begin
@@ -42,7 +42,7 @@ class Kind(IntEnum):
 
 
 _FLAGS = frozenset({"terminated", "truncated"})
-_NEEDED = {  # columns without which a record of a kind says nothing
+_NEEDED = {  # required columns of each kind
     Kind.BEGIN: frozenset({"episode"}), Kind.STEP: frozenset({"episode", "action", "reward"}) | _FLAGS,
     Kind.DECIDE: frozenset({"episode", "observation", "action"}), Kind.OUTCOME: frozenset({"episode", "step"}),
     Kind.END: frozenset({"episode"}) | _FLAGS,
@@ -54,7 +54,7 @@ class Record:
     """A record of n rows.
 
     Attributes:
-      kind: what it says.
+      kind: of the record.
       columns: [n, …] arrays by path, the first element of which is the column's name; each kind but SESSION has "episode" [n] int64.
       metadata: of a SESSION, else empty.
     """
@@ -65,11 +65,11 @@ class Record:
 
 
 def pack(kind: Kind, columns: Mapping[Path, Array], metadata: Mapping[str, Any] | None = None) -> bytes:
-    """The body of a record.
+    """Encodes the body of a record.
 
     Args:
       columns: as `Record.columns`, little-endian and C-contiguous.
-      metadata: of a SESSION: values that msgpack takes.
+      metadata: of a SESSION: values that msgpack can encode.
     """
     if kind is Kind.SESSION:
         return msgpack.packb([int(kind), dict(metadata or {})])  # type: ignore[no-any-return]
@@ -85,15 +85,15 @@ def _encoded(tree: Any) -> Any:
 
 
 def array_node(array: Array) -> list[Any]:
-    """An array as [dtype, shape, bytes]."""
+    """Encodes an array as [dtype, shape, bytes]."""
     return [array.dtype.str, list(array.shape), array.tobytes()]
 
 
 def unpack(body: bytes) -> Record:
-    """The record of a body. Arrays are read-only views of it.
+    """Decodes the record of a body. Arrays are read-only views of it.
 
     Raises:
-      ValueError: it is no record; nothing in it is executed and nothing larger than it is allocated.
+      ValueError: the body is no record. Decoding executes nothing and allocates nothing larger than the body.
     """
     try:
         kind, content = msgpack.unpackb(body, strict_map_key=True)
@@ -137,10 +137,10 @@ def _decoded(node: Any) -> Any:
 
 
 def read_array(node: Any) -> Array:
-    """The array of [dtype, shape, bytes].
+    """Decodes the array of [dtype, shape, bytes].
 
     Raises:
-      ValueError: it is none.
+      ValueError: the value is no array.
     """
     if not isinstance(node, list) or len(node) != 3:
         raise ValueError(f"expected [dtype, shape, bytes], got {type(node).__name__}")

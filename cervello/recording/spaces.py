@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as plain data: what a log keeps of them. Gymnasium is imported only when a space is read back."""
+"""Gymnasium's spaces as plain data in a log. Gymnasium is imported only when a space is read back."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 def describe(space: Any) -> dict[str, Any]:
     """A space as maps, lists, numbers and arrays in the log's form; the keys are those of the space's constructor.
 
-    A game's own space of strings, of which no file can say more, becomes a Text.
+    A user-defined space of strings becomes a Text.
 
     Raises:
-      InputError: a kind of space that is not known.
+      InputError: an unknown kind of space.
     """
     kind = type(space).__name__
     if kind == "Box":
@@ -44,7 +44,7 @@ def describe(space: Any) -> dict[str, Any]:
 
 
 def build(description: Any) -> Any:
-    """The space of a description; None for None.
+    """Makes the space of a description; None for None.
 
     Raises:
       FormatError: it is no description of a space.

@@ -1,4 +1,4 @@
-"""Trees of columns: an array, a dict of trees or a tuple of trees, as Gymnasium's Box, Dict and Tuple observations are."""
+"""Trees of columns: an array, a dict of trees or a tuple of trees, as in Gymnasium's Box, Dict and Tuple observations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.spec import Array
 
-Tree = Any  # Array | dict[str, Tree] | tuple[Tree, ...]; recursive types say no more here
+Tree = Any  # Array | dict[str, Tree] | tuple[Tree, ...]
 Path = tuple[str | int, ...]  # keys of dicts are str, places in tuples are ints of at least 0
 
-EMPTY_DICT: Path = (-2,)  # ends the path of a dict without keys, so that it is not lost
+EMPTY_DICT: Path = (-2,)  # ends the path of a dict without keys, which keeps the dict
 EMPTY_TUPLE: Path = (-1,)  # ends the path of a tuple without elements
 KINDS = "biufcUS"  # kinds of numpy dtypes that can be recorded: all but objects, records and times
 
@@ -43,7 +43,7 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def from_leaves(flat: Mapping[Path, Any]) -> Tree:
-    """The tree of which `leaves` gave these; arrays of one path () are the tree.
+    """Builds the tree from its `leaves`; a single path () is the tree.
 
     Raises:
       ValueError: paths that contradict each other: an array that is a dict too, a dict that is a tuple too.
@@ -78,7 +78,7 @@ def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
 
 
 def named(path: Path) -> str:
-    """A path as messages show it: observation.camera.0"""
+    """Formats a path for messages: observation.camera.0"""
     return ".".join(map(str, path))
 
 
@@ -86,7 +86,7 @@ def columns(tree: Tree, n_rows: int, where: Path) -> dict[Path, Array]:
     """The leaves of a tree of columns, checked, little-endian; paths begin with `where`.
 
     Args:
-      tree: arrays of [n_rows, …]; what is no array is made one.
+      tree: arrays of [n_rows, …]; other values are converted.
       where: names the tree in messages and begins each path.
     Returns:
       [n_rows, …] arrays by path; places of empty dicts and tuples have [n_rows, 0] uint8.

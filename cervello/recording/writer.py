@@ -1,4 +1,4 @@
-"""Records episodes, many at once, into a log that survives its process."""
+"""Records many episodes at once into a crash-safe log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Columns = dict[Path, Array]
 
 
 class Writer:
-    """A crash-safe, append-only log of episodes. Rows of many episodes go in together: one call is one record of columns.
+    """A crash-safe, append-only log of episodes. One call writes one record of columns with rows of many episodes.
 
     An episode is recorded in one of two ways:
 
@@ -37,7 +37,7 @@ class Writer:
     A column is an array with a row for each episode of the call; an observation or action may be a tree of columns (a dict or tuple of
     them). Within an episode the shapes and dtypes of observations, and of actions, stay the same; different episodes may differ.
 
-    Each record is handed to the operating system before the call returns: a killed process loses at most the call it was in. A call that
+    Each record is passed to the operating system before the call returns: a killed process loses at most the current call. A call that
     raises has recorded nothing and may be repeated. All methods may be called from several threads; calls that concern one episode must
     come in order. A writer that was open when the process forked belongs to the parent.
 
@@ -49,20 +49,20 @@ class Writer:
 
     def __init__(self, path: str | os.PathLike[str], *, observation_space: Any = None, action_space: Any = None,
                  metadata: Mapping[str, Any] | None = None, durable: bool = False, policy: Any = None):
-        """Opens or creates a log. A log that is there is continued; episodes that it left open stay unfinished.
+        """Opens or creates a log. An existing log is continued; its open episodes stay unfinished.
 
         Args:
           path: the file.
           observation_space, action_space: Gymnasium spaces of one agent, kept for `to_minari`; None where agents differ.
-          metadata: anything msgpack takes, given back by `read`.
+          metadata: values that msgpack can encode; `read` returns them.
           policy: a `Policy` whose decisions are recorded. Its version, fingerprint and head are kept with the episodes of this writer
-            (`Episode.policies`), so that an evaluation can check recorded log-probabilities against those that it computes. Versions
+            (`Episode.policies`), so that an evaluation can check recorded log-probabilities against computed ones. Versions
             swapped in later are not known.
-          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose waiting
-            fails raises after it has recorded.
+          durable: wait for the disk whenever an episode ends; then a failing machine too loses no finished episode. A call whose
+            wait fails raises after it has recorded.
         Raises:
-          RecordingError: the file cannot be written, or another writer has it open. FormatError: it is there and is damaged or no log.
-          InputError: a space or metadata that cannot be kept.
+          RecordingError: the file cannot be written, or another writer has it open. FormatError: the file is damaged or no log.
+          InputError: a space or metadata that cannot be encoded.
         """
         session = {"metadata": dict(metadata or {}),
                    "observation_space": None if observation_space is None else describe(observation_space),
@@ -97,8 +97,8 @@ class Writer:
         Args:
           n: how many; None for one row per row of `observation`.
           observation: tree of [n, …], the first observations; None for episodes that are recorded decisions first.
-          agent, match, seed: whose lives these are, in which matches, the resets' seeds; one for all or one for each.
-          infos: tree of [n, …], the reset's infos; a bool column `_key` beside a key says for which rows it is there.
+          agent, match, seed: agents, matches and seeds of the resets; one for all or one for each.
+          infos: tree of [n, …], the reset's infos; a bool column `_key` beside a key says which rows have the key.
         Returns:
           [n] int64, handles of the episodes, for the other methods of this writer.
         Raises:
@@ -131,12 +131,12 @@ class Writer:
 
         Args:
           episodes: [n] handles, each once.
-          observation: tree of [n, …], what followed the action, of the same episode; None if it is not known: only where every row ends.
-          action: tree of [n, …], what was executed.
+          observation: tree of [n, …], after the action, of the same episode; None where unknown, allowed only where every row ends.
+          action: tree of [n, …], executed.
           reward: [n]. terminated, truncated: [n] bool, or one for all.
           infos: as in `begin`.
           log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick: columns as `Episode` describes them, or
-            one value for all; None where not known.
+            one value for all; None where unknown.
         Raises:
           InputError: columns that do not fit. AgentError: episodes that are not open, or not recorded by whole steps.
           RecordingError: the file cannot be written, or the writer is closed.
@@ -161,7 +161,7 @@ class Writer:
         """Records a decision of each episode: an observation and the action chosen for it. Its reward is 0 until `outcome` adds some.
 
         Args:
-          observation: what came before the action; needed.
+          observation: before the action; required.
           episodes, action, infos, log_prob, deterministic, pre_tanh, pre_clip, source, overridden, version, stream, tick: as in `step`,
             with
             its errors.
@@ -174,12 +174,12 @@ class Writer:
         self._record(Kind.DECIDE, handles, found, DECISIONS)
 
     def outcome(self, episodes: Any, *, reward: Any = None, action: Tree = None, step: Any = None) -> None:
-        """Adds to steps that are recorded: rewards, or the actions that were really executed.
+        """Adds rewards or executed actions to recorded steps.
 
         Args:
           episodes: [n] handles; one may occur several times.
-          reward: [n], added to what the step has.
-          action: tree of [n, …] in place of the recorded action, or of some of its keys; the step is then `overridden` and has a
+          reward: [n], added to the reward of the step.
+          action: tree of [n, …] that replaces the recorded action, or of some of its keys; the step is then `overridden` and has a
             log-probability of NaN.
           step: [n] int, which step of the episode, from 0; None for the last one.
         Raises:
@@ -212,8 +212,8 @@ class Writer:
 
         Args:
           episodes: [n] handles, each once.
-          observation: tree of [n, …], the final observations of episodes that were recorded decisions first; None where there is none:
-            the last one is repeated and `final_obs_missing`. Episodes recorded by whole steps have theirs already.
+          observation: tree of [n, …], the final observations of episodes that were recorded decisions first; None without one:
+            the last one is repeated and `final_obs_missing` is set. Episodes recorded by whole steps have theirs already.
           terminated, truncated: [n] bool, or one for all.
         Raises:
           InputError: columns that do not fit. AgentError: episodes that are not open.
@@ -232,7 +232,7 @@ class Writer:
     # Closing ---------------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Returns when everything recorded so far is on the disk.
+        """Returns when all records so far are on the disk.
 
         Raises:
           RecordingError: the disk reports a failure, or the writer is closed.
@@ -241,7 +241,7 @@ class Writer:
             self._open().sync()
 
     def close(self) -> None:
-        """Closes the file; episodes that are open stay unfinished. May be called again."""
+        """Closes the file; open episodes stay unfinished. May be called again."""
         with self._lock:
             file, self._file = self._file, None
             if file is not None:
@@ -268,7 +268,7 @@ class Writer:
         self._open().write(pack(kind, {("episode",): handles, **found}))
 
     def _record(self, kind: Kind, handles: Array, found: _Columns, phase: int | None, ends: Array | None = None) -> None:
-        """Checks and writes a record of episodes that are in a phase, then notes what it did to them."""
+        """Checks and writes a record of episodes in a phase, then updates their state."""
         with self._lock:
             lanes = self._lanes.find(handles, self._where)
             if phase is not None and (self._lanes.phase[lanes] != phase).any():
@@ -290,7 +290,7 @@ class Writer:
                     self._open().sync()
 
     def _checked(self, found: _Columns, lanes: Array | None) -> tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]:
-        """Numbers of the schemas of observations and actions, and rows of infos, for `_keep`. Both must be those that were there before."""
+        """Numbers of the schemas of observations and actions, and rows of infos, for `_keep`. Both must equal the earlier ones."""
         schemas: dict[str, int] = {}
         for name in SAME_ROWS:
             rows: Schema = tuple((path, exact_kind(array), array.shape[1:]) for path, array in found.items() if path[0] == name)
@@ -323,7 +323,7 @@ class Writer:
                 raise InputError(f"{self._where}, 'action': expected leaves of the episode's actions, {shown(had)}, got {shown(given)}")
 
     def _keep(self, lanes: Array, schemas: tuple[dict[str, int], dict[Path, tuple[str, tuple[int, ...]]]]) -> None:
-        """Notes what has been written."""
+        """Updates the state of episodes after a write."""
         for name, number in schemas[0].items():
             self._lanes.schemas[name][lanes] = number
         self._infos |= schemas[1]

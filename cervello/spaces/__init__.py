@@ -1,4 +1,4 @@
-"""Gymnasium spaces on one side, a policy's inputs and outputs on the other.
+"""Maps Gymnasium spaces to a policy's inputs and outputs.
 
 `Spaces` describes a game; `SpaceBinding` joins one to a policy: observations to columns, masks to one tensor, outputs to actions.
 gymnasium itself is imported only when a space is given.

@@ -1,4 +1,4 @@
-"""Outputs of a policy to actions of a space."""
+"""Converts outputs of a policy to actions of a space."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KINDS = ("Discrete", "MultiDiscrete", "MultiBinary", "Box")
 
 
 def choose_output(where: str, outputs: Specs, action: str | None) -> TensorSpec:
-    """The output that is the action, or holds its logits: the one that is named, else the only one, else the one called so.
+    """The output that is the action, or holds its logits: the named one, else the only one, else the one with that name.
 
     Raises:
-      ConfigurationError: nothing says which one it is.
+      ConfigurationError: the output is ambiguous.
     """
     if action is not None:
         if action not in outputs:
@@ -38,19 +38,19 @@ class ActionDecoder:
     """Turns the output that is the action into actions of the space. Immutable.
 
     Args:
-      where: what messages begin with.
-      spaces: the game, and how its Box is to be entered.
-      outputs: what the policy gives.
-      drawn: the action that the head of a `Sample` gives, which needs no look at its range; None when the model itself decides.
+      where: prefix of messages.
+      spaces: the spaces, and the mapping into a Box.
+      outputs: of the policy.
+      drawn: the action of the head of a `Sample`, whose range needs no check; None when the model decides.
 
     Attributes:
       output: name of the output.
       dtype: of the space's actions.
       is_binary: whether the space is a MultiBinary.
-      is_unchanged: whether the output holds actions of the space as they are, so that `sampled` and `executed` would return it.
+      is_unchanged: whether the output needs no conversion, so that `sampled` and `executed` would return it.
 
     Raises:
-      ConfigurationError: the output does not fit the space, or it is not said how.
+      ConfigurationError: the output does not fit the space, or the mapping is not given.
     """
 
     def __init__(self, where: str, spaces: Spaces, outputs: Specs, drawn: str | None):
@@ -110,7 +110,7 @@ class ActionDecoder:
         return low, high, box == "unscale"
 
     def sampled(self, results: Mapping[str, Array]) -> Array:
-        """[N, *shape] the action as the distribution or the model gave it, before clipping or unscaling; a start is added."""
+        """[N, *shape] the action from the distribution or the model, before clipping or unscaling; a start is added."""
         array = results[self.output]
         if array.shape[1:] != self._shape:
             array = array.reshape(len(array), *self._shape)
@@ -120,7 +120,7 @@ class ActionDecoder:
         """[N, *shape] of the space's dtype: clipped or unscaled as `spaces` says.
 
         Raises:
-          InputError: the model decided for an action outside the space.
+          InputError: the action is outside the space.
         """
         if self._kind == "Box":
             if self._limits is None:

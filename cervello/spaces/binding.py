@@ -1,4 +1,4 @@
-"""A game's spaces joined to a policy's inputs and outputs."""
+"""Binds the spaces of an environment to a policy's inputs and outputs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["MASK_KEY", "DrawnOutputs", "Encoded", "SpaceBinding"]
 
 
 class Encoded(NamedTuple):
-    """Observations as a policy takes them.
+    """Observations as inputs of a policy.
 
     Attributes:
-      columns: [N, *row] by input, the mask among them where the policy takes one.
+      columns: [N, *row] by input, with the mask where the policy has an input for it.
       n_rows: N.
       single: whether it was one agent's observation, without N.
       mask: [N, width] int8, or None.
@@ -39,7 +39,7 @@ class DrawnOutputs(NamedTuple):
     """Names of the outputs of a `Sample`; None for one that is left out.
 
     Attributes:
-      action, log_prob, pre_tanh: names; pre_tanh is what a `TanhGaussian` drew before it was squashed.
+      action, log_prob, pre_tanh: names; pre_tanh is the sample of a `TanhGaussian` before squashing.
     """
 
     action: str | None
@@ -48,26 +48,26 @@ class DrawnOutputs(NamedTuple):
 
 
 class SpaceBinding:
-    """Observations to columns, masks to the input that takes them, outputs to actions. Immutable.
+    """Converts observations to columns, masks to their input, and outputs to actions. Immutable.
 
     Args:
-      where: the policy, as messages begin with it.
+      where: prefix of messages, the policy.
       spaces: the game.
-      inputs: what the policy takes; those with a default may be left out.
-      outputs: what it gives.
+      inputs: of the policy; those with a default may be left out.
+      outputs: of the policy.
       mask: name of the input that takes masks of actions, the sampling head's or the file's; None where there is none.
-      drawn: what a `Sample` draws, when it is the action; None when the model itself decides.
+      drawn: the outputs of a `Sample` that is the action; None when the model decides.
 
     Attributes:
       spaces: as given.
       output: name of the output that is the action.
       drawn: as given.
       is_binary: whether actions are of a MultiBinary.
-      is_unchanged: whether the output holds actions of the space as they are, so that `sampled` and `executed` would return it.
-      baked: whether the model itself decides, so that `deterministic` changes nothing.
+      is_unchanged: whether the output needs no conversion, so that `sampled` and `executed` would return it.
+      baked: whether the model decides, so that `deterministic` changes nothing.
 
     Raises:
-      ConfigurationError: they do not fit.
+      ConfigurationError: spaces and policy do not fit.
     """
 
     def __init__(self, where: str, spaces: Spaces, inputs: Specs, outputs: Specs, mask: str | None,
@@ -91,11 +91,11 @@ class SpaceBinding:
                                      f"observations, got one without; {remedy}, or leave it out with keys={{{MASK_KEY!r}: None}}")
 
     def encode(self, observation: Any, action_masks: Any = None) -> Encoded:
-        """One observation or a batch of them, with its masks; both the observation's and the given one must allow an action.
+        """Converts one observation or a batch, with its masks; both the observation's and the given mask must allow an action.
 
         Args:
-          observation: as the game gives it.
-          action_masks: what is allowed, beside the mask in the observation; None for everything.
+          observation: of the environment.
+          action_masks: masks besides the one in the observation; None allows every action.
         Raises:
           InputError: an observation or mask that does not fit.
         """
@@ -120,11 +120,11 @@ class SpaceBinding:
         return self._with_mask(columns, n_rows, False, mask, None)
 
     def flat_mask(self, mask: Any, n_rows: int, single: bool = False) -> Array:
-        """[N, width] int8 of a mask in any of the forms that games use.
+        """[N, width] int8 of a mask in any supported form.
 
         Args:
           mask: of n_rows rows, or of one where `single`.
-          n_rows, single: how many rows there are, and whether they come without an axis for them.
+          n_rows, single: number of rows, and whether the mask has no axis for them.
         Raises:
           InputError: the space has none, or it does not fit.
         """
@@ -166,5 +166,5 @@ class SpaceBinding:
         return self._actions.sampled(results)
 
     def executed(self, sampled: Array) -> Array:
-        """[N, …] what the environment is given for the actions `sampled`, of the space's shape and dtype."""
+        """[N, …] the executed actions for the actions `sampled`, of the space's shape and dtype."""
         return self._actions.executed(sampled)

@@ -1,4 +1,4 @@
-"""`Spaces`: what a game gives and takes, and what no file says about it."""
+"""`Spaces`: the spaces of an environment, and their mapping to a policy, which no file contains."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BOXES = ("clip", "unscale")
 
 
 class Spaces:
-    """The observation and action space of one agent, and how they meet a policy. Immutable.
+    """The observation and action space of one agent, and their mapping to a policy. Immutable.
 
     Args:
       env: a Gymnasium environment, a vector environment, a Stable-Baselines3 VecEnv, an EnvPool, a PettingZoo environment, or a pair
@@ -29,7 +29,7 @@ class Spaces:
       observation_space, action_space: of one agent, unbatched.
 
     Raises:
-      ConfigurationError: no spaces were found, or an option makes no sense.
+      ConfigurationError: no spaces were found, or an option is invalid.
     """
 
     def __init__(self, env: Any, *, box: str | None = None, keys: Mapping[Any, str | None] | None = None, action: str | None = None,

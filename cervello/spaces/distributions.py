@@ -1,4 +1,4 @@
-"""The head that draws a space's actions from an output that holds their logits or values."""
+"""The head that samples actions of a space from an output with logits or values."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def head_for(where: str, spaces: Spaces, outputs: Specs, mask: str) -> Head | No
     Floats are logits only where the output is called logits or is named as `action=`.
 
     Args:
-      where: what messages begin with.
+      where: prefix of messages.
       mask: name of the input that takes masks, for heads that have them.
     Raises:
-      ConfigurationError: nothing says which output it is, or values do not fit the space.
+      ConfigurationError: the output is ambiguous, or values do not fit the space.
     """
     spec = choose_output(where, outputs, spaces.action)
     what, space = kind(spaces.action_space), spaces.action_space

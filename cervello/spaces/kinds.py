@@ -1,4 +1,4 @@
-"""Which Gymnasium space an object is. gymnasium is imported when the first one is asked about: it takes tens of milliseconds."""
+"""The Gymnasium space type of an object. gymnasium is imported at the first call, since that takes tens of milliseconds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def is_space(thing: Any) -> bool:
 
 
 def kind(space: Any) -> str | None:
-    """"Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple", "Text" or the class's own name; None for what is no space.
+    """"Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple", "Text" or the class's own name; None for other objects.
 
-    A subclass counts as what it is derived from, and a game's own space of strings (the missions of MiniGrid) as a Text.
+    A subclass counts as its base class, and a user-defined space of strings (the missions of MiniGrid) as a Text.
     """
     from gymnasium import spaces  # here: not before a space is given
 

@@ -1,4 +1,4 @@
-"""Masks of allowed actions: the forms that games give them in, and the one that a policy takes."""
+"""Masks of allowed actions: converts the forms of environments to that of policies."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _KINDS = np.dtype(np.int8)
 
 
 class MaskLayout:
-    """How a mask of an action space lies in one row. Immutable.
+    """The layout of a mask of an action space in one row. Immutable.
 
-    A Discrete has an element per action, in the order of the actions; a MultiDiscrete those of all its choices side by side, as
-    sb3-contrib has them. Nonzero allows.
+    A Discrete has an element per action, in the order of the actions; a MultiDiscrete concatenates those of its choices, as
+    in sb3-contrib. Nonzero allows.
 
     Args:
-      where: what messages begin with.
+      where: prefix of messages.
       space: of the actions.
 
     Attributes:
@@ -40,7 +40,7 @@ class MaskLayout:
         self.width = sum(self._sizes)
 
     def flat(self, mask: Any, n_rows: int, single: bool = False) -> Array:
-        """[N, width] int8, 1 for what is allowed.
+        """[N, width] int8, 1 for allowed actions.
 
         Args:
           mask: [N, width]; [width] when there is one row; or, for a MultiDiscrete, a tuple of the choices' masks, each [n] or [N, n].
@@ -68,7 +68,7 @@ class MaskLayout:
         return np.concatenate(parts, axis=-1)
 
     def empty(self, flat: Array) -> Array:
-        """[N] bool, rows in which some choice is allowed nothing."""
+        """[N] bool, rows in which a choice has no allowed action."""
         found = np.zeros(len(flat), np.bool_)
         first = 0
         for size in self._sizes:
@@ -77,7 +77,7 @@ class MaskLayout:
         return found
 
     def opened(self, flat: Array) -> tuple[Array, int]:
-        """The mask with everything allowed in choices that were allowed nothing, and how many rows had one."""
+        """The mask with all actions allowed in choices without an allowed action, and the number of such rows."""
         rows = self.empty(flat)
         count = int(rows.sum())
         if not count:

@@ -1,4 +1,4 @@
-"""Observations of a space to columns of a policy."""
+"""Converts observations of a space to columns of a policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cervello.spaces.kinds import kind
 from cervello.spec import Array, Specs, TensorSpec
 
 MASK_KEY = "action_mask"
-"""The key of an observation or info under which PettingZoo and Gymnasium put the mask of allowed actions."""
+"""The key of an observation or info for the mask of allowed actions in PettingZoo and Gymnasium."""
 _LEAVES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 Convert = Callable[[Array], Array]
 
@@ -30,7 +30,7 @@ class _Leaf:
       key: in a Dict or Tuple; None for a plain space.
       shape: of the part for one agent.
       dtype: of the space.
-      convert: [N, *shape] to [N, *row of the input]; None where it is as it should be.
+      convert: [N, *shape] to [N, *row of the input]; None where no conversion is needed.
     """
 
     __slots__ = ("_stack", "convert", "dtype", "input", "key", "ndim", "shape", "where")
@@ -83,9 +83,9 @@ class ObservationEncoder:
     """Turns observations of a space into columns by input. Immutable.
 
     Args:
-      where: what messages begin with.
+      where: prefix of messages.
       spaces: the game.
-      inputs: what the policy must be given.
+      inputs: required inputs of the policy.
       mask: name of the input that takes masks of actions, which is not among `inputs`; None where there is none.
 
     Attributes:
@@ -174,7 +174,7 @@ class ObservationEncoder:
           n_rows: N.
           single: whether it was one agent's observation, without N.
         Raises:
-          InputError: it does not fit the space.
+          InputError: the observation does not fit the space.
         """
         columns: dict[str, Array] = {}
         n_rows: int | None = None
@@ -215,7 +215,7 @@ class ObservationEncoder:
 
 @lru_cache(maxsize=128)
 def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int] | None:
-    """f(0, 0, out, *arrays) of `native.kernels.observations`; None where it does not serve."""
+    """f(0, 0, out, *arrays) of `native.kernels.observations`; None where it does not apply."""
     if not layout.is_known() or not shape or dtype.kind not in "fiub":
         return None
     context = np.array([id(np.ndarray), id(dtype), len(shape), math.prod(shape) * dtype.itemsize, *shape], np.int64)
@@ -223,7 +223,7 @@ def _stacker(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., int]
 
 
 def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
-    """What turns [N, *shape of the space] into [N, *row of the input]."""
+    """The conversion of [N, *shape of the space] to [N, *row of the input]."""
     what = kind(space)
     if spec.batch_axis != 0:
         raise ConfigurationError(f"{where}: expected an input whose rows lie in front, got {spec}; let a wrapper provide it")
@@ -250,7 +250,7 @@ def _converter(where: str, space: Any, spec: TensorSpec) -> Convert | None:
 
 
 class _Indices:
-    """Whole numbers of a Discrete or MultiDiscrete as an input takes them."""
+    """Converts integers of a Discrete or MultiDiscrete to an input."""
 
     def __init__(self, where: str, sizes: Array, start: Array, spec: TensorSpec):
         self._where, self._sizes, self._start, self._spec = where, sizes, start, spec

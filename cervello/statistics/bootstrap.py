@@ -28,16 +28,16 @@ def bootstrap(statistic: Statistic, n: int, kind: Kind = "bca", *, level: float 
     """A confidence interval of a statistic of n independent units: episodes, or matches where agents share one.
 
     Args:
-      statistic: [B, m] int64, places of units ▸ [B] float64, computed anew for each row (normalisers too). It is called with the resamples
+      statistic: [B, m] int64, places of units ▸ [B] float64, recomputed for each row (normalisers too). It is called with the resamples
         (m = n), with all units in order (B = 1), and for bca with each unit left out (m = n − 1), a bounded number of rows at a time.
-      kind: `bca` corrects bias and skewness; `percentile` takes the quantiles of the resamples; `calibrated` takes those whose one-sided
-        coverage, estimated by resampling resamples, is that of the level: the best for few or skewed units, and the slowest.
-      level: coverage. resamples: how many, drawn by `numpy.random.default_rng(seed).integers(0, n, (resamples, n))`.
+      kind: `bca` corrects bias and skewness; `percentile` takes the quantiles of the resamples; `calibrated` takes the quantiles whose
+        one-sided coverage, estimated by resampling resamples, equals the level: the best for few or skewed units, and the slowest.
+      level: coverage. resamples: their number, drawn by `numpy.random.default_rng(seed).integers(0, n, (resamples, n))`.
     Returns:
       (low, high); equal numbers where all resamples give the same; None for fewer than 3 units, and where the statistic is not finite
       in a resample, as a weighted mean without weight. Never NaN.
     Raises:
-      ConfigurationError: an option that is out of range. InputError: the statistic gives another shape.
+      ConfigurationError: an option out of range. InputError: the statistic returns another shape.
     """
     check_level(level)
     if kind not in ("bca", "percentile", "calibrated"):
@@ -60,7 +60,7 @@ def interval_of(found: Array, point: float, level: float, levels: Callable[[Arra
 
     Args:
       found: [resamples] the statistic of each. point: of the data.
-      levels: [2] tails ▸ [2] levels of the quantiles to take; asked only where the replicates differ.
+      levels: [2] tails ▸ [2] levels of the quantiles to take; called only where the replicates differ.
     Returns:
       As `bootstrap`.
     """
@@ -115,7 +115,7 @@ def _of_values(values: Any, statistic: RowStatistic, kind: Kind, level: float, r
 
 
 def bca(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, resamples: int = 1999, seed: int = 0) -> Interval | None:
-    """The bias-corrected and accelerated bootstrap interval, as scipy.stats.bootstrap gives on the same resamples.
+    """The bias-corrected and accelerated bootstrap interval, equal to scipy.stats.bootstrap on the same resamples.
 
     Args:
       values: [n], one per episode.
@@ -131,7 +131,7 @@ def bca(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, re
 
 def percentile(values: Any, statistic: RowStatistic = _mean, *, level: float = 0.95, resamples: int = 1999, seed: int = 0,
                ) -> Interval | None:
-    """The percentile bootstrap interval, as scipy.stats.bootstrap gives on the same resamples.
+    """The percentile bootstrap interval, equal to scipy.stats.bootstrap on the same resamples.
 
     Args:
       values, statistic, level, resamples, seed: as in `bca`.

@@ -1,4 +1,4 @@
-"""Intervals that hold for every distribution on a known range, at any number of values."""
+"""Intervals that are valid for every distribution on a known range and every number of values."""
 
 from __future__ import annotations
 

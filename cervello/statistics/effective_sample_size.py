@@ -1,4 +1,4 @@
-"""How many equally weighted units a weighted sample is worth."""
+"""The effective sample size: the number of equally weighted units that a weighted sample is worth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cervello.spec import Array
 
 
 def effective_sample_size(log_weights: Any) -> Any:
-    """(Σ w)² / Σ w² over the first axis, in log space, so weights of any size are fine.
+    """(Σ w)² / Σ w² over the first axis, in log space, without overflow.
 
     Args:
       log_weights: [n, …], natural logarithms; −∞ is a weight of 0.

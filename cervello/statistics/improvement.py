@@ -1,4 +1,4 @@
-"""How likely one policy's episode is better than another's."""
+"""The probability that an episode of one policy is better than one of another policy."""
 
 from __future__ import annotations
 

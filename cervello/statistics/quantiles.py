@@ -1,4 +1,4 @@
-"""Distribution functions from scipy, imported when the first of them is asked for: it costs a quarter of a second."""
+"""Distribution functions from scipy, imported at the first call: the import takes a quarter of a second."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _CHUNK = 1 << 19  # indices at a time
 
 
 def resamples_of(n: int, resamples: int, seed: int) -> Iterator[Array]:
-    """The rows of `numpy.random.default_rng(seed).integers(0, n, (resamples, n))`, some at a time: [b, n] int64."""
+    """The rows of `numpy.random.default_rng(seed).integers(0, n, (resamples, n))`, in chunks: [b, n] int64."""
     if resamples < 1:
         raise ConfigurationError(f"statistics, resamples: expected at least 1, got {resamples}; 1999 is usual")
     rng = np.random.default_rng(seed)
@@ -28,7 +28,7 @@ def evaluate(statistic: Statistic, places: Array) -> Array:
     """The statistic of rows of places, [B, m] ▸ [B] float64.
 
     Raises:
-      InputError: it gives something else than one number per row.
+      InputError: it does not return one number per row.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite is dealt with by the callers
         found = np.asarray(statistic(places), np.float64)

@@ -1,4 +1,4 @@
-"""What the statistics are given, checked."""
+"""Checks the arguments of the statistics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from cervello.errors import ConfigurationError, InputError
 from cervello.spec import Array
 
-FEWEST = 3  # values, below which no interval is given
+FEWEST = 3  # values; fewer have no interval
 
 Interval = tuple[float, float]
 
@@ -32,10 +32,10 @@ def sample(values: Any, name: str = "values") -> Array:
 
 
 def check_level(level: float) -> float:
-    """A confidence level.
+    """Checks a confidence level.
 
     Raises:
-      ConfigurationError: it is not between 0 and 1.
+      ConfigurationError: the level is not between 0 and 1.
     """
     if not 0 < level < 1:
         raise ConfigurationError(f"statistics, level: expected a number between 0 and 1, got {level!r}; 0.95 is usual")

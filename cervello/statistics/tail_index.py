@@ -10,13 +10,13 @@ import numpy as np
 from cervello.errors import InputError
 from cervello.spec import Array
 
-_FEWEST = 5  # excesses, below which nothing is said
+_FEWEST = 5  # excesses; fewer have no tail index
 
 
 def pareto_tail_index(log_weights: Any) -> float:
-    """The tail index k̂ of weights: moments of order 1/k and above do not exist. Below 0.5 the variance does; above 0.7 estimates are moot.
+    """The tail index k̂ of weights: moments of order ≥ 1/k do not exist. Below 0.5 the variance exists; above 0.7 estimates are useless.
 
-    It is fitted to the M = ⌈min(n/5, 3√n)⌉ largest weights less the next one. A weight that occurs m > 1 times becomes m values before,
+    It is fitted to the M = ⌈min(n/5, 3√n)⌉ largest weights minus the next one. A weight that occurs m > 1 times becomes m values before,
     evenly spread in logarithm between the midpoints to its neighbours (the outermost weights have a mirrored neighbour): a bandit's few
     distinct weights are no spikes then.
 

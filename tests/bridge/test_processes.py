@@ -113,6 +113,7 @@ def test_a_busy_port_is_named_and_options_that_make_no_sense_are_refused(brains:
     config = tmp_path / "serve.toml"
     config.write_text("drain = 3\n")
     assert "'drain'" in fails(str(brains), "--config", str(config))
+    assert "--busy-poll-us" in fails(str(brains), "--busy-poll-us", "-1")
     config.write_text("[limits]\nagents = -1\n")
     assert "agents" in fails(str(brains), "--config", str(config))
 

@@ -1,4 +1,4 @@
-"""Python clients of a bridge: `Client` blocks where it is asked to and gives futures elsewhere, `AsyncClient` is for asyncio."""
+"""Python clients of a bridge: `Client` returns futures and blocks only in calls that wait, `AsyncClient` is for asyncio."""
 
 from cervello.bridge.client.asynchronous import AsyncClient, AsyncPolicy
 from cervello.bridge.client.blocking import Client

@@ -20,7 +20,7 @@ from cervello.bridge.stream_carrier import tune
 from cervello.errors import BridgeError, ConfigurationError, DrainingError, LateAnswerError, ServerGoneError
 from cervello.spec import Array
 
-_CHUNK = 1 << 16  # bytes that are received at once
+_CHUNK = 1 << 16  # bytes of one receive call
 
 
 class _Stream(asyncio.BufferedProtocol):
@@ -28,8 +28,8 @@ class _Stream(asyncio.BufferedProtocol):
 
     Attributes:
       deframer: cuts what comes into bodies; its limit is the server's.
-      on_body: called with each body. on_end: called with why the connection is over; the first reason counts.
-      closed: done when the connection is gone.
+      on_body: called with each body. on_end: called with the reason when the connection ends; the first reason counts.
+      closed: done when the connection is closed.
     """
 
     def __init__(self, on_body: Callable[[bytes], None], on_end: Callable[[BridgeError], None]):
@@ -57,7 +57,7 @@ class _Stream(asyncio.BufferedProtocol):
             self.fail(error)
 
     def fail(self, error: BridgeError) -> None:
-        """The connection is over."""
+        """Ends the stream when the connection closes."""
         self.on_end(error)
         self.transport.abort()
 
@@ -75,7 +75,7 @@ class _Stream(asyncio.BufferedProtocol):
             room.set_result(None)
 
     async def drain(self) -> None:
-        """Waits for room."""
+        """Waits for room in the send buffer."""
         if self._room is not None:
             await asyncio.shield(self._room)
 
@@ -88,13 +88,13 @@ class AsyncClient:
             await hunters.begin([1, 2])
             answer = await hunters.infer([1, 2], {"obs": observations}, timeout_s=0.004)
 
-    It does not connect anew: make another one, and begin the agents there.
+    It does not reconnect: make a new client, and begin the agents there.
 
     Made by `AsyncClient.connect`.
 
     Attributes:
       address: of the server, as given.
-      told: what the server said in answer to `hello`.
+      told: the server's answer to `hello`.
     """
 
     def __init__(self, address: str, timeout_s: float):
@@ -112,10 +112,10 @@ class AsyncClient:
         """Connects and says hello.
 
         Args:
-          address, name, token, connect_timeout_s, timeout_s: as of `Client`.
+          address, name, token, connect_timeout_s, timeout_s: as in `Client`.
         Raises:
           ConfigurationError: an address that is neither tcp:// nor unix:.
-          ServerGoneError: nobody answers there.
+          ServerGoneError: no server answers.
           RefusedError: the server refuses this client.
         """
         where = parse(address)
@@ -160,7 +160,7 @@ class AsyncClient:
         return AsyncPolicy(self, Columns(name, await self._ask("spec", {"policy": name})))
 
     async def stats(self) -> dict[str, Any]:
-        """What the server says of itself."""
+        """The server's statistics."""
         found: dict[str, Any] = await self._ask("stats", {})
         return found
 
@@ -200,10 +200,10 @@ class AsyncClient:
             raise type(self._gone)(f"{self.address}, {step}: {self._gone}")
 
     def _take(self, body: bytes) -> None:
-        """A body has come.
+        """Processes a body.
 
         Raises:
-          BridgeError: the connection cannot go on.
+          BridgeError: the connection has to be closed.
         """
         number, error, result = reply(self.address, body)
         if number is None:
@@ -215,7 +215,7 @@ class AsyncClient:
             future.set_result((error, result))
 
     def _end(self, error: BridgeError) -> None:
-        """The connection is over; the first reason counts."""
+        """Ends the client when the connection closes; the first reason counts."""
         if self._gone is None:
             self._gone = error
         for future in list(self._waiting.values()):
@@ -240,7 +240,7 @@ class AsyncPolicy:
         self._client, self.columns, self.name = client, columns, columns.name
 
     async def begin(self, agents: Ids, streams: Sequence[int] | Array | None = None, *, timeout_s: float | None = None) -> Array:
-        """Agents begin; gives their streams, [n] uint64.
+        """Begins agents; returns their streams, [n] uint64.
 
         Args:
           agents, streams, timeout_s: as in `RemotePolicy.begin`.
@@ -251,7 +251,7 @@ class AsyncPolicy:
     async def infer(self, agents: Ids, inputs: Mapping[str, Any], *, begin: bool = False, deterministic: Flags = False,
                     deadline_us: int = 0, outputs: Sequence[str] | None = None, tick: int | None = None,
                     timeout_s: float | None = None) -> Answer:
-        """Decisions of agents.
+        """Runs the policy for agents.
 
         Args:
           agents, inputs, begin, deterministic, deadline_us, outputs, tick: as in `RemotePolicy.infer`.
@@ -264,7 +264,7 @@ class AsyncPolicy:
         return Answer(self.columns, await self._client._ask("infer", params, timeout_s))
 
     async def reward(self, agents: Ids, rewards: Any, *, actions: Mapping[str, Any] | None = None, tick: int | None = None) -> None:
-        """Rewards of the agents' last decisions, or of those with a tick.
+        """Sends rewards of the agents' last decisions, or of those with a tick.
 
         Args:
           agents, rewards, actions, tick: as in `RemotePolicy.reward`.
@@ -273,7 +273,7 @@ class AsyncPolicy:
 
     async def end(self, agents: Ids, *, terminated: Flags = False, truncated: Flags = False,
                   inputs: Mapping[str, Any] | None = None) -> None:
-        """Agents end, with their final observations.
+        """Ends agents, with their final observations.
 
         Args:
           agents, terminated, truncated, inputs: as in `RemotePolicy.end`.

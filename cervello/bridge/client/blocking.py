@@ -1,4 +1,4 @@
-"""A client without threads: it sends at once, and receives while somebody waits or `poll` is called."""
+"""A client without threads: it sends at once, and receives during calls that wait and in `poll`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cervello.bridge.client.replies import error_of, notify, reply, request
 from cervello.bridge.codes import Code
 from cervello.errors import AgentsLostError, BridgeError, ConfigurationError, DrainingError, LateAnswerError, ServerGoneError
 
-_SLICE_S = 0.05  # after which a thread that waits looks whether others left something to send
+_SLICE_S = 0.05  # interval at which a waiting thread checks for data of other threads to send
 
 
 class Client:
@@ -33,12 +33,12 @@ class Client:
     Args:
       address: tcp://host:port or unix:/path.
       name: tells connections apart; noise streams are derived from it where none are given.
-      token: where the server asks for one.
-      connect_timeout_s: for connecting and `hello`. timeout_s: for calls that wait and are given no time.
-      reconnect: connect anew with the next call after the connection was lost. That call raises AgentsLostError when agents had begun.
+      token: for a server that requires one.
+      connect_timeout_s: for connecting and `hello`. timeout_s: for calls that wait without a time of their own.
+      reconnect: reconnect in the next call after the connection was lost. That call raises AgentsLostError when agents had begun.
     Raises:
-      ServerGoneError: nobody answers, or not in time. RefusedError: the server refuses. DrainingError: it is going away.
-      ConfigurationError: no such kind of address.
+      ServerGoneError: no server answers in time. RefusedError: the server refuses. DrainingError: the server is shutting down.
+      ConfigurationError: an unknown kind of address.
     """
 
     def __init__(self, address: str, *, name: str = "python", token: str | None = None, connect_timeout_s: float = 5.0,
@@ -107,7 +107,7 @@ class Client:
         return RemotePolicy(self, Columns(name, self._send("spec", {"policy": name}).result()))
 
     def stats(self) -> dict[str, Any]:
-        """What the server says of itself."""
+        """The server's statistics."""
         found: dict[str, Any] = self._send("stats", {}).result()
         return found
 
@@ -118,7 +118,7 @@ class Client:
         return time.perf_counter() - start
 
     def poll(self) -> None:
-        """Takes what has come, and sends what is left to send; never waits."""
+        """Receives and sends without waiting."""
         with self._lock:
             self._exchange(0.0)
 
@@ -145,7 +145,7 @@ class Client:
             self._lose(error)
 
     def _checked(self, method: str, body: bytes) -> bytes:
-        """A body that the server takes."""
+        """Encodes a body within the server's limit."""
         most = self.told.get("limits", {}).get("frame_bytes", (1 << 32) - 1)
         if len(body) > most:
             raise ConfigurationError(f"{self.address}, {method}: expected at most {most} bytes, the server's frame_bytes, got {len(body)}; "
@@ -153,7 +153,7 @@ class Client:
         return body
 
     def _check_open(self, step: str) -> None:
-        """Raises what became of the connection; connects anew where that is wanted."""
+        """Raises the error of a lost connection, or reconnects where that is set."""
         if self._connection is None and self._gone is None:
             raise ServerGoneError(f"{self.address}, {step}: expected an open client, got a closed one")
         if self._gone is None:
@@ -187,7 +187,7 @@ class Client:
                                           "still come, ask again or give the frame up")
 
     def _exchange(self, wait_s: float) -> None:
-        """Receives and sends what can be, after waiting for it at most so long; one thread does it for all. The lock is free meanwhile."""
+        """Waits up to a time, then receives and sends. One thread does it for all; the lock is free meanwhile."""
         connection = self._connection
         if connection is None:
             return
@@ -219,10 +219,10 @@ class Client:
                 self._changed.notify_all()
 
     def _take(self, body: bytes) -> None:
-        """A body has come.
+        """Processes a body.
 
         Raises:
-          BridgeError: the connection cannot go on.
+          BridgeError: the connection has to be closed.
         """
         number, error, result = reply(self.address, body)
         if number is None:

@@ -1,4 +1,4 @@
-"""Arrays to bins by a policy's `spec`, and answers to arrays."""
+"""Encodes arrays as bins by a policy's `spec`, and decodes answers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Flags = bool | Sequence[bool] | Array
 
 
 class Port:
-    """One input or output as `spec` tells it.
+    """One input or output of a `spec`.
 
     Attributes:
-      shape: of one agent's row. dtype: on the wire. optional: it may be left out.
+      shape: of one agent's row. dtype: on the wire. optional: may be left out.
     """
 
     def __init__(self, told: Mapping[str, Any]):
@@ -28,7 +28,7 @@ class Port:
 
 
 class Columns:
-    """What a policy takes and gives, as the server tells it."""
+    """Inputs and outputs of a policy, from the server's `spec`."""
 
     def __init__(self, name: str, told: Mapping[str, Any]):
         self.name = name
@@ -37,10 +37,10 @@ class Columns:
                           for key, each in dict(told["constants"]).items()}
 
     def packed(self, what: str, ports: Mapping[str, Port], given: Mapping[str, Any], n_rows: int) -> dict[str, bytes]:
-        """Columns as bins.
+        """Encodes columns as bins.
 
         Raises:
-          InputError: a name that is not known, or an array that does not fit; nothing has been sent then.
+          InputError: an unknown name, or an array that does not fit; nothing is sent.
         """
         if not isinstance(given, Mapping):
             raise InputError(f"policy {self.name!r}, {what}: expected arrays by name, got {type(given).__name__}")
@@ -87,10 +87,10 @@ def streams_of(given: Sequence[int] | Array, n_rows: int) -> bytes:
 
 
 class Answer(Mapping[str, Array]):
-    """What a policy decided: outputs by name, row i for `agents[i]`. Made by `Pending.result`.
+    """Decisions of a policy: outputs by name, row i for `agents[i]`. Made by `Pending.result`.
 
     Attributes:
-      agents: [n] int64, those that were run, in the order of the request. skipped: the others, whose deadline was over.
+      agents: [n] int64, agents that were run, in the order of the request. skipped: agents whose deadline was over.
       version: of the policy. tick: of the request, or None. streams: of noise, where agents began with it.
     """
 

@@ -1,4 +1,4 @@
-"""A socket that never blocks, with bodies on the one side and bytes on the other."""
+"""A non-blocking socket that sends and receives bodies."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _CHUNK = 1 << 18
 
 
 class Connection:
-    """One connection to a server. Mutable; used by one thread at a time, but for `wait`, during which others may do the rest but `close`.
+    """One connection to a server. Mutable; used by one thread at a time, except that other threads may call all but `close` during `wait`.
 
     Args:
       where: tcp or unix. timeout_s: for connecting.
-      take: called with each body that comes; raises BridgeError when the connection cannot go on.
+      take: called with each received body; raises BridgeError when the connection has to be closed.
     Attributes:
       deframer: cuts what comes into bodies.
     Raises:
-      ServerGoneError: nobody answers.
+      ServerGoneError: no server answers.
     """
 
     def __init__(self, where: Address, timeout_s: float, take: Callable[[bytes], None]):
@@ -48,21 +48,21 @@ class Connection:
         self._socket.setblocking(False)
 
     def close(self) -> None:
-        """Ends it, at once for the server."""
+        """Closes the socket."""
         self.stop()
         self._socket.close()
 
     def stop(self) -> None:
-        """Ends it for the server, and for a thread in `wait`."""
+        """Shuts the socket down, which also wakes a thread in `wait`."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def wait(self, most_s: float) -> None:
-        """Until `exchange` has something to do, or for so long."""
+        """Waits until `exchange` has work, or for a time."""
         select.select([self._socket], [self._socket] if self._outgoing else [], [], most_s)
 
     def send(self, body: bytes) -> None:
-        """Sends what can be sent of it at once, and the rest with `exchange`.
+        """Sends as much as possible at once; `exchange` sends the rest.
 
         Raises:
           BridgeError: the connection has ended.
@@ -78,7 +78,7 @@ class Connection:
         self._outgoing += frame
 
     def exchange(self) -> None:
-        """Receives and sends what can be without waiting.
+        """Receives and sends without waiting.
 
         Raises:
           BridgeError: the connection has ended.
@@ -111,7 +111,7 @@ class Connection:
             raise ServerGoneError(f"expected a frame, got something else ({error})") from error
 
     def _why(self, error: OSError) -> BridgeError:
-        """Why sending failed, which may lie in what was received before."""
+        """The reason of a failed send; it may be in data received before."""
         try:
             self._receive()
         except BridgeError as found:

@@ -1,4 +1,4 @@
-"""Answers that may still be on their way."""
+"""Futures of answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Pending:
-    """An answer that may still be on its way. Mutable. Made by the methods of `RemotePolicy`."""
+    """The future of an answer. Mutable. Made by the methods of `RemotePolicy`."""
 
     def __init__(self, client: Client, step: str, columns: Columns | None):
         self._client, self._step, self._columns = client, step, columns
@@ -21,7 +21,7 @@ class Pending:
         self._is_done = False
 
     def done(self) -> bool:
-        """Whether the answer is there; never waits."""
+        """Whether the answer has arrived; never waits."""
         if not self._is_done:
             self._client.poll()
         return self._is_done
@@ -30,9 +30,9 @@ class Pending:
         """The answer.
 
         Args:
-          timeout_s: how long to wait; None for as long as the client was told to.
+          timeout_s: how long to wait; None for the client's time.
         Raises:
-          LateAnswerError: it has not come; this may be called again. RefusedError, DrainingError, ServerGoneError: there is none.
+          LateAnswerError: no answer yet; this may be called again. RefusedError, DrainingError, ServerGoneError: there will be no answer.
         """
         self._client._wait(self, timeout_s)
         if self._error is not None:

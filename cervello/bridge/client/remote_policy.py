@@ -1,4 +1,4 @@
-"""A policy of a server, as a blocking client has it."""
+"""A policy of a server, for the blocking client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RemotePolicy:
         return self._client._agents.setdefault(self.name, set())
 
     def begin(self, agents: Ids, streams: Sequence[int] | Array | None = None, *, timeout_s: float | None = None) -> Array:
-        """Agents begin; waits.
+        """Begins agents; waits.
 
         Args:
           agents: [n] ids.
@@ -48,13 +48,13 @@ class RemotePolicy:
 
     def infer(self, agents: Ids, inputs: Mapping[str, Any], *, begin: bool = False, deterministic: Flags = False, deadline_us: int = 0,
               outputs: Sequence[str] | None = None, tick: int | None = None) -> Pending:
-        """Asks for decisions; the answer is `result()` of what this returns, an `Answer`.
+        """Requests decisions; `result()` of the returned future is an `Answer`.
 
         Args:
           agents: [n] ids. inputs: columns [n, …] by name.
-          begin: those that have not begun begin with it.
+          begin: agents that have not begun begin with this request.
           deterministic: one flag for all, or [n] bool.
-          deadline_us: agents that are not run by then are skipped. outputs: names wanted. tick: comes back with the answer.
+          deadline_us: agents that are not run by then are skipped. outputs: requested names. tick: returned with the answer.
         Raises:
           InputError: columns that do not fit; nothing was sent.
         """
@@ -66,12 +66,12 @@ class RemotePolicy:
 
     def reward(self, agents: Ids, rewards: Any, *, actions: Mapping[str, Any] | None = None, tick: int | None = None,
                wait: bool = False) -> None:
-        """Rewards of the agents' last decisions, or of those with a tick; `wait` asks whether the server took them.
+        """Sends rewards of the agents' last decisions, or of those with a tick.
 
         Args:
           agents: [n] ids.
           rewards: [n] numbers, none of them NaN.
-          actions: columns [n, …] by output, what the game really did where that differs.
+          actions: columns [n, …] by output, the executed actions where they differ.
           tick: of the decision that is rewarded; None is the last one.
           wait: whether to wait for the server's answer.
         """
@@ -79,7 +79,7 @@ class RemotePolicy:
 
     def end(self, agents: Ids, *, terminated: Flags = False, truncated: Flags = False, inputs: Mapping[str, Any] | None = None,
             wait: bool = False) -> None:
-        """Agents end, with their final observations; `wait` asks whether the server did it.
+        """Ends agents, with their final observations.
 
         Args:
           agents: [n] ids.
@@ -92,7 +92,7 @@ class RemotePolicy:
         self._known().difference_update(params["agents"])
 
     def snapshot(self, agents: Ids | None = None, *, timeout_s: float | None = None) -> bytes:
-        """Agents of this connection as bytes; waits.
+        """A snapshot of agents of this connection, as bytes; waits.
 
         Args:
           agents: [n] ids; None takes all.
@@ -105,18 +105,18 @@ class RemotePolicy:
         return state
 
     def restore(self, state: bytes, *, keep: bool = False, timeout_s: float | None = None) -> int:
-        """Agents of a snapshot begin where it has them, in place of this connection's, or beside them; returns how many.
+        """Begins the agents of a snapshot in its state, instead of this connection's agents or in addition; returns their number.
 
         Args:
-          state: bytes that `snapshot` gave.
-          keep: whether other agents of this connection go on.
+          state: bytes of `snapshot`.
+          keep: whether other agents of this connection continue.
           timeout_s: seconds to wait; None takes the connection's.
         """
         n: int = self._client._send("restore", {"policy": self.name, "state": state, "keep": keep}).result(timeout_s)["restored"]
         return n
 
     def swap(self, path: str, *, timeout_s: float | None = None) -> int:
-        """Another file of the served folder decides; returns the version.
+        """Changes the policy to another file of the served folder; returns the version.
 
         Args:
           path: of the file, relative to the served folder.

@@ -1,4 +1,4 @@
-"""What a server sends, and the errors that it means."""
+"""Encodes requests, decodes replies, and maps their errors to exceptions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from cervello.errors import BridgeError, DrainingError, RefusedError, ServerGone
 
 
 def request(number: int, method: str, params: dict[str, Any]) -> bytes:
-    """A request's body."""
+    """Encodes the body of a request."""
     packed: bytes = msgpack.packb([0, number, method, [params]])
     return packed
 
 
 def notify(method: str, params: dict[str, Any]) -> bytes:
-    """A notify's body."""
+    """Encodes the body of a notify."""
     packed: bytes = msgpack.packb([2, method, [params]])
     return packed
 
 
 def reply(where: str, body: bytes) -> tuple[int | None, Any, Any]:
-    """Id, error and result of a reply.
+    """Decodes id, error and result of a reply.
 
     Raises:
-      ServerGoneError: it is none, so that the connection cannot go on.
+      ServerGoneError: the body is no reply; the connection has to be closed.
     """
     try:
         scan(body)

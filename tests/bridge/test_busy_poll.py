@@ -1,0 +1,153 @@
+"""Busy polling: for a client in lockstep the loop does not sleep, where that is faster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_models
+from serving import Wire, served
+
+import cervello
+from cervello.bridge import Options, busy_poll, config
+from cervello.bridge.busy_poll import BUSY_POLL_US, LOCKSTEP_S, STINT, TRIAL, BusyPoll
+from cervello.cli import main, serve
+
+
+class World:
+    """An event loop, and a client with a fixed time from answer to answer for each way."""
+
+    def __init__(self, slept_s: float, polled_s: float, n_processors: int = 2, poll_us: int = BUSY_POLL_US):
+        self.now_s = 0.0
+        self.loop = asyncio.new_event_loop()
+        self.busy_poll = BusyPoll(self.loop, poll_us, n_processors, lambda: self.now_s)
+        self.slept_s, self.polled_s = slept_s, polled_s
+
+    def turn(self) -> bool:
+        """One answer; True if the loop was polling when the request came."""
+        polled = self.busy_poll.is_polling
+        self.now_s += self.polled_s if polled else self.slept_s
+        self.busy_poll.answered()
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+        return polled
+
+
+@pytest.mark.parametrize(("slept_s", "polled_s", "polls"), [(1e-4, 5e-5, True), (1e-4, 9.5e-5, False), (5e-5, 1e-4, False)])
+def test_a_stint_goes_the_way_that_took_less_time(slept_s: float, polled_s: float, polls: bool) -> None:
+    world = World(slept_s, polled_s)
+    turns = [world.turn() for _ in range(3 * (2 * TRIAL + STINT))]
+    assert STINT - 2 <= sum(turns[2 * TRIAL + 2:2 * TRIAL + STINT]) <= STINT if polls else not any(turns[2 * TRIAL + 2:2 * TRIAL + STINT])
+    rest = turns[2 * TRIAL + STINT:]
+    assert TRIAL - 2 <= sum(rest[:2 * TRIAL + 1]) <= TRIAL + 2, "another trial of both ways"
+    world.loop.close()
+
+
+def test_a_client_that_takes_its_time_causes_no_polling() -> None:
+    world = World(1.1 * LOCKSTEP_S, 1.1 * LOCKSTEP_S)
+    assert not any(world.turn() for _ in range(10 * TRIAL))
+    assert not world.busy_poll.n_polls
+    world.loop.close()
+
+
+def test_polls_end_when_nothing_comes() -> None:
+    world = World(1e-4, 5e-5)
+    while not world.turn():
+        pass
+    assert world.busy_poll.is_polling
+    world.now_s += 1.1e-6 * BUSY_POLL_US
+    world.loop.call_soon(world.loop.stop)
+    world.loop.run_forever()
+    assert not world.busy_poll.is_polling
+    n_polls = world.busy_poll.n_polls
+    world.loop.call_soon(world.loop.stop)
+    world.loop.run_forever()
+    assert world.busy_poll.n_polls == n_polls
+    world.loop.close()
+
+
+def test_on_one_processor_the_loop_always_sleeps() -> None:
+    world = World(1e-4, 5e-5, n_processors=1)
+    assert not any(world.turn() for _ in range(4 * TRIAL))
+    world.loop.close()
+
+
+def test_0_microseconds_switch_polling_off() -> None:
+    world = World(1e-4, 5e-5, poll_us=0)
+    assert not any(world.turn() for _ in range(4 * TRIAL))
+    assert not world.busy_poll.n_polls
+    world.loop.close()
+
+
+def test_a_longer_time_polls_longer() -> None:
+    world = World(1e-4, 5e-5, poll_us=10 * BUSY_POLL_US)
+    while not world.turn():
+        pass
+    for now_s, is_polling in ((world.now_s + 9e-6 * BUSY_POLL_US, True), (world.now_s + 11e-6 * BUSY_POLL_US, False)):
+        world.now_s = now_s
+        world.loop.call_soon(world.loop.stop)
+        world.loop.run_forever()
+        assert world.busy_poll.is_polling is is_polling
+    world.loop.close()
+
+
+def test_a_server_sleeps_again_when_its_client_rests(tmp_path: Path) -> None:
+    policy = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
+    with served({"sum": policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
+        polling = running.server.core.busy_poll = BusyPoll(running.loop, n_processors=2, clock=Clock())
+        wire.result("begin", {"policy": "sum", "agents": [1]})
+        total = 0.0
+        for _ in range(4 * TRIAL + 100):
+            total += 1
+            reply = wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": np.ones(1, "<f4").tobytes()}})
+            assert np.frombuffer(reply["outputs"]["action"], "<f4")[0] == total
+        assert polling.n_polls > 0
+        until_s = time.monotonic() + 10
+        while polling.is_polling and time.monotonic() < until_s:
+            time.sleep(0.001)
+        assert not polling.is_polling
+
+
+@pytest.mark.parametrize(("line", "file", "poll_us"), [
+    ([], "", BUSY_POLL_US), ([], "busy_poll_us = 50", 50), (["--busy-poll-us", "0"], "", 0),
+    (["--busy-poll-us", "0"], "busy_poll_us = 50", 0)])
+def test_the_polling_time_comes_from_the_command_line_then_from_the_file(
+        line: list[str], file: str, poll_us: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "serve.toml").write_text(file)
+    (tmp_path / "brains").mkdir()
+    chosen: list[Options] = []
+    monkeypatch.setattr(serve, "_run", lambda options: chosen.append(options) is None)
+    assert main(["serve", str(tmp_path / "brains"), "--config", str(tmp_path / "serve.toml"), *line]) == 0
+    assert [options.busy_poll_us for options in chosen] == [poll_us]
+
+
+def test_a_negative_polling_time_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text("busy_poll_us = -1")
+    with pytest.raises(cervello.ConfigurationError, match="busy_poll_us: expected a number of at least 0, got -1"):
+        config.read(tmp_path / "serve.toml")
+
+
+def test_a_server_told_not_to_poll_never_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy_poll, "_n_processors", lambda: 2)
+    monkeypatch.setattr(busy_poll, "LOCKSTEP_S", 10.0)
+    for poll_us in (BUSY_POLL_US, 0):
+        policy = cervello.load(small_models.counter(), wrappers=[cervello.Recurrent()])
+        with served({"sum": policy}, tmp_path, busy_poll_us=poll_us) as running, Wire(running.address, {"client": "a"}) as wire:
+            wire.result("begin", {"policy": "sum", "agents": [1]})
+            for _ in range(2 * TRIAL + 10):
+                wire.result("infer", {"policy": "sum", "agents": [1], "inputs": {"obs": np.ones(1, "<f4").tobytes()}})
+            assert (running.server.core.busy_poll.n_polls > 0) == (poll_us > 0)
+
+
+class Clock:
+    """Advances a little at every reading, so that requests come in lockstep however busy the machine is."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += BUSY_POLL_US * 1e-6 / 8
+        return self.now_s
