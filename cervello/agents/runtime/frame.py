@@ -243,7 +243,7 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
             left -= len(in_flight.ids)
             yield queue, in_flight
             if not left or (limit is not None and limit.began_s and 0 < limit.n_rows < n_rows):
-                return  # out of time for the first policy means out of time for all others
+                return  # no rows are left, or the batch stopped at its limit: no time is left for others
             if limit is not None and not limit.began_s:
                 queue.finalize()  # it used the general path and ran only the guaranteed rows; there may be time for more
             now = time.perf_counter()

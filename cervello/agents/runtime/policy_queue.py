@@ -94,8 +94,7 @@ class PolicyQueue(WaitingAgents):
         return in_flight
 
     def postpone(self, line_s: float, frame: int) -> None:
-        """Not one row of the first agents fits into `seconds`, the time of a whole frame; others of the policy may fit, see `SizedQueue`.
-        """
+        """Not one row of the first agents fits into `line_s`, that of a whole frame; others of the policy may fit, see `SizedQueue`."""
 
     def read(self, frame: int) -> tuple[PolicyQueue, tuple[AgentId, ...], Mapping[str, Array], int]:
         """All waiting agents, with their observations in place, for `plain_frame`; later pushes are for another frame."""
