@@ -97,27 +97,27 @@ class ModelInferer:
         """(name, shape, dtype) of every output for n_rows rows."""
         return tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self.out_specs)
 
-    def fast_path(self, moves: Callable[[], Sequence[FusedOp]], chained: Chained, results: type[dict[str,
+    def fast_path(self, fused_ops: Callable[[], Sequence[FusedOp]], chained: Chained, results: type[dict[str,
                                                                                                      Array]] = dict) -> FastPath | None:
         """The fast path for arrays that fit without conversion; None if unavailable.
 
         Args:
-          moves: returns the wrappers' fused ops; called again whenever their slabs have grown.
+          fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
           chained: graphs that wrappers run on the model's outputs.
           results: type of the mapping that outputs are returned in.
         """
         if not layout.is_known():
             return None
-        return FastPath(self.model, self.fast_path_plan, moves, chained, self.fast_path_sizes, results)
+        return FastPath(self.model, self.fast_path_plan, fused_ops, chained, self.fast_path_sizes, results)
 
-    def deadline_path(self, moves: Callable[[], Sequence[FusedOp]]) -> DeadlinePath | None:
-        """Batches with a deadline; None if unavailable, or if threads are faster. `moves` returns the wrappers' fused ops."""
+    def deadline_path(self, fused_ops: Callable[[], Sequence[FusedOp]]) -> DeadlinePath | None:
+        """Batches with a deadline; None if unavailable, or if threads are faster. `fused_ops` returns the wrappers' fused ops."""
         rows_in_front = all(spec.batch_axis == 0 for spec in self.out_specs)
         if not (rows_in_front and self.model.batched and self.model.divisible) or self.threads > 1:
             return None
         if not layout.is_known() or not DeadlinePath.has_clock:
             return None
-        return DeadlinePath(self.model, self.fresh_plan, self.select_batch_size, moves)
+        return DeadlinePath(self.model, self.fresh_plan, self.select_batch_size, fused_ops)
 
     def fresh_plan(self, n_rows: int) -> Plan:
         """A plan for n_rows rows that stays valid while others are requested."""

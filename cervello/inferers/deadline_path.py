@@ -81,14 +81,14 @@ class DeadlinePath:
     Args:
       plans: the plan for a number of rows; it stays valid while others are requested.
       sizes: the numbers of rows that run at once, up to a maximum.
-      moves: returns the wrappers' fused ops; called again whenever their slabs have grown.
+      fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
     """
 
     has_clock = _CLOCK != 0
-    __slots__ = ("_capacity", "_composed", "_model", "_moves", "_placed", "_plans", "_run", "_shapes", "_sizes")
+    __slots__ = ("_capacity", "_composed", "_fused_ops", "_model", "_placed", "_plans", "_run", "_shapes", "_sizes")
 
-    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], moves: Callable[[], Sequence[FusedOp]]):
-        self._model, self._plans, self._sizes, self._moves = model, plans, sizes, moves
+    def __init__(self, model: Model, plans: Callable[[int], Plan], sizes: Callable[[int], int], fused_ops: Callable[[], Sequence[FusedOp]]):
+        self._model, self._plans, self._sizes, self._fused_ops = model, plans, sizes, fused_ops
         self._run: ExecutionContext | None = None  # created on first use: most policies never run in a frame
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets
         self._composed: dict[tuple[int, int], _Pieces] = {}
@@ -160,9 +160,9 @@ class DeadlinePath:
             self._run.context[abi.CTX_CLOCK], self._run.context[abi.CTX_CLOCK_WRITES] = _CLOCK, _CLOCK_WRITES
         if capacity != self._capacity:
             self._capacity = self._placed = -1
-            moves = self._moves()
-            self._run.set_wrapper_ops(moves)
-            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"}
+            fused_ops = self._fused_ops()
+            self._run.set_wrapper_ops(fused_ops)
+            hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"}
             self._shapes = tuple((spec.name, spec.shape, spec.dtype) for spec in model.outputs.values() if spec.name not in hidden)
             self._capacity = capacity
         if n_rows > self._placed:

@@ -42,18 +42,18 @@ class FastPath:
 
     Args:
       plans: the plan for a number of rows, given the last one.
-      moves: returns the wrappers' fused ops; called again whenever their slabs have grown.
+      fused_ops: returns the wrappers' fused ops; called again whenever their slabs have grown.
       chained: graphs that wrappers run on the model's outputs.
       most_kept: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
       results: type of the mapping that outputs are returned in.
     """
 
-    __slots__ = ("_capacity", "_chain", "_every", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept", "_moves",
+    __slots__ = ("_capacity", "_chain", "_every", "_fused_ops", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept",
                  "_outputs", "_placed", "_plan", "_plans", "_ready", "_results", "_run", "_shapes")
 
-    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], moves: Callable[[], Sequence[FusedOp]], chained: Chained,
-                 most_kept: int, results: type[dict[str, Array]] = dict):
-        self._model, self._plans, self._moves, self._most_kept = model, plans, moves, most_kept
+    def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], fused_ops: Callable[[], Sequence[FusedOp]],
+                 chained: Chained, most_kept: int, results: type[dict[str, Array]] = dict):
+        self._model, self._plans, self._fused_ops, self._most_kept = model, plans, fused_ops, most_kept
         self._kept: dict[int, _Size] = {}
         self._placed = -1
         self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
@@ -126,9 +126,9 @@ class FastPath:
         if capacity != self._capacity:
             self._capacity = self._placed = -1
             self._kept.clear()
-            moves = self._moves()
-            run.set_wrapper_ops(moves, self._hidden)
-            hidden = {move.port for move in moves if move.hidden and move.kind == "scatter"} | self._hidden
+            fused_ops = self._fused_ops()
+            run.set_wrapper_ops(fused_ops, self._hidden)
+            hidden = {op.port for op in fused_ops if op.hidden and op.kind == "scatter"} | self._hidden
             self._given = tuple(spec for spec in self._outputs if spec.name not in hidden)
             self._capacity = capacity
         size = self._kept.get(n_rows) or (self._prepare(n_rows) if n_rows else None)

@@ -16,9 +16,9 @@ from cervello.noise import layout
 _NORMAL, _FAST_NORMAL, _UNIFORM = range(3)
 _FILLS: Final = tuple(f"cervello.noise.kernels:fill_{kind}" for kind in ("normal", "fast_normal", "uniform"))
 _DERIVE: Final = "cervello.noise.kernels:derive"
-_FILL_DOOR, _DERIVE_DOOR = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
+_CHECKED_FILL, _CHECKED_DERIVE = "cervello.noise.arguments:fill", "cervello.noise.arguments:derive"
 
-KERNELS: Final = (*_FILLS, _DERIVE, _FILL_DOOR, _DERIVE_DOOR)
+KERNELS: Final = (*_FILLS, _DERIVE, _CHECKED_FILL, _CHECKED_DERIVE)
 """Names of the compiled functions, which `cervello warmup` compiles ahead."""
 DONE, _, UNLINKED = range(3)  # results of an argument check
 
@@ -36,7 +36,7 @@ class Streams:
       InputError: an array of another shape, type or layout.
     """
 
-    __slots__ = ("_context", "_door", "keys", "steps")
+    __slots__ = ("_checked_fill", "_context", "keys", "steps")
 
     def __init__(self, keys: NDArray[np.uint64], steps: NDArray[np.int64]):
         _check_keys(keys)
@@ -44,10 +44,10 @@ class Streams:
         if not good or not steps.flags.c_contiguous or not steps.flags.aligned:
             raise InputError(f"noise steps: expected a contiguous int64 ({len(keys)},) array, got {_described(steps)}")
         self.keys, self.steps = keys, steps
-        self._door: Callable[..., int] | None = None
+        self._checked_fill: Callable[..., int] | None = None
         if layout.is_known():
             self._context = _context(keys.ctypes.data, steps.ctypes.data, len(keys), 0, 0, 0)
-            self._door = entry.fastcall_objects(_FILL_DOOR, self._context.ctypes.data, keep=(self._context, keys, steps))
+            self._checked_fill = entry.fastcall_objects(_CHECKED_FILL, self._context.ctypes.data, keep=(self._context, keys, steps))
 
     def __reduce__(self) -> tuple[type[Streams], tuple[NDArray[np.uint64], NDArray[np.int64]]]:
         return Streams, (self.keys, self.steps)
@@ -64,8 +64,8 @@ class Streams:
         Raises:
           InputError: an argument that does not fit; `out` is untouched.
         """
-        door = self._door
-        if door is None or door(_NORMAL, site, out, slots, scale, deterministic):
+        fill = self._checked_fill
+        if fill is None or fill(_NORMAL, site, out, slots, scale, deterministic):
             self._fill_carefully(_NORMAL, out, slots, site, scale, deterministic)
 
     def fill_fast_normal(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
@@ -75,8 +75,8 @@ class Streams:
         Args:
           out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
         """
-        door = self._door
-        if door is None or door(_FAST_NORMAL, site, out, slots, scale, deterministic):
+        fill = self._checked_fill
+        if fill is None or fill(_FAST_NORMAL, site, out, slots, scale, deterministic):
             self._fill_carefully(_FAST_NORMAL, out, slots, site, scale, deterministic)
 
     def fill_uniform(self, out: NDArray[np.float32], slots: NDArray[np.int64], site: int,
@@ -86,16 +86,16 @@ class Streams:
         Args:
           out, slots, site, scale, deterministic: as in `fill_normal`, with its errors.
         """
-        door = self._door
-        if door is None or door(_UNIFORM, site, out, slots, scale, deterministic):
+        fill = self._checked_fill
+        if fill is None or fill(_UNIFORM, site, out, slots, scale, deterministic):
             self._fill_carefully(_UNIFORM, out, slots, site, scale, deterministic)
 
     def _fill_carefully(self, kind: int, out: NDArray[np.float32], slots: ArrayLike, site: int,
                         scale: float, deterministic: ArrayLike | None) -> None:
         """General path of a fill: converts arguments, raises errors, and fills by way of a copy."""
-        if self._door is not None and self._context[10 + kind] == 0:
+        if self._checked_fill is not None and self._context[10 + kind] == 0:
             self._context[10 + kind] = linker.address(_FILLS[kind])
-            if self._door(kind, site, out, slots, scale, deterministic) == DONE:
+            if self._checked_fill(kind, site, out, slots, scale, deterministic) == DONE:
                 return
         if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.ndim != 2 or not out.flags.writeable:
             raise InputError(f"noise out: expected a writeable float32 (n, width) array, got {_described(out)}")
@@ -131,8 +131,8 @@ def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[
     if not 0 <= seed < 1 << 64:
         raise ConfigurationError(f"noise seed: expected 0 <= seed < 2**64, got {seed!r}")
     word = seed - (1 << 64) if seed >> 63 else seed
-    door = _derive_door()
-    if door is not None and door(word, 0, numbers, streams, episodes, slots, keys) == DONE:
+    derive = _checked_derive()
+    if derive is not None and derive(word, 0, numbers, streams, episodes, slots, keys) == DONE:
         return
     _check_keys(keys)
     rows = _slots(slots, len(slots), len(keys))
@@ -166,11 +166,11 @@ class SeedKeys:
 
 
 @lru_cache(maxsize=1)
-def _derive_door() -> Callable[..., int] | None:
+def _checked_derive() -> Callable[..., int] | None:
     if not layout.is_known():
         return None
     context = _context(0, 0, 0, linker.address(_DERIVE))
-    return entry.fastcall_objects(_DERIVE_DOOR, context.ctypes.data, keep=(context,))
+    return entry.fastcall_objects(_CHECKED_DERIVE, context.ctypes.data, keep=(context,))
 
 
 def _context(*words: int) -> NDArray[np.int64]:

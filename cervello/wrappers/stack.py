@@ -207,7 +207,7 @@ class Stack:
     # Fused ops ----------------------------------------------------------------------------------------------------------
 
     @property
-    def movable(self) -> bool:
+    def has_fused_ops(self) -> bool:
         """Whether every wrapper supports fused ops."""
         return all(_fused_ops(wrapper) is not None for wrapper in self.inner_first)
 
@@ -232,7 +232,7 @@ class Stack:
 
     def fused_ops(self) -> list[FusedOp]:
         """The fused ops of the stack; called again when slabs have grown."""
-        return [move for wrapper in self.inner_first for move in _fused_ops(wrapper) or ()]
+        return [op for wrapper in self.inner_first for op in _fused_ops(wrapper) or ()]
 
 
 def _attached(wrapper: Wrapper, spec: PolicySpec) -> tuple[Wrapper, PolicySpec]:

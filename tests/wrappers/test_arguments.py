@@ -159,4 +159,4 @@ def test_a_subclass_that_changes_no_hook_of_a_batch_keeps_the_short_way(make: An
 def test_a_hook_set_on_the_object_itself_is_called() -> None:
     wrapper, calls = Recurrent(), []
     wrapper.inward = lambda view: (calls.append(1), Recurrent.inward(wrapper, view))  # type: ignore[assignment,method-assign]
-    assert not cervello.wrappers.Stack([wrapper], stacks.model("counter").spec).movable
+    assert not cervello.wrappers.Stack([wrapper], stacks.model("counter").spec).has_fused_ops

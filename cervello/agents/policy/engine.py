@@ -89,7 +89,7 @@ class Engine:
         self.custom = not isinstance(self.inferer, ModelInferer)
         # A custom wrapper may read the caller's inputs and needs arrays that fit; others leave that to the compiled argument check.
         self._looks = self.custom or stack.looks
-        own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.movable else None
+        own = self.inferer if isinstance(self.inferer, ModelInferer) and stack.has_fused_ops else None
         chained = None if own is None else stack.chained()
         self.fast_path = None if own is None or chained is None else own.fast_path(stack.fused_ops, chained, Actions)
         # A batch that may end early determines only at run time for how many rows a head would have to run.
