@@ -78,7 +78,7 @@ class CompiledAnswer:
         for name, start, stop in layout.input_places():
             inputs += [address + LENGTH.size + start, batch.inputs[name].ctypes.data, stop - start]
         for name, column in layout.defaults().items():
-            batch.inputs[name][...] = hosted.ports.inputs[name].column(column)
+            batch.inputs[name][...] = worker.hosted.ports.inputs[name].column(column)
         tick = layout.tick_place
         self._has_tick = tick is not None
         block = self._block = np.zeros(words.COPIES + len(inputs) + len(outputs), np.int64)

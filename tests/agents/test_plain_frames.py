@@ -10,6 +10,7 @@ import pytest
 from stacks import model
 
 from cervello import Policy, Recurrent, Runtime
+from cervello.batcher import Queue
 from cervello.wrappers import Passive
 
 AGENTS = [*range(5), "scout"]
@@ -117,3 +118,54 @@ def test_frames_of_a_crowd_that_decides_in_every_one_are_plain(monkeypatch: pyte
             for agent in AGENTS:
                 runtime.push(name, agent, row(name, 1))
         assert runtime.run().n_rows == len(AGENTS) * (1 + frame % 3)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interrupt_while_a_failed_batch_is_set_apart_loses_no_agent(error: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, meanwhile = made()
+    for _ in range(2):
+        for agent in AGENTS:
+            runtime.push("a", agent, row("a", 1))
+        runtime.run()
+
+    def act() -> None:
+        front = Queue.front
+
+        def interrupted(self: Queue, n: int) -> Any:
+            monkeypatch.setattr(Queue, "front", front)
+            raise error
+
+        monkeypatch.setattr(Queue, "front", interrupted)
+        raise ValueError("the policy fails, so its batch is set apart")
+
+    meanwhile.act = act
+    for agent in AGENTS:
+        runtime.push("a", agent, row("a", 1))
+    with pytest.raises(error):
+        runtime.run()
+    assert runtime.waiting("a") == tuple(AGENTS)
+    assert set(runtime.run(budget_s=60)["a"]) == set(AGENTS)
+
+
+def test_a_level_that_is_set_while_another_policy_decides_holds_from_the_next_frame_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skipped() -> list[Any]:
+        runtime, meanwhile = Runtime(), Meanwhile()
+        runtime.add("first", Policy(model("counter"), wrappers=[Recurrent()]), measure=False)
+        runtime.add("second", Policy(model("counter"), wrappers=[meanwhile, Recurrent()]), measure=False)
+        found = []
+        for name in ("first", "second"):
+            runtime.begin_agents(name, AGENTS)
+        for frame in range(10):
+            for name in ("first", "second"):
+                for agent in AGENTS:
+                    runtime.push(name, agent, row(name, 1))
+            if frame == 4:
+                meanwhile.act = lambda: [runtime.set_level("first", agent, every=4) for agent in AGENTS]  # type: ignore[assignment, return-value]
+            said = runtime.run()
+            found.append((sorted(map(str, said["first"])), said["first"].skipped))
+        return found
+
+    plainly = skipped()
+    monkeypatch.setattr(Runtime, "_run_plainly", lambda self, flight: None)
+    assert plainly == skipped()
+    assert any(len(decided) < len(AGENTS) for decided, _ in plainly)

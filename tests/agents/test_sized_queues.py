@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from open_crowds import SIZES, assert_same, columns_of, crowd, observations, policy, tokens
@@ -14,9 +15,12 @@ from small_models import FLOAT, dense, graph, node
 
 import cervello
 from cervello import Batcher, Epsilon, Policy, Recurrent, Runtime
+from cervello.agents.policy.snapshot_format import sealed, unsealed
 from cervello.agents.runtime.sized_queue import SizedQueue
+from cervello.agents.runtime.snapshot import MAGIC, VERSION
 from cervello.agents.runtime.wait_queue import WaitQueue
 from cervello.batcher import Queue
+from cervello.batcher.open_pad import ragged
 from cervello.errors import AgentError, CervelloError, InputError, SnapshotError
 from cervello.native import Model
 
@@ -381,6 +385,35 @@ def test_rows_may_lie_on_another_axis(runtime: Runtime) -> None:
     assert_same({agent: found[agent] for agent in given}, expected)
     runtime.push_batch("major", [2, 3], {"x": np.stack([given[2], given[3]], 1)})
     assert_same(runtime.run()["major"], {agent: expected[agent] for agent in (2, 3)})
+
+
+def test_rows_on_another_axis_of_agents_that_are_not_due_are_left_out(runtime: Runtime) -> None:
+    one = cervello.load(time_major(), batch_axis=1)
+    runtime.add("major", one)
+    runtime.begin_agents("major", range(3))
+    runtime.set_level("major", 1, every=4)
+    given = {agent: np.full((1 + agent, 3), agent, np.float32) for agent in range(3)}
+    expected = {agent: one.infer({agent: row})[agent] for agent, row in given.items()}
+    decided = []
+    for _ in range(4):
+        runtime.push_batch("major", list(given), {"x": ragged(list(given.values()))})
+        found = runtime.run()["major"]
+        decided.append(sorted(found))
+        assert_same(found, {agent: expected[agent] for agent in found})
+    assert sorted(decided) == [[0, 1, 2], [0, 2], [0, 2], [0, 2]]
+
+
+def test_a_snapshot_with_another_number_of_rows_than_agents_is_refused(runtime: Runtime) -> None:
+    push(runtime, observations())
+    body = msgpack.unpackb(unsealed(runtime.snapshot(), MAGIC, VERSION, "runtime"), strict_map_key=False)
+    entry = next(each for each in body["brains"] if each["waiting"]["ids"])
+    rows = next(packed for packed in entry["waiting"]["rows"] if packed[0] is None)[1]
+    rows.append(rows[0])
+    saved = sealed(magic=MAGIC, version=VERSION, body=msgpack.packb(body))
+    with pytest.raises(SnapshotError, match="expected what"):
+        runtime.restore(saved)
+    found = runtime.run()["crowd"]
+    assert_same({agent: found[agent] for agent in SIZES}, alone(1)[0])
 
 
 def test_a_snapshot_has_what_waits_of_every_size(runtime: Runtime) -> None:

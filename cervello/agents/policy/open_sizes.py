@@ -98,13 +98,12 @@ class OpenSizes:
         whole = {name: self._whole(spec, columns[name], n_rows) for name, spec in self._engine.inputs.items()}
         shapes = {name: list(map(np.shape, column)) if is_ragged(column) else [self._engine.inputs[name].row_shape(column.shape)] * n_rows
                   for name, column in whole.items()}
-        found: dict[int, tuple[Engine, list[int]]] = {}
+        found: dict[tuple[int, ...], tuple[dict[str, int], list[int]]] = {}
         for row in range(n_rows):
-            whose = f"row {row}"
-            own = self._of(self._sizes({name: shapes[name][row] for name, _, _ in self._axes}, whose), whose)
-            found.setdefault(id(own), (own, []))[1].append(row)
-        return [(own, rows, {name: self._chosen(spec, whole[name], rows) for name, spec in own.inputs.items()})
-                for own, rows in found.values()]
+            sizes = self._sizes({name: shapes[name][row] for name, _, _ in self._axes}, f"row {row}")
+            found.setdefault(tuple(sizes.values()), (sizes, []))[1].append(row)
+        groups = ((self._of(sizes, f"row {rows[0]}"), rows) for sizes, rows in found.values())
+        return [(own, rows, {name: self._chosen(spec, whole[name], rows) for name, spec in own.inputs.items()}) for own, rows in groups]
 
     def _row_shape(self, spec: TensorSpec, column: Any) -> tuple[int, ...]:
         """The shape of one row of a column of one size."""

@@ -108,8 +108,13 @@ class PolicyQueue(WaitingAgents):
         """Turns the batch that is read in place into a dequeued one; returns the same one if called again."""
         if self.read_in_place:
             self.read_in_place = False
-            self._ready_queue.open.pop(self, None)
-            return self.take(len(self._wait_queue.queue.generations), self.last_frame)
+            try:
+                in_flight = self.take(len(self._wait_queue.queue.generations), self.last_frame)
+            except BaseException:  # nothing was taken: the batch is still read in place
+                self.read_in_place = True
+                raise
+            self._ready_queue.open.pop(self, None)  # last: until then an interrupted frame finds the agents by it
+            return in_flight
         return self.under_way[-1]
 
     def decided_in_place(self, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:

@@ -156,7 +156,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
             for name, packed in zip(specs, waiting["rows"], strict=True)}
     for name, spec in specs.items():
         plain = rows[name].shape == (len(ids), *spec.shape) and rows[name].dtype == spec.kept_dtype(rows[name].dtype)
-        if not plain and not (spec.open_axes and is_ragged(rows[name])):
+        if not plain and not (spec.open_axes and is_ragged(rows[name]) and len(rows[name]) == len(ids)):
             raise ValueError(f"rows of {name!r}, {rows[name].shape} {rows[name].dtype}")
     _check_ragged(policy_queue.policy, ids, rows)
     for what in ("since", "deterministic"):

@@ -14,6 +14,7 @@ from cervello.agents.runtime.level_of_detail import Levels
 from cervello.agents.runtime.ready_queue import ReadyQueue
 from cervello.agents.runtime.wait_queue import WaitQueue
 from cervello.batcher import Queue
+from cervello.batcher.open_pad import is_ragged
 from cervello.batcher.pad import checked
 from cervello.batcher.rows import completed, find_non_leading_axes
 from cervello.errors import AgentError
@@ -162,11 +163,11 @@ class WaitingAgents:
                                                                                                                            generations,
                                                                                                                            strict=True)]
             if not all(due):
+                keep = [row for row, yes in enumerate(due) if yes]
+                arrays = self._taken(arrays, keep)
                 self.levels.not_due.update(dict.fromkeys(agent for agent, yes in zip(ids, due, strict=True) if not yes))
                 self._ready_queue.changed[self] = None
-                keep = [row for row, yes in enumerate(due) if yes]
                 ids, generations = [ids[i] for i in keep], [generations[i] for i in keep]
-                arrays = self._taken(arrays, keep)
         if self.levels.not_due:
             for agent in ids:
                 self.levels.not_due.pop(agent, None)
@@ -203,8 +204,8 @@ class WaitingAgents:
     def reopen(self) -> None:
         """Opens the fast push again after a frame that read batches in place, if no agent was queued or removed meanwhile."""
         if self in self._ready_queue.open:
-            if self._wait_queue.queue.generations:
-                self.look()  # pushed during the frame, for the next one
+            if self._wait_queue.queue.generations or self.levels.of or self.levels.not_due or self.deterministic:
+                self.look()  # agents were pushed during the frame, for the next one, or need special treatment from now on
             else:
                 self._wait_queue.open()
                 self.accept = self._wait_queue.queue.push
@@ -236,7 +237,8 @@ class WaitingAgents:
 
     def _taken(self, columns: Mapping[str, Array], rows: Sequence[int]) -> dict[str, Array]:
         """A copy of some rows of columns."""
-        return {name: columns[name] if spec.batch_axis is None else np.take(columns[name], rows, spec.batch_axis)
+        return {name: columns[name] if spec.batch_axis is None else
+                np.take(columns[name], rows, 0 if is_ragged(columns[name]) else spec.batch_axis)
                 for name, spec in self.policy.all_inputs.items()}
 
     def _flag(self, ids: Iterable[AgentId], deterministic: bool) -> None:
