@@ -182,7 +182,7 @@ def first_actions() -> list[Figure]:
                 for reports, line in enumerate(acting.stdout):
                     if line == "acted\n":
                         return time.perf_counter() - begun, reports  # what follows is the end of Python
-            raise RuntimeError(f"expected a first action, got exit status {acting.returncode}")
+            raise RuntimeError(f"expected a first action, got exit status {acting.wait()}")
 
         cold, reports = sorted(start(without, f"empty {i}") for i in range(3))[1]
         warm = statistics.median(start(without, "empty 0")[0] for _ in range(7))

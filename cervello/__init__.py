@@ -105,6 +105,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """`Runtime` and `Frame`, which `cervello.agents` imports on first access."""
     if name in ("Frame", "Runtime"):

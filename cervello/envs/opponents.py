@@ -54,7 +54,7 @@ class Opponents(gymnasium.Env[Any, Any]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         learner = kwargs["learner"] if "learner" in kwargs else args[1] if len(args) > 1 else None
-        if isinstance(learner, (list, tuple)):
+        if isinstance(learner, (list, tuple)) and cls is Opponents:
             from cervello.envs.parallel_opponents import ParallelOpponents  # PettingZoo is an extra
 
             return ParallelOpponents(*args, **kwargs)
@@ -63,8 +63,9 @@ class Opponents(gymnasium.Env[Any, Any]):
     def __init__(self, env: Any, learner: str | Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
                  per: str = "episode", env_kwargs: Mapping[str, Any] | None = None, library: Library | None = None):
         if not isinstance(learner, str):
-            raise ConfigurationError(f"Opponents, learner: expected an agent's name, got {learner!r}; name one of "
-                                     "possible_agents, or several in a list")
+            several = "or several in a list" if type(self) is Opponents else "Opponents itself takes several in a list"
+            raise ConfigurationError(f"{type(self).__name__}, learner: expected an agent's name, got {learner!r}; name one of "
+                                     f"possible_agents, {several}")
         self.learner = learner
         self._match, self._casting = make_match(made(env, env_kwargs, "Opponents"), (learner,), policies, seed, deterministic, per,
                                                 "Opponents", library)

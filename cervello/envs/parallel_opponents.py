@@ -33,7 +33,7 @@ class ParallelOpponents(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
       agents: those that are alive.
 
     Raises:
-      ConfigurationError: learners that do not exist or are named twice, a turn-based environment, or policies that do not fit.
+      ConfigurationError: learners that do not exist or are named twice, several in a turn-based environment, or policies that do not fit.
     """
 
     def __init__(self, env: Any, learner: Sequence[str], policies: Any, *, seed: int | Sequence[int] = 0, deterministic: bool = False,
@@ -92,6 +92,7 @@ class ParallelOpponents(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         for name, before in self._spaces.items():
             spaces = spaces_of(self._match.env, name, _WHERE)
             if spaces != before:
+                self._match.roster.end_all()
                 raise ConfigurationError(f"{_WHERE}, learner {name!r}: expected the same spaces after each reset, got {spaces}, before "
                                          f"{before}; choose a learner whose spaces stay")
         self.agents = list(self.possible_agents)

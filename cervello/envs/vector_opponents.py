@@ -47,6 +47,9 @@ class VectorOpponents(VectorEnv[Any, Any, Any]):
                  deterministic: bool = False, per: str = "episode", autoreset: Any = AutoresetMode.NEXT_STEP):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ConfigurationError(f"VectorOpponents, n: expected at least 1, got {n!r}")
+        if not isinstance(learner, str):
+            raise ConfigurationError(f"VectorOpponents, learner: expected an agent's name, got {learner!r}; Opponents takes several "
+                                     "learners, as a parallel environment")
         self._mode = checked_mode("VectorOpponents, autoreset", autoreset)
         if self._mode is AutoresetMode.DISABLED:
             raise ConfigurationError("VectorOpponents, autoreset: expected 'next_step' or 'same_step', got 'disabled'")

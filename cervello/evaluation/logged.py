@@ -14,7 +14,7 @@ from cervello.recording.trees import Tree, leaves, map_tree, named
 from cervello.spec import Array
 
 _ROUNDING = 1e-6  # of a logarithm above 0
-_PROB_KEY = "behavior_prob"
+_PROB_KEY, _LOGP_KEY = "behavior_prob", "behavior_logp"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +83,31 @@ def enumerated(source: Any, space: Any = None) -> Iterator[tuple[int, Episode]]:
     """
     known = getattr(source, "action_space", None)
     start = np.asarray(getattr(space if known is None else known, "start", 0))
+    in_memory = not hasattr(source, "action_space")  # a recording has fields for these columns; its infos are the game's own
     for i, given in enumerate(source):
         episode = as_episode(given, id=i)
+        if in_memory:
+            episode = _with_columns_of_infos(episode, i)
         if start.any():
             episode = replace(episode, **{name: map_tree(lambda rows: np.asarray(rows) - start, column) for name in ("actions", "pre_clip")
                                           if (column := getattr(episode, name)) is not None})
         yield i, episode
+
+
+def _with_columns_of_infos(episode: Episode, index: int) -> Episode:
+    """An episode whose `agent`, `match` and `log_prob`, where it has none, are those of its infos, as Minari's episodes have them."""
+    found: dict[str, Any] = {}
+    for name in ("agent", "match"):
+        column = np.asarray(episode.infos.get(name, ()))
+        if getattr(episode, name) is None and column.shape == (len(episode) + 1,) and (column == column[0]).all():
+            found[name] = column[0].item()
+    if episode.log_prob is None and _LOGP_KEY in episode.infos:
+        logs = np.asarray(episode.infos[_LOGP_KEY])
+        if logs.shape != (len(episode) + 1,):
+            raise InputError(f"episode {index}, {_LOGP_KEY}: expected ({len(episode) + 1},) numbers, got {logs.shape}; element 0 belongs "
+                             "to the reset")
+        found["log_prob"] = logs[1:]
+    return replace(episode, **found) if found else episode
 
 
 def open_dataset(dataset: Any) -> Any:

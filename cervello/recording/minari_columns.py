@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,6 @@ STEP_COLUMNS = {  # field of Episode: key of infos
     "tick": "behavior_tick",
 }
 EPISODE_COLUMNS = {"agent": "agent", "match": "match", "final_obs_missing": "final_obs_missing"}
-_IN_INFOS = {**STEP_COLUMNS, "agent": "agent", "match": "match"}
 _DTYPES: dict[str, Any] = {"deterministic": np.bool_, "overridden": np.bool_, "version": np.int64, "stream": np.uint64, "tick": np.int64}
 
 
@@ -62,9 +60,7 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
       InputError: fields are missing, or do not have T or T + 1 rows; the message names episode and field.
     """
     if isinstance(given, Episode):
-        infos = dict(given.infos)
-        columns = _columns_of(infos, len(given), f"episode {given.id}", [name for name in _IN_INFOS if getattr(given, name) is None])
-        return replace(given, infos=infos, **columns) if columns else given
+        return given
     missing = [name for name in ("observations", "actions", "rewards", "terminations", "truncations") if not hasattr(given, name)]
     if missing:
         raise InputError(f"episode: expected an Episode or Minari's EpisodeData, got {type(given).__name__} without {missing}")
@@ -76,7 +72,13 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
     T = len(rewards)
     observations, final_obs_missing = _observations(map_tree(_array, given.observations), T, where)
     infos = _tuples(map_tree(_array, dict(getattr(given, "infos", None) or {})))
-    columns = _columns_of(infos, T, where, _IN_INFOS)
+    columns: dict[str, Any] = {}
+    for name, key in STEP_COLUMNS.items():
+        if key in infos:
+            columns[name] = map_tree(partial(_typed, name), _steps(infos.pop(key), T, f"{where}, infos {key!r}"))
+    for name in ("agent", "match"):
+        if name in infos and not isinstance(infos[name], Mapping | tuple) and np.ndim(infos[name]) == 1:
+            columns[name] = infos.pop(name)[-1].item()
     if "final_obs_missing" in infos:
         final_obs_missing |= bool(_rows(infos.pop("final_obs_missing"), T + 1, f"{where}, infos 'final_obs_missing'")[T])
     return Episode(
@@ -84,20 +86,6 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
         _rows(np.asarray(given.terminations, np.bool_), T, f"{where}, terminations"),
         _rows(np.asarray(given.truncations, np.bool_), T, f"{where}, truncations"), infos,
         final_obs_missing=final_obs_missing, seed=seed, **columns)
-
-
-def _columns_of(infos: dict[str, Tree], T: int, where: str, names: Iterable[str]) -> dict[str, Any]:
-    """Those of these fields of Episode that infos have as columns; the columns leave the infos."""
-    found: dict[str, Any] = {}
-    for name in names:
-        key = _IN_INFOS[name]
-        if key not in infos:
-            continue
-        if name in STEP_COLUMNS:
-            found[name] = map_tree(partial(_typed, name), _steps(map_tree(_array, infos.pop(key)), T, f"{where}, infos {key!r}"))
-        elif not isinstance(infos[key], Mapping | tuple) and np.ndim(infos[key]) == 1:
-            found[name] = np.asarray(infos.pop(key))[-1].item()
-    return found
 
 
 def _observations(tree: Tree, T: int, where: str) -> tuple[Tree, bool]:

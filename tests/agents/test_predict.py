@@ -132,8 +132,12 @@ def test_a_state_belongs_to_the_policy_and_not_to_the_shape_of_its_file() -> Non
     weights = small_models.dense(4, 3) + np.float32(1)
     other = cervello.load(graph([node("MatMul", "obs w", "logits")], {"obs": (FLOAT, ("N", 4))}, {"logits": (FLOAT, ("N", 3))},
                                 {"w": weights}), wrappers="auto", spaces=(BOX, spaces.Discrete(3)))
-    with pytest.raises(InputError, match="that this policy's predict gave"):
-        other.predict(np.zeros((2, 4)), state)
+    deeper = cervello.load(graph([node("MatMul", "obs w", "sums"), node("Tanh", "sums", "logits")], {"obs": (FLOAT, ("N", 4))},
+                                 {"logits": (FLOAT, ("N", 3))}, {"w": small_models.dense(4, 3)}), wrappers="auto",
+                           spaces=(BOX, spaces.Discrete(3)))
+    for another in (other, deeper):
+        with pytest.raises(InputError, match="that this policy's predict gave"):
+            another.predict(np.zeros((2, 4)), state)
     policy.update_weights({"w": weights})  # the policy is still the same one
     for same in (policy, pickle.loads(pickle.dumps(policy)), drawing()):
         same.predict(np.zeros((2, 4)), pickle.loads(pickle.dumps(state)))

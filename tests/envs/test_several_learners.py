@@ -44,6 +44,16 @@ def test_learners_keep_their_order_and_pass_the_checks_of_pettingzoo(chaser: str
     assert env.begun == env.ended > 0
 
 
+def test_vectors_and_subclasses_take_one_learner(chaser: str) -> None:
+    class Own(envs.Opponents):
+        pass
+
+    for make in (lambda: envs.VectorOpponents(tag, 2, learner=LEARNERS, policies=chaser),  # type: ignore[arg-type]
+                 lambda: Own(tag(), learner=LEARNERS, policies=chaser)):
+        with pytest.raises(ConfigurationError, match=r"learner: expected an agent's name, got .*several"):
+            make()
+
+
 def test_episodes_are_the_same_for_the_same_seeds(chaser: str) -> None:
     def returns(seed: int) -> list[float]:
         env: Any = envs.Opponents(tag(), learner=LEARNERS, policies={"adversary_*": chaser}, seed=seed)

@@ -46,6 +46,21 @@ def test_a_log_gives_what_its_episodes_give(tmp_path: Path) -> None:
     same(evaluation.evaluate(recording.read(path), {"a": policy()}, head=HEAD), memory)
 
 
+def test_episodes_in_memory_may_have_their_columns_in_infos(tmp_path: Path) -> None:
+    """As Minari's have them: what is constant names agent and match. Infos of a log are the game's own."""
+    given = [replace(e, match=i // 2, agent=i % 2) for i, e in enumerate(logs.walks(30))]
+    moved = [replace(e, match=None, agent=None, log_prob=None, infos={
+        "match": np.full(len(e) + 1, e.match), "agent": np.full(len(e) + 1, e.agent),
+        "behavior_logp": np.append(np.float32(9), e.log_prob)}) for e in given]
+    for weights in ("agent", "joint"):
+        options = {"head": HEAD, "estimators": ["pdis"], "weights": weights}
+        same(evaluation.evaluate(moved, {"a": policy()}, **options), evaluation.evaluate(given, {"a": policy()}, **options))
+    changing = [replace(e, infos={"match": np.arange(len(e) + 1)}) for e in logs.walks(30)]
+    same(evaluation.evaluate(changing, {"a": policy()}, head=HEAD), evaluation.evaluate(logs.walks(30), {"a": policy()}, head=HEAD))
+    with pytest.raises(InputError, match=r"episode 0, behavior_logp: expected \(\d+,\) numbers, got \(1,\); element 0 belongs"):
+        evaluation.evaluate([replace(moved[0], infos={"behavior_logp": np.zeros(1)})], {"a": policy()}, head=HEAD)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Minari recommends metadata
 def test_a_minari_dataset_gives_what_the_log_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("minari")

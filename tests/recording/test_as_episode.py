@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,16 +28,6 @@ def test_columns_of_infos_become_fields_without_the_resets_element() -> None:
     assert set(found.infos) == {"k", "behavior_prob"}
     assert recording.as_episode(found) is found
     assert repr(found) == "Episode(5 of agent 'a', 2 steps, terminated, return 3)"
-
-
-def test_an_episode_in_memory_may_have_its_columns_in_infos_too() -> None:
-    """Fields that the episode has stay as they are, and so do infos of the same name."""
-    infos = {"behavior_logp": np.float32([9, -1, -2]), "agent": np.array(["a"] * 3), "match": np.full(3, 4), "k": np.arange(3)}
-    plain = recording.as_episode(data(infos={}))
-    found = recording.as_episode(replace(plain, infos=infos))
-    assert (found.log_prob.tolist(), found.agent, found.match, set(found.infos)) == ([-1, -2], "a", 4, {"k"})
-    kept = recording.as_episode(replace(plain, infos=infos, match=7, log_prob=np.zeros(2)))
-    assert (kept.log_prob.tolist(), kept.agent, kept.match, set(kept.infos)) == ([0, 0], "a", 7, {"k", "match", "behavior_logp"})
 
 
 @pytest.mark.parametrize(("changes", "message"), [

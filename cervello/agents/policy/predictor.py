@@ -65,7 +65,7 @@ class Predictor:
 
     Args:
       engine: of the policy; its model, inferer and wrappers are cloned.
-      origin: hash of the weights that the policy was loaded with.
+      origin: hashes of the graph and the weights that the policy was loaded with.
       seed: of all noise.
       output: the only output needed; others may be missing in the result of `run`. None: all of them.
 

@@ -49,8 +49,8 @@ class GameInterface:
 
     Args:
       hidden: name of the mask that the head of `spaces` added.
-      origin: hash of the weights that the policy was loaded with, by which its states of `predict` are told from another's; later weights
-        do not change it.
+      origin: hashes of the graph and the weights that the policy was loaded with, by which its states of `predict` are told from
+        another's; later weights do not change it.
       calls: how many times `predict` has begun without a state.
     """
 
@@ -71,7 +71,7 @@ class GameInterface:
         if isinstance(spaces, _Pickled):
             return cls(spaces.spaces, tuple(wrappers), spaces.hidden, spaces.origin, spaces.calls)
         game = None if spaces is None else Spaces.of(spaces)
-        origin = model.weights.digest
+        origin = f"{model.structure}{model.weights.digest}"
         if isinstance(wrappers, str) and wrappers == "auto":
             proposed = suggest_wrappers(model.spec)
             return cls(None, tuple(proposed), None, origin) if game is None else cls(game, *_for_game(model, proposed, game), origin)
