@@ -1,4 +1,4 @@
-"""Checks that only the user can write to a folder, because code from there is executed."""
+"""Checks that only the user and the administrator can write to a folder, because code from there is executed."""
 
 from __future__ import annotations
 

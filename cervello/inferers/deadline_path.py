@@ -62,7 +62,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """The plan of a chunked batch, in the layout of `native.abi`. The number of rows is written before each run.
+    """The plan of a chunked batch, in the layout of `native.kernels.abi`. The number of rows is written before each run.
 
     Attributes:
       plans: kept alive while it may run.

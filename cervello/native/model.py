@@ -146,7 +146,7 @@ class Model(Executable):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of specs, steps and weights: equal for models that compute the same function."""
+        """A hash of specs, steps and weights. Models with equal fingerprints compute the same function; the converse does not hold."""
         digest = hashlib.sha256(repr((self.spec.inputs, self.spec.outputs)).encode())
         for facts in described(self.program, self.weights.hashes()):
             digest.update(facts.encode())

@@ -1,6 +1,6 @@
 """Noise that depends only on seed, stream, agent, episode, step, site and element.
 
-    definition              the definition of every number, in plain Python
+    reference               the definition of every number, in plain Python
     streams                 fills for many agents, keys in bulk
     generators              generators for the noise wrapper `Epsilon`
     draws                   the same numbers for random ops inside a graph (device functions)

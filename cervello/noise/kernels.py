@@ -121,7 +121,7 @@ def fill_uniform(block: int, context: int) -> int:
 
 @inline
 def _absorb(state: Any, numbers: int, count: int) -> Any:
-    """One step of the hash chain: encrypts sixteen states with sixteen adjacent 64-bit numbers as keys."""
+    """One step of the hash chain: state ^ Philox(state), keyed by the numbers; sixteen states, sixteen adjacent 64-bit numbers."""
     low, high = as_int(gather(numbers, 8, count)), as_int(gather(numbers + 4, 8, count))
     h0, h1, h2, h3 = philox(state[0], state[1], state[2], state[3], low, high)
     return state[0] ^ h0, state[1] ^ h1, state[2] ^ h2, state[3] ^ h3

@@ -141,7 +141,8 @@ class RuntimeAgents(PolicyRegistry):
 
         Args:
           name: of the policy.
-          every: frames between two decisions; the phases of agents are spread. Observations pushed in between are not kept.
+          every: frames from one turn to the next; 1 is every frame. Phases are spread over agents. Observations pushed in between are not
+            kept.
           priority: urgency grows by this much per frame of waiting.
           hold: "last" repeats the agent's last decision in frames in which it was pushed and did not decide; "none" leaves it out.
         """

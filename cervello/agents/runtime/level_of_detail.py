@@ -21,7 +21,7 @@ class LevelOfDetail:
     """Level of detail of one agent. Mutable.
 
     Attributes:
-      every: frames between two decisions; 1 is every frame.
+      every: frames from one turn to the next; 1 is every frame.
       phase: the agent is due in frames whose number modulo `every` is this; phases are spread over agents.
       priority: urgency grows by this much per frame of waiting.
       hold: "last" repeats the last decision in frames without one; "none" leaves the agent out.

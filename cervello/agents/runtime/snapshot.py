@@ -137,7 +137,7 @@ def _restore_policies(policy_queues: Sequence[PolicyQueue], states: Sequence[Any
                                                                                     strict=True) if generation is not None}
                 with lock:
                     queue = policy_queue.wait_queue.queue
-                    queue.shut()  # compiled pushes write to the current table
+                    queue.shut()  # compiled pushes write to the present `generations` dict, which is replaced below
                     queue.generations = {agent: fresh[agent][1] if agent in fresh and fresh[agent][0] == generation else generation
                                          for agent, generation in queue.generations.items()}
                 treated = policy_queue.levels.of

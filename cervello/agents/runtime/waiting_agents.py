@@ -37,8 +37,9 @@ class WaitingAgents:
       non_leading_axes: batch axes of outputs where they are not 0.
       seen: the policy's membership version when stale agents were last pruned.
       number: position in the order in which policies were added.
-      accept: adds an agent in one compiled call, without a lock, if a push has nothing else to do; see `batcher.Queue.push`. It is
-        replaced only under the runtime's lock, and accepts no agent while that lock is held.
+      accept: adds an agent in one compiled call, without a lock, if a push has nothing else to do; see `batcher.Queue.push`. What
+        gives a push more to do (levels, flags, batches in flight) changes only under the runtime's lock, which also shuts the queue: no
+        agent is accepted while that lock is held.
     """
 
     def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[Any]):

@@ -41,7 +41,8 @@ class ExecutionContext:
 
     Attributes:
       call: the compiled entry (plan, rows, *arrays) → status.
-      named: the same for dicts (plan, rows, inputs, outputs[, slots, steps]) → status; see `kernels.runtime.control`.
+      named: the same for dicts (plan, rows, inputs, outputs[, slots, steps, keys[, flags[, None]]]) → status; see
+        `kernels.runtime.control`.
       context: int64 words at `address`, see `cervello.native.kernels.abi`.
       noise: noise source of rows without agents; see `noise_keys.RowNoise`.
       room, own: capacity of the context's own arena in bytes, and its address; a run may use a borrowed arena instead.
@@ -119,7 +120,7 @@ class ExecutionContext:
         self.noise: Any = None
 
     def make_outputs(self, kind: type[dict[str, Array]]) -> bool:
-        """Lets `named` allocate the outputs in a new dict of type `kind` if the caller gives none; returns whether this is possible."""
+        """Lets `named` fill an empty dict of type `kind`, given as the outputs, with new arrays; returns whether this is possible."""
         can = array_empty() != 0 and all(int(self._record(port)[abi.ARG_NDIM]) >= 0 for port in range(len(self._ports)))
         self.context[abi.CTX_RESULTS_TYPE] = id(kind) if can else 0
         return can

@@ -97,7 +97,7 @@ class Executable:
         Args:
           given: arguments of the call after the plan's address.
         Returns:
-          whether it ran; if not, an array needs a copy and nothing was written.
+          whether it ran; if not, an array cannot be used in place (it needs a copy or is wrong) and nothing was written.
         Raises:
           ExecutionError: a step failed.
         """

@@ -102,7 +102,7 @@ class RowReader:
 
         Args:
           births, rows: generation and row of each waiting agent.
-          since: the frame at which each waiting agent was pushed; None if frames are not counted.
+          since: the frame from which each agent waits (of its first push; later pushes keep it); None if frames are not counted.
           first, capacity: the first free row, and the rows of the columns.
         """
         if since is not None and not _locks_are_known():

@@ -35,7 +35,7 @@ def branch(step, ctx):
 
 
 def loop_begin(step, ctx):
-    """Jumps past the loop if the trip count is 0."""
+    """Starts the counter; jumps past the loop if the trip count is not above 0 or the initial condition is false."""
     w = _loop_begin(step, ctx)
     turns, going = read_i64(w.turns, 0), read_u8(w.condition, 0)
     counter = w.counter

@@ -1,7 +1,7 @@
 """Candidates for the batch axis of each input.
 
 Source: conventions met in exported policies: a symbol or an unnamed dim in front; a symbol shared with another input elsewhere
-(Stable-Baselines3 LSTM states are (layers, N, H)); exports for one row, with or without a leading 1. `readings` proves which one it is.
+(Stable-Baselines3 LSTM states are (layers, N, H)); exports for one row, with or without a leading 1. `axis_readings` proves which it is.
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: O
 
 
 def _output_axis(value: Value, batching: Batching, found: int | None, first_is_open: bool) -> int | None:
-    """An output's batch axis; -1 if it has none in its shape.
+    """An output's batch axis. With a dynamic batch, None if its shape does not depend on N; otherwise -1 if the whole array is one row.
 
     Args:
       found: the batch axis when N was dynamic.

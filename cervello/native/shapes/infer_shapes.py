@@ -115,7 +115,7 @@ def _ruled(node: Node, inputs: list[Value | None]) -> Result | None:
 def _by_schema(node: Node, inputs: list[Value | None]) -> Inferred:
     """Shapes and types by ONNX's own inference, for ops without a rule.
 
-    Where a rule has given up, they stay unknown: `rows_apart` takes known sizes that depend on N for rows that stay apart, and onnx's
+    Where a rule has given up, they stay unknown: `check_rows_apart` takes known sizes that depend on N for rows that stay apart, and onnx's
     inference reads outside its memory for some nodes that rules refuse (GatherND with negative `batch_dims`).
     """
     if node.op in RULES and node.op not in _RULED_IN_PART:

@@ -121,7 +121,8 @@ def _apart(door, port, n_rows):
 
 @noinline
 def _door(ctx, objects, n_rows):
-    """Checks arrays and stores their addresses; returns 0, or -1 - i if array i needs a copy."""
+    """Checks arrays and stores their addresses; returns 0, or -1 - i if array i cannot be used in place: wrong type, dtype, shape or flags,
+    or memory shared with an output."""
     door = word(ctx, CTX_ARGUMENTS)
     array_type = word(door, ARG_ARRAY_TYPE)
     entry, written = door + ARG_HEADER * 8, 0
@@ -146,7 +147,7 @@ def run(ctx, plan, n, objects, n_objects):
       n: with arrays, their expected number of rows; without, the first row of the checked arrays to run.
       objects: addresses of n_objects arrays, inputs then outputs.
     Returns:
-      0; -1 - i if array i needs a copy; else the status of `run_steps`.
+      0; -1 - i if array i cannot be used in place; -1 - n_objects if their number is wrong; else the status of `run_steps`.
     """
     first = n
     if n_objects != 0:

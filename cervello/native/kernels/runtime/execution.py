@@ -53,7 +53,8 @@ def run_steps(program, end, ctx):
             return (step - program) * 256 + status
         if status < 0:
             step += (status - JUMP) * 8
-            if step < program or step >= end:  # a jump past this segment lands at another segment's start
+            # Fallback steps have no words, so `end` itself is already the next segment's start.
+            if step < program or step >= end:
                 return JUMP + (step - program) // 8
         else:
             step += word(step, STEP_WORDS) * 8

@@ -106,7 +106,7 @@ def _columns(w: Any) -> Mapping[str, Span]:
 
 
 def copied(w: Any) -> tuple[Span, Span]:
-    """The spans that a strided copy writes and reads."""
+    """The spans that a strided copy reads and writes, in this order."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
     return walked((0, w.itemsize), w.sizes, w.source_by), walked((0, w.itemsize), w.sizes, w.target_by)
 
