@@ -10,8 +10,7 @@ from typing import Any
 
 from cervello.envs.multiagent.asking import run_alone
 from cervello.envs.multiagent.making import made, make_match
-from cervello.envs.multiagent.pool import Pool
-from cervello.errors import ConfigurationError
+from cervello.envs.multiagent.playing import PlaysMatch
 
 
 @dataclass(slots=True)
@@ -30,7 +29,7 @@ class CrowdStep:
     truncated: dict[str, bool]
 
 
-class Crowd:
+class Crowd(PlaysMatch):
     """A PettingZoo environment whose agents are all played by policies. Iterating plays one episode, a step at a time.
 
         for step in envs.Crowd(battle.parallel_env(), {"red_*": "red.onnx", "blue_*": "blue.onnx"}, seed=3):
@@ -60,27 +59,6 @@ class Crowd:
     def agents(self) -> list[str]:
         """The agents that are alive."""
         return list(self._match.agents)
-
-    @property
-    def begun(self) -> int:
-        """Agents that have begun so far."""
-        return self._match.roster.begun
-
-    @property
-    def ended(self) -> int:
-        """Agents that have ended so far."""
-        return self._match.roster.ended
-
-    @property
-    def empty_masks(self) -> int:
-        """Decisions whose mask allowed nothing; it counted as no mask."""
-        return self._match.empty_masks
-
-    def pool(self, pattern: str) -> Pool:
-        """The pool of a pattern. Raises ConfigurationError for an unknown one."""
-        if pattern not in self._casting.pools:
-            raise ConfigurationError(f"Crowd, pool: expected a pattern among {list(self._casting.pools)}, got {pattern!r}")
-        return self._casting.pools[pattern]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begins an episode with a seed for the environment; None lets the environment choose. The environment gets `options` as

@@ -12,12 +12,13 @@ from cervello.envs.multiagent.asking import Asking, run_alone
 from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.making import Match, check_action, made, make_match, spaces_of
 from cervello.envs.multiagent.parallel_match import Seen
+from cervello.envs.multiagent.playing import PlaysMatch
 from cervello.envs.multiagent.pool import Pool
 from cervello.envs.opponents_spec import opponents_spec
 from cervello.errors import ConfigurationError
 
 
-class Opponents(gymnasium.Env[Any, Any]):
+class Opponents(PlaysMatch, gymnasium.Env[Any, Any]):
     """A Gymnasium environment out of a PettingZoo one: the caller plays one agent, policies play the others.
 
         env = envs.Opponents(simple_tag_v3.parallel_env(), learner="agent_0", policies={"adversary_*": {"old.onnx": 1, "new.onnx": 3}})
@@ -82,28 +83,9 @@ class Opponents(gymnasium.Env[Any, Any]):
         return self._match.env
 
     @property
-    def begun(self) -> int:
-        """Opponents that have begun so far."""
-        return self._match.roster.begun
-
-    @property
-    def ended(self) -> int:
-        """Opponents that have ended so far."""
-        return self._match.roster.ended
-
-    @property
-    def empty_masks(self) -> int:
-        """Decisions of opponents whose mask allowed nothing; it counted as no mask."""
-        return self._match.empty_masks
-
-    @property
     def skipped_episodes(self) -> int:
         """Episodes that an opponent ended before the learner's first turn; `reset` began the next one instead."""
         return self._match.skipped_episodes
-
-    def pool(self, pattern: str) -> Pool:
-        """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
-        return self._casting.pool(pattern)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)

@@ -12,13 +12,13 @@ from pettingzoo import ParallelEnv
 from cervello.envs.multiagent.asking import run_alone
 from cervello.envs.multiagent.casting import Library
 from cervello.envs.multiagent.making import check_action, made, make_match, spaces_of
-from cervello.envs.multiagent.pool import Pool
+from cervello.envs.multiagent.playing import PlaysMatch
 from cervello.errors import ConfigurationError, InputError
 
 _WHERE = "Opponents"
 
 
-class ParallelOpponents(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
+class ParallelOpponents(PlaysMatch, ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """A PettingZoo parallel environment of some agents of another one; policies play the rest. Made by `Opponents(learner=[...])`.
 
     The end of the last learner ends the episode: all opponents end then. Learners that have ended are absent.
@@ -60,30 +60,11 @@ class ParallelOpponents(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """The PettingZoo environment within."""
         return self._match.env
 
-    @property
-    def begun(self) -> int:
-        """Opponents that have begun so far."""
-        return self._match.roster.begun
-
-    @property
-    def ended(self) -> int:
-        """Opponents that have ended so far."""
-        return self._match.roster.ended
-
-    @property
-    def empty_masks(self) -> int:
-        """Decisions of opponents whose mask allowed nothing; it counted as no mask."""
-        return self._match.empty_masks
-
     def observation_space(self, agent: str) -> Any:
         return self._spaces[agent][0]
 
     def action_space(self, agent: str) -> Any:
         return self._spaces[agent][1]
-
-    def pool(self, pattern: str) -> Pool:
-        """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
-        return self._casting.pool(pattern)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """({learner: observation}, {learner: info}). Raises ConfigurationError for an absent learner or one whose spaces have changed."""

@@ -402,34 +402,23 @@ class Policy(PolicyAgents):
         Raises:
           AgentError: agents have ended; nothing has happened then.
         """
-        holder = self._holder
-        owner = mine = get_ident()
-        try:
-            owner = holder.setdefault(0, mine)
-            if owner is not mine:
-                return 0, False
-            found = 0
+        def run() -> tuple[int, bool]:
             table, engine = self._table, batch.engine
-            fits = engine is self._engine
-            if fits:
-                if batch.moves != table.moves:
-                    batch.slots, batch.moves = table.rows(batch.ids), table.moves
-                fast_path, slots, keys = engine.fast_path, batch.slots, table.keys
-                address = fast_path.ready_for(len(slots), len(keys))  # type: ignore[union-attr]
-                if address:
-                    found = call(address, word, batch.inputs, batch.outputs, slots, table.steps, keys, *batch.deterministic)
-            del holder[0]
-        except BaseException as error:
-            if owner is mine and 0 in holder and holder[0] is mine:  # see `lock`: nothing here is a call
-                del holder[0]
-            if notes:
-                catch_up()
-            if isinstance(error, CervelloError):
-                error.name_policy(self.name, batch.engine.model.name)
+            if engine is not self._engine:
+                return 0, True
+            if batch.moves != table.moves:
+                batch.slots, batch.moves = table.rows(batch.ids), table.moves
+            slots, keys = batch.slots, table.keys
+            address = engine.fast_path.ready_for(len(slots), len(keys))  # type: ignore[union-attr]
+            if not address:
+                return 0, False
+            return call(address, word, batch.inputs, batch.outputs, slots, table.steps, keys, *batch.deterministic), False
+
+        try:
+            return self._turn.try_exclusive(run) or (0, False)
+        except CervelloError as error:
+            error.name_policy(self.name, batch.engine.model.name)
             raise
-        if notes:
-            catch_up()
-        return found, not fits
 
     def infer_within(self, ids: tuple[AgentId, ...], inputs: Mapping[str, Array], expected_version: int, limit: Limit) -> Actions | None:
         """Decides for the first rows of a batch, as many as there is time for.

@@ -1,0 +1,33 @@
+"""What environments around a match show of it."""
+
+from __future__ import annotations
+
+from cervello.envs.multiagent.casting import Casting
+from cervello.envs.multiagent.making import Match
+from cervello.envs.multiagent.pool import Pool
+
+
+class PlaysMatch:
+    """The counts and pools of a match whose agents policies play."""
+
+    _match: Match
+    _casting: Casting
+
+    @property
+    def begun(self) -> int:
+        """Agents of policies that have begun so far."""
+        return self._match.roster.begun
+
+    @property
+    def ended(self) -> int:
+        """Agents of policies that have ended so far."""
+        return self._match.roster.ended
+
+    @property
+    def empty_masks(self) -> int:
+        """Decisions of policies whose mask allowed nothing; it counted as no mask."""
+        return self._match.empty_masks
+
+    def pool(self, pattern: str) -> Pool:
+        """The pool of a pattern; entries added to it count from the next draw on. Raises ConfigurationError for an unknown pattern."""
+        return self._casting.pool(pattern)
