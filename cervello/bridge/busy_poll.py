@@ -30,7 +30,7 @@ TRIALS = 4  # before a stint: with sleep, with polling, and both again
 _FASTER = 0.9  # polling must take at most this part of the time
 
 
-class PollingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class PollingSelector(selectors.DefaultSelector):
     """A selector that polls before it sleeps, until a given time. Mutable; used by one event loop.
 
     Attributes:

@@ -45,8 +45,8 @@ class CompiledAnswer:
       is_over: the policy was swapped, so no further frame is answered.
     """
 
-    __slots__ = ("_batch", "_began_s", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_ended_s", "_has_tick", "_late_s", "_link", "_members", "_n_rows",
-                 "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
+    __slots__ = ("_batch", "_began_s", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_ended_s", "_has_tick", "_late_s",
+                 "_link", "_members", "_n_rows", "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
 
     def __init__(self, session: Session, worker: Worker, layout: Layout, batch: RepeatedBatch, received: Array):
         version = batch.engine.version

@@ -19,7 +19,6 @@ from cervello.bridge import Options, busy_poll, config
 from cervello.bridge.busy_poll import BUSY_POLL_US, LOCKSTEP_S, STINT, TRIAL, TRIALS, BusyPoll, new_event_loop
 from cervello.cli import main, serve
 
-
 has_selector = pytest.mark.skipif(sys.platform == "win32", reason="its event loop has no selector")
 
 
@@ -51,6 +50,7 @@ def test_a_stint_goes_the_way_that_took_less_time(slept_s: float, polled_s: floa
     assert STINT - 2 <= sum(stint) <= STINT if polls else not any(stint)
     trials = turns[n_trials + STINT:][:n_trials + 1]
     assert n_trials / 2 - 2 <= sum(trials) <= n_trials / 2 + 2, "other trials of both ways"
+    world.loop.close()
 
 
 def test_slow_first_answers_do_not_count_against_sleep() -> None:
@@ -60,7 +60,6 @@ def test_slow_first_answers_do_not_count_against_sleep() -> None:
         world.busy_poll.answered()
     turns = [world.turn() for _ in range(TRIALS * TRIAL + STINT)]
     assert not any(turns[TRIALS * TRIAL + 2 - TRIAL // 2:][:STINT - TRIAL])
-    world.loop.close()
     world.loop.close()
 
 
