@@ -27,6 +27,10 @@ class Node:
     def __str__(self) -> str:
         return f"{self.op} {self.name!r}" if self.name else f"{self.op} → {next(iter(self.outputs), '')!r}"
 
+    def input(self, index: int) -> str:
+        """The name of the input at `index`, "" where it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
     def bodies(self) -> dict[str, Body]:
         """What lies inside it."""
         return {key: value for key, value in self.attributes.items() if isinstance(value, Body)}

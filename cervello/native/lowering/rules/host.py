@@ -22,7 +22,7 @@ from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.graph.values import Value, known
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import LOWER
-from cervello.native.passes.graph_builder import SPELLINGS
+from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 Array = np.ndarray[Any, Any]
 
@@ -77,7 +77,7 @@ def check_ops(nodes: Iterable[Node]) -> None:
       UnsupportedError: with the first of them.
     """
     for node in nodes:
-        runs = (node.domain, node.op) in SPELLINGS or (not node.domain and (node.op in LOWER or _has_tier(node)))
+        runs = (node.domain, node.op) in DECOMPOSITIONS or (not node.domain and (node.op in LOWER or _has_tier(node)))
         if not runs:
             raise _refusal(node, "no kernel for this op")
 

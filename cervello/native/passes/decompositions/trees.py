@@ -22,7 +22,7 @@ from cervello.native.passes.decompositions.traditional import (
     top_label,
     transformed,
 )
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -33,28 +33,23 @@ def _trees(s: GraphBuilder, forest: Forest, base: Any, dtype: Any = F32) -> str:
 
 
 @decomposes("TreeEnsembleRegressor", domain=ML)
-def _regressor(s: GraphBuilder) -> bool:
-    s.set_outputs(transformed(s, _trees(s, s.attribute(FOREST), s.attribute("base")), s.attribute("transform")))
-    return True
+def _regressor(s: GraphBuilder) -> Results:
+    return transformed(s, _trees(s, s.attribute(FOREST), s.attribute("base")), s.attribute("transform"))
 
 
 @decomposes("TreeEnsemble", domain=ML)
-def _ensemble(s: GraphBuilder) -> bool:
-    x = s.value(0)
-    assert x is not None
-    dtype = F64 if x.dtype == F64 else F32
+def _ensemble(s: GraphBuilder) -> Results:
+    dtype = F64 if s.dtype(0) == F64 else F32
     scores = transformed(s, _trees(s, s.attribute(FOREST), (), dtype), s.attribute("transform"))
-    s.set_outputs(as_type(s, scores, dtype, x.dtype))
-    return True
+    return as_type(s, scores, dtype, s.dtype(0))
 
 
 @decomposes("TreeEnsembleClassifier", domain=ML)
-def _classifier(s: GraphBuilder) -> bool:
+def _classifier(s: GraphBuilder) -> Results:
     forest, base, kind, labels = s.attribute(FOREST), s.attribute("base"), s.attribute("transform"), s.attribute("labels")
     if len(labels) > 2 or forest.single is None:
         scores = _trees(s, forest, base if len(base) != 1 else (0.0, *base))
-        s.set_outputs(top_label(s, scores, labels), transformed(s, scores, kind))
-        return True
+        return top_label(s, scores, labels), transformed(s, scores, kind)
     # Two classes with votes for one of them: they are for the second class, whose score decides.
     probability = kind in ("NONE", "PROBIT") and not bool((forest.values < 0).any())
     above = 0.5 if probability else 0.0
@@ -64,5 +59,4 @@ def _classifier(s: GraphBuilder) -> bool:
     else:
         scores = _trees(s, forest, base if len(base) != 1 else (0.0, *base))
         label = positive_label(s, s.add("Slice", scores, *(s.constant([i]) for i in (1, 2, 1))), labels, above)
-    s.set_outputs(label, transformed(s, scores, kind))
-    return True
+    return label, transformed(s, scores, kind)
