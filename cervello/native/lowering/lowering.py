@@ -26,6 +26,7 @@ from cervello.native.lowering.loop_nests import broadcast_strides, collapse, pad
 from cervello.native.lowering.registry import NoKernelError
 
 _COPY_LOOPS = 5  # of `kernels.copies.copy_strided`
+F32 = np.dtype(np.float32)
 
 
 class Lowering:
@@ -57,9 +58,6 @@ class Lowering:
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
-    def value(self, name: str) -> Value:
-        return self.values[name]
-
     def constant(self, name: str) -> np.ndarray[Any, Any] | None:
         """The data of a constant value; None if it is not constant or absent."""
         return self.values[name].constant if name else None
@@ -88,6 +86,17 @@ class Lowering:
             raise NoKernelError(f"{name!r} holds sizes that depend on the batch")
         return self.stored(name, value.data if value.data.dtype != object else value.data.astype(np.int64))
 
+    def float_tensor(self, name: str) -> Tensor:
+        """The tensor of a float32 value.
+
+        Raises:
+          NoKernelError: the value has another type.
+        """
+        tensor = self.tensor(name)
+        if tensor.dtype != F32:
+            raise NoKernelError(f"no kernel for {tensor.dtype}")
+        return tensor
+
     def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
         """A constant as a tensor."""
         current().take(f"constant {name!r}", data.nbytes)
@@ -98,9 +107,11 @@ class Lowering:
 
     def contiguous(self, tensor: Tensor, axis: int = 0) -> Tensor:
         """The tensor with contiguous axes from `axis` on; copied if necessary."""
-        if tensor.contiguous_from(axis):
-            return tensor
-        target = self.scratch(tensor.shape, tensor.dtype)
+        return tensor if tensor.contiguous_from(axis) else self.materialised(tensor)
+
+    def materialised(self, tensor: Tensor, shape: Shape | None = None) -> Tensor:
+        """A contiguous copy in fresh arena memory, broadcast to `shape`."""
+        target = self.scratch(tensor.shape if shape is None else shape, tensor.dtype)
         self.copy(tensor, target)
         return target
 
@@ -120,14 +131,14 @@ class Lowering:
         shape, dtype = self.shape(name), self.dtype(name)
         if (place is None and over is not None and over.buffer.space is Space.ARENA and over.contiguous and over.shape == shape
                 and over.dtype == dtype and over.buffer.readers == 1):
-            self.tensors[name] = over.viewed(name, shape, over.strides)
+            self.alias(name, over)
             return self.tensors[name]
         self.tensors[name] = tensor = self.scratch(shape, dtype, name)
         return tensor
 
     def alias(self, name: str, tensor: Tensor) -> None:
-        """The result is a view of an operand."""
-        self.tensors[name] = tensor
+        """Makes a result a view of an operand."""
+        self.tensors[name] = tensor.named(name)
 
     def scratch(self, shape: Shape, dtype: np.dtype[Any] | type[Any], name: str = "") -> Tensor:
         """Fresh arena memory."""
@@ -178,10 +189,6 @@ class Lowering:
                  for size, s, t in zip(sizes[:outer], from_, to, strict=False)]
         self.emit("copies:copy_deep", (source,), (target,), op="copy", itemsize=target.itemsize, sizes=sizes[outer:],
                   source_by=from_[outer:], target_by=to[outer:], outer=outer, more=chain.from_iterable(loops))
-
-    def place(self, name: str, tensor: Tensor) -> None:
-        """Requests that a value be written to `tensor`."""
-        self.places[name] = tensor
 
 
 def copy_words(source: Tensor, target: Tensor) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from cervello.native.frontend.opset_upgrade import normalise
 from cervello.native.graph.budget import MOST_ROW_BYTES, budget
 from cervello.native.graph.dims import Affine, Shape, product
 from cervello.native.graph.graph import Graph
-from cervello.native.graph.tensors import Buffer, Space, dense
+from cervello.native.graph.tensors import Buffer, Space, Tensor, dense
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lower_graph import lower_graph
 from cervello.native.lowering.lowering import Lowering
@@ -144,9 +144,8 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         assert value.shape is not None
         assert port.dtype is not None
         axis = batching.axes[port.name]
-        buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
-        lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)
-        buffer.readers = lowering.uses[port.name]
+        lowering.tensors[port.name] = tensor = _callers_array(port.name, port.dtype, value.shape, Space.INPUT, index)
+        tensor.buffer.readers = lowering.uses[port.name]
         sizes = of_row(opened.get(port.name, {}), file_axes[port.name])
         inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
     dynamic_outputs = []
@@ -159,13 +158,17 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         axis = _output_axis(value, batching, reading.axes.get(name), 0 in moving)
         sizes = of_row(moving, None if batching.lifted or axis == -1 else axis)
         spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis, open_axes=sizes)
-        lowering.place(name, movement.output_tensor(name, value.dtype, value.shape, len(outputs)))
+        lowering.places[name] = _callers_array(name, value.dtype, value.shape, Space.OUTPUT, len(outputs))
         outputs.append(spec)
     for name in running:
         value = values[name]
         if value.data is not None and value.from_input:
             lowering.tensor(name)
     return lowering, inputs, outputs, dynamic_outputs
+
+
+def _callers_array(name: str, dtype: np.dtype[Any], shape: Shape, space: Space, index: int) -> Tensor:
+    return dense(name, dtype, shape, Buffer(name, space, product(shape) * dtype.itemsize, index))
 
 
 def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> BuildResult:

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.dims import Dim
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.kernels.schemas import ATTEND_OP
-from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
+from cervello.native.lowering.loop_nests import broadcast_strides, collapse, leading_strides, padded
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.registry import lowers
 from cervello.native.lowering.rules.elementwise import BINARY
 from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_for
 from cervello.native.lowering.rules.reductions import turned_floats
@@ -33,7 +32,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
     target = _target(lowering, node.outputs[0], q)
     others = [_dense(lowering, name) for name in node.inputs[3:]]
     spread = [broadcast_strides(other, shape) for other in others]
-    strides = [_lead(tensor, lead) for tensor in (q, k, v, target)] + [each[:-2] for each in spread]
+    strides = [leading_strides(tensor, lead) for tensor in (q, k, v, target)] + [each[:-2] for each in spread]
     sizes, steps = padded(*collapse(lead, strides), 3)
     m, n, d, dv = (int(size) for size in (*shape[-2:], q.shape[-1], v.shape[-1]))
     ops: list[Any] = []
@@ -58,17 +57,10 @@ def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:
     expanded = any(stride == 0 and size != 1 for size, stride in zip(q.shape, q.strides, strict=True))  # rows of q share their memory
     if not free or expanded or q.shape != lowering.shape(name) or q.strides[-1] != 4:
         return lowering.output(name)
-    lowering.alias(name, q.viewed(name, q.shape, q.strides))
+    lowering.alias(name, q)
     return lowering.tensors[name]
 
 
 def _dense(lowering: Lowering, name: str) -> Tensor:
     tensor = lowering.tensor(name)
     return tensor if not tensor.shape or tensor.shape[-1] == 1 or tensor.strides[-1] == 4 else lowering.contiguous(tensor)
-
-
-def _lead(tensor: Tensor, lead: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
-    if len(part.shape) > len(lead):
-        raise NoKernelError("more leading axes than the scores have")
-    return broadcast_strides(part, lead)

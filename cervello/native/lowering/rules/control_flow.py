@@ -12,7 +12,7 @@ import numpy as np
 
 from cervello.native.frontend.control_flow import BRANCH, JOINED, LOOP_BEGIN, LOOP_END, OTHERWISE
 from cervello.native.graph.graph import Node
-from cervello.native.graph.tensors import LABEL, Jump, Step, Tensor
+from cervello.native.graph.tensors import LABEL, Jump, Step
 from cervello.native.lowering.lowering import Lowering, copy_words
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.control_flow import ENDLESS
@@ -89,7 +89,7 @@ def _turns(lowering: Lowering, node: Node) -> None:
     for i, name in enumerate(node.inputs[2 + n_states:]):
         sequence, element = lowering.tensor(name), lowering.output(taken[n_states + i])
         axis = node.attributes["axes"][i] % len(sequence.shape)
-        one = _without(sequence, axis)
+        one = sequence.picked(axis)
         lowering.emit("control_flow:scan_read", (sequence, both), (element,), length=sequence.shape[axis],
                       element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(one, element))
 
@@ -104,7 +104,7 @@ def _turned(lowering: Lowering, node: Node) -> None:
         if result:
             element, sequence = lowering.tensor(name), lowering.output(result, contiguous=False)
             axis = axes[i] % len(sequence.shape)
-            one = _without(sequence, axis)
+            one = sequence.picked(axis)
             lowering.emit("control_flow:scan_write", (element, both), (sequence,), length=sequence.shape[axis],
                           element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(element, one))
             loop.begin.keeps += (sequence,)  # it fills turn by turn
@@ -126,10 +126,3 @@ def _turned(lowering: Lowering, node: Node) -> None:
     for name, state in zip(node.outputs, states, strict=False):
         if name:
             lowering.alias(name, state)
-
-
-def _without(tensor: Tensor, axis: int) -> Tensor:
-    """Its first element along an axis."""
-    return tensor.viewed(tensor.name, (*tensor.shape[:axis], *tensor.shape[axis + 1:]),
-                         (*tensor.strides[:axis], *tensor.strides[axis + 1:]))
-

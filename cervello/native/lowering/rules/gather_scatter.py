@@ -9,10 +9,10 @@ import numpy as np
 from cervello.native.graph.dims import Affine, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor
-from cervello.native.lowering.loop_nests import collapse, padded
+from cervello.native.lowering.loop_nests import collapse, fixed, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-from cervello.native.lowering.rules.reductions import _last_axis
+from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 
 F32 = np.dtype(np.float32)
@@ -50,8 +50,7 @@ def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict
 def _gather_elements(lowering: Lowering, node: Node) -> None:
     data, indices = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1])
     axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
-    if isinstance(data.shape[axis], Affine):
-        raise NoKernelError("rows picked across the batch")
+    fixed(data.shape[axis], "rows picked across the batch")
     target = lowering.output(node.outputs[0])
     lowering.emit("gather_scatter:gather_elements", (data, indices), (target,), **_by_element(data, indices, target, axis))
 
@@ -60,8 +59,7 @@ def _gather_elements(lowering: Lowering, node: Node) -> None:
 def _scatter_elements(lowering: Lowering, node: Node) -> None:
     data, indices, updates = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1]), lowering.tensor(node.inputs[2])
     axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
-    if isinstance(data.shape[axis], Affine):
-        raise NoKernelError("rows placed across the batch")
+    fixed(data.shape[axis], "rows placed across the batch")
     mode = _mode(node, data)
     target = _copied(lowering, data, node.outputs[0])
     lowering.emit("gather_scatter:scatter_elements", (updates, indices), (target,), **_by_element(target, indices, updates, axis), **mode)
@@ -77,11 +75,9 @@ def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> di
     """The words that say how tuples of indices name blocks of a contiguous tensor, by name."""
     depth = indices.shape[-1]
     lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
-    if isinstance(depth, Affine) or depth > _DEPTH or depth > len(rest):
+    if isinstance(depth, Affine) or depth > _DEPTH:
         raise NoKernelError(f"tuples of {depth} indices")
-    named = rest[:depth]
-    if any(isinstance(size, Affine) for size in named):
-        raise NoKernelError("rows picked across the batch")
+    named = [fixed(size, "rows picked across the batch") for size in rest[:depth]]
     idle = [0] * (_DEPTH - depth)
     return {"batches": product(lead), "tuples": product(indices.shape[batch_axes:-1]), "depth": depth, "index_bytes": indices.itemsize,
             "block": product(rest[depth:]) * whole.itemsize, "batch_by": product(rest) * whole.itemsize, "sizes": [*named, *idle],
@@ -107,22 +103,16 @@ def _scatter_nd(lowering: Lowering, node: Node) -> None:
 
 @lowers("TopK")
 def _top_k(lowering: Lowering, node: Node) -> None:
-    source = lowering.tensor(node.inputs[0])
-    if source.dtype != F32:
-        raise NoKernelError(f"no kernel for {source.dtype}")
+    source = lowering.float_tensor(node.inputs[0])
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
-    n = source.shape[axis]
-    if isinstance(n, Affine):
-        raise NoKernelError("rows compared across the batch")
-    ready, order = _last_axis(lowering, source, axis)
+    n = fixed(source.shape[axis], "rows compared across the batch")
+    ready, back = with_axis_last(lowering, source, axis)
     ready = lowering.contiguous(ready)
     k = lowering.shape(node.outputs[0] or node.outputs[1])[axis]
     shape = (*ready.shape[:-1], k)
     values, places = lowering.scratch(shape, F32), lowering.scratch(shape, np.int64)
     lowering.emit("gather_scatter:top_k", (ready,), (values, places), rows=product(ready.shape[:-1]), n=n, k=k,
                   largest=node.attributes.get("largest", 1))
-    back = list(range(len(shape))) if order is None else [order.index(i) for i in range(len(shape))]
     for name, found in zip(node.outputs, (values, places), strict=False):
         if name:
-            view = found.viewed(name, tuple(found.shape[i] for i in back), tuple(found.strides[i] for i in back))
-            lowering.alias(name, view)
+            lowering.alias(name, found.transposed(back))

@@ -12,12 +12,12 @@ import numpy as np
 
 from cervello.native.graph.dims import product
 from cervello.native.graph.graph import Node
-from cervello.native.graph.tensors import Tensor, dense_strides
+from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import emit_gemm
 from cervello.native.lowering.rules.movement import emit_picked
-from cervello.native.lowering.rules.reductions import _last_axis
+from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 from cervello.native.shapes.rules.resizing import operands, plan_axes
 
@@ -86,7 +86,7 @@ def weights(node: Node, where: Array, old: int, scale: float) -> Array:
 @lowers("Resize", "Upsample")
 def _resize(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
-    values = [lowering.value(i) if i else None for i in node.inputs[1:]]
+    values = [lowering.values[i] if i else None for i in node.inputs[1:]]
     scales, sizes, roi = operands(node, values)
     mode = node.attributes.get("mode", "nearest")
     crops = node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
@@ -114,19 +114,15 @@ def _resize(lowering: Lowering, node: Node) -> None:
         found = _mixed(lowering, found, axis, matrix.astype(F32))
     if outside and any(gone.any() for _, gone in outside) and node.attributes.get("extrapolation_value", 0.0):
         raise NoKernelError("an extrapolation value that is not 0")
-    lowering.alias(name, found.viewed(name, found.shape, found.strides))
+    lowering.alias(name, found)
 
 
 def _mixed(lowering: Lowering, source: Tensor, axis: int, matrix: Array) -> Tensor:
     """The axis multiplied by a matrix [old, new]."""
-    ready, order = _last_axis(lowering, source, axis)
+    ready, back = with_axis_last(lowering, source, axis)
     flat = lowering.contiguous(ready)
     rows = product(flat.shape[:-1])
     target = lowering.scratch((*flat.shape[:-1], matrix.shape[1]), F32)
-    views = [tensor.viewed(tensor.name, (rows, width), dense_strides((rows, width), 4))
-             for tensor, width in ((flat, matrix.shape[0]), (target, matrix.shape[1]))]
+    views = [tensor.dense_view((rows, width)) for tensor, width in ((flat, matrix.shape[0]), (target, matrix.shape[1]))]
     emit_gemm(lowering, views[0], matrix, None, views[1], None, rows)
-    if order is None:
-        return target
-    back = [order.index(i) for i in range(len(order))]
-    return target.viewed(target.name, tuple(target.shape[i] for i in back), tuple(target.strides[i] for i in back))
+    return target.transposed(back)

@@ -13,13 +13,13 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.frontend.trees import FOREST
-from cervello.native.graph.dims import Affine, written
+from cervello.native.graph.dims import written
 from cervello.native.graph.forest import EQUAL, GREATER, LESS, UNORDERED, Forest
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Weight
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
 Array = np.ndarray[Any, Any]
@@ -39,10 +39,7 @@ def _shape(node: Node, x: Value) -> Result:
 @lowers("Trees")
 def _lower(lowering: Lowering, node: Node) -> None:
     forest: Forest = node.attributes[FOREST]
-    x = lowering.tensor(node.inputs[0])
-    x = lowering.contiguous(x, 1)
-    if isinstance(x.shape[1], Affine):
-        raise NoKernelError("features that grow with the batch")
+    x = lowering.contiguous(lowering.tensor(node.inputs[0]), 1)
     result = lowering.output(node.outputs[0])
     block = (_BLOCK, forest.n_targets)
     arrays: dict[str, Any] = {name: Weight(getattr(forest, name)) for name in ("nodes", "roots", "starts", "targets", "values")}
