@@ -16,7 +16,7 @@ def _axes(x: Array, axes: Array | None, node: Node) -> tuple[int, ...] | None:
     return tuple(int(a) for a in axes)
 
 
-def _extreme(function: Any, sign: int) -> Function:
+def _extreme(function: Function, sign: int) -> Function:
     """The largest or smallest; of nothing, what every other number is larger or smaller than."""
     def reduce(x: Array, axis: Any, keepdims: bool) -> Array:
         if x.dtype == object or x.size:
@@ -37,35 +37,24 @@ def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
     return np.asarray(total if keepdims else total.squeeze(axis))
 
 
-def _reductions() -> None:
-    def product(x: Array, axis: Any, keepdims: bool) -> Array:
-        return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
+def _reducer(function: Function) -> Function:
+    def reduce(node: Node, x: Array, axes: Array | None = None) -> Array:
+        axis = _axes(x, axes, node)
+        if axis == ():
+            return x
+        result = np.asarray(function(x, axis=axis, keepdims=bool(node.attributes.get("keepdims", 1))))
+        return result if x.dtype == object else result.astype(x.dtype)
 
-    def reducer(function: Any) -> Function:
-        def reduce(node: Node, x: Array, axes: Array | None = None) -> Array:
-            axis = _axes(x, axes, node)
-            if axis == ():
-                return x
-            result = function(x, axis=axis, keepdims=bool(node.attributes.get("keepdims", 1)))
-            return np.asarray(result) if x.dtype == object else np.asarray(result).astype(x.dtype)
-        return reduce
-
-    for op, function in {
-        "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": _extreme(np.max, -1),
-        "ReduceMin": _extreme(np.min, 1), "ReduceProd": product,
-        "ReduceL1": lambda x, **k: np.sum(np.abs(x), **k), "ReduceL2": lambda x, **k: np.sqrt(np.sum(x * x, **k)),
-        "ReduceSumSquare": lambda x, **k: np.sum(x * x, **k), "ReduceLogSum": lambda x, **k: np.log(np.sum(x, **k)),
-        "ReduceLogSumExp": _log_sum_exp,
-    }.items():
-        NUMPY[op] = reducer(function)
+    return reduce
 
 
-_reductions()
-
-
-@host("MatMul")
-def _matmul(node: Node, a: Array, b: Array) -> Array:
-    return np.asarray(np.matmul(a, b))
+_REDUCTIONS: dict[str, Function] = {
+    "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": _extreme(np.max, -1), "ReduceMin": _extreme(np.min, 1),
+    "ReduceProd": lambda x, **k: np.prod(x, dtype=x.dtype, **k), "ReduceL1": lambda x, **k: np.sum(np.abs(x), **k),
+    "ReduceL2": lambda x, **k: np.sqrt(np.sum(x * x, **k)), "ReduceSumSquare": lambda x, **k: np.sum(x * x, **k),
+    "ReduceLogSum": lambda x, **k: np.log(np.sum(x, **k)), "ReduceLogSumExp": _log_sum_exp}
+NUMPY |= {op: _reducer(function) for op, function in _REDUCTIONS.items()}
+NUMPY["MatMul"] = lambda node, a, b: np.matmul(a, b)
 
 
 @host("Gemm")

@@ -12,13 +12,8 @@ from cervello.native.memory.extents.spans import Span, walked
 _COUNTER, _FLAG = (0, 16), (0, 1)
 
 
-@kernel("control_flow:label")
-def _label(w: Any) -> Mapping[str, Span]:
-    return {}
-
-
-@kernel("control_flow:jump")
-def _jump(w: Any) -> Mapping[str, Span]:
+@kernel("control_flow:label control_flow:jump")
+def _nothing(w: Any) -> Mapping[str, Span]:
     return {}
 
 

@@ -32,31 +32,32 @@ def in_place_activation(w: Any) -> None:
         block_spans(w.activation, 1, 0, w.more)
 
 
+def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any]) -> Mapping[str, Span]:
+    """A block over the elements of these operands, in the loops around it."""
+    spans = zip(("target", *sources), block_spans(w.block, len(sources), w.count, parameters), strict=True)
+    return {name: walked(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
+
+
 @kernel("maps:map1")
 def _map1(w: Any) -> Mapping[str, Span]:
-    target, source = block_spans(w.block, 1, w.count, w.more)
-    return {"source": walked(source, w.sizes, w.source_by), "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, ["source"], w.more)
 
 
 @kernel("maps:map2")
 def _map2(w: Any) -> Mapping[str, Span]:
-    target, a, b = block_spans(w.block, 2, w.count, w.more)
-    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, "ab", w.more)
 
 
 @kernel("maps:map2_then")
 def _map2_then(w: Any) -> Mapping[str, Span]:
     expect(w.block.each, "a block on float32", w.block)
     in_place_activation(w)
-    target, a, b = block_spans(w.block, 2, w.count, [w.mask])
-    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, "ab", [w.mask])
 
 
 @kernel("maps:map3")
 def _map3(w: Any) -> Mapping[str, Span]:
-    target, a, b, c = block_spans(w.block, 3, w.count, w.more)
-    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "c": walked(c, w.sizes, w.c_by),
-            "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, "abc", w.more)
 
 
 def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span]:

@@ -64,12 +64,7 @@ def _weights(w: Any, columns: int) -> dict[str, Span]:
     return {"weights": dense(columns * w.k * 4), "bias": dense(columns * 4), "offsets": dense(w.k * 8)}
 
 
-@kernel("pooling:max_pool")
-def _max_pool(w: Any) -> Mapping[str, Span]:
+@kernel("pooling:max_pool pooling:average_pool")
+def _pool(w: Any) -> Mapping[str, Span]:
     return {"x": walked((0, 4), [w.images, w.channels, w.height, w.width], w.x_by), "row": dense(w.width * 4),
             "y": walked((0, 4), [w.images, w.channels, w.out_height, w.out_width], w.y_by)}
-
-
-@kernel("pooling:average_pool")
-def _average_pool(w: Any) -> Mapping[str, Span]:
-    return _max_pool(w)
