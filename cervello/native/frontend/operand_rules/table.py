@@ -50,6 +50,10 @@ class Operands:
             raise Unsettled
         return shape
 
+    def shape_or_none(self, index: int) -> Shape | None:
+        """The shape of an operand; None where it is absent or only the run can tell."""
+        return self.value(index).shape if self.given(index) else None
+
     def data(self, index: int) -> Array:
         """The data of an operand that is known ahead and holds no sizes that depend on N."""
         data = self.value(index).constant
@@ -76,28 +80,26 @@ class Operands:
 
     def has_shape(self, index: int, name: str, expected: Shape) -> None:
         """Checks an operand that may be absent, or of a shape that only the run can tell."""
-        if self.given(index) and self.value(index).shape not in (None, tuple(expected)):
+        if self.shape_or_none(index) not in (None, tuple(expected)):
             self.fail(f"{name} of shape {written(expected)}", written(self.shape(index)))
 
     def has_one(self, index: int, name: str) -> None:
         """Checks that an operand, where given, is one number."""
-        if self.given(index) and self.value(index).shape is not None and product_or_none(self.shape(index)) != 1:
-            self.fail(f"one number as {name}", written(self.shape(index)))
+        shape = self.shape_or_none(index)
+        if shape is not None and product_or_none(shape) != 1:
+            self.fail(f"one number as {name}", written(shape))
 
     def is_list(self, index: int, name: str, length: Dim | None = None) -> None:
         """Checks that an operand, where given, has one axis, of a certain length."""
-        if not self.given(index) or self.value(index).shape is None:
-            return
-        shape = self.shape(index)
-        if len(shape) != 1 or (length is not None and shape != (length,)):
+        shape = self.shape_or_none(index)
+        if shape is not None and (len(shape) != 1 or (length is not None and shape != (length,))):
             self.fail(f"{name} of shape ({'n' if length is None else length},)", written(shape))
 
     def spreads(self, index: int, name: str, to: Shape) -> None:
         """Checks that an operand, where given, broadcasts to a shape and no further."""
-        if not self.given(index) or self.value(index).shape is None:
-            return
-        shape = self.shape(index)
-        if len(shape) > len(to) or any(have not in (1, size) for have, size in zip(shape[::-1], to[::-1], strict=False)):
+        shape = self.shape_or_none(index)
+        if shape is not None and (len(shape) > len(to) or any(have not in (1, size) for have, size in zip(shape[::-1], to[::-1],
+                                                                                                          strict=False))):
             self.fail(f"{name} of a shape that broadcasts to {written(to)}", written(shape))
 
     def axis(self, rank: int, default: int | None = None, end: bool = False) -> int:

@@ -74,11 +74,6 @@ def _pool(o: Operands) -> None:
         o.fail(f"pads below the kernel's {reach}", list(pads))
 
 
-@operands_of("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def _global_pool(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
-
-
 @operands_of("CenterCropPad")
 def _center_crop_pad(o: Operands) -> None:
     rank, axes = o.rank(0, "a picture", 1), o.attribute("axes")
