@@ -19,7 +19,7 @@ from cervello.native.graph.dims import Shape
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.values import Array, Value, known
 from cervello.native.shapes.control_flow import ENDLESS, ending, never_run
-from cervello.native.shapes.infer_shapes import results
+from cervello.native.shapes.infer_shapes import given_values, results
 
 _MOST_TURNS = 2048
 _MOST_NODES = 64  # that a condition depends on
@@ -34,10 +34,7 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     """
     if not any(node.op == LOOP_END and node.inputs[3] for node in graph.nodes):
         return graph
-    values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data, data.dtype == object)
-                                                              for name, data in graph.constants.items()}}
-    for port in graph.inputs:
-        values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+    values = given_values(graph, shapes)
     nodes, constants = list(graph.nodes), dict(graph.constants)
     begun: dict[str, int] = {}
     until = ""  # end of a segment that never runs

@@ -45,11 +45,7 @@ def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict
       shapes: the shape of every input, with N where the batch is.
       settled: see `flow_values`.
     """
-    values: dict[str, Value] = {"": Value("", None, None)}
-    for name, data in graph.constants.items():
-        values[name] = known(name, data, data.dtype == object)
-    for port in graph.inputs:
-        values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+    values = given_values(graph, shapes)
     until = ""  # ends a stretch that never runs
     for node in graph.nodes:
         if never_run(node, until):
@@ -59,6 +55,12 @@ def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict
             values[value.name] = value
         until = ending(node, values)
     return values
+
+
+def given_values(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Value]:
+    """Constants and inputs by name, with "" for what is absent."""
+    values = {"": Value("", None, None), **{name: known(name, data, data.dtype == object) for name, data in graph.constants.items()}}
+    return values | {port.name: Value(port.name, shapes[port.name], port.dtype) for port in graph.inputs}
 
 
 def results(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:
