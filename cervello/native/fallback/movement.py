@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.native.fallback.table import NUMPY, Array, host
+from cervello.native.fallback.table import NUMPY, host
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import Array, host
+from cervello.native.fallback.table import host
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.windows import Window, geometry
 

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 
-Array = np.ndarray[Any, Any]
 Runner = Callable[[Node, list[Array | None]], list[Array]]
 RowAxis = tuple[int, int]  # the axis that holds rows, and how many stretches of rows follow each other on it
 NARROW = (np.dtype(np.float16), np.dtype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)))
-_F32 = np.dtype(np.float32)
 
 # Ops that move elements, compare them, or give for each the exact result rounded once: all rows at once, in their own type.
 _EXACT = frozenset({
@@ -41,7 +40,7 @@ def run_wide(run: Runner, node: Node, arrays: list[Array | None]) -> list[Array]
     narrow = [a is not None and a.dtype in NARROW for a in arrays]
     if not any(narrow) or node.op in _EXACT or node.op in _OWN_TYPE or node.domain:
         return run(node, arrays)
-    results = run(node, [a.astype(_F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
+    results = run(node, [a.astype(F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
     types = _result_types(node, arrays)
     with np.errstate(over="ignore"):
         return [result if dtype is None else result.astype(dtype) for result, dtype in zip(results, types, strict=True)]

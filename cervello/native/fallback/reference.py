@@ -13,6 +13,7 @@ import onnx
 
 from cervello.errors import UnsupportedError
 from cervello.native.fallback.precision import run_wide
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
@@ -30,7 +31,7 @@ def distrusted(node: Node) -> str:
     return "lengths of keys beside is_causal" if causal and any(node.inputs[6:]) else ""
 
 
-def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
+def run_reference(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Runs one node on arrays; 16-bit floats are computed in float32.
 
     Raises:
@@ -39,7 +40,7 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
     return run_wide(_run, node, inputs)
 
 
-def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
+def _run(node: Node, inputs: list[Array | None]) -> list[Array]:
     from onnx.reference import ReferenceEvaluator  # slow to import, rarely needed
 
     if node.op in NEVER:
@@ -52,7 +53,7 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
     proto = as_proto(node, names, outputs)
 
-    def described(name: str, array: np.ndarray[Any, Any]) -> onnx.ValueInfoProto:
+    def described(name: str, array: Array) -> onnx.ValueInfoProto:
         return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
 
     graph = onnx.helper.make_graph(
@@ -70,7 +71,7 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
     return [np.asarray(next(found)) if name else np.zeros(0, np.float32) for name in outputs]
 
 
-def _quotients(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any] | None]:
+def _quotients(node: Node, inputs: list[Array | None]) -> list[Array | None]:
     """A quantisation's operands, divided by the scale and with scale 1: the implementation wraps quotients that int32 cannot hold."""
     x, scale, *rest = inputs
     if x is None or scale is None or node.attributes.get("precision") or (rest and rest[0] is not None and "float" in rest[0].dtype.name) \

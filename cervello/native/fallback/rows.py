@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import NUMPY, Array, Function, host
+from cervello.native.fallback.table import NUMPY, Function, host
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from cervello.native.fallback.precision import run_wide
 from cervello.native.graph.dims import Affine, NotAffine, parts
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
-Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
 NUMPY: dict[str, Function] = {}
 _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")

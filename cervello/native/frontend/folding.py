@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from cervello.native.fallback import NUMPY
 from cervello.native.graph.budget import current
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
-Array = np.ndarray[Any, Any]
 MOST_ELEMENTS = 1 << 26  # of one constant, unless its operands have more
 _SMALL = 64  # elements that are not counted: as many as there are nodes
 _INTERPRETED = 1 << 14  # what an element of an op costs that onnx's reference runs as a loop in Python

@@ -17,6 +17,7 @@ from cervello.native.frontend.control_flow import FLOW
 from cervello.native.frontend.op_schema import check_signature
 from cervello.native.frontend.tensor_data import read_array
 from cervello.native.frontend.trees import ML
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import CALL, Body, Node
 
 _NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
@@ -40,19 +41,19 @@ class NodeReader:
         self._inner = count(_FIRST_INNER)
         self._left = _MOST_INNER
         self._depth = 0  # of sub-graphs
-        self._external: dict[Any, np.ndarray[Any, Any]] = {}  # stretches of files beside the model
+        self._external: dict[Any, Array] = {}  # stretches of files beside the model
         self._stretches: dict[str, tuple[int, int]] = {}  # bytes read of each file, and the last of them
         self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # values by attribute, so that calls of one function share them
 
     def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
-              declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, np.ndarray[Any, Any]]]:
+              declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, Array]]:
         """Nodes and constants.
 
         Args:
           given: attributes of the call, inside a function.
         """
         name = self._name
-        constants: dict[str, np.ndarray[Any, Any]] = {}
+        constants: dict[str, Array] = {}
         for tensor in initializers:
             _check_new(tensor.name, constants, f"model {name!r}, initializer")
             if self._calls:
@@ -81,7 +82,7 @@ class NodeReader:
             check_signature(f"model {name!r}", nodes[-1])
         return nodes, constants
 
-    def _array(self, tensor: onnx.TensorProto, where: str) -> np.ndarray[Any, Any]:
+    def _array(self, tensor: onnx.TensorProto, where: str) -> Array:
         """A tensor's data. A stretch of a file beside the model is read once; of stretches that overlap, no more than twice the file: a
         few bytes in the model can ask for all of it any number of times."""
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -255,7 +256,7 @@ def _attribute(attribute: onnx.AttributeProto, folders: tuple[Path, ...], where:
     return value
 
 
-def _constant(node: onnx.NodeProto, attributes: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
+def _constant(node: onnx.NodeProto, attributes: Mapping[str, Any], name: str) -> Array:
     for attribute, value in attributes.items():
         if attribute == "value":
             return np.asarray(value)

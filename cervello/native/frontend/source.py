@@ -18,9 +18,9 @@ import onnx
 from cervello.errors import ConfigurationError, FormatError
 from cervello.native.frontend.importer import Source, read
 from cervello.native.frontend.renaming import renamed
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph
 
-Array = np.ndarray[Any, Any]
 _NAMES_SHOWN = 8
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Body, Graph, Node
 
 Numbers = dict[str, int]  # of values, in the order in which they come up
-Constants = Mapping[str, np.ndarray[Any, Any]]
+Constants = Mapping[str, Array]
 
 
 def structure_hash(graph: Graph) -> str:
@@ -43,7 +44,7 @@ def _value(name: str, constants: Constants, numbers: Numbers) -> Any:
     return _number(name, numbers) if name else None
 
 
-def _kind(array: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...]]:
+def _kind(array: Array) -> tuple[str, tuple[int, ...]]:
     return str(array.dtype), array.shape
 
 

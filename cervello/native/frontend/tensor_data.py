@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from cervello.errors import FormatError, MissingFileError, ModelError, UnsupportedError
+from cervello.native.graph.dtypes import Array
 
 
 def data_folders(path: Path) -> tuple[Path, ...]:
@@ -21,7 +21,7 @@ def data_folders(path: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((path.parent.resolve(), path.resolve().parent)))
 
 
-def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> np.ndarray[Any, Any]:
+def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> Array:
     """A tensor's data.
 
     Args:
@@ -45,7 +45,7 @@ def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) 
                           f"({error})") from error
 
 
-def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> np.ndarray[Any, Any]:
+def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> Array:
     """Reads weights kept beside the model: never outside the model's own folders."""
     facts = {entry.key: entry.value for entry in tensor.external_data}
     location = facts.get("location", "")

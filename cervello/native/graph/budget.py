@@ -11,11 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import UnsupportedError
+from cervello.native.graph.dtypes import Array
 
-Array = np.ndarray[Any, Any]
 MOST_ROW_BYTES = 1 << 29  # of values; no policy is near it; a few damaged bytes ask for any number
 _MOST_BYTES = 1 << 28  # beside so many times the bytes of the file's own constants:
 _TIMES_BYTES = 32

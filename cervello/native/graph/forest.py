@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from cervello.native.graph.dtypes import Array
+
 LESS, EQUAL, GREATER, UNORDERED = 1, 2, 4, 8  # what a value is to a threshold; a NaN is unordered
 NODE = np.dtype([("threshold", np.float64), ("feature", np.int32), ("outcomes", np.int32), ("yes", np.int32), ("no", np.int32)])
 

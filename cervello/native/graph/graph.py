@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
+
 CALL = "(the function's nodes)"
 
 
@@ -47,7 +49,7 @@ class Body:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
-    constants: Mapping[str, np.ndarray[Any, Any]]
+    constants: Mapping[str, Array]
 
     def own(self) -> set[str]:
         """The names it defines."""
@@ -76,12 +78,12 @@ class Graph:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     nodes: tuple[Node, ...]
-    constants: Mapping[str, np.ndarray[Any, Any]]
+    constants: Mapping[str, Array]
     opset: int
     producer: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def bound(self, values: Mapping[str, np.ndarray[Any, Any]]) -> Graph:
+    def bound(self, values: Mapping[str, Array]) -> Graph:
         """The graph with inputs of fixed values, which become constants."""
         if not values:
             return self

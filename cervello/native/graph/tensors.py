@@ -14,8 +14,7 @@ import numpy as np
 
 from cervello.native.graph.budget import current
 from cervello.native.graph.dims import Dim, NotAffine, Shape, parts, product
-
-Array = np.ndarray[Any, Any]
+from cervello.native.graph.dtypes import Array
 
 
 class Space(Enum):

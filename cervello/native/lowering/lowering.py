@@ -17,6 +17,7 @@ import numpy as np
 from cervello.native.fallback.table import symbolic
 from cervello.native.graph.budget import current
 from cervello.native.graph.dims import NotAffine, Shape, product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.graph.values import Value
@@ -26,7 +27,6 @@ from cervello.native.lowering.loop_nests import broadcast_strides, collapse, pad
 from cervello.native.lowering.registry import NoKernelError
 
 _COPY_LOOPS = 5  # of `kernels.copies.copy_strided`
-F32 = np.dtype(np.float32)
 
 
 class Lowering:
@@ -58,7 +58,7 @@ class Lowering:
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
-    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+    def constant(self, name: str) -> Array | None:
         """The data of a constant value; None if it is not constant or absent."""
         return self.values[name].constant if name else None
 
@@ -97,7 +97,7 @@ class Lowering:
             raise NoKernelError(f"no kernel for {tensor.dtype}")
         return tensor
 
-    def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
+    def stored(self, name: str, data: Array) -> Tensor:
         """A constant as a tensor."""
         current().take(f"constant {name!r}", data.nbytes)
         data = np.ascontiguousarray(data).reshape(data.shape)  # a scalar stays one

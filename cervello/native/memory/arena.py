@@ -5,11 +5,11 @@ is still in the core's cache. An arena far larger than recent requests shrinks; 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
 from cervello.high_water import KEPT_BYTES, USES, HighWater
+from cervello.native.graph.dtypes import Array
 
 _ALIGNMENT = 64
 _idle: list[Arena] = []  # most recently used last
@@ -27,7 +27,7 @@ class Arena:
     __slots__ = ("_memory", "_water", "address", "room")
 
     def __init__(self) -> None:
-        self._memory: np.ndarray[Any, Any] = np.empty(0, np.uint8)
+        self._memory: Array = np.empty(0, np.uint8)
         self._water = HighWater()
         self.address = self.room = 0
 

@@ -10,10 +10,9 @@ import numpy as np
 import onnx
 
 from cervello.native.graph.dims import Affine, Dim, Shape
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
-
-Array = np.ndarray[Any, Any]
 
 
 class GraphBuilder:

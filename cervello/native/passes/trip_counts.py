@@ -16,8 +16,9 @@ from cervello.native.fallback import NUMPY, run_numpy
 from cervello.native.frontend.control_flow import LOOP_BEGIN, LOOP_END
 from cervello.native.graph.budget import current
 from cervello.native.graph.dims import Shape
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.values import Array, Value, known
+from cervello.native.graph.values import Value, known
 from cervello.native.shapes.control_flow import ENDLESS, ending, never_run
 from cervello.native.shapes.infer_shapes import given_values, results
 

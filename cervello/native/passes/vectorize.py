@@ -16,13 +16,13 @@ import onnx
 
 from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Shape, product
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, REDUCTIONS
 from cervello.native.passes.dynamic_batch import StaticBatchError
 from cervello.native.shapes.infer_shapes import given_values, results
 
-Array = np.ndarray[Any, Any]
 Form = Callable[["_Vectorizer", Node], None]
 _FORMS: dict[str, Form] = {}
 

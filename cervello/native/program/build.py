@@ -46,7 +46,6 @@ from cervello.native.program.encode import Program
 from cervello.native.program.encode import build as encode
 from cervello.spec import PolicySpec, Specs, TensorSpec
 
-Array = np.ndarray[Any, Any]
 _RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # kernels that draw random numbers
 
 

@@ -16,13 +16,13 @@ import numpy as np
 from cervello.codegen import entry, linker
 from cervello.errors import ExecutionError
 from cervello.native.graph.dims import parts
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, PackedWeight, Space, Step, Tensor, Weight
 from cervello.native.kernels import abi
 from cervello.native.lowering.rules.host import HostCall
 from cervello.native.memory.arena_plan import Layout
 from cervello.native.memory.weights import Weights
 
-Array = np.ndarray[Any, Any]
 _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
 _REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from cervello.errors import CervelloError, ConfigurationError
 from cervello.native.frontend.importer import Source, read
+from cervello.native.graph.dtypes import Array
 from cervello.native.model import Model
 from cervello.spec import Specs
 
-Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 TOLERANCE = 1e-4
 

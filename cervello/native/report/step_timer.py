@@ -15,15 +15,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from cervello.native.execution.context import ExecutionContext, operand_view, run_host, run_mixed, set_arrays
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.kernels import abi
 from cervello.native.model import Model
 from cervello.native.program.encode import Plan
 
-Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]  # rounds done, of how many
 _BLOCK_S = 2e-4  # a measurement lasts this long or one call, so that the clock's own 50 ns do not count
 _LEAST_S = 1e-10  # of a step that seems no slower than an empty stretch

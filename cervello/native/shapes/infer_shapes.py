@@ -21,8 +21,9 @@ from cervello.native.frontend.operand_rules import check_operands
 from cervello.native.frontend.schema_inference import Inferred, infer_by_schema
 from cervello.native.graph.budget import MOST_ROW_BYTES
 from cervello.native.graph.dims import NotAffine, Shape, at, parts, product, written
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.values import Array, Value, known
+from cervello.native.graph.values import Value, known
 from cervello.native.shapes.control_flow import ending, flow_values, never_run
 from cervello.native.shapes.rules import movement as _moved  # noqa: F401  (registers its rules)
 from cervello.native.shapes.rules import resizing as _resized  # noqa: F401  (registers its rules)

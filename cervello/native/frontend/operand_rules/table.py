@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
-import numpy as np
-
 from cervello.errors import GraphError
 from cervello.native.graph.dims import Dim, Shape, parts, product, written
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 
-Array = np.ndarray[Any, Any]
 _MOST = 1 << 31  # of strides, pads and their like
 
 

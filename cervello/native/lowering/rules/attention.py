@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.kernels.schemas import ATTEND_OP
@@ -17,7 +16,6 @@ from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_f
 from cervello.native.lowering.rules.reductions import turned_floats
 from cervello.native.passes.fusion import MOST_OPS
 
-F32 = np.dtype(np.float32)
 _ROWS = 48  # as the kernel's
 _K = "cervello.native.kernels."
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cervello.native.frontend.control_flow import BRANCH, JOINED, LOOP_BEGIN, LOOP_END, OTHERWISE
+from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import LABEL, Jump, Step
 from cervello.native.lowering.lowering import Lowering, copy_words
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.control_flow import ENDLESS
-
-_BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def _turns(lowering: Lowering, node: Node) -> None:
     for source, state in states:
         lowering.copy(source, state)
         lowering.alias(state.name, state)
-    both, flag = lowering.scratch((2,), _I64, counter), lowering.scratch((), _BOOL, going)
+    both, flag = lowering.scratch((2,), I64, counter), lowering.scratch((), BOOL, going)
     again, end = _label(lowering), _label(lowering)
     begin = lowering.emit("control_flow:loop_begin", (turns, condition), (both, flag), to=Jump(end))
     loop = lowering.open[counter] = _Loop(begin, again, end)

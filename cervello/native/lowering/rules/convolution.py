@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.lowering.lowering import Lowering
@@ -17,9 +18,7 @@ from cervello.native.lowering.rules.linear import PANEL, packed
 from cervello.native.lowering.rules.reductions import emit_reduction
 from cervello.native.shapes.rules.windows import Window, window
 
-F32 = np.dtype(np.float32)
 FILTERS, BLOCK = 8, 48  # as the kernels'
-Array = np.ndarray[Any, Any]
 
 
 def _planar(tensor: Tensor) -> tuple[Any, ...]:

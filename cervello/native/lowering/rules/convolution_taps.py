@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
 from cervello.native.shapes.rules.windows import Window
 
-Array = np.ndarray[Any, Any]
 _FEW = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles a term costs 8 filters in one or two vectors of pixels; three take 12.7
 _SPLIT = {1: 8, 2: 14, 4: 22}  # cycles that a vector of pixels and its neighbours cost in the split by a stride
 _GATHER = 30  # that one costs whose pixels do not lie side by side

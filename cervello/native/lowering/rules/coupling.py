@@ -7,21 +7,18 @@ probability of the first of the two.
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
 
 import numpy as np
 
 from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.graph.dims import Affine, Dim, written
+from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
-
-Array = np.ndarray[Any, Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _n_classes(pairs: Dim) -> int:

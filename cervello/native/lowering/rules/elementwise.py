@@ -10,6 +10,7 @@ import numpy as np
 from cervello.codegen import entry
 from cervello.codegen.bits import float_word
 from cervello.native.fallback.table import NUMPY
+from cervello.native.graph.dtypes import BOOL, F32, I32, I64, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
@@ -20,7 +21,6 @@ from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
 _K = "cervello.native.kernels."
-F32, I64, I32, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32), np.dtype(bool)
 Parameters = Callable[[Lowering, Node], list[Any]]
 Activation = tuple[str, list[Any]]  # a block and its parameters
 _LONG = 64  # float32 from which on an activation may follow each run; shorter ones waste lanes, so it waits for all of them
@@ -129,7 +129,7 @@ def register_map(op: str, reference: str, attributes: Mapping[str, float]) -> No
     lowers(op)(_lower_unary)
 
 
-def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float]) -> np.ndarray[Any, Any]:
+def _applied(reference: str, x: Array, parameters: Sequence[float]) -> Array:
     """A block on an array, to fold constants."""
     source = np.ascontiguousarray(x, F32)
     target, words = np.empty_like(source), np.array([float_word(p) for p in parameters] or [0], np.int64)

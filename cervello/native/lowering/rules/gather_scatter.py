@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine, product
+from cervello.native.graph.dtypes import F32, I32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.loop_nests import collapse, fixed, padded
@@ -15,10 +16,9 @@ from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 
-F32 = np.dtype(np.float32)
-_INDEX_TYPES = (np.dtype(np.int64), np.dtype(np.int32))
+_INDEX_TYPES = (I64, I32)
 _MODES = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
-_KINDS = {F32: 0, np.dtype(np.int64): 1, np.dtype(np.int32): 2}
+_KINDS = {F32: 0, I64: 1, I32: 2}
 _DEPTH = 5
 
 

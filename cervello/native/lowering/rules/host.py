@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,14 +16,13 @@ from cervello.native.fallback.reference import NEVER, distrusted
 from cervello.native.frontend.control_flow import RANDOM
 from cervello.native.frontend.operand_rules import check_operands
 from cervello.native.graph.dims import Affine, NotAffine, product
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.graph.values import Value, known
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import LOWER
 from cervello.native.passes.graph_builder import DECOMPOSITIONS
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Dim, product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
 from cervello.native.lowering.loop_nests import collapse, fixed, leading_strides, padded
@@ -14,7 +15,6 @@ from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
-F32 = np.dtype(np.float32)
 PANEL = 32
 NARROW = 8  # up to this many columns have lanes along K, where that is long enough for every four of them
 
@@ -30,7 +30,7 @@ def segments_for(k: int, width: int) -> int:
     return min(most, {1: 4, 2: 2}.get(-(-width // PANEL), 1))
 
 
-def packed(w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def packed(w: Array) -> Array:
     """[K, width] as panels [ceil(width / 32), K, 32], padded with zeros."""
     k, width = w.shape
     panels = -(-width // PANEL)
@@ -39,14 +39,14 @@ def packed(w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(full.reshape(k, panels, PANEL).transpose(1, 0, 2))
 
 
-def padded_bias(bias: np.ndarray[Any, Any] | None, width: int) -> np.ndarray[Any, Any]:
+def padded_bias(bias: Array | None, width: int) -> Array:
     full = np.zeros(-(-width // PANEL) * PANEL, F32)
     if bias is not None:
         full[:width] = bias
     return full
 
 
-def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, target: Tensor,
+def emit_gemm(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, target: Tensor,
               act: Activation | None, rows: Dim, residual: Tensor | None = None) -> None:
     """target[rows, width] = act(source[rows, K] @ w + bias [+ residual]); operands as matrices whose last axis is contiguous."""
     k, width = w.shape
@@ -93,7 +93,7 @@ def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
     return view
 
 
-def _row_constant(lowering: Lowering, name: str, width: int) -> np.ndarray[Any, Any] | None:
+def _row_constant(lowering: Lowering, name: str, width: int) -> Array | None:
     """A constant that broadcasts along rows, as [width]; None when it is not one."""
     data = lowering.constant(name)
     if data is None or data.dtype != F32:
@@ -103,7 +103,7 @@ def _row_constant(lowering: Lowering, name: str, width: int) -> np.ndarray[Any, 
     return None
 
 
-def _emit_fused(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, name: str) -> None:
+def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, name: str) -> None:
     """The product called `name`, with its only reader while that is an Add of a row, of a residual behind it, or an activation."""
     rows, (k, width) = source.shape[0], w.shape
     residual, act = None, None

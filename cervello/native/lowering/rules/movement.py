@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
-from typing import Any
 
 import numpy as np
 
 from cervello.native.fallback.movement import slices
 from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import I32, I64, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Space, Tensor, reshaped
 from cervello.native.lowering.loop_nests import broadcast_strides, fixed
@@ -171,7 +171,7 @@ def _gather(lowering: Lowering, node: Node) -> None:
             lowering.alias(name, source.viewed(name, lowering.shape(name), strides, offset))
             return
     fixed(size, "rows picked across the batch")
-    if lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
+    if lowering.dtype(node.inputs[1]) not in (I64, I32):
         raise NoKernelError("indices that are not int32 or int64")
     table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
     _emit_gather(lowering, table, index, lowering.output(name), axis)
@@ -183,7 +183,7 @@ def _emit_gather(lowering: Lowering, table: Tensor, index: Tensor, target: Tenso
                   inner=product(table.shape[axis + 1:]) * table.itemsize, index_bytes=index.itemsize, outer=product(table.shape[:axis]))
 
 
-def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: np.ndarray[Any, Any]) -> Tensor:
+def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: Array) -> Tensor:
     """A tensor whose elements along an axis are those at known places."""
     table = lowering.contiguous(source)
     target = lowering.scratch((*source.shape[:axis], places.size, *source.shape[axis + 1:]), source.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.codegen.bits import float_word
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor, Weight, reshaped
 from cervello.native.lowering.loop_nests import fixed
@@ -16,8 +17,6 @@ from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import emit_binary, joined_activation
 from cervello.native.lowering.rules.reductions import emit_rows, with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
-
-F32 = np.dtype(np.float32)
 
 
 def _apply(lowering: Lowering, kind: str, target: Tensor, name: str, shape: tuple[int, ...]) -> None:

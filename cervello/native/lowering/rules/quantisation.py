@@ -12,13 +12,12 @@ Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.graph.dims import ROWS, Shape, written
+from cervello.native.graph.dtypes import F32, I32, U8, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lowering import Lowering
@@ -27,9 +26,7 @@ from cervello.native.lowering.rules.elementwise import emit_binary
 from cervello.native.lowering.rules.reductions import emit_rows
 from cervello.native.shapes.rules.basic import Result, broadcast, dtype_of, rule, shape_of
 
-Array = np.ndarray[Any, Any]
-F32, I32, U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
-KINDS = {np.dtype(np.uint8): "u8", np.dtype(np.int8): "i8", np.dtype(np.uint16): "u16", np.dtype(np.int16): "i16"}
+KINDS = {U8: "u8", np.dtype(np.int8): "i8", np.dtype(np.uint16): "u16", np.dtype(np.int16): "i16"}
 
 
 def _checked(node: Node, fits: bool, *values: Value) -> Result:

@@ -8,13 +8,13 @@ import numpy as np
 
 from cervello.codegen.bits import float_word
 from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.loop_nests import fixed
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 
-F32 = np.dtype(np.float32)
 _SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
 
 

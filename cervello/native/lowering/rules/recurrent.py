@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Dim, product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Space, Tensor, Weight, reshaped
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import padded_bias, segments_for
 
-Array = np.ndarray[Any, Any]
-F32 = np.dtype(np.float32)
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh")}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cervello.codegen.bits import float_word
 from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import F32, I32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, reshaped
 from cervello.native.lowering.loop_nests import collapse, fixed, padded
@@ -21,13 +22,12 @@ from cervello.native.shapes.rules.basic import axis_of
 
 SHORT = 64  # numbers in rows that are turned as a whole; as the kernel's MOST
 _K = "cervello.native.kernels."
-F32 = np.dtype(np.float32)
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
            "ReduceLogSumExp": "log_sum_exp"}
 _WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "smallest", "ReduceProd": "prod", "ReduceL1": "l1",
                  "ReduceSumSquare": "sum_square"}
-_WHOLE = {np.dtype(np.int64): "i64", np.dtype(np.int32): "i32"}
+_WHOLE = {I64: "i64", I32: "i32"}
 
 
 def turned_floats(count: Dim) -> int:

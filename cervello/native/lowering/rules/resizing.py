@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.lowering import Lowering
@@ -20,9 +21,6 @@ from cervello.native.lowering.rules.movement import emit_picked
 from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 from cervello.native.shapes.rules.resizing import operands, plan_axes
-
-F32 = np.dtype(np.float32)
-Array = np.ndarray[Any, Any]
 
 
 def coordinates(node: Node, old: int, new: int, scale: float, region: tuple[float, float]) -> Array:

@@ -14,6 +14,7 @@ from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.frontend.trees import FOREST
 from cervello.native.graph.dims import written
+from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.graph.forest import EQUAL, GREATER, LESS, UNORDERED, Forest
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Weight
@@ -22,8 +23,6 @@ from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
-Array = np.ndarray[Any, Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 _MODES = {"AVERAGE": 0, "SUM": 1, "MIN": 2, "MAX": 3}
 _BLOCK = 16  # rows at a time, as the kernel has it
 

@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from cervello.native.graph.dims import Affine
+from cervello.native.graph.dtypes import BOOL, F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-F32 = np.dtype(np.float32)
 _INF = np.float32(np.inf)
 
 
@@ -87,7 +87,7 @@ def _bias(s: GraphBuilder, q_len: int, k_len: int, past: int, lengths: str) -> s
     zero, never = s.constant(0.0, F32), s.constant(-_INF, F32)
     if s.input(3):
         mask, shape = s.input(3), s.shape(3)
-        if s.dtype(3) == np.dtype(bool):
+        if s.dtype(3) == BOOL:
             mask = s.add("Where", mask, zero, never)
         lacking = k_len - int(shape[-1])  # type: ignore[arg-type]
         if lacking > 0:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import GraphError
+from cervello.native.graph.dtypes import F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, Rule, decomposes
 
 DOMAIN = "com.microsoft"
-F32 = np.dtype(np.float32)
 
 
 def contrib(*ops: str, least: int, most: int, floats: Iterable[int] | None = None, attributes: tuple[str, ...] = (), results: int = 1,

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import GraphError
+from cervello.native.graph.dtypes import F32, I32
 from cervello.native.passes.decompositions.contrib import DOMAIN, are_floats, contrib
-from cervello.native.passes.decompositions.quantisation import BYTES, I32, as_type, by_row, dequantize_linear, product, quantize_linear
+from cervello.native.passes.decompositions.quantisation import BYTES, as_type, by_row, dequantize_linear, product, quantize_linear
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-F32 = np.dtype(np.float32)
 _WINDOW = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides")
 
 decomposes("QuantizeLinear", domain=DOMAIN)(quantize_linear)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
+from cervello.native.graph.dtypes import F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
-
-F32 = np.dtype(np.float32)
 
 
 @decomposes("ConvTranspose")

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from cervello.native.graph.dims import Affine, Dim
+from cervello.native.graph.dtypes import F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 from cervello.native.shapes.einsum import letters
-
-F32 = np.dtype(np.float32)
 
 
 @decomposes("Einsum")

@@ -7,14 +7,12 @@ specification, opset 22.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cervello.native.graph.dims import ROWS, Affine, product
+from cervello.native.graph.dtypes import Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
 _MOST_PLACES = 1 << 16  # that constants say anew
 _PLACED = ("Identity", "Reshape", "Unsqueeze")  # leave the numbers of rows in their order
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from cervello.native.fallback.precision import NARROW
 from cervello.native.frontend.control_flow import RANDOM
+from cervello.native.graph.dtypes import F32
 from cervello.native.passes.graph_builder import GraphBuilder, Results, applied, register_first
 
-F32 = np.dtype(np.float32)
 _OPS = (
     "Abs", "Acos", "Acosh", "Add", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention", "AveragePool", "BatchNormalization",
     "Bernoulli", "Ceil", "Celu", "Clip", "Conv", "ConvTranspose", "Cos", "Cosh", "CumSum", "Div", "Einsum", "Elu", "Equal", "Erf", "Exp",

@@ -16,11 +16,10 @@ import onnx
 
 from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Affine, written
+from cervello.native.graph.dtypes import F32, I32, U8, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
-F32, I32, U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
-BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
+BYTES = (U8, np.dtype(np.int8))
 _QUANTISED = (*BYTES, np.dtype(np.uint16), np.dtype(np.int16))
 _EXACT = 1 << 24  # float32 has every integer up to it
 _WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")

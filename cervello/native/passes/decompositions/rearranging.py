@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cervello.native.graph.dtypes import BOOL, F32, I32, I64
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
-
-F32, I32, I64, BOOL = (np.dtype(name) for name in ("float32", "int32", "int64", "bool"))
 
 
 @decomposes("Sum", "Mean")

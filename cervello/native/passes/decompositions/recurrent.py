@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
+from cervello.native.graph.dtypes import F32, I64, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-F32 = np.dtype(np.float32)
-Array = np.ndarray[Any, Any]
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 _MOST_STEPS = 64  # each is a dozen nodes
 # Activations with the attributes they take from activation_alpha and activation_beta, and what those are unless told.
@@ -131,8 +130,8 @@ def _recurrent(s: GraphBuilder) -> Results:
     moments = [s.add("Squeeze", s.add("Slice", whole, s.constant([t]), s.constant([t + 1]), s.constant([0])), s.constant([0]))
                for t in range(steps)]
     lengths = s.add("Unsqueeze", s.input(4), s.constant([1])) if s.input(4) else ""
-    if lengths and s.dtype(4) != np.dtype(np.int64):
-        lengths = s.add("Cast", lengths, to=np.dtype(np.int64))
+    if lengths and s.dtype(4) != I64:
+        lengths = s.add("Cast", lengths, to=I64)
     sequences, last_h, last_c = [], [], []
     zeros = s.constant(np.array([rows, recurrent.shape[-1]], object), object)
     for d in range(directions):

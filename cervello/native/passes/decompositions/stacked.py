@@ -4,22 +4,19 @@ Gemm whose weights are on the left.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cervello.native.graph.dims import Affine, Shape
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
-_F32 = np.dtype(np.float32)
 _MOST = 256  # matrices of a stack, each of which becomes a product of its own
 
 
 @decomposes("MatMul")
 def _matmul(s: GraphBuilder) -> Results:
     a, b, matrices, value = s.shape(0), s.shape(1), s.data(1), s.value(1)
-    if s.dtype(0) != _F32 or s.dtype(1) != _F32 or len(a) < 2:
+    if s.dtype(0) != F32 or s.dtype(1) != F32 or len(a) < 2:
         return None
     if len(b) == 1 and matrices is None and isinstance(a[-2], Affine) and value is not None and value.from_input:
         return s.add("ReduceSum", s.add("Mul", s.input(0), s.input(1)), s.constant([-1]), keepdims=0)
@@ -56,19 +53,19 @@ def _by_matrix(s: GraphBuilder, a: str, shape: Shape, weights: Array) -> tuple[s
     parts = []
     for place, matrix in zip(own.tolist(), matrices, strict=True):
         row = s.add("Gather", flat, s.constant(place), axis=0)
-        parts.append(s.add("Unsqueeze", s.add("MatMul", row, s.constant(matrix, _F32)), s.constant([0])))
+        parts.append(s.add("Unsqueeze", s.add("MatMul", row, s.constant(matrix, F32)), s.constant([0])))
     return (s.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]), tuple(lead)
 
 
 @decomposes("Gemm")
 def _gemm(s: GraphBuilder) -> Results:
     """W·X as the transpose of Xᵀ·Wᵀ, where rows of X go through the weights together."""
-    if s.data(0) is None or s.data(1) is not None or s.dtype(0) != _F32 or s.dtype(1) != _F32:
+    if s.data(0) is None or s.data(1) is not None or s.dtype(0) != F32 or s.dtype(1) != F32:
         return None
     rows, beta = s.input(1) if s.attribute("transB", 0) else s.transpose(s.input(1), 1, 0), s.attribute("beta", 1.0)
     product = s.add("Gemm", rows, s.input(0), alpha=s.attribute("alpha", 1.0), transB=int(not s.attribute("transA", 0)))
     y = s.transpose(product, 1, 0)
     if s.input(2) and beta:
-        c = s.input(2) if beta == 1 else s.add("Mul", s.input(2), s.constant(beta, _F32))
+        c = s.input(2) if beta == 1 else s.add("Mul", s.input(2), s.constant(beta, F32))
         y = s.add("Add", y, c)
     return y

@@ -8,17 +8,15 @@ onnxruntime's (the class with most pairs, the first of equals) and `post_transfo
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from cervello.native.frontend.trees import ML
 from cervello.native.graph.budget import current
+from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.passes.decompositions.traditional import both_scores, features, top_label, transformed
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 _LEAST = 1e-7  # what a pair's probability is at least, and at most 1 less it
 
 

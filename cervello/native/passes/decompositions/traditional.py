@@ -11,10 +11,9 @@ import numpy as np
 
 from cervello.native.frontend.trees import ML
 from cervello.native.graph.dims import product
+from cervello.native.graph.dtypes import F32, F64, I64, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
-F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 _NEARLY_ZERO = 1e-7  # what SOFTMAX_ZERO takes for 0
 _WINITZKI = 0.147  # of the approximation of the error function's inverse that PROBIT stands for
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from cervello.native.frontend.trees import FOREST, ML
+from cervello.native.graph.dtypes import F32, F64
 from cervello.native.graph.forest import Forest
 from cervello.native.passes.decompositions.traditional import (
     as_type,
@@ -23,8 +22,6 @@ from cervello.native.passes.decompositions.traditional import (
     transformed,
 )
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
-
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _trees(s: GraphBuilder, forest: Forest, base: Any, dtype: Any = F32) -> str:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.windows import Window, geometry
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-F32 = np.dtype(np.float32)
 _SWAPPED = (0, 2, 1, 3, 4)  # depth and channels
 
 

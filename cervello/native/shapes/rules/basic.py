@@ -14,6 +14,7 @@ import onnx
 
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.dims import Dim, Shape, written
+from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
@@ -21,7 +22,6 @@ from cervello.native.shapes.einsum import letters
 Result = list[tuple[Shape, np.dtype[Any]]]
 Rule = Callable[..., Result]
 RULES: dict[str, Rule] = {}
-BOOL, I64 = np.dtype(bool), np.dtype(np.int64)
 
 
 class Unknown(ArithmeticError):

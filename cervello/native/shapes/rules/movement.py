@@ -9,9 +9,10 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.fallback.movement import slices
 from cervello.native.graph.dims import ROWS, Affine, Dim, NotAffine, product, written
+from cervello.native.graph.dtypes import F32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
-from cervello.native.shapes.rules.basic import I64, Result, Unknown, axis_of, broadcast, data_of, dtype_of, one_type, rule, shape_of
+from cervello.native.shapes.rules.basic import Result, Unknown, axis_of, broadcast, data_of, dtype_of, one_type, rule, shape_of
 
 
 @rule("Transpose")
@@ -144,7 +145,7 @@ def _gather(node: Node, x: Value, indices: Value) -> Result:
 @rule("ConstantOfShape")
 def _constant_of_shape(node: Node, shape: Value) -> Result:
     value = node.attributes.get("value")
-    return [(tuple(data_of(shape).tolist()), np.dtype(np.float32) if value is None else value.dtype)]
+    return [(tuple(data_of(shape).tolist()), F32 if value is None else value.dtype)]
 
 
 @rule("Pad")
