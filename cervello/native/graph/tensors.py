@@ -231,7 +231,6 @@ class Step:
     node: str
     host: Any = None  # a function of the slower tiers instead of a kernel
     scratch: tuple[Tensor, ...] = ()
-    alive: bool = True
     keeps: tuple[Tensor, ...] = ()
     times: int = 1
 

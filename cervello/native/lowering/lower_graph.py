@@ -59,7 +59,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
             lowering.absorbed.popitem()
         for name in node.outputs:  # what was begun
             lowering.tensors.pop(name, None)
-        lowering.slow[str(node)] = str(reason)
+        lowering.fallback_nodes[str(node)] = str(reason)
         lower_host(lowering, node, str(reason))
 
 

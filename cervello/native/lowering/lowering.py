@@ -35,7 +35,7 @@ class Lowering:
     Attributes:
       steps: the steps emitted so far.
       tensors: the tensor of each value, by name.
-      slow: reasons by node, for ops outside the planned tier.
+      fallback_nodes: reasons by node, for ops outside the planned tier.
       stretches: repetitions of rows in values whose batch axis absorbed others, see `batch_independence.check_rows_apart`.
     """
 
@@ -43,7 +43,7 @@ class Lowering:
         self.graph, self.values = graph, values
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
-        self.slow: dict[str, str] = {}
+        self.fallback_nodes: dict[str, str] = {}
         self.stretches = stretches or {}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
         self.uses.update(outputs)
@@ -54,7 +54,7 @@ class Lowering:
         self.absorbed: dict[int, None] = {}  # in the order in which they were
         self.early_matters = False  # whether `early` changes the placement of a Concat's operands
         self.open: dict[str, Any] = {}  # state shared by the control markers of a branch or loop
-        self.turns: list[int] = []  # trip counts of the loops around the next step
+        self.trip_counts: list[int] = []  # trip counts of the loops around the next step
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Lowering:
         """
         node = self.node
         step = Step(PREFIX + kernel, reads, writes, SCHEMAS[PREFIX + kernel].arrange(words), op or (node.op if node else "copy"),
-                    str(node) if node else "", scratch=scratch, times=prod(self.turns))
+                    str(node) if node else "", scratch=scratch, times=prod(self.trip_counts))
         self.steps.append(step)
         return step
 

@@ -34,7 +34,7 @@ class Batching:
       axes: batch axis of each input; None: all rows share the input. For a graph exported for one row: 0 if its leading 1 is the batch
         axis, -1 if the whole array is the row.
       reason: why not free.
-      lifted: whether the file's arrays have no batch axis and callers' arrays have one.
+      vectorized: whether the file's arrays have no batch axis and callers' arrays have one.
       others: symbols that are not the batch and not given in `dims`, with their assumed sizes.
       symbols: symbols read as the batch.
     """
@@ -43,14 +43,14 @@ class Batching:
     shapes: dict[str, Shape]
     axes: dict[str, int | None]
     reason: str = ""
-    lifted: bool = False
+    vectorized: bool = False
     others: Mapping[str, int] = field(default_factory=dict)
     symbols: frozenset[str] = frozenset()
 
     @property
     def file_axes(self) -> dict[str, int | None]:
         """The batch axis of each of the file's own arrays; None: no batch axis."""
-        return {name: None if self.lifted or axis == -1 else axis for name, axis in self.axes.items()}
+        return {name: None if self.vectorized or axis == -1 else axis for name, axis in self.axes.items()}
 
 
 def entries_of(graph: Graph, dims: Mapping[str, int]) -> Entries:

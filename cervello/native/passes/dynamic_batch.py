@@ -32,7 +32,7 @@ class StaticBatchError(Exception):
 
 
 def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
-    """Yields the graph with N as the first axis of every input, in each layout that `walked` finds.
+    """Yields the graph with N as the first axis of every input, in each layout that `dynamic_graphs` finds.
 
     Raises:
       StaticBatchError: there is none; names the node that prevents it.
@@ -43,11 +43,11 @@ def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
             raise StaticBatchError(f"input {port.name!r} of shape {port.shape} has no batch in front")
         shapes[port.name] = (ROWS, *(size for size in port.shape[1:] if isinstance(size, int)))
     batching = Batching(True, shapes, dict.fromkeys(shapes, 0))
-    for dynamic in walked(graph, shapes):
+    for dynamic in dynamic_graphs(graph, shapes):
         yield dynamic, batching
 
 
-def walked(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
+def dynamic_graphs(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
     """Yields the graph with N rows in every value that depends on the inputs' rows, once per layout: a Reshape may have several layouts.
 
     Reshapes of one kind, with equal shapes before and after, share a layout. Layouts that differ before the first node that relates rows
@@ -60,20 +60,20 @@ def walked(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
     first: StaticBatchError | None = None
     n_found = 0
     for _ in range(_MOST_WAYS):
-        walk = _Walk(graph, shapes, picks)
+        rewriter = _Rewriter(graph, shapes, picks)
         try:
-            yield walk.done()
+            yield rewriter.done()
             n_found += 1
         except StaticBatchError as error:
             first = first or error
-        picks = walk.next_picks()
+        picks = rewriter.next_picks()
         if not picks:
             break
     if first is not None and not n_found:
         raise first
 
 
-class _Walk:
+class _Rewriter:
     """The state of one walk through a graph.
 
     Attributes:

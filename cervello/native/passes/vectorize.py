@@ -38,7 +38,7 @@ def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
         if port.dtype is None or port.shape is None or any(not isinstance(size, int) for size in port.shape):
             raise StaticBatchError(f"input {port.name!r} has no fixed shape")
         shapes[port.name] = (ROWS, *port.shape)  # type: ignore[arg-type]
-    return _Vectorizer(graph).done(), Batching(True, shapes, dict.fromkeys(shapes, 0), lifted=True)
+    return _Vectorizer(graph).done(), Batching(True, shapes, dict.fromkeys(shapes, 0), vectorized=True)
 
 
 class _Vectorizer:

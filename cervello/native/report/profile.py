@@ -89,7 +89,7 @@ class Profile:
     Attributes:
       whole_s: seconds of one run as `Model.run` makes it, without Python's part; less than the steps' sum where they overlap in the
         CPU, more where weights do not stay in its caches from one run to the next.
-      steps: in the program's order; where the batch runs in pieces, of one piece and multiplied.
+      steps: in the program's order; where the batch runs in chunks, of one chunk and multiplied.
       plan: managed bytes (arena, peak, weights) and steps by tier.
     """
 
@@ -197,8 +197,8 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     finally:
         run.set_noise(0, 0, 0)
         model.release(run)
-    pieces = n_rows / bench.piece_rows
-    taken = [[one * pieces * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
+    chunks = n_rows / bench.chunk_rows
+    taken = [[one * chunks * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
     seconds = [statistics.median(own) for own in taken]
     total = sum(seconds)
     steps = tuple(_described(model, step, n_rows, one, one / total, tuple(own))

@@ -34,7 +34,7 @@ class Bench:
         self._model, self._run, self._whole_plan, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs
         run.reserve(plan.arena_bytes)
         run.context[abi.CTX_ROW] = 0
-        self._resolved = plan = next(plan.pieces)  # the first is the largest
+        self._resolved = plan = next(plan.chunks)  # the first is the largest
         address, start = run.context.ctypes.data, int(plan.facts[abi.PLAN_PROGRAM])
         self._empty = partial(run.segment, address, start, start)
         ends = iter([*model.program.offsets[1:], plan.words.size])
@@ -47,7 +47,7 @@ class Bench:
                 self._calls.append(partial(run_host, model.program, run, plan, step.host, arrays, n_inputs))
 
     @property
-    def piece_rows(self) -> int:
+    def chunk_rows(self) -> int:
         """Rows that the steps are timed with."""
         return self._resolved.n_rows
 

@@ -56,7 +56,7 @@ def ending(node: Node, values: Mapping[str, Value]) -> str:
     return node.outputs[0] if taken is not None and bool(taken) == (node.op == OTHERWISE) else ""
 
 
-def decided(graph: Graph, values: Mapping[str, Value]) -> Graph:
+def prune_branches(graph: Graph, values: Mapping[str, Value]) -> Graph:
     """The graph without branches that are never taken."""
     nodes, until = [], ""
     for node in graph.nodes:

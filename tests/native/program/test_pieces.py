@@ -39,7 +39,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _rows(plan: Any) -> list[int]:
-    return [piece.n_rows for piece in plan.pieces]
+    return [piece.n_rows for piece in plan.chunks]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

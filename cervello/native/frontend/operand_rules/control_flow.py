@@ -8,7 +8,7 @@ from cervello.native.graph.dtypes import I64
 
 
 @operands_of(LOOP_BEGIN)
-def _turns(o: Operands) -> None:
+def _loop(o: Operands) -> None:
     if not o.given(0):
         return
     o.has_one(0, "a number of turns")

@@ -62,7 +62,7 @@ def _joined(lowering: Lowering, node: Node) -> None:
 
 
 @lowers(LOOP_BEGIN)
-def _turns(lowering: Lowering, node: Node) -> None:
+def _loop_begin(lowering: Lowering, node: Node) -> None:
     counter, trips, turn, going, *taken = node.outputs
     n_states = node.attributes["states"]
     count = lowering.constant(trips)
@@ -84,7 +84,7 @@ def _turns(lowering: Lowering, node: Node) -> None:
     lowering.alias(turn, both.viewed(turn, (), ()))
     lowering.alias(going, flag)
     known = 1 if count is None or int(count) >= ENDLESS else max(int(count), 1)
-    lowering.turns.append(known)
+    lowering.trip_counts.append(known)
     for i, name in enumerate(node.inputs[2 + n_states:]):
         sequence, element = lowering.tensor(name), lowering.output(taken[n_states + i])
         axis = node.attributes["axes"][i] % len(sequence.shape)
@@ -94,7 +94,7 @@ def _turns(lowering: Lowering, node: Node) -> None:
 
 
 @lowers(LOOP_END)
-def _turned(lowering: Lowering, node: Node) -> None:
+def _loop_end(lowering: Lowering, node: Node) -> None:
     loop: _Loop = lowering.open.pop(node.inputs[0])
     both, n_states, axes = lowering.tensor(node.inputs[0]), node.attributes["states"], node.attributes["axes"]
     ended, given = node.inputs[4:4 + n_states], node.inputs[4 + n_states:4 + n_states + len(axes)]
@@ -121,7 +121,7 @@ def _turned(lowering: Lowering, node: Node) -> None:
     again = lowering.emit("control_flow:loop_next", (condition,), (both, lowering.tensor(going)), to=Jump(loop.again))
     again.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)
     lowering.steps.append(loop.end)
-    lowering.turns.pop()
+    lowering.trip_counts.pop()
     for name, state in zip(node.outputs, states, strict=False):
         if name:
             lowering.alias(name, state)

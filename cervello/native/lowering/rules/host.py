@@ -128,7 +128,7 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
         writes.append(tensor)
     row_axes = tuple(_row_axis(lowering, name) for name in (*node.inputs, *node.outputs))
     call = HostCall(node, tuple(operands), tuple(results), tier, row_axes)
-    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.turns)))
+    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.trip_counts)))
 
 
 def _row_axis(lowering: Lowering, name: str) -> RowAxis | None:

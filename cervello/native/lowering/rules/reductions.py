@@ -30,7 +30,7 @@ _WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "small
 _WHOLE = {I64: "i64", I32: "i32"}
 
 
-def turned_floats(count: Dim) -> int:
+def transpose_scratch(count: Dim) -> int:
     """float32 that kernels of sixteen rows at a time work in: `reduce_by_sixteen` 26 vectors, `reduce_short` 24 and the numbers."""
     return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= SHORT else 16 * 26
 
@@ -49,7 +49,7 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     else:
         lowering.emit("maps:map1", (source,), (target,), **words)
         return
-    lowering.emit(kernel, (source,), (target,), (lowering.scratch((turned_floats(count),), F32),), **words)
+    lowering.emit(kernel, (source,), (target,), (lowering.scratch((transpose_scratch(count),), F32),), **words)
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:

@@ -9,7 +9,7 @@ from cervello.native.graph.tensors import PackedWeight, Weight
 from cervello.native.kernels.schemas import COPY_LOOP
 from cervello.native.memory.extents.blocks import Block
 from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, repeated
-from cervello.native.memory.extents.spans import Span, dense, joined, walked
+from cervello.native.memory.extents.spans import Span, covered, dense, joined
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
@@ -35,7 +35,7 @@ def in_place_activation(w: Any) -> None:
 def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any]) -> Mapping[str, Span]:
     """A block over the elements of these operands, in the loops around it."""
     spans = zip(("target", *sources), block_spans(w.block, len(sources), w.count, parameters), strict=True)
-    return {name: walked(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
+    return {name: covered(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
 
 
 @kernel("maps:map1")
@@ -63,8 +63,8 @@ def _map3(w: Any) -> Mapping[str, Span]:
 def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span]:
     """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
-    return {"source": walked(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
-            "target": walked(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
+    return {"source": covered(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
+            "target": covered(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
 
 
 def short_scratch(count: int) -> int:
@@ -109,7 +109,7 @@ def _columns(w: Any) -> Mapping[str, Span]:
 def copied(w: Any) -> tuple[Span, Span]:
     """The spans that a strided copy reads and writes, in this order."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
-    return walked((0, w.itemsize), w.sizes, w.source_by), walked((0, w.itemsize), w.sizes, w.target_by)
+    return covered((0, w.itemsize), w.sizes, w.source_by), covered((0, w.itemsize), w.sizes, w.target_by)
 
 
 @kernel("copies:copy")
@@ -124,8 +124,8 @@ def _copy_deep(w: Any) -> Mapping[str, Span]:
     loops = repeated(COPY_LOOP, w.more, w.n_rows)
     sizes = [loop.size for loop in loops]
     source, target = copied(w)
-    return {"source": walked(source, sizes, [loop.source_by for loop in loops]),
-            "target": walked(target, sizes, [loop.target_by for loop in loops])}
+    return {"source": covered(source, sizes, [loop.source_by for loop in loops]),
+            "target": covered(target, sizes, [loop.target_by for loop in loops])}
 
 
 @kernel("copies:fill")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cervello.native.memory.extents.declaration import expect, kernel
-from cervello.native.memory.extents.spans import Span, dense, walked
+from cervello.native.memory.extents.spans import Span, covered, dense
 
 _DEPTH = 5
 _NOISE_BLOCK = 80  # bytes of the words of a noise kernel
@@ -27,15 +27,15 @@ def _gather(w: Any) -> Mapping[str, Span]:
 def _elements(w: Any) -> tuple[Span, Span, Span]:
     """Spans of the indexed elements, the indices, and the moved elements."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
-    return (walked((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
-            walked((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), walked((0, w.itemsize), w.sizes, w.other_by))
+    return (covered((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
+            covered((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), covered((0, w.itemsize), w.sizes, w.other_by))
 
 
 def _blocks(w: Any) -> tuple[Span, Span, Span]:
     """Spans of the indexed blocks, the index tuples, and the moved blocks."""
     expect(w.depth <= _DEPTH, f"tuples of up to {_DEPTH} indices", w.depth)
     n_tuples = w.batches * w.tuples
-    named = walked(dense(w.block), [*w.sizes[:w.depth], w.batches, min(w.tuples, 1)], [*w.strides[:w.depth], w.batch_by, 0])
+    named = covered(dense(w.block), [*w.sizes[:w.depth], w.batches, min(w.tuples, 1)], [*w.strides[:w.depth], w.batch_by, 0])
     return named, dense(n_tuples * w.depth * _index_bytes(w.index_bytes)), dense(n_tuples * w.block)
 
 
