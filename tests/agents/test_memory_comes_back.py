@@ -178,10 +178,10 @@ def test_large_arenas_that_nobody_borrows_go() -> None:
     several = [arena.borrow(16 << 20) for _ in range(4)]
     for each in several:
         arena.give_back(each)
-    rooms = [sum(idle.room for idle in arena._idle)]
+    rooms = [sum(idle.capacity for idle in arena._idle)]
     for _ in range(12 * USES):
         arena.give_back(arena.borrow(10))
-        rooms.append(sum(idle.room for idle in arena._idle))
+        rooms.append(sum(idle.capacity for idle in arena._idle))
     assert rooms[0] >= 64 << 20
     assert rooms[-1] <= 2 * KEPT_BYTES
     assert rooms == sorted(rooms, reverse=True)
