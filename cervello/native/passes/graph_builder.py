@@ -60,7 +60,7 @@ class GraphBuilder:
         return None if value is None else value.dtype
 
     def data(self, index: int) -> Array | None:
-        """The array of the input at `index` if it is a constant; None where it is computed or absent."""
+        """The constant at input `index`, an array of shape `shape(index)`; None where the input is computed or absent."""
         value = self.value(index)
         return None if value is None else value.constant
 
