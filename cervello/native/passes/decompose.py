@@ -62,8 +62,8 @@ def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[s
                     changed = True
                     added += len(builder.nodes)
                     if len(graph.nodes) + added > most:
-                        raise UnsupportedError(f"node {node}: expected ops that are spelled in at most {_MOST_ADDED} nodes in all, got "
-                                               "more; export the policy for shorter sequences")
+                        raise UnsupportedError(f"node {node}: expected decompositions that add at most {_MOST_ADDED} nodes in all, "
+                                               "got more; export the policy for shorter sequences")
                     nodes += builder.nodes
                     constants |= builder.constants
                     break

@@ -1,7 +1,7 @@
 """Decomposes Attention into products and a softmax; `fusion` makes one step of them if the intermediate values have no other consumer.
 
-Source: ONNX operator specification, Attention-23 to 25: grouped queries, masks, caches, soft cap, causal and sliding windows; a query
-that may look at nothing gives zeros.
+Source: ONNX operator specification, Attention-23 to 25: grouped queries, masks, caches, soft cap, causal and sliding windows. A query
+that may attend to no key gives zeros.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _attention(s: GraphBuilder) -> Results:
     if bias is not None:
         scores = s.add("Add", scores, bias)
         data = s.constants.get(bias)
-        if data is None or np.isneginf(data.max(-1)).any():  # a query that may look at nothing
+        if data is None or np.isneginf(data.max(-1)).any():  # a query that may attend to no key
             blind = s.add("Equal", s.add("ReduceMax", bias, s.constant([-1]), keepdims=1), s.constant(-_INF, F32))
     shares = s.add("Softmax", scores, axis=-1)
     y = s.add("MatMul", shares, v)
@@ -82,7 +82,7 @@ def _attention(s: GraphBuilder) -> Results:
 
 
 def _bias(s: GraphBuilder, q_len: int, k_len: int, past: int, lengths: str) -> str | None:
-    """What is added to the scores: 0 where a query may look, -inf where not."""
+    """The mask that is added to the scores: 0 where a query may attend to a key, else -inf; None if there is no mask."""
     parts = []
     zero, never = s.constant(0.0, F32), s.constant(-_INF, F32)
     if s.input(3):

@@ -1,6 +1,6 @@
-"""Ops of onnxruntime's own domain that its optimiser writes where a file is saved after its level "extended": fused products, norms, gates.
+"""Ops of onnxruntime's domain: fused products, norms and gates that its optimiser writes at level "extended".
 
-Source: onnxruntime, docs/ContribOperators.md, com.microsoft-1; SimplifiedLayerNormalization stands in ONNX's domain there.
+Source: onnxruntime, docs/ContribOperators.md, com.microsoft-1; SimplifiedLayerNormalization is in ONNX's own domain there.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ DOMAIN = "com.microsoft"
 
 def contrib(*ops: str, least: int, most: int, floats: Iterable[int] | None = None, attributes: tuple[str, ...] = (), results: int = 1,
             domain: str = DOMAIN) -> Callable[[Rule], Rule]:
-    """Registers how ops without a schema are replaced, behind a check of what a schema would say.
+    """Registers a decomposition of ops that have no ONNX schema, with the checks that a schema would give.
 
     Args:
-      least, most: operands, of which the first `least` must be there.
-      floats: operands that must be float32 where they are given; None: all.
-      attributes: those that are understood; a node with others is refused.
-      results: as many as can be given.
+      least, most: number of operands; the first `least` are required.
+      floats: indices of operands that must be float32 if they are given; None: all.
+      attributes: supported attributes; a node with others is not decomposed.
+      results: number of supported results.
     """
     def register(rule: Rule) -> Rule:
         def checked(s: GraphBuilder) -> Results:
@@ -51,7 +51,7 @@ _ACTIVATIONS = {"Relu": (), "Tanh": (), "Sigmoid": (), "Softplus": (), "Softsign
 
 
 def _activated(s: GraphBuilder, name: str, given: dict[str, float] | tuple[float, ...]) -> str | None:
-    """The activation that a node names, with its parameters by name or in order; None where it is another."""
+    """Adds the activation that a node names, with parameters by name or in order; None if it is not supported."""
     kind = s.attribute("activation", "")
     if not kind:
         return name
@@ -97,7 +97,7 @@ def _fused_conv(s: GraphBuilder) -> Results:
 @contrib("SkipLayerNormalization", least=3, most=5, attributes=("epsilon",), results=4)
 @contrib("SkipSimplifiedLayerNormalization", least=3, most=4, attributes=("epsilon",), results=4)
 def _skip_norm(s: GraphBuilder) -> Results:
-    """Mean and deviation among its results are given by no form of it that runs for inference."""
+    """Mean and deviation as results exist only in training and are not supported."""
     if any(s.node.outputs[1:3]):
         return None
     simplified = s.node.op == "SkipSimplifiedLayerNormalization"
@@ -137,7 +137,7 @@ def _quick_gelu(s: GraphBuilder) -> Results:
 
 
 def _gate(s: GraphBuilder, op: str, **attributes: Any) -> str:
-    """An activation of the first operand, to which the second is added where there is one."""
+    """An activation of the first operand, plus the second if there is one."""
     return str(s.add(op, s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0), **attributes))
 
 

@@ -1,4 +1,4 @@
-"""Quantised ops of onnxruntime's own domain: dequantised, computed in float32, quantised; integer products as ONNX's own.
+"""Quantised ops of onnxruntime's domain: operands are dequantised, computed in float32 and quantised; integer products are exact.
 
 Source: onnxruntime, docs/ContribOperators.md, com.microsoft-1.
 """
@@ -29,7 +29,7 @@ def _one(s: GraphBuilder, index: int) -> str:
 
 
 def _read(s: GraphBuilder, index: int) -> str | None:
-    """Operand, scale and zero point from an index on, as float32; None where it is no 8-bit integer."""
+    """The operand at an index, dequantised with the scale and zero point after it; None if it is not an 8-bit integer."""
     dtype = s.dtype(index)
     if dtype not in BYTES or not are_floats(s, index + 1):
         return None
@@ -38,7 +38,7 @@ def _read(s: GraphBuilder, index: int) -> str | None:
 
 
 def _write(s: GraphBuilder, name: str, index: int, like: int) -> str | None:
-    """Float32 quantised by the scale and the zero point from an index on; without the latter, to the type of operand `like`."""
+    """A float32 value quantised with the scale and zero point at an index; without a zero point, to the type of operand `like`."""
     dtype = s.dtype(index + 1) if s.input(index + 1) else s.dtype(like)
     if dtype not in BYTES or not are_floats(s, index):
         return None

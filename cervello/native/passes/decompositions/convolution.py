@@ -1,4 +1,4 @@
-"""ConvTranspose: zeros between the elements of the picture, then a convolution with the filters turned around.
+"""ConvTranspose: inserts zeros between the elements of the picture, then convolves with the flipped filters.
 
 Source: ONNX operator specification, ConvTranspose-22.
 """
@@ -40,7 +40,7 @@ def _conv_transpose(s: GraphBuilder) -> Results:
 
 @decomposes("ConvTranspose")
 def _without_output_shape(s: GraphBuilder) -> Results:
-    """For the slower tier, whose reference implementation cuts the wrong end off: what is cut off as pads."""
+    """Replaces output_shape by pads for the fallback tier, because onnx's reference implementation cuts off the wrong end."""
     if s.attribute("output_shape") is None:
         return None
     sizes, kernel = ([size for size in s.shape(i)[2:] if isinstance(size, int)] for i in range(2))
@@ -56,13 +56,13 @@ def _without_output_shape(s: GraphBuilder) -> Results:
 
 
 def _steps(s: GraphBuilder, kernel: list[int]) -> tuple[list[int], list[int], list[int]]:
-    """Strides, dilations, and how far a dilated kernel of these sizes reaches."""
+    """Strides, dilations, and the extent of the dilated kernel on each axis."""
     strides, dilations = (list(s.attribute(name, (1,) * len(kernel))) for name in ("strides", "dilations"))
     return strides, dilations, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
 
 
 def _margins(s: GraphBuilder, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
-    """What the result is longer by at its ends, and what is cut off: as given, or so that the result has the size that is asked for."""
+    """Output padding, and pads that are cut off: as given, or computed from the requested output size."""
     n = len(sizes)
     extra = list(s.attribute("output_padding", (0,) * n))
     wanted: Any = s.attribute("output_shape")

@@ -1,7 +1,7 @@
-"""Einsum of one or two operands in transposes, sums and products of matrices; of more, pair by pair.
+"""Decomposes Einsum into transposes, sums and matrix products; more than two operands are multiplied pair by pair.
 
-Each letter is one of four kinds: in both operands and the result (a batch), in both only (summed), in one of them. An operand becomes
-[batch, own, summed], and the result of the product [batch, left, right].
+A letter in both operands and the result is a batch axis; a letter in both operands only is summed. An operand becomes [batch, own, summed],
+and the result of the product is [batch, left, right].
 """
 
 from __future__ import annotations

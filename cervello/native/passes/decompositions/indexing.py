@@ -1,7 +1,7 @@
-"""GatherND and ScatterND as exporters of indexed arrays write them, in ops that say which rows they take.
+"""Rewrites GatherND and ScatterND of exported array indexing to ops that keep rows independent.
 
 torch.onnx writes `x[:, order]` as a GatherND along the first axis of a transposed array, `table[i]` as one with tuples of a single index,
-`x[arange(N), i]` as one whose tuples begin with the number of the row, and assignments to such places as ScatterND. Source: ONNX operator
+`x[arange(N), i]` as one whose tuples begin with the row number, and assignments to such elements as ScatterND. Source: ONNX operator
 specification, opset 22.
 """
 
@@ -13,8 +13,8 @@ from cervello.native.graph.dims import ROWS, Affine, product
 from cervello.native.graph.dtypes import Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-_MOST_PLACES = 1 << 16  # that constants say anew
-_PLACED = ("Identity", "Reshape", "Unsqueeze")  # leave the numbers of rows in their order
+_MOST_PLACES = 1 << 16  # elements of constants that are made
+_PLACED = ("Identity", "Reshape", "Unsqueeze")  # keep the order of row numbers
 
 
 @decomposes("GatherND")
@@ -51,7 +51,7 @@ def _scatter_nd(s: GraphBuilder) -> Results:
 
 
 def _depth(s: GraphBuilder) -> int:
-    """How many indices a tuple has."""
+    """The number of indices in a tuple."""
     depth = s.shape(1)[-1]
     assert isinstance(depth, int)
     return depth
@@ -64,7 +64,7 @@ def _without_tuples(s: GraphBuilder) -> str:
 
 
 def _flat_places(s: GraphBuilder, depth: int) -> Array | None:
-    """Where constant tuples lie in the first axes of the data taken as one; None where it is not known, or outside."""
+    """Flat positions of constant tuples in the first `depth` axes of the data; None if they are unknown or out of range."""
     sizes, indices = s.shape(0)[:depth], s.data(1)
     if indices is None or any(isinstance(size, Affine) for size in sizes):
         return None
@@ -78,7 +78,7 @@ def _flat_places(s: GraphBuilder, depth: int) -> Array | None:
 
 
 def _behind_rows(s: GraphBuilder) -> list[str] | None:
-    """What the tuples hold behind the number of the row, where they begin with it and the data has rows in front."""
+    """The parts of the tuples after the row number; None if tuples do not begin with it or the data has no leading batch axis."""
     joined = s.producers.get(s.input(1))
     if joined is None or joined.op != "Concat" or joined.domain or len(joined.inputs) < 2 or s.shape(0)[:1] != (ROWS,):
         return None

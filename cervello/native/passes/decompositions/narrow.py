@@ -1,6 +1,6 @@
-"""Ops on 16-bit floats: their operands as float32, the op, and its results rounded once.
+"""Ops on 16-bit floats: operands are cast to float32, and results are rounded once.
 
-Ops that only move elements are not here; they take elements of any size.
+Ops that only move elements are not listed; their kernels take elements of any size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Quantised files: QuantizeLinear and DequantizeLinear, integer products and convolutions, and dynamic quantisation.
 
 Products of 8-bit integers are computed in float32, where they are exact: a product of two numbers below 2**9 and every sum up to 2**24 has
-no rounding, in whatever order. A sum that could become larger is cut into stretches of terms that cannot; their int32 sums are added.
+no rounding, in any order. A sum that could become larger is split into ranges of terms that cannot; their sums are added as int32.
 Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25, DynamicQuantizeLinear-11, MatMulInteger-10, ConvInteger-10,
 QLinearMatMul-21, QLinearConv-10.
 """
@@ -98,7 +98,7 @@ def _dynamic(s: GraphBuilder) -> Results:
 
 
 def _reach(s: GraphBuilder, index: int, zero_index: int) -> int:
-    """The largest magnitude of an 8-bit operand less its zero point."""
+    """The largest magnitude of (8-bit operand − zero point)."""
     zero = s.data(zero_index)
     if s.input(zero_index) and zero is None:
         return 255
@@ -107,7 +107,7 @@ def _reach(s: GraphBuilder, index: int, zero_index: int) -> int:
 
 
 def stretches(terms: Array, most: int) -> list[tuple[int, int]]:
-    """Cuts the first axis of `terms` [K, sums], none negative, into stretches whose sums are at most `most`, or a single term."""
+    """Splits the first axis of `terms` [K, sums] ≥ 0 into ranges whose sums are at most `most`, or that have one term."""
     cuts, total = [0], np.zeros(terms.shape[1:], np.int64)
     for k, term in enumerate(terms):
         total = total + term
@@ -118,7 +118,7 @@ def stretches(terms: Array, most: int) -> list[tuple[int, int]]:
 
 
 def _summed(s: GraphBuilder, parts: list[str]) -> tuple[str, bool]:
-    """The sum of parts that are exact in float32; whether it is float32 still."""
+    """The sum of parts that are exact in float32, and whether it is float32 (else int32)."""
     if len(parts) == 1:
         return parts[0], True
     total = s.add("Cast", parts[0], to=I32)
@@ -128,7 +128,7 @@ def _summed(s: GraphBuilder, parts: list[str]) -> tuple[str, bool]:
 
 
 def _shifted(s: GraphBuilder, data: Array, zeros: Array | None) -> Array:
-    """Constant integers less their zero points, int64."""
+    """Constant integers − zero points, int64."""
     shift = np.zeros((), np.int64) if zeros is None else zeros.astype(np.int64)
     if len(shift.shape) > data.ndim or any(have not in (1, size) for have, size in zip(shift.shape[::-1], data.shape[::-1], strict=False)):
         raise GraphError(f"node {s.node}: expected zero points of a shape that broadcasts to {data.shape}, got {shift.shape}; export the "
@@ -197,7 +197,7 @@ def convolution(s: GraphBuilder, w: int, w_zero: int, bias: Array | None = None)
         part, source = np.zeros_like(data).reshape(len(data), -1), name
         part[:, first:end] = data.reshape(len(data), -1)[:, first:end]
         part = part.reshape(data.shape)
-        if len(cuts) > 1 and groups == 1:  # the channels alone that these terms are of
+        if len(cuts) > 1 and groups == 1:  # only the channels of these terms
             low, high = first // taps, -(-end // taps)
             source, part = _cut(s, name, low, high, 1), part[:, low:high]
         inner = [s.constant(added, F32)] if bias is not None and fits else []
@@ -217,7 +217,7 @@ def as_type(s: GraphBuilder, sums: tuple[str, bool], dtype: np.dtype[Any]) -> st
 
 @decomposes("Cast")
 def _there_and_back(s: GraphBuilder) -> Results:
-    """Sums that are float32 still, which a file casts from int32 to float32."""
+    """Removes a cast from float32 sums to int32 and back."""
     maker = s.maker(0)
     if maker is None or maker.op != "Cast" or maker.domain or not maker.attributes.get("exact", 0) or s.attribute("to") != F32:
         return None
@@ -250,7 +250,7 @@ def _qlinear_conv(s: GraphBuilder) -> Results:
 
 @decomposes("MaxPool")
 def _pooled_bytes(s: GraphBuilder) -> Results:
-    """The largest of 8-bit integers, by way of float32."""
+    """The maximum of 8-bit integers, computed in float32."""
     if s.dtype(0) not in BYTES or any(s.node.outputs[1:]):
         return None
     pooled = s.add("MaxPool", s.add("Cast", s.input(0), to=F32), **s.node.attributes)

@@ -1,4 +1,4 @@
-"""Ops that are a few well-known ones in a row. Source: ONNX operator specification."""
+"""Ops that are equal to a few simple ops. Source: ONNX operator specification."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _bernoulli(s: GraphBuilder) -> Results:
 
 @decomposes("LayerNormalization")
 def _layer_normalization(s: GraphBuilder) -> Results:
-    """With the mean and the deviation among its results, or a scale that is computed."""
+    """The forms that return mean and deviation, or whose scale is computed."""
     if s.dtype(0) != F32 or (not any(s.node.outputs[1:]) and s.data(1) is not None):
         return None
     rank = len(s.shape(0))
@@ -120,7 +120,7 @@ def _layer_normalization(s: GraphBuilder) -> Results:
 
 @decomposes("Pow")
 def _power(s: GraphBuilder) -> Results:
-    """Of two types: in float32, and back to the type of the base."""
+    """Operands of two types: computed in float32, then cast to the type of the base."""
     base, exponent = s.dtype(0), s.dtype(1)
     if base == exponent or any(dtype not in (F32, I64, I32) for dtype in (base, exponent)):
         return None

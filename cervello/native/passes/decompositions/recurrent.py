@@ -1,5 +1,5 @@
-"""LSTM, GRU and RNN in the forms that have no kernel, step by step: other activations, clip, peepholes, sequence lengths, layout 1, coupled
-gates. Source: ONNX operator specification, opset 22; its reference implementation ignores activations, clip and lengths.
+"""Unrolls forms of LSTM, GRU and RNN that have no kernel: other activations, clip, peepholes, sequence lengths, layout 1, coupled gates.
+ Source: ONNX operator specification, opset 22; its reference implementation ignores activations, clip and lengths.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cervello.native.passes.graph_builder import GraphBuilder, Results, decompos
 
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 _MOST_STEPS = 64  # each is a dozen nodes
-# Activations with the attributes they take from activation_alpha and activation_beta, and what those are unless told.
+# Activations with the parameters that they take from activation_alpha and activation_beta, and their defaults.
 _ACTIVATIONS: dict[str, tuple[tuple[str, float], ...]] = {
     "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (), "Affine": (("alpha", 1.0), ("beta", 0.0)),
     "LeakyRelu": (("alpha", 0.01),), "ThresholdedRelu": (("alpha", 1.0),), "ScaledTanh": (("alpha", 1.0), ("beta", 1.0)),
@@ -51,7 +51,7 @@ class _Cell:
         return y if bias is None else self.sum(y, self.number(bias))
 
     def before_gate(self, x: str, h: str, g: slice) -> str:
-        """What enters a gate, both biases included."""
+        """The input of a gate: x W + h R + both biases."""
         return self.sum(self.product(x, self.w[g], self.w_bias[g] + self.r_bias[g]), self.product(h, self.r[g]))
 
     def active(self, which: int, x: str, clipped: bool = True) -> str:
@@ -92,7 +92,7 @@ class _Cell:
 
 
 def _activations(s: GraphBuilder, directions: int) -> list[list[tuple[str, dict[str, Any]]]] | None:
-    """By direction, the activations and their attributes."""
+    """Activations and their parameters, by direction; None if one is not supported."""
     defaults = _DEFAULTS[s.node.op]
     given = {name: list(s.attribute(f"activation_{name}") or ()) for name in ("alpha", "beta")}
     found = []

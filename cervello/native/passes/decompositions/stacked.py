@@ -1,5 +1,5 @@
-"""Products of rows with a stack of weights, one matrix for each agent or member of an ensemble, and with a vector that all rows share;
-Gemm whose weights are on the left.
+"""Products of rows with a stack of weight matrices (one per agent or ensemble member) or with a shared vector; Gemm with its weights on the
+left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from cervello.native.graph.dims import Affine, Shape
 from cervello.native.graph.dtypes import F32, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-_MOST = 256  # matrices of a stack, each of which becomes a product of its own
+_MOST = 256  # matrices of a stack; each becomes a separate product
 
 
 @decomposes("MatMul")
@@ -44,7 +44,7 @@ def _by_matrix(s: GraphBuilder, a: str, shape: Shape, weights: Array) -> tuple[s
     try:
         lead = np.broadcast_shapes(sizes, weights.shape[:-2])
     except ValueError:
-        return None  # the rule of the product says what does not fit
+        return None  # the shape rule of MatMul raises the error
     if not 0 < int(np.prod(lead)) <= _MOST:
         return None
     own = np.broadcast_to(np.arange(int(np.prod(sizes))).reshape(sizes), lead).reshape(-1)

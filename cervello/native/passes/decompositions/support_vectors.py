@@ -1,4 +1,4 @@
-"""Support vector machines, as scikit-learn's exporter writes them: kernels of rows and support vectors, then a product.
+"""Support vector machines of scikit-learn's exporter: kernels of rows and support vectors, then a product.
 
 The coefficients of every pair of classes are the columns of one matrix; a linear kernel is part of it. Source: ONNX operator
 specification, ai.onnx.ml, SVMRegressor-1 and SVMClassifier-1, by their reference. Where the reference and onnxruntime differ, labels are
@@ -17,11 +17,11 @@ from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.passes.decompositions.traditional import both_scores, features, top_label, transformed
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-_LEAST = 1e-7  # what a pair's probability is at least, and at most 1 less it
+_LEAST = 1e-7  # a pair's probability is within [this, 1 − this]
 
 
 def _similarities(s: GraphBuilder, vectors: Array) -> str:
-    """The kernel of every row and every support vector [vectors, features], but for a linear one: [rows, vectors]."""
+    """[rows, vectors]: the non-linear kernel of each row and each support vector [vectors, features]."""
     gamma, offset, degree = s.attribute("kernel_params") or (0.0, 0.0, 0.0)
     kind, x = s.attribute("kernel_type"), features(s)
     if kind == "RBF":  # by differences: the lengths of vectors far from 0 would cancel
@@ -82,7 +82,7 @@ def _classifier(s: GraphBuilder) -> Results:
 
 
 def _votes(s: GraphBuilder, scores: str, pairs: list[tuple[int, int]], n_classes: int) -> str:
-    """How many pairs each class wins: the first of a pair where its score is above 0, else the second."""
+    """The number of pairs that each class wins: the first class of a pair if its score is above 0, else the second."""
     wins, base = np.zeros((len(pairs), n_classes)), np.zeros(n_classes)
     for row, (i, j) in enumerate(pairs):
         wins[row, i], wins[row, j] = 1, -1
@@ -92,7 +92,7 @@ def _votes(s: GraphBuilder, scores: str, pairs: list[tuple[int, int]], n_classes
 
 
 def _probabilities(s: GraphBuilder, scores: str) -> str:
-    """Of classes, from scores of pairs: 1 - 1 / (1 + exp(-(a score + b))) for each, coupled."""
+    """Class probabilities: 1 − 1 / (1 + exp(−(a · score + b))) of each pair, coupled."""
     a, b = (s.constant(-np.array(s.attribute(name), F64), F32) for name in ("prob_a", "prob_b"))
     pairs = s.add("Sigmoid", s.add("Add", s.add("Mul", scores, a), b))
     return s.add("PairwiseCoupling", s.add("Clip", pairs, s.constant(_LEAST, F32), s.constant(1 - _LEAST, F32)))

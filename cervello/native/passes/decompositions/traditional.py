@@ -1,4 +1,4 @@
-"""Linear models and preparation of features, as scikit-learn's exporters write them, in ops of ONNX's own domain.
+"""Decomposes linear models and feature preparation of ai.onnx.ml, as scikit-learn's exporters write them.
 
 Source: ONNX operator specification, ai.onnx.ml, version 5.
 """
@@ -14,8 +14,8 @@ from cervello.native.graph.dims import product
 from cervello.native.graph.dtypes import F32, F64, I64, Array
 from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-_NEARLY_ZERO = 1e-7  # what SOFTMAX_ZERO takes for 0
-_WINITZKI = 0.147  # of the approximation of the error function's inverse that PROBIT stands for
+_NEARLY_ZERO = 1e-7  # SOFTMAX_ZERO treats smaller scores as 0
+_WINITZKI = 0.147  # constant of the approximation of erf⁻¹ that PROBIT uses
 
 
 def as_type(s: GraphBuilder, name: str, found: Any, wanted: Any) -> str:
@@ -41,7 +41,7 @@ def _scaler(s: GraphBuilder) -> Results:
 
 @decomposes("Normalizer", domain=ML)
 def _normalizer(s: GraphBuilder) -> Results:
-    """A row without a norm stays as it is."""
+    """A row of norm 0 is unchanged."""
     y, axis = as_type(s, s.input(0), s.dtype(0), F32), s.constant([-1])
     norm = s.add({"MAX": "ReduceMax", "L1": "ReduceL1", "L2": "ReduceL2"}[s.attribute("norm", "MAX")], y, axis, keepdims=1)
     one = s.constant(1, F32)
@@ -58,7 +58,7 @@ def transformed(s: GraphBuilder, scores: str, kind: str) -> str:
 
 
 def _softmax_zero(s: GraphBuilder, scores: str) -> str:
-    """A softmax in which scores of 0 stay 0; all of them 0 become 1 / 2."""
+    """A softmax in which scores of 0 stay 0; if all are 0, they become 1 / 2."""
     axis, zero = s.constant([-1]), s.constant(0, F32)
     most = s.add("ReduceMax", scores, axis, keepdims=1)
     counts = s.add("Greater", s.add("Abs", scores), s.constant(_NEARLY_ZERO, F32))
@@ -76,7 +76,7 @@ def _probit(s: GraphBuilder, scores: str) -> str:
     one = number(1)
     y = s.add("Sub", s.add("Mul", scores, number(2)), one)
     square = s.add("Mul", y, y)
-    rest = s.add("Sub", one, square)  # its logarithm near 1 by way of the rounding in it, else from p, which holds more
+    rest = s.add("Sub", one, square)  # near 1, its logarithm is corrected by its rounding; else it is computed from p
     lost, far = s.add("Sub", rest, one), s.add("Log", s.add("Mul", s.add("Mul", scores, number(4)), s.add("Sub", one, scores)))
     none = s.add("Equal", lost, number(0))
     ratio = s.add("Neg", s.add("Div", square, s.add("Where", none, one, lost)))
@@ -118,7 +118,7 @@ def _linear_classifier(s: GraphBuilder) -> Results:
 
 
 def top_label(s: GraphBuilder, scores: str, labels: tuple[int, ...]) -> str:
-    """The label of the largest score, the first of equals."""
+    """The label of the largest score; of equal scores, the first."""
     return _named(s, s.add("ArgMax", scores, axis=1, keepdims=0), labels)
 
 
@@ -133,7 +133,7 @@ def _named(s: GraphBuilder, places: str, labels: tuple[int, ...]) -> str:
 
 
 def both_scores(s: GraphBuilder, score: str, probability: bool) -> str:
-    """The score [rows, 1] of the second of two classes, behind that of the first: 1 less it where it is a probability, else minus it."""
+    """Scores [rows, 2] from the score [rows, 1] of the second class; the first class has 1 − score for probabilities, else −score."""
     other = s.add("Sub", s.constant(1, F32), score) if probability else s.add("Neg", score)
     return s.add("Concat", other, score, axis=1)
 
@@ -164,7 +164,7 @@ def _imputer(s: GraphBuilder) -> Results:
 
 @decomposes("LabelEncoder", domain=ML)
 def _label_encoder(s: GraphBuilder) -> Results:
-    """The place of the key that an element equals, from 1 on, picks its value; place 0 holds the default."""
+    """The 1-based index of the key that equals an element picks its value; index 0 is the default."""
     keys, values, default = encoding(s.node.attributes)
     count = len(keys)
     behind = s.add("Unsqueeze", s.input(0), s.constant([len(s.shape(0))]))
@@ -194,5 +194,5 @@ def encoding(attributes: Any) -> tuple[Array, Array, Any]:
 
 @decomposes("ZipMap", domain=ML)
 def _zip_map(s: GraphBuilder) -> Results:
-    """The scores as they are: columns in the order of the labels in place of maps by label."""
+    """Returns the scores unchanged: columns in the order of the labels instead of maps by label."""
     return s.add("Identity", s.input(0))

@@ -1,4 +1,4 @@
-"""Ensembles of trees: one node walks through them, others transform its scores and choose a label.
+"""Tree ensembles: one node evaluates the trees, others transform its scores and choose a label.
 
 Source: ONNX operator specification, ai.onnx.ml, TreeEnsembleRegressor-5, TreeEnsembleClassifier-5, TreeEnsemble-5. Where it leaves open
 what a classifier of two classes with votes for one gives, the score without a transform is onnxruntime's, and the label is that of the

@@ -1,7 +1,7 @@
-"""Windows over three spatial axes: convolutions and poolings of pictures, with the depth folded away.
+"""Convolutions and poolings over three spatial axes, decomposed into two-dimensional ones.
 
-A convolution takes the depths under a window as channels of a picture, each depth of the result as a picture of its own. A pooling is one
-of pictures, then one along the depth: the largest of the largest, the mean of means over equally many.
+A convolution treats the depths under a window as channels of a picture, and each depth of the result as a separate picture. A pooling first
+pools pictures, then the depth: a maximum of maxima, or a mean of means over equally many elements.
 Source: ONNX operator specification, Conv-22, MaxPool-22, AveragePool-22.
 """
 
@@ -18,7 +18,7 @@ _SWAPPED = (0, 2, 1, 3, 4)  # depth and channels
 
 
 def _volume(s: GraphBuilder, kernel: tuple[int, ...] | None = None) -> tuple[Dim, int, Window] | None:
-    """Images, channels and the windows over float32 volumes; None where they are none."""
+    """Images, channels and windows of a float32 volume; None if the input is not one."""
     shape = s.shape(0)
     if s.dtype(0) != F32 or len(shape) != 5 or any(isinstance(size, Affine) for size in shape[1:]):
         return None
