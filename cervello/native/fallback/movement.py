@@ -1,4 +1,4 @@
-"""Ops that move or rename elements, or make them out of sizes, in numpy."""
+"""numpy definitions of ops that move or rename elements, or create them from sizes."""
 
 from __future__ import annotations
 

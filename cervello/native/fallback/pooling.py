@@ -18,7 +18,7 @@ from cervello.native.graph.windows import Window, geometry
 
 @host("MaxPool", "AveragePool")
 def _pool(node: Node, x: Array) -> Array:
-    """Lays the window's elements side by side, those outside the picture marked, and reduces over them."""
+    """Stacks the elements of each window, masks those outside the picture, and reduces over them."""
     found = geometry(node, x.shape[2:])
     taps, counted, inside = _taps(found, x)
     if node.op == "MaxPool":
@@ -30,7 +30,7 @@ def _pool(node: Node, x: Array) -> Array:
 
 
 def _taps(found: Window, x: Array) -> tuple[Array, Array, Array]:
-    """Elements [taps, N, C, outputs…]; which lie within the padded picture [taps, outputs…]; which within the picture itself."""
+    """Elements [taps, N, C, outputs…]; masks [taps, 1, 1, outputs…] of those within the padded picture, and within the picture."""
     taps, counted, inside = [], [], []
     for offsets in itertools.product(*map(range, found.kernel)):
         places = [np.arange(out) * stride - pad + k * dilation

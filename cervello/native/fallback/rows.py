@@ -1,4 +1,4 @@
-"""Ops that combine elements, in numpy: reductions, products, softmax and its like."""
+"""numpy definitions of ops that combine elements: reductions, products, softmax, normalisations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _axes(x: Array, axes: Array | None, node: Node) -> tuple[int, ...] | None:
 
 
 def _extreme(function: Function, sign: int) -> Function:
-    """The largest or smallest; of nothing, what every other number is larger or smaller than."""
+    """A maximum or minimum; for no elements, the identity of the operation."""
     def reduce(x: Array, axis: Any, keepdims: bool) -> Array:
         if x.dtype == object or x.size:
             return np.asarray(function(x, axis=axis, keepdims=keepdims))
@@ -86,7 +86,7 @@ def _hardmax(node: Node, x: Array) -> Array:
 
 @host("BatchNormalization")
 def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: Array, variance: Array) -> Array:
-    """Fixed statistics, by channel; before opset 9 `spatial=0` has them by element."""
+    """With fixed statistics per channel; before opset 9, `spatial=0` means per element."""
     shape = x.shape[1:] if node.opset < 9 and not node.attributes.get("spatial", 1) else (-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
     scale, bias, mean, variance = (operand.reshape(shape) for operand in (scale, bias, mean, variance))
     factor = scale / np.sqrt(variance + np.asarray(node.attributes.get("epsilon", np.float32(1e-5)), variance.dtype))
@@ -95,7 +95,7 @@ def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: 
 
 @host("MeanVarianceNormalization")
 def _mean_variance(node: Node, x: Array) -> Array:
-    """To mean 0 and deviation 1 over some axes."""
+    """Normalises to mean 0 and deviation 1 over some axes."""
     axes = tuple(node.attributes.get("axes", (0, 2, 3)))
     centred = x - x.mean(axis=axes, keepdims=True)
     return np.asarray(centred / (np.sqrt((centred * centred).mean(axis=axes, keepdims=True)) + 1e-9)).astype(x.dtype)
@@ -103,7 +103,7 @@ def _mean_variance(node: Node, x: Array) -> Array:
 
 @host("LRN")
 def _local_response(node: Node, x: Array) -> Array:
-    """Each channel over a power of the squares of its neighbours."""
+    """Divides each channel by a power of the sum of squares of its neighbours."""
     size, channels = node.attributes["size"], x.shape[1]
     before, after = (size - 1) // 2, size // 2
     squares = x * x

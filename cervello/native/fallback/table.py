@@ -1,6 +1,6 @@
-"""numpy definitions of ONNX ops: they fold constants, do arithmetic on shapes (object arrays of sizes), and are the numpy tier.
+"""numpy definitions of ONNX ops, for constant folding, arithmetic on shapes (object arrays of sizes) and the numpy tier.
 
-Here: the table, and ops that treat every element alone. A function takes the node and its input arrays (None where absent) and
+This file has the table and the elementwise ops. A function takes the node and its input arrays (None where absent) and
 returns an array or a tuple of arrays.
 Source: ONNX operator specification, the newest version of each op; `importer` and `normalise` bring older forms to it.
 """

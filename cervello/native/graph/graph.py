@@ -34,17 +34,17 @@ class Node:
         return self.inputs[index] if index < len(self.inputs) else ""
 
     def bodies(self) -> dict[str, Body]:
-        """What lies inside it."""
+        """Its sub-graphs or function body, by attribute."""
         return {key: value for key, value in self.attributes.items() if isinstance(value, Body)}
 
     def outer(self) -> set[str]:
-        """The names that its bodies read beside its inputs; a function of the file reads its inputs alone."""
+        """The outer names that its bodies read; the body of a function reads only its inputs."""
         return {name for key, body in self.bodies().items() if key != CALL for name in body.outer()}
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Nodes inside a node: a branch, the turns of a loop, a function that the file defines (then it is the attribute `CALL`)."""
+    """Nodes inside a node: a branch, the body of a loop, or a function that the file defines (attribute `CALL`)."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -56,7 +56,7 @@ class Body:
         return {*self.inputs, *self.constants, *(name for node in self.nodes for name in node.outputs)} - {""}
 
     def outer(self) -> set[str]:
-        """The names it reads from around it."""
+        """The names that it reads from outside."""
         read = {*self.outputs, *(name for node in self.nodes for name in (*node.inputs, *node.outer()))}
         return read - self.own() - {""}
 

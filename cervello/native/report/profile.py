@@ -26,7 +26,7 @@ from cervello.pictures.text import duration
 
 ROUNDS = 9
 _STEPS_DRAWN = 20  # the longest; the others are one bar
-_RESOLVED_S = 2e-8  # what is shorter drowns in the time of the call around it
+_RESOLVED_S = 2e-8  # shorter steps cannot be resolved beside the call around them
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,12 @@ class Profile:
 
     @property
     def kinds(self) -> tuple[KindTime, ...]:
-        """Totals by op, most time first."""
+        """Totals by op, longest time first."""
         return _totals(self.steps, lambda step: step.op)
 
     @property
     def tiers(self) -> tuple[KindTime, ...]:
-        """Totals by tier, most time first."""
+        """Totals by tier, longest time first."""
         return _totals(self.steps, lambda step: step.tier)
 
     @property
@@ -219,7 +219,7 @@ def _described(model: Model, step: Step, n_rows: int, seconds: float, share: flo
 
 
 def _bytes(tensor: Tensor, n_rows: int) -> int:
-    """Distinct bytes: an axis of stride 0 is one element seen many times."""
+    """Distinct bytes: an axis of stride 0 counts as one element."""
     counts = [at(size, n_rows) for size in tensor.shape]
     return tensor.itemsize * int(np.prod([
         min(count, 1) if at(stride, n_rows) == 0 else count for count, stride in zip(counts, tensor.strides, strict=True)], dtype=np.int64))

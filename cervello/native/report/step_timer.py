@@ -24,7 +24,7 @@ from cervello.native.program.encode import Plan
 
 Progress = Callable[[int, int], None]  # rounds done, of how many
 _BLOCK_S = 2e-4  # a measurement lasts this long or one call, so that the clock's own 50 ns do not count
-_LEAST_S = 1e-10  # of a step that seems no slower than an empty stretch
+_LEAST_S = 1e-10  # reported for a step that is no slower than an empty segment
 
 
 class Bench:
@@ -97,7 +97,7 @@ class Bench:
 
     @contextmanager
     def _kept(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:
-        """Undoes what repeating a step that overwrites its operands does to the steps behind it."""
+        """Restores the operands of a step that overwrites them, so that later steps read the same values as in a run."""
         read = {id(tensor.buffer) for tensor in step.reads}
         views = [self._view(tensor) for tensor in step.writes if id(tensor.buffer) in read]
         before = [view.copy() for view in views]

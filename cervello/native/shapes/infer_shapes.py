@@ -30,12 +30,12 @@ from cervello.native.shapes.rules import resizing as _resized  # noqa: F401  (re
 from cervello.native.shapes.rules import windows as _windows  # noqa: F401  (registers its rules)
 from cervello.native.shapes.rules.basic import RULES, Result, Unknown
 
-_MOST_LISTED = 1 << 26  # elements of values whose axes kernels list or go around, sizes of 0 taken as 1
-_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered by lists as long as their axes
-_MOST_AXES = 32  # what every version of numpy has
+_MOST_LISTED = 1 << 26  # elements, with sizes of 0 counted as 1, of values whose axes kernels enumerate
+_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered with index lists as long as their axes
+_MOST_AXES = 32  # supported by every version of numpy
 _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
                       "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
-                      "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
+                      "TfIdfVectorizer", "Upsample"})  # no rule bounds the size of their results
 _RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
@@ -47,7 +47,7 @@ def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict
       settled: see `flow_values`.
     """
     values = given_values(graph, shapes)
-    until = ""  # ends a stretch that never runs
+    until = ""  # the input name of the marker that ends a dead segment
     for node in graph.nodes:
         if never_run(node, until):
             values.update((name, Value(name, None, None)) for name in node.outputs if name)

@@ -16,7 +16,7 @@ from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_f
 from cervello.native.lowering.rules.reductions import transpose_scratch
 from cervello.native.passes.fusion import MOST_OPS
 
-_ROWS = 48  # as the kernel's
+_ROWS = 48  # rows at a time, as in the kernel
 _K = "cervello.native.kernels."
 
 
@@ -38,10 +38,10 @@ def _attend(lowering: Lowering, node: Node) -> None:
         ops += ATTEND_OP.arrange({"block": Address(f"{_K}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
                                   "mask": 0 if each[-1] else (1 if on_left else 2)})
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
-    turned, at_once = transpose_scratch(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
+    turned, at_once = transpose_scratch(n), m <= _ROWS  # rows are transposed in the memory of the keys, or after the scores
     rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
     scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
-    idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand
+    idle = [q] * (MOST_OPS - len(others))  # the kernel has a fixed number of operands
     lowering.emit(
         "attention:attend", (q, k, v, *others, *idle), (target,), scratch, sizes=sizes, q_by=steps[0], k_by=steps[1], v_by=steps[2],
         out_by=steps[3], m=m, n=n, d=d, dv=dv, q_row=q.strides[-2], k_row=k.strides[-2], k_column=k.strides[-1], v_row=v.strides[-2],

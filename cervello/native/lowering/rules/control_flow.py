@@ -24,7 +24,7 @@ class _Loop:
     """State that a loop's end marker needs from its begin marker."""
 
     begin: Step
-    again: Step  # where a turn begins
+    again: Step  # the start of an iteration
     end: Step
 
 
@@ -106,11 +106,11 @@ def _loop_end(lowering: Lowering, node: Node) -> None:
             one = sequence.picked(axis)
             lowering.emit("control_flow:scan_write", (element, both), (sequence,), length=sequence.shape[axis],
                           element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(element, one))
-            loop.begin.keeps += (sequence,)  # it fills turn by turn
+            loop.begin.keeps += (sequence,)  # each iteration writes one element
     states = [lowering.tensor(name) for name in begun]
     results = [lowering.tensor(name) for name in ended]
     for i, (last, state) in enumerate(zip(results, states, strict=True)):
-        if last != state and any(last.buffer is other.buffer for other in states):  # states that change places, or a view of one
+        if last != state and any(last.buffer is other.buffer for other in states):  # states that are exchanged, or a view of a state
             results[i] = lowering.scratch(last.shape, last.dtype)
             lowering.copy(last, results[i])
     for last, state in zip(results, states, strict=True):

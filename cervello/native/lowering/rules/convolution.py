@@ -18,7 +18,7 @@ from cervello.native.lowering.rules.linear import PANEL, packed
 from cervello.native.lowering.rules.reductions import emit_reduction
 from cervello.native.shapes.rules.windows import Window, window
 
-FILTERS, BLOCK = 8, 48  # as the kernels'
+FILTERS, BLOCK = 8, 48  # as in the kernels
 
 
 def _planar(tensor: Tensor) -> tuple[Any, ...]:
@@ -54,10 +54,10 @@ def _conv(lowering: Lowering, node: Node) -> None:
 
 def _emit(lowering: Lowering, source: Tensor, target: Tensor, w: Array, bias: Array, groups: int, found: Window,
           act: Activation | None) -> None:
-    """Either kernel gives the same bits: sums run over channels, rows and columns of the window in order."""
+    """Emits the cheaper of two kernels. Both give the same bits: sums run over channels, rows and columns of the window in this order."""
     filters = w.shape[0] // groups
     k = int(np.prod(w.shape[1:]))
-    # Whether memory is asked for ahead: what steps before have written is near; rows that interleave would be asked for many times.
+    # Prefetch only inputs of the model: results of earlier steps are in the cache, and interleaved rows would be prefetched many times.
     (height, width), (xc, xh, xw) = _two(found.sizes, 1), _planar(source)[1:]
     cold = int(source.buffer.space is Space.INPUT and (height == 1 or xh >= width * xw) and (groups == 1 or xc >= xw))
     block, parameters = act or (None, [])

@@ -1,7 +1,7 @@
 """Pairwise coupling as one op: `PairwiseCoupling(r)`, [rows, classes (classes - 1) / 2] → [rows, classes], see `kernels.coupling`.
 
-`passes.decompositions.support_vectors` makes these nodes. The pairs stand in the order (0, 1), (0, 2), …, (1, 2), …; each number is the
-probability of the first of the two.
+`passes.decompositions.support_vectors` makes these nodes. The pairs are in the order (0, 1), (0, 2), …, (1, 2), …; each number is the
+probability of the first class of the pair.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
 
 def _n_classes(pairs: Dim) -> int:
-    """How many classes have so many pairs; 0 where no number has."""
+    """The number of classes that have so many pairs; 0 if there is none."""
     if isinstance(pairs, Affine):
         return 0
     classes = (1 + isqrt(1 + 8 * pairs)) // 2
@@ -49,7 +49,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 @host("PairwiseCoupling")
 def _on_arrays(node: Node, r: Array) -> Array:
-    """By the definition, for constants."""
+    """The definition, for constants."""
     classes = _n_classes(r.shape[1])
     first, second = np.triu_indices(classes, 1)
     result = np.full((len(r), classes), 1 / classes)

@@ -1,4 +1,4 @@
-"""Ops that treat every element alone: one block per op, loops shared by all."""
+"""Elementwise ops: one block per op, and loops that all blocks share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cervello.native.shapes.rules.basic import RULES
 _K = "cervello.native.kernels."
 Parameters = Callable[[Lowering, Node], list[Any]]
 Activation = tuple[str, list[Any]]  # a block and its parameters
-_LONG = 64  # float32 from which on an activation may follow each run; shorter ones waste lanes, so it waits for all of them
+_LONG = 64  # least float32 of a run for a fused activation; shorter runs waste lanes, so the activation is a separate step
 
 
 def _attributes(**defaults: float) -> Parameters:
@@ -31,7 +31,7 @@ def _attributes(**defaults: float) -> Parameters:
 
 
 def _bounds(lowering: Lowering, node: Node, info: Any, word: Callable[[Any], int]) -> list[Any]:
-    """The bounds of a Clip as words; one that is missing is the type's own, as the specification has it."""
+    """The bounds of a Clip as words; a missing bound is the limit of the type, as in the specification."""
     words = []
     for index, missing in ((1, info.min), (2, info.max)):
         bound = lowering.constant(node.input(index)) if node.input(index) else missing
@@ -55,7 +55,7 @@ _PARAMETERS: dict[str, Parameters] = {
 
 
 def activation(lowering: Lowering, node: Node) -> Activation | None:
-    """The block and parameters of a node that maps float32 elements one by one; None when it is something else."""
+    """The block and parameters of an elementwise float32 node; None for any other node."""
     if node.domain or lowering.values[node.outputs[0]].dtype != F32 or lowering.values[node.inputs[0]].dtype != F32:
         return None
     if node.op == "Gelu":
@@ -98,7 +98,7 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
 
 
 def _gappy(target: Tensor) -> bool:
-    """Whether neighbouring elements do not adjoin, as in one column of a wider row: no block can write that."""
+    """Whether elements of the inner axis are not adjacent, as in a column of a wider row; blocks cannot write that."""
     sizes, steps = collapse(target.shape, [target.strides])
     return bool(sizes) and steps[0][-1] != target.itemsize
 
@@ -121,7 +121,7 @@ def _lower_unary(lowering: Lowering, node: Node) -> None:
 
 
 def register_map(op: str, reference: str, attributes: Mapping[str, float]) -> None:
-    """Makes an op, by a name no file has, of a block "module:name" and its float attributes."""
+    """Registers an op, by a name that no file has, with a block "module:name" and its float attributes."""
     UNARY[op], _PARAMETERS[op] = reference, _attributes(**attributes)
     RULES[op] = RULES["Relu"]
     ELEMENTWISE.add(op)
@@ -130,7 +130,7 @@ def register_map(op: str, reference: str, attributes: Mapping[str, float]) -> No
 
 
 def _applied(reference: str, x: Array, parameters: Sequence[float]) -> Array:
-    """A block on an array, to fold constants."""
+    """Applies a block to an array, for constant folding."""
     source = np.ascontiguousarray(x, F32)
     target, words = np.empty_like(source), np.array([float_word(p) for p in parameters] or [0], np.int64)
     entry.fastcall_ints(reference)(target.ctypes.data, source.ctypes.data, source.size, words.ctypes.data)
@@ -153,7 +153,7 @@ def _strange(lowering: Lowering, node: Node) -> None:
 
 _KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64",
           "float16": "f16", "bfloat16": "bf16"}
-_HALVES = frozenset({"f16", "bf16"})  # cast from and to float32 alone
+_HALVES = frozenset({"f16", "bf16"})  # cast only from and to float32
 
 
 @lowers("Cast", "CastLike")

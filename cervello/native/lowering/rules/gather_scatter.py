@@ -30,7 +30,7 @@ def _indices(lowering: Lowering, name: str) -> Tensor:
 
 
 def _mode(node: Node, tensor: Tensor) -> dict[str, Any]:
-    """How updates meet what is there, and the kind of numbers."""
+    """The words for the reduction and the kind of numbers."""
     mode = _MODES.get(node.attributes.get("reduction", "none"))
     if mode is None or (mode and tensor.dtype not in _KINDS):
         raise NoKernelError(f"no kernel for reduction {node.attributes['reduction']!r} of {tensor.dtype}")
@@ -38,7 +38,7 @@ def _mode(node: Node, tensor: Tensor) -> dict[str, Any]:
 
 
 def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict[str, Any]:
-    """The words of a walk over all indices, by name."""
+    """The words of a loop over all indices, by name."""
     off_axis = tuple(0 if i == axis else stride for i, stride in enumerate(data.strides))
     sizes, steps = collapse(indices.shape, [off_axis, indices.strides, other.strides])
     sizes, steps = padded(sizes, steps, 5)
@@ -72,7 +72,7 @@ def _copied(lowering: Lowering, data: Tensor, name: str) -> Tensor:
 
 
 def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> dict[str, Any]:
-    """The words that say how tuples of indices name blocks of a contiguous tensor, by name."""
+    """The words of index tuples that select blocks of a contiguous tensor, by name."""
     depth = indices.shape[-1]
     lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
     if isinstance(depth, Affine) or depth > _DEPTH:
@@ -96,7 +96,7 @@ def _scatter_nd(lowering: Lowering, node: Node) -> None:
     data, indices = lowering.tensor(node.inputs[0]), lowering.contiguous(_indices(lowering, node.inputs[1]))
     updates = lowering.contiguous(lowering.tensor(node.inputs[2]))
     mode = _mode(node, data)
-    _by_tuple(node, data, indices, 0)  # refused before anything is written
+    _by_tuple(node, data, indices, 0)  # raises before the output is copied
     target = _copied(lowering, data, node.outputs[0])
     lowering.emit("gather_scatter:scatter_nd", (updates, indices), (target,), **_by_tuple(node, target, indices, 0), **mode)
 

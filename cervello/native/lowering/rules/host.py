@@ -30,8 +30,8 @@ class HostCall:
     """One node on a fallback tier.
 
     Attributes:
-      operands: a tensor in the arena, a constant array, a name kept from an earlier host step, or None.
-      results: a tensor to copy to, or the name under which the array is kept.
+      operands: a tensor in the arena, a constant array, the name of an array of an earlier host step, or None.
+      results: a tensor to copy to, or the name under which the array is stored.
       tier: "numpy" or "reference".
       row_axes: the batch axis of each operand, then of each result; None if all rows share it.
     """
@@ -61,7 +61,7 @@ class HostCall:
                                                                                                       strict=True)]
 
     def _check(self, arrays: list[Array | None]) -> None:
-        """Applies the rules of operands where some shapes were not known while loading."""
+        """Applies operand rules whose shapes were not known at load time."""
         try:
             check_operands(self.node, [None if array is None else known("", array) for array in arrays])
         except GraphError as error:
@@ -69,10 +69,10 @@ class HostCall:
 
 
 def check_ops(nodes: Iterable[Node]) -> None:
-    """Refuses nodes whose op nothing runs, in whatever form.
+    """Refuses nodes whose op has no implementation in any tier.
 
     Raises:
-      UnsupportedError: with the first of them.
+      UnsupportedError: names the first one.
     """
     for node in nodes:
         runs = (node.domain, node.op) in DECOMPOSITIONS or (not node.domain and (node.op in LOWER or _has_tier(node)))
@@ -132,7 +132,7 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
 
 
 def _row_axis(lowering: Lowering, name: str) -> RowAxis | None:
-    """Where the rows of a value lie; None when there are none."""
+    """The batch axis of a value and its repetitions; None if it has no batch axis."""
     shape = lowering.values[name].shape if name else None
     axis = next((i for i, size in enumerate(shape or ()) if isinstance(size, Affine)), None)
     return None if axis is None else (axis, lowering.stretches.get(name, 1))

@@ -16,7 +16,7 @@ from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
 PANEL = 32
-NARROW = 8  # up to this many columns have lanes along K, where that is long enough for every four of them
+NARROW = 8  # products of up to so many columns have lanes along K, if K is long enough
 
 
 def segments_for(k: int, width: int) -> int:
@@ -69,7 +69,7 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, 
 
 
 def _is_narrow(k: int, width: int) -> bool:
-    """Whether lanes lie along K, by a kernel that adds no residual."""
+    """Whether the product has lanes along K; that kernel adds no residual."""
     return width <= NARROW and k >= (32 if width <= 4 else 64)
 
 
@@ -84,7 +84,7 @@ def _matrix(lowering: Lowering, tensor: Tensor) -> Tensor:
 
 
 def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
-    """Where a product writes, as a matrix."""
+    """The target of a product, as a matrix."""
     target = lowering.output(name, contiguous=False)
     view = reshaped(target, name, (rows, width))
     if view is None or (view.strides[-1] != 4 and width != 1):
@@ -94,7 +94,7 @@ def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
 
 
 def _row_constant(lowering: Lowering, name: str, width: int) -> Array | None:
-    """A constant that broadcasts along rows, as [width]; None when it is not one."""
+    """A constant that broadcasts along rows, as [width]; None for any other value."""
     data = lowering.constant(name)
     if data is None or data.dtype != F32:
         return None
@@ -104,7 +104,7 @@ def _row_constant(lowering: Lowering, name: str, width: int) -> Array | None:
 
 
 def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, name: str) -> None:
-    """The product called `name`, with its only reader while that is an Add of a row, of a residual behind it, or an activation."""
+    """Emits the product `name` with fused consumers: an Add of a row, then an Add of a residual, then an activation."""
     rows, (k, width) = source.shape[0], w.shape
     residual, act = None, None
     while act is None and (reader := lowering.only_reader(name)) is not None:
@@ -129,7 +129,7 @@ def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None
 
 
 def _residual(lowering: Lowering, name: str, product_name: str, rows: Dim, width: int) -> Tensor | None:
-    """A float32 value of the shape of a product as a matrix, where it lies as one and is there before the product; else None."""
+    """A float32 value of a product's shape as a matrix, if it is computed before the product and viewable; else None."""
     tensor = lowering.tensors.get(name)
     if tensor is None or tensor.dtype != F32 or tensor.shape != lowering.values[product_name].shape:
         return None

@@ -28,7 +28,7 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
         unless the result is a caller's array.
     """
     makers = {name: node for node in nodes for name in node.outputs}
-    for node in reversed(nodes):  # outer Concats first: an inner one then lands inside them
+    for node in reversed(nodes):  # outer Concats first: an inner Concat is then placed inside them
         if node.op != "Concat" or node.domain or len(node.inputs) == 1 or lowering.values[node.outputs[0]].shape is None:
             continue
         name = node.outputs[0]
@@ -54,7 +54,7 @@ def _concat_axis(node: Node, whole: Tensor) -> int:
 
 
 def _parts(lowering: Lowering, whole: Tensor, axis: int, names: Iterable[str]) -> Iterator[Tensor]:
-    """Consecutive parts of a tensor along an axis, one for each of the values `names`, which are as large."""
+    """Consecutive parts of a tensor along an axis, one for each of the values `names`, with its size."""
     at: Dim = 0
     for name in names:
         shape = lowering.shape(name)
@@ -76,7 +76,7 @@ def _concat(lowering: Lowering, node: Node) -> None:
     pairs = zip(node.inputs, _parts(lowering, whole, axis, node.inputs), strict=True)
     for operand, group in groupby(pairs, lambda pair: pair[0]):
         source, parts = lowering.tensor(operand), [part for _, part in group]
-        if len(parts) > 1 and len(whole.shape) < _MOST_AXES and 0 not in parts[0].shape:  # the same, many times: one copy
+        if len(parts) > 1 and len(whole.shape) < _MOST_AXES and 0 not in parts[0].shape:  # one operand, repeated: one copy
             lowering.copy(_repeated(source, axis, len(parts), 0), _repeated(
                 parts[0], axis, len(parts), parts[0].shape[axis] * parts[0].strides[axis]))
             continue
@@ -91,7 +91,7 @@ _MOST_AXES = 5  # of a strided copy
 
 
 def _repeated(tensor: Tensor, axis: int, times: int, stride: Dim) -> Tensor:
-    """A view with an axis more in front of `axis`."""
+    """A view with an additional axis before `axis`."""
     return tensor.viewed(tensor.name, (*tensor.shape[:axis], times, *tensor.shape[axis:]),
                          (*tensor.strides[:axis], stride, *tensor.strides[axis:]))
 
@@ -184,7 +184,7 @@ def _emit_gather(lowering: Lowering, table: Tensor, index: Tensor, target: Tenso
 
 
 def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: Array) -> Tensor:
-    """A tensor whose elements along an axis are those at known places."""
+    """A tensor of the elements at constant indices along an axis."""
     table = lowering.contiguous(source)
     target = lowering.scratch((*source.shape[:axis], places.size, *source.shape[axis + 1:]), source.dtype)
     index = lowering.stored(f"places {axis} of {target.name} {len(lowering.steps)}", np.asarray(places, np.int64))

@@ -1,4 +1,4 @@
-"""Normalisations: of a batch by constants, over a picture's channels, their groups, or a row's square mean."""
+"""Batch, instance, group, RMS and Lp normalisation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _apply(lowering: Lowering, kind: str, target: Tensor, name: str, shape: tupl
 
 @lowers("InstanceNormalization", "GroupNormalization")
 def _by_groups(lowering: Lowering, node: Node) -> None:
-    """Each group of channels of a picture to mean 0 and deviation 1, then a scale and a shift per channel (before opset 21: per group)."""
+    """Normalises each group of channels to mean 0 and deviation 1, then applies scale and shift per channel (per group before opset 21)."""
     source = lowering.float_tensor(node.inputs[0])
     images, channels, *sizes = (source.shape[0], *(fixed(size, "channels that depend on the batch") for size in source.shape[1:]))
     area = prod(sizes)

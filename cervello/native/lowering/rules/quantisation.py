@@ -51,7 +51,7 @@ def _dequantised(node: Node, q: Value, scale: Value, zero: Value) -> Result:
 
 @rule("DynamicQuantizeLinear")
 def _dynamic(node: Node, x: Value) -> Result:
-    """`by_row`, which no file holds: a scale and a zero point in [N], of a tensor with N rows."""
+    """With the attribute `by_row`, which no file has, scale and zero point are [N]."""
     one: Shape = (ROWS,) if node.attributes.get("by_row", 0) else ()
     found: Result = [(shape_of(x), U8), (one, F32), (one, U8)]
     return found[:len(node.outputs)]
@@ -87,7 +87,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 
 def _back_at_once(lowering: Lowering, node: Node) -> tuple[Node, int] | None:
-    """The Dequantize that is the only consumer of a value, with the same zero point, and 1 if the scale is the same, 0 if it is 1."""
+    """The only consumer of a result if it is a Dequantize with the same zero point; with 1 for the same scale, 0 for a scale of 1."""
     reader = lowering.only_reader(node.outputs[0])
     if reader is None or reader.op != "Dequantize" or reader.domain or reader.inputs[0] != node.outputs[0]:
         return None
@@ -108,7 +108,7 @@ def _rounded(x: Array, zero: Array) -> Array:
     info = np.iinfo(zero.dtype)
     shift = zero.astype(F32)
     low, high = np.float32(info.min) - shift, np.float32(info.max) - shift
-    bounded = np.fmin(np.fmax(np.rint(x), low), high)  # NaN gives the least
+    bounded = np.fmin(np.fmax(np.rint(x), low), high)  # NaN becomes the minimum
     return np.asarray(bounded.astype(np.int32) + zero.astype(np.int32)).astype(zero.dtype)
 
 

@@ -1,4 +1,4 @@
-"""RandomNormalLike, RandomUniformLike, RandomNormal, RandomUniform, Multinomial: drawn per agent."""
+"""RandomNormalLike, RandomUniformLike and Multinomial, drawn per agent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cervello.native.lowering.loop_nests import fixed
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 
-_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
+_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as in the kernel: lines of at most so many classes run sixteen at a time
 
 
 def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
-    """(rows, elements per row) of a contiguous target whose rows lie in front."""
+    """(rows, elements per row) of a contiguous target with a leading batch axis."""
     shape = tensor.shape
     moving = [i for i, d in enumerate(shape) if isinstance(d, Affine)]
     if not moving:
@@ -47,7 +47,7 @@ def _draw(lowering: Lowering, node: Node) -> None:
 
 
 def _block(lowering: Lowering) -> Tensor:
-    """Room for the words of a noise kernel."""
+    """Scratch for the words of a noise kernel."""
     return lowering.scratch((10,), np.int64)
 
 

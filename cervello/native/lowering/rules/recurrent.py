@@ -33,7 +33,7 @@ def _checked(lowering: Lowering, node: Node) -> tuple[Array, Array, Array]:
 
 
 def _sequence(lowering: Lowering, name: str) -> tuple[Tensor, int]:
-    """[steps * rows, features] without gaps, and whether it is [rows * steps, features] as it lies: a sequence that was transposed."""
+    """A sequence as [steps * rows, features], and 1 if its memory order is [rows * steps, features], as after a transpose; else 0."""
     source = lowering.tensor(name)
     features = source.shape[2]
     for order, rows_first in (((0, 1, 2), 0), ((1, 0, 2), 1)):
@@ -50,7 +50,7 @@ def _state(lowering: Lowering, name: str, expected: tuple[Dim, ...]) -> Tensor |
     state = lowering.tensor(name)
     zeros = state.buffer.data if state.dtype == F32 and state.buffer.space is Space.CONSTANT else None
     if zeros is not None and zeros.dtype == F32 and not zeros.view(np.int32).any():
-        return None  # what a state is that is not given
+        return None  # the default state
     if state.shape != expected or state.dtype != F32:
         raise NoKernelError(f"an initial state of {state.dtype}, shape {state.shape}, for {expected}")
     return lowering.contiguous(state)
@@ -97,7 +97,7 @@ def _lstm(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: 
 
 def _gru(lowering: Lowering, w: Array, r: Array, b: Array, reads: Any, writes: Any, words: dict[str, Any]) -> None:
     rows, hidden = words["rows"], words["hidden"]
-    width, both = 3 * hidden, 2 * hidden  # all three gates, and the two that share a product
+    width, both = 3 * hidden, 2 * hidden  # columns of all three gates, and of the two that share a product
     gates = lowering.scratch((product((words["steps"], rows)), width), F32)
     again, mixed = lowering.scratch((rows, width), F32), lowering.scratch((rows, hidden), F32)
     w_bias, r_bias = b[:width].copy(), b[width:]

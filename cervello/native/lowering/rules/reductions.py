@@ -1,7 +1,7 @@
 """Ops over rows: reductions, softmax, normalisations, arg max.
 
-Everything is brought to [outer, terms, inner] with at most one copy; inner = 1 goes to the row blocks, else to the column kernels.
-Which of the two depends on static sizes alone, so the order of a sum never depends on N (law 1).
+Operands are viewed as [outer, terms, inner] with at most one copy; inner = 1 uses row blocks, else column kernels. The choice depends on
+static sizes only, so the order of a sum does not depend on N (law 1).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.shapes.rules.basic import axis_of
 
-SHORT = 64  # numbers in rows that are turned as a whole; as the kernel's MOST
+SHORT = 64  # most numbers of a row that is transposed as a whole; MOST in the kernel
 _K = "cervello.native.kernels."
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
            "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "sum_square", "ReduceLogSum": "log_sum",
@@ -69,7 +69,7 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         raise NoKernelError(f"no kernel for {source.dtype}")
     axes = _axes(lowering, node, len(source.shape))
     if not source.shape and not node.attributes.get("noop_with_empty_axes", 0):
-        source, axes = source.viewed(name, (1,), (source.itemsize,)), [0]  # |x|, x² and the like change even a scalar
+        source, axes = source.viewed(name, (1,), (source.itemsize,)), [0]  # |x| and x² change a scalar too
     if not axes:
         lowering.alias(name, source)
         return
@@ -96,7 +96,7 @@ def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[in
 
 
 def _as_rows(lowering: Lowering, source: Tensor, axes: list[int], target: Tensor) -> tuple[Tensor, Tensor, Dim]:
-    """What is reduced as [rows…, terms] with the terms side by side, its contiguous target as [rows…, 1], and the number of terms."""
+    """The source as [rows…, terms] with adjacent terms, its contiguous target as [rows…, 1], and the number of terms."""
     kept = [i for i in range(len(source.shape)) if i not in axes]
     moved = source.transposed(kept + axes)
     rows_shape, terms = moved.shape[:len(kept)], product(moved.shape[len(kept):])
@@ -116,7 +116,7 @@ def with_axis_last(lowering: Lowering, source: Tensor, axis: int) -> tuple[Tenso
 
 
 def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: list[Any]) -> None:
-    """An op that turns each row along an axis into a row of the same length."""
+    """Emits an op that maps each row along an axis to a row of the same length."""
     source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
     count = fixed(source.shape[axis], "rows along the batch")
     ready, back = with_axis_last(lowering, source, axis)

@@ -1,6 +1,6 @@
-"""Resize: nearest picks, everything else is a product with a matrix of weights per axis, one axis after another.
+"""Resize: mode nearest gathers elements; other modes multiply each axis by a weight matrix, one axis after another.
 
-Source: ONNX operator specification, Resize-19: coordinate transformations, cubic coefficients, antialiasing, what lies outside.
+Source: ONNX operator specification, Resize-19: coordinate transformations, cubic coefficients, antialiasing, elements outside.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cervello.native.shapes.rules.resizing import operands, plan_axes
 
 
 def coordinates(node: Node, old: int, new: int, scale: float, region: tuple[float, float]) -> Array:
-    """Where in the old axis each new element lies, [new] float64."""
+    """The coordinate of each new element on the old axis, [new] float64."""
     mode = node.attributes.get("coordinate_transformation_mode", "half_pixel") if node.opset >= 11 and node.op == "Resize" else "asymmetric"
     at = np.arange(new, dtype=np.float64)
     if mode == "asymmetric":
@@ -48,7 +48,7 @@ def coordinates(node: Node, old: int, new: int, scale: float, region: tuple[floa
 
 
 def nearest(node: Node, where: Array, old: int) -> Array:
-    """The old element that each new one is, [new] int64."""
+    """The index of the old element for each new one, [new] int64."""
     mode = node.attributes.get("nearest_mode", "round_prefer_floor") if node.opset >= 11 and node.op == "Resize" else "floor"
     functions: dict[str, Any] = {"round_prefer_floor": lambda x: np.ceil(x - 0.5), "round_prefer_ceil": lambda x: np.floor(x + 0.5),
                                  "floor": np.floor, "ceil": np.ceil}
@@ -56,7 +56,7 @@ def nearest(node: Node, where: Array, old: int) -> Array:
 
 
 def weights(node: Node, where: Array, old: int, scale: float) -> Array:
-    """What each new element takes of each old one, [old, new] float64."""
+    """The weight of each old element in each new one, [old, new] float64."""
     cubic = node.attributes.get("mode", "nearest") == "cubic"
     stretch = min(scale, 1.0) if node.attributes.get("antialias", 0) else 1.0
     reach = (2 if cubic else 1) / stretch

@@ -1,4 +1,4 @@
-"""Trees: decision trees as one op, `Trees(x)` → [rows, targets], the votes of leaves aggregated and `base` added.
+"""Decision trees as one op: `Trees(x)` → [rows, targets], the aggregated votes of leaves plus `base`.
 
 `passes.decompositions.trees` makes these nodes; no file can hold one, since no attribute of a file is a `Forest`. Their attributes are
 the forest, `aggregate` (AVERAGE, SUM, MIN, MAX), `base` (a number per target) and `dtype`, of the result.
@@ -24,7 +24,7 @@ from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
 _MODES = {"AVERAGE": 0, "SUM": 1, "MIN": 2, "MAX": 3}
-_BLOCK = 16  # rows at a time, as the kernel has it
+_BLOCK = 16  # rows at a time, as in the kernel
 
 
 @rule("Trees")
@@ -51,7 +51,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 @host("Trees")
 def _on_arrays(node: Node, x: Array) -> Array:
-    """By the definition, for constants."""
+    """The definition, for constants."""
     forest: Forest = node.attributes[FOREST]
     mode, base = node.attributes["aggregate"], np.array(node.attributes["base"], F64)
     result = np.zeros((len(x), forest.n_targets))
