@@ -17,19 +17,12 @@ from cervello.native.fallback.precision import run_wide
 from cervello.native.graph.dims import Affine, NotAffine, parts
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
+from cervello.native.graph.op_table import registers
 
 Function = Callable[..., Any]
 NUMPY: dict[str, Function] = {}
+host = registers(NUMPY)
 _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
-
-
-def host(*ops: str) -> Callable[[Function], Function]:
-    def register(function: Function) -> Function:
-        for op in ops:
-            NUMPY[op] = function
-        return function
-
-    return register
 
 
 def run_numpy(node: Node, inputs: list[Array | None]) -> list[Array]:

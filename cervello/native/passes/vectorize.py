@@ -18,6 +18,7 @@ from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Shape, product
 from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
+from cervello.native.graph.op_table import registers
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, REDUCTIONS
 from cervello.native.passes.dynamic_batch import StaticBatchError
@@ -25,6 +26,7 @@ from cervello.native.shapes.infer_shapes import given_values, results
 
 Form = Callable[["_Vectorizer", Node], None]
 _FORMS: dict[str, Form] = {}
+_vectorizes = registers(_FORMS)
 
 
 def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
@@ -111,15 +113,6 @@ class _Vectorizer:
         """Refuses rows in operands other than these."""
         if any(name in self.with_rows for i, name in enumerate(node.inputs) if i not in places):
             raise StaticBatchError(f"node {node} takes an operand from the row that it must know")
-
-
-def _vectorizes(*ops: str) -> Callable[[Form], Form]:
-    def register(form: Form) -> Form:
-        for op in ops:
-            _FORMS[op] = form
-        return form
-
-    return register
 
 
 def _shifted(axis: int) -> int:

@@ -22,6 +22,7 @@ from cervello.native.kernels import abi
 from cervello.native.lowering.rules.host import HostCall
 from cervello.native.memory.arena_plan import Layout
 from cervello.native.memory.weights import Weights
+from cervello.native.program.cost import operations
 
 _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
@@ -179,7 +180,7 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
             first = len(tables)
         offsets.append(len(tables))
         tables += _encode(step, layout, weights, n_inputs, keepalive, starts)
-        const, slope = parts(_work(step))
+        const, slope = parts(operations(step))
         work[0], work[1] = work[0] + const * step.times, work[1] + slope * step.times
     if len(tables) > first:
         segments.append(Segment(first, len(tables)))
@@ -188,12 +189,6 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
     block.flags.writeable = table.flags.writeable = False
     return Program(tuple(steps), layout, block[0], block[1], block[2], tuple(offsets), tuple(segments), block.ctypes.data,
                    tuple(keepalive), n_inputs, (work[0], work[1]), table, table.ctypes.data, layout.arena_bytes(64) // 64)
-
-
-def _work(step: Step) -> Any:
-    from cervello.native.program.cost import operations
-
-    return operations(step)
 
 
 def _length(step: Step) -> int:

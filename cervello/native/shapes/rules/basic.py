@@ -16,25 +16,18 @@ from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.dims import Dim, Shape, written
 from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
+from cervello.native.graph.op_table import registers
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
 Result = list[tuple[Shape, np.dtype[Any]]]
 Rule = Callable[..., Result]
 RULES: dict[str, Rule] = {}
+rule = registers(RULES)
 
 
 class Unknown(ArithmeticError):
     """The shape depends on data."""
-
-
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    def register(function: Rule) -> Rule:
-        for op in ops:
-            RULES[op] = function
-        return function
-
-    return register
 
 
 def shape_of(value: Value) -> Shape:
