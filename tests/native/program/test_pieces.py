@@ -33,7 +33,7 @@ def wide() -> Model:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers take part in every batch, however small."""
     monkeypatch.setattr(chunking, "SPLIT_WORK", -1)
-    monkeypatch.setattr(chunking, "_PIECE_WORK", 0)
+    monkeypatch.setattr(chunking, "_CHUNK_WORK", 0)
     monkeypatch.setattr(chunking, "_STEP_ROWS", 1)
     monkeypatch.setattr(thread_pool, "WAKING_WORK", -1)
 

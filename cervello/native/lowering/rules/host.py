@@ -42,10 +42,6 @@ class HostCall:
     tier: str
     row_axes: tuple[RowAxis | None, ...] = ()
 
-    @property
-    def kept(self) -> tuple[str, ...]:
-        return tuple(r for r in self.results if isinstance(r, str))
-
     def __call__(self, arrays: list[Array | None], n_rows: int) -> list[Array]:
         """Runs the node on the operands of n_rows rows."""
         if any(isinstance(operand, str) for operand in self.operands):
