@@ -49,7 +49,7 @@ def policy(path: Path) -> dict[str, Any]:
         rows[n_rows] = {"arena": model.program.resolve(n_rows).arena_bytes, "peak": peak(buffers), "tract": tract(buffers),
                         "static_runtime": static_runtime(buffers), "unfused": nodes.peak(n_rows),
                         "unfused_without_scratch": nodes.peak(n_rows, scratch=False)}
-    return {"steps": len(steps), "buffers": len(model.program.layout.lifetimes), "piles": len(model.program.layout.piles),
+    return {"steps": len(steps), "buffers": len(model.program.layout.lifetimes), "piles": len(model.program.layout.orders),
             "plan_ms": planned_ms, "resolve_us": resolving(model) if model.batched else None, "rows": rows}
 
 

@@ -54,7 +54,7 @@ from cervello.codegen.functions import (
 from cervello.codegen.simd import fabs, fma, round_down, round_even, round_up, select, splat, sqrt
 from cervello.errors import ConfigurationError
 from cervello.native.lowering.rules.elementwise import register_map
-from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, own
+from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, register_first
 
 __all__ = [
     "GraphBuilder",
@@ -119,12 +119,12 @@ def elementwise(domain: str, op: str, **attributes: float) -> Callable[[Callable
                                      f"{function.__qualname__!r}")
         register_map(f"{domain}.{op}", f"{function.__module__}:{function.__name__}", attributes)
 
-        def spell(builder: GraphBuilder) -> bool:
+        def as_own_op(builder: GraphBuilder) -> bool:
             given: dict[str, Any] = {name: float(builder.attribute(name, default)) for name, default in attributes.items()}
             builder.set_outputs(builder.add(f"{domain}.{op}", builder.input(0), **given))
             return True
 
-        own(domain, op, spell)
+        register_first(domain, op, as_own_op)
         return elementwise_block(function, len(attributes))  # type: ignore[no-untyped-call,no-any-return]
 
     return register
@@ -140,7 +140,7 @@ def decompose(domain: str, op: str) -> Callable[[Decomposition], Decomposition]:
       domain: "" for ONNX's own ops.
     """
     def register(function: Decomposition) -> Decomposition:
-        own("" if domain == "ai.onnx" else domain, op, function)
+        register_first("" if domain == "ai.onnx" else domain, op, function)
         return function
 
     return register

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cervello.native.passes.graph_builder import SPELLINGS
+from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -26,10 +26,10 @@ ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer":
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """What an example registers is gone after it."""
-    before = dict(SPELLINGS)
+    before = dict(DECOMPOSITIONS)
     yield
-    SPELLINGS.clear()
-    SPELLINGS.update(before)
+    DECOMPOSITIONS.clear()
+    DECOMPOSITIONS.update(before)
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from cervello.native.graph.graph import Graph
 from cervello.native.kernels import abi
 from cervello.native.memory.weights import Weights
 from cervello.native.passes.batch_axes import BatchAxis, check_batch_axis
-from cervello.native.passes.dynamic_dims import Open, checked_dims
+from cervello.native.passes.dynamic_dims import DynamicSizes, checked_dims
 from cervello.native.program.build import build
 from cervello.native.program.encode import Plan
 from cervello.native.program.fingerprint import described
@@ -70,14 +70,14 @@ class Model(Executable):
             built = build(graph, self.weights, None if outputs is None else tuple(outputs), shapes, sizes, batch_axis)
         self.weights.seal()
         super().__init__(graph.name, replace(built, graph=None))
-        if strict and self._built.slow:
+        if strict and self._built.fallback_nodes:
             from cervello.errors import UnsupportedError
 
             raise UnsupportedError(f"model {self.name!r}: expected every op on the planned tier (strict=True), got "
-                                   f"{', '.join(f'{k} ({v})' for k, v in self._built.slow.items())}")
+                                   f"{', '.join(f'{k} ({v})' for k, v in self._built.fallback_nodes.items())}")
         batching = self._built.batching
         lifted = all(axis is None for axis in batching.file_axes.values())
-        self._open: Open[Model] | None = Open(graph, sizes, batching.others, lifted) if batching.others else None
+        self._open: DynamicSizes[Model] | None = DynamicSizes(graph, sizes, batching.others, lifted) if batching.others else None
         self._asked: _Asked = (outputs, strict, dict(batch_axis) if isinstance(batch_axis, Mapping) else batch_axis)
         self._sizes = sizes
         self._metadata = MappingProxyType(dict(graph.metadata))
@@ -185,7 +185,7 @@ class Model(Executable):
     @property
     def slow_nodes(self) -> Mapping[str, str]:
         """Nodes outside the planned tier, with the reason."""
-        return MappingProxyType(self._built.slow)
+        return MappingProxyType(self._built.fallback_nodes)
 
     @property
     def dynamic_outputs(self) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ class Model(Executable):
             raise ConfigurationError(f"model {self.name!r}, plan: expected at least 1 row, got {n_rows}")
         if not self.batched:
             n_rows = 1
-        largest = next(self.resolve(n_rows).pieces)
+        largest = next(self.resolve(n_rows).chunks)
         return MemoryPlan(self.name, self._built, self.weights, n_rows, largest.n_rows)
 
     def _plan(self, n_rows: int) -> Plan:
@@ -263,7 +263,7 @@ class Model(Executable):
                 if fast_path is not None:
                     return fast_path
             arrays = self._columns(inputs)
-            if self._open is not None and (other := self._open.other(
+            if self._open is not None and (other := self._open.model_for(
                     dict(zip(self.spec.inputs, arrays, strict=True)), self._resized)) is not None:
                 return other.run(inputs, out, seed=seed, deterministic=deterministic)
             n_rows = self._rows(arrays)
@@ -370,7 +370,7 @@ class Model(Executable):
         for spec, array in zip(self.spec.inputs.values(), arrays, strict=True):
             if spec.batch_axis is not None:
                 shape = as_array(self.name, spec, array).shape
-                if len(shape) == len(spec.shape) and shape == spec.shape and (not self.batched or self._built.batching.lifted):
+                if len(shape) == len(spec.shape) and shape == spec.shape and (not self.batched or self._built.batching.vectorized):
                     return 1  # as exported, without a batch axis
                 if len(shape) != len(spec.shape) + 1:
                     fitted(self.name, spec, array, None)

@@ -169,13 +169,13 @@ def test_policies_without_such_a_way_say_so() -> None:
 def test_arenas_are_used_again_the_last_one_first() -> None:
     first, second = arena.borrow(1000), arena.borrow(10)
     assert first is not second
-    assert first.room >= 1000
+    assert first.capacity >= 1000
     assert first.address % 64 == 0
     arena.give_back(second)
     arena.give_back(first)
-    again = arena.borrow(first.room + 1)
+    again = arena.borrow(first.capacity + 1)
     assert again is first
-    assert again.room >= 1001
+    assert again.capacity >= 1001
     arena.give_back(again)
 
 

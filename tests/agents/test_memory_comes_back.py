@@ -149,15 +149,15 @@ def test_an_arena_shrinks_to_what_was_needed_lately_and_not_at_once() -> None:
     for k in range(USES - 1):
         again = arena.borrow(KEPT_BYTES + k)
         assert again is first
-        assert again.room >= 64 << 20
+        assert again.capacity >= 64 << 20
         arena.give_back(again)
     again = arena.borrow(10)
-    assert again.room == KEPT_BYTES + USES - 2
+    assert again.capacity == KEPT_BYTES + USES - 2
     assert again.address % 64 == 0
     arena.give_back(again)
     for _ in range(3 * USES):  # less than this is kept for good
         small = arena.borrow(KEPT_BYTES)
-        assert small.room >= KEPT_BYTES
+        assert small.capacity >= KEPT_BYTES
         arena.give_back(small)
 
 
@@ -178,10 +178,10 @@ def test_large_arenas_that_nobody_borrows_go() -> None:
     several = [arena.borrow(16 << 20) for _ in range(4)]
     for each in several:
         arena.give_back(each)
-    rooms = [sum(idle.room for idle in arena._idle)]
+    rooms = [sum(idle.capacity for idle in arena._idle)]
     for _ in range(12 * USES):
         arena.give_back(arena.borrow(10))
-        rooms.append(sum(idle.room for idle in arena._idle))
+        rooms.append(sum(idle.capacity for idle in arena._idle))
     assert rooms[0] >= 64 << 20
     assert rooms[-1] <= 2 * KEPT_BYTES
     assert rooms == sorted(rooms, reverse=True)

@@ -50,7 +50,7 @@ class CountedModel:
 
 def runs(inferer: Any, n_rows: int) -> list[int]:
     """Rows per run."""
-    return [plan.n_rows for plan in inferer.plan(n_rows).pieces]
+    return [plan.n_rows for plan in inferer.plan(n_rows).chunks]
 
 
 # Basic and fixed ----------------------------------------------------------------------------------------------------------

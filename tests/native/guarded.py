@@ -100,7 +100,7 @@ class _Run(ExecutionContext):
 def guarded_plan(program: Program, n_rows: int, memory: Guarded) -> Plan:
     """The program resolved for n_rows rows, over constants and arena buffers between guards."""
     places = np.array([0, *(memory.take(at(life.buffer.n_bytes, n_rows)).ctypes.data for life in program.layout.lifetimes)], np.int64)
-    constants = {array.ctypes.data: memory.copy(array).ctypes.data for array in program.kept}
+    constants = {array.ctypes.data: memory.copy(array).ctypes.data for array in program.keepalive}
     words = memory.empty(program.const.shape, np.dtype(np.int64))
     words[...] = program.const + program.by_row * n_rows + places[program.owners]
     for first, step in zip(program.offsets, (step for step in program.steps if step.host is None), strict=True):

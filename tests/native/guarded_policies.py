@@ -46,7 +46,7 @@ def _guard(memory: Guarded) -> None:
     """From here on this process takes its memory from `memory`."""
     def grow(self: Any, n_bytes: int) -> None:
         self._memory = memory.take(-(-n_bytes // 64) * 64)
-        self.address, self.room = self._memory.ctypes.data, n_bytes
+        self.address, self.capacity = self._memory.ctypes.data, n_bytes
 
     def reserve(self: Any, n_bytes: int) -> None:
         if n_bytes > self.room:

@@ -23,7 +23,7 @@ from cervello.native import Model
 from cervello.native.fallback import NUMPY
 from cervello.native.frontend.importer import read
 from cervello.native.lowering.registry import LOWER
-from cervello.native.passes.graph_builder import SPELLINGS
+from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 Array = np.ndarray[Any, Any]
 TIERS = ("planned", "numpy", "reference")
@@ -280,7 +280,7 @@ def forced(tier: str, op: str) -> Iterator[None]:
     """Leaves an op only its slower tiers."""
     tables: list[tuple[dict[Any, Any], Any]] = []
     if tier != "planned":
-        tables += [(LOWER, op), (SPELLINGS, ("", op))]
+        tables += [(LOWER, op), (DECOMPOSITIONS, ("", op))]
     if tier == "reference":
         tables.append((NUMPY, op))
     taken = [(table, key, table.pop(key)) for table, key in tables if key in table]

@@ -247,7 +247,7 @@ def test_sequences_that_become_too_many_nodes_are_refused() -> None:
         nodes += [helper.make_node("LSTM", [f"v{i}", "W", "R"], [f"l{i}"], hidden_size=2, clip=1.0),
                   helper.make_node("Squeeze", [f"l{i}", "axis"], [f"v{i + 1}"])]
     data = _model(nodes, ["v100"], {"W": weights, "R": weights, "sizes": np.int64([64, -1, 2]), "axis": np.int64([1])}, ("N", 128))
-    with pytest.raises(UnsupportedError, match="expected ops that are spelled in at most 20000 nodes in all, got more"):
+    with pytest.raises(UnsupportedError, match="expected decompositions that add at most 20000 nodes in all, got more"):
         Model.load(data)
 
 

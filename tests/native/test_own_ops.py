@@ -16,7 +16,7 @@ import pytest
 from cervello import ops
 from cervello.errors import CompilationError, ConfigurationError, UnsupportedError
 from cervello.native import Model
-from cervello.native.passes.graph_builder import SPELLINGS
+from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = '<ir_version: 10, opset_import: ["" : 21, "test.own" : 1]>\n'
@@ -25,10 +25,10 @@ HEAD = '<ir_version: 10, opset_import: ["" : 21, "test.own" : 1]>\n'
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     """What a test registers is gone after it."""
-    before = dict(SPELLINGS)
+    before = dict(DECOMPOSITIONS)
     yield
-    SPELLINGS.clear()
-    SPELLINGS.update(before)
+    DECOMPOSITIONS.clear()
+    DECOMPOSITIONS.update(before)
 
 
 def _loaded(text: str, **options: Any) -> Model:

@@ -159,7 +159,7 @@ class Executable:
             run.note((*columns, *targets))
             self.execute(run, plan, run.call, (0,))
         else:
-            self._run_pieces(run, columns, targets, list(plan.pieces))
+            self._run_pieces(run, columns, targets, list(plan.chunks))
         for target, result in zip(targets, results, strict=True):
             if target is not result:
                 result[...] = target

@@ -1,21 +1,31 @@
-"""Ops that move or rename elements, or make them out of sizes, in numpy."""
+"""numpy definitions of ops that move or rename elements, or create them from sizes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cervello.native.fallback.table import Array, host
+from cervello.native.fallback.table import NUMPY, host
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
 
-@host("Shape")
-def _shape(node: Node, x: Array) -> Array:
-    return np.array(x.shape, np.int64)[node.attributes.get("start", 0):node.attributes.get("end", None)]
+def _ints(array: Array) -> tuple[int, ...]:
+    return tuple(int(value) for value in array.reshape(-1))
 
 
-@host("Size")
-def _size(node: Node, x: Array) -> Array:
-    return np.array(x.size, np.int64)
+NUMPY.update({
+    "Shape": lambda node, x: np.array(x.shape, np.int64)[node.attributes.get("start", 0):node.attributes.get("end", None)],
+    "Size": lambda node, x: np.array(x.size, np.int64),
+    "Squeeze": lambda node, x, axes=None: x.squeeze(None if axes is None else _ints(axes)),
+    "Unsqueeze": lambda node, x, axes: np.expand_dims(x, _ints(axes)),
+    "Transpose": lambda node, x: np.transpose(x, node.attributes.get("perm")),
+    "Concat": lambda node, *xs: np.concatenate(xs, axis=node.attributes["axis"]),
+    "Gather": lambda node, x, indices: np.take(x, indices.astype(np.int64), axis=node.attributes.get("axis", 0)),
+    "Slice": lambda node, x, starts, ends, axes=None, steps=None: x[slices(x.ndim, starts, ends, axes, steps)],
+    "Expand": lambda node, x, shape: np.broadcast_to(x, np.broadcast_shapes(x.shape, _ints(shape))),
+    "Tile": lambda node, x, repeats: np.tile(x, _ints(repeats)),
+    "Range": lambda node, start, limit, delta: np.arange(start.item(), limit.item(), delta.item()).astype(start.dtype),
+})
 
 
 @host("Reshape")
@@ -30,36 +40,6 @@ def _flatten(node: Node, x: Array) -> Array:
     axis = node.attributes.get("axis", 1)
     axis = axis + x.ndim if axis < 0 else axis
     return x.reshape(int(np.prod(x.shape[:axis], dtype=np.int64)), -1)
-
-
-@host("Squeeze")
-def _squeeze(node: Node, x: Array, axes: Array | None = None) -> Array:
-    return x.squeeze() if axes is None else x.squeeze(tuple(int(a) for a in axes))
-
-
-@host("Unsqueeze")
-def _unsqueeze(node: Node, x: Array, axes: Array) -> Array:
-    return np.expand_dims(x, tuple(int(a) for a in axes.reshape(-1)))
-
-
-@host("Transpose")
-def _transpose(node: Node, x: Array) -> Array:
-    return np.transpose(x, node.attributes.get("perm"))
-
-
-@host("Concat")
-def _concat(node: Node, *xs: Array) -> Array:
-    return np.concatenate(xs, axis=node.attributes["axis"])
-
-
-@host("Gather")
-def _gather(node: Node, x: Array, indices: Array) -> Array:
-    return np.take(x, indices.astype(np.int64), axis=node.attributes.get("axis", 0))
-
-
-@host("Slice")
-def _slice(node: Node, x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None) -> Array:
-    return x[slices(x.ndim, starts, ends, axes, steps)]
 
 
 def slices(n_dims: int, starts: Array, ends: Array, axes: Array | None, steps: Array | None) -> tuple[slice, ...]:
@@ -84,25 +64,10 @@ def _split(node: Node, x: Array, split: Array | None = None) -> tuple[Array, ...
     return tuple(np.split(x, edges, axis=axis))
 
 
-@host("Expand")
-def _expand(node: Node, x: Array, shape: Array) -> Array:
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(d) for d in shape)))
-
-
-@host("Tile")
-def _tile(node: Node, x: Array, repeats: Array) -> Array:
-    return np.tile(x, tuple(int(r) for r in repeats))
-
-
-@host("Range")
-def _range(node: Node, start: Array, limit: Array, delta: Array) -> Array:
-    return np.arange(start.item(), limit.item(), delta.item()).astype(start.dtype)
-
-
 @host("ConstantOfShape")
 def _constant_of_shape(node: Node, shape: Array) -> Array:
     value = np.asarray(node.attributes.get("value", np.zeros(1, np.float32)))
-    return np.full(tuple(int(d) for d in shape), value.reshape(-1)[0], value.dtype)
+    return np.full(_ints(shape), value.reshape(-1)[0], value.dtype)
 
 
 @host("Pad")

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import Array, host
+from cervello.native.fallback.table import host
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.windows import Window, geometry
 
 
 @host("MaxPool", "AveragePool")
 def _pool(node: Node, x: Array) -> Array:
-    """Lays the window's elements side by side, those outside the picture marked, and reduces over them."""
+    """Stacks the elements of each window, masks those outside the picture, and reduces over them."""
     found = geometry(node, x.shape[2:])
     taps, counted, inside = _taps(found, x)
     if node.op == "MaxPool":
@@ -29,7 +30,7 @@ def _pool(node: Node, x: Array) -> Array:
 
 
 def _taps(found: Window, x: Array) -> tuple[Array, Array, Array]:
-    """Elements [taps, N, C, outputs…]; which lie within the padded picture [taps, outputs…]; which within the picture itself."""
+    """Elements [taps, N, C, outputs…]; masks [taps, 1, 1, outputs…] of those within the padded picture, and within the picture."""
     taps, counted, inside = [], [], []
     for offsets in itertools.product(*map(range, found.kernel)):
         places = [np.arange(out) * stride - pad + k * dilation

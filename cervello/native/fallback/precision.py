@@ -1,7 +1,7 @@
 """Law 1 and precision on the fallback tiers: rows run one at a time, and 16-bit floats are computed in float32.
 
-numpy and BLAS sum in an order that depends on the whole array, and round every step of a 16-bit computation. So an op that rounds more
-than once per element runs on one row at a time, as if it were alone, and in float32 where its type has 16 bits, rounded once at the end.
+numpy and BLAS sum in an order that depends on the whole array, and round every step of a 16-bit computation. An op that rounds more than
+once per element therefore runs on one row at a time, and in float32 if its type has 16 bits, with one rounding at the end.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import onnx
 
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 
-Array = np.ndarray[Any, Any]
 Runner = Callable[[Node, list[Array | None]], list[Array]]
-RowAxis = tuple[int, int]  # the axis that holds rows, and how many stretches of rows follow each other on it
+RowAxis = tuple[int, int]  # the batch axis, and how often all rows repeat along it
 NARROW = (np.dtype(np.float16), np.dtype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)))
-_F32 = np.dtype(np.float32)
 
-# Ops that move elements, compare them, or give for each the exact result rounded once: all rows at once, in their own type.
+# Ops that move or compare elements, or round each exact result once: these run on all rows at once, in their own type.
 _EXACT = frozenset({
     "Abs", "Add", "And", "ArgMax", "ArgMin", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast",
     "CastLike", "Ceil", "CenterCropPad", "Clip", "Compress", "Concat", "ConstantOfShape", "DepthToSpace", "Div", "Equal", "Expand",
@@ -28,7 +27,7 @@ _EXACT = frozenset({
     "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or",
     "Pad", "Range", "ReduceMax", "ReduceMin", "Relu", "Reshape", "ReverseSequence", "Round", "Shape", "Sign", "Size", "Slice",
     "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze", "Where", "Xor"})
-_OWN_TYPE = frozenset({"DequantizeLinear", "QuantizeLinear"})  # say themselves in what they compute
+_OWN_TYPE = frozenset({"DequantizeLinear", "QuantizeLinear"})  # these define their own precision
 
 
 def by_row(node: Node, arrays: Sequence[Array | None]) -> bool:
@@ -41,14 +40,14 @@ def run_wide(run: Runner, node: Node, arrays: list[Array | None]) -> list[Array]
     narrow = [a is not None and a.dtype in NARROW for a in arrays]
     if not any(narrow) or node.op in _EXACT or node.op in _OWN_TYPE or node.domain:
         return run(node, arrays)
-    results = run(node, [a.astype(_F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
+    results = run(node, [a.astype(F32) if a is not None and small else a for a, small in zip(arrays, narrow, strict=True)])
     types = _result_types(node, arrays)
     with np.errstate(over="ignore"):
         return [result if dtype is None else result.astype(dtype) for result, dtype in zip(results, types, strict=True)]
 
 
 def _result_types(node: Node, arrays: Sequence[Array | None]) -> list[np.dtype[Any] | None]:
-    """For each result the 16-bit type that the schema gives it, as that of an operand; None for other types."""
+    """The 16-bit type of each result, by the schema that of an operand; None for other types."""
     schema = onnx.defs.get_schema(node.op, node.opset)
     inputs, outputs = schema.inputs, schema.outputs
     of_operands = {inputs[min(k, len(inputs) - 1)].type_str: a.dtype for k, a in reversed(list(enumerate(arrays))) if a is not None}

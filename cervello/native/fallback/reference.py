@@ -13,16 +13,17 @@ import onnx
 
 from cervello.errors import UnsupportedError
 from cervello.native.fallback.precision import run_wide
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
 NEVER = frozenset({"LSTM", "GRU", "RNN"})
-_INTS = onnx.AttributeProto.INTS  # an empty list: no op of ONNX means anything by an empty list of other things
-_FAR = np.float32(1 << 30)  # beyond every quantised type, and a zero point more is still an int32
-_OLDEST = {"DequantizeLinear": 19}  # the first version it has, which does all that earlier ones do
+_INTS = onnx.AttributeProto.INTS  # the type of an empty list; no ONNX op gives an empty list of another type a meaning
+_FAR = np.float32(1 << 30)  # beyond every quantised type; with a zero point added it still fits int32
+_OLDEST = {"DequantizeLinear": 19}  # the first implemented version; it includes the earlier ones
 
 
 def distrusted(node: Node) -> str:
-    """What of a node the implementation gets wrong; empty when nothing is known of."""
+    """The feature of a node that the implementation gets wrong; "" if none is known."""
     capped = node.op == "Attention" and node.attributes.get("softcap", 0.0) and not node.attributes.get("qk_matmul_output_mode", 0)
     if capped and any(node.outputs[3:]):
         return "raw scores beside a softcap"
@@ -30,7 +31,7 @@ def distrusted(node: Node) -> str:
     return "lengths of keys beside is_causal" if causal and any(node.inputs[6:]) else ""
 
 
-def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
+def run_reference(node: Node, inputs: list[Array | None]) -> list[Array]:
     """Runs one node on arrays; 16-bit floats are computed in float32.
 
     Raises:
@@ -39,7 +40,7 @@ def run_reference(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list
     return run_wide(_run, node, inputs)
 
 
-def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any]]:
+def _run(node: Node, inputs: list[Array | None]) -> list[Array]:
     from onnx.reference import ReferenceEvaluator  # slow to import, rarely needed
 
     if node.op in NEVER:
@@ -52,7 +53,7 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
     outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
     proto = as_proto(node, names, outputs)
 
-    def described(name: str, array: np.ndarray[Any, Any]) -> onnx.ValueInfoProto:
+    def described(name: str, array: Array) -> onnx.ValueInfoProto:
         return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
 
     graph = onnx.helper.make_graph(
@@ -70,8 +71,8 @@ def _run(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarr
     return [np.asarray(next(found)) if name else np.zeros(0, np.float32) for name in outputs]
 
 
-def _quotients(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np.ndarray[Any, Any] | None]:
-    """A quantisation's operands, divided by the scale and with scale 1: the implementation wraps quotients that int32 cannot hold."""
+def _quotients(node: Node, inputs: list[Array | None]) -> list[Array | None]:
+    """Operands of QuantizeLinear with x / scale and scale 1, because the implementation wraps quotients that int32 cannot hold."""
     x, scale, *rest = inputs
     if x is None or scale is None or node.attributes.get("precision") or (rest and rest[0] is not None and "float" in rest[0].dtype.name) \
             or "float" in str(node.attributes.get("output_dtype", "")):
@@ -89,7 +90,7 @@ def _quotients(node: Node, inputs: list[np.ndarray[Any, Any] | None]) -> list[np
 
 
 def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.NodeProto:
-    """A node as ONNX has it, with other names for what it reads and gives."""
+    """A node as a NodeProto with other names of inputs and outputs."""
     proto = onnx.helper.make_node(node.op, inputs, outputs, domain=node.domain)
     for name, value in node.attributes.items():
         empty = isinstance(value, tuple) and not value
@@ -98,7 +99,7 @@ def as_proto(node: Node, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.
 
 
 def _as_exported(value: Any) -> Any:
-    """An attribute in the form that ONNX has it in."""
+    """The ONNX form of an attribute."""
     if isinstance(value, np.ndarray):
         return onnx.numpy_helper.from_array(value)
     return onnx.helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value

@@ -1,4 +1,4 @@
-"""Ops that combine elements, in numpy: reductions, products, softmax and its like."""
+"""numpy definitions of ops that combine elements: reductions, products, softmax, normalisations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.fallback.table import NUMPY, Array, Function, host
+from cervello.native.fallback.table import NUMPY, Function, host
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
 
@@ -16,8 +17,8 @@ def _axes(x: Array, axes: Array | None, node: Node) -> tuple[int, ...] | None:
     return tuple(int(a) for a in axes)
 
 
-def _extreme(function: Any, sign: int) -> Function:
-    """The largest or smallest; of nothing, what every other number is larger or smaller than."""
+def _extreme(function: Function, sign: int) -> Function:
+    """A maximum or minimum; for no elements, the identity of the operation."""
     def reduce(x: Array, axis: Any, keepdims: bool) -> Array:
         if x.dtype == object or x.size:
             return np.asarray(function(x, axis=axis, keepdims=keepdims))
@@ -37,35 +38,24 @@ def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
     return np.asarray(total if keepdims else total.squeeze(axis))
 
 
-def _reductions() -> None:
-    def product(x: Array, axis: Any, keepdims: bool) -> Array:
-        return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
+def _reducer(function: Function) -> Function:
+    def reduce(node: Node, x: Array, axes: Array | None = None) -> Array:
+        axis = _axes(x, axes, node)
+        if axis == ():
+            return x
+        result = np.asarray(function(x, axis=axis, keepdims=bool(node.attributes.get("keepdims", 1))))
+        return result if x.dtype == object else result.astype(x.dtype)
 
-    def reducer(function: Any) -> Function:
-        def reduce(node: Node, x: Array, axes: Array | None = None) -> Array:
-            axis = _axes(x, axes, node)
-            if axis == ():
-                return x
-            result = function(x, axis=axis, keepdims=bool(node.attributes.get("keepdims", 1)))
-            return np.asarray(result) if x.dtype == object else np.asarray(result).astype(x.dtype)
-        return reduce
-
-    for op, function in {
-        "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": _extreme(np.max, -1),
-        "ReduceMin": _extreme(np.min, 1), "ReduceProd": product,
-        "ReduceL1": lambda x, **k: np.sum(np.abs(x), **k), "ReduceL2": lambda x, **k: np.sqrt(np.sum(x * x, **k)),
-        "ReduceSumSquare": lambda x, **k: np.sum(x * x, **k), "ReduceLogSum": lambda x, **k: np.log(np.sum(x, **k)),
-        "ReduceLogSumExp": _log_sum_exp,
-    }.items():
-        NUMPY[op] = reducer(function)
+    return reduce
 
 
-_reductions()
-
-
-@host("MatMul")
-def _matmul(node: Node, a: Array, b: Array) -> Array:
-    return np.asarray(np.matmul(a, b))
+_REDUCTIONS: dict[str, Function] = {
+    "ReduceSum": np.sum, "ReduceMean": np.mean, "ReduceMax": _extreme(np.max, -1), "ReduceMin": _extreme(np.min, 1),
+    "ReduceProd": lambda x, **k: np.prod(x, dtype=x.dtype, **k), "ReduceL1": lambda x, **k: np.sum(np.abs(x), **k),
+    "ReduceL2": lambda x, **k: np.sqrt(np.sum(x * x, **k)), "ReduceSumSquare": lambda x, **k: np.sum(x * x, **k),
+    "ReduceLogSum": lambda x, **k: np.log(np.sum(x, **k)), "ReduceLogSumExp": _log_sum_exp}
+NUMPY |= {op: _reducer(function) for op, function in _REDUCTIONS.items()}
+NUMPY["MatMul"] = lambda node, a, b: np.matmul(a, b)
 
 
 @host("Gemm")
@@ -96,7 +86,7 @@ def _hardmax(node: Node, x: Array) -> Array:
 
 @host("BatchNormalization")
 def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: Array, variance: Array) -> Array:
-    """Fixed statistics, by channel; before opset 9 `spatial=0` has them by element."""
+    """With fixed statistics per channel; before opset 9, `spatial=0` means per element."""
     shape = x.shape[1:] if node.opset < 9 and not node.attributes.get("spatial", 1) else (-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
     scale, bias, mean, variance = (operand.reshape(shape) for operand in (scale, bias, mean, variance))
     factor = scale / np.sqrt(variance + np.asarray(node.attributes.get("epsilon", np.float32(1e-5)), variance.dtype))
@@ -105,7 +95,7 @@ def _batch_normalization(node: Node, x: Array, scale: Array, bias: Array, mean: 
 
 @host("MeanVarianceNormalization")
 def _mean_variance(node: Node, x: Array) -> Array:
-    """To mean 0 and deviation 1 over some axes."""
+    """Normalises to mean 0 and deviation 1 over some axes."""
     axes = tuple(node.attributes.get("axes", (0, 2, 3)))
     centred = x - x.mean(axis=axes, keepdims=True)
     return np.asarray(centred / (np.sqrt((centred * centred).mean(axis=axes, keepdims=True)) + 1e-9)).astype(x.dtype)
@@ -113,7 +103,7 @@ def _mean_variance(node: Node, x: Array) -> Array:
 
 @host("LRN")
 def _local_response(node: Node, x: Array) -> Array:
-    """Each channel over a power of the squares of its neighbours."""
+    """Divides each channel by a power of the sum of squares of its neighbours."""
     size, channels = node.attributes["size"], x.shape[1]
     before, after = (size - 1) // 2, size // 2
     squares = x * x

@@ -1,6 +1,6 @@
-"""numpy definitions of ONNX ops: they fold constants, do arithmetic on shapes (object arrays of sizes), and are the numpy tier.
+"""numpy definitions of ONNX ops, for constant folding, arithmetic on shapes (object arrays of sizes) and the numpy tier.
 
-Here: the table, and ops that treat every element alone. A function takes the node and its input arrays (None where absent) and
+This file has the table and the elementwise ops. A function takes the node and its input arrays (None where absent) and
 returns an array or a tuple of arrays.
 Source: ONNX operator specification, the newest version of each op; `importer` and `normalise` bring older forms to it.
 """
@@ -15,21 +15,14 @@ import numpy as np
 
 from cervello.native.fallback.precision import run_wide
 from cervello.native.graph.dims import Affine, NotAffine, parts
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
+from cervello.native.graph.op_table import registers
 
-Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
 NUMPY: dict[str, Function] = {}
+host = registers(NUMPY)
 _SMALL = ("float8", "float6", "float4", "int4", "uint4", "int2", "uint2")
-
-
-def host(*ops: str) -> Callable[[Function], Function]:
-    def register(function: Function) -> Function:
-        for op in ops:
-            NUMPY[op] = function
-        return function
-
-    return register
 
 
 def run_numpy(node: Node, inputs: list[Array | None]) -> list[Array]:
@@ -45,33 +38,30 @@ def _run(node: Node, inputs: list[Array | None]) -> list[Array]:
     return [np.asarray(result) for result in results]
 
 
-def _elementwise() -> None:
-    def binary(function: Any) -> Function:
-        return lambda node, a, b: function(a, b)
-
-    def unary(function: Any) -> Function:
-        return lambda node, x: function(x).astype(x.dtype, copy=False)
-
-    one = np.float32(1)
-    binaries: dict[str, Any] = {
-        "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Less": np.less, "Greater": np.greater,
-        "LessOrEqual": np.less_equal, "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or,
-        "Xor": np.logical_xor,
-    }
-    for op, function in binaries.items():
-        NUMPY[op] = binary(function)
-    unaries: dict[str, Any] = {
-        "Neg": np.negative, "Abs": np.abs, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Sin": np.sin, "Cos": np.cos,
-        "Tan": np.tan, "Atan": np.arctan, "Asin": np.arcsin, "Acos": np.arccos, "Sinh": np.sinh, "Cosh": np.cosh,
-        "Tanh": np.tanh, "Floor": np.floor, "Ceil": np.ceil, "Round": np.rint, "Sign": np.sign, "Not": np.logical_not,
-        "Reciprocal": lambda x: one / x, "Relu": lambda x: np.maximum(x, 0), "Identity": lambda x: x,
-        "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Softplus": lambda x: np.logaddexp(x, 0), "Softsign": lambda x: x / (1 + abs(x)),
-    }
-    for op, function in unaries.items():
-        NUMPY[op] = unary(function)
+def _unary(function: Function) -> Function:
+    return lambda node, x: function(x).astype(x.dtype, copy=False)
 
 
-_elementwise()
+def _binary(function: Function) -> Function:
+    return lambda node, a, b: function(a, b)
+
+
+_ONE = np.float32(1)
+NUMPY |= {op: _binary(function) for op, function in {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Less": np.less, "Greater": np.greater, "LessOrEqual": np.less_equal,
+    "GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}.items()}
+_UNARY: dict[str, Function] = {
+    "Neg": np.negative, "Abs": np.abs, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan,
+    "Atan": np.arctan, "Asin": np.arcsin, "Acos": np.arccos, "Sinh": np.sinh, "Cosh": np.cosh, "Tanh": np.tanh, "Floor": np.floor,
+    "Ceil": np.ceil, "Round": np.rint, "Sign": np.sign, "Not": np.logical_not, "Reciprocal": lambda x: _ONE / x,
+    "Relu": lambda x: np.maximum(x, 0), "Identity": lambda x: x, "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Softplus": lambda x: np.logaddexp(x, 0), "Softsign": lambda x: x / (1 + abs(x))}
+NUMPY |= {op: _unary(function) for op, function in _UNARY.items()}
+NUMPY |= {
+    "Mod": lambda node, a, b: np.fmod(a, b) if node.attributes.get("fmod", 0) else np.mod(a, b),
+    "Where": lambda node, condition, a, b: np.where(condition.astype(bool), a, b),
+    "Cast": lambda node, x: _cast_to(node, x, np.dtype(node.attributes["to"])),
+    "CastLike": lambda node, x, like: _cast_to(node, x, like.dtype)}
 
 
 @host("Equal")
@@ -98,11 +88,6 @@ def _div(node: Node, a: Array, b: Array) -> Array:
     return np.asarray(np.divide(a, b))
 
 
-@host("Mod")
-def _mod(node: Node, a: Array, b: Array) -> Array:
-    return np.asarray(np.fmod(a, b) if node.attributes.get("fmod", 0) else np.mod(a, b))
-
-
 @host("Pow")
 def _pow(node: Node, a: Array, b: Array) -> Array:
     if a.dtype.kind in "iu" and b.dtype.kind in "iu":
@@ -126,31 +111,17 @@ def _ordered(a: Any, b: Any) -> bool:
     raise NotAffine(f"the larger of {a} and {b}")
 
 
-_larger_size = np.frompyfunc(lambda a, b: a if _ordered(a, b) else b, 2, 1)
-_smaller_size = np.frompyfunc(lambda a, b: b if _ordered(a, b) else a, 2, 1)
+_EXTREMES: dict[str, tuple[Function, Function]] = {  # of numbers, of sizes
+    "Max": (np.maximum, np.frompyfunc(lambda a, b: a if _ordered(a, b) else b, 2, 1)),
+    "Min": (np.minimum, np.frompyfunc(lambda a, b: b if _ordered(a, b) else a, 2, 1))}
 
 
-def _largest(a: Array, b: Array) -> Array:
-    return np.asarray(_larger_size(a, b), object)
-
-
-def _smallest(a: Array, b: Array) -> Array:
-    return np.asarray(_smaller_size(a, b), object)
-
-
-@host("Max")
-def _max(node: Node, *xs: Array) -> Array:
+@host("Max", "Min")
+def _extreme(node: Node, *xs: Array) -> Array:
+    of_numbers, of_sizes = _EXTREMES[node.op]
     result = xs[0]
     for x in xs[1:]:
-        result = np.maximum(result, x) if object not in (result.dtype, x.dtype) else _largest(result, x)
-    return result
-
-
-@host("Min")
-def _min(node: Node, *xs: Array) -> Array:
-    result = xs[0]
-    for x in xs[1:]:
-        result = np.minimum(result, x) if object not in (result.dtype, x.dtype) else _smallest(result, x)
+        result = of_numbers(result, x) if object not in (result.dtype, x.dtype) else np.asarray(of_sizes(result, x), object)
     return result
 
 
@@ -160,21 +131,6 @@ def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = N
         low, high = (np.finfo(x.dtype).min if low is None else low), (np.finfo(x.dtype).max if high is None else high)
     x = x if low is None else np.maximum(x, np.asarray(low, x.dtype))
     return x if high is None else np.minimum(x, np.asarray(high, x.dtype))
-
-
-@host("Where")
-def _where(node: Node, condition: Array, a: Array, b: Array) -> Array:
-    return np.where(condition.astype(bool), a, b)
-
-
-@host("Cast")
-def _cast(node: Node, x: Array) -> Array:
-    return _cast_to(node, x, np.dtype(node.attributes["to"]))
-
-
-@host("CastLike")
-def _cast_like(node: Node, x: Array, like: Array) -> Array:
-    return _cast_to(node, x, like.dtype)
 
 
 def _cast_to(node: Node, x: Array, dtype: np.dtype[Any]) -> Array:

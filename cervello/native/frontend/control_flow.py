@@ -1,11 +1,12 @@
 """Flattens branches, loops and functions: their nodes join the graph's single list, between control markers.
 
-    If:    BRANCH, the nodes of one branch, OTHERWISE, those of the other, JOINED
-    Loop:  TURNS, the nodes of a turn, TURNED
-    Scan:  the same; what a turn gets of a sequence, and gives to one, is with the marks
+    If:    BRANCH, the nodes of the first branch, OTHERWISE, those of the second, JOINED
+    Loop:  LOOP_BEGIN, the nodes of one iteration, LOOP_END
+    Scan:  the same; the markers hold the axes and directions of the sequences that an iteration reads and writes
 
-So shapes, fusion and the memory plan see one graph. A mark reads whatever has to outlive it: TURNED reads everything that turns read
-from around them. Marks have no form in ONNX; `lowering.rules.control_flow` lowers them, `shapes.control_flow` knows their shapes.
+Shapes, fusion and the memory plan see one graph. A marker reads every value that must outlive it: LOOP_END reads all values that an
+iteration reads from outside the loop. ONNX has no such nodes: `lowering.rules.control_flow` lowers them, `shapes.control_flow` infers their
+shapes.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.graph import CALL, Body, Graph, Node
 
 BRANCH, OTHERWISE, JOINED, LOOP_BEGIN, LOOP_END = "If begins", "If turns", "If ends", "Loop begins", "Loop ends"
-_FIRST_NUMBER = 1 << 36  # of marks, which no node of a file has
-_MOST_NAMES = 1 << 26  # characters of names for what lies inside others: each call and turn lengthens them
+_FIRST_NUMBER = 1 << 36  # of markers; no node of a file has such a number
+_MOST_NAMES = 1 << 26  # characters of all names of inner nodes: each call and loop lengthens them
 FLOW = frozenset({BRANCH, OTHERWISE, JOINED, LOOP_BEGIN, LOOP_END})
 RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 
 
 def flattened(graph: Graph) -> Graph:
-    """The graph without nodes inside others.
+    """The graph with the nodes of branches, loops and functions in its own list.
 
     Raises:
       GraphError: a node whose bodies do not fit its operands and results.
@@ -52,11 +53,11 @@ class _Flat:
         self._taken = {*graph.constants, *(port.name for port in graph.inputs), *(name for node in graph.nodes for name in node.outputs)}
 
     def add(self, node: Node, names: Mapping[str, str], turning: str) -> None:
-        """Adds a node, or what lies in it.
+        """Adds a node, or the nodes of its bodies.
 
         Args:
-          names: what the names around it are now.
-          turning: the loop it is in.
+          names: new names of the values around it, by old name.
+          turning: the loop that contains it; "" outside of loops.
         """
         inputs, outputs = (tuple(names.get(name, name) for name in side) for side in (node.inputs, node.outputs))
         placed = replace(node, inputs=inputs, outputs=outputs)
@@ -87,7 +88,7 @@ class _Flat:
         return name
 
     def _inside(self, node: Node, body: Body, bound: Mapping[str, str], names: Mapping[str, str], turning: str) -> tuple[str, ...]:
-        """Adds the nodes of a body; the names of its outputs.
+        """Adds the nodes of a body; returns the names of its outputs.
 
         Args:
           bound: names of its inputs.
@@ -142,10 +143,10 @@ class _Flat:
         trips, condition = ("", "") if scan else node.inputs[:2]
         initial = node.inputs[:n_states] if scan else node.inputs[2:]
         sequences = node.inputs[len(node.inputs) - n_sequences:] if scan else ()
-        skipped = 0 if scan else 2  # turn and condition, which a body takes before its states
+        skipped = 0 if scan else 2  # iteration number and condition come before the states of a body
         handed = {part.outputs[0]: part.inputs[0] for part in body.nodes if part.op == "Identity" and not part.domain}
         kept = [i for i in range(n_states) if not initial[i] or _source(handed, body.outputs[i + (not scan)]) != body.inputs[i + skipped]]
-        fixed = [i for i in range(n_states) if i not in kept]  # weights, as tf2onnx carries them: read from around the loop
+        fixed = [i for i in range(n_states) if i not in kept]  # never changed, as tf2onnx passes weights: read from outside the loop
         changing = [*kept, *range(n_states, n_states + n_sequences)]
         taken = tuple(self._fresh(node, body.inputs[i + skipped]) for i in changing)
         before = (trips, condition, *(initial[i] for i in kept), *sequences)
@@ -171,7 +172,7 @@ class _Flat:
 
 
 def _source(handed: Mapping[str, str], name: str) -> str:
-    """The value that Identity nodes hand on under a name; `handed`: what they read, by result."""
+    """The value that a chain of Identity nodes copies to a name; `handed`: their inputs by result."""
     seen: set[str] = set()
     while name in handed and name not in seen:
         seen.add(name)

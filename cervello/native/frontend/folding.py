@@ -1,21 +1,20 @@
-"""What folding a node costs, counted for the load it belongs to; results that an earlier pass over the graph has made are found again."""
+"""The cost of constant folding, counted per load, and a cache of the results of earlier passes over the same graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from cervello.native.fallback import NUMPY
 from cervello.native.graph.budget import current
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 
-Array = np.ndarray[Any, Any]
 MOST_ELEMENTS = 1 << 26  # of one constant, unless its operands have more
-_SMALL = 64  # elements that are not counted: as many as there are nodes
-_INTERPRETED = 1 << 14  # what an element of an op costs that onnx's reference runs as a loop in Python
+_SMALL = 64  # results of at most so many elements are not counted or cached
+_INTERPRETED = 1 << 14  # cost per element of an op that onnx's reference runs as a Python loop
 _VECTORISED = frozenset({
     "Acosh", "ArgMax", "ArgMin", "Asinh", "Atanh", "BatchNormalization", "BitCast", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
     "BitwiseXor", "Celu", "Compress", "CumSum", "DepthToSpace", "DequantizeLinear", "DynamicQuantizeLinear", "Elu", "EyeLike", "Gelu",
@@ -25,16 +24,16 @@ _VECTORISED = frozenset({
 
 
 def found(node: Node, operands: Sequence[Array | None]) -> list[Array] | None:
-    """The results of a node on these operands, where an earlier pass of this load has made them."""
+    """The cached results of a node for these operands; None if no earlier pass of this load computed them."""
     made = current().made.get((id(node), *map(id, operands)))
     return None if made is None else made[1]
 
 
 def affords(node: Node, operands: Sequence[Array | None], count: int, n_bytes: int) -> bool:
-    """Whether there is work left for a node, which then counts as done; else it runs with the others.
+    """Whether the load's budget allows folding a node; its work is then deducted. Otherwise the node stays in the program.
 
     Args:
-      count: elements of its results, 0 where no rule says how many; n_bytes: as many of them as are no views.
+      count: elements of its results, 0 if no rule gives them; n_bytes: bytes of results that are not views.
     Raises:
       UnsupportedError: there is not enough memory left.
     """
@@ -48,7 +47,7 @@ def affords(node: Node, operands: Sequence[Array | None], count: int, n_bytes: i
 
 
 def keep(node: Node, operands: Sequence[Array | None], results: list[Array]) -> None:
-    """Counts what a node was folded to: all but what an operand is as it stands, since any other view becomes an array of its own later.
+    """Caches folded results and deducts their bytes. A result that is an unchanged operand is free; any other view is copied later.
 
     Raises:
       UnsupportedError: it is more than is left.
@@ -63,7 +62,7 @@ def keep(node: Node, operands: Sequence[Array | None], results: list[Array]) -> 
 
 
 def _work(node: Node, operands: Sequence[Array | None], count: int) -> int:
-    """Multiply-adds and elements of a node, about."""
+    """An estimate of a node's multiply-adds and elements."""
     sizes = [operand.size for operand in operands if operand is not None]
     elements = max(count, sum(sizes))
     if node.op in ("MatMul", "Gemm"):

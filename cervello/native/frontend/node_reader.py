@@ -1,4 +1,4 @@
-"""Nodes as a policy file lists them, sub-graphs and functions included: attributes read, operands checked, each behind what it reads."""
+"""Reads the nodes of a policy file, including sub-graphs and functions: reads attributes, checks operands, sorts topologically."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cervello.native.frontend.control_flow import FLOW
 from cervello.native.frontend.op_schema import check_signature
 from cervello.native.frontend.tensor_data import read_array
 from cervello.native.frontend.trees import ML
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import CALL, Body, Node
 
 _NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceAt", "SequenceLength",
@@ -24,14 +25,14 @@ _NO_TENSORS = frozenset({"SequenceEmpty", "SequenceConstruct", "SequenceInsert",
 _BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor"})
 _SINCE = {"Cast": 6, "Tile": 6, "Reshape": 5, "Pad": 2, "PRelu": 7, "LSTM": 7, "GRU": 7, "RNN": 7, "Upsample": 7}  # as they are now
 _STRINGS = frozenset({"classlabels_strings", "keys_strings", "values_strings", "cats_strings"})  # attributes of ai.onnx.ml
-_FIRST_INNER = 1 << 24  # numbers of nodes inside others, behind those of any file's own
-_MOST_INNER = 10_000  # of them: functions that call functions can make any number of a few bytes
-_MOST_DEEP = 64  # calls inside calls
-_NAMES = 64  # operands and results, or characters of their names by this number, for which a node inside others counts once more
+_FIRST_INNER = 1 << 24  # index of the first inner node; no file has as many nodes
+_MOST_INNER = 10_000  # inner nodes: nested function calls expand a few bytes to any number
+_MOST_DEEP = 64  # nested function calls
+_NAMES = 64  # names, or characters of names divided by this, per additional count of an inner node
 
 
 class NodeReader:
-    """Reads nodes, those inside others included; mutable, used once."""
+    """Reads nodes, including those of sub-graphs and functions; mutable, used once."""
 
     def __init__(self, model: onnx.ModelProto, name: str, folders: tuple[Path, ...], opset: int):
         self._name, self._folders, self._opset = name, folders, opset
@@ -40,19 +41,19 @@ class NodeReader:
         self._inner = count(_FIRST_INNER)
         self._left = _MOST_INNER
         self._depth = 0  # of sub-graphs
-        self._external: dict[Any, np.ndarray[Any, Any]] = {}  # stretches of files beside the model
-        self._stretches: dict[str, tuple[int, int]] = {}  # bytes read of each file, and the last of them
-        self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # values by attribute, so that calls of one function share them
+        self._external: dict[Any, Array] = {}  # ranges of external data files
+        self._stretches: dict[str, tuple[int, int]] = {}  # by external file: bytes read, end of the last range
+        self._read: dict[int, tuple[onnx.AttributeProto, Any]] = {}  # attribute values; calls of one function share them
 
     def nodes(self, protos: Sequence[onnx.NodeProto], opsets: Mapping[str, int], initializers: Iterable[onnx.TensorProto],
-              declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, np.ndarray[Any, Any]]]:
+              declared: Collection[str], given: Mapping[str, Any] | None = None) -> tuple[list[Node], dict[str, Array]]:
         """Nodes and constants.
 
         Args:
           given: attributes of the call, inside a function.
         """
         name = self._name
-        constants: dict[str, np.ndarray[Any, Any]] = {}
+        constants: dict[str, Array] = {}
         for tensor in initializers:
             _check_new(tensor.name, constants, f"model {name!r}, initializer")
             if self._calls:
@@ -81,9 +82,9 @@ class NodeReader:
             check_signature(f"model {name!r}", nodes[-1])
         return nodes, constants
 
-    def _array(self, tensor: onnx.TensorProto, where: str) -> np.ndarray[Any, Any]:
-        """A tensor's data. A stretch of a file beside the model is read once; of stretches that overlap, no more than twice the file: a
-        few bytes in the model can ask for all of it any number of times."""
+    def _array(self, tensor: onnx.TensorProto, where: str) -> Array:
+        """A tensor's data. A range of an external file is read once. Ranges that overlap may sum to at most twice the file, because a small
+        model file can request the whole file any number of times."""
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return read_array(tensor, self._folders, where)
         facts = {entry.key: entry.value for entry in tensor.external_data}
@@ -100,7 +101,7 @@ class NodeReader:
         return found
 
     def _spend(self, names: Collection[str]) -> None:
-        """Counts a node inside others: a few bytes can ask for any number of them, and for names of any length in each."""
+        """Deducts an inner node from the limit; a small file can expand to any number of nodes and to names of any length."""
         self._left -= 1 + (len(names) + sum(map(len, names)) // _NAMES) // _NAMES
         if self._left < 0:
             raise UnsupportedError(f"model {self._name!r}: expected at most {_MOST_INNER} nodes in branches, loops and functions, got more")
@@ -119,12 +120,12 @@ class NodeReader:
 
     def _attribute(self, attribute: onnx.AttributeProto, node: onnx.NodeProto, opsets: Mapping[str, int],
                    given: Mapping[str, Any] | None) -> Any:
-        """An attribute's value; None when a function's caller has not given it."""
+        """An attribute's value; None if the caller of a function does not give it."""
         if attribute.ref_attr_name:
             return (given or {}).get(attribute.ref_attr_name)
         if attribute.type == onnx.AttributeProto.GRAPH:
             return self._body(attribute.g, opsets, given)
-        found = self._read.get(id(attribute))  # the attribute is kept with its value: its identity stays its own
+        found = self._read.get(id(attribute))  # the attribute is stored too, so that its id is not reused
         if found is None:
             value = _attribute(attribute, self._folders, f"model {self._name!r}, node {node.name!r}")
             found = self._read[id(attribute)] = attribute, value
@@ -141,7 +142,7 @@ class NodeReader:
         return _settled(Body(inputs, tuple(value.name for value in graph.output), tuple(nodes), constants), self._name)
 
     def _called(self, domain: str, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> Body:
-        """The nodes of a function of the file, with the attributes of a call."""
+        """The body of a function of the file, with the attributes of a call."""
         key, where = (domain, node.op_type), f"model {self._name!r}, node {node.op_type} {node.name!r}"
         if key in self._calls:
             raise GraphError(f"{where}: expected a function that ends, got one that calls itself")
@@ -172,7 +173,7 @@ def _settled(body: Body, name: str) -> Body:
 
 
 def _meant_otherwise(op: str, opset: int, attributes: Mapping[str, Any]) -> bool:
-    """Whether an op of an opset before 7 is not what it is now: broadcasting from an axis on, statistics of training."""
+    """Whether an op had another meaning before opset 7: broadcasting from an axis, statistics of training."""
     if op == "BatchNormalization":
         return not attributes.get("is_test", 0) or not attributes.get("spatial", 1)
     return opset < _SINCE.get(op, 0) or (op in _BROADCASTING and "axis" in attributes)
@@ -199,10 +200,10 @@ def _check_new(tensor: str, known: Collection[str], where: str) -> None:
 
 
 def ordered(nodes: Iterable[Node], known: set[str], name: str) -> list[Node]:
-    """Nodes in an order in which every input is known before it is read, the file's where that is one; `known` grows by all outputs.
+    """The nodes in topological order, which is the file's order if that is valid; all outputs are added to `known`.
 
-    Takes time in proportion to nodes and operands. The order is that of passes over the list, each of which takes the nodes whose inputs
-    are known by then.
+    The time is linear in nodes and operands. The order equals that of repeated passes over the list, each of which takes the nodes whose
+    inputs are known.
     """
     nodes = list(nodes)
     makers: dict[str, int] = {}
@@ -255,7 +256,7 @@ def _attribute(attribute: onnx.AttributeProto, folders: tuple[Path, ...], where:
     return value
 
 
-def _constant(node: onnx.NodeProto, attributes: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
+def _constant(node: onnx.NodeProto, attributes: Mapping[str, Any], name: str) -> Array:
     for attribute, value in attributes.items():
         if attribute == "value":
             return np.asarray(value)

@@ -1,4 +1,4 @@
-"""Whether nodes have the operands, results and attributes that ONNX's schemas give their ops."""
+"""Checks the operands, results and attributes of nodes against ONNX's schemas."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _Kind = onnx.defs.OpSchema.AttrType
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one version of an op takes and gives.
+    """The signature of one version of an op.
 
     Attributes:
-      names, required, letters: of each formal operand; the letter stands for its element types. The last one may repeat.
-      types: by letter, or by the type itself where it is fixed, the element types in ONNX's notation.
-      repeats: whether the last operand may be given many times; alike: whether these then have one type.
+      names, required, letters: of each formal operand; operands with the same type letter share an element type.
+      types: element types in ONNX's notation, by letter, or by the type itself if it is fixed.
+      repeats: whether the last operand is variadic; alike: whether variadic operands share one type.
       attributes: kind and whether required, by name.
     """
 
@@ -40,7 +40,7 @@ class Signature:
     attributes: Mapping[str, tuple[Any, bool]]
 
     def place(self, index: int) -> int | None:
-        """The formal operand that an operand is; None where there is none."""
+        """The formal operand for an actual one; None if there are too many."""
         last = len(self.names) - 1
         return index if index <= last else last if self.repeats else None
 
@@ -54,7 +54,7 @@ def _schema(op: str, opset: int, domain: str) -> onnx.defs.OpSchema | None:
 
 @lru_cache(maxsize=2048)
 def signature(op: str, opset: int, domain: str) -> Signature | None:
-    """What ONNX says of an op, in its newest form where the opset does not have it yet; None where it does not know it."""
+    """The signature of an op in an opset, else in the newest one; None if ONNX does not define the op."""
     schema = _schema(op, opset, domain) or _schema(op, onnx.defs.onnx_opset_version(), domain)
     if schema is None:
         return None
@@ -88,7 +88,7 @@ def check_signature(where: str, node: Node) -> None:
         if found.required[formal] and (index >= len(node.inputs) or not node.inputs[index]):
             raise GraphError(f"{place}: expected operand {index} ({found.names[formal]}), got none; export the policy again")
     for name, (kind, required) in found.attributes.items():
-        if required and name not in node.attributes and kind != _Kind.GRAPH:  # bodies are looked at where they are laid out
+        if required and name not in node.attributes and kind != _Kind.GRAPH:  # bodies are checked when they are flattened
             raise GraphError(f"{place}: expected attribute {name!r}, got none; export the policy again")
     for name, value in node.attributes.items():
         if name not in found.attributes:

@@ -15,9 +15,9 @@ def renamed(graph: Graph, names: Mapping[str, str] | None) -> Graph:
     """The graph with other names.
 
     Args:
-      names: from the file's name of an input or of a computed tensor to the new one; the others keep theirs.
+      names: new names of inputs and computed tensors, by the file's names.
     Raises:
-      ConfigurationError: no mapping of texts, a name that the file does not have, or a new one that would not be the only one.
+      ConfigurationError: not a mapping of strings, an unknown name, or a new name that is already used.
     """
     where = f"model {graph.name!r}, rename"
     if names is None:

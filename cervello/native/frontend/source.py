@@ -18,9 +18,9 @@ import onnx
 from cervello.errors import ConfigurationError, FormatError
 from cervello.native.frontend.importer import Source, read
 from cervello.native.frontend.renaming import renamed
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph
 
-Array = np.ndarray[Any, Any]
 _NAMES_SHOWN = 8
 
 
@@ -32,7 +32,7 @@ class ModelSource:
       path: absolute; None for bytes.
       written: size and time of the file when it was read.
       data: the bytes; empty for a path.
-      updates: weights by name. rename: new names by the file's, see `renaming`.
+      updates: replaced weights by name. rename: new names by the file's names, see `renaming`.
     """
 
     path: str | None
@@ -43,7 +43,7 @@ class ModelSource:
 
     @classmethod
     def of(cls, source: Source, rename: Mapping[str, str] | None = None) -> ModelSource:
-        """What `read` is given."""
+        """The source for an argument of `read`."""
         rename = dict(rename) if isinstance(rename, Mapping) else rename  # `renamed` refuses the rest
         if isinstance(source, onnx.ModelProto):
             return cls(None, data=source.SerializeToString(), rename=rename)
@@ -57,7 +57,7 @@ class ModelSource:
         """The graph with its updates.
 
         Raises:
-          FormatError: the file is another one by now; MissingFileError: it is gone.
+          FormatError: the file has changed; MissingFileError: it is gone.
         """
         if self.path is None:
             graph = read(self.data)
@@ -70,10 +70,10 @@ class ModelSource:
         return replace(graph, constants={**graph.constants, **self.updates}) if self.updates else graph
 
     def updated(self, graph: Graph, weights: Mapping[str, Any]) -> ModelSource:
-        """The origin of a model with other weights.
+        """The source of a model with other weights.
 
         Raises:
-          ConfigurationError: a name that the graph does not have, or another shape or type than it has there.
+          ConfigurationError: an unknown name, or another shape or type than the graph has.
         """
         checked = {}
         for name, given in weights.items():
@@ -95,7 +95,7 @@ class ModelSource:
         return replace(self, updates={**self.updates, **checked})
 
     def moved(self) -> ModelSource:
-        """The same file as another process finds it, whose time of writing may differ on a copy."""
+        """The same file for another process; a copy may have another modification time."""
         return self if self.path is None else replace(self, written=_written(self.path))
 
 

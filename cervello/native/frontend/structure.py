@@ -1,4 +1,4 @@
-"""What a graph is apart from its weights and from the names inside it: what an agent's state belongs to."""
+"""A hash of a graph without its weights and inner names; snapshots use it to match an agent's state with a policy."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Body, Graph, Node
 
-Numbers = dict[str, int]  # of values, in the order in which they come up
-Constants = Mapping[str, np.ndarray[Any, Any]]
+Numbers = dict[str, int]  # of values, in order of first use
+Constants = Mapping[str, Array]
 
 
 def structure_hash(graph: Graph) -> str:
@@ -37,13 +38,13 @@ def _number(name: str, numbers: Numbers) -> int:
 
 
 def _value(name: str, constants: Constants, numbers: Numbers) -> Any:
-    """What is read under a name: nothing, a constant that comes up here first, or a value by number."""
+    """The value behind a name: None, the number, type and shape of a constant at its first use, or a number."""
     if name and name not in numbers and name in constants:
         return _number(name, numbers), *_kind(constants[name])
     return _number(name, numbers) if name else None
 
 
-def _kind(array: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...]]:
+def _kind(array: Array) -> tuple[str, tuple[int, ...]]:
     return str(array.dtype), array.shape
 
 

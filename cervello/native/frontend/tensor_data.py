@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from cervello.errors import FormatError, MissingFileError, ModelError, UnsupportedError
+from cervello.native.graph.dtypes import Array
 
 
 def data_folders(path: Path) -> tuple[Path, ...]:
-    """Where a model's external data may lie: the folder that its path names, and the folder of the file behind a link.
+    """Folders that may hold a model's external data: the folder of its path, and the folder of the file that a link points to.
 
-    Hugging Face's cache, for one, holds links: `snapshots/<revision>/policy.onnx` to `blobs/<hash>`, and the data likewise.
+    Hugging Face's cache uses links: `snapshots/<revision>/policy.onnx` points to `blobs/<hash>`, and so does the data.
     """
     return tuple(dict.fromkeys((path.parent.resolve(), path.resolve().parent)))
 
 
-def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> np.ndarray[Any, Any]:
+def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> Array:
     """A tensor's data.
 
     Args:
@@ -45,8 +45,8 @@ def read_array(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) 
                           f"({error})") from error
 
 
-def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> np.ndarray[Any, Any]:
-    """Reads weights kept beside the model: never outside the model's own folders."""
+def _external(tensor: onnx.TensorProto, folders: tuple[Path, ...], where: str) -> Array:
+    """Reads an external data file, only inside the model's folders."""
     facts = {entry.key: entry.value for entry in tensor.external_data}
     location = facts.get("location", "")
     if not folders:

@@ -1,6 +1,6 @@
 """Reads the trees of TreeEnsembleRegressor, TreeEnsembleClassifier and TreeEnsemble, and checks them, once per file.
 
-A node that holds trees keeps them as one `Forest` in place of the lists that describe them. Source: ONNX operator specification,
+The node then holds one `Forest` in place of the lists that describe the trees. Source: ONNX operator specification,
 ai.onnx.ml, TreeEnsembleRegressor-5, TreeEnsembleClassifier-5, TreeEnsemble-5.
 """
 
@@ -120,7 +120,7 @@ class _Lists:
             self.fail(f"numbers as {name}", "NaN")
 
     def places(self, prefix: str) -> tuple[list[tuple[int, int]], int]:
-        """For each element of lists called after this, its tree and node."""
+        """(tree, node) of each element of the lists with this prefix, and their number."""
         nodes = self.numbers(f"{prefix}_nodeids")
         return list(zip(self.numbers(f"{prefix}_treeids", len(nodes)), nodes, strict=True)), len(nodes)
 
@@ -190,7 +190,7 @@ def _classifier(lists: _Lists) -> dict[str, Any]:
 
 
 def _ensemble(lists: _Lists) -> dict[str, Any]:
-    """Nodes and leaves apart, which name each other by their places."""
+    """Nodes and leaves are separate lists and refer to each other by index."""
     n_targets, count = lists.count("n_targets"), len(lists.get("nodes_featureids", ()))
     targets = lists.within("leaf_targetids", n_targets)
     votes = [[vote] for vote in zip(targets, lists.tensor("leaf_weights", len(targets)), strict=True)]
@@ -220,7 +220,7 @@ def _ensemble(lists: _Lists) -> dict[str, Any]:
 
 
 def _with_members(lists: _Lists, nodes: list[list[Any]], modes: Sequence[int]) -> list[list[Any]]:
-    """Nodes that test membership in a set become chains of nodes, each of which compares with one member."""
+    """Replaces each node that tests membership in a set by a chain of nodes, each of which compares with one member."""
     asking = [i for i, mode in enumerate(modes) if mode == _MEMBER]
     sets: list[list[float]] = [[]]
     for value in lists.tensor("membership_values"):

@@ -1,7 +1,7 @@
 """What one load may cost in memory and work, all its nodes and passes together.
 
-Any node may be cheap alone; a file of a few hundred bytes can ask for any number of them. Counted are folded constants and the forms in
-which kernels read constants: what is made while loading and grows faster than the file.
+A single node may be cheap, but a small file can request any number of them. The budget counts folded constants and the packed forms of
+constants, which can grow faster than the file.
 """
 
 from __future__ import annotations
@@ -11,28 +11,26 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import UnsupportedError
+from cervello.native.graph.dtypes import Array
 
-Array = np.ndarray[Any, Any]
-MOST_ROW_BYTES = 1 << 29  # of values; no policy is near it; a few damaged bytes ask for any number
-_MOST_BYTES = 1 << 28  # beside so many times the bytes of the file's own constants:
+MOST_ROW_BYTES = 1 << 29  # of values of one row; no policy is near it, but damaged bytes can request any number
+_MOST_BYTES = 1 << 28  # plus so many times the bytes of the file's own constants:
 _TIMES_BYTES = 32
-_MOST_WORK = 1 << 32  # multiply-adds and elements, some seconds, beside so many for each element of the file's own constants:
+_MOST_WORK = 1 << 32  # multiply-adds and elements, some seconds, plus so many for each element of the file's own constants:
 _TIMES_WORK = 64
 
 
 class Budget:
-    """What is left to a load; mutable.
+    """The remaining budget of a load; mutable.
 
     Args:
       constants: of the file.
 
     Attributes:
-      left_bytes: of constants that are made.
-      left_work: multiply-adds and elements of folding them.
-      made: results of folding, with what their keys name by identity, so that it stays theirs; see `folding`.
+      left_bytes: for new constants.
+      left_work: multiply-adds and elements for folding.
+      made: cached results of folding, with the objects whose ids are in the keys; see `folding`.
     """
 
     def __init__(self, constants: Mapping[str, Array]):
@@ -41,16 +39,16 @@ class Budget:
         self.made: dict[tuple[int, ...], tuple[Any, list[Array]]] = {}
 
     def check(self, where: str, n_bytes: int) -> None:
-        """Raises UnsupportedError where constants would be more memory than is left."""
+        """Raises UnsupportedError if constants of n_bytes exceed the remaining bytes."""
         if n_bytes > self.left_bytes:
             raise UnsupportedError(f"{where}: expected constants of at most {self.most_bytes >> 20} MiB in all, made of those in the file, "
                                    f"got {(self.most_bytes - self.left_bytes + n_bytes) >> 20} MiB or more; are its sizes right?")
 
     def take(self, where: str, n_bytes: int) -> None:
-        """Counts a constant that is made.
+        """Deducts a new constant.
 
         Raises:
-          UnsupportedError: it is more than is left.
+          UnsupportedError: it exceeds the remaining bytes.
         """
         self.check(where, n_bytes)
         self.left_bytes -= n_bytes
@@ -61,7 +59,7 @@ _current: ContextVar[Budget | None] = ContextVar("cervello_load_budget", default
 
 @contextlib.contextmanager
 def budget(constants: Mapping[str, Array]) -> Iterator[None]:
-    """One load: what is made inside counts together."""
+    """A context in which all new constants count as one load."""
     token = _current.set(Budget(constants))
     try:
         yield
@@ -70,5 +68,5 @@ def budget(constants: Mapping[str, Array]) -> Iterator[None]:
 
 
 def current() -> Budget:
-    """The budget of the load around this; outside of one, a new one."""
+    """The budget of the current load; a new one outside of a load."""
     return _current.get() or Budget({})

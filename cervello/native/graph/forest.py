@@ -1,20 +1,20 @@
-"""Decision trees in the form that kernels walk."""
+"""Decision trees in the form that kernels read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
-LESS, EQUAL, GREATER, UNORDERED = 1, 2, 4, 8  # what a value is to a threshold; a NaN is unordered
+from cervello.native.graph.dtypes import Array
+
+LESS, EQUAL, GREATER, UNORDERED = 1, 2, 4, 8  # comparison of a value with a threshold; NaN is unordered
 NODE = np.dtype([("threshold", np.float64), ("feature", np.int32), ("outcomes", np.int32), ("yes", np.int32), ("no", np.int32)])
 
 
 class TreeCycleError(Exception):
-    """A node of a tree is below itself."""
+    """A tree has a cycle."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class Forest:
     A node's children and a tree's root are numbers of nodes, or ~leaf below 0. A child's number is higher than its parent's.
 
     Attributes:
-      nodes: [nodes] of `NODE`; the branch "yes" is taken where what the feature is to the threshold is among the outcomes.
+      nodes: [nodes] of `NODE`; the branch "yes" is taken if the comparison of feature and threshold is among the outcomes.
       roots: [trees] int32.
       starts: [leaves + 1] int32, where the votes of each leaf begin.
       targets: [votes] int32; values: [votes] float64.
@@ -53,7 +53,7 @@ def grown(nodes: Array, roots: Sequence[int], votes: Sequence[Sequence[tuple[int
       nodes: [nodes] of `NODE`, whose children exist.
       roots: of the trees; votes: targets and values of each leaf.
     Raises:
-      TreeCycleError: there is a way from a node to itself.
+      TreeCycleError: a node is its own descendant.
     """
     order = _parents_first(np.stack([nodes["yes"], nodes["no"]], 1).tolist(), roots)
     number = np.zeros(len(nodes), np.int32)
@@ -70,7 +70,7 @@ def grown(nodes: Array, roots: Sequence[int], votes: Sequence[Sequence[tuple[int
 def _parents_first(children: list[list[int]], roots: Sequence[int]) -> list[int]:
     """The nodes that roots lead to, each before its children."""
     behind: list[int] = []
-    state = bytearray(len(children))  # 1: on the way from a root, 2: done
+    state = bytearray(len(children))  # 1: on the current path, 2: done
     for root in roots:
         stack = [root] if root >= 0 else []
         while stack:

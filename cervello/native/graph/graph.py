@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
+
 CALL = "(the function's nodes)"
 
 
@@ -27,30 +29,34 @@ class Node:
     def __str__(self) -> str:
         return f"{self.op} {self.name!r}" if self.name else f"{self.op} → {next(iter(self.outputs), '')!r}"
 
+    def input(self, index: int) -> str:
+        """The name of the input at `index`, "" where it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
     def bodies(self) -> dict[str, Body]:
-        """What lies inside it."""
+        """Its sub-graphs or function body, by attribute."""
         return {key: value for key, value in self.attributes.items() if isinstance(value, Body)}
 
     def outer(self) -> set[str]:
-        """The names that its bodies read beside its inputs; a function of the file reads its inputs alone."""
+        """The outer names that its bodies read; the body of a function reads only its inputs."""
         return {name for key, body in self.bodies().items() if key != CALL for name in body.outer()}
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Nodes inside a node: a branch, the turns of a loop, a function that the file defines (then it is the attribute `CALL`)."""
+    """Nodes inside a node: a branch, the body of a loop, or a function that the file defines (attribute `CALL`)."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
-    constants: Mapping[str, np.ndarray[Any, Any]]
+    constants: Mapping[str, Array]
 
     def own(self) -> set[str]:
         """The names it defines."""
         return {*self.inputs, *self.constants, *(name for node in self.nodes for name in node.outputs)} - {""}
 
     def outer(self) -> set[str]:
-        """The names it reads from around it."""
+        """The names that it reads from outside."""
         read = {*self.outputs, *(name for node in self.nodes for name in (*node.inputs, *node.outer()))}
         return read - self.own() - {""}
 
@@ -72,12 +78,12 @@ class Graph:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     nodes: tuple[Node, ...]
-    constants: Mapping[str, np.ndarray[Any, Any]]
+    constants: Mapping[str, Array]
     opset: int
     producer: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def bound(self, values: Mapping[str, np.ndarray[Any, Any]]) -> Graph:
+    def bound(self, values: Mapping[str, Array]) -> Graph:
         """The graph with inputs of fixed values, which become constants."""
         if not values:
             return self

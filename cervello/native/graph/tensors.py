@@ -5,6 +5,7 @@ A view (Reshape, Slice, Transpose, Expand, …) is another tensor on the same bu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -12,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.budget import current
-from cervello.native.graph.dims import Dim, NotAffine, Shape, product
-
-Array = np.ndarray[Any, Any]
+from cervello.native.graph.dims import Dim, NotAffine, Shape, parts, product
+from cervello.native.graph.dtypes import Array
 
 
 class Space(Enum):
@@ -34,7 +34,6 @@ class Buffer:
       n_bytes: size at N rows.
       index: which input or output.
       data: the array, for constants.
-      held: bytes after planning, relative to its space.
     """
 
     name: str
@@ -83,6 +82,22 @@ class Tensor:
 
     def viewed(self, name: str, shape: Shape, strides: Shape, offset: Dim | None = None) -> Tensor:
         return Tensor(name, self.dtype, shape, self.buffer, self.offset if offset is None else offset, strides)
+
+    def named(self, name: str) -> Tensor:
+        return self.viewed(name, self.shape, self.strides)
+
+    def dense_view(self, shape: Shape, name: str | None = None) -> Tensor:
+        """The elements of a contiguous tensor in another shape."""
+        return self.viewed(self.name if name is None else name, shape, dense_strides(shape, self.itemsize))
+
+    def transposed(self, order: Sequence[int], name: str | None = None) -> Tensor:
+        shape, strides = (tuple(of[axis] for axis in order) for of in (self.shape, self.strides))
+        return self.viewed(self.name if name is None else name, shape, strides)
+
+    def picked(self, axis: int, index: int = 0) -> Tensor:
+        """The elements at `index` along an axis, without the axis."""
+        shape, strides = ((*of[:axis], *of[axis + 1:]) for of in (self.shape, self.strides))
+        return self.viewed(self.name, shape, strides, self.offset + self.strides[axis] * index if index else self.offset)
 
 
 def dense_strides(shape: Shape, itemsize: int) -> Shape:
@@ -146,8 +161,6 @@ def reshaped(tensor: Tensor, name: str, shape: Shape) -> Tensor | None:
 
 def _less(a: Dim, b: Dim) -> bool:
     """a < b for all N ≥ 1, or b < a for all N ≥ 1; else refuses."""
-    from cervello.native.graph.dims import parts
-
     (ac, as_), (bc, bs) = parts(a), parts(b)
     if ac + as_ < bc + bs and as_ <= bs:
         return True
@@ -218,7 +231,6 @@ class Step:
     node: str
     host: Any = None  # a function of the slower tiers instead of a kernel
     scratch: tuple[Tensor, ...] = ()
-    alive: bool = True
     keeps: tuple[Tensor, ...] = ()
     times: int = 1
 

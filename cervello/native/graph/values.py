@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Shape
-
-Array = np.ndarray[Any, Any]
+from cervello.native.graph.dtypes import I64, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +40,5 @@ Values = Mapping[str, Value]
 
 def known(name: str, data: Array, from_input: bool = False) -> Value:
     """A value whose data are known."""
-    dtype = np.dtype(np.int64) if data.dtype == object else data.dtype
+    dtype = I64 if data.dtype == object else data.dtype
     return Value(name, tuple(data.shape), dtype, data, from_input)

@@ -28,14 +28,9 @@ def geometry(node: Node, sizes: tuple[int, ...], kernel: tuple[int, ...] | None 
     """The windows of a node over a picture of these sizes; `kernel` where the node does not say it."""
     rank = len(sizes)
     kernel = tuple(node.attributes.get("kernel_shape") or kernel or ())
-    if len(kernel) != rank:
-        raise GraphError(f"node {node}: expected a kernel of rank {rank}, got {kernel}")
     strides = tuple(node.attributes.get("strides") or (1,) * rank)
     dilations = tuple(node.attributes.get("dilations") or (1,) * rank)
     pads = tuple(node.attributes.get("pads") or (0,) * (2 * rank))
-    if not len(strides) == len(dilations) == len(pads) // 2 == rank or min(*kernel, *strides, *dilations) < 1:
-        raise GraphError(f"node {node}: expected kernel, strides and dilations of at least 1 on {rank} axes, got {kernel}, {strides}, "
-                         f"{dilations} and pads {pads}")
     auto = node.attributes.get("auto_pad", "NOTSET")
     before, behind, outputs = [], [], []
     for i, size in enumerate(sizes):

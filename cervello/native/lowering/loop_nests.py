@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cervello.errors import GraphError
-from cervello.native.graph.dims import Dim, NotAffine, Shape, written
+from cervello.native.graph.dims import Affine, Dim, NotAffine, Shape, written
 from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.registry import NoKernelError
 
@@ -48,3 +48,22 @@ def padded(sizes: Sequence[Dim], steps: Sequence[Sequence[Dim]], depth: int) -> 
     if missing < 0:
         raise NoKernelError(f"{len(sizes)} nested loops, the kernel has {depth}")
     return [*[1] * missing, *sizes], [[*[0] * missing, *step] for step in steps]
+
+
+def leading_strides(tensor: Tensor, lead: Shape) -> Shape:
+    """Strides of all axes but the last two, broadcast to the sizes `lead`."""
+    part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
+    if len(part.shape) > len(lead):
+        raise NoKernelError("more leading axes than the result has")
+    return broadcast_strides(part, lead)
+
+
+def fixed(size: Dim, reason: str) -> int:
+    """A size that does not depend on N.
+
+    Raises:
+      NoKernelError: it does; the message is `reason`.
+    """
+    if isinstance(size, Affine):
+        raise NoKernelError(reason)
+    return size

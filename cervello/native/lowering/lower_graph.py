@@ -31,7 +31,7 @@ def lower_graph(lowering: Lowering, early: bool = True) -> None:
             if name and name in lowering.tensors:
                 lowering.tensors[name].buffer.readers -= 1
     lowering.node = None
-    for name, place in lowering.places.items():  # outputs that are inputs or constants as they stand
+    for name, place in lowering.places.items():  # outputs that are unchanged inputs or constants
         source = lowering.tensors.get(name)
         if name in lowering.outputs and source is not None and source is not place:
             lowering.copy(source, place)
@@ -57,9 +57,9 @@ def _lower(lowering: Lowering, node: Node) -> None:
         del lowering.steps[before:]
         while len(lowering.absorbed) > absorbed:
             lowering.absorbed.popitem()
-        for name in node.outputs:  # what was begun
+        for name in node.outputs:  # partial results
             lowering.tensors.pop(name, None)
-        lowering.slow[str(node)] = str(reason)
+        lowering.fallback_nodes[str(node)] = str(reason)
         lower_host(lowering, node, str(reason))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from cervello.native.fallback.table import symbolic
 from cervello.native.graph.budget import current
 from cervello.native.graph.dims import NotAffine, Shape, product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Graph, Node
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor, dense, dense_strides
 from cervello.native.graph.values import Value
@@ -34,7 +35,7 @@ class Lowering:
     Attributes:
       steps: the steps emitted so far.
       tensors: the tensor of each value, by name.
-      slow: reasons by node, for ops outside the planned tier.
+      fallback_nodes: reasons by node, for ops outside the planned tier.
       stretches: repetitions of rows in values whose batch axis absorbed others, see `batch_independence.check_rows_apart`.
     """
 
@@ -42,7 +43,7 @@ class Lowering:
         self.graph, self.values = graph, values
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
-        self.slow: dict[str, str] = {}
+        self.fallback_nodes: dict[str, str] = {}
         self.stretches = stretches or {}
         self.uses = Counter(name for node in graph.nodes for name in node.inputs if name)
         self.uses.update(outputs)
@@ -53,14 +54,11 @@ class Lowering:
         self.absorbed: dict[int, None] = {}  # in the order in which they were
         self.early_matters = False  # whether `early` changes the placement of a Concat's operands
         self.open: dict[str, Any] = {}  # state shared by the control markers of a branch or loop
-        self.turns: list[int] = []  # trip counts of the loops around the next step
+        self.trip_counts: list[int] = []  # trip counts of the loops around the next step
 
     # Operands -----------------------------------------------------------------------------------------------------------
 
-    def value(self, name: str) -> Value:
-        return self.values[name]
-
-    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+    def constant(self, name: str) -> Array | None:
         """The data of a constant value; None if it is not constant or absent."""
         return self.values[name].constant if name else None
 
@@ -88,7 +86,18 @@ class Lowering:
             raise NoKernelError(f"{name!r} holds sizes that depend on the batch")
         return self.stored(name, value.data if value.data.dtype != object else value.data.astype(np.int64))
 
-    def stored(self, name: str, data: np.ndarray[Any, Any]) -> Tensor:
+    def float_tensor(self, name: str) -> Tensor:
+        """The tensor of a float32 value.
+
+        Raises:
+          NoKernelError: the value has another type.
+        """
+        tensor = self.tensor(name)
+        if tensor.dtype != F32:
+            raise NoKernelError(f"no kernel for {tensor.dtype}")
+        return tensor
+
+    def stored(self, name: str, data: Array) -> Tensor:
         """A constant as a tensor."""
         current().take(f"constant {name!r}", data.nbytes)
         data = np.ascontiguousarray(data).reshape(data.shape)  # a scalar stays one
@@ -98,9 +107,11 @@ class Lowering:
 
     def contiguous(self, tensor: Tensor, axis: int = 0) -> Tensor:
         """The tensor with contiguous axes from `axis` on; copied if necessary."""
-        if tensor.contiguous_from(axis):
-            return tensor
-        target = self.scratch(tensor.shape, tensor.dtype)
+        return tensor if tensor.contiguous_from(axis) else self.materialised(tensor)
+
+    def materialised(self, tensor: Tensor, shape: Shape | None = None) -> Tensor:
+        """A contiguous copy in fresh arena memory, broadcast to `shape`."""
+        target = self.scratch(tensor.shape if shape is None else shape, tensor.dtype)
         self.copy(tensor, target)
         return target
 
@@ -120,14 +131,14 @@ class Lowering:
         shape, dtype = self.shape(name), self.dtype(name)
         if (place is None and over is not None and over.buffer.space is Space.ARENA and over.contiguous and over.shape == shape
                 and over.dtype == dtype and over.buffer.readers == 1):
-            self.tensors[name] = over.viewed(name, shape, over.strides)
+            self.alias(name, over)
             return self.tensors[name]
         self.tensors[name] = tensor = self.scratch(shape, dtype, name)
         return tensor
 
     def alias(self, name: str, tensor: Tensor) -> None:
-        """The result is a view of an operand."""
-        self.tensors[name] = tensor
+        """Makes a result a view of an operand."""
+        self.tensors[name] = tensor.named(name)
 
     def scratch(self, shape: Shape, dtype: np.dtype[Any] | type[Any], name: str = "") -> Tensor:
         """Fresh arena memory."""
@@ -163,7 +174,7 @@ class Lowering:
         """
         node = self.node
         step = Step(PREFIX + kernel, reads, writes, SCHEMAS[PREFIX + kernel].arrange(words), op or (node.op if node else "copy"),
-                    str(node) if node else "", scratch=scratch, times=prod(self.turns))
+                    str(node) if node else "", scratch=scratch, times=prod(self.trip_counts))
         self.steps.append(step)
         return step
 
@@ -178,10 +189,6 @@ class Lowering:
                  for size, s, t in zip(sizes[:outer], from_, to, strict=False)]
         self.emit("copies:copy_deep", (source,), (target,), op="copy", itemsize=target.itemsize, sizes=sizes[outer:],
                   source_by=from_[outer:], target_by=to[outer:], outer=outer, more=chain.from_iterable(loops))
-
-    def place(self, name: str, tensor: Tensor) -> None:
-        """Requests that a value be written to `tensor`."""
-        self.places[name] = tensor
 
 
 def copy_words(source: Tensor, target: Tensor) -> dict[str, Any]:

@@ -6,20 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from cervello.native.graph.graph import Node
+from cervello.native.graph.op_table import registers
 
 Lower = Callable[[Any, Node], None]  # a Lowering and the node
 LOWER: dict[str, Lower] = {}
+lowers = registers(LOWER)  # enters the lowering rule of ops
 
 
 class NoKernelError(Exception):
     """An op has no kernel in this form; the report shows the reason."""
-
-
-def lowers(*ops: str) -> Callable[[Lower], Lower]:
-    """Registers the lowering rule of ops."""
-    def register(function: Lower) -> Lower:
-        for op in ops:
-            LOWER[op] = function
-        return function
-
-    return register

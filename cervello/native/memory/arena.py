@@ -5,11 +5,11 @@ is still in the core's cache. An arena far larger than recent requests shrinks; 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
 from cervello.high_water import KEPT_BYTES, USES, HighWater
+from cervello.native.graph.dtypes import Array
 
 _ALIGNMENT = 64
 _idle: list[Arena] = []  # most recently used last
@@ -21,27 +21,27 @@ class Arena:
 
     Attributes:
       address: of the first byte, 64-byte aligned.
-      room: capacity in bytes.
+      capacity: bytes.
     """
 
-    __slots__ = ("_memory", "_water", "address", "room")
+    __slots__ = ("_memory", "_water", "address", "capacity")
 
     def __init__(self) -> None:
-        self._memory: np.ndarray[Any, Any] = np.empty(0, np.uint8)
+        self._memory: Array = np.empty(0, np.uint8)
         self._water = HighWater()
-        self.address = self.room = 0
+        self.address = self.capacity = 0
 
     def fit(self, n_bytes: int) -> None:
         """Grows the arena to at least n_bytes, or shrinks it if it is far larger than recent requests; the contents are lost."""
-        room = self._water.keep(n_bytes, max(self.room, n_bytes))
-        if room != self.room:
-            self._allocate(room)
+        capacity = self._water.keep(n_bytes, max(self.capacity, n_bytes))
+        if capacity != self.capacity:
+            self._allocate(capacity)
 
     def _allocate(self, n_bytes: int) -> None:
-        self._memory, self.address, self.room = np.empty(0, np.uint8), 0, 0  # frees the old memory first
+        self._memory, self.address, self.capacity = np.empty(0, np.uint8), 0, 0  # frees the old memory first
         memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
         address = memory.ctypes.data
-        self._memory, self.address, self.room = memory, address + -address % _ALIGNMENT, n_bytes
+        self._memory, self.address, self.capacity = memory, address + -address % _ALIGNMENT, n_bytes
 
     def poison(self) -> None:
         """Fills it with NaN, for tests: a read of stale memory then shows."""
@@ -57,8 +57,8 @@ def borrow(n_bytes: int) -> Arena:
         arena = Arena()
     if _unused and not _idle:
         _unused = 0
-    room = arena.room
-    if room < n_bytes or room > KEPT_BYTES:
+    capacity = arena.capacity
+    if capacity < n_bytes or capacity > KEPT_BYTES:
         arena.fit(n_bytes)
     return arena
 
@@ -72,6 +72,6 @@ def give_back(arena: Arena) -> None:
             _unused = 0
             with suppress(IndexError):  # other threads may borrow concurrently
                 unused = _idle.pop(0)
-                if unused.room <= KEPT_BYTES:
+                if unused.capacity <= KEPT_BYTES:
                     _idle.insert(0, unused)
     _idle.append(arena)

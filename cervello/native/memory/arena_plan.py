@@ -18,11 +18,21 @@ from cervello.errors import PlanError
 from cervello.native.graph.dims import at, parts
 from cervello.native.graph.tensors import Buffer, Space, Step, Tensor
 from cervello.native.memory.linear_scan import linear_scan
-from cervello.native.memory.offset_search import Budget, Span, StackingOrder, by_partitions, fill, neighbours, peak, pile, search
+from cervello.native.memory.offset_search import (
+    Budget,
+    Span,
+    StackingOrder,
+    by_partitions,
+    first_fit,
+    neighbours,
+    peak,
+    search,
+    stacking_order,
+)
 
 ALIGNMENT = 64
 _PROBES = (64, 1, 7, 1000, 2, 20, 200, 1 << 20)  # row counts that the search optimises for
-_MOST_PILES = 6
+_MOST_ORDERS = 6
 _MOST_PAIRS = 1_000_000  # buffers × the most alive at once: above it, each probe uses `linear_scan` instead of a search
 _MOST_SEARCHED = 20_000  # buffers: above it, likewise
 _BUDGET = 1_500_000  # conflicts examined, 0.3 s; spent only if hundreds of buffers stay far above the peak
@@ -42,13 +52,13 @@ class Layout:
     """The layout of all arena buffers.
 
     Attributes:
-      lifetimes: of all arena buffers; `piles` refer to them by index.
-      piles: stacking orders; for each N, the first with the smallest arena is used.
+      lifetimes: of all arena buffers; `orders` refer to them by index.
+      orders: stacking orders; for each N, the first with the smallest arena is used.
       index: index in `lifetimes`, by id of the buffer.
     """
 
     lifetimes: tuple[Lifetime, ...]
-    piles: tuple[StackingOrder, ...]
+    orders: tuple[StackingOrder, ...]
     index: dict[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,16 +67,16 @@ class Layout:
     def offsets(self, n_rows: int) -> tuple[list[int], int]:
         """Offsets in bytes by buffer, and the arena's size in bytes, for N = n_rows."""
         sizes = _sizes(self.lifetimes, n_rows)
-        settled = [pile.resolve_offsets(sizes) for pile in self.piles]
+        settled = [stacking.resolve_offsets(sizes) for stacking in self.orders]
         return min(settled, key=lambda found: found[1]) if settled else ([], 0)
 
     def table(self) -> list[int]:
         """The layout as words, in the format of `kernels.runtime.placing`."""
-        words = [len(self.lifetimes), len(self.piles)]
+        words = [len(self.lifetimes), len(self.orders)]
         for life in self.lifetimes:
             words += parts(life.buffer.n_bytes)
-        for kept in self.piles:
-            listed = [word for i in kept.order for word in (i, len(kept.supports[i]), *kept.supports[i])]
+        for stacking in self.orders:
+            listed = [word for i in stacking.order for word in (i, len(stacking.supports[i]), *stacking.supports[i])]
             words += [len(listed), *listed]
         return words
 
@@ -121,30 +131,30 @@ def plan(steps: Sequence[Step], rows_vary: bool = True) -> Layout:
     searched = len(lives) <= _MOST_SEARCHED and max(len(lives), len(steps)) * most_alive <= _MOST_PAIRS
     conflicts = neighbours(spans) if searched else []
     budget = Budget(_BUDGET)
-    piles: list[StackingOrder] = []
+    orders: list[StackingOrder] = []
     hardest = 1.0
     for n_rows in _PROBES if rows_vary else (1,):
         least = min(at(life.buffer.n_bytes, n_rows) for life in lives)
         if least < 0:
             raise PlanError(f"memory plan: expected sizes of at least 0, got {least}")
         sizes = _sizes(lives, n_rows)
-        best = min((kept.resolve_offsets(sizes) for kept in piles), key=lambda found: found[1], default=None)
+        best = min((stacking.resolve_offsets(sizes) for stacking in orders), key=lambda found: found[1], default=None)
         least = peak(spans, sizes)
-        if best is not None and (best[1] <= least or len(piles) == _MOST_PILES):
+        if best is not None and (best[1] <= least or len(orders) == _MOST_ORDERS):
             continue
         if not searched:
-            piles.append(linear_scan(spans, sizes))
-            if best is not None and piles[-1].resolve_offsets(sizes)[1] >= best[1]:
-                piles.pop()
+            orders.append(linear_scan(spans, sizes))
+            if best is not None and orders[-1].resolve_offsets(sizes)[1] >= best[1]:
+                orders.pop()
             continue
         if best is None or best[1] > least * (hardest + 0.002):
             found = search(spans, sizes, conflicts, budget, best)
             hardest = max(hardest, found[1] / max(least, 1))
         else:  # as close to the peak as the search at another N: only partitions are tried
-            found = fill(by_partitions(spans, sizes), sizes, conflicts)
+            found = first_fit(by_partitions(spans, sizes), sizes, conflicts)
         if best is None or found[1] < best[1]:
-            piles.append(pile(found[0], sizes, conflicts))
-    return Layout(lives, tuple(piles))
+            orders.append(stacking_order(found[0], sizes, conflicts))
+    return Layout(lives, tuple(orders))
 
 
 def extent(tensor: Tensor, n_rows: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Span = tuple[int, int]  # half-open, in steps
-Near = Sequence[Sequence[int]]
+Conflicts = Sequence[Sequence[int]]
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ def peak(spans: Sequence[Span], sizes: Sequence[int]) -> int:
     return most
 
 
-def fill(order: Sequence[int], sizes: Sequence[int], conflicts: Near) -> tuple[list[int], int]:
+def first_fit(order: Sequence[int], sizes: Sequence[int], conflicts: Conflicts) -> tuple[list[int], int]:
     """First fit: places buffers in order, each at the lowest offset that is free for its lifetime.
 
     Returns:
@@ -105,7 +105,7 @@ def fill(order: Sequence[int], sizes: Sequence[int], conflicts: Near) -> tuple[l
     return offsets, total
 
 
-def pile(offsets: Sequence[int], sizes: Sequence[int], conflicts: Near) -> StackingOrder:
+def stacking_order(offsets: Sequence[int], sizes: Sequence[int], conflicts: Conflicts) -> StackingOrder:
     """The stacking order of a layout."""
     order = sorted(range(len(sizes)), key=lambda i: (offsets[i], offsets[i] + sizes[i], i))
     rank = [0] * len(sizes)
@@ -169,7 +169,7 @@ def skyline(spans: Sequence[Span], sizes: Sequence[int], order: Sequence[int]) -
 class _Search:
     """The best layout so far, and the remaining work; mutable."""
 
-    def __init__(self, spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, start: tuple[list[int], int] | None, work: int):
+    def __init__(self, spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, start: tuple[list[int], int] | None, work: int):
         self.spans, self.sizes, self.conflicts, self.work = spans, sizes, conflicts, work
         self.peak = peak(spans, sizes)
         self.offsets, self.total = start or ([], -1)
@@ -186,14 +186,14 @@ class _Search:
 
     def filled(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.fill_work
-        return fill(order, self.sizes, self.conflicts)
+        return first_fit(order, self.sizes, self.conflicts)
 
     def along_skyline(self, order: Sequence[int]) -> tuple[list[int], int]:
         self.work -= self.skyline_work
         return skyline(self.spans, self.sizes, order)
 
 
-def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Near, budget: Budget,
+def search(spans: Sequence[Span], sizes: Sequence[int], conflicts: Conflicts, budget: Budget,
            start: tuple[list[int], int] | None = None) -> tuple[list[int], int]:
     """The best layout found. The search stops when an order reaches the peak or a randomised one comes within 1 % of it; this tolerance
     grows as work is spent.
@@ -284,7 +284,7 @@ def by_partitions(spans: Sequence[Span], sizes: Sequence[int]) -> list[int]:
     return [i for members in partitions for i in members]
 
 
-def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], conflicts: Near, total: int,
+def _moved(order: Sequence[int], offsets: Sequence[int], sizes: Sequence[int], conflicts: Conflicts, total: int,
            rng: random.Random) -> list[int]:
     """The order with one buffer moved, mostly forward: a buffer at the top of the arena, or one that supports it."""
     i = rng.choice([i for i in order if offsets[i] + sizes[i] == total])

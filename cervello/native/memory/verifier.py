@@ -46,8 +46,8 @@ def verify(steps: Sequence[Step], layout: Layout, rows_vary: bool) -> None:
         _inside(steps, n_rows)
     for n_rows in probes:
         _apart(buffers, spans, layout, n_rows)
-    for pile in layout.piles:
-        _apart_for_all(buffers, spans, pile)
+    for stacking in layout.orders:
+        _apart_for_all(buffers, spans, stacking)
     _defined(steps)
     check_extents(steps, rows_vary)
 
@@ -101,25 +101,25 @@ def _apart(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], layout: Lay
         living.insert(place, mine)
 
 
-def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pile: StackingOrder) -> None:
+def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], stacking: StackingOrder) -> None:
     """Checks a stacking order for all sizes: when a buffer begins, it must be above its lower live neighbour, and its upper live neighbour
     above it. By transitivity, this orders all live buffers; a buffer that ends does not change the order of the others."""
     ranks: dict[int, int] = {}
-    for rank, key in enumerate(pile.order):
-        if any(below not in ranks for below in pile.supports[key]) or key in ranks:
+    for rank, key in enumerate(stacking.order):
+        if any(below not in ranks for below in stacking.supports[key]) or key in ranks:
             raise PlanError(f"buffer {buffers[key].name!r}: expected to be placed once, after those beneath it, got another order")
         ranks[key] = rank
     if len(ranks) != len(buffers):
-        raise PlanError(f"pile: expected {len(buffers)} buffers, got {len(ranks)}")
+        raise PlanError(f"stacking order: expected {len(buffers)} buffers, got {len(ranks)}")
     above: dict[int, int] = {}  # bit mask of all ranks below; built only if the direct edges are not enough
 
     def lies_on(key: int, other: int) -> bool:
-        if other in pile.supports[key]:
+        if other in stacking.supports[key]:
             return True
         if not above:
-            for each in pile.order:
+            for each in stacking.order:
                 above[each] = 0
-                for below in pile.supports[each]:
+                for below in stacking.supports[each]:
                     above[each] |= above[below] | 1 << ranks[below]
         return bool(above[key] >> ranks[other] & 1)
 
@@ -129,9 +129,9 @@ def _apart_for_all(buffers: Mapping[int, Buffer], spans: Mapping[int, Span], pil
             del living[bisect_left(living, ranks[other])]
         place = bisect_left(living, ranks[key])
         for below, upper in ((living[place - 1:place], [ranks[key]]), ([ranks[key]], living[place:place + 1])):
-            if below and upper and not lies_on(pile.order[upper[0]], pile.order[below[0]]):
-                raise PlanError(f"buffers {buffers[pile.order[below[0]]].name!r} and {buffers[pile.order[upper[0]]].name!r}: expected one "
-                                "to lie on the other for every N, got neither")
+            if below and upper and not lies_on(stacking.order[upper[0]], stacking.order[below[0]]):
+                lower_name, upper_name = (buffers[stacking.order[rank]].name for rank in (below[0], upper[0]))
+                raise PlanError(f"buffers {lower_name!r} and {upper_name!r}: expected one to lie on the other for every N, got neither")
         living.insert(place, ranks[key])
 
 

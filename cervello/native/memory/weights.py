@@ -8,14 +8,13 @@ outlive whichever model made them.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import Weight
 from cervello.native.lowering.rules.linear import packed
 
-Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64
 
 

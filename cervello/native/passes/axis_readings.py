@@ -33,11 +33,11 @@ from cervello.native.passes.batch_axes import (
 from cervello.native.passes.batch_independence import BatchDependenceError, check_rows_apart
 from cervello.native.passes.dead_code import without_dead_code
 from cervello.native.passes.decompose import decompose_ops
-from cervello.native.passes.dynamic_batch import StaticBatchError, make_batch_dynamic, walked
+from cervello.native.passes.dynamic_batch import StaticBatchError, dynamic_graphs, make_batch_dynamic
 from cervello.native.passes.dynamic_dims import forced_size
 from cervello.native.passes.trip_counts import with_trip_counts
 from cervello.native.passes.vectorize import vectorize_graph
-from cervello.native.shapes.control_flow import decided
+from cervello.native.shapes.control_flow import prune_branches
 from cervello.native.shapes.infer_shapes import infer
 
 Attempt = Callable[[Graph, Batching], Iterable[tuple[Graph, Batching]]]
@@ -115,11 +115,11 @@ def read_axes(graph: Graph, names: tuple[str, ...], dims: Mapping[str, int], sha
     choices = candidates(graph, entries)
     if not choices:
         layered = behind_layers(graph, entries)
-        if layered is not None and isinstance(found := _proven(*layered, names, _freed), Reading):
+        if layered is not None and isinstance(found := _proven(*layered, names, _made_dynamic), Reading):
             return found
         return _read(*whole(graph, entries, "every input is declared for one row"), names)
     stuck = [_Stuck()] * len(choices)
-    for attempt in (_declared, _freed):
+    for attempt in (_declared, _made_dynamic):
         for i, (one, taken) in enumerate(choices):
             found = _proven(one, taken, names, attempt)
             if isinstance(found, Reading):
@@ -147,7 +147,7 @@ def _unproven(graph: Graph, entries: Entries, dims: Mapping[str, int], names: tu
             return _read(one, row, names)  # which says what is wrong with it
         return _row_by_row(failed[0])
     if all(row and row[0] == 1 for row in entries):
-        found = _proven(*whole(graph, entries, ""), names, _freed)
+        found = _proven(*whole(graph, entries, ""), names, _made_dynamic)
         if isinstance(found, Reading):
             return found
     for each in possible:
@@ -206,7 +206,7 @@ def _nearer(graph: Graph, entries: Entries, found: Reading, names: tuple[str, ..
         return None
     if all(_says_batch(name) for name in batch) and all(i < rank - 1 for i, rank in places):  # a feature axis has any name
         return None
-    nearer = _proven(*whole(graph, entries, ""), names, _freed)
+    nearer = _proven(*whole(graph, entries, ""), names, _made_dynamic)
     return nearer if isinstance(nearer, Reading) else None
 
 
@@ -235,7 +235,7 @@ def _verdict(graph: Graph, batching: Batching) -> _Verdict:
 def _read(one: Graph, batching: Batching, names: tuple[str, ...]) -> Reading:
     """A certain reading, with a dynamic batch if possible, else one row at a time."""
     stuck = _Stuck()
-    for attempt in (_declared, _freed):
+    for attempt in (_declared, _made_dynamic):
         found = _proven(one, batching, names, attempt)
         if isinstance(found, Reading):
             return found
@@ -299,7 +299,7 @@ def without_branches(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
         if single == shapes:
             raise
         values = infer(graph, single)
-    return decided(graph, values)
+    return prune_branches(graph, values)
 
 
 def _declared(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
@@ -309,8 +309,8 @@ def _declared(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batchin
     return [(graph, batching)]
 
 
-def _freed(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
+def _made_dynamic(graph: Graph, batching: Batching) -> Iterable[tuple[Graph, Batching]]:
     """The graph with N in place of a batch of 1, in the inputs or behind them."""
     if batching.free:
-        return ((dynamic, batching) for dynamic in walked(graph, batching.shapes))
+        return ((dynamic, batching) for dynamic in dynamic_graphs(graph, batching.shapes))
     return [vectorize_graph(graph)] if -1 in batching.axes.values() else make_batch_dynamic(graph)

@@ -34,7 +34,7 @@ class Batching:
       axes: batch axis of each input; None: all rows share the input. For a graph exported for one row: 0 if its leading 1 is the batch
         axis, -1 if the whole array is the row.
       reason: why not free.
-      lifted: whether the file's arrays have no batch axis and callers' arrays have one.
+      vectorized: whether the file's arrays have no batch axis and callers' arrays have one.
       others: symbols that are not the batch and not given in `dims`, with their assumed sizes.
       symbols: symbols read as the batch.
     """
@@ -43,14 +43,14 @@ class Batching:
     shapes: dict[str, Shape]
     axes: dict[str, int | None]
     reason: str = ""
-    lifted: bool = False
+    vectorized: bool = False
     others: Mapping[str, int] = field(default_factory=dict)
     symbols: frozenset[str] = frozenset()
 
     @property
     def file_axes(self) -> dict[str, int | None]:
         """The batch axis of each of the file's own arrays; None: no batch axis."""
-        return {name: None if self.lifted or axis == -1 else axis for name, axis in self.axes.items()}
+        return {name: None if self.vectorized or axis == -1 else axis for name, axis in self.axes.items()}
 
 
 def entries_of(graph: Graph, dims: Mapping[str, int]) -> Entries:
@@ -104,8 +104,7 @@ def whole(graph: Graph, entries: Entries, reason: str, in_front: bool | None = N
     """
     if in_front is None:
         in_front = all(row and row[0] == 1 for row in entries) and any(len(row) > 1 for row in entries)
-    shapes: dict[str, Shape] = {port.name: tuple(1 if isinstance(d, str) else d for d in row)
-                                for port, row in zip(graph.inputs, entries, strict=True)}
+    shapes = _shapes(graph, entries, {})
     axes: dict[str, int | None] = dict.fromkeys(shapes, 0 if in_front else -1)
     return _fixed(graph, entries, frozenset()), Batching(False, shapes, axes, reason, others=_others(entries, frozenset()))
 
@@ -125,10 +124,7 @@ def behind_layers(graph: Graph, entries: Entries) -> tuple[Graph, Batching] | No
             return None
     if set(axes.values()) != {0, 1}:
         return None
-    shapes: dict[str, Shape] = {
-        port.name: tuple(ROWS if i == axes[port.name] else 1 if isinstance(d, str) else d for i, d in enumerate(row))
-        for port, row in zip(graph.inputs, entries, strict=True)}
-    return _fixed(graph, entries, frozenset()), Batching(True, shapes, axes)
+    return _fixed(graph, entries, frozenset()), Batching(True, _shapes(graph, entries, axes), axes)
 
 
 def asked(graph: Graph, entries: Entries, batch_axis: BatchAxis) -> tuple[Graph, Batching]:
@@ -160,9 +156,7 @@ def asked(graph: Graph, entries: Entries, batch_axis: BatchAxis) -> tuple[Graph,
     for name, row in zip(names, entries, strict=True):
         along = next((i for i, d in enumerate(row) if d in batch), None)
         axes[name] = given[name] if name in given else along if along is not None else 0 if row[:1] == [1] and not batch else None
-    shapes: dict[str, Shape] = {
-        name: tuple(ROWS if i == axes[name] else 1 if isinstance(d, str) else d for i, d in enumerate(row))
-        for name, row in zip(names, entries, strict=True)}
+    shapes = _shapes(graph, entries, axes)
     return _fixed(graph, entries, batch), Batching(True, shapes, axes, others=_others(entries, batch), symbols=batch)
 
 
@@ -178,6 +172,12 @@ def _fixed(graph: Graph, entries: Entries, batch: frozenset[str]) -> Graph:
     return replace(graph, inputs=tuple(
         replace(port, shape=tuple(d if isinstance(d, int) or d in batch else 1 for d in row))
         for port, row in zip(graph.inputs, entries, strict=True)))
+
+
+def _shapes(graph: Graph, entries: Entries, axes: Mapping[str, int | None]) -> dict[str, Shape]:
+    """The shapes of inputs, with N on these axes and 1 for every other symbol."""
+    return {port.name: tuple(ROWS if i == axes.get(port.name) else 1 if isinstance(d, str) else d for i, d in enumerate(row))
+            for port, row in zip(graph.inputs, entries, strict=True)}
 
 
 def _others(entries: Entries, batch: frozenset[str]) -> dict[str, int]:

@@ -28,7 +28,7 @@ from cervello.native.passes.decompositions import (  # noqa: F401  (each registe
     trees,
     volumes,
 )
-from cervello.native.passes.graph_builder import SPELLINGS, GraphBuilder
+from cervello.native.passes.graph_builder import DECOMPOSITIONS, GraphBuilder
 from cervello.native.shapes.infer_shapes import infer
 
 _FIRST_NUMBER = 1 << 40  # node numbers no file has
@@ -56,16 +56,16 @@ def decompose_ops(graph: Graph, shapes: dict[str, Shape]) -> tuple[Graph, dict[s
         for node in graph.nodes:
             operands = [values[name] if name else None for name in node.inputs]
             unknown = any(value is not None and value.shape is None for value in operands)
-            for spelling in () if unknown else SPELLINGS.get((node.domain, node.op), ()):
-                sketch = GraphBuilder(node, operands, numbers, makers, values, producers)
-                if spelling(sketch):
+            for decomposition in () if unknown else DECOMPOSITIONS.get((node.domain, node.op), ()):
+                builder = GraphBuilder(node, operands, numbers, makers, values, producers)
+                if decomposition(builder):
                     changed = True
-                    added += len(sketch.nodes)
+                    added += len(builder.nodes)
                     if len(graph.nodes) + added > most:
-                        raise UnsupportedError(f"node {node}: expected ops that are spelled in at most {_MOST_ADDED} nodes in all, got "
-                                               "more; export the policy for shorter sequences")
-                    nodes += sketch.nodes
-                    constants |= sketch.constants
+                        raise UnsupportedError(f"node {node}: expected decompositions that add at most {_MOST_ADDED} nodes in all, "
+                                               "got more; export the policy for shorter sequences")
+                    nodes += builder.nodes
+                    constants |= builder.constants
                     break
             else:
                 nodes.append(node)

@@ -20,7 +20,7 @@ from cervello.native.graph.values import Value, known
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, BatchDependenceError, check_node
 from cervello.native.passes.row_layouts import layouts, moved_rows, rows_axis
-from cervello.native.shapes.infer_shapes import results
+from cervello.native.shapes.infer_shapes import given_values, results
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 _MOST_WAYS = 8  # row layouts tried; each costs a walk and a proof
@@ -32,7 +32,7 @@ class StaticBatchError(Exception):
 
 
 def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
-    """Yields the graph with N as the first axis of every input, in each layout that `walked` finds.
+    """Yields the graph with N as the first axis of every input, in each layout that `dynamic_graphs` finds.
 
     Raises:
       StaticBatchError: there is none; names the node that prevents it.
@@ -43,11 +43,11 @@ def make_batch_dynamic(graph: Graph) -> Iterator[tuple[Graph, Batching]]:
             raise StaticBatchError(f"input {port.name!r} of shape {port.shape} has no batch in front")
         shapes[port.name] = (ROWS, *(size for size in port.shape[1:] if isinstance(size, int)))
     batching = Batching(True, shapes, dict.fromkeys(shapes, 0))
-    for dynamic in walked(graph, shapes):
+    for dynamic in dynamic_graphs(graph, shapes):
         yield dynamic, batching
 
 
-def walked(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
+def dynamic_graphs(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
     """Yields the graph with N rows in every value that depends on the inputs' rows, once per layout: a Reshape may have several layouts.
 
     Reshapes of one kind, with equal shapes before and after, share a layout. Layouts that differ before the first node that relates rows
@@ -60,20 +60,20 @@ def walked(graph: Graph, shapes: dict[str, Shape]) -> Iterator[Graph]:
     first: StaticBatchError | None = None
     n_found = 0
     for _ in range(_MOST_WAYS):
-        walk = _Walk(graph, shapes, picks)
+        rewriter = _Rewriter(graph, shapes, picks)
         try:
-            yield walk.done()
+            yield rewriter.done()
             n_found += 1
         except StaticBatchError as error:
             first = first or error
-        picks = walk.next_picks()
+        picks = rewriter.next_picks()
         if not picks:
             break
     if first is not None and not n_found:
         raise first
 
 
-class _Walk:
+class _Rewriter:
     """The state of one walk through a graph.
 
     Attributes:
@@ -91,11 +91,8 @@ class _Walk:
         self.n_layouts: dict[_Choice, int] = {}
         self.n_before: int | None = None
         self.constants = dict(graph.constants)
-        self.values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data) for name, data in graph.constants.items()}}
-        self.single = dict(self.values)
-        for port in graph.inputs:
-            self.values[port.name] = Value(port.name, shapes[port.name], port.dtype)
-            self.single[port.name] = Value(port.name, tuple(at(size, 1) for size in shapes[port.name]), port.dtype)
+        self.values = given_values(graph, shapes)
+        self.single = given_values(graph, {name: tuple(at(size, 1) for size in shape) for name, shape in shapes.items()})
         self.for_one = all(isinstance(size, int) for port in graph.inputs for size in port.shape or ())
         self.nodes: list[Node] = []
         self._numbers = count(1 << 41)
@@ -116,8 +113,8 @@ class _Walk:
                 return {**{kind: self.picks[kind] for kind in met}, last: self.picks[last] + 1}
         return {}
 
-    def place(self, node: Node) -> None:
-        """Appends a node."""
+    def place(self, node: Node) -> str:
+        """Appends a node; returns the name of its first result."""
         try:
             found = results(node, self.values)
         except GraphError as error:
@@ -131,6 +128,7 @@ class _Walk:
                 self.n_before = len(self.n_layouts)
         except (ArithmeticError, LookupError, TypeError, ValueError):
             pass  # this form is decomposed before the proof
+        return node.outputs[0]
 
     def shape(self, name: str) -> Shape:
         return self.values[name].shape or ()
@@ -138,9 +136,7 @@ class _Walk:
     def sized(self, op: str, name: str, shape: Sequence[Dim]) -> str:
         """A Reshape or Expand of a value; its name."""
         number = next(self._numbers)
-        made = f"{name}/{number}"
-        self.place(Node(op, (name, self.sizes(shape)), (made,), {}, index=number, name=""))
-        return made
+        return self.place(Node(op, (name, self.sizes(shape)), (f"{name}/{number}",), {}, index=number, name=""))
 
     def sizes(self, shape: Sequence[Dim]) -> str:
         """A constant that holds sizes, N among them."""
@@ -203,9 +199,7 @@ class _Walk:
     def transposed(self, name: str, order: Sequence[int]) -> str:
         """A Transpose of a value; its name."""
         number = next(self._numbers)
-        made = f"{name}/{number}"
-        self.place(Node("Transpose", (name,), (made,), {"perm": tuple(order)}, index=number, name=""))
-        return made
+        return self.place(Node("Transpose", (name,), (f"{name}/{number}",), {"perm": tuple(order)}, index=number, name=""))
 
     def all_rows(self, node: Node) -> Node:
         """Makes a Slice of the single row take all rows."""
@@ -226,7 +220,7 @@ class _Walk:
         """Expands constant operands beside operands with rows to N rows."""
         inputs = list(node.inputs)
         for place in places:
-            name = inputs[place] if place < len(inputs) else ""
+            name = node.input(place)
             shape = self.shape(name)
             if rows_axis(shape) is None and shape[axis:axis + 1] == (1,):
                 inputs[place] = self.sized("Expand", name, (*shape[:axis], ROWS, *shape[axis + 1:]))
@@ -236,7 +230,7 @@ class _Walk:
         """Moves the batch axis of recurrent states from the directions axis, which is also 1 for one row."""
         inputs = list(node.inputs)
         for place in _STATES[node.op]:
-            name = inputs[place] if place < len(inputs) else ""
+            name = node.input(place)
             shape = self.shape(name)
             if len(shape) == 3 and shape[:2] == (ROWS, 1):
                 inputs[place] = self.sized("Reshape", name, (1, ROWS, shape[2]))

@@ -82,32 +82,32 @@ def _sizes_of(graph: Graph) -> list[int]:
     return sorted(size for size in found if 1 < size <= _LARGEST)
 
 
-class Open(Generic[M]):
+class DynamicSizes(Generic[M]):
     """The dynamic sizes of a model, and a cache of models of other sizes; mutable. It keeps the graph, including the file's weights.
 
     Args:
       given: sizes by symbol that the caller has fixed.
       taken: the dynamic symbols, with the sizes that the model was built for.
-      lifted: whether the file's arrays are one row without a batch axis.
+      vectorized: whether the file's arrays are one row without a batch axis.
     """
 
-    def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int], lifted: bool = False):
+    def __init__(self, graph: Graph, given: Mapping[str, int], taken: Mapping[str, int], vectorized: bool = False):
         places = symbols(graph)
         self.graph, self._given, self._taken = graph, given, dict(taken)
-        self._places = {name: (*places[name], lifted) for name in taken}
+        self._places = {name: (*places[name], vectorized) for name in taken}
         self._ranks = {port.name: len(port.shape or ()) for port in graph.inputs}
         self._others: OrderedDict[tuple[int, ...], M] = OrderedDict()
 
-    def other(self, arrays: Mapping[str, Any], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
+    def model_for(self, arrays: Mapping[str, Any], make: Callable[[Graph, dict[str, int]], M]) -> M | None:
         """The model for the sizes of these arrays; None if the model was built for them.
 
         Raises:
           InputError: an array without the axis; GraphError: the graph does not run with these sizes.
         """
         sizes = {}
-        for name, (port, axis, lifted) in self._places.items():
+        for name, (port, axis, vectorized) in self._places.items():
             shape = np.shape(arrays[port])
-            if lifted and len(shape) > self._ranks[port]:  # rows in front, where the file has none
+            if vectorized and len(shape) > self._ranks[port]:  # rows in front, where the file has none
                 shape = shape[1:]
             if len(shape) <= axis:
                 raise InputError(f"model {self.graph.name!r}, input {port!r}: expected {axis + 1} axes or more, got shape {shape}")

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from cervello.native.graph.dims import Affine
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.passes.layer_norms import with_layer_norms
 
-F32 = np.dtype(np.float32)
 MOST_OPS = 4  # on the scores of one fused attention: its kernel has words for so many operands
 Inner = Callable[[str], Node | None]
 _ELEMENTWISE = frozenset({"Abs", "Elu", "Erf", "Exp", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Neg", "Relu", "Selu", "Sigmoid",

@@ -14,10 +14,9 @@ from math import prod
 import numpy as np
 import onnx
 
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
-from cervello.native.graph.values import Array, Value, known
-
-F32 = np.dtype(np.float32)
+from cervello.native.graph.values import Value, known
 
 
 def with_layer_norms(nodes: Sequence[Node], values: dict[str, Value], outputs: Sequence[str]) -> list[Node]:

@@ -16,12 +16,13 @@ from cervello.native.fallback import NUMPY, run_numpy
 from cervello.native.frontend.control_flow import LOOP_BEGIN, LOOP_END
 from cervello.native.graph.budget import current
 from cervello.native.graph.dims import Shape
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.values import Array, Value, known
+from cervello.native.graph.values import Value, known
 from cervello.native.shapes.control_flow import ENDLESS, ending, never_run
-from cervello.native.shapes.infer_shapes import results
+from cervello.native.shapes.infer_shapes import given_values, results
 
-_MOST_TURNS = 2048
+_MOST_TRIPS = 2048
 _MOST_NODES = 64  # that a condition depends on
 _SMALL = 16  # elements of what they compute
 _WORK = 1 << 14  # most work per node and iteration, in the units of `folding`
@@ -34,10 +35,7 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     """
     if not any(node.op == LOOP_END and node.inputs[3] for node in graph.nodes):
         return graph
-    values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data, data.dtype == object)
-                                                              for name, data in graph.constants.items()}}
-    for port in graph.inputs:
-        values[port.name] = Value(port.name, shapes[port.name], port.dtype)
+    values = given_values(graph, shapes)
     nodes, constants = list(graph.nodes), dict(graph.constants)
     begun: dict[str, int] = {}
     until = ""  # end of a segment that never runs
@@ -49,12 +47,12 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
             begun[node.outputs[0]] = place
         elif node.op == LOOP_END and node.inputs[3]:
             first = begun[node.inputs[0]]
-            turns = _turns(nodes[first], nodes[first + 1:place], node, values)
-            if turns is not None:
+            trips = _trip_count(nodes[first], nodes[first + 1:place], node, values)
+            if trips is not None:
                 name = f"{node.inputs[0]}/trips"
                 while name in values:
                     name += "'"
-                constants[name] = np.array(turns, np.int64)
+                constants[name] = np.array(trips, np.int64)
                 values[name] = known(name, constants[name])
                 nodes[first] = replace(nodes[first], inputs=(name, "", *nodes[first].inputs[2:]))
                 nodes[place] = replace(node, inputs=(*node.inputs[:2], "", "", *node.inputs[4:]))
@@ -67,7 +65,7 @@ def with_trip_counts(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
     return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
-def _turns(begin: Node, body: Sequence[Node], end: Node, values: Mapping[str, Value]) -> int | None:
+def _trip_count(begin: Node, body: Sequence[Node], end: Node, values: Mapping[str, Value]) -> int | None:
     """The trip count of a loop; None if it depends on data or exceeds the limits above."""
     if (always := values[end.inputs[3]].constant) is not None and always.all():
         return None  # the trip count is already constant
@@ -127,7 +125,8 @@ def _needed(condition: str, begin: Node, body: Sequence[Node], after: Mapping[st
     return [node for node in body if node.index in nodes], states
 
 
-def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Array], turn: str, condition: str, most: int) -> int | None:
+def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Array], iteration: str, condition: str, most: int,
+             ) -> int | None:
     """Runs iterations until the condition is false.
 
     Args:
@@ -135,10 +134,10 @@ def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Arra
       at: known values by name; changed.
     """
     left = current()
-    for n_turns in range(1, _MOST_TURNS + 1):
-        if n_turns > most:
+    for n_trips in range(1, _MOST_TRIPS + 1):
+        if n_trips > most:
             return most
-        at[turn] = np.array(n_turns - 1, np.int64)
+        at[iteration] = np.array(n_trips - 1, np.int64)
         for node in nodes:
             left.left_work -= _WORK
             if left.left_work < 0 or any(name not in at or at[name].dtype == object or at[name].size > _SMALL for name in node.inputs):
@@ -151,7 +150,7 @@ def _counted(nodes: Sequence[Node], after: Mapping[str, str], at: dict[str, Arra
         if condition not in at or at[condition].size != 1 or at[condition].dtype != bool:
             return None
         if not at[condition].reshape(()):
-            return n_turns
+            return n_trips
         if any(name not in at for name in after.values()):
             return None
         at.update({state: at[name] for state, name in after.items()})

@@ -6,7 +6,7 @@ like any other batch axis.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -16,16 +16,17 @@ import onnx
 
 from cervello.errors import GraphError
 from cervello.native.graph.dims import ROWS, Shape, product
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.values import Value, known
+from cervello.native.graph.op_table import registers
 from cervello.native.passes.batch_axes import Batching
 from cervello.native.passes.batch_independence import ELEMENTWISE, REDUCTIONS
 from cervello.native.passes.dynamic_batch import StaticBatchError
-from cervello.native.shapes.infer_shapes import results
+from cervello.native.shapes.infer_shapes import given_values, results
 
-Array = np.ndarray[Any, Any]
 Form = Callable[["_Vectorizer", Node], None]
 _FORMS: dict[str, Form] = {}
+_vectorizes = registers(_FORMS)
 
 
 def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
@@ -39,7 +40,7 @@ def vectorize_graph(graph: Graph) -> tuple[Graph, Batching]:
         if port.dtype is None or port.shape is None or any(not isinstance(size, int) for size in port.shape):
             raise StaticBatchError(f"input {port.name!r} has no fixed shape")
         shapes[port.name] = (ROWS, *port.shape)  # type: ignore[arg-type]
-    return _Vectorizer(graph).done(), Batching(True, shapes, dict.fromkeys(shapes, 0), lifted=True)
+    return _Vectorizer(graph).done(), Batching(True, shapes, dict.fromkeys(shapes, 0), vectorized=True)
 
 
 class _Vectorizer:
@@ -48,10 +49,8 @@ class _Vectorizer:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.constants = dict(graph.constants)
-        self.values: dict[str, Value] = {"": Value("", None, None), **{name: known(name, data) for name, data in graph.constants.items()}}
-        for port in graph.inputs:
-            self.values[port.name] = Value(port.name, port.shape, port.dtype)  # type: ignore[arg-type]
-        self.lifted = {port.name for port in graph.inputs}
+        self.values = given_values(graph, {port.name: port.shape for port in graph.inputs})  # type: ignore[misc]
+        self.with_rows = {port.name for port in graph.inputs}
         self.nodes: list[Node] = []
         self._numbers = count(1 << 42)
 
@@ -62,7 +61,7 @@ class _Vectorizer:
             except GraphError as error:
                 raise StaticBatchError(str(error)) from error
             self.values |= {value.name: value for value in found}
-            if not any(name in self.lifted for name in node.inputs):
+            if not any(name in self.with_rows for name in node.inputs):
                 self.nodes.append(node)
                 continue
             if all(value.data is not None for value in found):  # a constant shape or size, independent of rows
@@ -75,7 +74,7 @@ class _Vectorizer:
             if form is None:
                 raise StaticBatchError(f"node {node} is not known with a batch in front")
             form(self, node)
-            self.lifted.update(name for name in node.outputs if name)
+            self.with_rows.update(name for name in node.outputs if name)
         return replace(self.graph, nodes=tuple(self.nodes), constants=self.constants)
 
     def rank(self, name: str) -> int:
@@ -100,155 +99,137 @@ class _Vectorizer:
             raise StaticBatchError(f"node {node} takes an operand that is not constant")
         return data
 
+    def keep(self, node: Node, inputs: Sequence[str] | None = None, axis: int | None = None) -> None:
+        """Adds a node as it is, but for its inputs and for an attribute `axis`, which counts the axes of the row."""
+        attributes = node.attributes if axis is None else {**node.attributes, "axis": _shifted(node.attributes.get("axis", axis))}
+        self.nodes.append(replace(node, inputs=tuple(node.inputs if inputs is None else inputs), attributes=attributes))
+
+    def aligned(self, name: str, rank: int) -> str:
+        """A value with rows, with sizes of 1 behind the batch axis so that its row has a rank."""
+        missing = rank - self.rank(name)
+        return self.add("Unsqueeze", name, self.constant(np.arange(1, missing + 1))) if missing > 0 else name
+
     def only(self, node: Node, *places: int) -> None:
         """Refuses rows in operands other than these."""
-        if any(name in self.lifted for i, name in enumerate(node.inputs) if i not in places):
+        if any(name in self.with_rows for i, name in enumerate(node.inputs) if i not in places):
             raise StaticBatchError(f"node {node} takes an operand from the row that it must know")
-
-
-def _lifts(*ops: str) -> Callable[[Form], Form]:
-    def register(form: Form) -> Form:
-        for op in ops:
-            _FORMS[op] = form
-        return form
-
-    return register
 
 
 def _shifted(axis: int) -> int:
     return axis + 1 if axis >= 0 else axis
 
 
-@_lifts(*ELEMENTWISE - {"Expand"})
-def _elementwise(vectorizer: _Vectorizer, node: Node) -> None:
-    rank = max(vectorizer.rank(name) for name in node.inputs if name)
-    inputs = []
-    for name in node.inputs:
-        if name in vectorizer.lifted and vectorizer.rank(name) < rank:  # inserts sizes of 1 after the batch axis
-            name = vectorizer.add("Unsqueeze", name, vectorizer.constant(np.arange(1, rank - vectorizer.rank(name) + 1)))
-        inputs.append(name)
-    vectorizer.nodes.append(replace(node, inputs=tuple(inputs)))
+@_vectorizes(*ELEMENTWISE - {"Expand"})
+def _elementwise(v: _Vectorizer, node: Node) -> None:
+    rank = max(v.rank(name) for name in node.inputs if name)
+    v.keep(node, [v.aligned(name, rank) if name in v.with_rows else name for name in node.inputs])
 
 
-@_lifts("MatMul")
-def _matmul(vectorizer: _Vectorizer, node: Node) -> None:
+@_vectorizes("MatMul")
+def _matmul(v: _Vectorizer, node: Node) -> None:
     a, b = node.inputs
-    if b in vectorizer.lifted and (vectorizer.rank(b) < 2 or (a in vectorizer.lifted and vectorizer.rank(a) != vectorizer.rank(b))):
+    if b in v.with_rows and (v.rank(b) < 2 or (a in v.with_rows and v.rank(a) != v.rank(b))):
         raise StaticBatchError(f"node {node} multiplies vectors of a row")
-    vectorizer.nodes.append(node)
+    v.keep(node)
 
 
-@_lifts("Gemm")
-def _gemm(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
-    w = vectorizer.given(node, 1)
+@_vectorizes("Gemm")
+def _gemm(v: _Vectorizer, node: Node) -> None:
+    v.only(node, 0)
+    w = v.given(node, 1)
     w = w.T if node.attributes.get("transB", 0) else w
     if node.attributes.get("transA", 0):
         raise StaticBatchError(f"node {node} turns its rows")
     w = w if node.attributes.get("alpha", 1.0) == 1 else (w.astype(np.float64) * node.attributes["alpha"]).astype(w.dtype)
-    if len(node.inputs) > 2 and node.inputs[2]:
-        c = vectorizer.given(node, 2)
-        c = c if node.attributes.get("beta", 1.0) == 1 else (c * c.dtype.type(node.attributes["beta"]))
-        c = c.reshape(c.shape[-1:]) if c.ndim == 2 and c.shape[0] == 1 else c
-        vectorizer.add("Add", vectorizer.add("MatMul", node.inputs[0], vectorizer.constant(w)), vectorizer.constant(c),
-                            outputs=node.outputs)
-    else:
-        vectorizer.add("MatMul", node.inputs[0], vectorizer.constant(w), outputs=node.outputs)
+    if not node.input(2):
+        v.add("MatMul", node.inputs[0], v.constant(w), outputs=node.outputs)
+        return
+    c = v.given(node, 2)
+    c = c if node.attributes.get("beta", 1.0) == 1 else (c * c.dtype.type(node.attributes["beta"]))
+    c = c.reshape(c.shape[-1:]) if c.ndim == 2 and c.shape[0] == 1 else c
+    v.add("Add", v.add("MatMul", node.inputs[0], v.constant(w)), v.constant(c), outputs=node.outputs)
 
 
-@_lifts("QuantizeLinear", "DequantizeLinear")
-def _quantise(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
-    vectorizer.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 1))}))
-
-
-@_lifts("DynamicQuantizeLinear")
-def _quantise_dynamically(vectorizer: _Vectorizer, node: Node) -> None:
+@_vectorizes("DynamicQuantizeLinear")
+def _quantise_dynamically(v: _Vectorizer, node: Node) -> None:
     """One scale and one zero point per row: [N]."""
-    vectorizer.nodes.append(replace(node, attributes={"by_row": 1}))
+    v.nodes.append(replace(node, attributes={"by_row": 1}))
 
 
-@_lifts("MatMulInteger", "QLinearMatMul")
-def _integer_product(vectorizer: _Vectorizer, node: Node) -> None:
+@_vectorizes("MatMulInteger", "QLinearMatMul")
+def _integer_product(v: _Vectorizer, node: Node) -> None:
     scales = {"MatMulInteger": (2,), "QLinearMatMul": (1, 2, 6, 7)}[node.op]  # that may have rows
-    vectorizer.only(node, 0, *scales)
+    v.only(node, 0, *scales)
     inputs = list(node.inputs)
-    for place in (place for place in scales if place < len(inputs) and inputs[place]):
-        name, rank = inputs[place], vectorizer.rank(inputs[0])
-        if vectorizer.rank(name) and product(vectorizer.values[name].shape or ()) != 1:
+    for place in filter(node.input, scales):
+        name, rank = inputs[place], v.rank(inputs[0])
+        if v.rank(name) and product(v.values[name].shape or ()) != 1:
             raise StaticBatchError(f"node {node} has a scale or a zero point for each row of its left operand")
-        if name in vectorizer.lifted:
-            inputs[place] = vectorizer.add("Reshape", name, vectorizer.constant(np.array([ROWS, *(1,) * rank], object)))
-    vectorizer.nodes.append(replace(node, inputs=tuple(inputs)))
+        if name in v.with_rows:
+            inputs[place] = v.add("Reshape", name, v.constant(np.array([ROWS, *(1,) * rank], object)))
+    v.keep(node, inputs)
 
 
-@_lifts("Concat")
-def _concat(vectorizer: _Vectorizer, node: Node) -> None:
+@_vectorizes("Concat")
+def _concat(v: _Vectorizer, node: Node) -> None:
     inputs = []
     for name in node.inputs:
-        if name not in vectorizer.lifted:
-            shape = np.array([ROWS, *(vectorizer.values[name].shape or ())], object)
-            name = vectorizer.add("Expand", vectorizer.add("Unsqueeze", name, vectorizer.constant([0])),
-                                       vectorizer.constant(shape))
+        if name not in v.with_rows:
+            shape = np.array([ROWS, *(v.values[name].shape or ())], object)
+            name = v.add("Expand", v.add("Unsqueeze", name, v.constant([0])), v.constant(shape))
         inputs.append(name)
-    vectorizer.nodes.append(replace(node, inputs=tuple(inputs), attributes={**node.attributes,
-                                                                                 "axis": _shifted(node.attributes["axis"])}))
+    v.keep(node, inputs, axis=0)
 
 
-@_lifts("Softmax", "LogSoftmax", "Hardmax", "ArgMax", "ArgMin", "LayerNormalization", "RMSNormalization", "Split", "LpNormalization")
-def _along_axis(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
+_AXES = {  # ops along one axis: what it is unless the node says it
+    "ArgMax": 0, "ArgMin": 0, "DequantizeLinear": 1, "Gather": 0, "Hardmax": -1, "LayerNormalization": -1, "LogSoftmax": -1,
+    "LpNormalization": -1, "QuantizeLinear": 1, "RMSNormalization": -1, "Softmax": -1, "Split": 0}
+
+
+@_vectorizes(*_AXES)
+def _along_axis(v: _Vectorizer, node: Node) -> None:
+    v.only(node, 0)
     if node.attributes.get("flatten"):
         raise StaticBatchError(f"node {node} takes several axes for a row")
-    default = 0 if node.op in ("ArgMax", "ArgMin", "Split") else -1
-    vectorizer.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", default))}))
+    v.keep(node, axis=_AXES[node.op])
 
 
-@_lifts("Gather")
-def _gather(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
-    vectorizer.nodes.append(replace(node, attributes={**node.attributes, "axis": _shifted(node.attributes.get("axis", 0))}))
-
-
-@_lifts("Squeeze", "Unsqueeze", *REDUCTIONS)
-def _along_axes(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
-    axes = vectorizer.given(node, 1).reshape(-1).tolist() if len(node.inputs) > 1 and node.inputs[1] else []
+@_vectorizes("Squeeze", "Unsqueeze", *REDUCTIONS)
+def _along_axes(v: _Vectorizer, node: Node) -> None:
+    v.only(node, 0)
+    axes = v.given(node, 1).reshape(-1).tolist() if node.input(1) else []
     if not axes and node.op in REDUCTIONS and node.attributes.get("noop_with_empty_axes", 0):
-        vectorizer.nodes.append(node)
+        v.keep(node)
         return
     if not axes and node.op == "Squeeze":
-        axes = [i for i, size in enumerate(vectorizer.values[node.inputs[0]].shape or ()) if size == 1]
+        axes = [i for i, size in enumerate(v.values[node.inputs[0]].shape or ()) if size == 1]
     if not axes and node.op in REDUCTIONS:
-        axes = list(range(vectorizer.rank(node.inputs[0])))
+        axes = list(range(v.rank(node.inputs[0])))
     if not axes:
-        vectorizer.add("Identity", node.inputs[0], outputs=node.outputs)
+        v.add("Identity", node.inputs[0], outputs=node.outputs)
         return
-    vectorizer.nodes.append(replace(node, inputs=(node.inputs[0], vectorizer.constant([_shifted(int(axis)) for axis in axes]))))
+    v.keep(node, [node.inputs[0], v.constant([_shifted(int(axis)) for axis in axes])])
 
 
-@_lifts("Slice")
-def _slice(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
-    axes = vectorizer.given(node, 3).tolist() if len(node.inputs) > 3 and node.inputs[3] else list(
-        range(vectorizer.given(node, 1).size))
-    rest = node.inputs[4:5]
-    vectorizer.nodes.append(replace(node, inputs=(*node.inputs[:3], vectorizer.constant([_shifted(int(axis)) for axis in axes]),
-                                                       *rest)))
+@_vectorizes("Slice")
+def _slice(v: _Vectorizer, node: Node) -> None:
+    v.only(node, 0)
+    axes = v.given(node, 3).tolist() if node.input(3) else range(v.given(node, 1).size)
+    v.keep(node, [*node.inputs[:3], v.constant([_shifted(int(axis)) for axis in axes]), *node.inputs[4:5]])
 
 
-@_lifts("Transpose")
-def _transpose(vectorizer: _Vectorizer, node: Node) -> None:
-    order = node.attributes.get("perm") or tuple(reversed(range(vectorizer.rank(node.inputs[0]))))
-    vectorizer.nodes.append(replace(node, attributes={"perm": (0, *(axis + 1 for axis in order))}))
+@_vectorizes("Transpose")
+def _transpose(v: _Vectorizer, node: Node) -> None:
+    order = node.attributes.get("perm") or tuple(reversed(range(v.rank(node.inputs[0]))))
+    v.nodes.append(replace(node, attributes={"perm": (0, *(axis + 1 for axis in order))}))
 
 
-@_lifts("Reshape", "Flatten", "Expand")
-def _shaped(vectorizer: _Vectorizer, node: Node) -> None:
-    vectorizer.only(node, 0)
-    shape = vectorizer.values[node.outputs[0]].shape or ()
-    target = vectorizer.constant(np.array([ROWS, *shape], object))
-    name = node.inputs[0]
-    if node.op == "Expand" and vectorizer.rank(name) < len(shape):
-        name = vectorizer.add("Unsqueeze", name, vectorizer.constant(np.arange(1, len(shape) - vectorizer.rank(name) + 1)))
-    vectorizer.add("Expand" if node.op == "Expand" else "Reshape", name, target, outputs=node.outputs)
+@_vectorizes("Reshape", "Flatten", "Expand")
+def _shaped(v: _Vectorizer, node: Node) -> None:
+    v.only(node, 0)
+    shape = v.values[node.outputs[0]].shape or ()
+    target, name = v.constant(np.array([ROWS, *shape], object)), node.inputs[0]
+    if node.op == "Expand":
+        v.add("Expand", v.aligned(name, len(shape)), target, outputs=node.outputs)
+    else:
+        v.add("Reshape", name, target, outputs=node.outputs)

@@ -14,7 +14,7 @@ from cervello.native.frontend.opset_upgrade import normalise
 from cervello.native.graph.budget import MOST_ROW_BYTES, budget
 from cervello.native.graph.dims import Affine, Shape, product
 from cervello.native.graph.graph import Graph
-from cervello.native.graph.tensors import Buffer, Space, dense
+from cervello.native.graph.tensors import Buffer, Space, Tensor, dense
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lower_graph import lower_graph
 from cervello.native.lowering.lowering import Lowering
@@ -46,7 +46,6 @@ from cervello.native.program.encode import Program
 from cervello.native.program.encode import build as encode
 from cervello.spec import PolicySpec, Specs, TensorSpec
 
-Array = np.ndarray[Any, Any]
 _RANDOM = ("cervello.native.kernels.random:", "cervello.native.kernels.multinomial:")  # kernels that draw random numbers
 
 
@@ -58,7 +57,7 @@ class BuildResult:
       spec: inputs and outputs of one agent.
       batching: the batch axes of inputs.
       graph: the lowered graph: newest opset, no dead nodes, final batch axes. `Model` drops it, and with it its copy of the weights.
-      slow: nodes outside the planned tier, with the reason.
+      fallback_nodes: nodes outside the planned tier, with the reason.
       dynamic_outputs: outputs whose shape depends on data.
     """
 
@@ -66,7 +65,7 @@ class BuildResult:
     spec: PolicySpec
     batching: Batching
     graph: Graph | None
-    slow: dict[str, str]
+    fallback_nodes: dict[str, str]
     dynamic_outputs: tuple[str, ...]
     random_nodes: tuple[str, ...]
     fused: int
@@ -126,7 +125,7 @@ def _row_shape(shape: tuple[Any, ...], axis: int | None) -> tuple[int, ...]:
 
 def _smaller_peak(first: Lowering, second: Lowering, rows_vary: bool) -> Lowering:
     """The second of two lowerings if it needs less memory at some N and more at none, else the first."""
-    lives = [arena_plan.lifetimes([step for step in way.steps if step.alive]) for way in (first, second)]
+    lives = [arena_plan.lifetimes(way.steps) for way in (first, second)]
     peaks = [[arena_plan.peak_bytes(each, n_rows) for n_rows in ((1, 7, 64, 1000) if rows_vary else (1,))] for each in lives]
     never_more = all(b <= a for a, b in zip(*peaks, strict=True))
     return second if never_more and peaks[0] != peaks[1] else first
@@ -144,9 +143,8 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
         assert value.shape is not None
         assert port.dtype is not None
         axis = batching.axes[port.name]
-        buffer = Buffer(port.name, Space.INPUT, product(value.shape) * port.dtype.itemsize, index)
-        lowering.tensors[port.name] = dense(port.name, port.dtype, value.shape, buffer)
-        buffer.readers = lowering.uses[port.name]
+        lowering.tensors[port.name] = tensor = _callers_array(port.name, port.dtype, value.shape, Space.INPUT, index)
+        tensor.buffer.readers = lowering.uses[port.name]
         sizes = of_row(opened.get(port.name, {}), file_axes[port.name])
         inputs.append(TensorSpec(port.name, _row_shape(value.shape, axis), port.dtype, 0 if axis == -1 else axis, open_axes=sizes))
     dynamic_outputs = []
@@ -157,15 +155,19 @@ def _prepared(reading: Reading, running: tuple[str, ...], opened: Open) -> tuple
             continue
         moving = opened.get(name, {})
         axis = _output_axis(value, batching, reading.axes.get(name), 0 in moving)
-        sizes = of_row(moving, None if batching.lifted or axis == -1 else axis)
+        sizes = of_row(moving, None if batching.vectorized or axis == -1 else axis)
         spec = TensorSpec(name, _row_shape(value.shape, axis), value.dtype, 0 if axis == -1 else axis, open_axes=sizes)
-        lowering.place(name, movement.output_tensor(name, value.dtype, value.shape, len(outputs)))
+        lowering.places[name] = _callers_array(name, value.dtype, value.shape, Space.OUTPUT, len(outputs))
         outputs.append(spec)
     for name in running:
         value = values[name]
         if value.data is not None and value.from_input:
             lowering.tensor(name)
     return lowering, inputs, outputs, dynamic_outputs
+
+
+def _callers_array(name: str, dtype: np.dtype[Any], shape: Shape, space: Space, index: int) -> Tensor:
+    return dense(name, dtype, shape, Buffer(name, space, product(shape) * dtype.itemsize, index))
 
 
 def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: Open) -> BuildResult:
@@ -178,7 +180,7 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: O
         other = _prepared(reading, running, opened)[0]
         lower_graph(other, early=False)
         lowering = _smaller_peak(lowering, other, batching.free)
-    steps = [step for step in lowering.steps if step.alive]
+    steps = lowering.steps
     layout = arena_plan.plan(steps, batching.free)
     ports = sum(prod(spec.shape) * spec.dtype.itemsize for spec in (*inputs, *outputs))
     if (row_bytes := layout.arena_bytes(1) + ports) > MOST_ROW_BYTES:
@@ -187,7 +189,7 @@ def _lower(reading: Reading, names: tuple[str, ...], weights: Weights, opened: O
     verifier.verify(steps, layout, batching.free)
     program = encode(steps, layout, weights, len(inputs))
     random_nodes = tuple(step.node for step in steps if step.kernel.startswith(_RANDOM))
-    return BuildResult(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.slow),
+    return BuildResult(program, PolicySpec(Specs(inputs), Specs(outputs), constants), batching, graph, dict(lowering.fallback_nodes),
                        tuple(dynamic_outputs),
                  random_nodes, len(lowering.absorbed))
 

@@ -17,7 +17,7 @@ CACHE_BYTES = 1 << 20  # an arena that fits a core's L2 cache
 _STEP_ROWS = 16  # with fewer rows, products reload their weights too often
 SPLIT_WORK = 12_000_000  # multiply-adds from which a batch is shared with workers that are awake
 _LEAST_ROWS = ((20_000_000, 1), (2_000_000, 4))  # (multiply-adds per row, the fewest rows per chunk at that cost)
-_PIECE_WORK = 1_000_000  # the fewest multiply-adds per chunk
+_CHUNK_WORK = 1_000_000  # the fewest multiply-adds per chunk
 _EACH = 4  # chunks per thread, so that a delayed thread takes fewer
 
 Parts = Sequence[tuple[Plan, int]]
@@ -34,7 +34,7 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
     size = min(n_rows, rows_in_cache(program))
     shared = threads > 1 and program.operations(n_rows) > SPLIT_WORK
     if shared:
-        least = max(_STEP_ROWS, -(-_PIECE_WORK // max(1, program.work[1])))
+        least = max(_STEP_ROWS, -(-_CHUNK_WORK // max(1, program.work[1])))
         size = min(size, max(-(-n_rows // (threads * _EACH)), least), -(-n_rows // threads))
     if size >= n_rows:
         return program.resolve(n_rows, into if into is not None and not into.parts else None)
@@ -56,9 +56,9 @@ def divide(program: Program, n_rows: int, threads: int = 1, into: Plan | None = 
 
 def _kept(program: Program, size: int) -> Plan:
     """The cached plan for a chunk; batches of all sizes share it."""
-    found = program.pieces.get(size)
+    found = program.chunk_plans.get(size)
     if found is None:
-        found = program.pieces.setdefault(size, program.resolve(size))
+        found = program.chunk_plans.setdefault(size, program.resolve(size))
     return found
 
 
@@ -79,11 +79,11 @@ def compose(program: Program, parts: Parts, threads: int = 1) -> Plan:
     flat = list(_flat(parts))
     if len(flat) == 1 and flat[0][1] == 1:
         return flat[0][0]
-    n_rows, pieces = sum(part.n_rows * times for part, times in flat), sum(times for _, times in flat)
+    n_rows, chunks = sum(part.n_rows * times for part, times in flat), sum(times for _, times in flat)
     long = program.is_long(n_rows)
-    facts = np.array([0, 0, n_rows, long, len(flat), pieces, *chain.from_iterable((part.address, times) for part, times in flat)])
+    facts = np.array([0, 0, n_rows, long, len(flat), chunks, *chain.from_iterable((part.address, times) for part, times in flat)])
     work = program.operations(n_rows)
-    helpers = min(threads, pieces) - 1 if work > SPLIT_WORK else 0
+    helpers = min(threads, chunks) - 1 if work > SPLIT_WORK else 0
     arena_bytes = max(part.arena_bytes for part, _ in flat)
     return Plan(n_rows, facts.ctypes.data, arena_bytes, long, facts[:0], facts, facts[:0], tuple(flat), work, helpers)
 

@@ -16,13 +16,14 @@ import numpy as np
 from cervello.codegen import entry, linker
 from cervello.errors import ExecutionError
 from cervello.native.graph.dims import parts
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import LABEL, Address, Buffer, Jump, PackedWeight, Space, Step, Tensor, Weight
 from cervello.native.kernels import abi
 from cervello.native.lowering.rules.host import HostCall
 from cervello.native.memory.arena_plan import Layout
 from cervello.native.memory.weights import Weights
+from cervello.native.program.cost import operations
 
-Array = np.ndarray[Any, Any]
 _CONTROL, _EXECUTION = "cervello.native.kernels.runtime.control", "cervello.native.kernels.runtime.execution"
 _RESOLVE = f"{_CONTROL}:resolve"
 _REASONS = {1: "an index outside its table", 2: "no seed for a random op; give seed= or deterministic=True", 3: "a loop that does not end"}
@@ -69,7 +70,7 @@ class Plan:
     alone: Plan | None = None
 
     @property
-    def pieces(self) -> Iterator[Plan]:
+    def chunks(self) -> Iterator[Plan]:
         """The plans of the chunks, in order."""
         for part, times in self.parts or ((self, 1),):
             yield from repeat(part, times)
@@ -77,16 +78,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A model's steps in the form that the executor runs. Immutable, except for the cache `pieces`.
+    """A model's steps in the form that the executor runs. Immutable, except for the cache `chunk_plans`.
 
     Attributes:
       const, by_row, owners: [W] int64, the words for any N; an owner is 1 + the index of the buffer a word points into, or 0.
       offsets: the word at which each step begins.
       address: of const, by_row and owners, which are contiguous; table_address: of the layout table.
-      kept: keepalive of arrays whose addresses are in the words.
+      keepalive: arrays whose addresses are in the words.
       work: multiply-adds and elements, (fixed, per row).
       bytes_per_row: approximate arena bytes per row.
-      pieces: plans by chunk size, cached by `chunking.divide`.
+      chunk_plans: plans by chunk size, cached by `chunking.divide`.
     """
 
     steps: tuple[Step, ...]
@@ -97,13 +98,13 @@ class Program:
     offsets: tuple[int, ...]
     segments: tuple[Segment, ...]
     address: int
-    kept: tuple[Any, ...]
+    keepalive: tuple[Any, ...]
     n_inputs: int
     work: tuple[int, int]
     table: Array
     table_address: int
     bytes_per_row: int
-    pieces: dict[int, Plan] = field(default_factory=dict, compare=False)
+    chunk_plans: dict[int, Plan] = field(default_factory=dict, compare=False)
 
     @property
     def labels(self) -> dict[int, int]:
@@ -162,7 +163,7 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
 
     mixed, starts = any(step.host is not None for step in steps), _starts(steps)
     tables: list[tuple[int, int, int]] = []  # const, by row, owner
-    kept: list[Any] = []
+    keepalive: list[Any] = []
     offsets: list[int] = []
     segments: list[Segment] = []
     first = 0
@@ -178,8 +179,8 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
             segments.append(Segment(first, len(tables)))
             first = len(tables)
         offsets.append(len(tables))
-        tables += _encode(step, layout, weights, n_inputs, kept, starts)
-        const, slope = parts(_work(step))
+        tables += _encode(step, layout, weights, n_inputs, keepalive, starts)
+        const, slope = parts(operations(step))
         work[0], work[1] = work[0] + const * step.times, work[1] + slope * step.times
     if len(tables) > first:
         segments.append(Segment(first, len(tables)))
@@ -187,13 +188,7 @@ def build(steps: Sequence[Step], layout: Layout, weights: Weights, n_inputs: int
     table = np.array(layout.table(), np.int64)
     block.flags.writeable = table.flags.writeable = False
     return Program(tuple(steps), layout, block[0], block[1], block[2], tuple(offsets), tuple(segments), block.ctypes.data,
-                   tuple(kept), n_inputs, (work[0], work[1]), table, table.ctypes.data, layout.arena_bytes(64) // 64)
-
-
-def _work(step: Step) -> Any:
-    from cervello.native.program.cost import operations
-
-    return operations(step)
+                   tuple(keepalive), n_inputs, (work[0], work[1]), table, table.ctypes.data, layout.arena_bytes(64) // 64)
 
 
 def _length(step: Step) -> int:
@@ -205,11 +200,11 @@ def _starts(steps: Sequence[Step]) -> dict[int, int]:
     return dict(zip(map(id, steps), accumulate(map(_length, steps), initial=0), strict=False))
 
 
-def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any], starts: Mapping[int, int],
+def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, keepalive: list[Any], starts: Mapping[int, int],
             ) -> list[tuple[int, int, int]]:
     words: list[tuple[int, int, int]] = [_fixed(linker.address(step.kernel)), _fixed(_length(step))]
     for tensor in step.operands:
-        words += _operand(tensor, layout, weights, n_inputs, kept)
+        words += _operand(tensor, layout, weights, n_inputs, keepalive)
     for i, word in enumerate(step.words):
         if isinstance(word, Address):
             words.append(_fixed(linker.address(word.reference)))
@@ -217,7 +212,7 @@ def _encode(step: Step, layout: Layout, weights: Weights, n_inputs: int, kept: l
             words.append(_fixed(starts[id(word.step)] - starts[id(step)]))
         elif isinstance(word, Weight):
             array = weights.store(word)
-            kept.append(array)
+            keepalive.append(array)
             words.append(_fixed(array.ctypes.data))
             step.words[i] = PackedWeight(array, word.shape, word.kind)  # releases the original array
         else:
@@ -230,7 +225,7 @@ def _fixed(value: int) -> tuple[int, int, int]:
     return value, 0, 0
 
 
-def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, kept: list[Any]) -> list[tuple[int, int, int]]:
+def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, keepalive: list[Any]) -> list[tuple[int, int, int]]:
     const, slope = parts(tensor.offset)
     buffer: Buffer = tensor.buffer
     if buffer.space is Space.ARENA:
@@ -238,7 +233,7 @@ def _operand(tensor: Tensor, layout: Layout, weights: Weights, n_inputs: int, ke
     if buffer.space is Space.CONSTANT:
         assert buffer.data is not None
         buffer.data = array = weights.store(Weight(buffer.data))
-        kept.append(array)
+        keepalive.append(array)
         return [_fixed(abi.CTX_SPACES + abi.ABSOLUTE), _fixed(array.ctypes.data + const)]
     index = buffer.index + (n_inputs if buffer.space is Space.OUTPUT else 0)
     return [_fixed(abi.CTX_SPACES + abi.FIRST_BUFFER + index), (const, slope, 0)]

@@ -108,7 +108,7 @@ class MemoryPlan:
                                      sum(int(at(tensor.n_bytes, piece_rows)) for tensor in step.writes)))
         values = {"name": name, "n_rows": n_rows, "piece_rows": piece_rows, "arena_bytes": arena_bytes, "peak_bytes": max(live, default=0),
                   "weight_bytes": weights.n_bytes, "shared_bytes": weights.shared_bytes, "buffers": tuple(buffers),
-                  "steps": tuple(steps), "tiers": tiers, "slow": dict(built.slow),
+                  "steps": tuple(steps), "tiers": tiers, "slow": dict(built.fallback_nodes),
                   "one_row": "" if built.batching.free else built.batching.reason, "fused": built.fused}
         for key, value in values.items():
             object.__setattr__(self, key, value)

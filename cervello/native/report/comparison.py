@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from cervello.errors import CervelloError, ConfigurationError
 from cervello.native.frontend.importer import Source, read
+from cervello.native.graph.dtypes import Array
 from cervello.native.model import Model
 from cervello.spec import Specs
 
-Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 TOLERANCE = 1e-4
 
 
 class Runner(Protocol):
-    """A way to run a policy. Random ops give their mean or mode, so that two of them can agree.
+    """A way to run a policy. Random ops return their mean or mode, so that two runners can agree.
 
     Attributes:
-      name: for people. inputs: what it takes. outputs: what it gives, but for what no input reaches. tensors: of the graph, in its order,
-        with the node that makes each.
+      name: shown in reports. inputs, outputs: specs; outputs that no input reaches are not included. tensors: the node that makes each
+        tensor, in graph order.
     """
 
     name: str
@@ -32,15 +32,15 @@ class Runner(Protocol):
     tensors: Mapping[str, str]
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        """All outputs, those that no input reaches too."""
+        """All outputs, including those that no input reaches."""
 
     def inner(self, names: Sequence[str], row: Arrays) -> dict[str, Array]:
-        """Tensors of the graph for one row, as far as they can be had."""
+        """Tensors of the graph for one row, as far as they are available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far one tensor of two runs is apart.
+    """The difference of one tensor between two runs.
 
     Attributes:
       tensor, node: its name, and the node that makes it in the first policy ("" for none).
@@ -76,12 +76,12 @@ def difference(tensor: str, node: str, a: Array, b: Array, tolerance: float) -> 
         return Difference(tensor, node, 0.0, 0.0, (), np.nan, np.nan, 0, 0)
     b = b.reshape(a.shape)
     first, second = a.astype(np.float64), b.astype(np.float64)
-    same = (a == b) | (np.isnan(first) & np.isnan(second))  # large integers too are told apart
+    same = (a == b) | (np.isnan(first) & np.isnan(second))  # exact for large integers too
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(first - second)
         scaled = apart / np.maximum(1.0, np.maximum(np.abs(first), np.abs(second)))
     finite = np.isfinite(first) & np.isfinite(second)
-    if a.dtype.kind in "iu" and b.dtype.kind in "iu":  # float64 does not tell neighbours beyond 2**53 apart
+    if a.dtype.kind in "iu" and b.dtype.kind in "iu":  # float64 cannot distinguish neighbours beyond 2**53
         apart, scaled = np.maximum(apart, 1.0), np.maximum(scaled, np.finfo(np.float64).tiny)
     apart, scaled = (np.where(same, 0.0, np.where(finite, each, np.inf)) for each in (apart, scaled))
     index = np.unravel_index(int(scaled.argmax()), a.shape)
@@ -103,9 +103,9 @@ class ModelRunner:
         return _ran(self.model, inputs)
 
     def inner(self, names: Sequence[str], row: Arrays) -> dict[str, Array]:
-        """Tensors for one row. Those that cannot be outputs, such as parts of sizes, are left out.
+        """Tensors for one row. Tensors that cannot be outputs, such as parts of sizes, are omitted.
 
-        What is an output is not fused into what follows it, so a tensor may be rounded otherwise here than on its way in `run`.
+        An output is not fused into its consumers, so a tensor may be rounded differently here than inside `run`.
         """
         if not names:
             return {}
@@ -125,13 +125,13 @@ def _ran(model: Model, inputs: Arrays) -> dict[str, Array]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came of it.
+    """The result of a comparison.
 
     Attributes:
       tolerance: of `Difference.scaled`.
       outputs: the worst difference of each output over all batches, in the first policy's order.
       missing: outputs that only one of them has, with the name of that one.
-      worst: (batch, row) of the largest difference beyond the tolerance; None where they agree.
+      worst: (batch, row) of the largest difference beyond the tolerance; None if the policies agree.
       nodes: tensors that both have for the worst row alone, in the first policy's graph order; empty where they agree.
     """
 
@@ -148,7 +148,7 @@ class Comparison:
 
     @property
     def first(self) -> Difference | None:
-        """The first tensor in graph order that differs; None where none does, or where none is shared."""
+        """The first tensor in graph order that differs; None if none differs or none is shared."""
         return next((each for each in self.nodes if each.differs), None)
 
 
@@ -193,7 +193,7 @@ def compare(first: Runner, second: Runner, batches: Sequence[Arrays], tolerance:
 
 
 def _both(a: Difference, b: Difference) -> Difference:
-    """Two batches of one output."""
+    """Combines the differences of one output in two batches."""
     worst = b if b.scaled > a.scaled else a
     return replace(worst, largest=max(a.largest, b.largest), n_differing=a.n_differing + b.n_differing,
                    n_elements=a.n_elements + b.n_elements, note=a.note or b.note)

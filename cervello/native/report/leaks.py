@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 _PASSES = 2
-_WARM = 200  # calls after which caches and free lists are as full as they get
+_WARM = 200  # calls that fill caches and free lists
 _SLACK_BLOCKS = 50
 _SLACK_ARRAY_BYTES = 1 << 12
 _SLACK_RESIDENT_BYTES = 1 << 20  # allocators keep pages for later
@@ -44,13 +44,13 @@ class Growth:
 
 
 def growth(call: Callable[[], object], calls: int) -> Growth:
-    """Calls `call` many times, a few first, and says what stayed allocated.
+    """Calls `call` many times after a warm-up and measures how much memory stays allocated.
 
-    The process must be quiet: what other threads allocate meanwhile counts too.
+    Allocations of other threads count too, so none should run.
 
     Args:
-      calls: of each pass: one for arrays, and some for blocks and the process, of which the one that grew least counts, since a leak
-        grows in all. From 100 on a leak in every call shows.
+      calls: per pass. One pass measures arrays; several measure blocks and the process, and the smallest growth counts, because a leak
+        grows in all of them. With 100 or more, a leak in every call is found.
     """
     for _ in range(min(calls, _WARM)):
         call()
@@ -62,7 +62,7 @@ def growth(call: Callable[[], object], calls: int) -> Growth:
 
 
 def _pass(call: Callable[[], object], calls: int) -> tuple[int, int | None]:
-    """By how many blocks and resident bytes the process grows."""
+    """Growth of the process in blocks and resident bytes."""
     gc.collect()
     resident, blocks = resident_bytes(), sys.getallocatedblocks()
     _repeat(call, calls)
@@ -87,7 +87,7 @@ def _array_bytes(call: Callable[[], object], calls: int) -> int:
     if not tracing:
         tracemalloc.start()
     try:
-        _repeat(call, 10)  # what a call hands over to the next one is there before and after
+        _repeat(call, 10)  # memory that one call passes to the next exists before and after
         before = _held()
         _repeat(call, calls)
         return _held() - before

@@ -26,7 +26,7 @@ from cervello.pictures.text import duration
 
 ROUNDS = 9
 _STEPS_DRAWN = 20  # the longest; the others are one bar
-_RESOLVED_S = 2e-8  # what is shorter drowns in the time of the call around it
+_RESOLVED_S = 2e-8  # shorter steps cannot be resolved beside the call around them
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Profile:
     Attributes:
       whole_s: seconds of one run as `Model.run` makes it, without Python's part; less than the steps' sum where they overlap in the
         CPU, more where weights do not stay in its caches from one run to the next.
-      steps: in the program's order; where the batch runs in pieces, of one piece and multiplied.
+      steps: in the program's order; where the batch runs in chunks, of one chunk and multiplied.
       plan: managed bytes (arena, peak, weights) and steps by tier.
     """
 
@@ -107,12 +107,12 @@ class Profile:
 
     @property
     def kinds(self) -> tuple[KindTime, ...]:
-        """Totals by op, most time first."""
+        """Totals by op, longest time first."""
         return _totals(self.steps, lambda step: step.op)
 
     @property
     def tiers(self) -> tuple[KindTime, ...]:
-        """Totals by tier, most time first."""
+        """Totals by tier, longest time first."""
         return _totals(self.steps, lambda step: step.tier)
 
     @property
@@ -197,8 +197,8 @@ def profile(model: Model, inputs: Mapping[str, Any], n_rows: int = 1, rounds: in
     finally:
         run.set_noise(0, 0, 0)
         model.release(run)
-    pieces = n_rows / bench.piece_rows
-    taken = [[one * pieces * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
+    chunks = n_rows / bench.chunk_rows
+    taken = [[one * chunks * step.times for one in own] for step, own in zip(model.program.steps, taken, strict=True)]
     seconds = [statistics.median(own) for own in taken]
     total = sum(seconds)
     steps = tuple(_described(model, step, n_rows, one, one / total, tuple(own))
@@ -219,7 +219,7 @@ def _described(model: Model, step: Step, n_rows: int, seconds: float, share: flo
 
 
 def _bytes(tensor: Tensor, n_rows: int) -> int:
-    """Distinct bytes: an axis of stride 0 is one element seen many times."""
+    """Distinct bytes: an axis of stride 0 counts as one element."""
     counts = [at(size, n_rows) for size in tensor.shape]
     return tensor.itemsize * int(np.prod([
         min(count, 1) if at(stride, n_rows) == 0 else count for count, stride in zip(counts, tensor.strides, strict=True)], dtype=np.int64))

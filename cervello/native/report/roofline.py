@@ -23,7 +23,7 @@ _READ_BYTES = 1 << 27  # bytes per measurement
 
 
 def _least(call: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest call: a limit is what is possible, not what is usual beside other programs."""
+    """Seconds of the fastest call: other programs only make calls slower."""
     call()
     taken = []
     for _ in range(rounds):
@@ -38,7 +38,7 @@ def flops() -> float:
     """Multiply-adds per second of one core, times two, on registers alone."""
     target = np.zeros(_LANES, np.float32)
     address, rates = target.ctypes.data, []
-    for chains in (6, 12):  # CPUs differ in how many registers there are to fill
+    for chains in (6, 12):  # CPUs differ in their number of registers
         run = entry.fastcall_ints(f"{_KERNELS}:multiply_add_{chains}")
         rates.append(2 * _LANES * chains * _REPEATS / _least(lambda run=run: run(address, _REPEATS), 9))  # type: ignore[misc]
     return max(rates)

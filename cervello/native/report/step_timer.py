@@ -15,18 +15,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from cervello.native.execution.context import ExecutionContext, operand_view, run_host, run_mixed, set_arrays
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.kernels import abi
 from cervello.native.model import Model
 from cervello.native.program.encode import Plan
 
-Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]  # rounds done, of how many
 _BLOCK_S = 2e-4  # a measurement lasts this long or one call, so that the clock's own 50 ns do not count
-_LEAST_S = 1e-10  # of a step that seems no slower than an empty stretch
+_LEAST_S = 1e-10  # reported for a step that is no slower than an empty segment
 
 
 class Bench:
@@ -36,7 +34,7 @@ class Bench:
         self._model, self._run, self._whole_plan, self._arrays, self._n_inputs = model, run, plan, arrays, n_inputs
         run.reserve(plan.arena_bytes)
         run.context[abi.CTX_ROW] = 0
-        self._resolved = plan = next(plan.pieces)  # the first is the largest
+        self._resolved = plan = next(plan.chunks)  # the first is the largest
         address, start = run.context.ctypes.data, int(plan.facts[abi.PLAN_PROGRAM])
         self._empty = partial(run.segment, address, start, start)
         ends = iter([*model.program.offsets[1:], plan.words.size])
@@ -49,7 +47,7 @@ class Bench:
                 self._calls.append(partial(run_host, model.program, run, plan, step.host, arrays, n_inputs))
 
     @property
-    def piece_rows(self) -> int:
+    def chunk_rows(self) -> int:
         """Rows that the steps are timed with."""
         return self._resolved.n_rows
 
@@ -99,7 +97,7 @@ class Bench:
 
     @contextmanager
     def _kept(self, step: Step, call: Callable[[], Any]) -> Iterator[None]:
-        """Undoes what repeating a step that overwrites its operands does to the steps behind it."""
+        """Restores the operands of a step that overwrites them, so that later steps read the same values as in a run."""
         read = {id(tensor.buffer) for tensor in step.reads}
         views = [self._view(tensor) for tensor in step.writes if id(tensor.buffer) in read]
         before = [view.copy() for view in views]

@@ -10,10 +10,10 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.frontend.control_flow import BRANCH, FLOW, JOINED, LOOP_BEGIN, OTHERWISE
 from cervello.native.graph.dims import Affine, written
+from cervello.native.graph.dtypes import BOOL, I64, Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.values import Array, Value, known
+from cervello.native.graph.values import Value, known
 
-_BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 ENDLESS = np.iinfo(np.int64).max  # turns of a loop that only its condition ends
 
 
@@ -56,7 +56,7 @@ def ending(node: Node, values: Mapping[str, Value]) -> str:
     return node.outputs[0] if taken is not None and bool(taken) == (node.op == OTHERWISE) else ""
 
 
-def decided(graph: Graph, values: Mapping[str, Value]) -> Graph:
+def prune_branches(graph: Graph, values: Mapping[str, Value]) -> Graph:
     """The graph without branches that are never taken."""
     nodes, until = [], ""
     for node in graph.nodes:
@@ -80,13 +80,13 @@ def decided(graph: Graph, values: Mapping[str, Value]) -> Graph:
 
 
 def _token(node: Node, taken: Array | None) -> Value:
-    return Value(node.outputs[0], (), _BOOL, taken)
+    return Value(node.outputs[0], (), BOOL, taken)
 
 
 def _condition(node: Node, value: Value) -> Array | None:
     if value.shape is not None and any(size != 1 for size in value.shape):
         raise GraphError(f"node {node}: expected one condition, got {written(value.shape)}")
-    if value.dtype is not None and value.dtype != _BOOL:
+    if value.dtype is not None and value.dtype != BOOL:
         raise GraphError(f"node {node}: expected a condition of type bool, got {value.dtype}")
     return None if value.constant is None else value.constant.reshape(())
 
@@ -124,7 +124,7 @@ def _begun(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value
     if node.inputs[1]:
         _condition(node, condition)
     n_states = node.attributes["states"]
-    turns = np.array(ENDLESS, _I64) if not node.inputs[0] else trips.constant
+    turns = np.array(ENDLESS, I64) if not node.inputs[0] else trips.constant
     if turns is not None and turns.size != 1:
         raise GraphError(f"node {node}: expected one number of turns, got {turns.size}")
     taken: list[Value] = []
@@ -145,11 +145,11 @@ def _begun(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value
                 raise GraphError(f"node {node}: expected a sequence of a fixed length, got one of {written(shape)}")
             if len(taken) > n_states and turns is not None and length != int(turns):
                 raise GraphError(f"node {node}: expected sequences of one length, got {int(turns)} and {length}")
-            turns, shape = np.array(length, _I64), (*shape[:axis], *shape[axis + 1:])
+            turns, shape = np.array(length, I64), (*shape[:axis], *shape[axis + 1:])
         taken.append(Value(name, shape, value.dtype))
     counter, trips_name, turn, going = node.outputs[:4]  # the condition is true during an iteration
-    count = Value(trips_name, (), _I64) if turns is None else known(trips_name, turns.reshape(()).astype(_I64), True)
-    return [Value(counter, (2,), _I64), count, Value(turn, (), _I64), known(going, np.array(True), True), *taken]
+    count = Value(trips_name, (), I64) if turns is None else known(trips_name, turns.reshape(()).astype(I64), True)
+    return [Value(counter, (2,), I64), count, Value(turn, (), I64), known(going, np.array(True), True), *taken]
 
 
 def _ended(node: Node, values: Mapping[str, Value], settled: bool) -> list[Value]:

@@ -21,20 +21,21 @@ from cervello.native.frontend.operand_rules import check_operands
 from cervello.native.frontend.schema_inference import Inferred, infer_by_schema
 from cervello.native.graph.budget import MOST_ROW_BYTES
 from cervello.native.graph.dims import NotAffine, Shape, at, parts, product, written
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Graph, Node
-from cervello.native.graph.values import Array, Value, known
+from cervello.native.graph.values import Value, known
 from cervello.native.shapes.control_flow import ending, flow_values, never_run
 from cervello.native.shapes.rules import movement as _moved  # noqa: F401  (registers its rules)
 from cervello.native.shapes.rules import resizing as _resized  # noqa: F401  (registers its rules)
 from cervello.native.shapes.rules import windows as _windows  # noqa: F401  (registers its rules)
 from cervello.native.shapes.rules.basic import RULES, Result, Unknown
 
-_MOST_LISTED = 1 << 26  # elements of values whose axes kernels list or go around, sizes of 0 taken as 1
-_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered by lists as long as their axes
-_MOST_AXES = 32  # what every version of numpy has
+_MOST_LISTED = 1 << 26  # elements, with sizes of 0 counted as 1, of values whose axes kernels enumerate
+_BY_PLACES = frozenset({"Pad", "Resize", "Tile", "Upsample"})  # lowered with index lists as long as their axes
+_MOST_AXES = 32  # supported by every version of numpy
 _GROWING = frozenset({"AffineGrid", "BlackmanWindow", "CenterCropPad", "Col2Im", "ConvTranspose", "DFT", "DeformConv", "GridSample",
                       "HammingWindow", "HannWindow", "MaxRoiPool", "MaxUnpool", "MelWeightMatrix", "Resize", "RoiAlign", "STFT",
-                      "TfIdfVectorizer", "Upsample"})  # no rule says how large their results become
+                      "TfIdfVectorizer", "Upsample"})  # no rule bounds the size of their results
 _RULED_IN_PART = frozenset({"Einsum", "GRU", "LSTM"})  # equations with dots, layout 1
 
 
@@ -45,12 +46,8 @@ def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict
       shapes: the shape of every input, with N where the batch is.
       settled: see `flow_values`.
     """
-    values: dict[str, Value] = {"": Value("", None, None)}
-    for name, data in graph.constants.items():
-        values[name] = known(name, data, data.dtype == object)
-    for port in graph.inputs:
-        values[port.name] = Value(port.name, shapes[port.name], port.dtype)
-    until = ""  # ends a stretch that never runs
+    values = given_values(graph, shapes)
+    until = ""  # the input name of the marker that ends a dead segment
     for node in graph.nodes:
         if never_run(node, until):
             values.update((name, Value(name, None, None)) for name in node.outputs if name)
@@ -59,6 +56,12 @@ def infer(graph: Graph, shapes: dict[str, Shape], settled: bool = False) -> dict
             values[value.name] = value
         until = ending(node, values)
     return values
+
+
+def given_values(graph: Graph, shapes: Mapping[str, Shape]) -> dict[str, Value]:
+    """Constants and inputs by name, with "" for what is absent."""
+    values = {"": Value("", None, None), **{name: known(name, data, data.dtype == object) for name, data in graph.constants.items()}}
+    return values | {port.name: Value(port.name, shapes[port.name], port.dtype) for port in graph.inputs}
 
 
 def results(node: Node, values: Mapping[str, Value], settled: bool = False) -> list[Value]:

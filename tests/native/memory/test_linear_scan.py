@@ -18,8 +18,8 @@ def _spans(seed: int, count: int) -> list[Span]:
     return [(first, first + chance.choice((0, 1, 2, 5, 40))) for first in (chance.randrange(60) for _ in range(count))]
 
 
-def _overlaps(pile: StackingOrder, spans: list[Span], sizes: list[int]) -> list[tuple[int, int]]:
-    offsets, total = pile.resolve_offsets(sizes)
+def _overlaps(stacking: StackingOrder, spans: list[Span], sizes: list[int]) -> list[tuple[int, int]]:
+    offsets, total = stacking.resolve_offsets(sizes)
     assert all(offset >= 0 and offset + size <= total for offset, size in zip(offsets, sizes, strict=True))
     return [(i, j) for i in range(len(sizes)) for j in range(i)
             if max(spans[i][0], spans[j][0]) < min(spans[i][1], spans[j][1])
@@ -32,12 +32,12 @@ def test_the_living_never_overlap_whatever_the_sizes(seed: int) -> None:
     spans = _spans(seed, 80)
     for _ in range(3):
         planned = [chance.choice((0, 64, 128, 640, 6400)) for _ in spans]
-        pile = linear_scan(spans, planned)
-        assert sorted(pile.order) == list(range(len(spans)))
-        assert sum(map(len, pile.supports)) <= 2 * len(spans)
-        assert _overlaps(pile, spans, planned) == []
+        stacking = linear_scan(spans, planned)
+        assert sorted(stacking.order) == list(range(len(spans)))
+        assert sum(map(len, stacking.supports)) <= 2 * len(spans)
+        assert _overlaps(stacking, spans, planned) == []
         for _ in range(5):
-            assert _overlaps(pile, spans, [chance.choice((0, 64, 192, 5120)) for _ in spans]) == []
+            assert _overlaps(stacking, spans, [chance.choice((0, 64, 192, 5120)) for _ in spans]) == []
 
 
 def test_buffers_that_follow_each_other_use_the_same_bytes() -> None:

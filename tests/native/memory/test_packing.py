@@ -1,4 +1,4 @@
-"""Packing: neighbours stay apart whatever builds the layout, and a pile keeps them apart for sizes it was not built for."""
+"""Packing: neighbours stay apart whatever builds the layout, and a stacking order keeps them apart for sizes it was not built for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _assert_apart(spans: list[Span], sizes: list[int], offsets: list[int], total
 def test_filling_keeps_neighbours_apart(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     order = random.Random(seed).sample(range(len(spans)), len(spans))
-    _assert_apart(spans, sizes, *offset_search.fill(order, sizes, offset_search.neighbours(spans)))
+    _assert_apart(spans, sizes, *offset_search.first_fit(order, sizes, offset_search.neighbours(spans)))
 
 
 @settings(max_examples=80, deadline=None)
@@ -50,13 +50,13 @@ def test_a_pile_is_apart_for_all_sizes(blocks: _Blocks, seed: int) -> None:
     spans, sizes = _split(blocks)
     conflicts = offset_search.neighbours(spans)
     offsets, total = offset_search.search(spans, sizes, conflicts, Budget(3000))
-    pile = offset_search.pile(offsets, sizes, conflicts)
-    settled, needed = pile.resolve_offsets(sizes)
+    stacking = offset_search.stacking_order(offsets, sizes, conflicts)
+    settled, needed = stacking.resolve_offsets(sizes)
     assert needed <= total
     _assert_apart(spans, sizes, settled, needed)
     rng = random.Random(seed)
     others = [rng.randrange(30) for _ in sizes]
-    _assert_apart(spans, others, *pile.resolve_offsets(others))
+    _assert_apart(spans, others, *stacking.resolve_offsets(others))
 
 
 @settings(max_examples=80, deadline=None)

@@ -36,8 +36,8 @@ def _program() -> tuple[list[Step], list[Tensor]]:
 
 
 def _piled(layout: arena_plan.Layout, *beneath: Sequence[int], order: Sequence[int] | None = None) -> arena_plan.Layout:
-    """The layout with a single pile of this order, in which buffer i lies on those of `beneath[i]`."""
-    return replace(layout, piles=(StackingOrder(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
+    """The layout with a single stacking order of this order, in which buffer i lies on those of `beneath[i]`."""
+    return replace(layout, orders=(StackingOrder(tuple(order or range(len(beneath))), tuple(map(tuple, beneath))),))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Wrong(arena_plan.Layout):
 
 def _shifted(steps: list[Step], **wrong: Any) -> arena_plan.Layout:
     layout = arena_plan.plan(steps)
-    return _Wrong(layout.lifetimes, layout.piles, **wrong)
+    return _Wrong(layout.lifetimes, layout.orders, **wrong)
 
 
 def test_the_planners_layout_passes() -> None:
@@ -125,7 +125,7 @@ def test_an_overlap_at_the_one_step_where_lifetimes_touch_is_refused(earlier_is_
     beneath[high] = (low,)
     verify(steps, _piled(layout, *beneath, order=(low, high)), True)
     with pytest.raises(PlanError, match="at N = 1: expected them apart"):
-        verify(steps, _Wrong(layout.lifetimes, _piled(layout, *beneath, order=(low, high)).piles, shift={high: -32}), True)
+        verify(steps, _Wrong(layout.lifetimes, _piled(layout, *beneath, order=(low, high)).orders, shift={high: -32}), True)
 
 
 def test_bytes_behind_the_arena_are_refused() -> None:

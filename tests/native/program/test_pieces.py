@@ -33,13 +33,13 @@ def wide() -> Model:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers take part in every batch, however small."""
     monkeypatch.setattr(chunking, "SPLIT_WORK", -1)
-    monkeypatch.setattr(chunking, "_PIECE_WORK", 0)
+    monkeypatch.setattr(chunking, "_CHUNK_WORK", 0)
     monkeypatch.setattr(chunking, "_STEP_ROWS", 1)
     monkeypatch.setattr(thread_pool, "WAKING_WORK", -1)
 
 
 def _rows(plan: Any) -> list[int]:
-    return [piece.n_rows for piece in plan.pieces]
+    return [piece.n_rows for piece in plan.chunks]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])

@@ -1,7 +1,7 @@
-"""Rules of operands, one file per family of ops: what ONNX demands of operands and attributes before anything is folded or lowered.
+"""Operand rules, one file per family of ops: checks of operands and attributes before a node is folded or lowered.
 
-Number, kinds of attributes and element types come from ONNX's schemas; the files here add ranks, sizes that must agree and ranges of
-attributes. Indices are data and are checked while kernels run. Source: ONNX operator specification.
+The number of operands, attribute kinds and element types come from ONNX's schemas. The rules here check ranks, sizes that must agree and
+ranges of attributes. Kernels check indices at run time. Source: ONNX operator specification.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from cervello.native.frontend.operand_rules import (  # noqa: F401  (each enters its ops)
     attention,
     control_flow,
-    elementwise,
     gather_scatter,
     losses,
     movement,
     norms,
-    products,
     quantisation,
     random,
     recurrent,
     reductions,
     signals,
     support_vectors,
+    tabled,
     traditional,
     windows,
     words,
@@ -38,12 +37,12 @@ __all__ = ["check_operands"]
 
 
 def check_operands(node: Node, values: Sequence[Value | None]) -> None:
-    """Checks a node against its op.
+    """Checks a node against the specification of its op.
 
     Args:
-      values: what is known of its operands; None where one is absent.
+      values: of its operands; None for an absent one.
     Raises:
-      GraphError: the node contradicts ONNX; nothing has been folded or lowered.
+      GraphError: the node contradicts the specification.
     """
     if node.domain not in ("", ML):
         return

@@ -1,7 +1,7 @@
 """Element types of operands, from ONNX's schemas.
 
-An operand may have any type that the op's version of the file or the newest version allows: kernels run the newest. Operands share a type
-where both versions say so.
+An operand may have any type that the file's version of the op or the newest version allows, because kernels implement the newest. Operands
+must share a type if both versions require it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _allowed(version: Signature | None, index: int) -> tuple[str, str, Types] | 
 
 @lru_cache(maxsize=2048)
 def _expected(op: str, opset: int, domain: str, count: int) -> tuple[Expected | None, ...]:
-    """For each of `count` operands its name, its types, and what it shares with those of the same type; None where ONNX says nothing."""
+    """For each of `count` operands: its name, its types, and the key that operands of one type share; None if ONNX does not say."""
     own, newest = signature(op, opset, domain), signature(op, onnx.defs.onnx_opset_version(), domain)
     found: list[Expected | None] = []
     for index in range(count):
@@ -66,7 +66,7 @@ def check_types(o: Operands) -> None:
     node = o.node
     seen: dict[tuple[str, str], np.dtype[np.generic]] = {}
     expected = _expected(node.op, node.opset, node.domain, len(o.values))
-    last = None  # what was found right last: one of thousands of equal operands is looked at once
+    last = None  # the last valid pair; thousands of equal operands are checked once
     for index, (value, wanted) in enumerate(zip(o.values, expected, strict=True)):
         if value is None or wanted is None or value.dtype is None or (value.data is None and last == (id(value.dtype), id(wanted))):
             continue

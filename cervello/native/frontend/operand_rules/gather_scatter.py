@@ -13,6 +13,7 @@ def _gather(o: Operands) -> None:
     o.axis(o.rank(0, "data", 1), 0)
 
 
+@operands_of("GatherElements")
 def _within(o: Operands) -> None:
     """Indices of the rank of the data, and off the axis of no larger sizes."""
     rank = o.rank(0, "data", 1)
@@ -21,11 +22,6 @@ def _within(o: Operands) -> None:
         o.fail(f"indices of rank {rank}", written(indices))
     if any(not at_most(size, most) for i, (size, most) in enumerate(zip(indices, data, strict=True)) if i != axis):
         o.fail(f"indices of sizes within {written(data)} off axis {axis}", written(indices))
-
-
-@operands_of("GatherElements")
-def _gather_elements(o: Operands) -> None:
-    _within(o)
 
 
 @operands_of("ScatterElements", "Scatter")
@@ -68,11 +64,3 @@ def _scatter_nd(o: Operands) -> None:
 def _top_k(o: Operands) -> None:
     o.axis(o.rank(0, "data", 1), -1)
     o.has_one(1, "k")
-
-
-@operands_of("NonMaxSuppression")
-def _boxes(o: Operands) -> None:
-    o.rank(0, "boxes", 3, 3)
-    o.rank(1, "scores", 3, 3)
-    for index, name in ((2, "the most boxes of a class"), (3, "the threshold of overlap"), (4, "the threshold of scores")):
-        o.has_one(index, name)

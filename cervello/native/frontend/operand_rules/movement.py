@@ -30,16 +30,6 @@ def _squeeze(o: Operands) -> None:
         o.axes(o.data(1).reshape(-1).tolist(), len(o.shape(0)))
 
 
-@operands_of("Unsqueeze")
-def _unsqueeze(o: Operands) -> None:
-    o.rank(1, "axes", 0, 1)
-
-
-@operands_of("Concat")
-def _concat(o: Operands) -> None:
-    o.rank(0, "operands", 1)
-
-
 @operands_of("Split")
 def _split(o: Operands) -> None:
     axis = o.axis(o.rank(0, "an operand", 1), 0)
@@ -133,17 +123,6 @@ def _blocks(o: Operands) -> None:
         size = o.shape(0)[axis]
         if not isinstance(size, Affine) and size % divisor:
             o.fail(f"a multiple of {divisor} on axis {axis}", size)
-
-
-@operands_of("Trilu")
-def _trilu(o: Operands) -> None:
-    o.rank(0, "matrices", 2)
-    o.has_one(1, "a diagonal")
-
-
-@operands_of("EyeLike")
-def _eye(o: Operands) -> None:
-    o.rank(0, "a matrix", 2, 2)
 
 
 @operands_of("ReverseSequence")

@@ -9,18 +9,18 @@ from cervello.native.graph.dims import Dim, written
 
 def _one_or_list(o: Operands, index: int, name: str, length: Dim) -> None:
     """Checks that an operand, where given, is one number or a list of a length."""
-    if not o.given(index) or o.value(index).shape is None or product_or_none(o.shape(index)) == 1:
-        return
-    if o.shape(index) != (length,):
-        o.fail(f"one number or {length} as {name}", written(o.shape(index)))
+    found = o.shape_or_none(index)
+    if found is not None and product_or_none(found) != 1 and found != (length,):
+        o.fail(f"one number or {length} as {name}", written(found))
 
 
 @operands_of("QuantizeLinear", "DequantizeLinear")
 def _linear(o: Operands) -> None:
     shape, scale = o.shape(0), o.shape(1)
     block = o.at_least("block_size", 0, 0)
-    if o.given(2) and o.value(2).shape is not None and product_or_none(o.shape(2)) != product_or_none(scale):
-        o.fail(f"zero points of shape {written(scale)}", written(o.shape(2)))
+    zeros = o.shape_or_none(2)
+    if zeros is not None and product_or_none(zeros) != product_or_none(scale):
+        o.fail(f"zero points of shape {written(scale)}", written(zeros))
     if product_or_none(scale) == 1 and not block:
         return
     axis = o.axis(len(shape), 1)
@@ -33,9 +33,10 @@ def _linear(o: Operands) -> None:
 
 def _of_product(o: Operands, index: int, name: str, of: int, axis: int) -> None:
     """Checks a scale or a zero point of a matrix: one number, a list along an axis, or [..., M, 1] or [..., 1, N] that broadcasts."""
-    if not o.given(index) or o.value(index).shape is None or product_or_none(o.shape(index)) == 1:
+    found = o.shape_or_none(index)
+    if found is None or product_or_none(found) == 1:
         return
-    shape, found = o.shape(of), o.shape(index)
+    shape = o.shape(of)
     if len(shape) < 2:
         o.fail(f"one number as {name}", written(found))
     other = -1 if axis == -2 else -2

@@ -10,7 +10,7 @@ _KERNELS = ("LINEAR", "POLY", "RBF", "SIGMOID")
 
 
 def _machine(o: Operands, n_vectors: int, n_coefficients: int, n_scores: int) -> None:
-    """Checks what regressors and classifiers have in common."""
+    """Checks the attributes that regressors and classifiers share."""
     o.choice("post_transform", "NONE", TRANSFORMS)
     o.choice("kernel_type", "LINEAR", _KERNELS)
     for name, counts in (("kernel_params", (0, 3)), ("support_vectors", (n_vectors * n_features(o),)), ("coefficients", (n_coefficients,))):

@@ -1,7 +1,7 @@
-"""What a rule of operands sees of a node, and the table that rules are entered in.
+"""`Operands`, the view of a node that operand rules check, and the table of rules.
 
-A rule takes `Operands` and raises GraphError where the node contradicts its op. Where it asks for a shape or type that only the run can
-tell, it ends without a word: the slower tier that runs the node checks it again with the arrays at hand.
+A rule raises GraphError if the node contradicts its op. If it asks for a shape or data that is only known at run time, it ends
+without an error; the fallback tier that runs the node applies it again to the arrays.
 """
 
 from __future__ import annotations
@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
-import numpy as np
-
 from cervello.errors import GraphError
 from cervello.native.graph.dims import Dim, Shape, parts, product, written
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 
-Array = np.ndarray[Any, Any]
 _MOST = 1 << 31  # of strides, pads and their like
 
 
 class Unsettled(Exception):
-    """Only the run can tell."""
+    """A shape or data is only known at run time."""
 
 
 class Operands:
-    """A node with what is known of its operands."""
+    """A node and the values of its operands, as far as they are known."""
 
     def __init__(self, node: Node, values: Sequence[Value | None]):
         self.node, self.values = node, values
@@ -34,7 +32,7 @@ class Operands:
         """Raises GraphError: node X: expected …, got …; remedy."""
         raise GraphError(f"node {self.node}: expected {expected}, got {got}; {remedy}")
 
-    # What is there ------------------------------------------------------------------------------------------------------
+    # Operands ------------------------------------------------------------------------------------------------------------
 
     def given(self, index: int) -> bool:
         return index < len(self.values) and self.values[index] is not None
@@ -50,21 +48,25 @@ class Operands:
             raise Unsettled
         return shape
 
+    def shape_or_none(self, index: int) -> Shape | None:
+        """The shape of an operand; None where it is absent or only the run can tell."""
+        return self.value(index).shape if self.given(index) else None
+
     def data(self, index: int) -> Array:
-        """The data of an operand that is known ahead and holds no sizes that depend on N."""
+        """The data of a constant operand without sizes that depend on N."""
         data = self.value(index).constant
         if data is None:
             raise Unsettled
         return data
 
     def known(self, index: int) -> bool:
-        """Whether `data` has something to give."""
+        """Whether `data` is available."""
         return self.given(index) and self.value(index).constant is not None
 
     def attribute(self, name: str, default: Any = None) -> Any:
         return self.node.attributes.get(name, default)
 
-    # What it must be ----------------------------------------------------------------------------------------------------
+    # Checks -------------------------------------------------------------------------------------------------------------
 
     def rank(self, index: int, name: str, least: int, most: int | None = None) -> int:
         """The number of axes of an operand, within bounds."""
@@ -75,33 +77,31 @@ class Operands:
         return len(shape)
 
     def has_shape(self, index: int, name: str, expected: Shape) -> None:
-        """Checks an operand that may be absent, or of a shape that only the run can tell."""
-        if self.given(index) and self.value(index).shape not in (None, tuple(expected)):
+        """Checks the shape of an operand, if it is given and its shape is known."""
+        if self.shape_or_none(index) not in (None, tuple(expected)):
             self.fail(f"{name} of shape {written(expected)}", written(self.shape(index)))
 
     def has_one(self, index: int, name: str) -> None:
         """Checks that an operand, where given, is one number."""
-        if self.given(index) and self.value(index).shape is not None and product_or_none(self.shape(index)) != 1:
-            self.fail(f"one number as {name}", written(self.shape(index)))
+        shape = self.shape_or_none(index)
+        if shape is not None and product_or_none(shape) != 1:
+            self.fail(f"one number as {name}", written(shape))
 
     def is_list(self, index: int, name: str, length: Dim | None = None) -> None:
         """Checks that an operand, where given, has one axis, of a certain length."""
-        if not self.given(index) or self.value(index).shape is None:
-            return
-        shape = self.shape(index)
-        if len(shape) != 1 or (length is not None and shape != (length,)):
+        shape = self.shape_or_none(index)
+        if shape is not None and (len(shape) != 1 or (length is not None and shape != (length,))):
             self.fail(f"{name} of shape ({'n' if length is None else length},)", written(shape))
 
     def spreads(self, index: int, name: str, to: Shape) -> None:
-        """Checks that an operand, where given, broadcasts to a shape and no further."""
-        if not self.given(index) or self.value(index).shape is None:
-            return
-        shape = self.shape(index)
-        if len(shape) > len(to) or any(have not in (1, size) for have, size in zip(shape[::-1], to[::-1], strict=False)):
+        """Checks that an operand, where given, broadcasts to exactly this shape."""
+        shape = self.shape_or_none(index)
+        if shape is not None and (len(shape) > len(to) or any(have not in (1, size) for have, size in zip(shape[::-1], to[::-1],
+                                                                                                          strict=False))):
             self.fail(f"{name} of a shape that broadcasts to {written(to)}", written(shape))
 
     def axis(self, rank: int, default: int | None = None, end: bool = False) -> int:
-        """The attribute that names an axis, from 0; `end`: the place behind the last one counts too."""
+        """The attribute `axis`, counted from 0; `end`: one past the last axis is valid too."""
         value = self.attribute("axis", default)
         most = max(rank, 1) if not end else rank + 1
         if not isinstance(value, int) or not -rank <= value < most:
@@ -128,7 +128,7 @@ class Operands:
         return value
 
     def each(self, name: str, count: int, least: int) -> tuple[int, ...] | None:
-        """A list attribute of a certain length and least number; None where it is absent or empty."""
+        """A list attribute with this length and minimum; None if it is absent or empty."""
         values: tuple[int, ...] | None = self.attribute(name) or None
         if values is not None and (len(values) != count or min(values) < least):
             self.fail(f"{count} numbers of at least {least} as {name}", list(values))
@@ -138,7 +138,7 @@ class Operands:
 
 
 def product_or_none(shape: Shape) -> Dim | None:
-    """The number of elements; None where it grows faster than N."""
+    """The number of elements; None if it is not affine in N."""
     try:
         return product(shape)
     except ArithmeticError:
@@ -156,7 +156,7 @@ OPERAND_RULES: dict[tuple[str, str], OperandRule] = {}  # by domain and op
 
 
 def operands_of(*ops: str, domain: str = "") -> Callable[[OperandRule], OperandRule]:
-    """Enters the rule of ops."""
+    """Registers an operand rule."""
     def register(function: OperandRule) -> OperandRule:
         for op in ops:
             assert (domain, op) not in OPERAND_RULES, op

@@ -44,7 +44,7 @@ def _normalizer(o: Operands) -> None:
 
 
 def _coefficients(o: Operands, count: int | None) -> int:
-    """How many scores there are: as `count` says, or as the coefficients of as many as fit."""
+    """Checks coefficients and intercepts; returns the number of scores: `count`, or as many as the coefficients are for."""
     numbers = o.attribute("coefficients", ())
     intercepts, found = len(o.attribute("intercepts", ())), n_features(o)
     wanted = count if count is not None else len(numbers) // found

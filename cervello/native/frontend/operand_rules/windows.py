@@ -13,7 +13,7 @@ _COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "ali
 
 
 def _frame(o: Operands, n: int) -> None:
-    """What all windows over n spatial axes have."""
+    """Checks the attributes of windows over n spatial axes."""
     o.choice("auto_pad", "NOTSET", _AUTO)
     o.each("kernel_shape", n, 1)
     o.each("strides", n, 1)
@@ -29,7 +29,7 @@ def _conv(o: Operands) -> None:
 
 
 def convolution(o: Operands, filters_at: int = 1, bias_at: int = 2) -> int:
-    """A picture as operand 0, filters and a bias; the picture's rank."""
+    """Checks a picture (operand 0), filters and a bias; returns the picture's rank."""
     rank = o.rank(0, "a picture", 3)
     o.rank(filters_at, "filters", rank, rank)
     _frame(o, rank - 2)
@@ -51,7 +51,7 @@ def convolution(o: Operands, filters_at: int = 1, bias_at: int = 2) -> int:
 
 
 def _transposed(o: Operands, n: int) -> None:
-    """What ConvTranspose has beyond a window."""
+    """Checks the attributes that only ConvTranspose has."""
     extra = o.each("output_padding", n, 0)
     strides, dilations = o.attribute("strides") or (1,) * n, o.attribute("dilations") or (1,) * n
     if extra is not None and any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
@@ -72,11 +72,6 @@ def _pool(o: Operands) -> None:
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True)]
     if o.attribute("auto_pad", "NOTSET") == "NOTSET" and any(pad >= most for pad, most in zip(pads, reach * 2, strict=True)):
         o.fail(f"pads below the kernel's {reach}", list(pads))
-
-
-@operands_of("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def _global_pool(o: Operands) -> None:
-    o.rank(0, "a picture", 2)
 
 
 @operands_of("CenterCropPad")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from cervello.native.graph.dims import Dim
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.kernels.schemas import ATTEND_OP
-from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
+from cervello.native.lowering.loop_nests import broadcast_strides, collapse, leading_strides, padded
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.registry import lowers
 from cervello.native.lowering.rules.elementwise import BINARY
 from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_for
-from cervello.native.lowering.rules.reductions import turned_floats
+from cervello.native.lowering.rules.reductions import transpose_scratch
 from cervello.native.passes.fusion import MOST_OPS
 
-F32 = np.dtype(np.float32)
-_ROWS = 48  # as the kernel's
+_ROWS = 48  # rows at a time, as in the kernel
 _K = "cervello.native.kernels."
 
 
@@ -33,7 +30,7 @@ def _attend(lowering: Lowering, node: Node) -> None:
     target = _target(lowering, node.outputs[0], q)
     others = [_dense(lowering, name) for name in node.inputs[3:]]
     spread = [broadcast_strides(other, shape) for other in others]
-    strides = [_lead(tensor, lead) for tensor in (q, k, v, target)] + [each[:-2] for each in spread]
+    strides = [leading_strides(tensor, lead) for tensor in (q, k, v, target)] + [each[:-2] for each in spread]
     sizes, steps = padded(*collapse(lead, strides), 3)
     m, n, d, dv = (int(size) for size in (*shape[-2:], q.shape[-1], v.shape[-1]))
     ops: list[Any] = []
@@ -41,10 +38,10 @@ def _attend(lowering: Lowering, node: Node) -> None:
         ops += ATTEND_OP.arrange({"block": Address(f"{_K}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
                                   "mask": 0 if each[-1] else (1 if on_left else 2)})
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
-    turned, at_once = turned_floats(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
+    turned, at_once = transpose_scratch(n), m <= _ROWS  # rows are transposed in the memory of the keys, or after the scores
     rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
     scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
-    idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand
+    idle = [q] * (MOST_OPS - len(others))  # the kernel has a fixed number of operands
     lowering.emit(
         "attention:attend", (q, k, v, *others, *idle), (target,), scratch, sizes=sizes, q_by=steps[0], k_by=steps[1], v_by=steps[2],
         out_by=steps[3], m=m, n=n, d=d, dv=dv, q_row=q.strides[-2], k_row=k.strides[-2], k_column=k.strides[-1], v_row=v.strides[-2],
@@ -58,17 +55,10 @@ def _target(lowering: Lowering, name: str, q: Tensor) -> Tensor:
     expanded = any(stride == 0 and size != 1 for size, stride in zip(q.shape, q.strides, strict=True))  # rows of q share their memory
     if not free or expanded or q.shape != lowering.shape(name) or q.strides[-1] != 4:
         return lowering.output(name)
-    lowering.alias(name, q.viewed(name, q.shape, q.strides))
+    lowering.alias(name, q)
     return lowering.tensors[name]
 
 
 def _dense(lowering: Lowering, name: str) -> Tensor:
     tensor = lowering.tensor(name)
     return tensor if not tensor.shape or tensor.shape[-1] == 1 or tensor.strides[-1] == 4 else lowering.contiguous(tensor)
-
-
-def _lead(tensor: Tensor, lead: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
-    if len(part.shape) > len(lead):
-        raise NoKernelError("more leading axes than the scores have")
-    return broadcast_strides(part, lead)

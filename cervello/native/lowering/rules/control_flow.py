@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cervello.native.frontend.control_flow import BRANCH, JOINED, LOOP_BEGIN, LOOP_END, OTHERWISE
+from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
-from cervello.native.graph.tensors import LABEL, Jump, Step, Tensor
+from cervello.native.graph.tensors import LABEL, Jump, Step
 from cervello.native.lowering.lowering import Lowering, copy_words
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.control_flow import ENDLESS
-
-_BOOL, _I64 = np.dtype(bool), np.dtype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class _Loop:
     """State that a loop's end marker needs from its begin marker."""
 
     begin: Step
-    again: Step  # where a turn begins
+    again: Step  # the start of an iteration
     end: Step
 
 
@@ -63,7 +62,7 @@ def _joined(lowering: Lowering, node: Node) -> None:
 
 
 @lowers(LOOP_BEGIN)
-def _turns(lowering: Lowering, node: Node) -> None:
+def _loop_begin(lowering: Lowering, node: Node) -> None:
     counter, trips, turn, going, *taken = node.outputs
     n_states = node.attributes["states"]
     count = lowering.constant(trips)
@@ -74,7 +73,7 @@ def _turns(lowering: Lowering, node: Node) -> None:
     for source, state in states:
         lowering.copy(source, state)
         lowering.alias(state.name, state)
-    both, flag = lowering.scratch((2,), _I64, counter), lowering.scratch((), _BOOL, going)
+    both, flag = lowering.scratch((2,), I64, counter), lowering.scratch((), BOOL, going)
     again, end = _label(lowering), _label(lowering)
     begin = lowering.emit("control_flow:loop_begin", (turns, condition), (both, flag), to=Jump(end))
     loop = lowering.open[counter] = _Loop(begin, again, end)
@@ -85,17 +84,17 @@ def _turns(lowering: Lowering, node: Node) -> None:
     lowering.alias(turn, both.viewed(turn, (), ()))
     lowering.alias(going, flag)
     known = 1 if count is None or int(count) >= ENDLESS else max(int(count), 1)
-    lowering.turns.append(known)
+    lowering.trip_counts.append(known)
     for i, name in enumerate(node.inputs[2 + n_states:]):
         sequence, element = lowering.tensor(name), lowering.output(taken[n_states + i])
         axis = node.attributes["axes"][i] % len(sequence.shape)
-        one = _without(sequence, axis)
+        one = sequence.picked(axis)
         lowering.emit("control_flow:scan_read", (sequence, both), (element,), length=sequence.shape[axis],
                       element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(one, element))
 
 
 @lowers(LOOP_END)
-def _turned(lowering: Lowering, node: Node) -> None:
+def _loop_end(lowering: Lowering, node: Node) -> None:
     loop: _Loop = lowering.open.pop(node.inputs[0])
     both, n_states, axes = lowering.tensor(node.inputs[0]), node.attributes["states"], node.attributes["axes"]
     ended, given = node.inputs[4:4 + n_states], node.inputs[4 + n_states:4 + n_states + len(axes)]
@@ -104,14 +103,14 @@ def _turned(lowering: Lowering, node: Node) -> None:
         if result:
             element, sequence = lowering.tensor(name), lowering.output(result, contiguous=False)
             axis = axes[i] % len(sequence.shape)
-            one = _without(sequence, axis)
+            one = sequence.picked(axis)
             lowering.emit("control_flow:scan_write", (element, both), (sequence,), length=sequence.shape[axis],
                           element_by=sequence.strides[axis], reverse=node.attributes["reverse"][i], **copy_words(element, one))
-            loop.begin.keeps += (sequence,)  # it fills turn by turn
+            loop.begin.keeps += (sequence,)  # each iteration writes one element
     states = [lowering.tensor(name) for name in begun]
     results = [lowering.tensor(name) for name in ended]
     for i, (last, state) in enumerate(zip(results, states, strict=True)):
-        if last != state and any(last.buffer is other.buffer for other in states):  # states that change places, or a view of one
+        if last != state and any(last.buffer is other.buffer for other in states):  # states that are exchanged, or a view of a state
             results[i] = lowering.scratch(last.shape, last.dtype)
             lowering.copy(last, results[i])
     for last, state in zip(results, states, strict=True):
@@ -122,14 +121,7 @@ def _turned(lowering: Lowering, node: Node) -> None:
     again = lowering.emit("control_flow:loop_next", (condition,), (both, lowering.tensor(going)), to=Jump(loop.again))
     again.keeps = tuple(lowering.tensors[name] for name in node.inputs if name in lowering.tensors)
     lowering.steps.append(loop.end)
-    lowering.turns.pop()
+    lowering.trip_counts.pop()
     for name, state in zip(node.outputs, states, strict=False):
         if name:
             lowering.alias(name, state)
-
-
-def _without(tensor: Tensor, axis: int) -> Tensor:
-    """Its first element along an axis."""
-    return tensor.viewed(tensor.name, (*tensor.shape[:axis], *tensor.shape[axis + 1:]),
-                         (*tensor.strides[:axis], *tensor.strides[axis + 1:]))
-

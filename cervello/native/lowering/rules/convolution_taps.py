@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.graph.dtypes import Array
 from cervello.native.shapes.rules.windows import Window
 
-Array = np.ndarray[Any, Any]
-_FEW = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles a term costs 8 filters in one or two vectors of pixels; three take 12.7
-_SPLIT = {1: 8, 2: 14, 4: 22}  # cycles that a vector of pixels and its neighbours cost in the split by a stride
-_GATHER = 30  # that one costs whose pixels do not lie side by side
-_NEAR = 4096  # float32 that leave the first-level cache room for weights
+_FEW = {0: 0.0, 1: 5.4, 2: 8.5}  # cycles per term of 8 filters on 0 to 2 vectors of pixels; on three, 12.7
+_SPLIT = {1: 8, 2: 14, 4: 22}  # by stride: cycles to split a vector of pixels and its neighbours
+_GATHER = 30  # cycles for a vector whose pixels are not adjacent
+_NEAR = 4096  # float32 in the first-level cache beside the weights
 
 
 def two(sizes: tuple[int, ...], fill: int) -> tuple[int, int]:
@@ -27,9 +27,9 @@ class OverPixels:
 
     Attributes:
       offsets: [K] int64 bytes from a pixel to each of its taps.
-      pixels: those between the rows' ends included.
+      pixels: computed pixels, including those between the ends of rows.
       copied: float32 of the padded image; 0 in place.
-      copying: cycles that takes, an estimate.
+      copying: estimated cycles of the copy.
     """
 
     in_place: bool
@@ -70,7 +70,7 @@ class OverFilters:
 
     def cycles(self, filters: int, k: int) -> float:
         """An estimate for one image."""
-        tiles = self.pixels / 8 if self.in_place else -(-self.pixels // 8)  # in place, one image's tiles go on in the next
+        tiles = self.pixels / 8 if self.in_place else -(-self.pixels // 8)  # in place, tiles continue in the next image
         wide, left = divmod(filters, 32)
         half = 0 < left <= 16
         wide += left > 16
@@ -86,7 +86,7 @@ def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverP
     (kh, kw), (sh, sw), (dh, dw) = two(found.kernel, 1), two(found.strides, 1), two(found.dilations, 1)
     out_height, out_width = two(found.outputs, 1)
     _, xc, xh, xw = strides
-    in_place = _inside(found) and (sh, sw, xw) == (1, 1, 4) and xh >= 0 and xh % 4 == 0  # rows may come from the bottom up
+    in_place = _inside(found) and (sh, sw, xw) == (1, 1, 4) and xh >= 0 and xh % 4 == 0  # rows may be in reverse order
     rows, columns = out_height + (kh - 1) * dh // sh, out_width + (kw - 1) * dw // sw
     plane = rows * columns * 4
     if in_place:
@@ -127,12 +127,12 @@ def over_filters(found: Window, channels: int, strides: tuple[Any, ...], groups:
 
 
 def _far(copied: int) -> float:
-    """Cycles that a copy takes longer, and what reads it, when it does not fit the first-level cache."""
+    """Additional cycles of a copy and its reads if it does not fit the first-level cache."""
     return copied / 2 if copied > _NEAR else 0.0
 
 
 def _over_channels(channels: int, step: Any, window: Array) -> Array:
-    """[channels * window] offsets, channel by channel, in the order of the weights."""
+    """[channels * window] offsets, in the order of the weights."""
     return (np.arange(channels, dtype=np.int64)[:, None] * int(step) + window.reshape(-1)).reshape(-1)
 
 

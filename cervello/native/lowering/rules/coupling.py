@@ -1,31 +1,28 @@
 """Pairwise coupling as one op: `PairwiseCoupling(r)`, [rows, classes (classes - 1) / 2] → [rows, classes], see `kernels.coupling`.
 
-`passes.decompositions.support_vectors` makes these nodes. The pairs stand in the order (0, 1), (0, 2), …, (1, 2), …; each number is the
-probability of the first of the two.
+`passes.decompositions.support_vectors` makes these nodes. The pairs are in the order (0, 1), (0, 2), …, (1, 2), …; each number is the
+probability of the first class of the pair.
 """
 
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
 
 import numpy as np
 
 from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.graph.dims import Affine, Dim, written
+from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
-Array = np.ndarray[Any, Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-
 
 def _n_classes(pairs: Dim) -> int:
-    """How many classes have so many pairs; 0 where no number has."""
+    """The number of classes that have so many pairs; 0 if there is none."""
     if isinstance(pairs, Affine):
         return 0
     classes = (1 + isqrt(1 + 8 * pairs)) // 2
@@ -52,7 +49,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 @host("PairwiseCoupling")
 def _on_arrays(node: Node, r: Array) -> Array:
-    """By the definition, for constants."""
+    """The definition, for constants."""
     classes = _n_classes(r.shape[1])
     first, second = np.triu_indices(classes, 1)
     result = np.full((len(r), classes), 1 / classes)

@@ -1,4 +1,4 @@
-"""Ops that treat every element alone: one block per op, loops shared by all."""
+"""Elementwise ops: one block per op, and loops that all blocks share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from cervello.codegen import entry
 from cervello.codegen.bits import float_word
 from cervello.native.fallback.table import NUMPY
+from cervello.native.graph.dtypes import BOOL, F32, I32, I64, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
@@ -20,56 +21,50 @@ from cervello.native.passes.batch_independence import ELEMENTWISE
 from cervello.native.shapes.rules.basic import RULES
 
 _K = "cervello.native.kernels."
-F32, I64, I32, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32), np.dtype(bool)
 Parameters = Callable[[Lowering, Node], list[Any]]
 Activation = tuple[str, list[Any]]  # a block and its parameters
-_LONG = 64  # float32 from which on an activation may follow each run; shorter ones waste lanes, so it waits for all of them
-
-
-def _none(lowering: Lowering, node: Node) -> list[Any]:
-    return []
+_LONG = 64  # least float32 of a run for a fused activation; shorter runs waste lanes, so the activation is a separate step
 
 
 def _attributes(**defaults: float) -> Parameters:
     return lambda lowering, node: [float_word(node.attributes.get(name, default)) for name, default in defaults.items()]
 
 
-def _clip(lowering: Lowering, node: Node) -> list[Any]:
+def _bounds(lowering: Lowering, node: Node, info: Any, word: Callable[[Any], int]) -> list[Any]:
+    """The bounds of a Clip as words; a missing bound is the limit of the type, as in the specification."""
     words = []
-    for index, missing in ((1, np.finfo(F32).min), (2, np.finfo(F32).max)):  # as the specification has it
-        name = node.inputs[index] if len(node.inputs) > index else ""
-        bound = lowering.constant(name) if name else np.float32(missing)
+    for index, missing in ((1, info.min), (2, info.max)):
+        bound = lowering.constant(node.input(index)) if node.input(index) else missing
         if bound is None:
             raise NoKernelError("bounds that are not constant")
-        words.append(float_word(float(np.asarray(bound).reshape(()))))
+        words.append(word(np.asarray(bound).item()))
     return words
 
 
-UNARY: dict[str, tuple[str, Parameters]] = {
-    "Relu": ("relu", _none), "Tanh": ("tanh", _none), "Sigmoid": ("sigmoid", _none), "Exp": ("exp", _none), "Log": ("log", _none),
-    "Erf": ("erf", _none), "Softplus": ("softplus", _none), "Sin": ("sin", _none), "Cos": ("cos", _none), "Mish": ("mish", _none),
-    **{op: (op.lower(), _none) for op in ("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh")},
-    "Sqrt": ("sqrt", _none), "Abs": ("abs_", _none), "Floor": ("floor", _none), "Ceil": ("ceil", _none), "Round": ("round_", _none),
-    "Neg": ("neg", _none), "Reciprocal": ("reciprocal", _none), "HardSwish": ("hard_swish", _none), "Sign": ("sign", _none),
-    "Softsign": ("softsign", _none), "Clip": ("clip", _clip), "LeakyRelu": ("leaky_relu", _attributes(alpha=0.01)),
-    "Elu": ("elu", _attributes(alpha=1.0)), "Celu": ("celu", _attributes(alpha=1.0)), "Swish": ("swish", _attributes(alpha=1.0)),
-    "Selu": ("selu", _attributes(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)),
-    "HardSigmoid": ("hard_sigmoid", _attributes(alpha=0.2, beta=0.5)),
-    "ThresholdedRelu": ("thresholded_relu", _attributes(alpha=1.0)),
-}
+UNARY = {
+    **{op: op.lower() for op in ("Relu", "Tanh", "Sigmoid", "Exp", "Log", "Erf", "Softplus", "Sin", "Cos", "Mish", "Tan", "Asin", "Acos",
+                                 "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Sqrt", "Floor", "Ceil", "Neg", "Reciprocal", "Sign",
+                                 "Softsign", "Clip", "Elu", "Celu", "Swish", "Selu")},
+    "Abs": "abs_", "Round": "round_", "HardSwish": "hard_swish", "LeakyRelu": "leaky_relu", "HardSigmoid": "hard_sigmoid",
+    "ThresholdedRelu": "thresholded_relu"}  # blocks of float32
+_PARAMETERS: dict[str, Parameters] = {
+    "Clip": lambda lowering, node: _bounds(lowering, node, np.finfo(F32), float_word),
+    "LeakyRelu": _attributes(alpha=0.01), "Elu": _attributes(alpha=1.0), "Celu": _attributes(alpha=1.0), "Swish": _attributes(alpha=1.0),
+    "Selu": _attributes(alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "HardSigmoid": _attributes(alpha=0.2, beta=0.5), "ThresholdedRelu": _attributes(alpha=1.0)}
 
 
 def activation(lowering: Lowering, node: Node) -> Activation | None:
-    """The block and parameters of a node that maps float32 elements one by one; None when it is something else."""
+    """The block and parameters of an elementwise float32 node; None for any other node."""
     if node.domain or lowering.values[node.outputs[0]].dtype != F32 or lowering.values[node.inputs[0]].dtype != F32:
         return None
     if node.op == "Gelu":
         return _K + ("unary:gelu_tanh" if node.attributes.get("approximate", "none") == "tanh" else "unary:gelu"), []
-    found = UNARY.get(node.op)
-    if found is None:
+    block, parameters = UNARY.get(node.op), _PARAMETERS.get(node.op)
+    if block is None:
         return None
     try:
-        return found[0] if ":" in found[0] else f"{_K}unary:{found[0]}", found[1](lowering, node)
+        return block if ":" in block else f"{_K}unary:{block}", [] if parameters is None else parameters(lowering, node)
     except NoKernelError:
         return None
 
@@ -93,7 +88,7 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
         return
     sizes, steps = collapse(target.shape, [broadcast_strides(source, target.shape), target.strides])
     if sizes and steps[0][-1] != source.itemsize:
-        source = _materialised(lowering, source, target)
+        source = lowering.materialised(source, target.shape)
         sizes, steps = collapse(target.shape, [source.strides, target.strides])
     if not sizes:
         sizes, steps = [1], [[source.itemsize], [target.itemsize]]
@@ -103,61 +98,39 @@ def emit_map(lowering: Lowering, block: str, source: Tensor, target: Tensor, par
 
 
 def _gappy(target: Tensor) -> bool:
-    """Whether neighbouring elements do not adjoin, as in one column of a wider row: no block can write that."""
+    """Whether elements of the inner axis are not adjacent, as in a column of a wider row; blocks cannot write that."""
     sizes, steps = collapse(target.shape, [target.strides])
     return bool(sizes) and steps[0][-1] != target.itemsize
 
 
-def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
-    fresh = lowering.scratch(target.shape, source.dtype)
-    lowering.copy(source, fresh)
-    return fresh
+_WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu", "Clip": "clip"}
 
 
-def _whole_bounds(lowering: Lowering, node: Node) -> list[Any]:
-    info = np.iinfo(lowering.dtype(node.inputs[0]))
-    words = []
-    for index, missing in ((1, info.min), (2, info.max)):
-        name = node.inputs[index] if len(node.inputs) > index else ""
-        bound = lowering.constant(name) if name else np.asarray(missing)
-        if bound is None:
-            raise NoKernelError("bounds that are not constant")
-        words.append(int(np.asarray(bound).reshape(())))
-    return words
-
-
-_WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu"}
-
-
+@lowers(*UNARY, "Gelu")
 def _lower_unary(lowering: Lowering, node: Node) -> None:
-    found = activation(lowering, node)
-    kind = {I64: "i64", I32: "i32"}.get(lowering.dtype(node.inputs[0]))
+    found, dtype = activation(lowering, node), lowering.dtype(node.inputs[0])
+    kind = {I64: "i64", I32: "i32"}.get(dtype)
     if found is None and kind is not None and node.op in _WHOLE_UNARY:
-        found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", []
-    elif found is None and kind is not None and node.op == "Clip":
-        found = f"{_K}integers:clip_{kind}", _whole_bounds(lowering, node)
+        parameters = _bounds(lowering, node, np.iinfo(dtype), int) if node.op == "Clip" else []
+        found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", parameters
     if found is None:
-        raise NoKernelError(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
+        raise NoKernelError(f"no kernel for {dtype} or for these operands")
     source = lowering.tensor(node.inputs[0])
     target = lowering.output(node.outputs[0], contiguous=False, over=source)
     emit_map(lowering, found[0], source, target, found[1])
 
 
-for _op in (*UNARY, "Gelu"):
-    lowers(_op)(_lower_unary)
-
-
 def register_map(op: str, reference: str, attributes: Mapping[str, float]) -> None:
-    """Makes an op, by a name no file has, of a block "module:name" and its float attributes."""
-    UNARY[op] = reference, _attributes(**attributes)
+    """Registers an op, by a name that no file has, with a block "module:name" and its float attributes."""
+    UNARY[op], _PARAMETERS[op] = reference, _attributes(**attributes)
     RULES[op] = RULES["Relu"]
     ELEMENTWISE.add(op)
     NUMPY[op] = lambda node, x: _applied(reference, x, [node.attributes.get(name, default) for name, default in attributes.items()])
     lowers(op)(_lower_unary)
 
 
-def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float]) -> np.ndarray[Any, Any]:
-    """A block on an array, to fold constants."""
+def _applied(reference: str, x: Array, parameters: Sequence[float]) -> Array:
+    """Applies a block to an array, for constant folding."""
     source = np.ascontiguousarray(x, F32)
     target, words = np.empty_like(source), np.array([float_word(p) for p in parameters] or [0], np.int64)
     entry.fastcall_ints(reference)(target.ctypes.data, source.ctypes.data, source.size, words.ctypes.data)
@@ -167,16 +140,12 @@ def _applied(reference: str, x: np.ndarray[Any, Any], parameters: Sequence[float
 @lowers("Not")
 def _not(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
-    if source.dtype != BOOL:
-        raise NoKernelError(f"no kernel for {source.dtype}")
     emit_map(lowering, _K + "unary:not_", source, lowering.output(node.outputs[0], contiguous=False), [])
 
 
 @lowers("IsNaN", "IsInf")
 def _strange(lowering: Lowering, node: Node) -> None:
-    source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
-    if source.dtype != F32:
-        raise NoKernelError(f"no kernel for {source.dtype}")
+    source, name = lowering.float_tensor(node.inputs[0]), node.outputs[0]
     counted = [] if node.op == "IsNaN" else [int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")]
     block = "unary:is_nan" if node.op == "IsNaN" else "unary:is_inf"
     emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
@@ -184,7 +153,7 @@ def _strange(lowering: Lowering, node: Node) -> None:
 
 _KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64",
           "float16": "f16", "bfloat16": "bf16"}
-_HALVES = frozenset({"f16", "bf16"})  # cast from and to float32 alone
+_HALVES = frozenset({"f16", "bf16"})  # cast only from and to float32
 
 
 @lowers("Cast", "CastLike")
@@ -192,7 +161,7 @@ def _cast(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     dtype = lowering.dtype(name)
     if dtype == source.dtype:
-        lowering.alias(name, source.viewed(name, source.shape, source.strides))
+        lowering.alias(name, source)
         return
     kinds = _KINDS.get(source.dtype.name), _KINDS.get(dtype.name)
     if None in kinds:
@@ -226,7 +195,6 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         emit_binary(lowering, block, operands, fresh, parameters, act)
         lowering.copy(fresh, target)
         return
-    operands = tuple(operands)
     for _ in range(2):
         sizes, steps = collapse(target.shape, [*(broadcast_strides(o, target.shape) for o in operands), target.strides])
         if not sizes:
@@ -236,7 +204,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
         if all(fits) and any(stride != 0 for stride in last[:-1]):
             break
         all_still = not any(stride != 0 for stride in last[:-1])
-        operands = tuple(o if fit and not (all_still and i == 0) else _materialised(lowering, o, target)
+        operands = tuple(o if fit and not (all_still and i == 0) else lowering.materialised(o, target.shape)
                          for i, (o, fit) in enumerate(zip(operands, fits, strict=True)))
     else:
         raise NoKernelError("strides that no loop covers")
@@ -258,6 +226,7 @@ def _over(lowering: Lowering, operands: tuple[Tensor, ...], name: str) -> Tensor
     return next((o for o in operands if o.shape == shape and o.buffer.readers == 1), None)
 
 
+@lowers(*dict.fromkeys(op for blocks in BINARY.values() for op in blocks))
 def _lower_binary(lowering: Lowering, node: Node) -> None:
     name = node.outputs[0]
     operands = [lowering.tensor(i) for i in node.inputs]
@@ -267,7 +236,7 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
     if node.op == "Mod" and node.attributes.get("fmod", 0):
         block = block.replace(":mod", ":fmod")
     if len(operands) == 1:
-        lowering.alias(name, operands[0].viewed(name, operands[0].shape, operands[0].strides))
+        lowering.alias(name, operands[0])
         return
     if node.op == "Pow" and lowering.constant(node.inputs[1]) is not None and np.all(lowering.constant(node.inputs[1]) == 2):
         operands[1] = operands[0]
@@ -284,15 +253,10 @@ def _lower_binary(lowering: Lowering, node: Node) -> None:
         emit_binary(lowering, block, (target, operand), target, act=act if i == len(several) else None)
 
 
-for _op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "PRelu", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal",
-            "And", "Or", "Xor", "Mod"):
-    lowers(_op)(_lower_binary)
-
-
 @lowers("Where")
 def _where(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(i) for i in node.inputs)
-    if operands[0].dtype != BOOL or operands[1].dtype != operands[2].dtype:
+    if operands[1].dtype != operands[2].dtype:
         raise NoKernelError(f"no kernel for {operands[1].dtype}")
     block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
     emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)

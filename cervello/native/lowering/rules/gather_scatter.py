@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine, product
+from cervello.native.graph.dtypes import F32, I32, I64
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor
-from cervello.native.lowering.loop_nests import collapse, padded
+from cervello.native.lowering.loop_nests import collapse, fixed, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
-from cervello.native.lowering.rules.reductions import _last_axis
+from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 
-F32 = np.dtype(np.float32)
-_INDEX_TYPES = (np.dtype(np.int64), np.dtype(np.int32))
+_INDEX_TYPES = (I64, I32)
 _MODES = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
-_KINDS = {F32: 0, np.dtype(np.int64): 1, np.dtype(np.int32): 2}
+_KINDS = {F32: 0, I64: 1, I32: 2}
 _DEPTH = 5
 
 
@@ -30,7 +30,7 @@ def _indices(lowering: Lowering, name: str) -> Tensor:
 
 
 def _mode(node: Node, tensor: Tensor) -> dict[str, Any]:
-    """How updates meet what is there, and the kind of numbers."""
+    """The words for the reduction and the kind of numbers."""
     mode = _MODES.get(node.attributes.get("reduction", "none"))
     if mode is None or (mode and tensor.dtype not in _KINDS):
         raise NoKernelError(f"no kernel for reduction {node.attributes['reduction']!r} of {tensor.dtype}")
@@ -38,7 +38,7 @@ def _mode(node: Node, tensor: Tensor) -> dict[str, Any]:
 
 
 def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict[str, Any]:
-    """The words of a walk over all indices, by name."""
+    """The words of a loop over all indices, by name."""
     off_axis = tuple(0 if i == axis else stride for i, stride in enumerate(data.strides))
     sizes, steps = collapse(indices.shape, [off_axis, indices.strides, other.strides])
     sizes, steps = padded(sizes, steps, 5)
@@ -50,8 +50,7 @@ def _by_element(data: Tensor, indices: Tensor, other: Tensor, axis: int) -> dict
 def _gather_elements(lowering: Lowering, node: Node) -> None:
     data, indices = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1])
     axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
-    if isinstance(data.shape[axis], Affine):
-        raise NoKernelError("rows picked across the batch")
+    fixed(data.shape[axis], "rows picked across the batch")
     target = lowering.output(node.outputs[0])
     lowering.emit("gather_scatter:gather_elements", (data, indices), (target,), **_by_element(data, indices, target, axis))
 
@@ -60,8 +59,7 @@ def _gather_elements(lowering: Lowering, node: Node) -> None:
 def _scatter_elements(lowering: Lowering, node: Node) -> None:
     data, indices, updates = lowering.tensor(node.inputs[0]), _indices(lowering, node.inputs[1]), lowering.tensor(node.inputs[2])
     axis = axis_of(node, node.attributes.get("axis", 0), len(data.shape))
-    if isinstance(data.shape[axis], Affine):
-        raise NoKernelError("rows placed across the batch")
+    fixed(data.shape[axis], "rows placed across the batch")
     mode = _mode(node, data)
     target = _copied(lowering, data, node.outputs[0])
     lowering.emit("gather_scatter:scatter_elements", (updates, indices), (target,), **_by_element(target, indices, updates, axis), **mode)
@@ -74,14 +72,12 @@ def _copied(lowering: Lowering, data: Tensor, name: str) -> Tensor:
 
 
 def _by_tuple(node: Node, whole: Tensor, indices: Tensor, batch_axes: int) -> dict[str, Any]:
-    """The words that say how tuples of indices name blocks of a contiguous tensor, by name."""
+    """The words of index tuples that select blocks of a contiguous tensor, by name."""
     depth = indices.shape[-1]
     lead, rest = whole.shape[:batch_axes], whole.shape[batch_axes:]
-    if isinstance(depth, Affine) or depth > _DEPTH or depth > len(rest):
+    if isinstance(depth, Affine) or depth > _DEPTH:
         raise NoKernelError(f"tuples of {depth} indices")
-    named = rest[:depth]
-    if any(isinstance(size, Affine) for size in named):
-        raise NoKernelError("rows picked across the batch")
+    named = [fixed(size, "rows picked across the batch") for size in rest[:depth]]
     idle = [0] * (_DEPTH - depth)
     return {"batches": product(lead), "tuples": product(indices.shape[batch_axes:-1]), "depth": depth, "index_bytes": indices.itemsize,
             "block": product(rest[depth:]) * whole.itemsize, "batch_by": product(rest) * whole.itemsize, "sizes": [*named, *idle],
@@ -100,29 +96,23 @@ def _scatter_nd(lowering: Lowering, node: Node) -> None:
     data, indices = lowering.tensor(node.inputs[0]), lowering.contiguous(_indices(lowering, node.inputs[1]))
     updates = lowering.contiguous(lowering.tensor(node.inputs[2]))
     mode = _mode(node, data)
-    _by_tuple(node, data, indices, 0)  # refused before anything is written
+    _by_tuple(node, data, indices, 0)  # raises before the output is copied
     target = _copied(lowering, data, node.outputs[0])
     lowering.emit("gather_scatter:scatter_nd", (updates, indices), (target,), **_by_tuple(node, target, indices, 0), **mode)
 
 
 @lowers("TopK")
 def _top_k(lowering: Lowering, node: Node) -> None:
-    source = lowering.tensor(node.inputs[0])
-    if source.dtype != F32:
-        raise NoKernelError(f"no kernel for {source.dtype}")
+    source = lowering.float_tensor(node.inputs[0])
     axis = axis_of(node, node.attributes.get("axis", -1), len(source.shape))
-    n = source.shape[axis]
-    if isinstance(n, Affine):
-        raise NoKernelError("rows compared across the batch")
-    ready, order = _last_axis(lowering, source, axis)
+    n = fixed(source.shape[axis], "rows compared across the batch")
+    ready, back = with_axis_last(lowering, source, axis)
     ready = lowering.contiguous(ready)
     k = lowering.shape(node.outputs[0] or node.outputs[1])[axis]
     shape = (*ready.shape[:-1], k)
     values, places = lowering.scratch(shape, F32), lowering.scratch(shape, np.int64)
     lowering.emit("gather_scatter:top_k", (ready,), (values, places), rows=product(ready.shape[:-1]), n=n, k=k,
                   largest=node.attributes.get("largest", 1))
-    back = list(range(len(shape))) if order is None else [order.index(i) for i in range(len(shape))]
     for name, found in zip(node.outputs, (values, places), strict=False):
         if name:
-            view = found.viewed(name, tuple(found.shape[i] for i in back), tuple(found.strides[i] for i in back))
-            lowering.alias(name, view)
+            lowering.alias(name, found.transposed(back))

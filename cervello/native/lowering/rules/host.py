@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,14 +16,13 @@ from cervello.native.fallback.reference import NEVER, distrusted
 from cervello.native.frontend.control_flow import RANDOM
 from cervello.native.frontend.operand_rules import check_operands
 from cervello.native.graph.dims import Affine, NotAffine, product
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Step, Tensor
 from cervello.native.graph.values import Value, known
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import LOWER
-from cervello.native.passes.graph_builder import SPELLINGS
-
-Array = np.ndarray[Any, Any]
+from cervello.native.passes.graph_builder import DECOMPOSITIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,8 @@ class HostCall:
     """One node on a fallback tier.
 
     Attributes:
-      operands: a tensor in the arena, a constant array, a name kept from an earlier host step, or None.
-      results: a tensor to copy to, or the name under which the array is kept.
+      operands: a tensor in the arena, a constant array, the name of an array of an earlier host step, or None.
+      results: a tensor to copy to, or the name under which the array is stored.
       tier: "numpy" or "reference".
       row_axes: the batch axis of each operand, then of each result; None if all rows share it.
     """
@@ -43,10 +41,6 @@ class HostCall:
     results: tuple[Tensor | str | None, ...]
     tier: str
     row_axes: tuple[RowAxis | None, ...] = ()
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        return tuple(r for r in self.results if isinstance(r, str))
 
     def __call__(self, arrays: list[Array | None], n_rows: int) -> list[Array]:
         """Runs the node on the operands of n_rows rows."""
@@ -63,7 +57,7 @@ class HostCall:
                                                                                                       strict=True)]
 
     def _check(self, arrays: list[Array | None]) -> None:
-        """Applies the rules of operands where some shapes were not known while loading."""
+        """Applies operand rules whose shapes were not known at load time."""
         try:
             check_operands(self.node, [None if array is None else known("", array) for array in arrays])
         except GraphError as error:
@@ -71,13 +65,13 @@ class HostCall:
 
 
 def check_ops(nodes: Iterable[Node]) -> None:
-    """Refuses nodes whose op nothing runs, in whatever form.
+    """Refuses nodes whose op has no implementation in any tier.
 
     Raises:
-      UnsupportedError: with the first of them.
+      UnsupportedError: names the first one.
     """
     for node in nodes:
-        runs = (node.domain, node.op) in SPELLINGS or (not node.domain and (node.op in LOWER or _has_tier(node)))
+        runs = (node.domain, node.op) in DECOMPOSITIONS or (not node.domain and (node.op in LOWER or _has_tier(node)))
         if not runs:
             raise _refusal(node, "no kernel for this op")
 
@@ -130,11 +124,11 @@ def lower_host(lowering: Lowering, node: Node, reason: str) -> None:
         writes.append(tensor)
     row_axes = tuple(_row_axis(lowering, name) for name in (*node.inputs, *node.outputs))
     call = HostCall(node, tuple(operands), tuple(results), tier, row_axes)
-    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.turns)))
+    lowering.steps.append(Step("", tuple(reads), tuple(writes), [], node.op, str(node), host=call, times=prod(lowering.trip_counts)))
 
 
 def _row_axis(lowering: Lowering, name: str) -> RowAxis | None:
-    """Where the rows of a value lie; None when there are none."""
+    """The batch axis of a value and its repetitions; None if it has no batch axis."""
     shape = lowering.values[name].shape if name else None
     axis = next((i for i, size in enumerate(shape or ()) if isinstance(size, Affine)), None)
     return None if axis is None else (axis, lowering.stretches.get(name, 1))

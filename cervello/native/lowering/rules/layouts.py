@@ -1,4 +1,4 @@
-"""Layouts that keep elements where they are: Reshapes whose axes are parted again behind a Transpose, results in their operand's order."""
+"""Layouts that avoid copies: Reshape, Transpose, Reshape as one view, and results in the memory order of an operand."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Tensor, reshaped
 from cervello.native.lowering.lowering import Lowering
 
-_MANY = 1 << 20  # rows, by which strides that depend on their number are compared
+_MANY = 1 << 20  # N for which strides are compared
 _RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 
 
 def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
     """Lowers a Reshape, its only consumer Transpose, and that one's only consumer Reshape as one view of `source`, if one exists.
 
-    Heads of attention are joined with the batch, moved and parted again: alone, the first Reshape would have to copy.
+    Exported attention merges heads with the batch, moves them and splits them again; the first Reshape alone would copy.
     """
     turn = lowering.only_reader(node.outputs[0])
     if turn is None or turn.op != "Transpose" or turn.domain:
@@ -39,13 +39,13 @@ def passes_transpose(lowering: Lowering, node: Node, source: Tensor) -> bool:
         return False
     lowering.absorb(turn)
     lowering.absorb(back)
-    view.buffer.readers += lowering.uses[name]  # from here on, though they are counted again behind `back`: nothing may write over them
+    view.buffer.readers += lowering.uses[name]  # counted now, so that no step overwrites the view; `back` counts them again
     lowering.alias(name, view)
     return True
 
 
 def common_parts(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] | None:
-    """Sizes that are parts of both shapes, 1 left out, and which of them each axis of `after` is made of; None where there are none."""
+    """Sizes that refine both shapes, without 1, and the indices of those that form each axis of `after`; None if there are none."""
     if 0 in before or 0 in after:
         return None
     sizes: list[Dim] = []
@@ -58,9 +58,9 @@ def common_parts(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] |
                 return None
             have = rest.pop()
             part = have
-            if (inner := _divided(wanted, have)) is not None:  # `have` is the outer part of what is wanted
+            if (inner := _divided(wanted, have)) is not None:  # `have` is the outer part of `wanted`
                 wanted = inner
-            elif (inner := _divided(have, wanted)) is not None:  # or the other way round, and what is left of it comes next
+            elif (inner := _divided(have, wanted)) is not None:  # `wanted` is the outer part of `have`; the rest comes next
                 part, wanted = wanted, 1
                 rest.append(inner)
             else:
@@ -72,7 +72,7 @@ def common_parts(before: Shape, after: Shape) -> tuple[Shape, list[list[int]]] |
 
 
 def _divided(size: Dim, by: Dim) -> Dim | None:
-    """The quotient of sizes where it is exact for every N."""
+    """The quotient of sizes if it is exact for every N, else None."""
     if isinstance(size, int) and isinstance(by, int):
         return size // by if size % by == 0 else None
     try:
@@ -82,10 +82,9 @@ def _divided(size: Dim, by: Dim) -> Dim | None:
 
 
 def in_order_of_operand(lowering: Lowering, name: str, operands: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor] | None:
-    """Operands of an elementwise op, and a place for its result whose elements lie in the order of the first operand's; None where the
-    result lies in the order of its axes.
+    """Operands of an elementwise op and a target in the memory order of its first full operand; None if row-major order is kept.
 
-    For results that attention alone reads: it takes queries and keys in any order, and gives its result in that of the queries.
+    Only for results that attention alone reads: it takes queries and keys in any order, and its result has the order of the queries.
     """
     shape, reader = lowering.shape(name), lowering.only_reader(name)
     whole = next((operand for operand in operands if operand.shape == shape), None)

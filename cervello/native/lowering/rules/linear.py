@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dims import Dim, product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
+from cervello.native.lowering.loop_nests import collapse, fixed, leading_strides, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
-F32 = np.dtype(np.float32)
 PANEL = 32
-NARROW = 8  # up to this many columns have lanes along K, where that is long enough for every four of them
+NARROW = 8  # products of up to so many columns have lanes along K, if K is long enough
 
 
 def segments_for(k: int, width: int) -> int:
@@ -29,7 +30,7 @@ def segments_for(k: int, width: int) -> int:
     return min(most, {1: 4, 2: 2}.get(-(-width // PANEL), 1))
 
 
-def packed(w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def packed(w: Array) -> Array:
     """[K, width] as panels [ceil(width / 32), K, 32], padded with zeros."""
     k, width = w.shape
     panels = -(-width // PANEL)
@@ -38,14 +39,14 @@ def packed(w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(full.reshape(k, panels, PANEL).transpose(1, 0, 2))
 
 
-def padded_bias(bias: np.ndarray[Any, Any] | None, width: int) -> np.ndarray[Any, Any]:
+def padded_bias(bias: Array | None, width: int) -> Array:
     full = np.zeros(-(-width // PANEL) * PANEL, F32)
     if bias is not None:
         full[:width] = bias
     return full
 
 
-def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, target: Tensor,
+def emit_gemm(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, target: Tensor,
               act: Activation | None, rows: Dim, residual: Tensor | None = None) -> None:
     """target[rows, width] = act(source[rows, K] @ w + bias [+ residual]); operands as matrices whose last axis is contiguous."""
     k, width = w.shape
@@ -68,48 +69,42 @@ def emit_gemm(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias:
 
 
 def _is_narrow(k: int, width: int) -> bool:
-    """Whether lanes lie along K, by a kernel that adds no residual."""
+    """Whether the product has lanes along K; that kernel adds no residual."""
     return width <= NARROW and k >= (32 if width <= 4 else 64)
 
 
-def _matrix(lowering: Lowering, tensor: Tensor, k: Dim) -> Tensor:
+def _matrix(lowering: Lowering, tensor: Tensor) -> Tensor:
     """A tensor [..., K] as [rows, K] with K contiguous."""
-    if isinstance(k, Affine):
-        raise NoKernelError("a product over the batch")
-    rows = product(tensor.shape[:-1])
+    rows, k = product(tensor.shape[:-1]), fixed(tensor.shape[-1], "a product over the batch")
     if tensor.strides and (tensor.strides[-1] == 4 or tensor.shape[-1] == 1):
         view = reshaped(tensor, tensor.name, (rows, k))
         if view is not None and (view.strides[-1] == 4 or k == 1):
             return view
-    fresh = lowering.scratch(tensor.shape, tensor.dtype)
-    lowering.copy(tensor, fresh)
-    return fresh.viewed(tensor.name, (rows, k), dense_strides((rows, k), 4))
+    return lowering.materialised(tensor).dense_view((rows, k), tensor.name)
 
 
 def _place(lowering: Lowering, name: str, rows: Dim, width: Dim) -> Tensor:
-    """Where a product writes, as a matrix."""
+    """The target of a product, as a matrix."""
     target = lowering.output(name, contiguous=False)
     view = reshaped(target, name, (rows, width))
     if view is None or (view.strides[-1] != 4 and width != 1):
-        target = lowering.scratch(lowering.shape(name), F32, name)
-        lowering.tensors[name] = target
-        view = reshaped(target, name, (rows, width))
-        assert view is not None
+        lowering.tensors[name] = target = lowering.scratch(lowering.shape(name), F32, name)
+        return target.dense_view((rows, width), name)
     return view
 
 
-def _row_constant(lowering: Lowering, name: str, width: Dim) -> np.ndarray[Any, Any] | None:
-    """A constant that broadcasts along rows, as [width]; None when it is not one."""
-    data = lowering.constant(name) if name else None
-    if data is None or data.dtype != F32 or isinstance(width, Affine):
+def _row_constant(lowering: Lowering, name: str, width: int) -> Array | None:
+    """A constant that broadcasts along rows, as [width]; None for any other value."""
+    data = lowering.constant(name)
+    if data is None or data.dtype != F32:
         return None
     if data.size == 1 or (data.size == width and data.shape[-1:] == (width,)):
         return np.broadcast_to(data.reshape(-1), (width,))
     return None
 
 
-def _emit_fused(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bias: np.ndarray[Any, Any] | None, name: str) -> None:
-    """The product called `name`, with its only reader while that is an Add of a row, of a residual behind it, or an activation."""
+def _emit_fused(lowering: Lowering, source: Tensor, w: Array, bias: Array | None, name: str) -> None:
+    """Emits the product `name` with fused consumers: an Add of a row, then an Add of a residual, then an activation."""
     rows, (k, width) = source.shape[0], w.shape
     residual, act = None, None
     while act is None and (reader := lowering.only_reader(name)) is not None:
@@ -134,7 +129,7 @@ def _emit_fused(lowering: Lowering, source: Tensor, w: np.ndarray[Any, Any], bia
 
 
 def _residual(lowering: Lowering, name: str, product_name: str, rows: Dim, width: int) -> Tensor | None:
-    """A float32 value of the shape of a product as a matrix, where it lies as one and is there before the product; else None."""
+    """A float32 value of a product's shape as a matrix, if it is computed before the product and viewable; else None."""
     tensor = lowering.tensors.get(name)
     if tensor is None or tensor.dtype != F32 or tensor.shape != lowering.values[product_name].shape:
         return None
@@ -144,8 +139,7 @@ def _residual(lowering: Lowering, name: str, product_name: str, rows: Dim, width
 
 @lowers("Gemm")
 def _gemm(lowering: Lowering, node: Node) -> None:
-    a, b = node.inputs[0], node.inputs[1]
-    c = node.inputs[2] if len(node.inputs) > 2 else ""
+    a, b, c = (node.input(i) for i in range(3))
     w = lowering.constant(b)
     if lowering.dtype(a) != F32:
         raise NoKernelError(f"no kernel for {lowering.dtype(a)}")
@@ -156,8 +150,8 @@ def _gemm(lowering: Lowering, node: Node) -> None:
     w = w if alpha == 1 else (w.astype(np.float64) * alpha).astype(F32)
     source = lowering.tensor(a)
     if node.attributes.get("transA", 0):
-        source = source.viewed(source.name, source.shape[::-1], source.strides[::-1])
-    matrix = _matrix(lowering, source, source.shape[-1])
+        source = source.transposed((1, 0))
+    matrix = _matrix(lowering, source)
     bias = _row_constant(lowering, c, w.shape[1])
     if bias is not None and beta != 1:
         bias = (bias * np.float32(beta)).astype(F32)
@@ -186,7 +180,7 @@ def _matmul(lowering: Lowering, node: Node) -> None:
     if w is not None and (w.ndim == 2 or w.ndim == 1):
         source = lowering.tensor(a)
         w = w.reshape(-1, 1) if w.ndim == 1 else w
-        matrix = _matrix(lowering, source, source.shape[-1])
+        matrix = _matrix(lowering, source)
         _emit_fused(lowering, matrix, w, None, node.outputs[0])
         return
     _product(lowering, node)
@@ -201,23 +195,16 @@ def _product(lowering: Lowering, node: Node) -> None:
     if len(right.shape) == 1:
         right = right.viewed(right.name, (*right.shape, 1), (*right.strides, 0))
     (m, k), n = left.shape[-2:], right.shape[-1]
-    if isinstance(k, Affine) or isinstance(m, Affine) or isinstance(n, Affine):
-        raise NoKernelError("a product over the batch")
+    m, k, n = (fixed(size, "a product over the batch") for size in (m, k, n))
     if left.strides[-1] != 4 and k != 1:
         left = lowering.contiguous(left)
     target = lowering.output(name)
     lead = target.shape[:len(target.shape) - (len(lowering.shape(node.inputs[0])) > 1) - (len(lowering.shape(node.inputs[1])) > 1)]
-    from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
-
-    def outer(tensor: Tensor) -> tuple[Dim, ...]:
-        part = tensor.viewed(tensor.name, tensor.shape[:-2], tensor.strides[:-2])
-        return broadcast_strides(part, lead)
-
     target_strides = dense_strides((*lead, m, n), 4)[:-2]
-    sizes, steps = collapse(lead, [outer(left), outer(right), target_strides])
+    sizes, steps = collapse(lead, [leading_strides(left, lead), leading_strides(right, lead), target_strides])
     sizes, steps = padded(sizes, steps, 3)
     panel = lowering.scratch((-(-n // PANEL) * k * PANEL,), F32)
     zeros = Weight(padded_bias(None, n))
     lowering.emit("products:product", (left, right), (target,), (panel,), sizes=sizes, a_by=steps[0], b_by=steps[1], c_by=steps[2],
                   m=m, k=k, n=n, lda=left.strides[-2], ldb=right.strides[-2], column=right.strides[-1],
-                  segments=segments_for(int(k), int(n)), zeros=zeros)
+                  segments=segments_for(k, n), zeros=zeros)

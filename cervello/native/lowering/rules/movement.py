@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
-from typing import Any
 
 import numpy as np
 
 from cervello.native.fallback.movement import slices
-from cervello.native.graph.dims import Affine, Dim, Shape, product
+from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import I32, I64, Array
 from cervello.native.graph.graph import Node
-from cervello.native.graph.tensors import Buffer, Space, Tensor, dense, reshaped
-from cervello.native.lowering.loop_nests import broadcast_strides
+from cervello.native.graph.tensors import Space, Tensor, reshaped
+from cervello.native.lowering.loop_nests import broadcast_strides, fixed
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.layouts import passes_transpose
@@ -27,7 +28,7 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
         unless the result is a caller's array.
     """
     makers = {name: node for node in nodes for name in node.outputs}
-    for node in reversed(nodes):  # outer Concats first: an inner one then lands inside them
+    for node in reversed(nodes):  # outer Concats first: an inner Concat is then placed inside them
         if node.op != "Concat" or node.domain or len(node.inputs) == 1 or lowering.values[node.outputs[0]].shape is None:
             continue
         name = node.outputs[0]
@@ -36,27 +37,29 @@ def plan_concats(lowering: Lowering, nodes: list[Node], early: bool) -> None:
         whole = lowering.places.get(name)
         if whole is None:
             whole = lowering.scratch(lowering.shape(name), lowering.dtype(name), name)
-            lowering.place(name, whole)
+            lowering.places[name] = whole
         times = Counter(node.inputs)
         made = [i for i in node.inputs if times[i] == 1 and i in makers and i not in lowering.places and lowering.values[i].data is None]
         lowering.early_matters |= whole.buffer.space is Space.ARENA and len(made) > 1
         if not early and whole.buffer.space is Space.ARENA:
             made = sorted(made, key=lambda operand: makers[operand].index)[-1:]
         here = set(made)
-        for operand, part in zip(node.inputs, _parts(lowering, node, whole), strict=True):
+        for operand, part in zip(node.inputs, _parts(lowering, whole, _concat_axis(node, whole), node.inputs), strict=True):
             if operand in here:
-                lowering.place(operand, part)
+                lowering.places[operand] = part
 
 
-def _parts(lowering: Lowering, node: Node, whole: Tensor) -> list[Tensor]:
-    axis = axis_of(node, node.attributes["axis"], len(whole.shape))
+def _concat_axis(node: Node, whole: Tensor) -> int:
+    return axis_of(node, node.attributes["axis"], len(whole.shape))
+
+
+def _parts(lowering: Lowering, whole: Tensor, axis: int, names: Iterable[str]) -> Iterator[Tensor]:
+    """Consecutive parts of a tensor along an axis, one for each of the values `names`, with its size."""
     at: Dim = 0
-    parts = []
-    for name in node.inputs:
+    for name in names:
         shape = lowering.shape(name)
-        parts.append(whole.viewed(name, shape, whole.strides, whole.offset + _scaled(at, whole.strides[axis])))
+        yield whole.viewed(name, shape, whole.strides, whole.offset + _scaled(at, whole.strides[axis]))
         at = at + shape[axis]
-    return parts
 
 
 def _scaled(count: Dim, stride: Dim) -> Dim:
@@ -68,12 +71,12 @@ def _concat(lowering: Lowering, node: Node) -> None:
     if len(node.inputs) == 1:
         _identity(lowering, node)
         return
-    name = node.outputs[0]
-    whole = lowering.output(name, contiguous=False)
-    axis = node.attributes["axis"] % len(whole.shape)
-    for operand, group in groupby(zip(node.inputs, _parts(lowering, node, whole), strict=True), lambda pair: pair[0]):
+    whole = lowering.output(node.outputs[0], contiguous=False)
+    axis = _concat_axis(node, whole)
+    pairs = zip(node.inputs, _parts(lowering, whole, axis, node.inputs), strict=True)
+    for operand, group in groupby(pairs, lambda pair: pair[0]):
         source, parts = lowering.tensor(operand), [part for _, part in group]
-        if len(parts) > 1 and len(whole.shape) < _MOST_AXES and 0 not in parts[0].shape:  # the same, many times: one copy
+        if len(parts) > 1 and len(whole.shape) < _MOST_AXES and 0 not in parts[0].shape:  # one operand, repeated: one copy
             lowering.copy(_repeated(source, axis, len(parts), 0), _repeated(
                 parts[0], axis, len(parts), parts[0].shape[axis] * parts[0].strides[axis]))
             continue
@@ -88,15 +91,14 @@ _MOST_AXES = 5  # of a strided copy
 
 
 def _repeated(tensor: Tensor, axis: int, times: int, stride: Dim) -> Tensor:
-    """A view with an axis more in front of `axis`."""
+    """A view with an additional axis before `axis`."""
     return tensor.viewed(tensor.name, (*tensor.shape[:axis], times, *tensor.shape[axis:]),
                          (*tensor.strides[:axis], stride, *tensor.strides[axis:]))
 
 
 @lowers("Identity")
 def _identity(lowering: Lowering, node: Node) -> None:
-    source = lowering.tensor(node.inputs[0])
-    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], source.shape, source.strides))
+    lowering.alias(node.outputs[0], lowering.tensor(node.inputs[0]))
 
 
 @lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -106,20 +108,13 @@ def _reshape(lowering: Lowering, node: Node) -> None:
     view = reshaped(source, name, shape)
     if view is None and passes_transpose(lowering, node, source):
         return
-    if view is None:
-        target = lowering.scratch(source.shape, source.dtype)
-        lowering.copy(source, target)
-        view = reshaped(target, name, shape)
-        assert view is not None  # contiguous by construction
-    lowering.alias(name, view)
+    lowering.alias(name, view or lowering.materialised(source).dense_view(shape))
 
 
 @lowers("Transpose")
 def _transpose(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
-    order = node.attributes.get("perm") or tuple(reversed(range(len(source.shape))))
-    shape, strides = tuple(source.shape[i] for i in order), tuple(source.strides[i] for i in order)
-    lowering.alias(node.outputs[0], source.viewed(node.outputs[0], shape, strides))
+    lowering.alias(node.outputs[0], source.transposed(node.attributes.get("perm") or tuple(reversed(range(len(source.shape))))))
 
 
 @lowers("Expand")
@@ -138,7 +133,7 @@ def _constant_of_shape(lowering: Lowering, node: Node) -> None:
 @lowers("Slice")
 def _slice(lowering: Lowering, node: Node) -> None:
     source, shape = lowering.tensor(node.inputs[0]), lowering.shape(node.outputs[0])
-    operands = [lowering.value(name).data if name else None for name in (*node.inputs[1:], "", "")[:4]]
+    operands = [lowering.values[name].data if name else None for name in map(node.input, range(1, 5))]
     cuts = slices(len(source.shape), *operands)  # type: ignore[arg-type]
     offset, strides = source.offset, list(source.strides)
     for axis, cut in enumerate(cuts):
@@ -156,12 +151,8 @@ def _slice(lowering: Lowering, node: Node) -> None:
 def _split(lowering: Lowering, node: Node) -> None:
     source = lowering.tensor(node.inputs[0])
     axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
-    at: Dim = 0
-    for name in node.outputs:
-        shape = lowering.shape(name)
-        offset = source.offset + _scaled(at, source.strides[axis])
-        lowering.alias(name, source.viewed(name, shape, source.strides, offset))
-        at = at + shape[axis]
+    for name, part in zip(node.outputs, _parts(lowering, source, axis, node.outputs), strict=True):
+        lowering.alias(name, part)
 
 
 @lowers("Gather")
@@ -170,50 +161,47 @@ def _gather(lowering: Lowering, node: Node) -> None:
     axis = axis_of(node, node.attributes.get("axis", 0), len(source.shape))
     indices = lowering.constant(node.inputs[1])
     size = source.shape[axis]
-    if indices is not None and not isinstance(size, Affine):
+    if indices is not None and indices.ndim <= 1 and not isinstance(size, Affine):
         places = [int(i) + size if i < 0 else int(i) for i in indices.reshape(-1)]
         steps = {b - a for a, b in pairwise(places)} or {1}
         if places and all(0 <= p < size for p in places) and len(steps) == 1:  # evenly spaced: a view
-            shape = lowering.shape(name)
-            inner = [source.strides[axis] * next(iter(steps))] if indices.ndim == 1 else [source.strides[axis]] * indices.ndim
-            if indices.ndim <= 1:
-                strides = (*source.strides[:axis], *(inner if indices.ndim else []), *source.strides[axis + 1:])
-                lowering.alias(name, source.viewed(name, shape, strides, source.offset + source.strides[axis] * places[0]))
-                return
-    if isinstance(size, Affine):
-        raise NoKernelError("rows picked across the batch")
-    if lowering.dtype(node.inputs[1]) not in (np.dtype(np.int64), np.dtype(np.int32)):
+            along = [source.strides[axis] * steps.pop()] if indices.ndim else []
+            strides = (*source.strides[:axis], *along, *source.strides[axis + 1:])
+            offset = source.offset + source.strides[axis] * places[0]
+            lowering.alias(name, source.viewed(name, lowering.shape(name), strides, offset))
+            return
+    fixed(size, "rows picked across the batch")
+    if lowering.dtype(node.inputs[1]) not in (I64, I32):
         raise NoKernelError("indices that are not int32 or int64")
     table, index = lowering.contiguous(source), lowering.contiguous(lowering.tensor(node.inputs[1]))
-    target = lowering.output(name)
-    inner_bytes = product(source.shape[axis + 1:]) * source.itemsize
-    lowering.emit("copies:gather", (table, index), (target,), count=product(index.shape), inner=inner_bytes, size=size,
-                  index_bytes=index.itemsize, outer=product(source.shape[:axis]))
+    _emit_gather(lowering, table, index, lowering.output(name), axis)
 
 
-def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: np.ndarray[Any, Any]) -> Tensor:
-    """A tensor whose elements along an axis are those at known places."""
-    flat = lowering.contiguous(source)
-    shape = (*source.shape[:axis], places.size, *source.shape[axis + 1:])
-    target = lowering.scratch(shape, source.dtype)
+def _emit_gather(lowering: Lowering, table: Tensor, index: Tensor, target: Tensor, axis: int) -> None:
+    """Picks elements of a contiguous tensor along an axis."""
+    lowering.emit("copies:gather", (table, index), (target,), count=product(index.shape), size=table.shape[axis],
+                  inner=product(table.shape[axis + 1:]) * table.itemsize, index_bytes=index.itemsize, outer=product(table.shape[:axis]))
+
+
+def emit_picked(lowering: Lowering, source: Tensor, axis: int, places: Array) -> Tensor:
+    """A tensor of the elements at constant indices along an axis."""
+    table = lowering.contiguous(source)
+    target = lowering.scratch((*source.shape[:axis], places.size, *source.shape[axis + 1:]), source.dtype)
     index = lowering.stored(f"places {axis} of {target.name} {len(lowering.steps)}", np.asarray(places, np.int64))
-    lowering.emit("copies:gather", (flat, index), (target,), count=places.size, inner=product(source.shape[axis + 1:]) * source.itemsize,
-                  size=source.shape[axis], index_bytes=8, outer=product(source.shape[:axis]))
+    _emit_gather(lowering, table, index, target, axis)
     return target
 
 
 def _pad_by_places(lowering: Lowering, name: str, source: Tensor, before: list[int], after: list[int], mode: str) -> None:
     """Padding with elements of the tensor itself: reflect, edge or wrap, axis after axis."""
     for axis, (first, last) in enumerate(zip(before, after, strict=True)):
-        size = source.shape[axis]
         if first or last:
-            if isinstance(size, Affine):
-                raise NoKernelError("padding across the batch")
+            size = fixed(source.shape[axis], "padding across the batch")
             kept = np.arange(size)[max(-first, 0):size - max(-last, 0)]
             if kept.size == 0:
                 raise NoKernelError("nothing to take padding from")
             source = emit_picked(lowering, source, axis, np.pad(kept, (max(first, 0), max(last, 0)), mode))  # type: ignore[call-overload]
-    lowering.alias(name, source.viewed(name, source.shape, source.strides))
+    lowering.alias(name, source)
 
 
 @lowers("Tile")
@@ -223,27 +211,23 @@ def _tile(lowering: Lowering, node: Node) -> None:
         raise NoKernelError("counts that are not constant")
     found = lowering.tensor(node.inputs[0])
     for axis, times in enumerate(counts.tolist()):
-        size = found.shape[axis]
         if times != 1:
-            if isinstance(size, Affine):
-                raise NoKernelError("rows repeated across the batch")
+            size = fixed(found.shape[axis], "rows repeated across the batch")
             found = emit_picked(lowering, found, axis, np.tile(np.arange(size), int(times)))
-    lowering.alias(node.outputs[0], found.viewed(node.outputs[0], found.shape, found.strides))
+    lowering.alias(node.outputs[0], found)
 
 
 @lowers("Pad")
 def _pad(lowering: Lowering, node: Node) -> None:
     mode = node.attributes.get("mode", "constant")
-    if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise NoKernelError(f"padding mode {mode!r}")
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.itemsize not in (1, 2, 4, 8):
         raise NoKernelError(f"no kernel fills {source.dtype}")
-    pads, places = (lowering.constant(name) for name in (node.inputs[1], (*node.inputs, "", "")[3]))
-    if pads is None or (len(node.inputs) > 3 and node.inputs[3] and places is None):
+    pads, places = lowering.constant(node.inputs[1]), lowering.constant(node.input(3))
+    if pads is None or (node.input(3) and places is None):
         raise NoKernelError("amounts that are not constant")
     amounts = [int(p) for p in pads]
-    value = lowering.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else np.zeros(1, source.dtype)
+    value = lowering.constant(node.input(2)) if node.input(2) else np.zeros(1, source.dtype)
     if value is None:
         raise NoKernelError("a padding value that is not constant")
     axes = list(range(len(source.shape))) if places is None else [axis_of(node, int(a), len(source.shape)) for a in places]
@@ -269,8 +253,3 @@ def _pad(lowering: Lowering, node: Node) -> None:
 
 def _signed(bits: int) -> int:
     return bits - (1 << 64) if bits >= 1 << 63 else bits
-
-
-def output_tensor(name: str, dtype: np.dtype[Any], shape: Shape, index: int) -> Tensor:
-    """A caller's array."""
-    return dense(name, dtype, shape, Buffer(name, Space.OUTPUT, product(shape) * dtype.itemsize, index))

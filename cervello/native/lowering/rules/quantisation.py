@@ -12,13 +12,12 @@ Source: ONNX operator specification, QuantizeLinear-25, DequantizeLinear-25.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.graph.dims import ROWS, Shape, written
+from cervello.native.graph.dtypes import F32, I32, U8, Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lowering import Lowering
@@ -27,9 +26,7 @@ from cervello.native.lowering.rules.elementwise import emit_binary
 from cervello.native.lowering.rules.reductions import emit_rows
 from cervello.native.shapes.rules.basic import Result, broadcast, dtype_of, rule, shape_of
 
-Array = np.ndarray[Any, Any]
-F32, I32, U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)
-KINDS = {np.dtype(np.uint8): "u8", np.dtype(np.int8): "i8", np.dtype(np.uint16): "u16", np.dtype(np.int16): "i16"}
+KINDS = {U8: "u8", np.dtype(np.int8): "i8", np.dtype(np.uint16): "u16", np.dtype(np.int16): "i16"}
 
 
 def _checked(node: Node, fits: bool, *values: Value) -> Result:
@@ -54,7 +51,7 @@ def _dequantised(node: Node, q: Value, scale: Value, zero: Value) -> Result:
 
 @rule("DynamicQuantizeLinear")
 def _dynamic(node: Node, x: Value) -> Result:
-    """`by_row`, which no file holds: a scale and a zero point in [N], of a tensor with N rows."""
+    """With the attribute `by_row`, which no file has, scale and zero point are [N]."""
     one: Shape = (ROWS,) if node.attributes.get("by_row", 0) else ()
     found: Result = [(shape_of(x), U8), (one, F32), (one, U8)]
     return found[:len(node.outputs)]
@@ -90,7 +87,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 
 def _back_at_once(lowering: Lowering, node: Node) -> tuple[Node, int] | None:
-    """The Dequantize that is the only consumer of a value, with the same zero point, and 1 if the scale is the same, 0 if it is 1."""
+    """The only consumer of a result if it is a Dequantize with the same zero point; with 1 for the same scale, 0 for a scale of 1."""
     reader = lowering.only_reader(node.outputs[0])
     if reader is None or reader.op != "Dequantize" or reader.domain or reader.inputs[0] != node.outputs[0]:
         return None
@@ -111,7 +108,7 @@ def _rounded(x: Array, zero: Array) -> Array:
     info = np.iinfo(zero.dtype)
     shift = zero.astype(F32)
     low, high = np.float32(info.min) - shift, np.float32(info.max) - shift
-    bounded = np.fmin(np.fmax(np.rint(x), low), high)  # NaN gives the least
+    bounded = np.fmin(np.fmax(np.rint(x), low), high)  # NaN becomes the minimum
     return np.asarray(bounded.astype(np.int32) + zero.astype(np.int32)).astype(zero.dtype)
 
 

@@ -1,22 +1,25 @@
-"""RandomNormalLike, RandomUniformLike, RandomNormal, RandomUniform, Multinomial: drawn per agent."""
+"""RandomNormalLike, RandomUniformLike and Multinomial, drawn per agent."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from cervello.codegen.bits import float_word
 from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
+from cervello.native.lowering.loop_nests import fixed
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 
-F32 = np.dtype(np.float32)
-_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
+_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as in the kernel: lines of at most so many classes run sixteen at a time
 
 
 def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
-    """(rows, elements per row) of a contiguous target whose rows lie in front."""
+    """(rows, elements per row) of a contiguous target with a leading batch axis."""
     shape = tensor.shape
     moving = [i for i, d in enumerate(shape) if isinstance(d, Affine)]
     if not moving:
@@ -26,44 +29,33 @@ def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
     return shape[moving[0]], product(shape[moving[0] + 1:])
 
 
-def _normal(lowering: Lowering, node: Node) -> None:
+@lowers("RandomNormalLike", "RandomUniformLike")
+def _draw(lowering: Lowering, node: Node) -> None:
     if lowering.dtype(node.outputs[0]) != F32:
         raise NoKernelError(f"no kernel draws {lowering.dtype(node.outputs[0])}")
     target = lowering.output(node.outputs[0])
     rows, width = _rows(target)
-    lowering.emit("random:normal", (), (target,), (_block(lowering),), rows=rows, width=width,
-                  mean=float_word(node.attributes.get("mean", 0.0)), scale=float_word(node.attributes.get("scale", 1.0)),
-                  site=node.index, fill=Address("cervello.noise.kernels:fill_normal"))
-
-
-def _uniform(lowering: Lowering, node: Node) -> None:
-    if lowering.dtype(node.outputs[0]) != F32:
-        raise NoKernelError(f"no kernel draws {lowering.dtype(node.outputs[0])}")
-    target = lowering.output(node.outputs[0])
-    rows, width = _rows(target)
-    low, high = node.attributes.get("low", 0.0), node.attributes.get("high", 1.0)
-    lowering.emit("random:uniform", (), (target,), (_block(lowering),), rows=rows, width=width, low=float_word(low),
-                  span=float_word(high - low), site=node.index, fill=Address("cervello.noise.kernels:fill_uniform"))
+    number = node.attributes.get
+    if node.op == "RandomNormalLike":
+        kind, parameters = "normal", {"mean": number("mean", 0.0), "scale": number("scale", 1.0)}
+    else:
+        low = number("low", 0.0)
+        kind, parameters = "uniform", {"low": low, "span": number("high", 1.0) - low}
+    words: dict[str, Any] = {name: float_word(value) for name, value in parameters.items()}
+    lowering.emit(f"random:{kind}", (), (target,), (_block(lowering),), rows=rows, width=width, site=node.index,
+                  fill=Address(f"cervello.noise.kernels:fill_{kind}"), **words)
 
 
 def _block(lowering: Lowering) -> Tensor:
-    """Room for the words of a noise kernel."""
+    """Scratch for the words of a noise kernel."""
     return lowering.scratch((10,), np.int64)
-
-
-lowers("RandomNormalLike")(_normal)
-lowers("RandomUniformLike")(_uniform)
 
 
 @lowers("Multinomial")
 def _multinomial(lowering: Lowering, node: Node) -> None:
-    source = lowering.contiguous(lowering.tensor(node.inputs[0]))
-    if source.dtype != F32:
-        raise NoKernelError(f"no kernel for {source.dtype}")
+    source = lowering.contiguous(lowering.float_tensor(node.inputs[0]))
     target = lowering.output(node.outputs[0])
-    all_lines, classes = source.shape
-    if isinstance(classes, Affine):
-        raise NoKernelError("classes that grow with the batch")
+    all_lines, classes = source.shape[0], fixed(source.shape[1], "classes that grow with the batch")
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
     scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
     lowering.emit("multinomial:multinomial", (source,), (target,), (scratch, draws, _block(lowering)), rows=rows, lines=lines,

@@ -1,6 +1,6 @@
-"""Resize: nearest picks, everything else is a product with a matrix of weights per axis, one axis after another.
+"""Resize: mode nearest gathers elements; other modes multiply each axis by a weight matrix, one axis after another.
 
-Source: ONNX operator specification, Resize-19: coordinate transformations, cubic coefficients, antialiasing, what lies outside.
+Source: ONNX operator specification, Resize-19: coordinate transformations, cubic coefficients, antialiasing, elements outside.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import product
+from cervello.native.graph.dtypes import F32, Array
 from cervello.native.graph.graph import Node
-from cervello.native.graph.tensors import Tensor, dense_strides
+from cervello.native.graph.tensors import Tensor
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.linear import emit_gemm
 from cervello.native.lowering.rules.movement import emit_picked
-from cervello.native.lowering.rules.reductions import _last_axis
+from cervello.native.lowering.rules.reductions import with_axis_last
 from cervello.native.shapes.rules.basic import axis_of
 from cervello.native.shapes.rules.resizing import operands, plan_axes
 
-F32 = np.dtype(np.float32)
-Array = np.ndarray[Any, Any]
-
 
 def coordinates(node: Node, old: int, new: int, scale: float, region: tuple[float, float]) -> Array:
-    """Where in the old axis each new element lies, [new] float64."""
+    """The coordinate of each new element on the old axis, [new] float64."""
     mode = node.attributes.get("coordinate_transformation_mode", "half_pixel") if node.opset >= 11 and node.op == "Resize" else "asymmetric"
     at = np.arange(new, dtype=np.float64)
     if mode == "asymmetric":
@@ -50,7 +48,7 @@ def coordinates(node: Node, old: int, new: int, scale: float, region: tuple[floa
 
 
 def nearest(node: Node, where: Array, old: int) -> Array:
-    """The old element that each new one is, [new] int64."""
+    """The index of the old element for each new one, [new] int64."""
     mode = node.attributes.get("nearest_mode", "round_prefer_floor") if node.opset >= 11 and node.op == "Resize" else "floor"
     functions: dict[str, Any] = {"round_prefer_floor": lambda x: np.ceil(x - 0.5), "round_prefer_ceil": lambda x: np.floor(x + 0.5),
                                  "floor": np.floor, "ceil": np.ceil}
@@ -58,7 +56,7 @@ def nearest(node: Node, where: Array, old: int) -> Array:
 
 
 def weights(node: Node, where: Array, old: int, scale: float) -> Array:
-    """What each new element takes of each old one, [old, new] float64."""
+    """The weight of each old element in each new one, [old, new] float64."""
     cubic = node.attributes.get("mode", "nearest") == "cubic"
     stretch = min(scale, 1.0) if node.attributes.get("antialias", 0) else 1.0
     reach = (2 if cubic else 1) / stretch
@@ -86,7 +84,7 @@ def weights(node: Node, where: Array, old: int, scale: float) -> Array:
 @lowers("Resize", "Upsample")
 def _resize(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
-    values = [lowering.value(i) if i else None for i in node.inputs[1:]]
+    values = [lowering.values[i] if i else None for i in node.inputs[1:]]
     scales, sizes, roi = operands(node, values)
     mode = node.attributes.get("mode", "nearest")
     crops = node.attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize"
@@ -114,19 +112,15 @@ def _resize(lowering: Lowering, node: Node) -> None:
         found = _mixed(lowering, found, axis, matrix.astype(F32))
     if outside and any(gone.any() for _, gone in outside) and node.attributes.get("extrapolation_value", 0.0):
         raise NoKernelError("an extrapolation value that is not 0")
-    lowering.alias(name, found.viewed(name, found.shape, found.strides))
+    lowering.alias(name, found)
 
 
 def _mixed(lowering: Lowering, source: Tensor, axis: int, matrix: Array) -> Tensor:
     """The axis multiplied by a matrix [old, new]."""
-    ready, order = _last_axis(lowering, source, axis)
+    ready, back = with_axis_last(lowering, source, axis)
     flat = lowering.contiguous(ready)
     rows = product(flat.shape[:-1])
     target = lowering.scratch((*flat.shape[:-1], matrix.shape[1]), F32)
-    views = [tensor.viewed(tensor.name, (rows, width), dense_strides((rows, width), 4))
-             for tensor, width in ((flat, matrix.shape[0]), (target, matrix.shape[1]))]
+    views = [tensor.dense_view((rows, width)) for tensor, width in ((flat, matrix.shape[0]), (target, matrix.shape[1]))]
     emit_gemm(lowering, views[0], matrix, None, views[1], None, rows)
-    if order is None:
-        return target
-    back = [order.index(i) for i in range(len(order))]
-    return target.viewed(target.name, tuple(target.shape[i] for i in back), tuple(target.strides[i] for i in back))
+    return target.transposed(back)

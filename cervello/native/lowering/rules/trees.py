@@ -1,4 +1,4 @@
-"""Trees: decision trees as one op, `Trees(x)` → [rows, targets], the votes of leaves aggregated and `base` added.
+"""Decision trees as one op: `Trees(x)` → [rows, targets], the aggregated votes of leaves plus `base`.
 
 `passes.decompositions.trees` makes these nodes; no file can hold one, since no attribute of a file is a `Forest`. Their attributes are
 the forest, `aggregate` (AVERAGE, SUM, MIN, MAX), `base` (a number per target) and `dtype`, of the result.
@@ -13,19 +13,18 @@ import numpy as np
 from cervello.errors import GraphError
 from cervello.native.fallback.table import host
 from cervello.native.frontend.trees import FOREST
-from cervello.native.graph.dims import Affine, written
+from cervello.native.graph.dims import written
+from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.graph.forest import EQUAL, GREATER, LESS, UNORDERED, Forest
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Weight
 from cervello.native.graph.values import Value
 from cervello.native.lowering.lowering import Lowering
-from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.native.lowering.registry import lowers
 from cervello.native.shapes.rules.basic import Result, dtype_of, rule, shape_of
 
-Array = np.ndarray[Any, Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 _MODES = {"AVERAGE": 0, "SUM": 1, "MIN": 2, "MAX": 3}
-_BLOCK = 16  # rows at a time, as the kernel has it
+_BLOCK = 16  # rows at a time, as in the kernel
 
 
 @rule("Trees")
@@ -39,10 +38,7 @@ def _shape(node: Node, x: Value) -> Result:
 @lowers("Trees")
 def _lower(lowering: Lowering, node: Node) -> None:
     forest: Forest = node.attributes[FOREST]
-    x = lowering.tensor(node.inputs[0])
-    x = lowering.contiguous(x, 1)
-    if isinstance(x.shape[1], Affine):
-        raise NoKernelError("features that grow with the batch")
+    x = lowering.contiguous(lowering.tensor(node.inputs[0]), 1)
     result = lowering.output(node.outputs[0])
     block = (_BLOCK, forest.n_targets)
     arrays: dict[str, Any] = {name: Weight(getattr(forest, name)) for name in ("nodes", "roots", "starts", "targets", "values")}
@@ -55,7 +51,7 @@ def _lower(lowering: Lowering, node: Node) -> None:
 
 @host("Trees")
 def _on_arrays(node: Node, x: Array) -> Array:
-    """By the definition, for constants."""
+    """The definition, for constants."""
     forest: Forest = node.attributes[FOREST]
     mode, base = node.attributes["aggregate"], np.array(node.attributes["base"], F64)
     result = np.zeros((len(x), forest.n_targets))

@@ -16,6 +16,7 @@ import numpy as np
 
 from cervello.errors import PlanError
 from cervello.native.graph.dims import parts
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.tensors import Address, Jump, PackedWeight, Weight
 from cervello.native.kernels.schema import PREFIX, Field, Schema
 from cervello.native.memory.extents.blocks import Block, block_at
@@ -110,7 +111,7 @@ def held_bytes(word: Weight | PackedWeight) -> int:
     return int(np.asarray(word.data).nbytes)
 
 
-def content(word: Weight | PackedWeight) -> np.ndarray[Any, Any]:
+def content(word: Weight | PackedWeight) -> Array:
     """The constant behind a word, if it is stored unpacked."""
     return np.asarray(word.array if isinstance(word, PackedWeight) else word.data)
 

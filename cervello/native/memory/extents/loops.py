@@ -9,7 +9,7 @@ from cervello.native.graph.tensors import PackedWeight, Weight
 from cervello.native.kernels.schemas import COPY_LOOP
 from cervello.native.memory.extents.blocks import Block
 from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, repeated
-from cervello.native.memory.extents.spans import Span, dense, joined, walked
+from cervello.native.memory.extents.spans import Span, covered, dense, joined
 
 
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
@@ -32,38 +32,39 @@ def in_place_activation(w: Any) -> None:
         block_spans(w.activation, 1, 0, w.more)
 
 
+def _mapped(w: Any, sources: Sequence[str], parameters: Sequence[Any]) -> Mapping[str, Span]:
+    """A block over the elements of these operands, in the loops around it."""
+    spans = zip(("target", *sources), block_spans(w.block, len(sources), w.count, parameters), strict=True)
+    return {name: covered(span, w.sizes, getattr(w, f"{name}_by")) for name, span in spans}
+
+
 @kernel("maps:map1")
 def _map1(w: Any) -> Mapping[str, Span]:
-    target, source = block_spans(w.block, 1, w.count, w.more)
-    return {"source": walked(source, w.sizes, w.source_by), "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, ["source"], w.more)
 
 
 @kernel("maps:map2")
 def _map2(w: Any) -> Mapping[str, Span]:
-    target, a, b = block_spans(w.block, 2, w.count, w.more)
-    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, "ab", w.more)
 
 
 @kernel("maps:map2_then")
 def _map2_then(w: Any) -> Mapping[str, Span]:
     expect(w.block.each, "a block on float32", w.block)
     in_place_activation(w)
-    target, a, b = block_spans(w.block, 2, w.count, [w.mask])
-    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, "ab", [w.mask])
 
 
 @kernel("maps:map3")
 def _map3(w: Any) -> Mapping[str, Span]:
-    target, a, b, c = block_spans(w.block, 3, w.count, w.more)
-    return {"a": walked(a, w.sizes, w.a_by), "b": walked(b, w.sizes, w.b_by), "c": walked(c, w.sizes, w.c_by),
-            "target": walked(target, w.sizes, w.target_by)}
+    return _mapped(w, "abc", w.more)
 
 
 def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span]:
     """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
-    return {"source": walked(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
-            "target": walked(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
+    return {"source": covered(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
+            "target": covered(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
 
 
 def short_scratch(count: int) -> int:
@@ -108,7 +109,7 @@ def _columns(w: Any) -> Mapping[str, Span]:
 def copied(w: Any) -> tuple[Span, Span]:
     """The spans that a strided copy reads and writes, in this order."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
-    return walked((0, w.itemsize), w.sizes, w.source_by), walked((0, w.itemsize), w.sizes, w.target_by)
+    return covered((0, w.itemsize), w.sizes, w.source_by), covered((0, w.itemsize), w.sizes, w.target_by)
 
 
 @kernel("copies:copy")
@@ -123,8 +124,8 @@ def _copy_deep(w: Any) -> Mapping[str, Span]:
     loops = repeated(COPY_LOOP, w.more, w.n_rows)
     sizes = [loop.size for loop in loops]
     source, target = copied(w)
-    return {"source": walked(source, sizes, [loop.source_by for loop in loops]),
-            "target": walked(target, sizes, [loop.target_by for loop in loops])}
+    return {"source": covered(source, sizes, [loop.source_by for loop in loops]),
+            "target": covered(target, sizes, [loop.target_by for loop in loops])}
 
 
 @kernel("copies:fill")

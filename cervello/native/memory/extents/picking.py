@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cervello.native.memory.extents.declaration import expect, kernel
-from cervello.native.memory.extents.spans import Span, dense, walked
+from cervello.native.memory.extents.spans import Span, covered, dense
 
 _DEPTH = 5
 _NOISE_BLOCK = 80  # bytes of the words of a noise kernel
@@ -27,46 +27,32 @@ def _gather(w: Any) -> Mapping[str, Span]:
 def _elements(w: Any) -> tuple[Span, Span, Span]:
     """Spans of the indexed elements, the indices, and the moved elements."""
     expect(w.itemsize > 0, "elements of at least a byte", w.itemsize)
-    return (walked((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
-            walked((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), walked((0, w.itemsize), w.sizes, w.other_by))
-
-
-def _put(w: Any) -> None:
-    expect(w.mode <= 4 and w.kind <= 2, "a mode of 0 to 4 and a kind of 0 to 2", (w.mode, w.kind))
-
-
-@kernel("gather_scatter:gather_elements")
-def _gather_elements(w: Any) -> Mapping[str, Span]:
-    data, indices, target = _elements(w)
-    return {"data": data, "indices": indices, "target": target}
-
-
-@kernel("gather_scatter:scatter_elements")
-def _scatter_elements(w: Any) -> Mapping[str, Span]:
-    _put(w)
-    target, indices, updates = _elements(w)
-    return {"updates": updates, "indices": indices, "target": target}
+    return (covered((0, w.itemsize), [w.size, *w.sizes], [w.axis_by, *w.named_by]),
+            covered((0, _index_bytes(w.index_bytes)), w.sizes, w.indices_by), covered((0, w.itemsize), w.sizes, w.other_by))
 
 
 def _blocks(w: Any) -> tuple[Span, Span, Span]:
     """Spans of the indexed blocks, the index tuples, and the moved blocks."""
     expect(w.depth <= _DEPTH, f"tuples of up to {_DEPTH} indices", w.depth)
     n_tuples = w.batches * w.tuples
-    named = walked(dense(w.block), [*w.sizes[:w.depth], w.batches, min(w.tuples, 1)], [*w.strides[:w.depth], w.batch_by, 0])
+    named = covered(dense(w.block), [*w.sizes[:w.depth], w.batches, min(w.tuples, 1)], [*w.strides[:w.depth], w.batch_by, 0])
     return named, dense(n_tuples * w.depth * _index_bytes(w.index_bytes)), dense(n_tuples * w.block)
 
 
-@kernel("gather_scatter:gather_nd")
-def _gather_nd(w: Any) -> Mapping[str, Span]:
-    data, indices, target = _blocks(w)
-    return {"data": data, "indices": indices, "target": target}
+def _declare(gather: str, scatter: str, spans: Callable[[Any], tuple[Span, Span, Span]]) -> None:
+    """A gather reads what is indexed, a scatter writes it."""
+    @kernel(f"gather_scatter:{gather}")
+    def _gathered(w: Any) -> Mapping[str, Span]:
+        return dict(zip(("data", "indices", "target"), spans(w), strict=True))
+
+    @kernel(f"gather_scatter:{scatter}")
+    def _scattered(w: Any) -> Mapping[str, Span]:
+        expect(w.mode <= 4 and w.kind <= 2, "a mode of 0 to 4 and a kind of 0 to 2", (w.mode, w.kind))
+        return dict(zip(("target", "indices", "updates"), spans(w), strict=True))
 
 
-@kernel("gather_scatter:scatter_nd")
-def _scatter_nd(w: Any) -> Mapping[str, Span]:
-    _put(w)
-    target, indices, updates = _blocks(w)
-    return {"updates": updates, "indices": indices, "target": target}
+_declare("gather_elements", "scatter_elements", _elements)
+_declare("gather_nd", "scatter_nd", _blocks)
 
 
 @kernel("gather_scatter:top_k")

@@ -9,7 +9,7 @@ from cervello.native.kernels.schemas import ATTEND_OP
 from cervello.native.memory.extents.blocks import BLOCKS
 from cervello.native.memory.extents.declaration import PANEL, expect, kernel, repeated
 from cervello.native.memory.extents.loops import LONG_SCRATCH, block_spans, in_place_activation, short_scratch
-from cervello.native.memory.extents.spans import Span, dense, walked, whole
+from cervello.native.memory.extents.spans import Span, covered, dense, whole
 
 _SOFTMAX = "cervello.native.kernels.reduce_last:softmax"
 _ROWS, _SHORT = 48, 64  # rows of scores at a time, and the longest row that is transposed, as in `kernels.attention`
@@ -34,13 +34,13 @@ def _columns(width: int, segments: int) -> int:
 @kernel("gemm:gemm")
 def _gemm(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
-    return {"a": walked(dense(w.k * 4), [w.rows], [w.lda]), "c": walked(dense(w.width * 4), [w.rows], [w.ldc]),
+    return {"a": covered(dense(w.k * 4), [w.rows], [w.lda]), "c": covered(dense(w.width * 4), [w.rows], [w.ldc]),
             "weights": packed(w.k, w.width, w.segments), "bias": bias(w.width, w.segments)}
 
 
 @kernel("gemm:gemm_residual")
 def _gemm_residual(w: Any) -> Mapping[str, Span]:
-    return {**_gemm(w), "residual": walked(dense(w.width * 4), [w.rows], [w.ldr])}
+    return {**_gemm(w), "residual": covered(dense(w.width * 4), [w.rows], [w.ldr])}
 
 
 @kernel("gemv:gemm")
@@ -48,16 +48,16 @@ def _narrow(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     four = 2 if w.width > 4 else 1
     last = w.width - 4 * (four - 1)  # of the last four columns
-    return {"a": walked(dense(w.k * 4), [w.rows], [w.lda]), "c": walked(dense(max(w.width, 1) * 4), [w.rows], [w.ldc]),
-            "weights": walked(dense(whole(w.k, 32) * 4), [4 * four], [w.ldw]),
+    return {"a": covered(dense(w.k * 4), [w.rows], [w.lda]), "c": covered(dense(max(w.width, 1) * 4), [w.rows], [w.ldc]),
+            "weights": covered(dense(whole(w.k, 32) * 4), [4 * four], [w.ldw]),
             "bias": dense(16 * (four - 1) + (64 if last > 2 else 8))}
 
 
 @kernel("products:product")
 def _product(w: Any) -> Mapping[str, Span]:
-    return {"a": walked(walked(dense(w.k * 4), [w.m], [w.lda]), w.sizes, w.a_by),
-            "b": walked((0, 4), [w.k, w.n, *w.sizes], [w.ldb, w.column, *w.b_by]),
-            "c": walked(dense(w.m * w.n * 4), w.sizes, w.c_by),
+    return {"a": covered(covered(dense(w.k * 4), [w.m], [w.lda]), w.sizes, w.a_by),
+            "b": covered((0, 4), [w.k, w.n, *w.sizes], [w.ldb, w.column, *w.b_by]),
+            "c": covered(dense(w.m * w.n * 4), w.sizes, w.c_by),
             "panels": packed(w.k, w.n, w.segments), "zeros": bias(w.n, w.segments)}
 
 
@@ -71,10 +71,10 @@ def _attend(w: Any) -> Mapping[str, Span]:
     rows = min(_ROWS, w.m)
     scores = rows * w.n * 4 if w.m <= _ROWS else whole(_ROWS * w.n, 16) * 4 + turned
     found = {
-        "q": walked(dense(w.d * 4), [w.m, *w.sizes], [w.q_row, *w.q_by]),
-        "k": walked((0, 4), [w.d, w.n, *w.sizes], [w.k_row, w.k_column, *w.k_by]),
-        "v": walked((0, 4), [w.n, w.dv, *w.sizes], [w.v_row, w.v_column, *w.v_by]),
-        "out": walked(dense(w.dv * 4), [w.m, *w.sizes], [w.out_row, *w.out_by]),
+        "q": covered(dense(w.d * 4), [w.m, *w.sizes], [w.q_row, *w.q_by]),
+        "k": covered((0, 4), [w.d, w.n, *w.sizes], [w.k_row, w.k_column, *w.k_by]),
+        "v": covered((0, 4), [w.n, w.dv, *w.sizes], [w.v_row, w.v_column, *w.v_by]),
+        "out": covered(dense(w.dv * 4), [w.m, *w.sizes], [w.out_row, *w.out_by]),
         "keys": dense(max(keys[1] if keys else 0, turned if w.m <= _ROWS else 0)), "values": values, "scores": dense(scores),
         "zeros": dense(max(_columns(w.n, w.d_segments), _columns(w.dv, w.n_segments)) * 4)}
     for name, op in zip(("first", "second", "third", "fourth"), repeated(ATTEND_OP, w.more[:n_words], w.n_rows), strict=False):
@@ -87,15 +87,15 @@ def _operand(w: Any, op: Any) -> Span:
     expect(op.mask in (0, 1 if op.on_left else 2), "a block whose scores move", op.mask)
     expect(op.block.each, "an op on float32", op.block)
     spans = block_spans(op.block, 2, w.n, [op.mask])
-    return walked(spans[1 if op.on_left else 2], [w.m, *w.sizes], [op.row, *op.by])
+    return covered(spans[1 if op.on_left else 2], [w.m, *w.sizes], [op.row, *op.by])
 
 
 def _cell(w: Any, gates: int) -> dict[str, Span]:
     """The spans that both recurrent cells share."""
     row = w.rows * w.hidden * 4
     width = gates * w.hidden
-    return {"x": walked(dense(w.features * 4), [w.steps * w.rows], [w.lda]), "h0": dense(row) if w.has_h0 else None,
-            "y": walked(dense(row), [w.steps], [w.y_step]) if w.wants_y else None, "h": dense(row),
+    return {"x": covered(dense(w.features * 4), [w.steps * w.rows], [w.lda]), "h0": dense(row) if w.has_h0 else None,
+            "y": covered(dense(row), [w.steps], [w.y_step]) if w.wants_y else None, "h": dense(row),
             "gates": dense(w.steps * w.rows * width * 4), "again": dense(w.rows * width * 4),
             "weights": packed(w.features, width, w.w_segments), "bias": bias(width, w.w_segments)}
 

@@ -12,7 +12,7 @@ def dense(n_bytes: int) -> Span:
     return (0, n_bytes) if n_bytes > 0 else None
 
 
-def walked(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
+def covered(span: Span, sizes: Sequence[int], strides: Sequence[int]) -> Span:
     """The range covered by nested loops of these sizes and strides that access `span` in each iteration."""
     if span is None:
         return None

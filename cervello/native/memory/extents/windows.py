@@ -7,14 +7,14 @@ from typing import Any
 
 from cervello.native.memory.extents.declaration import PANEL, content, expect, kernel
 from cervello.native.memory.extents.loops import in_place_activation
-from cervello.native.memory.extents.spans import Span, dense, joined, walked, whole
+from cervello.native.memory.extents.spans import Span, covered, dense, joined, whole
 
 _FILTERS, _BLOCK = 8, 48  # filters of a packed block, and pixels whose results are transposed together, as in the kernels
 
 
 def _image(w: Any) -> Span:
     """All of the input."""
-    return walked((0, 4), [w.images, w.groups * w.channels, w.height, w.width], w.x_by)
+    return covered((0, 4), [w.images, w.groups * w.channels, w.height, w.width], w.x_by)
 
 
 def _taps(w: Any, n_bytes: int) -> Span:
@@ -32,13 +32,13 @@ def _by_pixels(w: Any) -> Mapping[str, Span]:
     pixels = (w.out_height - 1) * w.columns + w.out_width
     taps, filters = _taps(w, pixels * 4), w.groups * w.filters
     by_image = w.x_by[0], w.channels * w.x_by[1]
-    y = walked((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by)
-    beside = walked(dense(pixels * 4), [w.images, filters], w.y_by[:2]) if w.direct else None
+    y = covered((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by)
+    beside = covered(dense(pixels * 4), [w.images, filters], w.y_by[:2]) if w.direct else None
     found = {"results": dense((_FILTERS - 1) * whole(pixels, 16) * 4 + pixels * 4 if pixels > 0 else 0),
              "y": joined(y, beside),
              **_weights(w, w.groups * -(-w.filters // _FILTERS) * _FILTERS)}
     if w.in_place:
-        return {**found, "x": walked(taps, [w.images, w.groups], by_image)}
+        return {**found, "x": covered(taps, [w.images, w.groups], by_image)}
     whole_copy = w.channels * w.sh * w.sw * w.rows * w.columns * 4
     return {**found, "x": _image(w), "copied": joined(dense(whole_copy), taps)}
 
@@ -47,16 +47,16 @@ def _by_pixels(w: Any) -> Mapping[str, Span]:
 def _by_filters(w: Any) -> Mapping[str, Span]:
     in_place_activation(w)
     filters = w.groups * w.filters
-    windows = walked(_taps(w, 4), [w.out_height, w.out_width], [w.down, w.right])
+    windows = covered(_taps(w, 4), [w.out_height, w.out_width], [w.down, w.right])
     found = {"results": dense(_BLOCK * whole(w.filters, 16) * 4), "places": dense(_BLOCK * 8),
-             "y": walked((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by),
+             "y": covered((0, 4), [w.images, filters, w.out_height, w.out_width], w.y_by),
              **_weights(w, w.groups * whole(w.filters, PANEL))}
     by_image = w.x_by[0], w.channels * w.x_by[1]
     if w.in_place:
-        return {**found, "x": walked(windows, [w.images, w.groups], by_image)}
+        return {**found, "x": covered(windows, [w.images, w.groups], by_image)}
     x = _image(w)
     if w.by_pixel:
-        x = walked(dense(w.width * w.channels * 4), [w.height, w.images, w.groups], [w.x_by[2], *by_image])
+        x = covered(dense(w.width * w.channels * 4), [w.height, w.images, w.groups], [w.x_by[2], *by_image])
     return {**found, "x": x, "copied": joined(dense(w.channels * w.rows * w.columns * 4), windows)}
 
 
@@ -64,12 +64,7 @@ def _weights(w: Any, columns: int) -> dict[str, Span]:
     return {"weights": dense(columns * w.k * 4), "bias": dense(columns * 4), "offsets": dense(w.k * 8)}
 
 
-@kernel("pooling:max_pool")
-def _max_pool(w: Any) -> Mapping[str, Span]:
-    return {"x": walked((0, 4), [w.images, w.channels, w.height, w.width], w.x_by), "row": dense(w.width * 4),
-            "y": walked((0, 4), [w.images, w.channels, w.out_height, w.out_width], w.y_by)}
-
-
-@kernel("pooling:average_pool")
-def _average_pool(w: Any) -> Mapping[str, Span]:
-    return _max_pool(w)
+@kernel("pooling:max_pool pooling:average_pool")
+def _pool(w: Any) -> Mapping[str, Span]:
+    return {"x": covered((0, 4), [w.images, w.channels, w.height, w.width], w.x_by), "row": dense(w.width * 4),
+            "y": covered((0, 4), [w.images, w.channels, w.out_height, w.out_width], w.y_by)}

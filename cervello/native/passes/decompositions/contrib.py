@@ -1,55 +1,49 @@
-"""Ops of onnxruntime's own domain that its optimiser writes where a file is saved after its level "extended": fused products, norms, gates.
+"""Ops of onnxruntime's domain: fused products, norms and gates that its optimiser writes at level "extended".
 
-Source: onnxruntime, docs/ContribOperators.md, com.microsoft-1; SimplifiedLayerNormalization stands in ONNX's domain there.
+Source: onnxruntime, docs/ContribOperators.md, com.microsoft-1; SimplifiedLayerNormalization is in ONNX's own domain there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from cervello.errors import GraphError
-from cervello.native.passes.graph_builder import Decomposition, GraphBuilder, decomposes
+from cervello.native.graph.dtypes import F32
+from cervello.native.passes.graph_builder import GraphBuilder, Results, Rule, decomposes
 
 DOMAIN = "com.microsoft"
-F32 = np.dtype(np.float32)
 
 
-def contrib(*ops: str, least: int, most: int, attributes: tuple[str, ...] = (), results: int = 1, domain: str = DOMAIN,
-            ) -> Callable[[Decomposition], Decomposition]:
-    """Registers how ops without a schema are replaced, behind a check of what a schema would say.
+def contrib(*ops: str, least: int, most: int, floats: Iterable[int] | None = None, attributes: tuple[str, ...] = (), results: int = 1,
+            domain: str = DOMAIN) -> Callable[[Rule], Rule]:
+    """Registers a decomposition of ops that have no ONNX schema, with the checks that a schema would give.
 
     Args:
-      least, most: operands, of which the first `least` must be there.
-      attributes: those that are understood; a node with others is refused.
-      results: as many as can be given.
+      least, most: number of operands; the first `least` are required.
+      floats: indices of operands that must be float32 if they are given; None: all.
+      attributes: supported attributes; a node with others is not decomposed.
+      results: number of supported results.
     """
-    def register(function: Decomposition) -> Decomposition:
-        def checked(s: GraphBuilder) -> bool:
+    def register(rule: Rule) -> Rule:
+        def checked(s: GraphBuilder) -> Results:
             given = len(s.node.inputs)
             if given > most or any(not s.input(i) for i in range(least)):
                 raise GraphError(f"node {s.node}: expected {least} to {most} operands, got {[i for i in s.node.inputs if i]}; export the "
                                  "policy again")
             if set(s.node.attributes) - set(attributes) or any(s.node.outputs[results:]):
-                return False
-            return function(s)
+                return None
+            return rule(s) if are_floats(s, *(range(given) if floats is None else floats)) else None
 
         decomposes(*ops, domain=domain)(checked)
-        return function
+        return rule
 
     return register
 
 
-def floats(s: GraphBuilder, *indices: int) -> bool:
+def are_floats(s: GraphBuilder, *indices: int) -> bool:
     """Whether operands, where given, are float32."""
-    return all(not s.input(i) or ((value := s.value(i)) is not None and value.dtype == F32) for i in indices)
-
-
-def rank(s: GraphBuilder, index: int) -> int:
-    value = s.value(index)
-    return len(value.shape or ()) if value is not None else 0
+    return all(not s.input(i) or s.dtype(i) == F32 for i in indices)
 
 
 _ACTIVATIONS = {"Relu": (), "Tanh": (), "Sigmoid": (), "Softplus": (), "Softsign": (), "LeakyRelu": ("alpha",), "Elu": ("alpha",),
@@ -57,12 +51,12 @@ _ACTIVATIONS = {"Relu": (), "Tanh": (), "Sigmoid": (), "Softplus": (), "Softsign
 
 
 def _activated(s: GraphBuilder, name: str, given: dict[str, float] | tuple[float, ...]) -> str | None:
-    """The activation that a node names, with its parameters by name or in order; None where it is another."""
+    """Adds the activation that a node names, with parameters by name or in order; None if it is not supported."""
     kind = s.attribute("activation", "")
     if not kind:
         return name
     if kind == "Clip" and isinstance(given, tuple) and len(given) == 2:
-        return str(s.add("Clip", name, s.constant(given[0], F32), s.constant(given[1], F32)))
+        return s.add("Clip", name, s.constant(given[0], F32), s.constant(given[1], F32))
     names = _ACTIVATIONS.get(kind)
     if names is None or (isinstance(given, tuple) and len(given) != len(names)):
         return None
@@ -72,108 +66,81 @@ def _activated(s: GraphBuilder, name: str, given: dict[str, float] | tuple[float
 
 
 @contrib("FusedMatMul", "TransposeMatMul", least=2, most=2, attributes=("alpha", "transA", "transB", "transBatchA", "transBatchB"))
-def _fused_matmul(s: GraphBuilder) -> bool:
-    if not floats(s, 0, 1) or s.attribute("transBatchA", 0) or s.attribute("transBatchB", 0):
-        return False
+def _fused_matmul(s: GraphBuilder) -> Results:
+    if s.attribute("transBatchA", 0) or s.attribute("transBatchB", 0):
+        return None
     operands = []
     for i, flag in enumerate(("transA", "transB")):
-        axes = list(range(rank(s, i)))
-        turned = s.attribute(flag, 0) and len(axes) > 1
-        operands.append(s.transpose(s.input(i), *axes[:-2], axes[-1], axes[-2]) if turned else s.input(i))
+        axes = list(range(len(s.shape(i))))
+        transposed = s.attribute(flag, 0) and len(axes) > 1
+        operands.append(s.transpose(s.input(i), *axes[:-2], axes[-1], axes[-2]) if transposed else s.input(i))
     product, alpha = s.add("MatMul", *operands), s.attribute("alpha", 1.0)
-    s.set_outputs(product if alpha == 1 else s.add("Mul", product, s.constant(alpha, F32)))
-    return True
+    return product if alpha == 1 else s.add("Mul", product, s.constant(alpha, F32))
 
 
 @contrib("FusedGemm", least=2, most=3, attributes=("alpha", "beta", "transA", "transB", "activation", "activation_alpha", "activation_beta",
                                                    "activation_gamma"))
-def _fused_gemm(s: GraphBuilder) -> bool:
-    product = {name: s.node.attributes[name] for name in ("alpha", "beta", "transA", "transB") if name in s.node.attributes}
+def _fused_gemm(s: GraphBuilder) -> Results:
+    product = s.attributes("alpha", "beta", "transA", "transB")
     given = {name.removeprefix("activation_"): value for name, value in s.node.attributes.items() if name.startswith("activation_")}
-    result = _activated(s, s.add("Gemm", *s.node.inputs, **product), given) if floats(s, 0, 1, 2) else None
-    if result is not None:
-        s.set_outputs(result)
-    return result is not None
+    return _activated(s, s.add("Gemm", *s.node.inputs, **product), given)
 
 
 @contrib("FusedConv", least=2, most=4, attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides", "activation",
                                                    "activation_params"))
-def _fused_conv(s: GraphBuilder) -> bool:
-    if not floats(s, 0, 1, 2, 3):
-        return False
+def _fused_conv(s: GraphBuilder) -> Results:
     window = {name: value for name, value in s.node.attributes.items() if not name.startswith("activation")}
     y = s.add("Conv", *s.node.inputs[:3], **window)
-    result = _activated(s, s.add("Add", y, s.input(3)) if s.input(3) else y, tuple(s.attribute("activation_params", ())))
-    if result is not None:
-        s.set_outputs(result)
-    return result is not None
+    return _activated(s, s.add("Add", y, s.input(3)) if s.input(3) else y, tuple(s.attribute("activation_params", ())))
 
 
 @contrib("SkipLayerNormalization", least=3, most=5, attributes=("epsilon",), results=4)
-def _skip_layer_norm(s: GraphBuilder) -> bool:
-    """Mean and deviation among its results are given by no form of it that runs for inference."""
-    return _skip_norm(s, "LayerNormalization", s.input(3), s.input(4))
-
-
 @contrib("SkipSimplifiedLayerNormalization", least=3, most=4, attributes=("epsilon",), results=4)
-def _skip_rms_norm(s: GraphBuilder) -> bool:
-    return _skip_norm(s, "RMSNormalization", "", s.input(3))
-
-
-def _skip_norm(s: GraphBuilder, op: str, shift: str, bias: str) -> bool:
-    if not floats(s, 0, 1, 2, 3, 4) or any(s.node.outputs[1:3]):
-        return False
+def _skip_norm(s: GraphBuilder) -> Results:
+    """Mean and deviation as results exist only in training and are not supported."""
+    if any(s.node.outputs[1:3]):
+        return None
+    simplified = s.node.op == "SkipSimplifiedLayerNormalization"
+    shift, bias = ("", s.input(3)) if simplified else (s.input(3), s.input(4))
     total = s.add("Add", s.input(0), s.input(1))
     total = s.add("Add", total, bias) if bias else total
-    normed = s.add(op, total, s.input(2), *([shift] if shift else []), axis=-1, epsilon=float(s.attribute("epsilon", 1e-12)))
-    s.set_outputs(normed, "", "", total)
-    return True
+    normed = s.add("RMSNormalization" if simplified else "LayerNormalization", total, s.input(2), *([shift] if shift else []), axis=-1,
+                   epsilon=float(s.attribute("epsilon", 1e-12)))
+    return normed, "", "", total
 
 
-@contrib("SimplifiedLayerNormalization", least=2, most=2, attributes=("axis", "epsilon", "stash_type"), domain="")
-@contrib("SimplifiedLayerNormalization", least=2, most=2, attributes=("axis", "epsilon", "stash_type"))
-def _rms_norm(s: GraphBuilder) -> bool:
-    if not floats(s, 0, 1):
-        return False
-    s.set_outputs(s.add("RMSNormalization", s.input(0), s.input(1), **s.node.attributes))
-    return True
+_NORM = ("axis", "epsilon", "stash_type")
 
 
-@contrib("LayerNormalization", least=2, most=3, attributes=("axis", "epsilon", "stash_type"))
-def _layer_norm(s: GraphBuilder) -> bool:
-    if not floats(s, 0, 1, 2):
-        return False
-    s.set_outputs(s.add("LayerNormalization", *s.node.inputs, **s.node.attributes))
-    return True
+@contrib("SimplifiedLayerNormalization", least=2, most=2, attributes=_NORM, domain="")
+@contrib("SimplifiedLayerNormalization", least=2, most=2, attributes=_NORM)
+@contrib("LayerNormalization", least=2, most=3, attributes=_NORM)
+def _norm(s: GraphBuilder) -> Results:
+    op = "LayerNormalization" if s.node.op == "LayerNormalization" else "RMSNormalization"
+    return str(s.add(op, *s.node.inputs, **s.node.attributes))
 
 
 @contrib("Gelu", least=1, most=1)
 @contrib("BiasGelu", least=2, most=2)
-def _gelu(s: GraphBuilder) -> bool:
+def _gelu(s: GraphBuilder) -> Results:
     return _gate(s, "Gelu")
 
 
 @contrib("FastGelu", least=1, most=2)
-def _fast_gelu(s: GraphBuilder) -> bool:
+def _fast_gelu(s: GraphBuilder) -> Results:
     return _gate(s, "Gelu", approximate="tanh")
 
 
 @contrib("QuickGelu", least=1, most=1, attributes=("alpha",))
-def _quick_gelu(s: GraphBuilder) -> bool:
+def _quick_gelu(s: GraphBuilder) -> Results:
     return _gate(s, "Swish", alpha=float(s.attribute("alpha", 1.702)))
 
 
-def _gate(s: GraphBuilder, op: str, **attributes: Any) -> bool:
-    """An activation of the first operand, to which the second is added where there is one."""
-    if not floats(s, 0, 1):
-        return False
-    s.set_outputs(s.add(op, s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0), **attributes))
-    return True
+def _gate(s: GraphBuilder, op: str, **attributes: Any) -> str:
+    """An activation of the first operand, plus the second if there is one."""
+    return str(s.add(op, s.add("Add", s.input(0), s.input(1)) if s.input(1) else s.input(0), **attributes))
 
 
 @contrib("BiasAdd", least=3, most=3)
-def _bias_add(s: GraphBuilder) -> bool:
-    if not floats(s, 0, 1, 2):
-        return False
-    s.set_outputs(s.add("Add", s.add("Add", s.input(0), s.input(1)), s.input(2)))
-    return True
+def _bias_add(s: GraphBuilder) -> Results:
+    return s.add("Add", s.add("Add", s.input(0), s.input(1)), s.input(2))

@@ -1,4 +1,4 @@
-"""ConvTranspose: zeros between the elements of the picture, then a convolution with the filters turned around.
+"""ConvTranspose: inserts zeros between the elements of the picture, then convolves with the flipped filters.
 
 Source: ONNX operator specification, ConvTranspose-22.
 """
@@ -10,62 +10,59 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
-
-F32 = np.dtype(np.float32)
+from cervello.native.graph.dtypes import F32
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
 
 @decomposes("ConvTranspose")
-def _conv_transpose(s: GraphBuilder) -> bool:
-    x, w = s.value(0), s.value(1)
-    if x is None or w is None or w.constant is None or w.constant.dtype != F32 or x.shape is None:
-        return False
-    if any(isinstance(size, Affine) for size in x.shape[1:]) or len(x.shape) not in (3, 4, 5):
-        return False
-    sizes: list[int] = [int(size) for size in x.shape[2:]]  # type: ignore[arg-type]
-    n, weights, groups = len(sizes), w.constant, s.attribute("group", 1)
+def _conv_transpose(s: GraphBuilder) -> Results:
+    shape, weights = s.shape(0), s.data(1)
+    if weights is None or weights.dtype != F32 or any(isinstance(size, Affine) for size in shape[1:]) or len(shape) not in (3, 4, 5):
+        return None
+    channels, *sizes = (int(size) for size in shape[1:])  # type: ignore[arg-type]
+    n, groups = len(sizes), s.attribute("group", 1)
     kernel = list(weights.shape[2:])
-    strides, dilations = list(s.attribute("strides", (1,) * n)), list(s.attribute("dilations", (1,) * n))
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    strides, dilations, reach = _steps(s, kernel)
     extra, pads = _margins(s, sizes, strides, reach)
     name = s.input(0)
     if any(stride > 1 for stride in strides):
-        name = _spread(s, name, int(x.shape[1]), sizes, strides)  # type: ignore[arg-type]
+        name = _spread(s, name, channels, sizes, strides)
     before = [r - 1 - p for r, p in zip(reach, pads[:n], strict=True)]
     after = [r - 1 - p + e for r, p, e in zip(reach, pads[n:], extra, strict=True)]
-    inside = [0] * n
     if any(p < 0 for p in (*before, *after)):
         name = s.add("Pad", name, s.constant([0, 0, *before, 0, 0, *after]), mode="constant")
-        before = after = inside
-    turned = np.flip(weights.reshape(groups, -1, *weights.shape[1:]).swapaxes(1, 2), tuple(range(3, 3 + n)))
-    filters = s.constant(turned.reshape(-1, *turned.shape[2:]), F32)
-    y = s.add("Conv", name, filters, *([s.input(2)] if s.input(2) else []), kernel_shape=tuple(kernel), strides=(1,) * n,
-              dilations=tuple(dilations), pads=(*before, *after), group=groups)
-    s.set_outputs(y)
-    return True
+        before = after = [0] * n
+    flipped = np.flip(weights.reshape(groups, -1, *weights.shape[1:]).swapaxes(1, 2), tuple(range(3, 3 + n)))
+    filters = s.constant(flipped.reshape(-1, *flipped.shape[2:]), F32)
+    return s.add("Conv", name, filters, *([s.input(2)] if s.input(2) else []), kernel_shape=tuple(kernel), strides=(1,) * n,
+                 dilations=tuple(dilations), pads=(*before, *after), group=groups)
 
 
 @decomposes("ConvTranspose")
-def _without_output_shape(s: GraphBuilder) -> bool:
-    """For the slower tier, whose reference implementation cuts the wrong end off: what is cut off as pads."""
-    x, w = s.value(0), s.value(1)
-    if x is None or w is None or x.shape is None or w.shape is None or s.attribute("output_shape") is None:
-        return False
-    sizes, kernel = ([size for size in shape[2:] if isinstance(size, int)] for shape in (x.shape, w.shape))
-    n = len(x.shape) - 2
+def _without_output_shape(s: GraphBuilder) -> Results:
+    """Replaces output_shape by pads for the fallback tier, because onnx's reference implementation cuts off the wrong end."""
+    if s.attribute("output_shape") is None:
+        return None
+    sizes, kernel = ([size for size in s.shape(i)[2:] if isinstance(size, int)] for i in range(2))
+    n = len(s.shape(0)) - 2
     if len(sizes) != n or len(kernel) != n:
-        return False
-    strides, dilations = list(s.attribute("strides", (1,) * n)), list(s.attribute("dilations", (1,) * n))
-    extra, pads = _margins(s, sizes, strides, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)])
+        return None
+    strides, dilations, reach = _steps(s, kernel)
+    extra, pads = _margins(s, sizes, strides, reach)
     if min(pads) < 0:
-        return False
-    s.set_outputs(s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
-                 pads=tuple(pads), output_padding=tuple(extra), group=s.attribute("group", 1)))
-    return True
+        return None
+    return s.add("ConvTranspose", *s.node.inputs, kernel_shape=tuple(kernel), strides=tuple(strides), dilations=tuple(dilations),
+                 pads=tuple(pads), output_padding=tuple(extra), group=s.attribute("group", 1))
+
+
+def _steps(s: GraphBuilder, kernel: list[int]) -> tuple[list[int], list[int], list[int]]:
+    """Strides, dilations, and the extent of the dilated kernel on each axis."""
+    strides, dilations = (list(s.attribute(name, (1,) * len(kernel))) for name in ("strides", "dilations"))
+    return strides, dilations, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
 
 
 def _margins(s: GraphBuilder, sizes: list[int], strides: list[int], reach: list[int]) -> tuple[list[int], list[int]]:
-    """What the result is longer by at its ends, and what is cut off: as given, or so that the result has the size that is asked for."""
+    """Output padding, and pads that are cut off: as given, or computed from the requested output size."""
     n = len(sizes)
     extra = list(s.attribute("output_padding", (0,) * n))
     wanted: Any = s.attribute("output_shape")
@@ -91,4 +88,4 @@ def _spread(s: GraphBuilder, name: str, channels: int, sizes: list[int], strides
     padded = s.add("Pad", s.reshape(name, 0, channels, *apart), s.constant([0] * (2 + 2 * n) + [0, 0, *behind]), mode="constant")
     joined = s.reshape(padded, 0, channels, *(size * stride for size, stride in zip(sizes, strides, strict=True)))
     ends = [(size - 1) * stride + 1 for size, stride in zip(sizes, strides, strict=True)]
-    return str(s.add("Slice", joined, s.constant([0] * n), s.constant(ends), s.constant(list(range(2, 2 + n)))))
+    return s.add("Slice", joined, s.constant([0] * n), s.constant(ends), s.constant(list(range(2, 2 + n))))

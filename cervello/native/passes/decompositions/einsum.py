@@ -1,51 +1,49 @@
-"""Einsum of one or two operands in transposes, sums and products of matrices; of more, pair by pair.
+"""Decomposes Einsum into transposes, sums and matrix products; more than two operands are multiplied pair by pair.
 
-Each letter is one of four kinds: in both operands and the result (a batch), in both only (summed), in one of them. An operand becomes
-[batch, own, summed], and the result of the product [batch, left, right].
+A letter in both operands and the result is a batch axis; a letter in both operands only is summed. An operand becomes [batch, own, summed],
+and the result of the product is [batch, left, right].
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from cervello.native.graph.dims import Affine, Dim
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.graph.dtypes import F32
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 from cervello.native.shapes.einsum import letters
 
 
 @decomposes("Einsum")
-def _einsum(s: GraphBuilder) -> bool:
+def _einsum(s: GraphBuilder) -> Results:
     terms, result = letters(s.node)
-    if any(value is None or value.dtype != np.dtype(np.float32) for value in s.values) or any("." in term for term in (*terms, result)):
-        return False
+    if any(s.dtype(i) != F32 for i in range(len(s.values))) or any("." in term for term in (*terms, result)):
+        return None
     sizes: dict[str, Dim] = {}
-    for term, value in zip(terms, s.values, strict=True):
+    for i, term in enumerate(terms):
         if len(set(term)) < len(term):  # a diagonal
-            return False
-        sizes |= dict(zip(term, value.shape or (), strict=True))  # type: ignore[union-attr]
+            return None
+        sizes |= dict(zip(term, s.shape(i), strict=True))
     if sum(isinstance(size, Affine) for size in sizes.values()) > 1:
-        return False
+        return None
     operands = list(zip(s.node.inputs, terms, strict=True))
     while len(operands) > 1:
         (a, left), (b, right) = operands[:2]
         wanted = set(result).union(*(term for _, term in operands[2:]))
         found = _pair(s, a, left, b, right, wanted, sizes)
         if found is None:
-            return False
+            return None
         operands[:2] = [found]
     name, term = operands[0]
     gone = [i for i, letter in enumerate(term) if letter not in result]
     if any(isinstance(sizes[term[i]], Affine) for i in gone):
-        return False
+        return None
     if gone:
         name = s.add("ReduceSum", name, s.constant(gone), keepdims=0)
         term = "".join(letter for letter in term if letter in result)
     if term != result:
         name = s.transpose(name, *(term.index(letter) for letter in result))
-    s.set_outputs(name)
-    return True
+    return name
 
 
 def _pair(s: GraphBuilder, a: str, left: str, b: str, right: str, wanted: set[str], sizes: dict[str, Dim]) -> tuple[str, str] | None:
@@ -56,7 +54,7 @@ def _pair(s: GraphBuilder, a: str, left: str, b: str, right: str, wanted: set[st
     own = [[letter for letter in term if letter not in shared] for term in (left, right)]
     if any(isinstance(sizes[letter], Affine) for letter in summed):
         return None
-    if not summed and all(not isinstance(sizes[x], Affine) for x in (*own[0], *own[1])) and not own[0] and not own[1]:
+    if not summed and not own[0] and not own[1]:
         return s.add("Mul", a, _ordered(s, b, right, list(left))), left
     lead = _sizes(sizes, batch)
     if lead is None:

@@ -1,112 +1,91 @@
-"""GatherND and ScatterND as exporters of indexed arrays write them, in ops that say which rows they take.
+"""Rewrites GatherND and ScatterND of exported array indexing to ops that keep rows independent.
 
 torch.onnx writes `x[:, order]` as a GatherND along the first axis of a transposed array, `table[i]` as one with tuples of a single index,
-`x[arange(N), i]` as one whose tuples begin with the number of the row, and assignments to such places as ScatterND. Source: ONNX operator
+`x[arange(N), i]` as one whose tuples begin with the row number, and assignments to such elements as ScatterND. Source: ONNX operator
 specification, opset 22.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from cervello.native.graph.dims import ROWS, Affine, Dim, product
-from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.graph.dims import ROWS, Affine, product
+from cervello.native.graph.dtypes import Array
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
-_I64 = np.dtype(np.int64)
-_MOST_PLACES = 1 << 16  # that constants say anew
-_PLACED = ("Identity", "Reshape", "Unsqueeze")  # leave the numbers of rows in their order
+_MOST_PLACES = 1 << 16  # elements of constants that are made
+_PLACED = ("Identity", "Reshape", "Unsqueeze")  # keep the order of row numbers
 
 
 @decomposes("GatherND")
-def _gather_nd(s: GraphBuilder) -> bool:
-    found = _operands(s)
-    if found is None or s.attribute("batch_dims", 0):
-        return False
-    data, indices, depth = found
+def _gather_nd(s: GraphBuilder) -> Results:
+    if s.attribute("batch_dims", 0):
+        return None
+    shape, depth = s.shape(0), _depth(s)
     if depth == 1:
-        s.set_outputs(s.add("Gather", s.input(0), _without_tuples(s), axis=0))
-        return True
-    flat = _flat_places(data, indices, depth)
+        return s.add("Gather", s.input(0), _without_tuples(s), axis=0)
+    flat = _flat_places(s, depth)
     if flat is not None:
-        rest = (data.shape or ())[depth:]
-        s.set_outputs(s.add("Gather", s.reshape(s.input(0), product((data.shape or ())[:depth]), *rest), s.constant(flat), axis=0))
-        return True
-    others = _behind_rows(s, data)
+        return s.add("Gather", s.reshape(s.input(0), product(shape[:depth]), *shape[depth:]), s.constant(flat), axis=0)
+    others = _behind_rows(s)
     if others is None:
-        return False
-    s.set_outputs(s.add("GatherND", s.input(0), s.add("Concat", *others, axis=-1) if len(others) > 1 else others[0], batch_dims=1))
-    return True
+        return None
+    return s.add("GatherND", s.input(0), s.add("Concat", *others, axis=-1) if len(others) > 1 else others[0], batch_dims=1)
 
 
 @decomposes("ScatterND")
-def _scatter_nd(s: GraphBuilder) -> bool:
-    found = _operands(s)
-    if found is None:
-        return False
-    data, indices, depth = found
-    shape = data.shape or ()
-    flat = _flat_places(data, indices, depth)
+def _scatter_nd(s: GraphBuilder) -> Results:
+    shape, depth = s.shape(0), _depth(s)
+    flat = _flat_places(s, depth)
     if flat is not None and s.attribute("reduction", "none") == "none":
         rest, size = shape[depth:], int(np.prod(np.array(shape[:depth], np.int64)))
         sources = np.arange(size)
         sources[flat.reshape(-1)] = size + np.arange(flat.size)  # the last of several for one place
         both = s.add("Concat", s.reshape(s.input(0), size, *rest), s.reshape(s.input(2), flat.size, *rest), axis=0)
-        s.set_outputs(s.reshape(s.add("Gather", both, s.constant(sources), axis=0), *shape))
-        return True
-    others = _behind_rows(s, data)
-    if others is None or depth != 2 or len(shape) != 2 or len(indices.shape or ()) != 2:
-        return False
-    updates = s.add("Unsqueeze", s.input(2), s.constant([1]))
-    s.set_outputs(s.add("ScatterElements", s.input(0), others[0], updates, axis=1, reduction=s.attribute("reduction", "none")))
-    return True
-
-
-def _operands(s: GraphBuilder) -> tuple[Value, Value, int] | None:
-    """Data, indices and how many of them a tuple has, where shapes are known."""
-    data, indices = s.value(0), s.value(1)
-    if data is None or indices is None or data.shape is None or not indices.shape or indices.dtype != _I64:
+        return s.reshape(s.add("Gather", both, s.constant(sources), axis=0), *shape)
+    others = _behind_rows(s)
+    if others is None or depth != 2 or len(shape) != 2 or len(s.shape(1)) != 2:
         return None
-    depth = indices.shape[-1]
-    return (data, indices, depth) if isinstance(depth, int) and 0 < depth <= len(data.shape) else None
+    updates = s.add("Unsqueeze", s.input(2), s.constant([1]))
+    return s.add("ScatterElements", s.input(0), others[0], updates, axis=1, reduction=s.attribute("reduction", "none"))
+
+
+def _depth(s: GraphBuilder) -> int:
+    """The number of indices in a tuple."""
+    depth = s.shape(1)[-1]
+    assert isinstance(depth, int)
+    return depth
 
 
 def _without_tuples(s: GraphBuilder) -> str:
     """Indices of tuples of one, without the axis of the tuples."""
-    indices = s.value(1)
-    assert indices is not None
-    if indices.constant is not None:
-        return s.constant(indices.constant[..., 0])
-    return str(s.add("Squeeze", s.input(1), s.constant([-1])))
+    indices = s.data(1)
+    return s.add("Squeeze", s.input(1), s.constant([-1])) if indices is None else s.constant(indices[..., 0])
 
 
-def _flat_places(data: Value, indices: Value, depth: int) -> Array | None:
-    """Where constant tuples lie in the first axes of the data taken as one; None where it is not known, or outside."""
-    sizes = (data.shape or ())[:depth]
-    if indices.constant is None or any(isinstance(size, Affine) for size in sizes):
+def _flat_places(s: GraphBuilder, depth: int) -> Array | None:
+    """Flat positions of constant tuples in the first `depth` axes of the data; None if they are unknown or out of range."""
+    sizes, indices = s.shape(0)[:depth], s.data(1)
+    if indices is None or any(isinstance(size, Affine) for size in sizes):
         return None
     known = np.array(sizes, np.int64)
-    if max(int(np.prod(known.astype(object))), indices.constant.size) > _MOST_PLACES:
+    if max(int(np.prod(known.astype(object))), indices.size) > _MOST_PLACES:
         return None
-    tuples = np.where(indices.constant < 0, indices.constant + known, indices.constant)
+    tuples = np.where(indices < 0, indices + known, indices)
     if np.any(tuples < 0) or np.any(tuples >= known):
         return None
     return np.asarray(tuples @ np.append(np.cumprod(known[:0:-1])[::-1], 1), np.int64)
 
 
-def _behind_rows(s: GraphBuilder, data: Value) -> list[str] | None:
-    """What the tuples hold behind the number of the row, where they begin with it and the data has rows in front."""
+def _behind_rows(s: GraphBuilder) -> list[str] | None:
+    """The parts of the tuples after the row number; None if tuples do not begin with it or the data has no leading batch axis."""
     joined = s.producers.get(s.input(1))
-    if joined is None or joined.op != "Concat" or joined.domain or len(joined.inputs) < 2 or (data.shape or ())[:1] != (ROWS,):
+    if joined is None or joined.op != "Concat" or joined.domain or len(joined.inputs) < 2 or s.shape(0)[:1] != (ROWS,):
         return None
-    rank = len((s.graph[s.input(1)]).shape or ())
+    rank = len(s.shape(1))
     if int(joined.attributes.get("axis", 0)) % rank != rank - 1:
         return None
-    first = s.graph[joined.inputs[0]].shape
-    if first is None or first != (ROWS, *(1,) * (rank - 1)) or not _row_numbers(s, joined.inputs[0]):
+    if s.graph[joined.inputs[0]].shape != (ROWS, *(1,) * (rank - 1)) or not _row_numbers(s, joined.inputs[0]):
         return None
     return list(joined.inputs[1:])
 
@@ -118,10 +97,5 @@ def _row_numbers(s: GraphBuilder, name: str) -> bool:
         node = s.producers.get(node.inputs[0])
     if node is None or node.op != "Range" or node.domain:
         return False
-    start, limit, step = (s.graph[each].data for each in node.inputs)
-    return (start is not None and limit is not None and step is not None and not _same(start, ROWS) and _same(start, 0)
-            and _same(step, 1) and _same(limit, ROWS))
-
-
-def _same(data: Array, number: Dim) -> bool:
-    return bool(data.size == 1 and data.reshape(-1)[0] == number)
+    return all((data := s.graph[each].data) is not None and data.size == 1 and data.reshape(-1)[0] == number
+               for each, number in zip(node.inputs, (0, ROWS, 1), strict=True))

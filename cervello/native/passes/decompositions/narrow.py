@@ -1,19 +1,17 @@
-"""Ops on 16-bit floats: their operands as float32, the op, and its results rounded once.
+"""Ops on 16-bit floats: operands are cast to float32, and results are rounded once.
 
-Ops that only move elements are not here; they take elements of any size.
+Ops that only move elements are not listed; their kernels take elements of any size.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from cervello.native.fallback.precision import NARROW
 from cervello.native.frontend.control_flow import RANDOM
-from cervello.native.passes.graph_builder import GraphBuilder, own
+from cervello.native.graph.dtypes import F32
+from cervello.native.passes.graph_builder import GraphBuilder, Results, applied, register_first
 
-F32 = np.dtype(np.float32)
 _OPS = (
     "Abs", "Acos", "Acosh", "Add", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention", "AveragePool", "BatchNormalization",
     "Bernoulli", "Ceil", "Celu", "Clip", "Conv", "ConvTranspose", "Cos", "Cosh", "CumSum", "Div", "Einsum", "Elu", "Equal", "Erf", "Exp",
@@ -26,14 +24,14 @@ _OPS = (
     "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "TopK", "Upsample")
 
 
-def _widened(s: GraphBuilder) -> bool:
+def _widened(s: GraphBuilder) -> Results:
     results = [s.graph.get(name) for name in s.node.outputs]
     kinds = [None if value is None else value.dtype for value in results]
     drawn = s.node.op in RANDOM
     if not any(value is not None and value.dtype in NARROW for value in s.values) and not (drawn and kinds[0] in NARROW):
-        return False
+        return None
     if any(name and kind is None for name, kind in zip(s.node.outputs, kinds, strict=True)):
-        return False
+        return None
     operands = []
     for name, value in zip(s.node.inputs, s.values, strict=True):
         operands.append(s.add("Cast", name, to=F32) if value is not None and value.dtype in NARROW else name)
@@ -44,9 +42,9 @@ def _widened(s: GraphBuilder) -> bool:
     names = [made] if len(s.node.outputs) == 1 else made
     own_results = tuple(name if given else "" for name, given in zip(names, s.node.outputs, strict=True))
     s.nodes[-1] = replace(s.nodes[-1], outputs=own_results, opset=s.node.opset, index=s.node.index if drawn else s.nodes[-1].index)
-    s.set_outputs(*(s.add("Cast", name, to=kind) if kind in NARROW else name for name, kind in zip(own_results, kinds, strict=True)))
-    return True
+    return tuple(s.add("Cast", name, to=kind) if kind in NARROW else name for name, kind in zip(own_results, kinds, strict=True))
 
 
+_DECOMPOSITION = applied(_widened)
 for _op in _OPS:
-    own("", _op, _widened)
+    register_first("", _op, _DECOMPOSITION)

@@ -1,5 +1,5 @@
-"""LSTM, GRU and RNN in the forms that have no kernel, step by step: other activations, clip, peepholes, sequence lengths, layout 1, coupled
-gates. Source: ONNX operator specification, opset 22; its reference implementation ignores activations, clip and lengths.
+"""Unrolls forms of LSTM, GRU and RNN that have no kernel: other activations, clip, peepholes, sequence lengths, layout 1, coupled gates.
+ Source: ONNX operator specification, opset 22; its reference implementation ignores activations, clip and lengths.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.graph.dtypes import F32, I64, Array
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-F32 = np.dtype(np.float32)
-Array = np.ndarray[Any, Any]
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 _MOST_STEPS = 64  # each is a dozen nodes
-# Activations with the attributes they take from activation_alpha and activation_beta, and what those are unless told.
-_ACTIVATIONS: dict[str, tuple[tuple[str, float | None], ...]] = {
+# Activations with the parameters that they take from activation_alpha and activation_beta, and their defaults.
+_ACTIVATIONS: dict[str, tuple[tuple[str, float], ...]] = {
     "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (), "Affine": (("alpha", 1.0), ("beta", 0.0)),
     "LeakyRelu": (("alpha", 0.01),), "ThresholdedRelu": (("alpha", 1.0),), "ScaledTanh": (("alpha", 1.0), ("beta", 1.0)),
     "HardSigmoid": (("alpha", 0.2), ("beta", 0.5)), "Elu": (("alpha", 1.0),)}
@@ -25,131 +24,125 @@ _ACTIVATIONS: dict[str, tuple[tuple[str, float | None], ...]] = {
 class _Cell:
     """One direction of a layer."""
 
-    def __init__(self, s: GraphBuilder, direction: int, activations: list[Any], clip: float):
-        w, r = (s.value(i).constant[direction].astype(F32) for i in (1, 2))  # type: ignore[union-attr,index]
-        self.s, self.hidden, self.activations, self.clip = s, r.shape[-1], activations, clip
-        gates = w.shape[0] // self.hidden
-        bias = np.zeros(2 * gates * self.hidden, F32)
-        if s.input(3):
-            bias = s.value(3).constant[direction].astype(F32)  # type: ignore[union-attr,index]
-        self.w_bias, self.r_bias = bias[:gates * self.hidden].copy(), bias[gates * self.hidden:].copy()
+    def __init__(self, s: GraphBuilder, direction: int, activations: list[tuple[str, dict[str, Any]]]):
+        self.s, self.activations = s, activations
+        self.clip = float(s.attribute("clip", 0.0) or 0.0)
+        w, r, bias, self.peepholes = (None if (data := s.data(i)) is None else data[direction].astype(F32) for i in (1, 2, 3, 7))
+        assert w is not None
+        assert r is not None
         self.w, self.r = w, r
+        n_rows, self.hidden = r.shape
+        self.w_bias, self.r_bias = np.split(np.zeros(2 * n_rows, F32) if bias is None else bias, 2)
 
     def gate(self, index: int) -> slice:
         return slice(index * self.hidden, (index + 1) * self.hidden)
 
-    def product(self, x: str, weights: Array, bias: Array | None = None) -> str:
-        y = self.s.add("MatMul", x, self.s.constant(weights.T, F32))
-        return y if bias is None else str(self.s.add("Add", y, self.s.constant(bias, F32)))
+    def number(self, value: Any) -> str:
+        return self.s.constant(value, F32)
 
-    def active(self, which: int, x: str) -> str:
-        if self.clip:
-            x = self.s.add("Clip", x, self.s.constant(-self.clip, F32), self.s.constant(self.clip, F32))
+    def sum(self, a: str, b: str) -> str:
+        return self.s.add("Add", a, b)
+
+    def times(self, a: str, b: str) -> str:
+        return self.s.add("Mul", a, b)
+
+    def product(self, x: str, weights: Array, bias: Array | None = None) -> str:
+        y = self.s.add("MatMul", x, self.number(weights.T))
+        return y if bias is None else self.sum(y, self.number(bias))
+
+    def before_gate(self, x: str, h: str, g: slice) -> str:
+        """The input of a gate: x W + h R + both biases."""
+        return self.sum(self.product(x, self.w[g], self.w_bias[g] + self.r_bias[g]), self.product(h, self.r[g]))
+
+    def active(self, which: int, x: str, clipped: bool = True) -> str:
+        if self.clip and clipped:
+            x = self.s.add("Clip", x, self.number(-self.clip), self.number(self.clip))
         kind, parameters = self.activations[which]
         if kind == "Affine":
-            return str(self.s.add("Add", self.s.add("Mul", x, self.s.constant(parameters["alpha"], F32)), self.s.constant(
-                parameters["beta"], F32)))
+            return self.sum(self.times(x, self.number(parameters["alpha"])), self.number(parameters["beta"]))
         if kind == "ScaledTanh":
-            inner = self.s.add("Tanh", self.s.add("Mul", x, self.s.constant(parameters["beta"], F32)))
-            return str(self.s.add("Mul", inner, self.s.constant(parameters["alpha"], F32)))
+            return self.times(self.s.add("Tanh", self.times(x, self.number(parameters["beta"]))), self.number(parameters["alpha"]))
         return str(self.s.add(kind, x, **parameters))
 
-    def lstm(self, x: str, h: str, c: str, peepholes: Array | None) -> tuple[str, str]:
-        def raw(index: int, state: str = "", peephole: int = 0) -> str:
-            g = self.gate(index)
-            total = self.s.add("Add", self.product(x, self.w[g], self.w_bias[g] + self.r_bias[g]), self.product(h, self.r[g]))
-            if peepholes is not None and state:
-                total = self.s.add("Add", total, self.s.add("Mul", state, self.s.constant(peepholes[self.gate(peephole)], F32)))
-            return str(total)
+    def lstm(self, x: str, h: str, c: str) -> tuple[str, str]:
+        def gate(index: int, state: str, peephole: int) -> str:
+            total = self.before_gate(x, h, self.gate(index))
+            if self.peepholes is not None:
+                total = self.sum(total, self.times(state, self.number(self.peepholes[self.gate(peephole)])))
+            return self.active(0, total)
 
-        i = self.active(0, raw(0, c, 0))
-        f = self.s.add("Sub", self.s.constant(1.0, F32), i) if self.s.attribute("input_forget", 0) else self.active(0, raw(2, c, 2))
-        fresh = self.s.add("Add", self.s.add("Mul", f, c), self.s.add("Mul", i, self.active(1, raw(3))))
-        o = self.active(0, raw(1, fresh, 1))
-        kept, self.clip = self.clip, 0.0  # clip is for what enters the gates
-        shown = self.s.add("Mul", o, self.active(2, fresh))
-        self.clip = kept
-        return str(shown), str(fresh)
+        i = gate(0, c, 0)
+        f = self.s.add("Sub", self.number(1.0), i) if self.s.attribute("input_forget", 0) else gate(2, c, 2)
+        fresh = self.sum(self.times(f, c), self.times(i, self.active(1, self.before_gate(x, h, self.gate(3)))))
+        o = gate(1, fresh, 1)
+        return self.times(o, self.active(2, fresh, clipped=False)), fresh
 
     def gru(self, x: str, h: str) -> str:
-        z, r = (self.active(0, self.s.add("Add", self.product(x, self.w[g], self.w_bias[g] + self.r_bias[g]), self.product(h, self.r[g])))
-                for g in (self.gate(0), self.gate(1)))
+        z, r = (self.active(0, self.before_gate(x, h, self.gate(index))) for index in (0, 1))
         g = self.gate(2)
         if self.s.attribute("linear_before_reset", 0):
-            again = self.s.add("Mul", r, self.product(h, self.r[g], self.r_bias[g]))
-            new = self.active(1, self.s.add("Add", self.product(x, self.w[g], self.w_bias[g]), again))
+            again = self.times(r, self.product(h, self.r[g], self.r_bias[g]))
         else:
-            again = self.product(self.s.add("Mul", r, h), self.r[g], self.r_bias[g])
-            new = self.active(1, self.s.add("Add", self.product(x, self.w[g], self.w_bias[g]), again))
-        kept = self.s.add("Mul", self.s.add("Sub", self.s.constant(1.0, F32), z), new)
-        return str(self.s.add("Add", kept, self.s.add("Mul", z, h)))
+            again = self.product(self.times(r, h), self.r[g], self.r_bias[g])
+        new = self.active(1, self.sum(self.product(x, self.w[g], self.w_bias[g]), again))
+        return self.sum(self.times(self.s.add("Sub", self.number(1.0), z), new), self.times(z, h))
 
     def rnn(self, x: str, h: str) -> str:
-        return self.active(0, self.s.add("Add", self.product(x, self.w, self.w_bias + self.r_bias), self.product(h, self.r)))
+        return self.active(0, self.before_gate(x, h, slice(None)))
 
 
-def _activations(s: GraphBuilder, directions: int) -> list[list[tuple[str, dict[str, float]]]] | None:
-    """By direction, the activations and their attributes."""
+def _activations(s: GraphBuilder, directions: int) -> list[list[tuple[str, dict[str, Any]]]] | None:
+    """Activations and their parameters, by direction; None if one is not supported."""
     defaults = _DEFAULTS[s.node.op]
-    named = list(s.attribute("activations") or defaults * directions)
-    alphas, betas = list(s.attribute("activation_alpha") or ()), list(s.attribute("activation_beta") or ())
+    given = {name: list(s.attribute(f"activation_{name}") or ()) for name in ("alpha", "beta")}
     found = []
-    for name in named:
+    for name in s.attribute("activations") or defaults * directions:
         kind = next((known for known in _ACTIVATIONS if known.lower() == str(name).lower()), None)
         if kind is None:
             return None
-        parameters: dict[str, float] = {}
-        for attribute, default in _ACTIVATIONS[kind]:
-            given = alphas if attribute == "alpha" else betas
-            parameters[attribute] = given.pop(0) if given else default  # type: ignore[assignment]
-        found.append((kind, parameters))
-    each = len(defaults)
-    return [found[d * each:(d + 1) * each] for d in range(directions)] if len(found) == each * directions else None
+        found.append((kind, {each: given[each].pop(0) if given[each] else default for each, default in _ACTIVATIONS[kind]}))
+    n = len(defaults)
+    return [found[d * n:(d + 1) * n] for d in range(directions)]
 
 
 def _has_kernel(s: GraphBuilder) -> bool:
     """Whether a compiled kernel runs the layer as it is."""
     defaults = _DEFAULTS[s.node.op]
-    activations = tuple(s.attribute("activations") or ())
-    usual = not activations or activations in (defaults, defaults * 2)
+    usual = tuple(s.attribute("activations") or ()) in ((), defaults, defaults * 2)
     odd = s.attribute("clip") or s.attribute("layout", 0) or s.attribute("input_forget", 0) or s.input(4) or s.input(7)
     return s.node.op != "RNN" and usual and not odd
 
 
 @decomposes("LSTM", "GRU", "RNN")
-def _recurrent(s: GraphBuilder) -> bool:
-    x, w, r = (s.value(i) for i in range(3))
-    if _has_kernel(s) or x is None or x.dtype != F32 or w is None or w.constant is None or r is None or r.constant is None:
-        return False
-    if any(s.input(i) and s.value(i).constant is None for i in (3, 7)):  # type: ignore[union-attr]
-        return False
+def _recurrent(s: GraphBuilder) -> Results:
+    recurrent = s.data(2)
+    if _has_kernel(s) or s.dtype(0) != F32 or s.data(1) is None or recurrent is None or any(
+            s.input(i) and s.data(i) is None for i in (3, 7)):
+        return None
     flat = bool(s.attribute("layout", 0))
-    shape = x.shape or ()
-    steps, rows = (shape[1], shape[0]) if flat else (shape[0], shape[1])
+    steps, rows = s.shape(0)[1::-1] if flat else s.shape(0)[:2]
     direction = s.attribute("direction", "forward")
     directions = 2 if direction == "bidirectional" else 1
     activations = _activations(s, directions)
     if isinstance(steps, Affine) or steps > _MOST_STEPS or activations is None or (s.input(4) and direction != "forward"):
-        return False
-    hidden = int(r.constant.shape[-1])
+        return None
     whole = s.transpose(s.input(0), 1, 0, 2) if flat else s.input(0)
     moments = [s.add("Squeeze", s.add("Slice", whole, s.constant([t]), s.constant([t + 1]), s.constant([0])), s.constant([0]))
-               for t in range(int(steps))]
+               for t in range(steps)]
     lengths = s.add("Unsqueeze", s.input(4), s.constant([1])) if s.input(4) else ""
-    if lengths and s.value(4).dtype != np.dtype(np.int64):  # type: ignore[union-attr]
-        lengths = s.add("Cast", lengths, to=np.dtype(np.int64))
+    if lengths and s.dtype(4) != I64:
+        lengths = s.add("Cast", lengths, to=I64)
     sequences, last_h, last_c = [], [], []
-    zeros = s.constant(np.array([rows, hidden], object), object)
+    zeros = s.constant(np.array([rows, recurrent.shape[-1]], object), object)
     for d in range(directions):
-        cell = _Cell(s, d, activations[d], float(s.attribute("clip", 0.0) or 0.0))
+        cell = _Cell(s, d, activations[d])
         h, c = (_start(s, index, d, flat, zeros) for index in (5, 6))
-        peepholes = s.value(7).constant[d].astype(F32) if s.input(7) else None  # type: ignore[union-attr,index]
-        shown: list[str] = [""] * int(steps)
+        shown: list[str] = [""] * steps
         backwards = direction == "reverse" or d == 1
-        for t in (range(int(steps) - 1, -1, -1) if backwards else range(int(steps))):
+        for t in reversed(range(steps)) if backwards else range(steps):
             before = h, c
             if s.node.op == "LSTM":
-                h, c = cell.lstm(moments[t], h, c, peepholes)
+                h, c = cell.lstm(moments[t], h, c)
             else:
                 h = cell.gru(moments[t], h) if s.node.op == "GRU" else cell.rnn(moments[t], h)
             shown[t] = h
@@ -166,15 +159,14 @@ def _recurrent(s: GraphBuilder) -> bool:
                    for parts, axis in ((sequences, 1), (last_h, 0), (last_c, 0)))
     if flat:
         y, y_h, y_c = s.transpose(y, 2, 0, 1, 3), s.transpose(y_h, 1, 0, 2), s.transpose(y_c, 1, 0, 2)
-    s.set_outputs(y, y_h, *([y_c] if s.node.op == "LSTM" else []))
-    return True
+    return y, y_h, *([y_c] if s.node.op == "LSTM" else [])
 
 
 def _start(s: GraphBuilder, index: int, direction: int, flat: bool, zeros: str) -> str:
     """An initial state [rows, hidden]; zeros where none is given."""
     name = s.input(index) if s.node.op == "LSTM" or index == 5 else ""
     if not name:
-        return str(s.add("ConstantOfShape", zeros, value=np.zeros(1, F32)))
+        return s.add("ConstantOfShape", zeros, value=np.zeros(1, F32))
     axis = 1 if flat else 0
     part = s.add("Slice", name, s.constant([direction]), s.constant([direction + 1]), s.constant([axis]))
-    return str(s.add("Squeeze", part, s.constant([axis])))
+    return s.add("Squeeze", part, s.constant([axis]))

@@ -1,84 +1,71 @@
-"""Products of rows with a stack of weights, one matrix for each agent or member of an ensemble, and with a vector that all rows share;
-Gemm whose weights are on the left.
+"""Products of rows with a stack of weight matrices (one per agent or ensemble member) or with a shared vector; Gemm with its weights on the
+left.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from cervello.native.graph.dims import Affine, Dim
-from cervello.native.graph.values import Value
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.graph.dims import Affine, Shape
+from cervello.native.graph.dtypes import F32, Array
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-_F32 = np.dtype(np.float32)
-_MOST = 256  # matrices of a stack, each of which becomes a product of its own
+_MOST = 256  # matrices of a stack; each becomes a separate product
 
 
 @decomposes("MatMul")
-def _matmul(s: GraphBuilder) -> bool:
-    a, b = s.value(0), s.value(1)
-    if a is None or b is None or a.shape is None or b.shape is None or a.dtype != _F32 or b.dtype != _F32 or len(a.shape) < 2:
-        return False
-    if len(b.shape) == 1 and b.constant is None and isinstance(a.shape[-2], Affine) and b.from_input:
-        s.set_outputs(s.add("ReduceSum", s.add("Mul", s.input(0), s.input(1)), s.constant([-1]), keepdims=0))
-        return True
-    if b.constant is None or len(b.shape) < 3 or any(isinstance(size, Affine) for size in a.shape[-1:]):
-        return False
-    if isinstance(a.shape[-2], Affine) and not any(isinstance(size, Affine) for size in a.shape[:-2]):
-        result, lead = _by_matrix(s, s.input(0), a.shape, b.constant)
-        if result:
-            s.set_outputs(s.reshape(result, *lead, a.shape[-2], b.shape[-1]))
-        return bool(result)
-    return _single_rows(s, a, b)
+def _matmul(s: GraphBuilder) -> Results:
+    a, b, matrices, value = s.shape(0), s.shape(1), s.data(1), s.value(1)
+    if s.dtype(0) != F32 or s.dtype(1) != F32 or len(a) < 2:
+        return None
+    if len(b) == 1 and matrices is None and isinstance(a[-2], Affine) and value is not None and value.from_input:
+        return s.add("ReduceSum", s.add("Mul", s.input(0), s.input(1)), s.constant([-1]), keepdims=0)
+    if matrices is None or len(b) < 3 or isinstance(a[-1], Affine):
+        return None
+    if not isinstance(a[-2], Affine) or any(isinstance(size, Affine) for size in a[:-2]):
+        return _single_rows(s, a, matrices)
+    found = _by_matrix(s, s.input(0), a, matrices)
+    return None if found is None else s.reshape(found[0], *found[1], a[-2], b[-1])
 
 
-def _single_rows(s: GraphBuilder, a: Value, b: Value) -> bool:
+def _single_rows(s: GraphBuilder, a: Shape, matrices: Array) -> Results:
     """[N, stack…, 1, K] with [stack…, K, width]: the rows of the batch go through each matrix together."""
-    assert a.shape is not None
-    assert b.constant is not None
-    lead = b.constant.shape[:-2]
-    if not isinstance(a.shape[0], Affine) or a.shape[1:-1] != (*lead, 1):
-        return False
-    count, k = int(np.prod(lead)), a.shape[-1]
-    turned = s.transpose(s.reshape(s.input(0), a.shape[0], count, k), 1, 0, 2)
-    result, _ = _by_matrix(s, turned, (count, a.shape[0], k), b.constant.reshape(count, *b.constant.shape[-2:]))
-    if result:
-        s.set_outputs(s.reshape(s.transpose(result, 1, 0, 2), a.shape[0], *lead, 1, b.constant.shape[-1]))
-    return bool(result)
+    lead, count, k = matrices.shape[:-2], int(np.prod(matrices.shape[:-2])), a[-1]
+    if not isinstance(a[0], Affine) or a[1:-1] != (*lead, 1):
+        return None
+    stack_first = s.transpose(s.reshape(s.input(0), a[0], count, k), 1, 0, 2)
+    found = _by_matrix(s, stack_first, (count, a[0], k), matrices.reshape(count, *matrices.shape[-2:]))
+    return None if found is None else s.reshape(s.transpose(found[0], 1, 0, 2), a[0], *lead, 1, matrices.shape[-1])
 
 
-def _by_matrix(s: GraphBuilder, a: str, shape: tuple[Dim, ...], weights: Any) -> tuple[str, tuple[int, ...]]:
-    """Products [stack, rows, width] of `a` [stack…, rows, K] with each matrix, and the sizes of the stack; "" where they are too many."""
+def _by_matrix(s: GraphBuilder, a: str, shape: Shape, weights: Array) -> tuple[str, tuple[int, ...]] | None:
+    """Products [stack, rows, width] of `a` [stack…, rows, K] with each matrix, and the sizes of the stack; None where they are too many."""
     sizes = tuple(int(size) for size in shape[:-2] if not isinstance(size, Affine))
     try:
         lead = np.broadcast_shapes(sizes, weights.shape[:-2])
     except ValueError:
-        return "", ()  # the rule of the product says what does not fit
+        return None  # the shape rule of MatMul raises the error
     if not 0 < int(np.prod(lead)) <= _MOST:
-        return "", ()
+        return None
     own = np.broadcast_to(np.arange(int(np.prod(sizes))).reshape(sizes), lead).reshape(-1)
     matrices = np.broadcast_to(weights, (*lead, *weights.shape[-2:])).reshape(-1, *weights.shape[-2:])
     flat = s.reshape(a, int(np.prod(sizes)), *shape[-2:])
     parts = []
     for place, matrix in zip(own.tolist(), matrices, strict=True):
         row = s.add("Gather", flat, s.constant(place), axis=0)
-        parts.append(s.add("Unsqueeze", s.add("MatMul", row, s.constant(matrix, _F32)), s.constant([0])))
-    return (str(s.add("Concat", *parts, axis=0)) if len(parts) > 1 else parts[0]), tuple(lead)
+        parts.append(s.add("Unsqueeze", s.add("MatMul", row, s.constant(matrix, F32)), s.constant([0])))
+    return (s.add("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]), tuple(lead)
 
 
 @decomposes("Gemm")
-def _gemm(s: GraphBuilder) -> bool:
+def _gemm(s: GraphBuilder) -> Results:
     """W·X as the transpose of Xᵀ·Wᵀ, where rows of X go through the weights together."""
-    a, b = s.value(0), s.value(1)
-    if a is None or b is None or a.constant is None or b.constant is not None or a.dtype != _F32 or b.dtype != _F32:
-        return False
+    if s.data(0) is None or s.data(1) is not None or s.dtype(0) != F32 or s.dtype(1) != F32:
+        return None
     rows, beta = s.input(1) if s.attribute("transB", 0) else s.transpose(s.input(1), 1, 0), s.attribute("beta", 1.0)
     product = s.add("Gemm", rows, s.input(0), alpha=s.attribute("alpha", 1.0), transB=int(not s.attribute("transA", 0)))
     y = s.transpose(product, 1, 0)
     if s.input(2) and beta:
-        c = s.input(2) if beta == 1 else s.add("Mul", s.input(2), s.constant(beta, _F32))
+        c = s.input(2) if beta == 1 else s.add("Mul", s.input(2), s.constant(beta, F32))
         y = s.add("Add", y, c)
-    s.set_outputs(y)
-    return True
+    return y

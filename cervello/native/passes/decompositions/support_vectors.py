@@ -1,4 +1,4 @@
-"""Support vector machines, as scikit-learn's exporter writes them: kernels of rows and support vectors, then a product.
+"""Support vector machines of scikit-learn's exporter: kernels of rows and support vectors, then a product.
 
 The coefficients of every pair of classes are the columns of one matrix; a linear kernel is part of it. Source: ONNX operator
 specification, ai.onnx.ml, SVMRegressor-1 and SVMClassifier-1, by their reference. Where the reference and onnxruntime differ, labels are
@@ -8,69 +8,60 @@ onnxruntime's (the class with most pairs, the first of equals) and `post_transfo
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from cervello.native.frontend.trees import ML
 from cervello.native.graph.budget import current
-from cervello.native.graph.dims import Affine
+from cervello.native.graph.dtypes import F32, F64, Array
 from cervello.native.passes.decompositions.traditional import both_scores, features, top_label, transformed
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-Array = np.ndarray[Any, Any]
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-_LEAST = 1e-7  # what a pair's probability is at least, and at most 1 less it
+_LEAST = 1e-7  # a pair's probability is within [this, 1 − this]
 
 
 def _similarities(s: GraphBuilder, vectors: Array) -> str:
-    """The kernel of every row and every support vector [vectors, features], but for a linear one: [rows, vectors]."""
+    """[rows, vectors]: the non-linear kernel of each row and each support vector [vectors, features]."""
     gamma, offset, degree = s.attribute("kernel_params") or (0.0, 0.0, 0.0)
     kind, x = s.attribute("kernel_type"), features(s)
     if kind == "RBF":  # by differences: the lengths of vectors far from 0 would cancel
         apart = s.add("Sub", s.add("Unsqueeze", x, s.constant([2])), s.constant(vectors.T, F32))
         squares = s.add("ReduceSumSquare", apart, s.constant([1]), keepdims=0)
-        return str(s.add("Exp", s.add("Mul", squares, s.constant(-gamma, F32))))
+        return s.add("Exp", s.add("Mul", squares, s.constant(-gamma, F32)))
     products = s.add("Gemm", x, s.constant(gamma * vectors.T.astype(F64), F32), s.constant(offset, F32))
     if kind == "SIGMOID":
-        return str(s.add("Tanh", products))
+        return s.add("Tanh", products)
     if degree in (1, 2, 3):
         power = products
         for _ in range(int(degree) - 1):
             power = s.add("Mul", power, products)
-        return str(power)
-    return str(s.add("Pow", products, s.constant(degree, F32)))
+        return power
+    return s.add("Pow", products, s.constant(degree, F32))
 
 
 def _weighted(s: GraphBuilder, vectors: Array, weights: Array) -> str:
     """[rows, scores]: the kernels weighted by [vectors, scores], `rho` added."""
     rho = s.constant(s.attribute("rho")[:weights.shape[1]], F32)
     if s.attribute("kernel_type", "LINEAR") == "LINEAR":
-        return str(s.add("Gemm", features(s), s.constant(vectors.T.astype(F64) @ weights, F32), rho))
-    return str(s.add("Gemm", _similarities(s, vectors), s.constant(weights, F32), rho))
+        return s.add("Gemm", features(s), s.constant(vectors.T.astype(F64) @ weights, F32), rho)
+    return s.add("Gemm", _similarities(s, vectors), s.constant(weights, F32), rho)
 
 
 @decomposes("SVMRegressor", domain=ML)
-def _regressor(s: GraphBuilder) -> bool:
+def _regressor(s: GraphBuilder) -> Results:
     count, weights = s.attribute("n_supports", 0), np.array(s.attribute("coefficients"), F64)
     if count:
         score = _weighted(s, np.array(s.attribute("support_vectors"), F32).reshape(count, -1), weights.reshape(count, 1))
     else:
-        score = str(s.add("Gemm", features(s), s.constant(weights.reshape(-1, 1), F32), s.constant(s.attribute("rho")[:1], F32)))
+        score = s.add("Gemm", features(s), s.constant(weights.reshape(-1, 1), F32), s.constant(s.attribute("rho")[:1], F32))
     if s.attribute("one_class", 0):
         one = s.constant(1, F32)
         score = s.add("Where", s.add("Greater", score, s.constant(0, F32)), one, s.constant(-1, F32))
-    s.set_outputs(transformed(s, score, s.attribute("post_transform", "NONE")))
-    return True
+    return transformed(s, score, s.attribute("post_transform", "NONE"))
 
 
 @decomposes("SVMClassifier", domain=ML)
-def _classifier(s: GraphBuilder) -> bool:
-    x = s.value(0)
-    assert x is not None
-    assert x.shape is not None
-    if isinstance(x.shape[-1], Affine):
-        return False
+def _classifier(s: GraphBuilder) -> Results:
     labels, counts = s.attribute("classlabels_ints"), s.attribute("vectors_per_class")
     kind, n_vectors = s.attribute("post_transform", "NONE"), sum(counts)
     pairs = list(combinations(range(len(labels)), 2))
@@ -87,22 +78,21 @@ def _classifier(s: GraphBuilder) -> bool:
         scores = _probabilities(s, scores)
     elif len(pairs) == 1:
         scores = both_scores(s, scores, kind == "PROBIT")
-    s.set_outputs(label, transformed(s, scores, kind))
-    return True
+    return label, transformed(s, scores, kind)
 
 
 def _votes(s: GraphBuilder, scores: str, pairs: list[tuple[int, int]], n_classes: int) -> str:
-    """How many pairs each class wins: the first of a pair where its score is above 0, else the second."""
+    """The number of pairs that each class wins: the first class of a pair if its score is above 0, else the second."""
     wins, base = np.zeros((len(pairs), n_classes)), np.zeros(n_classes)
     for row, (i, j) in enumerate(pairs):
         wins[row, i], wins[row, j] = 1, -1
         base[j] += 1
     first = s.add("Cast", s.add("Greater", scores, s.constant(0, F32)), to=F32)
-    return str(s.add("Gemm", first, s.constant(wins, F32), s.constant(base, F32)))
+    return s.add("Gemm", first, s.constant(wins, F32), s.constant(base, F32))
 
 
 def _probabilities(s: GraphBuilder, scores: str) -> str:
-    """Of classes, from scores of pairs: 1 - 1 / (1 + exp(-(a score + b))) for each, coupled."""
+    """Class probabilities: 1 − 1 / (1 + exp(−(a · score + b))) of each pair, coupled."""
     a, b = (s.constant(-np.array(s.attribute(name), F64), F32) for name in ("prob_a", "prob_b"))
     pairs = s.add("Sigmoid", s.add("Add", s.add("Mul", scores, a), b))
-    return str(s.add("PairwiseCoupling", s.add("Clip", pairs, s.constant(_LEAST, F32), s.constant(1 - _LEAST, F32))))
+    return s.add("PairwiseCoupling", s.add("Clip", pairs, s.constant(_LEAST, F32), s.constant(1 - _LEAST, F32)))

@@ -1,4 +1,4 @@
-"""Ensembles of trees: one node walks through them, others transform its scores and choose a label.
+"""Tree ensembles: one node evaluates the trees, others transform its scores and choose a label.
 
 Source: ONNX operator specification, ai.onnx.ml, TreeEnsembleRegressor-5, TreeEnsembleClassifier-5, TreeEnsemble-5. Where it leaves open
 what a classifier of two classes with votes for one gives, the score without a transform is onnxruntime's, and the label is that of the
@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from cervello.native.frontend.trees import FOREST, ML
+from cervello.native.graph.dtypes import F32, F64
 from cervello.native.graph.forest import Forest
 from cervello.native.passes.decompositions.traditional import (
     as_type,
@@ -22,9 +21,7 @@ from cervello.native.passes.decompositions.traditional import (
     top_label,
     transformed,
 )
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
-
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
 
 def _trees(s: GraphBuilder, forest: Forest, base: Any, dtype: Any = F32) -> str:
@@ -33,28 +30,23 @@ def _trees(s: GraphBuilder, forest: Forest, base: Any, dtype: Any = F32) -> str:
 
 
 @decomposes("TreeEnsembleRegressor", domain=ML)
-def _regressor(s: GraphBuilder) -> bool:
-    s.set_outputs(transformed(s, _trees(s, s.attribute(FOREST), s.attribute("base")), s.attribute("transform")))
-    return True
+def _regressor(s: GraphBuilder) -> Results:
+    return transformed(s, _trees(s, s.attribute(FOREST), s.attribute("base")), s.attribute("transform"))
 
 
 @decomposes("TreeEnsemble", domain=ML)
-def _ensemble(s: GraphBuilder) -> bool:
-    x = s.value(0)
-    assert x is not None
-    dtype = F64 if x.dtype == F64 else F32
+def _ensemble(s: GraphBuilder) -> Results:
+    dtype = F64 if s.dtype(0) == F64 else F32
     scores = transformed(s, _trees(s, s.attribute(FOREST), (), dtype), s.attribute("transform"))
-    s.set_outputs(as_type(s, scores, dtype, x.dtype))
-    return True
+    return as_type(s, scores, dtype, s.dtype(0))
 
 
 @decomposes("TreeEnsembleClassifier", domain=ML)
-def _classifier(s: GraphBuilder) -> bool:
+def _classifier(s: GraphBuilder) -> Results:
     forest, base, kind, labels = s.attribute(FOREST), s.attribute("base"), s.attribute("transform"), s.attribute("labels")
     if len(labels) > 2 or forest.single is None:
         scores = _trees(s, forest, base if len(base) != 1 else (0.0, *base))
-        s.set_outputs(top_label(s, scores, labels), transformed(s, scores, kind))
-        return True
+        return top_label(s, scores, labels), transformed(s, scores, kind)
     # Two classes with votes for one of them: they are for the second class, whose score decides.
     probability = kind in ("NONE", "PROBIT") and not bool((forest.values < 0).any())
     above = 0.5 if probability else 0.0
@@ -64,5 +56,4 @@ def _classifier(s: GraphBuilder) -> bool:
     else:
         scores = _trees(s, forest, base if len(base) != 1 else (0.0, *base))
         label = positive_label(s, s.add("Slice", scores, *(s.constant([i]) for i in (1, 2, 1))), labels, above)
-    s.set_outputs(label, transformed(s, scores, kind))
-    return True
+    return label, transformed(s, scores, kind)

@@ -1,7 +1,7 @@
-"""Windows over three spatial axes: convolutions and poolings of pictures, with the depth folded away.
+"""Convolutions and poolings over three spatial axes, decomposed into two-dimensional ones.
 
-A convolution takes the depths under a window as channels of a picture, each depth of the result as a picture of its own. A pooling is one
-of pictures, then one along the depth: the largest of the largest, the mean of means over equally many.
+A convolution treats the depths under a window as channels of a picture, and each depth of the result as a separate picture. A pooling first
+pools pictures, then the depth: a maximum of maxima, or a mean of means over equally many elements.
 Source: ONNX operator specification, Conv-22, MaxPool-22, AveragePool-22.
 """
 
@@ -9,36 +9,31 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cervello.native.graph.dims import Affine, Dim, product
+from cervello.native.graph.dtypes import F32
 from cervello.native.graph.windows import Window, geometry
-from cervello.native.passes.graph_builder import GraphBuilder, decomposes
+from cervello.native.passes.graph_builder import GraphBuilder, Results, decomposes
 
-F32 = np.dtype(np.float32)
 _SWAPPED = (0, 2, 1, 3, 4)  # depth and channels
 
 
 def _volume(s: GraphBuilder, kernel: tuple[int, ...] | None = None) -> tuple[Dim, int, Window] | None:
-    """Images, channels and the windows over float32 volumes; None where they are none."""
-    x = s.value(0)
-    if x is None or x.shape is None or x.dtype != F32 or len(x.shape) != 5 or any(isinstance(size, Affine) for size in x.shape[1:]):
+    """Images, channels and windows of a float32 volume; None if the input is not one."""
+    shape = s.shape(0)
+    if s.dtype(0) != F32 or len(shape) != 5 or any(isinstance(size, Affine) for size in shape[1:]):
         return None
-    _, channels, *sizes = x.shape
-    return x.shape[0], int(channels), geometry(s.node, tuple(int(size) for size in sizes), kernel)  # type: ignore[arg-type]
+    channels, *sizes = (int(size) for size in shape[1:])  # type: ignore[arg-type]
+    return shape[0], channels, geometry(s.node, tuple(sizes), kernel)
 
 
 @decomposes("Conv")
-def _conv(s: GraphBuilder) -> bool:
-    w = s.value(1)
-    if w is None or w.constant is None or w.constant.ndim != 5 or w.dtype != F32:
-        return False
-    found = _volume(s, w.constant.shape[2:])
-    groups = s.attribute("group", 1)
-    if found is None or found[1] != w.constant.shape[1] * groups:
-        return False
+def _conv(s: GraphBuilder) -> Results:
+    w = s.data(1)
+    if w is None or w.ndim != 5 or w.dtype != F32 or (found := _volume(s, w.shape[2:])) is None:
+        return None
     images, channels, window = found
-    filters, own, deep, *flat = w.constant.shape
+    groups = s.attribute("group", 1)
+    filters, own, deep, *flat = w.shape
     depths, (height, width) = window.outputs[0], window.sizes[1:]
     front = s.transpose(s.input(0), *_SWAPPED)
     if window.pads[0] or window.ends[0]:
@@ -50,10 +45,9 @@ def _conv(s: GraphBuilder) -> bool:
         taps.append(s.reshape(some, 0, 0, groups, own, height, width))
     joined = s.add("Concat", *taps, axis=3) if deep > 1 else taps[0]
     pictures = s.reshape(joined, product((images, depths)), channels * deep, height, width)
-    weights = s.constant(w.constant.transpose(0, 2, 1, 3, 4).reshape(filters, deep * own, *flat), F32)
+    weights = s.constant(w.transpose(0, 2, 1, 3, 4).reshape(filters, deep * own, *flat), F32)
     y = s.add("Conv", pictures, weights, *([s.input(2)] if s.input(2) else []), group=groups, kernel_shape=tuple(flat), **_flat(window))
-    s.set_outputs(s.transpose(s.reshape(y, images, depths, filters, *window.outputs[1:]), *_SWAPPED))
-    return True
+    return s.transpose(s.reshape(y, images, depths, filters, *window.outputs[1:]), *_SWAPPED)
 
 
 def _flat(window: Window) -> dict[str, Any]:
@@ -62,10 +56,10 @@ def _flat(window: Window) -> dict[str, Any]:
 
 
 @decomposes("MaxPool", "AveragePool")
-def _pool(s: GraphBuilder) -> bool:
+def _pool(s: GraphBuilder) -> Results:
     found = _volume(s)
     if found is None or any(s.node.outputs[1:]) or (s.attribute("count_include_pad", 0) and s.attribute("ceil_mode", 0)):
-        return False
+        return None
     images, channels, window = found
     ends = [max(0, (out - 1) * stride + (kernel - 1) * apart + 1 - size - first) for out, stride, kernel, apart, size, first in zip(
         window.outputs, window.strides, window.kernel, window.dilations, window.sizes, window.pads, strict=True)]
@@ -77,5 +71,4 @@ def _pool(s: GraphBuilder) -> bool:
     columns = s.reshape(pooled, images, channels, window.sizes[0], height * width)
     pooled = s.add(s.node.op, columns, kernel_shape=(window.kernel[0], 1), strides=(window.strides[0], 1),
                    dilations=(window.dilations[0], 1), pads=(window.pads[0], 0, ends[0], 0), **counted)
-    s.set_outputs(s.reshape(pooled, images, channels, depth, height, width))
-    return True
+    return s.reshape(pooled, images, channels, depth, height, width)

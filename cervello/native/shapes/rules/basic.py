@@ -14,27 +14,20 @@ import onnx
 
 from cervello.errors import GraphError, UnsupportedError
 from cervello.native.graph.dims import Dim, Shape, written
+from cervello.native.graph.dtypes import BOOL, I64
 from cervello.native.graph.graph import Node
+from cervello.native.graph.op_table import registers
 from cervello.native.graph.values import Value
 from cervello.native.shapes.einsum import letters
 
 Result = list[tuple[Shape, np.dtype[Any]]]
 Rule = Callable[..., Result]
 RULES: dict[str, Rule] = {}
-BOOL, I64 = np.dtype(bool), np.dtype(np.int64)
+rule = registers(RULES)
 
 
 class Unknown(ArithmeticError):
     """The shape depends on data."""
-
-
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    def register(function: Rule) -> Rule:
-        for op in ops:
-            RULES[op] = function
-        return function
-
-    return register
 
 
 def shape_of(value: Value) -> Shape:
@@ -94,16 +87,22 @@ def axis_of(node: Node, axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
+@rule("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Neg", "Sqrt", "Abs", "Elu", "Selu", "Celu", "LeakyRelu", "ThresholdedRelu", "Softplus",
+      "Softsign", "Mish", "HardSigmoid", "HardSwish", "Erf", "Gelu", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Floor",
+      "Ceil", "Round", "Sign", "Reciprocal", "Not", "Identity", "Clip", "Softmax", "LogSoftmax", "InstanceNormalization", "LpNormalization",
+      "CumSum", "Hardmax", "LRN", "Swish", "Trilu", "ScatterElements", "ScatterND", "MeanVarianceNormalization", "ReverseSequence",
+      "GroupNormalization", "Asinh", "Acosh", "Atanh", "Shrink", "Scatter")
 def _same(node: Node, x: Value, *rest: Value | None) -> Result:
     return [(shape_of(x), dtype_of(x))]
 
 
-for _op in ("Relu", "Sigmoid", "Tanh", "Exp", "Log", "Neg", "Sqrt", "Abs", "Elu", "Selu", "Celu", "LeakyRelu", "ThresholdedRelu",
-            "Softplus", "Softsign", "Mish", "HardSigmoid", "HardSwish", "Erf", "Gelu", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
-            "Sinh", "Cosh", "Floor", "Ceil", "Round", "Sign", "Reciprocal", "Not", "Identity", "Clip", "Softmax", "LogSoftmax",
-            "InstanceNormalization", "LpNormalization", "CumSum", "Hardmax", "LRN", "Swish", "Trilu", "ScatterElements", "ScatterND",
-            "MeanVarianceNormalization", "ReverseSequence", "GroupNormalization", "Asinh", "Acosh", "Atanh", "Shrink", "Scatter"):
-    RULES[_op] = _same
+RULES |= {
+    "IsNaN": lambda node, x: [(shape_of(x), BOOL)],
+    "IsInf": lambda node, x: [(shape_of(x), BOOL)],
+    "Cast": lambda node, x: [(shape_of(x), np.dtype(node.attributes["to"]))],
+    "CastLike": lambda node, x, like: [(shape_of(x), dtype_of(like))],
+    "Pow": lambda node, x, exponent: [(broadcast(node, shape_of(x), shape_of(exponent)), dtype_of(x))],
+    "Where": lambda node, condition, a, b: [(broadcast(node, *map(shape_of, (condition, a, b))), one_type(node, a, b))]}
 
 
 @rule("BatchNormalization")
@@ -119,35 +118,10 @@ def _arithmetic(node: Node, *xs: Value) -> Result:
     return [(broadcast(node, *(shape_of(x) for x in xs)), one_type(node, *xs))]
 
 
-@rule("Pow")
-def _power(node: Node, x: Value, exponent: Value) -> Result:
-    return [(broadcast(node, shape_of(x), shape_of(exponent)), dtype_of(x))]
-
-
 @rule("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor")
 def _comparison(node: Node, a: Value, b: Value) -> Result:
     one_type(node, a, b)
     return [(broadcast(node, shape_of(a), shape_of(b)), BOOL)]
-
-
-@rule("IsNaN", "IsInf")
-def _test(node: Node, x: Value) -> Result:
-    return [(shape_of(x), BOOL)]
-
-
-@rule("Where")
-def _where(node: Node, condition: Value, a: Value, b: Value) -> Result:
-    return [(broadcast(node, shape_of(condition), shape_of(a), shape_of(b)), one_type(node, a, b))]
-
-
-@rule("Cast")
-def _cast(node: Node, x: Value) -> Result:
-    return [(shape_of(x), np.dtype(node.attributes["to"]))]
-
-
-@rule("CastLike")
-def _cast_like(node: Node, x: Value, like: Value) -> Result:
-    return [(shape_of(x), dtype_of(like))]
 
 
 @rule("LayerNormalization", "RMSNormalization")
@@ -162,8 +136,6 @@ def _normalisation(node: Node, x: Value, *rest: Value) -> Result:
 @rule("Gemm")
 def _gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Result:
     left, right = shape_of(a), shape_of(b)
-    if len(left) != 2 or len(right) != 2:
-        raise GraphError(f"node {node}: expected two matrices, got {written(left)} and {written(right)}")
     left = left[::-1] if node.attributes.get("transA", 0) else left
     right = right[::-1] if node.attributes.get("transB", 0) else right
     if left[1] != right[0]:
@@ -178,18 +150,13 @@ def _gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Result:
 @rule("GatherND")
 def _gather_nd(node: Node, x: Value, indices: Value) -> Result:
     shape, index = shape_of(x), shape_of(indices)
-    lead = node.attributes.get("batch_dims", 0)
-    depth = index[-1] if index else None
-    if not isinstance(depth, int) or not index or lead + depth > len(shape) or index[:lead] != shape[:lead]:
-        raise GraphError(f"node {node}: expected tuples of at most {len(shape) - lead} indices, got {written(index)}")
-    return [((*index[:-1], *shape[lead + depth:]), dtype_of(x))]
+    behind = node.attributes.get("batch_dims", 0) + int(index[-1])  # type: ignore[arg-type]
+    return [((*index[:-1], *shape[behind:]), dtype_of(x))]
 
 
 @rule("MatMul")
 def _matmul(node: Node, a: Value, b: Value) -> Result:
     left, right = shape_of(a), shape_of(b)
-    if not left or not right:
-        raise GraphError(f"node {node}: expected at least vectors, got {written(left)} and {written(right)}")
     row, column = len(left) == 1, len(right) == 1
     left, right = ((1, *left) if row else left), ((*right, 1) if column else right)
     if left[-1] != right[-2]:
@@ -243,9 +210,6 @@ def _recurrent(node: Node, x: Value, w: Value, r: Value, *rest: Value | None) ->
     if node.attributes.get("layout", 0):
         raise Unknown("layout 1")
     state: Shape = (directions, rows, hidden)
-    for given in (rest + (None,) * 4)[2:4 if node.op == "LSTM" else 3]:  # behind bias and sequence_lens
-        if given is not None and given.shape is not None and given.shape != state:
-            raise GraphError(f"node {node}: expected an initial state of shape {written(state)}, got {written(given.shape)}")
     return [((steps, directions, rows, hidden), dtype_of(x)), (state, dtype_of(x)), (state, dtype_of(x))][:len(node.outputs)]
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from cervello.native.graph.dims import Affine, Shape
+from cervello.native.graph.dtypes import Array
 from cervello.native.graph.graph import Node
 from cervello.native.graph.values import Value
 from cervello.native.shapes.rules.basic import Result, Unknown, axis_of, data_of, dtype_of, rule, shape_of
-
-Array = np.ndarray[Any, Any]
 
 
 def _given(value: Value | None) -> Array | None:

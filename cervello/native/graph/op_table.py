@@ -1,0 +1,20 @@
+"""Tables of functions by op, and the decorators that fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+F = TypeVar("F")
+
+
+def registers(table: dict[str, F]) -> Callable[..., Callable[[F], F]]:
+    """A decorator that enters a function in a table under each of the ops it is called with."""
+    def of_ops(*ops: str) -> Callable[[F], F]:
+        def register(function: F) -> F:
+            table.update(dict.fromkeys(ops, function))
+            return function
+
+        return register
+
+    return of_ops
