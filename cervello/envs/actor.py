@@ -80,14 +80,15 @@ class Actor:
     def decide(self, arrived: Arrived) -> Decision:
         """Decides for the rows whose next action will be executed."""
         rows, observation = arrived.rows, arrived.observation
-        if np.count_nonzero(arrived.acts) != len(rows):
+        if arrived.whole or np.count_nonzero(arrived.acts) == len(rows):
+            places = self._all(len(rows))
+        else:
             places = arrived.acts.nonzero()[0]
             rows, observation = rows[places], take(observation, places)
-        else:
-            places = self._all(len(rows))
-        encoded = self.binding.encode(observation, self._masks(arrived, places))
+        encoded = self.binding.encode(observation, None if arrived.masks is None else self._masks(arrived, places))
         outputs = self.policy.infer_batch(self._ids(rows), encoded.columns, self.deterministic)
-        return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))
+        n_empty = 0 if encoded.empty is None else int(encoded.empty.sum())
+        return decided(self.policy, outputs, places, self.deterministic, n_empty, self._stream)
 
     def actions(self, arrived: Arrived, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
@@ -120,9 +121,7 @@ class Actor:
         return self._all_places
 
     def _masks(self, arrived: Arrived, places: Array) -> Any:
-        """[m, width], everything allowed where nothing is given; None when no row has a mask."""
-        if arrived.masks is None:
-            return None
+        """[m, width] of an arrival with masks, everything allowed where nothing is given; None when no row that acts has a mask."""
         if isinstance(arrived.masks, np.ndarray):
             return self.binding.flat_mask(arrived.masks[places], len(places))
         masks = [arrived.masks[i] for i in places.tolist()]

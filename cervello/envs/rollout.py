@@ -21,6 +21,10 @@ from cervello.recording.trees import Tree, map_tree
 from cervello.spec import Array
 
 
+# observation, sampled action, action, log-probability, version, outputs
+_Sent = tuple[Tree, Array, Array, Array, Array, dict[str, Array]]
+
+
 @dataclass(slots=True)
 class Step:
     """One step of N environments, [N, …]; or T of them, [T, N, …], from `Rollout.columns`.
@@ -69,7 +73,7 @@ class Rollout:
         self._actor = Actor(policy, "rollout", seed, source.seeds_rows, deterministic)
         self._episodes = np.zeros(source.n_envs, np.int64)  # begun in each row
         self._arrived: Arrived | None = None
-        self._sent: Any = None  # what every environment was given last, where only some answer at a time
+        self._sent: _Sent | None = None  # what every environment was given last, where only some answer at a time
         self._open = True
         self.seeds: list[int] | None = [] if source.seeds_rows else None
         self.empty_masks = 0
@@ -117,27 +121,27 @@ class Rollout:
         if before is None:
             before = self._arrived = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
             self._begin(before)
-        decision = self._actor.decide(before)
+        rows, decision = before.rows, self._actor.decide(before)
         self.empty_masks += decision.empty_masks
-        sent = _sent(before, decision, self._actor.actions(before, decision))
-        self._source.tell(before.rows, decision)
-        after = self._arrived = self._source.step(before.rows, sent["action"])
-        self._begin(after)
-        rows = before.rows
+        actions = self._actor.actions(before, decision)
+        self._source.tell(rows, decision)
+        after = self._arrived = self._source.step(rows, actions)
+        if not after.whole:
+            self._begin(after)
+        sent = _sent(before, decision, actions)
         if len(rows) != self._source.n_envs or (rows is not after.rows and not np.array_equal(rows, after.rows)):
-            sent = self._remember(rows, sent, after.rows)
-        log_prob = sent["log_prob"]
-        if np.count_nonzero(after.valid) != len(log_prob):
-            log_prob = np.where(after.valid, log_prob, np.float32(np.nan))
-        return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
-                    after.following, after.valid, sent["version"], sent["outputs"], after.rows)
+            sent = self._remember(rows, sent, after)
+        observation, sampled, action, log_prob, version, outputs = sent
+        return Step(observation, sampled, action, log_prob, after.reward, after.terminated, after.truncated, after.following, after.valid,
+                    version, outputs, after.rows)
 
-    def _remember(self, rows: Array, sent: Any, answered: Array) -> Any:
+    def _remember(self, rows: Array, sent: _Sent, after: Arrived) -> _Sent:
         """Keeps what some environments were given, and finds what those were given that have answered."""
         if self._sent is None:
             self._sent = map_tree(lambda column: np.zeros((self._source.n_envs, *column.shape[1:]), column.dtype), sent)
         self._sent = put(self._sent, rows, sent)
-        return take(self._sent, answered)
+        observation, sampled, action, log_prob, version, outputs = take(self._sent, after.rows)
+        return observation, sampled, action, np.where(after.valid, log_prob, np.float32(np.nan)), version, outputs
 
     def _seeds(self, rows: Array) -> list[int]:
         """Seeds of the episodes that begin next in rows."""
@@ -193,22 +197,23 @@ def _check_steps(where: str, steps: Any) -> None:
         raise ConfigurationError(f"{where}: expected at least 1, got {steps!r}")
 
 
-def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:
+def _sent(arrived: Arrived, decision: Decision, actions: Array) -> _Sent:
     """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
-    places, n = decision.places, len(arrived.rows)
-    over_rows = _spread(places, arrived.acts)
+    n = len(arrived.rows)
     version = np.empty(n, np.int64)
     version.fill(decision.version)
-    return {"observation": arrived.observation, "sampled": over_rows(decision.sampled, 0), "action": actions,
-            "log_prob": over_rows(decision.log_prob, np.nan), "version": version,
-            "outputs": {name: over_rows(column, 0) for name, column in decision.outputs.items()}}
+    drawn, log_prob, outputs = decision.sampled, decision.log_prob, decision.outputs
+    if len(decision.places) == n:
+        return arrived.observation, drawn, actions, log_prob, version, outputs
+    over_rows = _spread(decision.places, arrived.acts)
+    sampled = over_rows(drawn, 0)
+    return arrived.observation, sampled, actions, over_rows(log_prob, np.nan), version, {
+        name: sampled if column is drawn else over_rows(column, 0) for name, column in outputs.items()}
 
 
 def _spread(places: Array, acts: Array) -> Callable[[Array, float], Array]:
     """f(column, fill): [m, …] of rows that act to [n, …], with `fill` in the others."""
     n, m = len(acts), len(places)
-    if m == n:
-        return lambda column, fill: column
     index, idle = np.zeros(n, np.int64), (~acts).nonzero()[0]
     index[places] = np.arange(m)
 
