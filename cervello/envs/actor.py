@@ -12,6 +12,7 @@ from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
 from cervello.envs.sources.stable_baselines import StableBaselinesVector
+from cervello.envs.spreading import spread
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
 from cervello.wrappers import Normalize
@@ -43,8 +44,9 @@ class Actor:
         self._every_row: Array | None = None  # the rows 0, 1, … of all agents as they arrived last
         self._crowd: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, so that they are looked up once
         space = self.binding.spaces.action_space
-        self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
-            getattr(space, "start", np.zeros(space.shape, space.dtype)))
+        idle = np.zeros(space.shape, space.dtype)
+        self._idle: Array = np.asarray(np.clip(idle, space.low, space.high) if hasattr(space, "low") else getattr(space, "start", idle),
+                                       space.dtype)
 
     def begin(self, rows: Array, episodes: Array) -> None:
         """Episodes begin in rows; those that were going on there end.
@@ -94,9 +96,12 @@ class Actor:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
         if len(decision.places) == len(arrived.rows):
             return decision.action.copy()  # the environment may write into it
-        found = np.empty((len(arrived.rows), *np.shape(self._idle)), self.binding.spaces.action_space.dtype)
-        found[...] = self._idle
-        found[decision.places] = decision.action
+        found: Array = np.empty((len(arrived.rows), *self._idle.shape), self._idle.dtype)
+        if self._idle.ndim:
+            found[...] = self._idle
+        else:
+            found.fill(self._idle)
+        spread(arrived.acts, decision.action, found)
         return found
 
     def _ids(self, rows: Array) -> Ids:

@@ -96,8 +96,12 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
     elif drawn is None or drawn.log_prob is None:
         log_prob = np.full(n, np.nan, np.float32)
     else:
-        log_prob = np.asarray(results[drawn.log_prob], np.float32)
+        log_prob = results[drawn.log_prob]
+        if log_prob.dtype != np.float32:
+            log_prob = log_prob.astype(np.float32)
     pre_tanh = None if drawn is None or drawn.pre_tanh is None else results[drawn.pre_tanh]
     pre_clip = sampled if binding.spaces.box == "clip" and sampled.dtype.kind == "f" else None
-    undrawn = np.ones(n, np.bool_) if certain else np.zeros(n, np.bool_)
+    undrawn: Array = np.zeros(n, np.bool_)
+    if certain:
+        undrawn.fill(True)
     return Decision(places, results, sampled, action, log_prob, undrawn, outputs.version, pre_tanh, pre_clip, empty_masks, stream)

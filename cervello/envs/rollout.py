@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -16,13 +16,12 @@ from cervello.envs.decision import Decision
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Arrived, Source, open_source
 from cervello.envs.sources.base import put, stack, take
+from cervello.envs.spreading import spread
 from cervello.errors import ConfigurationError
 from cervello.recording.trees import Tree, map_tree
 from cervello.spec import Array
 
-
-# observation, sampled action, action, log-probability, version, outputs
-_Sent = tuple[Tree, Array, Array, Array, Array, dict[str, Array]]
+_Sent = tuple[Tree, Array, Array, Array, Array, dict[str, Array]]  # observation, sampled action, action, log_prob, version, outputs
 
 
 @dataclass(slots=True)
@@ -205,22 +204,14 @@ def _sent(arrived: Arrived, decision: Decision, actions: Array) -> _Sent:
     drawn, log_prob, outputs = decision.sampled, decision.log_prob, decision.outputs
     if len(decision.places) == n:
         return arrived.observation, drawn, actions, log_prob, version, outputs
-    over_rows = _spread(decision.places, arrived.acts)
-    sampled = over_rows(drawn, 0)
-    return arrived.observation, sampled, actions, over_rows(log_prob, np.nan), version, {
-        name: sampled if column is drawn else over_rows(column, 0) for name, column in outputs.items()}
-
-
-def _spread(places: Array, acts: Array) -> Callable[[Array, float], Array]:
-    """f(column, fill): [m, …] of rows that act to [n, …], with `fill` in the others."""
-    n, m = len(acts), len(places)
-    index, idle = np.zeros(n, np.int64), (~acts).nonzero()[0]
-    index[places] = np.arange(m)
-
-    def over_rows(column: Array, fill: float) -> Array:
-        # Rows that act are gathered: to assign rows of more than one element by index takes ten times as long.
-        found = column.take(index, 0) if m else np.empty((n, *column.shape[1:]), column.dtype)
-        found[idle] = fill
-        return found
-
-    return over_rows
+    spread_drawn, spread_log_prob = np.zeros((n, *drawn.shape[1:]), drawn.dtype), np.empty(n, np.float32)
+    spread_log_prob.fill(np.nan)
+    pairs, found = [drawn, spread_drawn, log_prob, spread_log_prob], dict(outputs)
+    for name, column in outputs.items():
+        if column is drawn:
+            found[name] = spread_drawn
+        else:
+            found[name] = np.zeros((n, *column.shape[1:]), column.dtype)
+            pairs += column, found[name]
+    spread(arrived.acts, *pairs)
+    return arrived.observation, spread_drawn, actions, spread_log_prob, version, found

@@ -34,7 +34,7 @@ def no_room(path: Path) -> Iterator[None]:
 
 
 def full() -> Any:
-    return pytest.raises(RecordingError, match="expected room for .*what was recorded before is whole")
+    return pytest.raises(RecordingError, match=r"expected room for .*what was recorded before is whole")
 
 
 def test_an_environment_on_a_full_disk_says_so_and_no_episode_has_a_gap(tmp_path: Path) -> None:

@@ -57,16 +57,16 @@ class GymnasiumVector:
         if self._told:
             innermost = np.array(self._env.unwrapped.innermost_rewards)
         ended, fresh = terminated | truncated, self._ended
-        following, acts, valid = observation, self._all, self._all.copy()
+        following, acts = observation, self._all
         masks = masks_of(infos, n)
         over = np.count_nonzero(ended) > 0
         whole = not (over or self._over)
+        valid = ~fresh if self._over else self._all.copy()
         if self._mode is AutoresetMode.NEXT_STEP:
             if over:
                 acts = ~ended
             if self._over:  # this step was the reset of some
-                valid = ~fresh
-                reward[fresh] = 0.0
+                np.putmask(reward, fresh, 0.0)
             self._ended, self._over = ended, over
         elif over:
             fresh = ended
