@@ -40,7 +40,8 @@ class Crowd(PlaysMatch):
     Args:
       env: a parallel or turn-based environment, a function that makes one, or its name, "module:function". It is closed with this.
       policies, deterministic, per: as in `Opponents`.
-      seed: of the episodes that iterating plays, see `episode_seed`, and of the policies' noise; a number or several.
+      seed: of the policies' noise, and of the episodes that iterating plays: `reset` gets the upper 31 bits of `episode_seed(seed, k)`. A
+        number or several.
 
     Attributes:
       begun, ended: agents so far; their difference is how many are alive.
@@ -79,7 +80,7 @@ class Crowd(PlaysMatch):
 
     def __iter__(self) -> Iterator[CrowdStep]:
         episode, self._episodes = self._episodes, self._episodes + 1
-        self.reset(episode_seed(self._seed, episode))
+        self.reset(episode_seed(self._seed, episode) >> 32)  # some games (Hanabi) take no more than 31 bits
         while self._match.agents:
             yield self.step()
 
