@@ -129,6 +129,7 @@ class Actor:
         """[m, width] of an arrival with masks, everything allowed where nothing is given; None when no row that acts has a mask."""
         if isinstance(arrived.masks, np.ndarray):
             return self.binding.flat_mask(arrived.masks[places], len(places))
+        assert arrived.masks is not None
         masks = [arrived.masks[i] for i in places.tolist()]
         if all(mask is None for mask in masks):
             return None

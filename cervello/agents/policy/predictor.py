@@ -94,6 +94,17 @@ class Predictor:
         stack.reserve(self._table.capacity)
         self._resize(0)
 
+    def _resize(self, n_rows: int) -> None:
+        """Makes the columns of so many rows; the table has room for them."""
+        self._last: PredictState | None = None  # content of the slots, as returned to the caller
+        self._streams: Array = np.zeros(n_rows, np.int64)
+        self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
+        self._numbers: Array = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
+        slots = _fixed(np.arange(n_rows, dtype=np.int64))
+        self._steps: Array = self._table.steps[:n_rows]  # the table moves its arrays only for more rows than ever before
+        self._first_keys = BoundKeys(self._numbers, self._streams, self._zeros, slots, self._table.keys)
+        self._slots: Array = slots
+
     def run(self, columns: Mapping[str, Any], n_rows: int, state: Any, starts: Any, deterministic: bool, stream: int,
             ) -> tuple[Mapping[str, Array], PredictState | None]:
         """Decides for rows.
@@ -166,17 +177,6 @@ class Predictor:
         if len(self._slots) != n_rows:
             self._resize(n_rows)
         return self._slots
-
-    def _resize(self, n_rows: int) -> None:
-        """Makes the columns of so many rows; the table has room for them."""
-        self._last: PredictState | None = None  # content of the slots, as returned to the caller
-        self._streams: Array = np.zeros(n_rows, np.int64)
-        self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
-        self._numbers: Array = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
-        slots = _fixed(np.arange(n_rows, dtype=np.int64))
-        self._steps: Array = self._table.steps[:n_rows]  # the table moves its arrays only for more rows than ever before
-        self._first_keys = BoundKeys(self._numbers, self._streams, self._zeros, slots, self._table.keys)
-        self._slots: Array = slots
 
     def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:
         slots, table, engine = self._slots, self._table, self._engine

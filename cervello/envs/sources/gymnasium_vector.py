@@ -59,7 +59,7 @@ class GymnasiumVector:
         ended, fresh = terminated | truncated, self._ended
         following, acts = observation, self._all
         masks = masks_of(infos, n)
-        over = np.count_nonzero(ended) > 0
+        over = bool(np.count_nonzero(ended))
         whole = not (over or self._over)
         valid = ~fresh if self._over else self._all.copy()
         if self._mode is AutoresetMode.NEXT_STEP:
