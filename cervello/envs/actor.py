@@ -12,6 +12,7 @@ from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
 from cervello.envs.sources.stable_baselines import StableBaselinesVector
+from cervello.envs.spreading import spread
 from cervello.errors import ConfigurationError
 from cervello.spec import Array
 from cervello.wrappers import Normalize
@@ -43,8 +44,9 @@ class Actor:
         self._every_row: Array | None = None  # the rows 0, 1, … of all agents as they arrived last
         self._crowd: list[str] | None = None  # the agents of rows 0, 1, …; the same list while they stay, so that they are looked up once
         space = self.binding.spaces.action_space
-        self._idle = np.clip(np.zeros(space.shape, space.dtype), space.low, space.high) if hasattr(space, "low") else np.asarray(
-            getattr(space, "start", np.zeros(space.shape, space.dtype)))
+        idle = np.zeros(space.shape, space.dtype)
+        self._idle: Array = np.asarray(np.clip(idle, space.low, space.high) if hasattr(space, "low") else getattr(space, "start", idle),
+                                       space.dtype)
 
     def begin(self, rows: Array, episodes: Array) -> None:
         """Episodes begin in rows; those that were going on there end.
@@ -80,22 +82,26 @@ class Actor:
     def decide(self, arrived: Arrived) -> Decision:
         """Decides for the rows whose next action will be executed."""
         rows, observation = arrived.rows, arrived.observation
-        if np.count_nonzero(arrived.acts) != len(rows):
+        if arrived.whole or np.count_nonzero(arrived.acts) == len(rows):
+            places = self._all(len(rows))
+        else:
             places = arrived.acts.nonzero()[0]
             rows, observation = rows[places], take(observation, places)
-        else:
-            places = self._all(len(rows))
-        encoded = self.binding.encode(observation, self._masks(arrived, places))
+        encoded = self.binding.encode(observation, None if arrived.masks is None else self._masks(arrived, places))
         outputs = self.policy.infer_batch(self._ids(rows), encoded.columns, self.deterministic)
-        return decided(self.policy, outputs, places, self.deterministic, 0 if encoded.empty is None else int(encoded.empty.sum()))
+        n_empty = 0 if encoded.empty is None else int(encoded.empty.sum())
+        return decided(self.policy, outputs, places, self.deterministic, n_empty, self._stream)
 
     def actions(self, arrived: Arrived, decision: Decision) -> Array:
         """[n, …] for the environment: what was decided, and any action of the space for rows that do not act."""
         if len(decision.places) == len(arrived.rows):
             return decision.action.copy()  # the environment may write into it
-        found = np.empty((len(arrived.rows), *np.shape(self._idle)), self.binding.spaces.action_space.dtype)
-        found[...] = self._idle
-        found[decision.places] = decision.action
+        found: Array = np.empty((len(arrived.rows), *self._idle.shape), self._idle.dtype)
+        if self._idle.ndim:
+            found[...] = self._idle
+        else:
+            found.fill(self._idle)
+        spread(arrived.acts, decision.action, found)
         return found
 
     def _ids(self, rows: Array) -> Ids:
@@ -120,11 +126,10 @@ class Actor:
         return self._all_places
 
     def _masks(self, arrived: Arrived, places: Array) -> Any:
-        """[m, width], everything allowed where nothing is given; None when no row has a mask."""
-        if arrived.masks is None:
-            return None
+        """[m, width] of an arrival with masks, everything allowed where nothing is given; None when no row that acts has a mask."""
         if isinstance(arrived.masks, np.ndarray):
             return self.binding.flat_mask(arrived.masks[places], len(places))
+        assert arrived.masks is not None
         masks = [arrived.masks[i] for i in places.tolist()]
         if all(mask is None for mask in masks):
             return None

@@ -11,6 +11,7 @@ from typing import Any
 from cervello.envs.multiagent.asking import run_alone
 from cervello.envs.multiagent.making import made, make_match
 from cervello.envs.multiagent.playing import PlaysMatch
+from cervello.envs.seeding import checked_seeds, episode_seed
 
 
 @dataclass(slots=True)
@@ -30,7 +31,8 @@ class CrowdStep:
 
 
 class Crowd(PlaysMatch):
-    """A PettingZoo environment whose agents are all played by policies. Iterating plays one episode, a step at a time.
+    """A PettingZoo environment whose agents are all played by policies. Iterating plays one episode, a step at a time: the first time
+    episode 0 of the seed, then 1, 2, …
 
         for step in envs.Crowd(battle.parallel_env(), {"red_*": "red.onnx", "blue_*": "blue.onnx"}, seed=3):
             print(sum(step.rewards.values()))
@@ -38,7 +40,8 @@ class Crowd(PlaysMatch):
     Args:
       env: a parallel or turn-based environment, a function that makes one, or its name, "module:function". It is closed with this.
       policies, deterministic, per: as in `Opponents`.
-      seed: of episodes and noise.
+      seed: of the policies' noise, and of the episodes that iterating plays: `reset` gets the upper 31 bits of `episode_seed(seed, k)`. A
+        number or several.
 
     Attributes:
       begun, ended: agents so far; their difference is how many are alive.
@@ -47,7 +50,7 @@ class Crowd(PlaysMatch):
 
     def __init__(self, env: Any, policies: Any, seed: int | Sequence[int] = 0, *, deterministic: bool = False, per: str = "episode"):
         self._match, self._casting = make_match(made(env, None, "Crowd"), (), policies, seed, deterministic, per, "Crowd")
-        self._begin_seed: int | None = None
+        self._seed, self._episodes = checked_seeds("Crowd", seed), 0
         self.returns: dict[str, float] = {}
 
     @property
@@ -76,7 +79,8 @@ class Crowd(PlaysMatch):
         return CrowdStep(self.agents, rewards, dict(terminated), dict(truncated))
 
     def __iter__(self) -> Iterator[CrowdStep]:
-        self.reset(self._begin_seed)
+        episode, self._episodes = self._episodes, self._episodes + 1
+        self.reset(episode_seed(self._seed, episode) >> 32)  # some games (Hanabi) take no more than 31 bits
         while self._match.agents:
             yield self.step()
 

@@ -27,6 +27,7 @@ class Decision:
       pre_tanh: [m, …] the sampled numbers before tanh; None where there are none.
       pre_clip: [m, …] the sampled action where the environment is given a clipped one; None elsewhere.
       empty_masks: rows whose mask allowed nothing; it counted as no mask.
+      stream: of the noise that the rows drew with; None where unknown.
     """
 
     places: Array
@@ -39,6 +40,7 @@ class Decision:
     pre_tanh: Array | None = None
     pre_clip: Array | None = None
     empty_masks: int = 0
+    stream: int | None = None
 
 
 def rows_of(decision: Decision, first: int, end: int) -> Decision:
@@ -48,7 +50,7 @@ def rows_of(decision: Decision, first: int, end: int) -> Decision:
 
     return Decision(np.arange(end - first), {name: cut(column) for name, column in decision.outputs.items()}, cut(decision.sampled),
                     cut(decision.action), cut(decision.log_prob), cut(decision.deterministic), decision.version, cut(decision.pre_tanh),
-                    cut(decision.pre_clip))
+                    cut(decision.pre_clip), stream=decision.stream)
 
 
 @runtime_checkable
@@ -74,18 +76,19 @@ def draws_of_its_own(policy: Policy) -> bool:
     return bool(policy.model.random_nodes) or any(isinstance(wrapper, Epsilon) for wrapper in policy.wrappers)
 
 
-def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0) -> Decision:
+def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, empty_masks: int = 0, stream: int | None = None) -> Decision:
     """The decision that a policy's outputs are.
 
     Args:
       outputs: the policy's `Actions`, [m, …] by name.
       places: [m] int64.
       deterministic: whether the policy was asked for no draws.
+      empty_masks, stream: as in `Decision`.
     """
     binding, n = policy.binding, len(places)
     results: dict[str, Array] = dict(outputs)
-    sampled = binding.sampled(results)
-    action = binding.executed(sampled)
+    sampled = results[binding.output] if binding.is_unchanged else binding.sampled(results)
+    action = sampled if binding.is_unchanged else binding.executed(sampled)
     certain = deterministic or (binding.baked and not draws_of_its_own(policy))
     drawn = binding.drawn
     if certain:
@@ -93,8 +96,12 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
     elif drawn is None or drawn.log_prob is None:
         log_prob = np.full(n, np.nan, np.float32)
     else:
-        log_prob = np.asarray(results[drawn.log_prob], np.float32)
+        log_prob = results[drawn.log_prob]
+        if log_prob.dtype != np.float32:
+            log_prob = log_prob.astype(np.float32)
     pre_tanh = None if drawn is None or drawn.pre_tanh is None else results[drawn.pre_tanh]
     pre_clip = sampled if binding.spaces.box == "clip" and sampled.dtype.kind == "f" else None
-    undrawn = np.ones(n, np.bool_) if certain else np.zeros(n, np.bool_)
-    return Decision(places, results, sampled, action, log_prob, undrawn, outputs.version, pre_tanh, pre_clip, empty_masks)
+    undrawn: Array = np.zeros(n, np.bool_)
+    if certain:
+        undrawn.fill(True)
+    return Decision(places, results, sampled, action, log_prob, undrawn, outputs.version, pre_tanh, pre_clip, empty_masks, stream)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from cervello.envs.decision import Decision
+from cervello.errors import RecordingError
 from cervello.recording import Writer
 from cervello.recording.trees import KINDS, Tree
 from cervello.spec import AgentId, Array
@@ -21,6 +23,9 @@ class EpisodeLog:
       target: a path, or a writer that others use too, which stays open.
       spaces: (observation space, action space) of one row, or None.
       durable: wait for the disk whenever an episode ends.
+
+    A step or reset that cannot be recorded ends the recording of all episodes that are open, as truncated: with a step missing, what
+    follows would be taken for what its action led to. `check` refuses further steps until the next reset.
     """
 
     def __init__(self, target: str | os.PathLike[str] | Writer, spaces: tuple[Any, Any] | None, durable: bool):
@@ -29,6 +34,8 @@ class EpisodeLog:
         self.writer = target if isinstance(target, Writer) else Writer(
             target, observation_space=observation, action_space=action, durable=durable)
         self._handles: dict[AgentId, int] = {}
+        self._cut: list[int] = []  # episodes to end as truncated
+        self._failed = False
         self._decision: Decision | None = None
 
     def tell(self, decision: Decision) -> None:
@@ -38,11 +45,31 @@ class EpisodeLog:
     def __contains__(self, row: object) -> bool:
         return row in self._handles
 
-    def cut(self) -> None:
-        """Truncates the episodes of all rows, as a reset does."""
-        if self._handles:
-            self.writer.end(np.array(list(self._handles.values())), truncated=True)
+    def check(self) -> None:
+        """Raises RecordingError after a step or reset that could not be recorded, until the next reset."""
+        if self._failed:
+            raise RecordingError(f"{self.writer.path}: expected episodes of which every step is recorded, got one that could not be; reset "
+                                 "the environment to record again")
+
+    def cut(self, rows: Sequence[AgentId] | None = None) -> None:
+        """Truncates the episodes of rows, all by default, as a reset does."""
+        self._cut += [self._handles.pop(row) for row in (list(self._handles) if rows is None else rows) if row in self._handles]
+        if self._cut:
+            self._failed = True  # unless the next line returns
+            self.writer.end(np.array(self._cut), truncated=True)
+            self._cut = []
+        self._failed = False
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is recorded within is recorded, or no open episode goes on."""
+        try:
+            yield
+        except BaseException:
+            self._cut += self._handles.values()
             self._handles.clear()
+            self._failed = True
+            raise
 
     def begin(self, rows: Sequence[AgentId], observations: Tree, infos: Mapping[str, Tree] | None,
               seeds: Sequence[int | None] | None = None,
@@ -53,11 +80,10 @@ class EpisodeLog:
           observations: tree of [n, …]; infos: tree of [n, …].
           seeds: of the resets. agents, match: whose lives these are, and in which match.
         """
-        cut = [self._handles.pop(row) for row in rows if row in self._handles]
-        if cut:
-            self.writer.end(np.array(cut), truncated=True)
         known = None if seeds is None or any(seed is None for seed in seeds) else [int(seed) for seed in seeds if seed is not None]
-        handles = self.writer.begin(len(rows), observations, infos=infos, seed=known, agent=agents, match=match)
+        with self._whole():
+            self.cut(rows)
+            handles = self.writer.begin(len(rows), observations, infos=infos, seed=known, agent=agents, match=match)
         self._handles.update(zip(rows, handles.tolist(), strict=True))
 
     def step(self, rows: Sequence[AgentId], observations: Tree, actions: Tree, rewards: Array, terminated: Array, truncated: Array,
@@ -66,14 +92,21 @@ class EpisodeLog:
 
         Args:
           places: [n] int64, the rows' positions among those that a decision was told for.
+        Raises:
+          RecordingError: the file cannot be written, or a row has no episode.
         """
+        missing = next((row for row in rows if row not in self._handles), None)
+        if missing is not None:
+            raise RecordingError(f"{self.writer.path}: expected a step of an episode that has begun, got one of {missing!r}; reset the "
+                                 "environment first")
         decision, self._decision = self._decision, None
         n = len(rows)
         options: dict[str, Any] = {"source": "unknown", "log_prob": np.full(n, np.nan, np.float32)}
         if decision is not None:
             options = _told(decision, np.arange(n) if places is None else places, actions)
-        self.writer.step(np.array([self._handles[row] for row in rows]), observations, actions, rewards, terminated=terminated,
-                         truncated=truncated, infos=infos, **options)
+        with self._whole():
+            self.writer.step(np.array([self._handles[row] for row in rows]), observations, actions, rewards, terminated=terminated,
+                             truncated=truncated, infos=infos, **options)
         for row, over in zip(rows, (terminated | truncated).tolist(), strict=True):
             if over:
                 del self._handles[row]
@@ -93,6 +126,8 @@ def _told(decision: Decision, places: Array, actions: Tree) -> dict[str, Any]:
         "source": ["policy" if each else "unknown" for each in known],
         "log_prob": np.where(known, decision.log_prob[found], np.float32(np.nan)),
         "deterministic": known & decision.deterministic[found], "version": np.where(known, decision.version, 0)}
+    if decision.stream is not None:
+        columns["stream"] = np.where(known, np.uint64(decision.stream), np.uint64(0))
     executed = np.asarray(decision.action)[found]
     same = np.array([np.array_equal(a, b, equal_nan=True) for a, b in zip(executed, np.asarray(actions), strict=True)])
     columns["overridden"] = known & ~same

@@ -166,6 +166,8 @@ class _Play:
         rows = after.rows
         self._running[rows] += np.where(after.valid, rewards, 0.0)
         self._lengths[rows] += after.valid
+        if after.whole:
+            return after
         over = after.ended
         for row, terminated in zip(rows[over].tolist(), after.terminated[over].tolist(), strict=True):
             self._finish(row, terminated)

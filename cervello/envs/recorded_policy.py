@@ -64,7 +64,8 @@ class RecordedPolicy:
         names = [] if agents is None else [agents] if isinstance(agents, str) else list(agents)
         if agents is not None and len(names) != rows:
             raise InputError(f"RecordedPolicy, predict, agents: expected {rows}, one for each observation, got {len(names)}")
-        self.decision = decision = decided(policy, found.outputs, np.arange(rows), bool(deterministic))
+        stream = None if found.state is None else found.state.stream
+        self.decision = decision = decided(policy, found.outputs, np.arange(rows), bool(deterministic), stream=stream)
         for recorder in self._recorders:
             recorder.tell(decision)
         if self._of_agents is not None:

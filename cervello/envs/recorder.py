@@ -45,6 +45,7 @@ class EnvRecorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._log.check()
         found = self.env.step(action)
         observation, reward, terminated, truncated, info = found
         self._log.step([0], stack([observation]), stack([action]), np.array([reward], np.float64), np.array([terminated], np.bool_),
@@ -87,6 +88,7 @@ class VectorRecorder(VectorWrapper):
         return observation, infos
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        self._log.check()
         found = self.env.step(actions)
         observation, reward, terminated, truncated, infos = found
         observation = columns_of(self.env.single_observation_space, observation)
@@ -137,6 +139,7 @@ class ParallelRecorder(GameRecorder):
         return observations, infos
 
     def step(self, actions: Mapping[str, Any]) -> Any:
+        self._log.check()
         found = self.env.step(actions)
         observations, rewards, terminated, truncated, infos = found
         told, self._decisions = self._decisions, {}
@@ -167,8 +170,11 @@ def Recorder(env: Any, target: Target, *, durable: bool = False, autoreset: Any 
     """An environment that records all that is played in it: observations, actions, rewards, both flags, infos.
 
     `rollout`, `play`, `Opponents`, `Crowd` and `RecordedPolicy` tell it what their policies decided, so that log-probabilities, flags of
-    deterministic rows and versions are recorded too; of other steps the executed action is recorded, with a log-probability of NaN and
-    the source "unknown".
+    deterministic rows, versions and noise streams are recorded too; of other steps the executed action is recorded, with a
+    log-probability of NaN and the source "unknown".
+
+    A step that cannot be recorded (the disk is full) raises; what was recorded before is whole. Its episode ends there, as truncated, and
+    steps are refused until the next reset.
 
     Args:
       env: an environment or vector environment of Gymnasium, or a parallel or turn-based environment of PettingZoo.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -16,9 +16,12 @@ from cervello.envs.decision import Decision
 from cervello.envs.seeding import checked_seed, episode_seed
 from cervello.envs.sources import Arrived, Source, open_source
 from cervello.envs.sources.base import put, stack, take
+from cervello.envs.spreading import spread
 from cervello.errors import ConfigurationError
 from cervello.recording.trees import Tree, map_tree
 from cervello.spec import Array
+
+_Sent = tuple[Tree, Array, Array, Array, Array, dict[str, Array]]  # observation, sampled action, action, log_prob, version, outputs
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class Rollout:
         self._actor = Actor(policy, "rollout", seed, source.seeds_rows, deterministic)
         self._episodes = np.zeros(source.n_envs, np.int64)  # begun in each row
         self._arrived: Arrived | None = None
-        self._sent: Any = None  # what every environment was given last, where only some answer at a time
+        self._sent: _Sent | None = None  # what every environment was given last, where only some answer at a time
         self._open = True
         self.seeds: list[int] | None = [] if source.seeds_rows else None
         self.empty_masks = 0
@@ -117,27 +120,27 @@ class Rollout:
         if before is None:
             before = self._arrived = self._source.reset(self._seeds if self._source.seeds_rows else None, self._seed)
             self._begin(before)
-        decision = self._actor.decide(before)
+        rows, decision = before.rows, self._actor.decide(before)
         self.empty_masks += decision.empty_masks
-        sent = _sent(before, decision, self._actor.actions(before, decision))
-        self._source.tell(before.rows, decision)
-        after = self._arrived = self._source.step(before.rows, sent["action"])
-        self._begin(after)
-        rows = before.rows
+        actions = self._actor.actions(before, decision)
+        self._source.tell(rows, decision)
+        after = self._arrived = self._source.step(rows, actions)
+        if not after.whole:
+            self._begin(after)
+        sent = _sent(before, decision, actions)
         if len(rows) != self._source.n_envs or (rows is not after.rows and not np.array_equal(rows, after.rows)):
-            sent = self._remember(rows, sent, after.rows)
-        log_prob = sent["log_prob"]
-        if np.count_nonzero(after.valid) != len(log_prob):
-            log_prob = np.where(after.valid, log_prob, np.float32(np.nan))
-        return Step(sent["observation"], sent["sampled"], sent["action"], log_prob, after.reward, after.terminated, after.truncated,
-                    after.following, after.valid, sent["version"], sent["outputs"], after.rows)
+            sent = self._remember(rows, sent, after)
+        observation, sampled, action, log_prob, version, outputs = sent
+        return Step(observation, sampled, action, log_prob, after.reward, after.terminated, after.truncated, after.following, after.valid,
+                    version, outputs, after.rows)
 
-    def _remember(self, rows: Array, sent: Any, answered: Array) -> Any:
+    def _remember(self, rows: Array, sent: _Sent, after: Arrived) -> _Sent:
         """Keeps what some environments were given, and finds what those were given that have answered."""
         if self._sent is None:
             self._sent = map_tree(lambda column: np.zeros((self._source.n_envs, *column.shape[1:]), column.dtype), sent)
         self._sent = put(self._sent, rows, sent)
-        return take(self._sent, answered)
+        observation, sampled, action, log_prob, version, outputs = take(self._sent, after.rows)
+        return observation, sampled, action, np.where(after.valid, log_prob, np.float32(np.nan)), version, outputs
 
     def _seeds(self, rows: Array) -> list[int]:
         """Seeds of the episodes that begin next in rows."""
@@ -193,29 +196,22 @@ def _check_steps(where: str, steps: Any) -> None:
         raise ConfigurationError(f"{where}: expected at least 1, got {steps!r}")
 
 
-def _sent(arrived: Arrived, decision: Decision, actions: Array) -> dict[str, Any]:
+def _sent(arrived: Arrived, decision: Decision, actions: Array) -> _Sent:
     """What rows are given and why, [n, …]; rows that do not act have zeros and NaN."""
-    places, n = decision.places, len(arrived.rows)
-    over_rows = _spread(places, arrived.acts)
+    n = len(arrived.rows)
     version = np.empty(n, np.int64)
     version.fill(decision.version)
-    return {"observation": arrived.observation, "sampled": over_rows(decision.sampled, 0), "action": actions,
-            "log_prob": over_rows(decision.log_prob, np.nan), "version": version,
-            "outputs": {name: over_rows(column, 0) for name, column in decision.outputs.items()}}
-
-
-def _spread(places: Array, acts: Array) -> Callable[[Array, float], Array]:
-    """f(column, fill): [m, …] of rows that act to [n, …], with `fill` in the others."""
-    n, m = len(acts), len(places)
-    if m == n:
-        return lambda column, fill: column
-    index, idle = np.zeros(n, np.int64), (~acts).nonzero()[0]
-    index[places] = np.arange(m)
-
-    def over_rows(column: Array, fill: float) -> Array:
-        # Rows that act are gathered: to assign rows of more than one element by index takes ten times as long.
-        found = column.take(index, 0) if m else np.empty((n, *column.shape[1:]), column.dtype)
-        found[idle] = fill
-        return found
-
-    return over_rows
+    drawn, log_prob, outputs = decision.sampled, decision.log_prob, decision.outputs
+    if len(decision.places) == n:
+        return arrived.observation, drawn, actions, log_prob, version, outputs
+    spread_drawn, spread_log_prob = np.zeros((n, *drawn.shape[1:]), drawn.dtype), np.empty(n, np.float32)
+    spread_log_prob.fill(np.nan)
+    pairs, found = [drawn, spread_drawn, log_prob, spread_log_prob], dict(outputs)
+    for name, column in outputs.items():
+        if column is drawn:
+            found[name] = spread_drawn
+        else:
+            found[name] = np.zeros((n, *column.shape[1:]), column.dtype)
+            pairs += column, found[name]
+    spread(arrived.acts, *pairs)
+    return arrived.observation, spread_drawn, actions, spread_log_prob, version, found

@@ -9,13 +9,14 @@ import numpy as np
 from cervello.errors import ConfigurationError
 
 
-def episode_seed(seed: int, episode: int) -> int:
-    """The seed of `reset` with which episode k of a seed begins, 0 ≤ seed < 2⁶³.
+def episode_seed(seed: int | Sequence[int], episode: int) -> int:
+    """The seed of `reset` with which episode k of a seed begins, 0 ≤ seed < 2⁶³; of several numbers, that of all of them.
 
     It is the first 64-bit word of numpy's `SeedSequence([seed, episode])` less its last bit, so that no two of a reasonable number of
     episodes share one.
     """
-    return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    numbers = seed if isinstance(seed, Sequence) else [seed]
+    return int(np.random.SeedSequence([*numbers, episode]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def checked_seeds(where: str, seed: object) -> tuple[int, ...]:

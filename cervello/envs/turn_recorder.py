@@ -60,6 +60,7 @@ class TurnRecorder(GameRecorder):
 
     def step(self, action: Any) -> None:
         env, agent = self.env, self.env.agent_selection
+        self._log.check()
         acts = agent in self._log and not env.terminations[agent] and not env.truncations[agent]
         decision = self._decisions.pop(agent, None)
         env.step(action)
@@ -84,6 +85,9 @@ class TurnRecorder(GameRecorder):
         """Writes the last actions of agents that will have no turn any more, with what stands now."""
         env = self.env
         for agent in agents:
+            if agent not in self._log:  # a step of the match could not be recorded
+                del self._acted[agent]
+                continue
             self._write(agent, env.observe(agent), env._cumulative_rewards.get(agent, 0.0), bool(env.terminations.get(agent)),
                         bool(env.truncations.get(agent)), env.infos.get(agent))
 

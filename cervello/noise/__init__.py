@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from cervello.noise.generators import Constant, FastNormal, Generator, Normal
 from cervello.noise.reference import agent_key, agent_number
-from cervello.noise.streams import KERNELS, SeedKeys, Streams, derive_keys
+from cervello.noise.streams import KERNELS, BoundKeys, SeedKeys, Streams, derive_keys
 
 __all__ = [
     "KERNELS",
+    "BoundKeys",
     "Constant",
     "FastNormal",
     "Generator",

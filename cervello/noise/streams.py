@@ -141,7 +141,31 @@ def derive_keys(numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[
     _call(_DERIVE, word, *(column.ctypes.data for column in columns), rows.ctypes.data, len(rows), keys.ctypes.data)
 
 
-class SeedKeys:
+class BoundKeys:
+    """`derive_keys` of arrays that are bound once: between calls only their contents change, so that a call checks nothing. Mutable.
+
+    Args:
+      numbers, streams, episodes, slots, keys: as in `derive_keys`; contiguous arrays of 64-bit integers. They must not be reallocated.
+    Attributes:
+      keys: as given.
+    """
+
+    __slots__ = ("_address", "_block", "_bound", "_derive", "keys")
+
+    def __init__(self, numbers: NDArray[Any], streams: NDArray[Any], episodes: NDArray[Any], slots: NDArray[np.int64],
+                 keys: NDArray[np.uint64]):
+        self.keys, self._bound = keys, (numbers, streams, episodes, slots)
+        self._block = np.array([0, numbers.ctypes.data, streams.ctypes.data, episodes.ctypes.data, slots.ctypes.data, len(slots),
+                                keys.ctypes.data], np.int64)
+        self._address, self._derive = self._block.ctypes.data, entry.fastcall_ints(_DERIVE)
+
+    def derive(self, seed: int) -> None:
+        """Writes `keys` of what the arrays hold now; 0 <= seed < 2**64."""
+        self._block[0] = seed - (1 << 64) if seed >> 63 else seed
+        self._derive(self._address, 0)
+
+
+class SeedKeys(BoundKeys):
     """The keys of agents 0 to n - 1 of a seed, stream 0, episode 0. The memory is reused for each seed. Mutable.
 
     Attributes:
@@ -149,20 +173,12 @@ class SeedKeys:
       keys: [n, 2] uint64.
     """
 
-    __slots__ = ("_address", "_block", "_derive", "_zeros", "keys", "numbers")
+    __slots__ = ("numbers",)
 
     def __init__(self, n: int):
         self.numbers: NDArray[np.int64] = np.arange(n, dtype=np.int64)
-        self.keys: NDArray[np.uint64] = np.zeros((n, 2), np.uint64)
-        self._zeros: NDArray[np.int64] = np.zeros(n, np.int64)
-        numbers, zeros = self.numbers.ctypes.data, self._zeros.ctypes.data
-        self._block = np.array([0, numbers, zeros, zeros, numbers, n, self.keys.ctypes.data], np.int64)
-        self._address, self._derive = self._block.ctypes.data, entry.fastcall_ints(_DERIVE)
-
-    def derive(self, seed: int) -> None:
-        """Writes `keys`; 0 <= seed < 2**64."""
-        self._block[0] = seed - (1 << 64) if seed >> 63 else seed
-        self._derive(self._address, 0)
+        zeros = np.zeros(n, np.int64)
+        super().__init__(self.numbers, zeros, zeros, self.numbers, np.zeros((n, 2), np.uint64))
 
 
 @lru_cache(maxsize=1)

@@ -79,6 +79,7 @@ class SpaceBinding:
         self._layout = MaskLayout(where, spaces.action_space)
         self.drawn, self._mask, self.baked, self.output = drawn, mask, drawn is None, self._actions.output
         self.is_binary, self.is_unchanged = self._actions.is_binary, self._actions.is_unchanged
+        self._masked = self._observations.masked
         self._ones: Array | None = None
         self._mask_spec = None if mask is None else inputs[mask]
         if mask is not None and self._mask_spec is not None and int(np.prod(self._mask_spec.shape, dtype=np.int64)) != self._layout.width:
@@ -100,7 +101,7 @@ class SpaceBinding:
           InputError: an observation or mask that does not fit.
         """
         columns, n_rows, single = self._observations.encode(observation)
-        if action_masks is None and not self._observations.masked:
+        if action_masks is None and not self._masked:
             if self._mask is not None:
                 columns[self._mask] = self._allowed(n_rows)
             return Encoded(columns, n_rows, single, None, None)

@@ -108,6 +108,7 @@ class ObservationEncoder:
             if name is not None:
                 self._leaves.append(_Leaf(self._where, key, part, inputs[name]))
         self.masked = self._mask_key is not None
+        self._plain = self._leaves[0] if len(self._leaves) == 1 and self._leaves[0].key is None else None
         fed = [leaf.input for leaf in self._leaves]
         twice = next((name for name in fed if fed.count(name) > 1), None)
         if twice is not None:
@@ -176,6 +177,14 @@ class ObservationEncoder:
         Raises:
           InputError: the observation does not fit the space.
         """
+        plain = self._plain
+        if plain is not None and type(observation) is np.ndarray:  # the usual case, which fits
+            shape = observation.shape
+            if shape == plain.shape:
+                column = observation[None]
+                return {plain.input: column if plain.convert is None else plain.convert(column)}, 1, True
+            if shape[1:] == plain.shape:
+                return {plain.input: observation if plain.convert is None else plain.convert(observation)}, shape[0], False
         columns: dict[str, Array] = {}
         n_rows: int | None = None
         single = False

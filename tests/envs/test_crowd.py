@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import games
 import pytest
+from arena_policies import arena_policies
 
 import cervello
-from cervello import envs
+from cervello import ConfigurationError, envs
 from cervello.demo import policy_path
 
 pettingzoo = pytest.importorskip("pettingzoo")
@@ -25,6 +27,19 @@ def test_a_turn_based_game_is_played_to_its_end(tmp_path: Path) -> None:
     assert (crowd.begun, crowd.ended) == (2, 2)
     assert steps[-1].agents == []
     assert sum(step.rewards.get("player_1", 0) for step in steps) == 1.0
+
+
+def test_a_policy_without_spaces_is_refused_where_it_would_play(tmp_path: Path) -> None:
+    from cervello.demo.parallel_env import ArenaEnv
+
+    (tmp_path / "plain.onnx").write_bytes(games.linear(4, 2))
+    plain = cervello.load(tmp_path / "plain.onnx")
+    crowd = envs.Crowd(ArenaEnv(5), {"*": plain})
+    opponents = envs.Opponents(ArenaEnv(5), "grazer_0", {"[!g]*": plain, "grazer_[!0]*": plain})
+    for reset in (crowd.reset, opponents.reset, lambda: envs.play("CartPole-v1", {"plain": plain})):
+        with pytest.raises(ConfigurationError, match=r"policy 'plain': expected the spaces of a game, got none; load it with spaces=env"):
+            reset()
+    assert crowd.begun == opponents.begun == len(plain) == 0
 
 
 def test_the_arena_is_born_and_dies_in_step_with_its_policies() -> None:
@@ -50,6 +65,31 @@ def test_the_arena_is_born_and_dies_in_step_with_its_policies() -> None:
     returns, sizes = played()
     assert len(set(sizes)) > 3  # agents have come and gone
     assert played() == (returns, sizes)
+
+
+@pytest.mark.parametrize("seed", [7, (7, 1)])
+def test_the_seed_of_a_crowd_is_that_of_its_episodes_too(seed: Any) -> None:
+    """Where agents stand is drawn by the environment, at each reset."""
+    from cervello.demo.parallel_env import ArenaEnv
+
+    class Seeded(ArenaEnv):
+        def reset(self, seed: Any = None, options: Any = None) -> Any:
+            seeds.append(seed)
+            return super().reset(seed=seed, options=options)
+
+    def trace(given: Any) -> list[Any]:
+        crowd, found = envs.Crowd(Seeded(12), policies, seed=given), []
+        for _ in range(2):
+            found.append([(step.agents, step.rewards) for step in crowd])
+        return found
+
+    seeds: list[Any] = []
+    policies = arena_policies(ArenaEnv(12))
+    first, second = trace(seed)
+    assert first != second
+    assert trace(seed) == [first, second]
+    assert trace(8) != [first, second]
+    assert seeds[:4] == [envs.episode_seed(seed, k) >> 32 for k in (0, 1, 0, 1)]
 
 
 def test_the_arena_passes_the_tests_of_pettingzoo() -> None:

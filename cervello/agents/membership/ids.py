@@ -140,7 +140,9 @@ def spread(what: str, value: int | Sequence[int] | Array, n: int) -> Array:
       InputError: neither one number nor n, or a number out of range.
     """
     if type(value) is int and 0 <= value < 1 << 63:
-        return np.full(n, value, np.int64)
+        same = np.empty(n, np.int64)
+        same.fill(value)
+        return same
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "i" and len(value) == n and value.min(initial=0) >= 0:
         return value.astype(np.int64)
     if isinstance(value, np.ndarray) and not value.ndim:

@@ -272,7 +272,7 @@ class AgentTable:
         """
         kind = type(ids)
         if kind is Subset:
-            return self.rows(ids.ids)[ids.places]  # type: ignore[union-attr]
+            return self.rows(ids.ids).take(ids.places)  # type: ignore[union-attr]
         last, last_slots, moves = self.last
         if moves == self.moves and kind is type(last):
             if kind is np.ndarray:

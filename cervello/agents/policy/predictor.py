@@ -12,7 +12,7 @@ from cervello.agents.membership.lock import ExclusiveLock
 from cervello.agents.membership.table import AgentTable
 from cervello.agents.policy.engine import Engine
 from cervello.errors import ConfigurationError, InputError
-from cervello.noise import agent_number, derive_keys
+from cervello.noise import BoundKeys, agent_number, derive_keys
 from cervello.spec import Array, Wrapper
 from cervello.wrappers import Clip, Fill, Guard, Image, Normalize, Sample
 
@@ -82,9 +82,6 @@ class Predictor:
         self._table, self._turn = AgentTable(seed), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
-        self._slots = self._streams = self._zeros = self._ones = _fixed(np.zeros(0, np.int64))
-        self._numbers: Array = np.zeros(0, np.uint64)
-        self._last: PredictState | None = None  # content of the slots, as returned to the caller
         stack = self._engine.stack
         self._slabs = stack.slabs()
         draws = bool(engine.model.random_nodes)
@@ -95,6 +92,18 @@ class Predictor:
         specs = tuple(map(str, engine.model.inputs.values())), tuple(map(str, engine.model.outputs.values()))
         self._kind = (origin, seed, *specs, names, shapes)
         stack.reserve(self._table.capacity)
+        self._resize(0)
+
+    def _resize(self, n_rows: int) -> None:
+        """Makes the columns of so many rows; the table has room for them."""
+        self._last: PredictState | None = None  # content of the slots, as returned to the caller
+        self._streams: Array = np.zeros(n_rows, np.int64)
+        self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
+        self._numbers: Array = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
+        slots = _fixed(np.arange(n_rows, dtype=np.int64))
+        self._steps: Array = self._table.steps[:n_rows]  # the table moves its arrays only for more rows than ever before
+        self._first_keys = BoundKeys(self._numbers, self._streams, self._zeros, slots, self._table.keys)
+        self._slots: Array = slots
 
     def run(self, columns: Mapping[str, Any], n_rows: int, state: Any, starts: Any, deterministic: bool, stream: int,
             ) -> tuple[Mapping[str, Array], PredictState | None]:
@@ -124,13 +133,16 @@ class Predictor:
             last, self._last = self._last, None
             if state is None:
                 episodes = self._zeros
-                self._begin(slots, stream, episodes, 0)
+                self._streams.fill(stream)
+                self._first_keys.derive(self._seed)
+                self._steps.fill(0)
+                self._begin_slabs(slots)
             else:
                 stream, episodes = state.stream, state.episodes
                 if state is not last or (fresh is not None and fresh.any()):
                     episodes = self._put(slots, state, fresh)
             results = self._decide(columns, n_rows, deterministic)
-            steps = self._ones if state is None else self._table.steps[:n_rows].copy()
+            steps = self._ones if state is None else self._steps.copy()
             kept = {}
             for name, slab in self._slabs.items():
                 kept[name] = np.empty((n_rows, *slab.spec.shape), slab.spec.dtype)
@@ -143,17 +155,16 @@ class Predictor:
         episodes, steps = state.episodes, state.steps
         if fresh is not None and fresh.any():
             episodes, steps = episodes + fresh, np.where(fresh, 0, steps)
-        self._begin(slots, state.stream, episodes, steps)
+        self._streams.fill(state.stream)
+        derive_keys(self._numbers, self._streams, episodes, self._seed, slots, self._table.keys)
+        self._steps[:] = steps
+        self._begin_slabs(slots)
         old = slots if fresh is None else slots[~fresh]
         for name, rows in state.memory.items():
             self._slabs[name].put(old, rows if fresh is None else rows[~fresh])
         return episodes
 
-    def _begin(self, slots: Array, stream: int, episodes: Array, steps: Array | int) -> None:
-        n_rows, table = len(slots), self._table
-        self._streams.fill(stream)
-        derive_keys(self._numbers, self._streams, episodes, self._seed, slots, table.keys)
-        table.steps[:n_rows] = steps  # slots are 0 to N - 1
+    def _begin_slabs(self, slots: Array) -> None:
         for slab in self._slabs.values():
             slab.begin(slots)
 
@@ -164,11 +175,7 @@ class Predictor:
             self._engine.stack.reserve(n_rows)
             self._table.reserve(n_rows)
         if len(self._slots) != n_rows:
-            self._last = None  # it describes the old number of rows
-            self._streams = np.zeros(n_rows, np.int64)
-            self._zeros, self._ones = _fixed(np.zeros(n_rows, np.int64)), _fixed(np.ones(n_rows, np.int64))
-            self._numbers = np.uint64(_FIRST_NUMBER) + np.arange(n_rows, dtype=np.uint64) | np.uint64(1 << 63)
-            self._slots = _fixed(np.arange(n_rows, dtype=np.int64))
+            self._resize(n_rows)
         return self._slots
 
     def _decide(self, columns: Mapping[str, Any], n_rows: int, deterministic: bool) -> Mapping[str, Array]:

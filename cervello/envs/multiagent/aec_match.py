@@ -115,7 +115,7 @@ class AecMatch:
             policy, name = self.roster.player(agent)
             mask = info.get("action_mask") if info else None
             [answer] = yield [Question(policy, [name], [observation], None if mask is None else [mask], self.roster.deterministic,
-                                       self._recorder is not None)]
+                                       self._recorder is not None, self.roster.stream)]
             self.empty_masks += answer.empty_masks
             if self._recorder is not None:
                 self._recorder.tell_agents([agent], answer.decision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ class Question:
       masks: a mask or None for each; None when there are none.
       deterministic: no noise.
       recorded: whether the answer holds the decision, for a recorder.
+      stream: of the agents' noise.
     """
 
     policy: Policy
@@ -34,6 +35,7 @@ class Question:
     masks: list[Any] | None
     deterministic: bool
     recorded: bool = False
+    stream: int = 0
 
 
 @dataclass(slots=True)
@@ -104,7 +106,8 @@ def answered(questions: list[Question]) -> list[Answer]:
         for i in places:
             end = start + len(questions[i].ids)
             count = 0 if empty is None else int(empty[start:end].sum())
-            answers[i] = Answer(actions[start:end], count, rows_of(decision, start, end) if questions[i].recorded else None)
+            own = replace(rows_of(decision, start, end), stream=questions[i].stream) if questions[i].recorded else None
+            answers[i] = Answer(actions[start:end], count, own)
             start = end
     return answers
 

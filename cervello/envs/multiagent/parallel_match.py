@@ -69,7 +69,7 @@ class ParallelMatch:
     def step(self, actions: Mapping[str, Any]) -> Asking[Seen]:
         """One step of the environment; `actions` are the learners'."""
         questions = [Question(policy, names, [self._observations[a] for a in agents], self._masks(agents), self.roster.deterministic,
-                              self._recorder is not None)
+                              self._recorder is not None, self.roster.stream)
                      for policy, agents, names in self.roster.groups]
         groups = [agents for _, agents, _ in self.roster.groups]
         answers: list[Answer] = (yield questions) if questions else []

@@ -27,6 +27,7 @@ class Roster:
 
     Attributes:
       groups: by policy, the names of its agents, in the order of their births, and their names in the policy.
+      stream: of the noise of this episode's agents.
       begun, ended: agents so far.
       never_lived: agents that were born and died in one step; they have neither begun nor ended.
     """
@@ -36,7 +37,7 @@ class Roster:
         self._played: dict[str, tuple[Policy, str]] = {}
         self._dead: set[str] = set()
         self._reset_seed, self._resets = -1, 0
-        self._stream = 0
+        self.stream = 0
         self.groups: list[tuple[Policy, list[str], list[str]]] = []
         self.begun = self.ended = self.never_lived = 0
 
@@ -64,7 +65,7 @@ class Roster:
             self._reset_seed, self._resets = int(seed), 0
         entropy = [*self._seed, self._reset_seed + 1, self._resets]
         words: Array = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
-        self._stream = int(words[0] >> np.uint64(1))
+        self.stream = int(words[0] >> np.uint64(1))
         self._casting.begin_episode(np.random.default_rng([*entropy, 1]))
 
     def birth(self, agents: Iterable[str]) -> None:
@@ -80,10 +81,10 @@ class Roster:
                                  "agent that comes back another name")
         cast = [(agent, self._casting.policy(agent, self._spaces(agent))) for agent in names]
         for agent, policy in cast:
-            name = f"{self._where} {self._seed} {self._stream} {agent}"
+            name = f"{self._where} {self._seed} {self.stream} {agent}"
             while name in policy:  # another game with the same seeds plays it too
                 name += "'"
-            policy.begin_agent(name, self._stream, 0)
+            policy.begin_agent(name, self.stream, 0)
             self._played[agent] = policy, name
             self.begun += 1
         if cast:

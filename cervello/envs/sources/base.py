@@ -35,6 +35,7 @@ class Arrived:
         reset.
       masks: one mask of actions for each row, [n, …], or a list with a mask or None for each; None when there are none.
       missing: [n] bool, rows whose true last observation the environment does not give; None when there are none.
+      whole: True says that every row acts and is valid, and that no episode ends or begins; False says nothing.
     """
 
     rows: Array
@@ -49,6 +50,7 @@ class Arrived:
     masks: Masks | None = None
     missing: Array | None = None
     innermost: Array | None = None
+    whole: bool = False
 
     @property
     def ended(self) -> Array:
@@ -124,11 +126,13 @@ def copied(tree: Tree) -> Tree:
 
 def columns_of(space: Any, batch: Tree) -> Tree:
     """A vector environment's observations as columns of one's own; strings come as a tuple of N, which becomes an array."""
+    if type(batch) is np.ndarray:
+        return batch.copy()  # row by row in memory, as policies take it in one compiled call
     if isinstance(batch, Mapping):
         return {key: columns_of(space[key], column) for key, column in batch.items()}
     if isinstance(batch, tuple) and kind(space) == "Tuple":
         return tuple(columns_of(part, column) for part, column in zip(space, batch, strict=True))
-    return stack(batch) if isinstance(batch, tuple) else np.array(batch, order="C")  # as policies take it in one compiled call
+    return stack(batch) if isinstance(batch, tuple) else np.array(batch, order="C")
 
 
 def masks_of(infos: Any, n_rows: int) -> Masks | None:

@@ -36,6 +36,7 @@ class GymnasiumVector:
         self._recorders = recorders_around(env)
         self._all = np.ones(self.n_envs, np.bool_)
         self._ended = np.zeros(self.n_envs, np.bool_)  # of the last step, where rows begin anew in a step of their own
+        self._over = False  # whether there are such rows
 
     def reset(self, seeds: Seeds | None, seed: int | None) -> Arrived:
         self._seeds = seeds
@@ -43,7 +44,8 @@ class GymnasiumVector:
         given = list(map(int, seeds(rows))) if self.seeds_rows and seeds is not None else seed
         observation, infos = self._env.reset(seed=given)
         self._forget_rewards()
-        no = self._ended = np.zeros(self.n_envs, np.bool_)
+        no, self._over = np.zeros(self.n_envs, np.bool_), False
+        self._ended = no
         return Arrived(rows, self._columns(observation), ~no, ~no, no, np.zeros(self.n_envs), no, no, None, masks_of(infos, self.n_envs))
 
     def step(self, rows: Array, actions: Array) -> Arrived:
@@ -55,23 +57,25 @@ class GymnasiumVector:
         if self._told:
             innermost = np.array(self._env.unwrapped.innermost_rewards)
         ended, fresh = terminated | truncated, self._ended
-        following, acts, valid = observation, self._all, self._all.copy()
+        following, acts = observation, self._all
         masks = masks_of(infos, n)
-        over = np.count_nonzero(ended) > 0
+        over = bool(np.count_nonzero(ended))
+        whole = not (over or self._over)
+        valid = ~fresh if self._over else self._all.copy()
         if self._mode is AutoresetMode.NEXT_STEP:
             if over:
                 acts = ~ended
-            if np.count_nonzero(fresh):  # this step was their reset
-                valid = ~fresh
-                reward[fresh] = 0.0
-            self._ended = ended
+            if self._over:  # this step was the reset of some
+                np.putmask(reward, fresh, 0.0)
+            self._ended, self._over = ended, over
         elif over:
             fresh = ended
             if self._mode is AutoresetMode.SAME_STEP:
                 following = put(observation, ended, _final(infos, ended))
             else:
                 observation, masks = self._reset_rows(ended, masks)
-        return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost)
+        return Arrived(rows, observation, fresh, acts, valid, reward, terminated, truncated, following, masks, innermost=innermost,
+                       whole=whole)
 
     def tell(self, rows: Array, decision: Decision) -> None:
         for recorder in self._recorders:

@@ -12,6 +12,7 @@ from cervello.codegen.memory import (
     call_c_int_2_int,
     copy_bytes,
     read_i32,
+    read_u8,
     word,
     write_i64,
 )
@@ -57,7 +58,7 @@ from cervello.native.kernels.row_words import (
     WRITER,
 )
 from cervello.native.kernels.storing import copy_row
-from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, TYPE
+from cervello.noise.layout import DATA, DTYPE, FLAGS, RANK, READABLE, SHAPE, STRIDES, TYPE
 
 _NEEDED = READABLE | 0x1  # aligned, C-contiguous
 
@@ -193,6 +194,56 @@ def stack(context, unused, unused_too, objects, n_objects):
             return 1
         copy_row(target, word(part + DATA, 0), row_bytes)
         target += row_bytes
+    return 0
+
+
+@inline
+def _pair(column, target, array_type, m, n_rows):
+    """Whether two arrays are contiguous, of one dtype, and [m, …] and [n_rows, …] with the same rows."""
+    rank = read_i32(column + RANK, 0)
+    if word(column + TYPE, 0) != array_type or word(target + TYPE, 0) != array_type or rank != read_i32(target + RANK, 0) or rank < 1:
+        return False
+    if read_i32(column + FLAGS, 0) & 1 == 0 or read_i32(target + FLAGS, 0) & 1 == 0 or word(column + DTYPE, 0) != word(target + DTYPE, 0):
+        return False
+    if word(word(column + SHAPE, 0), 0) != m or word(word(target + SHAPE, 0), 0) != n_rows:
+        return False
+    for axis in range(1, rank):
+        if word(word(column + SHAPE, 0), axis) != word(word(target + SHAPE, 0), axis):
+            return False
+    return True
+
+
+def spread(array_type, n_rows, unused, objects, n_objects):
+    """Copies the rows of columns to the rows of larger arrays at which a mask is True, in order; the other rows stay as they are.
+
+    Args:
+      array_type: of arrays.
+      objects: the mask, [n_rows] bool and contiguous; then columns [m, …], each followed by its target [n_rows, …]; not empty, and not of
+        dtype object; m is the number of True.
+    Returns:
+      1 if an array is not contiguous, or a column and its target do not fit; nothing has been written then.
+    """
+    mask, m = word(word(objects, 0) + DATA, 0), 0
+    for row in range(n_rows):
+        m += read_u8(mask, row)
+    if n_rows < 2:  # the stride of a single row means nothing
+        return 1
+    for i in range(1, n_objects, 2):
+        if not _pair(word(objects, i), word(objects, i + 1), array_type, m, n_rows):
+            return 1
+    for i in range(1, n_objects, 2):
+        source, target = word(word(objects, i) + DATA, 0), word(word(objects, i + 1) + DATA, 0)
+        row_bytes = word(word(word(objects, i + 1) + STRIDES, 0), 0)
+        row = 0
+        while row < n_rows:  # runs of rows, of which there are few
+            first = row
+            while row < n_rows and read_u8(mask, row) != 0:
+                row += 1
+            n_bytes = (row - first) * row_bytes
+            if n_bytes != 0:
+                copy_bytes(target + first * row_bytes, source, n_bytes)
+                source += n_bytes
+            row += 1
     return 0
 
 
