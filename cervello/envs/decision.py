@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.spec import Array
 from cervello.wrappers import Epsilon
 
@@ -82,7 +83,7 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
       places: [m] int64.
       deterministic: whether the policy was asked for no draws.
     """
-    binding, n = policy.binding, len(places)
+    binding, n = core_of(policy).binding, len(places)
     results: dict[str, Array] = dict(outputs)
     sampled = binding.sampled(results)
     action = binding.executed(sampled)

@@ -61,7 +61,8 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
       InputError: fields are missing, or do not have T or T + 1 rows; the message names episode and field.
     """
     if isinstance(given, Episode):
-        changes = {name: value for name, value in (("id", id), ("seed", seed)) if value is not None and value != getattr(given, name)}
+        wanted = {"id": id, "seed": seed}
+        changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None and value != getattr(given, name)}
         return replace(given, **changes) if changes else given
     missing = [name for name in ("observations", "actions", "rewards", "terminations", "truncations") if not hasattr(given, name)]
     if missing:

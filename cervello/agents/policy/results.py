@@ -16,8 +16,8 @@ def check_nothing_more(where: str, specs: Specs, outputs: Mapping[str, Array]) -
     """Raises ExecutionError if custom wrappers or inferers return outputs that are not in the specs."""
     more = [name for name in outputs if name not in specs]
     if more:
-        raise ExecutionError(f"policy {where!r}: expected outputs {list(specs)}, got {more} too; a wrapper's attach must promise what it "
-                             "adds to view.outputs, and an inferer gives its raw_outputs only")
+        raise ExecutionError(f"policy {where!r}: expected outputs {list(specs)}, got {more} too; a wrapper's attach must declare what "
+                             "it adds to view.outputs, and an inferer returns its raw_outputs only")
 
 
 def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -> None:
@@ -30,8 +30,8 @@ def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -
             break
     for (first, a), (second, b) in combinations(out.items(), 2):
         if np.may_share_memory(a, b) and np.shares_memory(a, b):
-            raise InputError(f"policy {where!r}, out {second!r}: expected memory of its own, got an array that overlaps {first!r}; give "
-                             "every output its own")
+            raise InputError(f"policy {where!r}, out {second!r}: expected an array that no other output overlaps, got one that overlaps "
+                             f"{first!r}; give every output separate memory")
 
 
 def hand_over(results: dict[str, Array], out: Mapping[str, Array]) -> None:
