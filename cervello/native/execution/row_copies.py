@@ -55,7 +55,7 @@ def split_rows(ids: tuple[Any, ...], target: dict[Any, Any], columns: Mapping[st
         return False
     given: list[Any] = []
     for name, column in columns.items():
-        if type(column) is not list:
+        if not isinstance(column, list):
             if column.ndim == 1 or column.nbytes > most_bytes * n_rows:
                 column = list(column)
             elif not column.nbytes or not _can_copy(column):
