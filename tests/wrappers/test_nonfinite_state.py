@@ -92,7 +92,7 @@ def test_a_refused_batch_changes_nothing_for_anybody(kind: str) -> None:
     policy, recurrent = made(kind, "raise")
     tick(policy, [1, 1, 1])
     before = bytes(policy.snapshot())
-    with pytest.raises(ExecutionError, match="expected finite state, got NaN or an infinity in 1 of 3 rows, the first is row 2; look at"):
+    with pytest.raises(ExecutionError, match="expected finite state, got NaN or an infinity in 1 of 3 rows, the first is row 2; check"):
         tick(policy, [1, 1, -1])
     assert bytes(policy.snapshot()) == before
     assert recurrent.nonfinite_rows == 0
