@@ -30,8 +30,8 @@ def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -
             break
     for (first, a), (second, b) in combinations(out.items(), 2):
         if np.may_share_memory(a, b) and np.shares_memory(a, b):
-            raise InputError(f"policy {where!r}, out {second!r}: expected an array that no other output overlaps, got one that overlaps "
-                             f"{first!r}; give every output separate memory")
+            raise InputError(f"policy {where!r}, out {second!r}: expected memory of its own, got an array that overlaps {first!r}; give "
+                             "every output its own")
 
 
 def hand_over(results: dict[str, Array], out: Mapping[str, Array]) -> None:
