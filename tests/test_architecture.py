@@ -20,7 +20,8 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^<!-- example: (\w+) -->\n\n```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
 OTHER = {"cervello", "int64 kernel(step, ctx)", "session", "partial_s"}  # the package, a form, and attributes of `StreamCarrier`
-ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer": ["cervello/inferers/fast_path.py"]}
+ELSEWHERE = {"Actions": ["cervello/agents/policy/actions.py"], "FastPath.infer": ["cervello/inferers/fast_path.py"],
+             "PolicyCore": ["cervello/agents/policy/core.py"], "run_named": ["cervello/native/kernels/runtime/control.py"]}
 
 
 @pytest.fixture(autouse=True)

@@ -103,7 +103,7 @@ TABLE: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("an agent twice", lambda: policy().begin_agent(1), errors.AgentError, "expected an agent that has not begun, got 1; end it first"),
     ("a push of an unknown agent", lambda: cervello.Batcher(policy()).push(3, {}), errors.AgentError, "got 3; call begin_agent"),
     ("a wrapper that does not fit", lambda: policy(wrappers=[cervello.Epsilon("noise")]), errors.WrapperError,
-     r"wrapper Epsilon\('noise'\): expected an input among \['obs'\], got 'noise'; it does not exist or a wrapper further in provides it"),
+     r"wrapper Epsilon\('noise'\): expected an input among \['obs'\], got 'noise'; it does not exist or an inner wrapper provides it"),
     ("recurrence without state", lambda: policy(wrappers=[cervello.Recurrent()]), errors.WrapperError, "name the pairs"),
     ("an unknown inferer", lambda: policy(inferer="quick"), errors.ConfigurationError, "inferer: expected one of .*, got 'quick'"),
     ("a fixed size of 0", lambda: inferers.Fixed([0]), errors.ConfigurationError, r"inferers\.Fixed: expected sizes of at least 1, got 0"),

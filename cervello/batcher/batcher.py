@@ -14,7 +14,7 @@ from cervello.spec import AgentId, Specs
 
 
 class Decider(Protocol):
-    """The interface of a policy that a batcher uses."""
+    """What a batcher uses: the internal object of a policy, or an object of one's own."""
 
     @property
     def name(self) -> str: ...
@@ -44,6 +44,13 @@ class Decider(Protocol):
         """Raises AgentError if `membership_version` is no longer `expected_version`."""
 
 
+class HasDecider(Protocol):
+    """A `Policy`: its internal object is a `Decider`."""
+
+    @property
+    def _core(self) -> Decider: ...
+
+
 class Batcher:
     """Observations of agents that wait for the next run. Mutable, not thread-safe.
 
@@ -57,12 +64,14 @@ class Batcher:
       policy: decides for the batch; also an attribute.
     """
 
-    def __init__(self, policy: Decider):
+    def __init__(self, policy: HasDecider | Decider):
         self.policy = policy
-        self._queue = Queue(policy.all_inputs, policy.make_reader)
-        self._are_open = any(spec.open_axes for spec in policy.all_inputs.values())  # whether observations may differ in size
-        self._odd = find_non_leading_axes(policy.outputs)
-        self._changes = policy.membership_version  # the policy's version when the queue was empty or all agents were looked up
+        decider: Decider = getattr(policy, "_core", policy)  # type: ignore[arg-type]
+        self._decider = decider
+        self._queue = Queue(decider.all_inputs, decider.make_reader)
+        self._are_open = any(spec.open_axes for spec in decider.all_inputs.values())  # whether observations may differ in size
+        self._odd = find_non_leading_axes(decider.outputs)
+        self._changes = decider.membership_version  # the policy's version when the queue was empty or all agents were looked up
         self._busy = False  # whether a call is in progress
         self._leaving: dict[AgentId, None] = {}  # agents that were discarded meanwhile
 
@@ -89,7 +98,7 @@ class Batcher:
     def _push(self, agent: AgentId, observation: Observation | Any) -> None:
         """General path of `push`: conversion and errors."""
         queue = self._queue
-        generation = self.policy.generations((agent,))[0]
+        generation = self._decider.generations((agent,))[0]
         if generation is None or agent in queue.generations:
             raise self._refusal(agent, generation)
         self._enter("push")
@@ -99,7 +108,7 @@ class Batcher:
                 return
         finally:
             self._leave()
-        arrays = checked(self._specs_for(agent, observation), observation, agent, self.policy.name)
+        arrays = checked(self._specs_for(agent, observation), observation, agent, self._decider.name)
         self._enter("push")
         try:
             queue.put(agent, generation, arrays)
@@ -116,7 +125,7 @@ class Batcher:
         if not isinstance(observations, Mapping):
             raise InputError(f"{self._where}, extend: expected a mapping {{agent: observation}}, got {type(observations).__name__}")
         queue, ids = self._queue, list(observations)
-        generations = self.policy.generations(ids)
+        generations = self._decider.generations(ids)
         for agent, generation in zip(ids, generations, strict=True):
             if generation is None or agent in queue.generations:
                 raise self._refusal(agent, generation)
@@ -127,7 +136,7 @@ class Batcher:
                     return
             finally:
                 self._leave()
-        ready = [(agent, generation, checked(self._specs_for(agent, observations[agent]), observations[agent], agent, self.policy.name))
+        ready = [(agent, generation, checked(self._specs_for(agent, observations[agent]), observations[agent], agent, self._decider.name))
                  for agent, generation in zip(ids, generations, strict=True)]
         self._enter("extend")
         try:
@@ -138,7 +147,7 @@ class Batcher:
 
     def _specs_for(self, agent: AgentId, observation: Any) -> Specs:
         """Specs that an agent's observation must fit."""
-        return self.policy.inputs_for(agent, observation) if self._are_open else self._queue.pad.specs
+        return self._decider.inputs_for(agent, observation) if self._are_open else self._queue.pad.specs
 
     def _enter(self, what: str) -> None:
         if self._busy:
@@ -158,12 +167,12 @@ class Batcher:
     @property
     def _where(self) -> str:
         """The beginning of messages."""
-        return f"policy {self.policy.name!r}"
+        return f"policy {self._decider.name!r}"
 
     def _refusal(self, agent: AgentId, generation: int | None) -> AgentError:
         """The error for an agent that cannot be pushed."""
         if generation is None:
-            self.policy.check_agents((agent,))  # usually raises
+            self._decider.check_agents((agent,))  # usually raises
             return AgentError(f"{self._where}, push: expected an agent that has begun, got {agent!r}")
         return AgentError(f"{self._where}, push: expected one observation per agent and run, got {agent!r} twice; execute first")
 
@@ -191,7 +200,7 @@ class Batcher:
         if self._busy:
             self._enter("execute")  # raises
         self._busy = True
-        queue, policy = self._queue, self.policy
+        queue, policy = self._queue, self._decider
         try:
             ids, columns = queue.front(len(queue.generations))
             flags = deterministic if deterministic is False else by_row(ids, deterministic)
@@ -218,7 +227,7 @@ class Batcher:
     def _check_births(self, ids: tuple[AgentId, ...]) -> None:
         """Raises AgentError for agents that have ended or restarted since they were pushed."""
         pushed = self._queue.generations
-        generations = self.policy.generations(ids)
+        generations = self._decider.generations(ids)
         if generations != list(pushed.values()):
             gone = [agent for agent, generation in zip(ids, generations, strict=True) if generation != pushed[agent]]
             raise AgentError(f"{self._where}, execute: expected agents that have not ended since their push, got {gone}; discard "

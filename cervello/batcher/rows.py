@@ -89,7 +89,7 @@ def by_agent(ids: tuple[Any, ...], results: Any, non_leading_axes: Mapping[str, 
     Small rows are copied if there are several, so that an agent's row does not keep the whole batch alive.
 
     Args:
-      results: columns by output, with `like` and `rows` of `agents.actions.Actions`.
+      results: columns by output, with `like`, `rows` and `split` of `agents.policy.actions.Actions`.
       non_leading_axes: as returned by `find_non_leading_axes`; a value without rows goes to every agent.
     """
     if len(ids) == 1:
@@ -99,21 +99,18 @@ def by_agent(ids: tuple[Any, ...], results: Any, non_leading_axes: Mapping[str, 
         else:
             found[ids[0]] = {name: column[0] for name, column in results.items()}
         return found
-    split = results.rows
-    names, columns = list(results), [column if name in non_leading_axes else split(column) for name, column in results.items()]
-    for i, name in enumerate(names):
-        if name in non_leading_axes and columns[i].dtype != object:  # see `open_pad.ragged`
+    columns = dict(results)
+    for name in non_leading_axes:
+        if columns[name].dtype != object:  # see `open_pad.ragged`
             axis = non_leading_axes[name]
-            columns[i] = [columns[i]] * len(ids) if axis is None else split(np.moveaxis(columns[i], axis, 0))
-    if len(names) == 1:
-        name = names[0]
-        found = {agent: {name: row} for agent, row in zip(ids, columns[0], strict=True)}
-    elif len(names) == 2:
-        name, other = names
-        found = {agent: {name: row, other: more} for agent, row, more in zip(ids, *columns, strict=True)}
-    elif names:
-        rows = zip(*columns, strict=True)
-        found = {agent: dict(zip(names, row, strict=True)) for agent, row in zip(ids, rows, strict=True)}
-    else:
-        found = {agent: {} for agent in ids}
-    return results.like(found)
+            columns[name] = [columns[name]] * len(ids) if axis is None else list(results.rows(np.moveaxis(columns[name], axis, 0)))
+        else:
+            columns[name] = list(columns[name])
+    found = results.split(ids, columns) if ids else None
+    if found is not None:
+        return found
+    names = list(columns)
+    if not names:
+        return results.like({agent: {} for agent in ids})
+    rows = zip(*(column if type(column) is list else results.rows(column) for column in columns.values()), strict=True)
+    return results.like({agent: dict(zip(names, row, strict=True)) for agent, row in zip(ids, rows, strict=True)})

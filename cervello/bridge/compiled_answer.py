@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cervello.agents.policy.core import core_of
 from cervello.agents.policy.repeated import RepeatedBatch
 from cervello.bridge.framing import LENGTH
 from cervello.bridge.pace import BOUND_S
@@ -52,7 +53,7 @@ class CompiledAnswer:
         version = batch.engine.version
         assert session.link is not None
         self._session, self._worker, self._link = session, worker, session.link
-        self._policy, self._batch, self.version, self._n_rows = worker.hosted.policy, batch, version, len(layout.agents)
+        self._policy, self._batch, self.version, self._n_rows = core_of(worker.hosted.policy), batch, version, len(layout.agents)
         self._crowd, self._crowd_version, self._members = layout.crowd, layout.crowd_version, layout.members
         self._counts, self._size, self._late_s = worker.hosted.counts, layout.size, layout.late_us / 1e6
         self._began_s = self._ended_s = 0.0  # of the last run
@@ -104,7 +105,7 @@ class CompiledAnswer:
         """
         if not objects.is_known() or received.ctypes.data % 8 or not layout.is_plain:
             return None
-        batch = worker.hosted.policy.repeat(layout.keys, layout.flags)
+        batch = core_of(worker.hosted.policy).repeat(layout.keys, layout.flags)
         if batch is None or batch.inputs.keys() != {name for name, _, _ in layout.input_places()} | layout.defaults().keys():
             return None
         return cls(session, worker, layout, batch, received)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.description import load
 from cervello.errors import CervelloError, ConfigurationError, MissingFileError
 
@@ -45,7 +46,7 @@ def load_all(folder: Path) -> dict[str, tuple[Policy, Path]]:
 
 def _rehearse(policy: Policy) -> None:
     """Compiles the kernels of the first frames, with made-up observations of temporary agents."""
-    clone = policy.clone_without_agents()
+    clone = core_of(policy).clone_without_agents()
     if clone is None:
         return
     for n_rows in (1, 2):

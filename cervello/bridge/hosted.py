@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.bridge.crowd import Crowd
 from cervello.bridge.recorder import Recorder
 from cervello.bridge.wire import Ports
@@ -97,7 +98,7 @@ class Hosted:
         self.crowds: set[Crowd] = set()
         self._numbers: dict[Any, int] = {}
         self._next_key = 0
-        policy.number_by(self._numbering)
+        core_of(policy).number_by(self._numbering)
         self.recorder = None if record is None else Recorder(record / f"{name}.log", name, policy, server_id)
 
     def count(self, crowd: Crowd, n: int) -> None:

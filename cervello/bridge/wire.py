@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.bridge.codes import bad
 from cervello.errors import ConfigurationError
 from cervello.spec import Array, TensorSpec
@@ -101,7 +102,7 @@ class Ports:
 
     def __init__(self, name: str, policy: Policy):
         where = f"policy {name!r}"
-        self.inputs = {key: Row(f"{where}, input", spec) for key, spec in policy.all_inputs.items()}
+        self.inputs = {key: Row(f"{where}, input", spec) for key, spec in core_of(policy).all_inputs.items()}
         self.outputs = {key: Row(f"{where}, output", spec) for key, spec in policy.outputs.items()}
         self.constants: Mapping[str, Array] = policy.constants
         for key, value in self.constants.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from cervello import agents
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.codegen import linker
 from cervello.description.reading import read
 from cervello.errors import ConfigurationError
@@ -65,7 +66,7 @@ def load(source: Source | Model, *, inferer: str | InfererConfig | Inferer = "me
         name = described.name if name is None else name
     policy = agents.load(source, precision=precision, share=share, progress=progress, **given)
     if name is not None:
-        policy.rename(name)
+        core_of(policy).rename(name)
     if isinstance(policy.inferer, ModelInferer):
         for n_rows in warmup:
             policy.inferer.plan(n_rows)

@@ -8,6 +8,7 @@ import numpy as np
 
 from cervello.agents import Policy
 from cervello.agents.membership.ids import Ids, Subset
+from cervello.agents.policy.core import core_of
 from cervello.envs.decision import Decision, decided
 from cervello.envs.sources import Arrived, Source
 from cervello.envs.sources.base import take
@@ -36,7 +37,7 @@ class Actor:
     """
 
     def __init__(self, policy: Policy, where: str, stream: int, by_episode: bool, deterministic: bool):
-        self.policy, self.binding = policy, policy.binding
+        self.policy, self.binding = policy, core_of(policy).binding
         self.deterministic = deterministic
         self._where, self._stream, self._by_episode = where, stream, by_episode
         self._agents: dict[int, str] = {}  # by row
@@ -140,7 +141,7 @@ def checked_policy(where: str, policy: Any, source: Source) -> Policy:
     """A policy that was loaded for an environment like this one. Raises ConfigurationError otherwise."""
     if not isinstance(policy, Policy):
         raise ConfigurationError(f"{where}: expected a cervello.Policy, got {policy!r:.200}")
-    known = policy.binding.spaces.action_space
+    known = core_of(policy).binding.spaces.action_space
     if known != source.action_space:
         raise ConfigurationError(f"{where}: expected a policy loaded with spaces whose actions are {source.action_space}, got "
                                  f"{policy.name!r} for {known}; load it with spaces=env of this environment")

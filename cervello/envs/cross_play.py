@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.envs.cross_play_result import CrossPlay, Game
 from cervello.envs.multiagent.asking import Answer, Asking, Question, answered
 from cervello.envs.multiagent.casting import Casting, Library
@@ -126,7 +127,7 @@ def _load_all(env: Any, entrants: Mapping[str, Mapping[str, Any]], seats: Sequen
     for name, by_seat in entrants.items():
         for seat, agent, spaces in ((seat, *each) for seat, found in known_agents.items() if seat in by_seat for each in found):
             policy = Casting({seat: by_seat[seat]}, library, "episode", f"play, policy {name!r}").policy(agent, spaces)
-            known = policy.binding.spaces.action_space
+            known = core_of(policy).binding.spaces.action_space
             if known != spaces[1]:
                 raise ConfigurationError(f"play, policy {name!r}, seat {seat!r}: expected a policy loaded with spaces whose actions are "
                                          f"{spaces[1]}, got {policy.name!r} for {known}; give one for each seat, "

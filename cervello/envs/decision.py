@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.spec import Array
 from cervello.wrappers import Epsilon
 
@@ -85,7 +86,7 @@ def decided(policy: Policy, outputs: Any, places: Array, deterministic: bool, em
       deterministic: whether the policy was asked for no draws.
       empty_masks, stream: as in `Decision`.
     """
-    binding, n = policy.binding, len(places)
+    binding, n = core_of(policy).binding, len(places)
     results: dict[str, Array] = dict(outputs)
     sampled = results[binding.output] if binding.is_unchanged else binding.sampled(results)
     action = sampled if binding.is_unchanged else binding.executed(sampled)

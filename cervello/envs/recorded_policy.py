@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.envs.decision import Decision, decided, recorders_around
 from cervello.envs.multiagent.parallel_match import agent_recorder
 from cervello.errors import ConfigurationError, InputError
@@ -37,7 +38,7 @@ class RecordedPolicy:
     """
 
     def __init__(self, policy: Policy, env: Any):
-        policy.binding  # noqa: B018  (raises, with the remedy)
+        core_of(policy).binding  # noqa: B018  (raises, with the remedy)
         self.policy = policy
         self._recorders, self._of_agents = recorders_around(env), agent_recorder(env)
         if not self._recorders and self._of_agents is None:
@@ -59,7 +60,7 @@ class RecordedPolicy:
             expected = "the agents' names" if agents is None else "none in an environment of one agent"
             raise InputError(f"RecordedPolicy, predict, agents: expected {expected}, got {agents!r}")
         policy = self.policy
-        found = policy.decide(observation, state, episode_start, deterministic, action_masks)
+        found = core_of(policy).decide(observation, state, episode_start, deterministic, action_masks)
         rows = found.n_rows
         names = [] if agents is None else [agents] if isinstance(agents, str) else list(agents)
         if agents is not None and len(names) != rows:

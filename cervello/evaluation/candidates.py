@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy, load
+from cervello.agents.policy.core import core_of
 from cervello.agents.policy.predictor import WITHOUT_STATE
 from cervello.errors import ConfigurationError, GraphError, InputError
 from cervello.evaluation.logged import Logged
@@ -88,7 +89,7 @@ class Candidate:
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensors {missing} in the file, got outputs "
                                          f"{list(model.outputs)}; name one of them in head= (--head on the command line)") from error
         self._policy = Policy(model, wrappers=rest, inferer="memoizing", threads=threads)
-        self._binding = policy.binding if policy.spaces is not None else None
+        self._binding = core_of(policy).binding if policy.spaces is not None else None
         for tensor in self.head.tensors:
             if tensor not in self._policy.outputs and tensor not in self._policy.constants:
                 raise ConfigurationError(f"evaluation, policy {name!r}: expected the head's tensor among {list(self._policy.outputs)}, got "

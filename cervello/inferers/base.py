@@ -148,13 +148,13 @@ class ModelInferer:
                 if model.execute(run, plan, run.named, given):
                     return
             if self._random:
-                self._aim(run, view)
+                self._set_noise(run, view)
             columns, results = [view.inputs[name] for name in self._names_in], [outputs[name] for name in self._names_out]
             model.run_rows(run, columns, results, plan)
         finally:
             idle.append(run)
 
-    def _aim(self, run: ExecutionContext, view: View) -> None:
+    def _set_noise(self, run: ExecutionContext, view: View) -> None:
         streams = view.agents.streams
         flags = view.deterministic
         run.set_noise(view.slots.ctypes.data, streams.keys.ctypes.data, streams.steps.ctypes.data,

@@ -42,26 +42,26 @@ class Limit:
 
     Attributes:
       until_s: on the clock `time.perf_counter`.
-      sure: rows of the first chunk, which runs in any case.
-      piece: rows of each later chunk, of which as many run as there is time for; 0 for none.
+      guaranteed_rows: rows of the first chunk, which runs in any case.
+      chunk: rows of each later chunk, of which as many run as there is time for; 0 for none.
       row_s: expected seconds of a row in a later chunk.
       n_rows: rows that have run.
-      pieces_s: seconds that all chunks but the first took.
-      began_s, over_s: when the first chunk began and the last one ended; 0 if the batch has not run on this path.
+      chunks_s: seconds that all chunks but the first took.
+      began_s, ended_s: when the first chunk began and the last one ended; 0 if the batch has not run on this path.
     """
 
     until_s: float
-    sure: int
-    piece: int = 0
+    guaranteed_rows: int
+    chunk: int = 0
     row_s: float = 0.0
     n_rows: int = 0
-    pieces_s: float = 0.0
+    chunks_s: float = 0.0
     began_s: float = 0.0
-    over_s: float = 0.0
+    ended_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Pieces:
+class _ChunkedPlan:
     """The plan of a chunked batch, in the layout of `native.kernels.abi`. The number of rows is written before each run.
 
     Attributes:
@@ -91,7 +91,7 @@ class DeadlinePath:
         self._model, self._plans, self._sizes, self._fused_ops = model, plans, sizes, fused_ops
         self._run: ExecutionContext | None = None  # created on first use: most policies never run in a frame
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()  # of outputs that the caller gets
-        self._composed: dict[tuple[int, int], _Pieces] = {}
+        self._composed: dict[tuple[int, int], _ChunkedPlan] = {}
         self._capacity = self._placed = -1
 
     def infer(self, n_rows: int, limit: Limit, inputs: Any, slots: Array, steps: Array, keys: Array) -> dict[str, Array] | None:
@@ -105,44 +105,44 @@ class DeadlinePath:
         run = self._run
         if run is None or len(keys) != self._capacity or n_rows > self._placed:
             run = self._prepare(n_rows, len(keys))
-        sure = min(limit.sure, n_rows)
-        pieces = self._composed.get((sure, limit.piece)) or self._compose(sure, limit.piece)
-        facts, context = pieces.facts, run.context
+        first = min(limit.guaranteed_rows, n_rows)
+        chunked = self._composed.get((first, limit.chunk)) or self._compose(first, limit.chunk)
+        facts, context = chunked.facts, run.context
         facts[abi.PLAN_ROWS], facts[abi.PLAN_RELEASES_GIL] = n_rows, self._model.program.is_long(n_rows)
         context[abi.CTX_UNTIL], context[abi.CTX_SURE] = int(min(limit.until_s, _MOST_S) * 1e9), 0
         context[abi.CTX_ROW_NS] = int(min(limit.row_s, _MOST_ROW_S) * 1e9)
         out = {name: _empty((n_rows, *shape), dtype) for name, shape, dtype in self._shapes}
-        memory = arena.borrow(pieces.arena_bytes)
+        memory = arena.borrow(chunked.arena_bytes)
         try:
             context[_ARENA] = memory.address
             began_s = time.perf_counter()
-            status = run.named(pieces.address, n_rows, inputs, out, slots, steps, keys)
+            status = run.named(chunked.address, n_rows, inputs, out, slots, steps, keys)
         finally:
             arena.give_back(memory)
         if status > 0 and status != abi.NONFINITE:
             raise self._model.program.failure(status)
         if status < 0:
             return None
-        now, _, _, limit.n_rows, sure, since = context[abi.CTX_NOW:abi.CTX_SINCE + 1].tolist()
-        limit.began_s, limit.over_s = began_s, now * 1e-9
-        limit.sure, limit.pieces_s = (sure, (now - since) * 1e-9) if sure else (limit.n_rows, 0.0)
+        now, _, _, limit.n_rows, first, since = context[abi.CTX_NOW:abi.CTX_SINCE + 1].tolist()
+        limit.began_s, limit.ended_s = began_s, now * 1e-9
+        limit.guaranteed_rows, limit.chunks_s = (first, (now - since) * 1e-9) if first else (limit.n_rows, 0.0)
         found = out if limit.n_rows == n_rows else {name: column[:limit.n_rows] for name, column in out.items()}
         if status:
             raise NonFiniteState(found)
         return found
 
-    def _compose(self, sure: int, piece: int) -> _Pieces:
+    def _compose(self, n_first: int, chunk: int) -> _ChunkedPlan:
         """The plan of a first chunk and of as many others as there are rows for; half of one, a quarter, … may still be in time."""
-        key, first = (sure, piece), self._plans(sure)
+        key, first = (n_first, chunk), self._plans(n_first)
         plans, parts = [first], list(first.parts or ((first, 1),))
-        while piece:
-            plan = self._plans(self._sizes(piece))
+        while chunk:
+            plan = self._plans(self._sizes(chunk))
             plans.append(plan)
             part = plan.parts[0][0] if plan.parts else plan
             parts.append((part, _ANY))
-            piece = part.n_rows // 2
+            chunk = part.n_rows // 2
         facts = np.array([0, 0, 0, 0, len(parts), 0, *chain.from_iterable((part.address, times) for part, times in parts)], np.int64)
-        found = _Pieces(facts, facts.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
+        found = _ChunkedPlan(facts, facts.ctypes.data, max(part.arena_bytes for part, _ in parts), tuple(plans))
         if len(self._composed) >= _MOST_KEPT:
             del self._composed[next(iter(self._composed))]
         self._composed[key] = found

@@ -46,10 +46,15 @@ class FastPath:
       chained: graphs that wrappers run on the model's outputs.
       most_kept: number of sizes kept prepared, at least 1. With 1, plans reuse the memory of the last one.
       results: type of the mapping that outputs are returned in.
+
+    Attributes:
+      current: [2] int64: the address of the plan that everything is prepared for, 0 for none, and its number of rows.
+      every: bools, True, at least as many as the rows of the current plan.
+      makes_outputs: whether the compiled call fills an empty mapping of type `results`.
     """
 
-    __slots__ = ("_capacity", "_chain", "_every", "_fused_ops", "_given", "_hidden", "_kept", "_makes_outputs", "_model", "_most_kept",
-                 "_outputs", "_placed", "_plan", "_plans", "_ready", "_results", "_run", "_shapes")
+    __slots__ = ("_capacity", "_chain", "_fused_ops", "_given", "_hidden", "_kept", "_model", "_most_kept", "_outputs", "_placed", "_plan",
+                 "_plans", "_ready", "_results", "_run", "_shapes", "current", "every", "makes_outputs")
 
     def __init__(self, model: Model, plans: Callable[[int, Plan | None], Plan], fused_ops: Callable[[], Sequence[FusedOp]],
                  chained: Chained, most_kept: int, results: type[dict[str, Array]] = dict):
@@ -58,13 +63,14 @@ class FastPath:
         self._placed = -1
         self._run = ExecutionContext((*model.inputs.values(), *model.outputs.values()), len(model.inputs), (chained.inputs,
                                                                                                             chained.outputs))
-        self._results, self._makes_outputs = results, self._run.make_outputs(results)
+        self._results, self.makes_outputs = results, self._run.make_outputs(results)
         self._chain = Chain(self._run, chained) if chained.stages else None
         self._hidden = chained.hidden
         self._shapes: tuple[tuple[str, tuple[int, ...], Any], ...] = ()
         self._outputs = self._given = (*model.outputs.values(), *chained.outputs)
-        self._every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
+        self.every: Array = np.ones(0, np.bool_)  # deterministic flags of all rows
         self._plan: Plan | None = None  # kept alive: compiled code has its address
+        self.current: Array = np.zeros(2, np.int64)
         self._ready = -1, -1, 0, self._run.named  # rows, capacity, and the address of the plan for these, 0 for none
         self._capacity = -1
 
@@ -87,16 +93,20 @@ class FastPath:
             return None
         if out is None:
             out = self._results()
-            if not self._makes_outputs:
+            if not self.makes_outputs:
                 out.update({name: _empty(shape, dtype) for name, shape, dtype in self._shapes})
         if deterministic is None:
             status = named(address, n_rows, inputs, out, slots, steps, keys)
         else:
-            flags = self._every if deterministic is True else deterministic
+            flags = self.every if deterministic is True else deterministic
             status = named(address, n_rows, inputs, out, slots, steps, keys, flags, None)
         if status > 0:
-            raise NonFiniteState(out) if status == NONFINITE else self._model.program.failure(status)
+            raise self.error(status, out)
         return out if status == 0 else None
+
+    def error(self, status: int, out: Any) -> Exception:
+        """The error of a status above 0 of the compiled call, which has run with the outputs `out`."""
+        return NonFiniteState(out) if status == NONFINITE else self._model.program.failure(status)
 
     @property
     def context(self) -> int:
@@ -117,11 +127,13 @@ class FastPath:
 
     def forget(self) -> None:
         """Invalidates cached slab addresses; the next batch looks them up."""
+        self.current[0] = 0
         self._ready, self._capacity = (-1, -1, 0, self._run.named), -1
 
     def _choose(self, n_rows: int, capacity: int) -> None:
         """Prepares for another size. After an error or interrupt, no partly prepared state is used."""
         run = self._run
+        self.current[0] = 0
         self._ready, self._plan = (-1, -1, 0, run.named), None
         if capacity != self._capacity:
             self._capacity = self._placed = -1
@@ -137,7 +149,9 @@ class FastPath:
             if self._chain is not None:
                 self._chain.use(size.chained)
             self._plan, self._shapes = size.plan, size.shapes
-        self._ready = n_rows, capacity, 0 if self._plan is None else self._plan.address, run.named
+        address = 0 if self._plan is None else self._plan.address
+        self.current[:] = address, n_rows
+        self._ready = n_rows, capacity, address, run.named
 
     def _prepare(self, n_rows: int) -> _Size | None:
         """Prepares a new size; None if it needs the general path."""
@@ -165,6 +179,6 @@ class FastPath:
             self._placed = -1
             self._run.place(n_rows)
             self._placed = n_rows
-        if len(self._every) < n_rows:
-            self._every = np.ones(n_rows, np.bool_)
+        if len(self.every) < n_rows:
+            self.every = np.ones(n_rows, np.bool_)
         return _Size(plan, chained, tuple((spec.name, spec.batched(n_rows), spec.dtype) for spec in self._given))

@@ -43,8 +43,8 @@ def _check_fit(inferer: Inferer, model: Model) -> None:
     """Raises ConfigurationError if an inferer's specs differ from the model's, on which later code relies without checks."""
     if isinstance(inferer, ModelInferer):
         if inferer.model is not model:
-            raise ConfigurationError(f"inferer: expected one that was opened for model {model.name!r}, got {type(inferer).__name__} for "
-                                     f"another, {inferer.model.name!r}; give its description, as cervello.inferers.Memoizing()")
+            raise ConfigurationError(f"inferer: expected one of model {model.name!r}, got {type(inferer).__name__} of "
+                                     f"model {inferer.model.name!r}; give a configuration, as cervello.inferers.Memoizing()")
         return
     for side, given, expected in (("raw_inputs", inferer.raw_inputs, model.inputs), ("raw_outputs", inferer.raw_outputs, model.outputs)):
         if not isinstance(given, Mapping) or dict(given) != dict(expected):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,9 @@ def as_episode(given: Any, *, id: int | None = None, seed: int | None = None) ->
       InputError: fields are missing, or do not have T or T + 1 rows; the message names episode and field.
     """
     if isinstance(given, Episode):
-        return given
+        wanted = {"id": id, "seed": seed}
+        changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None and value != getattr(given, name)}
+        return replace(given, **changes) if changes else given
     missing = [name for name in ("observations", "actions", "rewards", "terminations", "truncations") if not hasattr(given, name)]
     if missing:
         raise InputError(f"episode: expected an Episode or Minari's EpisodeData, got {type(given).__name__} without {missing}")

@@ -87,7 +87,7 @@ def row_for(wrapper: object, spec: TensorSpec, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise WrapperError(f"wrapper {wrapper!r}: expected a value that fits {spec}, got something ragged") from error
+        raise WrapperError(f"wrapper {wrapper!r}: expected a value that fits {spec}, got a ragged sequence") from error
     try:
         given = np.broadcast_to(array, spec.shape)
     except ValueError as error:
@@ -114,8 +114,8 @@ def take_input(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
     """
     found = spec.inputs.get(name)
     if found is None:
-        raise WrapperError(f"wrapper {wrapper!r}: expected an input among {list(spec.inputs)}, got {name!r}; it does not exist or a "
-                           "wrapper further in provides it")
+        raise WrapperError(f"wrapper {wrapper!r}: expected an input among {list(spec.inputs)}, got {name!r}; it does not exist or "
+                           "an inner wrapper provides it")
     return found
 
 
@@ -131,8 +131,8 @@ def take_output(spec: PolicySpec, wrapper: object, name: str) -> TensorSpec:
     """
     found = spec.outputs.get(name)
     if found is None:
-        raise WrapperError(f"wrapper {wrapper!r}: expected an output among {list(spec.outputs)}, got {name!r}; it does not exist or a "
-                           "wrapper further in hides it")
+        raise WrapperError(f"wrapper {wrapper!r}: expected an output among {list(spec.outputs)}, got {name!r}; it does not exist or "
+                           "an inner wrapper hides it")
     return found
 
 

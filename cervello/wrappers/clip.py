@@ -55,7 +55,7 @@ class Clip(Passive):
         bound._inside = bound.reads_inputs = inside
         bound._low, bound._high = self._bound(found, self.low), self._bound(found, self.high)
         if bound._low is not None and bound._high is not None and (bound._low > bound._high).any():
-            raise WrapperError(f"wrapper {self!r}: expected low ≤ high, got more")
+            raise WrapperError(f"wrapper {self!r}: expected low ≤ high, got low > high")
         return bound, spec
 
     def _bound(self, spec: TensorSpec, value: Any) -> Array | None:

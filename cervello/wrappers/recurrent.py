@@ -58,7 +58,7 @@ class Recurrent(Passive):
         self._description: Recurrent | None = None
         self._warned = False
         self._ports: tuple[tuple[str, str], ...] = ()
-        self._turned: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
+        self._moved_axes: dict[str, tuple[int, int]] = {}  # batch axis of an output and of its input, where they differ
 
     def __repr__(self) -> str:
         options = [] if self.pairs is None else [repr(self.pairs)]
@@ -72,7 +72,7 @@ class Recurrent(Passive):
                                f"{list(spec.inputs)} and outputs {list(spec.outputs)}; name the pairs: Recurrent({{'h_in': 'h_out'}})")
         if len(set(pairs.values())) != len(pairs):
             raise WrapperError(f"wrapper {self!r}: expected every output at most once, got {pairs}")
-        slabs, turned = {}, {}
+        slabs, moved_axes = {}, {}
         for key, output in pairs.items():
             into, out = take_input(spec, self, key), take_output(spec, self, output)
             slabs[key] = Slab(into, row_for(self, into, self.initial.get(key, 0)))
@@ -81,18 +81,18 @@ class Recurrent(Passive):
             if into.batch_axis is None or out.batch_axis is None:
                 raise WrapperError(f"wrapper {self!r}: expected a row for every agent, got {into} and {out}")
             if into.batch_axis != out.batch_axis:
-                turned[output] = out.batch_axis, into.batch_axis
+                moved_axes[output] = out.batch_axis, into.batch_axis
         unknown = set(self.initial) - set(pairs)
         if unknown:
             raise WrapperError(f"wrapper {self!r}: expected initial states for {list(pairs)}, got {sorted(map(str, unknown))}")
         bound = copy.copy(self)
         bound.pairs = dict(pairs)
-        bound.slabs, bound._ports, bound._turned = slabs, tuple(pairs.items()), turned
+        bound.slabs, bound._ports, bound._moved_axes = slabs, tuple(pairs.items()), moved_axes
         bound._counts, bound._description, bound.nonfinite_rows, bound._warned = np.zeros(1, np.int64), self, 0, False
         return bound, without(spec, pairs, pairs.values())
 
     def fused_ops(self) -> Sequence[FusedOp] | None:
-        if self._turned or any(slab.axis for slab in self.slabs.values()):
+        if self._moved_axes or any(slab.axis for slab in self.slabs.values()):
             return None
         gathers = [FusedOp("gather", key, slab.words) for key, slab in self.slabs.items()]
         group, mode, count = len(self._ports), _ON_NONFINITE[self.on_nonfinite], self._counts.ctypes.data
@@ -107,14 +107,14 @@ class Recurrent(Passive):
 
     def outward(self, view: View) -> None:
         columns = [view.outputs.pop(output) for _, output in self._ports]
-        if self._turned:
+        if self._moved_axes:
             for i, (_, output) in enumerate(self._ports):
-                if output in self._turned:
-                    columns[i] = np.moveaxis(columns[i], *self._turned[output])
+                if output in self._moved_axes:
+                    columns[i] = np.moveaxis(columns[i], *self._moved_axes[output])
         bad = self._nonfinite(columns, view.n_rows)
         if bad is not None and self.on_nonfinite == "raise":
             raise ExecutionError(f"wrapper {self!r}: expected finite state, got NaN or an infinity in {len(bad)} of {view.n_rows} rows, "
-                                 f"the first is row {bad[0]}; look at what was observed there, or choose on_nonfinite='keep'")
+                                 f"the first is row {bad[0]}; check the observations of these rows, or choose on_nonfinite='keep'")
         view.scratch[self] = columns, bad
 
     def _nonfinite(self, columns: Sequence[Array], n_rows: int) -> Array | None:

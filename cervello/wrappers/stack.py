@@ -59,8 +59,8 @@ class Stack:
             if type(wrapper) not in _OWN:  # it expects the types of its own specs
                 outer = replace(outer, inputs=Specs([replace(each, wide=False) for each in outer.inputs.values()]))
             if any(attached is other for other in inner):
-                raise WrapperError(f"wrappers: expected every wrapper once, got {wrapper!r} twice, whose state would be stored twice; make "
-                                   "two, or let attach return a fresh one")
+                raise WrapperError(f"wrappers: expected distinct wrappers, got {wrapper!r} twice; its state would be stored twice, make "
+                                   "two, or return a new object from attach")
             inner.append(attached)
             sides.append((spec, outer))
             spec = outer
@@ -84,7 +84,8 @@ class Stack:
             if attached is wrapper:
                 if dict(inner.inputs) == dict(spec.inputs) and dict(inner.outputs) == dict(spec.outputs):
                     return attached, outer
-                raise WrapperError(f"wrapper {wrapper!r}: expected its place in the stack that it serves, got another; make a new one")
+                raise WrapperError(f"wrapper {wrapper!r}: expected the place in the stack that it is attached at, got another; make a "
+                                   "new one")
         return None
 
     def __len__(self) -> int:
@@ -179,8 +180,8 @@ class Stack:
         mine_all, theirs_all = self._remembering(), old._remembering()
         pairs = list(zip(mine_all, theirs_all, strict=False))
         if len(mine_all) != len(theirs_all) or any(type(a) is not type(b) for a, b in pairs):
-            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; state "
-                               "survives only where a wrapper finds its own, and only those without state may come and go")
+            raise WrapperError(f"wrappers: expected those of the policy with other parameters, {old.kinds}, got {self.kinds}; wrappers "
+                               "with state must be the same in kind and order, others may be added or removed")
         for new, was in pairs:
             mine, theirs = (dict(getattr(wrapper, "slabs", {})) for wrapper in (new, was))
             same = mine.keys() == theirs.keys() and all(

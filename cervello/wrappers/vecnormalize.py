@@ -137,10 +137,10 @@ def _array(record: Any) -> Array:
 
 
 def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    spelled = dtype.arguments[0] if isinstance(dtype, _Inert) and dtype.origin.startswith("numpy") and dtype.arguments else None
-    kind = _DTYPE.fullmatch(spelled) if isinstance(spelled, str) else None
+    dtype_text = dtype.arguments[0] if isinstance(dtype, _Inert) and dtype.origin.startswith("numpy") and dtype.arguments else None
+    kind = _DTYPE.fullmatch(dtype_text) if isinstance(dtype_text, str) else None
     if kind is None:
-        raise FormatError(f"expected an array of numbers, got one of {spelled!r}")
+        raise FormatError(f"expected an array of numbers, got one of {dtype_text!r}")
     # The pickled state of a dtype contains its byte order.
     state = dtype.state
     swapped = isinstance(state, tuple) and len(state) > 1 and state[1] == ">"
@@ -151,4 +151,4 @@ def _filled(raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
             return flat.reshape(shape, order=order).astype(np.float64)
     except ValueError:
         pass
-    raise FormatError(f"expected {shape!r} numbers of {spelled}, got {len(raw) if sound else type(raw).__name__} bytes")
+    raise FormatError(f"expected {shape!r} numbers of {dtype_text}, got {len(raw) if sound else type(raw).__name__} bytes")

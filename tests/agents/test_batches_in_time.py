@@ -13,6 +13,7 @@ import stacks
 
 from cervello import AgentError, ExecutionError, Policy, Recurrent, Runtime, inferers
 from cervello.agents.membership.table import ChangedError
+from cervello.agents.policy.core import PolicyCore
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.inferers.deadline_path import Limit
@@ -42,6 +43,11 @@ def pair(which: str, inferer: Any = "memoizing") -> tuple[Policy, Policy, dict[s
     return made[0], made[1], sample_columns(made[0].inputs, list(range(100, 100 + N)))
 
 
+def infer_within(policy: Policy, ids: tuple[Any, ...], columns: dict[str, Any], limit: Limit) -> Any:
+    """A batch of agents of whom none has begun or ended since they were looked up."""
+    return policy._core.infer_within(ids, columns, policy._core.membership_version, limit)
+
+
 def part(policy: Policy, columns: dict[str, Any], n_rows: int) -> dict[str, Any]:
     return {name: columns[name] if spec.batch_axis is None else columns[name][:n_rows] for name, spec in policy.inputs.items()}
 
@@ -54,7 +60,7 @@ def test_the_first_rows_run_in_any_case_and_all_of_them_when_there_is_time(which
                                                                            seconds: float) -> None:
     policy, twin, columns = pair(which, inferer)
     limit = Limit(time.perf_counter() + seconds, sure, piece, 1e-9)
-    found = policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)
+    found = infer_within(policy, tuple(range(N)), columns, limit)
     assert found is not None
     if seconds == FUTURE:
         assert limit.n_rows == (N if piece else sure)
@@ -70,20 +76,20 @@ def test_what_a_limit_says_afterwards_is_what_happened() -> None:
     policy, _, columns = pair("counter")
     before = time.perf_counter()
     limit = Limit(before + FUTURE, 5, 8, 1e-9)
-    policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)
+    infer_within(policy, tuple(range(N)), columns, limit)
     after = time.perf_counter()
-    assert (limit.sure, limit.n_rows) == (5, N)
-    assert 0 < limit.pieces_s < after - before
-    assert before < limit.over_s < after
+    assert (limit.guaranteed_rows, limit.n_rows) == (5, N)
+    assert 0 < limit.chunks_s < after - before
+    assert before < limit.ended_s < after
 
 
 def test_rows_that_are_said_to_take_long_do_not_begin() -> None:
     policy, _, columns = pair("counter")
     limit = Limit(time.perf_counter() + 10.0, 5, 8, 2.0)  # eight rows would take 16 seconds, four take 8
-    policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)
+    infer_within(policy, tuple(range(N)), columns, limit)
     assert limit.n_rows >= 9
     late = Limit(time.perf_counter() + 10.0, 5, 8, 20.0)
-    policy.infer_within(tuple(range(N)), columns, policy.membership_version, late)
+    infer_within(policy, tuple(range(N)), columns, late)
     assert late.n_rows == 5
 
 
@@ -95,18 +101,18 @@ def test_a_batch_stops_on_time_by_what_its_rows_have_taken_so_far(n_rows: int, n
     ids = tuple(range(n_rows))
     policy.begin_agents(ids)
     columns = sample_columns(policy.inputs, list(ids))
-    policy.infer_within(ids, columns, policy.membership_version, Limit(time.perf_counter() + FUTURE, 100, 64))
-    timely = policy._engine.deadline_path
+    infer_within(policy, ids, columns, Limit(time.perf_counter() + FUTURE, 100, 64))
+    timely = policy._core.engine.deadline_path
     assert timely is not None
     assert timely._run is not None
     context = timely._run.context
     clock = ctypes.CFUNCTYPE(ctypes.c_int64)(lambda: int(context[abi.CTX_ROW] + context[abi.CTX_ROWS]) * 1000)
     context[abi.CTX_CLOCK], context[abi.CTX_CLOCK_WRITES] = ctypes.cast(clock, ctypes.c_void_p).value, 0
     limit = Limit((n_fit + 0.5) * 1e-6, 100, 64, 0.0)
-    policy.infer_within(ids, columns, policy.membership_version, limit)
+    infer_within(policy, ids, columns, limit)
     assert limit.n_rows == n_fit
-    assert limit.over_s == pytest.approx(n_fit * 1e-6)
-    assert limit.pieces_s == pytest.approx((n_fit - 100) * 1e-6)
+    assert limit.ended_s == pytest.approx(n_fit * 1e-6)
+    assert limit.chunks_s == pytest.approx((n_fit - 100) * 1e-6)
 
 
 def test_more_agents_and_more_rows_than_before() -> None:
@@ -115,7 +121,7 @@ def test_more_agents_and_more_rows_than_before() -> None:
         for each in (policy, twin):
             each.begin_agents([agent for agent in range(n) if agent not in each])
         columns = sample_columns(policy.inputs, list(range(n)))
-        found = policy.infer_within(tuple(range(n)), columns, policy.membership_version, Limit(time.perf_counter() + FUTURE, 8, 8, 1e-9))
+        found = infer_within(policy, tuple(range(n)), columns, Limit(time.perf_counter() + FUTURE, 8, 8, 1e-9))
         expected = twin.infer_batch(range(n), columns)
         assert found is not None
         assert all(same_bits(found[name], expected[name]) for name in expected)
@@ -126,7 +132,7 @@ def test_a_swap_is_followed() -> None:
     policy, twin, columns = pair("everything")
     for each in (policy, twin):
         each.replace(stacks.model("full"))
-    found = policy.infer_within(tuple(range(N)), columns, policy.membership_version, Limit(time.perf_counter() + FUTURE, 8, 8))
+    found = infer_within(policy, tuple(range(N)), columns, Limit(time.perf_counter() + FUTURE, 8, 8))
     assert found is not None
     assert found.version == 2
     twin.infer_batch(range(N), columns)
@@ -138,11 +144,11 @@ def test_what_must_take_another_way_changes_nothing() -> None:
     before = policy.snapshot()
     limit = Limit(time.perf_counter() + FUTURE, 8, 8)
     doubles = {name: column.astype(np.float64) for name, column in columns.items()}
-    assert policy.infer_within(tuple(range(N)), doubles, policy.membership_version, limit) is None
+    assert infer_within(policy, tuple(range(N)), doubles, limit) is None
     with pytest.raises(ChangedError):
-        policy.infer_within(tuple(range(N)), columns, policy.membership_version - 1, limit)
+        policy._core.infer_within(tuple(range(N)), columns, policy._core.membership_version - 1, limit)
     inside: list[Any] = []
-    policy._turn.exclusive(lambda: inside.append(policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit)))
+    policy._core.lock.exclusive(lambda: inside.append(infer_within(policy, tuple(range(N)), columns, limit)))
     assert inside == [None]
     assert policy.snapshot() == before
     policy.begin_agent(1000)  # would wait for ever for a turn that was lost
@@ -160,10 +166,10 @@ class Foreign(Passive):
 
 def test_policies_without_such_a_way_say_so() -> None:
     model = stacks.model("feed_forward")
-    assert Policy(model).supports_deadline
-    assert not Policy(model, threads=2).supports_deadline
-    assert not Policy(model, wrappers=[Foreign()]).supports_deadline
-    assert not Policy(stacks.model("one_row_only")).supports_deadline
+    assert Policy(model)._core.supports_deadline
+    assert not Policy(model, threads=2)._core.supports_deadline
+    assert not Policy(model, wrappers=[Foreign()])._core.supports_deadline
+    assert not Policy(stacks.model("one_row_only"))._core.supports_deadline
 
 
 def test_arenas_are_used_again_the_last_one_first() -> None:
@@ -188,14 +194,14 @@ class Hurry:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts: Any = lambda n_rows: n_rows
         self.meanwhile: Any = lambda: None
-        within = Policy.infer_within
+        within = PolicyCore.infer_within
 
-        def run(policy: Policy, ids: Any, inputs: Any, expected_version: int, limit: Limit) -> Any:
-            limit.sure, limit.piece = self.counts(len(ids)), 0
+        def run(policy: PolicyCore, ids: Any, inputs: Any, expected_version: int, limit: Limit) -> Any:
+            limit.guaranteed_rows, limit.chunk = self.counts(len(ids)), 0
             self.meanwhile()
             return within(policy, ids, inputs, expected_version, limit)
 
-        monkeypatch.setattr(Policy, "infer_within", run)
+        monkeypatch.setattr(PolicyCore, "infer_within", run)
 
 
 @pytest.fixture
@@ -302,15 +308,15 @@ def test_when_all_the_others_end_meanwhile_the_next_batch_keeps_its_rows(hurry: 
     runtime.run()
     for agent in range(10, 26):
         push(runtime, [agent], agent)
-    infer = Policy.infer_batch
+    infer = PolicyCore.infer_batch
 
     def pushed_meanwhile(policy: Policy, ids: Any, inputs: Any, *others: Any, **more: Any) -> Any:
-        monkeypatch.setattr(Policy, "infer_batch", infer)
+        monkeypatch.setattr(PolicyCore, "infer_batch", infer)
         for agent in range(30, 42):
             push(runtime, [agent], -7.0)
         return infer(policy, ids, inputs, *others, **more)
 
-    monkeypatch.setattr(Policy, "infer_batch", pushed_meanwhile)
+    monkeypatch.setattr(PolicyCore, "infer_batch", pushed_meanwhile)
     assert decided(runtime.run(rows=12)) == {agent: float(agent) for agent in range(10, 22)}
 
 
@@ -365,7 +371,7 @@ def test_a_batch_whose_short_way_is_taken_runs_the_rows_that_surely_fit(monkeypa
     costs = runtime._queues["a"].costs
     costs.set((1, 1e-3), (100, 100e-3))
     push(runtime, range(100))
-    monkeypatch.setattr(Policy, "infer_within", lambda *_: None)
+    monkeypatch.setattr(PolicyCore, "infer_within", lambda *_: None)
     frame = runtime.run(budget_s=30e-3)
     assert 10 <= len(frame.batches("a")[0][0]) < 30
     assert decided(frame) == dict.fromkeys(range(frame.n_rows), 1.0)
@@ -474,13 +480,13 @@ def test_a_piece_that_fails_ends_the_batch_before_it() -> None:
     index = np.ones(spec.batched(40), spec.dtype)
     index[25] = 10**6
     limit = Limit(time.perf_counter() + FUTURE, 4, 8, 1e-9)
-    found = policy.infer_within(tuple(range(40)), {"index": index}, policy.membership_version, limit)
+    found = infer_within(policy, tuple(range(40)), {"index": index}, limit)
     assert found is not None
     assert 20 <= limit.n_rows <= 25
-    assert policy._table.steps[:40].tolist() == [1] * limit.n_rows + [0] * (40 - limit.n_rows)
+    assert policy._core.table.steps[:40].tolist() == [1] * limit.n_rows + [0] * (40 - limit.n_rows)
     with pytest.raises(ExecutionError):
-        policy.infer_within(tuple(range(40)), {"index": index}, policy.membership_version, Limit(time.perf_counter() + FUTURE, 30, 8))
-    assert policy._table.steps[:40].sum() == limit.n_rows
+        infer_within(policy, tuple(range(40)), {"index": index}, Limit(time.perf_counter() + FUTURE, 30, 8))
+    assert policy._core.table.steps[:40].sum() == limit.n_rows
 
 
 def test_pieces_that_run_in_pieces_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,7 +501,7 @@ def test_pieces_that_run_in_pieces_themselves(monkeypatch: pytest.MonkeyPatch) -
         each.begin_agents(range(N))
     columns = sample_columns(policy.inputs, list(range(N)))
     limit = Limit(time.perf_counter() + FUTURE, 40, 24, 1e-9)
-    assert policy.infer_within(tuple(range(N)), columns, policy.membership_version, limit) is not None
+    assert infer_within(policy, tuple(range(N)), columns, limit) is not None
     assert limit.n_rows == N
     twin.infer_batch(range(N), columns)
     assert policy.snapshot() == twin.snapshot()
@@ -511,7 +517,7 @@ def test_a_budget_may_be_as_large_as_anybody_likes(budget_s: float) -> None:
 def test_a_crowd_of_very_many_is_not_handed_over_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = counting(3000)
     push(runtime, range(3000))
-    monkeypatch.setattr(Policy, "infer_within", lambda *_: pytest.fail("too many"))
+    monkeypatch.setattr(PolicyCore, "infer_within", lambda *_: pytest.fail("too many"))
     assert runtime.run(budget_s=10.0).n_rows == 3000
 
 
@@ -519,7 +525,7 @@ def test_a_piece_that_was_slow_once_is_tried_again() -> None:
     costs = CostModel()
     costs.set((1, 1e-5), (100, 1e-4))
     costs.piece_row_s = 1.0
-    limit = Limit(1.0, 8, 4, 1.0, n_rows=8, began_s=1e-6, over_s=2e-6)
+    limit = Limit(1.0, 8, 4, 1.0, n_rows=8, began_s=1e-6, ended_s=2e-6)
     for _ in range(1000):
         costs.learn(8, limit, 0.0, 3e-6, False)
     assert costs.piece_row_s < 1e-6
@@ -561,10 +567,10 @@ def test_others_may_look_and_push_while_a_batch_runs() -> None:
     found: list[Any] = []
 
     def act() -> int:
-        other = threading.Thread(target=lambda: found.append(policy.generations([0, 7])))
+        other = threading.Thread(target=lambda: found.append(policy._core.generations([0, 7])))
         other.start()
         other.join(10)
         return len(found)
 
-    assert policy._turn.try_exclusive(act) == 1
-    assert policy._turn.try_exclusive(lambda: policy._turn.try_exclusive(lambda: 5)) is None
+    assert policy._core.lock.try_exclusive(act) == 1
+    assert policy._core.lock.try_exclusive(lambda: policy._core.lock.try_exclusive(lambda: 5)) is None

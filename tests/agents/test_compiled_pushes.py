@@ -166,7 +166,7 @@ def test_nobody_is_added_while_agents_change(model: Model) -> None:
     def write() -> None:
         found.append(batch._queue.push(0, 0, 1, obs(1.0)))
 
-    policy._turn.write(write)
+    policy._core.lock.write(write)
     assert found == [0]
     assert batch._queue.push(0, 0, 1, obs(1.0)) == 1
 

@@ -158,7 +158,7 @@ def test_everyone_hears_of_an_end_and_the_first_error_is_raised() -> None:
 def test_an_episode_goes_on_when_the_next_one_cannot_begin(moody: Moody, policy: Policy) -> None:
     for _ in range(3):
         decide(policy, "a")
-    generations = policy.generations(["a", "b"])
+    generations = policy._core.generations(["a", "b"])
     for fail in ("begin", "reserve"):
         moody.fail = fail
         with contextlib.suppress(BreakdownError):  # there may be room already
@@ -168,7 +168,7 @@ def test_an_episode_goes_on_when_the_next_one_cannot_begin(moody: Moody, policy:
             assert [decide(policy, agent) for agent in "ab"] == [1, 1]
             return
         assert policy.agents == ("a", "b")
-        assert policy.generations(["a", "b"]) == generations
+        assert policy._core.generations(["a", "b"]) == generations
         assert [decide(policy, agent) for agent in "ab"] == [4, 1]
     raise AssertionError("expected the second restart to succeed")
 

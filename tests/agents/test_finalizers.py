@@ -51,7 +51,7 @@ seen = []
 
 
 policy.begin_agents(["a", "b", "c"])
-model = policy._engine.fast_path
+model = policy._core.engine.fast_path
 infer = model.infer
 def meanwhile(*arguments):
     policy.end_agent("c")
@@ -67,14 +67,14 @@ def meanwhile(*arguments):
 class Meddling:
     infer = staticmethod(meanwhile)
 
-policy._engine.fast_path = Meddling()
+policy._core.engine.fast_path = Meddling()
 assert policy.infer_batch(["a", "b"], columns(2))["action"][:, 0].tolist() == [1, 1]
 assert len(policy) == 2 and "c" not in policy
 assert seen[0] == 3
 assert len(seen) == 7, seen
 assert "change them outside" in seen[1]
 assert "got 'c'" in seen[2] and "got 'nobody'" in seen[3]
-policy._engine.fast_path = type("", (), {"infer": staticmethod(infer)})()
+policy._core.engine.fast_path = type("", (), {"infer": staticmethod(infer)})()
 policy.begin_agent("c")
 assert policy.infer_batch(["a", "b", "c"], columns(3))["action"][:, 0].tolist() == [2, 2, 1]
 """

@@ -95,7 +95,7 @@ def test_a_wrapper_that_breaks_its_promise_is_named_and_nothing_changes(spoil: s
     spoiler.bad = False
     assert batch.batched().ids == (1, 2)
     assert {agent: found["action"] for agent, found in batch.execute().items()} == {1: 2, 2: 2}
-    assert policy._table.steps[policy._table.rows([1, 2])].tolist() == [2, 2]
+    assert policy._core.table.steps[policy._core.table.rows([1, 2])].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("attach", [lambda wrapper, spec: None, lambda wrapper, spec: spec, lambda wrapper, spec: (spec, wrapper),
@@ -108,7 +108,7 @@ def test_an_attach_that_returns_something_else_is_refused(attach: Any) -> None:
 
 def test_one_wrapper_twice_in_a_stack_is_refused() -> None:
     spoiler = Spoiler()
-    with pytest.raises(WrapperError, match=r"expected every wrapper once, got .* twice"):
+    with pytest.raises(WrapperError, match=r"expected distinct wrappers, got .* twice"):
         Policy(stacks.model("counter"), wrappers=[spoiler, Recurrent(), spoiler])
 
 
@@ -132,7 +132,7 @@ def test_a_policy_whose_outputs_are_all_hidden_decides_all_the_same() -> None:
     batch = Batcher(policy)
     batch.push(1, ONE)
     assert batch.execute() == {1: {}}
-    assert policy._table.steps[policy._table.rows([1, 2])].tolist() == [2, 1]
+    assert policy._core.table.steps[policy._core.table.rows([1, 2])].tolist() == [2, 1]
 
 
 class Echo(Passive):
@@ -177,7 +177,7 @@ def test_a_wrapper_that_says_nothing_of_inputs_gets_arrays_that_fit() -> None:
 
 def test_an_inferer_of_another_model_is_refused() -> None:
     donor = Policy(stacks.model("full", 6, 8))
-    with pytest.raises(ConfigurationError, match="expected one that was opened for model 'model', got _MemoizingInferer for another"):
+    with pytest.raises(ConfigurationError, match="expected one of model 'model', got _MemoizingInferer of model"):
         Policy(stacks.model("full", 6, 16), inferer=donor.inferer)
     assert Policy(donor.model, inferer=donor.inferer).inferer is donor.inferer
 
@@ -185,7 +185,7 @@ def test_an_inferer_of_another_model_is_refused() -> None:
         def open(self, model: Model, threads: int = 1) -> Any:
             return donor.inferer
 
-    with pytest.raises(ConfigurationError, match="opened for model"):
+    with pytest.raises(ConfigurationError, match="expected one of model"):
         Policy(stacks.model("full", 6, 16), inferer=Misled())
 
 

@@ -67,14 +67,14 @@ def test_ids_may_begin_agents_while_they_are_listed(policy: Policy) -> None:
 @pytest.mark.parametrize("form", [list, tuple])
 def test_what_only_equals_an_id_names_nobody_whatever_came_before(policy: Policy, compiled: bool, form: Any) -> None:
     if not compiled:
-        policy._table.alike = equal_ids._alike
+        policy._core.table.equal_ids, policy._core._call = equal_ids._equal_ids, None
     x = {"obs": X[:1]}
     for right, wrong in ((1, True), (1, 1.0), (1, np.float64(1)), (1, np.True_), (2, 2.0), (2, 2 + 0j)):
         policy.infer_batch(form([right]), x)
         with pytest.raises(AgentError, match=re.escape(f"agents: expected ints or strings, got {wrong!r}")):
             policy.infer_batch(form([wrong]), x)
         with pytest.raises(AgentError):
-            policy.check_agents([wrong])
+            policy._core.check_agents([wrong])
     policy.infer_batch(form([np.int64(2)]), x)
     policy.infer_batch(form([2]), x)
 
@@ -84,10 +84,10 @@ def test_what_only_equals_an_id_names_nobody_whatever_came_before(policy: Policy
 @pytest.mark.parametrize("form", [list, tuple])
 def test_compiled_and_plain_comparison_agree(a: Any, b: Any, form: Any) -> None:
     compare, x, y = equal_ids.comparer(), form(a), form(b)
-    assert compare(form is tuple, 0, x, y) == equal_ids._alike(form is tuple, 0, x, y)
+    assert compare(form is tuple, 0, x, y) == equal_ids._equal_ids(form is tuple, 0, x, y)
     assert compare(form is tuple, 0, x, x) == 2
     for other in (tuple(a) if form is list else list(a), np.array([1]), None):
-        assert compare(form is tuple, 0, x, other) == equal_ids._alike(form is tuple, 0, x, other) == 0  # type: ignore[arg-type]
+        assert compare(form is tuple, 0, x, other) == equal_ids._equal_ids(form is tuple, 0, x, other) == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ids", [b"ab", bytearray(b"ab"), memoryview(b"ab")])
@@ -105,10 +105,10 @@ DOOR: dict[str, tuple[Callable[[Policy], Any], type[Exception], str]] = {
     "out is an array": (lambda p: p.infer_batch([1, 2], {"obs": X}, out=X), InputError, "got dict and ndarray"),  # type: ignore[arg-type]
     "observations in a list": (lambda p: p.infer([X]), InputError, r"expected \{agent: \{input: row\}\}, got list"),  # type: ignore[arg-type]
     "a number": (lambda p: p.infer(5), InputError, "got int"),  # type: ignore[arg-type]
-    "a list among the ids": (lambda p: p.check_agents([[1]]), AgentError, r"got \[1\]"),  # type: ignore[list-item]
+    "a list among the ids": (lambda p: p._core.check_agents([[1]]), AgentError, r"got \[1\]"),  # type: ignore[list-item]
     "a list as an id": (lambda p: p.infer_single([1], {"obs": X[0]}), AgentError, r"got \[1\]"),  # type: ignore[arg-type]
     "an array as an id": (lambda p: p.infer_batch([np.array([1, 2])], {"obs": X[:1]}), AgentError, "begun, got array"),  # type: ignore[list-item]
-    "ragged flags": (lambda p: p.infer_batch([1, 2], {"obs": X}, [[True], [False, True]]), InputError, "bools, got something ragged"),  # type: ignore[arg-type]
+    "ragged flags": (lambda p: p.infer_batch([1, 2], {"obs": X}, [[True], [False, True]]), InputError, "bools, got a ragged sequence"),  # type: ignore[arg-type]
     "flags without rows": (lambda p: p.infer_batch([], {"obs": X[:0]}, "banana"), InputError, "deterministic: expected a bool"),  # type: ignore[arg-type]
     "flags for nobody": (lambda p: p.infer({}, "banana"), InputError, "deterministic: expected a bool"),  # type: ignore[arg-type]
     "one as a flag": (lambda p: p.infer_batch([1, 2], {"obs": X}, 1), InputError, "deterministic: expected a bool"),
@@ -147,7 +147,7 @@ def test_no_observation_at_all_is_refused_for_agents_without_inputs() -> None:
 
 def test_one_stream_may_be_an_array_without_axes(policy: Policy) -> None:
     policy.begin_agents([3, 4], stream=np.array(3), episode=np.array([1, 2]))
-    streams, episodes = policy._table.history(policy._table.rows([3, 4]))
+    streams, episodes = policy._core.table.history(policy._core.table.rows([3, 4]))
     assert (streams.tolist(), episodes.tolist()) == ([3, 3], [1, 2])
 
 

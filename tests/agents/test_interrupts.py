@@ -17,12 +17,15 @@ import small_models
 
 from cervello import Model, Policy, Runtime
 from cervello.agents.policy import policy as home
+from cervello.agents.policy.core import PolicyCore
 
 # Where CPython looks for signals: when a function begins, after calls, and when a loop jumps back.
 _PLACES = ("RESUME", "CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
 _PACKAGE = Path(home.__file__).parents[2]
-_FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/policy/agents.py", "agents/membership/lock.py",
-                                            "agents/policy/membership.py", "agents/membership/table.py", "inferers/fast_path.py")}
+_FILES = {str(_PACKAGE / name) for name in ("agents/policy/policy.py", "agents/policy/core.py", "agents/policy/agents.py",
+                                            "agents/policy/by_name.py", "agents/policy/prepared_call.py", "agents/policy/replacement.py",
+                                            "agents/membership/lock.py", "agents/policy/membership.py", "agents/membership/table.py",
+                                            "inferers/fast_path.py")}
 
 
 _FRAME_FILES = {str(_PACKAGE / "agents" / "runtime" / f"{name}.py")
@@ -158,10 +161,10 @@ def test_a_batch_that_ends_after_it_was_put_back_is_given_back_once(model: Model
 
 def hurried(n_run: int) -> Callable[..., Any]:
     """An `infer_within` that has time for so many rows."""
-    within = Policy.infer_within
+    within = PolicyCore.infer_within
 
-    def infer_within(policy: Policy, ids: Any, inputs: Any, expected_version: int, limit: Any) -> Any:
-        limit.sure, limit.piece = min(n_run, len(ids)), 0
+    def infer_within(policy: PolicyCore, ids: Any, inputs: Any, expected_version: int, limit: Any) -> Any:
+        limit.guaranteed_rows, limit.chunk = min(n_run, len(ids)), 0
         return within(policy, ids, inputs, expected_version, limit)
 
     return infer_within
@@ -173,7 +176,7 @@ def test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for
                                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ten agents the batch decides for some; wherever the interrupt comes, all ten have decided after the next frame."""
     monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
-    monkeypatch.setattr(Policy, "infer_within", hurried(n_run))
+    monkeypatch.setattr(PolicyCore, "infer_within", hurried(n_run))
     for at in range(10_000):
         runtime = Runtime()
         runtime.add("a", Policy(model, wrappers="auto"))
@@ -208,7 +211,7 @@ def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time
         runtime.begin_agents("a", list(range(12)))
         runtime.push_batch("a", list(range(10)), {"obs": np.ones((10, 1), np.float32)})
         with monkeypatch.context() as patch:
-            patch.setattr(Policy, "infer_within", hurried(n_run))
+            patch.setattr(PolicyCore, "infer_within", hurried(n_run))
             assert list(runtime.run(budget_s=10.0)["a"]) == list(range(n_run))
 
         def push(runtime: Runtime = runtime) -> None:
@@ -287,19 +290,19 @@ def test_a_part_of_a_line_that_is_interrupted_stops_nobody(model: Model, budget_
 
 def test_a_batch_with_a_limit_that_fails_and_is_interrupted_loses_nobody(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "_FILES", _FILES | _FRAME_FILES)
-    infer = Policy.infer_within
+    infer = PolicyCore.infer_within
 
-    def fails(policy: Policy, ids: Any, inputs: Any, expected_version: int, limit: Any) -> Any:
-        monkeypatch.setattr(Policy, "infer_within", hurried(6))
-        limit.sure, limit.piece = 4, 0
+    def fails(policy: PolicyCore, ids: Any, inputs: Any, expected_version: int, limit: Any) -> Any:
+        monkeypatch.setattr(PolicyCore, "infer_within", hurried(6))
+        limit.guaranteed_rows, limit.chunk = 4, 0
         raise ValueError("no")
 
     def run(runtime: Runtime) -> None:
-        monkeypatch.setattr(Policy, "infer_within", fails)
+        monkeypatch.setattr(PolicyCore, "infer_within", fails)
         runtime.run(budget_s=10.0)
 
     for runtime in runtimes(model, run):
-        monkeypatch.setattr(Policy, "infer_within", infer)
+        monkeypatch.setattr(PolicyCore, "infer_within", infer)
         for _ in range(3):
             runtime.run(budget_s=10.0)
         assert runtime.waiting("a") == ()

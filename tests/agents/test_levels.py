@@ -397,9 +397,9 @@ class Clock:
             if limit is None:
                 self.now += cost_s(queue.name, n_rows)
                 return decide(queue, taken)
-            began, rows, size = self.now, limit.sure, limit.piece
+            began, rows, size = self.now, limit.guaranteed_rows, limit.chunk
             self.now += cost_s(queue.name, rows)
-            limit.pieces_s = -self.now
+            limit.chunks_s = -self.now
             row_s = limit.row_s
             while size:
                 if rows + size <= n_rows and self.now + size * row_s <= limit.until_s:
@@ -407,7 +407,7 @@ class Clock:
                     self.now = began + cost_s(queue.name, rows)
                 else:
                     size //= 2
-            limit.n_rows, limit.over_s, limit.pieces_s = rows, self.now, limit.pieces_s + self.now
+            limit.n_rows, limit.ended_s, limit.chunks_s = rows, self.now, limit.chunks_s + self.now
             columns = {name: column[:rows] for name, column in taken.columns.items()}
             return taken.ids[:rows], queue.policy.infer_batch(taken.ids[:rows], columns)
 

@@ -225,7 +225,7 @@ def test_an_end_that_was_noted_comes_before_another_threads_begin() -> None:
         order.append("begun")
 
     other = threading.Thread(target=again)
-    policy._turn.try_exclusive(meanwhile)
+    policy._core.lock.try_exclusive(meanwhile)
     other.join(10)
     assert order == ["noted", "over", "begun"]
     assert set(policy.agents) == {0, 1, 2, 3}

@@ -25,8 +25,8 @@ def policy() -> Policy:
 @pytest.mark.parametrize("act", [
     lambda p: p.begin_agent(1), lambda p: p.begin_agents([3, 3]), lambda p: p.begin_agent(-1), lambda p: p.begin_agent(1.5),
     lambda p: p.begin_agents(7), lambda p: p.begin_agents([5], stream=-1), lambda p: p.begin_agents([5], episode=[1, 2]),
-    lambda p: p.end_agent(9), lambda p: p.end_agents([1, 1]), lambda p: p.restart_agents([9]), lambda p: p.check_agents([9]),
-    lambda p: p.check_distinct([1, 1]), lambda p: p.infer_batch([9], {"obs": np.zeros((1, 6))}),
+    lambda p: p.end_agent(9), lambda p: p.end_agents([1, 1]), lambda p: p.restart_agents([9]), lambda p: p._core.check_agents([9]),
+    lambda p: p._core.check_distinct([1, 1]), lambda p: p.infer_batch([9], {"obs": np.zeros((1, 6))}),
     lambda p: p.infer_batch([1, 1], {"obs": np.zeros((2, 6))}), lambda p: p.infer_batch({1}, {"obs": np.zeros((1, 6))}),
     lambda p: p.infer_batch([1], {"obs": np.zeros((2, 6))}), lambda p: p.infer_batch([1], {}), lambda p: p.infer({1: "x"}),
     lambda p: p.infer({9: np.zeros(6)}), lambda p: p.infer_single(9, np.zeros(6, np.float32)), lambda p: p.infer_single(1, np.zeros(5)),

@@ -159,8 +159,8 @@ def test_millions_that_begin_and_end_once_take_no_memory() -> None:
     now, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert now < 8 << 20  # a million entries would be ten times as much
-    assert sum(map(len, policy._table.past.generations)) <= 2 * episodes.REMEMBERED
+    assert sum(map(len, policy._core.table.past.generations)) <= 2 * episodes.REMEMBERED
     assert len(policy.snapshot()) < 1 << 18
-    floor = policy._table.past.floor
+    floor = policy._core.table.past.floor
     assert 1 <= floor <= 20 * chunk // episodes.REMEMBERED  # one more per generation at most
     assert life(policy, 0) == life(make(), 0, episode=floor)

@@ -11,7 +11,7 @@ import stacks
 
 import cervello
 from cervello import Batcher, Policy, Runtime
-from cervello.agents.policy import policy as policies
+from cervello.agents.policy import core as policies
 from cervello.errors import InputError
 from cervello.heads import Categorical
 from cervello.native.execution.row_copies import row_copies
@@ -142,7 +142,7 @@ def test_rows_that_do_not_fit_as_they_are_take_the_way_through_python(policy: Po
     assert all(np.array_equal(each["action"], found[1]["action"]) for each in found.values())
     monkeypatch.setattr(RowReader, "of", classmethod(lambda cls, specs: None))
     slow = Policy(policy.model)
-    monkeypatch.setattr(policies.Policy, "make_reader", staticmethod(RowReader.of))
+    monkeypatch.setattr(policies.PolicyCore, "make_reader", staticmethod(RowReader.of))
     slow.begin_agents(range(10))
     batch = Batcher(slow)
     batch.extend(given)

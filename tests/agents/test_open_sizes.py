@@ -153,7 +153,7 @@ def test_columns_of_type_object_have_rows_of_any_size() -> None:
     ("entities", lambda column: replaced(column, 3, np.zeros(3)), "row 3, input 'entities': expected entities: "),
     ("entities", lambda column: replaced(column, 3, np.zeros((0, 3))), "row 3, input 'entities': expected entities: "),
     ("entities", lambda column: replaced(column, 3, np.zeros((5, 3), complex)), "input 'entities': expected float32, got complex128"),
-    ("entities", list, "input 'entities': expected rows of one size, got something ragged; give an array of type object"),
+    ("entities", list, "input 'entities': expected rows of one size, got rows of several; give an array of type object"),
     ("obs", lambda column: column[:4], "4 rows and 5 ids"),
     ("obs", lambda column: replaced(np.empty(5, object), 0, column), "input 'obs': expected"),
 ])

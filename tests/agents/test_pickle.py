@@ -187,7 +187,7 @@ def test_pools_work_after_a_fork_in_the_midst_of_a_swap() -> None:
         x = {"obs": np.ones((4096, 64), np.float32)}
         expected = policy.infer_batch(list(range(4096)), x)["action"]
         held = threading.Event()
-        threading.Thread(target=lambda: (policy._turn.swapping.acquire(), held.set(), threading.Event().wait(60)), daemon=True).start()
+        threading.Thread(target=lambda: (policy._core.lock.swapping.acquire(), held.set(), threading.Event().wait(60)), daemon=True).start()
         held.wait()
         child = os.fork()
         if child == 0:

@@ -29,20 +29,20 @@ def policy() -> Policy:
 
 def test_restarted_agents_stay_where_a_look_up_finds_them(policy: Policy) -> None:
     decided(policy, IDS)
-    slots, looked_up, changes = dict(policy._table.slots), policy._table.last, policy.membership_version
+    slots, looked_up, changes = dict(policy._core.table.slots), policy._core.table.last, policy._core.membership_version
     policy.restart_agents(SOME)
-    assert dict(policy._table.slots) == slots
-    assert policy._table.last is looked_up
-    assert policy.membership_version > changes  # for whoever asks whether an agent is still in its episode
+    assert dict(policy._core.table.slots) == slots
+    assert policy._core.table.last is looked_up
+    assert policy._core.membership_version > changes  # for whoever asks whether an agent is still in its episode
     assert decided(policy, IDS) == [1.0 if agent in SOME else 2.0 for agent in IDS]
-    assert policy._table.last is looked_up
+    assert policy._core.table.last is looked_up
 
 
 def test_restarted_agents_are_the_youngest(policy: Policy) -> None:
-    generations = policy.generations(IDS)
+    generations = policy._core.generations(IDS)
     policy.restart_agents(SOME)
     assert policy.agents == (*(agent for agent in IDS if agent not in SOME), *SOME)
-    young = policy.generations(SOME)
+    young = policy._core.generations(SOME)
     assert young == sorted(young)  # type: ignore[type-var]
     assert min(young) > max(generations)  # type: ignore[type-var]
 
@@ -50,13 +50,13 @@ def test_restarted_agents_are_the_youngest(policy: Policy) -> None:
 def test_a_restart_while_a_batch_runs_leaves_its_slots_alone(policy: Policy) -> None:
     """That batch will store to the slots that it looked up."""
     decided(policy, IDS)
-    slots, batch = dict(policy._table.slots), object()
-    with policy._turn.lock:
-        policy._table.enter(batch)
+    slots, batch = dict(policy._core.table.slots), object()
+    with policy._core.lock.state_lock:
+        policy._core.table.enter(batch)
     policy.restart_agents(SOME)
-    assert not set(slots.values()) & {policy._table.slots[agent] for agent in SOME}
-    with policy._turn.lock:
-        policy._table.leave(batch)
+    assert not set(slots.values()) & {policy._core.table.slots[agent] for agent in SOME}
+    with policy._core.lock.state_lock:
+        policy._core.table.leave(batch)
     assert decided(policy, SOME) == [1.0, 1.0, 1.0]
 
 
@@ -96,7 +96,7 @@ def test_other_initial_rows_count_from_a_swap_on() -> None:
     policy = Policy(model, wrappers=[Recurrent()], seed=5)
     policy.begin_agents(IDS)
     policy.restart_agents(SOME)
-    name = next(iter(policy._engine.stack.slabs())).partition(" ")[2]
+    name = next(iter(policy._core.engine.stack.slabs())).partition(" ")[2]
     policy.replace(model, wrappers=[Recurrent(initial={name: np.full(1, 40, np.float32)})])
     policy.restart_agents(SOME)
     assert decided(policy, SOME) == [41.0, 41.0, 41.0]

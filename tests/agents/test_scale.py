@@ -78,4 +78,4 @@ def test_slots_are_used_again_by_those_who_come_later() -> None:
         policy.infer_batch(policy.agents, {"obs": np.ones((100, 1), np.float32)})
         assert (policy.infer_batch(policy.agents, {"obs": np.ones((100, 1), np.float32)})["action"] == 2).all()
         policy.end_agents(policy.agents)
-    assert policy._table.capacity <= 256
+    assert policy._core.table.capacity <= 256

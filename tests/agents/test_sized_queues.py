@@ -225,7 +225,7 @@ def test_columns_that_are_pushed_may_differ_in_size(runtime: Runtime) -> None:
         runtime.push_batch("crowd", list(SIZES), columns)
     with pytest.raises(InputError, match="expected 5 rows, got 4"):
         runtime.push_batch("crowd", list(SIZES), {**columns, "entities": columns["entities"][:4]})
-    with pytest.raises(InputError, match="input 'entities': expected rows of one size, got something ragged"):
+    with pytest.raises(InputError, match="input 'entities': expected rows of one size, got rows of several"):
         runtime.push_batch("crowd", list(SIZES), {**columns, "entities": list(columns["entities"])})
     assert runtime.waiting("crowd") == ()
     one_size = {name: np.stack([observations(1)[agent][name] for agent in (1, 3)]) for name in columns}
@@ -574,7 +574,7 @@ def test_rows_that_have_left_are_given_back(runtime: Runtime) -> None:
 
 
 def test_rows_that_have_left_are_given_back_where_others_always_wait(runtime: Runtime) -> None:
-    queue = Queue(runtime.policies["crowd"].all_inputs)
+    queue = Queue(runtime.policies["crowd"]._core.all_inputs)
     held = []
     for agent in range(200):
         queue.put(agent, 0, observations()[1])

@@ -209,7 +209,7 @@ def test_exchanged_blocks_are_noticed() -> None:
 @pytest.mark.parametrize(("change", "message"), [
     (lambda s: s[:-1], "expected [0-9]+ bytes, got [0-9]+; it was cut off"), (lambda s: s + b"\0", "or something was added"),
     (lambda s: b"", "expected bytes that begin with b'CRVS', got 0 bytes"), (lambda s: b"PK" + s[2:], "begin with b'PKVS'"),
-    (lambda s: s[:4] + b"\1" + s[5:], "expected version 2, got 1; restore it with the Cervello that wrote it"),
+    (lambda s: s[:4] + b"\1" + s[5:], "expected version 2, got 1; restore it with the version of Cervello that wrote it"),
     (lambda s: 17, "got int"), (lambda s: [1], "got list")])
 def test_what_is_no_snapshot_is_refused(state: bytes, change: Any, message: str) -> None:
     refused(make(), change(state), message)
@@ -247,13 +247,13 @@ def test_ids_that_name_nobody_are_refused(state: bytes, ids: Any) -> None:
     policy = make()
     policy.begin_agents(range(5))
     before = bytes(policy.snapshot())
-    with pytest.raises(SnapshotError, match=r"expected distinct agents, got 1 twice|expected ids of agents, got something else"):
+    with pytest.raises(SnapshotError, match=r"expected distinct agents, got 1 twice|expected valid ids of agents, got others"):
         policy.restore(forged(state, ids=ids))
     assert bytes(policy.snapshot()) == before
 
 
 def test_a_snapshot_of_another_policy_is_refused(state: bytes) -> None:
-    refused(make(seed=4), state, "policy 'model', restore: expected a snapshot of seed 4, got one of seed 3, whose noise goes on otherwise")
+    refused(make(seed=4), state, "policy 'model', restore: expected a snapshot of seed 4, got one of seed 3, whose noise differs")
     refused(make(), forged(state, policy="scout", model="0" * 32),
             "expected a snapshot of a model with the same graph, inputs and outputs, got one of policy 'scout' with others; restore it")
     refused(make(), forged(state, wrappers=["Recurrent"]), r"expected a snapshot of a policy with the wrappers \[.*\], got one with "

@@ -13,6 +13,7 @@ import stacks
 
 import cervello
 from cervello import Policy, Runtime
+from cervello.agents.policy.core import PolicyCore
 from cervello.agents.runtime import calibration, frame, runtime, workers
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -30,9 +31,9 @@ class Clock:
         self.costs: list[Callable[[int], float]] = [lambda n: 2e-5 + 5e-7 * n]  # by version: seconds of n rows
         for module in (frame, workers, calibration, runtime):
             monkeypatch.setattr(module, "time", self)
-        monkeypatch.setattr(Policy, "supports_deadline", property(lambda policy: False))
+        monkeypatch.setattr(PolicyCore, "supports_deadline", property(lambda policy: False))
         monkeypatch.setattr(calibration, "_GAME_BYTES", 1)
-        infer, clock = Policy.infer_batch, self
+        infer, clock = PolicyCore.infer_batch, self
 
         def run(policy: Policy, ids: Any, *arguments: Any, **options: Any) -> Any:
             found = infer(policy, ids, *arguments, **options)
@@ -40,7 +41,7 @@ class Clock:
             return found
 
         self.models: list[Any] = []
-        monkeypatch.setattr(Policy, "infer_batch", run)
+        monkeypatch.setattr(PolicyCore, "infer_batch", run)
 
     def perf_counter(self) -> float:
         self.now_s += 1e-7

@@ -136,7 +136,7 @@ def test_a_decision_from_inside_a_decision_goes_the_long_way(dtype: Any) -> None
 
     assert policy.infer_batch(["b"], {"obs": Asking([[1.0]])})["action"].item() == 1
     found: list[Any] = []
-    policy._turn.try_exclusive(lambda: found.append(policy.infer_batch(["a"], {"obs": np.ones((1, 1), dtype)})["action"].item()))
+    policy._core.lock.try_exclusive(lambda: found.append(policy.infer_batch(["a"], {"obs": np.ones((1, 1), dtype)})["action"].item()))
     assert found[0] > 1
     assert policy.infer_batch(["a"], X)["action"].item() == found[0] + 1
 
@@ -165,9 +165,9 @@ policy.begin_agents(range(301))
 x = {"obs": np.ones((301, 64), np.float32)}
 expected = policy.infer_batch(range(301), x)["action"]
 assert thread_pool._spawned
-policy._turn.holder[0] = -1  # a thread that is not in the child has the turn, and the lock
+policy._core.lock.holder[0] = -1  # a thread that is not in the child has the exclusive lock, and the lock of states
 holding = threading.Event()
-threading.Thread(target=lambda: (policy._turn.lock.acquire(), holding.set(), threading.Event().wait(3600)), daemon=True).start()
+threading.Thread(target=lambda: (policy._core.lock.state_lock.acquire(), holding.set(), threading.Event().wait(3600)), daemon=True).start()
 holding.wait()
 child = os.fork()
 if not child:

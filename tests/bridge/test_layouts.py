@@ -332,10 +332,10 @@ def test_compiled_calls_of_other_policies_give_the_local_bits(tmp_path: Path, se
     rng = np.random.default_rng(0)
     with served({"sum": served_policy}, tmp_path) as running, Wire(running.address, {"client": "a"}) as wire:
         wire.result("begin", {"policy": "sum", "agents": list(range(5)), "streams": streams.tobytes()})
-        plain = all(spec.dtype != np.bool_ for spec in local.all_inputs.values())
+        plain = all(spec.dtype != np.bool_ for spec in local._core.all_inputs.values())
         for _ in range(200):
             rows = {key: (rng.integers(0, 2, spec.batched(5)) if spec.dtype.kind in "bi" else rng.standard_normal(spec.batched(5))
-                          ).astype(spec.dtype) for key, spec in local.all_inputs.items()}
+                          ).astype(spec.dtype) for key, spec in local._core.all_inputs.items()}
             reply = wire.result("infer", {"policy": "sum", "agents": list(range(5)), "inputs": {key: each.tobytes()
                                                                                                    for key, each in rows.items()}})
             expected = local.infer_batch(list(range(5)), rows)

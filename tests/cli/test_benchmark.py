@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cervello as package
-from cervello.agents import Policy
+from cervello.agents.policy.core import PolicyCore
 
 
 def sizes(text: str) -> list[str]:
@@ -47,13 +47,13 @@ def test_long_flags_and_short_ones_mean_the_same(wanderer: Path, cervello: Calla
 @pytest.mark.parametrize(("count", "calls"), [(20, 5), (23, 5), (1, 1)])
 def test_the_count_is_of_agent_steps(count: int, calls: int, scout: Path, cervello: Callable[..., Any],
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    infer, counted = Policy.infer_batch, [0]
+    infer, counted = PolicyCore.infer_batch, [0]
 
-    def counting(self: Policy, *arguments: Any, **options: Any) -> Any:
+    def counting(self: PolicyCore, *arguments: Any, **options: Any) -> Any:
         counted[0] += 1
         return infer(self, *arguments, **options)
 
-    monkeypatch.setattr(Policy, "infer_batch", counting)
+    monkeypatch.setattr(PolicyCore, "infer_batch", counting)
     assert cervello("benchmark", scout, "-b", 4, "-c", count).status == 0
     assert counted[0] == 10 + calls  # ten calls warm up
 

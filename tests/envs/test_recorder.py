@@ -333,7 +333,7 @@ def test_crowds_opponents_and_predict_tell_what_was_decided_in_turns(tmp_path: P
 def test_a_policy_to_record_needs_a_recorder_and_names(policy: cervello.Policy, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="RecordedPolicy, env: expected an environment with a Recorder, got TimeLimit without one"):
         envs.RecordedPolicy(policy, cartpole())
-    with pytest.raises(ConfigurationError, match="expected the spaces of a game, got none"):
+    with pytest.raises(ConfigurationError, match="expected the spaces of an environment, got none"):
         envs.RecordedPolicy(cervello.load(games.linear(4, 2)), envs.Recorder(cartpole(), tmp_path / "a"))
     told = envs.RecordedPolicy(policy, envs.Recorder(cartpole(), tmp_path / "b"))
     with pytest.raises(cervello.InputError, match="predict, agents: expected none in an environment of one agent, got 'me'"):

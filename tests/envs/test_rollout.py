@@ -261,7 +261,7 @@ def test_options_that_make_no_sense_are_refused(options: Any, message: str) -> N
 
 
 def test_a_policy_without_spaces_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="expected the spaces of a game, got none; load it with spaces=env"):
+    with pytest.raises(ConfigurationError, match="expected the spaces of an environment, got none; load it with spaces=env"):
         envs.rollout(vector("next_step"), cervello.load(cartpole.model()), steps=1)
     with pytest.raises(ConfigurationError, match=r"rollout, policy: expected a cervello.Policy, got 'a.onnx'"):
         envs.rollout(vector("next_step"), "a.onnx", steps=1)  # type: ignore[arg-type]

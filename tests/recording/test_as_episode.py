@@ -30,6 +30,15 @@ def test_columns_of_infos_become_fields_without_the_resets_element() -> None:
     assert repr(found) == "Episode(5 of agent 'a', 2 steps, terminated, return 3)"
 
 
+@pytest.mark.parametrize("given", [data(), recording.as_episode(data(), seed=3)], ids=["fields of Minari", "an Episode"])
+def test_an_id_and_a_seed_that_are_given_replace_those_of_the_episode(given: Any) -> None:
+    found = recording.as_episode(given, id=8, seed=4)
+    assert (found.id, found.seed) == (8, 4)
+    assert (recording.as_episode(given, id=0).id, recording.as_episode(given, seed=0).seed) == (0, 0)
+    assert recording.as_episode(found) is recording.as_episode(found, id=8, seed=4) is found
+    assert recording.same(recording.as_episode(found, id=9), found)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"observations": np.zeros((4, 2))}, r"episode 5, observations: expected T \+ 1 = 3 rows, got \[4\]"),
     ({"actions": np.zeros(3)}, r"episode 5, actions: expected 2 rows, got shape \(3,\)"),

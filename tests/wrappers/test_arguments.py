@@ -83,7 +83,7 @@ def test_what_is_remembered_is_the_action_at_its_place_in_the_stack() -> None:
         each.begin_agent(1)
         for _ in range(3):
             each.infer_single(1, {"obs": [1.0]})
-    assert [each._engine.stack.slabs()["0 prev"].rows[0] for each in (policy, plain)] == [3, 3]
+    assert [each._core.engine.stack.slabs()["0 prev"].rows[0] for each in (policy, plain)] == [3, 3]
 
 
 # Generators of a user's own -----------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_a_subclass_is_attached_as_what_it_is_and_its_hooks_are_called() -> None
 @pytest.mark.parametrize("make", [lambda: type("Same", (Recurrent,), {}), lambda: type("Begun", (Recurrent,), {"begin": Recurrent.begin})])
 def test_a_subclass_that_changes_no_hook_of_a_batch_keeps_the_short_way(make: Any) -> None:
     policy = Policy(stacks.model("counter"), wrappers=[make()()])
-    assert policy._engine.fast_path is not None
+    assert policy._core.engine.fast_path is not None
     policy.begin_agent(1)
     assert [policy.infer_single(1, {"obs": [1.0]})["action"].item() for _ in range(2)] == [1, 2]
 

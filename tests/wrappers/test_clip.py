@@ -50,7 +50,7 @@ def test_zeros_keep_their_sign_and_nan_stays(n: int) -> None:
     (lambda: Clip("x"), "Clip('x'): expected a bound, got neither low nor high"),
     (lambda: Clip("x", 0, where="inside"), "Clip('x'): expected where='output' or 'input', got 'inside'"),
     (lambda: Policy(stacks.model("counter"), wrappers=[Clip("x", 0)]), "expected an output among ['action', 'h_out'], got 'x'"),
-    (lambda: Policy(stacks.model("counter"), wrappers=[Clip("action", 2, 1)]), "expected low ≤ high, got more"),
+    (lambda: Policy(stacks.model("counter"), wrappers=[Clip("action", 2, 1)]), "expected low ≤ high, got low > high"),
     (lambda: Policy(stacks.model("counter"), wrappers=[Clip("action", np.nan)]), "expected a bound that is a number, got NaN"),
     (lambda: Policy(stacks.model("counter"), wrappers=[Clip("action", [1, 2])]), "expected a value that fits action: (N, 1) float32")])
 def test_bounds_that_make_no_sense_are_refused(make: Any, message: str) -> None:

@@ -67,7 +67,7 @@ def test_inside_recurrent_state_stays_finite() -> None:
         with nullcontext() if len(wrappers) == 2 else pytest.warns(RuntimeWarning):  # what a guard inside has replaced is finite
             for row in (OTHER, BAD, OTHER):
                 policy.infer_single(1, {"obs": row})
-        assert policy._engine.stack.outer_first[0].slabs["h_in"].rows[0, 1] == expected  # type: ignore[attr-defined]
+        assert policy._core.engine.stack.outer_first[0].slabs["h_in"].rows[0, 1] == expected  # type: ignore[attr-defined]
 
 
 def test_infinities_and_nan_both_trip() -> None:
@@ -97,7 +97,7 @@ def test_the_bound_wrapper_counts_for_its_own_policy() -> None:
     for n, policy in enumerate(policies, 1):
         policy.begin_agents(range(n))
         policy.infer_batch(list(range(n)), {"obs": np.zeros((n, 2), np.float32)})
-    assert [policy._engine.stack.outer_first[0].replaced_rows for policy in policies] == [1, 2]  # type: ignore[attr-defined]
+    assert [policy._core.engine.stack.outer_first[0].replaced_rows for policy in policies] == [1, 2]  # type: ignore[attr-defined]
 
 
 def test_the_last_good_action_is_what_is_fed_back() -> None:

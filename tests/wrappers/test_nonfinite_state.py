@@ -40,8 +40,8 @@ def tick(policy: Policy, values: Any, deterministic: Any = False) -> Any:
 
 def states(policy: Policy) -> list[tuple[Any, ...]]:
     """(h, d, n) of every agent."""
-    wrapper: Any = policy._engine.stack.inner_first[-1]
-    slots = policy._table.rows(policy.agents)
+    wrapper: Any = policy._core.engine.stack.inner_first[-1]
+    slots = policy._core.table.rows(policy.agents)
     found = wrapper.get_state(slots)
     return [tuple(found[name][i].tolist() for name in STATE) for i in range(len(slots))]
 
@@ -67,7 +67,7 @@ def test_the_last_finite_state_stays_all_tensors_of_an_agent_together(kind: str,
     assert found[[0, 2]].tolist() == [[1, 2, 3]] * 2
     once, twice = ([1.0, 2.0, 3.0], [11.0], [101]), ([1.0, 2.0, 3.0], [12.0], [102])
     assert states(policy) == [twice, once, twice]
-    assert policy._table.steps[:3].tolist() == [2, 2, 2]  # it has decided, whatever became of its state
+    assert policy._core.table.steps[:3].tolist() == [2, 2, 2]  # it has decided, whatever became of its state
     assert recurrent.nonfinite_rows == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # once per policy
@@ -92,7 +92,7 @@ def test_a_refused_batch_changes_nothing_for_anybody(kind: str) -> None:
     policy, recurrent = made(kind, "raise")
     tick(policy, [1, 1, 1])
     before = bytes(policy.snapshot())
-    with pytest.raises(ExecutionError, match="expected finite state, got NaN or an infinity in 1 of 3 rows, the first is row 2; look at"):
+    with pytest.raises(ExecutionError, match="expected finite state, got NaN or an infinity in 1 of 3 rows, the first is row 2; check"):
         tick(policy, [1, 1, -1])
     assert bytes(policy.snapshot()) == before
     assert recurrent.nonfinite_rows == 0
@@ -205,7 +205,7 @@ def test_it_says_what_it_is() -> None:
 def test_the_compiled_call_keeps_the_last_finite_state_too(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy(Model.load(small_models.counter()), wrappers=[Recurrent()])
     policy.begin_agents(range(3))
-    monkeypatch.setattr(type(policy._engine), "decide", None)  # no batch may take the way through the hooks
+    monkeypatch.setattr(type(policy._core.engine), "decide", None)  # no batch may take the way through the hooks
     tick(policy, [1, 1, 1])
     with pytest.warns(RuntimeWarning, match="which go on with their last finite one"):
         tick(policy, [1, np.nan, 1])

@@ -40,13 +40,13 @@ def _policy(sample: cervello.Sample, **outputs: int) -> cervello.Policy:
 
 def _by_hooks(sample: cervello.Sample, **outputs: int) -> cervello.Policy:
     policy = _policy(sample, **outputs)
-    policy._engine.fast_path = None
+    policy._core.engine.fast_path = None
     return policy
 
 
 def _watch(policy: cervello.Policy) -> list[bool]:
     """Whether each batch from here on was decided by the compiled call."""
-    fast_path, taken = policy._engine.fast_path, []
+    fast_path, taken = policy._core.engine.fast_path, []
     assert fast_path is not None
 
     class Watched:
@@ -58,7 +58,7 @@ def _watch(policy: cervello.Policy) -> list[bool]:
         def forget(self) -> None:
             fast_path.forget()
 
-    policy._engine.fast_path = Watched()  # type: ignore[assignment]
+    policy._core.engine.fast_path = Watched()  # type: ignore[assignment]
     return taken
 
 
@@ -131,7 +131,7 @@ def test_a_swap_and_a_restored_snapshot_go_on_as_by_the_hooks() -> None:
         policy.infer_batch(ids, columns)
         state = policy.snapshot()
         policy.update_weights({"Wlogits": np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)})
-    hooks._engine.fast_path = None
+    hooks._core.engine.fast_path = None
     first = dict(compiled.infer_batch(ids, columns))
     _check_same(first, hooks.infer_batch(ids, columns))
     assert state is not None
@@ -154,4 +154,4 @@ def test_a_head_of_ones_own_keeps_to_the_hooks() -> None:
     class Own(heads.Categorical):
         pass
 
-    assert _policy(cervello.Sample(Own("logits")), logits=6)._engine.fast_path is None
+    assert _policy(cervello.Sample(Own("logits")), logits=6)._core.engine.fast_path is None

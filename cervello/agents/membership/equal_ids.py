@@ -17,7 +17,7 @@ from typing import Any
 from cervello.codegen import entry
 from cervello.noise import layout
 
-_SIZE = 16  # bytes from the start of a list or tuple to its length
+SIZE = 16  # bytes from the start of a list or tuple to its length
 
 
 def _word(address: int) -> int:
@@ -28,21 +28,27 @@ def _as_expected() -> bool:
     things = [object(), "a", 1 << 40]
     flat = tuple(things)
     expected = [id(thing) for thing in things]
-    return (_word(id(things) + _SIZE) == _word(id(flat) + _SIZE) == 3
-            and [_word(_word(id(things) + _SIZE + 8) + 8 * i) for i in range(3)] == expected
-            and [_word(id(flat) + _SIZE + 8 + 8 * i) for i in range(3)] == expected)
+    return (_word(id(things) + SIZE) == _word(id(flat) + SIZE) == 3
+            and [_word(_word(id(things) + SIZE + 8) + 8 * i) for i in range(3)] == expected
+            and [_word(id(flat) + SIZE + 8 + 8 * i) for i in range(3)] == expected)
+
+
+@lru_cache(maxsize=1)
+def is_compiled() -> bool:
+    """Whether compiled code can read this interpreter's lists and tuples."""
+    return layout.is_known() and _as_expected()
 
 
 @lru_cache(maxsize=1)
 def comparer() -> Callable[[int, int, Any, Any], int]:
     """f(is_tuple, 0, a, b) for a list or tuple a and any object b: 2 if b is of the same kind and holds the same objects, 1 if it holds
     objects of the same types, else 0."""
-    if layout.is_known() and _as_expected():
-        return entry.fastcall_objects("cervello.agents.membership.table_kernels:equal_ids", _SIZE)
-    return _alike
+    if is_compiled():
+        return entry.fastcall_objects("cervello.agents.membership.table_kernels:equal_ids", SIZE)
+    return _equal_ids
 
 
-def _alike(is_tuple: int, unused: int, a: Sequence[Any], b: Sequence[Any]) -> int:
+def _equal_ids(is_tuple: int, unused: int, a: Sequence[Any], b: Sequence[Any]) -> int:
     if type(a) is not type(b) or len(a) != len(b):
         return 0
     if all(map(is_, a, b)):

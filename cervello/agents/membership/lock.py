@@ -30,14 +30,14 @@ from cervello.errors import AgentError
 
 T = TypeVar("T")
 _BRIEF, _NAP_S = 20, 5e-5
-_turns: weakref.WeakSet[ExclusiveLock] = weakref.WeakSet()
+_locks: weakref.WeakSet[ExclusiveLock] = weakref.WeakSet()
 
 
 class ExclusiveLock:
     """The exclusive lock of a policy's agents.
 
     Attributes:
-      lock: for storing state; never held while an inferer runs.
+      state_lock: for storing state; never held while an inferer runs.
       after_fork: called in the child.
       swapping: serializes swaps; decisions do not wait for it.
       holder: {} or {0: token of the holder}.
@@ -48,18 +48,18 @@ class ExclusiveLock:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.lock: Any = threading.RLock()
+        self.state_lock: Any = threading.RLock()
         self.swapping = threading.RLock()
         self.holder: dict[int, int] = {}
         self.writer = self.writes = 0
         self.writer_word = np.zeros(1, np.int64)
         self.after_fork: Callable[[], None] | None = None
-        _turns.add(self)
+        _locks.add(self)
         deferred.register(self)
 
     def is_mine(self) -> bool:
         """Whether this thread holds the exclusive lock, or stores state."""
-        return self.holder.get(0) == threading.get_ident() or self.lock._is_owned()
+        return self.holder.get(0) == threading.get_ident() or self.state_lock._is_owned()
 
     def must_defer(self) -> bool:
         """Whether this thread must not wait for the lock: it would wait for itself, or for threads that wait for a lock that it holds."""
@@ -83,7 +83,7 @@ class ExclusiveLock:
             if later is not None:
                 return later()
             self.check_outside()
-        holder, lock = self.holder, self.lock
+        holder, lock = self.holder, self.state_lock
         tries = 0
         try:
             while True:
@@ -159,7 +159,7 @@ class ExclusiveLock:
 
     def reset(self) -> None:
         """Clears the lock after a fork: threads that may have held it do not exist in this process."""
-        self.lock, self.swapping = threading.RLock(), threading.RLock()
+        self.state_lock, self.swapping = threading.RLock(), threading.RLock()
         self.holder.clear()
         self.writer = self.writer_word[0] = 0
         if self.after_fork is not None:
@@ -168,8 +168,8 @@ class ExclusiveLock:
 
 def _reset_all() -> None:
     deferred.reset()
-    for turn in list(_turns):
-        turn.reset()
+    for lock in list(_locks):
+        lock.reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -29,8 +29,9 @@ _FIRST_CAPACITY = 64
 class ChangedError(AgentError):
     """Agents have begun or ended since the caller's lookup."""
 
-    def __init__(self, known: int, changes: int):
-        super().__init__(f"agents: expected no change since number {known}, got {changes}; look again who is there")
+    def __init__(self, expected: int, current: int):
+        super().__init__(f"agents: expected membership version {expected}, got {current}; agents have begun or ended since, look them up "
+                         "again")
 
 
 class AgentTable:
@@ -48,8 +49,10 @@ class AgentTable:
       numbering: ids to the numbers that key their noise, [n] uint64; derived from the ids themselves, unless an owner of the policy
         names agents otherwise.
       membership_version: grows whenever agents begin or end, also if they keep their slots.
-      moves: grows with every change of `slots`.
-      last: ids, their slots and `moves` at the last lookup; one tuple, so that threads never mix them.
+      slots_version: grows with every change of `slots`.
+      versions: [2] int64 for compiled code: one that also grows before every change of `slots` and when the arrays move, and
+        `membership_version`.
+      last: ids, their slots and `slots_version` at the last lookup; one tuple, so that threads never mix them.
       equal_ids: see `equal_ids.comparer`.
     """
 
@@ -58,7 +61,8 @@ class AgentTable:
         self.slots: dict[AgentId, int] = {}
         self.past = PastEpisodes()
         self.numbering: Callable[[Sequence[Any]], Array] = numbers_of
-        self.membership_version = self.moves = 0
+        self.membership_version = self.slots_version = 0
+        self.versions: Array = np.zeros(2, np.int64)
         self._free: list[int] = []
         self._reused = 0  # position of those that `unused` returned last
         self._limbo: deque[tuple[int, list[int]]] = deque()  # slots, and the last batch that had begun when their agents ended
@@ -116,6 +120,7 @@ class AgentTable:
         """Allocates slots below `capacity`."""
         if capacity <= self.capacity:
             return
+        self.versions[0] += 1
         keys, steps, noise = np.zeros((capacity, 2), np.uint64), np.zeros(capacity, np.int64), np.zeros((2, capacity), np.int64)
         n = self.capacity
         keys[:n], steps[:n], noise[:, :n] = self.keys, self.steps, self._noise
@@ -146,6 +151,7 @@ class AgentTable:
         names = ids if set(map(type, ids)) <= {int, str} else [a if isinstance(a, (int, str)) else int(a) for a in ids]
         ended = [] if old is None else old.tolist()
         limbo = (self._entered, ended)
+        self.versions[0] += 1
         fresh = slots[slots >= self._used].size
         reused = self._reused
         try:
@@ -160,13 +166,13 @@ class AgentTable:
                 self.slots.pop(agent, None)
             self.slots.update(zip(ending, ended, strict=True))
             raise
-        self.membership_version += 1
-        self.moves += 1
+        self.membership_version = self.versions[1] = self.membership_version + 1
+        self.slots_version += 1
         self._used += fresh
         del self._free[reused:reused + len(names) - fresh]  # a decision from inside a hook may have freed others behind them
         if ended:
             self._limbo.append(limbo)
-            self._settle()
+            self._free_ended()
 
     @property
     def can_renew(self) -> bool:
@@ -183,7 +189,7 @@ class AgentTable:
         numbers = self._numbers[slots]
         begun = self._begun
         self._begun += len(slots)
-        self.membership_version += 1
+        self.membership_version = self.versions[1] = self.membership_version + 1
         # The newest come last. Each is removed and reinserted in one call, which cannot be interrupted.
         deque(map(self.slots.__setitem__, ids, map(self.slots.pop, ids)), 0)
         assert self._renew is not None
@@ -199,6 +205,7 @@ class AgentTable:
         """
         check_kinds(ids)
         ended: list[Any] = []
+        self.versions[0] += 1
         try:
             # One lookup per agent, since each is a cache miss among many agents; and one call, which records all that it removes.
             ended.extend(map(self.slots.pop, ids, repeat(None)))
@@ -207,8 +214,8 @@ class AgentTable:
             slots = np.array(ended, np.int64)
             self.past.note(ids, self.following(slots))  # entries of agents that stay active after an exception are never read
             ending = self._entered, ended
-            self.membership_version += 1
-            self.moves += 1
+            self.membership_version = self.versions[1] = self.membership_version + 1
+            self.slots_version += 1
             self._limbo.append(ending)
         except BaseException as error:
             if self._limbo and self._limbo[-1][1] is ended:
@@ -220,7 +227,7 @@ class AgentTable:
             if isinstance(error, KeyError):
                 self._found(ids, ending=True)  # names the missing or duplicate agent
             raise
-        self._settle()
+        self._free_ended()
         return slots
 
     def enter(self, batch: Hashable) -> None:
@@ -231,14 +238,14 @@ class AgentTable:
     def forget_running(self) -> None:
         """Clears the running batches after a fork: their threads do not exist in this process."""
         self._running.clear()
-        self._settle()
+        self._free_ended()
 
     def leave(self, batch: Hashable) -> None:
         """Records that a batch has ended, failed, or never begun."""
         self._running.pop(batch, None)
-        self._settle()
+        self._free_ended()
 
-    def _settle(self) -> None:
+    def _free_ended(self) -> None:
         """Frees slots that no running batch can use: the oldest one began after their agents had ended."""
         oldest = next(iter(self._running.values()), self._entered + 1)
         while self._limbo and self._limbo[0][0] < oldest:
@@ -273,8 +280,8 @@ class AgentTable:
         kind = type(ids)
         if kind is Subset:
             return self.rows(ids.ids).take(ids.places)  # type: ignore[union-attr]
-        last, last_slots, moves = self.last
-        if moves == self.moves and kind is type(last):
+        last, last_slots, version = self.last
+        if version == self.slots_version and kind is type(last):
             if kind is np.ndarray:
                 if ids.dtype == last.dtype and ids.shape == last.shape and ids.tobytes() == last.tobytes():  # type: ignore[union-attr]
                     return last_slots
@@ -286,17 +293,17 @@ class AgentTable:
 
     def known(self, ids: tuple[AgentId, ...]) -> Array:
         """As `rows`, for agents that the caller guarantees to be distinct and active."""
-        last, slots, moves = self.last
-        if moves == self.moves and (ids is last or (type(last) is tuple and self.equal_ids(1, 0, ids, last) == 2)):
+        last, slots, version = self.last
+        if version == self.slots_version and (ids is last or (type(last) is tuple and self.equal_ids(1, 0, ids, last) == 2)):
             return slots
-        moves = self.moves
+        version = self.slots_version
         slots = np.array(list(map(self.slots.__getitem__, ids)), np.int64)
         slots.flags.writeable = False  # as in `_found`
-        self.last = ids, slots, moves
+        self.last = ids, slots, version
         return slots
 
     def _found(self, ids: Ids, ending: bool = False) -> Array:
-        moves, kind = self.moves, type(ids)
+        version, kind = self.slots_version, type(ids)
         names = list(ids) if kind is list or kind is tuple else as_id_list(ids)
         is_plain = are_plain(names)  # computed once for the usual case
         if not is_plain:
@@ -304,9 +311,9 @@ class AgentTable:
         slots = self._looked_up(names, is_plain, ending)
         # Only kinds whose equality means the same agents in the same order: views of dicts compare as sets, others may change.
         if kind is np.ndarray:
-            self.last = ids.copy(), slots, moves  # type: ignore[union-attr]
+            self.last = ids.copy(), slots, version  # type: ignore[union-attr]
         elif kind is list or kind is tuple:
-            self.last = names if kind is list else tuple(names), slots, moves
+            self.last = names if kind is list else tuple(names), slots, version
         return slots
 
     def find(self, names: list[AgentId]) -> Array:

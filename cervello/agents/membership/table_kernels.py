@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from cervello.codegen.memory import call_kernel, copy_bytes, read_i64, word, write_i64
+from cervello.agents.membership.prepared_words import (
+    CONTEXT,
+    CURRENT,
+    DICT_SIZE,
+    HOLDER,
+    IDS,
+    LIST_TYPE,
+    RUN,
+    SIZE_AT,
+    SLOTS,
+    SLOTS_VERSION,
+    VERSIONS,
+)
+from cervello.codegen.memory import call_block_2, call_c_1, call_kernel, copy_bytes, read_i64, word, write_i64
 from cervello.noise.lane_ops import stack_words
 from cervello.noise.layout import DATA, SHAPE, TYPE
 
@@ -74,3 +87,64 @@ def renew(context, begun, slabs, objects, n_objects):
         for i in range(n):
             copy_bytes(rows + word(slots, i) * row_bytes, initial, row_bytes)
     return 0
+
+
+def prepare(block, unused, unused_too, objects, n_objects):
+    """Sets the agents that `decide_prepared` decides for.
+
+    Args:
+      block: address of the words of `prepared_words`.
+      objects: list or tuple of ids, and the arrays slots, steps, keys; the caller keeps them alive.
+    """
+    for i in range(4):
+        write_i64(block, IDS + i, word(objects, i))
+    write_i64(block, SLOTS_VERSION, word(word(block, VERSIONS), 0))
+    return 0
+
+
+def decide_prepared(block, membership_version, unused, objects, n_objects):
+    """Runs a batch of the prepared agents.
+
+    The GIL is held from the check of the lock to the end of the run, so the lock is not taken: no agent can end meanwhile.
+
+    Args:
+      block: address of the words of `prepared_words`.
+      membership_version: the one that the caller expects; -1 for any.
+      objects: list or tuple of ids, inputs and outputs as `control.run_named` takes them; deterministic flags [N or more], if any
+        row is deterministic.
+    Returns:
+      the status of `control.run_named`; -1 also for other agents, or if another path is needed for any other reason. Nothing has happened
+      then.
+    """
+    ids, last = word(objects, 0), word(block, IDS)
+    if last == 0 or word(ids + TYPE, 0) != word(last + TYPE, 0):
+        return -1
+    current, versions, size_at = word(block, CURRENT), word(block, VERSIONS), word(block, SIZE_AT)
+    plan, n = word(current, 0), word(current, 1)
+    if plan == 0 or word(ids + size_at, 0) != n or word(last + size_at, 0) != n:
+        return -1
+    if word(versions, 0) != word(block, SLOTS_VERSION):
+        return -1
+    if membership_version >= 0 and membership_version != word(versions, 1):
+        return -1
+    if call_c_1(word(block, DICT_SIZE), word(block, HOLDER)) != 0:
+        return -1
+    a, b = ids + size_at + 8, last + size_at + 8
+    if word(ids + TYPE, 0) == word(block, LIST_TYPE):
+        a, b = word(a, 0), word(b, 0)
+    for i in range(n):
+        if word(a, i) != word(b, i):
+            return -1
+    given = stack_words(7)
+    write_i64(given, 0, word(objects, 1))
+    write_i64(given, 1, word(objects, 2))
+    for i in range(3):
+        write_i64(given, 2 + i, word(block, SLOTS + i))
+    n_given = 5
+    if n_objects == 4:  # flags, and any object to say that the wrappers' fused ops run
+        if word(word(word(objects, 3) + SHAPE, 0), 0) < n:
+            return -1
+        write_i64(given, 5, word(objects, 3))
+        write_i64(given, 6, word(objects, 3))
+        n_given = 7
+    return call_block_2(word(block, RUN), word(block, CONTEXT), plan, n, given, n_given)

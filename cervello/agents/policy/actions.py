@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from cervello.native.execution.row_copies import row_copies
+from cervello.native.execution.row_copies import row_copies, split_rows
 from cervello.spec import AgentId, Array
 
 _SMALL = 1024  # bytes of a row up to which a copy takes about as long as a view
@@ -33,6 +33,15 @@ class Actions(dict[Any, Any]):
     def rows(column: Array) -> Iterable[Any]:
         """The rows of a column: numbers, copies of small rows, views of large ones."""
         return row_copies(column) if column.ndim > 1 and column.nbytes <= _SMALL * len(column) else column
+
+    def split(self, ids: tuple[AgentId, ...], columns: Mapping[str, Array | list[Any]]) -> Actions | None:
+        """{agent: {output: row}} with the same attributes, of rows as `rows` returns them; None if compiled code cannot make it.
+
+        Args:
+          ids: [N] of at least two distinct agents. columns: by output, arrays [N, …] or lists of N rows.
+        """
+        found = self.like()
+        return found if split_rows(ids, found, columns, _SMALL) else None
 
     def like(self, results: Mapping[Any, Any] | None = None) -> Actions:
         """Other results with the same attributes; None for empty results."""

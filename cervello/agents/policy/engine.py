@@ -112,17 +112,17 @@ class Engine:
             if way is not None:
                 way.forget()
 
-    def decide(self, table: AgentTable, turn: ExclusiveLock, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
+    def decide(self, table: AgentTable, lock: ExclusiveLock, slots: Array, inputs: Mapping[str, Any], deterministic: bool | Array,
                out: Mapping[str, Array] | None) -> Actions:
         """The general path: checks all inputs, then runs wrappers and inferer one after the other. No lock is held while they run."""
         engine = self
         if self.sizes is not None and isinstance(inputs, Mapping) and inputs.keys() == self._keys:
             if any(map(is_ragged, inputs.values())):
-                return decide_in_groups(self, self.sizes, table, turn, slots, inputs, deterministic, out)
+                return decide_in_groups(self, self.sizes, table, lock, slots, inputs, deterministic, out)
             engine = self.sizes.for_columns(inputs)
         view, results = engine.run(table, slots, inputs, deterministic, out)
         if view is not None:
-            with turn.lock:
+            with lock.state_lock:
                 engine.store(table, view)
             engine.report()
         return self.actions(results)
@@ -199,6 +199,6 @@ class Engine:
         except ValueError:
             flags = None
         if flags is None or flags.shape != (n_rows,) or flags.dtype != np.bool_:
-            got = "something ragged" if flags is None else f"{flags.shape} {flags.dtype}"
+            got = "a ragged sequence" if flags is None else f"{flags.shape} {flags.dtype}"
             raise InputError(f"policy {self.name!r}, deterministic: expected a bool or ({n_rows},) bools, got {got}")
         return flags

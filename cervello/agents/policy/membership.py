@@ -32,9 +32,9 @@ class Membership:
       engine: the current engine.
     """
 
-    def __init__(self, table: AgentTable, engine: Engine, turn: ExclusiveLock):
+    def __init__(self, table: AgentTable, engine: Engine, lock: ExclusiveLock):
         self.engine = engine
-        self._table, self._turn = table, turn
+        self._table, self._lock = table, lock
         self._noted: dict[AgentId, None] = {}  # agents whose end is deferred
         engine.stack.reserve(table.capacity)
 
@@ -57,7 +57,7 @@ class Membership:
         names = as_id_list(ids, ordered=False)
 
         def change() -> None:
-            self._say_end(self._turn.write(lambda: self._table.end(names)))
+            self._notify_end(self._lock.write(lambda: self._table.end(names)))
 
         if names:
             self.exclusive(change, lambda: self._note_end(names))
@@ -69,7 +69,7 @@ class Membership:
                 self._end_noted()
             return change()
 
-        return self._turn.exclusive(after, later)
+        return self._lock.exclusive(after, later)
 
     def _note_end(self, names: Sequence[AgentId]) -> None:
         """Defers the end until this thread releases its locks, or until the next change of agents by another thread.
@@ -78,10 +78,10 @@ class Membership:
           AgentError: an unknown agent, or one that is named twice or whose end is already deferred.
         """
         check_kinds(names)
-        noted, turn = self._noted, self._turn
+        noted, lock = self._noted, self._lock
         fresh = dict.fromkeys(names)
-        if turn.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
-            generations = turn.read(self._table.generations, list(fresh))
+        if lock.writer != get_ident():  # otherwise the table is incomplete at this point; unknown agents are left out later
+            generations = lock.read(self._table.generations, list(fresh))
             unknown = [agent for agent, generation in zip(fresh, generations, strict=True) if generation is None or agent in noted]
             if unknown:
                 raise AgentError(f"agents: expected agents that have begun, got {unknown[0]!r}; it has ended already, or never begun")
@@ -103,9 +103,9 @@ class Membership:
                 self._noted.pop(agent, None)
             names = [agent for agent in noted if agent in self._table.slots]
             if names:
-                old = self._turn.write(lambda names=names: self._table.end(names))  # type: ignore[misc]
+                old = self._lock.write(lambda names=names: self._table.end(names))  # type: ignore[misc]
                 try:
-                    self._say_end(old)
+                    self._notify_end(old)
                 except Exception as error:
                     deferred.log(error)
 
@@ -125,10 +125,10 @@ class Membership:
             episodes = spread("episode", table.following(old) if episode is None else episode, len(names))
             rows = self._initial_rows() if table.can_renew else None
             if rows is not None:
-                self._turn.write(lambda: table.renew(names, old, streams, episodes, rows))
+                self._lock.write(lambda: table.renew(names, old, streams, episodes, rows))
                 return
             self._begin(names, self._table.numbering(names), streams, episodes, names, old)
-            self._say_end(old)
+            self._notify_end(old)
 
         if names:
             self.exclusive(change)
@@ -136,7 +136,7 @@ class Membership:
     def _initial_rows(self) -> InitialRows | None:
         """Current addresses of the slabs' initial rows; None if a hook must be called at a begin."""
         engine = self.engine
-        if engine.initial_rows is None and not engine.stack.custom and not told(engine.inferer, (0,)):
+        if engine.initial_rows is None and not engine.stack.custom and not notified(engine.inferer, (0,)):
             engine.initial_rows = InitialRows(list(engine.stack.slabs().values()))
         return engine.initial_rows
 
@@ -168,7 +168,7 @@ class Membership:
             self._begin(saved.ids, numbers, saved.streams, saved.episodes, ending, old, saved)
             if saved.past is not None:
                 table.past = saved.past
-            self._say_end(old)
+            self._notify_end(old)
 
         self.exclusive(change)
 
@@ -195,12 +195,12 @@ class Membership:
             for wrapper in engine.stack.inner_first:
                 wrapper.begin(slots.copy())
                 undo.append(partial(wrapper.end, slots))
-            for slot in told(engine.inferer, slots.tolist()):
+            for slot in notified(engine.inferer, slots.tolist()):
                 engine.inferer.begin_agent(slot)
                 undo.append(partial(engine.inferer.end_agent, slot))
             if saved is not None:
                 engine.stack.set_state(slots, saved.state)
-            self._turn.write(lambda: table.publish(names, slots, ending, old))
+            self._lock.write(lambda: table.publish(names, slots, ending, old))
         except BaseException:
             if table.membership_version == membership_version:  # an interrupt may also come after all is done
                 for hook in reversed(undo):
@@ -208,11 +208,11 @@ class Membership:
                         hook()
             raise
 
-    def _say_end(self, slots: Array) -> None:
+    def _notify_end(self, slots: Array) -> None:
         """Calls every hook, also after an error, then raises the first error."""
         engine = self.engine
         hooks: list[Callable[[], None]] = [partial(wrapper.end, slots.copy()) for wrapper in engine.stack.inner_first]
-        hooks += [partial(engine.inferer.end_agent, slot) for slot in told(engine.inferer, slots.tolist())]
+        hooks += [partial(engine.inferer.end_agent, slot) for slot in notified(engine.inferer, slots.tolist())]
         errors: list[BaseException] = []
         for hook in hooks:
             try:
@@ -223,11 +223,11 @@ class Membership:
             raise errors[0]
 
 
-def tell(inferer: Inferer, slots: Sequence[int]) -> None:
+def notify(inferer: Inferer, slots: Sequence[int]) -> None:
     """Notifies an inferer of its agents, all or none."""
     begun: list[int] = []
     try:
-        for slot in told(inferer, slots):
+        for slot in notified(inferer, slots):
             inferer.begin_agent(slot)
             begun.append(slot)
     except BaseException:
@@ -237,7 +237,7 @@ def tell(inferer: Inferer, slots: Sequence[int]) -> None:
         raise
 
 
-def told(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
-    """The slots that an inferer must be notified of: none if its hook does nothing."""
-    deaf = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
-    return () if deaf else slots
+def notified(inferer: Inferer, slots: Sequence[int]) -> Sequence[int]:
+    """The slots that an inferer must be notified of: none if its hooks do nothing."""
+    has_no_hooks = type(inferer).begin_agent is ModelInferer.begin_agent and type(inferer).end_agent is ModelInferer.end_agent
+    return () if has_no_hooks else slots

@@ -110,7 +110,7 @@ class OpenSizes:
         try:
             return spec.row_shape(np.shape(column))
         except ValueError as error:
-            raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected rows of one size, got something ragged; give an "
+            raise InputError(f"policy {self._engine.name!r}, input {spec.name!r}: expected rows of one size, got rows of several; give an "
                              "array of type object, with a row for each agent") from error
 
     def _whole(self, spec: TensorSpec, column: Any, n_rows: int) -> Array:
@@ -192,7 +192,7 @@ def _refusal(engine: Engine) -> str:
     return f"wrappers hide or change every input that has size {hidden[0]!r}" if hidden else ""
 
 
-def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: ExclusiveLock, slots: Array, columns: Mapping[str, Any],
+def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, lock: ExclusiveLock, slots: Array, columns: Mapping[str, Any],
                      deterministic: bool | Array, out: Mapping[str, Array] | None) -> Actions:
     """Decides for rows that differ in size: one batch per size. State is stored after all have succeeded.
 
@@ -217,7 +217,7 @@ def decide_in_groups(engine: Engine, sizes: OpenSizes, table: AgentTable, turn: 
         runs.append((own, view))
         found.append((rows, results))
     merged = {name: _merged(spec, [(rows, results[name]) for rows, results in found]) for name, spec in engine.outputs.items()}
-    with turn.lock:
+    with lock.state_lock:
         for own, view in runs:
             own.store(table, view)
     for own, _ in runs:

@@ -75,11 +75,11 @@ class Predictor:
 
     def __init__(self, engine: Engine, origin: str, seed: int, output: str | None):
         if engine.stack.custom or engine.custom:
-            raise ConfigurationError(f"policy {engine.name!r}, predict: expected wrappers and an inferer of the library, got others, whose "
-                                     "state predict cannot carry; begin agents and use infer_batch")
+            raise ConfigurationError(f"policy {engine.name!r}, predict: expected the library's wrappers and inferer, got custom ones, "
+                                     "whose state predict cannot return; begin agents and use infer_batch")
         self.source = engine  # its origin; the policy's engine differs after a swap
         self._engine = Engine(engine.model, engine.name, engine.choice, _needed(engine.wrappers, output), engine.threads, engine.version)
-        self._table, self._turn = AgentTable(seed), ExclusiveLock(engine.name)
+        self._table, self._exclusive = AgentTable(seed), ExclusiveLock(engine.name)
         self._lock = threading.Lock()
         self._seed = seed
         stack = self._engine.stack
@@ -184,7 +184,7 @@ class Predictor:
             results = engine.fast_path.infer(n_rows, columns, None, slots, table.steps, table.keys, True if deterministic else None)
             if results is not None:
                 return results  # type: ignore[no-any-return]
-        return engine.decide(table, self._turn, slots, columns, deterministic, None)
+        return engine.decide(table, self._exclusive, slots, columns, deterministic, None)
 
     def _check(self, state: Any, n_rows: int) -> None:
         if not isinstance(state, PredictState) or state.policy != self._kind:

@@ -12,17 +12,17 @@ from cervello.spec import Array
 
 
 class RepeatedBatch:
-    """A batch that keeps its arrays. Mutable: a run reads `inputs` and writes `outputs`. Made by `Policy.repeat`, run by
-    `Policy.run_repeated`.
+    """A batch that keeps its arrays. Mutable: a run reads `inputs` and writes `outputs`. Made by `PolicyCore.repeat`, run
+    by `PolicyCore.run_repeated`.
 
     Attributes:
       ids: of its agents. engine: the engine; after a swap the batch is invalid.
       inputs, outputs: columns [N, ...] by name, contiguous; row i belongs to ids[i].
-      slots: [N] int64, slots of the agents when the table's `moves` was `moves`.
+      slots: [N] int64, slots of the agents when the table's `slots_version` was the same.
       deterministic: as the compiled call takes it: empty if no row is deterministic, else flags [N] and None.
     """
 
-    __slots__ = ("deterministic", "engine", "ids", "inputs", "moves", "outputs", "slots")
+    __slots__ = ("deterministic", "engine", "ids", "inputs", "outputs", "slots", "slots_version")
 
     def __init__(self, engine: Engine, ids: list[int], flags: Array | None):
         n_rows = len(ids)
@@ -30,7 +30,7 @@ class RepeatedBatch:
         self.inputs = {spec.name: np.zeros(spec.batched(n_rows), spec.dtype) for spec in engine.inputs.values()}
         self.outputs = {spec.name: np.zeros(spec.batched(n_rows), spec.dtype) for spec in engine.outputs.values()}
         self.slots: Array = np.zeros(0, np.int64)
-        self.moves = -1
+        self.slots_version = -1
         self.deterministic: tuple[Any, ...] = () if flags is None else (np.ascontiguousarray(flags), None)
 
 

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
+from cervello.agents.policy.core import Measured, PolicyCore
 from cervello.agents.policy.engine import Engine
-from cervello.errors import ConfigurationError
+from cervello.agents.policy.membership import notified, notify
+from cervello.errors import CervelloError, ConfigurationError
 from cervello.inferers import InfererConfig, ModelInferer
 from cervello.native import Model
+from cervello.native.frontend.importer import Source
 from cervello.spec import Inferer, Specs, Wrapper
 
 _WARMED = 16  # number of batch sizes, most recently used, whose plans are made before the swap
+
+
+def replace_model(core: PolicyCore, new: Model | Source, wrappers: Sequence[Wrapper] | None,
+                  inferer: str | InfererConfig | Inferer | None) -> None:
+    """As `Policy.replace`."""
+    core.lock.check_outside()
+    model = new if isinstance(new, Model) else core.model.loaded(new)
+    with core.lock.swapping:
+        _swap(core, successor(core.engine, model, wrappers, inferer))
+
+
+def update_weights(core: PolicyCore, weights: Mapping[str, Any]) -> None:
+    """As `Policy.update_weights`."""
+    core.lock.check_outside()
+    with core.lock.swapping:
+        _swap(core, successor(core.engine, core.model.updated(weights), None, None))
+
+
+def _swap(core: PolicyCore, new: Engine) -> None:
+    followers = list(core.followers)
+    measured: Measured | None = None
+    measure = next((follower.measure for follower in followers if follower.measure is not None), None)
+    if measure is not None:  # before it goes live, on this thread
+        with suppress(CervelloError):  # it may reject synthetic observations
+            measured = measure(core, new)
+
+    def change() -> None:
+        old, slots = core.engine, list(core.table.slots.values())
+        notify(new.inferer, slots)
+        if new.stack is not old.stack:
+            new.stack.transfer_state(old.stack)
+            new.stack.reserve(core.table.capacity)
+        core.use(new)
+        for follower in followers:
+            follower.swapped(new.version, None if follower.measure is None else measured)
+        for slot in notified(old.inferer, slots):
+            with suppress(Exception):  # it no longer decides; errors of its end do not matter
+                old.inferer.end_agent(slot)
+
+    core.membership.exclusive(change)
 
 
 def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inferer: str | InfererConfig | Inferer | None) -> Engine:
@@ -26,10 +71,10 @@ def successor(old: Engine, model: Model, wrappers: Sequence[Wrapper] | None, inf
     choice = old.choice if inferer is None else inferer
     if inferer is None and not isinstance(choice, (str, InfererConfig)):
         if isinstance(choice, ModelInferer):
-            raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer=, got none; {type(choice).__name__} was opened for "
+            raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer=, got none; {type(choice).__name__} belongs to "
                                      "the old model and cannot run another")
-        raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer= for the new model, got none; {choice!r} is an object of "
-                                 "your own, which only you can make again")
+        raise ConfigurationError(f"policy {old.name!r}, replace: expected inferer= for the new model, got none; {choice!r} is a custom "
+                                 "inferer, which the library cannot create")
     new = Engine(model, old.name, choice, old.wrappers if wrappers is None else wrappers, old.threads, old.version + 1,
                  old.stack if wrappers is None else None, old.stack)
     for side, now, was in (("inputs", new.inputs, old.inputs), ("outputs", new.outputs, old.outputs)):
@@ -51,12 +96,12 @@ def check_same(old: Engine, model: Model) -> None:
     constants = [{name: (value.shape, value.dtype) for name, value in each.constants.items()} for each in (model, was)]
     if constants[0] != constants[1]:
         raise ConfigurationError(f"policy {old.name!r}, replace, constants: expected {constants[1]}, got {constants[0]}; load it as a "
-                                 "policy of its own")
+                                 "separate policy")
 
 
 def _check_specs(where: str, now: Specs, was: Specs) -> None:
     found, expected = ([str(spec) for spec in specs.values()] for specs in (now, was))
     if found != expected:
         new, missing = [s for s in found if s not in expected], [s for s in expected if s not in found]
-        raise ConfigurationError(f"{where}: expected {missing or expected}, got {new or found}; agents of the old policy cannot go on with "
-                                 "this one, load it as a policy of its own")
+        raise ConfigurationError(f"{where}: expected {missing or expected}, got {new or found}; agents cannot continue with a model of "
+                                 "other inputs or outputs, load it as a separate policy")

@@ -16,8 +16,8 @@ def check_nothing_more(where: str, specs: Specs, outputs: Mapping[str, Array]) -
     """Raises ExecutionError if custom wrappers or inferers return outputs that are not in the specs."""
     more = [name for name in outputs if name not in specs]
     if more:
-        raise ExecutionError(f"policy {where!r}: expected outputs {list(specs)}, got {more} too; a wrapper's attach must promise what it "
-                             "adds to view.outputs, and an inferer gives its raw_outputs only")
+        raise ExecutionError(f"policy {where!r}: expected outputs {list(specs)}, got {more} too; a wrapper's attach must declare what "
+                             "it adds to view.outputs, and an inferer returns its raw_outputs only")
 
 
 def check_out(where: str, specs: Specs, n_rows: int, out: Mapping[str, Array]) -> None:

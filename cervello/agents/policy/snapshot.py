@@ -73,15 +73,15 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
     where = f"policy {engine.name!r}, restore"
     if saved.model != engine.model.structure:
         raise SnapshotError(f"{where}: expected a snapshot of a model with the same graph, inputs and outputs, got one of policy "
-                            f"{saved.policy!r} with others; restore it there")
+                            f"{saved.policy!r} with others; restore it to that policy")
     if saved.seed != table.seed:
-        raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise goes on "
-                            f"otherwise; load the policy with seed={saved.seed}")
+        raise SnapshotError(f"{where}: expected a snapshot of seed {table.seed}, got one of seed {saved.seed}, whose noise "
+                            f"differs; load the policy with seed={saved.seed}")
     try:
         numbers = table.numbering(saved.ids)
         n = len(set(saved.ids))
     except (AgentError, TypeError) as error:
-        raise SnapshotError(f"{where}: expected ids of agents, got something else: {error}") from error
+        raise SnapshotError(f"{where}: expected valid ids of agents, got others: {error}") from error
     if n != len(saved.ids):
         raise SnapshotError(f"{where}: expected distinct agents, got {first_duplicate(saved.ids)!r} twice")
     others = engine.stack.others_state(np.zeros(0, np.int64))
@@ -92,7 +92,7 @@ def check(saved: Saved, table: AgentTable, engine: Engine) -> Array:
     for name in [*expected, *unknown]:
         if found.get(name) != expected.get(name):
             raise SnapshotError(f"{where}, state {name!r}: expected {_described(expected.get(name))}, got {_described(found.get(name))}; "
-                                "the wrappers are others than when it was taken")
+                                "the wrappers differ from those of the policy that was saved")
     if list(saved.wrappers) != engine.stack.kinds:
         raise SnapshotError(f"{where}: expected a snapshot of a policy with the wrappers {engine.stack.kinds}, got one with "
                             f"{list(saved.wrappers)}; load the policy with those")

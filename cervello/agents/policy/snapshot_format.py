@@ -179,7 +179,7 @@ def unsealed(given: Any, magic: bytes, newest: int, source: str) -> memoryview:
     """
     body, n_header = _opened(given, magic, newest, source)
     if n_header:
-        raise SnapshotError(f"snapshot: expected no header of its own, got one of {n_header} bytes; it is damaged, restore another one")
+        raise SnapshotError(f"snapshot: expected no header, got one of {n_header} bytes; it is damaged, restore another one")
     return body
 
 
@@ -188,13 +188,13 @@ def _opened(given: Any, magic: bytes, newest: int, source: str) -> tuple[memoryv
     try:
         data = memoryview(given).cast("B")
     except (TypeError, ValueError) as error:
-        raise SnapshotError(f"snapshot: expected the bytes that {source} gave, got {type(given).__name__}") from error
+        raise SnapshotError(f"snapshot: expected the bytes that {source} returned, got {type(given).__name__}") from error
     if len(data) < _HEAD.size or bytes(data[:4]) != magic:
         raise SnapshotError(f"snapshot: expected bytes that begin with {magic!r}, got {len(data)} bytes that begin with "
-                            f"{bytes(data[:4])!r}; is it what {source} gave?")
+                            f"{bytes(data[:4])!r}; give the bytes that {source} returned")
     _, version, reserved, length, expected, n_header = _HEAD.unpack_from(data)
     if version != newest or reserved:
-        raise SnapshotError(f"snapshot: expected version {newest}, got {version}; restore it with the Cervello that wrote it")
+        raise SnapshotError(f"snapshot: expected version {newest}, got {version}; restore it with the version of Cervello that wrote it")
     if length != len(data):
         raise SnapshotError(f"snapshot: expected {length} bytes, got {len(data)}; it was cut off or something was added")
     found = checksum(data[_HEAD.size:])

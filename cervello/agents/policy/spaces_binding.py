@@ -93,9 +93,9 @@ class GameInterface:
         self._binding = SpaceBinding(f"policy {name!r}", self.spaces, engine.inputs, engine.outputs, mask, drawn)
 
     def binding(self, name: str) -> SpaceBinding:
-        """See `Policy.binding`."""
+        """See `PolicyAgents.binding`."""
         if self._binding is None:
-            raise ConfigurationError(f"policy {name!r}: expected the spaces of a game, got none; load it with spaces=env")
+            raise ConfigurationError(f"policy {name!r}: expected the spaces of an environment, got none; load it with spaces=env")
         return self._binding
 
     def shown(self, inputs: Specs) -> Specs:
@@ -108,7 +108,7 @@ class GameInterface:
 
     def decide(self, name: str, engine: Engine, seed: int, observation: Any, state: Any, starts: Any, deterministic: Any, masks: Any,
                ) -> Prediction:
-        """See `Policy.decide`."""
+        """See `PolicyCore.decide`."""
         actions, after, results, n_rows = self.decided(True, name, engine, seed, observation, state, starts, deterministic, masks)
         outputs = Actions(results)
         outputs.version = engine.version

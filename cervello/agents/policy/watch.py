@@ -64,8 +64,8 @@ class Watch:
         if facts is None:
             if not self._gone:
                 self._gone, self._earlier = True, self.error
-                self._failed(MissingFileError(f"watch {str(self.path)!r}: expected a file, found none; the policy of version "
-                                              f"{self.policy.version} goes on"))
+                self._failed(MissingFileError(f"watch {str(self.path)!r}: expected a file, found none; version "
+                                              f"{self.policy.version} of the policy stays active"))
             return False
         if facts == self._seen:
             if self._gone:  # the same file is back

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
+from cervello.agents.policy.core import Measured, PolicyCore
 from cervello.agents.policy.engine import Engine
-from cervello.agents.policy.policy import Measured, Policy
 from cervello.errors import CervelloError
 
 _ROWS = 32
@@ -15,7 +15,7 @@ _MOST_S = 0.02  # a batch of many rows takes about this long at most
 _GAME_BYTES = 16 << 20  # touched between two batches, to evict caches
 
 
-def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
+def measure(policy: PolicyCore, engine: Engine | None = None) -> Measured | None:
     """Times batches of one row and of several on a clone, so that the policy's agents are unchanged. None if a custom part cannot be
     cloned, or if the policy rejects observations of zeros.
 
@@ -33,7 +33,7 @@ def measure(policy: Policy, engine: Engine | None = None) -> Measured | None:
         return None
 
 
-def _seconds(policy: Policy, n_rows: int) -> float:
+def _seconds(policy: PolicyCore, n_rows: int) -> float:
     """Seconds of one batch: the median of three, after one warm-up.
 
     Memory is touched before each batch, as a game does between two frames. Weights then come from a farther cache level than in a loop of

@@ -201,13 +201,13 @@ class CostModel:
             return
         self.pace.observe_begin(limit.began_s - picked_s, opens)
         seconds = ended_s - limit.began_s
-        self.observe(limit.sure, seconds - limit.pieces_s)
-        if limit.n_rows > limit.sure:
+        self.observe(limit.guaranteed_rows, seconds - limit.chunks_s)
+        if limit.n_rows > limit.guaranteed_rows:
             self.observe(limit.n_rows, seconds)
-            self.piece_row_s = _blended(self.piece_row_s, limit.pieces_s / (limit.n_rows - limit.sure))
-        elif limit.piece:
+            self.piece_row_s = _blended(self.piece_row_s, limit.chunks_s / (limit.n_rows - limit.guaranteed_rows))
+        elif limit.chunk:
             self.piece_row_s *= _KEEP  # decays, since chunks that never run are never measured again
-        self.after_s = _blended(self.after_s, min(ended_s - limit.over_s, _MOST_BESIDE_S))
+        self.after_s = _blended(self.after_s, min(ended_s - limit.ended_s, _MOST_BESIDE_S))
 
     def pays(self, n_rows: int) -> bool:
         """Whether a partial batch pays: its rows cost at least its fixed cost."""

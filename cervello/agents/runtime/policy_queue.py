@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.agents.membership.table import ChangedError
 from cervello.agents.policy.actions import Actions
-from cervello.agents.policy.policy import Measure, Measured, Policy
+from cervello.agents.policy.core import Measure, Measured, PolicyCore
 from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.ready_queue import ReadyQueue
@@ -32,7 +32,7 @@ class PolicyQueue(WaitingAgents):
       measure: times a model before it goes live; None to learn from the first row that runs.
     """
 
-    def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
+    def __init__(self, name: str, policy: PolicyCore, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
         super().__init__(name, policy, ready_queue)
         self.costs = CostModel(ready_queue.pace, policy.version)
         self.measure = measure
@@ -133,8 +133,8 @@ class PolicyQueue(WaitingAgents):
                 actions = self.policy.infer_within(in_flight.ids, in_flight.columns, in_flight.membership_version, limit)
                 if actions is not None:
                     return in_flight.ids[:limit.n_rows], actions
-            limit.n_rows = limit.sure
-            in_flight = self._first(in_flight, limit.sure)
+            limit.n_rows = limit.guaranteed_rows
+            in_flight = self._first(in_flight, limit.guaranteed_rows)
         while in_flight.ids:
             try:
                 results = self.policy.infer_batch(in_flight.ids, in_flight.columns, in_flight.deterministic,
@@ -224,7 +224,7 @@ class PolicyQueue(WaitingAgents):
 
     def failed(self, in_flight: InFlightBatch, frame: int) -> tuple[AgentId, ...]:
         """Handles a failed batch: its agents are requeued behind all others, which keep their places. Returns the agents tried."""
-        n_tried = len(in_flight.ids) if in_flight.limit is None else min(in_flight.limit.sure, len(in_flight.ids))
+        n_tried = len(in_flight.ids) if in_flight.limit is None else min(in_flight.limit.guaranteed_rows, len(in_flight.ids))
         tried = in_flight if n_tried == len(in_flight.ids) else self._first(in_flight, n_tried)
         self.requeue(tried, frame + 1)
         if tried is not in_flight:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cervello.agents.membership.deferred import catch_up, notes, writers
+from cervello.agents.policy.core import core_of
 from cervello.agents.policy.policy import Policy
 from cervello.agents.runtime import calibration
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -29,6 +30,7 @@ class PolicyRegistry:
     def __init__(self) -> None:
         self.frame = 0
         self._queues: dict[str, PolicyQueue] = {}
+        self._policies: dict[str, Policy] = {}
         self._ready_queue: ReadyQueue[PolicyQueue] = ReadyQueue()
         self._added = 0  # policies so far
         self._skipped: dict[str, tuple[AgentId, ...]] = {}
@@ -36,7 +38,7 @@ class PolicyRegistry:
     @property
     def policies(self) -> dict[str, Policy]:
         """The policies by name."""
-        return {name: queue.policy for name, queue in self._queues.items()}
+        return dict(self._policies)
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -64,20 +66,22 @@ class PolicyRegistry:
             raise ConfigurationError(f"runtime, add: expected a name, got {name!r}")
         if not isinstance(policy, Policy):
             raise ConfigurationError(f"runtime, add {name!r}: expected a cervello.Policy, got {policy!r}; cervello.load makes one")
-        make = SizedQueue if any(spec.open_axes for spec in policy.all_inputs.values()) else PolicyQueue
-        queue = make(name, policy, self._ready_queue, calibration.measure if measure else None)
-        policy.follow(queue)
+        core = core_of(policy)
+        make = SizedQueue if any(spec.open_axes for spec in core.all_inputs.values()) else PolicyQueue
+        queue = make(name, core, self._ready_queue, calibration.measure if measure else None)
+        core.followers.add(queue)
         costs = queue.costs  # of the measured model, in case another one replaces it meanwhile
-        if measure and (measured := calibration.measure(policy)) is not None:
+        if measure and (measured := calibration.measure(core)) is not None:
             costs.set(*measured)
         with self._locked("add"):
             if name in self._queues:
                 raise ConfigurationError(f"runtime, add: expected a new name, got {name!r}; remove the other first, or replace its model")
-            if any(policy is other.policy for other in self._queues.values()):
+            if any(core is other.policy for other in self._queues.values()):
                 raise ConfigurationError(f"runtime, add {name!r}: expected a policy of its own, got one that is here under another name; "
                                          "make a second Policy of the same model, the weights are shared")
             self._added += 1
             queue.enter(self._added)
+            self._policies = {**self._policies, name: policy}
             self._queues = {**self._queues, name: queue}
 
     def remove(self, name: str) -> tuple[AgentId, ...]:
@@ -89,6 +93,7 @@ class PolicyRegistry:
         with self._locked("remove"):
             queue = self._queue_of(name)
             self._queues = {key: other for key, other in self._queues.items() if key != name}
+            self._policies = {key: other for key, other in self._policies.items() if key != name}
             self._skipped.pop(name, None)
             orphans = queue.wait_queue.queue.ids
             queue.leave()
@@ -97,7 +102,7 @@ class PolicyRegistry:
     def clear(self) -> dict[str, tuple[AgentId, ...]]:
         """Removes all policies; returns the agents with dropped observations by policy."""
         with self._locked("clear"):
-            queues, self._queues = self._queues, {}
+            queues, self._queues, self._policies = self._queues, {}, {}
             self._skipped.clear()
             orphans = {name: queue.wait_queue.queue.ids for name, queue in queues.items() if len(queue.wait_queue)}
             for queue in queues.values():

@@ -151,7 +151,8 @@ class Runtime(RuntimeAgents):
         Returns:
           {output: row}
         """
-        return self._queue_of(name).policy.infer_single(agent, observation, deterministic)
+        self._queue_of(name)  # raises for an unknown name
+        return self._policies[name].infer_single(agent, observation, deterministic)
 
     # Frames -------------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cervello.agents.policy.policy import Measure, Policy
+from cervello.agents.policy.core import Measure, PolicyCore
 from cervello.agents.runtime.cost_model import CostModel
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
@@ -26,7 +26,7 @@ class SizedQueue(PolicyQueue):
     frame. If none is near, one row has to be tried.
     """
 
-    def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
+    def __init__(self, name: str, policy: PolicyCore, ready_queue: ReadyQueue[PolicyQueue], measure: Measure | None = None):
         self._open = [spec for spec in policy.all_inputs.values() if spec.open_axes]
         self._specified: Sizes = tuple(spec.shape for spec in self._open)
         self._too_slow = -1, 0.0  # frame in which agents were moved to the end, and the seconds that were available

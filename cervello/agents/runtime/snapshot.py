@@ -16,7 +16,7 @@ import numpy as np
 
 from cervello.agents.membership.ids import check_kinds
 from cervello.agents.policy import snapshot_format
-from cervello.agents.policy.policy import Policy
+from cervello.agents.policy.core import PolicyCore
 from cervello.agents.runtime import level_of_detail
 from cervello.agents.runtime.level_of_detail import LevelOfDetail
 from cervello.agents.runtime.policy_queue import PolicyQueue
@@ -195,7 +195,7 @@ def _checked(policy_queue: PolicyQueue, entry: Any) -> dict[str, Array]:
     return rows
 
 
-def _check_ragged(policy: Policy, ids: Sequence[AgentId], rows: Mapping[str, Array]) -> None:
+def _check_ragged(policy: PolicyCore, ids: Sequence[AgentId], rows: Mapping[str, Array]) -> None:
     """Raises ValueError, or InputError, unless rows that may differ in size have sizes that the policy accepts."""
     names = [name for name, column in rows.items() if is_ragged(column)]
     for row, agent in enumerate(ids if names else ()):

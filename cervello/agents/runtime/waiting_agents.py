@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cervello.agents.policy.policy import Policy
+from cervello.agents.policy.core import PolicyCore
 from cervello.agents.runtime.batch import InFlightBatch
 from cervello.agents.runtime.level_of_detail import Levels
 from cervello.agents.runtime.ready_queue import ReadyQueue
@@ -42,7 +42,7 @@ class WaitingAgents:
         agent is accepted while that lock is held.
     """
 
-    def __init__(self, name: str, policy: Policy, ready_queue: ReadyQueue[Any]):
+    def __init__(self, name: str, policy: PolicyCore, ready_queue: ReadyQueue[Any]):
         self.name, self.policy = name, policy
         self.number = 0
         self.levels = Levels()

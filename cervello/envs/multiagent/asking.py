@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cervello.agents import Policy
+from cervello.agents.policy.core import core_of
 from cervello.envs.decision import Decision, decided, rows_of
 from cervello.spec import Array
 
@@ -115,6 +116,6 @@ def answered(questions: list[Question]) -> list[Answer]:
 def _decided(policy: Policy, ids: list[str], observations: list[Any], masks: list[Any] | None, deterministic: bool,
              ) -> tuple[Decision, Array | None]:
     """The decision for agents, and which of them had a mask that allows nothing."""
-    encoded = policy.binding.encode_rows(observations, masks)
+    encoded = core_of(policy).binding.encode_rows(observations, masks)
     outputs = policy.infer_batch(ids, encoded.columns, deterministic)
     return decided(policy, outputs, np.arange(len(ids)), deterministic), encoded.empty

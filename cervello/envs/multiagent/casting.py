@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervello.agents import Policy, load
+from cervello.agents.policy.core import core_of
 from cervello.envs.multiagent.pool import Entry, Pool
 from cervello.errors import ConfigurationError
 from cervello.spaces import Spaces
@@ -28,7 +29,7 @@ class Library:
     def policy(self, entry: Entry, agent: str, spaces: tuple[Any, Any]) -> Policy:
         """The policy of an entry for an agent. A Policy object is used as it is."""
         if isinstance(entry, Policy):
-            entry.binding  # noqa: B018  (raises, with the remedy)
+            core_of(entry).binding  # noqa: B018  (raises, with the remedy)
             return entry
         key = str(entry), repr(spaces)
         found = self._loaded.get(key)

@@ -31,6 +31,7 @@ from cervello.native.kernels.row_words import (
     DICT_SIZE,
     DICT_TYPE,
     DIMS,
+    ELEMENTS,
     EMPTY,
     ERR_CLEAR,
     FIRST,
@@ -40,14 +41,18 @@ from cervello.native.kernels.row_words import (
     INT_TYPE,
     INT_VALUE,
     KEY,
+    LIST_TYPE,
     LOCK_OWNER,
     N_DIMS,
     N_INPUTS,
     NAME,
+    NEW,
     OPEN,
     POSITION,
+    RELEASE,
     ROW_BYTES,
     ROWS,
+    SET,
     SET_ITEM,
     SINCE,
     SLOTS,
@@ -97,7 +102,21 @@ def _read(reader, observation, row):
     if call_c_1(word(reader, DICT_SIZE), observation) != n_inputs:
         return False
     write_i64(reader, POSITION, 0)
-    while call_c_4(word(reader, DICT_NEXT), observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) != 0:
+    following, n_found = word(reader, DICT_NEXT), 0
+    while n_found < n_inputs:  # in the inputs' order under the same str objects, as literal keys are
+        if call_c_4(following, observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) == 0:
+            break
+        if word(reader, KEY) != word(entry, NAME):
+            break
+        if not _copied(reader, entry, word(reader, VALUE), row):
+            return False
+        entry += WORDS * 8
+        n_found += 1
+    if n_found == n_inputs:
+        return True
+    entry = reader + HEADER * 8
+    write_i64(reader, POSITION, 0)
+    while call_c_4(following, observation, reader + POSITION * 8, reader + KEY * 8, reader + VALUE * 8) != 0:
         if word(word(reader, KEY) + TYPE, 0) != word(reader, STR_TYPE):  # comparing a key of another type may run Python code
             return False
     for _ in range(n_inputs):
@@ -247,6 +266,17 @@ def spread(array_type, n_rows, unused, objects, n_objects):
     return 0
 
 
+@inline
+def _row_copy(functions, column, i, row_bytes):
+    """A new array with a row of a column; 0 if out of memory."""
+    descr = word(column + DTYPE, 0)
+    call_c_1(word(functions, INCREF), descr)  # the next call steals a reference
+    row = call_c_int_2_int(word(functions, EMPTY), read_i32(column + RANK, 0) - 1, word(column + SHAPE, 0) + 8, descr, 0)
+    if row != 0:
+        copy_bytes(word(row + DATA, 0), word(column + DATA, 0) + i * row_bytes, row_bytes)
+    return row
+
+
 def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
     """Copies the rows of a column, C-contiguous and not of dtype object, to separate arrays.
 
@@ -256,14 +286,45 @@ def copy_rows(functions, n_rows, row_bytes, objects, n_objects):
       the number of list items set; fewer than n_rows if out of memory.
     """
     column, rows = word(objects, 0), word(objects, 1)
-    n_dims, dims, descr = read_i32(column + RANK, 0), word(column + SHAPE, 0), word(column + DTYPE, 0)
-    data = word(column + DATA, 0)
     for i in range(n_rows):
-        call_c_1(word(functions, INCREF), descr)  # the next call steals a reference
-        row = call_c_int_2_int(word(functions, EMPTY), n_dims - 1, dims + 8, descr, 0)
+        row = _row_copy(functions, column, i, row_bytes)
         if row == 0:
             call_c_0(word(functions, CLEAR))
             return i
-        copy_bytes(word(row + DATA, 0), data + i * row_bytes, row_bytes)
         call_c_3(word(functions, SET_ITEM), rows, i, row)
+    return n_rows
+
+
+def split_rows(functions, n_rows, unused, objects, n_objects):
+    """Fills a dict with a dict for each agent, of rows by output.
+
+    Args:
+      n_rows: at least 2, so that the first stride of a contiguous array is the bytes of a row.
+      objects: a tuple of n_rows agents and the dict, then for each output its name and its column: an array [n_rows, ...], C-contiguous,
+        not empty and not of dtype object, whose rows are copied, or a list of rows.
+    Returns:
+      the number of agents in the dict; fewer than n_rows if out of memory, or if an agent cannot be hashed.
+    """
+    ids, target, elements = word(objects, 0) + word(functions, ELEMENTS), word(objects, 1), word(functions, ELEMENTS)
+    for i in range(n_rows):
+        outputs = call_c_0(word(functions, NEW))
+        status = 0 if outputs != 0 else -1
+        for k in range(2, n_objects, 2):
+            if status == 0:
+                name, column = word(objects, k), word(objects, k + 1)
+                if word(column + TYPE, 0) == word(functions, LIST_TYPE):
+                    status = call_c_3(word(functions, SET), outputs, name, word(word(column + elements, 0), i))
+                else:
+                    row = _row_copy(functions, column, i, word(word(column + STRIDES, 0), 0))
+                    status = -1
+                    if row != 0:
+                        status = call_c_3(word(functions, SET), outputs, name, row)
+                        call_c_1(word(functions, RELEASE), row)
+        if status == 0:
+            status = call_c_3(word(functions, SET), target, word(ids, i), outputs)
+        if outputs != 0:
+            call_c_1(word(functions, RELEASE), outputs)
+        if status != 0:
+            call_c_0(word(functions, CLEAR))
+            return i
     return n_rows

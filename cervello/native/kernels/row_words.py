@@ -44,8 +44,15 @@ WORDS: Final = DIMS + MOST_DIMS
 
 LOCK_OWNER: Final = 24  # byte offset in a threading.RLock of its owner, 0 while unlocked
 
-# The words of `copy_rows`: addresses of PyArray_Empty, Py_IncRef, PyList_SetItem and PyErr_Clear.
+# The words of `copy_rows` and `split_rows`: addresses of PyArray_Empty, Py_IncRef, PyList_SetItem, PyErr_Clear, PyDict_New, PyDict_SetItem,
+# Py_DecRef and of the type list; bytes from the start of a list or tuple to its elements or their address.
 EMPTY: Final = 0
 INCREF: Final = 1
 SET_ITEM: Final = 2
 CLEAR: Final = 3
+NEW: Final = 4
+SET: Final = 5
+RELEASE: Final = 6
+LIST_TYPE: Final = 7
+ELEMENTS: Final = 8
+COPY_WORDS: Final = 9
