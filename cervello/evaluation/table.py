@@ -149,7 +149,11 @@ class Table:
             return np.asarray(safe + np.log(self.by_unit(np.exp(self.log_weight - safe[self.unit])) / self.counts[:, None]))
 
     def unit_step_weight(self, top: Array) -> Array:
-        """As `step_weight`, of the mean weight of each unit's episodes."""
+        """[U, L] as `step_weight`, of the mean weight of each unit's episodes.
+
+        Args:
+          top: [L] logarithms of the largest of them, of all blocks: from `largest_unit_log_weight`.
+        """
         return self.step_weight(top) if self.unit is None else below(self.unit_log_weight, top)
 
     @cached_property
