@@ -102,6 +102,7 @@ class Candidate:
         self._sizes = np.array(self.head.sizes if isinstance(self.head, MultiDiscrete) else [self.n_actions or 0])
         self.remembers = any(not isinstance(wrapper, WITHOUT_STATE) for wrapper in rest)
         self._n_begun = 0
+        self._is_graph = not rest and threads == 1  # a graph that runs by itself takes one thread
         self.space = None if policy.spaces is None else policy.spaces.action_space
         self._fingerprint = policy.model.fingerprint
 
@@ -160,13 +161,14 @@ class Candidate:
         rows = np.concatenate([each.actions for each in some]).reshape(-1, int(np.prod(shape, dtype=np.int64)))
         return bool((rows.min(0) >= 0).all() and (rows.max(0) < self._sizes).all())
 
-    def decide(self, some: Sequence[Logged]) -> Decided:
-        """Runs the policy over episodes, all T + 1 observations of each.
+    def decide(self, some: Sequence[Logged], tree: Tree) -> Decided:
+        """Runs the policy over episodes.
 
+        Args:
+          tree: all T + 1 observations of each, one episode after the other.
         Raises:
           InputError: observations that do not fit.
         """
-        tree = joined([each.observations for each in some])
         columns, masks = self._encode(tree, some)
         n_rows = sum(each.length + 1 for each in some)
         outputs = self._in_order(columns, [each.length + 1 for each in some]) if self.remembers else self._at_once(columns, n_rows)
@@ -216,16 +218,17 @@ class Candidate:
                          f"{list(some[0].infos)}; log it")
 
     def _at_once(self, columns: Mapping[str, Array], n_rows: int) -> dict[str, Array]:
-        """Rows of a policy that remembers nothing are as many agents."""
-        ids = np.arange(min(n_rows, _ROWS))
+        """Rows of a policy that remembers nothing are as many agents; where nothing but the graph sees them, they need not be looked up."""
+        ids = np.arange(0 if self._is_graph and len(columns) == len(self._policy.inputs) else min(n_rows, _ROWS))
         if len(ids) > self._n_begun:
             self._policy.begin_agents(ids[self._n_begun:])
             self._n_begun = len(ids)
         parts = []
         for start in range(0, n_rows, _ROWS):
             stop = min(start + _ROWS, n_rows)
-            found = self._policy.infer_batch(ids[:stop - start], {name: column[start:stop] for name, column in columns.items()}, True)
-            parts.append({name: found[name] for name in self.head.tensors if name in found})
+            some = {name: column[start:stop] for name, column in columns.items()}
+            found = self._policy.infer_batch(ids[:stop - start], some, True) if len(ids) else self._policy.model.run(some)
+            parts.append({name: found[name] for name in self.head.tensors if name in self._policy.outputs})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _in_order(self, columns: Mapping[str, Array], lengths: Sequence[int]) -> dict[str, Array]:
@@ -283,6 +286,8 @@ class Candidate:
         """[N, K] of all actions of one choice; None where actions are otherwise."""
         if self.n_actions is None:
             return None
+        if isinstance(self.head, Categorical) and type(self.head).log_prob is Categorical.log_prob:
+            return np.asarray(self.head.every_log_prob(columns), np.float64)
         return np.stack([self.head.log_prob(columns, np.full(n_rows, a)) for a in range(self.n_actions)], 1).astype(np.float64)
 
     def draw(self, columns: Mapping[str, Array], seed: int) -> Array:

@@ -71,12 +71,12 @@ def diagnose(table: AnyTable, support_violations: int | None = None, ties: int =
     sums, total, unsupported = WeightSums(tops), np.zeros(table.n_steps), 0
     last = []
     for block in table.blocks():
-        logs = block.unit_log_weight
-        sums.add(logs)
+        sums.add_weights(block.unit_step_weight(tops))
         with np.errstate(over="ignore", invalid="ignore"):
-            total += np.exp(logs).sum(0)
-        unsupported += int((np.isneginf(block.log_ratio) & block.alive).sum())
-        last.append(logs[:, -1].copy())
+            total += (block.weight if block.unit is None else np.exp(block.unit_log_weight)).sum(0)
+        if np.isneginf(block.log_ratio.min()):
+            unsupported += int((np.isneginf(block.log_ratio) & block.alive).sum())
+        last.append(block.unit_log_weight[:, -1].copy())
     products = np.concatenate(last)
     with np.errstate(over="ignore", invalid="ignore"):
         error = _errors(np.exp(products))

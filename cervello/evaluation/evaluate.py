@@ -98,7 +98,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     asked = q if needs.trees and not needs.held else None
     scored = Scored(len(candidates), needs)
     for data, scores in score(*job, threads) if ray is None else score_on_ray(*job, ray):
-        values = [given_values(asked, *each, data) for each in zip(candidates, scores, strict=True)] if asked is not None else []
+        values = list(given_values(asked, candidates, scores, data)) if asked is not None else []
         scored.add(data, scores, values)
         if needs.held:
             _check_room(scored, candidates, q, memory_bytes)
@@ -106,12 +106,12 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     for name in wanted:
         if name in BOOTSTRAPPED:
             scored.check_final_observations(name)
-    fits = [_fit(q, k, each, scored, gamma, horizon) for k, each in enumerate(candidates)] if needs.held else [None] * len(candidates)
+    fits: list[Fit | None] = [None] * len(candidates)
+    if needs.held:
+        fits = _fit(q, candidates, scored, gamma, horizon)
     blocks = Blocks(scored, gamma, weights)
-    tables = [blocks.table(k) for k in range(len(candidates))]
     if "mis" in wanted:
         library.check_ends(gamma, scored.truncated)
-    visits = library.mis_of_all(tables, blocks.features, threads) if "mis" in wanted else []
     fitted = isinstance(by, Behavior)
 
     def judged_by(k: int) -> tuple[dict[str, Moments], Diagnostics | None, tuple[float, float] | None]:
@@ -120,16 +120,21 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
         bounds = value_bounds(table, options, horizon) if options.kind in ("hoeffding", "empirical-bernstein") else None
         special: dict[str, Callable[[], Moments]] = {
             "cwpdis": partial(library.cwpdis, table, ragged), "magic": partial(library.magic, table, seed),
-            "mis": partial(visits.__getitem__, k), "kis": partial(_kis, blocks, k, scored, bandwidth, kernel),
+            "kis": partial(_kis, blocks, k, scored, bandwidth, kernel),
             "agreement": partial(_agreement, table, blocks, k, scored)}
-        return {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted}, diagnostics, bounds
+        return {name: special[name]() if name in special else _PLAIN[name](table) for name in wanted if name != "mis"}, diagnostics, bounds
 
     with ThreadPoolExecutor(threads, "cervello-evaluation") as pool:
-        judged = list(pool.map(judged_by, range(len(candidates))))
+        tables = list(pool.map(blocks.table, range(len(candidates))))
+        running = [pool.submit(judged_by, k) for k in range(len(candidates))]
+        visits = library.mis_of_all(tables, blocks.features, threads, pool) if "mis" in wanted else []
+        judged = [each.result() for each in running]
+    for (moments, *_), its in zip(judged, visits, strict=bool(visits)):
+        moments["mis"] = its
     prepare([each for moments, *_ in judged for each in moments.values()], options)
     reports = {}
     for candidate, fit, (moments, diagnostics, bounds) in zip(candidates, fits, judged, strict=True):
-        estimates = {name: estimate(name, each, diagnostics, fit, fitted, options, bounds, ragged) for name, each in moments.items()}
+        estimates = {name: estimate(name, moments[name], diagnostics, fit, fitted, options, bounds, ragged) for name in wanted}
         reports[candidate.name] = PolicyReport(candidate.name, candidate.path, estimates, diagnostics, None if fit is None else {
             "rounds": len(fit.residuals), "converged": fit.converged, "residuals": list(fit.residuals)})
     propensities = "fitted" if fitted else "of a policy" if by is not None else "logged" if needs.propensities else "not used"
@@ -147,14 +152,18 @@ def _check_room(scored: Scored, candidates: Sequence[Candidate], q: Any, memory_
                          "actions q= a function, which is asked for some episodes at a time")
 
 
-def _fit(q: Any, k: int, candidate: Candidate, scored: Scored, gamma: float, horizon: int | None) -> Fit | None:
-    """Adds a candidate's value function to what was scored."""
+def _fit(q: Any, candidates: Sequence[Candidate], scored: Scored, gamma: float, horizon: int | None) -> list[Fit | None]:
+    """Adds the candidates' value functions to what was scored."""
     if _is_function(q):
-        scored.add_values(k, given_values(q, candidate, scored.scores[k], scored.data))
-        return None
-    values, fit = fitted_values(LinearQ() if q is None else q, candidate, scored.scores[k], scored.data, gamma, horizon)
-    scored.add_values(k, values)
-    return fit
+        for k, values in enumerate(given_values(q, candidates, scored.scores, scored.data)):
+            scored.add_values(k, values)
+        return [None] * len(candidates)
+    fits: list[Fit | None] = []
+    for k, candidate in enumerate(candidates):
+        values, fit = fitted_values(LinearQ() if q is None else q, candidate, scored.scores[k], scored.data, gamma, horizon)
+        scored.add_values(k, values)
+        fits.append(fit)
+    return fits
 
 
 def _agreement(table: AnyTable, blocks: Blocks, k: int, scored: Scored) -> Moments:

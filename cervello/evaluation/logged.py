@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.recording import Episode, as_episode, read
-from cervello.recording.trees import Tree, leaves, map_tree, named
+from cervello.recording.trees import Path, Tree, leaves, map_tree, named
 from cervello.spec import Array
 
 _ROUNDING = 1e-6  # of a logarithm above 0
@@ -96,6 +96,8 @@ def enumerated(source: Any, space: Any = None) -> Iterator[tuple[int, Episode]]:
 
 def _with_columns_of_infos(episode: Episode, index: int) -> Episode:
     """An episode whose `agent`, `match` and `log_prob`, where it has none, are those of its infos, as Minari's episodes have them."""
+    if not episode.infos:
+        return episode
     found: dict[str, Any] = {}
     for name in ("agent", "match"):
         column = np.asarray(episode.infos.get(name, ()))
@@ -142,7 +144,7 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
                          "one before it; split the episode there")
     T = whole if horizon is None else min(whole, horizon)
     rewards = np.asarray(episode.rewards, np.float64)[:T]
-    _check_finite(rewards, f"{where}", "rewards")
+    _check_finite(rewards, where, "rewards")
     if reward_range is not None:
         low, high = reward_range
         wrong = (rewards < low) | (rewards > high)
@@ -153,7 +155,7 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
     observations = map_tree(lambda rows: rows[:T + 1], episode.observations)
     for path, rows in leaves(observations):
         if rows is not None:
-            _check_finite(rows[:T] if episode.final_obs_missing else rows, where, ".".join(filter(None, ["observations", named(path)])))
+            _check_finite(rows[:T] if episode.final_obs_missing else rows, where, "observations", path)
     actions = np.asarray(_single(episode.actions, where, "actions"))[:T]
     if actions.dtype.kind not in "iufb":
         raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}; encode them as the policy's head does")
@@ -200,17 +202,17 @@ def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | N
         if discrete:
             _refuse(odds > 1 + _ROUNDING, where, _PROB_KEY, odds, "at most 1 for a discrete action", "mend the column")
         _refuse(odds == 0, where, _PROB_KEY, odds, "a probability above 0, since the action was taken", "log the distribution that drew it")
-    if logs is not None:
+    if logs is not None and not (logs.min() > -np.inf and logs.max() <= 0):  # looked at one by one only where some may be wrong
         _refuse(np.isneginf(logs), where, "behavior_logp", logs, "a probability above 0, since the action was taken",
                 "log the distribution that drew it")
         _refuse(np.isposinf(logs), where, "behavior_logp", logs, "a finite logarithm", "record the action before clipping or squashing")
         if discrete:
             _refuse(logs > _ROUNDING, where, "behavior_logp", logs, "at most 0, a probability of 1, for a discrete action",
                     "are these probabilities? name them behavior_prob")
-        if odds is not None:
-            with np.errstate(over="ignore"):
-                _refuse(np.abs(np.exp(logs) - odds) > 1e-5 * np.maximum(1.0, odds), where, f"behavior_logp beside {_PROB_KEY}", logs,
-                        "logarithms of the probabilities beside them", "leave out the wrong column")
+    if logs is not None and odds is not None:
+        with np.errstate(over="ignore"):
+            _refuse(np.abs(np.exp(logs) - odds) > 1e-5 * np.maximum(1.0, odds), where, f"behavior_logp beside {_PROB_KEY}", logs,
+                    "logarithms of the probabilities beside them", "leave out the wrong column")
     found = logs if logs is not None else None if odds is None else np.log(odds)
     if flags is not None and flags.any() and discrete:
         found = np.where(flags, 0.0, np.full(T, np.nan) if found is None else found)
@@ -223,11 +225,12 @@ def _refuse(wrong: Array, where: str, column: str, values: Array, expected: str,
         raise InputError(f"{where}, step {t}, {column}: expected {expected}, got {values[t]:g}; {remedy}")
 
 
-def _check_finite(rows: Any, where: str, column: str) -> None:
+def _check_finite(rows: Any, where: str, column: str, path: Path = ()) -> None:
     array = np.asarray(rows)
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
     t = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
+    column = ".".join(filter(None, [column, named(path)]))
     raise InputError(f"{where}, step {t}, {column}: expected finite numbers, got {array[t]!s:.80}; mend or leave out the episode")
 
 

@@ -210,12 +210,3 @@ def divided(a: Array, b: Array) -> Array:
     """a / b, NaN without weight."""
     with np.errstate(all="ignore"):
         return np.asarray(np.where(b > 0, a / np.where(b > 0, b, 1.0), np.nan))
-
-
-def step_weights(log_weight: Array, top: Array) -> Array:
-    """[n, L] weights, each step's divided by its largest, so that none overflows; 0 for all where a step has none.
-
-    Args:
-      top: [L] logarithms of the largest weights, of all blocks.
-    """
-    return np.asarray(np.exp(log_weight - np.where(np.isfinite(top), top, 0.0)))

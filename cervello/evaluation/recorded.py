@@ -24,10 +24,11 @@ def check_recorded(candidate: Candidate, logs: Array, some: Sequence[Logged]) ->
     """
     start = 0
     for each in some:
-        mine = logs[start:start + each.length]
-        start += each.length
+        stop = start + each.length
         if each.version is None or each.logp is None or not (versions := candidate.versions(each.policies)):
+            start = stop
             continue
+        mine, start = logs[start:stop], stop
         drawn = np.isin(each.version, versions) & np.isfinite(each.logp)
         if each.deterministic is not None:
             drawn &= ~each.deterministic

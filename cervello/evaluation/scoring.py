@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from threading import Lock
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
-from cervello.evaluation.candidates import Candidate, Decided, features
+from cervello.evaluation.candidates import Candidate, Decided, features, joined
 from cervello.evaluation.logged import Logged, checked
 from cervello.evaluation.recorded import check_recorded
 from cervello.recording import Episode
@@ -97,6 +97,34 @@ class Data:
 Chunk = tuple[Data, list[Scores]]
 
 
+class _Together:
+    """Some episodes one after the other, as all candidates see them. Immutable.
+
+    Attributes:
+      episodes: [n] of them. tree: their observations, T + 1 of each. lengths: [n] steps. stops: [n] ends among the steps.
+      rows: [steps] rows of logged steps among the observations. sampled: [steps, …].
+    """
+
+    def __init__(self, some: Sequence[Logged]):
+        self.episodes = some
+        self.tree = joined([each.observations for each in some])
+        self.lengths = np.array([each.length for each in some])
+        self.stops = np.cumsum(self.lengths)
+        self.rows = np.arange(int(self.stops[-1])) + np.repeat(np.arange(len(some)), self.lengths)
+        self.sampled = np.concatenate([each.sampled for each in some])
+
+    @cached_property
+    def pre_tanh(self) -> Array | None:
+        """[steps, …] before squashing; None where an episode lacks it."""
+        parts = [each.pre_tanh for each in self.episodes if each.pre_tanh is not None]
+        return np.concatenate(parts) if len(parts) == len(self.episodes) else None
+
+    @cached_property
+    def choices(self) -> Array:
+        """[steps] int64, what was drawn, where actions are single numbers."""
+        return self.sampled.reshape(-1).astype(np.int64)
+
+
 def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate], behavior: Behavior | Candidate | None, needs: Needs,
           horizon: int | None, reward_range: tuple[float, float] | None, bounds: tuple[Array, Array] | None,
           progress: Progress | None, threads: int = 1) -> Iterator[Chunk]:
@@ -113,11 +141,10 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
     """
     locks = [Lock() for _ in candidates]  # a policy runs some episodes at a time
 
-    def scored(k: int, some: Sequence[Logged], data: Data, every_logged: Sequence[Array | None]) -> Scores:
-        its = Scores()
+    def scored(k: int, some: _Together, logp: Array | None, every_logged: Sequence[Array | None]) -> Scores:
         with locks[k]:
-            _score(candidates[k], its, candidates[k].decide(some), some, data, every_logged, needs, bounds)
-        return its
+            decided = candidates[k].decide(some.episodes, some.tree)
+        return _score(candidates[k], decided, some, logp, every_logged, needs, bounds)
 
     def jobs() -> Iterator[tuple[Data, list[Callable[[], Scores]]]]:
         for some in _chunks(found, horizon, reward_range, _ROWS if threads == 1 else _ROWS // 2):
@@ -127,8 +154,14 @@ def score(found: Iterable[tuple[int, Episode]], candidates: Sequence[Candidate],
                 for candidate in candidates if not fits else ():
                     candidate.check(each)
                 _keep(data, each, behavior, needs)
-            every_logged = _behavior_everywhere(some, behavior, data, needs)
-            yield data, [partial(scored, k, some, data, every_logged) for k in range(len(candidates))]
+            together = _Together(some)
+            if needs.trees:
+                data.trees.append(together.tree)
+            if needs.features:
+                data.features.append(features(together.tree))
+            every_logged = _behavior_everywhere(together, behavior, data, needs)
+            logp = np.concatenate(data.logp) if data.logp else None
+            yield data, [partial(scored, k, together, logp, every_logged) for k in range(len(candidates))]
 
     n = 0
     for data, scores in ((data, [job() for job in each]) for data, each in jobs()) if threads == 1 else _ahead(jobs(), threads):
@@ -186,10 +219,6 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
         data.actions.append(each.actions)
     if needs.modes:
         data.sampled.append(each.sampled)
-    if needs.trees:
-        data.trees.append(each.observations)
-    if needs.features:
-        data.features.append(features(each.observations))
     if not needs.propensities:
         return
     if not each.discrete and each.deterministic is not None and each.deterministic.any():
@@ -212,8 +241,9 @@ def _logged(each: Logged) -> Array:
     return each.logp
 
 
-def _behavior_everywhere(some: Sequence[Logged], behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
+def _behavior_everywhere(together: _Together, behavior: Behavior | Candidate | None, data: Data, needs: Needs) -> list[Array | None]:
     """[T, K] the behaviour's logarithms of all actions of each episode, where they are known; appends a candidate's propensities."""
+    some = together.episodes
     if not needs.propensities:
         return [None] * len(some)
     if isinstance(behavior, Behavior):
@@ -223,7 +253,7 @@ def _behavior_everywhere(some: Sequence[Logged], behavior: Behavior | Candidate 
                 for each in some]
     for each in some:
         behavior.check(each)
-    decided, found, at = behavior.decide(some), [], 0
+    decided, found, at = behavior.decide(some, together.tree), [], 0
     for each in some:
         columns = decided.rows(np.arange(at, at + each.length))
         logs = behavior.log_prob(columns, each.sampled, each.pre_tanh)
@@ -242,41 +272,43 @@ def _log_softmax(logits: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
-def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[Logged], data: Data,
-           every_logged: Sequence[Array | None], needs: Needs, bounds: tuple[Array, Array] | None) -> None:
-    """Adds what a candidate says about some episodes. Heads see all logged steps at once."""
-    lengths = np.array([each.length for each in some])
-    starts = np.cumsum(lengths + 1) - lengths - 1
-    logged_rows = np.concatenate([np.arange(start, start + T) for start, T in zip(starts, lengths, strict=True)])
-    columns = decided.rows(logged_rows)
-    cuts = np.cumsum(lengths)[:-1]
-    sampled = np.concatenate([each.sampled for each in some])
+def _score(candidate: Candidate, decided: Decided, some: _Together, logp: Array | None, every_logged: Sequence[Array | None],
+           needs: Needs, bounds: tuple[Array, Array] | None) -> Scores:
+    """What a candidate says about some episodes. Heads see all steps at once.
+
+    Args:
+      logp: [steps] the behaviour's logarithms, where ratios are asked for.
+    """
+    its = Scores()
+    columns: dict[str, Array] = {}
     if needs.values:
         everywhere = candidate.every_log_prob(decided.columns, decided.n_rows)
-        every = None if everywhere is None else everywhere[logged_rows]
+        every = None if everywhere is None else everywhere[some.rows]
         if everywhere is not None:
             its.every.append(np.exp(everywhere))
         else:
             its.columns.append(dict(decided.columns))
     else:
-        every = candidate.every_log_prob(columns, len(logged_rows))
-    chosen = None if every is None else every[np.arange(len(every)), sampled.reshape(-1).astype(np.int64)]
+        columns = decided.rows(some.rows)
+        every = candidate.every_log_prob(columns, len(some.rows))
+    if every is None or needs.modes:
+        columns = columns or decided.rows(some.rows)
+    chosen = None if every is None else every[np.arange(len(every)), some.choices]
     if needs.ratios:
-        pre_tanh = None if any(each.pre_tanh is None for each in some) else np.concatenate([each.pre_tanh for each in some])
-        logs = chosen if chosen is not None else candidate.log_prob(columns, sampled, pre_tanh)
-        _check_target(logs, some, candidate, cuts)
-        check_recorded(candidate, logs, some)
-        logged = np.concatenate(data.logp)
-        its.log_ratio.append(logs - logged)
+        assert logp is not None
+        logs = chosen if chosen is not None else candidate.log_prob(columns, some.sampled, some.pre_tanh)
+        _check_target(logs, some.episodes, candidate, some.stops[:-1])
+        check_recorded(candidate, logs, some.episodes)
+        its.log_ratio.append(logs - logp)
     modes = candidate.modes(columns) if needs.modes or (needs.matches and every is None) else None
     if every is not None:
         assert chosen is not None
         top = reduce(np.maximum, every.T)
-        ties = reduce(np.add, (every == top[:, None]).T.astype(np.int64))
+        ties = reduce(np.add, [(column == top).astype(np.int64) for column in every.T])
         its.ties += int((ties > 1).sum())
         its.deterministic &= bool((np.exp(top) >= 1 - 1e-9).all())
-        matched = (chosen == top) / ties
-        for theirs, stop, T in zip(every_logged, np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+        matched = (chosen == top) / ties if needs.matches else None
+        for theirs, stop, T in zip(every_logged, some.stops.tolist(), some.lengths.tolist(), strict=True):
             if theirs is not None and theirs.shape == (T, every.shape[1]):
                 never = (np.isneginf(theirs) & (np.exp(every[stop - T:stop]) > _SUPPORT)).any(1)
                 its.violations = (its.violations or 0) + int(never.sum())
@@ -289,9 +321,10 @@ def _score(candidate: Candidate, its: Scores, decided: Decided, some: Sequence[L
     if needs.matches:
         if matched is None:
             assert modes is not None
-            taken = np.concatenate([each.actions for each in some])
+            taken = np.concatenate([each.actions for each in some.episodes])
             matched = _closeness(modes, taken, candidate.discrete, bounds)
-        its.matches.append(np.add.reduceat(matched, np.cumsum(lengths) - lengths))
+        its.matches.append(np.add.reduceat(matched, some.stops - some.lengths))
+    return its
 
 
 def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, Array] | None) -> Array:
@@ -303,8 +336,8 @@ def _closeness(modes: Array, taken: Array, discrete: bool, bounds: tuple[Array, 
 
 
 def _check_target(logs: Array, some: Sequence[Logged], candidate: Candidate, cuts: Array) -> None:
-    wrong = np.isnan(logs) | np.isposinf(logs)
-    if wrong.any():
+    if not logs.max() < np.inf:  # the largest of numbers with a NaN is NaN
+        wrong = np.isnan(logs) | np.isposinf(logs)
         i = int(np.argmax(wrong))
         k = int(np.searchsorted(cuts, i, "right"))
         t = i - (int(cuts[k - 1]) if k else 0)

@@ -42,7 +42,7 @@ class Table:
         if len(shape) != 2 or not shape[0] or not shape[1] or self.reward.shape != shape or self.length.shape != shape[:1]:
             raise InputError(f"evaluation, table: expected [n, L] ratios and rewards and [n] lengths, got {shape}, {self.reward.shape}, "
                              f"{self.length.shape}")
-        if np.isnan(self.log_ratio).any() or np.isposinf(self.log_ratio).any() or not np.isfinite(self.reward).all():
+        if not self.log_ratio.max() < np.inf or not np.isfinite(self.reward).all():  # the largest of numbers with a NaN is NaN
             raise InputError("evaluation, table: expected finite rewards and ratios, got NaN or ∞; check the propensities")
 
     @classmethod
@@ -76,9 +76,38 @@ class Table:
         return int(self.reward.shape[1])
 
     @cached_property
+    def step_ratio(self) -> Array:
+        """[steps] the ratio of each logged step; infinite where a float64 holds no more."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.log_ratio[self.alive])
+
+    @cached_property
     def log_weight(self) -> Array:
         """[n, L] products of ratios up to each step, in logarithm; an ended episode keeps its last one."""
         return np.cumsum(self.log_ratio, 1)
+
+    @cached_property
+    def weight(self) -> Array:
+        """[n, L] products of ratios up to each step; infinite where a float64 holds no more."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.log_weight)
+
+    @cached_property
+    def top(self) -> Array:
+        """[L] largest weight up to each step, in logarithm."""
+        return np.asarray(self.log_weight.max(0))
+
+    def step_weight(self, top: Array) -> Array:
+        """[n, L] weights, each step's divided by its largest, so that none overflows; 0 for all where a step has none.
+
+        Args:
+          top: [L] logarithms of the largest weights, of all blocks: from `largest_log_weight`.
+        """
+        return self._own_step_weight if top is self.top else below(self.log_weight, top)
+
+    @cached_property
+    def _own_step_weight(self) -> Array:
+        return below(self.log_weight, self.top)
 
     @cached_property
     def discount(self) -> Array:
@@ -118,6 +147,19 @@ class Table:
         safe = np.where(np.isfinite(top), top, 0.0)
         with np.errstate(divide="ignore"):
             return np.asarray(safe + np.log(self.by_unit(np.exp(self.log_weight - safe[self.unit])) / self.counts[:, None]))
+
+    def unit_step_weight(self, top: Array) -> Array:
+        """[U, L] as `step_weight`, of the mean weight of each unit's episodes.
+
+        Args:
+          top: [L] logarithms of the largest of them, of all blocks: from `largest_unit_log_weight`.
+        """
+        return self.step_weight(top) if self.unit is None else below(self.unit_log_weight, top)
+
+    @cached_property
+    def unit_top(self) -> Array:
+        """[L] largest mean weight of a unit's episodes up to each step, in logarithm."""
+        return self.top if self.unit is None else np.asarray(self.unit_log_weight.max(0))
 
     def with_ratios(self, log_ratio: Array) -> Table:
         """The same with other ratios."""
@@ -165,7 +207,18 @@ def per_unit(table: AnyTable, values: Callable[[Table], Array]) -> Array:
 
 def largest_log_weight(table: AnyTable) -> Array:
     """[L] largest weight up to each step, in logarithm."""
-    return reduce(np.maximum, (block.log_weight.max(0) for block in table.blocks()))
+    return reduce(np.maximum, (block.top for block in table.blocks()))
+
+
+def below(log_weight: Array, top: Array) -> Array:
+    """[n, L] weights over the largest of each step, or over 1 where a step has none.
+
+    Args:
+      top: [L] logarithms of the largest weights.
+    """
+    found: Array = log_weight - np.where(np.isfinite(top), top, 0.0)
+    np.exp(found, out=found)
+    return found
 
 
 def padded(rows: Any, width: int) -> Array:
@@ -178,4 +231,4 @@ def padded(rows: Any, width: int) -> Array:
 
 def largest_unit_log_weight(table: AnyTable) -> Array:
     """[L] largest mean weight of a unit's episodes up to each step, in logarithm."""
-    return reduce(np.maximum, (block.unit_log_weight.max(0) for block in table.blocks()))
+    return reduce(np.maximum, (block.unit_top for block in table.blocks()))

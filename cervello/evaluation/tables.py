@@ -138,7 +138,7 @@ class Blocks:
         q = v = None
         if ("q", k) in spool:
             q = _filled(self._read(("q", k), episodes), alive)
-            v = _filled(self._read(("v", k), episodes, 1), np.arange(self.n_steps + 1) <= length[:, None])
+            v = _filled(self._read(("v", k), episodes, 1).copy(), np.arange(self.n_steps + 1) <= length[:, None])
             v[np.flatnonzero(~truncated), length[~truncated]] = 0.0
         return Table(_filled(ratio, alive), _filled(reward, alive), length, self._gamma, unit, truncated, q, v)
 
@@ -163,9 +163,9 @@ def _ranges(starts: Array, counts: Array) -> Array:
 
 
 def _filled(rows: Array, alive: Array) -> Array:
-    """[n, L] the rows of steps where they are, 0 elsewhere. It may be the rows themselves, which are a copy."""
+    """[n, L] the rows of steps where they are, 0 elsewhere. It may be the rows themselves."""
     if len(rows) == alive.size:
-        return np.array(rows).reshape(alive.shape)
+        return rows.reshape(alive.shape)
     found = np.zeros(alive.shape)
     found[alive] = rows
     return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -121,27 +122,37 @@ def room_bytes(n_rows: int, n_held: int, width: int, candidate: Candidate, q: An
     return 2 * n_held + 8 * n_rows * (inputs * (draws + 3) + 3 * features + 2 * draws + 4)
 
 
-def given_values(q: Callable[..., Any], candidate: Candidate, scores: Scores, data: Data) -> Values:
-    """Values of a callable q(observations, actions) ▸ [N].
+def given_values(q: Callable[..., Any], candidates: Sequence[Candidate], scores: Sequence[Scores], data: Data) -> Iterator[Values]:
+    """Values of a callable q(observations, actions) ▸ [N], for each candidate. What does not depend on the candidate is asked once.
 
     Raises:
       InputError: it gives another shape, or numbers that are not finite.
     """
-    tree = joined(data.trees)
+    tree = joined(data.trees) if len(data.trees) > 1 else data.trees[0]
     lengths = np.array([len(each) for each in data.rewards])
-    logged = _logged_rows(lengths)
     n_rows = int((lengths + 1).sum())
 
     def asked(observations: Any, actions: Array) -> Array:
-        found = np.asarray(q(observations, actions), np.float64)
+        found = np.array(q(observations, actions), np.float64)  # its own: a function may use one array again
         if found.shape != (len(actions),) or not np.isfinite(found).all():
             raise InputError(f"evaluation, q: expected ({len(actions)},) finite numbers, got {found.shape}; one value per row")
         return found
 
     taken = np.concatenate(data.actions)
-    rows = _taken(tree, logged)
-    v = _state_values(lambda actions: asked(tree, actions), candidate, scores, n_rows, taken.dtype)
-    return Values(asked(rows, taken), v)
+    of_choices: dict[int, list[Array]] = {}  # by their number: Q̂ of each choice at all observations
+    of_taken: Array | None = None
+    for candidate, its in zip(candidates, scores, strict=True):
+        if of_taken is None:
+            of_taken = asked(_taken(tree, _logged_rows(lengths)), taken)
+        found = None if candidate.n_actions is None else of_choices.get(candidate.n_actions)
+        if found is None:
+            found = [asked(tree, actions.astype(taken.dtype, copy=False)) for actions in _draws(candidate, its, n_rows)]
+        if candidate.n_actions is None:
+            yield Values(of_taken, np.asarray(np.mean(found, 0)))
+            continue
+        of_choices[candidate.n_actions] = found
+        odds = its.every[0] if len(its.every) == 1 else np.concatenate(its.every)
+        yield Values(of_taken, reduce(np.add, (odds[:, a] * each for a, each in enumerate(found))))
 
 
 def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamma: float, horizon: int | None,
@@ -181,7 +192,7 @@ def fitted_values(q: Any, candidate: Candidate, scores: Scores, data: Data, gamm
     converged = True
     row_episode = np.repeat(np.arange(n), lengths + 1)
     row_step = np.arange(len(states)) - np.repeat(np.cumsum(lengths + 1) - lengths - 1, lengths + 1)
-    draws = _draws(candidate, scores, len(states), taken.dtype)
+    draws = _draws(candidate, scores, len(states))
     inputs = [np.concatenate([states, encode(actions)], 1) for actions in draws]
     odds = None if not scores.every else np.concatenate(scores.every)
     for fold in range(folds):
@@ -237,7 +248,7 @@ def _encoder(candidate: Candidate, taken: Array) -> Callable[[Array], Array]:
     return lambda actions: actions.reshape(len(actions), -1).astype(np.float64)
 
 
-def _draws(candidate: Candidate, scores: Scores, n_rows: int, dtype: Any) -> list[Array]:
+def _draws(candidate: Candidate, scores: Scores, n_rows: int) -> list[Array]:
     """Actions at all rows of which V̂ is a mean: every one of K, else 16 drawn ones, or the only one."""
     if candidate.n_actions is not None:
         return [np.full(n_rows, a, np.int64) for a in range(candidate.n_actions)]
@@ -248,10 +259,3 @@ def _draws(candidate: Candidate, scores: Scores, n_rows: int, dtype: Any) -> lis
     if times == 1:
         return [candidate.modes(columns)]
     return [candidate.head.sample(columns, rng=rng) for _ in range(times)]
-
-
-def _state_values(ask: Callable[[Array], Array], candidate: Candidate, scores: Scores, n_rows: int, dtype: Any) -> Array:
-    found = [ask(actions.astype(dtype, copy=False)) for actions in _draws(candidate, scores, n_rows, dtype)]
-    if scores.every:
-        return np.asarray((np.concatenate(scores.every) * np.stack(found, 1)).sum(1))
-    return np.asarray(np.mean(found, 0))

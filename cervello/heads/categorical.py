@@ -138,6 +138,17 @@ class Categorical(_Choices):
     def _shaped(self, actions: Array) -> Array:
         return actions.reshape(len(actions))
 
+    def every_log_prob(self, columns: Mapping[str, Any]) -> Array:
+        """[N, K] float32, `log_prob` of every action, bit for bit.
+
+        Args:
+          columns: the logits, and the mask, by name.
+        Raises:
+          InputError: arrays that do not fit.
+        """
+        logits, sizes, mask = self._given(columns)
+        return run(_judging_all(sizes[0], mask is not None), logits=logits, mask=mask)["log_prob"]
+
 
 class MultiDiscrete(_Choices):
     """Several choices at once, with concatenated logits in one tensor. Actions are int64 [N, len(sizes)].
@@ -232,6 +243,11 @@ class _Choice:
         chosen = g.add("Squeeze", g.add("GatherElements", self.apart, action, axis=1), np.array([1], np.int64))
         return g.add("Add", g.add("Sub", chosen, self.log_total), self.spoilt)
 
+    def every_log_prob(self) -> str:
+        """[N, K]."""
+        log_total, spoilt = (self.g.add("Unsqueeze", each, np.array([1], np.int64)) for each in (self.log_total, self.spoilt))
+        return self.g.add("Add", self.g.add("Sub", self.apart, log_total), spoilt)
+
     def entropy(self) -> str:
         """[N]: log Z - Σ w log w / Z, where w log w is 0 for w = 0."""
         g = self.g
@@ -283,3 +299,10 @@ def _judging(sizes: tuple[int, ...], masked: bool) -> Model:
     actions = _parts(g, g.input("action", "int64", len(sizes)), (1,) * len(sizes))
     found = _summed(g, [choice.log_prob(action) for choice, action in zip(choices, actions, strict=True)])
     return g.model("categorical head", {"log_prob": (found, "float32", ())})
+
+
+@lru_cache(maxsize=128)
+def _judging_all(width: int, masked: bool) -> Model:
+    g = GraphBuilder()
+    [choice] = _choices(g, (width,), masked)
+    return g.model("categorical head", {"log_prob": (choice.every_log_prob(), "float32", (width,))})

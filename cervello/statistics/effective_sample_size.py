@@ -43,7 +43,10 @@ class WeightSums:
 
     def add(self, log_weights: Array) -> None:
         """log_weights: [n, …], natural logarithms, none above the largest."""
-        weights = np.exp(log_weights - self._safe)
+        self.add_weights(np.exp(log_weights - self._safe))
+
+    def add_weights(self, weights: Array) -> None:
+        """weights: [n, …], over the largest of all blocks."""
         self._sum += weights.sum(0)
         self._squares += (weights**2).sum(0)
 

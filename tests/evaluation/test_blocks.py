@@ -113,6 +113,14 @@ def test_the_report_does_not_depend_on_the_number_of_threads(case: str, monkeypa
     assert seen == sorted(seen)
 
 
+def test_one_candidate_shares_its_rows_among_threads_without_a_change() -> None:
+    episodes = logs.walks(60, truncated=True)
+    options: dict[str, Any] = {"head": HEAD, "estimators": EVERY, "gamma": 0.9, "q": value, "resamples": 99}
+    one = evaluation.evaluate(episodes, {"a": policy(0.4)}, **options)
+    for threads in (2, 3):
+        np.testing.assert_equal(evaluation.evaluate(episodes, {"a": policy(0.4)}, threads=threads, **options).as_dict(), one.as_dict())
+
+
 def test_the_first_error_of_the_data_is_raised_whatever_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "_ROWS", 1)
     monkeypatch.setattr(scoring, "_check_target", failing := Failing())

@@ -55,3 +55,24 @@ def test_every_round_is_fitted_anew_whatever_a_regressor_remembers() -> None:
     found: list[Any] = [evaluation.evaluate(episodes, {"a": target}, head=HEAD, gamma=0.9,
                                             estimators=["fqe"], q=q)["a"]["fqe"].value for q in (Remembering(), Forgetting())]
     assert found[0] == found[1]
+
+
+def test_a_function_of_values_is_asked_once_for_all_candidates() -> None:
+    episodes = logs.walks(40, truncated=True)
+    policies = {str(k): cervello.load(logs.logits_policy(logs.behaviour_weights(scale=0.1 * k), np.zeros(3))) for k in range(4)}
+    asked: list[np.ndarray] = []
+    room = np.zeros(10_000)  # one array for all answers
+
+    def q(observations: Any, actions: np.ndarray) -> np.ndarray:
+        asked.append(actions)
+        room[:len(actions)] = observations[:, 0] - 0.3 * actions
+        return room[:len(actions)]
+
+    both = {"head": HEAD, "gamma": 0.9, "estimators": ["dm", "dr", "wdr"]}
+    together = evaluation.evaluate(episodes, policies, q=q, **both)
+    n_steps = sum(map(len, episodes))
+    assert sorted(map(len, asked)) == [n_steps] + [n_steps + 40] * 3  # the logged actions, and each of three everywhere
+    for name, each in policies.items():
+        alone = evaluation.evaluate(episodes, {name: each}, q=lambda observations, actions: observations[:, 0] - 0.3 * actions, **both)
+        assert alone[name]["dr"].value == together[name]["dr"].value
+        assert alone[name]["wdr"].interval == together[name]["wdr"].interval

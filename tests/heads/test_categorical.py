@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 
 from cervello.errors import ConfigurationError, InputError
-from cervello.heads import Categorical, Head, MultiDiscrete
+from cervello.heads import Categorical, EpsilonGreedy, Head, MultiDiscrete
 from cervello.inferers.testing import same_bits
 from cervello.spec import Specs, TensorSpec
 
@@ -72,6 +72,24 @@ def test_several_choices_add_up() -> None:
     np.testing.assert_allclose(found["entropy"], entropy, rtol=1e-5, atol=1e-5)
     assert found["action"].shape == (50, 3)
     assert found["action"].dtype == np.int64
+
+
+@pytest.mark.parametrize("head", [Categorical("logits"), Categorical("logits", "mask", "ignore"), EpsilonGreedy("logits", 0.3),
+                                  EpsilonGreedy("logits", 0.3, "mask")], ids=repr)
+@pytest.mark.parametrize("width", [1, 2, 5, 17, 33])
+def test_all_log_probabilities_at_once_are_those_of_each_action(head: Categorical, width: int) -> None:
+    columns = given(203, width)
+    columns["logits"][:6] = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45], np.float32)[:, None]
+    columns["logits"][6:9, 0] = np.nan, np.inf, -np.inf
+    columns["mask"][:, 0] = True
+    found = head.every_log_prob(columns)
+    assert found.shape == (203, width)
+    for action in range(width):
+        assert same_bits(found[:, action], head.log_prob(columns, np.full(203, action)))
+    assert same_bits(head.every_log_prob({name: column[7:8] for name, column in columns.items()}), found[7:8])
+    assert head.every_log_prob({name: column[:0] for name, column in columns.items()}).shape == (0, width)
+    with pytest.raises(InputError, match="'logits'"):
+        head.every_log_prob({"logits": np.array(["a"]), "mask": np.ones((1, 1), bool)})
 
 
 @pytest.mark.parametrize("kind", HEADS)

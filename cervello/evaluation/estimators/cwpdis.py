@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.errors import ConfigurationError
-from cervello.evaluation.moments import Moments, blocks_of, columns_of, divided, step_weights, sum_of
+from cervello.evaluation.moments import Moments, blocks_of, columns_of, divided, sum_of
 from cervello.evaluation.table import AnyTable, Table, largest_log_weight
 from cervello.spec import Array
 
@@ -24,13 +24,19 @@ def cwpdis(table: AnyTable, ragged: str = CARRY) -> Moments:
         raise ConfigurationError(f"evaluation, ragged: expected {CARRY!r} or {ALIVE!r}, got {ragged!r}")
     top = largest_log_weight(table)
 
-    def rows(block: Table) -> Array:
-        weight = step_weights(block.log_weight, top)
-        parts = [weight * block.reward, weight * block.alive, block.alive.astype(np.float64)] if ragged == ALIVE else [
-            weight * block.reward, weight]
-        return np.concatenate([block.by_unit(part) for part in parts], 1)
-
     L, discount = table.n_steps, table.discount[:-1]
+
+    def rows(block: Table) -> Array:
+        weight = block.step_weight(top)
+        found = np.empty((block.n, (3 if ragged == ALIVE else 2) * L))
+        np.multiply(weight, block.reward, out=found[:, :L])
+        if ragged == ALIVE:
+            np.multiply(weight, block.alive, out=found[:, L:2 * L])
+            found[:, 2 * L:] = block.alive
+        else:
+            found[:, L:] = weight
+        return block.by_unit(found)
+
     columns = columns_of(table, rows)
 
     def combine(sums: Array) -> Array:
@@ -43,8 +49,15 @@ def cwpdis(table: AnyTable, ragged: str = CARRY) -> Moments:
     paid, total = sums[:L], sums[L:2 * L]
     if (total <= 0).any():
         return Moments(columns, combine, None, no_weight(total))
-    influence = np.concatenate([(discount * (block[:, :L] - paid / total * block[:, L:2 * L]) / (total / len(columns))).sum(1)
-                                for block in blocks_of(columns)])
+    factor, mean = discount / (total / len(columns)), paid / total
+
+    def moved(block: Array) -> Array:
+        by = mean * block[:, L:2 * L]
+        np.subtract(block[:, :L], by, out=by)
+        by *= factor
+        return np.asarray(by.sum(1))
+
+    influence = np.concatenate([moved(block) for block in blocks_of(columns)])
     notes = ("alive-only: an estimate of mean return only where all episodes have one length",) if ragged == ALIVE else ()
     return Moments(columns, combine, influence, None, notes)
 

@@ -23,5 +23,9 @@ def dr(table: AnyTable) -> Moments:
 def _corrected(table: Table) -> Array:
     assert table.q is not None
     assert table.v is not None
-    error = table.reward + table.gamma * table.v[:, 1:] - table.q
-    return table.by_unit(table.v[:, 0] + (np.exp(table.log_weight) * error * table.discount[:-1]).sum(1))
+    error = table.gamma * table.v[:, 1:]
+    error += table.reward
+    error -= table.q
+    error *= table.weight
+    error *= table.discount[:-1]
+    return table.by_unit(table.v[:, 0] + error.sum(1))

@@ -6,6 +6,7 @@ import ctypes
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,13 @@ _BLOCK = 256  # rows of kernels at a time: they stay in the cache
 _NOTHING = -1e300  # exp of it is 0: kernels of columns that are only there to fill registers
 
 
-def fit_kernels(blocks: Callable[[], Iterator[tuple[Array, Flow]]], centres: Array, threads: int) -> Callable[[Array], Array]:
+def fit_kernels(blocks: Callable[[], Iterator[tuple[Array, Flow]]], centres: Array, threads: int,
+                pool: ThreadPoolExecutor | None = None) -> Callable[[Array], Array]:
     """w = 1 + Σ α k that solves the flow of visits of each candidate; see `fit_visits`.
 
     Args:
       blocks: states [rows, d] and their flow, made anew in every pass. centres: [F, d]. threads: that share the rows.
+      pool: of so many threads, which may have other work; None for an own one.
     Returns:
       states [rows, d] ▸ [K, rows] ratios.
     """
@@ -35,13 +38,13 @@ def fit_kernels(blocks: Callable[[], Iterator[tuple[Array, Flow]]], centres: Arr
     F = kernels.n
     gaps = np.zeros((0, F, F + 1))
     n = 0.0
-    with ThreadPoolExecutor(threads, "cervello-mis") as pool:
+    with _threads(threads, pool) as workers:
         for states, flow in blocks():
             if not gaps.size:
                 gaps = np.zeros((len(flow.onward), F, F + 1))
             n += float(flow.start.sum())
             jobs = (partial(_flow_sums, kernels, states, flow, first) for first in range(0, len(states), _CHUNK))
-            for found in in_order(pool, jobs, threads):
+            for found in in_order(workers, jobs, threads):
                 gaps += found
     ridge = 1e-3 * n * np.eye(F)
     alphas = np.stack([np.linalg.solve(each[:, :F] + ridge, each[:, F]) for each in gaps], 1)
@@ -56,11 +59,15 @@ def fit_kernels(blocks: Callable[[], Iterator[tuple[Array, Flow]]], centres: Arr
                 kernels.fill(some, phi)
                 found[:, start:start + len(some)] = 1 + (phi[:len(some), :F] @ alphas).T
 
-        with ThreadPoolExecutor(threads, "cervello-mis") as pool:
-            deque(in_order(pool, (partial(fill, first) for first in range(0, len(states), _CHUNK)), threads), 0)
+        with _threads(threads, pool) as workers:
+            deque(in_order(workers, (partial(fill, first) for first in range(0, len(states), _CHUNK)), threads), 0)
         return found
 
     return ratios
+
+
+def _threads(threads: int, pool: ThreadPoolExecutor | None) -> AbstractContextManager[ThreadPoolExecutor]:
+    return ThreadPoolExecutor(threads, "cervello-mis") if pool is None else nullcontext(pool)
 
 
 class Kernels:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,10 +45,11 @@ class Flow:
         onward = np.zeros((len(tables), len(rows) + table.n))
         last = step == table.length[episode] - 1
         goes_on = ~last if table.truncated is None else ~last | table.truncated[episode]
-        discount[rows], start[rows] = table.discount[step], step == 0
+        counted, factor = table.discount[step], table.gamma * goes_on
+        discount[rows], start[rows] = counted, step == 0
         with np.errstate(over="ignore"):
             for k, each in enumerate(tables):
-                onward[k, rows] = discount[rows] * (table.gamma * np.exp(each.log_ratio[table.alive]) * goes_on)
+                onward[k, rows] = counted * (factor * each.step_ratio)
         return cls(discount, start, onward)
 
 
@@ -58,8 +60,8 @@ def check_ends(gamma: float, truncated: Array | None) -> None:
                                  "truncated; give gamma= or horizon=, or leave mis out")
 
 
-Block = tuple[Array, Flow, Array]  # observations [rows, d], their flow, and places of steps in the data set [steps]
-Ratios = Callable[[Array, Flow], Array]  # observations [rows, d] and their flow ▸ [K, rows] the ratio of visits of each candidate
+Block = tuple[Array, Flow, Array]  # states [rows, d] of `read`, their flow, and places of steps in the data set [steps]
+Ratios = Callable[[Array], Array]  # states [rows, d] ▸ [K, rows] the ratio of visits of each candidate
 
 
 def visit_ratios(observations: Array, flow: Flow) -> Iterator[Array]:
@@ -69,10 +71,11 @@ def visit_ratios(observations: Array, flow: Flow) -> Iterator[Array]:
       observations: [rows, d], T + 1 of each episode, episode by episode.
     """
     order = np.arange(int((flow.discount > 0).sum()))
-    yield from fit_visits(lambda: iter([(observations, flow, order)]))(observations, flow)
+    states = read(observations, flow)
+    yield from fit_visits(lambda: iter([(states, flow, order)]))(states)
 
 
-def fit_visits(blocks: Callable[[], Iterator[Block]], threads: int = 1) -> Ratios:
+def fit_visits(blocks: Callable[[], Iterator[Block]], threads: int = 1, pool: ThreadPoolExecutor | None = None) -> Ratios:
     """Ratios of visits, fitted to blocks of whole episodes that are made anew in every pass.
 
     w solves the flow of discounted visits, for features φ: Σ γᵗ w(sₜ) (φ(sₜ) − γ ρₜ φ(sₜ₊₁)) = Σ φ(s₀), where nothing follows an
@@ -80,37 +83,36 @@ def fit_visits(blocks: Callable[[], Iterator[Block]], threads: int = 1) -> Ratio
     (median distance) around at most 100 logged states, ridge 1e-3 n.
 
     Args:
-      threads: that share the work; results do not depend on them.
+      threads: that share the work; results do not depend on them. pool: of so many threads; None for an own one.
     """
-    n_taken, distinct = _distinct(_read(observations, flow) for observations, flow, _ in blocks())
+    n_taken, distinct = _distinct(blocks())
 
     def cleaned() -> Iterator[tuple[Array, Flow]]:
-        for observations, flow, _ in blocks():
-            yield _read(observations, flow)[0], flow
+        for states, flow, _ in blocks():
+            yield states, flow
 
     if distinct is not None:
         return _by_indicators(cleaned, distinct)
     centres = _rows_at(blocks(), np.unique(np.linspace(0, n_taken - 1, _CENTRES).round().astype(np.int64)))
-    ratios = fit_kernels(cleaned, centres, threads)
-    return lambda observations, flow: ratios(_read(observations, flow)[0])
+    return fit_kernels(cleaned, centres, threads, pool)
 
 
-def _read(observations: Array, flow: Flow) -> tuple[Array, Array]:
-    """[rows, d] states and [rows] bool, whether a step was taken there; 0 where nothing is read: after an episode's end anything may
-    stand."""
+def read(observations: Array, flow: Flow) -> Array:
+    """[rows, d] float64 states; 0 where nothing is read: after an episode's end anything may stand."""
     states = np.asarray(observations, np.float64) + 0.0  # no −0, whose bytes differ
-    taken = flow.discount > 0
-    read = taken.copy()
-    read[1:] |= (flow.onward[:, :-1] > 0).any(0)
-    states[~read] = 0.0
-    return states, taken
+    unread = flow.discount <= 0
+    for onward in flow.onward[:, :-1]:
+        unread[1:] &= ~(onward > 0)
+    states[unread] = 0.0
+    return states
 
 
-def _distinct(blocks: Iterator[tuple[Array, Array]]) -> tuple[int, Array | None]:
+def _distinct(blocks: Iterator[Block]) -> tuple[int, Array | None]:
     """Steps, and the distinct states of them where these are integers or one-hot and few; else None."""
     n, found = 0, None
     few = True
-    for states, taken in blocks:
+    for states, flow, _ in blocks:
+        taken = flow.discount > 0
         n += int(taken.sum())
         if few:
             own = discrete_states(states[taken])
@@ -129,45 +131,51 @@ def mis(table: Table, ratio_of_visits: Array) -> Moments:
 
     Source: Q. Liu, L. Li, Z. Tang, D. Zhou, "Breaking the curse of horizon: infinite-horizon off-policy estimation", NeurIPS 2018.
     """
-    return _mean(_paid(table, ratio_of_visits), table.counts)
+    [paid] = _paid((table,), (ratio_of_visits,))
+    return _mean(paid, table.counts)
 
 
-def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[tuple[Array, Array]]], threads: int = 1) -> list[Moments]:
+def mis_of_all(tables: Sequence[AnyTable], observations: Callable[[], Iterator[tuple[Array, Array]]], threads: int = 1,
+               pool: ThreadPoolExecutor | None = None) -> list[Moments]:
     """`mis` of several candidates.
 
     Args:
       tables: whose blocks hold the same episodes.
       observations: makes [rows, d] of each block, T + 1 of each episode, and the places in the data set of the steps of which γᵗ > 0.
-      threads: that share the work; results do not depend on them.
+      threads: that share the work; results do not depend on them. pool: of so many threads; None for an own one.
     """
     def blocks() -> Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]:
-        for (states, places), *some in zip(observations(), *(table.blocks() for table in tables), strict=True):
-            yield tuple(some), states, Flow.of(some), places
+        for (rows, places), *some in zip(observations(), *(table.blocks() for table in tables), strict=True):
+            flow = Flow.of(some)
+            yield tuple(some), read(rows, flow), flow, places
 
     if all(isinstance(table, Table) for table in tables):
         only = list(blocks())
-        return _of_blocks(lambda: iter(only), tables, threads)
-    return _of_blocks(blocks, tables, threads)
+        return _of_blocks(lambda: iter(only), tables, threads, pool)
+    return _of_blocks(blocks, tables, threads, pool)
 
 
 def _of_blocks(blocks: Callable[[], Iterator[tuple[tuple[Table, ...], Array, Flow, Array]]], tables: Sequence[AnyTable],
-               threads: int) -> list[Moments]:
-    ratios = fit_visits(lambda: (each for _, *each in blocks()), threads)  # type: ignore[misc]
+               threads: int, pool: ThreadPoolExecutor | None) -> list[Moments]:
+    ratios = fit_visits(lambda: (each for _, *each in blocks()), threads, pool)  # type: ignore[misc]
     paid: list[list[Array]] = [[] for _ in tables]
-    for some, states, flow, _ in blocks():
-        for table, its, found in zip(some, paid, ratios(states, flow), strict=True):
-            its.append(_paid(table, found))
+    for some, states, *_ in blocks():
+        for its, found in zip(paid, _paid(some, ratios(states)), strict=True):
+            its.append(found)
     counts = per_unit(tables[0], lambda table: table.counts)
     return [_mean(np.concatenate(its), counts) for its in paid]
 
 
-def _paid(table: Table, ratio_of_visits: Array) -> Array:
-    """[U]."""
+def _paid(tables: Sequence[Table], ratios_of_visits: Iterable[Array]) -> Iterator[Array]:
+    """[U] of each table; they differ in ratios alone."""
+    table = tables[0]
     episode, step = np.nonzero(table.alive)
-    with np.errstate(over="ignore"):
-        ratio = np.exp(table.log_ratio[table.alive])
-    paid = table.discount[step] * ratio_of_visits[_rows(episode)] * ratio * table.reward[table.alive]
-    return table.by_unit(np.bincount(episode, paid, table.n))
+    rows, discount, reward = _rows(episode), table.discount[step], table.reward[table.alive]
+    for each, ratio_of_visits in zip(tables, ratios_of_visits, strict=True):
+        paid = discount * ratio_of_visits[rows]
+        paid *= each.step_ratio
+        paid *= reward
+        yield table.by_unit(np.bincount(episode, paid, table.n))
 
 
 def _mean(paid: Array, counts: Array) -> Moments:
@@ -195,8 +203,8 @@ def _by_indicators(blocks: Cleaned, distinct: Array) -> Ratios:
     assert moved is not None
     solved = [np.linalg.lstsq(np.diag(visited) - each, start, rcond=None)[0] for each in moved]
 
-    def ratios(observations: Array, flow: Flow) -> Array:
-        places = _places(_read(observations, flow)[0], distinct)
+    def ratios(states: Array) -> Array:
+        places = _places(states, distinct)
         return np.stack([np.where(places >= 0, each[places], 0.0) for each in solved])
 
     return ratios
@@ -205,17 +213,17 @@ def _by_indicators(blocks: Cleaned, distinct: Array) -> Ratios:
 def _rows_at(blocks: Iterator[Block], places: Array) -> Array:
     """[places, d] states at places of the data set, ascending."""
     found: dict[int, Array] = {}
-    for observations, flow, own in blocks:
-        states, taken = _read(observations, flow)
+    for states, flow, own in blocks:
         mine = np.isin(own, places)
-        found.update(zip(own[mine].tolist(), states[taken][mine], strict=True))
+        found.update(zip(own[mine].tolist(), states[np.flatnonzero(flow.discount > 0)[mine]], strict=True))
     return np.stack([found[place] for place in places.tolist()])
 
 
 def discrete_states(states: Array) -> Array | None:
     """[S, d] the distinct rows where observations are integers or one-hot and few; else None."""
-    if not (states == np.round(states)).all():
-        return None
+    for some in (states[:100], states):  # the first ones tell it of most
+        if not (some == np.round(some)).all():
+            return None
     distinct = np.unique(states, axis=0)
     return distinct if len(distinct) <= _MOST_STATES else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cervello.evaluation.moments import Moments, mean_of
-from cervello.evaluation.table import AnyTable, per_unit
+from cervello.evaluation.table import AnyTable, Table, per_unit
+from cervello.spec import Array
 
 
 def pdis(table: AnyTable) -> Moments:
@@ -14,5 +15,10 @@ def pdis(table: AnyTable) -> Moments:
     Source: D. Precup, R. Sutton, S. Singh, "Eligibility traces for off-policy policy evaluation", ICML 2000.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        return mean_of(per_unit(table, lambda t: t.by_unit((np.exp(t.log_weight) * t.reward * t.discount[:-1]).sum(1))),
-                       per_unit(table, lambda t: t.counts))
+        return mean_of(per_unit(table, _paid), per_unit(table, lambda t: t.counts))
+
+
+def _paid(table: Table) -> Array:
+    paid = table.weight * table.reward
+    paid *= table.discount[:-1]
+    return table.by_unit(paid.sum(1))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cervello.evaluation.moments import Moments, ratio, step_weights
-from cervello.evaluation.table import AnyTable, Table, largest_log_weight, per_unit
+from cervello.evaluation.moments import Moments, ratio
+from cervello.evaluation.table import AnyTable, Table, below, largest_log_weight, per_unit
 from cervello.spec import Array
 
 
@@ -17,7 +17,7 @@ def wis(table: AnyTable) -> Moments:
     top = largest_log_weight(table)[-1:]
 
     def rows(block: Table) -> Array:
-        weight = step_weights(block.log_weight[:, -1:], top)[:, 0]
+        weight = below(block.log_weight[:, -1:], top)[:, 0]
         return np.stack([block.by_unit(weight * block.total), block.by_unit(weight)], 1)
 
     columns = per_unit(table, rows)
