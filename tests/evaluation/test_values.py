@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,15 @@ def test_every_round_is_fitted_anew_whatever_a_regressor_remembers() -> None:
     found: list[Any] = [evaluation.evaluate(episodes, {"a": target}, head=HEAD, gamma=0.9,
                                             estimators=["fqe"], q=q)["a"]["fqe"].value for q in (Remembering(), Forgetting())]
     assert found[0] == found[1]
+
+def test_what_stands_in_place_of_an_observation_that_is_missing_is_not_read() -> None:
+    target = cervello.load(logs.logits_policy(logs.behaviour_weights(scale=0.1), np.zeros(3)))
+    found = []
+    for value in (np.nan, 1e30, 0.0):
+        episodes = [replace(e, final_obs_missing=True, observations=np.append(e.observations[:-1], np.full((1, 3), value, np.float32), 0))
+                    for e in logs.walks(40)]
+        report = evaluation.evaluate(episodes, {"a": target}, head=HEAD, gamma=0.9, estimators=["fqe", "dr", "mis"])
+        assert report["a"].fit["converged"]
+        found.append(report.to_json())
+    assert found[0] == found[1] == found[2]
+
