@@ -45,6 +45,7 @@ class Blocks:
         self._by_ticks = False
         self.n_steps = int(self._length.max())
         if self._joint:
+            assert self._unit is not None
             self._stops = self._split(max(1, _CELLS // int(np.bincount(self._unit, self._length).max())))
             if (most := self._most_ticks()) is not None:
                 self.n_steps, self._by_ticks = most, True
