@@ -18,7 +18,7 @@ class Behavior:
 
     Attributes:
       n: episodes. folds: how many.
-      n_floored: steps whose action was absent from the folds that their model was fitted on.
+      n_floored: steps whose action was absent from the folds that their model was fitted on, or had less than the floor.
       classes: [K] the actions that were logged, or None for continuous ones.
     """
 
@@ -60,7 +60,7 @@ def fit_behavior(dataset: Any, estimator: Any, folds: int = 5, floor: float = 1e
         with fit(X, A) and log_density(X, A) ▸ [N], or a regressor, fit(X, A) and predict(X): a Gaussian around its prediction, with the
         deviation of its errors on the episodes that it was fitted on. It is copied, never changed.
       folds: episode k (match k, where matches are recorded) is in fold k mod folds.
-      floor: the probability of an action that is absent from the folds that a model was fitted on.
+      floor: the least probability of an action, as where it is absent from the folds that a model was fitted on.
     Raises:
       InputError: fewer episodes than folds, or episodes that do not fit. ConfigurationError: an estimator without these methods.
     """

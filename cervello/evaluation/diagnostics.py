@@ -120,14 +120,16 @@ def judge(found: Diagnostics) -> Verdict:
     """
     ess = float(found.ess[-1])
     if ess == 0:
-        return Verdict(UNSUPPORTED, "no logged episode is possible under the policy; log more, or try horizon="
-                       f"{found.last_step_with_weight}" if found.last_step_with_weight else
-                       "no logged episode is possible under the policy; log more, or with more exploration")
+        T = found.last_step_with_weight
+        what = f"log more, or try horizon={T} (--horizon {T} on the command line)" if T else "log more, or with more exploration"
+        return Verdict(UNSUPPORTED, f"no logged episode is possible under the policy; {what}")
     if ess < 2:
         return Verdict(UNSUPPORTED, f"the estimate rests on {ess:.1f} episode(s); log more, or shorten the horizon")
     n = found.n
     M = ceil(min(n / 5, 3 * sqrt(n)))
     k = found.pareto_k
+    if k == inf:
+        return Verdict(WEAK, f"too few weights above 0, of {n} episodes, to tell how heavy their tail is; log more, or shorten the horizon")
     bound = k + 1.645 * (1 + max(k, -0.5)) / sqrt(M)
     limit = min(0.5, 1 - 1 / log10(n)) if n > 1 else -inf
     if not bound < limit and k > -inf:

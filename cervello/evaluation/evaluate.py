@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from cervello.errors import ConfigurationError, InputError
 from cervello.evaluation import estimators as library
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate
-from cervello.evaluation.diagnostics import Diagnostics, diagnose
+from cervello.evaluation.diagnostics import UNSUPPORTED, Diagnostics, diagnose, judge
 from cervello.evaluation.estimators.cwpdis import ALIVE, CARRY
 from cervello.evaluation.intervals import BOUNDED, IntervalOptions, prepare, value_bounds
 from cervello.evaluation.judging import estimate
@@ -65,12 +67,13 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
       interval: "default" (BCa below 1,000 units, Student's t from there), "bca", "percentile", "calibrated", "student-t", "hoeffding",
         "empirical-bernstein". level, resamples, seed: of it.
       reward_range: (low, high) of a step's reward, checked. max_weight: bound of the products of ratios, checked by
-        the concentration bounds.
+        the concentration bounds, which are for is and pdis with weights="agent".
       q: for estimators with a value function: a callable q(observations, actions) ▸ [N] or a regressor of scikit-learn; None for a
         quadratic one of this library.
       ragged: "carry-forward" or "alive-only", of cwpdis.
-      bandwidth, kernel: of kis.
-      weights: "agent": of several agents this one alone plays the candidate; "joint": all do.
+      bandwidth, kernel: of kis; None is 1.06 σ n^(−1 / (4 + d)) for each of d elements, n episodes.
+      weights: "agent": of several agents this one alone plays the candidate; "joint": all do, and a match has a step for each tick at
+        which some agent decided.
       ray: run the policies by so many actors on Ray Data, with equal results; None runs them in this process.
       progress: called with the number of episodes that are done.
       memory_bytes: about how much memory the fit of value functions may take. They are fitted to all data at once; all else takes memory
@@ -92,7 +95,7 @@ def evaluate(dataset: Any, policies: Any, *, head: Head | Mapping[str, Head] | N
     held = valued and not (given and all(each.n_actions is not None for each in candidates))
     needs = Needs(propensities=any(name in WEIGHTED or name == "kis" for name in wanted),
                   ratios=any(name in WEIGHTED for name in wanted), modes="kis" in wanted, matches="agreement" in wanted, values=valued,
-                  trees=valued and given, features="mis" in wanted or (valued and not given), held=held)
+                  trees=valued and given, features="mis" in wanted or (valued and not given), held=held, ticks=weights == JOINT)
     found = alike(enumerated(source, next((each.space for each in candidates if each.space is not None), None)))
     job = (found, candidates, by, needs, horizon, reward_range, _bounds(source), progress)
     asked = q if needs.trees and not needs.held else None
@@ -180,7 +183,11 @@ def _kis(blocks: Blocks, k: int, scored: Scored, bandwidth: float | None, kernel
         taken, own = (rows(name).astype(np.float64) for name in ("sampled", ("mode", k)))
         return library.kernel_ratios(taken, own, rows("logp"), width)
 
-    return library.cwpdis(blocks.table(k, log_ratio))
+    table = blocks.table(k, log_ratio)
+    found, judged = library.cwpdis(table), judge(diagnose(table))
+    if judged.name == UNSUPPORTED:
+        return replace(found, unsupported=f"{judged.reason}, or give another bandwidth=")
+    return found
 
 
 def _notes(scored: Scored, wanted: tuple[str, ...], by: Behavior | Candidate | None, weights: str, n_policies: int) -> tuple[str, ...]:
@@ -225,6 +232,9 @@ def _check(gamma: float, horizon: int | None, weights: str, wanted: tuple[str, .
     if options.kind in ("hoeffding", "empirical-bernstein") and (other := [name for name in wanted if name not in BOUNDED]):
         raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected estimators among {list(BOUNDED)}, got {other}; take "
                                  "interval='bca' for them")
+    if options.kind in ("hoeffding", "empirical-bernstein") and weights == JOINT:
+        raise ConfigurationError(f"evaluation, interval={options.kind!r}: expected weights='agent', got 'joint': reward_range= is of one "
+                                 "agent, and a match may have any number; take interval='bca'")
 
 
 def _candidates(policies: Any, head: Head | Mapping[str, Head] | None, threads: int) -> list[Candidate]:
@@ -256,10 +266,11 @@ def _behavior(behavior: Any, head: Any) -> Behavior | Candidate | None:
         return None
     if isinstance(behavior, Behavior):
         return behavior
-    if isinstance(behavior, Policy | str | os.PathLike):
+    if isinstance(behavior, Policy) or (isinstance(behavior, str | os.PathLike) and Path(behavior).exists()):
         return Candidate("behavior", behavior, head if isinstance(head, Head) else None)
-    raise ConfigurationError(f"evaluation, behavior: expected 'logged', a fit_behavior, a path or a Policy, got {behavior!r:.80}; "
-                             "propensities are never guessed")
+    raise ConfigurationError(f"evaluation, behavior: expected 'logged', a fit_behavior, or the policy that logged the data or its file, "
+                             f"got {behavior!r:.80}; propensities are never guessed: log them, or fit them with behavior=evaluation."
+                             "fit_behavior(dataset, LogisticRegression()), on the command line --behavior fit")
 
 
 def _is_function(q: Any) -> bool:

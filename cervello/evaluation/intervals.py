@@ -76,9 +76,12 @@ def interval(moments: Moments, options: IntervalOptions, estimator: str, bounds:
                                      "interval='bca' for it")
         assert bounds is not None
         assert isinstance(moments.columns, np.ndarray)
-        values = moments.columns[:, 0] / moments.columns[:, 1]
+        sums, lives = moments.columns.T
+        if lives.min() != lives.max():  # the estimate is no mean over matches
+            raise ConfigurationError(f"evaluation, interval={kind!r}: expected matches of one number of lives each, got {lives.min():.0f} "
+                                     f"to {lives.max():.0f}; take interval='bca'")
         bound = hoeffding if kind == "hoeffding" else empirical_bernstein
-        return bound(values, *bounds, level=level), kind
+        return bound(sums / lives, *bounds, level=level), kind
     if kind == "student-t":
         assert moments.influence is not None
         return student_t(moments.influence + moments.value, center=moments.value, level=level), kind

@@ -153,9 +153,11 @@ def checked(episode: Episode, index: int, horizon: int | None = None, reward_ran
             raise InputError(f"{where}, step {t}, rewards: expected {low} to {high} as reward_range says, got {rewards[t]}; give a range "
                              "that holds")
     observations = map_tree(lambda rows: rows[:T + 1], episode.observations)
+    if whole == T and episode.final_obs_missing:  # whatever stands in its place
+        observations = map_tree(lambda rows: np.concatenate([rows[:T], rows[T - 1:T]]), observations)
     for path, rows in leaves(observations):
         if rows is not None:
-            _check_finite(rows[:T] if episode.final_obs_missing else rows, where, "observations", path)
+            _check_finite(rows, where, "observations", path)
     actions = np.asarray(_single(episode.actions, where, "actions"))[:T]
     if actions.dtype.kind not in "iufb":
         raise InputError(f"{where}, actions: expected numbers, got {actions.dtype}; encode them as the policy's head does")
@@ -202,6 +204,7 @@ def _logp(episode: Episode, where: str, T: int, discrete: bool, flags: Array | N
         if discrete:
             _refuse(odds > 1 + _ROUNDING, where, _PROB_KEY, odds, "at most 1 for a discrete action", "mend the column")
         _refuse(odds == 0, where, _PROB_KEY, odds, "a probability above 0, since the action was taken", "log the distribution that drew it")
+        _refuse(np.isposinf(odds), where, _PROB_KEY, odds, "a finite density", "record the action before clipping or squashing")
     if logs is not None and not (logs.min() > -np.inf and logs.max() <= 0):  # looked at one by one only where some may be wrong
         _refuse(np.isneginf(logs), where, "behavior_logp", logs, "a probability above 0, since the action was taken",
                 "log the distribution that drew it")

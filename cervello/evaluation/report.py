@@ -135,7 +135,7 @@ class Report(Mapping[str, PolicyReport]):
           ConfigurationError: unknown names. InputError: one of the two is unsupported.
         """
         chosen = self._estimator(estimator)
-        a, b = self[x][chosen], self[y][chosen]
+        a, b = self._supported(x, chosen), self._supported(y, chosen)
         return difference(a.moments, b.moments, self.options, chosen, worst([a.verdict, b.verdict]))
 
     def simultaneous(self, estimator: str | None = None) -> dict[str, Interval | None]:
@@ -166,9 +166,20 @@ class Report(Mapping[str, PolicyReport]):
         return Best(name, self.policies[name].path, estimate.value, found[name], chosen, estimate.verdict)
 
     def regret_at(self, k: int, estimator: str | None = None) -> Regret:
-        """Regret when only the best k by an estimator are tried on, with bootstrap uncertainty."""
+        """Regret when only the best k by an estimator are tried on, with bootstrap uncertainty.
+
+        Raises:
+          InputError: k is not among 1 … K, or a policy is unsupported.
+        """
         chosen = self._estimator(estimator)
-        return regret([each[chosen].moments for each in self.policies.values()], k, self.options)
+        return regret([self._supported(name, chosen).moments for name in self.policies], k, self.options)
+
+    def _supported(self, policy: str, estimator: str) -> Estimate:
+        found = self[policy][estimator]
+        if found.value is None:
+            raise InputError(f"report, policy {policy!r}: expected a value by {estimator!r} that the data support, got none: "
+                             f"{found.reason}")
+        return found
 
     def _estimator(self, name: str | None) -> str:
         if name is not None:

@@ -23,8 +23,8 @@ class Scored:
     """A data set with the scores of K candidates. Mutable: `add` adds what some episodes left, in the order of the data set.
 
     Attributes:
-      spool: "reward", "logp", "sampled" and ("ratio", k), ("mode", k), ("q", k) with a row per step; "features" and ("v", k) with a row per
-        observation, T + 1 of each episode.
+      spool: "reward", "tick", "logp", "sampled" and ("ratio", k), ("mode", k), ("q", k) with a row per step; "features" and ("v", k)
+        with a row per observation, T + 1 of each episode.
       data, scores: what is held in memory for value functions that are fitted after the pass; empty otherwise.
       n_rows: observations. held_bytes: of them that are held.
       violations, ties, deterministic: [K], as in `Scores`. discrete: whether actions are integers.
@@ -36,7 +36,7 @@ class Scored:
         self.data, self.scores = Data(), [Scores() for _ in range(n_candidates)]
         self.violations: list[int | None] = [None] * n_candidates
         self.ties, self.deterministic, self.discrete = [0] * n_candidates, [True] * n_candidates, True
-        self._lengths, self._units, self._ticks = array("q"), array("q"), array("q")
+        self._lengths, self._units = array("q"), array("q")
         self._terminated, self._truncated, self._blind, self._matched = array("b"), array("b"), array("b"), array("b")
         self._closeness = [array("d") for _ in range(n_candidates)]
         self._matches: dict[Any, int] = {}
@@ -51,13 +51,13 @@ class Scored:
         self._terminated.extend(data.terminated)
         self._truncated.extend(data.truncated)
         self._blind.extend(data.final_obs_missing)
-        self._ticks.extend(-1 if tick is None else tick for tick in data.tick)
         for match in data.match:
             unit = self._n_units if match is None else self._matches.setdefault(match, self._n_units)
             self._units.append(unit)
             self._matched.append(match is not None)
             self._n_units = max(self._n_units, unit + 1)
         self._append("reward", data.rewards)
+        self._append("tick", data.tick)
         self._append("logp", data.logp if self.needs.modes else [])
         self._append("sampled", _flat(data.sampled))
         self._append("features", data.features)
@@ -104,7 +104,8 @@ class Scored:
         if lacking.any():
             i = int(np.argmax(lacking))
             raise InputError(f"episode {i}, step {self._lengths[i]}, observations: expected the final observation of a truncated "
-                             f"episode for {estimator!r}, got none; log it, cut with horizon=, or take 'is', 'pdis', 'wis' or 'cwpdis'")
+                             f"episode for {estimator!r}, got none; log it, cut with horizon= (--horizon on the command line), or take "
+                             "'is', 'pdis', 'wis' or 'cwpdis'")
 
     # Per episode ----------------------------------------------------------------------------------------------------------
 
@@ -137,11 +138,6 @@ class Scored:
     def matched(self) -> Array:
         """[n] bool, episodes whose match was recorded."""
         return np.array(self._matched, np.bool_)
-
-    @property
-    def tick(self) -> Array:
-        """[n] int64, of each episode's first step; −1 where it was not recorded."""
-        return np.array(self._ticks, np.int64)
 
     def closeness(self, k: int) -> Array:
         """[n] sums over steps of a candidate's agreement."""

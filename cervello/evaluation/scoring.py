@@ -15,6 +15,7 @@ from cervello.errors import InputError
 from cervello.evaluation.behavior import Behavior
 from cervello.evaluation.candidates import Candidate, Decided, features, joined
 from cervello.evaluation.logged import Logged, checked
+from cervello.evaluation.logged_columns import logged_distribution, ticks
 from cervello.evaluation.recorded import check_recorded
 from cervello.recording import Episode
 from cervello.recording.trees import Tree
@@ -35,6 +36,7 @@ class Needs:
       modes: the candidates' own actions. matches: their agreement with the logged ones.
       values: the distributions at every observation, and the actions. trees: the observations. features: numbers of them.
       held: whether all of these stay in memory, for value functions that are fitted after the pass.
+      ticks: when each step was decided, of several agents.
     """
 
     propensities: bool
@@ -45,6 +47,7 @@ class Needs:
     trees: bool = False
     features: bool = False
     held: bool = False
+    ticks: bool = False
 
 
 @dataclass(eq=False)
@@ -72,7 +75,7 @@ class Data:
     """What all candidates share in some episodes.
 
     Attributes:
-      rewards, logp: [T] per episode. actions: [T, …] as executed. sampled: as drawn.
+      rewards, logp, tick: [T] per episode, tick −1 where it is not known. actions: [T, …] as executed. sampled: as drawn.
       terminated: over after its last step. truncated: goes on. states: trees of [T + 1, …] and `features` of them, where asked for.
     """
 
@@ -86,7 +89,7 @@ class Data:
     trees: list[Tree] = field(default_factory=list)
     features: list[Array] = field(default_factory=list)
     match: list[Any] = field(default_factory=list)
-    tick: list[int | None] = field(default_factory=list)
+    tick: list[Array] = field(default_factory=list)
     discrete: bool = True
 
     @property
@@ -214,7 +217,8 @@ def _keep(data: Data, each: Logged, behavior: Behavior | Candidate | None, needs
     data.truncated.append(each.truncated)
     data.final_obs_missing.append(each.final_obs_missing)
     data.match.append(each.match)
-    data.tick.append(None if each.tick is None or each.tick[0] < 0 else int(each.tick[0]))
+    if needs.ticks:
+        data.tick.append(ticks(each))
     if needs.values:
         data.actions.append(each.actions)
     if needs.modes:
@@ -249,8 +253,7 @@ def _behavior_everywhere(together: _Together, behavior: Behavior | Candidate | N
     if isinstance(behavior, Behavior):
         return [behavior.every_log_prob(each) for each in some]
     if behavior is None:
-        return [None if (key := each.infos.get("behavior_logits")) is None else _log_softmax(np.asarray(key, np.float64)[1:each.length + 1])
-                for each in some]
+        return [logged_distribution(each) for each in some]
     for each in some:
         behavior.check(each)
     decided, found, at = behavior.decide(some, together.tree), [], 0
@@ -265,11 +268,6 @@ def _behavior_everywhere(together: _Together, behavior: Behavior | Candidate | N
         found.append(behavior.every_log_prob(columns, each.length))
         at += each.length + 1
     return found
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 
 
 def _score(candidate: Candidate, decided: Decided, some: _Together, logp: Array | None, every_logged: Sequence[Array | None],

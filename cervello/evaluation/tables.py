@@ -36,12 +36,19 @@ class Blocks:
             raise ConfigurationError(f"evaluation, weights: expected {AGENT!r} or {JOINT!r}, got {weights!r}")
         self._scored, self._gamma, self._joint = scored, gamma, weights == JOINT
         self._length, self._truncated, self._unit = scored.length, scored.truncated, scored.unit
-        if self._joint and self._unit is None:
-            self._unit = np.arange(scored.n)  # each match has one life
+        if self._joint:
+            self._check_matches()
+            if self._unit is None:
+                self._unit = np.arange(scored.n)  # each match has one life
         self._starts = np.concatenate([[0], np.cumsum(self._length)])
-        self._offset = self._offsets() if self._joint else None
-        self.n_steps = int((self._length if self._offset is None else self._length + self._offset).max())
         self._order = np.arange(scored.n) if self._unit is None else np.argsort(self._unit, kind="stable")
+        self._by_ticks = False
+        self.n_steps = int(self._length.max())
+        if self._joint:
+            assert self._unit is not None
+            self._stops = self._split(max(1, _CELLS // int(np.bincount(self._unit, self._length).max())))
+            if (most := self._most_ticks()) is not None:
+                self.n_steps, self._by_ticks = most, True
         self._stops = self._split(max(1, _CELLS // self.n_steps))
         if len(self._stops) == 1:
             self._order = np.arange(scored.n)
@@ -79,19 +86,22 @@ class Blocks:
 
     # Blocks ---------------------------------------------------------------------------------------------------------------
 
-    def _offsets(self) -> Array:
-        """[n] steps of the match before each life, where ticks say so; else 0."""
-        unit, matched = self._unit, self._scored.matched
-        assert unit is not None
+    def _check_matches(self) -> None:
+        matched = self._scored.matched
         if not matched.all():
             raise InputError(f"episode {int(np.argmin(matched))}, match: expected the match of each life for joint weights, got none; log "
                              "match and agent, or take weights='agent'")
-        ticks = self._scored.tick
-        if (ticks < 0).any():
-            return np.zeros(len(ticks), np.int64)
-        first = np.full(self._scored.n_units, np.iinfo(np.int64).max)
-        np.minimum.at(first, unit, ticks)
-        return np.asarray(ticks - first[unit])
+
+    def _most_ticks(self) -> int | None:
+        """Different ticks of the match that has most of them; None where some step has none."""
+        most, unit = 0, self._unit
+        assert unit is not None
+        for some in self._episodes():
+            ticks = self._read("tick", some)
+            if (ticks < 0).any():
+                return None
+            most = max(most, int(_ranks(np.repeat(unit[some], self._length[some]), ticks).max()) + 1)
+        return most
 
     def _split(self, rows: int) -> list[int]:
         """Where blocks stop, in the order."""
@@ -131,9 +141,9 @@ class Blocks:
             ratio = log_ratio(lambda name: self._read(name, episodes))
         else:
             ratio = self._read(("ratio", k), episodes) if ("ratio", k) in spool else np.zeros(len(reward))
-        if self._offset is not None:
+        if self._joint:
             assert unit is not None
-            return self._joined(ratio, reward, length, truncated, unit, self._offset[episodes])
+            return self._joined(ratio, reward, episodes, unit)
         alive = np.arange(self.n_steps) < length[:, None]
         q = v = None
         if ("q", k) in spool:
@@ -142,13 +152,16 @@ class Blocks:
             v[np.flatnonzero(~truncated), length[~truncated]] = 0.0
         return Table(_filled(ratio, alive), _filled(reward, alive), length, self._gamma, unit, truncated, q, v)
 
-    def _joined(self, ratio: Array, reward: Array, length: Array, truncated: Array, unit: Array, offset: Array) -> Table:
-        """Of matches: ratios multiply and rewards add over the agents, step by step."""
-        n = int(unit.max()) + 1
+    def _joined(self, ratio: Array, reward: Array, episodes: Array, unit: Array) -> Table:
+        """Of matches: ratios multiply and rewards add over the agents, step by step. Steps of a match are the ticks at which some agent
+        decided; without ticks all lives begin together."""
+        n, length = int(unit.max()) + 1, self._length[episodes]
+        match = np.repeat(unit, length)
+        step = _ranks(match, self._read("tick", episodes)) if self._by_ticks else _ranges(np.zeros(len(length), np.int64), length)
         lengths, ends = np.zeros(n, np.int64), np.zeros(n, np.bool_)
-        np.maximum.at(lengths, unit, offset + length)
-        np.logical_or.at(ends, unit, truncated)
-        places = _ranges(unit * self.n_steps + offset, length)
+        np.maximum.at(lengths, match, step + 1)
+        np.logical_or.at(ends, unit, self._truncated[episodes])
+        places = match * self.n_steps + step
         found = []
         for rows in (ratio, reward):
             sums = np.zeros(n * self.n_steps)
@@ -160,6 +173,16 @@ class Blocks:
 def _ranges(starts: Array, counts: Array) -> Array:
     """start, start + 1, …, so many of each, one after the other."""
     return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+
+
+def _ranks(group: Array, values: Array) -> Array:
+    """[N] place of each value among the different values of its group, from 0."""
+    order = np.lexsort((values, group))
+    begins = np.diff(group[order], prepend=-1) != 0
+    count = np.cumsum(begins | (np.diff(values[order], prepend=-1) != 0))
+    found = np.empty(len(values), np.int64)
+    found[order] = count - np.maximum.accumulate(np.where(begins, count, 0))
+    return found
 
 
 def _filled(rows: Array, alive: Array) -> Array:

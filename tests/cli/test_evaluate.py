@@ -134,6 +134,24 @@ def test_what_makes_no_sense_is_refused_in_one_line(played: tuple[Path, ...], ce
     assert said.err.count("\n") == 1
 
 
+def test_a_guessed_behaviour_and_a_horizon_to_try_are_explained_in_words_of_the_command_line(
+        played: tuple[Path, ...], cervello: Callable[..., Any], tmp_path: Path) -> None:
+    log, old, _ = played
+    said = cervello("evaluate", log, old, "--behavior", "guess")
+    assert (said.status, said.err.count("\n")) == (2, 1)
+    assert "'guess'; propensities are never guessed" in said.err
+    assert "--behavior fit" in said.err
+    never = tmp_path / "never.onnx"
+    never.write_bytes(logs.logits_policy(np.zeros((3, 3)), [0.0, -np.inf, -np.inf]))
+    said = cervello("evaluate", log, never, "--estimators", "cwpdis,wis")
+    assert said.status == 0
+    horizon = re.search(r"try horizon=(\d+) \(--horizon (\d+) on the command line\)", said.err)
+    assert horizon
+    assert horizon[1] == horizon[2]
+    said = cervello("evaluate", log, never, "--estimators", "cwpdis", "--horizon", horizon[1])
+    assert (said.status, "no weight from" in said.err) == (0, False)
+
+
 @pytest.mark.parametrize(("head", "option"), [
     ((), "--head categorical:logits"), ((), "--head deterministic:action"), (("--head", "categorical:scores"), "--head"),
 ])

@@ -60,11 +60,12 @@ def test_the_study_of_the_docs_holds_what_is_promised() -> None:
 
 def as_written(text: str) -> str:
     """The page that the script writes for the numbers of a page."""
-    runs, versions = re.search(r"\(([\d,]+) data sets per row; (.+)\)", text).groups()
+    pattern = r"^Written by `(.+)` on ([\d-]+) \(([\d,]+) data sets per row; (.+)\)\.$"
+    command, date, runs, versions = re.search(pattern, text, re.MULTILINE).groups()
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (ok|FAILED) \|$", text, re.MULTILINE)
     assert len(rows) == 27
     checks = [Check(name, found, wanted, said == "ok") for name, found, wanted, said in rows]
-    return study.page(checks, int(runs.replace(",", "")), versions)
+    return study.page(checks, command, date, int(runs.replace(",", "")), versions)
 
 
 def test_the_page_of_the_docs_is_what_the_script_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

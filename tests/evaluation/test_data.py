@@ -196,6 +196,32 @@ def test_logistic_regression_recovers_the_behaviour() -> None:
     assert fitted.verdict == "weak"
 
 
+def test_calibrated_classifiers_are_fitted_to_the_other_folds_and_say_how_often_actions_are_taken() -> None:
+    calibration, naive_bayes = pytest.importorskip("sklearn.calibration"), pytest.importorskip("sklearn.naive_bayes")
+    episodes = [replace(e, log_prob=None) for e in logs.walks(300, scale=1.0)]
+    classifier = calibration.CalibratedClassifierCV(naive_bayes.GaussianNB(), cv=3)
+    behavior = evaluation.fit_behavior(episodes, classifier, folds=4)
+    assert not hasattr(classifier, "classes_")  # a copy was fitted
+    from cervello.evaluation.logged import checked
+
+    odds, taken = [], []
+    for fold in range(4):
+        train = [e for i, e in enumerate(episodes) if i % 4 != fold]
+        model = calibration.CalibratedClassifierCV(naive_bayes.GaussianNB(), cv=3)
+        model.fit(np.concatenate([e.observations[:-1] for e in train]).astype(np.float64), np.concatenate([e.actions for e in train]))
+        for i in range(fold, 300, 4):
+            expected = model.predict_proba(episodes[i].observations[:-1].astype(np.float64))
+            found = behavior.every_log_prob(checked(episodes[i], i))
+            np.testing.assert_allclose(np.exp(found), np.maximum(expected, 1e-3), rtol=1e-9)
+            np.testing.assert_array_equal(behavior.log_prob(checked(episodes[i], i)), found[np.arange(len(found)), episodes[i].actions])
+            odds.append(np.exp(found))
+            taken.append(episodes[i].actions)
+    p, hits = np.concatenate(odds).ravel(), np.eye(3)[np.concatenate(taken)].ravel()
+    for low in (0.0, 0.2, 0.4, 0.6):
+        some = (p >= low) & (p < low + 0.2)
+        assert abs(p[some].mean() - hits[some].mean()) < 0.06
+
+
 def test_trees_of_scikit_learn_fit_value_functions() -> None:
     ensemble = pytest.importorskip("sklearn.tree")
     report = evaluation.evaluate(logs.walks(60), {"a": policy()}, head=HEAD, estimators=["fqe", "dr"], gamma=0.9, horizon=4,

@@ -46,10 +46,19 @@ def prob(step: int, value: float) -> Callable[[Episode], dict[str, np.ndarray]]:
     return made
 
 
+def logits(step: int, action: int | str, value: float) -> Callable[[Episode], dict[str, np.ndarray]]:
+    def made(e: Episode) -> dict[str, np.ndarray]:
+        rows = np.zeros((5, 3))
+        rows[step + 1, e.actions[step] if action == "taken" else action] = value
+        return {"behavior_logits": rows}
+
+    return made
+
+
 def continuous(**more: Any) -> list[Episode]:
     rng = np.random.default_rng(0)
     return [Episode(i, np.zeros((3, 2), np.float32), rng.normal(size=(2, 1)).astype(np.float32), np.ones(2), np.array([False, True]),
-                    np.zeros(2, bool), log_prob=np.full(2, -1.0), **more) for i in range(4)]
+                    np.zeros(2, bool), **{"log_prob": np.full(2, -1.0), **more}) for i in range(4)]
 
 
 def go_on(**more: Callable[[Episode], Any]) -> list[Episode]:
@@ -75,6 +84,21 @@ CASES: dict[str, tuple[Any, dict[str, Any], str, str]] = {  # data, options, pla
                                                 "distribution that drew it"),
     "minus infinity where an action was taken": (walks(log_prob=at("log_prob", 0, -np.inf)), {}, "episode 3, step 0, behavior_logp",
                                                  "distribution that drew it"),
+    "a propensity column of another length": (walks(log_prob=lambda e: e.log_prob[:2]), {}, "episode 3, behavior_logp", "per step"),
+    "probabilities without the reset's element": (walks(infos=lambda e: {"behavior_prob": np.exp(e.log_prob)}, log_prob=lambda e: None), {},
+                                                  "episode 3, behavior_prob", "reset"),
+    "logits without the reset's element": (walks(infos=lambda e: {"behavior_logits": np.zeros((4, 3))}), {}, "episode 3, behavior_logits",
+                                           "reset"),
+    "logits by which the action is never taken": (walks(infos=logits(2, "taken", -np.inf)), {}, "episode 3, step 2, behavior_logits",
+                                                  "distribution that drew it"),
+    "logits that are no numbers": (walks(infos=logits(1, 0, np.nan)), {}, "episode 3, step 1, behavior_logits", "mend"),
+    "an infinite density": (continuous(infos={"behavior_prob": np.array([np.nan, 0.3, np.inf])}, log_prob=None),
+                            {"policy": MEAN, "head": heads.Gaussian("mean", std=1.0)}, "episode 0, step 1, behavior_prob",
+                            "before clipping or squashing"),
+    "an infinite logarithm of a density": (continuous(log_prob=np.array([-1.0, np.inf])),
+                                           {"policy": MEAN, "head": heads.Gaussian("mean", std=1.0)}, "episode 0, step 1, behavior_logp",
+                                           "before clipping or squashing"),
+    "a propensity that is a guess": (walks(), {"behavior": "guess"}, "evaluation, behavior", "fit_behavior"),
     "a behaviour that never acts so": (walks(), {"behavior": cervello.load(NEVER_1)}, r"episode \d, step \d, behavior", "did not log"),
     "a reward out of range": (walks(rewards=at("rewards", 3, 9.0)), {"reward_range": (-5, 5)}, "episode 3, step 3, rewards", "range"),
     "another number of actions": (walks(actions=at("actions", 2, 3)), {}, "episode 3, step 2, actions", "action space"),

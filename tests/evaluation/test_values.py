@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,14 @@ def test_a_function_of_values_is_asked_once_for_all_candidates() -> None:
         alone = evaluation.evaluate(episodes, {name: each}, q=lambda observations, actions: observations[:, 0] - 0.3 * actions, **both)
         assert alone[name]["dr"].value == together[name]["dr"].value
         assert alone[name]["wdr"].interval == together[name]["wdr"].interval
+def test_what_stands_in_place_of_an_observation_that_is_missing_is_not_read() -> None:
+    target = cervello.load(logs.logits_policy(logs.behaviour_weights(scale=0.1), np.zeros(3)))
+    found = []
+    for value in (np.nan, 1e30, 0.0):
+        episodes = [replace(e, final_obs_missing=True, observations=np.append(e.observations[:-1], np.full((1, 3), value, np.float32), 0))
+                    for e in logs.walks(40)]
+        report = evaluation.evaluate(episodes, {"a": target}, head=HEAD, gamma=0.9, estimators=["fqe", "dr", "mis"])
+        assert report["a"].fit["converged"]
+        found.append(report.to_json())
+    assert found[0] == found[1] == found[2]
+

@@ -69,5 +69,6 @@ def no_weight(total: Array) -> str:
       total: [L] weight of each step.
     """
     last = int(np.argmax(total <= 0))
-    return (f"no weight from step {last} on: the policy does nothing of what was logged; try horizon={last}, or log more"
+    return (f"no weight from step {last} on: the policy does nothing of what was logged; try horizon={last} (--horizon {last} on the "
+            "command line), or log more"
             if last else "no weight at any step: the policy does nothing of what was logged; log its own actions")

@@ -57,7 +57,7 @@ def check_ends(gamma: float, truncated: Array | None) -> None:
     """Raises ConfigurationError for γ = 1 with truncated episodes, [n]: visits of what never ends have no sum."""
     if gamma == 1 and truncated is not None and truncated.any():
         raise ConfigurationError(f"evaluation, mis: expected γ < 1 or episodes that end, got γ = 1 and episode {int(np.argmax(truncated))} "
-                                 "truncated; give gamma= or horizon=, or leave mis out")
+                                 "truncated; give gamma= or horizon= (--gamma or --horizon on the command line), or leave mis out")
 
 
 Block = tuple[Array, Flow, Array]  # states [rows, d] of `read`, their flow, and places of steps in the data set [steps]
