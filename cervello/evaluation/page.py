@@ -53,5 +53,6 @@ def page(report: Report) -> str:
                      f"{found.mean_weight[-1]:.3g}", violations, str(found.unsupported_actions), str(found.ties)]
             body.append(f"<tr><td>{escape(name)}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells) + "</tr>")
         body += ["</table>", plots.per_step(report), plots.mean_weights(report), plots.tails(report)]
-    return ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Offline evaluation</title>'
+    return ('<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            '<title>Offline evaluation</title>'
             f"<style>{_STYLE}</style></head><body><h1>Offline evaluation</h1>{''.join(body)}</body></html>\n")
