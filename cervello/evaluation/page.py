@@ -30,7 +30,8 @@ svg .title { font-size: 19px; font-weight: 600 }
   svg text { fill: #b9c2cf } .grid { stroke: #2a323d }
   .reliable { color: #6cc17f } .weak { color: #e0a13d } .unsupported { color: #f08a88 }
 }
-@media (max-width: 40em) { body { margin: 1em auto } .verdict { font-size: 17px } th, td { font-size: 13px; padding: .3em } }
+@media (max-width: 40em) { body { margin: 1em auto } .verdict { font-size: 17px } th, td { font-size: 13px; padding: .3em }
+  td.number { white-space: normal } td:first-child { min-width: 5em } ul { padding-left: 1.2em } li { overflow-wrap: anywhere } }
 """
 
 
