@@ -1,6 +1,6 @@
 """Cervello beside onnxruntime, OpenVINO and tract, model by model, and beside what the machine allows.
 
-    python benchmarks/peers.py [--models FOLDER] [--only WORD …] [--batch 1,8,64,512] [--threads 1,2] [--output FILE] [--picture FILE]
+    python benchmarks/peers.py [--models FOLDER] [--only WORD …] [--batch 1,8,64,512] [--threads 1,2] [--output FILE]
 
 Every contender gets the same inputs (16 in rotation), the same number of threads and its turn in every round; medians. Ours is a `bind`
 handle, theirs is the fastest way they have on fixed buffers: onnxruntime's io-binding (and
@@ -24,7 +24,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import chart
 import generated
 from contenders import OURS, opened, sample
 from rich.console import Console
@@ -163,7 +162,6 @@ def main() -> int:
     parser.add_argument("--threads", type=numbers, default=[1], help="numbers of threads, by comma (default: 1)")
     parser.add_argument("--rounds", type=int, default=7, help="blocks per contender (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("peers.json"), help="where to write the figures (default: %(default)s)")
-    parser.add_argument("--picture", type=Path, help="where to draw the ratios of the first number of threads, an SVG")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 170)
     facts = machine(["cervello", "numpy", "numba", "onnxruntime", "openvino", "tract"])
@@ -191,11 +189,6 @@ def main() -> int:
     write_json(arguments.output, {"machine": facts, "register_only_flops": roofline.flops(), "bandwidths": roofline.bandwidths(),
                                   "taken_s": time.perf_counter() - started, "summaries": summaries, "cells": cells})
     console.print(f"written to {arguments.output}")
-    if arguments.picture is not None:
-        threads = arguments.threads[0]
-        drawn = [cell for cell in cells if cell["threads"] == threads]
-        chart.ratios(arguments.picture, drawn, f"Times faster than the best peer, {threads} thread(s)")
-        console.print(f"drawn to {arguments.picture}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Writes the figures of the benchmarks to docs/benchmarks.md, README and docs/evaluation.md.
+"""Writes the figures of the benchmarks to docs/benchmarks.md, README and docs/evaluation.md, and draws docs/pictures/peers.svg.
 
     python benchmarks/decisions.py --output benchmarks/results/decisions.json
     python benchmarks/peers.py --threads 1,2 --output benchmarks/results/peers.json
@@ -21,6 +21,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import chart
 
 SHORT = ("batch 1: infer_batch, times faster than run", "batch 256: infer_batch(out=), times faster than run",
          "first action of a new process, warm cache")  # figures of decisions.py that README has
@@ -69,6 +71,8 @@ def peers(report: dict[str, Any]) -> Iterator[str]:
                "of what the machine allows.")
         yield ""
     batches = sorted({cell["batch"] for cell in report["cells"]})
+    yield "![Times faster than the fastest peer, by model and batch size](pictures/peers.svg)"
+    yield ""
     yield "| model, 1 thread | " + " | ".join(f"batch {n}" for n in batches) + " |"
     yield "|---|" + "---|" * len(batches)
     for name in dict.fromkeys(cell["model"] for cell in report["cells"]):
@@ -202,6 +206,13 @@ PAGES = ((ROOT / "README.md", SUMMARY), (ROOT / "docs" / "benchmarks.md", FULL),
          (ROOT / "docs" / "evaluation.md", (("ray_cost", ray_cost),)))
 
 
+def picture_of_peers() -> str:
+    """The cells of `peers.py` with one thread."""
+    report = json.loads((RESULTS / "peers.json").read_text(encoding="utf-8"))
+    return chart.ratios([cell for cell in report["cells"] if cell["threads"] == 1], "Times faster than the fastest peer",
+                        "Of onnxruntime, OpenVINO (float32) and tract; one thread; left of 1 the peer is faster.")
+
+
 def section(parts: Sequence[tuple[str, Callable[[dict[str, Any]], Iterator[str]]]]) -> str:
     """The text between the markers."""
     lines = [BEGIN, ""]
@@ -217,16 +228,19 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a page has other figures")
     arguments = parser.parse_args()
     status = 0
+    pages = {ROOT / "docs" / "pictures" / "peers.svg": picture_of_peers()}
     for path, parts in PAGES:
         text = path.read_text(encoding="utf-8")
         if BEGIN not in text or END not in text:
             print(f"{path}: expected the markers {BEGIN!r} and {END!r}, found none", file=sys.stderr)
             return 2
         before, rest = text.split(BEGIN, 1)
-        new = before + section(parts) + rest.split(END, 1)[1]
+        pages[path] = before + section(parts) + rest.split(END, 1)[1]
+    for path, new in pages.items():
         if arguments.check:
-            print(f"{path} has " + ("the figures of the results" if new == text else "other figures: run python benchmarks/readme.py"))
-            status |= new != text
+            current = path.is_file() and path.read_text(encoding="utf-8") == new
+            print(f"{path} has " + ("the figures of the results" if current else "other figures: run python benchmarks/readme.py"))
+            status |= not current
         else:
             path.write_text(new, encoding="utf-8")
             print(f"written to {path}")

@@ -1,7 +1,8 @@
-"""Draws which room of cervello imports which, and which phase of `cervello.native`, as docs/pictures/architecture.svg.
+"""Draws which room of cervello imports which, and which phase of `cervello.native`, as docs/pictures/architecture.svg, and lists them in
+docs/architecture.md.
 
-    python scripts/draw_architecture.py            # draws
-    python scripts/draw_architecture.py --check    # says whether the committed picture is current; status 1 when it is not
+    python scripts/draw_architecture.py            # draws and lists
+    python scripts/draw_architecture.py --check    # says whether picture and list are current; status 1 when they are not
 
 The order of rooms and phases is that of the import-linter contracts in pyproject.toml, the imports are those of the sources at run time
 (not those for types only, nor those of public names from `cervello` itself), and a caption is the first line of a docstring. None of the
@@ -20,17 +21,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "docs" / "pictures" / "architecture.svg"
+PICTURE, PAGE = ROOT / "docs" / "pictures" / "architecture.svg", ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- phases and rooms: written by scripts/draw_architecture.py -->", "<!-- end of phases and rooms -->"
 CONTRACTS = {"": "Imports run one way", "native": "Phases of a model, from the file to the run"}
-_ROW, _CELL, _NAMES, _CAPTION, _MARGIN, _HEAD = 22, 22, 104, 370, 20, 104
-_MOST_LETTERS = 54
+# Letters are 14 of the picture's 640 pixels, as in cervello.pictures.page, so that it can be read where it is shown 400 pixels wide.
+_WIDTH, _ROW, _CELL, _NAMES, _MARGIN, _HEAD = 640, 24, 21, 116, 16, 144
 _WITH_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)  # imports are in no other nodes
 _STYLE = """\
-  text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 11px; fill: #4a5361 }
-  .page { fill: #ffffff } .row { fill: #f1f4f8 } .self { fill: #c9d2de } .dot { fill: #2f6f8f } .count { fill: #ffffff; font-size: 10px }
-  .name { font-weight: 600; font-size: 12px; fill: #1d2430 } .title { font-size: 16px; font-weight: 600; fill: #1d2430 }
+  text { font-family: system-ui, 'Segoe UI', 'DejaVu Sans', Helvetica, Arial, sans-serif; font-size: 14px; fill: #3c4553 }
+  .page { fill: #ffffff } .row { fill: #f1f4f8 } .self { fill: #c9d2de } .dot { fill: #2f6f8f } .count { fill: #ffffff; font-size: 12px }
+  .name { font-weight: 600; fill: #1d2430 } .title { font-size: 19px; font-weight: 600; fill: #1d2430 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #aab4c2 } .page { fill: #14181f } .row { fill: #1c222c } .self { fill: #3a4454 } .dot { fill: #6fb3cf }
+    text { fill: #b9c2cf } .page { fill: #14181f } .row { fill: #1c222c } .self { fill: #3a4454 } .dot { fill: #6fb3cf }
     .count { fill: #14181f } .name, .title { fill: #eef2f7 }
   }
 """
@@ -76,12 +78,11 @@ def imported(package: str, names: Sequence[str]) -> Counter[tuple[str, str]]:
 
 
 def caption(package: str, name: str) -> str:
-    """The first line of a layer's docstring, up to its first colon or full stop."""
+    """The first sentence of a layer's docstring."""
     path = ROOT.joinpath(*package.split("."), name)
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    text = (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").split("\n")[0]
-    text = text.split(". ")[0].rstrip(".").replace("`", "")
-    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS].rpartition(" ")[0] + " …"
+    paragraph = (ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).split(". ")[0].rstrip(".:").replace("`", "")
 
 
 def escaped(text: str) -> str:
@@ -90,9 +91,9 @@ def escaped(text: str) -> str:
 
 def panel(title: str, package: str, names: Sequence[str], top: int) -> list[str]:
     """A row per layer, and a column per layer that it may import; each dot says how many files import."""
-    found, left = imported(package, names), _MARGIN + _NAMES + _CAPTION
-    parts = [f'<text class="title" x="{_MARGIN}" y="{top + 24}">{escaped(title)}</text>',
-             f'<text x="{_MARGIN}" y="{top + 44}">A row imports from the columns with a dot; a dot counts the files that do.</text>']
+    found, left = imported(package, names), _MARGIN + _NAMES
+    parts = [f'<text class="title" x="{_MARGIN}" y="{top + 34}">{escaped(title)}</text>',
+             f'<text x="{_MARGIN}" y="{top + 56}">A row imports from the columns with a dot; a dot counts the files that do.</text>']
     top += _HEAD
     for j, name in enumerate(names):
         x = left + _CELL * j + _CELL / 2 + 4
@@ -100,46 +101,55 @@ def panel(title: str, package: str, names: Sequence[str], top: int) -> list[str]
     for i, name in enumerate(names):
         y = top + _ROW * i
         parts += [f'<rect class="row" x="{_MARGIN}" y="{y + 1}" width="{left - _MARGIN + _CELL * len(names)}" height="{_ROW - 2}"/>',
-                  f'<text class="name" x="{_MARGIN + 6}" y="{y + 15}">{name}</text>',
-                  f'<text x="{_MARGIN + _NAMES}" y="{y + 15}">{escaped(caption(package, name))}</text>']
+                  f'<text class="name" x="{_MARGIN + 6}" y="{y + 17}">{name}</text>']
         for j, other in enumerate(names):
             x, count = left + _CELL * j, found[name, other]
             if i == j:
                 parts.append(f'<rect class="self" x="{x + 1}" y="{y + 1}" width="{_CELL - 2}" height="{_ROW - 2}"/>')
             elif count:
-                parts += [f'<circle class="dot" cx="{x + _CELL // 2}" cy="{y + _ROW // 2}" r="9"><title>{count} of {name} import {other}'
+                parts += [f'<circle class="dot" cx="{x + _CELL // 2}" cy="{y + _ROW // 2}" r="9.5"><title>{count} of {name} import {other}'
                           "</title></circle>",
-                          f'<text class="count" x="{x + _CELL // 2}" y="{y + 15}" text-anchor="middle">{count}</text>']
+                          f'<text class="count" x="{x + _CELL // 2}" y="{y + 16}" text-anchor="middle">{count}</text>']
     return parts
 
 
 def drawn() -> str:
     """The whole SVG document."""
     rooms, phases = layers(""), layers("native")
-    width = 2 * _MARGIN + _NAMES + _CAPTION + _CELL * max(len(rooms), len(phases)) + 60
     second = _HEAD + _ROW * len(phases) + _MARGIN
     height = second + _HEAD + _ROW * len(rooms) + _MARGIN
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" role="img">',
         "<title>Phases of cervello.native and rooms of cervello, with their imports</title>", f"<style>\n{_STYLE}</style>",
-        f'<rect class="page" width="{width}" height="{height}"/>',
+        f'<rect class="page" width="{_WIDTH}" height="{height}"/>',
         *panel("Phases of cervello.native", "cervello.native", phases, 0), *panel("Rooms of cervello", "cervello", rooms, second),
         "</svg>"]) + "\n"
 
 
+def listed() -> str:
+    """The page with its list of phases and rooms."""
+    lines = []
+    for what, package, container in (("phase", "cervello.native", "native"), ("room", "cervello", "")):
+        rows = [f"| {name} | {caption(package, name)} |" for name in layers(container)]
+        lines += ["", f"| {what} | what it is |", "|---|---|", *rows]
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    return "\n".join([before + BEGIN, *lines, "", END + rest.partition(END)[2]])
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Draws the imports of cervello's rooms and phases.")
-    parser.add_argument("--check", action="store_true", help="draw nothing; status 1 when the committed picture is not current")
-    check = parser.parse_args().check
-    text, name = drawn(), PICTURE.relative_to(ROOT).as_posix()
-    if not check:
-        PICTURE.write_text(text, encoding="utf-8", newline="\n")
-    elif not PICTURE.exists() or PICTURE.read_text(encoding="utf-8") != text:
-        print(f"{name}: expected what the code imports, got an older picture; run python scripts/draw_architecture.py", file=sys.stderr)
-        return 1
-    else:
-        print(f"{name} is current")
-    return 0
+    parser = argparse.ArgumentParser(description="Draws and lists cervello's rooms and phases.")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 when picture or list are not current")
+    check, status = parser.parse_args().check, 0
+    for path, text in ((PICTURE, drawn()), (PAGE, listed())):
+        name = path.relative_to(ROOT).as_posix()
+        if not check:
+            path.write_text(text, encoding="utf-8", newline="\n")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            print(f"{name}: expected what the code imports, got an older one; run python scripts/draw_architecture.py", file=sys.stderr)
+            status = 1
+        else:
+            print(f"{name} is current")
+    return status
 
 
 if __name__ == "__main__":

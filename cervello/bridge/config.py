@@ -36,7 +36,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         found = tomllib.loads(where.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingFileError(f"{at}: expected a file, found none") from error
+        raise MissingFileError(f"{at}: expected a file, found none; check the path") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{at}: expected TOML, got a file that fails with {error}") from error
     known = (*_PATHS, *_LISTS, *_NUMBERS, *_TEXTS, "limits")

@@ -20,13 +20,14 @@ def find(folder: Path) -> dict[str, Path]:
       MissingFileError: no such folder, or no policy in it. ConfigurationError: a description without its policy.
     """
     if not folder.is_dir():
-        raise MissingFileError(f"folder {str(folder)!r}: expected a folder of policies, found none")
+        raise MissingFileError(f"folder {str(folder)!r}: expected a folder of policies, found none; check the path")
     found = {path.stem: path for path in sorted(folder.glob("*.onnx")) if path.is_file()}
     if not found:
-        raise MissingFileError(f"folder {str(folder)!r}: expected NAME.onnx, found none")
+        raise MissingFileError(f"folder {str(folder)!r}: expected NAME.onnx, found none; export a policy into it, or name another folder")
     for path in folder.glob("*.toml"):
         if path.stem not in found:
-            raise ConfigurationError(f"{str(path)!r}: expected {path.stem}.onnx beside it, found none")
+            raise ConfigurationError(f"{str(path)!r}: expected {path.stem}.onnx beside it, found none; export it there, or "
+                                     "take the description away")
     return found
 
 

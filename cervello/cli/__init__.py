@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
                "  cervello benchmark racer.onnx -b 1-4,64   time per agent, by crowd size\n"
                "  cervello profile racer.onnx -b 64    which steps take the time\n"
                "  cervello doctor racer.onnx           what is slow, why, and what to do\n"
-               "  cervello evaluate play.log a.onnx b.onnx   which is better, from logs\n"
+               "  cervello evaluate play.log old.onnx new.onnx   which is better, from logs\n"
                "  cervello serve brains/               policies for games in other languages\n\n" + _STATUSES)
     parser.add_argument("--version", action=_Version)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks, only results and errors")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cervello.demo.play import MatchReport, SpeciesReport, Tick
 
 SUMMARY = "watch hundreds of agents of three policies play an arena game"
-EXAMPLES: tuple[str, ...] = ("cervello demo --ticks 300 --picture arena.png",)
+EXAMPLES: tuple[str, ...] = ("cervello demo --ticks 100 --picture arena.png",)
 _PICTURE = Path("cervello-demo.png")
 
 

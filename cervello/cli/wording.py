@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cervello.pictures.text import duration as duration  # also used by pictures
+from cervello.pictures.text import share as share
 from cervello.pictures.text import three_digits
 from cervello.spec import TensorSpec
 
@@ -43,11 +44,6 @@ def count(number: int) -> str:
         if number / factor < 999.5:
             return f"{three_digits(number / factor)} {unit}"
     return f"{three_digits(number / 1e9)} G"
-
-
-def share(part: float) -> str:
-    """A part of a whole in percent, with a digit more below ten."""
-    return f"{part:.0%}" if part >= 0.0995 else f"{part:.1%}"
 
 
 def plural(count: int, thing: str) -> str:

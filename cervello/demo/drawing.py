@@ -64,7 +64,7 @@ class Painter:
         self._strip.watch(tick)
 
     def picture(self) -> npt.NDArray[np.uint8]:
-        """Returns [720, 960, 3] uint8 of the latest tick watched.
+        """Returns [820, 960, 3] uint8 of the latest tick watched.
 
         Raises:
           ValueError: no tick was watched yet.
@@ -84,7 +84,7 @@ class Painter:
             self._draw_trails(canvas, species.name)
         for species in SPECIES:
             self._draw_bodies(canvas, arena, species.name)
-        self._strip.draw(canvas, top=HEIGHT * SCALE)
+        self._strip.draw(canvas, top=HEIGHT * SCALE, legend=_LEGEND)
         return canvas.pixels.round().astype(np.uint8)
 
     def _draw_trails(self, canvas: Canvas, name: str) -> None:
@@ -165,4 +165,19 @@ def _scout_body(u: FloatArray, v: FloatArray) -> FloatArray:
     return diamond
 
 
+def _disc(u: FloatArray, v: FloatArray) -> FloatArray:
+    return np.hypot(u, v) - np.float32(5)
+
+
+def _square(u: FloatArray, v: FloatArray) -> FloatArray:
+    return np.maximum(np.abs(u), np.abs(v)) - np.float32(6)
+
+
+def _circle(u: FloatArray, v: FloatArray) -> FloatArray:
+    return np.abs(np.hypot(u, v) - np.float32(6.5)) - np.float32(0.8)
+
+
+_LEGEND: dict[str, tuple[Shape, Colour]] = {
+    "grass": (_disc, _GRASS), "berries": (_disc, _BERRY), "rocks": (_square, _ROCK),
+    "ring: a hunter sees its prey": (_circle, COLOURS[HUNTER.name])}
 _BODIES: dict[str, Shape] = {GRAZER.name: _grazer_body, HUNTER.name: _hunter_body, SCOUT.name: _scout_body}

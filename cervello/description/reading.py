@@ -82,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> Description:
     try:
         found = tomllib.loads(where.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise MissingFileError(f"description {str(where)!r}: expected a file, found none") from error
+        raise MissingFileError(f"description {str(where)!r}: expected a file, found none; check the path") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"description {str(where)!r}: expected TOML, got a file that fails with {error}") from error
     at = f"description {str(where)!r}"

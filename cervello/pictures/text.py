@@ -59,3 +59,8 @@ def duration(seconds: float) -> str:
 def three_digits(value: float) -> str:
     """Three digits, or all that stand before the point."""
     return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def share(part: float) -> str:
+    """A part of a whole in percent, with a digit more below ten."""
+    return f"{part:.0%}" if part >= 0.0995 else f"{part:.1%}"

@@ -79,7 +79,7 @@ def read_statistics(path: str | os.PathLike[str], observation: str) -> Statistic
         with Path(path).open("rb") as file:
             found = _Reader(file).load()
     except FileNotFoundError as error:
-        raise MissingFileError(f"{where}: expected a file, found none") from error
+        raise MissingFileError(f"{where}: expected a file, found none; check the path") from error
     except FormatError as error:
         raise FormatError(f"{where}: {error}") from error
     except Exception as error:  # malformed bytes make an unpickler raise any error

@@ -36,7 +36,7 @@ function tell(name) {
 }
 
 async function play() {
-  const { server } = await client.connect();
+  await client.connect();
   arena = new Arena();
   for (;;) {
     const next = sleep(TICK_MS);
@@ -45,8 +45,8 @@ async function play() {
     Object.keys(SPECIES).forEach(tell);
     arena.bury();
     const { born, eaten, caught, starved, aged } = arena.counts;
-    say([`${address} (${server})`, `tick ${arena.tick}`, `born ${born}`, `grass eaten ${eaten}`,
-      `caught ${caught}, starved ${starved}, died of age ${aged}`].join("  ·  "));
+    say([address, `tick ${arena.tick}`, `born ${born}`, `eaten ${eaten}`, `caught ${caught}`, `starved ${starved}`,
+      `died of age ${aged}`].join("  ·  "));
     status.since = performance.now();
     Object.assign(canvas.dataset, { tick: arena.tick, eaten });
     await next;

@@ -1,9 +1,9 @@
 // Draws the arena into a canvas.
 import { HEIGHT, WIDTH } from "./arena.mjs";
 
-const SCALE = 10, HEAD = 56;
+const SCALE = 10, HEAD = 112;
 const COLOURS = { grazer: "#ecd68a", hunter: "#ff6248", grass: "#56b062", catch: "#ffffff",
-  ground: "#12171d", grid: "#19212a", text: "#d8dee6", dim: "#8793a1" };
+  ground: "#12171d", grid: "#19212a", text: "#d8dee6", dim: "#9aa6b4" };
 
 /** Between two ticks bodies are drawn on their way; `part` runs from 0, the tick before, to 1. */
 export function paint(canvas, arena, part, lines) {
@@ -40,19 +40,18 @@ function head(draw, width, [title, state]) {
   draw.fillStyle = "#0b0f13";
   draw.fillRect(0, 0, width, HEAD);
   draw.fillStyle = COLOURS.text;
-  draw.font = "600 18px system-ui, sans-serif";
-  draw.fillText(title, 12, 23);
+  draw.font = "600 28px system-ui, sans-serif"; // large enough for a page that shows the picture at half its width
+  draw.fillText(title, 12, 34);
   draw.fillStyle = COLOURS.dim;
-  draw.font = "14px system-ui, sans-serif";
-  draw.fillText(state, 12, 45);
-  let right = width - 12;
-  for (const [name, label] of [["catch", "catch"], ["hunter", "hunter, ring: sees prey"], ["grazer", "grazer"], ["grass", "grass"]]) {
-    const wide = draw.measureText(label).width;
-    draw.fillStyle = COLOURS.dim;
-    draw.fillText(label, right - wide, 23);
+  draw.font = "20px system-ui, sans-serif";
+  draw.fillText(state, 12, 67, width - 24);
+  let left = 12;
+  for (const [name, label] of [["grass", "grass"], ["grazer", "grazer"], ["hunter", "hunter, ring: sees prey"], ["catch", "catch"]]) {
     draw.fillStyle = COLOURS[name];
-    draw.fillRect(right - wide - 16, 13, 10, 10);
-    right -= wide + 32;
+    draw.fillRect(left, 84, 15, 15);
+    draw.fillStyle = COLOURS.dim;
+    draw.fillText(label, left + 24, 98);
+    left += draw.measureText(label).width + 56;
   }
 }
 

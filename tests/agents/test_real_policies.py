@@ -67,3 +67,18 @@ def test_there_are_forty_three_of_them(shared_models: Any) -> None:
 def test_an_invalid_one_is_refused_by_the_name_of_its_dangling_output(shared_models: Any, invalid_model: str) -> None:
     with pytest.raises(cervello.GraphError, match=r"output '.+': expected a node that produces it, found none"):
         cervello.load(shared_models.path(invalid_model), wrappers="auto")
+
+
+def test_an_older_ml_agents_file_is_drawn_from_by_branch(shared_models: Any) -> None:
+    branches = cervello.heads.MultiDiscrete("discrete_actions", [3, 3, 3], mask="action_masks")
+    path = shared_models.path("mlagents_SoccerTwos")
+    policy = cervello.load(path, wrappers=[cervello.Sample(branches, action="drawn")], seed=7)
+    masks = np.ones((256, 9), np.float32)
+    masks[:, [0, 5]] = 0
+    policy.begin_agents(range(256))
+    found = policy.infer_batch(range(256), {"vector_observation": np.zeros((256, 336), np.float32), "action_masks": masks})
+    assert [set(column) for column in found["drawn"].T.tolist()] == [{1, 2}, {0, 1}, {0, 1, 2}]
+    open_ones = [np.exp(found["discrete_actions"][0, at].astype(np.float64)) for at in ([1, 2], [3, 4], [6, 7, 8])]
+    assert [part.sum() for part in open_ones] == pytest.approx([1, 1, 1], abs=1e-5)  # they are log-probabilities
+    filled = cervello.load(path, wrappers=[cervello.Fill("action_masks", 1.0), cervello.Sample(branches, action="drawn")])
+    assert list(filled.inputs) == ["vector_observation"]

@@ -34,10 +34,10 @@ def test_a_page_plays_a_crowd(tmp_path: Path) -> None:
     from browser import opened, pages
 
     canvas = "document.querySelector('canvas')"
-    colours = f"new Set(new Uint32Array({canvas}.getContext('2d').getImageData(0, 56, 960, 640).data.buffer)).size"
+    colours = f"new Set(new Uint32Array({canvas}.getContext('2d').getImageData(0, 112, 960, 640).data.buffer)).size"
     folder = brains(tmp_path / "brains", "hunter", "grazer")
     with pages(ROOT) as origin, started(folder, "ws", options=("--allow-origin", origin)) as (server, (address,)), \
-            opened(f"{origin}/examples/browser/index.html?server={address}", tmp_path / "profile", 960, 696) as page:
+            opened(f"{origin}/examples/browser/index.html?server={address}", tmp_path / "profile", 960, 752) as page:
         page.wait_for(f"Number({canvas}?.dataset.tick) >= {TICKS}")
         assert page.value(f"Number({canvas}.dataset.eaten)") > 300  # about 100 where everybody acts on chance
         assert page.value(colours) > 20
@@ -45,7 +45,7 @@ def test_a_page_plays_a_crowd(tmp_path: Path) -> None:
         server.terminate()
         page.wait_for(f"{canvas}.ariaLabel.startsWith('draining: {address}, ')")
         assert server.wait(TIME_LIMIT_S) == 0
-    assert size(picture) == (960, 696)
+    assert size(picture) == (960, 752)
     keep(picture, "browser.png", tmp_path)
 
 
@@ -87,6 +87,6 @@ def test_a_godot_project_draws_a_crowd(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setenv("DISPLAY", environment["DISPLAY"])
         play([engine, "--audio-driver", "Dummy"], tmp_path, f"--picture={tmp_path / 'drawn.png'}")
     picture = (tmp_path / "drawn.png").read_bytes()
-    assert size(picture) == (960, 696)
+    assert size(picture) == (960, 752)
     assert len(picture) > 20_000  # an empty field has fewer
     keep(picture, "godot3.png", tmp_path)

@@ -205,3 +205,14 @@ def test_a_size_that_is_none_is_refused(text: str, played: tuple[Path, ...], cer
     said = cervello("evaluate", log, old, f"--memory-bytes={text}")
     assert said.status == 2
     assert f"--memory-bytes: expected a number of bytes from 1, such as 500000000, 500MB or 2GiB, got {text!r}" in said.err
+
+
+def test_checks_that_fail_are_an_answer_of_no(cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from cervello.evaluation.certify import Check
+
+    checks = [Check("exact", "1.0", "1.0", True), Check("coverage", "0.5", "0.95", False)]
+    monkeypatch.setattr("cervello.evaluation.certify.certify", lambda progress: checks)
+    said = cervello("evaluate", "--certify")
+    assert said.status == 1
+    assert "FAILED" in said.out
+    assert json.loads(cervello("evaluate", "--certify", "--json").out)["passed"] is False

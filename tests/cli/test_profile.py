@@ -136,3 +136,8 @@ def test_wrong_arguments_are_explained_in_one_line(arguments: tuple[str, ...], m
 def test_real_policies_that_draw_random_numbers_are_profiled(shared_models: Any, cervello: Callable[..., Any]) -> None:
     facts = json.loads(cervello("profile", shared_models.path("mlagents_3DBall"), "-b", 64, "--rounds", 1, "--json").out)
     assert {"Gemm", "RandomNormalLike"} <= {kind["kind"] for kind in facts["kinds"]}
+
+
+def test_a_leak_is_an_answer_of_no(scout: Path, cervello: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cervello.native.report.leaks.growth", lambda call, calls: Growth(calls, 1 << 20, 1000, None))
+    assert cervello("profile", scout, "--rounds", 1, "--leaks", 100).status == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -82,3 +83,8 @@ def test_numbers_that_are_not_finite_are_counted(slowpoke: Path, cervello: Calla
 def test_a_model_for_one_row_runs_for_many_agents(mixer: Path, cervello: Callable[..., Any]) -> None:
     said = cervello("run", mixer, "-b", 3, "-n", 1, "--print-output")
     np.testing.assert_array_equal(array(said.out, "action"), np.zeros((3, 3)))  # every row is its own mean
+
+
+def test_json_of_what_is_not_finite_is_json(slowpoke: Path, cervello: Callable[..., Any]) -> None:
+    facts = json.loads(cervello("run", slowpoke, "-n", "1", "--json").out, parse_constant=lambda word: pytest.fail(word))
+    assert facts["outputs"][0]["not_finite"] == 1

@@ -87,10 +87,8 @@ def verbose(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", [
-    ("api",), ("plan", "-b", "4096"), ("run", "-n", "2", "-b", "4096"), ("profile", "-b", "4096", "--rounds", "1"),
-    ("benchmark", "-b", "1,4096", "-c", "2"), ("doctor",)])
-def test_every_table_fits_80_columns(command: tuple[str, ...], verbose: Path, cervello: Callable[..., Any],
+@pytest.mark.parametrize("command", [("api",), ("plan", "-b", "4096"), ("profile", "-b", "4096", "--rounds", "1"), ("doctor",)])
+def test_slow_nodes_with_long_names_fit_80_columns(command: tuple[str, ...], verbose: Path, cervello: Callable[..., Any],
                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     name, *options = command

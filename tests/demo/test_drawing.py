@@ -50,7 +50,7 @@ def test_the_picture_shows_every_species_in_its_colour() -> None:
     painter = Painter()
     play({species.name: RandomPolicy(species) for species in SPECIES}, ticks=30, on_tick=painter.watch)
     picture = painter.picture()
-    assert picture.shape == (720, 960, 3)
+    assert picture.shape == (820, 960, 3)
     assert picture.dtype == np.uint8
     for colour in COLOURS.values():
         assert (picture[:640] == colour).all(axis=2).sum() > 500

@@ -1,19 +1,16 @@
-"""Pictures as files in a theme, bars, intervals, and what notebooks are given."""
+"""Pictures as files in a theme, bars, intervals."""
 
 from __future__ import annotations
 
-import base64
 import re
 import struct
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cervello.errors import ConfigurationError
-from cervello.pictures import notebook
 from cervello.pictures.bars import Bar, bar_chart
 from cervello.pictures.cross_table import Cell, cross_table
 from cervello.pictures.files import png, save, themed
@@ -100,51 +97,3 @@ def test_a_png_without_the_extra_names_it(tmp_path: Path, monkeypatch: pytest.Mo
                                                  r"'cervello\[png\]'"):
         save(PICTURES["bars"], tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_figure_keeps_its_rules_to_itself() -> None:
-    html = notebook.figure(PICTURES["arena"], "a <b>")
-    assert "<style" not in html
-    assert "<b>" not in html
-    data = re.search(r"base64,([\w+/=]+)", html)
-    assert data is not None
-    assert base64.b64decode(data[1]).decode() == PICTURES["arena"]
-
-
-def test_tables_escape_what_they_show() -> None:
-    html = notebook.table(["<h>"], [["<script>", 1]]) + notebook.facts({"<f>": "<i>", "none": ""}) + notebook.heading("<t>", "<n>")
-    assert not any(tag in html for tag in ("<h>", "<script>", "<i>", "<f>", "<t>", "<n>"))
-    assert "none" not in html
-    ElementTree.fromstring(f"<div>{html}</div>")
-
-
-def represented() -> dict[str, Any]:
-    import numpy as np
-    import small_models
-
-    import cervello
-    from cervello.envs.play_result import PlayResult, Returns
-
-    model = cervello.Model.load(small_models.feed_forward())
-    policy = cervello.Policy(model)
-    policy.begin_agent(7)
-    runtime = cervello.Runtime()
-    runtime.add("npc <b>", cervello.Policy(model))
-    runtime.begin_agent("npc <b>", 1)
-    (name,) = model.inputs
-    runtime.push("npc <b>", 1, {name: np.zeros(model.inputs[name].shape, np.float32)})
-    returns = Returns("one", np.arange(3.0), np.ones(3, np.int64), np.ones(3, bool), 1.0, 1.0, 0)
-    return {"model": model, "plan": model.plan(4), "policy": policy, "frame": runtime.run(),
-            "play": PlayResult("Game <b>", {"one": returns}, None, 0, False, "")}
-
-
-def test_everything_is_well_formed_html_in_a_notebook() -> None:
-    found = {name: thing._repr_html_() for name, thing in represented().items()}
-    for html in found.values():
-        assert "Game <b>" not in html
-        ElementTree.fromstring(f"<div>{html}</div>")
-    assert all("data:image/svg+xml" in found[name] for name in ("model", "plan", "play"))
-    assert "npc &lt;b&gt;" in found["frame"]
-    assert "1 decisions" not in found["frame"]
-    assert ">agents<" in found["policy"]
-    assert "made by" in found["plan"]

@@ -101,11 +101,12 @@ class Frame(Mapping[str, Actions]):
 
     def _repr_html_(self) -> str:
         from cervello.pictures import notebook  # imported on use, to keep start-up short
+        from cervello.pictures.text import duration
 
-        budget = "" if self.budget_s is None else f" of {1e3 * self.budget_s:.3g} ms"
+        budget = "" if self.budget_s is None else f" of {duration(self.budget_s)}"
         rows = [(name, self[name].version if name in self else "-", len(self.get(name, ())), len(self.skipped.get(name, ())),
                  self.errors.get(name, "")) for name in dict.fromkeys([*self._policies, *self._decided])]
-        took = f"{self.n_rows:,} decision{'s' * (self.n_rows != 1)} in {1e3 * self.elapsed_s:.3g} ms{budget}"
+        took = f"{self.n_rows:,} decision{'s' * (self.n_rows != 1)} in {duration(self.elapsed_s)}{budget}"
         return notebook.heading(f"frame {self.number}", took) + notebook.table(("policy", "version", "decided", "skipped", "error"), rows)
 
     def batches(self, name: str) -> list[tuple[tuple[AgentId, ...], Actions]]:

@@ -34,12 +34,15 @@ def kind(name: str, data: bytes) -> str:
       FormatError: these bytes are no container, are truncated, or hold something else.
     """
     if not is_crvo(data):
-        raise FormatError(f"model {name!r}: expected a container of cervo, which begins with {MAGIC!r}, got {data[:len(MAGIC)]!r}")
+        raise FormatError(f"model {name!r}: expected a container of cervo, which begins with {MAGIC!r}, got {data[:len(MAGIC)]!r}; "
+                          "name a .crvo file")
     if len(data) < _HEADER_BYTES:
-        raise FormatError(f"model {name!r}: expected at least {_HEADER_BYTES} bytes, got {len(data)}; the container is truncated")
+        raise FormatError(f"model {name!r}: expected at least {_HEADER_BYTES} bytes, got {len(data)}; the container is truncated, "
+                          "copy it again")
     number = data[_HEADER_BYTES - 1]
     if number not in _KINDS:
-        raise FormatError(f"model {name!r}: expected a container with ONNX (1) or NNEF (2), got kind {number}")
+        raise FormatError(f"model {name!r}: expected a container with ONNX (1) or NNEF (2), got kind {number}; package it "
+                          "again")
     return _KINDS[number]
 
 

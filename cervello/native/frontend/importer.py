@@ -63,10 +63,10 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        hint = "" if path.is_absolute() else f"; the working folder is {str(Path.cwd())!r}"
-        raise MissingFileError(f"model {str(path)!r}: expected a file, found none{hint}") from error
+        hint = "" if path.is_absolute() else f", the working folder is {str(Path.cwd())!r}"
+        raise MissingFileError(f"model {str(path)!r}: expected a file, found none; check the path{hint}") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise FormatError(f"model {str(path)!r}: expected a file that can be read, got {error}") from error
+        raise FormatError(f"model {str(path)!r}: expected a file that can be read, got {error}; check the path") from error
 
 
 def _parse(data: bytes, name: str) -> onnx.ModelProto:

@@ -22,7 +22,7 @@ from cervello.native.report import roofline
 from cervello.native.report.step_timer import Bench, Progress
 from cervello.pictures import notebook
 from cervello.pictures.bars import Bar, bar_chart
-from cervello.pictures.text import duration
+from cervello.pictures.text import duration, share
 
 ROUNDS = 9
 _STEPS_DRAWN = 20  # the longest; the others are one bar
@@ -128,14 +128,14 @@ class Profile:
     def to_svg(self) -> str:
         """A bar per step, longest first, and the least time that the machine allows for it."""
         by_time = sorted(enumerate(self.steps), key=lambda numbered: -numbered[1].seconds)
-        bars = [Bar(f"{i} {step.node or step.op}", step.seconds, f"{duration(step.seconds)}, {step.share:.0%}", step.tier,
+        bars = [Bar(f"{i} {step.node or step.op}", step.seconds, f"{duration(step.seconds)}, {share(step.share)}", step.tier,
                     f"step {i}: {step.node or step.op}\n{step.runs}, {duration(step.seconds)}, at least {duration(step.limit_s)}",
                     None if step.limit_share is None else step.limit_s) for i, step in by_time[:_STEPS_DRAWN]]
         rest = [step for _, step in by_time[_STEPS_DRAWN:]]
         if rest:
             seconds = sum(step.seconds for step in rest)
-            share = sum(step.share for step in rest)
-            bars.append(Bar(f"{len(rest)} other steps", seconds, f"{duration(seconds)}, {share:.0%}", "planned"))
+            part = sum(step.share for step in rest)
+            bars.append(Bar(f"{len(rest)} other steps", seconds, f"{duration(seconds)}, {share(part)}", "planned"))
         note = (f"one run {duration(self.whole_s)}, its steps one by one {duration(self.steps_s)}; at least {duration(self.limit_s)} on "
                 f"one core, {self.limit_share:.0%} of it reached; median of {self.rounds} round{'s' * (self.rounds != 1)}")
         return bar_chart(f"{self.name}, {self.n_rows:,} row{'s' * (self.n_rows != 1)}: time of each step", note, bars,

@@ -8,9 +8,9 @@ const Arena = preload("res://game/arena.gd")
 const TICK_MS = 50
 const RETRY_MS = 2000
 const SCALE = 10.0
-const HEAD = 56.0
+const HEAD = 112.0
 const COLOURS = {"grazer": Color("ecd68a"), "hunter": Color("ff6248"), "grass": Color("56b062"), "catch": Color("ffffff"),
-	"text": Color("d8dee6"), "dim": Color("8793a1")}
+	"text": Color("d8dee6"), "dim": Color("9aa6b4")}
 
 var address = "tcp://127.0.0.1:5577"
 var last_tick = -1
@@ -105,8 +105,8 @@ func take():
 	arena.bury()
 	moved_ms = OS.get_ticks_msec()
 	var counts = arena.counts
-	status = "%s (%s)  -  tick %d  -  born %d  -  grass eaten %d  -  caught %d, starved %d, died of age %d" % [address,
-		client.server["server"], arena.tick, counts["born"], counts["eaten"], counts["caught"], counts["starved"], counts["aged"]]
+	status = "%s  -  tick %d  -  born %d  -  eaten %d  -  caught %d  -  starved %d  -  died of age %d" % [address,
+		arena.tick, counts["born"], counts["eaten"], counts["caught"], counts["starved"], counts["aged"]]
 	if arena.tick == last_tick:
 		finish()
 
@@ -158,14 +158,14 @@ func finish():
 func _draw():
 	draw_rect(Rect2(0, 0, 960, HEAD), Color("0b0f13"))
 	var sizes = [arena.herds["grazer"].size(), arena.herds["hunter"].size()]
-	write(Vector2(12, 26), "%d grazers and %d hunters, played by Cervello" % sizes, 1.4, "text")
-	write(Vector2(12, 46), status, 1.0, "dim")
-	var right = 948.0
-	for entry in [["catch", "catch"], ["hunter", "hunter, ring: sees prey"], ["grazer", "grazer"], ["grass", "grass"]]:
-		var wide = font.get_string_size(entry[1]).x
-		write(Vector2(right - wide, 25), entry[1], 1.0, "dim")
-		draw_rect(Rect2(right - wide - 16, 15, 10, 10), COLOURS[entry[0]])
-		right -= wide + 32
+	# Large enough for a page that shows the picture at half its width.
+	write(Vector2(12, 36), "%d grazers and %d hunters, played by Cervello" % sizes, 2.0, "text")
+	write(Vector2(12, 68), status, 1.4, "dim")
+	var left = 12.0
+	for entry in [["grass", "grass"], ["grazer", "grazer"], ["hunter", "hunter, ring: sees prey"], ["catch", "catch"]]:
+		draw_rect(Rect2(left, 84, 15, 15), COLOURS[entry[0]])
+		write(Vector2(left + 24, 98), entry[1], 1.4, "dim")
+		left += 1.4 * font.get_string_size(entry[1]).x + 56
 	draw_set_transform(Vector2(0, HEAD), 0, Vector2.ONE)
 	for x in range(8, int(arena.SIZE.x), 8):
 		draw_line(Vector2(x * SCALE, 0), Vector2(x * SCALE, arena.SIZE.y * SCALE), Color("19212a"))

@@ -1,0 +1,68 @@
+"""Files and paths that do not serve: one line and status 2 for each command that takes them, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODELS = ("api", "plan", "run", "benchmark", "profile", "doctor", "describe", "warmup")  # COMMAND FILE
+BROKEN: dict[str, tuple[object, ...]] = {
+    **dict.fromkeys(MODELS, ("broken.onnx",)), "compare": ("broken.onnx", "--against", "onnxruntime"),
+    "play": ("CartPole-v1", "broken.onnx"), "evaluate": ("broken.onnx", "broken.onnx"), "serve": ("policies",),
+    "package": ("broken.onnx", "out.crvo"), "unpack": ("broken.onnx", "out.onnx"), "top": ("broken.onnx",)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, scout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a file that was cut off, and a folder of policies with such a file."""
+    (tmp_path / "broken.onnx").write_bytes(scout.read_bytes()[:-20])
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "broken.onnx").write_bytes(scout.read_bytes()[:-20])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", BROKEN)
+def test_a_file_that_is_broken(command: str, folder: Path, cervello: Callable[..., Any]) -> None:
+    if command == "compare":
+        pytest.importorskip("onnxruntime")
+    said = cervello("-q", command, *BROKEN[command])
+    assert (said.status, said.out) == (2, "")
+    last = said.err.splitlines()[-1]  # `serve` logs before it
+    assert last.startswith("cervello: ")
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("what", ["a folder", "an empty file"])
+@pytest.mark.parametrize("command", [*MODELS, "package", "unpack", "play", "serve"])
+def test_what_is_no_policy_is_refused_with_a_remedy(command: str, what: str, folder: Path, cervello: Callable[..., Any]) -> None:
+    path = folder / "other.onnx"
+    path.mkdir() if what == "a folder" else path.touch()
+    said = cervello("-q", command, *(("CartPole-v1",) if command == "play" else ()), path,
+                    *(("out.onnx",) if command in ("package", "unpack") else ()))
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("cervello: ")
+    assert said.err.count("\n") == 1
+    assert "expected" in said.err
+    assert not (folder / "out.onnx").exists()
+    assert not (folder / "out.crvo").exists()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("package", "good.onnx", "nowhere/out.crvo"), "'nowhere/out.crvo': expected a path that is there, found none; check its spelling"),
+    (("package", "policies", "out.crvo"), "'policies': expected a file, got a folder; name a file in it"),
+    (("profile", "good.onnx", "--rounds", "1", "--trace", "policies"), "'policies': expected a file, got a folder"),
+    (("serve", "good.onnx"), "expected a folder of policies, got the file 'good.onnx'; put it into a folder and name that"),
+    (("serve", "--demo", "policies"), "argument FOLDER: not allowed with argument --demo"),
+    (("serve", "--demo", "--record", "good.onnx", "--listen", "tcp://127.0.0.1:0"),
+     "'good.onnx': expected a folder, or nothing yet, got a file")])
+def test_a_path_that_does_not_serve_is_named_with_a_remedy(arguments: tuple[str, ...], message: str, folder: Path, scout: Path,
+                                                           cervello: Callable[..., Any]) -> None:
+    (folder / "good.onnx").write_bytes(scout.read_bytes())
+    said = cervello("-q", *arguments)
+    assert (said.status, said.out) == (2, "")
+    assert message in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
