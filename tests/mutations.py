@@ -299,7 +299,7 @@ MUTATIONS = [
     Mutation("sizes: a row is the caller's own memory", "batcher/open_pad.py", "return np.array(row, spec", "return np.asarray(row, spec",
              f"{SIZED}::test_what_was_pushed_is_a_copy"),
     Mutation("sizes: an agent too slow for a frame stops all others", "agents/runtime/sized_queue.py",
-             "        self._too_slow = frame, line_s\n", "", f"{SIZED}::test_agents_too_slow_for_the_budget_keep_no_others_from_deciding"),
+             "        self._too_slow = frame, fitted_s\n", "", f"{SIZED}::test_agents_too_slow_for_the_budget_keep_no_others_from_deciding"),
     Mutation("sizes: costs are those of whoever was pushed first", "agents/runtime/sized_queue.py",
              "        self.sort_by_urgency(0, frame)\n        return found\n", "        return found\n",
              f"{SIZED}::test_a_budget_goes_by_the_sizes_of_the_most_urgent_agent"),

@@ -26,6 +26,7 @@ _MOST = 8  # words an `fastcall_ints` function may take
 _FASTCALL = 0x0080
 SHIMS: Final = {f"cervello.entry.shim{arity}": arity for arity in range(-1, _MOST + 1)}  # by reference, the argument of `compile_shim`
 _API = ("PyLong_AsLongLong", "PyLong_FromLongLong", "PyTuple_GetItem", "PyErr_Occurred", "PyErr_SetString")
+_TYPE_ERROR: Final = "cervello_type_error"  # a name of our own: numba gives PyExc_TypeError another meaning
 
 
 class _MethodDef(ctypes.Structure):
@@ -48,7 +49,7 @@ def _shim(arity: int) -> ir.Module:
         "PyErr_Occurred": ir.Function(module, ir.FunctionType(_PTR, []), "PyErr_Occurred"),
         "PyErr_SetString": ir.Function(module, ir.FunctionType(ir.VoidType(), [_PTR, _PTR]), "PyErr_SetString"),
     }
-    type_error = ir.GlobalVariable(module, _PTR, "PyExc_TypeError")
+    type_error = ir.GlobalVariable(module, _PTR, _TYPE_ERROR)
     text = bytearray(b"wrong number of arguments\0")
     message = ir.GlobalVariable(module, ir.ArrayType(ir.IntType(8), len(text)), "message")
     message.initializer = ir.Constant(message.value_type, text)
@@ -116,7 +117,7 @@ def _shim_address(arity: int) -> int:
         for name in _API:
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             llvm.add_symbol(name, address)
-        llvm.add_symbol("PyExc_TypeError", ctypes.addressof(ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyExc_TypeError")))
+        llvm.add_symbol(_TYPE_ERROR, ctypes.addressof(ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyExc_TypeError")))
     reference = f"cervello.entry.shim{arity}"
     entry = linker.stored(reference)
     if entry is None:

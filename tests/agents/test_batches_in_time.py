@@ -524,11 +524,11 @@ def test_a_crowd_of_very_many_is_not_handed_over_as_a_whole(monkeypatch: pytest.
 def test_a_piece_that_was_slow_once_is_tried_again() -> None:
     costs = CostModel()
     costs.set((1, 1e-5), (100, 1e-4))
-    costs.piece_row_s = 1.0
+    costs.chunk_row_s = 1.0
     limit = Limit(1.0, 8, 4, 1.0, n_rows=8, began_s=1e-6, ended_s=2e-6)
     for _ in range(1000):
         costs.learn(8, limit, 0.0, 3e-6, False)
-    assert costs.piece_row_s < 1e-6
+    assert costs.chunk_row_s < 1e-6
 
 
 def test_in_a_forked_process_garbage_is_collected_again() -> None:

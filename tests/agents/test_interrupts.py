@@ -191,7 +191,7 @@ def test_a_frame_that_is_interrupted_loses_nobody_whom_its_batch_had_no_time_for
             assert not frame.errors
             assert set(queue.wait_queue.enqueued_frame) == set(queue.wait_queue.queue.generations) == set(runtime.waiting("a"))
         assert not runtime.waiting("a")
-        assert not queue.under_way
+        assert not queue.in_flight
         # Twice, where the interrupt came between a decision and its result.
         assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
         if done:
@@ -228,7 +228,7 @@ def test_a_push_that_is_interrupted_loses_nobody_whom_the_last_batch_had_no_time
         assert set(frame["a"]) - {11} == set(range(n_run, 10))
         assert set(summed(runtime.policies["a"], list(range(10)))) == {1.0}
         queue = runtime._queues["a"]
-        assert not queue.under_way
+        assert not queue.in_flight
         assert queue.wait_queue.queue.pad.pin_count == 0
         if done:
             assert at > 30
@@ -285,7 +285,7 @@ def test_a_part_of_a_line_that_is_interrupted_stops_nobody(model: Model, budget_
         assert frame["a"].skipped == runtime.waiting("a") == ()
         assert set(summed(runtime.policies["a"], [*range(10), 11])) <= {1.0, 2.0}
         queue = runtime._queues["a"]
-        assert (queue.under_way, queue.wait_queue.queue.pad.pin_count) == ([], 0)
+        assert (queue.in_flight, queue.wait_queue.queue.pad.pin_count) == ([], 0)
 
 
 def test_a_batch_with_a_limit_that_fails_and_is_interrupted_loses_nobody(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

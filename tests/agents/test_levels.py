@@ -285,7 +285,7 @@ def test_the_margin_keeps_late_frames_rare() -> None:
     pace, random, late = SlowdownEstimate(), np.random.default_rng(1), 0
     for number in range(30_000):
         elapsed_s = 1e-3 - pace.margin_s + (random.exponential(100e-6) if random.random() < 0.3 else 0.0)
-        pace.judge(elapsed_s, 1e-3)
+        pace.update_margin(elapsed_s, 1e-3)
         late += number >= 10_000 and elapsed_s > 1.1e-3
     assert 0.003 < late / 20_000 < 0.01
     assert 0.0 < pace.margin_s < 300e-6
@@ -293,34 +293,34 @@ def test_the_margin_keeps_late_frames_rare() -> None:
 
 def test_the_first_margin_is_small_whatever_the_first_budget() -> None:
     pace = SlowdownEstimate()
-    pace.judge(0.1, 1.0)  # over early: says nothing
+    pace.update_margin(0.1, 1.0)  # over early: says nothing
     before = pace.margin_s
-    pace.judge(0.9e-3, 1e-3)
+    pace.update_margin(0.9e-3, 1e-3)
     assert before < pace.margin_s < 200e-6
     long = SlowdownEstimate()
-    long.judge(0.9, 1.0)
+    long.update_margin(0.9, 1.0)
     assert long.margin_s < 200e-6
     short = SlowdownEstimate()
-    short.judge(90e-6, 100e-6)
+    short.update_margin(90e-6, 100e-6)
     assert short.margin_s < 30e-6
 
 
 def test_frames_that_were_never_late_or_never_full_need_no_margin() -> None:
     pace = SlowdownEstimate()
-    pace.judge(1.2e-3, 1e-3)
+    pace.update_margin(1.2e-3, 1e-3)
     assert pace.margin_s > 0
     kept_s = pace.margin_s
-    pace.judge(0.1e-3, 1e-3)  # there was little to do
+    pace.update_margin(0.1e-3, 1e-3)  # there was little to do
     assert pace.margin_s == kept_s
     for _ in range(3000):
-        pace.judge(1e-3, 1e-3)
+        pace.update_margin(1e-3, 1e-3)
     assert pace.margin_s == 0
 
 
 def test_a_machine_that_is_always_late_does_not_stop_all_decisions() -> None:
     pace = SlowdownEstimate()
     for _ in range(1000):
-        pace.judge(5e-3, 1e-3)
+        pace.update_margin(5e-3, 1e-3)
     assert pace.within(1e-3, 1e-3) > 0.6e-3
 
 
@@ -328,14 +328,14 @@ def test_a_margin_of_large_budgets_leaves_small_ones_room() -> None:
     runtime = make(8)
     queue = runtime._queues["a"]
     queue.costs.set((1, 2e-6), (8, 9e-6))
-    queue.costs.pace.judge(20.0, 10.0)  # one late frame of ten seconds
-    before = queue.costs.line_s(8)
+    queue.costs.pace.update_margin(20.0, 10.0)  # one late frame of ten seconds
+    before = queue.costs.fitted_s(8)
     decided = 0
     for _ in range(200):
         push(runtime, range(8))
         decided += runtime.run(budget_s=5e-3).n_rows
     assert decided > 800
-    assert queue.costs.line_s(8) > 0.1 * before
+    assert queue.costs.fitted_s(8) > 0.1 * before
 
 
 def test_a_budget_too_small_for_anything_still_decides_for_everybody_in_the_end() -> None:
@@ -358,7 +358,7 @@ def test_rows_within_a_time_are_those_whose_line_fits() -> None:
     assert costs.rows_within(10.9e-6) == 0
     for seconds in (20e-6, 55e-6, 1e-3):
         n = costs.rows_within(seconds)
-        assert costs.line_s(n) <= seconds < costs.line_s(n + 1)
+        assert costs.fitted_s(n) <= seconds < costs.fitted_s(n + 1)
 
 
 @pytest.mark.parametrize("again", ["push", "push_batch", "run"])

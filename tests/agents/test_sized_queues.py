@@ -490,7 +490,7 @@ def test_costs_of_a_new_size_begin_as_those_of_a_near_one(runtime: Runtime) -> N
     queue = queue_of(runtime)
     queue._costs_of(sized(10)).set((1, 3e-3), (2, 5e-3))
     near, far = queue._costs_of(sized(15)), queue._costs_of(sized(100))
-    assert near.line_s(10) == pytest.approx(1e-3 + 10 * 1.5 * 2e-3)
+    assert near.fitted_s(10) == pytest.approx(1e-3 + 10 * 1.5 * 2e-3)
     assert not far.measured
     runtime.policies["crowd"].replace(Model.load(crowd()))
     assert queue._costs_of(sized(10)).version == 2
@@ -511,7 +511,7 @@ def test_agents_too_slow_for_the_budget_keep_no_others_from_deciding(runtime: Ru
         frame = runtime.run(budget_s=0.5)
         assert set(frame["crowd"]) == {1, 3, "four", 5}
         assert frame.skipped["crowd"] == (2,)
-    assert queue._costs_of(sized(7)).line_s(1) < 1e3  # so that its turn comes
+    assert queue._costs_of(sized(7)).fitted_s(1) < 1e3  # so that its turn comes
     assert runtime.waiting("crowd") == (2,)
     assert set(runtime.run()["crowd"]) == {2}
 

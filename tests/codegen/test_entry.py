@@ -125,3 +125,15 @@ def test_a_callable_outlives_what_this_module_knows_of_it() -> None:
         "print(words.__name__, objects.__name__)\n")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["resolve", "run"]
+
+
+@pytest.mark.parametrize("reference", [RESOLVE, "cervello.native.kernels.runtime.control:run"])
+def test_what_numba_calls_a_type_error_does_not_matter(reference: str) -> None:
+    """numba gives LLVM's symbol PyExc_TypeError the address of the class; in CPython it is that of a pointer to the class."""
+    kind = "fastcall_ints" if reference == RESOLVE else "fastcall_objects"
+    arguments = "" if reference == RESOLVE else ", 0"
+    script = ("import llvmlite.binding as llvm\nfrom cervello.codegen import entry\nentry._shim_address(3)\n"
+              "llvm.add_symbol('PyExc_TypeError', id(TypeError))\n"
+              f"try:\n    entry.{kind}({reference!r}{arguments})()\nexcept TypeError as error:\n    print(error)\n")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "wrong number of arguments"

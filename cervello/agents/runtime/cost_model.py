@@ -65,14 +65,14 @@ class SlowdownEstimate:
       margin_s: seconds by which a frame is planned to end early if its last batch cannot stop; a part of it applies otherwise.
       first_s, later_s: from the choice of a batch until it runs, for the first of a frame and for the others. The work is the same for
         every policy; the interpreter's code and data are not in cache when a frame begins.
-      judged: whether there has been a full frame.
+      had_full_frame: whether there has been a full frame.
     """
 
     factor: float = 1.0
     margin_s: float = 10e-6
     first_s: float = 0.0
     later_s: float = 0.0
-    judged: bool = False
+    had_full_frame: bool = False
 
     def observe_begin(self, seconds: float, opens: bool) -> None:
         """Learns from one batch the time between its choice and its run."""
@@ -98,10 +98,10 @@ class SlowdownEstimate:
         """Seconds kept back from a batch that can stop."""
         return _GUARD * min(self.margin_s, _TOP_MARGIN * budget_s)
 
-    def judge(self, elapsed_s: float, budget_s: float) -> None:
+    def update_margin(self, elapsed_s: float, budget_s: float) -> None:
         """Updates the margin after a frame. A frame that ended early for lack of work is ignored."""
-        if not self.judged and elapsed_s > 0.5 * budget_s:
-            self.judged, self.margin_s = True, max(self.margin_s, min(_FIRST_MARGIN_S, _FIRST_MARGIN * budget_s))
+        if not self.had_full_frame and elapsed_s > 0.5 * budget_s:
+            self.had_full_frame, self.margin_s = True, max(self.margin_s, min(_FIRST_MARGIN_S, _FIRST_MARGIN * budget_s))
         if elapsed_s > _LATE * budget_s:
             self.margin_s = min(self.margin_s + _STEP * budget_s, _TOP_MARGIN * budget_s)
         elif elapsed_s > 0.5 * budget_s:
@@ -128,12 +128,23 @@ class CostModel:
     Attributes:
       fixed_s, per_row_s: the fit; 0 before the first measurement.
       measured: batches so far.
-      piece_row_s: seconds of a row in a small chunk at a batch's end; 0 before the first chunk.
+      chunk_row_s: seconds of a row in a small chunk at a batch's end; 0 before the first chunk.
       after_s: seconds from the end of a batch's last row until its results are in the frame.
     """
 
-    __slots__ = ("_doubted", "_relaxed", "_sums", "_trusted", "after_s", "fixed_s", "measured", "pace", "per_row_s", "piece_row_s",
-                 "version")
+    __slots__ = (
+        "_doubted",
+        "_relaxed",
+        "_sums",
+        "_trusted",
+        "after_s",
+        "chunk_row_s",
+        "fixed_s",
+        "measured",
+        "pace",
+        "per_row_s",
+        "version",
+    )
 
     def __init__(self, pace: SlowdownEstimate | None = None, version: int = 1):
         self.pace, self.version = SlowdownEstimate() if pace is None else pace, version
@@ -141,23 +152,23 @@ class CostModel:
         self._doubted: tuple[float, float, int, float] | None = None
         self._trusted = False  # whether the fit was doubted before, and confirmed
         self._relaxed = False  # whether the fit was lowered below its measurements
-        self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
+        self.fixed_s = self.per_row_s = self.chunk_row_s = self.after_s = 0.0
         self.measured = 0
         self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)  # of w, w n, w n², w t, w n t
 
     def expected_s(self, n_rows: int) -> float:
         """Expected seconds of n rows."""
-        return self.line_s(n_rows) * self.pace.factor
+        return self.fitted_s(n_rows) * self.pace.factor
 
-    def line_s(self, n_rows: int) -> float:
+    def fitted_s(self, n_rows: int) -> float:
         """Fitted seconds of n rows; 0 before the first measurement. Compared with `SlowdownEstimate.within`, since frames ask it often."""
         return self.fixed_s + self.per_row_s * n_rows
 
-    def rows_within(self, line_s: float) -> int:
+    def rows_within(self, fitted_s: float) -> int:
         """The most rows within so many fitted seconds; 1 before the first measurement, since one row has to be tried."""
         if not self.measured:
             return 1
-        left_s = line_s - self.fixed_s
+        left_s = fitted_s - self.fixed_s
         if left_s < self.per_row_s:
             return 0
         return int(min(left_s / self.per_row_s, _ANY)) if self.per_row_s > 0 else _ANY
@@ -173,16 +184,16 @@ class CostModel:
         row_s = self.per_row_s * self.pace.factor
         # Not from the seconds of rows in chunks: small chunks are slow, and would make the next ones smaller.
         piece = _size(min(_MOST_PIECE, max(1, int(_PIECE_SHARE * budget_s / row_s))))
-        row_s = max(row_s, self.piece_row_s)
+        row_s = max(row_s, self.chunk_row_s)
         return Limit(deadline - self.after_s - self.pace.guard_s(budget_s), _size(min(n_fits or piece, n_waiting)), piece, row_s)
 
-    def last_fits(self, line_s: float) -> bool:
+    def last_fits(self, fitted_s: float) -> bool:
         """Whether a partial batch is worth running at the end of a frame: its rows cost at least a share of the batch's fixed cost.
 
         Args:
-          line_s: see `SlowdownEstimate.last`.
+          fitted_s: see `SlowdownEstimate.last`.
         """
-        return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= line_s
+        return self.fixed_s + max(self.per_row_s, _LEAST_WORTH * self.fixed_s) <= fitted_s
 
     def learn(self, n_rows: int, limit: Limit | None, picked_s: float, ended_s: float, opens: bool, gross_s: float = math.inf) -> None:
         """Learns from a batch that has run.
@@ -204,9 +215,9 @@ class CostModel:
         self.observe(limit.guaranteed_rows, seconds - limit.chunks_s)
         if limit.n_rows > limit.guaranteed_rows:
             self.observe(limit.n_rows, seconds)
-            self.piece_row_s = _blended(self.piece_row_s, limit.chunks_s / (limit.n_rows - limit.guaranteed_rows))
+            self.chunk_row_s = _blended(self.chunk_row_s, limit.chunks_s / (limit.n_rows - limit.guaranteed_rows))
         elif limit.chunk:
-            self.piece_row_s *= _KEEP  # decays, since chunks that never run are never measured again
+            self.chunk_row_s *= _KEEP  # decays, since chunks that never run are never measured again
         self.after_s = _blended(self.after_s, min(ended_s - limit.ended_s, _MOST_BESIDE_S))
 
     def pays(self, n_rows: int) -> bool:
@@ -250,7 +261,7 @@ class CostModel:
         doubted = self.fixed_s, self.per_row_s, n_rows, seconds / self.pace.factor
         known = self._relaxed  # a policy known to be slow was tried anyway; this is its cost
         self._trusted = self._trusted and self.measured < _SOON
-        self.fixed_s = self.per_row_s = self.piece_row_s = self.after_s = 0.0
+        self.fixed_s = self.per_row_s = self.chunk_row_s = self.after_s = 0.0
         self.measured, self._sums = 0, (0.0, 0.0, 0.0, 0.0, 0.0)
         if known:
             self._start(n_rows, doubted[3])

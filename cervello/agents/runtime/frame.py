@@ -207,24 +207,24 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
     while left and order:
         some = False
         seconds = deadline - now
-        line_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
+        fitted_s = pace.within(max(seconds - pace.first_s, _FIRST_SHARE * budget_s) if first else seconds - pace.later_s, budget_s)
         last_s = pace.last(seconds, budget_s)
         for queue in order:
             costs = queue.costs
             if not first:
                 if seconds < _LEAST_S:
                     return
-                if costs.fixed_s > line_s if whole else costs.fixed_s > last_s:
+                if costs.fixed_s > fitted_s if whole else costs.fixed_s > last_s:
                     continue
             n_waiting = min(queue.wait_queue.eligible(frame), left)
-            if not first and not (costs.line_s(n_waiting) <= line_s if whole else costs.last_fits(last_s)):
+            if not first and not (costs.fitted_s(n_waiting) <= fitted_s if whole else costs.last_fits(last_s)):
                 continue
             if queue.policy.membership_version != queue.seen:
                 queue.prune_stale()
                 n_waiting = min(queue.wait_queue.eligible(frame), left)
-            if not n_waiting or queue.under_way:
+            if not n_waiting or queue.in_flight:
                 continue  # they have ended meanwhile, or some of them are in flight
-            n_rows = _rows(costs, n_waiting, line_s, first, whole)
+            n_rows = _rows(costs, n_waiting, fitted_s, first, whole)
             if not costs.measured and not first and seconds < _TRIAL_SHARE * budget_s:
                 n_rows = 0
             limit = None
@@ -236,7 +236,7 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
             first, opens = False, first
             if not n_rows:
                 if opens:
-                    queue.postpone(line_s, frame)
+                    queue.postpone(fitted_s, frame)
                 continue
             some = True
             in_flight = queue.take(n_rows, frame, limit)
@@ -249,22 +249,22 @@ def timed(ready_queue: ReadyQueue[PolicyQueue], frame: int, rows: int | None, de
                 queue.finalize()  # it used the general path and ran only the guaranteed rows; there may be time for more
             now = time.perf_counter()
             seconds = deadline - now
-            line_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
+            fitted_s, last_s = pace.within(seconds - pace.later_s, budget_s), pace.last(seconds, budget_s)
         if not some and not whole:
             return
         whole = False
         order = [queue for queue in order if ready_queue.waits(queue, frame) and queue.costs.fixed_s <= last_s]
 
 
-def _rows(costs: CostModel, n_waiting: int, line_s: float, first: bool, whole: bool) -> int:
+def _rows(costs: CostModel, n_waiting: int, fitted_s: float, first: bool, whole: bool) -> int:
     """Number of rows of a policy that run; 0 for none.
 
     Args:
-      line_s: fitted seconds that are available.
+      fitted_s: fitted seconds that are available.
       first: first batch of the frame, which takes what fits.
       whole: all rows run or none.
     """
-    n_fits = costs.rows_within(line_s)
+    n_fits = costs.rows_within(fitted_s)
     if n_fits >= n_waiting:
         return n_waiting
     if first:

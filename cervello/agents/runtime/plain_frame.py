@@ -15,7 +15,7 @@ from cervello.agents.membership.table import ChangedError
 from cervello.agents.runtime.frame import Frame
 from cervello.agents.runtime.policy_queue import PolicyQueue
 from cervello.agents.runtime.ready_queue import ReadyQueue
-from cervello.agents.runtime.workers import Loop
+from cervello.agents.runtime.workers import Workers
 from cervello.batcher.rows import owned
 from cervello.spec import AgentId, Array
 
@@ -46,13 +46,13 @@ def waiting_queues(ready_queue: ReadyQueue[PolicyQueue], queues: Collection[Poli
     return found
 
 
-def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractContextManager[object], loop: Loop) -> None:
+def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractContextManager[object], workers: Workers) -> None:
     """Runs batches and adds their results to the frame.
 
     Args:
       batches: as `PolicyQueue.read` returned them for this frame.
       lock: of the queues; released while a policy runs.
-      loop: runs batches that were detached because agents have begun or ended.
+      workers: runs batches that were detached because agents have begun or ended.
     """
     for queue, ids, columns, version in batches:
         try:
@@ -60,7 +60,7 @@ def decide_in_place(frame: Frame, batches: Sequence[Waiting], lock: AbstractCont
         except ChangedError:
             with lock:
                 apart = queue.set_apart()
-            loop.fill(frame, iter([(queue, apart)]), None, 0.0)
+            workers.run(frame, iter([(queue, apart)]), None, 0.0)
             continue
         except Exception as error:
             with lock:

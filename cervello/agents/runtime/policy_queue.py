@@ -76,7 +76,7 @@ class PolicyQueue(WaitingAgents):
             spare = self._spare.pop(0) if self._spare else WaitQueue(self.policy.all_inputs, self.policy.make_reader)
             in_flight = InFlightBatch(ids, columns, queue.generations, wait_queue.enqueued_frame, flags, self.seen, wait_queue, None, limit)
             # No call from here on, so no interrupt: the batch is either queued or in flight.
-            self.under_way, self._wait_queue = [*self.under_way, in_flight], spare
+            self.in_flight, self._wait_queue = [*self.in_flight, in_flight], spare
             ready_queue.dirty[self] = ready_queue.changed[self] = None
             if self in ready_queue.ready:
                 del ready_queue.ready[self]
@@ -88,13 +88,13 @@ class PolicyQueue(WaitingAgents):
                               queue.pad)
         queue.pad.pin_count += 1
         ready_queue.dirty[self] = None
-        self.under_way = [*self.under_way, in_flight]  # before they are dequeued: an interrupt loses no agent
+        self.in_flight = [*self.in_flight, in_flight]  # before they are dequeued: an interrupt loses no agent
         wait_queue.drop(n_rows)
         self._tell()
         return in_flight
 
-    def postpone(self, line_s: float, frame: int) -> None:
-        """Not one row of the first agents fits into `line_s`, that of a whole frame; others of the policy may fit, see `SizedQueue`."""
+    def postpone(self, fitted_s: float, frame: int) -> None:
+        """Not one row of the first agents fits into `fitted_s`, that of a whole frame; others of the policy may fit, see `SizedQueue`."""
 
     def read(self, frame: int) -> tuple[PolicyQueue, tuple[AgentId, ...], Mapping[str, Array], int]:
         """All waiting agents, with their observations in place, for `plain_frame`; later pushes are for another frame."""
@@ -115,7 +115,7 @@ class PolicyQueue(WaitingAgents):
                 raise
             self._ready_queue.open.pop(self, None)  # last: until then an interrupted frame finds the agents by it
             return in_flight
-        return self.under_way[-1]
+        return self.in_flight[-1]
 
     def decided_in_place(self, ids: tuple[AgentId, ...], columns: Actions, frame: int) -> None:
         """Removes a batch that was read in place and has run; agents pushed meanwhile stay queued."""
@@ -123,7 +123,7 @@ class PolicyQueue(WaitingAgents):
             self.read_in_place = False
             self._wait_queue.clear()
         else:
-            self.decided(self.under_way[-1], ids, columns, frame)
+            self.decided(self.in_flight[-1], ids, columns, frame)
 
     def decide(self, in_flight: InFlightBatch) -> tuple[tuple[AgentId, ...], Actions]:
         """Runs a batch; returns ids and columns by output. Agents that have ended or restarted meanwhile are left out."""
@@ -167,14 +167,14 @@ class PolicyQueue(WaitingAgents):
 
     def _end(self, in_flight: InFlightBatch, n_run: int) -> None:
         """Removes a batch from those in flight; it is not finalized yet."""
-        left = [other for other in self.under_way if other is not in_flight]
-        if len(left) == len(self.under_way):
+        left = [other for other in self.in_flight if other is not in_flight]
+        if len(left) == len(self.in_flight):
             return  # it was requeued after an interrupt
         has_remainder = n_run < len(in_flight.ids)
         if has_remainder and self.policy.membership_version != in_flight.membership_version:
             self._leave_out_later(in_flight, n_run)
         # No call from here on.
-        in_flight.n_run, in_flight.has_remainder, self.under_way, self._ended = n_run, has_remainder, left, [*self._ended, in_flight]
+        in_flight.n_run, in_flight.has_remainder, self.in_flight, self._ended = n_run, has_remainder, left, [*self._ended, in_flight]
 
     def _leave_out_later(self, in_flight: InFlightBatch, n_run: int) -> None:
         """Marks that some agents to be requeued have ended or restarted meanwhile."""
@@ -264,11 +264,11 @@ class PolicyQueue(WaitingAgents):
 
     def _give_back(self, in_flight: InFlightBatch) -> None:
         """Releases the batch's memory, once: after an interrupt, a batch that was requeued may also end."""
-        left = [other for other in self.under_way if other is not in_flight]
+        left = [other for other in self.in_flight if other is not in_flight]
         ended = [other for other in self._ended if other is not in_flight]
-        if len(left) + len(ended) == len(self.under_way) + len(self._ended):
+        if len(left) + len(ended) == len(self.in_flight) + len(self._ended):
             return
-        self.under_way, self._ended = left, ended
+        self.in_flight, self._ended = left, ended
         if in_flight.pad is not None:
             in_flight.pad.pin_count -= 1
         if in_flight.wait_queue is not None:

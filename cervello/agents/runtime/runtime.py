@@ -25,7 +25,7 @@ from cervello.agents.runtime.agents import RuntimeAgents
 from cervello.agents.runtime.frame import Frame, Picked, counted, timed
 from cervello.agents.runtime.plain_frame import decide_in_place, waiting_queues
 from cervello.agents.runtime.policy_queue import PolicyQueue
-from cervello.agents.runtime.workers import Loop
+from cervello.agents.runtime.workers import Workers
 from cervello.errors import ConfigurationError, InputError
 from cervello.native.execution.counts import thread_count
 from cervello.spec import AgentId, Array
@@ -78,7 +78,7 @@ class Runtime(RuntimeAgents):
         self._recover()
         self._collect()
         self._submitting: ThreadPoolExecutor | None = None
-        self._loop = Loop(self._lock, self.threads)
+        self._workers = Workers(self._lock, self.threads)
 
     # Observations -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Runtime(RuntimeAgents):
             if self._collects:  # garbage collection may wait, a short budget may not
                 gc.disable()
             deadline = None if frame.budget_s is None else start + frame.budget_s - self._closing_s
-            self._loop.fill(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
+            self._workers.run(frame, self._picks(frame, rows, deadline), deadline, self._expected_s())
         finally:
             try:
                 self._close(frame)
@@ -203,7 +203,7 @@ class Runtime(RuntimeAgents):
             self.frame += 1  # later pushes are for the next frame
             batches = [queue.read(frame.number) for queue in queues]
         try:
-            decide_in_place(frame, batches, lock, self._loop)
+            decide_in_place(frame, batches, lock, self._workers)
         except BaseException:
             self._close(frame)
             raise
@@ -250,7 +250,7 @@ class Runtime(RuntimeAgents):
     def _finish(self, future: Future[Frame], frame: Frame, picks: Iterator[Picked], deadline: float | None, start: float) -> None:
         try:
             try:
-                self._loop.fill(frame, picks, deadline, self._expected_s())
+                self._workers.run(frame, picks, deadline, self._expected_s())
             finally:
                 self._close(frame)
         except BaseException as error:
@@ -262,7 +262,7 @@ class Runtime(RuntimeAgents):
     def _judge(self, frame: Frame, start: float) -> None:
         frame.elapsed_s = time.perf_counter() - start
         if frame.budget_s is not None:
-            self._ready_queue.pace.judge(frame.elapsed_s, frame.budget_s)
+            self._ready_queue.pace.update_margin(frame.elapsed_s, frame.budget_s)
 
     def _open(self, budget_s: float | None, rows: int | None, flight: Flight) -> Frame:
         if budget_s is not None and not _above_zero(budget_s):
@@ -281,7 +281,7 @@ class Runtime(RuntimeAgents):
 
     def _opened(self, budget_s: float | None, flight: Flight) -> Frame:
         if self._flight is not None:
-            if _flies(self._flight):
+            if _is_in_flight(self._flight):
                 raise ConfigurationError("runtime: expected one frame at a time, got a second while one is under way; wait for its future")
             self._recover()  # an interrupt came before the frame could be closed
         if len(self._ready_queue.members) != len(self._queues):
@@ -298,8 +298,8 @@ class Runtime(RuntimeAgents):
         for queue in self._ready_queue.open:
             queue.read_in_place = False
         for queue in list(self._ready_queue.dirty):
-            if queue.under_way:
-                for in_flight in queue.under_way[::-1]:
+            if queue.in_flight:
+                for in_flight in queue.in_flight[::-1]:
                     queue.requeue(in_flight, None)
 
     def _picks(self, frame: Frame, rows: int | None, deadline: float | None) -> Iterator[Picked]:
@@ -394,7 +394,7 @@ class Runtime(RuntimeAgents):
         standing[0].result()
 
     def _check_idle(self, what: str) -> None:
-        if self._flight is not None and _flies(self._flight):
+        if self._flight is not None and _is_in_flight(self._flight):
             raise ConfigurationError(f"runtime, {what}: expected no frame under way, got one; wait for its future")
 
     def close(self) -> None:
@@ -402,7 +402,7 @@ class Runtime(RuntimeAgents):
         pool, self._submitting = self._submitting, None
         if pool is not None:
             pool.shutdown()
-        self._loop.close()
+        self._workers.close()
 
     def __enter__(self) -> Runtime:
         return self
@@ -411,7 +411,7 @@ class Runtime(RuntimeAgents):
         self.close()
 
 
-def _flies(flight: Flight) -> bool:
+def _is_in_flight(flight: Flight) -> bool:
     """Whether a frame is still in flight: its future is not done, or its call is on the stack of some thread."""
     if isinstance(flight, Future):
         return not flight.done()

@@ -80,20 +80,20 @@ class SizedQueue(PolicyQueue):
         self.sort_by_urgency(0, frame)
         return found
 
-    def postpone(self, line_s: float, frame: int) -> None:
+    def postpone(self, fitted_s: float, frame: int) -> None:
         """Moves agents of sizes of which not one row fits behind the others for the rest of a frame."""
-        self._too_slow = frame, line_s
+        self._too_slow = frame, fitted_s
         self._ready_queue.needs_sort[self] = None
         self.sort_by_urgency(0, frame)
 
     def sort_by_urgency(self, n_rows: int, frame: int) -> None:
         """As `PolicyQueue.sort_by_urgency`; agents postponed in this frame come last."""
         super().sort_by_urgency(n_rows, frame)
-        too_slow, line_s = self._too_slow
+        too_slow, fitted_s = self._too_slow
         if too_slow != frame:
             return
         queue, n_eligible = self.wait_queue.queue, self.wait_queue.eligible(frame)
-        slow = np.array([self._costs_of(sizes).line_s(1) > line_s for sizes in self._sizes(queue.rows(n_eligible))], np.bool_)
+        slow = np.array([self._costs_of(sizes).fitted_s(1) > fitted_s for sizes in self._sizes(queue.rows(n_eligible))], np.bool_)
         if not slow[int(np.count_nonzero(~slow)):].all():
             self.wait_queue.arrange(np.concatenate([np.flatnonzero(~slow), np.flatnonzero(slow), np.arange(n_eligible, len(queue))]))
             self._ready_queue.needs_sort[self] = None

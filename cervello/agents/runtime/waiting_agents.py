@@ -29,7 +29,7 @@ class WaitingAgents:
 
     Attributes:
       levels: levels of detail.
-      under_way: batches in flight: dequeued, and neither decided nor requeued.
+      in_flight: batches in flight: dequeued, and neither decided nor requeued.
       read_in_place: whether a frame reads the queued observations in place.
       leaving: agents that the runtime itself is about to end or restart.
       last_frame: the frame it last ran in; breaks ties of urgency.
@@ -47,7 +47,7 @@ class WaitingAgents:
         self.number = 0
         self.levels = Levels()
         self.deterministic: set[AgentId] = set()
-        self.under_way: list[InFlightBatch] = []
+        self.in_flight: list[InFlightBatch] = []
         self.read_in_place = False
         self.leaving: set[AgentId] = set()
         self.last_frame = -1
@@ -92,7 +92,7 @@ class WaitingAgents:
         """Updates the ready queue: agents may have begun or ceased to wait."""
         wait_queue, ready_queue = self._wait_queue, self._ready_queue
         ready_queue.changed[self] = None
-        if wait_queue.queue.generations and not self.under_way:
+        if wait_queue.queue.generations and not self.in_flight:
             ready_queue.ready[self] = wait_queue.head_enqueued_frame, self.last_frame, self.number
         elif self in ready_queue.ready:
             del ready_queue.ready[self]
@@ -100,7 +100,7 @@ class WaitingAgents:
 
     def _at_rest(self) -> None:
         """Marks a change as complete."""
-        if not self.under_way and not self._ended and self in self._ready_queue.dirty:
+        if not self.in_flight and not self._ended and self in self._ready_queue.dirty:
             del self._ready_queue.dirty[self]
 
     # Queue --------------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class WaitingAgents:
     def accept_others(self) -> None:
         """Opens the fast push, which only copies a row, if no agent needs special treatment and all waiting agents are known."""
         ready_queue, levels, wait_queue = self._ready_queue, self.levels, self._wait_queue
-        if levels.of or levels.not_due or self.deterministic or self.under_way or self._ended:
+        if levels.of or levels.not_due or self.deterministic or self.in_flight or self._ended:
             return
         if not wait_queue.queue.generations:
             ready_queue.open[self] = None

@@ -13,7 +13,7 @@ from cervello.agents.runtime.frame import Frame, Picked
 _WORTH_HELP_S = 1e-3  # minimum work for a second thread: waking one through Python takes a tenth of that
 
 
-class Loop:
+class Workers:
     """Runs the chosen batches. Mutable; one frame at a time.
 
     Args:
@@ -25,7 +25,7 @@ class Loop:
         self._lock, self._threads = lock, threads
         self._helping: ThreadPoolExecutor | None = None
 
-    def fill(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
+    def run(self, frame: Frame, picks: Iterator[Picked], deadline: float | None, expected_s: float) -> None:
         """Runs all `picks` of the `frame`. The caller requeues batches that an interrupt has left in flight.
 
         Args:
