@@ -163,7 +163,7 @@ class FastPath:
             return None
         if n_rows > self._placed:
             self._placed = -1
-            self._run.place(n_rows)
+            self._run.allocate_hidden(n_rows)
             self._placed = n_rows
         if len(self._every) < n_rows:
             self._every = np.ones(n_rows, np.bool_)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cervello.codegen import entry
 from cervello.native.execution.c_api import api, array_empty
-from cervello.native.kernels import row_words as words
+from cervello.native.kernels.row_words import COPY_ROWS
 
 Array = np.ndarray[Any, Any]
 _COPY = "cervello.native.kernels.observations:copy_rows"
@@ -34,7 +34,6 @@ def _copier() -> Callable[..., int] | None:
     """The compiled loop; None if numpy's C API is not found."""
     if not array_empty():
         return None
-    table = np.zeros(4, np.int64)
-    table[[words.EMPTY, words.INCREF, words.SET_ITEM, words.CLEAR]] = (
-        array_empty(), api("Py_IncRef"), api("PyList_SetItem"), api("PyErr_Clear"))
+    table = np.array(COPY_ROWS.filled(empty=array_empty(), incref=api("Py_IncRef"), set_item=api("PyList_SetItem"),
+                                      clear=api("PyErr_Clear")), np.int64)
     return entry.fastcall_objects(_COPY, table.ctypes.data, (table,))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import noinline
 from cervello.codegen.memory import call_block_2, word
-from cervello.codegen.records import reader
+from cervello.codegen.records import reader, view
 from cervello.native.kernels.gemm import many_rows
 from cervello.native.kernels.packing import pack
 from cervello.native.kernels.reduce_by_sixteen import softmax_rows
@@ -19,15 +19,15 @@ from cervello.native.kernels.reduce_short import softmax_rows as softmax_short
 from cervello.native.kernels.schemas import ATTEND, ATTEND_OP
 
 _ROWS = 48
-_OP_BYTES = ATTEND_OP.n_words * 8
-_words, _op = reader(ATTEND), reader(ATTEND_OP)
+_OP_BYTES = ATTEND_OP.n_bytes
+_words, _op = reader(ATTEND), view(ATTEND_OP)
 
 
 @noinline
 def _apply(w, ctx, scores, first, rows, n, h, i, j):
     """Runs the elementwise ops on rows of scores, in place."""
     for o in range(w.n_ops):
-        op = _op(w.more + o * _OP_BYTES, ctx)
+        op = _op(w.more + o * _OP_BYTES)
         block, on_left, mask_at = op.block, op.on_left, op.mask_at
         operand = word(ctx, word(w.first_at, 2 * o)) + word(w.first_at, 2 * o + 1)
         operand += h * op.by[0] + i * op.by[1] + j * op.by[2] + first * op.row

@@ -1,4 +1,4 @@
-"""Blocks of two and three operands. The first parameter is the broadcast mask: bit 0: a, bit 1: b, bit 2: c has stride 0.
+"""Blocks of two and three operands, each of which may be broadcast; see `parameters.BROADCAST`.
 
 A block never mixes elements, so results do not depend bitwise on where a row begins. Source: ONNX operator specification, opset 22.
 """
@@ -9,16 +9,19 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, read_u8, word, write_u8
+from cervello.codegen.memory import read_f32, read_u8, write_u8
+from cervello.codegen.records import view
 from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_first
+from cervello.native.kernels.parameters import BROADCAST
 
 _F = np.float32
+_Broadcast = view(BROADCAST)
 
 
 def _block(function):
     """A float32 block around a device function of two vectors."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         i = 0
         if broadcast_mask == 0:
             while i + 16 <= count:
@@ -49,7 +52,7 @@ def _block(function):
 def _test(function):
     """A block of two float32 operands and a bool result."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         i = 0
         while i < count:
             n = min(count - i, 16)
@@ -65,7 +68,7 @@ def _test(function):
 def _logic(function):
     """A block of two bool operands."""
     def block(target, a, b, count, parameters):
-        broadcast_mask = word(parameters, 0)
+        broadcast_mask = _Broadcast(parameters).mask
         for i in range(count):
             x = read_u8(a, 0 if broadcast_mask & 1 else i) != 0
             y = read_u8(b, 0 if broadcast_mask & 2 else i) != 0
@@ -173,7 +176,7 @@ and_, or_, xor = _logic(_and), _logic(_or), _logic(_xor)
 
 def where(target, condition, a, b, count, parameters):
     """float32 a where the bool condition holds, else b."""
-    broadcast_mask = word(parameters, 0)
+    broadcast_mask = _Broadcast(parameters).mask
     i = 0
     while i < count:
         n = min(count - i, 16)

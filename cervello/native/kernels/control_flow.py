@@ -7,12 +7,12 @@ the trip count. Scan positions are clamped to their sequence for any counter, be
 from __future__ import annotations
 
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_i64, read_u8, word, write_i64, write_u8
+from cervello.codegen.memory import read_i64, read_u8, write_i64, write_u8
 from cervello.codegen.records import reader
-from cervello.native.kernels.abi import CTX_ITERATIONS
 from cervello.native.kernels.abi import JUMP as GO_ON
 from cervello.native.kernels.copies import copy_strided
 from cervello.native.kernels.schemas import BRANCH, JUMP, LOOP_BEGIN, LOOP_NEXT, SCAN_READ, SCAN_WRITE
+from cervello.native.kernels.views import Context
 
 MOST_TURNS = 1_000_000  # over all loops of a run, so that an endless condition fails instead of hanging
 _jump, _branch, _loop_begin, _loop_next = reader(JUMP), reader(BRANCH), reader(LOOP_BEGIN), reader(LOOP_NEXT)
@@ -54,8 +54,8 @@ def loop_next(step, ctx):
     write_u8(w.going, 0, going)
     if turn >= read_i64(counter, 1) or going == 0:
         return 0
-    spent = word(ctx, CTX_ITERATIONS) + 1
-    write_i64(ctx, CTX_ITERATIONS, spent)
+    spent = Context(ctx).iterations + 1
+    Context(ctx).iterations = spent
     return GO_ON + w.to if spent < MOST_TURNS else 3
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, write_i32, write_i64, write_u8
-from cervello.codegen.records import reader
+from cervello.codegen.records import reader, view
 from cervello.native.kernels.schemas import COPY, COPY_DEEP, COPY_LOOP, FILL, GATHER
 
-_copy, _copy_deep, _loop, _fill, _gather = reader(COPY), reader(COPY_DEEP), reader(COPY_LOOP), reader(FILL), reader(GATHER)
-_LOOP_BYTES = COPY_LOOP.n_words * 8
+_copy, _copy_deep, _loop, _fill, _gather = reader(COPY), reader(COPY_DEEP), view(COPY_LOOP), reader(FILL), reader(GATHER)
+_LOOP_BYTES = COPY_LOOP.n_bytes
 
 
 @inline
@@ -59,11 +59,11 @@ def copy_deep(step, ctx):
     source, target = w.source, w.target
     times = 1
     for d in range(w.outer):
-        times *= _loop(w.more + d * _LOOP_BYTES, ctx).size
+        times *= _loop(w.more + d * _LOOP_BYTES).size
     for turn in range(times):
         rest, s, t = turn, source, target
         for d in range(w.outer):
-            loop = _loop(w.more + d * _LOOP_BYTES, ctx)
+            loop = _loop(w.more + d * _LOOP_BYTES)
             size = loop.size
             s += rest % size * loop.source_by
             t += rest % size * loop.target_by

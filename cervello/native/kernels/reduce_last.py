@@ -10,7 +10,8 @@ import numpy as np
 
 from cervello.codegen import functions as f
 from cervello.codegen.compiler import inline
-from cervello.codegen.memory import read_f32, word, word_f32, write_f32, write_i64
+from cervello.codegen.memory import read_f32, write_f32, write_i64
+from cervello.codegen.records import view
 from cervello.codegen.simd import (
     fabs,
     fma,
@@ -28,8 +29,10 @@ from cervello.codegen.simd import (
     store,
     store_first,
 )
+from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM, LAYER_NORM, RMS_NORM
 
 _F = np.float32
+LayerNorm, _RmsNorm, _ArgMax, _CumSum = view(LAYER_NORM), view(RMS_NORM), view(ARG_MAX), view(CUM_SUM)
 _INF = _F(np.inf)
 
 
@@ -315,17 +318,18 @@ def normalised(target, source, count, center, factor, scale, bias):
 
 
 def layer_norm(target, source, count, parameters):
-    """Words behind: address of scale, address of bias (0: none), then epsilon. Mean first, then the squares about it."""
+    """Mean first, then the squares about it."""
+    p = LayerNorm(parameters)
     center = splat(row_sum(source, count) / _F(count))
     variance = sum_lanes(squares_about(source, count, center)) / _F(count)
-    factor = splat(_F(1.0)) / sqrt(splat(variance + word_f32(parameters, 2)))
-    normalised(target, source, count, center, factor, word(parameters, 0), word(parameters, 1))
+    factor = splat(_F(1.0)) / sqrt(splat(variance + p.epsilon))
+    normalised(target, source, count, center, factor, p.scale, p.bias)
     return 0
 
 
 def rms_norm(target, source, count, parameters):
-    """Divides by the root of the mean square plus parameter 0."""
-    factor = splat(_F(1.0)) / sqrt(splat(_sum_of_squares(source, count) / _F(count) + word_f32(parameters, 0)))
+    """Divides by the root of the mean square plus epsilon."""
+    factor = splat(_F(1.0)) / sqrt(splat(_sum_of_squares(source, count) / _F(count) + _RmsNorm(parameters).epsilon))
     i = 0
     while i < count:
         store_first(target + i * 4, load_masked(source + i * 4, count - i) * factor, count - i)
@@ -334,8 +338,8 @@ def rms_norm(target, source, count, parameters):
 
 
 def arg_max(target, source, count, parameters):
-    """The first of equal maxima, or the last when parameter 0 is 1; NaN counts as the largest."""
-    last = word(parameters, 0)
+    """The first of equal maxima, or the last if `last` is 1; NaN counts as the largest."""
+    last = _ArgMax(parameters).last
     best, where = read_f32(source, 0), 0
     for i in range(1, count):
         x = read_f32(source, i)
@@ -347,7 +351,7 @@ def arg_max(target, source, count, parameters):
 
 
 def arg_min(target, source, count, parameters):
-    last = word(parameters, 0)
+    last = _ArgMax(parameters).last
     best, where = read_f32(source, 0), 0
     for i in range(1, count):
         x = read_f32(source, i)
@@ -359,8 +363,8 @@ def arg_min(target, source, count, parameters):
 
 
 def cum_sum(target, source, count, parameters):
-    """Parameters: exclusive, reverse. Adds in order."""
-    exclusive, reverse = word(parameters, 0), word(parameters, 1)
+    """Adds in order."""
+    exclusive, reverse = _CumSum(parameters).exclusive, _CumSum(parameters).reverse
     total = _F(0.0)
     for k in range(count):
         i = count - 1 - k if reverse else k

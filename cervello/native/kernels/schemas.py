@@ -1,10 +1,11 @@
-"""The words of every kernel that a step can name, family by family; `schema` says how to read them. Strides are bytes."""
+"""The words of every kernel that a step can name, family by family; `codegen.schema` says how to read them. Strides are bytes."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from cervello.native.kernels.schema import SCHEMAS, record, schema
+from cervello.codegen.schema import record
+from cervello.native.kernels.schema import SCHEMAS, schema
 
 __all__ = ["SCHEMAS"]
 

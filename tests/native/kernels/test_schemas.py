@@ -13,20 +13,21 @@ import pytest
 from cervello.codegen import records
 from cervello.codegen.bits import float_word
 from cervello.codegen.memory import read_i64, write_f64, write_i64
+from cervello.codegen.schema import Schema, record
 from cervello.errors import PlanError
 from cervello.native import kernels
-from cervello.native.kernels.schema import SCHEMAS, Schema, record, schema
+from cervello.native.kernels.schema import SCHEMAS, schema
 from cervello.native.kernels.schemas import MAP1
 from cervello.native.memory.extents.declaration import KERNELS
 
 _FIELDS = record("test fields", "rows:rows scale:float sizes:rows*3 last ...")
 _STEP = Schema("test step", ("a",), ("b",), (), _FIELDS.fields, True, 6)
-_of_fields, _of_step = records.reader(_FIELDS), records.reader(_STEP)
+_of_fields, _of_step = records.view(_FIELDS), records.reader(_STEP)
 
 
 @numba.njit
 def _read_fields(step, ctx):
-    w = _of_fields(step, ctx)
+    w = _of_fields(step)
     target = w.last
     write_i64(target, 0, w.rows)
     write_f64(target, 1, np.float64(w.scale))

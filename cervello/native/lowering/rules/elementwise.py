@@ -12,6 +12,7 @@ from cervello.codegen.bits import float_word
 from cervello.native.fallback.table import NUMPY
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
+from cervello.native.kernels.parameters import arrange
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
@@ -21,28 +22,34 @@ from cervello.native.shapes.rules.basic import RULES
 
 _K = "cervello.native.kernels."
 F32, I64, I32, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int32), np.dtype(bool)
-Parameters = Callable[[Lowering, Node], list[Any]]
+Parameters = Callable[[Lowering, Node], dict[str, Any]]  # by name
 Activation = tuple[str, list[Any]]  # a block and its parameters
 _LONG = 64  # float32 from which on an activation may follow each run; shorter ones waste lanes, so it waits for all of them
 
 
-def _none(lowering: Lowering, node: Node) -> list[Any]:
-    return []
+def _none(lowering: Lowering, node: Node) -> dict[str, Any]:
+    return {}
 
 
 def _attributes(**defaults: float) -> Parameters:
-    return lambda lowering, node: [float_word(node.attributes.get(name, default)) for name, default in defaults.items()]
+    return lambda lowering, node: {name: float_word(node.attributes.get(name, default)) for name, default in defaults.items()}
 
 
-def _clip(lowering: Lowering, node: Node) -> list[Any]:
-    words = []
-    for index, missing in ((1, np.finfo(F32).min), (2, np.finfo(F32).max)):  # as the specification has it
+def _bounds(lowering: Lowering, node: Node, low: Any, high: Any) -> dict[str, Any]:
+    """The bounds of a Clip; `low`, `high`: those that are missing."""
+    found = {}
+    for index, (side, missing) in enumerate((("low", low), ("high", high)), 1):
         name = node.inputs[index] if len(node.inputs) > index else ""
-        bound = lowering.constant(name) if name else np.float32(missing)
+        bound = lowering.constant(name) if name else np.asarray(missing)
         if bound is None:
             raise NoKernelError("bounds that are not constant")
-        words.append(float_word(float(np.asarray(bound).reshape(()))))
-    return words
+        found[side] = np.asarray(bound).reshape(())
+    return found
+
+
+def _clip(lowering: Lowering, node: Node) -> dict[str, Any]:
+    bounds = _bounds(lowering, node, np.finfo(F32).min, np.finfo(F32).max)  # as the specification has it
+    return {side: float_word(float(bound)) for side, bound in bounds.items()}
 
 
 UNARY: dict[str, tuple[str, Parameters]] = {
@@ -69,9 +76,12 @@ def activation(lowering: Lowering, node: Node) -> Activation | None:
     if found is None:
         return None
     try:
-        return found[0] if ":" in found[0] else f"{_K}unary:{found[0]}", found[1](lowering, node)
+        words = found[1](lowering, node)
     except NoKernelError:
         return None
+    if ":" in found[0]:  # a user's block takes its parameters in the order of their names
+        return found[0], list(words.values())
+    return f"{_K}unary:{found[0]}", arrange(f"{_K}unary:{found[0]}", **words)
 
 
 def joined_activation(lowering: Lowering, name: str) -> tuple[str, Activation | None]:
@@ -114,30 +124,20 @@ def _materialised(lowering: Lowering, source: Tensor, target: Tensor) -> Tensor:
     return fresh
 
 
-def _whole_bounds(lowering: Lowering, node: Node) -> list[Any]:
-    info = np.iinfo(lowering.dtype(node.inputs[0]))
-    words = []
-    for index, missing in ((1, info.min), (2, info.max)):
-        name = node.inputs[index] if len(node.inputs) > index else ""
-        bound = lowering.constant(name) if name else np.asarray(missing)
-        if bound is None:
-            raise NoKernelError("bounds that are not constant")
-        words.append(int(np.asarray(bound).reshape(())))
-    return words
-
-
 _WHOLE_UNARY = {"Neg": "neg", "Abs": "abs", "Sign": "sign", "Relu": "relu"}
 
 
 def _lower_unary(lowering: Lowering, node: Node) -> None:
     found = activation(lowering, node)
-    kind = {I64: "i64", I32: "i32"}.get(lowering.dtype(node.inputs[0]))
+    source_dtype = lowering.dtype(node.inputs[0])
+    kind = {I64: "i64", I32: "i32"}.get(source_dtype)
     if found is None and kind is not None and node.op in _WHOLE_UNARY:
         found = f"{_K}integers:{_WHOLE_UNARY[node.op]}_{kind}", []
     elif found is None and kind is not None and node.op == "Clip":
-        found = f"{_K}integers:clip_{kind}", _whole_bounds(lowering, node)
+        info, block = np.iinfo(source_dtype), f"{_K}integers:clip_{kind}"
+        found = block, arrange(block, **{side: int(bound) for side, bound in _bounds(lowering, node, info.min, info.max).items()})
     if found is None:
-        raise NoKernelError(f"no kernel for {lowering.dtype(node.inputs[0])} or for these operands")
+        raise NoKernelError(f"no kernel for {source_dtype} or for these operands")
     source = lowering.tensor(node.inputs[0])
     target = lowering.output(node.outputs[0], contiguous=False, over=source)
     emit_map(lowering, found[0], source, target, found[1])
@@ -177,9 +177,9 @@ def _strange(lowering: Lowering, node: Node) -> None:
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.dtype != F32:
         raise NoKernelError(f"no kernel for {source.dtype}")
-    counted = [] if node.op == "IsNaN" else [int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")]
-    block = "unary:is_nan" if node.op == "IsNaN" else "unary:is_inf"
-    emit_map(lowering, _K + block, source, lowering.output(name, contiguous=False), counted)
+    block = _K + ("unary:is_nan" if node.op == "IsNaN" else "unary:is_inf")
+    words = {} if node.op == "IsNaN" else {side: int(node.attributes.get(f"detect_{side}", 1)) for side in ("negative", "positive")}
+    emit_map(lowering, block, source, lowering.output(name, contiguous=False), arrange(block, **words))
 
 
 _KINDS = {"bool": "bool", "uint8": "u8", "int8": "i8", "int32": "i32", "int64": "i64", "float32": "f32", "float64": "f64",
@@ -218,12 +218,16 @@ BINARY = {
 }
 
 
-def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor, parameters: Sequence[int] = (),
-                act: Activation | None = None) -> None:
-    """target = block(a, b[, c]) with broadcasting; of two float32 operands: act(block(a, b)), in one pass where runs are long."""
+def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], target: Tensor,
+                act: Activation | None = None, **parameters: int) -> None:
+    """target = block(a, b[, c]) with broadcasting; of two float32 operands: act(block(a, b)), in one pass where runs are long.
+
+    Args:
+      parameters: of the block, but for the broadcast mask.
+    """
     if _gappy(target):
         fresh = lowering.scratch(target.shape, target.dtype)
-        emit_binary(lowering, block, operands, fresh, parameters, act)
+        emit_binary(lowering, block, operands, fresh, act, **parameters)
         lowering.copy(fresh, target)
         return
     operands = tuple(operands)
@@ -248,7 +252,7 @@ def emit_binary(lowering: Lowering, block: str, operands: tuple[Tensor, ...], ta
     if act is not None and not short:
         lowering.emit("maps:map2_then", operands, (target,), **words, mask=broadcast_mask, activation=Address(act[0]), more=act[1])
         return
-    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=[broadcast_mask, *parameters])
+    lowering.emit(f"maps:map{len(operands)}", operands, (target,), **words, more=arrange(_K + block, mask=broadcast_mask, **parameters))
     if act is not None:
         emit_map(lowering, act[0], target, target, act[1])
 
@@ -294,5 +298,8 @@ def _where(lowering: Lowering, node: Node) -> None:
     operands = tuple(lowering.tensor(i) for i in node.inputs)
     if operands[0].dtype != BOOL or operands[1].dtype != operands[2].dtype:
         raise NoKernelError(f"no kernel for {operands[1].dtype}")
-    block, parameters = ("binary:where", []) if operands[1].dtype == F32 else ("integers:where", [operands[1].itemsize])
-    emit_binary(lowering, block, operands, lowering.output(node.outputs[0], contiguous=False), parameters)
+    target = lowering.output(node.outputs[0], contiguous=False)
+    if operands[1].dtype == F32:
+        emit_binary(lowering, "binary:where", operands, target)
+    else:
+        emit_binary(lowering, "integers:where", operands, target, itemsize=operands[1].itemsize)

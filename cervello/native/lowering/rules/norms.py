@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from cervello.codegen.bits import float_word
@@ -48,8 +46,8 @@ def _by_groups(lowering: Lowering, node: Node) -> None:
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     rows = (source.shape[0], groups, count)
     view, result = (tensor.viewed(tensor.name, rows, dense_strides(rows, 4)) for tensor in (flat, target))
-    words: list[Any] = [Weight(np.ones(count, F32)), 0, float_word(node.attributes.get("epsilon", 1e-5))]
-    emit_rows(lowering, "reduce_last:layer_norm", view, result, count, words)
+    emit_rows(lowering, "reduce_last:layer_norm", view, result, count, scale=Weight(np.ones(count, F32)), bias=0,
+              epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
     per_group = node.op == "GroupNormalization" and lowering.shape(node.inputs[1]) == (groups,) and groups != channels
     split = (source.shape[0], groups, channels // groups, product(source.shape[2:])) if per_group else (
         source.shape[0], channels, product(source.shape[2:]))
@@ -68,7 +66,7 @@ def _rms(lowering: Lowering, node: Node) -> None:
     flat, target = lowering.contiguous(source), lowering.output(node.outputs[0])
     shape = (*source.shape[:axis], count)
     view, result = (tensor.viewed(tensor.name, shape, dense_strides(shape, 4)) for tensor in (flat, target))
-    emit_rows(lowering, "reduce_last:rms_norm", view, result, count, [float_word(node.attributes.get("epsilon", 1e-5))])
+    emit_rows(lowering, "reduce_last:rms_norm", view, result, count, epsilon=float_word(node.attributes.get("epsilon", 1e-5)))
     scale = lowering.tensor(node.inputs[1])
     if scale.dtype != F32:
         raise NoKernelError(f"a scale of {scale.dtype}")
@@ -83,7 +81,7 @@ def _lp(lowering: Lowering, node: Node) -> None:
         raise NoKernelError("a normalisation across the batch")
     ready, order = _last_axis(lowering, source, axis)
     norms = lowering.scratch((*ready.shape[:-1], 1), F32)
-    emit_rows(lowering, "reduce_last:l1" if node.attributes.get("p", 2) == 1 else "reduce_last:l2", ready, norms, ready.shape[-1], [])
+    emit_rows(lowering, "reduce_last:l1" if node.attributes.get("p", 2) == 1 else "reduce_last:l2", ready, norms, ready.shape[-1])
     if order is not None:
         back = [order.index(i) for i in range(len(order))]
         norms = norms.viewed(norms.name, tuple(norms.shape[i] for i in back), tuple(norms.strides[i] for i in back))

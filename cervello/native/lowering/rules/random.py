@@ -10,6 +10,7 @@ from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
+from cervello.noise.words import FILL
 
 F32 = np.dtype(np.float32)
 _SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
@@ -48,7 +49,7 @@ def _uniform(lowering: Lowering, node: Node) -> None:
 
 def _block(lowering: Lowering) -> Tensor:
     """Room for the words of a noise kernel."""
-    return lowering.scratch((10,), np.int64)
+    return lowering.scratch((FILL.n_words,), np.int64)
 
 
 lowers("RandomNormalLike")(_normal)

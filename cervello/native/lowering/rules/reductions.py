@@ -14,6 +14,7 @@ from cervello.codegen.bits import float_word
 from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
+from cervello.native.kernels.parameters import arrange
 from cervello.native.lowering.loop_nests import collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
@@ -36,13 +37,17 @@ def turned_floats(count: Dim) -> int:
     return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= SHORT else 16 * 26
 
 
-def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, parameters: list[Any]) -> None:
-    """Runs a row block over the last axis of `source` [rows…, count]; `target` [rows…, …] gets a row or an element for each."""
+def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, **parameters: Any) -> None:
+    """Runs a row block over the last axis of `source` [rows…, count]; `target` [rows…, …] gets a row or an element for each.
+
+    Args:
+      parameters: of the block.
+    """
     n = len(source.shape) - 1
     sizes, steps = collapse(source.shape[:n], [source.strides[:n], target.strides[:n]])
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: dict[str, Any] = {"block": Address(_K + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
-                             "more": parameters}
+                             "more": arrange(_K + block, **parameters)}
     if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
         kernel = f"reduce_short:{block.partition(':')[2]}"
     elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:softmax", "reduce_last:layer_norm"):
@@ -80,7 +85,7 @@ def _reduce(lowering: Lowering, node: Node) -> None:
         emit_reduction(lowering, _BLOCKS[node.op], source, axes, lowering.output(name))
     else:  # sums of integers have the same bits in any order
         rows, result, terms = _as_rows(lowering, source, axes, lowering.output(name))
-        emit_rows(lowering, f"integers:row_{_WHOLE_BLOCKS[node.op]}_{whole}", rows, result, terms, [])
+        emit_rows(lowering, f"integers:row_{_WHOLE_BLOCKS[node.op]}_{whole}", rows, result, terms)
 
 
 def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[int], target: Tensor) -> None:
@@ -94,7 +99,7 @@ def emit_reduction(lowering: Lowering, block: str, source: Tensor, axes: list[in
         lowering.emit(f"reduce_inner:{block}", (flat,), (target,), outer=outer, terms=terms, inner=inner)
         return
     rows, result, terms = _as_rows(lowering, source, axes, target)
-    emit_rows(lowering, f"reduce_last:{block}", rows, result, terms, [])
+    emit_rows(lowering, f"reduce_last:{block}", rows, result, terms)
 
 
 def _as_rows(lowering: Lowering, source: Tensor, axes: list[int], target: Tensor) -> tuple[Tensor, Tensor, Dim]:
@@ -128,7 +133,7 @@ def _last_axis(lowering: Lowering, source: Tensor, axis: int) -> tuple[Tensor, l
     return fresh, order
 
 
-def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: list[Any]) -> None:
+def _row_map(lowering: Lowering, node: Node, block: str, axis: int, **parameters: Any) -> None:
     """An op that turns each row along an axis into a row of the same length."""
     source, name = lowering.tensor(node.inputs[0]), node.outputs[0]
     if source.dtype != F32:
@@ -141,10 +146,10 @@ def _row_map(lowering: Lowering, node: Node, block: str, axis: int, parameters: 
         target = lowering.output(name, contiguous=False, over=ready)
         if target.strides[-1] != 4 and count != 1:
             raise NoKernelError("a target with gaps")
-        emit_rows(lowering, block, ready, target, count, parameters)
+        emit_rows(lowering, block, ready, target, count, **parameters)
         return
     result = lowering.scratch(ready.shape, ready.dtype)
-    emit_rows(lowering, block, ready, result, count, parameters)
+    emit_rows(lowering, block, ready, result, count, **parameters)
     back = [order.index(i) for i in range(len(order))]
     target = lowering.output(name, contiguous=False)
     lowering.copy(result.viewed(name, tuple(result.shape[i] for i in back), tuple(result.strides[i] for i in back)), target)
@@ -158,7 +163,7 @@ def _softmax(lowering: Lowering, node: Node) -> None:
     rank = len(source.shape)
     axis = axis_of(node, node.attributes["axis"], rank)
     if not node.attributes.get("flatten") or axis == rank - 1:
-        _row_map(lowering, node, block, axis, [])
+        _row_map(lowering, node, block, axis)
         return
     name = node.outputs[0]  # older than opset 13: everything from the axis on is one row
     flat = lowering.contiguous(source)
@@ -166,7 +171,7 @@ def _softmax(lowering: Lowering, node: Node) -> None:
     target = lowering.output(name)
     shape = (product(source.shape[:axis]), count)
     view = flat.viewed(name, shape, dense_strides(shape, 4))
-    emit_rows(lowering, block, view, target.viewed(name, shape, dense_strides(shape, 4)), count, [])
+    emit_rows(lowering, block, view, target.viewed(name, shape, dense_strides(shape, 4)), count)
 
 
 for _op in ("Softmax", "LogSoftmax"):
@@ -190,7 +195,8 @@ def _arg(lowering: Lowering, node: Node) -> None:
     else:
         strides = (*target.strides, 8)
     block = "reduce_last:arg_max" if node.op == "ArgMax" else "reduce_last:arg_min"
-    emit_rows(lowering, block, ready, target.viewed(name, shape, strides), count, [node.attributes.get("select_last_index", 0)])
+    emit_rows(lowering, block, ready, target.viewed(name, shape, strides), count,
+              last=node.attributes.get("select_last_index", 0))
 
 
 @lowers("LayerNormalization")
@@ -211,10 +217,11 @@ def _layer_normalization(lowering: Lowering, node: Node) -> None:
     view = reshaped(flat, name, shape)
     if view is None:
         raise NoKernelError("a layout with gaps")
-    words: list[Any] = [Weight(np.broadcast_to(np.asarray(scale, F32), tail).reshape(-1).copy())]
-    words.append(0 if bias is None else Weight(np.broadcast_to(np.asarray(bias, F32), tail).reshape(-1).copy()))
-    words.append(float_word(node.attributes.get("epsilon", 1e-5)))
-    emit_rows(lowering, "reduce_last:layer_norm", view, target.viewed(name, shape, dense_strides(shape, 4)), count, words)
+    words: dict[str, Any] = {"epsilon": float_word(node.attributes.get("epsilon", 1e-5)), "bias": 0}
+    for part, data in (("scale", scale), ("bias", bias)):
+        if data is not None:
+            words[part] = Weight(np.broadcast_to(np.asarray(data, F32), tail).reshape(-1).copy())
+    emit_rows(lowering, "reduce_last:layer_norm", view, target.viewed(name, shape, dense_strides(shape, 4)), count, **words)
 
 
 @lowers("CumSum")
@@ -223,7 +230,8 @@ def _cum_sum(lowering: Lowering, node: Node) -> None:
     if axis is None:
         raise NoKernelError("an axis that is not constant")
     place = axis_of(node, int(np.asarray(axis).reshape(())), len(lowering.shape(node.inputs[0])))
-    _row_map(lowering, node, "reduce_last:cum_sum", place, [node.attributes.get("exclusive", 0), node.attributes.get("reverse", 0)])
+    _row_map(lowering, node, "reduce_last:cum_sum", place, exclusive=node.attributes.get("exclusive", 0),
+             reverse=node.attributes.get("reverse", 0))
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from cervello.codegen.schema import Field, Schema
 from cervello.errors import PlanError
 from cervello.native.graph.dims import parts
 from cervello.native.graph.tensors import Address, Jump, PackedWeight, Weight
-from cervello.native.kernels.schema import PREFIX, Field, Schema
+from cervello.native.kernels.schema import PREFIX
 from cervello.native.memory.extents.blocks import Block, block_at
 from cervello.native.memory.extents.spans import Span
 

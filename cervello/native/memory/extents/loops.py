@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cervello.native.graph.tensors import PackedWeight, Weight
+from cervello.native.kernels.parameters import LAYER_NORM
 from cervello.native.kernels.schemas import COPY_LOOP
 from cervello.native.memory.extents.blocks import Block
 from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, repeated
@@ -15,14 +16,13 @@ from cervello.native.memory.extents.spans import Span, dense, joined, walked
 def block_spans(block: Block, n_sources: int, count: int, parameters: Sequence[Any]) -> tuple[Span, ...]:
     """Spans of a block's target and sources, after a check that it fits the loop and that its constants are large enough."""
     expect(block.n_sources == n_sources, f"a block of {n_sources} sources", block.n_sources)
-    spans = block.spans(count, parameters)
-    for i in block.weights:
-        word = parameters[i]
-        if i in block.optional and type(word) is int and word == 0:
-            continue
-        expect(isinstance(word, (Weight, PackedWeight)), "a constant among a block's parameters", word)
-        expect(held_bytes(word) >= count * 4, f"a constant of {count} float32", f"{held_bytes(word)} bytes")
-    return spans
+    named = block.named(parameters)
+    for field in block.parameters.fields:
+        word = named[field.name]
+        if field.kind.startswith("weight") and not (field.kind.endswith("?") and type(word) is int and word == 0):
+            expect(isinstance(word, (Weight, PackedWeight)), "a constant among a block's parameters", word)
+            expect(held_bytes(word) >= count * 4, f"a constant of {count} float32", f"{held_bytes(word)} bytes")
+    return block.reach(count, named)
 
 
 def in_place_activation(w: Any) -> None:
@@ -86,7 +86,7 @@ def _softmax(w: Any) -> Mapping[str, Span]:
 
 @kernel("reduce_by_sixteen:layer_norm")
 def _layer_norm(w: Any) -> Mapping[str, Span]:
-    expect(w.block.weights == (0, 1), "the block of a layer norm", w.block)
+    expect(w.block.parameters is LAYER_NORM, "the block of a layer norm", w.block)
     return _softmax(w)
 
 

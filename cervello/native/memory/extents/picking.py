@@ -7,9 +7,9 @@ from typing import Any
 
 from cervello.native.memory.extents.declaration import expect, kernel
 from cervello.native.memory.extents.spans import Span, dense, walked
+from cervello.noise.words import FILL
 
 _DEPTH = 5
-_NOISE_BLOCK = 80  # bytes of the words of a noise kernel
 _SHORT, _SHORT_SCRATCH = 16, 18 * 64  # most classes of lines that run sixteen at a time, and their scratch bytes
 
 
@@ -76,7 +76,7 @@ def _top_k(w: Any) -> Mapping[str, Span]:
 
 @kernel("random:normal random:uniform")
 def _random(w: Any) -> Mapping[str, Span]:
-    return {"target": dense(w.rows * w.width * 4), "block": dense(_NOISE_BLOCK)}
+    return {"target": dense(w.rows * w.width * 4), "block": dense(FILL.n_bytes)}
 
 
 @kernel("multinomial:multinomial")
@@ -84,4 +84,4 @@ def _multinomial(w: Any) -> Mapping[str, Span]:
     expect(w.itemsize in (4, 8), "results of 4 or 8 bytes", w.itemsize)
     lines = w.rows * w.lines
     return {"logits": dense(lines * w.classes * 4), "target": dense(lines * w.samples * w.itemsize), "draws": dense(lines * w.samples * 4),
-            "weights": dense(max(w.classes * 4, _SHORT_SCRATCH if w.classes <= _SHORT else 0)), "block": dense(_NOISE_BLOCK)}
+            "weights": dense(max(w.classes * 4, _SHORT_SCRATCH if w.classes <= _SHORT else 0)), "block": dense(FILL.n_bytes)}
