@@ -101,18 +101,18 @@ MUTATIONS = [
              f"{REDUCTIONS}::test_softmax_with_masked_and_impossible_rows "
              f"{ELEMENTWISE}::test_broadcasting_is_numpys "
              f"{ELEMENTWISE}::test_binary_ops_follow_float64_over_all_pairs_of_special_values[Div]"),
-    Mutation("sums over lanes use as many lanes as the CPU has", "native/kernels/reduce_last.py",
-             "def sum_lanes(x):\n    x = x + rotate_8(x)\n    x = x + rotate_4(x)\n",
-             "def sum_lanes(x):\n    x = x + rotate_4(x) if _NARROW else x + rotate_8(x)\n"
-             "    x = x + rotate_8(x) if _NARROW else x + rotate_4(x)\n",
+    Mutation("sums over lanes use as many lanes as the CPU has", "native/kernels/lane_trees.py",
+             "        x = combine(x, rotate_8(x))\n        x = combine(x, rotate_4(x))\n",
+             "        x = combine(x, rotate_4(x)) if _NARROW else combine(x, rotate_8(x))\n"
+             "        x = combine(x, rotate_8(x)) if _NARROW else combine(x, rotate_4(x))\n",
              f"{NATIVE}/test_other_cpus.py::test_code_for_haswell_gives_the_hosts_bits_and_touches_no_wider_register"),
     Mutation("relu loses NaN", "native/kernels/unary.py", "    return select(x < _c(0.0), _c(0.0), x)\n",
              "    return select(x > _c(0.0), x, _c(0.0))\n",
              f"{ELEMENTWISE}::test_denormals_and_nan_pass_through[Relu]"),
-    Mutation("max keeps NaN from one side only", "native/kernels/binary.py",
-             "def _max(a, b):  # NaN wins from either side, as numpy and onnxruntime have it\n"
+    Mutation("max keeps NaN from one side only", "native/kernels/lane_trees.py",
+             "def larger(a, b):  # NaN wins from either side, as numpy and onnxruntime have it\n"
              "    return select(a != a, a, select(a > b, a, b))",
-             "def _max(a, b):\n    return select(a > b, a, b)",
+             "def larger(a, b):\n    return select(a > b, a, b)",
              f"{ELEMENTWISE}::test_binary_ops_follow_float64_over_all_pairs_of_special_values[Max]"),
     Mutation("lifetimes in the memory plan end a step early", "native/memory/arena_plan.py", "                end[key] = index + 1\n",
              "                end[key] = max(index, first[key] + 1)\n",
@@ -128,7 +128,8 @@ MUTATIONS = [
     Mutation("piles of the memory plan drop a support", "native/memory/offset_search.py", "                covered |= below[j] | 1 << j",
              "                covered |= -1", f"{NATIVE}/memory/test_packing.py::test_a_pile_is_apart_for_all_sizes"),
     Mutation("short rows add their terms in another order", "native/kernels/sixteen.py",
-             "combine(load(turned + i * 64), load(turned + (i + 8) * 64))", "combine(load(turned + i * 64), load(turned + (15 - i) * 64))",
+             "combine(load(transposed + i * 64), load(transposed + (i + 8) * 64))",
+             "combine(load(transposed + i * 64), load(transposed + (15 - i) * 64))",
              f"{NATIVE}/passes/test_fusion.py::test_softmax_of_short_rows_has_the_bits_of_single_rows"),
     Mutation("fused attention reads the mask of the first rows for all", "native/kernels/attention.py",
              "j * op.by[2] + first * op.row", "j * op.by[2]",
@@ -382,9 +383,8 @@ MUTATIONS = [
 ]
 _MOST_S = 300.0  # what takes longer hangs, which nobody would overlook
 _BROKEN = ("CompilationError", "SyntaxError", "ImportError", "ModuleNotFoundError", "NumbaError", "TypingError", "NameError")
-_EXTRA = {"native/kernels/reduce_last.py": ("_F = np.float32\n",
-                                     "_F = np.float32\n_NARROW = __import__('cervello.codegen.cache').codegen.cache.cpu()[0] "
-                                     "== 'haswell'\n")}
+_EXTRA = {"native/kernels/lane_trees.py": (
+    "def _tree(", "_NARROW = __import__('cervello.codegen.cache').codegen.cache.cpu()[0] == 'haswell'\n\n\ndef _tree(")}
 
 
 def _copied(folder: Path) -> Path:

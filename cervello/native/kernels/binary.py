@@ -12,6 +12,7 @@ from cervello.codegen.compiler import inline
 from cervello.codegen.memory import read_f32, read_u8, write_u8
 from cervello.codegen.records import view
 from cervello.codegen.simd import invert, load, load_bools, load_masked, select, splat, store, store_bools, store_first
+from cervello.native.kernels import lane_trees
 from cervello.native.kernels.parameters import BROADCAST
 
 _F = np.float32
@@ -65,7 +66,7 @@ def _test(function):
     return block
 
 
-def _logic(function):
+def logic(function):
     """A block of two bool operands."""
     def block(target, a, b, count, parameters):
         broadcast_mask = _Broadcast(parameters).mask
@@ -79,18 +80,8 @@ def _logic(function):
 
 
 @inline
-def _add(a, b):
-    return a + b
-
-
-@inline
 def _sub(a, b):
     return a - b
-
-
-@inline
-def _mul(a, b):
-    return a * b
 
 
 @inline
@@ -104,16 +95,6 @@ def _div_or_zero(a, b):
 
 
 @inline
-def _max(a, b):  # NaN wins from either side, as numpy and onnxruntime have it
-    return select(a != a, a, select(a > b, a, b))
-
-
-@inline
-def _min(a, b):
-    return select(a != a, a, select(a < b, a, b))
-
-
-@inline
 def _pow(a, b):
     return f.power(a, b)
 
@@ -123,7 +104,8 @@ def _prelu(a, b):
     return select(a < splat(_F(0.0)), a * b, a)
 
 
-add, sub, mul, div, max_, min_ = (_block(g) for g in (_add, _sub, _mul, _div, _max, _min))
+add, sub, mul, div = (_block(g) for g in (lane_trees.add, _sub, lane_trees.multiply, _div))
+max_, min_ = _block(lane_trees.larger), _block(lane_trees.smaller)
 pow_, prelu, div_or_zero = _block(_pow), _block(_prelu), _block(_div_or_zero)
 
 
@@ -171,7 +153,7 @@ def _xor(a, b):
     return 1 if a != b else 0
 
 
-and_, or_, xor = _logic(_and), _logic(_or), _logic(_xor)
+and_, or_, xor = logic(_and), logic(_or), logic(_xor)
 
 
 def where(target, condition, a, b, count, parameters):

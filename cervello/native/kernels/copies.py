@@ -89,6 +89,15 @@ def fill(step, ctx):
     return 0
 
 
+@inline
+def index_at(address, n_bytes, size):
+    """An int64 or int32 index into an axis of `size` elements; a negative one counts from the end; -1 if it is out of range."""
+    index = read_i64(address, 0) if n_bytes == 8 else read_i32(address, 0) + 0
+    if index < 0:
+        index += size
+    return index if index >= 0 and index < size else -1
+
+
 def gather(step, ctx):
     """`count` rows of `inner` bytes from each of `outer` tables, by index.
 
@@ -99,10 +108,8 @@ def gather(step, ctx):
     count, inner, rows, itemsize, outer = w.count, w.inner, w.size, w.index_bytes, w.outer
     for o in range(outer):
         for i in range(count):
-            index = read_i64(indices, i) if itemsize == 8 else read_i32(indices, i) + 0
+            index = index_at(indices + i * itemsize, itemsize, rows)
             if index < 0:
-                index += rows
-            if index < 0 or index >= rows:
                 return 1
             copy_bytes(target + (o * count + i) * inner, source + (o * rows + index) * inner, inner)
     return 0

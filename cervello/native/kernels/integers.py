@@ -10,6 +10,7 @@ import numpy as np
 from cervello.codegen.compiler import inline
 from cervello.codegen.memory import copy_bytes, read_i32, read_i64, read_u8, write_i32, write_i64, write_u8
 from cervello.codegen.records import view
+from cervello.native.kernels.binary import logic
 from cervello.native.kernels.parameters import BROADCAST, CLIP_INTEGERS, WHERE
 
 _Broadcast, _Where, _Clip = view(BROADCAST), view(WHERE), view(CLIP_INTEGERS)
@@ -145,13 +146,7 @@ greater_equal_i64, greater_equal_i32 = _test(_greater_equal)
 equal_i64, equal_i32 = _test(_equal)
 
 
-def equal_bool(target, a, b, count, parameters):
-    """Any byte but 0 is true."""
-    broadcast_mask = _Broadcast(parameters).mask
-    for i in range(count):
-        x, y = read_u8(a, 0 if broadcast_mask & 1 else i) != 0, read_u8(b, 0 if broadcast_mask & 2 else i) != 0
-        write_u8(target, i, 1 if x == y else 0)
-    return 0
+equal_bool = logic(_equal)
 
 
 @inline

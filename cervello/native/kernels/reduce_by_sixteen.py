@@ -10,12 +10,12 @@ import numpy as np
 from cervello.codegen.compiler import inline, noinline
 from cervello.codegen.memory import read_f32, write_f32
 from cervello.codegen.simd import gather, select, splat, sqrt, store, store_first
+from cervello.native.kernels.lane_trees import peak
 from cervello.native.kernels.reduce_last import (
     LayerNorm,
     exps_to_lanes,
     max_to_lanes,
     normalised,
-    peak,
     peak_to_lanes,
     scale_row,
     squares_about,

@@ -19,67 +19,18 @@ from cervello.codegen.simd import (
     lane,
     load,
     load_masked,
-    rotate_1,
-    rotate_2,
-    rotate_4,
-    rotate_8,
     select,
     splat,
     sqrt,
     store,
     store_first,
 )
+from cervello.native.kernels.lane_trees import max_lanes, min_lanes, peak, product_lanes, smaller, sum_lanes
 from cervello.native.kernels.parameters import ARG_MAX, CUM_SUM, LAYER_NORM, RMS_NORM
 
 _F = np.float32
 LayerNorm, _RmsNorm, _ArgMax, _CumSum = view(LAYER_NORM), view(RMS_NORM), view(ARG_MAX), view(CUM_SUM)
 _INF = _F(np.inf)
-
-
-@inline
-def sum_lanes(x):
-    x = x + rotate_8(x)
-    x = x + rotate_4(x)
-    x = x + rotate_2(x)
-    x = x + rotate_1(x)
-    return lane(x, 0)
-
-
-@inline
-def product_lanes(x):
-    x = x * rotate_8(x)
-    x = x * rotate_4(x)
-    x = x * rotate_2(x)
-    x = x * rotate_1(x)
-    return lane(x, 0)
-
-
-@inline
-def larger(a, b):  # NaN wins from either side
-    return select(a != a, a, select(a > b, a, b))
-
-
-@inline
-def _smaller(a, b):
-    return select(a != a, a, select(a < b, a, b))
-
-
-@inline
-def max_lanes(x):
-    x = larger(x, rotate_8(x))
-    x = larger(x, rotate_4(x))
-    x = larger(x, rotate_2(x))
-    x = larger(x, rotate_1(x))
-    return lane(x, 0)
-
-
-@inline
-def min_lanes(x):
-    x = _smaller(x, rotate_8(x))
-    x = _smaller(x, rotate_4(x))
-    x = _smaller(x, rotate_2(x))
-    x = _smaller(x, rotate_1(x))
-    return lane(x, 0)
 
 
 @inline
@@ -95,11 +46,6 @@ def sum_to_lanes(source, count):
 @inline
 def row_sum(source, count):
     return sum_lanes(sum_to_lanes(source, count))
-
-
-@inline
-def peak(a, b):  # one instruction, but a NaN in a is passed over
-    return select(a > b, a, b)
 
 
 @inline
@@ -165,7 +111,7 @@ def min_(target, source, count, parameters):
     best = splat(_INF)
     i = 0
     while i < count:
-        best = _smaller(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
+        best = smaller(best, keep_first(load_masked(source + i * 4, count - i), count - i, splat(_INF)))
         i += 16
     write_f32(target, 0, min_lanes(best))
     return 0
@@ -337,29 +283,33 @@ def rms_norm(target, source, count, parameters):
     return 0
 
 
-def arg_max(target, source, count, parameters):
-    """The first of equal maxima, or the last if `last` is 1; NaN counts as the largest."""
-    last = _ArgMax(parameters).last
-    best, where = read_f32(source, 0), 0
-    for i in range(1, count):
-        x = read_f32(source, i)
-        better = x > best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
-        if better:
-            best, where = x, i
-    write_i64(target, 0, where)
-    return 0
+def _arg(is_better):
+    """A block: the first of equal extremes, or the last if `last` is 1; NaN counts as the most extreme."""
+    def block(target, source, count, parameters):
+        last = _ArgMax(parameters).last
+        best, where = read_f32(source, 0), 0
+        for i in range(1, count):
+            x = read_f32(source, i)
+            better = is_better(x, best) or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
+            if better:
+                best, where = x, i
+        write_i64(target, 0, where)
+        return 0
+
+    return block
 
 
-def arg_min(target, source, count, parameters):
-    last = _ArgMax(parameters).last
-    best, where = read_f32(source, 0), 0
-    for i in range(1, count):
-        x = read_f32(source, i)
-        better = x < best or (x != x and best == best) or (last == 1 and (x == best or (x != x and best != best)))
-        if better:
-            best, where = x, i
-    write_i64(target, 0, where)
-    return 0
+@inline
+def _is_above(x, best):
+    return x > best
+
+
+@inline
+def _is_below(x, best):
+    return x < best
+
+
+arg_max, arg_min = _arg(_is_above), _arg(_is_below)
 
 
 def cum_sum(target, source, count, parameters):

@@ -21,7 +21,7 @@ MAP3: Final = schema("maps:map3", "a b c -> target", f"{_LOOP} a_by:stride*3 b_b
 SIXTEEN: Final = schema(
     "reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_ reduce_by_sixteen:softmax reduce_by_sixteen:layer_norm "
     "reduce_short:softmax reduce_short:log_sum_exp",
-    "source -> target | turned", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
+    "source -> target | transposed", f"{_LOOP} source_by:stride*3 target_by:stride*3 ...")
 INNER: Final = schema(" ".join(f"reduce_inner:{name}" for name in (
     "sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")), "source -> target", "outer:rows terms:rows inner:rows")
 

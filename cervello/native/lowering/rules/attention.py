@@ -10,16 +10,15 @@ from cervello.native.graph.dims import Dim
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Space, Tensor, Weight
 from cervello.native.kernels.schemas import ATTEND_OP
+from cervello.native.kernels.sizes import PANEL, SCORE_ROWS, row_scratch
 from cervello.native.lowering.loop_nests import broadcast_strides, collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import BINARY
-from cervello.native.lowering.rules.linear import PANEL, padded_bias, segments_for
-from cervello.native.lowering.rules.reductions import turned_floats
+from cervello.native.lowering.rules.linear import padded_bias, segments_for
 from cervello.native.passes.fusion import MOST_OPS
 
 F32 = np.dtype(np.float32)
-_ROWS = 48  # as the kernel's
 _K = "cervello.native.kernels."
 
 
@@ -41,8 +40,8 @@ def _attend(lowering: Lowering, node: Node) -> None:
         ops += ATTEND_OP.arrange({"block": Address(f"{_K}{BINARY[F32][op]}"), "on_left": int(on_left), "by": step, "row": each[-2],
                                   "mask": 0 if each[-1] else (1 if on_left else 2)})
     keys, values = (-(-width // PANEL) * PANEL * terms for terms, width in ((d, n), (n, dv)))
-    turned, at_once = turned_floats(n), m <= _ROWS  # rows are turned where the keys were, or behind the scores
-    rooms = (max(keys, turned) if at_once else keys, values, -(-min(_ROWS, m) * n // 16) * 16 + (0 if at_once else turned))
+    free, at_once = row_scratch(n), m <= SCORE_ROWS  # rows are transposed where the keys were, or behind the scores
+    rooms = (max(keys, free) if at_once else keys, values, -(-min(SCORE_ROWS, m) * n // 16) * 16 + (0 if at_once else free))
     scratch = tuple(lowering.scratch((room,), F32) for room in rooms)
     idle = [q] * (MOST_OPS - len(others))  # the kernel's words have a fixed place for each operand
     lowering.emit(

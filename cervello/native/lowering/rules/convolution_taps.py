@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cervello.native.kernels.sizes import FILTERS
 from cervello.native.shapes.rules.windows import Window
 
 Array = np.ndarray[Any, Any]
@@ -78,7 +79,6 @@ class OverFilters:
         return k * each + self.copying + self.pixels * (12 + filters * 0.6)
 
 
-FILTERS = 8
 
 
 def over_pixels(found: Window, channels: int, strides: tuple[Any, ...]) -> OverPixels:

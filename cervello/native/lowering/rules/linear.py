@@ -9,12 +9,12 @@ import numpy as np
 from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
+from cervello.native.kernels.sizes import PANEL
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import Activation, activation, emit_binary
 
 F32 = np.dtype(np.float32)
-PANEL = 32
 NARROW = 8  # up to this many columns have lanes along K, where that is long enough for every four of them
 
 

@@ -8,12 +8,12 @@ from cervello.codegen.bits import float_word
 from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor
+from cervello.native.kernels.sizes import FEW_CLASSES, FEW_CLASSES_SCRATCH
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.noise.words import FILL
 
 F32 = np.dtype(np.float32)
-_SHORT, _SHORT_SCRATCH = 16, 18 * 16  # as the kernel's: lines of so many classes run sixteen at a time
 
 
 def _rows(tensor: Tensor) -> tuple[Dim, Dim]:
@@ -66,7 +66,8 @@ def _multinomial(lowering: Lowering, node: Node) -> None:
     if isinstance(classes, Affine):
         raise NoKernelError("classes that grow with the batch")
     rows, lines = (all_lines, 1) if isinstance(all_lines, Affine) else (1, all_lines)  # for one agent, all lines are its own
-    scratch, draws = lowering.scratch((_SHORT_SCRATCH if classes <= _SHORT else classes,), F32), lowering.scratch(target.shape, F32)
+    scratch = lowering.scratch((FEW_CLASSES_SCRATCH if classes <= FEW_CLASSES else classes,), F32)
+    draws = lowering.scratch(target.shape, F32)
     lowering.emit("multinomial:multinomial", (source,), (target,), (scratch, draws, _block(lowering)), rows=rows, lines=lines,
                   classes=classes, samples=target.shape[1], itemsize=target.itemsize, site=node.index,
                   fill=Address("cervello.noise.kernels:fill_uniform"))

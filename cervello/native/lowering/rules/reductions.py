@@ -15,13 +15,13 @@ from cervello.native.graph.dims import Affine, Dim, product
 from cervello.native.graph.graph import Node
 from cervello.native.graph.tensors import Address, Tensor, Weight, dense_strides, reshaped
 from cervello.native.kernels.parameters import arrange
+from cervello.native.kernels.sizes import SHORT_ROW, row_scratch
 from cervello.native.lowering.loop_nests import collapse, padded
 from cervello.native.lowering.lowering import Lowering
 from cervello.native.lowering.registry import NoKernelError, lowers
 from cervello.native.lowering.rules.elementwise import emit_binary, emit_map
 from cervello.native.shapes.rules.basic import axis_of
 
-SHORT = 64  # numbers in rows that are turned as a whole; as the kernel's MOST
 _K = "cervello.native.kernels."
 F32 = np.dtype(np.float32)
 _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "ReduceMin": "min_", "ReduceProd": "prod",
@@ -30,11 +30,6 @@ _BLOCKS = {"ReduceSum": "sum_", "ReduceMean": "mean", "ReduceMax": "max_", "Redu
 _WHOLE_BLOCKS = {"ReduceSum": "sum", "ReduceMax": "largest", "ReduceMin": "smallest", "ReduceProd": "prod", "ReduceL1": "l1",
                  "ReduceSumSquare": "sum_square"}
 _WHOLE = {np.dtype(np.int64): "i64", np.dtype(np.int32): "i32"}
-
-
-def turned_floats(count: Dim) -> int:
-    """float32 that kernels of sixteen rows at a time work in: `reduce_by_sixteen` 26 vectors, `reduce_short` 24 and the numbers."""
-    return 16 * max(26, 24 + count) if not isinstance(count, Affine) and count <= SHORT else 16 * 26
 
 
 def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, count: Dim, **parameters: Any) -> None:
@@ -48,14 +43,15 @@ def emit_rows(lowering: Lowering, block: str, source: Tensor, target: Tensor, co
     sizes, (from_, to) = padded(sizes, steps, 3)
     words: dict[str, Any] = {"block": Address(_K + block), "count": count, "sizes": sizes, "source_by": from_, "target_by": to,
                              "more": arrange(_K + block, **parameters)}
-    if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT:
+    if block in ("reduce_last:softmax", "reduce_last:log_sum_exp") and not isinstance(count, Affine) and count <= SHORT_ROW:
         kernel = f"reduce_short:{block.partition(':')[2]}"
     elif block in ("reduce_last:sum_", "reduce_last:mean", "reduce_last:max_", "reduce_last:softmax", "reduce_last:layer_norm"):
         kernel = f"reduce_by_sixteen:{block.partition(':')[2]}"
     else:
         lowering.emit("maps:map1", (source,), (target,), **words)
         return
-    lowering.emit(kernel, (source,), (target,), (lowering.scratch((turned_floats(count),), F32),), **words)
+    scratch = row_scratch(count if not isinstance(count, Affine) else SHORT_ROW + 1)
+    lowering.emit(kernel, (source,), (target,), (lowering.scratch((scratch,), F32),), **words)
 
 
 def _axes(lowering: Lowering, node: Node, rank: int) -> list[int]:

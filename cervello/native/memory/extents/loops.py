@@ -8,6 +8,7 @@ from typing import Any
 from cervello.native.graph.tensors import PackedWeight, Weight
 from cervello.native.kernels.parameters import LAYER_NORM
 from cervello.native.kernels.schemas import COPY_LOOP
+from cervello.native.kernels.sizes import SHORT_ROW, row_scratch
 from cervello.native.memory.extents.blocks import Block
 from cervello.native.memory.extents.declaration import expect, held_bytes, kernel, repeated
 from cervello.native.memory.extents.spans import Span, dense, joined, walked
@@ -59,29 +60,21 @@ def _map3(w: Any) -> Mapping[str, Span]:
             "target": walked(target, w.sizes, w.target_by)}
 
 
-def _sixteen_rows(w: Any, result: Span, scratch_bytes: int) -> Mapping[str, Span]:
+def _sixteen_rows(w: Any, result: Span) -> Mapping[str, Span]:
     """A row of `count` float32 to `result`, sixteen rows at a time or by the block."""
     target, source = block_spans(w.block, 1, w.count, w.more)
     return {"source": walked(joined(source, dense(w.count * 4)), w.sizes, w.source_by),
-            "target": walked(joined(target, result), w.sizes, w.target_by), "turned": dense(scratch_bytes)}
-
-
-def short_scratch(count: int) -> int:
-    """Scratch bytes in which `reduce_short` transposes rows of `count` float32."""
-    return (count + 24) * 64
-
-
-LONG_SCRATCH = 26 * 64  # scratch bytes in which `reduce_by_sixteen` transposes rows
+            "target": walked(joined(target, result), w.sizes, w.target_by), "transposed": dense(row_scratch(w.count) * 4)}
 
 
 @kernel("reduce_by_sixteen:sum_ reduce_by_sixteen:mean reduce_by_sixteen:max_")
 def _reduced(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, (0, 4), LONG_SCRATCH)
+    return _sixteen_rows(w, (0, 4))
 
 
 @kernel("reduce_by_sixteen:softmax")
 def _softmax(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, dense(w.count * 4), LONG_SCRATCH)
+    return _sixteen_rows(w, dense(w.count * 4))
 
 
 @kernel("reduce_by_sixteen:layer_norm")
@@ -92,12 +85,14 @@ def _layer_norm(w: Any) -> Mapping[str, Span]:
 
 @kernel("reduce_short:softmax")
 def _short_softmax(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, dense(w.count * 4), short_scratch(w.count))
+    expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
+    return _sixteen_rows(w, dense(w.count * 4))
 
 
 @kernel("reduce_short:log_sum_exp")
 def _short_log_sum_exp(w: Any) -> Mapping[str, Span]:
-    return _sixteen_rows(w, (0, 4), short_scratch(w.count))
+    expect(w.count <= SHORT_ROW, f"rows of at most {SHORT_ROW} elements", w.count)
+    return _sixteen_rows(w, (0, 4))
 
 
 @kernel(" ".join(f"reduce_inner:{name}" for name in ("sum_", "mean", "prod", "max_", "min_", "sum_square", "l2", "l1", "log_sum")))
