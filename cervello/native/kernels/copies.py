@@ -60,8 +60,8 @@ def copy_deep(step, ctx):
     times = 1
     for d in range(w.outer):
         times *= _loop(w.more + d * _LOOP_BYTES).size
-    for turn in range(times):
-        rest, s, t = turn, source, target
+    for iteration in range(times):
+        rest, s, t = iteration, source, target
         for d in range(w.outer):
             loop = _loop(w.more + d * _LOOP_BYTES)
             size = loop.size

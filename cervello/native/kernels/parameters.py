@@ -42,11 +42,12 @@ _INTEGERS: Final = ["add", "sub", "mul", "div", "mod", "fmod", "max", "min", "le
 BROADCAST: Final = _parameters("binary", "add sub mul div max_ min_ pow_ prelu div_or_zero less less_equal greater greater_equal equal "
                                "and_ or_ xor where", "mask:int")
 _parameters("integers", " ".join(["equal_bool", *(f"{name}_{kind}" for name in _INTEGERS for kind in ("i64", "i32"))]), "mask:int")
-_parameters("quantisation", " ".join(f"{name}_{kind}" for name in ("quantize", "requantize", "dequantize")
-                                     for kind in ("u8", "i8", "u16", "i16", "i32")), "mask:int")
+_KINDS: Final = ("u8", "i8", "u16", "i16")
+_parameters("quantisation", " ".join(["dequantize_i32", *(f"{name}_{kind}" for name in ("quantize", "requantize", "dequantize")
+                                                         for kind in _KINDS)]), "mask:int")
 WHERE: Final = _parameters("integers", "where", "mask:int itemsize")
 # times_scale: 1: the result is a float32 that an integer stands for, 0: the integer less its zero point, as a float32
-SNAP: Final = _parameters("quantisation", " ".join(f"{name}_{kind}" for name in ("snap", "resnap") for kind in ("u8", "i8", "u16", "i16")),
+SNAP: Final = _parameters("quantisation", " ".join(f"{name}_{kind}" for name in ("snap", "resnap") for kind in _KINDS),
                           "mask:int times_scale")
 
 LAYER_NORM: Final = _parameters("reduce_last", "layer_norm", "scale:weight bias:weight? epsilon:float")

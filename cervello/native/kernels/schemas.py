@@ -99,11 +99,11 @@ UNIFORM: Final = schema("random:uniform", "-> target | block", "rows:rows width 
 MULTINOMIAL: Final = schema("multinomial:multinomial", "logits -> target | weights draws block",
                             "rows:rows lines classes samples itemsize site:bits fill:function")
 
-# Branches and loops. A counter holds the turn and how many there are.
+# Branches and loops. A counter holds the iteration and the trip count.
 LABEL: Final = schema("control_flow:label", "->")
 JUMP: Final = schema("control_flow:jump", "->", "to:jump")
 BRANCH: Final = schema("control_flow:branch", "condition ->", "to:jump")
-LOOP_BEGIN: Final = schema("control_flow:loop_begin", "turns condition -> counter going", "to:jump")
+LOOP_BEGIN: Final = schema("control_flow:loop_begin", "trip_count condition -> counter going", "to:jump")
 LOOP_NEXT: Final = schema("control_flow:loop_next", "condition -> counter going", "to:jump")
 _POSITION: Final = f"length:rows element_by:stride reverse:int {_COPY}"
 SCAN_READ: Final = schema("control_flow:scan_read", "sequence counter -> element", _POSITION)
