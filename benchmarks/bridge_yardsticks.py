@@ -9,7 +9,7 @@ import multiprocessing
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -85,7 +85,11 @@ def _on_loop(serve: Callable[[], Any], fast: bool) -> None:
 
 
 class Beside:
-    """A yardstick's process."""
+    """A yardstick's process.
+
+    Attributes:
+      port: where it listens. pid: its number.
+    """
 
     def __init__(self, serve: Callable[..., None], argument: Any):
         here, there = multiprocessing.Pipe()
@@ -94,8 +98,11 @@ class Beside:
         assert here.poll(60)
         self.port: int = here.recv()
 
-    def __enter__(self) -> int:
-        return self.port
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

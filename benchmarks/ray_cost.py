@@ -3,11 +3,12 @@
     pip install "cervello[ray]"
     python benchmarks/ray_cost.py [--steps 100000] [--rounds 3] [--output FILE]
 
-    seconds = start + transitions · (driver + actor / workers)
+    seconds = workers · start + transitions · (driver + actor / workers)
 
-`start` is the start of the actors, `driver` what the calling process does for each transition (reading, pickling, merging, estimating), and
-`actor` what an actor does (unpickling, running the policies, scoring). Ray itself runs before the clock starts. Medians of rounds. Exits
-with 1 where the model misses a measurement of the third size by more than 25%.
+`start` is the start of one actor: its process imports the package and loads the policies, which keeps a processor busy. On this one machine
+the starts hinder each other; on a cluster they overlap. `driver` is what the calling process does for each transition (reading, pickling,
+merging, estimating), and `actor` what an actor does (unpickling, running the policies, scoring). Ray itself runs before the clock starts.
+Medians of rounds. Exits with 1 where the model misses a measurement of the third size by more than 25%.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def seconds(steps: int, workers: int, candidates: dict[str, cervello.Policy], ro
 
 def shares(steps: int, workers: int) -> list[float]:
     """What start, driver and actor count in the time of one evaluation."""
-    return [1, steps, steps / workers]
+    return [workers, steps, steps / workers]
 
 
 def main() -> int:
@@ -81,7 +82,7 @@ def main() -> int:
         table.add_row(f"{steps:,}", str(workers), f"{found:.2f}", f"{said:.2f}", f"{said / found - 1:+.0%}", kind)
         records.append({"transitions": steps, "workers": workers, "seconds": found, "model": said, "checked": checked})
     Console().print(table)
-    print(f"start {start:.2f} s; driver {driver * 1e6:.1f} µs and actor {actor * 1e6:.1f} µs per transition; "
+    print(f"start {start:.2f} s per worker; driver {driver * 1e6:.1f} µs and actor {actor * 1e6:.1f} µs per transition; "
           f"{CANDIDATES} candidates")
     if arguments.output:
         write_json(arguments.output, {"machine": machine(["ray"]), "candidates": CANDIDATES, "start_s": start, "driver_s": driver,

@@ -4,21 +4,68 @@ A loop that sleeps pays for waking up: the processor leaves its idle state, its 
 follows takes several times as long. A client in lockstep (it steps its game as fast as it gets answers) sends its next request within some
 50 µs. For such a client the loop polls for up to `BUSY_POLL_US` after each answer. A game with frames of milliseconds never causes polling.
 
-Which way is faster depends on the machine and on its load, so it is measured. A trial of `TRIAL` answers with sleep and one of `TRIAL`
-answers with polling compare the time from answer to answer. The next `STINT` answers use the faster way; then the trials repeat.
+Which way is faster depends on the machine and on its load, so it is measured. Trials of `TRIAL` answers, with sleep and with polling in
+turn, take the time from answer to answer; the faster of two trials counts for each way, since the first answers run cold. The next `STINT`
+answers use the faster way; then the trials repeat.
+
+A loop of `new_event_loop` polls inside its `select`, where no other callback is ready: one poll costs a system call. Any other loop polls
+by its own iterations, which cost several times as much.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import selectors
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 BUSY_POLL_US = 200  # default: polling time after an answer, at most
 LOCKSTEP_S = 0.0005  # time from answer to answer, at most
 TRIAL, STINT = 64, 1 << 14  # answers
+TRIALS = 4  # before a stint: with sleep, with polling, and both again
 _FASTER = 0.9  # polling must take at most this part of the time
+
+
+class PollingSelector(selectors.DefaultSelector):
+    """A selector that polls before it sleeps, until a given time. Mutable; used by one event loop.
+
+    Attributes:
+      until_s: end of polling, on `time.perf_counter`.
+      n_polls: polls so far.
+    """
+
+    until_s = -1.0
+    n_polls = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        select = super().select
+        if timeout is None or timeout > 0:  # the loop has nothing else to do
+            clock, until_s = time.perf_counter, self.until_s
+            if timeout is not None:
+                until_s = min(until_s, clock() + timeout)
+            while clock() < until_s:
+                self.n_polls += 1
+                events = select(0)
+                if events:
+                    return events
+        return select(timeout)
+
+
+class _PollingEventLoop(asyncio.SelectorEventLoop):
+    """asyncio's event loop on a `PollingSelector`."""
+
+    def __init__(self) -> None:
+        self.polling_selector = PollingSelector()
+        super().__init__(self.polling_selector)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Makes asyncio's event loop for this system, with cheap busy polling where the system's loop is built on a selector."""
+    return asyncio.new_event_loop() if sys.platform == "win32" else _PollingEventLoop()
 
 
 class BusyPoll:
@@ -31,7 +78,6 @@ class BusyPoll:
         since it would take the processor from the client.
       clock: seconds.
     Attributes:
-      is_polling: the loop polls now.
       n_polls: polls so far.
     """
 
@@ -39,11 +85,14 @@ class BusyPoll:
                  clock: Callable[[], float] = time.perf_counter):
         self._loop, self._clock, self._poll_s = loop, clock, poll_us * 1e-6
         self._is_useful = poll_us > 0 and (_n_processors() if n_processors is None else n_processors) > 1
-        self.is_polling = False
-        self.n_polls = 0
+        self._selector: PollingSelector | None = getattr(loop, "polling_selector", None)
+        self._is_scheduled = False  # the loop's next iteration counts as a poll
+        self._n_iterations = 0
         self._answered_s = self._until_s = -1.0
-        self._may_poll = self._is_stint = False
-        self._n_left, self._total_s, self._slept_s = TRIAL, 0.0, 0.0
+        self._may_poll = False
+        self._n_left, self._total_s = TRIAL, 0.0
+        self._trial = 0  # TRIALS during a stint
+        self._best_s = [math.inf, math.inf]  # the fastest trial with sleep, and with polling
 
     def answered(self) -> None:
         """Notes that a request was answered at once, and starts polling where it is faster."""
@@ -57,31 +106,42 @@ class BusyPoll:
         self._n_left -= 1
         if not self._n_left:
             self._choose()
-        if self._may_poll:
-            self._until_s = now + self._poll_s
-            if not self.is_polling:
-                self.is_polling = True
-                self._loop.call_soon(self._poll)
+        self._until_s = now + self._poll_s if self._may_poll else now
+        if self._selector is not None:
+            self._selector.until_s = self._until_s
+        elif self._may_poll and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._poll)
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether the loop polls now instead of sleeping."""
+        return self._is_scheduled if self._selector is None else self._clock() < self._until_s
+
+    @property
+    def n_polls(self) -> int:
+        return self._n_iterations if self._selector is None else self._selector.n_polls
 
     def _choose(self) -> None:
         """Starts the next trial or stint."""
         total_s, self._total_s = self._total_s, 0.0
-        if self._is_stint:  # next: a trial with sleep
-            self._is_stint = self._may_poll = False
-            self._n_left = TRIAL
-        elif not self._may_poll:  # next: a trial with polling
-            self._slept_s = total_s
-            self._may_poll = True
-            self._n_left = TRIAL
+        if self._trial == TRIALS:
+            self._trial, self._best_s = 0, [math.inf, math.inf]
         else:
-            self._is_stint, self._may_poll = True, total_s <= _FASTER * self._slept_s
-            self._n_left = STINT
+            way = self._trial % 2
+            self._best_s[way] = min(self._best_s[way], total_s)
+            self._trial += 1
+        if self._trial == TRIALS:
+            slept_s, polled_s = self._best_s
+            self._may_poll, self._n_left = polled_s <= _FASTER * slept_s, STINT
+        else:
+            self._may_poll, self._n_left = self._trial % 2 == 1, TRIAL
 
     def _poll(self) -> None:
         """Counts one poll of the sockets, and asks the loop for another until the time is over."""
-        self.n_polls += 1
-        self.is_polling = self._may_poll and self._clock() < self._until_s
-        if self.is_polling:
+        self._n_iterations += 1
+        self._is_scheduled = self._clock() < self._until_s
+        if self._is_scheduled:
             self._loop.call_soon(self._poll)
 
 

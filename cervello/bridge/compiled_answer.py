@@ -46,8 +46,8 @@ class CompiledAnswer:
       is_over: the policy was swapped, so no further frame is answered.
     """
 
-    __slots__ = ("_batch", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_has_tick", "_late_s", "_link", "_members", "_n_rows",
-                 "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
+    __slots__ = ("_batch", "_began_s", "_block", "_call", "_counts", "_crowd", "_crowd_version", "_ended_s", "_has_tick", "_late_s",
+                 "_link", "_members", "_n_rows", "_policy", "_reply", "_session", "_size", "_worker", "is_over", "n_bytes", "version")
 
     def __init__(self, session: Session, worker: Worker, layout: Layout, batch: RepeatedBatch, received: Array):
         version = batch.engine.version
@@ -56,6 +56,7 @@ class CompiledAnswer:
         self._policy, self._batch, self.version, self._n_rows = worker.hosted.policy, batch, version, len(layout.agents)
         self._crowd, self._crowd_version, self._members = layout.crowd, layout.crowd_version, layout.members
         self._counts, self._size, self._late_s = worker.hosted.counts, layout.size, layout.late_us / 1e6
+        self._began_s = self._ended_s = 0.0  # of the last run
         self.is_over = False
         expected, mask = layout.fixed_bytes()
         n_bytes = self.n_bytes = LENGTH.size + len(expected)
@@ -130,15 +131,20 @@ class CompiledAnswer:
             return None
         if found & 1:
             asyncio.get_running_loop().call_soon(self._batch.engine.report)  # logged after this reply
-        now, counts = perf_counter(), self._counts
-        counts.ran(self._n_rows, now - began_s, (began_s - received_s,))
-        counts.requests += 1
-        counts.latencies_s.append(now - received_s)
-        crowd.step(self._members, int(self._block[_TICK]) if self._has_tick else None)
-        session.heard_s = monotonic()
-        if now - began_s > BOUND_S:  # a size that is proven needs no more proof
-            worker.pace.ran(self.version, 1, self._n_rows, now - began_s, on_loop=True)
+        self._began_s, self._ended_s = began_s, perf_counter()
         return self._reply[found >> 1 & 15:found >> 5]
+
+    def note(self, received_s: float) -> None:
+        """Counts the batch of the last answer and notes its steps. It is called after the reply is sent, while the client goes on."""
+        began_s, ended_s, counts = self._began_s, self._ended_s, self._counts
+        took_s = ended_s - began_s
+        counts.ran(self._n_rows, took_s, (began_s - received_s,))
+        counts.requests += 1
+        counts.latencies_s.append(ended_s - received_s)
+        self._crowd.step(self._members, int(self._block[_TICK]) if self._has_tick else None)
+        self._session.heard_s = monotonic()
+        if took_s > BOUND_S:  # a size that is proven needs no more proof
+            self._worker.pace.ran(self.version, 1, self._n_rows, took_s, on_loop=True)
 
     @property
     def is_stale(self) -> bool:

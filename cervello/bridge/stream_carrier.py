@@ -64,6 +64,7 @@ class StreamCarrier(asyncio.BufferedProtocol):
                 if reply is not None:
                     if not self._transport.is_closing():
                         self._transport.write(reply)
+                    compiled.note(received_s)
                     self._core.busy_poll.answered()
                     return
                 if compiled.is_over:

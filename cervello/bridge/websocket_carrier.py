@@ -91,6 +91,7 @@ class WebSocketCarrier:
         reply = compiled.answer(n_bytes, received_s)
         if reply is not None:
             self.send(reply[LENGTH.size:])
+            compiled.note(received_s)
             self._core.busy_poll.answered()
         elif compiled.is_over:
             del session.compiled[n_bytes]

@@ -101,10 +101,10 @@ def _run(chosen: Options) -> bool:
     import asyncio
 
     try:
-        import uvloop
+        from uvloop import new_event_loop
     except ImportError:
-        return asyncio.run(_serve(chosen))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        from cervello.bridge.busy_poll import new_event_loop
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         found: bool = runner.run(_serve(chosen))
     return found
 

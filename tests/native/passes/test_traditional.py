@@ -344,3 +344,14 @@ def test_state_stays_when_the_weights_of_trees_change() -> None:
         return _planned(ml("TreeEnsembleRegressor", rows(3), n_targets=1, **lists, **given)).structure
 
     assert structure(1.0) == structure(2.0)
+
+
+@pytest.mark.parametrize(("number", "transform"), [
+    (1, lambda v: np.exp(v - v.max(1, keepdims=True)) / np.exp(v - v.max(1, keepdims=True)).sum(1, keepdims=True)),
+    (2, lambda v: 1 / (1 + np.exp(-v)))], ids=["softmax", "logistic"])
+def test_version_5_numbers_its_post_transforms_as_the_specification_does(number: int, transform: Callable[[Array], Array]) -> None:
+    """onnxruntime 1.32 takes 1 for LOGISTIC and 2 for SOFTMAX; onnx's reference ignores the attribute."""
+    x = {"x0": _special(7, 3)}
+    plain, found = (Model.load(ensemble(3, post_transform=each)).run(x) for each in (0, number))
+    (name,) = found
+    np.testing.assert_allclose(found[name], transform(plain[name].astype(np.float64)), rtol=2e-6)
